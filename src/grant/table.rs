@@ -1,0 +1,77 @@
+//! All cells by name: the [`Table`] for those who sign, its [`Roster`] for those who tell.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::cell::{Prepare, Publisher, Reader, View, cell};
+use crate::name::{GrantName, ProfileName, Resource};
+
+/// The read ends of all cells. It is filled before anything runs and does not change.
+#[derive(Debug)]
+pub struct Table<R> {
+    readers: HashMap<ProfileName, HashMap<Resource, Reader<R>>>,
+    views: Vec<View>,
+    changes: Arc<watch::Sender<()>>,
+}
+
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        let changes = Arc::new(watch::Sender::new(()));
+        Self { readers: HashMap::new(), views: Vec::new(), changes }
+    }
+}
+
+impl<R> Table<R> {
+    /// Adds a cell and hands out its write end.
+    pub fn add<P>(&mut self, name: GrantName, margin: Duration, preparer: P) -> Publisher<P>
+    where
+        P: Prepare<Ready = R>,
+    {
+        let (publisher, reader) = cell(name.clone(), margin, preparer, Arc::clone(&self.changes));
+        let at = self.views.partition_point(|view| *view.name() < name);
+        self.views.insert(at, reader.view().clone());
+        self.readers.entry(name.profile).or_default().insert(name.resource, reader);
+        publisher
+    }
+
+    /// The read end of this profile's cell for this resource.
+    #[must_use]
+    pub fn reader(&self, profile: &str, resource: &str) -> Option<&Reader<R>> {
+        self.readers.get(profile)?.get(resource)
+    }
+
+    /// The state of all cells.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        Roster { views: self.views.clone().into(), changes: Arc::clone(&self.changes) }
+    }
+}
+
+/// The state of all cells, by name.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    views: Arc<[View]>,
+    changes: Arc<watch::Sender<()>>,
+}
+
+impl Roster {
+    /// All of them, by name.
+    #[must_use]
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn view(&self, name: &GrantName) -> Option<&View> {
+        let at = self.views.binary_search_by(|view| view.name().cmp(name)).ok()?;
+        self.views.get(at)
+    }
+
+    /// Changes of any of them from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}

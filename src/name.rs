@@ -1,0 +1,144 @@
+//! Names, parsed at the door: what is here is well-formed.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// Bytes that an identity or a resource may have.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// A text that is not a name of the kind asked for. It never holds the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// Over the limit.
+    #[error("has more than {MAX_NAME_BYTES} bytes")]
+    TooLong,
+    /// Has a control character.
+    #[error("has a control character")]
+    ControlCharacter,
+    /// Not of the form that the profile's kind asks for.
+    #[error("is not of the form that the profile's kind asks for")]
+    NotOfItsKind,
+    /// Not of a profile's form.
+    #[error("is not of the form [a-z][a-z0-9-]{{0,62}}")]
+    NotAProfile,
+    /// Not of a grant name's form.
+    #[error("is not of the form profiles/{{profile}}/grants/{{resource}}")]
+    NotAGrantName,
+}
+
+fn check_text(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(NameError::ControlCharacter);
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+/// A profile's name: `[a-z][a-z0-9-]{0,62}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(Arc<str>);
+
+name!(ProfileName);
+
+impl ProfileName {
+    /// Takes a text of the right form.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let mut bytes = text.bytes();
+        let starts = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+        let goes_on =
+            bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if starts && goes_on && text.len() <= 63 {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::NotAProfile)
+        }
+    }
+}
+
+/// The upstream thing that a grant or token is for: 1–256 bytes of UTF-8 without control
+/// characters. Each kind has a narrower rule of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resource(Arc<str>);
+
+name!(Resource);
+
+impl Resource {
+    /// Takes a text of the right form.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        check_text(text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// Whose token it is: 1–256 bytes of UTF-8 without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(String);
+
+name!(Identity);
+
+impl Identity {
+    /// Takes a text of the right form.
+    pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        check_text(&text)?;
+        Ok(Self(text))
+    }
+}
+
+/// A grant's name: `profiles/{profile}/grants/{resource}`; all after `/grants/` is the
+/// resource, verbatim.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantName {
+    /// The profile.
+    pub profile: ProfileName,
+    /// The resource.
+    pub resource: Resource,
+}
+
+impl GrantName {
+    /// Takes a text of the right form.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let rest = text.strip_prefix("profiles/").ok_or(NameError::NotAGrantName)?;
+        let (profile, resource) = rest.split_once("/grants/").ok_or(NameError::NotAGrantName)?;
+        let profile = ProfileName::parse(profile).map_err(|_| NameError::NotAGrantName)?;
+        let resource = Resource::parse(resource).map_err(|_| NameError::NotAGrantName)?;
+        Ok(Self { profile, resource })
+    }
+}
+
+impl fmt::Display for GrantName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "profiles/{}/grants/{}", self.profile, self.resource)
+    }
+}

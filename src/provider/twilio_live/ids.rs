@@ -1,0 +1,136 @@
+//! Twilio's identifiers (SIDs) and the API key's secret, parsed at the door.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// A text that is not a SID of the kind asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not {prefix} followed by 32 hexadecimal digits")]
+pub struct SidError {
+    prefix: &'static str,
+}
+
+fn parse_sid(text: &str, prefix: &'static str) -> Result<String, SidError> {
+    let digits = text.strip_prefix(prefix).ok_or(SidError { prefix })?;
+    if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(text.to_owned())
+    } else {
+        Err(SidError { prefix })
+    }
+}
+
+macro_rules! sid {
+    ($name:ident, $prefix:literal, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes a text of the right form, white space around it apart.
+            pub fn parse(text: &str) -> Result<Self, SidError> {
+                parse_sid(text.trim(), $prefix).map(Self)
+            }
+
+            /// The SID as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Whether `text` names the same thing: hex case does not count.
+            #[must_use]
+            pub fn is(&self, text: &str) -> bool {
+                self.0.eq_ignore_ascii_case(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+sid!(AccountSid, "AC", "An account's SID.");
+sid!(ApiKeySid, "SK", "An API key's SID.");
+sid!(PlayerStreamerSid, "VJ", "A `PlayerStreamer`'s SID.");
+
+/// Least bytes of a signing secret: HS256 asks for as many as its hash has (RFC 7518, 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A secret that nobody should sign with. It never holds the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// Too short for HS256.
+    #[error("has under {MIN_SECRET_BYTES} bytes, too few to sign HS256 with")]
+    TooShort,
+    /// One character, repeated.
+    #[error("is one repeated character")]
+    Repeated,
+}
+
+/// An API key's secret: it signs tokens and asks for grants. Its `Debug` is silent, and it is
+/// zeroed on drop.
+#[derive(Clone, Debug)]
+pub struct ApiKeySecret(SecretString);
+
+impl ApiKeySecret {
+    /// Takes a secret fit to sign with, white space around it apart.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let text = text.trim();
+        let mut characters = text.chars();
+        let first = characters.next().ok_or(SecretError::Empty)?;
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(SecretError::TooShort);
+        }
+        if characters.all(|character| character == first) {
+            return Err(SecretError::Repeated);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The raw bytes that sign: Twilio never decodes the text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sid_is_its_prefix_and_32_hexadecimal_digits() {
+        let digits = "0123456789abcdefABCDEF0123456789";
+        assert!(AccountSid::parse(&format!(" AC{digits}\n")).is_ok());
+        for bad in
+            ["", "AC", &format!("SK{digits}"), &format!("AC{digits}0"), &format!("ac{digits}")]
+        {
+            assert_eq!(AccountSid::parse(bad), Err(SidError { prefix: "AC" }), "{bad}");
+        }
+        assert!(AccountSid::parse(&format!("AC{}", "g".repeat(32))).is_err());
+    }
+
+    #[test]
+    fn a_secret_too_weak_to_sign_with_is_refused() {
+        assert_eq!(ApiKeySecret::parse(" \n").unwrap_err(), SecretError::Empty);
+        assert_eq!(ApiKeySecret::parse(&"ab".repeat(15)).unwrap_err(), SecretError::TooShort);
+        assert_eq!(ApiKeySecret::parse(&"a".repeat(32)).unwrap_err(), SecretError::Repeated);
+        assert_eq!(
+            ApiKeySecret::parse(&format!("{}\n", "ab".repeat(16))).unwrap().expose().len(),
+            32
+        );
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap();
+        assert!(!format!("{secret:?} {secret:#?}").contains("q1W2"));
+    }
+}

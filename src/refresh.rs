@@ -1,0 +1,3 @@
+//! Refresh.
+
+pub mod schedule;

@@ -1,0 +1,91 @@
+//! Where grants come from: the [`GrantSource`] trait, the one HTTP exchange that providers
+//! build theirs on, and the account's budget around it.
+
+pub mod budget;
+pub mod dns;
+pub mod http;
+
+use std::{fmt, future::Future, time::Duration};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    clock::{Anchor, BootTime},
+    grant::{Fault, FaultClass},
+    name::Resource,
+};
+
+/// How much hangs on an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A live grant is there, and has time.
+    Early,
+    /// The last try before a live grant's end: goes past what the account is held for.
+    LastTry,
+    /// There is no live grant.
+    Lapsed,
+}
+
+/// One attempt's request.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// What the grant is for.
+    pub resource: Resource,
+    /// How much hangs on it.
+    pub urgency: Urgency,
+    /// Waiting for the budget past this instant is no use.
+    pub give_up_at: BootTime,
+}
+
+/// A grant as it came.
+pub struct Fetched {
+    /// The grant as JSON text.
+    pub raw: Box<RawValue>,
+    /// Both clocks, after the budget let the call through and before connecting.
+    pub anchor: Anchor,
+    /// How long it lasts from there on.
+    pub granted_ttl: Duration,
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched").field("granted_ttl", &self.granted_ttl).finish_non_exhaustive()
+    }
+}
+
+/// Why an attempt brought no grant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// It was made and failed.
+    #[error("{fault}")]
+    Failed {
+        /// Why.
+        fault: Fault,
+        /// What the upstream asked to wait, from its answer on.
+        retry_after: Option<Duration>,
+    },
+    /// Nothing was sent: the account's budget holds it until then.
+    #[error("held ({})", class.as_str())]
+    Held {
+        /// Why the account is held.
+        class: FaultClass,
+        /// When it is worth trying again.
+        until: BootTime,
+    },
+}
+
+impl From<Fault> for FetchError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed { fault, retry_after: None }
+    }
+}
+
+/// Where grants come from. Sources are stacked: a budget right around the HTTP call, so that
+/// nothing goes past it.
+pub trait GrantSource: Send + Sync + 'static {
+    /// Makes one attempt.
+    fn fetch(
+        &self,
+        request: FetchRequest,
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+}

@@ -1,0 +1,231 @@
+//! The budget of one upstream account: requests a second with burst, how many at once, and
+//! what the upstream asked the whole account to wait for. It sits right around the HTTP call,
+//! so that nothing goes past it, whatever the logic above says.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency};
+use crate::{
+    clock::{BootTime, Clock},
+    grant::{Fault, FaultClass},
+};
+
+/// The longest that a Retry-After is obeyed.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How often a refused credential is tried again.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The shortest pause after a failure.
+pub const MIN_BACKOFF: Duration = Duration::from_millis(250);
+
+/// The longest pause after a failure while somebody may be waiting.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Decorrelated jitter: the next pause after one of `previous`, between the shortest and
+/// thrice the previous one, at most `cap`.
+pub fn backoff(previous: Duration, cap: Duration, rng: &mut Rng) -> Duration {
+    let widest = (previous * 3).max(MIN_BACKOFF);
+    let drawn = MIN_BACKOFF + (widest - MIN_BACKOFF).mul_f64(rng.f64());
+    drawn.min(cap)
+}
+
+/// What an account may send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Requests a second.
+    pub rate: u32,
+    /// Requests at once after a quiet time.
+    pub burst: u32,
+    /// Requests in flight.
+    pub concurrent: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rate: 10, burst: 10, concurrent: 8 }
+    }
+}
+
+/// One account's budget, shared by all its profiles.
+#[derive(Debug)]
+pub struct Budget {
+    clock: Clock,
+    limits: Limits,
+    in_flight: Semaphore,
+    account: Mutex<Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    /// Where the rate's meter stands: the time at which all that was sent is paid for.
+    paid: BootTime,
+    hold: Option<Hold>,
+    /// Credential refusals in a row.
+    refusals: u32,
+    pause: Duration,
+    rng: Rng,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    class: FaultClass,
+    until: BootTime,
+}
+
+impl Budget {
+    /// A full budget.
+    #[must_use]
+    pub fn new(limits: Limits, clock: Clock, rng: Rng) -> Self {
+        let account =
+            Account { paid: clock.now().boot, hold: None, refusals: 0, pause: MIN_BACKOFF, rng };
+        let in_flight = Semaphore::new(limits.concurrent.max(1) as usize);
+        Self { clock, limits, in_flight, account: Mutex::new(account) }
+    }
+
+    /// Lets a request through, after waiting where that wait ends in time.
+    async fn admit(&self, request: &FetchRequest) -> Result<SemaphorePermit<'_>, FetchError> {
+        let now = self.clock.now().boot;
+        self.account().check_hold(now, request.urgency)?;
+
+        let patience = request.give_up_at.since(now);
+        let permit = match tokio::time::timeout(patience, self.in_flight.acquire()).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(busy(request.give_up_at)),
+        };
+        let turn = self.take_turn(request)?;
+        tokio::time::sleep(turn).await;
+
+        // The account may have been held while this waited.
+        let mut account = self.account();
+        let now = self.clock.now().boot;
+        account.check_hold(now, request.urgency)?;
+        account.probe(now);
+        drop(account);
+        Ok(permit)
+    }
+
+    /// Reserves the next free place in the rate, and tells how long it is away.
+    fn take_turn(&self, request: &FetchRequest) -> Result<Duration, FetchError> {
+        let price = Duration::from_secs(1) / self.limits.rate.max(1);
+        let ahead = price * self.limits.burst.saturating_sub(1);
+        let now = self.clock.now().boot;
+        let mut account = self.account();
+        let paid = account.paid.max(now);
+        let turn = paid - ahead;
+        if turn > now && turn >= request.give_up_at {
+            return Err(busy(turn));
+        }
+        account.paid = paid + price;
+        Ok(turn.since(now))
+    }
+
+    /// Remembers what concerns the whole account.
+    fn remember(&self, result: &Result<Fetched, FetchError>, urgency: Urgency) {
+        let now = self.clock.now().boot;
+        let mut account = self.account();
+        match result {
+            Ok(_) => account.well(),
+            Err(FetchError::Failed { fault, retry_after }) => {
+                account.fault(fault, *retry_after, urgency, now);
+            }
+            Err(FetchError::Held { .. }) => {}
+        }
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing is wrong upstream, the account's own budget is used up.
+const fn busy(until: BootTime) -> FetchError {
+    FetchError::Held { class: FaultClass::Transient, until }
+}
+
+impl Account {
+    fn check_hold(&self, now: BootTime, urgency: Urgency) -> Result<(), FetchError> {
+        match self.hold {
+            Some(Hold { class, until }) if until > now && urgency != Urgency::LastTry => {
+                Err(FetchError::Held { class, until })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// While the credential is refused, who gets through is the one probe of the interval.
+    fn probe(&mut self, now: BootTime) {
+        if let Some(hold) = &mut self.hold
+            && hold.class == FaultClass::Credential
+        {
+            hold.until = now + PROBE_INTERVAL;
+        }
+    }
+
+    fn well(&mut self) {
+        self.hold = None;
+        self.refusals = 0;
+        self.pause = MIN_BACKOFF;
+    }
+
+    fn fault(
+        &mut self,
+        fault: &Fault,
+        retry_after: Option<Duration>,
+        urgency: Urgency,
+        now: BootTime,
+    ) {
+        match fault.class {
+            FaultClass::Throttled => {
+                self.pause = backoff(self.pause, MAX_BACKOFF, &mut self.rng);
+                let wait = retry_after.map_or(self.pause, |asked| asked.min(MAX_RETRY_AFTER));
+                self.hold(FaultClass::Throttled, now + wait.max(MIN_BACKOFF));
+            }
+            FaultClass::Credential => {
+                self.refusals += 1;
+                // A stray refusal happens; without a live grant nothing is lost by believing it.
+                if self.refusals > 1 || urgency == Urgency::Lapsed {
+                    self.hold(FaultClass::Credential, now + PROBE_INTERVAL);
+                }
+            }
+            // Whoever says so has taken the credential.
+            FaultClass::Resource => self.refusals = 0,
+            FaultClass::Transient | FaultClass::Misconfigured => {}
+        }
+    }
+
+    fn hold(&mut self, class: FaultClass, until: BootTime) {
+        let longest = self.hold.map_or(until, |hold| hold.until.max(until));
+        self.hold = Some(Hold { class, until: longest });
+    }
+}
+
+/// A source under a budget.
+#[derive(Clone, Debug)]
+pub struct Budgeted<S> {
+    source: S,
+    budget: Arc<Budget>,
+}
+
+impl<S> Budgeted<S> {
+    /// `source`, asked only as `budget` allows.
+    pub const fn new(source: S, budget: Arc<Budget>) -> Self {
+        Self { source, budget }
+    }
+}
+
+impl<S: GrantSource> GrantSource for Budgeted<S> {
+    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        let _permit = self.budget.admit(&request).await?;
+        let urgency = request.urgency;
+        let result = self.source.fetch(request).await;
+        self.budget.remember(&result, urgency);
+        result
+    }
+}

@@ -1,0 +1,173 @@
+//! Name lookups for the upstream: one in flight a name, and the last good addresses where a
+//! lookup fails or is slow.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::{SocketAddr, ToSocketAddrs},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+    vec,
+};
+
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::watch;
+use tower_service::Service;
+
+/// How long a lookup may take before the last good addresses are used.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A name that has no address, now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name has no address")]
+pub struct LookupError;
+
+type Addresses = Result<Vec<SocketAddr>, LookupError>;
+type Lookup = dyn Fn(&str) -> Addresses + Send + Sync;
+
+#[derive(Default)]
+struct Entry {
+    last_good: Vec<SocketAddr>,
+    in_flight: Option<watch::Receiver<Option<Addresses>>>,
+}
+
+/// Looks names up. Clones share what they know.
+#[derive(Clone)]
+pub struct Resolver {
+    lookup: Arc<Lookup>,
+    patience: Duration,
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+}
+
+impl Resolver {
+    /// The system's resolver, on a thread of its own since it blocks.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::with(PATIENCE, |host| {
+            let found = (host, 0).to_socket_addrs().map_err(|_| LookupError)?;
+            Ok(found.collect())
+        })
+    }
+
+    /// A resolver over `lookup`, which may block, and which is waited for that long where
+    /// addresses are known.
+    pub fn with(
+        patience: Duration,
+        lookup: impl Fn(&str) -> Addresses + Send + Sync + 'static,
+    ) -> Self {
+        Self { lookup: Arc::new(lookup), patience, entries: Arc::default() }
+    }
+
+    /// The addresses of `host`.
+    pub async fn resolve(&self, host: &str) -> Addresses {
+        let (mut lookup, last_good) = self.join(host);
+        let answered = tokio::time::timeout(self.patience, lookup.wait_for(Option::is_some)).await;
+        match answered.map(|found| found.ok().and_then(|found| found.clone())) {
+            Ok(Some(Ok(found))) => return Ok(found),
+            // It goes on by itself; what it finds serves the next attempt.
+            Err(_) if last_good.is_empty() => {}
+            _ if last_good.is_empty() => return Err(LookupError),
+            _ => return Ok(last_good),
+        }
+        let found = lookup.wait_for(Option::is_some).await;
+        found.ok().and_then(|found| found.clone()).unwrap_or(Err(LookupError))
+    }
+
+    /// The lookup in flight, begun if there was none, and the addresses of the last good one.
+    fn join(&self, host: &str) -> (watch::Receiver<Option<Addresses>>, Vec<SocketAddr>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.entry(host.to_owned()).or_default();
+        if let Some(in_flight) = &entry.in_flight {
+            return (in_flight.clone(), entry.last_good.clone());
+        }
+        let (done, in_flight) = watch::channel(None);
+        entry.in_flight = Some(in_flight.clone());
+        let last_good = entry.last_good.clone();
+        drop(entries);
+
+        let (resolver, host) = (self.clone(), host.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let found = (resolver.lookup)(&host);
+            resolver.finish(&host, &found);
+            done.send_replace(Some(found));
+        });
+        (in_flight, last_good)
+    }
+
+    fn finish(&self, host: &str, found: &Addresses) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(host) {
+            entry.in_flight = None;
+            if let Ok(found) = found
+                && !found.is_empty()
+            {
+                entry.last_good.clone_from(found);
+            }
+        }
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = LookupError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move { resolver.resolve(name.as_str()).await.map(Vec::into_iter) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        ([127, 0, 0, last], 0).into()
+    }
+
+    #[tokio::test]
+    async fn a_failed_lookup_falls_back_to_the_last_good_addresses() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let resolver =
+            Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(vec![address(1)]),
+                _ => Err(LookupError),
+            });
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
+        assert_eq!(resolver.resolve("another").await, Err(LookupError));
+    }
+
+    #[tokio::test]
+    async fn a_hanging_lookup_is_joined_and_does_not_hold_who_knows_an_address() {
+        let (release, hang) = mpsc::channel::<()>();
+        let hang = Mutex::new(hang);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let resolver = Resolver::with(Duration::ZERO, move |_| {
+            if counted.fetch_add(1, Ordering::SeqCst) > 0 {
+                // Hangs until the test lets go.
+                let _ = hang.lock().map(|hang| hang.recv());
+            }
+            Ok(vec![address(1)])
+        });
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
+        for _ in 0..3 {
+            assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "one lookup in flight");
+        drop(release);
+    }
+}
