@@ -98,6 +98,12 @@ impl WallTime {
 }
 
 impl Anchor {
+    /// What the wall clock reads, as it goes now, at this instant of the boot clock.
+    #[must_use]
+    pub fn wall_at(self, boot: BootTime) -> WallTime {
+        WallTime(self.wall.0.saturating_add(boot.0.saturating_sub(self.boot.0)))
+    }
+
     /// How much further the wall clock went than the boot clock from `earlier` to here, in
     /// either direction: what somebody stepped it by.
     #[must_use]

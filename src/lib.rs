@@ -3,9 +3,13 @@
 pub mod clock;
 pub mod drain;
 pub mod grant;
+pub mod mint;
 pub mod name;
 pub mod provider;
+pub mod ready;
 pub mod refresh;
+pub mod rpc;
 pub mod settings;
 pub mod source;
+pub mod telemetry;
 pub mod token;

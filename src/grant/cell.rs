@@ -7,7 +7,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use super::{
-    Generation, Grant, Status,
+    Generation, Grant, Life, Status,
     demand::{Demand, Demanded},
 };
 use crate::name::GrantName;
@@ -47,7 +47,6 @@ pub enum Publication<E> {
 #[derive(Debug)]
 struct Cell<R> {
     published: ArcSwapOption<Published<R>>,
-    status: Arc<watch::Sender<Status>>,
     demand: Demand,
 }
 
@@ -144,24 +143,35 @@ impl<P: Prepare> Publisher<P> {
         self.cell.demand.keeper_end()
     }
 
+    /// What is kept in hand of the grant's life.
+    #[must_use]
+    pub fn margin(&self) -> Duration {
+        self.view.margin
+    }
+
+    /// How the grant fares, as last told.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.view.status()
+    }
+
+    /// The present grant's life.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        self.cell.published.load().as_ref().map(|present| present.grant.life())
+    }
+
     /// The present grant's label.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        let present = self.cell.published.load();
-        present.as_ref().map_or(Generation::NONE, |p| p.grant.life().generation)
+        self.life().map_or(Generation::NONE, |life| life.generation)
     }
 
     /// Prepares `grant` and makes it the present one, unless the present one was asked for
     /// later: a late answer never replaces a newer grant.
     pub fn publish(&mut self, grant: Grant) -> Publication<P::Error> {
         let life = grant.life();
-        let late = self
-            .cell
-            .published
-            .load()
-            .as_ref()
-            .is_some_and(|present| present.grant.life().anchor.boot >= life.anchor.boot);
-        if late {
+        if self.life().is_some_and(|present| present.anchor.boot >= life.anchor.boot) {
             return Publication::Late;
         }
         match self.preparer.prepare(&grant) {
@@ -175,7 +185,7 @@ impl<P: Prepare> Publisher<P> {
 
     /// Tells how the grant fares. The life told is always the published grant's.
     pub fn tell(&mut self, mut status: Status) {
-        status.life = self.cell.published.load().as_ref().map(|p| p.grant.life());
+        status.life = self.life();
         let changed = self.view.status.send_if_modified(|current| {
             let changed = *current != status;
             if changed {
@@ -197,9 +207,8 @@ pub fn cell<P: Prepare>(
     changes: Arc<watch::Sender<()>>,
 ) -> (Publisher<P>, Reader<P::Ready>) {
     let status = Arc::new(watch::Sender::new(Status::unknown()));
-    let view = View { name: Arc::new(name), margin, status: Arc::clone(&status) };
-    let cell =
-        Arc::new(Cell { published: ArcSwapOption::empty(), status, demand: Demand::default() });
+    let view = View { name: Arc::new(name), margin, status };
+    let cell = Arc::new(Cell { published: ArcSwapOption::empty(), demand: Demand::default() });
     let reader = Reader { cell: Arc::clone(&cell), view: view.clone() };
     (Publisher { cell, view, preparer, changes }, reader)
 }

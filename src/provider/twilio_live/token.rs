@@ -13,7 +13,7 @@ use crate::{
     clock::Anchor,
     grant::Grant,
     token::{
-        PrepareError, Signer, Stamped, Times, TokenFormat,
+        PrepareError, Signer, Times, TokenFormat,
         id::Serial,
         template::{Layout, Template},
     },

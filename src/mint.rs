@@ -1,0 +1,31 @@
+//! The read side: which grant will do, what a token's times are, and the minting itself, one
+//! by one or in bulk.
+
+pub mod bulk;
+pub mod minter;
+pub mod options;
+pub mod terms;
+
+use crate::{grant::table::Table, token::Signer};
+
+/// The grants that tokens are minted with.
+pub type Grants = Table<Box<dyn Signer>>;
+
+/// Limits on what one call may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Identities in one list.
+    pub identities: usize,
+    /// Indices in one bulk call.
+    pub indices: i64,
+    /// Tokens in one chunk.
+    pub chunk_tokens: usize,
+    /// Calls that wait for a grant at the same time.
+    pub waiting_calls: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { identities: 10_000, indices: 1_000_000, chunk_tokens: 512, waiting_calls: 4_096 }
+    }
+}

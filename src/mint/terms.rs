@@ -1,0 +1,99 @@
+//! What a token made now would be good for, or why the present grant will not do.
+
+use std::time::Duration;
+
+use crate::{
+    clock::{Anchor, WallTime},
+    grant::{Generation, Life},
+    token::Times,
+};
+
+/// What happens where a token would outlive its grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryPolicy {
+    /// The token ends with its grant at the latest.
+    ClampToGrant,
+    /// The token has its full ttl, and a grant that lasts as long.
+    RequireFullTtl,
+    /// The token has its full ttl whatever the grant.
+    Independent,
+}
+
+/// What a call asks of grant and token.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Wanted token life; at least the margin and a second.
+    pub ttl: Duration,
+    /// Least time that use-by must lie ahead.
+    pub min_remaining: Duration,
+    /// Where the token would outlive the grant.
+    pub policy: ExpiryPolicy,
+    /// Only a grant newer than this.
+    pub after: Generation,
+}
+
+/// How long a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Both clocks when it was made.
+    pub issue: Anchor,
+    /// When it ends, rounded down to whole seconds.
+    pub expire: WallTime,
+    /// The last instant at which handing it out makes sense.
+    pub use_by: WallTime,
+    /// The same as time from now; never zero.
+    pub use_within: Duration,
+    /// Its grant's label.
+    pub generation: Generation,
+}
+
+/// Why the present grant will not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// There is none.
+    Pending,
+    /// Its life, less the margin, is over; it ended then.
+    Expired(WallTime),
+    /// It is not newer than asked.
+    NotNewer,
+    /// It has not the life asked for.
+    TooShort,
+}
+
+impl Ask {
+    /// The terms of a token made at `now` with a grant of this life.
+    pub fn terms(&self, life: Life, margin: Duration, now: Anchor) -> Result<Terms, Lack> {
+        let left = life.left(now);
+        if left <= margin {
+            return Err(Lack::Expired(life.end(now)));
+        }
+        if life.generation <= self.after {
+            return Err(Lack::NotNewer);
+        }
+        let expires_within = match self.policy {
+            ExpiryPolicy::ClampToGrant => self.ttl.min(left),
+            ExpiryPolicy::RequireFullTtl if self.ttl > left => return Err(Lack::TooShort),
+            ExpiryPolicy::RequireFullTtl | ExpiryPolicy::Independent => self.ttl,
+        };
+        let use_within = expires_within.min(left).saturating_sub(margin);
+        if use_within < self.min_remaining || use_within.is_zero() {
+            return Err(Lack::TooShort);
+        }
+        let expire = (now.wall + expires_within).unix_seconds();
+        Ok(Terms {
+            issue: now,
+            expire: WallTime::from_unix_seconds(expire),
+            use_by: now.wall + use_within,
+            use_within,
+            generation: life.generation,
+        })
+    }
+}
+
+impl Terms {
+    /// The token's own times.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        Times { issue: self.issue.wall.unix_seconds(), expire: self.expire.unix_seconds() }
+    }
+}

@@ -1,0 +1,133 @@
+//! Whether this replica is ready, and how its grants fare: what admin and gRPC health both
+//! tell.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    clock::{Anchor, BootTime, Clock},
+    drain::{Drain, Phase},
+    grant::{GrantState, RefreshState, cell::View, table::Roster},
+    name::ProfileName,
+};
+
+/// The start gate opens after this, whatever the upstream says.
+const GATE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether this replica is ready.
+#[derive(Debug)]
+pub struct Ready {
+    roster: Roster,
+    clock: Clock,
+    drain: Drain,
+    gate_opens: BootTime,
+    /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
+    gate_open: AtomicBool,
+}
+
+impl Ready {
+    /// The readiness of a replica that starts now.
+    #[must_use]
+    pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
+        let gate_opens = clock.now().boot + GATE_TIMEOUT;
+        Self { roster, clock, drain, gate_opens, gate_open: AtomicBool::new(false) }
+    }
+
+    /// Whether calls should come here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.gate_is_open() && !self.drain.reached(Phase::Leaving)
+    }
+
+    fn gate_is_open(&self) -> bool {
+        if self.gate_open.load(Ordering::Relaxed) {
+            return true;
+        }
+        let answered =
+            |view: &View| view.with_status(|status| status.life.is_some() || status.not_found());
+        let open =
+            self.clock.now().boot >= self.gate_opens || self.roster.views().iter().all(answered);
+        if open {
+            self.gate_open.store(true, Ordering::Relaxed);
+        }
+        open
+    }
+
+    /// Each profile with whether every resource of it has a live grant: computed, never
+    /// latched.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<(ProfileName, bool)> {
+        let now = self.clock.now();
+        let mut profiles: Vec<(ProfileName, bool)> = Vec::new();
+        for view in self.roster.views() {
+            let live = state(view, now) == GrantState::Live;
+            match profiles.last_mut() {
+                // Views are sorted by profile.
+                Some((profile, all)) if *profile == view.name().profile => *all &= live,
+                _ => profiles.push((view.name().profile.clone(), live)),
+            }
+        }
+        profiles
+    }
+
+    /// A line per grant, for people.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let line = |view: &View| {
+            view.with_status(|status| {
+                let state = status.state(now, view.margin());
+                let left = status.life.map_or(0, |life| life.left(now).as_secs());
+                let fault = match &status.last_fault {
+                    Some(fault) if status.refresh != RefreshState::Ok => format!(", {fault}"),
+                    _ => String::new(),
+                };
+                let (name, state, refresh) = (view.name(), state.as_str(), status.refresh.as_str());
+                format!("{name}: {state}, {left} s left, refresh {refresh}{fault}")
+            })
+        };
+        self.roster.views().iter().map(line).collect()
+    }
+
+    /// Changes of any grant from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.roster.changes()
+    }
+
+    /// Waits until something told here may have changed: a grant's state, an end of life, the
+    /// gate's timeout.
+    pub async fn changed(&self, changes: &mut watch::Receiver<()>) {
+        let wait = self.next_by_time();
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    fn next_by_time(&self) -> Duration {
+        let now = self.clock.now();
+        let ends = next_end_of_life(self.roster.views(), now);
+        let gate = (!self.gate_is_open()).then(|| self.gate_opens.since(now.boot));
+        ends.into_iter().chain(gate).min().unwrap_or(GATE_TIMEOUT)
+    }
+}
+
+fn state(view: &View, now: Anchor) -> GrantState {
+    view.with_status(|status| status.state(now, view.margin()))
+}
+
+/// How long until the first of these that are live ceases to be; never zero.
+#[must_use]
+pub fn next_end_of_life(views: &[View], now: Anchor) -> Option<Duration> {
+    let left = |view: &View| {
+        let life = view.with_status(|status| status.life)?;
+        let left = life.left(now).saturating_sub(view.margin());
+        (!left.is_zero()).then_some(left + Duration::from_millis(1))
+    };
+    views.iter().filter_map(left).min()
+}

@@ -1,0 +1,156 @@
+//! The task that keeps one grant fresh: it performs what [`State`] decides.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use super::state::{Attempt, State, Step};
+use crate::{
+    clock::Clock,
+    grant::{
+        Fault, FaultClass, Generation, Grant, GrantState, RefreshState, Status,
+        cell::{Prepare, Publication, Publisher},
+        demand::Demanded,
+    },
+    source::{FetchError, FetchRequest, Fetched, GrantSource},
+    telemetry::GrantMetrics,
+};
+
+/// Keeps one grant fresh.
+pub struct Keeper<S, P: Prepare> {
+    source: S,
+    publisher: Publisher<P>,
+    demanded: Demanded,
+    state: State,
+    clock: Clock,
+    jumps: watch::Receiver<()>,
+    metrics: GrantMetrics,
+}
+
+impl<S, P> Keeper<S, P>
+where
+    S: GrantSource,
+    P: Prepare<Error: std::fmt::Display>,
+{
+    /// A keeper that fetches from `source` as `state` decides and publishes to `publisher`.
+    pub fn new(
+        source: S,
+        publisher: Publisher<P>,
+        state: State,
+        clock: Clock,
+        jumps: watch::Receiver<()>,
+        metrics: GrantMetrics,
+    ) -> Self {
+        let demanded = publisher.demanded();
+        Self { source, publisher, demanded, state, clock, jumps, metrics }
+    }
+
+    /// Keeps the grant fresh for ever. A panic costs one attempt, not the keeper.
+    pub async fn run(mut self) {
+        loop {
+            self.tell();
+            if AssertUnwindSafe(self.turn()).catch_unwind().await.is_err() {
+                tracing::error!(grant = %self.publisher.name(), "the refresh panicked; it goes on");
+                self.state.abandoned(self.clock.now());
+            }
+        }
+    }
+
+    async fn turn(&mut self) {
+        let now = self.clock.now();
+        match self.state.step(now) {
+            Step::Attempt(attempt) => self.attempt(attempt).await,
+            Step::Wait(until) => {
+                tokio::select! {
+                    () = tokio::time::sleep(until.since(now.boot)) => {}
+                    () = self.demanded.asked() => self.state.demanded(self.clock.now()),
+                    _ = self.jumps.changed() => self.state.jumped(self.clock.now()),
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, attempt: Attempt) {
+        self.tell();
+        let request = FetchRequest {
+            resource: self.publisher.name().resource.clone(),
+            urgency: attempt.urgency,
+            give_up_at: attempt.give_up_at,
+        };
+        let outcome = self.source.fetch(request).await.and_then(|fetched| self.publish(fetched));
+        self.metrics.attempted(match &outcome {
+            Ok(()) => "ok",
+            Err(FetchError::Failed { fault, .. }) => fault.class.as_str(),
+            Err(FetchError::Held { .. }) => "held",
+        });
+        let now = self.clock.now();
+        match (outcome, self.publisher.life()) {
+            (Ok(()), Some(present)) => {
+                self.metrics.fresh(present.anchor.wall, present.end(now));
+                self.state.succeeded(attempt, present, now);
+            }
+            (Ok(()), None) => self.state.abandoned(now),
+            (Err(error), _) => self.state.failed(attempt, error, now),
+        }
+    }
+
+    fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {
+        let Fetched { raw, anchor, granted_ttl } = fetched;
+        if granted_ttl <= self.publisher.margin() {
+            return Err(Fault::new(FaultClass::Transient, "GRANT_LIFE_TOO_SHORT").into());
+        }
+        let generation = Generation::after(self.publisher.generation(), anchor.wall);
+        match self.publisher.publish(Grant::new(raw, anchor, granted_ttl, generation)) {
+            Publication::Published(_) | Publication::Late => Ok(()),
+            Publication::Unprepared(error) => {
+                tracing::error!(grant = %self.publisher.name(), %error, "a grant was not published");
+                Err(Fault::new(FaultClass::Transient, "TOKEN_UNVERIFIED").into())
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let now = self.clock.now();
+        let status = self.state.status(now);
+        self.log_change(&status, now);
+        if let Some(at) = status.next_attempt {
+            self.metrics.next_attempt(now.wall_at(at));
+        }
+        self.publisher.tell(status);
+    }
+
+    /// One loud line per change of state.
+    fn log_change(&self, status: &Status, now: crate::clock::Anchor) {
+        let before = self.publisher.status();
+        if before.refresh == status.refresh && before.life.is_some() == status.life.is_some() {
+            return;
+        }
+        let grant = self.publisher.name();
+        let state = status.state(now, self.publisher.margin()).as_str();
+        let fault = status.last_fault.as_ref().map(tracing::field::display);
+        match status.refresh {
+            RefreshState::Ok if before.life.is_none() && before.consecutive_failures == 0 => {
+                tracing::info!(%grant, "the first grant is here");
+            }
+            RefreshState::Ok => {
+                let failures = before.consecutive_failures;
+                tracing::info!(%grant, failures, "the refresh is well again");
+            }
+            RefreshState::Retrying => {
+                tracing::warn!(%grant, state, fault, "a refresh failed; it is retried");
+            }
+            RefreshState::Throttled => {
+                tracing::warn!(%grant, state, fault, "the upstream asks the account to wait");
+            }
+            RefreshState::Rejected
+                if before.state(now, self.publisher.margin()) == GrantState::Live =>
+            {
+                tracing::error!(%grant, state, fault, "the upstream refuses; mend it before the present grant ends");
+            }
+            RefreshState::Rejected => {
+                tracing::error!(%grant, state, fault, "the upstream refuses; a person must act");
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What one grant's refresh does next: a machine without I/O, clock or randomness of its own.
+//!
+//! It is told what happened and when, and hands out the next step. An attempt is a token that
+//! cannot be forgotten: it is completed, or the compiler complains.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::schedule::Policy;
+use crate::{
+    clock::{Anchor, BootTime},
+    grant::{Fault, FaultClass, Life, RefreshState, Status},
+    source::{
+        FetchError, Urgency,
+        budget::{MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, PROBE_INTERVAL, backoff},
+        http::EXCHANGE_TIMEOUT,
+    },
+};
+
+/// No attempt starts sooner than this after the one before ended.
+const FLOOR: Duration = Duration::from_millis(250);
+
+/// The last try lies this long before the end of life, whatever the upstream asked.
+const LAST_TRY: Duration = Duration::from_secs(3);
+
+/// The longest pause without a live grant, while nobody asks for one.
+const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Refreshes of a live grant that callers ask for lie at least this far apart.
+const PULLED_FORWARD: Duration = Duration::from_secs(5);
+
+/// An attempt to be made now.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "an attempt that is not completed is never followed by another"]
+pub struct Attempt {
+    /// How much hangs on it.
+    pub urgency: Urgency,
+    /// When it began.
+    pub started: BootTime,
+    /// Waiting for the budget past this instant is no use.
+    pub give_up_at: BootTime,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// Nothing until then.
+    Wait(BootTime),
+    /// This.
+    Attempt(Attempt),
+}
+
+/// One grant's refresh.
+#[derive(Debug)]
+pub struct State {
+    policy: Policy,
+    rng: Rng,
+    life: Option<Life>,
+    /// The next attempt's start; while one runs, that one's.
+    due: BootTime,
+    running: bool,
+    last_started: Option<BootTime>,
+    last_ended: Option<BootTime>,
+    /// The upstream or a refusal asks for quiet until then: demand does not go past it.
+    quiet_until: Option<BootTime>,
+    /// The grant whose last try has been spent.
+    last_try_spent: bool,
+    /// Whether anybody asked since the last attempt began.
+    asked: bool,
+    refresh: RefreshState,
+    last_fault: Option<Fault>,
+    failures: u32,
+    /// Refusals (credential, resource, misconfigured) since the last success.
+    refusals: u32,
+    pause: Duration,
+    latency: Option<Duration>,
+}
+
+impl State {
+    /// A refresh that has no grant yet: its first attempt is due now.
+    #[must_use]
+    pub fn new(policy: Policy, rng: Rng, now: Anchor) -> Self {
+        Self {
+            policy,
+            rng,
+            life: None,
+            due: now.boot,
+            running: false,
+            last_started: None,
+            last_ended: None,
+            quiet_until: None,
+            last_try_spent: false,
+            asked: false,
+            refresh: RefreshState::Ok,
+            last_fault: None,
+            failures: 0,
+            refusals: 0,
+            pause: MIN_BACKOFF,
+            latency: None,
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn step(&mut self, now: Anchor) -> Step {
+        if self.running || now.boot < self.due {
+            return Step::Wait(self.due);
+        }
+        let urgency = self.urgency(now);
+        self.running = true;
+        self.asked = false;
+        self.due = now.boot;
+        self.last_started = Some(now.boot);
+        self.last_try_spent |= urgency == Urgency::LastTry;
+        Step::Attempt(Attempt {
+            urgency,
+            started: now.boot,
+            give_up_at: now.boot + EXCHANGE_TIMEOUT,
+        })
+    }
+
+    /// The attempt brought a grant that is now the present one, or found a newer one in place.
+    pub fn succeeded(&mut self, attempt: Attempt, present: Life, now: Anchor) {
+        let took = now.boot.since(attempt.started);
+        self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));
+        let draw = self.rng.f64();
+        let point = if self.life.is_none() {
+            self.policy.first_point(present.ttl, draw)
+        } else {
+            self.policy.drawn_point(present.ttl, draw)
+        };
+        self.life = Some(present);
+        self.refresh = RefreshState::Ok;
+        self.last_fault = None;
+        self.failures = 0;
+        self.refusals = 0;
+        self.pause = MIN_BACKOFF;
+        self.quiet_until = None;
+        self.last_try_spent = false;
+        self.ended(now, present.anchor.boot + point);
+    }
+
+    /// The attempt brought no grant.
+    pub fn failed(&mut self, _attempt: Attempt, error: FetchError, now: Anchor) {
+        match error {
+            FetchError::Held { class, until } => self.held(class, until, now),
+            FetchError::Failed { fault, retry_after } => {
+                self.failures = self.failures.saturating_add(1);
+                let class = fault.class;
+                self.last_fault = Some(fault);
+                match class {
+                    FaultClass::Transient => self.retry(RefreshState::Retrying, now),
+                    FaultClass::Throttled => self.throttled(retry_after, now),
+                    _ => self.refused(now),
+                }
+            }
+        }
+    }
+
+    /// The attempt is lost: whoever made it panicked.
+    pub fn abandoned(&mut self, now: Anchor) {
+        if self.running {
+            self.failures = self.failures.saturating_add(1);
+            self.last_fault = Some(Fault::new(FaultClass::Transient, "ATTEMPT_PANICKED"));
+            self.retry(RefreshState::Retrying, now);
+        }
+    }
+
+    /// A caller is not served by the present grant.
+    pub fn demanded(&mut self, now: Anchor) {
+        self.asked = true;
+        if !self.running {
+            self.due = self.due_if_demanded(now);
+        }
+    }
+
+    /// A clock jumped: a grant that is dead by it is fetched anew at once.
+    pub fn jumped(&mut self, now: Anchor) {
+        let dead = self.life.is_some() && !self.is_live(now);
+        if dead && !self.running {
+            self.due = self.not_too_soon(now.boot.min(self.due));
+        }
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn status(&self, now: Anchor) -> Status {
+        let unknown = Status::unknown();
+        Status {
+            life: self.life,
+            refresh: self.refresh,
+            next_attempt: Some(self.due),
+            next_if_demanded: Some(self.due_if_demanded(now)),
+            usual_latency: self.latency.unwrap_or(unknown.usual_latency),
+            last_fault: self.last_fault.clone(),
+            consecutive_failures: self.failures,
+        }
+    }
+
+    // What follows is the arithmetic of the above.
+
+    fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {
+        match class {
+            FaultClass::Transient => self.ended(now, until),
+            FaultClass::Throttled => {
+                self.refresh = RefreshState::Throttled;
+                self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
+                self.quiet(until, now);
+            }
+            _ => {
+                self.refresh = RefreshState::Rejected;
+                self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
+                self.quiet(until, now);
+            }
+        }
+    }
+
+    fn throttled(&mut self, retry_after: Option<Duration>, now: Anchor) {
+        match retry_after {
+            Some(asked) => {
+                self.refresh = RefreshState::Throttled;
+                self.quiet(now.boot + asked.min(MAX_RETRY_AFTER), now);
+            }
+            None => self.retry(RefreshState::Throttled, now),
+        }
+    }
+
+    /// A stray refusal happens: while a grant lives the first is retried like any failure.
+    fn refused(&mut self, now: Anchor) {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.is_live(now) && self.refusals == 1 {
+            self.retry(RefreshState::Retrying, now);
+        } else {
+            self.refresh = RefreshState::Rejected;
+            self.quiet(now.boot + PROBE_INTERVAL, now);
+        }
+    }
+
+    fn retry(&mut self, refresh: RefreshState, now: Anchor) {
+        self.refresh = refresh;
+        self.quiet_until = None;
+        let cap = if self.is_live(now) {
+            (self.end_of_life(now).since(now.boot) / 4).clamp(MIN_BACKOFF, MAX_BACKOFF)
+        } else if self.asked {
+            MAX_BACKOFF
+        } else {
+            UNASKED_BACKOFF
+        };
+        self.pause = backoff(self.pause, cap, &mut self.rng);
+        self.ended(now, now.boot + self.pause);
+    }
+
+    /// Waits until `until`, but for one last try while the grant still lives.
+    fn quiet(&mut self, until: BootTime, now: Anchor) {
+        self.quiet_until = Some(until);
+        let last_try = self.end_of_life(now) - LAST_TRY;
+        let due = if self.is_live(now) && !self.last_try_spent && last_try < until {
+            last_try.max(now.boot)
+        } else {
+            until
+        };
+        self.ended(now, due);
+    }
+
+    fn ended(&mut self, now: Anchor, due: BootTime) {
+        self.running = false;
+        self.last_ended = Some(now.boot);
+        self.due = self.not_too_soon(due);
+    }
+
+    fn not_too_soon(&self, due: BootTime) -> BootTime {
+        self.last_ended.map_or(due, |ended| due.max(ended + FLOOR))
+    }
+
+    fn due_if_demanded(&self, now: Anchor) -> BootTime {
+        if self.running || self.quiet_until.is_some_and(|until| until > now.boot) {
+            return self.due;
+        }
+        let pulled = if self.is_live(now) {
+            self.last_started.map(|started| started + PULLED_FORWARD)
+        } else {
+            self.last_ended.map(|ended| ended + MAX_BACKOFF)
+        };
+        let pulled = pulled.map_or(self.due, |pulled| pulled.max(now.boot).min(self.due));
+        self.not_too_soon(pulled)
+    }
+
+    fn urgency(&self, now: Anchor) -> Urgency {
+        if !self.is_live(now) {
+            Urgency::Lapsed
+        } else if self.quiet_until.is_some_and(|until| until > now.boot) {
+            Urgency::LastTry
+        } else {
+            Urgency::Early
+        }
+    }
+
+    fn is_live(&self, now: Anchor) -> bool {
+        self.life.is_some_and(|life| life.is_live(now, self.policy.margin))
+    }
+
+    /// When the present grant's life ends, as far as both clocks know now.
+    fn end_of_life(&self, now: Anchor) -> BootTime {
+        let left = self.life.map_or(Duration::ZERO, |life| life.left(now));
+        now.boot + left.saturating_sub(self.policy.margin)
+    }
+}

@@ -1,0 +1,222 @@
+//! `GrantService`.
+
+use std::{collections::HashMap, pin::Pin, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::{Stream, stream};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Parts, convert,
+    layers::deadline_of,
+    proto::{
+        self, GetGrantRequest, GetGrantResponse, ListGrantsRequest, ListGrantsResponse,
+        WatchGrantsRequest, WatchGrantsResponse, grant_service_server::GrantService,
+        watch_grants_request::Target,
+    },
+    status,
+};
+use crate::{
+    clock::Clock,
+    drain::{Drain, Phase},
+    grant::{self, GrantState, cell::View, table::Roster},
+    mint::options::{Invalid, Refusal, Violation},
+    name::GrantName,
+    ready::next_end_of_life,
+};
+
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1_000;
+
+pub(super) struct Grants {
+    roster: Roster,
+    clock: Clock,
+    drain: Drain,
+}
+
+impl Grants {
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self {
+            roster: parts.roster.clone(),
+            clock: parts.clock.clone(),
+            drain: parts.drain.clone(),
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<View, Refusal> {
+        let name = GrantName::parse(name).map_err(|_| {
+            let form = "is not of the form profiles/{profile}/grants/{resource}";
+            Refusal::Invalid(vec![Violation::new("name", Invalid::GrantName, form)])
+        })?;
+        match self.roster.view(&name) {
+            Some(view) => Ok(view.clone()),
+            None if self.of_profile(name.profile.as_str()).is_empty() => {
+                Err(Refusal::ProfileNotFound)
+            }
+            None => Err(Refusal::ResourceNotFound),
+        }
+    }
+
+    fn of_profile(&self, profile: &str) -> Vec<View> {
+        let of_it = |view: &&View| view.name().profile.as_str() == profile;
+        self.roster.views().iter().filter(of_it).cloned().collect()
+    }
+
+    /// All grants of a profile that is configured, or all.
+    fn listed(&self, profile: &str) -> Result<Vec<View>, Refusal> {
+        if profile.is_empty() {
+            return Ok(self.roster.views().to_vec());
+        }
+        let views = self.of_profile(profile);
+        if views.is_empty() { Err(Refusal::ProfileNotFound) } else { Ok(views) }
+    }
+
+    fn page(&self, request: &ListGrantsRequest) -> Result<ListGrantsResponse, Refusal> {
+        let views = self.listed(&request.profile)?;
+        let size = match usize::try_from(request.page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(MAX_PAGE),
+            Err(_) => {
+                let negative = Violation::new("page_size", Invalid::Option, "is negative");
+                return Err(Refusal::Invalid(vec![negative]));
+            }
+        };
+        let from = match request.page_token.as_str() {
+            "" => 0,
+            token => {
+                let last = read_page_token(token)?;
+                views.partition_point(|view| *view.name() <= last)
+            }
+        };
+        let rest = views.get(from..).unwrap_or_default();
+        let page = rest.get(..size).unwrap_or(rest);
+        let next_page_token = match page.last() {
+            Some(last) if rest.len() > page.len() => {
+                BASE64_URL_SAFE_NO_PAD.encode(last.name().to_string())
+            }
+            _ => String::new(),
+        };
+        let now = self.clock.now();
+        let grants = page.iter().map(|view| convert::grant(view, &view.status(), now)).collect();
+        Ok(ListGrantsResponse { grants, next_page_token })
+    }
+}
+
+/// A page token is the name of the last grant of the page before.
+fn read_page_token(token: &str) -> Result<GrantName, Refusal> {
+    let name = BASE64_URL_SAFE_NO_PAD.decode(token).ok().and_then(|b| String::from_utf8(b).ok());
+    name.and_then(|name| GrantName::parse(&name).ok()).ok_or_else(|| {
+        let unknown = "was not made by this call";
+        Refusal::Invalid(vec![Violation::new("page_token", Invalid::PageToken, unknown)])
+    })
+}
+
+#[tonic::async_trait]
+impl GrantService for Grants {
+    async fn get_grant(
+        &self,
+        request: Request<GetGrantRequest>,
+    ) -> Result<Response<GetGrantResponse>, Status> {
+        let view = self.named(&request.get_ref().name).map_err(status::refused)?;
+        let grant = convert::grant(&view, &view.status(), self.clock.now());
+        Ok(Response::new(GetGrantResponse { grant: Some(grant) }))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<ListGrantsRequest>,
+    ) -> Result<Response<ListGrantsResponse>, Status> {
+        self.page(request.get_ref()).map(Response::new).map_err(status::refused)
+    }
+
+    type WatchGrantsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchGrantsResponse, Status>> + Send>>;
+
+    async fn watch_grants(
+        &self,
+        request: Request<WatchGrantsRequest>,
+    ) -> Result<Response<Self::WatchGrantsStream>, Status> {
+        let deadline = deadline_of(&request);
+        let views = match request.into_inner().target {
+            None => Ok(self.roster.views().to_vec()),
+            Some(Target::Profile(profile)) => self.listed(&profile),
+            Some(Target::Name(name)) => self.named(&name).map(|view| vec![view]),
+        };
+        let watch = Watch {
+            views: views.map_err(status::refused)?,
+            changes: self.roster.changes(),
+            clock: self.clock.clone(),
+            drain: self.drain.clone(),
+            deadline,
+            told: None,
+        };
+        Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
+    }
+}
+
+/// One caller that follows grants.
+struct Watch {
+    views: Vec<View>,
+    changes: watch::Receiver<()>,
+    clock: Clock,
+    drain: Drain,
+    deadline: Option<Instant>,
+    /// What was last told of each; none before the snapshot.
+    told: Option<HashMap<GrantName, Told>>,
+}
+
+/// What a change is judged by: not the times, which move with the clocks.
+#[derive(PartialEq)]
+struct Told {
+    state: GrantState,
+    status: grant::Status,
+}
+
+impl Watch {
+    async fn next(mut self) -> Result<Option<(WatchGrantsResponse, Self)>, Status> {
+        loop {
+            self.changes.mark_unchanged();
+            let snapshot = self.told.is_none();
+            let grants = self.changed();
+            if snapshot || !grants.is_empty() {
+                return Ok(Some((WatchGrantsResponse { grants, snapshot }, self)));
+            }
+            let deadline = self.deadline;
+            let by_time = next_end_of_life(&self.views, self.clock.now());
+            tokio::select! {
+                _ = self.changes.changed() => {}
+                () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
+                () = self.drain.wait(Phase::Draining) => return Err(status::draining()),
+                () = at(deadline) => return Err(status::deadline_exceeded(None)),
+            }
+        }
+    }
+
+    /// The grants of which something else is to be told than was, now told.
+    fn changed(&mut self) -> Vec<proto::Grant> {
+        let now = self.clock.now();
+        let told = self.told.get_or_insert_default();
+        let mut grants = Vec::new();
+        for view in &self.views {
+            let status = view.status();
+            let grant = convert::grant(view, &status, now);
+            let tell = Told { state: status.state(now, view.margin()), status };
+            if told.get(view.name()) != Some(&tell) {
+                told.insert(view.name().clone(), tell);
+                grants.push(grant);
+            }
+        }
+        grants
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

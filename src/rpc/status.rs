@@ -1,0 +1,195 @@
+//! The one place that builds a [`Status`]: code, reason, details, retry information.
+//!
+//! Nothing of what a request held, and nothing of a cause's own text, gets in here.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+use tonic::{Code, Status, metadata::MetadataValue};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::mint::{
+    minter::{Cause, Unserved},
+    options::{Invalid, Refusal, Violation},
+};
+
+const DOMAIN: &str = "grantmint";
+
+/// The metadata key that gRPC clients with a retry policy act on.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// The widest that retries are spread.
+const SPREAD: Duration = Duration::from_millis(250);
+
+type Metadata = HashMap<String, String>;
+
+fn details(reason: &str, metadata: Metadata) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+fn build(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+fn simple(code: Code, reason: &str, message: &str) -> Status {
+    build(code, message, details(reason, Metadata::new()))
+}
+
+/// A call that asks wrongly.
+pub(super) fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Invalid(violations) => invalid(&violations),
+        Refusal::ProfileNotFound => {
+            simple(Code::NotFound, "PROFILE_NOT_FOUND", "no such profile is configured")
+        }
+        Refusal::ResourceNotFound => {
+            simple(Code::NotFound, "RESOURCE_NOT_FOUND", "no such resource is configured")
+        }
+    }
+}
+
+/// Bad fields, at least one.
+pub(super) fn invalid(violations: &[Violation]) -> Status {
+    let Some(first) = violations.first() else { return unexpected() };
+    let mut metadata = Metadata::new();
+    if let Some(max) = first.attainable_max {
+        metadata.insert("attainable_max".to_owned(), seconds(max));
+    }
+    let mut details = details(reason(first.invalid), metadata);
+    for violation in violations {
+        details.add_bad_request_violation(&violation.field, violation.description);
+    }
+    let mut message = format!("{} {}", first.field, first.description);
+    if let Some(max) = first.attainable_max {
+        message.push_str(&format!("; at most {}", seconds(max)));
+    }
+    build(Code::InvalidArgument, &message, details)
+}
+
+/// A duration as protobuf's JSON form has it.
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs_f64())
+}
+
+const fn reason(invalid: Invalid) -> &'static str {
+    match invalid {
+        Invalid::Identity => "IDENTITY_INVALID",
+        Invalid::TtlOutOfRange => "TTL_OUT_OF_RANGE",
+        Invalid::Selection => "SELECTION_INVALID",
+        Invalid::BulkTooLarge => "BULK_TOO_LARGE",
+        Invalid::ProfileRequired => "PROFILE_REQUIRED",
+        Invalid::ResourceRequired => "RESOURCE_REQUIRED",
+        Invalid::Resource => "RESOURCE_INVALID",
+        Invalid::Generation => "GENERATION_INVALID",
+        Invalid::ValidityUnattainable => "VALIDITY_UNATTAINABLE",
+        Invalid::PolicyNotAllowed => "EXPIRY_POLICY_NOT_ALLOWED",
+        Invalid::Option => "OPTION_INVALID",
+        Invalid::GrantName => "GRANT_NAME_INVALID",
+        Invalid::PageToken => "PAGE_TOKEN_INVALID",
+    }
+}
+
+/// A call that gets no token, now. `resume` is where a bulk goes on.
+pub(super) fn unserved(
+    unserved: Unserved,
+    grant: &str,
+    deadline: Option<Instant>,
+    resume: Option<i64>,
+) -> Status {
+    let mut metadata = Metadata::from([("grant".to_owned(), grant.to_owned())]);
+    resumes(&mut metadata, resume);
+    if let Cause::GrantExpired(end) = unserved.cause {
+        let end = std::time::UNIX_EPOCH + Duration::from_micros(end.unix_micros().unsigned_abs());
+        let end = humantime::format_rfc3339_millis(end).to_string();
+        metadata.insert("end_time".to_owned(), end);
+    }
+    let (code, reason, message) = match unserved.cause {
+        Cause::ResourceNotFound => (
+            Code::NotFound,
+            "RESOURCE_NOT_FOUND",
+            "the upstream says that the resource does not exist; it is re-checked slowly",
+        ),
+        Cause::UpstreamRejected => (
+            Code::FailedPrecondition,
+            "UPSTREAM_REJECTED",
+            "the upstream refuses the service's credential, resource or configuration; its operator must act",
+        ),
+        Cause::UpstreamThrottled => (
+            Code::Unavailable,
+            "UPSTREAM_THROTTLED",
+            "the upstream asks the account to wait, and no grant that will do is left",
+        ),
+        Cause::GrantExpired(_) => (
+            Code::Unavailable,
+            "GRANT_EXPIRED",
+            "the grant's life is over and its successor is late; retry",
+        ),
+        Cause::GrantPending => (Code::Unavailable, "GRANT_PENDING", "there is no grant yet; retry"),
+        Cause::GrantNotNewer => {
+            (Code::Unavailable, "GRANT_NOT_NEWER", "there is no newer grant yet; retry")
+        }
+        Cause::GrantTooShort => (
+            Code::Unavailable,
+            "GRANT_TOO_SHORT",
+            "the present grant has not the life asked for; retry, or ask for less",
+        ),
+        Cause::Draining => {
+            (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
+        }
+    };
+    let mut details = details(reason, metadata);
+    if code != Code::Unavailable {
+        return build(code, message, details);
+    }
+    let delay = unserved.retry_in + SPREAD.mul_f64(fastrand::f64());
+    details.set_retry_info(Some(delay));
+    let mut status = build(code, message, details);
+    push_back(&mut status, delay, deadline);
+    status
+}
+
+fn resumes(metadata: &mut Metadata, resume: Option<i64>) {
+    if let Some(index) = resume {
+        metadata.insert("resume_index".to_owned(), index.to_string());
+    }
+}
+
+/// Tells clients with a retry policy when to retry, or not to where it could not end in time.
+fn push_back(status: &mut Status, delay: Duration, deadline: Option<Instant>) {
+    let in_time = deadline.is_none_or(|deadline| Instant::now() + delay < deadline);
+    let value = if in_time { i64::try_from(delay.as_millis()).unwrap_or(i64::MAX) } else { -1 };
+    status.metadata_mut().insert(PUSHBACK, MetadataValue::from(value));
+}
+
+/// The call's deadline passed. `resume` is where a bulk goes on.
+pub(super) fn deadline_exceeded(resume: Option<i64>) -> Status {
+    let mut metadata = Metadata::new();
+    resumes(&mut metadata, resume);
+    let details = details("DEADLINE_EXCEEDED", metadata);
+    build(Code::DeadlineExceeded, "the call's deadline passed", details)
+}
+
+/// The server goes away, and no grant in particular is concerned.
+pub(super) fn draining() -> Status {
+    let mut details = details("DRAINING", Metadata::new());
+    let delay = SPREAD.mul_f64(fastrand::f64());
+    details.set_retry_info(Some(delay));
+    let message = "this server is going away; retry on another";
+    let mut status = build(Code::Unavailable, message, details);
+    push_back(&mut status, delay, None);
+    status
+}
+
+/// A bug on our side; its cause is logged, never told.
+pub(super) fn unexpected() -> Status {
+    simple(
+        Code::Internal,
+        "UNEXPECTED",
+        "something unexpected went wrong; its operator can see it in the log",
+    )
+}
+
+/// No such method.
+pub(super) fn unknown_method() -> Status {
+    Status::unimplemented("no such method")
+}

@@ -1,0 +1,196 @@
+//! `TokenService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::{Stream, stream};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{
+    Parts, convert,
+    layers::deadline_of,
+    proto::{
+        self, IdentityList, IdentitySeries, MintTokenRequest, MintTokenResponse, MintTokensRequest,
+        MintTokensResponse, mint_tokens_request as selection, token_service_server::TokenService,
+    },
+    status,
+};
+use crate::{
+    drain::Drain,
+    mint::{
+        bulk::{Bulk, Chunk, End, Selection, identity_error},
+        minter::{Minted, Minter, Plan},
+        options::{Invalid, Refusal, Violation},
+    },
+    name::Identity,
+    telemetry::MintMetrics,
+};
+
+pub(super) struct Tokens {
+    minter: Arc<Minter>,
+    drain: Drain,
+    one: MintMetrics,
+    many: MintMetrics,
+}
+
+impl Tokens {
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self {
+            minter: Arc::clone(&parts.minter),
+            drain: parts.drain.clone(),
+            one: parts.metrics.minting("MintToken"),
+            many: parts.metrics.minting("MintTokens"),
+        }
+    }
+
+    /// Plans a call; `more` are bad fields beside the options.
+    fn plan(
+        &self,
+        options: Option<&proto::MintOptions>,
+        more: Vec<Violation>,
+    ) -> Result<Plan, Refusal> {
+        let (options, bad) = convert::options(options);
+        match self.minter.plan(&options, bad) {
+            Ok(plan) if more.is_empty() => Ok(plan),
+            Ok(_) => Err(Refusal::Invalid(more)),
+            Err(Refusal::Invalid(mut bad)) => {
+                bad.extend(more);
+                Err(Refusal::Invalid(bad))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn plan_bulk(
+        &self,
+        request: MintTokensRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Bulk, Refusal> {
+        let MintTokensRequest { options, selection, start_index, chunk_size } = request;
+        let limits = self.minter.limits();
+        let mut bad = Vec::new();
+        let selection = match selection {
+            None => Err(Violation::new("selection", Invalid::Selection, "is missing")),
+            Some(selection::Selection::IdentityList(IdentityList { identities }))
+                if identities.len() > limits.identities =>
+            {
+                let field = "identity_list.identities";
+                Err(Violation::new(
+                    field,
+                    Invalid::BulkTooLarge,
+                    "has more than one call may ask for",
+                ))
+            }
+            Some(selection::Selection::IdentityList(IdentityList { identities })) => {
+                Selection::list(identities).await
+            }
+            Some(selection::Selection::IdentitySeries(IdentitySeries { prefix, count })) => {
+                Selection::series(prefix, count)
+            }
+        };
+        let selection = selection.map_err(|violation| bad.push(violation)).ok();
+        if let Some(selection) = &selection {
+            bad.extend(start_violation(selection.count(), start_index, limits.indices));
+        }
+        if chunk_size < 0 {
+            bad.push(Violation::new("chunk_size", Invalid::Option, "is negative"));
+        }
+        let plan = self.plan(options.as_ref(), bad)?;
+        let Some(selection) = selection else { return Err(Refusal::Invalid(Vec::new())) };
+        Ok(Bulk::new(
+            Arc::clone(&self.minter),
+            self.drain.clone(),
+            plan,
+            selection,
+            start_index,
+            chunk_size,
+            deadline,
+        ))
+    }
+}
+
+fn start_violation(count: i64, start: i64, most: i64) -> Option<Violation> {
+    if count <= 0 {
+        return Some(Violation::new("selection", Invalid::Selection, "is empty"));
+    }
+    if start < 0 || start > count {
+        return Some(Violation::new("start_index", Invalid::Selection, "is outside the selection"));
+    }
+    (count - start > most).then(|| {
+        Violation::new("selection", Invalid::BulkTooLarge, "has more than one call may ask for")
+    })
+}
+
+#[tonic::async_trait]
+impl TokenService for Tokens {
+    async fn mint_token(
+        &self,
+        request: Request<MintTokenRequest>,
+    ) -> Result<Response<MintTokenResponse>, Status> {
+        let deadline = deadline_of(&request);
+        let MintTokenRequest { options, identity } = request.into_inner();
+        let mut bad = Vec::new();
+        let identity = Identity::parse(identity).map_err(|error| {
+            bad.push(Violation::new("identity", Invalid::Identity, identity_error(error)));
+        });
+        let plan = self.plan(options.as_ref(), bad).and_then(|plan| match identity {
+            Ok(identity) => Ok((plan, identity)),
+            Err(()) => Err(Refusal::Invalid(Vec::new())),
+        });
+        let (plan, identity) = plan.map_err(|refusal| {
+            self.one.refused();
+            status::refused(refusal)
+        })?;
+
+        match self.minter.mint(&plan, &identity, deadline).await {
+            Ok(Minted { token, token_id, terms }) => {
+                self.one.minted(1);
+                let validity = Some(convert::validity(&terms, plan.grant_name()));
+                Ok(Response::new(MintTokenResponse { token, token_id, validity }))
+            }
+            Err(unserved) => {
+                self.one.unserved();
+                Err(status::unserved(unserved, plan.grant_name(), deadline, None))
+            }
+        }
+    }
+
+    type MintTokensStream = Pin<Box<dyn Stream<Item = Result<MintTokensResponse, Status>> + Send>>;
+
+    async fn mint_tokens(
+        &self,
+        request: Request<MintTokensRequest>,
+    ) -> Result<Response<Self::MintTokensStream>, Status> {
+        let deadline = deadline_of(&request);
+        let bulk = self.plan_bulk(request.into_inner(), deadline).await.map_err(|refusal| {
+            self.many.refused();
+            status::refused(refusal)
+        })?;
+        let metrics = self.many.clone();
+        Ok(Response::new(Box::pin(stream::try_unfold((bulk, metrics), next_chunk))))
+    }
+}
+
+async fn next_chunk(
+    (mut bulk, metrics): (Bulk, MintMetrics),
+) -> Result<Option<(MintTokensResponse, (Bulk, MintMetrics))>, Status> {
+    match bulk.next_chunk().await {
+        Ok(None) => Ok(None),
+        Ok(Some(Chunk { tokens, first_index, terms })) => {
+            metrics.minted(tokens.len() as u64);
+            let validity = Some(convert::validity(&terms, bulk.grant_name()));
+            let response = MintTokensResponse { tokens, first_index, validity };
+            Ok(Some((response, (bulk, metrics))))
+        }
+        Err(end) => {
+            metrics.unserved();
+            let resume = Some(bulk.next_index());
+            Err(match end {
+                End::Deadline => status::deadline_exceeded(resume),
+                End::Unserved(unserved) => {
+                    status::unserved(unserved, bulk.grant_name(), bulk.deadline(), resume)
+                }
+            })
+        }
+    }
+}
