@@ -25,7 +25,7 @@ use self::{
     tokens::Tokens,
 };
 use crate::{
-    clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter, ready::Ready,
+    clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter,
     telemetry::Metrics,
 };
 
@@ -113,8 +113,6 @@ pub struct Parts {
     pub minter: Arc<Minter>,
     /// Knows the grants.
     pub roster: Roster,
-    /// Tells whether to come here.
-    pub ready: Arc<Ready>,
     /// The way out.
     pub drain: Drain,
     /// The time.

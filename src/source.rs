@@ -4,8 +4,9 @@
 pub mod budget;
 pub mod dns;
 pub mod http;
+pub mod metered;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
@@ -88,4 +89,10 @@ pub trait GrantSource: Send + Sync + 'static {
         &self,
         request: FetchRequest,
     ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+}
+
+impl<S: GrantSource> GrantSource for Arc<S> {
+    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        S::fetch(self, request).await
+    }
 }

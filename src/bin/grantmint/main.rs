@@ -1,1 +1,76 @@
-fn main() {}
+//! The `grantmint` command: the service, its sandbox, and the commands that talk to it.
+
+mod bulk;
+mod check;
+mod client;
+mod grants;
+mod inspect;
+mod mint;
+mod output;
+mod sandbox;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Mints unique client tokens around one shared, short-lived upstream grant.
+///
+/// Exit codes: 0 done; 1 failed, and trying again will not help; 2 wrong usage; 3 the server
+/// could not serve it now, try again later.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the service.
+    Serve(serve::ServeCommand),
+    /// Runs the emulated upstream alone.
+    Sandbox(sandbox::SandboxCommand),
+    /// Validates a configuration and says what each profile promises.
+    Check(check::CheckCommand),
+    /// Mints one token.
+    Mint(mint::MintCommand),
+    /// Mints many tokens.
+    Bulk(bulk::BulkCommand),
+    /// Shows how the grants fare.
+    Grants(grants::GrantsCommand),
+    /// Says what a token holds and what of it ends when.
+    Inspect(inspect::InspectCommand),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::failed(&format!("cannot start: {error}")),
+    };
+    let code = runtime.block_on(async {
+        match command {
+            Command::Serve(command) => command.run().await,
+            Command::Sandbox(command) => command.run().await,
+            Command::Check(command) => command.run(),
+            Command::Mint(command) => command.run().await,
+            Command::Bulk(command) => command.run().await,
+            Command::Grants(command) => command.run().await,
+            Command::Inspect(command) => command.run(),
+        }
+    });
+    // A name lookup that hangs must not hold the exit.
+    runtime.shutdown_background();
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,308 @@
+//! The composition root: builds both sides from the configuration, binds, spawns, and brings
+//! it all to its end.
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    admin::Admin,
+    clock::Clock,
+    config::{self, Config},
+    drain::{Drain, Drainer, Phase, drain},
+    grant::{
+        Grant,
+        cell::{Prepare, Publisher},
+    },
+    mint::{self, Grants, minter::Minter},
+    name::GrantName,
+    ready::Ready,
+    refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
+    rpc::{Api, Parts, layers::Guarded, report_health},
+    server::Server,
+    source::{
+        budget::{Budget, Budgeted},
+        http::ClientError,
+        metered::Metered,
+    },
+    telemetry::Metrics,
+    token::{
+        PrepareError, Signer, TokenFormat,
+        id::{NoRandomness, Serials},
+    },
+};
+
+/// How long cut work may take to notice.
+const CUT_GRACE: Duration = Duration::from_millis(500);
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A profile's upstream cannot be talked to.
+    #[error("profile {profile}: the upstream {error}")]
+    Upstream {
+        /// The profile.
+        profile: String,
+        /// Why.
+        error: ClientError,
+    },
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// No randomness for token ids and jitter.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The compiled-in descriptor set is broken.
+    #[error("the API's own description is broken: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A server that is built and bound, but does nothing yet.
+pub struct App {
+    server: Server,
+    admin: Admin,
+    api: Guarded<Api>,
+    reporter: HealthReporter,
+    ready: Arc<Ready>,
+    keepers: Vec<Keep>,
+    jumps: watch::Sender<()>,
+    clock: Clock,
+    drainer: Drainer,
+    drain: Drain,
+    config: config::Server,
+}
+
+type Keep = Keeper<Budgeted<Metered<Arc<crate::provider::Source>>>, Preparer>;
+
+impl App {
+    /// Builds the write side and the read side, and binds the listeners.
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Metrics::default();
+        let (drainer, drain) = drain();
+        let (jumps, _) = watch::channel(());
+        let mut rng = seeded()?;
+        let mut grants = Grants::default();
+        let mut keepers = Vec::new();
+        let budgets = budgets(config, &clock, &mut rng);
+        for profile in &config.profiles {
+            let source = profile
+                .provider
+                .source(clock.clone(), profile.policy.grant_ttl)
+                .map_err(|error| StartError::Upstream { profile: profile.name.to_string(), error })?;
+            let source = Metered::new(Arc::new(source), metrics.upstream(&profile.name));
+            let format = profile.provider.token_format();
+            for resource in &profile.resources {
+                let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
+                let preparer = Preparer { format: Arc::clone(&format), clock: clock.clone() };
+                let publisher: Publisher<Preparer> =
+                    grants.add(name.clone(), profile.policy.margin, preparer);
+                let Some(budget) = budgets.get(&profile.provider.account()) else { continue };
+                keepers.push(Keeper::new(
+                    Budgeted::new(source.clone(), Arc::clone(budget)),
+                    publisher,
+                    State::new(profile.policy, rng.fork(), clock.now()),
+                    clock.clone(),
+                    jumps.subscribe(),
+                    metrics.grant(&name),
+                ));
+            }
+        }
+
+        let roster = grants.roster();
+        let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
+        let minter = Minter::new(
+            config.profiles.iter().map(|profile| (of_mint(profile), profile.resources.clone())).collect(),
+            config.default_profile.clone(),
+            &grants,
+            config.limits.mint,
+            Serials::draw()?,
+            clock.clone(),
+            drain.clone(),
+        );
+        let (api, reporter) = Api::new(&Parts {
+            minter: Arc::new(minter),
+            roster,
+            drain: drain.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            limits: config.limits.rpc,
+        })?;
+        // tonic-health starts as serving.
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+
+        let bound = |address| move |error| StartError::Bind { address, error };
+        let listen = config.server.listen;
+        let server = Server::bind(listen, drain.clone()).await.map_err(bound(listen))?;
+        let listen = config.admin.listen;
+        let admin = Admin::bind(listen, Arc::clone(&ready), metrics.clone()).await;
+        let admin = admin.map_err(bound(listen))?;
+        Ok(Self {
+            server,
+            admin,
+            api: Guarded::new(api, &metrics),
+            reporter,
+            ready,
+            keepers,
+            jumps,
+            clock,
+            drainer,
+            drain,
+            config: config.server,
+        })
+    }
+
+    /// Where calls are served.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Where the operator looks.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.addr()
+    }
+
+    /// Starts everything.
+    #[must_use]
+    pub fn spawn(self) -> Running {
+        let mut tasks = JoinSet::new();
+        for keeper in self.keepers {
+            tasks.spawn(keeper.run());
+        }
+        tasks.spawn(watch_for_jumps(self.clock, self.jumps));
+        tasks.spawn(self.admin.run(self.drain.clone()));
+        let health = tokio::spawn(report_health(self.reporter, self.ready, self.drain));
+        let server = tokio::spawn(self.server.run(self.api));
+        Running { tasks, server, health, drainer: self.drainer, config: self.config }
+    }
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Running {
+    tasks: JoinSet<()>,
+    server: JoinHandle<()>,
+    health: JoinHandle<()>,
+    drainer: Drainer,
+    config: config::Server,
+}
+
+/// What ended a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Told,
+    /// A task of its own ended it: a bug.
+    TaskEnded,
+}
+
+/// How urgently a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// As a fleet does: after the drain delay.
+    Gently,
+    /// As a person at a terminal does: without it.
+    Now,
+}
+
+impl Running {
+    /// Serves until `stop` says so, then leaves in order: not ready at once, every call served
+    /// for the drain delay, then open work brought to its end within the grace. A second
+    /// `stop` cuts at once.
+    pub async fn until(mut self, mut stop: impl AsyncFnMut() -> Stop) -> Ended {
+        let (ended, urgency) = tokio::select! {
+            urgency = stop() => (Ended::Told, urgency),
+            _ = self.tasks.join_next() => (Ended::TaskEnded, Stop::Now),
+            _ = &mut self.server => (Ended::TaskEnded, Stop::Now),
+            _ = &mut self.health => (Ended::TaskEnded, Stop::Now),
+        };
+        match ended {
+            Ended::Told => tracing::info!("told to stop; draining"),
+            Ended::TaskEnded => tracing::error!("a task ended by itself; draining"),
+        }
+        let delay = match urgency {
+            Stop::Gently => self.config.drain_delay,
+            Stop::Now => Duration::ZERO,
+        };
+        let in_order = async {
+            self.drainer.advance(Phase::Leaving);
+            sleep(delay).await;
+            self.drainer.advance(Phase::Draining);
+            let _ = timeout(self.config.drain_grace, &mut self.server).await;
+        };
+        tokio::select! {
+            () = in_order => {}
+            _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
+        }
+        self.drainer.advance(Phase::Cut);
+        if !self.server.is_finished() {
+            let _ = timeout(CUT_GRACE, &mut self.server).await;
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+/// Makes a grant ready with its profile's token format.
+#[derive(Debug)]
+struct Preparer {
+    format: Arc<dyn TokenFormat>,
+    clock: Clock,
+}
+
+impl Prepare for Preparer {
+    type Ready = Box<dyn Signer>;
+    type Error = PrepareError;
+
+    fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
+        self.format.prepare(grant, self.clock.now())
+    }
+}
+
+/// A budget for each account; where profiles of one account differ, the tightest holds.
+fn budgets(config: &Config, clock: &Clock, rng: &mut Rng) -> HashMap<String, Arc<Budget>> {
+    let mut limits = HashMap::new();
+    for profile in &config.profiles {
+        limits
+            .entry(profile.provider.account())
+            .and_modify(|limits| *limits = profile.budget.tightest(*limits))
+            .or_insert(profile.budget);
+    }
+    let budget = |(account, limits)| {
+        (account, Arc::new(Budget::new(limits, clock.clone(), rng.fork())))
+    };
+    limits.into_iter().map(budget).collect()
+}
+
+fn of_mint(profile: &config::Profile) -> mint::minter::Profile {
+    mint::minter::Profile {
+        name: profile.name.clone(),
+        default_resource: profile.default_resource.clone(),
+        parse_resource: profile.rules.parse_resource,
+        token_ttl: profile.token_ttl,
+        max_token_ttl: profile.rules.max_token_ttl,
+        grant_ttl: profile.policy.grant_ttl,
+        margin: profile.policy.margin,
+        policy: profile.expiry_policy,
+        allow_independent: profile.allow_independent,
+    }
+}
+
+/// The one generator that all jitter is drawn from, seeded by the system.
+fn seeded() -> Result<Rng, NoRandomness> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
+    Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
+}

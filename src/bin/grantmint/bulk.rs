@@ -1,0 +1,301 @@
+//! `grantmint bulk`: many tokens, one a line.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{ArgGroup, Args};
+use grantmint::{
+    clock::{Clock, WallTime},
+    rpc::proto::{
+        IdentityList, IdentitySeries, MintTokensRequest, MintTokensResponse,
+        mint_tokens_request::Selection, token_service_client::TokenServiceClient,
+    },
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::{
+    client::{OptionArgs, ServerArgs, relative, utc},
+    output,
+};
+
+/// Indices asked for in one call; the server may allow fewer, then it is halved.
+const SERIES_A_CALL: usize = 1_000_000;
+
+/// Identities sent in one call.
+const IDENTITIES_A_CALL: usize = 10_000;
+
+/// The longest pause where the server does not say when to try again.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+const OUTPUT_BUFFER: usize = 1024 * 1024;
+
+/// Mints many tokens, one a line; goes on by itself after a failure that heals.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["count", "identities"])))]
+pub(crate) struct BulkCommand {
+    /// Mint for this many numbered identities
+    #[arg(long, value_name = "N")]
+    count: Option<u32>,
+    /// What stands before the number
+    #[arg(long, default_value = "user-", requires = "count")]
+    prefix: String,
+    /// Mint for the identities in this file, one a line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    identities: Option<PathBuf>,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write a JSON object a line: index, identity, token, use_by_time
+    #[arg(long)]
+    json: bool,
+    /// Give up when no token came for this long
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    patience: Duration,
+    #[command(flatten)]
+    options: OptionArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl BulkCommand {
+    pub(crate) async fn run(self) -> ExitCode {
+        let whose = match self.whose() {
+            Ok(whose) => whose,
+            Err(error) => return output::failed(&format!("cannot read the identities: {error}")),
+        };
+        let sink = match self.sink() {
+            Ok(sink) => sink,
+            Err(error) => return output::failed(&format!("cannot write the tokens: {error}")),
+        };
+        let started = Instant::now();
+        let mut bulk = Running {
+            command: &self,
+            whose: &whose,
+            sink,
+            done: 0,
+            a_call: whose.a_call(),
+            earliest: None,
+            bar: progress_bar(whose.len()),
+        };
+        let ended = bulk.run().await;
+        bulk.bar.finish_and_clear();
+        if let Err(error) = bulk.sink.flush() {
+            return output::failed(&format!("cannot write the tokens: {error}"));
+        }
+        bulk.sum_up(started.elapsed());
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Call(status)) => output::call_failed(&status),
+            Err(Failure::Write(error)) => {
+                output::failed(&format!("cannot write the tokens: {error}"))
+            }
+        }
+    }
+
+    fn whose(&self) -> io::Result<Whose> {
+        let Some(path) = &self.identities else {
+            let count = self.count.unwrap_or_default() as usize;
+            return Ok(Whose::Series { prefix: self.prefix.clone(), count });
+        };
+        let text = if path.as_os_str() == "-" {
+            io::read_to_string(io::stdin())?
+        } else {
+            std::fs::read_to_string(path)?
+        };
+        Ok(Whose::List(text.lines().map(str::to_owned).collect()))
+    }
+
+    fn sink(&self) -> io::Result<BufWriter<Box<dyn Write + Send>>> {
+        let sink: Box<dyn Write + Send> = match &self.output {
+            Some(path) => Box::new(secret_file(path)?),
+            None => Box::new(io::stdout()),
+        };
+        Ok(BufWriter::with_capacity(OUTPUT_BUFFER, sink))
+    }
+}
+
+/// A file that nobody else may read: tokens are bearer secrets.
+fn secret_file(path: &PathBuf) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Whose tokens.
+enum Whose {
+    Series { prefix: String, count: usize },
+    List(Vec<String>),
+}
+
+impl Whose {
+    fn len(&self) -> usize {
+        match self {
+            Self::Series { count, .. } => *count,
+            Self::List(identities) => identities.len(),
+        }
+    }
+
+    fn a_call(&self) -> usize {
+        match self {
+            Self::Series { .. } => SERIES_A_CALL,
+            Self::List(_) => IDENTITIES_A_CALL,
+        }
+    }
+
+    fn identity(&self, index: usize) -> String {
+        match self {
+            Self::Series { prefix, .. } => format!("{prefix}{index}"),
+            Self::List(identities) => identities.get(index).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A call for the indices from `start` up to `end`. A list's own indices start there too.
+    fn call(&self, start: usize, end: usize) -> (Selection, i64) {
+        let index = |index: usize| i64::try_from(index).unwrap_or(i64::MAX);
+        match self {
+            Self::Series { prefix, .. } => {
+                let series = IdentitySeries { prefix: prefix.clone(), count: index(end) };
+                (Selection::IdentitySeries(series), index(start))
+            }
+            Self::List(identities) => {
+                let identities = identities.get(start..end).unwrap_or_default().to_vec();
+                (Selection::IdentityList(IdentityList { identities }), 0)
+            }
+        }
+    }
+}
+
+enum Failure {
+    Call(Status),
+    Write(io::Error),
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Call(status)
+    }
+}
+
+/// A bulk under way.
+struct Running<'a> {
+    command: &'a BulkCommand,
+    whose: &'a Whose,
+    sink: BufWriter<Box<dyn Write + Send>>,
+    /// Indices answered.
+    done: usize,
+    /// Indices asked for in one call.
+    a_call: usize,
+    /// The earliest use-by of the tokens written.
+    earliest: Option<prost_types::Timestamp>,
+    bar: ProgressBar,
+}
+
+impl Running<'_> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut channel = None;
+        let mut progressed = Instant::now();
+        while self.done < self.whose.len() {
+            let before = self.done;
+            let ended = self.call(&mut channel).await;
+            if self.done > before {
+                progressed = Instant::now();
+            }
+            let Err(failure) = ended else { continue };
+            let Failure::Call(status) = failure else { return Err(failure) };
+            let too_large = output::reason(&status).as_deref() == Some("BULK_TOO_LARGE");
+            if too_large && self.a_call > 1 {
+                self.a_call /= 2;
+            } else if status.code() != Code::Unavailable
+                || progressed.elapsed() > self.command.patience
+            {
+                return Err(status.into());
+            } else {
+                if output::reason(&status).is_none_or(|reason| reason == "DRAINING") {
+                    channel = None;
+                }
+                sleep(output::retry_delay(&status).unwrap_or(MAX_PAUSE)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Failure> {
+        let connected = match channel {
+            Some(connected) => connected.clone(),
+            None => channel.insert(self.command.server.connect().await?).clone(),
+        };
+        let end = self.whose.len().min(self.done + self.a_call);
+        let (selection, start_index) = self.whose.call(self.done, end);
+        let request = MintTokensRequest {
+            options: Some(self.command.options.to_proto()),
+            selection: Some(selection),
+            start_index,
+            chunk_size: 0,
+        };
+        let mut client = TokenServiceClient::new(connected);
+        let mut chunks = client.mint_tokens(request).await?.into_inner();
+        while let Some(chunk) = chunks.message().await? {
+            self.write(&chunk).map_err(Failure::Write)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, chunk: &MintTokensResponse) -> io::Result<()> {
+        let use_by = chunk.validity.as_ref().and_then(|validity| validity.use_by_time);
+        for token in &chunk.tokens {
+            if self.command.json {
+                let line = serde_json::json!({
+                    "index": self.done,
+                    "identity": self.whose.identity(self.done),
+                    "token": token,
+                    "use_by_time": utc(use_by.as_ref()),
+                });
+                writeln!(self.sink, "{line}")?;
+            } else {
+                self.sink.write_all(token.as_bytes())?;
+                self.sink.write_all(b"\n")?;
+            }
+            self.done += 1;
+        }
+        if let Some(use_by) = use_by {
+            let order = |at: &prost_types::Timestamp| (at.seconds, at.nanos);
+            self.earliest = Some(match self.earliest {
+                Some(earliest) if order(&earliest) <= order(&use_by) => earliest,
+                _ => use_by,
+            });
+        }
+        self.bar.set_position(self.done as u64);
+        Ok(())
+    }
+
+    fn sum_up(&self, took: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.done as f64 / took.as_secs_f64().max(1e-9);
+        let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
+        output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
+        if let Some(earliest) = &self.earliest {
+            let now: WallTime = Clock::system().now().wall;
+            let (at, left) = (utc(Some(earliest)), relative(Some(earliest), now));
+            output::say(&format!("use them all by {at} ({left}): then the earliest ends"));
+        }
+    }
+}
+
+/// Hidden where standard error is no terminal.
+fn progress_bar(length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    let style = "{bar:40} {pos}/{len} {per_sec} {eta}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}

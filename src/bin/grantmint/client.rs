@@ -1,0 +1,127 @@
+//! What the commands that talk to a server share.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use grantmint::{clock::WallTime, rpc::proto};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Windows wide enough that a bulk stream is never held up by them.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The deadline of a command's unary calls.
+const DEADLINE: Duration = Duration::from_secs(12);
+
+/// Which server to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's URL
+    #[arg(long, value_name = "URL", env = "GRANTMINT_SERVER", default_value = "http://127.0.0.1:50051")]
+    server: String,
+}
+
+impl ServerArgs {
+    /// A connection to the server.
+    pub(crate) async fn connect(&self) -> Result<Channel, Status> {
+        let endpoint = Endpoint::from_shared(self.server.clone())
+            .map_err(|_| Status::invalid_argument(format!("{} is no URL", self.server)))?;
+        endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .connect()
+            .await
+            .map_err(|_| Status::unavailable(format!("cannot connect to {}", self.server)))
+    }
+}
+
+/// A request with the deadline of unary calls.
+pub(crate) fn unary<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+/// What the tokens should be like.
+#[derive(Debug, Args)]
+pub(crate) struct OptionArgs {
+    /// The profile; left out: the server's default
+    #[arg(long)]
+    profile: Option<String>,
+    /// The upstream thing that the token is for; left out: the profile's default
+    #[arg(long)]
+    resource: Option<String>,
+    /// Wanted token life, such as 10m
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// Least time for which the token must be usable
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    min_remaining: Option<Duration>,
+    /// How long to wait for a grant that will do
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    max_wait: Option<Duration>,
+    /// What happens where a token would outlive its grant
+    #[arg(long, value_enum)]
+    expiry_policy: Option<Policy>,
+    /// Only a grant newer than this generation
+    #[arg(long, value_name = "GENERATION", default_value_t)]
+    after_generation: i64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Policy {
+    /// It ends with its grant.
+    ClampToGrant,
+    /// It waits for a grant that lasts as long.
+    RequireFullTtl,
+    /// It outlives its grant.
+    Independent,
+}
+
+impl OptionArgs {
+    /// As the server takes them.
+    pub(crate) fn to_proto(&self) -> proto::MintOptions {
+        let policy = match self.expiry_policy {
+            None => proto::ExpiryPolicy::Unspecified,
+            Some(Policy::ClampToGrant) => proto::ExpiryPolicy::ClampToGrant,
+            Some(Policy::RequireFullTtl) => proto::ExpiryPolicy::RequireFullTtl,
+            Some(Policy::Independent) => proto::ExpiryPolicy::Independent,
+        };
+        let duration = |duration: Option<Duration>| duration.and_then(|it| it.try_into().ok());
+        proto::MintOptions {
+            profile: self.profile.clone().unwrap_or_default(),
+            resource: self.resource.clone().unwrap_or_default(),
+            ttl: duration(self.ttl),
+            min_remaining_validity: duration(self.min_remaining),
+            max_wait: duration(self.max_wait),
+            expiry_policy: policy.into(),
+            after_generation: self.after_generation,
+        }
+    }
+}
+
+/// A timestamp as RFC 3339 in UTC; a dash where it is not known.
+pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
+    let Some(at) = at else { return "-".to_owned() };
+    let since = Duration::new(at.seconds.unsigned_abs(), at.nanos.unsigned_abs());
+    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
+}
+
+/// How far a timestamp lies from `now`: `in 4.2 s`, or `4.2 s ago`.
+pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> String {
+    let Some(at) = at else { return "-".to_owned() };
+    let at = WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into());
+    if at >= now {
+        format!("in {:.1} s", at.since(now).as_secs_f64())
+    } else {
+        format!("{:.1} s ago", now.since(at).as_secs_f64())
+    }
+}

@@ -1,0 +1,71 @@
+//! `grantmint mint`: one token.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use grantmint::rpc::proto::{
+    MintTokenRequest, MintTokenResponse, token_service_client::TokenServiceClient,
+};
+use tonic::Status;
+
+use crate::{
+    client::{OptionArgs, ServerArgs, unary, utc},
+    output,
+};
+
+/// Mints one token and writes it to standard output.
+#[derive(Debug, Args)]
+pub(crate) struct MintCommand {
+    /// Whose token it is
+    identity: String,
+    /// Write a JSON object with the token's id and times
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: OptionArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl MintCommand {
+    pub(crate) async fn run(self) -> ExitCode {
+        match self.mint().await {
+            Ok(minted) if self.json => {
+                output::data(&as_json(&minted));
+                ExitCode::SUCCESS
+            }
+            Ok(minted) => {
+                output::data(&minted.token);
+                let validity = minted.validity.unwrap_or_default();
+                let within = validity.use_within.unwrap_or_default().seconds;
+                let ends = utc(validity.expire_time.as_ref());
+                output::say(&format!("use it within {within} s; it ends at {ends}"));
+                ExitCode::SUCCESS
+            }
+            Err(status) => output::call_failed(&status),
+        }
+    }
+
+    async fn mint(&self) -> Result<MintTokenResponse, Status> {
+        let request = MintTokenRequest {
+            options: Some(self.options.to_proto()),
+            identity: self.identity.clone(),
+        };
+        let mut client = TokenServiceClient::new(self.server.connect().await?);
+        Ok(client.mint_token(unary(request)).await?.into_inner())
+    }
+}
+
+fn as_json(minted: &MintTokenResponse) -> String {
+    let validity = minted.validity.clone().unwrap_or_default();
+    serde_json::json!({
+        "token": minted.token,
+        "token_id": minted.token_id,
+        "issue_time": utc(validity.issue_time.as_ref()),
+        "expire_time": utc(validity.expire_time.as_ref()),
+        "use_by_time": utc(validity.use_by_time.as_ref()),
+        "grant": validity.grant,
+        "generation": validity.generation,
+    })
+    .to_string()
+}

@@ -1,0 +1,78 @@
+//! Data goes to standard output, words to standard error.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The exit code of what may succeed later.
+pub(crate) const TRY_LATER: u8 = 3;
+
+/// A line of data. A reader that went away ends the program quietly later on.
+pub(crate) fn data(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// A line of words.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Says why it failed for good.
+pub(crate) fn failed(why: &str) -> ExitCode {
+    say(&format!("error: {why}"));
+    ExitCode::FAILURE
+}
+
+/// Says why a call failed and what to do next.
+pub(crate) fn call_failed(status: &Status) -> ExitCode {
+    say(&format!("error: {}", explain(status)));
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
+            ExitCode::from(TRY_LATER)
+        }
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// A failed call in words: its reason and message, and what to do next.
+fn explain(status: &Status) -> String {
+    let reason = reason(status);
+    let mut text = match &reason {
+        Some(reason) => format!("{} ({reason})", status.message()),
+        None => format!("{} ({:?})", status.message(), status.code()),
+    };
+    for violation in status.get_details_bad_request().unwrap_or_default().field_violations {
+        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+    }
+    if let Some(delay) = retry_delay(status) {
+        text.push_str(&format!("\n  try again in {:.1} s", delay.as_secs_f64()));
+    }
+    let next = match reason.as_deref() {
+        None if status.code() == Code::Unavailable => {
+            "is the server running there? start one with: grantmint serve --sandbox"
+        }
+        Some("UPSTREAM_REJECTED") => "see why with: grantmint grants",
+        Some("PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND") => {
+            "see what there is with: grantmint grants"
+        }
+        _ => return text,
+    };
+    text.push_str("\n  ");
+    text.push_str(next);
+    text
+}
+
+/// The reason of our own errors; none where the transport failed.
+pub(crate) fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
+/// When the server says that trying again makes sense.
+pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}

@@ -1,0 +1,209 @@
+//! `grantmint serve`: the service.
+
+use std::{
+    io::{self, IsTerminal},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, ValueEnum};
+use grantmint::{
+    app::{App, Ended, Stop},
+    clock::Clock,
+    config::Config,
+    provider::Provider,
+    sandbox::{self, Sandbox},
+    telemetry::{LogFormat, start_logging},
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::output;
+
+/// Runs the service: with a configuration, against the sandbox, or both.
+#[derive(Debug, Args)]
+pub(crate) struct ServeCommand {
+    /// The configuration file; see grantmint.toml for a sample
+    #[arg(short, long, value_name = "FILE", env = "GRANTMINT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Start an emulated upstream too, and fetch from it: needs no account and no set-up
+    #[arg(long)]
+    sandbox: bool,
+    /// Listen for calls here instead; loopback only until there is TLS
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Listen for the operator here instead; loopback only
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
+    admin_listen: Option<SocketAddr>,
+    /// A fault that the sandbox starts with, such as status=503,times=3
+    #[arg(long, value_name = "FAULT", requires = "sandbox")]
+    fault: Vec<sandbox::Fault>,
+    /// How log lines are written; left out: for people on a terminal, else JSON
+    #[arg(long, value_enum, env = "GRANTMINT_LOG_FORMAT")]
+    log_format: Option<Format>,
+    /// What is logged
+    #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG", default_value = "info")]
+    log: String,
+    /// Write the addresses as one line of JSON instead of the banner
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// A JSON object a line.
+    Json,
+}
+
+impl ServeCommand {
+    pub(crate) async fn run(self) -> ExitCode {
+        match self.serve().await {
+            Ok(Ended::Told) => ExitCode::SUCCESS,
+            Ok(Ended::TaskEnded) => ExitCode::FAILURE,
+            Err(why) => output::failed(&why),
+        }
+    }
+
+    async fn serve(self) -> Result<Ended, String> {
+        start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
+        let clock = Clock::system();
+        let mut config = self.configuration()?;
+        let sandbox = self.start_sandbox(&config, &clock).await?;
+        if let Some(sandbox) = &sandbox {
+            let upstream = sandbox.base_url();
+            for profile in &mut config.profiles {
+                profile.provider = profile.provider.clone().against(&upstream);
+            }
+        }
+
+        let app = App::build(&config, clock).await.map_err(|error| error.to_string())?;
+        tell_promises(&config);
+        self.tell_addresses(&app, sandbox.as_ref());
+        let mut signals = Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
+        Ok(app.spawn().until(async || signals.next().await).await)
+    }
+
+    fn format(&self) -> LogFormat {
+        match self.log_format {
+            Some(Format::Human) => LogFormat::Human,
+            Some(Format::Json) => LogFormat::Json,
+            None if io::stderr().is_terminal() => LogFormat::Human,
+            None => LogFormat::Json,
+        }
+    }
+
+    /// The file's, or the sandbox's own; with the flags on top.
+    fn configuration(&self) -> Result<Config, String> {
+        let mut config = match (&self.config, self.sandbox) {
+            (Some(path), _) => Config::load(path).map_err(|problems| problems.to_string())?,
+            (None, true) => sandbox_configuration()?,
+            (None, false) => {
+                return Err("say what to serve: --config FILE for the real thing, or --sandbox \
+                            for an emulated upstream that needs no set-up"
+                    .to_owned());
+            }
+        };
+        for (flag, address) in [(self.listen, &mut config.server.listen), (self.admin_listen, &mut config.admin.listen)] {
+            if let Some(flag) = flag {
+                grantmint::config::check_loopback(flag).map_err(|why| format!("{flag} {why}"))?;
+                *address = flag;
+            }
+        }
+        Ok(config)
+    }
+
+    async fn start_sandbox(
+        &self,
+        config: &Config,
+        clock: &Clock,
+    ) -> Result<Option<Sandbox>, String> {
+        if !self.sandbox {
+            return Ok(None);
+        }
+        let mut settings = sandbox::Config::demo();
+        settings.faults.clone_from(&self.fault);
+        settings.accounts = config.profiles.iter().map(|profile| account(&profile.provider)).collect();
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
+        sandbox.map(Some).map_err(|error| format!("cannot start the sandbox: {error}"))
+    }
+
+    fn tell_addresses(&self, app: &App, sandbox: Option<&Sandbox>) {
+        let (listen, admin) = (app.addr(), app.admin_addr());
+        let sandbox = sandbox.map(|sandbox| sandbox.base_url().to_string());
+        if self.json {
+            let line = serde_json::json!({
+                "server": format!("http://{listen}"),
+                "admin": format!("http://{admin}"),
+                "sandbox": sandbox,
+            });
+            return output::data(&line.to_string());
+        }
+        output::data(&format!("grantmint serves gRPC on {listen}, health and metrics on http://{admin}"));
+        if let Some(sandbox) = sandbox {
+            output::data(&format!("the sandbox emulates the upstream on {sandbox}"));
+        }
+        let server = if listen.port() == 50_051 { String::new() } else { format!(" --server http://{listen}") };
+        output::data("in another shell:");
+        output::data(&format!("  grantmint mint alice{server}"));
+        output::data(&format!("  grantmint bulk --count 100000 -o tokens.txt{server}"));
+        output::data(&format!("  grantmint grants{server}"));
+    }
+}
+
+/// One profile against the sandbox, through the same door as any other.
+fn sandbox_configuration() -> Result<Config, String> {
+    let demo = sandbox::Config::demo_profile();
+    Config::parse_with("the sandbox's profile", &demo.toml, &|name| {
+        (name == demo.secret_variable).then(|| demo.secret.to_owned())
+    })
+    .map_err(|problems| problems.to_string())
+}
+
+fn account(provider: &Provider) -> sandbox::Account {
+    match provider {
+        Provider::TwilioLive(config) => sandbox::Account {
+            account_sid: config.account_sid.clone(),
+            api_key_sid: config.api_key_sid.clone(),
+            api_key_secret: config.api_key_secret.clone(),
+        },
+    }
+}
+
+/// What each profile promises, so that nobody is surprised by the default.
+fn tell_promises(config: &Config) {
+    for profile in &config.profiles {
+        tracing::info!(
+            profile = %profile.name,
+            resources = profile.resources.len(),
+            refresh_after_seconds = profile.policy.point(profile.policy.grant_ttl).as_secs_f64(),
+            worst_hand_out_seconds = profile.policy.worst_hand_out().as_secs_f64(),
+            calls_a_minute_each = format!("{:.2}", profile.policy.calls_a_minute()),
+            "keeping grants fresh"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Gently,
+            _ = self.interrupt.recv() => Stop::Now,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The transport: an accept loop over hyper's HTTP/2, since tonic's own server cannot drain
+//! with a watch open and leaves holes that its options do not close.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Request;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tower_service::Service;
+
+use self::counted::Counted;
+use crate::{
+    drain::{Drain, Phase},
+    rpc::layers::Guarded,
+};
+
+mod counted;
+
+/// Where the server listens and how it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The address; loopback only until there is TLS.
+    pub listen: SocketAddr,
+    /// How long calls are served as ever after SIGTERM, so that balancers notice.
+    pub drain_delay: Duration,
+    /// How long open work may take to end after that.
+    pub drain_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50_051)),
+            drain_delay: Duration::from_secs(3),
+            drain_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Connections at the same time.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// Streams at the same time on one connection.
+const MAX_STREAMS: u32 = 128;
+
+/// Resets that a client may force on one connection before it is cut.
+const MAX_FORCED_RESETS: usize = 1_024;
+
+/// Resets of streams that were not yet accepted; honest mass cancels reach 20.
+const MAX_PENDING_RESETS: usize = 64;
+
+/// What a reader that stops can hold of each stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const MAX_HEADER_BYTES: u32 = 8 * 1024;
+const HEADER_TABLE: u32 = 4_096;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that has not sent its preface and settings by then is closed.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The HTTP/2 preface and an empty SETTINGS frame.
+const PREFACE_BYTES: usize = 24 + 9;
+
+/// A pause where accepting fails for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections are asked to move on after this, less up to a tenth, so that clients spread
+/// over replicas that came later.
+const CONNECTION_AGE: Duration = Duration::from_secs(600);
+
+/// A bound server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    drain: Drain,
+}
+
+impl Server {
+    /// Binds to `listen`.
+    pub async fn bind(listen: SocketAddr, drain: Drain) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let addr = listener.local_addr()?;
+        Ok(Self { listener, addr, drain })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until the drain is over: it stops accepting when that begins, and returns when
+    /// every connection has ended or the rest is cut.
+    pub async fn run<S>(self, service: Guarded<S>)
+    where
+        S: Service<Request<Incoming>, Response = http::Response<Body>, Error = std::convert::Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self { listener, drain, .. } = self;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = TaskTracker::new();
+        loop {
+            let (stream, place) = tokio::select! {
+                biased;
+                () = drain.wait(Phase::Draining) => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            let (service, drain) = (service.clone(), drain.clone());
+            connections.spawn(async move {
+                serve(stream, service, drain).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// The next connection, after a place for it is free.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small: waiting to fill a packet only costs time.
+                let _ = stream.set_nodelay(true);
+                return (stream, place);
+            }
+            // Its peer is gone already, or we are short of descriptors or memory: a loop
+            // without a pause would spin.
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve<S>(stream: TcpStream, service: Guarded<S>, drain: Drain)
+where
+    S: Service<Request<Incoming>, Response = http::Response<Body>, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let read = Arc::new(AtomicUsize::new(0));
+    let io = TokioIo::new(Counted::new(stream, Arc::clone(&read)));
+    let connection = builder().serve_connection(io, TowerToHyperService::new(service));
+    let mut connection = pin!(connection);
+
+    let mut preface = pin!(sleep(PREFACE_TIMEOUT));
+    let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
+    let silent = || read.load(Ordering::Relaxed) < PREFACE_BYTES;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = preface.as_mut(), if silent() => return,
+            () = drain.wait(Phase::Draining) => break,
+            () = age.as_mut() => break,
+        }
+    }
+    if silent() {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = drain.wait(Phase::Cut) => {}
+    }
+}
+
+fn builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_local_error_reset_streams(MAX_FORCED_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .header_table_size(HEADER_TABLE)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
+}

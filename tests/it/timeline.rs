@@ -1,0 +1,6 @@
+//! Refresh as timelines in paused time: the production code from the budget to the minter,
+//! over an upstream that does what each scenario says.
+
+mod clocks;
+mod faults;
+mod world;

@@ -1,0 +1,307 @@
+//! The house rules as tests: who may import whom, documented modules, no sleeping or ignored
+//! tests, and what the lock file may hold.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(below: &str) -> Vec<(String, String)> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(&root().join(below), &mut paths);
+    paths.sort();
+    let named = paths.into_iter().map(|path| {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        (name, fs::read_to_string(&path).unwrap())
+    });
+    named.collect()
+}
+
+/// Everybody may import these, and they import nothing of ours.
+const BASE: [&str; 5] = ["clock", "drain", "name", "settings", "telemetry"];
+
+/// Base modules that need each other's types.
+const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
+
+/// Who may import whom, beside the base.
+const IMPORTS: [(&str, &[&str]); 13] = [
+    ("grant", &[]),
+    ("source", &["grant"]),
+    ("token", &["grant"]),
+    ("refresh", &["source", "grant"]),
+    ("provider", &["source", "token", "grant"]),
+    ("mint", &["token", "grant"]),
+    ("ready", &["grant"]),
+    ("rpc", &["mint", "grant", "ready"]),
+    ("server", &["rpc"]),
+    ("admin", &["grant", "ready"]),
+    ("sandbox", &["provider::twilio_live::wire", "provider::twilio_live::ids"]),
+    ("config", &["provider", "server", "admin", "mint", "rpc", "refresh", "source"]),
+    (
+        "app",
+        &[
+            "admin", "config", "grant", "mint", "provider", "ready", "refresh", "rpc", "server",
+            "source", "token",
+        ],
+    ),
+];
+
+fn may_import(module: &str) -> Vec<&'static str> {
+    if BASE.contains(&module) {
+        let within = WITHIN_BASE.iter().find(|(name, _)| *name == module);
+        return within.map_or(Vec::new(), |(_, allowed)| allowed.to_vec());
+    }
+    let (_, allowed) = IMPORTS
+        .iter()
+        .find(|(name, _)| *name == module)
+        .unwrap_or_else(|| panic!("src/{module} is in no row of the import table"));
+    allowed.iter().chain(&BASE).copied().collect()
+}
+
+/// The `crate::` paths of a file, groups spelled out; test modules count too.
+fn crate_paths(text: &str) -> Vec<(usize, String)> {
+    let mut paths = Vec::new();
+    for (at, _) in text.match_indices("crate::") {
+        let line = text[..at].lines().count();
+        let rest = &text[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut item = String::new();
+            for character in group.chars() {
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        paths.push((line, item.trim().to_owned()));
+                        item.clear();
+                        continue;
+                    }
+                    _ => {}
+                }
+                item.push(character);
+            }
+            paths.push((line, item.trim().to_owned()));
+        } else {
+            let path: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}' | ','))
+                .collect();
+            paths.push((line, path));
+        }
+    }
+    paths.retain(|(_, path)| !path.is_empty());
+    paths
+}
+
+#[test]
+fn modules_import_only_what_lies_before_them() {
+    let mut wrong = Vec::new();
+    for (file, text) in rust_files("src") {
+        let inside = file.strip_prefix("src/").unwrap();
+        let module = inside.split(['/', '.']).next().unwrap();
+        if matches!(module, "lib" | "bin") {
+            continue;
+        }
+        let allowed = may_import(module);
+        for (line, path) in crate_paths(&text) {
+            let own = path == module || path.starts_with(&format!("{module}::"));
+            let fine = |allowed: &&str| path == **allowed || path.starts_with(&format!("{allowed}::"));
+            let grouped = allowed.iter().any(|allowed| {
+                // `crate::provider::twilio_live::{ids, wire}` is both of its paths.
+                path.split_once("::{").is_some_and(|(head, _)| allowed.starts_with(head))
+            });
+            if !own && !allowed.iter().any(|a| fine(&a)) && !grouped {
+                wrong.push(format!("{file}:{line}: {module} must not import crate::{path}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_command_sees_only_the_library() {
+    for (file, text) in rust_files("src/bin") {
+        for (line, path) in crate_paths(&text) {
+            let module = path.split("::").next().unwrap();
+            let own = root().join(format!("src/bin/grantmint/{module}.rs")).exists();
+            assert!(own || path.starts_with('{'), "{file}:{line}: crate::{path}");
+        }
+    }
+}
+
+#[test]
+fn only_its_own_folder_knows_a_provider() {
+    for (file, text) in rust_files("src") {
+        let knows = file.starts_with("src/provider")
+            || file.starts_with("src/sandbox")
+            || file.starts_with("src/bin");
+        // Docs may give an example; code may not name it.
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        if !knows && !file.contains("/tests") {
+            for line in code {
+                assert!(!line.to_lowercase().contains("twilio"), "{file}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_stays_readable() {
+    for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
+        assert!(text.starts_with("//!"), "{file} has no module doc");
+        assert!(text.lines().count() <= 500, "{file} has {} lines", text.lines().count());
+        assert!(!file.ends_with("mod.rs"), "{file}: modules are x.rs + x/");
+    }
+}
+
+#[test]
+fn no_test_sleeps_for_real_or_is_ignored() {
+    let ignored = concat!("#[", "ignore");
+    let real_sleep = concat!("thread", "::sleep");
+    for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
+        assert!(!text.contains(ignored), "{file} ignores a test");
+        assert!(!text.contains(real_sleep), "{file} sleeps for real");
+    }
+}
+
+#[test]
+fn statuses_are_built_in_one_place() {
+    let constructors = ["Status::new", "Status::internal", "Status::unavailable", "with_error_details"];
+    for (file, text) in rust_files("src/rpc") {
+        if file != "src/rpc/status.rs" {
+            for constructor in constructors {
+                assert!(!text.contains(constructor), "{file} has {constructor}");
+            }
+        }
+    }
+}
+
+#[test]
+fn protos_mark_as_secret_what_has_a_silent_debug() {
+    let pool = prost_reflect::DescriptorPool::decode(grantmint::rpc::proto::DESCRIPTOR_SET).unwrap();
+    let mut marked: Vec<String> = Vec::new();
+    for message in pool.all_messages().filter(|m| m.package_name().starts_with("grantmint")) {
+        let secret = |field: prost_reflect::FieldDescriptor| {
+            let options = field.options();
+            let redact = options.descriptor().get_field_by_name("debug_redact").unwrap();
+            options.get_field(&redact).as_bool() == Some(true)
+        };
+        if message.fields().any(secret) {
+            marked.push(format!(".{}", message.full_name()));
+        }
+    }
+    marked.sort();
+    let build = fs::read_to_string(root().join("build.rs")).unwrap();
+    let list = build.split_once("const SILENT").unwrap().1.split_once(';').unwrap().1;
+    let list = list.split_once("];").unwrap().0;
+    let mut silent: Vec<String> =
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    silent.sort();
+    assert_eq!(marked, silent);
+    assert_eq!(marked.len(), 2);
+}
+
+fn cargo(args: &[&str]) -> Vec<u8> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo).args(args).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn packages() -> Vec<serde_json::Value> {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--locked"]);
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+const LICENCES: [&str; 11] = [
+    "MIT", "Apache-2.0", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Unicode-3.0", "Zlib", "BSL-1.0",
+    "CDLA-Permissive-2.0", "MIT-0", "0BSD",
+];
+
+#[test]
+fn every_dependency_has_a_licence_that_may_be_shipped() {
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or_default();
+        // An OR needs one good side, an AND needs both.
+        let fine = licence.replace('/', " OR ").split(" AND ").all(|part| {
+            part.split(" OR ").any(|choice| {
+                let choice = choice.trim_matches(['(', ')', ' ']);
+                LICENCES.contains(&choice) || choice == "Apache-2.0 WITH LLVM-exception"
+            })
+        });
+        assert!(fine, "{}: {licence:?}", package["name"]);
+    }
+}
+
+/// The first versions without a known advisory, and crates that must not come in.
+const FLOORS: [(&str, [u64; 3]); 14] = [
+    ("h2", [0, 4, 20]),
+    ("hyper", [1, 5, 1]),
+    ("tonic", [0, 14, 7]),
+    ("rustls", [0, 23, 18]),
+    ("rustls-webpki", [0, 103, 13]),
+    ("aws-lc-sys", [0, 39, 0]),
+    ("bytes", [1, 11, 1]),
+    ("tokio", [1, 44, 2]),
+    ("idna", [1, 0, 0]),
+    ("jsonwebtoken", [10, 3, 0]),
+    ("tracing-subscriber", [0, 3, 20]),
+    ("prometheus-client", [0, 25, 2]),
+    ("crossbeam-channel", [0, 5, 15]),
+    ("time", [0, 3, 47]),
+];
+
+const BANNED: [&str; 6] = ["openssl", "native-tls", "rsa", "rustls-pemfile", "ring", "backoff"];
+
+#[test]
+fn no_dependency_is_under_its_advisory_floor() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let mut versions: BTreeMap<String, Vec<[u64; 3]>> = BTreeMap::new();
+    for entry in lock.split("[[package]]").skip(1) {
+        let value = |key: &str| {
+            let line = entry.lines().find(|line| line.starts_with(key)).unwrap();
+            line.split('"').nth(1).unwrap().to_owned()
+        };
+        let version = value("version");
+        let plain = version.split(['+', '-']).next().unwrap();
+        let mut parts = plain.split('.').map(|part| part.parse().unwrap());
+        let version = [(); 3].map(|()| parts.next().unwrap());
+        versions.entry(value("name")).or_default().push(version);
+    }
+    for (name, floor) in FLOORS {
+        for version in versions.get(name).into_iter().flatten() {
+            assert!(*version >= floor, "{name} {version:?} is under {floor:?}");
+        }
+    }
+    assert!(versions.contains_key("h2") && versions.contains_key("rustls"), "the lock was read");
+}
+
+#[test]
+fn nothing_banned_is_built_in() {
+    // The lock file also names what optional features would bring; the tree does not.
+    let args = ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = String::from_utf8(cargo(&args)).unwrap();
+    assert!(tree.contains("rustls v"), "the tree was read");
+    for name in BANNED {
+        let built = tree.lines().any(|line| line.starts_with(&format!("{name} v")));
+        assert!(!built, "{name} is built in");
+    }
+}
