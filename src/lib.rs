@@ -1,6 +1,7 @@
 //! grantmint mints unique client tokens around one shared, short-lived upstream grant.
 
 pub mod clock;
+pub mod config;
 pub mod drain;
 pub mod grant;
 pub mod mint;

@@ -70,6 +70,14 @@ impl Provider {
         }
     }
 
+    /// The kind's own keys as they may be shown: never a secret, only where it is.
+    #[must_use]
+    pub fn shown(&self) -> Vec<(&'static str, serde_json::Value)> {
+        match self {
+            Self::TwilioLive(config) => config.shown(),
+        }
+    }
+
     /// The same profile against another upstream.
     #[must_use]
     pub fn against(self, upstream: &http::Uri) -> Self {

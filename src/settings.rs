@@ -1,2 +1,76 @@
-//! Reading the configuration key by key (stub).
-pub struct Section<'a>(std::marker::PhantomData<&'a ()>);
+//! Reading a TOML file key by key: every problem is told with its line, all at once, and a
+//! key that nobody asked for is refused with the nearest one that somebody did.
+//!
+//! Nothing here puts a value of the file into a message: it may be a secret in a wrong place.
+
+mod nested;
+mod problems;
+mod secret;
+mod section;
+
+use std::cell::RefCell;
+
+use toml::{Spanned, de::DeTable};
+
+use self::problems::Place;
+pub use self::{
+    problems::{Problem, Problems},
+    secret::{SecretKeys, SecretOrigin},
+    section::{Section, shown},
+};
+
+/// Looks a variable of the environment up.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A configuration file that is well-formed TOML, and what was found wrong with it so far.
+pub struct Document<'a> {
+    file: &'a str,
+    text: &'a str,
+    root: Spanned<DeTable<'a>>,
+    env: Env<'a>,
+    places: RefCell<Vec<Place>>,
+}
+
+impl<'a> Document<'a> {
+    /// Takes well-formed TOML; `file` is its name in messages.
+    pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            return Ok(Self { file, text, root, env, places: RefCell::default() });
+        }
+        let places = errors.iter().map(|error| Place {
+            // The rest of a toml error quotes the line.
+            offset: error.span().map_or(0, |span| span.start),
+            message: format!("is not TOML: {}", error.message()),
+        });
+        Err(Problems::new(file, text, places.collect()))
+    }
+
+    /// The keys of the top level.
+    #[must_use]
+    pub fn root(&self) -> Section<'_> {
+        Section::new(self, String::new(), 0, Some(self.root.get_ref()))
+    }
+
+    /// What was read, unless something is wrong with it.
+    pub fn conclude<T>(self, read: Option<T>) -> Result<T, Problems> {
+        let mut places = self.places.into_inner();
+        match read {
+            Some(read) if places.is_empty() => Ok(read),
+            _ => {
+                if places.is_empty() {
+                    places.push(Place { offset: 0, message: "could not be read".to_owned() });
+                }
+                Err(Problems::new(self.file, self.text, places))
+            }
+        }
+    }
+
+    fn problem(&self, offset: usize, path: &str, message: &str) {
+        let message = format!("{}: {message}", path.escape_debug());
+        self.places.borrow_mut().push(Place { offset, message });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,27 @@
 //! The kind's own part of a profile's configuration.
 
+use std::time::Duration;
+
 use http::Uri;
+use serde_json::{Value, json};
 
 use super::{
     ids::{AccountSid, ApiKeySecret, ApiKeySid},
     token::ExtraGrants,
 };
-use crate::settings::Section;
+use crate::{
+    settings::{SecretKeys, SecretOrigin, Section, shown},
+    source::http::check_base,
+};
+
+/// Twilio's own upstream.
+const UPSTREAM: &str = "https://media.twilio.com";
+
+const SECRET: SecretKeys =
+    SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
+
+/// The farthest that `nbf` is put before the issue: more would hide a broken clock.
+const MAX_NBF_BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// What a `twilio-live` profile says beside the keys that all kinds have.
 #[derive(Clone, Debug)]
@@ -17,6 +32,8 @@ pub struct Config {
     pub api_key_sid: ApiKeySid,
     /// Its secret.
     pub api_key_secret: ApiKeySecret,
+    /// Where the secret was found.
+    pub api_key_secret_origin: SecretOrigin,
     /// The origin that may play; none for any.
     pub allow_origin: Option<String>,
     /// The upstream's base URL.
@@ -31,8 +48,53 @@ pub struct Config {
 
 impl Config {
     /// Reads the kind's keys.
-    pub fn read(_section: &mut Section<'_>) -> Option<Self> {
-        None
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let account_sid = section.required("account_sid", AccountSid::parse);
+        let api_key_sid = section.required("api_key_sid", ApiKeySid::parse);
+        let secret = section.secret(SECRET, ApiKeySecret::parse);
+        let allow_origin = section.parsed("allow_origin", parse_origin);
+        let upstream = section.parsed("upstream", parse_upstream);
+        let region = section.parsed("region", parse_region);
+        let nbf_backdate = section.duration("nbf_backdate").and_then(|backdate| {
+            let seconds = whole_seconds(backdate).filter(|_| backdate <= MAX_NBF_BACKDATE);
+            if seconds.is_none() {
+                let most = shown(MAX_NBF_BACKDATE);
+                section.problem("nbf_backdate", format!("must be whole seconds, at most {most}"));
+            }
+            seconds
+        });
+        let grants = section.deserialized("grants");
+        let (api_key_secret, api_key_secret_origin) = secret?;
+        Some(Self {
+            account_sid: account_sid?,
+            api_key_sid: api_key_sid?,
+            api_key_secret,
+            api_key_secret_origin,
+            allow_origin,
+            upstream: upstream.unwrap_or_else(|| Uri::from_static(UPSTREAM)),
+            region,
+            nbf_backdate,
+            grants: grants.unwrap_or_default(),
+        })
+    }
+
+    /// The keys as they may be shown: never a secret, only where it is.
+    pub(in super::super) fn shown(&self) -> Vec<(&'static str, Value)> {
+        let secret = format!("(set, {})", self.api_key_secret_origin);
+        let mut keys = vec![
+            ("account_sid", json!(self.account_sid.as_str())),
+            ("api_key_sid", json!(self.api_key_sid.as_str())),
+            (SECRET.value, json!(secret)),
+            ("upstream", json!(self.upstream.to_string())),
+        ];
+        let optional = [
+            ("allow_origin", self.allow_origin.as_ref().map(|origin| json!(origin))),
+            ("region", self.region.as_ref().map(|region| json!(region))),
+            ("nbf_backdate", self.nbf_backdate.map(|seconds| json!(format!("{seconds}s")))),
+            ("grants", Some(json!(self.grants)).filter(|grants| *grants != json!({}))),
+        ];
+        keys.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        keys
     }
 
     pub(in super::super) fn account(&self) -> String {
@@ -42,4 +104,43 @@ impl Config {
     pub(in super::super) fn against(self, upstream: &Uri) -> Self {
         Self { upstream: upstream.clone(), ..self }
     }
+}
+
+fn parse_origin(text: &str) -> Result<String, &'static str> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let origin = text.parse::<Uri>().ok().filter(|uri| {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "https" | "http"));
+        // A browser's origin has no path, so what is more than this never equals one.
+        scheme.is_some_and(|scheme| text == format!("{scheme}://{authority}"))
+            && !authority.contains('@')
+    });
+    match origin {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(r#"is not an origin like "https://www.example.com", nor "*""#),
+    }
+}
+
+fn parse_upstream(text: &str) -> Result<Uri, String> {
+    let uri = text.parse::<Uri>().map_err(|_| "is not a URL".to_owned())?;
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("must not hold a user name or password: the API key is what is sent".to_owned());
+    }
+    check_base(&uri).map_err(|error| error.to_string())?;
+    Ok(uri)
+}
+
+fn parse_region(text: &str) -> Result<String, &'static str> {
+    let is_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=32).contains(&text.len()) && text.bytes().all(is_region) {
+        Ok(text.to_owned())
+    } else {
+        Err(r#"is not a region like "ie1""#)
+    }
+}
+
+fn whole_seconds(duration: Duration) -> Option<u32> {
+    u32::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0)
 }

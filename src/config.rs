@@ -1,0 +1,252 @@
+//! The configuration: one TOML file, validated as a whole before anything starts.
+//!
+//! Each profile is read by itself, its `kind` first, so that every problem of the file is told
+//! at once.
+
+mod expiry;
+mod profile;
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
+
+pub use self::{expiry::ExpiryPolicy, profile::Profile};
+use crate::{
+    name::ProfileName,
+    settings::{Document, Env, Problems, Section},
+    source::budget,
+};
+
+/// All that a server is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// The profile of calls that name none: the one configured, or the only one there is.
+    pub default_profile: Option<ProfileName>,
+    /// The profiles, by name; at least one.
+    pub profiles: Vec<Profile>,
+}
+
+/// Where calls are served, and how that ends.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where calls are taken; on loopback, as there is no TLS yet.
+    pub listen: SocketAddr,
+    /// How long a server that was told to stop still serves all calls.
+    pub drain_delay: Duration,
+    /// How long open work may take after that.
+    pub drain_grace: Duration,
+}
+
+/// Where operators look.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where metrics and health are served; on loopback.
+    pub listen: SocketAddr,
+}
+
+/// What a call may ask for.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Identities in a list.
+    pub identities: usize,
+    /// Indices in a bulk call.
+    pub indices: i64,
+    /// Tokens in a chunk.
+    pub chunk_tokens: usize,
+    /// Bytes of a request.
+    pub request_bytes: usize,
+    /// Bytes of a bulk call's request.
+    pub bulk_request_bytes: usize,
+    /// Calls that wait for a grant at a time.
+    pub waiting_calls: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            drain_delay: Duration::from_secs(3),
+            drain_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            identities: 10_000,
+            indices: 1_000_000,
+            chunk_tokens: 512,
+            request_bytes: 64 * 1024,
+            bulk_request_bytes: 4 * 1024 * 1024,
+            waiting_calls: 4_096,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and validates the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
+        Self::parse(&file, &text)
+    }
+
+    /// Validates `text`; `file` is its name in messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        Self::parse_with(file, text, &|name| std::env::var(name).ok())
+    }
+
+    /// Validates `text`, with the variables of the environment as `env` has them.
+    pub fn parse_with(file: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
+        let document = Document::parse(file, text, env)?;
+        let config = Self::read(document.root());
+        document.conclude(config)
+    }
+
+    fn read(mut root: Section<'_>) -> Option<Self> {
+        let server = Server::read(root.section("server"));
+        let mut admin_section = root.section("admin");
+        let admin = Admin::read(&mut admin_section);
+        if admin.listen == server.listen && admin.listen.port() != 0 {
+            admin_section.problem("listen", "must not be where [server] listens");
+        }
+        let limits = Limits::read(root.section("limits"));
+        let default_profile = root.parsed("default_profile", ProfileName::parse);
+
+        let mut names = Vec::new();
+        let mut read = Vec::new();
+        for (name, mut section) in root.sections("profiles") {
+            match ProfileName::parse(name) {
+                Ok(name) => {
+                    names.push(name.clone());
+                    let profile = Profile::read(name, &mut section);
+                    read.extend(profile.map(|profile| (profile, section)));
+                }
+                Err(error) => section.problem_here(error.to_string()),
+            }
+        }
+        if names.is_empty() {
+            root.problem("profiles", "needs at least one profile: [profiles.NAME]");
+        }
+        if default_profile.as_ref().is_some_and(|default| !names.contains(default)) {
+            root.problem("default_profile", "is not among the profiles");
+        }
+        root.finish();
+        check_accounts(&read);
+
+        // What is wrong with those that are missing has been told.
+        if read.len() < names.len() {
+            return None;
+        }
+        let profiles: Vec<_> = read.into_iter().map(|(profile, _)| profile).collect();
+        let only = match profiles.as_slice() {
+            [profile] => Some(profile.name.clone()),
+            _ => None,
+        };
+        Some(Self { server, admin, limits, default_profile: default_profile.or(only), profiles })
+    }
+}
+
+impl Server {
+    fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let listen = section.parsed("listen", loopback);
+        let longest = Duration::from_secs(10 * 60);
+        let mut drain = |key, default| {
+            section.duration_within(key, default, Duration::ZERO..=longest).unwrap_or(default)
+        };
+        let drain_delay = drain("drain_delay", default.drain_delay);
+        let drain_grace = drain("drain_grace", default.drain_grace);
+        section.finish();
+        Self { listen: listen.unwrap_or(default.listen), drain_delay, drain_grace }
+    }
+}
+
+impl Admin {
+    fn read(section: &mut Section<'_>) -> Self {
+        let listen = section.parsed("listen", loopback);
+        section.finish();
+        listen.map_or_else(Self::default, |listen| Self { listen })
+    }
+}
+
+impl Limits {
+    fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let indices = section.integer("indices", 1..=1_000_000_000);
+        let mut limit = |key, default, bounds| section.integer(key, bounds).unwrap_or(default);
+        let most_bytes = 64 * 1024 * 1024;
+        let limits = Self {
+            identities: limit("identities", default.identities, 1..=1_000_000),
+            indices: indices.unwrap_or(default.indices),
+            chunk_tokens: limit("chunk_tokens", default.chunk_tokens, 1..=4_096),
+            // Less would not hold the longest names.
+            request_bytes: limit("request_bytes", default.request_bytes, 1_024..=most_bytes),
+            bulk_request_bytes: limit(
+                "bulk_request_bytes",
+                default.bulk_request_bytes,
+                1_024..=most_bytes,
+            ),
+            waiting_calls: limit("waiting_calls", default.waiting_calls, 1..=1_000_000),
+        };
+        section.finish();
+        limits
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, &'static str> {
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        return Err(r#"is not an IP address with a port, like "127.0.0.1:50051""#);
+    };
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the \
+             network could call and read along")
+    }
+}
+
+/// Profiles of one upstream and account share its budget: it must be one, and enough for the
+/// resources of all of them.
+fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
+    let mut accounts = BTreeMap::new();
+    for (profile, section) in profiles {
+        let (first, calls) =
+            accounts.entry(profile.provider.account()).or_insert_with(|| (profile, 0.0));
+        if profile.budget != first.budget {
+            let name = &first.name;
+            section.problem(
+                "budget",
+                format!(
+                    "differs from profile {name}'s, which has the same account and so shares it"
+                ),
+            );
+        }
+        *calls += profile.calls_a_minute();
+        let budget::Limits { rate, .. } = first.budget;
+        if *calls > 60.0 * f64::from(rate) {
+            section.problem(
+                "resources",
+                format!(
+                    "are too many for the account: keeping all their grants fresh takes \
+                     {calls:.0} requests a minute, and its budget is {rate} a second"
+                ),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

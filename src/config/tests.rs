@@ -1,0 +1,182 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+mod profiles;
+mod sample;
+mod secrets;
+
+/// A secret that must never be seen again.
+const SECRET: &str = "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC";
+
+const LIVE: &str = r#"[profiles.live]
+kind = "twilio-live"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+api_key_sid = "SK0123456789abcdef0123456789abcdef"
+api_key_secret_env = "API_SECRET"
+resources = ["VJ0123456789abcdef0123456789abcdef"]
+"#;
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    let env = |name: &str| (name == "API_SECRET").then(|| SECRET.to_owned());
+    Config::parse_with("f.toml", text, &env)
+}
+
+/// The profile of [`LIVE`] with more lines, from line 7.
+fn profile(more: &str) -> Profile {
+    parse(&format!("{LIVE}{more}")).unwrap().profiles.remove(0)
+}
+
+/// What is wrong with [`LIVE`] and more lines, from line 7.
+fn problems(more: &str) -> String {
+    parse(&format!("{LIVE}{more}")).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let Config { server, admin, limits, default_profile, profiles } = parse(LIVE).unwrap();
+    assert_eq!(server.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(server.drain_delay, Duration::from_secs(3));
+    assert_eq!(server.drain_grace, Duration::from_secs(5));
+    assert_eq!(admin.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!((limits.identities, limits.indices, limits.chunk_tokens), (10_000, 1_000_000, 512));
+    assert_eq!((limits.request_bytes, limits.bulk_request_bytes), (65_536, 4_194_304));
+    assert_eq!(limits.waiting_calls, 4_096);
+    assert_eq!(default_profile.unwrap().as_str(), "live");
+
+    let [live] = profiles.as_slice() else { panic!("{profiles:?}") };
+    assert_eq!(live.kind, "twilio-live");
+    assert_eq!(live.default_resource.as_ref(), live.resources.first());
+    assert_eq!(live.policy.grant_ttl, Duration::from_secs(60));
+    assert_eq!(live.policy.margin, Duration::from_secs(2));
+    assert_eq!(live.policy.refresh_after, Duration::from_secs(50));
+    assert_eq!(live.token_ttl, Duration::from_secs(3_600));
+    assert_eq!((live.expiry_policy, live.allow_independent), (ExpiryPolicy::ClampToGrant, false));
+    assert_eq!(live.budget, budget::Limits::default());
+    assert_eq!(live.worst_hand_out(), Duration::from_secs(6));
+}
+
+#[test]
+fn all_problems_come_at_once_by_line() {
+    let text = format!(
+        r#"default_profile = 1
+[server]
+listen = "0.0.0.0:50051"
+drain_delay = "1h"
+[admin]
+listen = "localhost:9464"
+[limits]
+identites = 5
+chunk_tokens = 5000
+request_bytes = "64KiB"
+{LIVE}refresh_aftr = "50s"
+token_ttl = 3600
+resource = 1
+[profiles.Bad]
+[profiles.kindless]
+grant_ttl = "1s"
+[profiles.other]
+kind = "twilio"
+[profile]
+"#
+    );
+    let told = parse(&text).unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        r#"f.toml:1: default_profile: must be a text in quotes, not a whole number
+f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the network could call and read along
+f.toml:4: server.drain_delay: must be from 0s to 10m
+f.toml:6: admin.listen: is not an IP address with a port, like "127.0.0.1:50051"
+f.toml:8: limits.identites: unknown key; did you mean identities?
+f.toml:9: limits.chunk_tokens: must be from 1 to 4096
+f.toml:10: limits.request_bytes: must be a whole number without quotes, not a text
+f.toml:17: profiles.live.refresh_aftr: unknown key; did you mean refresh_after?
+f.toml:18: profiles.live.token_ttl: must be a duration in quotes with its unit, like "50s", not a whole number
+f.toml:19: profiles.live.resource: unknown key; did you mean resources?
+f.toml:20: profiles.Bad: is not of the form [a-z][a-z0-9-]{0,62}
+f.toml:21: profiles.kindless.kind: is missing
+f.toml:24: profiles.other.kind: is not a kind that there is: twilio-live
+f.toml:25: profile: unknown key; did you mean profiles?"#
+    );
+}
+
+#[test]
+fn a_default_profile_is_one_of_the_profiles() {
+    let told = parse(&format!("default_profile = \"vod\"\n{LIVE}")).unwrap_err().to_string();
+    assert_eq!(told, "f.toml:1: default_profile: is not among the profiles");
+
+    let second = LIVE.replace("live]", "second]");
+    assert_eq!(parse(&format!("{LIVE}{second}")).unwrap().default_profile, None);
+    let named = parse(&format!("default_profile = \"second\"\n{LIVE}{second}")).unwrap();
+    assert_eq!(named.default_profile.unwrap().as_str(), "second");
+}
+
+#[test]
+fn there_is_a_profile() {
+    for none in ["", "\n[profiles]\n"] {
+        let told = parse(none).unwrap_err().to_string();
+        assert!(told.ends_with("profiles: needs at least one profile: [profiles.NAME]"), "{told}");
+    }
+    let told = parse("profiles = 1").unwrap_err().to_string();
+    assert!(told.contains("f.toml:1: profiles: must be a table, not a whole number"), "{told}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    let told = parse("[server]\nlisten = \n[admin\n").unwrap_err().to_string();
+    assert!(told.starts_with("f.toml:2: is not TOML: "), "{told}");
+    assert!(told.contains("\nf.toml:3: is not TOML: "), "{told}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let told = Config::load(Path::new("/nowhere/f.toml")).unwrap_err().to_string();
+    assert!(told.starts_with("/nowhere/f.toml: cannot be read: "), "{told}");
+}
+
+#[test]
+fn the_two_listeners_are_not_the_same() {
+    let told = problems("[admin]\nlisten = \"127.0.0.1:50051\"\n");
+    assert_eq!(told, "f.toml:8: admin.listen: must not be where [server] listens");
+    let any = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+    assert!(parse(&format!("{LIVE}{any}")).is_ok());
+}
+
+#[test]
+fn profiles_of_one_account_share_one_budget() {
+    let second = LIVE.replace("live]", "second]");
+    let differing = format!("{LIVE}{second}budget = {{ rate = 5 }}\n");
+    assert_eq!(
+        parse(&differing).unwrap_err().to_string(),
+        "f.toml:13: profiles.second.budget: differs from profile live's, which has the same \
+         account and so shares it"
+    );
+    let elsewhere = differing.replacen("AC0", "AC1", 1);
+    assert!(parse(&elsewhere).is_ok());
+}
+
+#[test]
+fn resources_beyond_the_budget_are_refused() {
+    let mut list = String::new();
+    for index in 0..48 {
+        let _ = write!(list, "\"VJ{index:032}\", ");
+    }
+    let text = LIVE.replace("[\"VJ0123456789abcdef0123456789abcdef\"]", &format!("[{list}]"));
+    assert!(parse(&format!("{text}budget.rate = 2\n")).is_ok());
+    let told = parse(&format!("{text}budget.rate = 1\n")).unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "f.toml:6: profiles.live.resources: are too many for the account: keeping all their \
+         grants fresh takes 61 requests a minute, and its budget is 1 a second"
+    );
+}
+
+#[test]
+fn no_input_panics() {
+    let long = "9".repeat(40);
+    for value in ["\"584554531y\"", "\"\"", "-1", &long, "nan", "[[1]]", "{ a = 1979-05-27 }"] {
+        for key in ["margin", "grant_ttl", "refresh_after", "promise", "token_ttl", "budget"] {
+            assert!(parse(&format!("{LIVE}{key} = {value}\n")).is_err(), "{key} = {value}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The rules of one profile.
+
+use super::*;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn refuses(more: &str, told: &str) {
+    assert_eq!(problems(more), format!("f.toml:{told}"), "{more}");
+}
+
+#[test]
+fn resources_are_of_the_kinds_form_and_there_once() {
+    let with = |list: &str| LIVE.replace("[\"VJ0123456789abcdef0123456789abcdef\"]", list);
+    let told = |list: &str| parse(&with(list)).unwrap_err().to_string();
+    assert_eq!(
+        told("[]"),
+        "f.toml:6: profiles.live.resources: needs at least one resource, as [\"…\"]"
+    );
+    assert_eq!(
+        told("\"VJ\""),
+        "f.toml:6: profiles.live.resources: must be an array of texts, not a text"
+    );
+    let one = "\"VJ0123456789abcdef0123456789abcdef\"";
+    assert_eq!(
+        told(&format!("[\n{one},\n1,\n\"room\",\n{one},\n]")),
+        "f.toml:8: profiles.live.resources[1]: must be a text in quotes, not a whole number\n\
+         f.toml:9: profiles.live.resources[2]: is not of the form that the profile's kind asks for\n\
+         f.toml:10: profiles.live.resources[3]: is there twice"
+    );
+    let without = LIVE.replace("resources", "#");
+    let told = parse(&without).unwrap_err().to_string();
+    assert!(told.starts_with("f.toml:1: profiles.live.resources: needs at least one"), "{told}");
+}
+
+#[test]
+fn a_default_resource_is_one_of_the_resources() {
+    refuses(
+        "default_resource = \"VJ00000000000000000000000000000000\"",
+        "7: profiles.live.default_resource: is not among the resources",
+    );
+    let two = LIVE.replace("\"]\n", "\", \"VJ00000000000000000000000000000000\"]\n");
+    assert_eq!(parse(&two).unwrap().profiles[0].default_resource, None);
+}
+
+#[test]
+fn a_grants_life_is_whole_seconds_within_what_can_be_kept_fresh() {
+    assert_eq!(profile("grant_ttl = \"12s\"").policy.refresh_after, Duration::from_millis(3_500));
+    let key = "7: profiles.live.grant_ttl:";
+    refuses("grant_ttl = \"61s\"", &format!("{key} must be from 0s to 60s"));
+    refuses("grant_ttl = \"20s 500ms\"", &format!("{key} must be whole seconds"));
+    refuses("grant_ttl = \"11s\"", &format!("{key} must be at least 12s at a margin of 2s"));
+    refuses(
+        "grant_ttl = \"soon\"",
+        &format!("{key} is not a duration like \"50s\", \"1m 30s\" or \"250ms\""),
+    );
+    refuses(
+        "margin = \"40s\"",
+        "7: profiles.live.margin: needs a grant_ttl of at least 62s; it is 60s",
+    );
+    refuses("margin = \"999ms\"", "7: profiles.live.margin: must be from 1s to 1h");
+}
+
+#[test]
+fn a_point_of_refresh_leaves_room_for_three_attempts() {
+    assert_eq!(profile("refresh_after = \"51s 500ms\"").policy.refresh_after.as_millis(), 51_500);
+    assert_eq!(profile("refresh_after = \"15s\"").policy.refresh_after, secs(15));
+    for out in ["51s 501ms", "14s"] {
+        refuses(
+            &format!("refresh_after = \"{out}\""),
+            "7: profiles.live.refresh_after: must be from 15s to 51s 500ms, at a grant_ttl of 60s \
+             and a margin of 2s",
+        );
+    }
+}
+
+#[test]
+fn a_promise_sets_the_point_of_refresh_and_is_kept() {
+    for (promise, point) in [("20s", 34), ("39s", 15)] {
+        let profile = profile(&format!("promise = \"{promise}\""));
+        assert_eq!(profile.policy.refresh_after, secs(point));
+        assert!(profile.worst_hand_out() >= humantime::parse_duration(promise).unwrap());
+    }
+    assert_eq!(profile("promise = \"1s\"").policy.refresh_after.as_millis(), 51_500);
+    refuses(
+        "promise = \"40s\"",
+        "7: profiles.live.promise: cannot be kept: 39s is the most, at a grant_ttl of 60s and a \
+         margin of 2s",
+    );
+    refuses(
+        "promise = \"20s\"\ntoken_ttl = \"10s\"",
+        "7: profiles.live.promise: cannot be kept: 8s is the most, as tokens live no longer",
+    );
+    refuses(
+        "refresh_after = \"50s\"\npromise = \"20s\"",
+        "8: profiles.live.promise: excludes refresh_after: it sets the point of refresh itself",
+    );
+}
+
+#[test]
+fn a_tokens_life_is_more_than_the_margin_and_no_more_than_the_kinds() {
+    assert_eq!(profile("token_ttl = \"3s\"").worst_hand_out(), secs(1));
+    assert_eq!(profile("token_ttl = \"24h\"").token_ttl, secs(86_400));
+    for out in ["2s", "24h 1s"] {
+        refuses(
+            &format!("token_ttl = \"{out}\""),
+            "7: profiles.live.token_ttl: must be from 3s to 1day",
+        );
+    }
+}
+
+#[test]
+fn an_expiry_policy_can_be_met_and_is_allowed() {
+    let full = "expiry_policy = \"require-full-ttl\"";
+    let kept = profile(&format!("{full}\ntoken_ttl = \"58s\""));
+    assert_eq!(kept.expiry_policy, ExpiryPolicy::RequireFullTtl);
+    let met = "cannot be met: with require-full-ttl a token_ttl of 58s is the most that a grant \
+               can give; it is";
+    refuses(
+        &format!("{full}\ntoken_ttl = \"59s\""),
+        &format!("8: profiles.live.token_ttl: {met} 59s"),
+    );
+    refuses(full, &format!("7: profiles.live.expiry_policy: {met} 1h"));
+
+    let independent = "expiry_policy = \"independent\"";
+    refuses(independent, "7: profiles.live.expiry_policy: needs allow_independent = true");
+    assert!(profile(&format!("{independent}\nallow_independent = true")).allow_independent);
+    refuses(
+        "expiry_policy = \"never\"",
+        "7: profiles.live.expiry_policy: is not a policy that there is: clamp-to-grant, \
+         require-full-ttl, independent",
+    );
+    refuses(
+        "allow_independent = \"yes\"",
+        "7: profiles.live.allow_independent: must be true or false, without quotes, not a text",
+    );
+}
+
+#[test]
+fn a_budget_lets_something_through() {
+    assert_eq!(
+        profile("budget = { rate = 3 }").budget,
+        budget::Limits { rate: 3, ..Default::default() }
+    );
+    refuses(
+        "budget = { rate = 0, burst = -1, concurrent = 1.5, brust = 1 }",
+        "7: profiles.live.budget.rate: must be from 1 to 10000\n\
+         f.toml:7: profiles.live.budget.burst: must be from 1 to 10000\n\
+         f.toml:7: profiles.live.budget.concurrent: must be a whole number without quotes, not a \
+         fraction\n\
+         f.toml:7: profiles.live.budget.brust: unknown key; did you mean burst?",
+    );
+}
+
+#[test]
+fn a_kinds_own_keys_are_parsed_at_the_door() {
+    let good = "allow_origin = \"https://www.example.com:8443\"\nregion = \"ie1\"\n\
+                nbf_backdate = \"30s\"\nupstream = \"http://127.0.0.1:8080/base\"\n";
+    assert!(profile(good).provider.shown().contains(&("nbf_backdate", "30s".into())));
+    let at = |key: &str| format!("7: profiles.live.{key}:");
+    let origin = r#"is not an origin like "https://www.example.com", nor "*""#;
+    for bad in ["www.example.com", "https://a.example/", "https://u@a.example", "ftp://a.example"] {
+        let told = format!("{} {origin}", at("allow_origin"));
+        refuses(&format!("allow_origin = \"{bad}\""), &told);
+    }
+    let told = format!("{} is not a region like \"ie1\"", at("region"));
+    refuses("region = \"\"", &told);
+    for bad in ["1s 1ms", "61m"] {
+        let told = format!("{} must be whole seconds, at most 1h", at("nbf_backdate"));
+        refuses(&format!("nbf_backdate = \"{bad}\""), &told);
+    }
+    let told = format!(
+        "{} is plain http to another machine; the credential would travel unprotected",
+        at("upstream")
+    );
+    refuses("upstream = \"http://media.example\"", &told);
+    refuses("account_sid = 1", "7: is not TOML: duplicate key");
+    let other = LIVE.replace("\"SK", "\"AC");
+    assert_eq!(
+        parse(&other).unwrap_err().to_string(),
+        "f.toml:4: profiles.live.api_key_sid: is not SK followed by 32 hexadecimal digits"
+    );
+}
+
+#[test]
+fn grants_beside_the_players_are_read_and_no_unknown_ones() {
+    let chat = profile("grants.chat.service_sid = \"IS1\"");
+    let shown = chat.provider.shown();
+    let (_, grants) = shown.iter().find(|(key, _)| *key == "grants").unwrap();
+    assert_eq!(grants.to_string(), r#"{"chat":{"service_sid":"IS1"}}"#);
+    refuses(
+        "[profiles.live.grants.video]\nrom = \"a\"",
+        "8: profiles.live.grants: unknown field `rom`, expected `room`",
+    );
+    for (value, told) in [
+        ("1979-05-27", "date: JSON has none, so write it as a text"),
+        ("[nan]", "number that is not finite: JSON has none"),
+    ] {
+        refuses(
+            &format!(
+                "[profiles.live.grants.voice.outgoing]\napplication_sid = \"AP1\"\n\
+                 params = {{ of = {value} }}"
+            ),
+            &format!("9: profiles.live.grants: must hold no {told}"),
+        );
+    }
+    refuses(
+        &format!("[profiles.live.grants]\nvoice = {{ incoming = {{ allow = \"{SECRET}\" }} }}"),
+        "8: profiles.live.grants: must be a boolean",
+    );
+}

@@ -1,0 +1,130 @@
+//! Secrets: found where the file says, and never shown.
+
+use std::fs;
+
+use super::*;
+
+const ENV: &str = "api_key_secret_env = \"API_SECRET\"";
+
+fn with(keys: &str) -> Result<Config, Problems> {
+    parse(&LIVE.replace(ENV, keys))
+}
+
+fn told(keys: &str) -> String {
+    let problems = with(keys).unwrap_err();
+    let all = format!("{problems} {problems:?}");
+    assert!(!all.contains(SECRET), "{all}");
+    problems.to_string()
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("twilio");
+    fs::write(&path, format!("{SECRET}\n")).unwrap();
+    let path = path.display();
+    for (keys, origin) in [
+        (format!("api_key_secret_file = \"{path}\""), format!("(set, from file {path})")),
+        (ENV.to_owned(), "(set, from environment variable API_SECRET)".to_owned()),
+    ] {
+        let config = with(&keys).unwrap();
+        let shown = config.profiles[0].provider.shown();
+        assert!(shown.contains(&("api_key_secret", origin.into())), "{shown:?}");
+        let all = format!("{config:?} {config:#?} {shown:?}");
+        assert!(!all.contains(SECRET), "{all}");
+        let crate::provider::Provider::TwilioLive(provider) = &config.profiles[0].provider;
+        assert_eq!(provider.api_key_secret.expose(), SECRET);
+    }
+}
+
+#[test]
+fn where_the_secret_is_must_be_said_once() {
+    assert_eq!(
+        told(""),
+        "f.toml:1: profiles.live.api_key_secret_file: is missing: name the file that the secret \
+         is in, or an environment variable with api_key_secret_env"
+    );
+    assert_eq!(
+        told(&format!("{ENV}\napi_key_secret_file = \"/run/x\"")),
+        "f.toml:5: profiles.live.api_key_secret_env: excludes api_key_secret_file: keep one of \
+         them"
+    );
+    for more in ["", "\napi_key_secret_env = \"API_SECRET\""] {
+        assert_eq!(
+            told(&format!("api_key_secret = \"{SECRET}\"{more}")),
+            "f.toml:5: profiles.live.api_key_secret: a secret is never a value in this file: \
+             write it into a file of its own and name that with api_key_secret_file, or name an \
+             environment variable with api_key_secret_env"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_secret_is_told_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("twilio");
+    let key = format!("api_key_secret_file = \"{}\"", path.display());
+    let file = format!("f.toml:5: profiles.live.api_key_secret_file: the file {}", path.display());
+    assert_eq!(
+        told(&key),
+        format!("{file} cannot be read: No such file or directory (os error 2)")
+    );
+
+    fs::write(&path, &SECRET[..31]).unwrap();
+    let short = told(&key);
+    assert!(short.ends_with("twilio has under 32 bytes, too few to sign HS256 with"), "{short}");
+    assert!(!short.contains(&SECRET[..31]), "{short}");
+
+    fs::write(&path, [0xff; 40]).unwrap();
+    assert_eq!(told(&key), format!("{file} cannot be read: it is not UTF-8 text"));
+    fs::write(&path, vec![b'a'; 70_000]).unwrap();
+    assert_eq!(told(&key), format!("{file} cannot be read: it is far larger than a secret"));
+
+    assert_eq!(
+        told("api_key_secret_env = \"OTHER\""),
+        "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set"
+    );
+}
+
+#[test]
+fn a_secret_in_any_wrong_place_is_not_repeated() {
+    let value = format!("\"{SECRET}\"");
+    for key in ["api_key_secret_file", "api_key_secret_env"] {
+        told(&format!("{key} = {value}"));
+        told(&format!("{key} = [{value}]"));
+        told(&format!("{key} = {SECRET}"));
+        told(&format!("{key} = \"{SECRET}"));
+    }
+    let keys = [
+        "kind",
+        "account_sid",
+        "api_key_sid",
+        "resources",
+        "default_resource",
+        "allow_origin",
+        "upstream",
+        "grant_ttl",
+        "refresh_after",
+        "promise",
+        "token_ttl",
+        "margin",
+        "expiry_policy",
+        "allow_independent",
+        "nbf_backdate",
+        "budget",
+        "grants",
+        "api_secret",
+    ];
+    for key in keys {
+        let kept = LIVE.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let kept: Vec<_> = kept.collect();
+        for value in [value.clone(), format!("[{value}]"), format!("{{ chat = {value} }}")] {
+            let text = format!("{}\n{key} = {value}\n", kept.join("\n"));
+            let problems = parse(&text).unwrap_err();
+            let all = format!("{problems} {problems:?}");
+            assert!(!all.contains(SECRET), "{all}");
+        }
+    }
+    let inside = format!("upstream = \"https://user:{SECRET}@media.example\"");
+    assert!(told(&format!("{ENV}\n{inside}")).contains("must not hold a user name or password"));
+}

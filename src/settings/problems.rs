@@ -1,0 +1,69 @@
+//! What is wrong with a file, by line.
+
+use std::fmt;
+
+/// Something wrong at a byte of the text.
+pub(super) struct Place {
+    pub(super) offset: usize,
+    pub(super) message: String,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1; none where the whole file is meant.
+    pub line: Option<usize>,
+    /// The key's path and what is wrong with it.
+    pub message: String,
+}
+
+/// All that is wrong with a file, by line; as text one line a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems {
+    file: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn new(file: &str, text: &str, places: Vec<Place>) -> Self {
+        let list = places.into_iter().map(|Place { offset, message }| {
+            let before = text.as_bytes().iter().take(offset);
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            Problem { line: Some(line), message }
+        });
+        let mut list: Vec<_> = list.collect();
+        list.sort_by_key(|problem| problem.line);
+        Self { file: file.to_owned(), list }
+    }
+
+    /// One problem with the whole of `file`.
+    #[must_use]
+    pub fn with_file(file: &str, message: impl Into<String>) -> Self {
+        let problem = Problem { line: None, message: message.into() };
+        Self { file: file.to_owned(), list: vec![problem] }
+    }
+
+    /// The problems, by line; at least one.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { line, message }) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:", self.file)?;
+            if let Some(line) = line {
+                write!(f, "{line}:")?;
+            }
+            write!(f, " {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

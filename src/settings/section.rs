@@ -1,0 +1,298 @@
+//! One table of the file.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::Document;
+
+/// Longer than anything that is configured, and short enough to add up without overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+const A_TEXT: &str = "a text in quotes";
+
+const A_DURATION: &str = r#"a duration in quotes with its unit, like "50s""#;
+
+/// A table, read key by key. A key that is absent or wrong reads as none; what is wrong is
+/// remembered by the document, so that reading goes on. Ask for all keys, then `finish`.
+pub struct Section<'a> {
+    pub(super) document: &'a Document<'a>,
+    path: String,
+    offset: usize,
+    table: Option<&'a DeTable<'a>>,
+    asked: Vec<&'static str>,
+    refused: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(
+        document: &'a Document<'a>,
+        path: String,
+        offset: usize,
+        table: Option<&'a DeTable<'a>>,
+    ) -> Self {
+        Self { document, path, offset, table, asked: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Whether the key is there, right or wrong.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
+        self.string(key, A_TEXT)
+    }
+
+    /// A text in a form of its own.
+    pub fn parsed<T, E: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        self.taken(key, parse(text))
+    }
+
+    /// A text in a form of its own that must be there.
+    pub fn required<T, E: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        if !self.has(key) {
+            self.problem(key, "is missing");
+        }
+        self.parsed(key, parse)
+    }
+
+    /// An array of texts in a form of their own. Good ones are told even beside bad ones.
+    pub fn list<T, E: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        mut parse: impl FnMut(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let value = self.value(key)?.get_ref();
+        let Some(items) = value.as_array() else {
+            return self.mistyped(key, "an array of texts", value);
+        };
+        let mut list = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let result = match item.get_ref().as_str() {
+                Some(text) => parse(text).map_err(|error| error.to_string()),
+                None => Err(mistyped(A_TEXT, item.get_ref())),
+            };
+            match result {
+                Ok(item) => list.push(item),
+                Err(message) => {
+                    let path = format!("{}[{index}]", self.path_of(key));
+                    self.document.problem(item.span().start, &path, &message);
+                }
+            }
+        }
+        Some(list)
+    }
+
+    /// A length of time.
+    pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        let text = self.string(key, A_DURATION)?;
+        let result = match humantime::parse_duration(text) {
+            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(_) => Err("is longer than a year"),
+            Err(_) => Err(r#"is not a duration like "50s", "1m 30s" or "250ms""#),
+        };
+        self.taken(key, result)
+    }
+
+    /// A length of time within bounds; `default` where the key is absent.
+    pub fn duration_within(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        if !self.has(key) {
+            return Some(default);
+        }
+        let duration = self.duration(key)?;
+        if bounds.contains(&duration) {
+            return Some(duration);
+        }
+        let (least, most) = (shown(*bounds.start()), shown(*bounds.end()));
+        self.problem(key, format!("must be from {least} to {most}"));
+        None
+    }
+
+    /// A whole number within bounds.
+    pub fn integer<T>(&mut self, key: &'static str, bounds: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
+        let value = self.value(key)?.get_ref();
+        let Some(integer) = value.as_integer() else {
+            return self.mistyped(key, "a whole number without quotes", value);
+        };
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.and_then(|number| T::try_from(number).ok());
+        let within = number.filter(|number| bounds.contains(number));
+        if within.is_none() {
+            self.problem(key, format!("must be from {} to {}", bounds.start(), bounds.end()));
+        }
+        within
+    }
+
+    /// True or false.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.value(key)?.get_ref();
+        match value.as_bool() {
+            Some(flag) => Some(flag),
+            None => self.mistyped(key, "true or false, without quotes", value),
+        }
+    }
+
+    /// The table of that name; an empty one where it is absent.
+    #[must_use]
+    pub fn section(&mut self, key: &'static str) -> Self {
+        let table = self.value(key).and_then(|value| match value.get_ref().as_table() {
+            Some(table) => Some(table),
+            None => self.mistyped(key, "a table", value.get_ref()),
+        });
+        Self::new(self.document, self.path_of(key), self.offset_of(key), table)
+    }
+
+    /// The tables below a table, each under a name of the user's choice.
+    pub fn sections(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
+        let Self { document, path, table, .. } = self.section(key);
+        let mut sections = Vec::new();
+        for (name, value) in table.into_iter().flatten() {
+            let offset = name.span().start;
+            let name: &str = name.get_ref();
+            let path = join(&path, name);
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    sections.push((name, Self::new(document, path, offset, Some(table))));
+                }
+                None => document.problem(offset, &path, &mistyped("a table", value.get_ref())),
+            }
+        }
+        sections
+    }
+
+    /// A variable of the environment.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<String> {
+        (self.document.env)(name)
+    }
+
+    /// Tells that something is wrong with a key, or with its absence.
+    pub fn problem(&self, key: &str, message: impl AsRef<str>) {
+        self.document.problem(self.offset_of(key), &self.path_of(key), message.as_ref());
+    }
+
+    /// Tells that something is wrong with the section as a whole.
+    pub fn problem_here(&self, message: impl AsRef<str>) {
+        self.document.problem(self.offset, &self.path, message.as_ref());
+    }
+
+    /// Refuses a key that a user may well write, and tells whether it is there. It is never
+    /// suggested.
+    pub fn refuse(&mut self, key: &'static str, message: &str) -> bool {
+        let there = self.entry(key).is_some();
+        if there {
+            self.problem(key, message);
+            self.refused.push(key);
+        }
+        there
+    }
+
+    /// Refuses every key that was not asked for.
+    pub fn finish(&self) {
+        for (key, _) in self.table.into_iter().flatten() {
+            let name: &str = key.get_ref();
+            if !self.asked.contains(&name) && !self.refused.contains(&name) {
+                let path = join(&self.path, name);
+                self.document.problem(key.span().start, &path, &self.unknown(name));
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let distances =
+            self.asked.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+        match distances.min() {
+            Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => {
+                format!("unknown key; did you mean {nearest}?")
+            }
+            _ => format!("unknown key; known here: {}", self.asked.join(", ")),
+        }
+    }
+
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    fn entry(&self, key: &str) -> Option<(usize, &'a Spanned<DeValue<'a>>)> {
+        let mut entries = self.table?.iter();
+        let (name, value) = entries.find(|(name, _)| name.get_ref() == key)?;
+        Some((name.span().start, value))
+    }
+
+    fn string(&mut self, key: &'static str, expected: &str) -> Option<&'a str> {
+        let value = self.value(key)?.get_ref();
+        match value.as_str() {
+            Some(text) => Some(text),
+            None => self.mistyped(key, expected, value),
+        }
+    }
+
+    fn taken<T, E: fmt::Display>(&self, key: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.problem(key, error.to_string())).ok()
+    }
+
+    fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>) -> Option<T> {
+        self.problem(key, mistyped(expected, found));
+        None
+    }
+
+    /// Where the key is; where the section is for one that is absent.
+    pub(super) fn offset_of(&self, key: &str) -> usize {
+        self.entry(key).map_or(self.offset, |(offset, _)| offset)
+    }
+
+    pub(super) fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+}
+
+/// A length of time as the file writes it.
+#[must_use]
+pub fn shown(duration: Duration) -> String {
+    match duration.as_secs() {
+        // humantime's would be 1m.
+        seconds @ 60..120 if duration.subsec_nanos() == 0 => format!("{seconds}s"),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn mistyped(expected: &str, found: &DeValue<'_>) -> String {
+    let found = match found {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    };
+    format!("must be {expected}, not {found}")
+}

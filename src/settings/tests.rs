@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+use super::*;
+
+fn none(_: &str) -> Option<String> {
+    None
+}
+
+fn told(text: &str, read: impl FnOnce(&mut Section<'_>)) -> String {
+    let document = Document::parse("f.toml", text, &none).unwrap();
+    let mut root = document.root();
+    read(&mut root);
+    root.finish();
+    document.conclude(Some(())).map_or_else(|problems| problems.to_string(), |()| String::new())
+}
+
+#[test]
+fn a_key_that_nobody_asked_for_is_refused_with_the_nearest() {
+    let text = "port = 1\nhots = 'a'\nzebra = 2\n";
+    let told = told(text, |root| {
+        assert_eq!(root.integer("port", 1..=9), Some(1_u32));
+        assert_eq!(root.text("host"), None);
+    });
+    assert_eq!(
+        told,
+        "f.toml:2: hots: unknown key; did you mean host?\n\
+         f.toml:3: zebra: unknown key; known here: port, host"
+    );
+}
+
+#[test]
+fn reading_goes_on_after_a_problem() {
+    let text = "a = 1\n\n[b]\nc = 'x'\nd = '5 minutes'\n";
+    let told = told(text, |root| {
+        assert_eq!(root.text("a"), None);
+        let mut b = root.section("b");
+        assert_eq!(b.flag("c"), None);
+        assert_eq!(b.duration("d"), Some(Duration::from_secs(300)));
+        assert_eq!(b.required("e", str::parse::<u8>), None);
+        b.finish();
+        let mut absent = root.section("absent");
+        assert_eq!(absent.text("x"), None);
+        absent.finish();
+    });
+    assert_eq!(
+        told,
+        "f.toml:1: a: must be a text in quotes, not a whole number\n\
+         f.toml:3: b.e: is missing\n\
+         f.toml:4: b.c: must be true or false, without quotes, not a text"
+    );
+}
+
+#[test]
+fn a_refused_key_is_never_suggested() {
+    let told = told("secret = 1\nsecrets = 2\n", |root| {
+        assert!(root.refuse("secret", "no"));
+        assert!(!root.refuse("absent", "no"));
+        assert_eq!(root.text("file"), None);
+    });
+    assert_eq!(told, "f.toml:1: secret: no\nf.toml:2: secrets: unknown key; known here: file");
+}
+
+#[test]
+fn a_key_cannot_break_a_line() {
+    let told = told("\"a\\nb\" = 1\n", |root| assert!(!root.has("c")));
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
