@@ -25,7 +25,7 @@ use crate::{
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
     rpc::{Api, Parts, layers::Guarded, report_health},
-    server::Server,
+    server::{self, Server},
     source::{
         budget::{Budget, Budgeted},
         http::ClientError,
@@ -80,7 +80,7 @@ pub struct App {
     clock: Clock,
     drainer: Drainer,
     drain: Drain,
-    config: config::Server,
+    config: server::Config,
 }
 
 type Keep = Keeper<Budgeted<Metered<Arc<crate::provider::Source>>>, Preparer>;
@@ -96,10 +96,9 @@ impl App {
         let mut keepers = Vec::new();
         let budgets = budgets(config, &clock, &mut rng);
         for profile in &config.profiles {
-            let source = profile
-                .provider
-                .source(clock.clone(), profile.policy.grant_ttl)
-                .map_err(|error| StartError::Upstream { profile: profile.name.to_string(), error })?;
+            let source = profile.provider.source(clock.clone(), profile.policy.grant_ttl).map_err(
+                |error| StartError::Upstream { profile: profile.name.to_string(), error },
+            )?;
             let source = Metered::new(Arc::new(source), metrics.upstream(&profile.name));
             let format = profile.provider.token_format();
             for resource in &profile.resources {
@@ -122,7 +121,11 @@ impl App {
         let roster = grants.roster();
         let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
         let minter = Minter::new(
-            config.profiles.iter().map(|profile| (of_mint(profile), profile.resources.clone())).collect(),
+            config
+                .profiles
+                .iter()
+                .map(|profile| (of_mint(profile), profile.resources.clone()))
+                .collect(),
             config.default_profile.clone(),
             &grants,
             config.limits.mint,
@@ -196,7 +199,7 @@ pub struct Running {
     server: JoinHandle<()>,
     health: JoinHandle<()>,
     drainer: Drainer,
-    config: config::Server,
+    config: server::Config,
 }
 
 /// What ended a server.
@@ -271,19 +274,15 @@ impl Prepare for Preparer {
     }
 }
 
-/// A budget for each account; where profiles of one account differ, the tightest holds.
+/// A budget for each account; the configuration gives all its profiles the same limits.
 fn budgets(config: &Config, clock: &Clock, rng: &mut Rng) -> HashMap<String, Arc<Budget>> {
-    let mut limits = HashMap::new();
+    let mut budgets = HashMap::new();
     for profile in &config.profiles {
-        limits
+        budgets
             .entry(profile.provider.account())
-            .and_modify(|limits| *limits = profile.budget.tightest(*limits))
-            .or_insert(profile.budget);
+            .or_insert_with(|| Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork())));
     }
-    let budget = |(account, limits)| {
-        (account, Arc::new(Budget::new(limits, clock.clone(), rng.fork())))
-    };
-    limits.into_iter().map(budget).collect()
+    budgets
 }
 
 fn of_mint(profile: &config::Profile) -> mint::minter::Profile {

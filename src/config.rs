@@ -8,9 +8,11 @@ mod profile;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 
-pub use self::{expiry::ExpiryPolicy, profile::Profile};
+pub use self::profile::Profile;
 use crate::{
+    admin, mint,
     name::ProfileName,
+    rpc, server,
     settings::{Document, Env, Problems, Section},
     source::budget,
 };
@@ -19,9 +21,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[server]`.
-    pub server: Server,
+    pub server: server::Config,
     /// `[admin]`.
-    pub admin: Admin,
+    pub admin: admin::Config,
     /// `[limits]`.
     pub limits: Limits,
     /// The profile of calls that name none: the one configured, or the only one there is.
@@ -30,68 +32,13 @@ pub struct Config {
     pub profiles: Vec<Profile>,
 }
 
-/// Where calls are served, and how that ends.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Where calls are taken; on loopback, as there is no TLS yet.
-    pub listen: SocketAddr,
-    /// How long a server that was told to stop still serves all calls.
-    pub drain_delay: Duration,
-    /// How long open work may take after that.
-    pub drain_grace: Duration,
-}
-
-/// Where operators look.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Where metrics and health are served; on loopback.
-    pub listen: SocketAddr,
-}
-
-/// What a call may ask for.
-#[derive(Clone, Debug)]
+/// Limits on what calls may ask for.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Identities in a list.
-    pub identities: usize,
-    /// Indices in a bulk call.
-    pub indices: i64,
-    /// Tokens in a chunk.
-    pub chunk_tokens: usize,
-    /// Bytes of a request.
-    pub request_bytes: usize,
-    /// Bytes of a bulk call's request.
-    pub bulk_request_bytes: usize,
-    /// Calls that wait for a grant at a time.
-    pub waiting_calls: usize,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
-            drain_delay: Duration::from_secs(3),
-            drain_grace: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            identities: 10_000,
-            indices: 1_000_000,
-            chunk_tokens: 512,
-            request_bytes: 64 * 1024,
-            bulk_request_bytes: 4 * 1024 * 1024,
-            waiting_calls: 4_096,
-        }
-    }
+    /// Of one call's tokens.
+    pub mint: mint::Limits,
+    /// Of one request's bytes.
+    pub rpc: rpc::Limits,
 }
 
 impl Config {
@@ -116,9 +63,9 @@ impl Config {
     }
 
     fn read(mut root: Section<'_>) -> Option<Self> {
-        let server = Server::read(root.section("server"));
+        let server = read_server(root.section("server"));
         let mut admin_section = root.section("admin");
-        let admin = Admin::read(&mut admin_section);
+        let admin = read_admin(&mut admin_section);
         if admin.listen == server.listen && admin.listen.port() != 0 {
             admin_section.problem("listen", "must not be where [server] listens");
         }
@@ -159,50 +106,60 @@ impl Config {
     }
 }
 
-impl Server {
-    fn read(mut section: Section<'_>) -> Self {
-        let default = Self::default();
-        let listen = section.parsed("listen", loopback);
-        let longest = Duration::from_secs(10 * 60);
-        let mut drain = |key, default| {
-            section.duration_within(key, default, Duration::ZERO..=longest).unwrap_or(default)
-        };
-        let drain_delay = drain("drain_delay", default.drain_delay);
-        let drain_grace = drain("drain_grace", default.drain_grace);
-        section.finish();
-        Self { listen: listen.unwrap_or(default.listen), drain_delay, drain_grace }
-    }
+fn read_server(mut section: Section<'_>) -> server::Config {
+    let default = server::Config::default();
+    let listen = section.parsed("listen", loopback);
+    let longest = Duration::from_secs(10 * 60);
+    let mut drain = |key, default| {
+        section.duration_within(key, default, Duration::ZERO..=longest).unwrap_or(default)
+    };
+    let drain_delay = drain("drain_delay", default.drain_delay);
+    let drain_grace = drain("drain_grace", default.drain_grace);
+    section.finish();
+    server::Config { listen: listen.unwrap_or(default.listen), drain_delay, drain_grace }
 }
 
-impl Admin {
-    fn read(section: &mut Section<'_>) -> Self {
-        let listen = section.parsed("listen", loopback);
-        section.finish();
-        listen.map_or_else(Self::default, |listen| Self { listen })
-    }
+fn read_admin(section: &mut Section<'_>) -> admin::Config {
+    let listen = section.parsed("listen", loopback);
+    section.finish();
+    listen.map_or_else(admin::Config::default, |listen| admin::Config { listen })
 }
 
 impl Limits {
     fn read(mut section: Section<'_>) -> Self {
-        let default = Self::default();
+        let Self { mint, rpc } = Self::default();
+        let most_bytes = 64 * 1024 * 1024;
         let indices = section.integer("indices", 1..=1_000_000_000);
         let mut limit = |key, default, bounds| section.integer(key, bounds).unwrap_or(default);
-        let most_bytes = 64 * 1024 * 1024;
         let limits = Self {
-            identities: limit("identities", default.identities, 1..=1_000_000),
-            indices: indices.unwrap_or(default.indices),
-            chunk_tokens: limit("chunk_tokens", default.chunk_tokens, 1..=4_096),
+            mint: mint::Limits {
+                identities: limit("identities", mint.identities, 1..=1_000_000),
+                indices: indices.unwrap_or(mint.indices),
+                chunk_tokens: limit("chunk_tokens", mint.chunk_tokens, 1..=4_096),
+                waiting_calls: limit("waiting_calls", mint.waiting_calls, 1..=1_000_000),
+            },
             // Less would not hold the longest names.
-            request_bytes: limit("request_bytes", default.request_bytes, 1_024..=most_bytes),
-            bulk_request_bytes: limit(
-                "bulk_request_bytes",
-                default.bulk_request_bytes,
-                1_024..=most_bytes,
-            ),
-            waiting_calls: limit("waiting_calls", default.waiting_calls, 1..=1_000_000),
+            rpc: rpc::Limits {
+                request_bytes: limit("request_bytes", rpc.request_bytes, 1_024..=most_bytes),
+                bulk_request_bytes: limit(
+                    "bulk_request_bytes",
+                    rpc.bulk_request_bytes,
+                    1_024..=most_bytes,
+                ),
+            },
         };
         section.finish();
         limits
+    }
+}
+
+/// Takes an address on loopback: there is no TLS yet.
+pub fn check_loopback(address: SocketAddr) -> Result<SocketAddr, &'static str> {
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the \
+             network could call and read along")
     }
 }
 
@@ -210,12 +167,7 @@ fn loopback(text: &str) -> Result<SocketAddr, &'static str> {
     let Ok(address) = text.parse::<SocketAddr>() else {
         return Err(r#"is not an IP address with a port, like "127.0.0.1:50051""#);
     };
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the \
-             network could call and read along")
-    }
+    check_loopback(address)
 }
 
 /// Profiles of one upstream and account share its budget: it must be one, and enough for the

@@ -1,5 +1,36 @@
 //! grantmint mints unique client tokens around one shared, short-lived upstream grant.
+//!
+//! ```text
+//!                      write side                                read side
+//!  config ─► source ──────────► refresh ─►  grant  ◄─ mint ◄─ rpc ◄─ caller
+//!     └─────────────── app builds both sides and owns their life ──────┘
+//! ```
+//!
+//! Grants travel right and stop in [`grant`]; requests travel left and stop there too. The
+//! halves share that module and nothing else, and a test holds every import to this order:
+//!
+//! - [`clock`], [`name`], [`settings`], [`telemetry`], [`drain`]: the ground that all stand on
+//! - [`grant`]: the present grant in its two-ended cell, and how it fares
+//! - [`source`]: where grants come from, under an account's budget
+//! - [`token`]: tokens whose constant part is encoded and hashed once a grant
+//! - [`provider`]: a folder per kind of profile, the only ones that know a provider
+//! - [`refresh`]: getting the next grant in time
+//! - [`mint`]: which grant will do, and the minting
+//! - [`ready`]: whether this replica is ready
+//! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
+//! - [`sandbox`]: an emulated upstream
+//! - [`config`], [`app`]: what is to run, and running it
+//!
+//! What always holds:
+//!
+//! - A token never carries a dead grant: whichever clock says that it is older wins.
+//! - Readers do no work that can be done at publish, and never wait on a lock.
+//! - A failed refresh changes nothing while the present grant lives.
+//! - The upstream is never stormed, whatever the logic above the budget says.
+//! - Secrets, grants and tokens never reach a log, a metric or an error.
 
+pub mod admin;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod drain;
@@ -10,6 +41,8 @@ pub mod provider;
 pub mod ready;
 pub mod refresh;
 pub mod rpc;
+pub mod sandbox;
+pub mod server;
 pub mod settings;
 pub mod source;
 pub mod telemetry;

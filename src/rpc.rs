@@ -25,8 +25,7 @@ use self::{
     tokens::Tokens,
 };
 use crate::{
-    clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter,
-    telemetry::Metrics,
+    clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter, telemetry::Metrics,
 };
 
 /// The generated messages, clients and servers of `grantmint.v1`.

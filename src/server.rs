@@ -117,8 +117,11 @@ impl Server {
     /// every connection has ended or the rest is cut.
     pub async fn run<S>(self, service: Guarded<S>)
     where
-        S: Service<Request<Incoming>, Response = http::Response<Body>, Error = std::convert::Infallible>
-            + Clone
+        S: Service<
+                Request<Incoming>,
+                Response = http::Response<Body>,
+                Error = std::convert::Infallible,
+            > + Clone
             + Send
             + 'static,
         S::Future: Send + 'static,
@@ -171,8 +174,11 @@ async fn accept(
 /// Serves one connection to its end.
 async fn serve<S>(stream: TcpStream, service: Guarded<S>, drain: Drain)
 where
-    S: Service<Request<Incoming>, Response = http::Response<Body>, Error = std::convert::Infallible>
-        + Clone
+    S: Service<
+            Request<Incoming>,
+            Response = http::Response<Body>,
+            Error = std::convert::Infallible,
+        > + Clone
         + Send
         + 'static,
     S::Future: Send + 'static,

@@ -8,6 +8,8 @@ use std::{
     process::Command,
 };
 
+use prost_reflect::ReflectMessage;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -122,7 +124,8 @@ fn modules_import_only_what_lies_before_them() {
         let allowed = may_import(module);
         for (line, path) in crate_paths(&text) {
             let own = path == module || path.starts_with(&format!("{module}::"));
-            let fine = |allowed: &&str| path == **allowed || path.starts_with(&format!("{allowed}::"));
+            let fine =
+                |allowed: &&str| path == **allowed || path.starts_with(&format!("{allowed}::"));
             let grouped = allowed.iter().any(|allowed| {
                 // `crate::provider::twilio_live::{ids, wire}` is both of its paths.
                 path.split_once("::{").is_some_and(|(head, _)| allowed.starts_with(head))
@@ -183,7 +186,8 @@ fn no_test_sleeps_for_real_or_is_ignored() {
 
 #[test]
 fn statuses_are_built_in_one_place() {
-    let constructors = ["Status::new", "Status::internal", "Status::unavailable", "with_error_details"];
+    let constructors =
+        ["Status::new", "Status::internal", "Status::unavailable", "with_error_details"];
     for (file, text) in rust_files("src/rpc") {
         if file != "src/rpc/status.rs" {
             for constructor in constructors {
@@ -195,7 +199,8 @@ fn statuses_are_built_in_one_place() {
 
 #[test]
 fn protos_mark_as_secret_what_has_a_silent_debug() {
-    let pool = prost_reflect::DescriptorPool::decode(grantmint::rpc::proto::DESCRIPTOR_SET).unwrap();
+    let pool =
+        prost_reflect::DescriptorPool::decode(grantmint::rpc::proto::DESCRIPTOR_SET).unwrap();
     let mut marked: Vec<String> = Vec::new();
     for message in pool.all_messages().filter(|m| m.package_name().starts_with("grantmint")) {
         let secret = |field: prost_reflect::FieldDescriptor| {
@@ -211,8 +216,7 @@ fn protos_mark_as_secret_what_has_a_silent_debug() {
     let build = fs::read_to_string(root().join("build.rs")).unwrap();
     let list = build.split_once("const SILENT").unwrap().1.split_once(';').unwrap().1;
     let list = list.split_once("];").unwrap().0;
-    let mut silent: Vec<String> =
-        list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let mut silent: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
     silent.sort();
     assert_eq!(marked, silent);
     assert_eq!(marked.len(), 2);
@@ -232,8 +236,17 @@ fn packages() -> Vec<serde_json::Value> {
 }
 
 const LICENCES: [&str; 11] = [
-    "MIT", "Apache-2.0", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Unicode-3.0", "Zlib", "BSL-1.0",
-    "CDLA-Permissive-2.0", "MIT-0", "0BSD",
+    "MIT",
+    "Apache-2.0",
+    "ISC",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "Unicode-3.0",
+    "Zlib",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "MIT-0",
+    "0BSD",
 ];
 
 #[test]
@@ -297,7 +310,8 @@ fn no_dependency_is_under_its_advisory_floor() {
 #[test]
 fn nothing_banned_is_built_in() {
     // The lock file also names what optional features would bring; the tree does not.
-    let args = ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let args =
+        ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
     let tree = String::from_utf8(cargo(&args)).unwrap();
     assert!(tree.contains("rustls v"), "the tree was read");
     for name in BANNED {

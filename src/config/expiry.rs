@@ -1,22 +1,14 @@
 //! How tokens end.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::settings::{Section, shown};
+use crate::{
+    mint::terms::ExpiryPolicy,
+    settings::{Section, shown},
+};
 
 /// What a fresh grant may have lost of its life before a token is made with it.
 const FULL_TTL_RESERVE: Duration = Duration::from_secs(2);
-
-/// What a token's expiry does at the end of the grant in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpiryPolicy {
-    /// A token never outlives its grant.
-    ClampToGrant,
-    /// Only a grant that outlives the token will do.
-    RequireFullTtl,
-    /// A token may outlive its grant.
-    Independent,
-}
 
 /// How tokens end.
 pub(super) struct Expiry {
@@ -27,7 +19,7 @@ pub(super) struct Expiry {
 impl Expiry {
     /// Reads the keys; `lives` are a grant's and a token's.
     pub(super) fn read(section: &mut Section<'_>, lives: Option<(Duration, Duration)>) -> Self {
-        let policy = section.parsed("expiry_policy", ExpiryPolicy::parse);
+        let policy = section.parsed("expiry_policy", parse_policy);
         let policy = policy.unwrap_or(ExpiryPolicy::ClampToGrant);
         let allow_independent = section.flag("allow_independent").unwrap_or(false);
         match (policy, lives) {
@@ -54,28 +46,9 @@ impl Expiry {
     }
 }
 
-impl ExpiryPolicy {
-    const ALL: [Self; 3] = [Self::ClampToGrant, Self::RequireFullTtl, Self::Independent];
-
-    /// The policy as the file names it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClampToGrant => "clamp-to-grant",
-            Self::RequireFullTtl => "require-full-ttl",
-            Self::Independent => "independent",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
-            format!("is not a policy that there is: {}", Self::ALL.map(Self::as_str).join(", "))
-        })
-    }
-}
-
-impl fmt::Display for ExpiryPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn parse_policy(text: &str) -> Result<ExpiryPolicy, String> {
+    ExpiryPolicy::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
+        let names = ExpiryPolicy::ALL.map(ExpiryPolicy::as_str).join(", ");
+        format!("is not a policy that there is: {names}")
+    })
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::expiry::{Expiry, ExpiryPolicy};
+use super::expiry::Expiry;
 use crate::{
+    mint::terms::ExpiryPolicy,
     name::{ProfileName, Resource},
     provider::{KINDS, Provider, Rules},
     refresh::schedule::Policy,

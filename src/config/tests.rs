@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::mint::terms::ExpiryPolicy;
 
 mod profiles;
 mod sample;
@@ -39,9 +40,12 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(server.drain_delay, Duration::from_secs(3));
     assert_eq!(server.drain_grace, Duration::from_secs(5));
     assert_eq!(admin.listen.to_string(), "127.0.0.1:9464");
-    assert_eq!((limits.identities, limits.indices, limits.chunk_tokens), (10_000, 1_000_000, 512));
-    assert_eq!((limits.request_bytes, limits.bulk_request_bytes), (65_536, 4_194_304));
-    assert_eq!(limits.waiting_calls, 4_096);
+    assert_eq!(
+        (limits.mint.identities, limits.mint.indices, limits.mint.chunk_tokens),
+        (10_000, 1_000_000, 512)
+    );
+    assert_eq!((limits.rpc.request_bytes, limits.rpc.bulk_request_bytes), (65_536, 4_194_304));
+    assert_eq!(limits.mint.waiting_calls, 4_096);
     assert_eq!(default_profile.unwrap().as_str(), "live");
 
     let [live] = profiles.as_slice() else { panic!("{profiles:?}") };

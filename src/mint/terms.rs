@@ -19,6 +19,21 @@ pub enum ExpiryPolicy {
     Independent,
 }
 
+impl ExpiryPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ClampToGrant, Self::RequireFullTtl, Self::Independent];
+
+    /// The policy as the configuration names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClampToGrant => "clamp-to-grant",
+            Self::RequireFullTtl => "require-full-ttl",
+            Self::Independent => "independent",
+        }
+    }
+}
+
 /// What a call asks of grant and token.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {

@@ -47,18 +47,6 @@ pub struct Limits {
     pub concurrent: u32,
 }
 
-impl Limits {
-    /// The smaller of each.
-    #[must_use]
-    pub fn tightest(self, other: Self) -> Self {
-        Self {
-            rate: self.rate.min(other.rate),
-            burst: self.burst.min(other.burst),
-            concurrent: self.concurrent.min(other.concurrent),
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self { rate: 10, burst: 10, concurrent: 8 }

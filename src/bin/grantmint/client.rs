@@ -22,7 +22,12 @@ const DEADLINE: Duration = Duration::from_secs(12);
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's URL
-    #[arg(long, value_name = "URL", env = "GRANTMINT_SERVER", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GRANTMINT_SERVER",
+        default_value = "http://127.0.0.1:50051"
+    )]
     server: String,
 }
 
@@ -118,7 +123,8 @@ pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
 /// How far a timestamp lies from `now`: `in 4.2 s`, or `4.2 s ago`.
 pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> String {
     let Some(at) = at else { return "-".to_owned() };
-    let at = WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into());
+    let at = WallTime::from_unix_seconds(at.seconds)
+        + Duration::from_nanos(at.nanos.unsigned_abs().into());
     if at >= now {
         format!("in {:.1} s", at.since(now).as_secs_f64())
     } else {

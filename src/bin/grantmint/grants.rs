@@ -6,8 +6,10 @@ use clap::Args;
 use grantmint::{
     clock::{Clock, WallTime},
     rpc::proto::{
-        Grant, ListGrantsRequest, WatchGrantsRequest, grant::{RefreshState, State},
-        grant_service_client::GrantServiceClient, watch_grants_request::Target,
+        Grant, ListGrantsRequest, WatchGrantsRequest,
+        grant::{RefreshState, State},
+        grant_service_client::GrantServiceClient,
+        watch_grants_request::Target,
     },
 };
 use tonic::{Status, transport::Channel};
@@ -44,7 +46,15 @@ impl GrantsCommand {
     async fn show(&self) -> Result<(), Status> {
         let client = GrantServiceClient::new(self.server.connect().await?);
         if !self.json {
-            output::data(&row(["GRANT", "STATE", "FETCHED", "ENDS", "NEXT REFRESH", "REFRESH", "LAST FAULT"]));
+            output::data(&row([
+                "GRANT",
+                "STATE",
+                "FETCHED",
+                "ENDS",
+                "NEXT REFRESH",
+                "REFRESH",
+                "LAST FAULT",
+            ]));
         }
         if self.watch { self.follow(client).await } else { self.list(client).await }
     }

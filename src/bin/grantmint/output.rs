@@ -46,7 +46,8 @@ fn explain(status: &Status) -> String {
         Some(reason) => format!("{} ({reason})", status.message()),
         None => format!("{} ({:?})", status.message(), status.code()),
     };
-    for violation in status.get_details_bad_request().unwrap_or_default().field_violations {
+    let bad = status.get_details_bad_request().map(|details| details.field_violations);
+    for violation in bad.unwrap_or_default() {
         text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
     }
     if let Some(delay) = retry_delay(status) {
@@ -57,9 +58,9 @@ fn explain(status: &Status) -> String {
             "is the server running there? start one with: grantmint serve --sandbox"
         }
         Some("UPSTREAM_REJECTED") => "see why with: grantmint grants",
-        Some("PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND") => {
-            "see what there is with: grantmint grants"
-        }
+        Some(
+            "PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND",
+        ) => "see what there is with: grantmint grants",
         _ => return text,
     };
     text.push_str("\n  ");

@@ -13,12 +13,14 @@ use grantmint::{
     clock::Clock,
     config::Config,
     provider::Provider,
-    sandbox::{self, Sandbox},
+    sandbox::{
+        self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
+    },
     telemetry::{LogFormat, start_logging},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::output;
+use crate::{output, sandbox::SECRET_VARIABLE};
 
 /// Runs the service: with a configuration, against the sandbox, or both.
 #[derive(Debug, Args)]
@@ -81,7 +83,8 @@ impl ServeCommand {
         let app = App::build(&config, clock).await.map_err(|error| error.to_string())?;
         tell_promises(&config);
         self.tell_addresses(&app, sandbox.as_ref());
-        let mut signals = Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
+        let mut signals =
+            Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
         Ok(app.spawn().until(async || signals.next().await).await)
     }
 
@@ -105,7 +108,10 @@ impl ServeCommand {
                     .to_owned());
             }
         };
-        for (flag, address) in [(self.listen, &mut config.server.listen), (self.admin_listen, &mut config.admin.listen)] {
+        for (flag, address) in [
+            (self.listen, &mut config.server.listen),
+            (self.admin_listen, &mut config.admin.listen),
+        ] {
             if let Some(flag) = flag {
                 grantmint::config::check_loopback(flag).map_err(|why| format!("{flag} {why}"))?;
                 *address = flag;
@@ -124,7 +130,8 @@ impl ServeCommand {
         }
         let mut settings = sandbox::Config::demo();
         settings.faults.clone_from(&self.fault);
-        settings.accounts = config.profiles.iter().map(|profile| account(&profile.provider)).collect();
+        settings.accounts =
+            config.profiles.iter().map(|profile| account(&profile.provider)).collect();
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
         sandbox.map(Some).map_err(|error| format!("cannot start the sandbox: {error}"))
@@ -141,11 +148,17 @@ impl ServeCommand {
             });
             return output::data(&line.to_string());
         }
-        output::data(&format!("grantmint serves gRPC on {listen}, health and metrics on http://{admin}"));
+        output::data(&format!(
+            "grantmint serves gRPC on {listen}, health and metrics on http://{admin}"
+        ));
         if let Some(sandbox) = sandbox {
             output::data(&format!("the sandbox emulates the upstream on {sandbox}"));
         }
-        let server = if listen.port() == 50_051 { String::new() } else { format!(" --server http://{listen}") };
+        let server = if listen.port() == 50_051 {
+            String::new()
+        } else {
+            format!(" --server http://{listen}")
+        };
         output::data("in another shell:");
         output::data(&format!("  grantmint mint alice{server}"));
         output::data(&format!("  grantmint bulk --count 100000 -o tokens.txt{server}"));
@@ -155,19 +168,27 @@ impl ServeCommand {
 
 /// One profile against the sandbox, through the same door as any other.
 fn sandbox_configuration() -> Result<Config, String> {
-    let demo = sandbox::Config::demo_profile();
-    Config::parse_with("the sandbox's profile", &demo.toml, &|name| {
-        (name == demo.secret_variable).then(|| demo.secret.to_owned())
-    })
-    .map_err(|problems| problems.to_string())
+    let text = format!(
+        r#"
+[profiles.demo]
+kind = "twilio-live"
+account_sid = "{DEMO_ACCOUNT_SID}"
+api_key_sid = "{DEMO_API_KEY_SID}"
+api_key_secret_env = "{SECRET_VARIABLE}"
+resources = ["{DEMO_RESOURCE}"]
+"#
+    );
+    let secret = |name: &str| (name == SECRET_VARIABLE).then(|| DEMO_API_KEY_SECRET.to_owned());
+    Config::parse_with("the sandbox's profile", &text, &secret)
+        .map_err(|problems| problems.to_string())
 }
 
 fn account(provider: &Provider) -> sandbox::Account {
     match provider {
         Provider::TwilioLive(config) => sandbox::Account {
-            account_sid: config.account_sid.clone(),
-            api_key_sid: config.api_key_sid.clone(),
-            api_key_secret: config.api_key_secret.clone(),
+            account_sid: config.account_sid.to_string(),
+            api_key_sid: config.api_key_sid.to_string(),
+            api_key_secret: config.api_key_secret.expose().into(),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! The rules of one profile.
 
 use super::*;
+use crate::mint::terms::ExpiryPolicy;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

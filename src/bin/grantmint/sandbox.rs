@@ -1,0 +1,114 @@
+//! `grantmint sandbox`: the emulated upstream alone.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow};
+use grantmint::{
+    clock::Clock,
+    provider::twilio_live,
+    sandbox::{
+        Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Fault,
+        Sandbox,
+    },
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::output;
+
+/// Where the demo's secret goes.
+pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
+
+/// Run the emulated upstream alone
+///
+/// Serves Twilio Live's PlaybackGrant endpoint on loopback, under a public demo credential,
+/// until SIGINT or SIGTERM.
+#[derive(clap::Args, Debug)]
+pub(crate) struct SandboxCommand {
+    /// Where to listen; loopback only, port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
+    listen: SocketAddr,
+
+    /// What goes wrong, such as status=503, status=429,retry-after=5 or hang,times=3; repeatable
+    ///
+    /// Comma-joined words. One effect: status=CODE (with retry-after=TEXT and body-text=TEXT if
+    /// wanted), body=grant-null|grant-string|grant-missing|wrong-sid|wrong-streamer|
+    /// wrong-account|truncated, body-text=TEXT, hang, reset or shorter-life=DURATION. With it
+    /// or alone: latency=DURATION. For what: resource=SID, times=REQUESTS. A value with a comma
+    /// is written as a JSON string. Of several, a request meets the first that is for its
+    /// resource, else the first that is for all.
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<Fault>,
+
+    /// Requests at work at once, beyond which 429 is answered
+    #[arg(long, value_name = "N", default_value_t = Config::demo().max_concurrent)]
+    max_concurrent: usize,
+}
+
+impl SandboxCommand {
+    /// Serves until a signal.
+    pub(crate) async fn run(self) -> ExitCode {
+        match self.serve().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => output::failed(&format!("{error:#}")),
+        }
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let config = Config {
+            max_concurrent: self.max_concurrent,
+            faults: self.fault,
+            seed: getrandom::u64()
+                .map_err(|error| anyhow!("no random numbers from the system: {error}"))?,
+            ..Config::demo()
+        };
+        let sandbox = Sandbox::bind(self.listen, config, Clock::system())
+            .await
+            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        greet(&mut io::stdout().lock(), &sandbox)?;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        sandbox.stop();
+        Ok(())
+    }
+}
+
+fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {
+    let base = sandbox.base_url().to_string();
+    let base = base.trim_end_matches('/');
+    let (fault, counters) = (sandbox.fault_url(), sandbox.counters_url());
+    let kind = twilio_live::KIND;
+    writeln!(
+        out,
+        "An emulated upstream is at {base}
+
+Point a profile at it:
+
+  [profiles.demo]
+  kind = \"{kind}\"
+  account_sid = \"{DEMO_ACCOUNT_SID}\"
+  api_key_sid = \"{DEMO_API_KEY_SID}\"
+  api_key_secret_env = \"{SECRET_VARIABLE}\"
+  resources = [\"{DEMO_RESOURCE}\"]
+  upstream = \"{base}\"
+
+Give the server the demo's secret, which is public and good for nothing else:
+
+  export {SECRET_VARIABLE}={DEMO_API_KEY_SECRET}
+
+Switch faults and read the counters:
+
+  curl -X PUT -d status=503,times=3 {fault}
+  curl -X DELETE {fault}
+  curl {counters}
+"
+    )?;
+    out.flush()
+}
