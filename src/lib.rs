@@ -29,6 +29,8 @@
 //! - The upstream is never stormed, whatever the logic above the budget says.
 //! - Secrets, grants and tokens never reach a log, a metric or an error.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 pub mod admin;
 pub mod app;
 pub mod clock;

@@ -30,13 +30,7 @@ use crate::{
 
 /// The generated messages, clients and servers of `grantmint.v1`.
 pub mod proto {
-    #![expect(
-        missing_docs,
-        unused_qualifications,
-        clippy::pedantic,
-        clippy::use_self,
-        reason = "generated"
-    )]
+    #![expect(missing_docs, unused_qualifications, clippy::allow_attributes, reason = "generated")]
 
     use std::fmt;
 
@@ -68,9 +62,9 @@ pub mod proto {
 /// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of any request but MintTokens'.
+    /// Bytes of any request but those of `MintTokens`.
     pub request_bytes: usize,
-    /// Bytes of a MintTokens request.
+    /// Bytes of a request of `MintTokens`.
     pub bulk_request_bytes: usize,
 }
 

@@ -190,17 +190,18 @@ where
 
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
-    let silent = || read.load(Ordering::Relaxed) < PREFACE_BYTES;
-    loop {
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = preface.as_mut(), if silent() => return,
-            () = drain.wait(Phase::Draining) => break,
-            () = age.as_mut() => break,
-        }
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = preface.as_mut() => {}
+        () = drain.wait(Phase::Draining) => {}
     }
-    if silent() {
+    if read.load(Ordering::Relaxed) < PREFACE_BYTES {
         return;
+    }
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = age.as_mut() => {}
+        () = drain.wait(Phase::Draining) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {

@@ -125,7 +125,7 @@ impl fmt::Debug for Metrics {
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
-    /// All metrics as OpenMetrics text.
+    /// All metrics as `OpenMetrics` text.
     #[must_use]
     pub fn render(&self) -> String {
         let requests = self.0.requested.get().max(1);

@@ -1,3 +1,5 @@
+mod faults;
+
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
@@ -126,6 +128,12 @@ async fn until(sandbox: &Sandbox, met: impl Fn(&Counters) -> bool) {
         }
     })
     .await;
+}
+
+async fn ask_raw(stream: &mut TcpStream) {
+    let path = wire::path(DEMO_RESOURCE);
+    let head = format!("POST {path} HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -273,190 +281,6 @@ async fn only_a_player_streamer_is_found_and_only_posted_to() {
 }
 
 #[tokio::test]
-async fn a_status_comes_with_its_documented_body() {
-    let sandbox = demo().await;
-    let missing = format!(
-        "The requested resource /PlayerStreamers/{DEMO_RESOURCE}/PlaybackGrant was not found"
-    );
-    for (status, code, message) in [
-        (400, 20001, "Bad request"),
-        (401, 20003, "Authenticate"),
-        (403, 20403, "Forbidden"),
-        (404, 20404, &*missing),
-        (429, 20429, "Too Many Requests"),
-        (500, 20500, "An internal server error has occurred"),
-        (503, 20503, "Service Unavailable"),
-    ] {
-        sandbox.set_fault(fault(&format!("status={status}")));
-        let reply = ask(&sandbox).await;
-        assert_eq!(reply.status, status);
-        assert_eq!(reply.json(), error_body(code, message, status));
-        assert!(!reply.headers.contains_key(header::RETRY_AFTER));
-    }
-    sandbox.set_fault(fault("status=502"));
-    assert_eq!(ask(&sandbox).await.headers["content-type"], "text/html");
-    sandbox.set_fault(fault("status=307"));
-    assert!(ask(&sandbox).await.headers.contains_key("location"));
-    sandbox.set_fault(fault("status=500,body-text="));
-    assert!(ask(&sandbox).await.body.is_empty());
-    sandbox.set_fault(fault("status=204,body-text=x"));
-    assert_eq!(ask(&sandbox).await.status, StatusCode::NO_CONTENT);
-    sandbox.set_fault(fault("status=200"));
-    let reply = ask(&sandbox).await;
-    assert_eq!((reply.status, reply.life()), (StatusCode::OK, 60));
-    sandbox.clear_faults();
-    assert_eq!(ask(&sandbox).await.status, StatusCode::CREATED);
-    let counters = sandbox.counters();
-    assert_eq!((counters.requests, counters.granted, counters.faults), (13, 2, 12));
-    assert_eq!((counters.throttled, counters.refused[&429], counters.refused[&500]), (1, 1, 2));
-}
-
-#[tokio::test]
-async fn retry_after_is_any_text() {
-    let sandbox = demo().await;
-    for text in ["5", "soon", "-1", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        sandbox.set_fault(fault(&format!("status=429,retry-after={}", json!(text))));
-        let reply = ask(&sandbox).await;
-        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(reply.headers[header::RETRY_AFTER], text);
-    }
-}
-
-#[tokio::test]
-async fn a_bad_body_holds_no_grant_of_what_was_asked() {
-    let sandbox = demo().await;
-    let other = format!("VJ{}", "f".repeat(32));
-    for (name, pointer, value) in [
-        ("grant-null", "/grant", Some(Value::Null)),
-        ("grant-string", "/grant", Some("<the playback grant>".into())),
-        ("grant-missing", "/grant", None),
-        ("wrong-sid", "/sid", Some(other.clone().into())),
-        ("wrong-streamer", "/grant/playerStreamerSid", Some(other.into())),
-        ("wrong-account", "/account_sid", Some(format!("AC{}", "f".repeat(32)).into())),
-    ] {
-        sandbox.set_fault(fault(&format!("body={name}")));
-        let reply = ask(&sandbox).await;
-        assert_eq!(reply.status, StatusCode::CREATED, "{name}");
-        assert_eq!(reply.json().pointer(pointer), value.as_ref(), "{name}");
-    }
-    sandbox.set_fault(fault("body=truncated"));
-    let reply = ask(&sandbox).await;
-    let error = serde_json::from_slice::<Value>(&reply.body).unwrap_err();
-    assert!(error.is_eof(), "{error}");
-    sandbox.set_fault(fault("body-text=[1]"));
-    assert_eq!(ask(&sandbox).await.body, "[1]");
-    assert_eq!(sandbox.counters().granted, 0);
-}
-
-#[tokio::test]
-async fn a_shorter_life_is_in_the_token_only() {
-    let sandbox = demo().await;
-    sandbox.set_fault(fault("shorter-life=20s"));
-    assert_eq!(ask(&sandbox).await.life(), 40);
-    sandbox.set_fault(fault("shorter-life=90s"));
-    assert_eq!(ask(&sandbox).await.life(), 0);
-}
-
-#[tokio::test]
-async fn latency_holds_a_normal_answer_back() {
-    let sandbox = demo().await;
-    sandbox.set_fault(fault("latency=20ms"));
-    let start = tokio::time::Instant::now();
-    assert_eq!(ask(&sandbox).await.status, StatusCode::CREATED);
-    assert!(start.elapsed() >= Duration::from_millis(20));
-}
-
-#[tokio::test]
-async fn a_hang_lasts_until_the_client_goes() {
-    let sandbox = demo().await;
-    sandbox.set_fault(fault("hang,times=1"));
-    let asker = tokio::spawn({
-        let sandbox = sandbox.clone();
-        async move { ask(&sandbox).await.status }
-    });
-    until(&sandbox, |counters| counters.faults == 1).await;
-    assert_eq!(ask(&sandbox).await.headers["twilio-concurrent-requests"], "2");
-    assert!(!asker.is_finished());
-    assert_eq!(sandbox.counters().in_flight, 1);
-    asker.abort();
-    until(&sandbox, |counters| counters.in_flight == 0).await;
-    let counters = sandbox.counters();
-    assert_eq!((counters.unanswered, counters.max_in_flight), (1, 2));
-}
-
-#[tokio::test]
-async fn a_reset_is_a_tcp_reset() {
-    let sandbox = demo().await;
-    sandbox.set_fault(fault("reset,times=1"));
-    let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
-    ask_raw(&mut stream).await;
-    let error = within(stream.read(&mut [0; 16])).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!(sandbox.counters().unanswered, 1);
-    assert_eq!(ask(&sandbox).await.status, StatusCode::CREATED);
-}
-
-#[tokio::test]
-async fn a_fault_is_for_its_resource_and_lasts_its_times() {
-    let mut config = Config::demo();
-    let other = PlayerStreamerSid::parse(&format!("VJ{}", "0".repeat(32))).unwrap();
-    config.faults = vec![
-        fault(&format!("status=404,resource={other}")),
-        fault("status=503,times=1"),
-        fault("status=500,times=1"),
-    ];
-    let sandbox = sandbox(config).await;
-    assert_eq!(ask(&sandbox).await.status, 503);
-    assert_eq!(ask(&sandbox).await.status, 500);
-    assert_eq!(ask(&sandbox).await.status, 201);
-    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    let path = wire::path(other.as_str());
-    let reply = within(send(&sandbox, Method::POST, &path, Some(&basic), FORM)).await.unwrap();
-    assert_eq!(reply.status, 404);
-}
-
-#[tokio::test]
-async fn faults_are_switched_and_counters_read_over_http() {
-    let sandbox = demo().await;
-    let put = |body: &'static str| control(&sandbox, Method::PUT, "/sandbox/fault", body);
-    assert_eq!(put("status=503\n").await.status, StatusCode::NO_CONTENT);
-    assert_eq!(ask(&sandbox).await.status, 503);
-    assert_eq!(put(r#"{"status": 429, "retry-after": 7, "times": 1}"#).await.status, 204);
-    control(&sandbox, Method::POST, "/sandbox/fault", "body=grant-null").await;
-    assert_eq!(ask(&sandbox).await.headers[header::RETRY_AFTER], "7");
-    assert_eq!(ask(&sandbox).await.json()["grant"], Value::Null);
-    let reply = put("stauts=503").await;
-    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-    assert!(reply.json()["error"].as_str().unwrap().starts_with("the fault: \"stauts\""));
-    control(&sandbox, Method::DELETE, "/sandbox/fault", "").await;
-    assert_eq!(ask(&sandbox).await.status, 201);
-
-    let reply = control(&sandbox, Method::GET, "/sandbox/counters", "").await;
-    assert_eq!(
-        reply.json(),
-        json!({
-            "connections": sandbox.counters().connections,
-            "requests": 4,
-            "granted": 1,
-            "refused": {"429": 1, "503": 1},
-            "unauthorized": 0,
-            "throttled": 1,
-            "faults": 3,
-            "unanswered": 0,
-            "in_flight": 0,
-            "max_in_flight": 1,
-        })
-    );
-    for (method, path, status) in [
-        (Method::GET, "/sandbox/other", 404),
-        (Method::GET, "/sandbox/fault", 405),
-        (Method::DELETE, "/sandbox/counters", 405),
-    ] {
-        assert_eq!(control(&sandbox, method, path, "").await.status, status);
-    }
-}
-
-#[tokio::test]
 async fn beyond_the_ceiling_requests_are_refused() {
     let sandbox = sandbox(Config { max_concurrent: 1, ..Config::demo() }).await;
     sandbox.set_fault(fault("hang,times=1"));
@@ -496,12 +320,6 @@ async fn it_ends_with_its_last_handle_or_when_told() {
     let addr = sandbox.addr();
     drop(sandbox);
     within(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
-}
-
-async fn ask_raw(stream: &mut TcpStream) {
-    let path = wire::path(DEMO_RESOURCE);
-    let head = format!("POST {path} HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]

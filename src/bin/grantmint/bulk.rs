@@ -52,7 +52,7 @@ pub(crate) struct BulkCommand {
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write a JSON object a line: index, identity, token, use_by_time
+    /// Write a JSON object a line: index, identity, token, `use_by_time`
     #[arg(long)]
     json: bool,
     /// Give up when no token came for this long

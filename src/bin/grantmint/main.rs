@@ -1,5 +1,7 @@
 //! The `grantmint` command: the service, its sandbox, and the commands that talk to it.
 
+#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod bulk;
 mod check;
 mod client;

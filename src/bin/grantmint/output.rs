@@ -48,10 +48,11 @@ fn explain(status: &Status) -> String {
     };
     let bad = status.get_details_bad_request().map(|details| details.field_violations);
     for violation in bad.unwrap_or_default() {
-        text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+        text.extend(["\n  ", &violation.field, " ", &violation.description]);
     }
     if let Some(delay) = retry_delay(status) {
-        text.push_str(&format!("\n  try again in {:.1} s", delay.as_secs_f64()));
+        let seconds = format!("{:.1}", delay.as_secs_f64());
+        text.extend(["\n  try again in ", &seconds, " s"]);
     }
     let next = match reason.as_deref() {
         None if status.code() == Code::Unavailable => {

@@ -19,6 +19,7 @@ use grantmint::{
     name::{GrantName, Identity, ProfileName, Resource},
     provider::twilio_live::{self, AccessTokens, ids},
     refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
+    settings::SecretOrigin,
     source::{
         FetchError, FetchRequest, Fetched, GrantSource,
         budget::{self, Budget, Budgeted},
@@ -135,6 +136,7 @@ fn tokens() -> AccessTokens {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
+        api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
         allow_origin: None,
         upstream: http::Uri::from_static("http://127.0.0.1"),
         region: None,
