@@ -1,3 +1,5 @@
+//! What a configuration is taken for, and every way in which it is refused.
+
 use std::fmt::Write as _;
 
 use super::*;
