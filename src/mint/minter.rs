@@ -278,8 +278,9 @@ impl Minter {
         let mut changes = plan.seat.reader.view().changes();
         let give_up = Self::give_up(plan, deadline);
         let place = self.waiting.try_acquire();
-        plan.seat.reader.demand();
         loop {
+            // Each time: an attempt that failed has used up what was asked before it.
+            plan.seat.reader.demand();
             let lack = match self.try_offer(plan) {
                 Ok(offer) => return Ok(offer),
                 Err(lack) => lack,

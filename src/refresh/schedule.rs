@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::source::http::EXCHANGE_TIMEOUT;
 
 /// Kept free between the refresh point and the end of life, so that three attempts fit.
-const THREE_ATTEMPTS: Duration = Duration::from_millis(6_500);
+pub(super) const THREE_ATTEMPTS: Duration = Duration::from_millis(6_500);
 
 /// The default refresh point, as a share of the grant's life: 50 s of 60 s.
 const DEFAULT_POINT: f64 = 50.0 / 60.0;

@@ -1,3 +1,5 @@
+//! The sandbox as its callers see it.
+
 mod faults;
 
 use base64::{

@@ -1,3 +1,5 @@
+//! Sections of a file, and what is told of them.
+
 use std::time::Duration;
 
 use super::*;

@@ -3,4 +3,6 @@
 
 mod clocks;
 mod faults;
+mod refusals;
+mod throttle;
 mod world;

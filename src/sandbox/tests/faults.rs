@@ -1,3 +1,5 @@
+//! Every fault, over real TCP.
+
 use super::*;
 
 #[tokio::test]

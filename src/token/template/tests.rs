@@ -1,3 +1,5 @@
+//! The template against an implementation that is not ours, on any input.
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation};
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, Value, json, value::RawValue};

@@ -1,3 +1,5 @@
+//! Every answer of the upstream that is known, taken or refused as it should be.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
