@@ -189,12 +189,19 @@ where
     let mut connection = pin!(connection);
 
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
+    let mut preface_due = true;
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
     let silent = || read.load(Ordering::Relaxed) < PREFACE_BYTES;
     loop {
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = preface.as_mut(), if silent() => return,
+            () = preface.as_mut(), if preface_due => {
+                // Asked now: a branch's condition is that of the loop's last turn.
+                if silent() {
+                    return;
+                }
+                preface_due = false;
+            }
             () = drain.wait(Phase::Draining) => break,
             () = age.as_mut() => break,
         }
