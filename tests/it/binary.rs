@@ -1,1 +1,10 @@
 //! The real binary.
+
+mod bulk;
+mod commands;
+mod drain;
+mod health;
+mod outage;
+mod refusals;
+mod resume;
+mod secrets;

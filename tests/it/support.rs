@@ -1,20 +1,35 @@
 //! The real binary as a child of the test, and real clients of it.
 
 use std::{
+    fs,
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use grantmint::rpc::proto::{
-    grant_service_client::GrantServiceClient, token_service_client::TokenServiceClient,
+use grantmint::{
+    rpc::proto::{
+        IdentitySeries, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensRequest,
+        grant_service_client::GrantServiceClient, mint_tokens_request::Selection,
+        token_service_client::TokenServiceClient,
+    },
+    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
 };
+use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
     process::{Child, ChildStdout, Command},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 /// Nothing in a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +39,75 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_grantmint");
 /// Fails where something hangs.
 pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("it hangs")
+}
+
+/// Asks again until there is an answer; fails where there is none in good time.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("it does not come to this: {what}"))
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    let output = soon(command.output()).await.expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A configuration in a directory of its own, against the sandbox's account.
+pub(crate) struct Configured {
+    pub(crate) dir: TempDir,
+    pub(crate) file: PathBuf,
+}
+
+impl Configured {
+    /// One profile, `demo`, with these lines in it.
+    pub(crate) fn profile(lines: &str) -> Self {
+        Self::with_secret("", lines, DEMO_API_KEY_SECRET)
+    }
+
+    /// `top` before the profile, whose API key has this secret.
+    pub(crate) fn with_secret(top: &str, lines: &str, secret: &str) -> Self {
+        let dir = TempDir::new().expect("a directory");
+        let kept = dir.path().join("secret");
+        fs::write(&kept, secret).expect("written");
+        let file = dir.path().join("grantmint.toml");
+        let text = format!(
+            r#"{top}
+[profiles.demo]
+kind = "twilio-live"
+account_sid = "{DEMO_ACCOUNT_SID}"
+api_key_sid = "{DEMO_API_KEY_SID}"
+api_key_secret_file = "{}"
+resources = ["{DEMO_RESOURCE}"]
+{lines}
+"#,
+            kept.display()
+        );
+        fs::write(&file, text).expect("written");
+        Self { dir, file }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.file.to_str().expect("a path that is text")
+    }
 }
 
 /// A `grantmint serve` of its own, killed with its handle.
@@ -45,12 +129,23 @@ impl Serve {
         Self::start(&all).await
     }
 
+    /// `serve --sandbox` with this configuration.
+    pub(crate) async fn configured(config: &Configured, arguments: &[&str]) -> Self {
+        let mut all = vec!["--config", config.path()];
+        all.extend(arguments);
+        Self::sandboxed(&all).await
+    }
+
     /// `serve` with these arguments, on free ports.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
+        command.arg("serve");
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--log", "trace,h2=info,hyper=info"])
+            .args(["--json", "--admin-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--log", "trace"])
             .args(arguments)
             .env_clear()
             .stdout(Stdio::piped())
@@ -66,7 +161,7 @@ impl Serve {
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         soon(stdout.read_line(&mut line)).await.expect("a line of addresses");
-        let Ok(told) = serde_json::from_str::<serde_json::Value>(&line) else {
+        let Ok(told) = serde_json::from_str::<Value>(&line) else {
             panic!("no addresses: {}", soon(log).await.expect("the log"));
         };
         let text = |key: &str| told[key].as_str().map(str::to_owned);
@@ -93,9 +188,49 @@ impl Serve {
         GrantServiceClient::new(self.channel().await)
     }
 
+    pub(crate) async fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel().await)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// A token, as soon as there is one.
+    pub(crate) async fn first_token(&self) -> MintTokenResponse {
+        let mut tokens = self.tokens().await;
+        until("a token", async || {
+            let answer = soon(tokens.mint_token(mint("first", None))).await;
+            answer.ok().map(tonic::Response::into_inner)
+        })
+        .await
+    }
+
+    /// Sets a fault of the sandbox.
+    pub(crate) async fn set_fault(&self, fault: &str) {
+        let (status, body) = request("PUT", &self.sandboxs("fault"), fault).await;
+        assert_eq!(status, 204, "{body}");
+    }
+
+    /// Clears the faults of the sandbox.
+    pub(crate) async fn clear_faults(&self) {
+        assert_eq!(request("DELETE", &self.sandboxs("fault"), "").await.0, 204);
+    }
+
+    /// What the sandbox has counted.
+    pub(crate) async fn counters(&self) -> Value {
+        let (_, body) = get(&self.sandboxs("counters")).await;
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    fn sandboxs(&self, path: &str) -> String {
+        let base = self.sandbox.as_deref().expect("it runs with a sandbox");
+        format!("{}/sandbox/{path}", base.trim_end_matches('/'))
+    }
+
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
@@ -119,11 +254,9 @@ pub(crate) async fn get(url: &str) -> (u16, String) {
 
 /// A request's status and body.
 pub(crate) async fn request(method: &str, url: &str, body: &str) -> (u16, String) {
-    use tokio::io::AsyncWriteExt;
-
     let rest = url.strip_prefix("http://").expect("plain http");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut stream = soon(tokio::net::TcpStream::connect(authority)).await.expect("a connection");
+    let mut stream = soon(TcpStream::connect(authority)).await.expect("a connection");
     let length = body.len();
     let request = format!(
         "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -134,4 +267,37 @@ pub(crate) async fn request(method: &str, url: &str, body: &str) -> (u16, String
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
     (status, body)
+}
+
+/// A request for one token.
+pub(crate) fn mint(identity: &str, options: Option<MintOptions>) -> MintTokenRequest {
+    MintTokenRequest { options, identity: identity.to_owned() }
+}
+
+/// A request for the tokens of `viewer-START` to `viewer-{count - 1}`.
+pub(crate) fn series(start_index: i64, count: i64) -> MintTokensRequest {
+    let series = IdentitySeries { prefix: "viewer-".to_owned(), count };
+    MintTokensRequest {
+        options: None,
+        selection: Some(Selection::IdentitySeries(series)),
+        start_index,
+        chunk_size: 0,
+    }
+}
+
+/// The reason in a status's `ErrorInfo`.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_details_error_info().map_or_else(|| panic!("no reason: {status:?}"), |it| it.reason)
+}
+
+/// A value in a status's `ErrorInfo`.
+pub(crate) fn said(status: &Status, key: &str) -> Option<String> {
+    status.get_details_error_info()?.metadata.get(key).cloned()
+}
+
+/// Where a bulk that ended goes on.
+pub(crate) fn resume_index(status: &Status) -> i64 {
+    let index = said(status, "resume_index");
+    let index = index.unwrap_or_else(|| panic!("nowhere to resume: {status:?}"));
+    index.parse().expect("a number")
 }

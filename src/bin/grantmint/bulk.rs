@@ -214,9 +214,7 @@ impl Running<'_> {
             let too_large = output::reason(&status).as_deref() == Some("BULK_TOO_LARGE");
             if too_large && self.a_call > 1 {
                 self.a_call /= 2;
-            } else if status.code() != Code::Unavailable
-                || progressed.elapsed() > self.command.patience
-            {
+            } else if !heals(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
                 if output::reason(&status).is_none_or(|reason| reason == "DRAINING") {
@@ -288,6 +286,11 @@ impl Running<'_> {
             output::say(&format!("use them all by {at} ({left}): then the earliest ends"));
         }
     }
+}
+
+/// Whether going on is worth a try: the server is to be back, or another in its place.
+fn heals(status: &Status) -> bool {
+    status.code() == Code::Unavailable || output::disconnected(status)
 }
 
 /// Hidden where standard error is no terminal.

@@ -34,8 +34,14 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// A connection to the server.
     pub(crate) async fn connect(&self) -> Result<Channel, Status> {
-        let endpoint = Endpoint::from_shared(self.server.clone())
-            .map_err(|_| Status::invalid_argument(format!("{} is no URL", self.server)))?;
+        // Without a scheme it would be dialled in vain.
+        let endpoint = Some(self.server.clone())
+            .filter(|server| server.starts_with("http://"))
+            .and_then(|server| Endpoint::from_shared(server).ok());
+        let Some(endpoint) = endpoint else {
+            let form = "is no server's URL; it looks like http://127.0.0.1:50051";
+            return Err(Status::invalid_argument(format!("{:?} {form}", self.server)));
+        };
         endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use grantmint::{
-    app::{App, Ended, Stop},
+    app::{App, Ended, StartError, Stop},
     clock::Clock,
     config::Config,
     provider::Provider,
@@ -18,6 +18,9 @@ use grantmint::{
     },
     telemetry::{LogFormat, start_logging},
 };
+#[cfg(target_os = "linux")]
+use rustix::process::DumpableBehavior;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{output, sandbox::SECRET_VARIABLE};
@@ -61,6 +64,12 @@ enum Format {
 
 impl ServeCommand {
     pub(crate) async fn run(self) -> ExitCode {
+        if self.config.is_none() && !self.sandbox {
+            return output::misused(
+                "say what to serve: --config FILE for the real thing, or --sandbox for an \
+                 emulated upstream that needs no set-up",
+            );
+        }
         match self.serve().await {
             Ok(Ended::Told) => ExitCode::SUCCESS,
             Ok(Ended::TaskEnded) => ExitCode::FAILURE,
@@ -70,6 +79,7 @@ impl ServeCommand {
 
     async fn serve(self) -> Result<Ended, String> {
         start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
+        forbid_core_dumps();
         let clock = Clock::system();
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
@@ -80,33 +90,28 @@ impl ServeCommand {
             }
         }
 
-        let app = App::build(&config, clock).await.map_err(|error| error.to_string())?;
+        let app = App::build(&config, clock).await.map_err(|error| explain(&error))?;
         tell_promises(&config);
-        self.tell_addresses(&app, sandbox.as_ref());
+        // Before the addresses: who reads them may send one.
         let mut signals =
             Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
+        self.tell_addresses(&app, sandbox.as_ref());
         Ok(app.spawn().until(async || signals.next().await).await)
     }
 
     fn format(&self) -> LogFormat {
         match self.log_format {
             Some(Format::Human) => LogFormat::Human,
-            Some(Format::Json) => LogFormat::Json,
             None if io::stderr().is_terminal() => LogFormat::Human,
-            None => LogFormat::Json,
+            Some(Format::Json) | None => LogFormat::Json,
         }
     }
 
     /// The file's, or the sandbox's own; with the flags on top.
     fn configuration(&self) -> Result<Config, String> {
-        let mut config = match (&self.config, self.sandbox) {
-            (Some(path), _) => Config::load(path).map_err(|problems| problems.to_string())?,
-            (None, true) => sandbox_configuration()?,
-            (None, false) => {
-                return Err("say what to serve: --config FILE for the real thing, or --sandbox \
-                            for an emulated upstream that needs no set-up"
-                    .to_owned());
-            }
+        let mut config = match &self.config {
+            Some(path) => Config::load(path).map_err(|problems| problems.to_string())?,
+            None => sandbox_configuration()?,
         };
         for (flag, address) in [
             (self.listen, &mut config.server.listen),
@@ -163,6 +168,29 @@ impl ServeCommand {
         output::data(&format!("  grantmint mint alice{server}"));
         output::data(&format!("  grantmint bulk --count 100000 -o tokens.txt{server}"));
         output::data(&format!("  grantmint grants{server}"));
+    }
+}
+
+/// Why it does not start, and what to do next.
+fn explain(error: &StartError) -> String {
+    match error {
+        StartError::Bind { .. } => {
+            format!("{error}\n  choose another address with --listen or --admin-listen")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Keys and tokens are in this process's memory, and must not come to lie in a file.
+fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none);
+    // A handler that cores are piped to does not mind the limit.
+    #[cfg(target_os = "linux")]
+    let limited = limited
+        .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "core dumps cannot be switched off");
     }
 }
 

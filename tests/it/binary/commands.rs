@@ -1,0 +1,283 @@
+//! The commands, run as a stranger would run them.
+
+use std::{process::Stdio, time::Duration};
+
+use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::support::{BINARY, Configured, Serve, get, request, run, soon, until};
+
+/// The name of the sandbox's only grant.
+const GRANT: &str = "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef";
+
+#[tokio::test]
+async fn a_first_token_takes_an_identity_and_nothing_else() {
+    let serve = Serve::sandboxed(&[]).await;
+    let minted = serve.first_token().await;
+    assert_eq!(minted.token.split('.').count(), 3, "a JWT");
+    let validity = minted.validity.expect("a validity");
+    assert_eq!(validity.grant, GRANT);
+    let within = validity.use_within.expect("a length of time");
+    assert!((1..=58).contains(&within.seconds), "{within:?}");
+    assert!(validity.expire_time.map(|at| at.seconds) > validity.issue_time.map(|at| at.seconds));
+}
+
+#[tokio::test]
+async fn mint_writes_the_token_to_stdout_and_words_to_stderr() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let ran = run(&["mint", "alice", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let token = ran.stdout.strip_suffix('\n').expect("one line");
+    assert!(token.split('.').count() == 3 && !token.contains('\n'), "{token}");
+    assert!(ran.stderr.starts_with("use it within "), "{}", ran.stderr);
+    assert!(!ran.stderr.contains(token));
+
+    let ran = run(&["mint", "alice", "--json", "--server", &serve.server]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(json["grant"], GRANT);
+    assert!(json["token"].is_string() && json["generation"].is_i64(), "{json}");
+    assert!(json["expire_time"].as_str().is_some_and(|at| at.ends_with('Z')), "{json}");
+}
+
+#[tokio::test]
+async fn mint_says_why_it_failed_and_whether_trying_again_helps() {
+    let serve = Serve::sandboxed(&["--fault", "hang"]).await;
+    let server = ["--server", &serve.server];
+    let mint = async |more: &[&str]| run(&[&["mint"], more, &server].concat()).await;
+
+    let ran = mint(&["alice", "--max-wait", "0s"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("GRANT_PENDING") && ran.stderr.contains("try again in"));
+
+    let ran = mint(&[""]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert!(ran.stderr.contains("IDENTITY_INVALID"), "{}", ran.stderr);
+
+    let ran = mint(&["alice", "--profile", "nobody"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("PROFILE_NOT_FOUND"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("grantmint grants"), "what to do next: {}", ran.stderr);
+
+    let ran = mint(&["alice", "--ttl", "soon"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_command_without_a_server_says_how_to_start_one() {
+    for command in [
+        &["mint", "alice"][..],
+        &["grants"],
+        &["grants", "--watch"],
+        &["bulk", "--count", "3", "--patience", "0s"],
+    ] {
+        // Nothing listens on the discard port of loopback.
+        let ran = run(&[command, &["--server", "http://127.0.0.1:9"]].concat()).await;
+        assert_eq!(ran.code, Some(3), "{command:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{command:?}");
+        assert!(ran.stderr.contains("http://127.0.0.1:9"), "{command:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("grantmint serve --sandbox"), "{command:?}: {}", ran.stderr);
+    }
+    let ran = run(&["mint", "alice", "--server", "not a url"]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let ran = run(&["mint", "alice", "--server", "localhost:50051"]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("http://"), "says what is missing: {}", ran.stderr);
+}
+
+#[tokio::test]
+async fn grants_shows_each_grant_for_people_and_for_machines() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let ran = run(&["grants", "--server", &serve.server]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.stdout);
+    assert!(lines[0].starts_with("GRANT"), "{}", lines[0]);
+    let cells: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(cells[..2], [GRANT, "live"], "{}", lines[1]);
+    assert!(lines[1].contains(" s ago ") && lines[1].contains(" in "), "{}", lines[1]);
+
+    let ran = run(&["grants", "--json", "--server", &serve.server]).await;
+    let json: Value = serde_json::from_str(&ran.stdout).expect("one line of JSON");
+    assert_eq!(json["name"], GRANT);
+    assert_eq!((&json["state"], &json["refresh_state"]), (&"live".into(), &"ok".into()));
+    assert!(json["generation"].as_i64() > Some(0) && json["last_fault"].is_null(), "{json}");
+
+    let ran = run(&["grants", "--profile", "nobody", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn grants_watch_follows_every_refresh() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let mut watch = Command::new(BINARY)
+        .args(["grants", "--watch", "--json", "--server", &serve.server])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut generations = Vec::new();
+    while generations.len() < 3 {
+        let line = soon(lines.next_line()).await.expect("read").expect("a line");
+        let json: Value = serde_json::from_str(&line).expect("JSON");
+        generations.push(json["generation"].as_i64().expect("a number"));
+        generations.dedup();
+    }
+    assert!(generations.is_sorted(), "{generations:?}");
+}
+
+#[tokio::test]
+async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let ran = run(&["bulk", "--count", "1000", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 1000);
+    assert!(ran.stdout.lines().all(|line| line.split('.').count() == 3));
+    assert!(ran.stderr.contains("1000 of 1000 tokens in "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("use them all by "), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (identities, tokens) = (dir.path().join("identities"), dir.path().join("tokens"));
+    std::fs::write(&identities, "alice\nbob\nzoë\n").expect("written");
+    let (from, to) = (identities.to_str().expect("text"), tokens.to_str().expect("text"));
+    let bulk = ["bulk", "--identities", from, "-o", to, "--json", "--server", &serve.server];
+    let ran = run(&bulk).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{}", ran.stderr);
+    let mode = std::fs::metadata(&tokens).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let lines = std::fs::read_to_string(&tokens).expect("text");
+    let lines: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let identities: Vec<_> = lines.iter().map(|line| line["identity"].as_str()).collect();
+    assert_eq!(identities, [Some("alice"), Some("bob"), Some("zoë")]);
+    let indices: Vec<_> = lines.iter().map(|line| line["index"].as_i64()).collect();
+    assert_eq!(indices, [Some(0), Some(1), Some(2)]);
+
+    let ran = run(&["bulk", "--identities", "/nowhere", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let ran = run(&["bulk", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_does_not_break_a_command() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let mut bulk = Command::new(BINARY)
+        .args(["bulk", "--count", "20000", "--server", &serve.server])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    drop(bulk.stdout.take());
+    let output = soon(bulk.wait_with_output()).await.expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code().is_some() && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[tokio::test]
+async fn check_tells_what_a_good_file_promises() {
+    let config = Configured::profile("promise = \"20s\"");
+    let ran = run(&["check", config.path()]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains("a token can be used for 22s at least"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains(DEMO_API_KEY_SECRET));
+    let ran = run(&["check", "--json", "--config", config.path()]).await;
+    let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(json["profiles"]["demo"]["resources"][0], DEMO_RESOURCE);
+    assert!(!ran.stdout.contains(DEMO_API_KEY_SECRET));
+    assert_eq!(run(&["check"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
+    let mut sandbox = Command::new(BINARY)
+        .args(["sandbox", "--listen", "127.0.0.1:0", "--fault", "status=503,times=1"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
+    let mut greeting = Vec::new();
+    while !greeting.last().is_some_and(|line: &String| line.contains("/sandbox/counters")) {
+        greeting.push(soon(lines.next_line()).await.expect("read").expect("more to say"));
+    }
+    let base = greeting[0].rsplit(' ').next().expect("a URL").to_owned();
+    // What it says to put into a file is a file that works against it.
+    let config = Configured::profile(&format!("upstream = \"{base}\""));
+    let serve = Serve::start(&["--config", config.path()]).await;
+    serve.first_token().await;
+    let (status, counters) = get(&format!("{base}/sandbox/counters")).await;
+    let counters: Value = serde_json::from_str(&counters).expect("JSON");
+    assert_eq!((status, &counters["refused"]["503"]), (200, &1.into()), "{counters}");
+    let (status, why) = request("PUT", &format!("{base}/sandbox/fault"), "stauts=1").await;
+    assert!(status == 400 && why.contains("stauts"), "{why}");
+
+    let pid = sandbox.id().expect("it runs").to_string();
+    let kill = Command::new("kill").args(["-TERM", &pid]).status().await;
+    assert!(kill.expect("kill runs").success());
+    assert_eq!(soon(sandbox.wait()).await.expect("it ends").code(), Some(0));
+}
+
+#[tokio::test]
+async fn help_tells_the_exit_codes_and_every_command() {
+    let ran = run(&["--help"]).await;
+    assert_eq!(ran.code, Some(0));
+    for told in ["Exit codes", "serve", "sandbox", "check", "mint", "bulk", "grants", "inspect"] {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    assert_eq!(run(&["frobnicate"]).await.code, Some(2));
+    let ran = run(&["--version"]).await;
+    assert_eq!(ran.stdout, format!("grantmint {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn a_banner_names_commands_that_work_as_they_stand() {
+    let mut serve = Command::new(BINARY)
+        .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
+    let command = loop {
+        let line = soon(lines.next_line()).await.expect("read").expect("more to say");
+        if let Some(command) = line.trim().strip_prefix("grantmint mint ") {
+            break command.to_owned();
+        }
+    };
+    let words: Vec<_> = ["mint"].into_iter().chain(command.split(' ')).collect();
+    until("the banner's command minting", async || {
+        let ran = run(&words).await;
+        (ran.code == Some(0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_zero_wait_is_answered_at_once() {
+    let serve = Serve::sandboxed(&["--fault", "hang"]).await;
+    let asked = tokio::time::Instant::now();
+    let ran = run(&["mint", "alice", "--max-wait", "0s", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(3));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}

@@ -1,0 +1,207 @@
+//! The way out: signals, open work, and what must not hold the exit.
+
+use std::time::Duration;
+
+use grantmint::{
+    rpc::proto::{MintOptions, WatchGrantsRequest},
+    sandbox::DEMO_API_KEY_SECRET,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+use crate::support::{Configured, Serve, mint, reason, resume_index, series, soon, until};
+
+/// `serve --sandbox` with this `[server]` table.
+async fn serve(server: &str, arguments: &[&str]) -> Serve {
+    let top = format!("[server]\n{server}");
+    let config = Configured::with_secret(&top, "", DEMO_API_KEY_SECRET);
+    Serve::configured(&config, arguments).await
+}
+
+/// A connection of the server's, without a word said.
+async fn silent(serve: &Serve) -> TcpStream {
+    let address = serve.server.strip_prefix("http://").expect("a URL");
+    soon(TcpStream::connect(address)).await.expect("a connection")
+}
+
+async fn leaves(serve: &Serve) {
+    until("not ready", async || (serve.page("/readyz").await.0 == 503).then_some(())).await;
+}
+
+#[tokio::test]
+async fn sigterm_serves_on_for_the_delay_and_then_ends_open_work_with_its_reason() {
+    let serve = serve("drain_delay = \"3s\"\ndrain_grace = \"40s\"", &[]).await;
+    serve.first_token().await;
+    let mut bulk = soon(serve.tokens().await.mint_tokens(series(0, 1_000_000)))
+        .await
+        .expect("a bulk")
+        .into_inner();
+    let first = soon(bulk.message()).await.expect("well").expect("a chunk");
+    let mut next = i64::try_from(first.tokens.len()).expect("few");
+    let mut grants = soon(serve.grants().await.watch_grants(WatchGrantsRequest::default()))
+        .await
+        .expect("a watch")
+        .into_inner();
+    assert!(soon(grants.message()).await.expect("well").expect("a snapshot").snapshot);
+    let mut health = soon(serve.health().await.watch(HealthCheckRequest::default()))
+        .await
+        .expect("a watch")
+        .into_inner();
+    let mut last = None;
+    until("serving", async || {
+        last = soon(health.message()).await.expect("well").map(|it| it.status());
+        (last == Some(ServingStatus::Serving)).then_some(())
+    })
+    .await;
+
+    let told = Instant::now();
+    serve.signal("TERM");
+    let status = soon(health.message()).await.expect("well").expect("not the end").status();
+    assert_eq!(status, ServingStatus::NotServing);
+    // New connections and calls are served as ever.
+    soon(serve.tokens().await.mint_token(mint("late", None))).await.expect("served in the delay");
+    assert!(
+        soon(bulk.message())
+            .await
+            .expect("served in the delay")
+            .map(|chunk| {
+                assert_eq!(chunk.first_index, next);
+                next += i64::try_from(chunk.tokens.len()).expect("few");
+            })
+            .is_some()
+    );
+
+    let ended = until("the watch's end", async || soon(grants.message()).await.err()).await;
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
+    assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
+    assert!(told.elapsed() >= Duration::from_secs(3), "the delay is kept");
+    let ended = loop {
+        match soon(bulk.message()).await {
+            Ok(Some(chunk)) => {
+                assert_eq!(chunk.first_index, next);
+                next += i64::try_from(chunk.tokens.len()).expect("few");
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok(None) => panic!("a bulk of which {next} were answered is not OK"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(
+        (ended.code(), reason(&ended).as_str()),
+        (Code::Unavailable, "DRAINING"),
+        "{ended:?}"
+    );
+    assert_eq!(resume_index(&ended), next);
+    let last = soon(health.message()).await;
+    assert!(matches!(last, Ok(None) | Err(_)), "a health watch ends: {last:?}");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(told.elapsed() < Duration::from_secs(30), "nothing was cut: {:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn sigint_has_no_delay_and_answers_waiting_calls() {
+    let serve = serve("drain_delay = \"10m\"\ndrain_grace = \"10m\"", &["--fault", "hang"]).await;
+    let options = MintOptions {
+        max_wait: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        ..<_>::default()
+    };
+    let mut client = serve.tokens().await;
+    let waiting =
+        tokio::spawn(async move { client.mint_token(mint("patient", Some(options))).await });
+    let started = r#"grpc_server_started_total{grpc_type="unary",grpc_service="grantmint.v1.TokenService",grpc_method="MintToken"} 1"#;
+    until("a waiting call", async || {
+        serve.page("/metrics").await.1.contains(started).then_some(())
+    })
+    .await;
+    serve.signal("INT");
+    let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
+    assert_eq!((answer.code(), reason(&answer).as_str()), (Code::Unavailable, "DRAINING"));
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_do_not_hold_the_exit() {
+    let serve = serve("drain_grace = \"10m\"", &[]).await;
+    serve.first_token().await;
+    let _silent = silent(&serve).await;
+    let mut half = silent(&serve).await;
+    half.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
+    let admin = serve.admin.strip_prefix("http://").expect("a URL");
+    let _idle = soon(TcpStream::connect(admin)).await.expect("a connection");
+    serve.signal("INT");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn work_that_never_ends_is_cut_after_the_grace() {
+    let serve = serve("drain_delay = \"0s\"\ndrain_grace = \"1s\"", &[]).await;
+    serve.first_token().await;
+    // Never read: its windows fill up.
+    let bulk = soon(serve.tokens().await.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+    // A whole preface and its settings, and no acknowledgement of anything.
+    let mut mute = silent(&serve).await;
+    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    let told = Instant::now();
+    serve.signal("TERM");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    drop((bulk, mute));
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
+        let serve = serve("drain_delay = \"10m\"\ndrain_grace = \"10m\"", &[]).await;
+        serve.first_token().await;
+        let bulk =
+            soon(serve.tokens().await.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+        serve.signal(first);
+        leaves(&serve).await;
+        serve.signal(second);
+        let (status, log) = serve.ended().await;
+        assert_eq!(status.code(), Some(0), "{first} {second}: {log}");
+        drop(bulk);
+    }
+}
+
+#[tokio::test]
+async fn a_name_lookup_that_hangs_does_not_hold_the_exit() {
+    let config = Configured::profile("upstream = \"https://upstream.invalid\"");
+    let serve = Serve::start(&["--config", config.path()]).await;
+    let answer = soon(serve.tokens().await.mint_token(mint("early", None))).await;
+    assert_eq!(reason(&answer.expect_err("no grant")), "GRANT_PENDING");
+    serve.signal("INT");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn a_connection_outlives_the_time_for_its_preface() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let mut watch = soon(serve.health().await.watch(HealthCheckRequest::default()))
+        .await
+        .expect("a watch")
+        .into_inner();
+    soon(watch.message()).await.expect("well");
+    // A silent one is gone by then; one that has spoken is not.
+    let mut mute = silent(&serve).await;
+    let mut heard = Vec::new();
+    // To its end: it is closed, with or without a reset.
+    let _ = soon(mute.read_to_end(&mut heard)).await;
+    serve.signal("TERM");
+    let status = until("not serving", async || {
+        let status = soon(watch.message()).await.expect("still open").expect("not the end");
+        (status.status() == ServingStatus::NotServing).then_some(())
+    });
+    status.await;
+}

@@ -1,0 +1,131 @@
+//! gRPC health and the admin pages, before, during and after.
+
+use std::time::Duration;
+
+use grantmint::rpc::proto::{WatchGrantsRequest, grant::State};
+use tonic::{Code, Streaming};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+};
+
+use crate::support::{Configured, Serve, soon, until};
+
+const EVERY: [&str; 4] =
+    ["", "grantmint.v1.TokenService", "grantmint.v1.GrantService", "profiles/demo"];
+
+fn of(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.to_owned() }
+}
+
+async fn check(serve: &Serve, service: &str) -> ServingStatus {
+    let answer = soon(serve.health().await.check(of(service))).await;
+    answer.unwrap_or_else(|status| panic!("{service:?}: {status}")).into_inner().status()
+}
+
+async fn watch(serve: &Serve, service: &str) -> Streaming<HealthCheckResponse> {
+    soon(serve.health().await.watch(of(service))).await.expect("a watch").into_inner()
+}
+
+async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
+    soon(watch.message()).await.expect("well").expect("not the end").status()
+}
+
+#[tokio::test]
+async fn health_serves_from_the_first_grant_on_and_not_before() {
+    let serve = Serve::sandboxed(&["--fault", "hang"]).await;
+    let mut watches = Vec::new();
+    for service in EVERY {
+        assert_eq!(check(&serve, service).await, ServingStatus::NotServing, "{service:?}");
+        let mut watch = watch(&serve, service).await;
+        assert_eq!(next(&mut watch).await, ServingStatus::NotServing, "{service:?}");
+        watches.push(watch);
+    }
+    assert_eq!(serve.page("/livez").await, (200, "live\n".to_owned()));
+    let (status, body) = serve.page("/readyz").await;
+    assert!(status == 503 && body.starts_with("not ready\n"), "{status} {body}");
+    assert!(body.contains("profiles/demo/grants/VJ") && body.contains("pending"), "{body}");
+    let (status, metrics) = serve.page("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.ends_with("# EOF\n") && metrics.contains("grantmint_upstream_requests_total"));
+
+    // Where an attempt hangs, the next one comes after its 2 s.
+    serve.clear_faults().await;
+    for (service, mut watch) in EVERY.into_iter().zip(watches) {
+        assert_eq!(next(&mut watch).await, ServingStatus::Serving, "{service:?}");
+        assert_eq!(check(&serve, service).await, ServingStatus::Serving, "{service:?}");
+    }
+    let (status, body) = serve.page("/readyz").await;
+    assert!(status == 200 && body.starts_with("ready\n") && body.contains("live"), "{body}");
+    let unknown = soon(serve.health().await.check(of("profiles/nobody"))).await;
+    assert_eq!(unknown.expect_err("there is none").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_profiles_health_ends_with_its_grant_by_time_alone_and_readiness_stays() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let mut profile = watch(&serve, "profiles/demo").await;
+    let mut whole = watch(&serve, "").await;
+    until("the first status", async || {
+        (next(&mut profile).await == ServingStatus::Serving).then_some(())
+    })
+    .await;
+    until("the first status", async || {
+        (next(&mut whole).await == ServingStatus::Serving).then_some(())
+    })
+    .await;
+    let mut grants = serve.grants().await;
+    let mut follow = soon(grants.watch_grants(WatchGrantsRequest::default()))
+        .await
+        .expect("a watch")
+        .into_inner();
+
+    // Refused twice it is probed rarely: between probes nothing changes but the time.
+    serve.set_fault("status=401").await;
+    let expired = until("the grant expired", async || {
+        let changed = soon(follow.message()).await.expect("well").expect("not the end");
+        changed.grants.into_iter().find(|grant| grant.state() == State::Expired)
+    })
+    .await;
+    assert_eq!(expired.last_fault.map(|fault| fault.reason).as_deref(), Some("HTTP_STATUS_401"));
+    // Long before the next probe could tell it.
+    let answer = tokio::time::timeout(Duration::from_secs(8), next(&mut profile)).await;
+    assert_eq!(answer, Ok(ServingStatus::NotServing));
+    assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::NotServing);
+    for service in &EVERY[..3] {
+        assert_eq!(check(&serve, service).await, ServingStatus::Serving, "{service:?}");
+    }
+    let (status, body) = serve.page("/readyz").await;
+    assert!(status == 200 && body.contains("expired"), "{status} {body}");
+    assert!(body.contains("HTTP_STATUS_401"), "says why: {body}");
+    let still = tokio::time::timeout(Duration::from_millis(1), whole.message()).await;
+    assert!(still.is_err(), "health told what did not change: {still:?}");
+}
+
+#[tokio::test]
+async fn health_and_readiness_leave_at_once_on_sigterm() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let mut whole = watch(&serve, "").await;
+    until("ready", async || (next(&mut whole).await == ServingStatus::Serving).then_some(())).await;
+    serve.signal("TERM");
+    assert_eq!(next(&mut whole).await, ServingStatus::NotServing);
+    let (status, body) = serve.page("/readyz").await;
+    assert!(status == 503 && body.starts_with("not ready\n"), "{status} {body}");
+    assert_eq!(serve.page("/livez").await.0, 200, "leaving is no reason to be killed");
+    assert_eq!(serve.page("/metrics").await.0, 200);
+    // The profile's own health is its grants' and still true.
+    assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::Serving);
+    let (status, _) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_admin_page_that_is_not_there_names_those_that_are() {
+    let serve = Serve::sandboxed(&[]).await;
+    let (status, body) = serve.page("/").await;
+    assert_eq!((status, body.as_str()), (404, "/livez, /readyz or /metrics\n"));
+    let (status, _) = crate::support::request("POST", &format!("{}/livez", serve.admin), "").await;
+    assert_eq!(status, 405);
+}

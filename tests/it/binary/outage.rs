@@ -1,0 +1,150 @@
+//! The upstream fails: at the start, and while calls are served.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use grantmint::{clock::Clock, rpc::proto::MintOptions};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::support::{Configured, Serve, mint, reason, run, said, soon, until};
+
+/// Answered at once, whatever there is.
+fn at_once() -> MintOptions {
+    MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() }
+}
+
+/// What a first call is answered, once the upstream's own answer is known.
+async fn refused(serve: &Serve, wanted: &str) -> Status {
+    let mut client = serve.tokens().await;
+    until(wanted, async || {
+        let answer = soon(client.mint_token(mint("early", Some(at_once())))).await;
+        answer.err().filter(|status| reason(status) == wanted)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
+    let config = Configured::profile("upstream = \"http://127.0.0.1:9\"");
+    let serve = Serve::start(&["--config", config.path()]).await;
+    let status = refused(&serve, "GRANT_PENDING").await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().and_then(|info| info.retry_delay).is_some());
+    until("the fault in the list", async || {
+        let ran = run(&["grants", "--json", "--server", &serve.server]).await;
+        ran.stdout.contains("CONNECT_FAILED").then_some(())
+    })
+    .await;
+    assert_eq!(serve.page("/livez").await.0, 200);
+    serve.signal("INT");
+    assert_eq!(serve.ended().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
+    for (fault, code, wanted) in [
+        ("status=401", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
+        ("status=403", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
+        ("status=302", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
+        ("status=404", Code::NotFound, "RESOURCE_NOT_FOUND"),
+        ("status=429,retry-after=30", Code::Unavailable, "UPSTREAM_THROTTLED"),
+        ("body=truncated", Code::Unavailable, "GRANT_PENDING"),
+    ] {
+        let serve = Serve::sandboxed(&["--fault", fault]).await;
+        let status = refused(&serve, wanted).await;
+        assert_eq!(status.code(), code, "{fault}: {status:?}");
+        assert_eq!(
+            said(&status, "grant").as_deref(),
+            Some("profiles/demo/grants/VJ0123456789abcdef0123456789abcdef")
+        );
+        let ran = run(&["mint", "alice", "--max-wait", "0s", "--server", &serve.server]).await;
+        let later = if code == Code::Unavailable { 3 } else { 1 };
+        assert_eq!(ran.code, Some(later), "{fault}: {}", ran.stderr);
+        serve.signal("INT");
+        assert_eq!(serve.ended().await.0.code(), Some(0), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
+    let sandbox = Serve::sandboxed(&[]).await;
+    let upstream = format!("upstream = \"{}\"", sandbox.sandbox.as_deref().expect("a sandbox"));
+    let config =
+        Configured::with_secret("", &upstream, "this-is-not-the-secret-of-that-key-at-all");
+    let serve = Serve::start(&["--config", config.path()]).await;
+    refused(&serve, "UPSTREAM_REJECTED").await;
+    serve.signal("INT");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+    let loud = log.lines().filter(|line| line.contains("\"level\":\"ERROR\"")).count();
+    assert_eq!(loud, 1, "one loud line a change of state: {log}");
+}
+
+#[tokio::test]
+async fn an_outage_is_served_to_the_grants_end_and_healed_from_at_once() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let mut client = serve.tokens().await;
+
+    serve.set_fault("status=503").await;
+    let outage = Instant::now();
+    let (mut served, mut generation) = (0, 0);
+    let failed = until("the grant's end", async || {
+        match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
+            Ok(minted) => {
+                let validity = minted.into_inner().validity.expect("a validity");
+                let within = validity.use_within.expect("a length of time");
+                assert!(within.seconds >= 0 && within.nanos >= 0 && within != <_>::default());
+                generation = validity.generation;
+                served += 1;
+                None
+            }
+            Err(status) => Some(status),
+        }
+    })
+    .await;
+    // The youngest grant then was at most 3.5 s old, and one is served from for 10 s.
+    assert!(outage.elapsed() > Duration::from_secs(4), "{:?} {failed:?}", outage.elapsed());
+    assert!(served > 0 && outage.elapsed() < Duration::from_secs(20), "{:?}", outage.elapsed());
+    assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "GRANT_EXPIRED"));
+    let end = said(&failed, "end_time").expect("an end");
+    let end = humantime::parse_rfc3339(&end).expect("RFC 3339");
+    // It ended, by its own account, about a margin after it was last used.
+    let now =
+        UNIX_EPOCH + Duration::from_micros(Clock::system().now().wall.unix_micros().unsigned_abs());
+    let far = Duration::from_secs(20);
+    assert!(end < now + far && end > now - far, "{end:?} beside {now:?}");
+    let delay = failed.get_details_retry_info().and_then(|info| info.retry_delay);
+    assert!(delay.is_some_and(|delay| delay <= Duration::from_secs(10)), "{delay:?}");
+    let pushback = failed.metadata().get("grpc-retry-pushback-ms").expect("a trailer");
+    let pushback: i64 = pushback.to_str().expect("text").parse().expect("a number");
+    assert!((0..=10_000).contains(&pushback), "{pushback}");
+
+    serve.clear_faults().await;
+    let healed = Instant::now();
+    let minted = until("a token again", async || {
+        soon(client.mint_token(mint("viewer", Some(at_once())))).await.ok()
+    })
+    .await;
+    // 2 s of back-off at the most while somebody asks, and room for a busy machine.
+    assert!(healed.elapsed() < Duration::from_secs(6), "{:?}", healed.elapsed());
+    assert!(minted.into_inner().validity.expect("a validity").generation > generation);
+}
+
+#[tokio::test]
+async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    let first = serve.first_token().await.validity.expect("a validity").generation;
+    let mut client = serve.tokens().await;
+    serve.set_fault("reset,times=3").await;
+    until("a grant after three failures", async || {
+        let minted = soon(client.mint_token(mint("viewer", Some(at_once())))).await;
+        let minted = minted.expect("never refused").into_inner();
+        let past = serve.counters().await["faults"].as_u64() == Some(3);
+        (past && minted.validity.expect("a validity").generation > first).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,80 @@
+//! What `serve` refuses to start with, and how it says so.
+
+use std::net::TcpListener;
+
+use crate::support::{Configured, run};
+
+#[tokio::test]
+async fn serve_with_nothing_to_serve_names_both_ways() {
+    let ran = run(&["serve"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--config") && ran.stderr.contains("--sandbox"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
+    for flag in ["--listen", "--admin-listen"] {
+        let ran = run(&["serve", "--sandbox", flag, "0.0.0.0:0"]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+        let stderr = ran.stderr.to_lowercase();
+        assert!(stderr.contains("0.0.0.0:0") && stderr.contains("loopback"), "{}", ran.stderr);
+    }
+    let ran = run(&["sandbox", "--listen", "0.0.0.0:0"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("loopback"), "{}", ran.stderr);
+
+    let config = Configured::with_secret(
+        "[server]\nlisten = \"[::]:0\"",
+        "",
+        grantmint::sandbox::DEMO_API_KEY_SECRET,
+    );
+    let ran = run(&["serve", "--sandbox", "--config", config.path()]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("loopback"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn serve_and_check_tell_every_problem_of_a_file_with_its_line() {
+    let config = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"\nmargn = \"0s\"");
+    for command in [&["serve", "--config"][..], &["check", "--config"]] {
+        let ran = run(&[command, &[config.path()]].concat()).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+        for said in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
+            assert!(ran.stderr.contains(said), "{said} is not told: {}", ran.stderr);
+        }
+    }
+    let ran = run(&["serve", "--config", "/nowhere/grantmint.toml"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("/nowhere/grantmint.toml"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn serve_says_which_address_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for (flag, other) in [("--listen", "--admin-listen"), ("--admin-listen", "--listen")] {
+        let ran = run(&["serve", "--sandbox", flag, &address, other, "127.0.0.1:0"]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("cannot listen on {address}")), "{}", ran.stderr);
+        assert!(ran.stderr.contains(flag), "what to do next: {}", ran.stderr);
+    }
+    let ran = run(&["sandbox", "--listen", &address]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains(&address) && ran.stderr.contains("in use"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_malformed_flag_is_wrong_usage() {
+    for wrong in [
+        &["serve", "--sandbox", "--fault", "stauts=503"][..],
+        &["serve", "--fault", "hang"],
+        &["serve", "--sandbox", "--listen", "localhost"],
+        &["sandbox", "--fault", "status=99"],
+    ] {
+        let ran = run(wrong).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{wrong:?}: {}", ran.stderr);
+    }
+    let ran = run(&["serve", "--sandbox", "--log", "=,="]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("filter"), "{}", ran.stderr);
+}

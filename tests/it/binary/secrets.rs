@@ -1,0 +1,209 @@
+//! Secrets, grants and tokens leave by no door but an answer's token.
+
+use std::{collections::BTreeSet, fmt::Write, io::ErrorKind, process::Stdio};
+
+use base64::{Engine, prelude::*};
+use grantmint::{
+    rpc::proto::{MintOptions, MintTokensResponse},
+    sandbox::DEMO_API_KEY_SID,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::support::{BINARY, Configured, Serve, mint, run, series, soon, until};
+
+const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
+
+/// What an upstream says is not ours to repeat.
+const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-2c26b46b68ffc68f";
+
+/// An identity belongs to a user; a bad one may be anything, a password too.
+const BAD_IDENTITY: &str = "planted-identity-fcde2b2edba56bf4\u{7}";
+
+/// What must be seen nowhere.
+#[derive(Default)]
+struct Markers(BTreeSet<String>);
+
+impl Markers {
+    fn planted() -> Self {
+        let mut markers = Self::default();
+        markers.add(SECRET);
+        let basic = BASE64_STANDARD.encode(format!("{DEMO_API_KEY_SID}:{SECRET}"));
+        // The SID's part of it is public, up to its last whole group.
+        markers.add(&basic[DEMO_API_KEY_SID.len() / 3 * 4 + 4..]);
+        markers.add(UPSTREAM_TEXT);
+        markers.add(BAD_IDENTITY.trim_end());
+        markers
+    }
+
+    fn add(&mut self, marker: &str) {
+        assert!(marker.len() >= 20, "too short to be told from chance: {marker}");
+        self.0.insert(marker.to_owned());
+    }
+
+    /// A token, its payload, its signature, and the grant in it.
+    fn add_token(&mut self, token: &str) {
+        let parts: Vec<_> = token.split('.').collect();
+        let [_, payload, signature] = parts[..] else { panic!("no JWT: {token}") };
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
+        let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+        let url = claims["grants"]["player"]["playbackUrl"].as_str().expect("a playback URL");
+        let (_, granted) = url.split_once("?token=").expect("a token in it");
+        for part in granted.split('.').skip(1) {
+            self.add(part);
+        }
+        // All payloads of one grant begin alike: the end is the token's own.
+        self.add(&payload[payload.len() - 40..]);
+        self.add(signature);
+    }
+
+    fn in_none_of(&self, what: &str, text: &str) {
+        for marker in &self.0 {
+            if let Some(at) = text.find(marker.as_str()) {
+                let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+                panic!(
+                    "{what} tells {marker}: {}",
+                    text[line..].lines().next().unwrap_or_default()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_marker_that_is_there_is_found() {
+    let found = std::panic::catch_unwind(|| {
+        Markers::planted().in_none_of("a page", &format!("one\ntwo {SECRET}\n"));
+    });
+    assert!(found.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
+    let config = Configured::with_secret("", "grant_ttl = \"12s\"", SECRET);
+    let serve = Serve::configured(&config, &[]).await;
+    let mut markers = Markers::planted();
+    let mut told = String::new();
+    let mut client = serve.tokens().await;
+
+    let minted = serve.first_token().await;
+    markers.add_token(&minted.token);
+    write!(told, "{minted:?} {minted:#?}").expect("text");
+    let mut chunks = soon(client.mint_tokens(series(0, 200))).await.expect("a bulk").into_inner();
+    let mut chunk: Option<MintTokensResponse> = None;
+    while let Some(next) = soon(chunks.message()).await.expect("well") {
+        next.tokens.iter().for_each(|token| markers.add_token(token));
+        write!(told, "{next:?} {next:#?}").expect("text");
+        chunk = Some(next);
+    }
+    assert!(chunk.is_some());
+
+    // Every sort of failure that there is, with the upstream's own words in it.
+    let refused = soon(client.mint_token(mint(BAD_IDENTITY, None))).await.expect_err("refused");
+    write!(told, "{refused:?} {refused}").expect("text");
+    let options = MintOptions { profile: SECRET.to_owned(), ..<_>::default() };
+    let refused = soon(client.mint_token(mint("viewer", Some(options)))).await;
+    write!(told, "{:?}", refused.expect_err("refused")).expect("text");
+    let body = format!("body-text={UPSTREAM_TEXT}");
+    for fault in [
+        format!("status=401,{body},times=1"),
+        format!("status=503,{body},times=1"),
+        format!("status=429,{body},retry-after=1,times=1"),
+        format!("status=302,{body},times=1"),
+        format!("{body},times=1"),
+        "body=truncated,times=1".to_owned(),
+        "body=wrong-account,times=1".to_owned(),
+        "reset,times=1".to_owned(),
+        // Refused twice it is refused; then the grant ends.
+        format!("status=401,{body}"),
+    ] {
+        serve.set_fault(&fault).await;
+        let before = serve.counters().await["faults"].as_u64();
+        let for_good = !fault.contains("times");
+        until(&fault, async || {
+            let options =
+                MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() };
+            match soon(client.mint_token(mint("viewer", Some(options)))).await {
+                Ok(minted) => markers.add_token(&minted.into_inner().token),
+                Err(status) => write!(told, "{status:?}").expect("text"),
+            }
+            let met = serve.counters().await["faults"].as_u64() > before;
+            let refused = told.contains("UPSTREAM_REJECTED");
+            (if for_good { refused } else { met }).then_some(())
+        })
+        .await;
+    }
+    markers.in_none_of("an error or Debug output", &told);
+
+    for page in ["/metrics", "/readyz", "/livez", "/", "/metrics?token=x"] {
+        let (_, body) = serve.page(page).await;
+        markers.in_none_of(page, &body);
+    }
+    let grants = run(&["grants", "--json", "--server", &serve.server]).await;
+    markers.in_none_of("grants", &grants.stdout);
+    let check = run(&["check", config.path()]).await;
+    markers.in_none_of("check", &(check.stdout + &check.stderr));
+    for of_process in ["cmdline", "environ"] {
+        // The environment of a process that cannot be dumped is for root's eyes only.
+        let text = std::fs::read(format!("/proc/{}/{of_process}", serve.pid()));
+        let text = text.unwrap_or_else(|error| {
+            assert_eq!((of_process, error.kind()), ("environ", ErrorKind::PermissionDenied));
+            Vec::new()
+        });
+        markers.in_none_of(of_process, &String::from_utf8_lossy(&text));
+    }
+
+    serve.signal("INT");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+    for witness in ["the first grant is here", "\"level\":\"TRACE\"", "h2::"] {
+        assert!(log.contains(witness), "the log is at trace level: no {witness}");
+    }
+    markers.in_none_of("the log", &log);
+}
+
+#[tokio::test]
+async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
+    for command in ["serve", "sandbox", "check", "mint", "bulk", "grants", "inspect"] {
+        let help = run(&[command, "--help"]).await;
+        assert_eq!(help.code, Some(0), "{command}");
+        assert!(!help.stdout.to_lowercase().contains("secret <"), "{command}: {}", help.stdout);
+        Markers::planted().in_none_of(command, &help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_the_file_itself_is_refused_without_being_repeated() {
+    let config = Configured::profile(&format!("api_key_secret = \"{SECRET}\""));
+    for command in ["check", "serve"] {
+        let ran = run(&[command, "--config", config.path()]).await;
+        assert_eq!(ran.code, Some(1));
+        assert!(ran.stderr.contains("api_key_secret_file"), "{}", ran.stderr);
+        Markers::planted().in_none_of(command, &(ran.stdout + &ran.stderr));
+    }
+}
+
+#[tokio::test]
+async fn the_servers_memory_is_never_dumped_into_a_file() {
+    let server = format!(
+        "ulimit -c unlimited; exec {BINARY} serve --sandbox --json --listen 127.0.0.1:0 \
+         --admin-listen 127.0.0.1:0"
+    );
+    let mut serve = Command::new("sh")
+        .args(["-c", &server])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a shell");
+    let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
+    soon(lines.next_line()).await.expect("read").expect("it is bound");
+    let limits = format!("/proc/{}/limits", serve.id().expect("it runs"));
+    let limits = std::fs::read_to_string(limits).expect("readable");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
+    let words: Vec<_> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(words, ["0", "0"], "{core}");
+}
