@@ -192,11 +192,11 @@ impl Bulk {
                 tokens.reserve_exact(fit.min(usize::try_from(wanted).unwrap_or(fit)));
             }
             bytes += token.len();
-            tokens.push(token);
-            self.indices.start = index + 1;
-            if bytes + tokens.last().map_or(0, String::len) > CHUNK_BYTES {
+            if bytes > CHUNK_BYTES && !tokens.is_empty() {
                 break;
             }
+            tokens.push(token);
+            self.indices.start = index + 1;
         }
         Ok(Some(Chunk { tokens, first_index, terms: offer.terms }))
     }

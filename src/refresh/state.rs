@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::schedule::{Policy, THREE_ATTEMPTS};
+use super::schedule::{Policy, THREE_ATTEMPTS, longest_pause};
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Fault, FaultClass, Life, RefreshState, Status},
@@ -265,7 +265,7 @@ impl State {
         self.refresh = refresh;
         self.quiet_until = None;
         let cap = if self.is_live(now) {
-            (self.end_of_life(now).since(now.boot) / 4).clamp(MIN_BACKOFF, MAX_BACKOFF)
+            longest_pause(self.end_of_life(now).since(now.boot))
         } else if self.asked {
             MAX_BACKOFF
         } else {

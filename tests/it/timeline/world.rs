@@ -102,6 +102,8 @@ pub(super) struct Upstream {
     started: Instant,
     script: Arc<Mutex<Box<Script>>>,
     log: Arc<Mutex<Log>>,
+    /// How many requests have come.
+    arrived: tokio::sync::watch::Sender<usize>,
 }
 
 /// Ends a request's time in flight, however that ends.
@@ -132,6 +134,7 @@ impl GrantSource for Upstream {
             log.most_in_flight = log.most_in_flight.max(log.in_flight);
             (request, InFlight(Arc::clone(&self.log)))
         };
+        self.arrived.send_replace(request.number);
         let answer = (self.script.lock().unwrap())(request);
         match answer {
             Answer::Grant(life, latency) => {
@@ -177,7 +180,7 @@ fn tokens() -> AccessTokens {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
-        api_key_secret_origin: SecretOrigin::Environment("TWILIO_API_SECRET".into()),
+        api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
         allow_origin: None,
         upstream: http::Uri::from_static("http://127.0.0.1"),
         region: None,
@@ -226,6 +229,7 @@ impl World {
             started: Instant::now(),
             script: Arc::new(Mutex::new(Box::new(script))),
             log: Arc::default(),
+            arrived: tokio::sync::watch::Sender::default(),
         };
         let budget = Budget::new(budget::Limits::default(), clock.clone(), Rng::with_seed(seed));
         let budget = Arc::new(budget);
@@ -291,13 +295,11 @@ impl World {
 
     /// Waits until this many requests have reached the upstream.
     pub(super) async fn requested_at(&self, number: usize) -> Duration {
-        for _ in 0..1_000_000 {
-            if let Some(request) = self.log().requests.get(number - 1).copied() {
-                return request.at;
-            }
-            sleep(millis(1)).await;
-        }
-        panic!("request {number} never came");
+        let mut arrived = self.upstream.arrived.subscribe();
+        let came = arrived.wait_for(|arrived| *arrived >= number);
+        let came = tokio::time::timeout(secs(3_600), came).await;
+        assert!(came.is_ok(), "request {number} never came");
+        self.log().requests[number - 1].at
     }
 
     /// Waits until no request is under way, and its outcome is told.
