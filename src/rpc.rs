@@ -30,7 +30,13 @@ use crate::{
 
 /// The generated messages, clients and servers of `grantmint.v1`.
 pub mod proto {
-    #![expect(missing_docs, unused_qualifications, clippy::allow_attributes, reason = "generated")]
+    #![expect(
+        missing_docs,
+        unused_qualifications,
+        clippy::allow_attributes,
+        clippy::pedantic,
+        reason = "generated"
+    )]
 
     use std::fmt;
 

@@ -42,6 +42,13 @@ pub struct Attempt {
     pub give_up_at: BootTime,
 }
 
+impl Attempt {
+    /// Uses the attempt up, and tells when it began.
+    fn over(self) -> BootTime {
+        self.started
+    }
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -126,8 +133,7 @@ impl State {
 
     /// The attempt brought a grant that is now the present one, or found a newer one in place.
     pub fn succeeded(&mut self, attempt: Attempt, present: Life, now: Anchor) {
-        let Attempt { started, .. } = attempt;
-        let took = now.boot.since(started);
+        let took = now.boot.since(attempt.over());
         self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));
         let draw = self.rng.f64();
         let point = if self.life.is_none() {

@@ -88,14 +88,15 @@ impl Grants {
         };
         let from = match request.page_token.as_str() {
             "" => 0,
-            token => match read_page_token(token, &request.profile) {
-                Some(last) => views.partition_point(|view| *view.name() <= last),
-                None => {
+            token => {
+                if let Some(last) = read_page_token(token, &request.profile) {
+                    views.partition_point(|view| *view.name() <= last)
+                } else {
                     let foreign = "was not made by this call";
                     bad.push(Violation::new("page_token", Invalid::PageToken, foreign));
                     0
                 }
-            },
+            }
         };
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
