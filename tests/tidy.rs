@@ -130,7 +130,7 @@ fn modules_import_only_what_lies_before_them() {
                 // `crate::provider::twilio_live::{ids, wire}` is both of its paths.
                 path.split_once("::{").is_some_and(|(head, _)| allowed.starts_with(head))
             });
-            if !own && !allowed.iter().any(|a| fine(&a)) && !grouped {
+            if !own && !allowed.iter().any(fine) && !grouped {
                 wrong.push(format!("{file}:{line}: {module} must not import crate::{path}"));
             }
         }

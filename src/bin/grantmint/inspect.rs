@@ -152,7 +152,7 @@ fn playback_end(url: &str) -> Option<i64> {
     claims.get("exp").and_then(seconds)
 }
 
-/// A NumericDate, rounded down.
+/// A `NumericDate`, rounded down.
 fn seconds(value: &Value) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "saturates")]
     value.as_i64().or_else(|| value.as_f64().map(|at| at as i64))
