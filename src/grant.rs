@@ -76,11 +76,12 @@ impl Life {
         self.left(now) > margin
     }
 
-    /// When it ends, by the wall clock of `now`.
+    /// When it ends or ended, by the wall clock of `now`: never a stored wall time, since
+    /// that clock may have been stepped.
     #[must_use]
     pub fn end(&self, now: Anchor) -> WallTime {
-        let left = self.left(now);
-        if left.is_zero() { self.anchor.wall + self.ttl } else { now.wall + left }
+        let by_boot = now.wall_at(self.anchor.boot + self.ttl);
+        by_boot.min(self.anchor.wall + self.ttl + WALL_TOLERANCE)
     }
 
     /// Past this instant no token is made with it.

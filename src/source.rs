@@ -65,7 +65,8 @@ pub enum FetchError {
         /// What the upstream asked to wait, from its answer on.
         retry_after: Option<Duration>,
     },
-    /// Nothing was sent: the account's budget holds it until then.
+    /// The account's budget holds it until then: nothing was sent, or what was sent failed
+    /// without saying anything about that hold.
     #[error("held ({})", class.as_str())]
     Held {
         /// Why the account is held.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 /// The readers' end: says that the present grant does not serve.
@@ -29,5 +30,10 @@ impl Demanded {
     /// Waits until somebody asks.
     pub async fn asked(&self) {
         self.0.notified().await;
+    }
+
+    /// Forgets what was asked so far: it has been answered.
+    pub fn forget(&self) {
+        let _ = self.asked().now_or_never();
     }
 }

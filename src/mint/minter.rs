@@ -278,12 +278,13 @@ impl Minter {
         let mut changes = plan.seat.reader.view().changes();
         let give_up = Self::give_up(plan, deadline);
         let place = self.waiting.try_acquire();
-        plan.seat.reader.demand();
         loop {
             let lack = match self.try_offer(plan) {
                 Ok(offer) => return Ok(offer),
                 Err(lack) => lack,
             };
+            // Each time: an attempt that failed has used up what was asked before it.
+            plan.seat.reader.demand();
             if self.drain.reached(Phase::Draining) {
                 return Err(Self::draining());
             }

@@ -65,7 +65,7 @@ where
                 tokio::select! {
                     () = tokio::time::sleep(until.since(now.boot)) => {}
                     () = self.demanded.asked() => self.state.demanded(self.clock.now()),
-                    _ = self.jumps.changed() => self.state.jumped(self.clock.now()),
+                    Ok(()) = self.jumps.changed() => self.state.jumped(self.clock.now()),
                 }
             }
         }
@@ -89,6 +89,8 @@ where
             (Ok(()), Some(present)) => {
                 self.metrics.fresh(present.anchor.wall, present.end(now));
                 self.state.succeeded(attempt, present, now);
+                // Who asked for this one has it; who needs more asks again when told.
+                self.demanded.forget();
             }
             (Ok(()), None) => self.state.abandoned(now),
             (Err(error), _) => self.state.failed(attempt, error, now),
@@ -97,12 +99,19 @@ where
 
     fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {
         let Fetched { raw, anchor, granted_ttl } = fetched;
-        if granted_ttl <= self.publisher.margin() {
+        let (margin, now) = (self.publisher.margin(), self.clock.now());
+        let generation = Generation::after(self.publisher.generation(), anchor.wall);
+        let grant = Grant::new(raw, anchor, granted_ttl, generation);
+        // One that is over on arrival serves nobody either.
+        if !grant.life().is_live(now, margin) {
             return Err(Fault::new(FaultClass::Transient, "GRANT_LIFE_TOO_SHORT").into());
         }
-        let generation = Generation::after(self.publisher.generation(), anchor.wall);
-        match self.publisher.publish(Grant::new(raw, anchor, granted_ttl, generation)) {
-            Publication::Published(_) | Publication::Late => Ok(()),
+        match self.publisher.publish(grant) {
+            Publication::Published(_) => Ok(()),
+            Publication::Late if self.publisher.life().is_some_and(|l| l.is_live(now, margin)) => {
+                Ok(())
+            }
+            Publication::Late => Err(Fault::new(FaultClass::Transient, "GRANT_LATE").into()),
             Publication::Unprepared(error) => {
                 tracing::error!(grant = %self.publisher.name(), %error, "a grant was not published");
                 Err(Fault::new(FaultClass::Transient, "TOKEN_UNVERIFIED").into())

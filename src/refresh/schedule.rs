@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::source::http::EXCHANGE_TIMEOUT;
+use crate::source::{
+    budget::{MAX_BACKOFF, MIN_BACKOFF},
+    http::EXCHANGE_TIMEOUT,
+};
 
 /// Kept free between the refresh point and the end of life, so that three attempts fit.
-const THREE_ATTEMPTS: Duration = Duration::from_millis(6_500);
+pub(super) const THREE_ATTEMPTS: Duration = Duration::from_millis(6_500);
 
 /// The default refresh point, as a share of the grant's life: 50 s of 60 s.
 const DEFAULT_POINT: f64 = 50.0 / 60.0;
@@ -16,6 +19,21 @@ pub const JITTER: f64 = 0.10;
 /// The shortest first cycle after a start, as a share of a full one, so that resources and
 /// replicas spread.
 const FIRST_CYCLE: f64 = 0.3;
+
+/// The longest pause between attempts, with `left` to the end of life: a quarter of that, and
+/// none that takes the place of one of the last two full attempts.
+#[must_use]
+pub fn longest_pause(left: Duration) -> Duration {
+    let quarter = left / 4;
+    // The attempts that fit, with timers that come a little late.
+    let fitting = left.as_millis() / (EXCHANGE_TIMEOUT.as_millis() + 200);
+    let pause = match fitting {
+        1 => quarter.min(left.saturating_sub(EXCHANGE_TIMEOUT)),
+        2 => quarter.min((left / 2).saturating_sub(EXCHANGE_TIMEOUT)),
+        _ => quarter,
+    };
+    pause.clamp(MIN_BACKOFF, MAX_BACKOFF)
+}
 
 /// When to refresh grants of one profile.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,6 +125,20 @@ mod tests {
         let cases = [(60, 50_000), (30, 21_500), (15, 6_500), (12, 3_500), (8, 2_000), (4, 1_000)];
         for (granted, point) in cases {
             assert_eq!(policy.point(secs(granted)), Duration::from_millis(point), "{granted} s");
+        }
+    }
+
+    #[test]
+    fn three_full_attempts_fit_after_the_latest_point_whatever_is_drawn() {
+        // The longest pauses; timers come a millisecond late.
+        for point in 0..=1_500 {
+            let mut left = THREE_ATTEMPTS + Duration::from_millis(1_500 - point);
+            for _ in 0..2 {
+                left = left - EXCHANGE_TIMEOUT - longest_pause(left - EXCHANGE_TIMEOUT);
+                left -= Duration::from_millis(1);
+            }
+            let short = EXCHANGE_TIMEOUT.saturating_sub(left);
+            assert!(short <= Duration::from_millis(10), "{point}: {short:?}");
         }
     }
 

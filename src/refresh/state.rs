@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::schedule::Policy;
+use super::schedule::{Policy, THREE_ATTEMPTS, longest_pause};
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Fault, FaultClass, Life, RefreshState, Status},
@@ -65,6 +65,8 @@ pub struct State {
     last_ended: Option<BootTime>,
     /// The upstream or a refusal asks for quiet until then: demand does not go past it.
     quiet_until: Option<BootTime>,
+    /// The account's budget has no place before then: asking it sooner is no use.
+    busy_until: Option<BootTime>,
     /// The grant whose last try has been spent.
     last_try_spent: bool,
     /// Whether anybody asked since the last attempt began.
@@ -91,6 +93,7 @@ impl State {
             last_started: None,
             last_ended: None,
             quiet_until: None,
+            busy_until: None,
             last_try_spent: false,
             asked: false,
             refresh: RefreshState::Ok,
@@ -110,6 +113,7 @@ impl State {
         let urgency = self.urgency(now);
         self.running = true;
         self.asked = false;
+        self.busy_until = None;
         self.due = now.boot;
         self.last_started = Some(now.boot);
         self.last_try_spent |= urgency == Urgency::LastTry;
@@ -147,13 +151,7 @@ impl State {
             FetchError::Held { class, until } => self.held(class, until, now),
             FetchError::Failed { fault, retry_after } => {
                 self.failures = self.failures.saturating_add(1);
-                let class = fault.class;
-                self.last_fault = Some(fault);
-                match class {
-                    FaultClass::Transient => self.retry(RefreshState::Retrying, now),
-                    FaultClass::Throttled => self.throttled(retry_after, now),
-                    _ => self.refused(now),
-                }
+                self.faulted(fault, retry_after, now);
             }
         }
     }
@@ -162,8 +160,7 @@ impl State {
     pub fn abandoned(&mut self, now: Anchor) {
         if self.running {
             self.failures = self.failures.saturating_add(1);
-            self.last_fault = Some(Fault::new(FaultClass::Transient, "ATTEMPT_PANICKED"));
-            self.retry(RefreshState::Retrying, now);
+            self.faulted(Fault::new(FaultClass::Transient, "ATTEMPT_PANICKED"), None, now);
         }
     }
 
@@ -175,12 +172,19 @@ impl State {
         }
     }
 
-    /// A clock jumped: a grant that is dead by it is fetched anew at once.
+    /// A clock jumped: a grant that is dead by it is fetched anew at once, one that ends
+    /// sooner by it is refreshed sooner. What asks for quiet is heard as ever.
     pub fn jumped(&mut self, now: Anchor) {
-        let dead = self.life.is_some() && !self.is_live(now);
-        if dead && !self.running {
-            self.due = self.not_too_soon(now.boot.min(self.due));
+        if self.running || self.life.is_none() {
+            return;
         }
+        self.due = match self.quiet_until {
+            Some(until) if until > now.boot => self.due_in_quiet(until, now),
+            _ => {
+                let latest = self.end_of_life(now) - THREE_ATTEMPTS;
+                self.not_too_soon(self.due.min(latest.max(now.boot)))
+            }
+        };
     }
 
     /// How it fares.
@@ -200,30 +204,49 @@ impl State {
 
     // What follows is the arithmetic of the above.
 
-    fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {
-        match class {
-            FaultClass::Transient => self.ended(now, until),
-            FaultClass::Throttled => {
+    fn faulted(&mut self, fault: Fault, retry_after: Option<Duration>, now: Anchor) {
+        let asked = retry_after.map(|asked| now.boot + asked.min(MAX_RETRY_AFTER));
+        let class = fault.class;
+        if class.heals() && self.refused_itself() {
+            // The probe met something else, which says nothing about the refusal.
+            let probe = now.boot + PROBE_INTERVAL;
+            return self.quiet(asked.map_or(probe, |asked| asked.max(probe)), now);
+        }
+        self.last_fault = Some(fault);
+        match (class, asked) {
+            (FaultClass::Transient, _) => self.retry(RefreshState::Retrying, now),
+            (FaultClass::Throttled, None) => self.retry(RefreshState::Throttled, now),
+            (FaultClass::Throttled, Some(until)) => {
                 self.refresh = RefreshState::Throttled;
-                self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
                 self.quiet(until, now);
             }
-            _ => {
-                self.refresh = RefreshState::Rejected;
-                self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
-                self.quiet(until, now);
-            }
+            _ => self.refused(now),
         }
     }
 
-    fn throttled(&mut self, retry_after: Option<Duration>, now: Anchor) {
-        match retry_after {
-            Some(asked) => {
-                self.refresh = RefreshState::Throttled;
-                self.quiet(now.boot + asked.min(MAX_RETRY_AFTER), now);
+    fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {
+        let refresh = match class {
+            FaultClass::Transient => {
+                self.busy_until = Some(until);
+                return self.ended(now, until);
             }
-            None => self.retry(RefreshState::Throttled, now),
+            FaultClass::Throttled => RefreshState::Throttled,
+            _ => RefreshState::Rejected,
+        };
+        // What the upstream said of this resource, or to it, tells more than the hold.
+        if self.refresh != refresh && !self.refused_itself() {
+            self.refresh = refresh;
+            self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
         }
+        self.quiet(until, now);
+    }
+
+    /// Whether this resource or its configuration is refused; whether the account is, its
+    /// budget knows.
+    fn refused_itself(&self) -> bool {
+        let own =
+            |fault: &Fault| matches!(fault.class, FaultClass::Resource | FaultClass::Misconfigured);
+        self.refresh == RefreshState::Rejected && self.last_fault.as_ref().is_some_and(own)
     }
 
     /// A stray refusal happens: while a grant lives the first is retried like any failure.
@@ -241,7 +264,7 @@ impl State {
         self.refresh = refresh;
         self.quiet_until = None;
         let cap = if self.is_live(now) {
-            (self.end_of_life(now).since(now.boot) / 4).clamp(MIN_BACKOFF, MAX_BACKOFF)
+            longest_pause(self.end_of_life(now).since(now.boot))
         } else if self.asked {
             MAX_BACKOFF
         } else {
@@ -254,13 +277,18 @@ impl State {
     /// Waits until `until`, but for one last try while the grant still lives.
     fn quiet(&mut self, until: BootTime, now: Anchor) {
         self.quiet_until = Some(until);
-        let last_try = self.end_of_life(now) - LAST_TRY;
-        let due = if self.is_live(now) && !self.last_try_spent && last_try < until {
-            last_try.max(now.boot)
+        self.ended(now, until);
+        self.due = self.due_in_quiet(until, now);
+    }
+
+    fn due_in_quiet(&self, until: BootTime, now: Anchor) -> BootTime {
+        let end_of_life = self.end_of_life(now);
+        let last_try = self.not_too_soon((end_of_life - LAST_TRY).max(now.boot));
+        if !self.last_try_spent && last_try < end_of_life && last_try < until {
+            last_try
         } else {
-            until
-        };
-        self.ended(now, due);
+            self.not_too_soon(until)
+        }
     }
 
     fn ended(&mut self, now: Anchor, due: BootTime) {
@@ -274,7 +302,8 @@ impl State {
     }
 
     fn due_if_demanded(&self, now: Anchor) -> BootTime {
-        if self.running || self.quiet_until.is_some_and(|until| until > now.boot) {
+        let ahead = |until: Option<BootTime>| until.is_some_and(|until| until > now.boot);
+        if self.running || ahead(self.quiet_until) || ahead(self.busy_until) {
             return self.due;
         }
         let pulled = if self.is_live(now) {

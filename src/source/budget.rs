@@ -10,7 +10,7 @@ use std::{
 use fastrand::Rng;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency};
+use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency, http::EXCHANGE_TIMEOUT};
 use crate::{
     clock::{BootTime, Clock},
     grant::{Fault, FaultClass},
@@ -66,25 +66,36 @@ pub struct Budget {
 struct Account {
     /// Where the rate's meter stands: the time at which all that was sent is paid for.
     paid: BootTime,
-    hold: Option<Hold>,
+    /// The upstream asked the account to wait until then.
+    throttled_until: Option<BootTime>,
+    refused: Option<Refused>,
     /// Credential refusals in a row.
     refusals: u32,
     pause: Duration,
     rng: Rng,
 }
 
+/// The credential is refused.
 #[derive(Clone, Copy, Debug)]
-struct Hold {
-    class: FaultClass,
-    until: BootTime,
+struct Refused {
+    /// When one request may try it again.
+    probe_at: BootTime,
+    /// When that request, while it is under way, will have been answered.
+    answer_by: BootTime,
 }
 
 impl Budget {
     /// A full budget.
     #[must_use]
     pub fn new(limits: Limits, clock: Clock, rng: Rng) -> Self {
-        let account =
-            Account { paid: clock.now().boot, hold: None, refusals: 0, pause: MIN_BACKOFF, rng };
+        let account = Account {
+            paid: clock.now().boot,
+            throttled_until: None,
+            refused: None,
+            refusals: 0,
+            pause: MIN_BACKOFF,
+            rng,
+        };
         let in_flight = Semaphore::new(limits.concurrent.max(1) as usize);
         Self { clock, limits, in_flight, account: Mutex::new(account) }
     }
@@ -126,17 +137,26 @@ impl Budget {
         Ok(turn.since(now))
     }
 
-    /// Remembers what concerns the whole account.
-    fn remember(&self, result: &Result<Fetched, FetchError>, urgency: Urgency) {
+    /// Remembers what concerns the whole account. A failure that says nothing about what the
+    /// account is held for leaves it held, and is told as that.
+    fn remember(
+        &self,
+        result: Result<Fetched, FetchError>,
+        urgency: Urgency,
+    ) -> Result<Fetched, FetchError> {
         let now = self.clock.now().boot;
         let mut account = self.account();
-        match result {
+        match &result {
             Ok(_) => account.well(),
             Err(FetchError::Failed { fault, retry_after }) => {
                 account.fault(fault, *retry_after, urgency, now);
+                if fault.class == FaultClass::Transient {
+                    account.check_hold(now, Urgency::Early)?;
+                }
             }
             Err(FetchError::Held { .. }) => {}
         }
+        result
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -151,25 +171,41 @@ const fn busy(until: BootTime) -> FetchError {
 
 impl Account {
     fn check_hold(&self, now: BootTime, urgency: Urgency) -> Result<(), FetchError> {
-        match self.hold {
-            Some(Hold { class, until }) if until > now && urgency != Urgency::LastTry => {
+        match self.hold(now) {
+            Some((class, until)) if urgency != Urgency::LastTry => {
                 Err(FetchError::Held { class, until })
             }
             _ => Ok(()),
         }
     }
 
-    /// While the credential is refused, who gets through is the one probe of the interval.
-    fn probe(&mut self, now: BootTime) {
-        if let Some(hold) = &mut self.hold
-            && hold.class == FaultClass::Credential
-        {
-            hold.until = now + PROBE_INTERVAL;
+    /// What the account is held for at `now`, and until when.
+    fn hold(&self, now: BootTime) -> Option<(FaultClass, BootTime)> {
+        let throttled = self.throttled_until.filter(|until| *until > now);
+        let refused = self.refused.map(|refused| {
+            if refused.answer_by > now { refused.answer_by } else { refused.probe_at }
+        });
+        match (refused, throttled) {
+            (Some(probe), Some(until)) => Some((FaultClass::Credential, probe.max(until))),
+            (Some(probe), None) if probe > now => Some((FaultClass::Credential, probe)),
+            (None, Some(until)) => Some((FaultClass::Throttled, until)),
+            _ => None,
         }
     }
 
+    /// While the credential is refused, who gets through is the one probe of the interval;
+    /// the others come back when it will have been answered.
+    fn probe(&mut self, now: BootTime) {
+        if let Some(refused) = &mut self.refused {
+            *refused =
+                Refused { probe_at: now + PROBE_INTERVAL, answer_by: now + EXCHANGE_TIMEOUT };
+        }
+    }
+
+    /// The credential was taken. What the upstream asked to wait stands: this may have been
+    /// sent before it asked.
     fn well(&mut self) {
-        self.hold = None;
+        self.refused = None;
         self.refusals = 0;
         self.pause = MIN_BACKOFF;
     }
@@ -181,28 +217,31 @@ impl Account {
         urgency: Urgency,
         now: BootTime,
     ) {
+        if let Some(refused) = &mut self.refused {
+            refused.answer_by = now;
+        }
         match fault.class {
             FaultClass::Throttled => {
                 self.pause = backoff(self.pause, MAX_BACKOFF, &mut self.rng);
                 let wait = retry_after.map_or(self.pause, |asked| asked.min(MAX_RETRY_AFTER));
-                self.hold(FaultClass::Throttled, now + wait.max(MIN_BACKOFF));
+                let until = now + wait.max(MIN_BACKOFF);
+                let longest = self.throttled_until.map_or(until, |before| before.max(until));
+                self.throttled_until = Some(longest);
             }
             FaultClass::Credential => {
-                self.refusals += 1;
+                self.refusals = self.refusals.saturating_add(1);
                 // A stray refusal happens; without a live grant nothing is lost by believing it.
                 if self.refusals > 1 || urgency == Urgency::Lapsed {
-                    self.hold(FaultClass::Credential, now + PROBE_INTERVAL);
+                    self.refused = Some(Refused { probe_at: now + PROBE_INTERVAL, answer_by: now });
                 }
             }
             // Whoever says so has taken the credential.
-            FaultClass::Resource => self.refusals = 0,
+            FaultClass::Resource => {
+                self.refused = None;
+                self.refusals = 0;
+            }
             FaultClass::Transient | FaultClass::Misconfigured => {}
         }
-    }
-
-    fn hold(&mut self, class: FaultClass, until: BootTime) {
-        let longest = self.hold.map_or(until, |hold| hold.until.max(until));
-        self.hold = Some(Hold { class, until: longest });
     }
 }
 
@@ -225,7 +264,6 @@ impl<S: GrantSource> GrantSource for Budgeted<S> {
         let _permit = self.budget.admit(&request).await?;
         let urgency = request.urgency;
         let result = self.source.fetch(request).await;
-        self.budget.remember(&result, urgency);
-        result
+        self.budget.remember(result, urgency)
     }
 }

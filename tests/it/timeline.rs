@@ -1,6 +1,10 @@
 //! Refresh as timelines in paused time: the production code from the budget to the minter,
 //! over an upstream that does what each scenario says.
 
+mod account;
 mod clocks;
+mod demand;
 mod faults;
+mod refusals;
+mod throttle;
 mod world;

@@ -1,24 +1,27 @@
 //! One grant, its keeper and its callers, in paused time.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fastrand::Rng;
 use grantmint::{
-    clock::{Anchor, Clock, Simulation, WallTime},
-    drain::{Drainer, drain},
-    grant::{Fault, FaultClass, Grant, Status, cell::Prepare, table::Table},
+    clock::{Anchor, BootTime, Clock, Simulation, WallTime},
+    drain::{Drain, Drainer, drain},
+    grant::{Fault, FaultClass, Grant, GrantState, Status, cell::Prepare, table::Table},
     mint::{
         Limits,
-        minter::{Minted, Minter, Plan, Profile, Unserved},
+        minter::{Cause, Minted, Minter, Plan, Profile, Unserved},
         options::Options,
-        terms::ExpiryPolicy,
+        terms::{ExpiryPolicy, Terms},
     },
     name::{GrantName, Identity, ProfileName, Resource},
     provider::twilio_live::{self, AccessTokens, ids},
     refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
+    settings::SecretOrigin,
     source::{
         FetchError, FetchRequest, Fetched, GrantSource,
         budget::{self, Budget, Budgeted},
@@ -26,7 +29,7 @@ use grantmint::{
     telemetry::Metrics,
     token::{PrepareError, Signer, TokenFormat, id::Serials},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub(super) const fn secs(seconds: u64) -> Duration {
@@ -36,8 +39,6 @@ pub(super) const fn secs(seconds: u64) -> Duration {
 pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
-
-pub(super) const RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 
 /// What the upstream does with one request.
 #[derive(Clone, Debug)]
@@ -72,45 +73,89 @@ pub(super) fn throttled(retry_after: Duration) -> Answer {
     Answer::Fault(fault, Some(retry_after))
 }
 
-type Script = dyn FnMut(Duration, usize) -> Answer + Send;
+/// One request as the upstream sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// Time since the start.
+    pub(super) at: Duration,
+    /// Which one it is, from 1 on.
+    pub(super) number: usize,
+    /// Which resource it is for, from 0 on.
+    pub(super) resource: usize,
+}
 
-/// An upstream that follows a script of (time since the start, number of the request).
+type Script = dyn FnMut(Request) -> Answer + Send;
+
+#[derive(Default)]
+struct Log {
+    requests: Vec<Request>,
+    /// Where each grant began by both clocks and how long it lasts, by the request's number.
+    given: Vec<Option<(Anchor, Duration)>>,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+/// An upstream that follows a script.
 #[derive(Clone)]
 pub(super) struct Upstream {
     clock: Clock,
     started: Instant,
     script: Arc<Mutex<Box<Script>>>,
-    requests: Arc<Mutex<Vec<Duration>>>,
-    /// The true end of every grant that was given.
-    given: Arc<Mutex<Vec<WallTime>>>,
+    log: Arc<Mutex<Log>>,
+    /// How many requests have come.
+    arrived: tokio::sync::watch::Sender<usize>,
+}
+
+/// Ends a request's time in flight, however that ends.
+struct InFlight(Arc<Mutex<Log>>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().in_flight -= 1;
+    }
+}
+
+pub(super) fn resource(number: usize) -> String {
+    format!("VJ{number:032x}")
 }
 
 impl GrantSource for Upstream {
-    async fn fetch(&self, _: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let anchor = self.clock.now();
-        let at = self.started.elapsed();
-        let number = {
-            let mut requests = self.requests.lock().unwrap();
-            requests.push(at);
-            requests.len()
+        let sid = request.resource.as_str();
+        let (request, _in_flight) = {
+            let mut log = self.log.lock().unwrap();
+            let resource = usize::from_str_radix(&sid[2..], 16).unwrap();
+            let number = log.requests.len() + 1;
+            let request = Request { at: self.started.elapsed(), number, resource };
+            log.requests.push(request);
+            log.given.push(None);
+            log.in_flight += 1;
+            log.most_in_flight = log.most_in_flight.max(log.in_flight);
+            (request, InFlight(Arc::clone(&self.log)))
         };
-        let answer = (self.script.lock().unwrap())(at, number);
+        self.arrived.send_replace(request.number);
+        let answer = (self.script.lock().unwrap())(request);
         match answer {
             Answer::Grant(life, latency) => {
                 sleep(latency).await;
-                self.given.lock().unwrap().push(anchor.wall + life);
+                let number = request.number;
+                self.log.lock().unwrap().given[number - 1] = Some((anchor, life));
                 let raw = format!(
-                    r#"{{"playbackUrl":"https://host/{number}","playerStreamerSid":"{RESOURCE}","requestCredentials":null}}"#
+                    r#"{{"playbackUrl":"https://host/{number}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
                 );
                 let raw = RawValue::from_string(raw).unwrap();
                 Ok(Fetched { raw, anchor, granted_ttl: life })
             }
-            Answer::Fault(fault, retry_after) => Err(FetchError::Failed { fault, retry_after }),
+            Answer::Fault(fault, retry_after) => {
+                sleep(millis(20)).await;
+                Err(FetchError::Failed { fault, retry_after })
+            }
             Answer::Hang => {
                 sleep(secs(2)).await;
                 Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
             }
-            Answer::Panic => panic!("as the scenario says"),
+            Answer::Panic => std::panic::resume_unwind(Box::new("as the scenario says")),
         }
     }
 }
@@ -135,6 +180,7 @@ fn tokens() -> AccessTokens {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
+        api_key_secret_origin: SecretOrigin::Env("TWILIO_API_SECRET".into()),
         allow_origin: None,
         upstream: http::Uri::from_static("http://127.0.0.1"),
         region: None,
@@ -143,60 +189,77 @@ fn tokens() -> AccessTokens {
     })
 }
 
-/// One grant, its keeper and its callers.
+/// The margin of every world.
+const MARGIN: Duration = secs(2);
+
+/// Some grants, their keepers and their callers.
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) hand: Arc<Simulation>,
     pub(super) minter: Arc<Minter>,
     pub(super) upstream: Upstream,
+    pub(super) drain: Drain,
+    pub(super) drainer: Drainer,
     grants: Table<Box<dyn Signer>>,
-    _drainer: Drainer,
+    token_ids: Mutex<HashSet<String>>,
+}
+
+/// 60 s grants, refreshed after 50 s.
+pub(super) fn default_policy() -> Policy {
+    Policy { grant_ttl: secs(60), margin: MARGIN, refresh_after: secs(50) }
 }
 
 impl World {
-    /// A world of the default profile (60 s grants, refreshed after 50 s) whose upstream
-    /// follows this script.
-    pub(super) fn new(script: impl FnMut(Duration, usize) -> Answer + Send + 'static) -> Self {
-        let policy = Policy { grant_ttl: secs(60), margin: secs(2), refresh_after: secs(50) };
-        Self::with_policy(policy, script)
+    /// One resource under the default policy; the upstream follows this script.
+    pub(super) fn new(script: impl FnMut(Request) -> Answer + Send + 'static) -> Self {
+        Self::with(1, 7, Limits::default(), script)
     }
 
-    pub(super) fn with_policy(
-        policy: Policy,
-        script: impl FnMut(Duration, usize) -> Answer + Send + 'static,
+    /// That many resources of one account, all chance drawn from `seed`.
+    pub(super) fn with(
+        resources: usize,
+        seed: u64,
+        limits: Limits,
+        script: impl FnMut(Request) -> Answer + Send + 'static,
     ) -> Self {
+        let policy = default_policy();
         let (clock, hand) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let upstream = Upstream {
             clock: clock.clone(),
             started: Instant::now(),
             script: Arc::new(Mutex::new(Box::new(script))),
-            requests: Arc::default(),
-            given: Arc::default(),
+            log: Arc::default(),
+            arrived: tokio::sync::watch::Sender::default(),
         };
-        let profile = ProfileName::parse("live").unwrap();
-        let resource = Resource::parse(RESOURCE).unwrap();
-        let name = GrantName { profile: profile.clone(), resource: resource.clone() };
-
-        let mut grants = Table::default();
-        let preparer = Preparer { format: tokens(), clock: clock.clone() };
-        let publisher = grants.add(name.clone(), policy.margin, preparer);
-        let budget = Budget::new(budget::Limits::default(), clock.clone(), Rng::with_seed(7));
+        let budget = Budget::new(budget::Limits::default(), clock.clone(), Rng::with_seed(seed));
+        let budget = Arc::new(budget);
         let jumps = tokio::sync::watch::Sender::new(());
-        let keeper = Keeper::new(
-            Budgeted::new(upstream.clone(), Arc::new(budget)),
-            publisher,
-            State::new(policy, Rng::with_seed(7), clock.now()),
-            clock.clone(),
-            jumps.subscribe(),
-            Metrics::default().grant(&name),
-        );
-        tokio::spawn(keeper.run());
+        let profile = ProfileName::parse("live").unwrap();
+        let mut rng = Rng::with_seed(seed + 1);
+        let mut grants = Table::default();
+        let mut names = Vec::new();
+        for number in 0..resources {
+            let resource = Resource::parse(&resource(number)).unwrap();
+            names.push(resource.clone());
+            let name = GrantName { profile: profile.clone(), resource };
+            let preparer = Preparer { format: tokens(), clock: clock.clone() };
+            let publisher = grants.add(name.clone(), policy.margin, preparer);
+            let keeper = Keeper::new(
+                Budgeted::new(upstream.clone(), Arc::clone(&budget)),
+                publisher,
+                State::new(policy, rng.fork(), clock.now()),
+                clock.clone(),
+                jumps.subscribe(),
+                Metrics::default().grant(&name),
+            );
+            tokio::spawn(keeper.run());
+        }
         tokio::spawn(watch_for_jumps(clock.clone(), jumps));
 
         let (drainer, drain) = drain();
         let profile = Profile {
             name: profile,
-            default_resource: None,
+            default_resource: names.first().cloned(),
             parse_resource: |text| Resource::parse(text),
             token_ttl: secs(3_600),
             max_token_ttl: secs(86_400),
@@ -205,21 +268,46 @@ impl World {
             policy: ExpiryPolicy::ClampToGrant,
             allow_independent: true,
         };
-        let minter = Minter::new(
-            vec![(profile, vec![resource])],
-            None,
-            &grants,
-            Limits::default(),
-            Serials::draw().unwrap(),
-            clock.clone(),
-            drain,
-        );
-        Self { clock, hand, minter: Arc::new(minter), upstream, grants, _drainer: drainer }
+        let serials = Serials::draw().unwrap();
+        let profiles = vec![(profile, names)];
+        let minter =
+            Minter::new(profiles, None, &grants, limits, serials, clock.clone(), drain.clone());
+        let (minter, token_ids) = (Arc::new(minter), Mutex::default());
+        Self { clock, hand, minter, upstream, drain, drainer, grants, token_ids }
     }
 
     /// Lets time pass until `at` after the start.
     pub(super) async fn until(&self, at: Duration) {
         sleep_until(self.upstream.started + at).await;
+    }
+
+    /// Time since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.upstream.started.elapsed()
+    }
+
+    /// Waits until this many requests have reached the upstream, and a little for the answer.
+    pub(super) async fn requested(&self, number: usize) -> Duration {
+        let at = self.requested_at(number).await;
+        sleep(millis(150)).await;
+        at
+    }
+
+    /// Waits until this many requests have reached the upstream.
+    pub(super) async fn requested_at(&self, number: usize) -> Duration {
+        let mut arrived = self.upstream.arrived.subscribe();
+        let came = arrived.wait_for(|arrived| *arrived >= number);
+        let came = tokio::time::timeout(secs(3_600), came).await;
+        assert!(came.is_ok(), "request {number} never came");
+        self.log().requests[number - 1].at
+    }
+
+    /// Waits until no request is under way, and its outcome is told.
+    pub(super) async fn settled(&self) {
+        while self.log().in_flight > 0 {
+            sleep(millis(1)).await;
+        }
+        sleep(millis(1)).await;
     }
 
     pub(super) fn plan(&self, options: &Options<'_>) -> Plan {
@@ -232,46 +320,112 @@ impl World {
     }
 
     pub(super) async fn mint_waiting(&self, max_wait: Duration) -> Result<Minted, Unserved> {
-        let plan = self.plan(&Options { max_wait: Some(max_wait), ..Options::default() });
-        let minted = self.minter.mint(&plan, &Identity::parse("alice").unwrap(), None).await?;
-        self.check(&minted);
+        self.mint_with(&Options { max_wait: Some(max_wait), ..Options::default() }, None).await
+    }
+
+    pub(super) async fn mint_with(
+        &self,
+        options: &Options<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Minted, Unserved> {
+        let plan = self.plan(options);
+        let minted = self.minter.mint(&plan, &Identity::parse("alice").unwrap(), deadline).await?;
+        self.check(&minted.token, &minted.terms);
         Ok(minted)
     }
 
-    /// The oracle: no token carries a grant that the upstream would not honour, and none is
-    /// handed out with less than it says.
-    fn check(&self, minted: &Minted) {
-        let now = self.clock.now().wall;
-        let latest = *self.upstream.given.lock().unwrap().iter().max().unwrap();
-        assert!(minted.terms.use_by > now, "handed out past its use");
-        assert!(minted.terms.use_by + secs(2) <= latest.max(now), "outlives every grant given");
+    /// Why no token can be had now.
+    pub(super) async fn cause(&self) -> Option<Cause> {
+        self.mint().await.err().map(|unserved| unserved.cause)
     }
 
-    /// How the grant fares.
+    /// The oracle, which knows only what the upstream gave and what the token says: it holds
+    /// no dead grant by either clock, is good for as long as it says, and is unlike any other.
+    /// Returns the number of the request that its grant came from.
+    pub(super) fn check(&self, token: &str, terms: &Terms) -> usize {
+        let payload = token.split('.').nth(1).unwrap();
+        let payload: Value =
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let url = payload["grants"]["player"]["playbackUrl"].as_str().unwrap();
+        let number: usize = url.strip_prefix("https://host/").unwrap().parse().unwrap();
+        let (anchor, life) = self.log().given[number - 1].expect("a grant that was given");
+
+        let now = self.clock.now();
+        let true_left = (anchor.boot + life).since(now.boot);
+        let wall_left = (anchor.wall + life + secs(2)).since(now.wall);
+        assert!(true_left > MARGIN && wall_left > MARGIN, "carries a dead grant");
+        assert!(terms.use_within > Duration::ZERO);
+        assert!(terms.use_within + MARGIN <= true_left, "good for less than it says");
+        assert_eq!(terms.use_by, now.wall + terms.use_within);
+        let expire = payload["exp"].as_i64().unwrap();
+        assert_eq!(expire, terms.expire.unix_seconds());
+        assert_eq!(payload["iat"].as_i64().unwrap(), now.wall.unix_seconds());
+        assert!(terms.use_by < WallTime::from_unix_seconds(expire), "dies before its use-by");
+        let id = payload["jti"].as_str().unwrap().to_owned();
+        assert!(self.token_ids.lock().unwrap().insert(id), "a token id came twice");
+        number
+    }
+
+    /// How the first resource's grant fares.
     pub(super) fn status(&self) -> Status {
-        self.grants.roster().views()[0].status()
+        self.status_of(0)
     }
 
-    pub(super) fn is_live(&self, now: Anchor) -> bool {
-        self.status().life.is_some_and(|life| life.is_live(now, secs(2)))
+    pub(super) fn status_of(&self, resource: usize) -> Status {
+        self.grants.roster().views()[resource].status()
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.status().state(self.clock.now(), MARGIN) == GrantState::Live
+    }
+
+    /// What is left of the first resource's grant, as its keeper tells.
+    pub(super) fn left(&self) -> Duration {
+        self.status().life.unwrap().left(self.clock.now())
+    }
+
+    /// When that instant is, from the start, while no clock has been suspended.
+    pub(super) fn at(&self, boot: BootTime) -> Duration {
+        let now = self.clock.now().boot;
+        if boot > now { self.elapsed() + boot.since(now) } else { self.elapsed() - now.since(boot) }
+    }
+
+    /// When the next attempt starts, from the start.
+    pub(super) fn next_attempt(&self) -> Duration {
+        self.at(self.status().next_attempt.unwrap())
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.upstream.log.lock().unwrap()
     }
 
     /// When each request reached the upstream.
     pub(super) fn requests(&self) -> Vec<Duration> {
-        self.upstream.requests.lock().unwrap().clone()
+        self.log().requests.iter().map(|request| request.at).collect()
     }
 
-    /// Requests that reached the upstream from `from` to `to`.
-    pub(super) fn requests_between(&self, from: Duration, to: Duration) -> usize {
-        self.requests().iter().filter(|at| **at >= from && **at < to).count()
+    /// When each request for this resource reached the upstream.
+    pub(super) fn requests_for(&self, resource: usize) -> Vec<Duration> {
+        let log = self.log();
+        let of = log.requests.iter().filter(|request| request.resource == resource);
+        of.map(|request| request.at).collect()
+    }
+
+    /// When requests reached the upstream from `from` to `to`.
+    pub(super) fn requests_between(&self, from: Duration, to: Duration) -> Vec<Duration> {
+        self.requests().into_iter().filter(|at| *at >= from && *at < to).collect()
+    }
+
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.log().most_in_flight
     }
 
     /// Mints every tenth of a second until `end`, and tells the instants without a token.
     pub(super) async fn without_token_until(&self, end: Duration) -> Vec<Duration> {
         let mut without = Vec::new();
-        while self.upstream.started.elapsed() < end {
+        while self.elapsed() < end {
             if self.mint().await.is_err() {
-                without.push(self.upstream.started.elapsed());
+                without.push(self.elapsed());
             }
             sleep(millis(100)).await;
         }

@@ -1,0 +1,114 @@
+//! Many resources of one account, and bulks across their refreshes.
+
+use std::sync::Arc;
+
+use grantmint::{
+    grant::GrantState,
+    mint::{
+        Limits,
+        bulk::{Bulk, End, Selection},
+        minter::Cause,
+        options::Options,
+    },
+    name::Identity,
+};
+use tokio::time::{Instant, sleep};
+
+use super::world::{Answer, World, grant, millis, secs, status};
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_resources_stay_within_the_rate_and_all_have_their_grants() {
+    let world = World::with(100, 7, Limits::default(), |_| grant());
+    sleep(secs(300)).await;
+    assert!(world.most_in_flight() <= 8);
+    let requests = world.requests();
+    for (from, start) in requests.iter().enumerate() {
+        for seconds in [1, 5, 30] {
+            let within = requests[from..].iter().take_while(|at| **at < *start + secs(seconds));
+            let allowed = usize::try_from(10 + 10 * seconds).unwrap();
+            assert!(within.count() <= allowed, "{seconds} s from {start:?} on");
+        }
+    }
+    assert!(requests[99] <= secs(12), "all have been asked for: {:?}", requests[99]);
+    for resource in 0..100 {
+        let told = world.status_of(resource);
+        assert_eq!(told.state(world.clock.now(), secs(2)), GrantState::Live, "{resource}");
+        assert_eq!(told.consecutive_failures, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_eight_requests_hang_at_once() {
+    let world = World::with(40, 7, Limits::default(), |ask| {
+        if ask.at < secs(60) { Answer::Hang } else { grant() }
+    });
+    sleep(secs(60)).await;
+    assert_eq!(world.most_in_flight(), 8);
+    let per_second = world.requests().len() as f64 / 60.0;
+    assert!(per_second <= 4.1, "{per_second}");
+    // Nobody starves: all of them had their turn.
+    for resource in 0..40 {
+        assert!(!world.requests_for(resource).is_empty(), "{resource}");
+    }
+}
+
+fn bulk(world: &World, selection: Selection, start: i64, deadline: Option<Instant>) -> Bulk {
+    let options = Options { max_wait: Some(secs(10)), ..Options::default() };
+    let (minter, drain) = (Arc::clone(&world.minter), world.drain.clone());
+    Bulk::new(minter, drain, world.plan(&options), selection, start, 50, deadline)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_crosses_refreshes_with_one_generation_a_chunk_and_every_index_answered() {
+    let world = World::new(|_| grant());
+    world.requested(1).await;
+    let selection = Selection::Series { prefix: "viewer-".into(), count: 2_000 };
+    let mut bulk = bulk(&world, selection, 7, None);
+    let (mut next, mut grants) = (7, Vec::new());
+    while let Some(chunk) = bulk.next_chunk().await.unwrap() {
+        assert_eq!(chunk.first_index, next);
+        let made_with = world.check(&chunk.tokens[0], &chunk.terms);
+        for token in &chunk.tokens[1..] {
+            assert_eq!(world.check(token, &chunk.terms), made_with, "one generation a chunk");
+        }
+        next += i64::try_from(chunk.tokens.len()).unwrap();
+        grants.push(made_with);
+        assert_eq!(bulk.next_index(), next);
+        // A slow reader.
+        sleep(secs(5)).await;
+    }
+    assert_eq!(next, 2_000);
+    grants.dedup();
+    assert!(grants.len() >= 4 && grants.is_sorted(), "{grants:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_ends_with_the_cause_and_where_to_go_on() {
+    let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
+    world.requested(1).await;
+    let identities = (0..500).map(|number| Identity::parse(format!("viewer-{number}")).unwrap());
+    let mut bulk = bulk(&world, Selection::List(identities.collect()), 0, None);
+    world.until(secs(57)).await;
+    bulk.next_chunk().await.unwrap().unwrap();
+    world.until(secs(59)).await;
+    let Err(End::Unserved(unserved)) = bulk.next_chunk().await else { panic!("it is dead") };
+    assert!(matches!(unserved.cause, Cause::GrantExpired(_)));
+    assert_eq!(bulk.next_index(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_ends_itself_before_its_deadline() {
+    let world = World::new(|_| grant());
+    world.requested(1).await;
+    let deadline = Instant::now() + secs(3);
+    let selection = Selection::Series { prefix: "v".into(), count: 1_000_000 };
+    let mut bulk = bulk(&world, selection, 0, Some(deadline));
+    let end = loop {
+        match bulk.next_chunk().await {
+            Ok(_) => sleep(millis(30)).await,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, End::Deadline);
+    assert!(Instant::now() < deadline);
+}

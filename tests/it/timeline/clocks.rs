@@ -1,0 +1,144 @@
+//! Clocks that somebody steps, and machines that are suspended.
+
+use grantmint::mint::minter::Cause;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use super::world::{Answer, World, grant, millis, secs, status};
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_an_hour_forward_means_a_dead_grant_and_a_fresh_one_at_once() {
+    let world = World::new(|_| grant());
+    world.until(secs(10)).await;
+    let before = world.mint().await.unwrap().terms.generation;
+    world.hand.step_wall_forward(secs(3_600));
+    // By the witness the grant may be dead, so nobody gets it.
+    assert!(matches!(world.cause().await, Some(Cause::GrantExpired(_))));
+    let after = world.mint_waiting(secs(2)).await.unwrap();
+    assert!(after.terms.generation > before);
+    assert!(world.elapsed() <= secs(12));
+    sleep(secs(40)).await;
+    assert_eq!(world.requests_between(secs(10), secs(12)).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_forward_is_noticed_even_while_nobody_asks() {
+    let world = World::new(|_| grant());
+    world.until(secs(10)).await;
+    world.hand.step_wall_forward(secs(3_600));
+    sleep(secs(2)).await;
+    world.mint().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_step_forward_that_only_shortens_the_grant_is_refreshed_in_time() {
+    let world = World::new(|_| grant());
+    world.until(secs(5)).await;
+    // 60 - 5 - 40 + 2 = 17 s are left, less the margin 15.
+    world.hand.step_wall_forward(secs(40));
+    assert_eq!(world.without_token_until(secs(60)).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_within_the_tolerance_changes_nothing() {
+    let world = World::new(|_| grant());
+    world.until(secs(5)).await;
+    world.hand.step_wall_forward(millis(1_900));
+    assert_eq!(world.without_token_until(millis(14_900)).await, []);
+    assert_eq!(world.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_set_back_changes_nothing_but_the_times_told() {
+    let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
+    world.until(secs(5)).await;
+    let before = world.mint().await.unwrap();
+    world.hand.step_wall_back(secs(3_600));
+    sleep(secs(2)).await;
+    let after = world.mint().await.unwrap();
+    assert_eq!(after.terms.generation, before.terms.generation);
+    assert_eq!(world.requests().len(), 1);
+    assert_eq!(after.terms.use_within, before.terms.use_within - secs(2));
+
+    let payload = after.token.split('.').nth(1).unwrap();
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(payload["iat"], 1_700_000_007 - 3_600);
+    assert_eq!(payload["exp"], 1_700_000_060 - 3_600);
+
+    // The grant dies when it should, and its end is told by the clock as it goes now.
+    world.until(millis(57_900)).await;
+    world.mint().await.unwrap();
+    world.until(secs(61)).await;
+    let Some(Cause::GrantExpired(end)) = world.cause().await else { panic!("it is dead") };
+    assert_eq!(end.unix_seconds(), 1_700_000_060 - 3_600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_step_back_the_next_generation_is_still_greater() {
+    let world = World::new(|_| grant());
+    world.until(secs(5)).await;
+    let before = world.mint().await.unwrap().terms.generation;
+    world.hand.step_wall_back(secs(3_600));
+    world.requested(2).await;
+    assert!(world.mint().await.unwrap().terms.generation > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
+    for seed_time in [3, 9, 14] {
+        let world = World::new(|_| grant());
+        world.until(secs(seed_time)).await;
+        let before = world.mint().await.unwrap().terms.generation;
+        world.hand.suspend(secs(20));
+        assert_eq!(world.mint().await.unwrap().terms.generation, before);
+        // What is left of the grant is less by the suspend, and the refresh knows.
+        assert_eq!(world.without_token_until(secs(200)).await, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_suspend_a_dead_grant_is_refused_and_a_fresh_one_is_there_soon() {
+    for length in [60, 120] {
+        for asked in [false, true] {
+            let world = World::new(|_| grant());
+            world.until(secs(12)).await;
+            world.hand.suspend(secs(length));
+            if asked {
+                assert!(matches!(world.cause().await, Some(Cause::GrantExpired(_))), "{length}");
+                world.mint_waiting(secs(2)).await.unwrap();
+            }
+            world.until(secs(14)).await;
+            world.mint().await.unwrap();
+            assert_eq!(world.requests().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspend_of_45_s_is_refused_and_fresh_within_2_s() {
+    let world = World::new(|_| grant());
+    world.until(millis(14_900)).await;
+    world.hand.suspend(secs(45));
+    assert!(matches!(world.cause().await, Some(Cause::GrantExpired(_))));
+    world.mint_waiting(secs(2)).await.unwrap();
+    assert!(world.elapsed() <= millis(16_900));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspend_during_an_attempt_does_not_publish_a_dead_grant() {
+    let world = World::new(|ask| {
+        Answer::Grant(secs(60), if ask.number == 2 { millis(1_500) } else { millis(100) })
+    });
+    let second = world.requested_at(2).await;
+    world.until(second + millis(500)).await;
+    // The answer lies in the socket while the machine sleeps past its grant's end.
+    world.hand.suspend(secs(120));
+    assert!(world.mint().await.is_err());
+    world.until(second + millis(1_600)).await;
+    assert!(world.mint().await.is_err(), "and no dead one came in its place");
+    world.mint_waiting(secs(2)).await.unwrap();
+    assert!(world.elapsed() <= second + secs(4), "{:?}", world.elapsed() - second);
+}

@@ -1,0 +1,189 @@
+//! An upstream that refuses: strays, lasting refusals, and their mending.
+
+use grantmint::{
+    grant::{FaultClass, RefreshState},
+    mint::{Limits, minter::Cause},
+};
+use tokio::time::sleep;
+
+use super::world::{Answer, World, grant, millis, secs, status};
+
+fn lasting_cause(code: u16) -> Cause {
+    if code == 404 { Cause::ResourceNotFound } else { Cause::UpstreamRejected }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_refusal_is_retried_like_any_failure_while_a_grant_lives() {
+    for code in [401, 403, 404, 400] {
+        let world = World::new(move |ask| if ask.number == 2 { status(code) } else { grant() });
+        let stray = world.requested_at(2).await;
+        while world.requests().len() < 3 {
+            assert_ne!(world.status().refresh, RefreshState::Rejected, "{code}");
+            sleep(millis(10)).await;
+        }
+        let retried = world.requests()[2] - stray;
+        assert!(retried <= secs(1), "{code}: {retried:?}");
+        assert_eq!(world.without_token_until(secs(200)).await, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_refusal_in_a_row_counts_and_the_grant_is_served_to_its_end() {
+    for code in [401, 404, 400] {
+        let world =
+            World::new(
+                move |ask| {
+                    if ask.number == 1 || ask.at >= secs(200) { grant() } else { status(code) }
+                },
+            );
+        world.requested(1).await;
+        let second = world.requested(3).await;
+        assert_eq!(world.status().refresh, RefreshState::Rejected);
+        assert_eq!(world.without_token_until(millis(57_900)).await, [], "{code}");
+
+        // What a person must know is told to the end, however often they ask.
+        world.until(secs(58)).await;
+        while world.elapsed() < secs(199) {
+            assert_eq!(world.cause().await, Some(lasting_cause(code)), "{:?}", world.elapsed());
+            sleep(millis(100)).await;
+        }
+        let probes = world.requests_between(second, secs(200));
+        let apart = probes.windows(2).filter(|pair| pair[1] - pair[0] < secs(30)).count();
+        // One of them is the last try before the end of life.
+        assert!(apart <= 1, "{code}: {probes:?}");
+        assert!(probes.len() >= 5, "{code}: {probes:?}");
+
+        // And mended, it is found at the next probe.
+        let good = loop {
+            if let Some(good) = world.requests().into_iter().find(|at| *at >= secs(200)) {
+                break good;
+            }
+            sleep(millis(10)).await;
+        };
+        assert!(good <= secs(231), "{good:?}");
+        sleep(millis(150)).await;
+        world.mint().await.unwrap();
+        assert_eq!(world.status().refresh, RefreshState::Ok);
+        assert_eq!(world.status().last_fault, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_refusal_has_one_last_try_before_the_end_of_life() {
+    for code in [401, 404] {
+        let seed = 5;
+        let world = World::with(1, seed, Limits::default(), move |ask| {
+            if ask.number <= 2 { grant() } else { status(code) }
+        });
+        let anchor = world.requested(2).await;
+        let second = world.requested(4).await - anchor;
+        sleep(secs(20)).await;
+        assert!(second < secs(52), "{second:?}");
+        let requests = world.requests_between(anchor + millis(52_500), anchor + secs(58));
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert!(requests[0] - anchor >= secs(55) && requests[0] - anchor < millis(55_010));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_live_grant_the_first_refusal_counts() {
+    for code in [401, 404] {
+        let world = World::new(move |ask| if ask.number == 1 { status(code) } else { grant() });
+        sleep(millis(100)).await;
+        assert_eq!(world.status().refresh, RefreshState::Rejected);
+        assert_eq!(world.cause().await, Some(lasting_cause(code)));
+        let without = world.without_token_until(secs(40)).await;
+        let last = *without.last().unwrap();
+        assert!(last >= millis(29_900) && last <= millis(30_300), "{last:?}");
+        assert_eq!(world.requests().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_else_a_probe_meets_does_not_undo_the_refusal() {
+    let others: [fn() -> Answer; 4] =
+        [|| status(500), || Answer::Hang, || status(429), || Answer::Panic];
+    for code in [401, 404] {
+        for other in others {
+            let world = World::new(move |ask| match ask.number {
+                1 | 3 => status(code),
+                _ if ask.at < secs(150) => other(),
+                _ => grant(),
+            });
+            sleep(millis(100)).await;
+            while world.elapsed() < secs(149) {
+                // A call a second, so that demand is there too.
+                let cause = world.cause().await;
+                if code == 404 {
+                    assert_eq!(cause, Some(Cause::ResourceNotFound), "{:?}", world.elapsed());
+                }
+                sleep(secs(1)).await;
+            }
+            let requests = world.requests();
+            let close = |pair: &&[std::time::Duration]| pair[1] - pair[0] < millis(29_900);
+            let apart = requests.windows(2).filter(close).count();
+            assert_eq!(apart, 0, "{code}: {requests:?}");
+            assert!(requests.len() >= 4, "probed all the same: {requests:?}");
+            sleep(secs(35)).await;
+            world.mint().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_is_probed_once_for_the_whole_account() {
+    let world = World::with(2, 7, Limits::default(), |ask| {
+        if ask.at >= secs(200) { grant() } else { status(401) }
+    });
+    sleep(millis(500)).await;
+    for resource in [0, 1] {
+        let told = world.status_of(resource);
+        assert_eq!(told.refresh, RefreshState::Rejected);
+        assert_eq!(told.last_fault.unwrap().class, FaultClass::Credential);
+    }
+    world.without_token_until(secs(200)).await;
+    let probes = world.requests_between(secs(1), secs(200));
+    assert!(probes.windows(2).all(|pair| pair[1] - pair[0] >= secs(30)), "{probes:?}");
+    assert!(probes.len() >= 6, "{probes:?}");
+
+    // Mended, all of them have their grants as soon as one probe has told.
+    sleep(secs(34)).await;
+    for resource in [0, 1] {
+        let told = world.status_of(resource);
+        assert_eq!(told.refresh, RefreshState::Ok, "{resource}: {told:?}");
+    }
+    let mended = world.requests_between(secs(200), secs(240));
+    assert!(mended[1] - mended[0] <= millis(2_100), "{mended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_resource_does_not_concern_the_account() {
+    let world =
+        World::with(
+            2,
+            7,
+            Limits::default(),
+            |ask| {
+                if ask.resource == 0 { status(404) } else { grant() }
+            },
+        );
+    sleep(secs(300)).await;
+    assert_eq!(world.status_of(0).refresh, RefreshState::Rejected);
+    assert_eq!(world.status_of(1).refresh, RefreshState::Ok);
+    let probes = world.requests_for(0);
+    assert_eq!(probes.len(), 10, "{probes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_account_does_not_hide_that_a_resource_is_not_found() {
+    let world = World::with(2, 7, Limits::default(), |ask| match (ask.resource, ask.number) {
+        (0, _) => status(404),
+        (_, 1 | 2) => grant(),
+        _ => super::world::throttled(secs(60)),
+    });
+    sleep(secs(50)).await;
+    for _ in 0..60 {
+        assert_eq!(world.cause().await, Some(Cause::ResourceNotFound));
+        sleep(secs(1)).await;
+    }
+}
