@@ -335,3 +335,6 @@ impl State {
         now.boot + left.saturating_sub(self.policy.margin)
     }
 }
+
+#[cfg(test)]
+mod tests;

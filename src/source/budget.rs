@@ -267,3 +267,6 @@ impl<S: GrantSource> GrantSource for Budgeted<S> {
         self.budget.remember(result, urgency)
     }
 }
+
+#[cfg(test)]
+mod tests;
