@@ -125,6 +125,7 @@ impl State {
     }
 
     /// The attempt brought a grant that is now the present one, or found a newer one in place.
+    #[expect(clippy::needless_pass_by_value, reason = "an attempt is completed once")]
     pub fn succeeded(&mut self, attempt: Attempt, present: Life, now: Anchor) {
         let took = now.boot.since(attempt.started);
         self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));

@@ -32,7 +32,7 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// thrice the previous one, at most `cap`.
 pub fn backoff(previous: Duration, cap: Duration, rng: &mut Rng) -> Duration {
     let widest = (previous * 3).max(MIN_BACKOFF);
-    let drawn = MIN_BACKOFF + (widest - MIN_BACKOFF).mul_f64(rng.f64());
+    let drawn = MIN_BACKOFF + widest.saturating_sub(MIN_BACKOFF).mul_f64(rng.f64());
     drawn.min(cap)
 }
 
@@ -106,10 +106,8 @@ impl Budget {
         self.account().check_hold(now, request.urgency)?;
 
         let patience = request.give_up_at.since(now);
-        let permit = match tokio::time::timeout(patience, self.in_flight.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(busy(request.give_up_at)),
-        };
+        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
+        let Ok(Ok(permit)) = place else { return Err(busy(request.give_up_at)) };
         let turn = self.take_turn(request)?;
         tokio::time::sleep(turn).await;
 

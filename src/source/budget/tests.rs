@@ -23,16 +23,12 @@ impl GrantSource for Scripted {
     async fn fetch(&self, _: FetchRequest) -> Result<Fetched, FetchError> {
         let anchor = self.clock.now();
         let number = self.sent.fetch_add(1, Ordering::SeqCst);
-        match self.answers.get(number) {
-            Some((after, error)) => {
-                sleep(*after).await;
-                Err(error.clone())
-            }
-            None => {
-                let raw = RawValue::from_string("{}".into()).unwrap();
-                Ok(Fetched { raw, anchor, granted_ttl: secs(60) })
-            }
+        if let Some((after, error)) = self.answers.get(number) {
+            sleep(*after).await;
+            return Err(error.clone());
         }
+        let raw = RawValue::from_string("{}".into()).unwrap();
+        Ok(Fetched { raw, anchor, granted_ttl: secs(60) })
     }
 }
 

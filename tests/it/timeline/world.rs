@@ -379,11 +379,6 @@ impl World {
         self.status().state(self.clock.now(), MARGIN) == GrantState::Live
     }
 
-    /// What is left of the first resource's grant, as its keeper tells.
-    pub(super) fn left(&self) -> Duration {
-        self.status().life.unwrap().left(self.clock.now())
-    }
-
     /// When that instant is, from the start, while no clock has been suspended.
     pub(super) fn at(&self, boot: BootTime) -> Duration {
         let now = self.clock.now().boot;
