@@ -44,8 +44,9 @@ async fn no_more_than_eight_requests_hang_at_once() {
     });
     sleep(secs(60)).await;
     assert_eq!(world.most_in_flight(), 8);
-    let per_second = world.requests().len() as f64 / 60.0;
-    assert!(per_second <= 4.1, "{per_second}");
+    // Eight at a time, 2 s each.
+    let requests = world.requests().len();
+    assert!(requests <= 246, "{requests}");
     // Nobody starves: all of them had their turn.
     for resource in 0..40 {
         assert!(!world.requests_for(resource).is_empty(), "{resource}");
