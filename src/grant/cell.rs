@@ -212,3 +212,6 @@ pub fn cell<P: Prepare>(
     let reader = Reader { cell: Arc::clone(&cell), view: view.clone() };
     (Publisher { cell, view, preparer, changes }, reader)
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,6 +285,8 @@ impl Minter {
                 Ok(offer) => return Ok(offer),
                 Err(lack) => lack,
             };
+            // Each time: an attempt that failed has used up what was asked before it.
+            plan.seat.reader.demand();
             if self.drain.reached(Phase::Draining) {
                 return Err(Self::draining());
             }

@@ -112,3 +112,6 @@ impl Terms {
         Times { issue: self.issue.wall.unix_seconds(), expire: self.expire.unix_seconds() }
     }
 }
+
+#[cfg(test)]
+mod tests;

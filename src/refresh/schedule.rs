@@ -135,8 +135,7 @@ mod tests {
             let mut left = THREE_ATTEMPTS + Duration::from_millis(1_500 - point);
             for _ in 0..2 {
                 left = left.saturating_sub(EXCHANGE_TIMEOUT);
-                left = left.saturating_sub(longest_pause(left));
-                left -= Duration::from_millis(1);
+                left = left.saturating_sub(longest_pause(left) + Duration::from_millis(1));
             }
             let short = EXCHANGE_TIMEOUT.saturating_sub(left);
             assert!(short <= Duration::from_millis(10), "{point}: {short:?}");

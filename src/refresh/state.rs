@@ -342,3 +342,6 @@ impl State {
         now.boot + left.saturating_sub(self.policy.margin)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,8 +106,8 @@ impl Budget {
         self.account().check_hold(now, request.urgency)?;
 
         let patience = request.give_up_at.since(now);
-        let acquired = tokio::time::timeout(patience, self.in_flight.acquire()).await;
-        let Ok(Ok(permit)) = acquired else { return Err(busy(request.give_up_at)) };
+        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
+        let Ok(Ok(permit)) = place else { return Err(busy(request.give_up_at)) };
         let turn = self.take_turn(request)?;
         tokio::time::sleep(turn).await;
 
@@ -265,3 +265,6 @@ impl<S: GrantSource> GrantSource for Budgeted<S> {
         self.budget.remember(result, urgency)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,10 @@
 //! over an upstream that does what each scenario says.
 
 #![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::unchecked_time_subtraction,
-    clippy::cast_precision_loss,
-    reason = "a test that is wrong may panic"
+    reason = "a test says what it holds by failing"
 )]
 
 mod account;

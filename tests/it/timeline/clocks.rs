@@ -36,8 +36,8 @@ async fn a_step_forward_is_noticed_even_while_nobody_asks() {
 async fn a_small_step_forward_that_only_shortens_the_grant_is_refreshed_in_time() {
     let world = World::new(|_| grant());
     world.until(secs(5)).await;
-    // 60 - 5 - 40 + 2 = 17 s are left, less the margin 15.
-    world.hand.step_wall_forward(secs(40));
+    // 60 - 5 - 45 + 2 = 12 s are left, less the margin 10: before any first cycle ends.
+    world.hand.step_wall_forward(secs(45));
     assert_eq!(world.without_token_until(secs(60)).await, []);
 }
 
@@ -60,7 +60,7 @@ async fn a_wall_clock_set_back_changes_nothing_but_the_times_told() {
     let after = world.mint().await.unwrap();
     assert_eq!(after.terms.generation, before.terms.generation);
     assert_eq!(world.requests().len(), 1);
-    assert_eq!(after.terms.use_within, before.terms.use_within.saturating_sub(secs(2)));
+    assert_eq!(after.terms.use_within, before.terms.use_within - secs(2));
 
     let payload = after.token.split('.').nth(1).unwrap();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
@@ -97,6 +97,16 @@ async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
         // What is left of the grant is less by the suspend, and the refresh knows.
         assert_eq!(world.without_token_until(secs(200)).await, []);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspend_past_the_refresh_point_is_noticed_before_the_end_of_life() {
+    let world = World::new(|_| grant());
+    let anchor = world.requested(2).await;
+    world.until(anchor + secs(30)).await;
+    // The grant is 55 s old now, and the timer of its refresh stood still.
+    world.hand.suspend(secs(25));
+    assert_eq!(world.without_token_until(anchor + secs(60)).await, []);
 }
 
 #[tokio::test(start_paused = true)]

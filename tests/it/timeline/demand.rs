@@ -43,6 +43,17 @@ async fn a_call_that_needs_more_pulls_the_refresh_to_five_seconds_after_the_last
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_grant_lacks_is_told_beside_a_live_grant() {
+    let world = World::new(|_| grant());
+    world.until(millis(4_500)).await;
+    let Unserved { cause, retry_in } = world.mint_with(&at_once(), None).await.err().unwrap();
+    assert_eq!(cause, Cause::GrantTooShort);
+    // The pulled attempt's start, and what the first took.
+    assert!(retry_in >= millis(600) && retry_in <= millis(610), "{retry_in:?}");
+    world.mint().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn demand_never_goes_past_a_retry_after_nor_brings_a_rejected_probe_forward() {
     let answers: [fn() -> Answer; 3] = [|| throttled(secs(30)), || status(404), || status(401)];
     for answer in answers {
@@ -111,6 +122,31 @@ async fn a_call_does_not_wait_where_the_next_attempt_cannot_end_in_time() {
     let told = world.elapsed() + unserved.retry_in;
     // A tenth of a second is what an attempt takes here.
     assert_eq!(told, world.next_attempt() + millis(101).min(told - world.next_attempt()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_more_than_may_wait_is_answered_at_once() {
+    let world = World::with(1, 7, Limits::default(), |ask| {
+        if ask.number == 1 { Answer::Grant(secs(60), millis(1_500)) } else { grant() }
+    });
+    let world = Arc::new(world);
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..4_096 {
+        let world = Arc::clone(&world);
+        waiting.spawn(async move { world.mint_waiting(secs(5)).await.is_ok() });
+    }
+    sleep(millis(100)).await;
+    let from = Instant::now();
+    let unserved = world.mint_waiting(secs(5)).await.err().unwrap();
+    assert_eq!((unserved.cause, from.elapsed()), (Cause::GrantPending, Duration::ZERO));
+
+    // Everybody who waited is served by the one publish, and the places are free again.
+    let served = waiting.join_all().await;
+    assert!(served.len() == 4_096 && served.into_iter().all(|served| served));
+    assert_eq!(world.elapsed(), millis(1_500));
+    assert_eq!(world.requests().len(), 1);
+    sleep(secs(10)).await;
+    assert_eq!(world.requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

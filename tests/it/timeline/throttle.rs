@@ -15,7 +15,6 @@ async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
         [|| throttled(secs(60)), || status(429), || status(500), || Answer::Hang, || Answer::Panic];
     for last in failures {
         let world = World::new(move |ask| match ask.number {
-            1 => grant(),
             2 => throttled(secs(60)),
             3 => last(),
             _ => grant(),

@@ -180,7 +180,7 @@ fn tokens() -> AccessTokens {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
-        api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
+        api_key_secret_origin: SecretOrigin::Env("TWILIO_API_SECRET".into()),
         allow_origin: None,
         upstream: http::Uri::from_static("http://127.0.0.1"),
         region: None,

@@ -1,0 +1,170 @@
+//! What is clumsy to see from outside: holds, last tries and jumps at their edges.
+
+use super::*;
+use crate::{clock::Clock, grant::Generation};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A machine and the instant that its time is counted from.
+struct Machine {
+    state: State,
+    start: Anchor,
+}
+
+impl Machine {
+    /// One that got a grant of a minute at the start.
+    fn with_a_grant() -> Self {
+        let start = Clock::system().now();
+        let policy = Policy { grant_ttl: secs(60), margin: secs(2), refresh_after: secs(50) };
+        let mut machine = Self { state: State::new(policy, Rng::with_seed(1), start), start };
+        let life = Life { anchor: start, ttl: secs(60), generation: Generation::NONE };
+        let attempt = machine.attempt(Duration::ZERO);
+        machine.state.succeeded(attempt, life, start);
+        machine
+    }
+
+    fn at(&self, since: Duration) -> Anchor {
+        Anchor { boot: self.start.boot + since, wall: self.start.wall + since }
+    }
+
+    fn attempt(&mut self, at: Duration) -> Attempt {
+        match self.state.step(self.at(at)) {
+            Step::Attempt(attempt) => attempt,
+            Step::Wait(until) => panic!("not due before {:?}", until.since(self.start.boot)),
+        }
+    }
+
+    fn fail(&mut self, attempt: Attempt, error: FetchError, at: Duration) {
+        let now = self.at(at);
+        self.state.failed(attempt, error, now);
+    }
+
+    /// When the next attempt is due, from the start.
+    fn due(&mut self, at: Duration) -> Duration {
+        match self.state.step(self.at(at)) {
+            Step::Wait(until) => until.since(self.start.boot),
+            Step::Attempt(_) => panic!("due already"),
+        }
+    }
+
+    fn held(&self, class: FaultClass, until: Duration) -> FetchError {
+        FetchError::Held { class, until: self.start.boot + until }
+    }
+}
+
+fn refusal() -> FetchError {
+    Fault::new(FaultClass::Resource, "HTTP_STATUS_404").into()
+}
+
+fn outage() -> FetchError {
+    Fault::new(FaultClass::Transient, "HTTP_STATUS_500").into()
+}
+
+#[test]
+fn an_attempt_under_way_is_followed_by_none_until_it_has_ended() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(50));
+    assert_eq!(machine.due(secs(59)), secs(50), "told as its start");
+    machine.state.demanded(machine.at(secs(59)));
+    machine.state.jumped(machine.at(secs(90)));
+    assert_eq!(machine.due(secs(90)), secs(50));
+    machine.fail(attempt, outage(), secs(90));
+    assert!(machine.due(secs(90)) >= millis(90_250));
+}
+
+#[test]
+fn demand_does_not_ask_a_busy_budget_sooner() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(50));
+    let busy = machine.held(FaultClass::Transient, secs(57));
+    machine.fail(attempt, busy, secs(50));
+    machine.state.demanded(machine.at(secs(56)));
+    assert_eq!(machine.due(secs(56)), secs(57));
+    let told = machine.state.status(machine.at(secs(56)));
+    assert_eq!(told.next_if_demanded, told.next_attempt);
+    assert_eq!((told.refresh, told.consecutive_failures), (RefreshState::Ok, 0));
+}
+
+#[test]
+fn a_last_try_for_which_the_budget_had_no_place_is_made_when_it_has() {
+    let mut machine = Machine::with_a_grant();
+    for at in [50, 52] {
+        let attempt = machine.attempt(secs(at));
+        machine.fail(attempt, refusal(), secs(at));
+    }
+    assert_eq!(machine.due(secs(53)), secs(55));
+    let attempt = machine.attempt(secs(55));
+    assert_eq!(attempt.urgency, Urgency::LastTry);
+    let busy = machine.held(FaultClass::Transient, secs(56));
+    machine.fail(attempt, busy, secs(55));
+    let attempt = machine.attempt(secs(56));
+    assert_eq!(attempt.urgency, Urgency::LastTry);
+    machine.fail(attempt, refusal(), secs(56));
+    assert_eq!(machine.due(secs(57)), secs(86));
+}
+
+#[test]
+fn a_refusal_just_before_the_end_of_life_is_not_tried_again_after_it() {
+    let mut machine = Machine::with_a_grant();
+    for at in [50_000, 57_900] {
+        let attempt = machine.attempt(millis(at));
+        machine.fail(attempt, refusal(), millis(at));
+    }
+    assert_eq!(machine.due(secs(58)), millis(87_900));
+}
+
+#[test]
+fn a_jump_brings_no_rejected_probe_forward() {
+    let mut machine = Machine::with_a_grant();
+    for at in [50, 52] {
+        let attempt = machine.attempt(secs(at));
+        machine.fail(attempt, refusal(), secs(at));
+    }
+    let mut forward = machine.at(secs(53));
+    forward.wall = forward.wall + secs(3_600);
+    machine.state.jumped(forward);
+    assert_eq!(machine.state.step(forward), Step::Wait(machine.start.boot + secs(82)));
+}
+
+#[test]
+fn a_jump_that_ends_the_grant_still_keeps_the_floor() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(50));
+    machine.fail(attempt, outage(), secs(50));
+    let mut forward = machine.at(millis(50_010));
+    forward.wall = forward.wall + secs(3_600);
+    machine.state.jumped(forward);
+    assert_eq!(machine.state.step(forward), Step::Wait(machine.start.boot + millis(50_250)));
+}
+
+#[test]
+fn a_grant_that_is_old_on_arrival_is_refreshed_no_sooner_than_the_floor() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(55));
+    // What a late answer finds in place.
+    let life = Life { anchor: machine.start, ttl: secs(60), generation: Generation::NONE };
+    machine.state.succeeded(attempt, life, machine.at(secs(55)));
+    assert_eq!(machine.due(secs(55)), millis(55_250));
+}
+
+#[test]
+fn a_hold_tells_less_than_what_the_upstream_said_itself() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(60));
+    let missing = Fault { not_found: true, ..Fault::new(FaultClass::Resource, "HTTP_STATUS_404") };
+    machine.fail(attempt, missing.into(), secs(60));
+    for (at, class) in [(90, FaultClass::Throttled), (91, FaultClass::Credential)] {
+        let attempt = machine.attempt(secs(at));
+        let held = machine.held(class, secs(at + 1));
+        machine.fail(attempt, held, secs(at));
+        let told = machine.state.status(machine.at(secs(at)));
+        assert_eq!(told.refresh, RefreshState::Rejected);
+        assert!(told.not_found(), "{class:?}");
+    }
+}

@@ -1,0 +1,174 @@
+//! What an account remembers, and for whom.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::{clock::WallTime, name::Resource};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An upstream that answers with these, one by one, each after that long; then with grants.
+struct Scripted {
+    clock: Clock,
+    sent: AtomicUsize,
+    answers: Vec<(Duration, FetchError)>,
+}
+
+impl GrantSource for Scripted {
+    async fn fetch(&self, _: FetchRequest) -> Result<Fetched, FetchError> {
+        let anchor = self.clock.now();
+        let number = self.sent.fetch_add(1, Ordering::SeqCst);
+        if let Some((after, error)) = self.answers.get(number) {
+            sleep(*after).await;
+            return Err(error.clone());
+        }
+        let raw = RawValue::from_string("{}".into()).unwrap();
+        Ok(Fetched { raw, anchor, granted_ttl: secs(60) })
+    }
+}
+
+struct Account {
+    source: Budgeted<Arc<Scripted>>,
+    scripted: Arc<Scripted>,
+    clock: Clock,
+}
+
+fn account(limits: Limits, answers: Vec<(u64, FetchError)>) -> Account {
+    let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+    let answers = answers.into_iter().map(|(after, error)| (secs(after), error)).collect();
+    let scripted =
+        Arc::new(Scripted { clock: clock.clone(), sent: AtomicUsize::default(), answers });
+    let budget = Budget::new(limits, clock.clone(), Rng::with_seed(1));
+    Account { source: Budgeted::new(Arc::clone(&scripted), Arc::new(budget)), scripted, clock }
+}
+
+impl Account {
+    async fn fetch(&self, urgency: Urgency) -> Result<Fetched, FetchError> {
+        let resource = Resource::parse("a").unwrap();
+        let give_up_at = self.clock.now().boot + EXCHANGE_TIMEOUT;
+        self.source.fetch(FetchRequest { resource, urgency, give_up_at }).await
+    }
+
+    /// For what, and how long from now, this is held.
+    async fn held(&self, urgency: Urgency) -> Option<(FaultClass, Duration)> {
+        match self.fetch(urgency).await {
+            Err(FetchError::Held { class, until }) => {
+                Some((class, until.since(self.clock.now().boot)))
+            }
+            _ => None,
+        }
+    }
+
+    fn sent(&self) -> usize {
+        self.scripted.sent.load(Ordering::SeqCst)
+    }
+}
+
+fn refused() -> FetchError {
+    Fault::new(FaultClass::Credential, "HTTP_STATUS_401").into()
+}
+
+fn outage() -> FetchError {
+    Fault::new(FaultClass::Transient, "HTTP_STATUS_500").into()
+}
+
+fn throttled(seconds: u64) -> FetchError {
+    let fault = Fault::new(FaultClass::Throttled, "HTTP_STATUS_429");
+    FetchError::Failed { fault, retry_after: Some(secs(seconds)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_meets_an_outage_leaves_the_account_refused_and_probed() {
+    let account = account(Limits::default(), vec![(0, refused()), (1, outage()), (0, refused())]);
+    assert_eq!(account.fetch(Urgency::Lapsed).await.err(), Some(refused()));
+    for _ in 0..2 {
+        assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(30))));
+    }
+    sleep(secs(30)).await;
+    // The probe comes back after a second: the next is 30 s after it was sent.
+    assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(29))));
+    assert_eq!(account.sent(), 2);
+    sleep(secs(29)).await;
+    assert_eq!(account.fetch(Urgency::Lapsed).await.err(), Some(refused()));
+    assert_eq!(account.sent(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_probe_is_under_way_the_others_come_back_for_its_answer() {
+    let account = Arc::new(account(Limits::default(), vec![(0, refused()), (1, refused())]));
+    assert!(account.fetch(Urgency::Lapsed).await.is_err());
+    sleep(secs(30)).await;
+    let probing = Arc::clone(&account);
+    let probe = tokio::spawn(async move { probing.fetch(Urgency::Lapsed).await.err() });
+    sleep(Duration::from_millis(500)).await;
+    let others = account.held(Urgency::Lapsed).await;
+    assert_eq!(others, Some((FaultClass::Credential, Duration::from_millis(1_500))));
+    assert_eq!(probe.await.unwrap(), Some(refused()));
+    assert_eq!(account.held(Urgency::Early).await, Some((FaultClass::Credential, secs(30))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_probe_does_not_make_the_credential_good() {
+    let account = account(Limits::default(), vec![(0, refused()), (0, throttled(45))]);
+    assert!(account.fetch(Urgency::Lapsed).await.is_err());
+    sleep(secs(30)).await;
+    assert_eq!(account.fetch(Urgency::Lapsed).await.err(), Some(throttled(45)));
+    assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(45))));
+    // Past the Retry-After there is one probe, not many.
+    sleep(secs(45)).await;
+    assert!(account.fetch(Urgency::Lapsed).await.is_ok());
+    assert!(account.fetch(Urgency::Lapsed).await.is_ok(), "and it told that all is well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_refusal_counts_only_where_no_grant_lives() {
+    let account = account(Limits::default(), vec![(0, refused()), (0, outage()), (0, refused())]);
+    assert!(account.fetch(Urgency::Early).await.is_err());
+    assert_eq!(account.fetch(Urgency::Early).await.err(), Some(outage()), "not held");
+    assert!(account.fetch(Urgency::Early).await.is_err());
+    assert_eq!(account.held(Urgency::Early).await, Some((FaultClass::Credential, secs(30))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_does_not_lift_what_the_account_was_asked_to_wait() {
+    let account = account(Limits::default(), vec![(0, throttled(40))]);
+    assert!(account.fetch(Urgency::Early).await.is_err());
+    assert!(account.fetch(Urgency::LastTry).await.is_ok(), "a last try goes past it");
+    assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Throttled, secs(40))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_retry_after_does_not_shorten_a_longer_one() {
+    let account = account(Limits::default(), vec![(0, throttled(40)), (0, throttled(1))]);
+    assert!(account.fetch(Urgency::Early).await.is_err());
+    assert!(account.fetch(Urgency::LastTry).await.is_err());
+    assert_eq!(account.held(Urgency::Early).await, Some((FaultClass::Throttled, secs(40))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_comes_too_late_is_told_and_not_taken() {
+    let limits = Limits { rate: 1, burst: 2, concurrent: 8 };
+    let account = account(limits, Vec::new());
+    let from = Instant::now();
+    for waited in [0, 0, 1] {
+        account.fetch(Urgency::Early).await.unwrap();
+        assert_eq!(from.elapsed(), secs(waited));
+    }
+    // Three calls at once: one turn is 1 s away, the next 2 s, which is no use any more.
+    let (first, second, third) = tokio::join!(
+        account.fetch(Urgency::Early),
+        account.held(Urgency::Early),
+        account.held(Urgency::Early)
+    );
+    assert!(first.is_ok());
+    assert_eq!(
+        (second, third),
+        (Some((FaultClass::Transient, secs(2))), Some((FaultClass::Transient, secs(2))))
+    );
+    assert_eq!(account.sent(), 4);
+}
