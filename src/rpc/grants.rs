@@ -77,21 +77,24 @@ impl Grants {
 
     fn page(&self, request: &ListGrantsRequest) -> Result<ListGrantsResponse, Refusal> {
         let views = self.listed(&request.profile)?;
+        let mut bad = Vec::new();
         let size = match usize::try_from(request.page_size) {
             Ok(0) => DEFAULT_PAGE,
             Ok(size) => size.min(MAX_PAGE),
             Err(_) => {
-                let negative = Violation::new("page_size", Invalid::Option, "is negative");
-                return Err(Refusal::Invalid(vec![negative]));
+                bad.push(Violation::new("page_size", Invalid::Option, "is negative"));
+                0
             }
         };
-        let from = match request.page_token.as_str() {
-            "" => 0,
-            token => {
-                let last = read_page_token(token)?;
-                views.partition_point(|view| *view.name() <= last)
-            }
-        };
+        let last = read_page_token(&request.page_token, &request.profile);
+        if last.is_none() && !request.page_token.is_empty() {
+            let foreign = "was not made by this call";
+            bad.push(Violation::new("page_token", Invalid::PageToken, foreign));
+        }
+        if !bad.is_empty() {
+            return Err(Refusal::Invalid(bad));
+        }
+        let from = last.map_or(0, |last| views.partition_point(|view| *view.name() <= last));
         let rest = views.get(from..).unwrap_or_default();
         let page = rest.get(..size).unwrap_or(rest);
         let next_page_token = match page.last() {
@@ -106,13 +109,12 @@ impl Grants {
     }
 }
 
-/// A page token is the name of the last grant of the page before.
-fn read_page_token(token: &str) -> Result<GrantName, Refusal> {
-    let name = BASE64_URL_SAFE_NO_PAD.decode(token).ok().and_then(|b| String::from_utf8(b).ok());
-    name.and_then(|name| GrantName::parse(&name).ok()).ok_or_else(|| {
-        let unknown = "was not made by this call";
-        Refusal::Invalid(vec![Violation::new("page_token", Invalid::PageToken, unknown)])
-    })
+/// A page token is the name of the last grant of the page before, of the profile that is
+/// listed.
+fn read_page_token(token: &str, profile: &str) -> Option<GrantName> {
+    let name = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let name = GrantName::parse(&name).ok()?;
+    (profile.is_empty() || name.profile.as_str() == profile).then_some(name)
 }
 
 #[tonic::async_trait]

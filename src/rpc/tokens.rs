@@ -74,12 +74,7 @@ impl Tokens {
             Some(selection::Selection::IdentityList(IdentityList { identities }))
                 if identities.len() > limits.identities =>
             {
-                let field = "identity_list.identities";
-                Err(Violation::new(
-                    field,
-                    Invalid::BulkTooLarge,
-                    "has more than one call may ask for",
-                ))
+                Err(Violation::new(LIST, Invalid::BulkTooLarge, TOO_LARGE))
             }
             Some(selection::Selection::IdentityList(IdentityList { identities })) => {
                 Selection::list(identities).await
@@ -89,9 +84,7 @@ impl Tokens {
             }
         };
         let selection = selection.map_err(|violation| bad.push(violation)).ok();
-        if let Some(selection) = &selection {
-            bad.extend(start_violation(selection.count(), start_index, limits.indices));
-        }
+        check_range(selection.as_ref(), start_index, limits.indices, &mut bad);
         if chunk_size < 0 {
             bad.push(Violation::new("chunk_size", Invalid::Option, "is negative"));
         }
@@ -109,16 +102,30 @@ impl Tokens {
     }
 }
 
-fn start_violation(count: i64, start: i64, most: i64) -> Option<Violation> {
-    if count <= 0 {
-        return Some(Violation::new("selection", Invalid::Selection, "is empty"));
+const LIST: &str = "identity_list.identities";
+const COUNT: &str = "identity_series.count";
+const TOO_LARGE: &str = "has more than one call may ask for";
+
+/// Checks where a selection begins and ends; of one that is bad itself, what can be told yet.
+fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut Vec<Violation>) {
+    let count = selection.map(Selection::count);
+    let field = match selection {
+        Some(Selection::Series { .. }) => COUNT,
+        _ => LIST,
+    };
+    if count.is_some_and(|count| count <= 0) {
+        bad.push(Violation::new(field, Invalid::Selection, "selects nothing"));
     }
-    if start < 0 || start > count {
-        return Some(Violation::new("start_index", Invalid::Selection, "is outside the selection"));
+    match count {
+        Some(count) if count > 0 && start >= 0 && count - start > most => {
+            bad.push(Violation::new(field, Invalid::BulkTooLarge, TOO_LARGE));
+        }
+        count if start < 0 || count.is_some_and(|count| (1..start).contains(&count)) => {
+            let outside = "is outside the selection";
+            bad.push(Violation::new("start_index", Invalid::Selection, outside));
+        }
+        _ => {}
     }
-    (count - start > most).then(|| {
-        Violation::new("selection", Invalid::BulkTooLarge, "has more than one call may ask for")
-    })
 }
 
 #[tonic::async_trait]
