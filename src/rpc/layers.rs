@@ -128,6 +128,13 @@ where
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(Deadline(deadline));
         }
+        if ending.method.unary && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            // Nobody waits for what it would do. A stream says itself how far it got.
+            let mut ending = ending;
+            let response = refuse(status::deadline_exceeded(None));
+            ending.note(response.headers());
+            return Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) });
+        }
         // A handler may panic before its first await, and after.
         let call = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {
