@@ -90,6 +90,9 @@ impl Resolver {
         let (resolver, host) = (self.clone(), host.to_owned());
         tokio::task::spawn_blocking(move || {
             let found = (resolver.lookup)(&host);
+            // A name without an address is as good as one that is not found.
+            let found =
+                found.and_then(|found| if found.is_empty() { Err(LookupError) } else { Ok(found) });
             resolver.finish(&host, &found);
             done.send_replace(Some(found));
         });
@@ -100,9 +103,7 @@ impl Resolver {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get_mut(host) {
             entry.in_flight = None;
-            if let Ok(found) = found
-                && !found.is_empty()
-            {
+            if let Ok(found) = found {
                 entry.last_good.clone_from(found);
             }
         }
@@ -143,9 +144,11 @@ mod tests {
         let resolver =
             Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
                 0 => Ok(vec![address(1)]),
+                1 => Ok(Vec::new()),
                 _ => Err(LookupError),
             });
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]), "none was found");
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
         assert_eq!(resolver.resolve("another").await, Err(LookupError));
     }

@@ -120,17 +120,17 @@ impl HttpClient {
 
     async fn attempt(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
         if let Some(mut sender) = self.take_idle() {
-            // A failure here may only mean that the upstream closed an idle connection.
-            if let Ok(response) = sender.send_request(in_origin_form(&request)).await {
-                return self.read(response, sender).await;
+            match sender.send_request(in_origin_form(&request)).await {
+                Ok(response) => return self.read(response, sender).await,
+                // It was answered: asking again would only be a second request.
+                Err(error) if error.is_parse() => return Err(unanswered(&error).into()),
+                // This may only mean that the upstream closed an idle connection.
+                Err(_) => {}
             }
         }
         let mut sender = self.connect().await?;
-        let response = sender.send_request(in_origin_form(&request)).await.map_err(|error| {
-            let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };
-            Fault::new(FaultClass::Transient, reason)
-        })?;
-        self.read(response, sender).await
+        let response = sender.send_request(in_origin_form(&request)).await;
+        self.read(response.map_err(|error| unanswered(&error))?, sender).await
     }
 
     async fn connect(&self) -> Result<Sender, Fault> {
@@ -215,6 +215,12 @@ fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         *request.uri_mut() = path.into();
     }
     request
+}
+
+/// The fault of a request that was sent and got no answer, or none that is HTTP.
+fn unanswered(error: &hyper::Error) -> Fault {
+    let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };
+    Fault::new(FaultClass::Transient, reason)
 }
 
 /// The error that an answer's status means; none for 2xx.
