@@ -45,12 +45,16 @@ pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Vi
 
 /// The bounds are protobuf's own: about 10,000 years, and nanoseconds of the seconds' sign.
 fn duration(wire: &prost_types::Duration) -> Result<Duration, &'static str> {
-    const MAX_SECONDS: i64 = 315_576_000_000;
+    const MAX_SECONDS: u64 = 315_576_000_000;
+    let signs_differ = wire.seconds.signum() * i64::from(wire.nanos.signum()) < 0;
+    if wire.seconds.unsigned_abs() > MAX_SECONDS
+        || wire.nanos.unsigned_abs() > 999_999_999
+        || signs_differ
+    {
+        return Err("is not a well-formed Duration");
+    }
     if wire.seconds < 0 || wire.nanos < 0 {
         return Err("is negative");
-    }
-    if wire.seconds > MAX_SECONDS || wire.nanos > 999_999_999 {
-        return Err("is not a well-formed Duration");
     }
     Ok(Duration::new(wire.seconds.unsigned_abs(), wire.nanos.unsigned_abs()))
 }
