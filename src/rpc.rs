@@ -34,7 +34,7 @@ pub mod proto {
         missing_docs,
         unused_qualifications,
         clippy::pedantic,
-        clippy::use_self,
+        clippy::allow_attributes,
         reason = "generated"
     )]
 
@@ -68,9 +68,9 @@ pub mod proto {
 /// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of any request but MintTokens'.
+    /// Bytes of any request but `MintTokens`'.
     pub request_bytes: usize,
-    /// Bytes of a MintTokens request.
+    /// Bytes of a `MintTokens` request.
     pub bulk_request_bytes: usize,
 }
 

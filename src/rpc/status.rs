@@ -59,10 +59,9 @@ pub(super) fn invalid(violations: &[Violation]) -> Status {
     for violation in violations {
         details.add_bad_request_violation(&violation.field, violation.description);
     }
-    let mut message = format!("{} {}", first.field, first.description);
-    if let Some(max) = first.attainable_max {
-        message.push_str(&format!("; at most {}", seconds(max)));
-    }
+    let most =
+        first.attainable_max.map_or_else(String::new, |max| format!("; at most {}", seconds(max)));
+    let message = format!("{} {}{most}", first.field, first.description);
     build(Code::InvalidArgument, &message, details)
 }
 
