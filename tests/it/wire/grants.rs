@@ -1,0 +1,277 @@
+//! `GrantService`: what it refuses, and what it tells.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use grantmint::rpc::proto::{
+    GetGrantRequest, Grant, ListGrantsRequest, MintOptions, MintTokenRequest, WatchGrantsRequest,
+    WatchGrantsResponse,
+    grant::{RefreshState, State, fault::Class},
+    watch_grants_request::Target,
+};
+use tonic::{
+    Code::{self, InvalidArgument, NotFound},
+    Status, Streaming,
+};
+
+use super::harness::{MARKER, VJ, World, assert_refused, profile, told, until};
+use crate::support::soon;
+
+fn name(profile: &str, resource: &str) -> String {
+    format!("profiles/{profile}/grants/{resource}")
+}
+
+async fn get(world: &World, name: &str) -> Result<Grant, Status> {
+    let answer = soon(world.grants().get_grant(GetGrantRequest { name: name.to_owned() })).await?;
+    Ok(answer.into_inner().grant.unwrap())
+}
+
+async fn watch(
+    world: &World,
+    target: Option<Target>,
+) -> Result<Streaming<WatchGrantsResponse>, Status> {
+    let answer = soon(world.grants().watch_grants(WatchGrantsRequest { target })).await?;
+    Ok(answer.into_inner())
+}
+
+async fn list(
+    world: &World,
+    profile: &str,
+    page_size: i32,
+    page_token: &str,
+) -> Result<(Vec<Grant>, String), Status> {
+    let (profile, page_token) = (profile.to_owned(), page_token.to_owned());
+    let request = ListGrantsRequest { profile, page_size, page_token };
+    let page = soon(world.grants().list_grants(request)).await?.into_inner();
+    Ok((page.grants, page.next_page_token))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_names_are_refused_by_get_and_watch() {
+    let world = World::simple().await;
+    let ill = [
+        String::new(),
+        MARKER.to_owned(),
+        format!("profiles/{MARKER}"),
+        format!("profiles/{MARKER}/grants/"),
+        format!("profiles/{MARKER}/grants/\u{7}"),
+        format!("profiles//grants/{MARKER}"),
+        format!("profiles/UP{MARKER}/grants/x"),
+        format!("profiles/{}/grants/{MARKER}", "a".repeat(64)),
+        format!("profiles/live/grants/{MARKER}{}", "x".repeat(257)),
+        format!("/profiles/live/grants/{MARKER}"),
+        format!("profiles/live/grant/{MARKER}"),
+        "x".repeat(60_000),
+    ];
+    let unknown_profile = [name(MARKER, VJ[0]), name("a", MARKER)];
+    let unknown_resource = [
+        name("live", VJ[1]),
+        name("live", MARKER),
+        name("live", &VJ[0].to_uppercase()),
+        format!("{}/", name("live", VJ[0])),
+    ];
+    let ill = ill.map(|name| (name, InvalidArgument, "GRANT_NAME_INVALID", &["name"][..]));
+    let profile = unknown_profile.map(|name| (name, NotFound, "PROFILE_NOT_FOUND", &[][..]));
+    let resource = unknown_resource.map(|name| (name, NotFound, "RESOURCE_NOT_FOUND", &[][..]));
+    for (name, code, reason, fields) in ill.into_iter().chain(profile).chain(resource) {
+        let refused = get(&world, &name).await.unwrap_err();
+        assert_refused(&name, &refused, code, reason, fields);
+        let refused = watch(&world, Some(Target::Name(name.clone()))).await.unwrap_err();
+        assert_refused(&name, &refused, code, reason, fields);
+    }
+    for profile in [MARKER, "LIVE", "live ", "\0"] {
+        let refused = watch(&world, Some(Target::Profile(profile.to_owned()))).await.unwrap_err();
+        assert_refused(profile, &refused, NotFound, "PROFILE_NOT_FOUND", &[]);
+        let refused = list(&world, profile, 0, "").await.unwrap_err();
+        assert_refused(profile, &refused, NotFound, "PROFILE_NOT_FOUND", &[]);
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
+    let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[1..], "");
+    let world = World::of(&tables).await;
+    let names: Vec<_> = [("live", 0), ("live", 1), ("other", 1), ("other", 2)]
+        .map(|(profile, at)| name(profile, VJ[at]))
+        .to_vec();
+    for size in 1..=5 {
+        let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let (grants, next) = list(&world, "", size, &token).await.unwrap();
+            assert!(grants.len() <= usize::try_from(size).unwrap() && !grants.is_empty());
+            seen.extend(grants.into_iter().map(|grant| grant.name));
+            pages += 1;
+            token = next;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, names, "pages of {size}");
+        assert_eq!(pages, (4 + size - 1) / size);
+    }
+    for size in [0, 1_000, 1_001, i32::MAX] {
+        let (grants, next) = list(&world, "other", size, "").await.unwrap();
+        let seen: Vec<_> = grants.into_iter().map(|grant| grant.name).collect();
+        assert_eq!((seen.as_slice(), next.as_str()), (&names[2..], ""));
+    }
+
+    let encoded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let (_, of_live) = list(&world, "live", 1, "").await.unwrap();
+    let foreign = [
+        ("", MARKER.to_owned()),
+        ("", "=".to_owned()),
+        ("", encoded(MARKER)),
+        ("", encoded("profiles/live/grants/")),
+        ("", BASE64_URL_SAFE_NO_PAD.encode([0xff, 0xfe])),
+        ("", "A".repeat(50_000)),
+        ("other", of_live),
+    ];
+    for (profile, token) in foreign {
+        let refused = list(&world, profile, 1, &token).await.unwrap_err();
+        let reason = "PAGE_TOKEN_INVALID";
+        assert_refused(&token, &refused, InvalidArgument, reason, &["page_token"]);
+    }
+    for size in [-1, i32::MIN] {
+        let refused = list(&world, "", size, "").await.unwrap_err();
+        assert_refused("size", &refused, InvalidArgument, "OPTION_INVALID", &["page_size"]);
+    }
+    let refused = list(&world, "", -1, MARKER).await.unwrap_err();
+    let both = &["page_size", "page_token"];
+    assert_refused("both", &refused, InvalidArgument, "OPTION_INVALID", both);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_is_told_by_its_times_and_never_by_its_content() {
+    let world = World::simple().await;
+    let grant = get(&world, &name("live", VJ[0])).await.unwrap();
+    assert_eq!((grant.state(), grant.refresh_state()), (State::Live, RefreshState::Ok));
+    let fetched = grant.fetch_time.unwrap();
+    let ends = grant.end_time.unwrap();
+    let micros = |at: prost_types::Timestamp| at.seconds * 1_000_000 + i64::from(at.nanos) / 1_000;
+    assert_eq!(micros(fetched), grant.generation);
+    assert!((micros(ends) - micros(fetched) - 60_000_000).abs() < 10_000);
+    let next = micros(grant.next_attempt_time.unwrap()) - micros(fetched);
+    assert!((13_000_000..51_000_000).contains(&next), "the first cycle is 0.3 to 1.0 of 50 s");
+    assert_eq!((grant.last_fault.clone(), grant.consecutive_failures), (None, 0));
+
+    let all = format!("{grant:?} {:?}", list(&world, "", 0, "").await.unwrap());
+    let url = world.sandbox.requests()[0].playback_url.clone().unwrap();
+    let (address, token) = url.split_once("?token=").unwrap();
+    assert!(!all.contains(token) && !all.contains(address));
+}
+
+/// Waits for a change of one grant that is as wanted.
+async fn change(
+    stream: &mut Streaming<WatchGrantsResponse>,
+    last: &mut Grant,
+    wanted: impl Fn(&Grant) -> bool,
+) {
+    while !wanted(last) {
+        let told = soon(stream.message()).await.unwrap().expect("it goes on");
+        assert!(!told.snapshot && told.grants.len() == 1, "{told:?}");
+        let grant = told.grants.into_iter().next().unwrap();
+        assert_eq!(grant.name, last.name);
+        *last = grant;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_tells_a_snapshot_and_then_each_change() {
+    let tables = profile("live", &VJ[..1], "") + &profile("other", &VJ[1..2], "");
+    let world = World::of(&tables).await;
+    let (mine, others) = (name("live", VJ[0]), name("other", VJ[1]));
+    let mut all = watch(&world, None).await.unwrap();
+    let snapshot = soon(all.message()).await.unwrap().unwrap();
+    assert!(snapshot.snapshot);
+    let names: Vec<_> = snapshot.grants.iter().map(|grant| grant.name.as_str()).collect();
+    assert_eq!(names, [mine.as_str(), others.as_str()]);
+
+    let mut by_profile = watch(&world, Some(Target::Profile("live".into()))).await.unwrap();
+    let mut by_name = watch(&world, Some(Target::Name(mine.clone()))).await.unwrap();
+    let mut last = Vec::new();
+    for stream in [&mut by_profile, &mut by_name] {
+        let snapshot = soon(stream.message()).await.unwrap().unwrap();
+        assert!(snapshot.snapshot && snapshot.grants.len() == 1);
+        last.extend(snapshot.grants);
+    }
+
+    // A caller's wish for a newer grant pulls the next attempt forward, into the fault.
+    let fault = format!("status=503,body-text={MARKER},resource={}", VJ[0]);
+    world.sandbox.set_fault(fault.parse().unwrap());
+    let newer = MintOptions {
+        profile: "live".into(),
+        after_generation: last[0].generation,
+        max_wait: Some(prost_types::Duration::default()),
+        ..MintOptions::default()
+    };
+    let request = MintTokenRequest { options: Some(newer), identity: "alice".into() };
+    let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
+    assert_eq!(told(&refused).reason, "GRANT_NOT_NEWER");
+
+    let first = last[0].generation;
+    for (stream, last) in [&mut by_profile, &mut by_name].into_iter().zip(&mut last) {
+        change(stream, last, |grant| grant.last_fault.is_some()).await;
+        let fault = last.last_fault.clone().unwrap();
+        assert_eq!((fault.class(), fault.reason.as_str()), (Class::Transient, "HTTP_STATUS_503"));
+        assert_eq!((last.state(), last.refresh_state()), (State::Live, RefreshState::Retrying));
+        assert_eq!((last.generation, last.consecutive_failures > 0), (first, true));
+    }
+    world.sandbox.clear_faults();
+    for (stream, last) in [&mut by_profile, &mut by_name].into_iter().zip(&mut last) {
+        change(stream, last, |grant| grant.generation > first).await;
+        assert_eq!((last.last_fault.clone(), last.consecutive_failures), (None, 0));
+        assert_eq!(last.refresh_state(), RefreshState::Ok);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_never_came_is_told_with_the_reason() {
+    let world = World::with_faults(
+        &profile("live", &VJ, ""),
+        &[
+            &format!("status=404,body-text={MARKER},resource={}", VJ[0]),
+            &format!("status=429,retry-after=7,resource={}", VJ[1]),
+        ],
+    )
+    .await;
+    let faulty =
+        async |at: usize| get(&world, &name("live", VJ[at])).await.unwrap().last_fault.is_some();
+    until("faults are told", async || faulty(0).await && faulty(1).await).await;
+    let grant = get(&world, &name("live", VJ[0])).await.unwrap();
+    assert_eq!((grant.state(), grant.refresh_state()), (State::Pending, RefreshState::Rejected));
+    assert_eq!((grant.generation, grant.fetch_time, grant.end_time), (0, None, None));
+    let fault = grant.last_fault.unwrap();
+    assert_eq!((fault.class(), fault.reason.as_str()), (Class::Resource, "HTTP_STATUS_404"));
+    let grant = get(&world, &name("live", VJ[1])).await.unwrap();
+    assert_eq!(grant.refresh_state(), RefreshState::Throttled);
+
+    for (at, code, reason) in
+        [(0, NotFound, "RESOURCE_NOT_FOUND"), (1, Code::Unavailable, "UPSTREAM_THROTTLED")]
+    {
+        let options = MintOptions { resource: VJ[at].to_owned(), ..MintOptions::default() };
+        let request = MintTokenRequest { options: Some(options), identity: MARKER.into() };
+        let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+        assert_eq!((told.code, told.reason.as_str()), (code, reason));
+        assert_eq!(told.metadata["grant"], name("live", VJ[at]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_ends_at_its_deadline_with_the_reason() {
+    let world = World::simple().await;
+    let mut request = tonic::Request::new(WatchGrantsRequest { target: None });
+    // Only the server is told of it: tonic's own client would end the call by itself.
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    let mut stream = soon(world.grants().watch_grants(request)).await.unwrap().into_inner();
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                ended => break ended.unwrap_err(),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), end).await.unwrap();
+    assert_refused("deadline", &ended, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
+}

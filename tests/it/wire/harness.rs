@@ -1,0 +1,256 @@
+//! A server of its own for each test, over a sandbox of its own, and what its errors tell.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use grantmint::{
+    app::{App, Running},
+    clock::Clock,
+    config::Config,
+    rpc::proto::{
+        ListGrantsRequest, MintOptions, MintTokenRequest, grant_service_client::GrantServiceClient,
+        token_service_client::TokenServiceClient,
+    },
+    sandbox::{self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, Sandbox},
+};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use tokio::net::TcpStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+use crate::support::soon;
+
+/// Stands in every text that is planted; must never come back.
+pub(crate) const MARKER: &str = "zqmarkerqz";
+
+/// Resources, in the order of their names.
+pub(crate) const VJ: [&str; 3] = [
+    "VJ0123456789abcdef0123456789abcde1",
+    "VJ0123456789abcdef0123456789abcde2",
+    "VJ0123456789abcdef0123456789abcde3",
+];
+
+/// A profile of the demo's account with these resources and more keys.
+pub(crate) fn profile(name: &str, resources: &[&str], more: &str) -> String {
+    format!(
+        "[profiles.{name}]\nkind = \"twilio-live\"\naccount_sid = \"{DEMO_ACCOUNT_SID}\"\n\
+         api_key_sid = \"{DEMO_API_KEY_SID}\"\napi_key_secret_env = \"SECRET\"\n\
+         resources = {resources:?}\nupstream = \"UPSTREAM\"\n{more}\n"
+    )
+}
+
+/// A server at work; it ends with this.
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) addr: SocketAddr,
+    pub(crate) channel: Channel,
+    pub(crate) raw: RawClient,
+    _running: Running,
+}
+
+impl World {
+    /// One profile `live` with one resource.
+    pub(crate) async fn simple() -> Self {
+        Self::of(&profile("live", &VJ[..1], "")).await
+    }
+
+    /// A server of these tables, all of whose first grants are there.
+    pub(crate) async fn of(tables: &str) -> Self {
+        let world = Self::with_faults(tables, &[]).await;
+        world.settled().await;
+        world
+    }
+
+    /// A server of these tables, over a sandbox in which these faults stand.
+    pub(crate) async fn with_faults(tables: &str, faults: &[&str]) -> Self {
+        let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+        let demo = sandbox::Config { faults, ..sandbox::Config::demo() };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sandbox = Sandbox::bind(any, demo, Clock::system()).await.unwrap();
+        let text = format!(
+            "{tables}\n[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        let text = text.replace("UPSTREAM", sandbox.base_url().to_string().trim_end_matches('/'));
+        let env = |name: &str| (name == "SECRET").then(|| DEMO_API_KEY_SECRET.to_owned());
+        let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
+        let app = App::build(&config, Clock::system()).await.unwrap();
+        let addr = app.addr();
+        let running = app.spawn();
+        Self {
+            sandbox,
+            addr,
+            channel: connect(addr).await,
+            raw: raw_client(addr).await,
+            _running: running,
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone()).max_decoding_message_size(16 << 20)
+    }
+
+    pub(crate) fn grants(&self) -> GrantServiceClient<Channel> {
+        GrantServiceClient::new(self.channel.clone())
+    }
+
+    /// Every grant is live.
+    async fn settled(&self) {
+        until("every grant is live", async || {
+            let all = ListGrantsRequest::default();
+            let list = self.grants().list_grants(all).await;
+            list.unwrap().into_inner().grants.iter().all(|grant| grant.generation > 0)
+        })
+        .await;
+    }
+
+    /// The server goes on: a good call succeeds on the same connection and on another.
+    pub(crate) async fn serves(&self, options: MintOptions) {
+        for channel in [self.channel.clone(), connect(self.addr).await] {
+            let request =
+                MintTokenRequest { identity: "alice".into(), options: Some(options.clone()) };
+            let answer = soon(TokenServiceClient::new(channel).mint_token(request)).await;
+            assert!(answer.is_ok(), "the server no longer serves: {answer:?}");
+        }
+    }
+}
+
+pub(crate) async fn connect(addr: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+    soon(endpoint.connect()).await.expect("a connection")
+}
+
+/// Looks again and again until it is so.
+pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let tries = async {
+        while !look().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, tries)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// What an error tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+    pub(crate) fields: Vec<String>,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// Reads an error, which must have exactly one reason of ours, and nothing of what was planted.
+pub(crate) fn told(status: &Status) -> Told {
+    assert_silent(status);
+    let all = tonic_types::pb::Status::decode(status.details()).unwrap();
+    assert_eq!(all.code, i32::from(status.code()), "{status:?}");
+    assert_eq!(all.message, status.message());
+    let of_type =
+        |name: &str| all.details.iter().filter(|any| any.type_url.ends_with(name)).count();
+    assert_eq!(of_type("/google.rpc.ErrorInfo"), 1, "{status:?}");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!(info.domain, "grantmint");
+
+    let invalid = status.code() == Code::InvalidArgument;
+    assert_eq!(of_type("/google.rpc.BadRequest"), usize::from(invalid), "{status:?}");
+    let fields = details.bad_request().map_or(Vec::new(), |bad| {
+        assert!(bad.field_violations.iter().all(|field| !field.description.is_empty()));
+        bad.field_violations.iter().map(|violation| violation.field.clone()).collect()
+    });
+    let retries = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+    assert_eq!(of_type("/google.rpc.RetryInfo"), usize::from(retries), "{status:?}");
+    assert_eq!(status.metadata().contains_key("grpc-retry-pushback-ms"), retries, "{status:?}");
+    let metadata = info.metadata.clone().into_iter().collect();
+    Told { code: status.code(), reason: info.reason.clone(), fields, metadata }
+}
+
+/// Nothing of what was planted is in any part of an error.
+pub(crate) fn assert_silent(status: &Status) {
+    let details = String::from_utf8_lossy(status.details()).into_owned();
+    let metadata = format!("{:?}", status.metadata());
+    for part in [status.message(), &details, &metadata] {
+        assert!(!part.to_lowercase().contains(MARKER), "echoed: {status:?}");
+    }
+}
+
+/// A refusal's code, reason and fields.
+pub(crate) fn assert_refused(
+    case: &str,
+    status: &Status,
+    code: Code,
+    reason: &str,
+    fields: &[&str],
+) {
+    let told = told(status);
+    let seen = (told.code, told.reason.as_str(), told.fields.iter().map(String::as_str).collect());
+    assert_eq!(seen, (code, reason, fields.to_vec()), "{case}");
+}
+
+/// An answer as it came over HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) body: Bytes,
+    status: Status,
+}
+
+impl Raw {
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The one message in it.
+    pub(crate) fn message<M: Message + Default>(&self) -> M {
+        M::decode(self.body.slice(5..)).unwrap()
+    }
+}
+
+/// A message with its five bytes of length before it.
+pub(crate) fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], message].concat().into()
+}
+
+/// A client that adds nothing of its own: tonic's would act on a timeout itself.
+pub(crate) type RawClient = http2::SendRequest<Full<Bytes>>;
+
+pub(crate) async fn raw_client(addr: SocketAddr) -> RawClient {
+    let stream = soon(TcpStream::connect(addr)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (client, connection) = soon(handshake).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A POST of any bytes with any headers.
+pub(crate) async fn post(
+    client: &RawClient,
+    path: &str,
+    headers: &[(&'static str, &str)],
+    body: Bytes,
+) -> Raw {
+    let mut request = Request::post(format!("http://grantmint{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body)).unwrap();
+    let response = soon(client.clone().send_request(request)).await.unwrap();
+    let (head, body) = response.into_parts();
+    assert_eq!(head.status, 200);
+    let body = soon(body.collect()).await.unwrap();
+    let trailers = body.trailers().cloned();
+    let of = |headers: &HeaderMap| Status::from_header_map(headers);
+    let status = trailers.as_ref().and_then(of).or_else(|| of(&head.headers));
+    Raw { body: body.to_bytes(), status: status.expect("a grpc-status") }
+}

@@ -1,0 +1,105 @@
+//! The listener, spoken to in raw bytes.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use grantmint::rpc::proto::MintOptions;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+use super::harness::World;
+use crate::support::soon;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const SETTINGS: u8 = 4;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A `MintToken`'s HEADERS, whose body never comes.
+fn half_a_call(stream: u32) -> Vec<u8> {
+    let path = b"/grantmint.v1.TokenService/MintToken";
+    let length = u8::try_from(path.len()).unwrap();
+    let mut block = vec![0x83, 0x86, 0x04, length];
+    block.extend(path);
+    block.extend(b"\x01\x01x\x0f\x10\x10application/grpc\x00\x02te\x08trailers");
+    frame(1, 4, stream, &block)
+}
+
+struct Conversation(TcpStream);
+
+impl Conversation {
+    async fn begin(addr: SocketAddr) -> Self {
+        let mut stream = soon(TcpStream::connect(addr)).await.unwrap();
+        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+        Self(stream)
+    }
+
+    /// The next frame's kind and payload.
+    async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 9];
+        soon(self.0.read_exact(&mut head)).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        soon(self.0.read_exact(&mut payload)).await.unwrap();
+        (head[3], payload)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
+    let world = World::simple().await;
+    let (addr, started) = (world.addr, Instant::now());
+    let beginnings = [&b""[..], &PREFACE[..12], PREFACE, b"GET / HTTP/1.1\r\n"];
+    let ends = beginnings.map(|beginning| async move {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = soon(stream.read_to_end(&mut rest)).await;
+        started.elapsed()
+    });
+    let ends = futures_util::future::join_all(ends).await;
+    for (beginning, end) in beginnings.into_iter().zip(&ends).take(3) {
+        let within = Duration::from_millis(4_500)..Duration::from_secs(20);
+        assert!(within.contains(end), "{beginning:?} closed after {end:?}");
+    }
+    assert!(ends[3] < Duration::from_secs(20), "no HTTP/1");
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
+    let world = World::simple().await;
+    let mut conversation = Conversation::begin(world.addr).await;
+    let (kind, payload) = conversation.frame().await;
+    assert_eq!(kind, SETTINGS);
+    let settings: BTreeMap<u16, u32> = payload
+        .chunks(6)
+        .map(|setting| {
+            let value = u32::from_be_bytes(setting[2..].try_into().unwrap());
+            (u16::from_be_bytes([setting[0], setting[1]]), value)
+        })
+        .collect();
+    assert_eq!(settings.get(&3), Some(&128), "MAX_CONCURRENT_STREAMS");
+    assert_eq!(settings.get(&6), Some(&8_192), "MAX_HEADER_LIST_SIZE");
+
+    let calls: Vec<u8> = (0..200).flat_map(|call| half_a_call(2 * call + 1)).collect();
+    conversation.0.write_all(&calls).await.unwrap();
+    for _ in 128..200 {
+        let (kind, payload) = loop {
+            let (kind, payload) = conversation.frame().await;
+            if kind == RST_STREAM || kind == GOAWAY {
+                break (kind, payload);
+            }
+        };
+        assert_eq!((kind, payload.as_slice()), (RST_STREAM, &[0, 0, 0, 7][..]), "REFUSED_STREAM");
+    }
+    world.serves(MintOptions::default()).await;
+}

@@ -1,0 +1,250 @@
+//! Options and identities that are asked wrongly, field by field.
+
+use grantmint::rpc::proto::{ExpiryPolicy, MintOptions, MintTokenRequest};
+use prost_types::Duration;
+use tonic::Code::{self, InvalidArgument, NotFound};
+
+use super::harness::{MARKER, VJ, World, assert_refused, profile, told};
+use crate::support::soon;
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields take it")]
+fn duration(seconds: i64, nanos: i32) -> Option<Duration> {
+    Some(Duration { seconds, nanos })
+}
+
+fn options(change: impl FnOnce(&mut MintOptions)) -> MintOptions {
+    let mut options = MintOptions::default();
+    change(&mut options);
+    options
+}
+
+type Case = (&'static str, MintOptions, Code, &'static str, &'static [&'static str]);
+
+fn invalid(
+    name: &'static str,
+    options: MintOptions,
+    reason: &'static str,
+    fields: &'static [&'static str],
+) -> Case {
+    (name, options, InvalidArgument, reason, fields)
+}
+
+/// Durations that are not well-formed, or negative, in all three fields.
+fn bad_durations() -> Vec<Case> {
+    let bad = [
+        duration(-1, 0),
+        duration(0, -1),
+        duration(-5, -5),
+        duration(5, -1),
+        duration(-5, 1),
+        duration(5, 1_000_000_000),
+        duration(5, i32::MAX),
+        duration(5, i32::MIN),
+        duration(315_576_000_001, 0),
+        duration(i64::MAX, 999_999_999),
+        duration(i64::MIN, 0),
+    ];
+    let mut cases = Vec::new();
+    for bad in bad {
+        let ttl = options(|options| options.ttl = bad);
+        cases.push(invalid("ttl", ttl, "TTL_OUT_OF_RANGE", &["options.ttl"]));
+        let least = options(|options| options.min_remaining_validity = bad);
+        let field = &["options.min_remaining_validity"];
+        cases.push(invalid("min_remaining_validity", least, "OPTION_INVALID", field));
+        let wait = options(|options| options.max_wait = bad);
+        cases.push(invalid("max_wait", wait, "OPTION_INVALID", &["options.max_wait"]));
+    }
+    cases
+}
+
+fn bad_options() -> Vec<Case> {
+    let ttl = |ttl| options(|options| options.ttl = ttl);
+    let least = |least| options(|options| options.min_remaining_validity = least);
+    let after = |after| options(|options| options.after_generation = after);
+    let policy = |policy| options(|options| options.expiry_policy = policy);
+    let resource = |text: &str| options(|options| options.resource = text.to_owned());
+    let profile = |text: &str| options(|options| options.profile = text.to_owned());
+    let full = |seconds| {
+        options(|options| {
+            options.expiry_policy = ExpiryPolicy::RequireFullTtl.into();
+            options.ttl = duration(seconds, 0);
+        })
+    };
+    let (ttl_field, generation): (&[&str], &[&str]) =
+        (&["options.ttl"], &["options.after_generation"]);
+    let (policy_field, resource_field): (&[&str], &[&str]) =
+        (&["options.expiry_policy"], &["options.resource"]);
+    let validity: &[&str] = &["options.min_remaining_validity"];
+    let unknown = format!("no-such-{MARKER}");
+    let ill = format!("UPPER {MARKER}\u{7}");
+    let long = format!("{MARKER}{}", "x".repeat(60_000));
+    vec![
+        invalid("no life", ttl(duration(0, 0)), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("the margin alone", ttl(duration(2, 0)), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("just short", ttl(duration(2, 999_999_999)), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("over a day", ttl(duration(86_400, 1)), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("years", ttl(duration(315_576_000_000, 0)), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("over a whole grant", full(59), "TTL_OUT_OF_RANGE", ttl_field),
+        invalid("validity", least(duration(56, 1)), "VALIDITY_UNATTAINABLE", validity),
+        invalid(
+            "for years",
+            least(duration(315_576_000_000, 0)),
+            "VALIDITY_UNATTAINABLE",
+            validity,
+        ),
+        invalid("negative", after(-1), "GENERATION_INVALID", generation),
+        invalid("least", after(i64::MIN), "GENERATION_INVALID", generation),
+        invalid("far future", after(i64::MAX), "GENERATION_INVALID", generation),
+        invalid("independent", policy(3), "EXPIRY_POLICY_NOT_ALLOWED", policy_field),
+        invalid("unknown enum", policy(4), "OPTION_INVALID", policy_field),
+        invalid("negative enum", policy(-1), "OPTION_INVALID", policy_field),
+        invalid("least enum", policy(i32::MIN), "OPTION_INVALID", policy_field),
+        invalid("ill resource", resource(&ill), "RESOURCE_INVALID", resource_field),
+        invalid("long resource", resource(&long), "RESOURCE_INVALID", resource_field),
+        invalid("another kind's", resource(DEMO_IS), "RESOURCE_INVALID", resource_field),
+        ("unknown resource", resource(VJ[2]), NotFound, "RESOURCE_NOT_FOUND", &[]),
+        ("unknown profile", profile(&unknown), NotFound, "PROFILE_NOT_FOUND", &[]),
+        ("ill profile", profile(&ill), NotFound, "PROFILE_NOT_FOUND", &[]),
+        ("long profile", profile(&long), NotFound, "PROFILE_NOT_FOUND", &[]),
+        ("profile in capitals", profile("LIVE"), NotFound, "PROFILE_NOT_FOUND", &[]),
+    ]
+}
+
+const DEMO_IS: &str = "IS0123456789abcdef0123456789abcdef";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bad_option_is_refused_by_name_in_both_mints() {
+    let world = World::simple().await;
+    for (case, options, code, reason, fields) in bad_durations().into_iter().chain(bad_options()) {
+        let request = MintTokenRequest { options: Some(options.clone()), identity: MARKER.into() };
+        let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
+        assert_refused(&format!("{case} {options:?}"), &refused, code, reason, fields);
+
+        let request = super::bulk::series_with(Some(options), MARKER, 5);
+        let refused = soon(world.tokens().mint_tokens(request)).await.unwrap_err();
+        assert_refused(&format!("{case}, bulk"), &refused, code, reason, fields);
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_identities_are_refused_and_the_longest_good_one_is_not() {
+    let world = World::simple().await;
+    let controls = ["\0", "\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{80}", "\u{85}", "\u{9f}"];
+    let bad = controls.map(|control| format!("{MARKER}{control}{MARKER}"));
+    let too_long = ["x".repeat(257), "é".repeat(128) + "x", "𝄞".repeat(64) + "x"];
+    for identity in bad.into_iter().chain(too_long).chain([String::new()]) {
+        let case = format!("{identity:?}");
+        let request = MintTokenRequest { options: None, identity };
+        let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
+        assert_refused(&case, &refused, InvalidArgument, "IDENTITY_INVALID", &["identity"]);
+    }
+    for identity in ["x".repeat(256), "𝄞".repeat(64), "\u{a0}".into(), "\u{202e}x".into()] {
+        let request = MintTokenRequest { options: None, identity };
+        assert!(soon(world.tokens().mint_token(request)).await.is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
+    let world = World::simple().await;
+    let all_bad = MintOptions {
+        profile: String::new(),
+        resource: format!("{MARKER}\n"),
+        ttl: duration(1, 0),
+        min_remaining_validity: duration(86_400, 0),
+        max_wait: duration(-1, 0),
+        expiry_policy: 99,
+        after_generation: -1,
+    };
+    let fields = [
+        "options.resource",
+        "options.ttl",
+        "options.min_remaining_validity",
+        "options.max_wait",
+        "options.expiry_policy",
+        "options.after_generation",
+    ];
+    let request =
+        MintTokenRequest { options: Some(all_bad.clone()), identity: format!("{MARKER}\n") };
+    let told_of = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+    let mut expected: Vec<_> = fields.into_iter().chain(["identity"]).collect();
+    let mut seen: Vec<_> = told_of.fields.iter().map(String::as_str).collect();
+    assert_eq!((told_of.reason.as_str(), seen[0]), ("RESOURCE_INVALID", "options.resource"));
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+
+    let mut request = super::bulk::series_with(Some(all_bad), &format!("{MARKER}\n"), 5);
+    request.chunk_size = -1;
+    request.start_index = -1;
+    let told_of = told(&soon(world.tokens().mint_tokens(request)).await.unwrap_err());
+    let more = ["identity_series.prefix", "start_index", "chunk_size"];
+    let mut expected: Vec<_> = fields.into_iter().chain(more).collect();
+    let mut seen: Vec<_> = told_of.fields.iter().map(String::as_str).collect();
+    assert_eq!(told_of.reason, "RESOURCE_INVALID");
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_had_at_most_is_named() {
+    let world = World::simple().await;
+    let full = ExpiryPolicy::RequireFullTtl.into();
+    let cases = [
+        (duration(59, 0), None, full, "58s"),
+        (duration(86_401, 0), None, 0, "86400s"),
+        (None, duration(57, 0), 0, "56s"),
+        (duration(10, 0), duration(8, 1), 0, "8s"),
+        (duration(10, 500_000_000), duration(9, 0), 0, "8.5s"),
+    ];
+    for (ttl, min_remaining_validity, expiry_policy, most) in cases {
+        let options =
+            MintOptions { ttl, min_remaining_validity, expiry_policy, ..MintOptions::default() };
+        let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
+        let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+        assert_eq!(told.metadata.get("attainable_max").map(String::as_str), Some(most), "{told:?}");
+    }
+    // What is named can be had: nothing refuses it for good.
+    let options = MintOptions {
+        min_remaining_validity: duration(8, 0),
+        ttl: duration(10, 0),
+        ..MintOptions::default()
+    };
+    let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
+    assert!(soon(world.tokens().mint_token(request)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_default_profile_and_resource_must_be_named() {
+    let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[2..], "");
+    let world = World::of(&tables).await;
+    let mint = |profile: &str, resource: &str| {
+        let (profile, resource) = (profile.to_owned(), resource.to_owned());
+        let options = MintOptions { profile, resource, ..MintOptions::default() };
+        let mut tokens = world.tokens();
+        async move {
+            let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
+            soon(tokens.mint_token(request)).await
+        }
+    };
+    let refused = mint("", "").await.unwrap_err();
+    let field = &["options.profile"];
+    assert_refused("no profile", &refused, InvalidArgument, "PROFILE_REQUIRED", field);
+    let refused = mint("", VJ[0]).await.unwrap_err();
+    assert_refused("no profile", &refused, InvalidArgument, "PROFILE_REQUIRED", field);
+    let refused = mint("live", "").await.unwrap_err();
+    let field = &["options.resource"];
+    assert_refused("no resource", &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
+    let refused = mint("live", VJ[2]).await.unwrap_err();
+    assert_refused("another profile's", &refused, NotFound, "RESOURCE_NOT_FOUND", &[]);
+    for (profile, resource) in [("live", VJ[1]), ("other", "")] {
+        let minted = mint(profile, resource).await.unwrap().into_inner();
+        assert!(minted.validity.unwrap().grant.starts_with(&format!("profiles/{profile}/grants/")));
+    }
+
+    let request = MintTokenRequest { options: None, identity: String::new() };
+    let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+    assert_eq!(told.fields, ["options.profile", "identity"]);
+}

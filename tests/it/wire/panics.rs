@@ -1,0 +1,147 @@
+//! What lies around every call, around a service that misbehaves.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use grantmint::{
+    drain::{Drainer, drain},
+    rpc::layers::Guarded,
+    server::Server,
+    telemetry::Metrics,
+};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use tonic::{Code, body::Body};
+use tower_service::Service;
+
+use super::harness::{MARKER, assert_refused, post, raw_client};
+
+/// Does what its path says.
+#[derive(Clone)]
+struct Misbehaves;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// Sends one frame, then panics.
+struct PanickingBody(bool);
+
+impl http_body::Body for PanickingBody {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        assert!(!self.0, "{MARKER} in the body");
+        self.0 = true;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0])))))
+    }
+}
+
+impl<B> Service<Request<B>> for Misbehaves {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        let path = request.uri().path().to_owned();
+        assert!(path != "/panics/InCall", "{MARKER} in call");
+        Box::pin(async move {
+            match path.as_str() {
+                "/panics/InFuture" => {
+                    tokio::task::yield_now().await;
+                    panic!("{MARKER} in the future");
+                }
+                "/panics/InBody" => Ok(Response::new(Body::new(PanickingBody(false)))),
+                path if path.ends_with("/MintToken") => std::future::pending().await,
+                _ => {
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-status", 0.into());
+                    let body = http_body_util::Empty::<Bytes>::new();
+                    let body =
+                        http_body_util::BodyExt::with_trailers(body, async { Some(Ok(trailers)) });
+                    Ok(Response::new(Body::new(body)))
+                }
+            }
+        })
+    }
+}
+
+async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
+    let (drainer, drain) = drain();
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), drain).await.unwrap();
+    let addr = server.addr();
+    tokio::spawn(server.run(Guarded::new(Misbehaves, metrics)));
+    (addr, drainer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
+    let metrics = Metrics::default();
+    let (addr, _drainer) = serve(&metrics).await;
+    let client = raw_client(addr).await;
+    // A call that is under way on the same connection all the time.
+    let held = tokio::spawn({
+        let client = client.clone();
+        let path = "/grantmint.v1.TokenService/MintToken";
+        async move { post(&client, path, &[("grpc-timeout", "1500m")], Bytes::new()).await }
+    });
+    for _ in 0..3 {
+        for path in ["/panics/InCall", "/panics/InFuture", "/panics/InBody"] {
+            let answer = post(&client, path, &[], Bytes::new()).await;
+            assert_refused(path, answer.status(), Code::Internal, "UNEXPECTED", &[]);
+            assert_eq!(answer.body.len(), if path == "/panics/InBody" { 5 } else { 0 });
+        }
+        let good = post(&client, "/panics/Not", &[], Bytes::new()).await;
+        assert_eq!(good.status().code(), Code::Ok);
+    }
+    let held = held.await.unwrap();
+    assert_refused("held", held.status(), Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
+    let counted = |code: &str| {
+        let page = metrics.render();
+        let code = format!("grpc_code=\"{code}\"");
+        let line = page
+            .lines()
+            .find(|l| l.contains("handled") && l.contains("\"unknown\"") && l.contains(&code));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+    };
+    super::harness::until("all are counted", async || counted("Internal") == Some(9)).await;
+    assert_eq!(counted("OK"), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
+    let mut guarded = Guarded::new(Misbehaves, &Metrics::default());
+    let call = |method: &str, timeout: Option<&str>| {
+        let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"));
+        if let Some(timeout) = timeout {
+            request = request.header("grpc-timeout", timeout);
+        }
+        request.body(()).unwrap()
+    };
+    for (timeout, wanted) in
+        [(None, 12_000), (Some("5S"), 5_000), (Some("99S"), 99_000), (Some("250m"), 250)]
+    {
+        let started = tokio::time::Instant::now();
+        let response = guarded.call(call("MintToken", timeout)).await.unwrap();
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_refused("late", &status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
+        let took = started.elapsed();
+        let wanted = Duration::from_millis(wanted);
+        assert!(took >= wanted && took < wanted + Duration::from_millis(50), "{took:?}");
+    }
+    let response = guarded.call(call("MintTokens", None)).await.unwrap();
+    assert!(tonic::Status::from_header_map(response.headers()).is_none());
+}

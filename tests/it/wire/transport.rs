@@ -1,0 +1,195 @@
+//! Requests that no client of ours would send: broken bytes, unknown paths, odd deadlines.
+
+use bytes::Bytes;
+use grantmint::rpc::proto::{
+    GetGrantRequest, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensResponse,
+    mint_tokens_request::Selection,
+};
+use prost::Message;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::{
+    bulk::series_with,
+    harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
+};
+
+const MINT: &str = "/grantmint.v1.TokenService/MintToken";
+const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
+const GET: &str = "/grantmint.v1.GrantService/GetGrant";
+const METHODS: [&str; 5] = [
+    MINT,
+    BULK,
+    GET,
+    "/grantmint.v1.GrantService/ListGrants",
+    "/grantmint.v1.GrantService/WatchGrants",
+];
+
+fn alice() -> Bytes {
+    let request = MintTokenRequest { options: None, identity: "alice".into() };
+    framed(&request.encode_to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_bytes_are_refused_without_an_echo() {
+    let world = World::simple().await;
+    let marker = u8::try_from(MARKER.len()).unwrap();
+    let text = |field: u8, text: &[u8]| {
+        [&[field << 3 | 2, u8::try_from(text.len()).unwrap()], text].concat()
+    };
+    let not_utf8 = [MARKER.as_bytes(), &[0xff]].concat();
+    let broken: [(&str, Vec<u8>); 5] = [
+        ("cut short", [&[0x0a, marker + 9], MARKER.as_bytes()].concat()),
+        ("a tag of zero", [&[0], MARKER.as_bytes()].concat()),
+        ("an endless varint", [0xff; 11].to_vec()),
+        ("a group that never ends", [&[0x0b], MARKER.as_bytes()].concat()),
+        ("not UTF-8", [text(1, &not_utf8), text(2, &not_utf8)].concat()),
+    ];
+    for method in METHODS {
+        for (case, bytes) in &broken {
+            let answer = post(&world.raw, method, &[], framed(bytes)).await;
+            assert_silent(answer.status());
+            assert_eq!(answer.status().code(), Code::Internal, "{case}: {method}");
+            assert_eq!(answer.body.len(), 0);
+        }
+        // Frames that promise more than comes, or nothing at all.
+        for body in [&[][..], &[0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0xff, 0xff, 0xff, 0xff, 1]] {
+            let answer = post(&world.raw, method, &[], Bytes::copy_from_slice(body)).await;
+            let code = answer.status().code();
+            assert!(
+                matches!(code, Code::Internal | Code::OutOfRange),
+                "{body:?}: {method}: {code}"
+            );
+        }
+        let compressed = Bytes::from_static(&[1, 0, 0, 0, 1, 0]);
+        for headers in [&[][..], &[("grpc-encoding", "gzip")], &[("grpc-encoding", MARKER)]] {
+            let answer = post(&world.raw, method, headers, compressed.clone()).await;
+            let code = answer.status().code();
+            assert!(matches!(code, Code::Internal | Code::Unimplemented), "{headers:?}: {code}");
+        }
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_over_its_limit_is_refused_and_bulk_has_a_limit_of_its_own() {
+    let world = World::simple().await;
+    let big = |bytes: usize| {
+        let identity = MARKER.repeat(bytes / MARKER.len() + 1);
+        framed(&MintTokenRequest { options: None, identity }.encode_to_vec())
+    };
+    for method in METHODS {
+        let limit = if method == BULK { 4 << 20 } else { 64 << 10 };
+        let answer = post(&world.raw, method, &[], big(limit)).await;
+        assert_eq!(answer.status().code(), Code::OutOfRange, "{method}");
+        assert_silent(answer.status());
+    }
+    // A MintToken request as large as may be is judged by what it holds.
+    let answer = post(&world.raw, MINT, &[], big((64 << 10) - 100)).await;
+    let (code, reason) = (Code::InvalidArgument, "IDENTITY_INVALID");
+    assert_refused("large", answer.status(), code, reason, &["identity"]);
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_methods_and_services_are_unimplemented() {
+    let world = World::simple().await;
+    for path in [
+        format!("/grantmint.v1.TokenService/{MARKER}"),
+        format!("/grantmint.v1.GrantService/{MARKER}"),
+        format!("/grantmint.v1.{MARKER}/MintToken"),
+        format!("/grpc.health.v1.Health/{MARKER}"),
+        format!("/grpc.reflection.v1.ServerReflection/{MARKER}"),
+        format!("/{MARKER}"),
+        "/".to_owned(),
+        "//".to_owned(),
+        format!("{MINT}/"),
+        format!("{MINT}/{MARKER}"),
+        MINT.to_lowercase(),
+    ] {
+        let answer = post(&world.raw, &path, &[], alice()).await;
+        assert_eq!(answer.status().code(), Code::Unimplemented, "{path}");
+        assert_silent(answer.status());
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ill_formed_timeout_counts_as_absent() {
+    let world = World::simple().await;
+    let odd = ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1.5S", "1 S", " 1S", "0x1S", "nS"];
+    for timeout in odd.into_iter().chain([MARKER, "99999999H", "99999999n", "00000060S"]) {
+        let answer = post(&world.raw, MINT, &[("grpc-timeout", timeout)], alice()).await;
+        assert_eq!(answer.status().code(), Code::Ok, "{timeout:?}: {:?}", answer.status());
+        assert!(!answer.message::<MintTokenResponse>().token.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
+    let world = World::simple().await;
+    let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
+    for timeout in ["0S", "0n", "1n"] {
+        for (method, body) in [(MINT, alice()), (GET, framed(&get.encode_to_vec()))] {
+            let answer = post(&world.raw, method, &[("grpc-timeout", timeout)], body).await;
+            let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+            assert_refused(timeout, answer.status(), code, reason, &[]);
+            assert_eq!(answer.body.len(), 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
+    let world = World::simple().await;
+    for (timeout, start) in [("40m", 3), ("300m", 0)] {
+        let request = grantmint::rpc::proto::MintTokensRequest {
+            start_index: start,
+            chunk_size: 1,
+            ..series_with(None, "p", 1_000_000)
+        };
+        let body = framed(&request.encode_to_vec());
+        let answer = post(&world.raw, BULK, &[("grpc-timeout", timeout)], body).await;
+        let told = told(answer.status());
+        let seen = (told.code, told.reason.as_str());
+        assert_eq!(seen, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+        let (mut rest, mut index) = (answer.body, start);
+        while !rest.is_empty() {
+            let length = u32::from_be_bytes(rest[1..5].try_into().unwrap());
+            let chunk = rest.split_to(5 + usize::try_from(length).unwrap());
+            let chunk = MintTokensResponse::decode(&chunk[5..]).unwrap();
+            assert_eq!(chunk.first_index, index);
+            index += i64::try_from(chunk.tokens.len()).unwrap();
+        }
+        assert_eq!(told.metadata["resume_index"], index.to_string(), "after {timeout}");
+        assert_eq!(index > start, timeout == "300m");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
+    let world = World::with_faults(&profile("live", &VJ[..1], ""), &["hang"]).await;
+    let hold = |max_wait: Option<i64>| {
+        let max_wait = max_wait.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+        let options = Some(MintOptions { max_wait, ..MintOptions::default() });
+        framed(&MintTokenRequest { options, identity: MARKER.into() }.encode_to_vec())
+    };
+    let long = Some(315_576_000_000);
+    for (timeout, max_wait, least, most) in
+        [("60S", Some(0), 0, 1_000), ("400m", long, 0, 400), ("60S", long, 0, 11_000)]
+    {
+        let started = Instant::now();
+        let answer = post(&world.raw, MINT, &[("grpc-timeout", timeout)], hold(max_wait)).await;
+        let took = started.elapsed().as_millis();
+        let told = told(answer.status());
+        assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
+        assert!((least..most + 2_000).contains(&took), "{timeout} {max_wait:?}: {took} ms");
+    }
+    let bulk = series_with(None, MARKER, 3);
+    assert!(matches!(bulk.selection, Some(Selection::IdentitySeries(_))));
+    let answer =
+        post(&world.raw, BULK, &[("grpc-timeout", "300m")], framed(&bulk.encode_to_vec())).await;
+    let told = told(answer.status());
+    assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
+    assert_eq!(told.metadata["resume_index"], "0");
+}

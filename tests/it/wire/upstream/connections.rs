@@ -1,0 +1,164 @@
+//! Connections that are slow, cut, stale or led elsewhere.
+
+use std::time::Duration;
+
+use tokio::{net::TcpListener, time::Instant};
+
+use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source};
+use crate::wire::harness::until;
+
+#[tokio::test]
+async fn a_redirect_is_refused_and_never_followed() {
+    let elsewhere = RawUpstream::bind(vec![Act::Answer(good())]).await;
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+        let headers = format!("location: {}/\r\n", elsewhere.url());
+        let upstream = RawUpstream::bind(vec![Act::Answer(answer(status, &headers, ""))]).await;
+        let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
+        let reason = format!("HTTP_STATUS_{}", &status[..3]);
+        assert_eq!(seen, ("misconfigured", reason, None));
+        assert_eq!(upstream.requests().len(), 1);
+    }
+    assert_eq!((elsewhere.connections(), elsewhere.requests().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_body_over_64_kib_is_cut_whether_its_length_is_told_or_not() {
+    let spaces =
+        |count: usize| good().split_once("\r\n\r\n").unwrap().1.to_owned() + &" ".repeat(count);
+    let body = spaces(0).len();
+    let fits = answer("201 Created", "", &spaces(64 * 1024 - body));
+    let upstream = RawUpstream::bind(vec![Act::Answer(fits)]).await;
+    assert!(fetch(&source(&upstream.url(), ""), STREAMER).await.is_ok());
+
+    let head = "HTTP/1.1 201 Created\r\n";
+    let chunk: &'static str =
+        Box::leak(format!("1000\r\n{}\r\n", " ".repeat(4_096)).into_boxed_str());
+    let cases = [
+        Act::Answer(answer("201 Created", "", &spaces(64 * 1024 + 1 - body))),
+        Act::Answer(format!("{head}content-length: 99999999999\r\n\r\n{}", spaces(70_000))),
+        Act::GoesOn(format!("{head}transfer-encoding: chunked\r\n\r\n"), chunk, Duration::ZERO),
+        Act::GoesOn(format!("{head}\r\n"), chunk, Duration::ZERO),
+    ];
+    for act in cases {
+        let case = format!("{act:.80?}");
+        let upstream = RawUpstream::bind(vec![act]).await;
+        let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
+        assert_eq!(seen, ("transient", "ANSWER_TOO_LARGE".to_owned(), None), "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_slow_is_cut_at_2_s() {
+    let head = "HTTP/1.1 201 Created\r\n";
+    let slow = Duration::from_millis(50);
+    let cases = [
+        Act::Hang,
+        Act::GoesOn(head.to_owned(), "x: y\r\n", slow),
+        Act::GoesOn("HTTP/1.1 100 Continue\r\n\r\n".to_owned(), "", slow),
+        Act::GoesOn(format!("{head}content-length: 9000\r\n\r\n"), " ", slow),
+        Act::GoesOn(format!("{head}transfer-encoding: chunked\r\n\r\n"), "1\r\n \r\n", slow),
+    ];
+    let cut = cases.map(|act| async move {
+        let upstream = RawUpstream::bind(vec![act]).await;
+        let started = Instant::now();
+        let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
+        assert_eq!(seen, ("transient", "TIMEOUT".to_owned(), None));
+        started.elapsed()
+    });
+    for took in futures_util::future::join_all(cut).await {
+        let within = Duration::from_millis(1_950)..Duration::from_secs(10);
+        assert!(within.contains(&took), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_encoded_or_no_http_is_refused() {
+    let head = "HTTP/1.1 201 Created\r\n";
+    let cases = [
+        (answer("201 Created", "content-encoding: gzip\r\n", "\u{1f}\u{8b}"), "ENCODED_ANSWER"),
+        (answer("201 Created", "content-encoding: br\r\n", "x"), "ENCODED_ANSWER"),
+        ("SSH-2.0-OpenSSH_9.9\r\n".to_owned(), "MALFORMED_ANSWER"),
+        (format!("{head}content-length: x\r\n\r\n"), "MALFORMED_ANSWER"),
+        (format!("{head}no colon\r\n\r\n"), "MALFORMED_ANSWER"),
+        (format!("{head}{}\r\n", "x: y\r\n".repeat(200)), "MALFORMED_ANSWER"),
+        (format!("{head}content-length: 9\r\n\r\n{{"), "CONNECTION_LOST"),
+        (format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n"), "CONNECTION_LOST"),
+    ];
+    for (text, reason) in cases {
+        let upstream = RawUpstream::bind(vec![Act::Last(text.clone())]).await;
+        let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
+        assert_eq!(seen, ("transient", reason.to_owned(), None), "{text:.60}");
+        assert_eq!(upstream.requests().len(), 1, "{text:.60}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_a_transient_fault_and_a_fresh_one_is_not_retried() {
+    for act in [Act::Close, Act::Reset] {
+        let upstream = RawUpstream::bind(vec![act]).await;
+        let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
+        assert_eq!(seen, ("transient", "CONNECTION_LOST".to_owned(), None));
+        assert_eq!((upstream.connections(), upstream.requests().len()), (1, 1));
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let seen = failure(fetch(&source(&format!("http://{nobody}"), ""), STREAMER).await);
+    assert_eq!(seen, ("transient", "CONNECT_FAILED".to_owned(), None));
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_and_used_again() {
+    let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
+    let source = source(&upstream.url(), "");
+    for _ in 0..5 {
+        assert!(fetch(&source, STREAMER).await.is_ok());
+    }
+    assert_eq!((upstream.connections(), upstream.requests().len()), (1, 5));
+}
+
+#[tokio::test]
+async fn a_stale_connection_is_replaced_at_once() {
+    // Closed right after its answer, closed when it is used again, or reset then.
+    for stale in [
+        vec![Act::Last(good())],
+        vec![Act::Answer(good()), Act::Close],
+        vec![Act::Answer(good()), Act::Reset],
+    ] {
+        let (seen, acts) = (stale.len(), [stale, vec![Act::Answer(good())]].concat());
+        let case = format!("{acts:.30?}");
+        let upstream = RawUpstream::bind(acts).await;
+        let source = source(&upstream.url(), "");
+        assert!(fetch(&source, STREAMER).await.is_ok());
+        let started = Instant::now();
+        assert!(fetch(&source, STREAMER).await.is_ok(), "{case}");
+        assert!(started.elapsed() < Duration::from_secs(1));
+        assert_eq!((upstream.connections(), upstream.requests().len()), (2, seen + 1), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_stale_connection_is_retried_and_only_once() {
+    let garbage = Act::Answer("no HTTP at all\r\n\r\n".to_owned());
+    let cases = [
+        (garbage, "MALFORMED_ANSWER", 2),
+        (Act::Answer(answer("500 Error", "", "")), "HTTP_STATUS_500", 2),
+        (Act::Close, "CONNECTION_LOST", 3),
+    ];
+    for (act, reason, requests) in cases {
+        let upstream = RawUpstream::bind(vec![Act::Answer(good()), act]).await;
+        let source = source(&upstream.url(), "");
+        assert!(fetch(&source, STREAMER).await.is_ok());
+        let seen = failure(fetch(&source, STREAMER).await);
+        assert_eq!(seen, ("transient", reason.to_owned(), None));
+        assert_eq!(upstream.requests().len(), requests, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_was_refused_is_not_kept() {
+    let refused = Act::Answer(answer("503 Unavailable", "", "later"));
+    let upstream = RawUpstream::bind(vec![refused, Act::Answer(good())]).await;
+    let source = source(&upstream.url(), "");
+    assert_eq!(failure(fetch(&source, STREAMER).await).1, "HTTP_STATUS_503");
+    assert!(fetch(&source, STREAMER).await.is_ok());
+    until("a second connection", async || upstream.connections() == 2).await;
+}
