@@ -33,8 +33,8 @@ pub mod proto {
     #![expect(
         missing_docs,
         unused_qualifications,
-        clippy::allow_attributes,
         clippy::pedantic,
+        clippy::allow_attributes,
         reason = "generated"
     )]
 
@@ -68,9 +68,9 @@ pub mod proto {
 /// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of any request but those of `MintTokens`.
+    /// Bytes of any request but `MintTokens`'.
     pub request_bytes: usize,
-    /// Bytes of a request of `MintTokens`.
+    /// Bytes of a `MintTokens` request.
     pub bulk_request_bytes: usize,
 }
 

@@ -86,21 +86,15 @@ impl Grants {
                 0
             }
         };
-        let from = match request.page_token.as_str() {
-            "" => 0,
-            token => {
-                if let Some(last) = read_page_token(token, &request.profile) {
-                    views.partition_point(|view| *view.name() <= last)
-                } else {
-                    let foreign = "was not made by this call";
-                    bad.push(Violation::new("page_token", Invalid::PageToken, foreign));
-                    0
-                }
-            }
-        };
+        let last = read_page_token(&request.page_token, &request.profile);
+        if last.is_none() && !request.page_token.is_empty() {
+            let foreign = "was not made by this call";
+            bad.push(Violation::new("page_token", Invalid::PageToken, foreign));
+        }
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));
         }
+        let from = last.map_or(0, |last| views.partition_point(|view| *view.name() <= last));
         let rest = views.get(from..).unwrap_or_default();
         let page = rest.get(..size).unwrap_or(rest);
         let next_page_token = match page.last() {

@@ -60,7 +60,7 @@ pub(super) fn invalid(violations: &[Violation]) -> Status {
         details.add_bad_request_violation(&violation.field, violation.description);
     }
     let most =
-        first.attainable_max.map_or(String::new(), |max| format!("; at most {}", seconds(max)));
+        first.attainable_max.map_or_else(String::new, |max| format!("; at most {}", seconds(max)));
     let message = format!("{} {}{most}", first.field, first.description);
     build(Code::InvalidArgument, &message, details)
 }

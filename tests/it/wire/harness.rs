@@ -224,6 +224,7 @@ pub(crate) type RawClient = http2::SendRequest<Full<Bytes>>;
 
 pub(crate) async fn raw_client(addr: SocketAddr) -> RawClient {
     let stream = soon(TcpStream::connect(addr)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (client, connection) = soon(handshake).await.unwrap();
     tokio::spawn(connection);

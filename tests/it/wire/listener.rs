@@ -1,15 +1,12 @@
 //! The listener, spoken to in raw bytes.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use grantmint::rpc::proto::MintOptions;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 
 use super::harness::World;
@@ -26,7 +23,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A MintToken's HEADERS, whose body never comes.
+/// A `MintToken`'s HEADERS, whose body never comes.
 fn half_a_call(stream: u32) -> Vec<u8> {
     let path = b"/grantmint.v1.TokenService/MintToken";
     let length = u8::try_from(path.len()).unwrap();

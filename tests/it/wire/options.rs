@@ -7,6 +7,7 @@ use tonic::Code::{self, InvalidArgument, NotFound};
 use super::harness::{MARKER, VJ, World, assert_refused, profile, told};
 use crate::support::soon;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the fields take it")]
 fn duration(seconds: i64, nanos: i32) -> Option<Duration> {
     Some(Duration { seconds, nanos })
 }

@@ -77,7 +77,7 @@ fn options(rng: &mut Rng) -> Option<MintOptions> {
         (usual(&["", "live", "other"]), usual(&["", VJ[0], VJ[1], VJ[2], "VJ"]));
     // A call that waits would make this slow.
     let max_wait = if rng.u8(..4) == 0 { duration(rng) } else { None };
-    let max_wait = max_wait.filter(|wait| wait.seconds <= 0).or(Some(Duration::default()));
+    let max_wait = max_wait.filter(|wait| wait.seconds <= 0).or_else(|| Some(Duration::default()));
     let options = MintOptions {
         profile,
         resource,

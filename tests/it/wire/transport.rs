@@ -1,13 +1,12 @@
 //! Requests that no client of ours would send: broken bytes, unknown paths, odd deadlines.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use grantmint::rpc::proto::{
     GetGrantRequest, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensResponse,
     mint_tokens_request::Selection,
 };
 use prost::Message;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::{

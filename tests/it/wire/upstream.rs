@@ -96,7 +96,7 @@ async fn serve(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<String>
             log.push(request);
             log.len() - 1
         };
-        match acts.get(at).or(acts.last()).cloned().expect("an act") {
+        match acts.get(at).or_else(|| acts.last()).cloned().expect("an act") {
             Act::Answer(answer) => drop(stream.write_all(answer.as_bytes()).await),
             Act::Last(answer) => return drop(stream.write_all(answer.as_bytes()).await),
             Act::Close => return,

@@ -55,7 +55,7 @@ async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
         };
         let headers = vector["headers"].as_object().into_iter().flatten();
         let headers: String = headers
-            .map(|(name, value)| format!("{name}: {}\r\n", value.as_str().unwrap()))
+            .flat_map(|(name, value)| [name, ": ", value.as_str().unwrap(), "\r\n"])
             .collect();
         let status = format!("{} Any", vector["status"]);
         let upstream = RawUpstream::bind(vec![Act::Answer(answer(&status, &headers, &body))]).await;

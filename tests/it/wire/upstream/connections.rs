@@ -1,8 +1,8 @@
 //! Connections that are slow, cut, stale or led elsewhere.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source};
 use crate::wire::harness::until;
