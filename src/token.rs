@@ -1,5 +1,6 @@
 //! Tokens: what a provider's token format gives us once a grant, and we sign with many times.
 
+mod hmac;
 pub mod id;
 pub mod template;
 

@@ -1,40 +1,45 @@
-//! The layout of an HS256 JWT whose constant part is encoded and hashed once.
+//! The layout of an HS256 JWT whose constant parts are encoded, and as far as may be hashed,
+//! once.
 //!
 //! JSON member order is free, so all that a grant's tokens share comes first and only what is
 //! one token's own comes last:
 //!
 //! ```text
-//! header . {"iss":…,"sub":…,"iat":…,"exp":…, … "grants":{"player":{…},   "identity":"  alice"},"jti":"…-<serial>"}
-//!          └──── per grant, times per second: encoded and hashed at most once a second ────┘└──── per token ────┘
+//! header . {"iss":…,"sub":…,"iat":…,"exp":…,  "grants":{"player":{…},"identity":"alice" },"jti":"…-serial" }
+//!          └──── shared: encoded and hashed at most once a second ────┘          └─────┘└───────┘      └─┘└┘
+//!                                                                                  own    shared       own shared
 //! ```
 //!
-//! The shared part is padded with white space until its encoding ends on a SHA-256 block (and
-//! so on a base64 group): a token's own part is then hashed alone, from a copy of the state.
+//! White space fills what lies before each seam. The long shared part ends on a SHA-256 block
+//! (and so on a base64 group): the rest is hashed alone, from a copy of the state. The
+//! identity, the serial and what lies between them end on base64 groups: each is encoded
+//! alone, and the shared ones are not encoded again.
+
+mod base64;
+mod json;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 
+use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwapOption;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
+use self::base64::{GROUP, GROUP_CHARS, SIGNATURE_CHARS};
 use super::{
     PrepareError, Signer, Stamped, Times,
+    hmac::{BLOCK, Hmac},
     id::{SERIAL_CHARS, Serial},
 };
 
-type HmacSha256 = Hmac<Sha256>;
-
-/// A block of SHA-256.
-const BLOCK: usize = 64;
-
-/// Characters of a signature: 32 bytes in base64url.
-const SIGNATURE_CHARS: usize = 43;
+/// Blocks that the tail of an ordinary token fits in.
+const USUAL_BLOCKS: usize = 5;
 
 /// The constant text of one grant's tokens.
 ///
 /// A token's payload is `head`, the times, `body`, the identity as JSON text, `before_id`,
-/// the issue time in ten digits, `-`, the serial, `end`.
+/// the issue time in ten digits, `-`, the serial, `end`; with white space where JSON allows
+/// it, which is why both of the latter start with a quote.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The JOSE header as JSON.
@@ -56,7 +61,7 @@ pub struct Layout {
 /// Signs one grant's tokens.
 pub struct Template {
     layout: Layout,
-    key: HmacSha256,
+    key: Hmac,
     /// What was made for the times of the last call.
     last: ArcSwapOption<Sheet>,
 }
@@ -64,8 +69,14 @@ pub struct Template {
 impl Template {
     /// A template of this layout that signs with `secret`'s raw bytes.
     pub fn new(layout: Layout, secret: &[u8]) -> Result<Self, PrepareError> {
-        let key = HmacSha256::new_from_slice(secret).map_err(|_| PrepareError::KeyUnusable)?;
-        Ok(Self { layout, key, last: ArcSwapOption::empty() })
+        if secret.is_empty() {
+            return Err(PrepareError::KeyUnusable);
+        }
+        let seams = [&layout.before_id, &layout.end];
+        if !seams.iter().all(|text| text.starts_with('"')) {
+            return Err(PrepareError::Unverified("layout"));
+        }
+        Ok(Self { layout, key: Hmac::new(secret), last: ArcSwapOption::empty() })
     }
 
     fn sheet(&self, times: Times) -> Arc<Sheet> {
@@ -97,50 +108,61 @@ struct Sheet {
     times: Times,
     /// The token up to the identity: header, dot and the shared part of the payload.
     prefix: String,
-    /// The HMAC fed with `prefix`.
-    state: HmacSha256,
-    /// What follows the identity, up to the serial.
+    /// The HMAC of what begins with `prefix`.
+    hmac: Hmac,
+    /// What lies between the identity's closing quote and the serial, encoded.
     before_serial: String,
-    after_serial: String,
+    /// What follows the id's closing quote, encoded.
+    end: String,
     id_before_serial: String,
 }
 
 impl Sheet {
-    fn new(layout: &Layout, key: &HmacSha256, times: Times) -> Self {
-        let mut payload = format!("{}\"iat\":{},", layout.head, times.issue);
-        if let Some(backdate) = layout.nbf_backdate {
-            payload.push_str(&format!("\"nbf\":{},", times.issue - i64::from(backdate)));
-        }
-        payload.push_str(&format!("\"exp\":{},", times.expire));
+    fn new(layout: &Layout, key: &Hmac, times: Times) -> Self {
+        let Times { issue, expire } = times;
+        let nbf = layout
+            .nbf_backdate
+            .map_or(String::new(), |backdate| format!(r#""nbf":{},"#, issue - i64::from(backdate)));
+        let payload = format!(r#"{}"iat":{issue},{nbf}"exp":{expire},"#, layout.head);
         let prefix = encode_prefix(&layout.header, payload, &layout.body);
-        let mut state = key.clone();
-        state.update(prefix.as_bytes());
+        let (blocks, _) = prefix.as_bytes().as_chunks();
+        let hmac = key.then(blocks);
 
         let id_before_serial = format!("{}-{:010}-", layout.id_prefix, times.issue);
+        let mut before_serial = format!("{}{id_before_serial}", without_quote(&layout.before_id));
+        while !before_serial.len().is_multiple_of(GROUP) {
+            before_serial.insert(0, ' ');
+        }
         Self {
             times,
             prefix,
-            state,
-            before_serial: format!("{}{id_before_serial}", layout.before_id),
-            after_serial: layout.end.clone(),
+            hmac,
+            before_serial: URL_SAFE_NO_PAD.encode(before_serial),
+            end: URL_SAFE_NO_PAD.encode(without_quote(&layout.end)),
             id_before_serial,
         }
     }
 }
 
+fn without_quote(text: &str) -> &str {
+    text.strip_prefix('"').unwrap_or(text)
+}
+
 /// Encodes header, dot and payload so that the encoding ends on a SHA-256 block.
 fn encode_prefix(header: &str, mut payload: String, body: &str) -> String {
     // The header and the dot fill base64 groups when two bytes are left over of three.
-    let mut header = header.trim_end_matches('}').to_owned();
-    while (header.len() + 1) % 3 != 2 {
+    let mut header = header.strip_suffix('}').unwrap_or(header).to_owned();
+    while (header.len() + 1) % GROUP != 2 {
         header.push(' ');
     }
     header.push('}');
     let mut prefix = URL_SAFE_NO_PAD.encode(header);
     prefix.push('.');
 
-    let ends_on_a_block =
-        |bytes: usize| bytes % 3 == 0 && (prefix.len() + bytes / 3 * 4) % BLOCK == 0;
+    let ends_on_a_block = |bytes: usize| {
+        bytes.is_multiple_of(GROUP)
+            && (prefix.len() + bytes / GROUP * GROUP_CHARS).is_multiple_of(BLOCK)
+    };
     while !ends_on_a_block(payload.len() + body.len()) {
         payload.push(' ');
     }
@@ -149,23 +171,43 @@ fn encode_prefix(header: &str, mut payload: String, body: &str) -> String {
     prefix
 }
 
+impl Sheet {
+    /// Writes a token's tail into `blocks` of zeros, `length` bytes before its signature.
+    fn write(&self, identity: &str, serial: Serial, blocks: &mut [[u8; BLOCK]], length: usize) {
+        let room = base64::put_quoted(identity.as_bytes(), blocks.as_flattened_mut());
+        let room = base64::put(self.before_serial.as_bytes(), room);
+        let room = base64::put_quoted(&serial.as_text(), room);
+        base64::put(self.end.as_bytes(), room);
+
+        let signature = self.hmac.finish(blocks, length);
+        let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
+        base64::put_digest(signature, room);
+    }
+}
+
 impl Stamped for Sheet {
     fn sign(&self, identity: &str, serial: Serial) -> String {
-        let mut tail = Vec::with_capacity(TAIL_BYTES);
-        push_json(identity, &mut tail);
-        tail.extend_from_slice(self.before_serial.as_bytes());
-        tail.extend_from_slice(&serial.as_text());
-        tail.extend_from_slice(self.after_serial.as_bytes());
+        let identity = json::ascii(identity);
+        let length = base64::quoted_chars(identity.len())
+            + self.before_serial.len()
+            + base64::quoted_chars(SERIAL_CHARS)
+            + self.end.len();
+        let whole = length + 1 + SIGNATURE_CHARS;
 
-        let tail_chars = (tail.len() * 4).div_ceil(3);
-        let mut token = String::with_capacity(self.prefix.len() + tail_chars + 1 + SIGNATURE_CHARS);
+        let mut usual = [[0; BLOCK]; USUAL_BLOCKS];
+        let mut more = Vec::new();
+        let blocks = if let Some(blocks) = usual.get_mut(..whole.div_ceil(BLOCK)) {
+            blocks
+        } else {
+            more.resize(whole.div_ceil(BLOCK), [0; BLOCK]);
+            &mut more[..]
+        };
+        self.write(&identity, serial, blocks, length);
+
+        let mut token = String::with_capacity(self.prefix.len() + whole);
         token.push_str(&self.prefix);
-        URL_SAFE_NO_PAD.encode_string(&tail, &mut token);
-
-        let mut mac = self.state.clone();
-        mac.update(&token.as_bytes()[self.prefix.len()..]);
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(mac.finalize().into_bytes(), &mut token);
+        // It is ASCII.
+        token.push_str(str::from_utf8(&blocks.as_flattened()[..whole]).unwrap_or_default());
         token
     }
 
@@ -180,39 +222,5 @@ impl Stamped for Sheet {
 impl fmt::Debug for Sheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sheet").field("times", &self.times).finish_non_exhaustive()
-    }
-}
-
-/// Bytes that an ordinary token's own part fits in.
-const TAIL_BYTES: usize = 192;
-
-/// Writes `text` as the inside of a JSON string, in ASCII: some clients decode a payload
-/// without minding UTF-8.
-fn push_json(text: &str, out: &mut Vec<u8>) {
-    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
-    let mut units = [0; 2];
-    for character in text.chars() {
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            ' '..='~' => out.push(character as u8),
-            _ => {
-                for unit in character.encode_utf16(&mut units) {
-                    push_escape(*unit, out);
-                }
-            }
-        }
-    }
-}
-
-fn push_escape(unit: u16, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend_from_slice(b"\\u");
-    for shift in [12, 8, 4, 0] {
-        out.push(HEX[usize::from(unit >> shift & 15)]);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Source: Twilio's page "Access Tokens"; member names as its helper libraries emit them.
 
+#[cfg(test)]
+mod vectors;
+
 use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -13,7 +16,7 @@ use crate::{
     clock::Anchor,
     grant::Grant,
     token::{
-        PrepareError, Signer, Stamped, Times, TokenFormat,
+        PrepareError, Signer, Times, TokenFormat,
         id::Serial,
         template::{Layout, Template},
     },
@@ -142,11 +145,10 @@ impl AccessTokens {
 
     fn layout(&self, grant: &RawValue) -> Layout {
         let Self { account_sid, api_key_sid, nbf_backdate, .. } = self;
-        let extra: String = self
-            .extra_grants
-            .iter()
-            .map(|(name, grant)| format!("{}:{grant},", Value::from(name.as_str())))
-            .collect();
+        let mut extra = String::new();
+        for (name, grant) in &self.extra_grants {
+            extra.extend([&Value::from(name.as_str()).to_string(), ":", &grant.to_string(), ","]);
+        }
         Layout {
             header: self.header.clone(),
             head: format!(r#"{{"iss":"{api_key_sid}","sub":"{account_sid}","#),
@@ -259,7 +261,7 @@ impl<'de> Deserialize<'de> for Grants {
         // Not `flatten`: it would read the player's grant before it is raw.
         let mut members: std::collections::BTreeMap<String, Box<RawValue>> =
             Deserialize::deserialize(deserializer)?;
-        let mut take = |name| members.remove(name).ok_or(D::Error::missing_field(name));
+        let mut take = |name| members.remove(name).ok_or_else(|| D::Error::missing_field(name));
         let player = take("player")?;
         let identity = serde_json::from_str(take("identity")?.get()).map_err(D::Error::custom)?;
         let extra = members

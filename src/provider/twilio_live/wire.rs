@@ -1,5 +1,8 @@
 //! The wire of the `PlaybackGrant` endpoint: path, form and answer.
 
+#[cfg(test)]
+mod tests;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const ANSWERS: &str = include_str!("../../../../tests/vectors/playback_grant_responses.json");
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+const STREAMER: &str = "VJa1b2c3d4e5f60718293a4b5c6d7e8f90";
+
+fn read(body: &[u8], account: &str, streamer: &str) -> Result<(Box<RawValue>, Option<u64>), Fault> {
+    let account = AccountSid::parse(account).unwrap();
+    read_answer(body, &account, &PlayerStreamerSid::parse(streamer).unwrap())
+}
+
+fn answer(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut answer = json!({
+        "sid": STREAMER,
+        "account_sid": ACCOUNT,
+        "grant": {"playbackUrl": "https://h.example/p?token=t", "playerStreamerSid": STREAMER},
+    });
+    change(&mut answer);
+    answer.to_string().into_bytes()
+}
+
+fn reason(body: &[u8]) -> String {
+    read(body, ACCOUNT, STREAMER).map_or_else(|fault| fault.to_string(), |_| "taken".to_owned())
+}
+
+/// A playback URL whose token has this payload.
+fn url(payload: &[u8]) -> String {
+    format!("https://h.example/p?a=b&token=e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload))
+}
+
+#[test]
+fn every_known_answer_is_taken_or_refused() {
+    #[derive(Deserialize)]
+    struct Known {
+        name: String,
+        status: u16,
+        body: Box<RawValue>,
+    }
+
+    const MALFORMED: &str = "MALFORMED_ANSWER (transient)";
+    let known: Vec<Known> = serde_json::from_str(ANSWERS).unwrap();
+    let mut outcomes = Vec::new();
+    for Known { name, body, .. } in known.iter().filter(|known| known.status / 100 == 2) {
+        // What is no JSON stands there as text.
+        let text = serde_json::from_str(body.get()).unwrap_or_else(|_| body.get().to_owned());
+        let (account, streamer) = if name.ends_with("spec_example") {
+            (format!("AC{}", "a".repeat(32)), "VJcafebabecafebabecafebabecafebabe")
+        } else {
+            (ACCOUNT.to_owned(), STREAMER)
+        };
+        let outcome = match read(text.as_bytes(), &account, streamer) {
+            Ok((grant, life)) => {
+                assert!(text.contains(grant.get()), "{name}");
+                assert_eq!(life, None, "{name}: its token has no iat");
+                "taken".to_owned()
+            }
+            Err(fault) => fault.to_string(),
+        };
+        outcomes.push((name.as_str(), outcome));
+    }
+    let outcomes: Vec<_> = outcomes.iter().map(|(name, outcome)| (*name, &**outcome)).collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("create_spec_example", "taken"),
+            ("create_realistic", "taken"),
+            ("create_request_credentials_include", "taken"),
+            ("create_unknown_fields", "taken"),
+            ("create_as_printed_in_the_guide", MALFORMED),
+            ("create_grant_null", MALFORMED),
+            ("fetch_spec_example", "taken"),
+            ("truncated_json", MALFORMED),
+        ]
+    );
+}
+
+#[test]
+fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
+    let body = br#"{"sid":null,"grant":{ "x":9007199254740993,"y":1.0,"playbackUrl":"u","playerStreamerSid":"VJA1B2C3D4E5F60718293A4B5C6D7E8F90"}}"#;
+    let (grant, life) = read(body, ACCOUNT, STREAMER).unwrap();
+    assert!(grant.get().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
+    assert_eq!(life, None);
+}
+
+#[test]
+fn a_grant_for_somebody_else_is_refused() {
+    let other = "0".repeat(32);
+    assert_eq!(reason(&answer(|_| ())), "taken");
+    for pointer in ["/sid", "/grant/playerStreamerSid"] {
+        let body =
+            answer(|answer| *answer.pointer_mut(pointer).unwrap() = format!("VJ{other}").into());
+        assert_eq!(reason(&body), "GRANT_OF_ANOTHER_RESOURCE (misconfigured)", "{pointer}");
+    }
+    let body = answer(|answer| answer["account_sid"] = format!("AC{other}").into());
+    assert_eq!(reason(&body), "GRANT_OF_ANOTHER_ACCOUNT (misconfigured)");
+}
+
+#[test]
+fn what_is_no_grant_is_refused() {
+    let no_grants = [
+        json!(null),
+        json!("{}"),
+        json!({}),
+        json!(["https://h.example", STREAMER]),
+        json!({"playbackUrl": "", "playerStreamerSid": STREAMER}),
+        json!({"playbackUrl": "u", "playerStreamerSid": ""}),
+        json!({"playbackUrl": null, "playerStreamerSid": STREAMER}),
+        json!({"playbackUrl": "u"}),
+    ];
+    for grant in no_grants {
+        let body = answer(|answer| answer["grant"] = grant.clone());
+        assert_eq!(reason(&body), "MALFORMED_ANSWER (transient)", "{grant}");
+    }
+    for body in ["", "[]", "null", "<html>", "\u{feff}{}"] {
+        assert_eq!(reason(body.as_bytes()), "MALFORMED_ANSWER (transient)", "{body}");
+    }
+}
+
+#[test]
+fn the_life_of_a_playback_token_needs_both_its_times() {
+    let life = |claims: Value| playback_token_life(&url(claims.to_string().as_bytes()));
+    assert_eq!(life(json!({"iat": 1_700_000_000, "exp": 1_700_000_030})), Some(30));
+    assert_eq!(life(json!({"iat": 1_700_000_000.25, "exp": 1_700_000_030.0})), Some(29));
+    assert_eq!(life(json!({"iat": 1_700_000_030, "exp": 1_700_000_000})), Some(0));
+    assert_eq!(life(json!({"exp": 1_700_000_030})), None);
+    assert_eq!(life(json!({"iat": null, "exp": 1_700_000_030})), None);
+    assert_eq!(life(json!({"iat": "1", "exp": "2"})), None);
+}
+
+proptest! {
+    #[test]
+    fn a_life_is_exp_less_iat(iat in 0_u32.., exp in 0_u32..) {
+        let claims = json!({"iat": iat, "exp": exp}).to_string();
+        let life = playback_token_life(&url(claims.as_bytes()));
+        prop_assert_eq!(life, Some(exp.saturating_sub(iat).into()));
+    }
+
+    #[test]
+    fn no_url_panics(text in any::<String>(), bytes in any::<Vec<u8>>(), iat: f64, exp: f64) {
+        playback_token_life(&text);
+        playback_token_life(&format!("?token={text}"));
+        playback_token_life(&format!("?token=.{text}."));
+        playback_token_life(&url(&bytes));
+        // As long a life as there is: what was asked for is never lengthened by it.
+        playback_token_life(&url(json!({"iat": iat, "exp": exp}).to_string().as_bytes()));
+    }
+
+    #[test]
+    fn no_body_panics(body in any::<Vec<u8>>(), text in any::<String>()) {
+        let _ = reason(&body);
+        let _ = reason(&answer(|answer| answer["grant"] = Value::from(text.as_str())));
+        let _ = reason(&answer(|answer| answer["grant"]["playbackUrl"] = text.into()));
+    }
+}
