@@ -33,7 +33,7 @@ use super::{
 };
 
 /// Blocks that the tail of an ordinary token fits in.
-const USUAL_BLOCKS: usize = 5;
+const USUAL_BLOCKS: usize = 4;
 
 /// The constant text of one grant's tokens.
 ///
