@@ -33,7 +33,7 @@ use super::{
 };
 
 /// Blocks that the tail of an ordinary token fits in.
-const USUAL_BLOCKS: usize = 5;
+const USUAL_BLOCKS: usize = 4;
 
 /// The constant text of one grant's tokens.
 ///
@@ -120,23 +120,22 @@ struct Sheet {
 impl Sheet {
     fn new(layout: &Layout, key: &Hmac, times: Times) -> Self {
         let Times { issue, expire } = times;
-        let backdated = |by: u32| format!("\"nbf\":{},", issue - i64::from(by));
-        let nbf = layout.nbf_backdate.map_or(String::new(), backdated);
-        let payload = format!("{}\"iat\":{issue},{nbf}\"exp\":{expire},", layout.head);
-        let prefix = encode_prefix(&layout.header, payload, &layout.body);
+        let nbf = layout
+            .nbf_backdate
+            .map_or(String::new(), |backdate| format!(r#""nbf":{},"#, issue - i64::from(backdate)));
+        let payload = format!(r#"{}"iat":{issue},{nbf}"exp":{expire},"#, layout.head);
+        let prefix = encode_prefix(&layout.header, &payload, &layout.body);
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
 
-        let id_before_serial = format!("{}-{:010}-", layout.id_prefix, times.issue);
-        let mut before_serial = format!("{}{id_before_serial}", without_quote(&layout.before_id));
-        while !before_serial.len().is_multiple_of(GROUP) {
-            before_serial.insert(0, ' ');
-        }
+        let id_before_serial = format!("{}-{:010}-", layout.id_prefix, issue);
+        let before_serial = format!("{}{id_before_serial}", without_quote(&layout.before_id));
+        let fill = spaces(|fill| (before_serial.len() + fill).is_multiple_of(GROUP));
         Self {
             times,
             prefix,
             hmac,
-            before_serial: URL_SAFE_NO_PAD.encode(before_serial),
+            before_serial: URL_SAFE_NO_PAD.encode(fill + &before_serial),
             end: URL_SAFE_NO_PAD.encode(without_quote(&layout.end)),
             id_before_serial,
         }
@@ -148,26 +147,26 @@ fn without_quote(text: &str) -> &str {
 }
 
 /// Encodes header, dot and payload so that the encoding ends on a SHA-256 block.
-fn encode_prefix(header: &str, mut payload: String, body: &str) -> String {
+fn encode_prefix(header: &str, payload: &str, body: &str) -> String {
     // The header and the dot fill base64 groups when two bytes are left over of three.
-    let mut header = header.strip_suffix('}').unwrap_or(header).to_owned();
-    while (header.len() + 1) % GROUP != 2 {
-        header.push(' ');
-    }
-    header.push('}');
+    let header = header.strip_suffix('}').unwrap_or(header);
+    let header = format!("{header}{}}}", spaces(|fill| (header.len() + fill + 1) % GROUP == 2));
     let mut prefix = URL_SAFE_NO_PAD.encode(header);
     prefix.push('.');
 
-    let ends_on_a_block = |bytes: usize| {
-        bytes.is_multiple_of(GROUP)
-            && (prefix.len() + bytes / GROUP * GROUP_CHARS).is_multiple_of(BLOCK)
-    };
-    while !ends_on_a_block(payload.len() + body.len()) {
-        payload.push(' ');
-    }
-    payload.push_str(body);
-    URL_SAFE_NO_PAD.encode_string(payload, &mut prefix);
+    let fill = spaces(|fill| {
+        let bytes = payload.len() + fill + body.len();
+        let chars = prefix.len() + bytes / GROUP * GROUP_CHARS;
+        bytes.is_multiple_of(GROUP) && chars.is_multiple_of(BLOCK)
+    });
+    URL_SAFE_NO_PAD.encode_string(format!("{payload}{fill}{body}"), &mut prefix);
     prefix
+}
+
+/// As few spaces as are enough. Their encoding fills a block in so many bytes at the latest.
+fn spaces(are_enough: impl Fn(usize) -> bool) -> String {
+    const MOST: usize = BLOCK / GROUP_CHARS * GROUP;
+    " ".repeat((0..MOST).find(|fill| are_enough(*fill)).unwrap_or(0))
 }
 
 impl Sheet {

@@ -147,7 +147,7 @@ impl AccessTokens {
         let Self { account_sid, api_key_sid, nbf_backdate, .. } = self;
         let mut extra = String::new();
         for (name, grant) in &self.extra_grants {
-            extra.extend(["\"", name, "\":", &grant.to_string(), ","]);
+            extra.extend([&Value::from(name.as_str()).to_string(), ":", &grant.to_string(), ","]);
         }
         Layout {
             header: self.header.clone(),

@@ -25,12 +25,8 @@ pub(super) fn ascii(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a byte is a character that stands for itself.
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "without branches it is checked many bytes at once"
-)]
 const fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
+    byte >= b' ' && byte <= b'~' && byte != b'"' && byte != b'\\'
 }
 
 fn push_unit(unit: u16, escaped: &mut String) {

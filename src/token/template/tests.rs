@@ -10,6 +10,7 @@ use crate::name::{Identity, MAX_NAME_BYTES};
 /// What a token is made of.
 #[derive(Clone, Debug)]
 struct Inputs {
+    key: String,
     secret: Vec<u8>,
     region: Option<String>,
     nbf_backdate: Option<u32>,
@@ -27,11 +28,11 @@ impl Inputs {
             .map_or(String::new(), |region| format!(r#","twr":{}"#, json!(region)));
         Layout {
             header: format!(r#"{{"alg":"HS256","typ":"JWT"{twr}}}"#),
-            head: r#"{"iss":"SK1","#.to_owned(),
+            head: format!(r#"{{"iss":"{}","#, self.key),
             nbf_backdate: self.nbf_backdate,
             body: format!(r#""grants":{{"player":{},"identity":""#, self.grant),
             before_id: r#""},"jti":""#.to_owned(),
-            id_prefix: "SK1".to_owned(),
+            id_prefix: self.key.clone(),
             end: r#""}"#.to_owned(),
         }
     }
@@ -51,7 +52,7 @@ impl Inputs {
     fn meant_claims(&self, token_id: &str) -> Value {
         let grant: Value = serde_json::from_str(self.grant.get()).unwrap();
         let mut claims = json!({
-            "iss": "SK1",
+            "iss": self.key,
             "iat": self.times.issue,
             "exp": self.times.expire,
             "grants": {"player": grant, "identity": self.identity},
@@ -69,6 +70,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         .prop_map(|(issue, life)| Times { issue, expire: issue + life });
     let serial = any::<u32>().prop_map(|further| Serial::SELF_TEST.plus(further.into()));
     (
+        "SK[0-9]{3,5}",
         vec(any::<u8>(), 1..100),
         option::of(any::<String>()),
         option::of(any::<u32>()),
@@ -77,14 +79,8 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         times,
         serial,
     )
-        .prop_map(|(secret, region, nbf_backdate, grant, identity, times, serial)| Inputs {
-            secret,
-            region,
-            nbf_backdate,
-            grant,
-            identity,
-            times,
-            serial,
+        .prop_map(|(key, secret, region, nbf_backdate, grant, identity, times, serial)| {
+            Inputs { key, secret, region, nbf_backdate, grant, identity, times, serial }
         })
 }
 
@@ -169,7 +165,7 @@ proptest! {
 
     #[test]
     fn token_ids_are_of_one_width(one in inputs(), other in inputs()) {
-        let id = |inputs: &Inputs| inputs.sheet().token_id(inputs.serial).len();
+        let id = |inputs: &Inputs| inputs.sheet().token_id(inputs.serial).len() - inputs.key.len();
         prop_assert_eq!(id(&one), id(&other));
     }
 

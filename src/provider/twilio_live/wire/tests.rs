@@ -146,7 +146,6 @@ proptest! {
         playback_token_life(&format!("?token={text}"));
         playback_token_life(&format!("?token=.{text}."));
         playback_token_life(&url(&bytes));
-        // As long a life as there is: what was asked for is never lengthened by it.
         playback_token_life(&url(json!({"iat": iat, "exp": exp}).to_string().as_bytes()));
     }
 
