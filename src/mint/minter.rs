@@ -279,8 +279,6 @@ impl Minter {
         let give_up = Self::give_up(plan, deadline);
         let place = self.waiting.try_acquire();
         loop {
-            // Each time: an attempt that failed has used up what was asked before it.
-            plan.seat.reader.demand();
             let lack = match self.try_offer(plan) {
                 Ok(offer) => return Ok(offer),
                 Err(lack) => lack,
