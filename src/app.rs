@@ -16,10 +16,6 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     drain::{Drain, Drainer, Phase, drain},
-    grant::{
-        Grant,
-        cell::{Prepare, Publisher},
-    },
     mint::{self, Grants, minter::Minter},
     name::GrantName,
     ready::Ready,
@@ -33,7 +29,7 @@ use crate::{
     },
     telemetry::Metrics,
     token::{
-        PrepareError, Signer, TokenFormat,
+        Preparer,
         id::{NoRandomness, Serials},
     },
 };
@@ -94,21 +90,24 @@ impl App {
         let mut rng = seeded()?;
         let mut grants = Grants::default();
         let mut keepers = Vec::new();
-        let budgets = budgets(config, &clock, &mut rng);
+        let mut budgets = HashMap::new();
         for profile in &config.profiles {
             let source = profile.provider.source(clock.clone(), profile.policy.grant_ttl).map_err(
                 |error| StartError::Upstream { profile: profile.name.to_string(), error },
             )?;
             let source = Metered::new(Arc::new(source), metrics.upstream(&profile.name));
             let format = profile.provider.token_format();
+            // The configuration gives all profiles of an account the same limits.
+            let budget = budgets.entry(profile.provider.account()).or_insert_with(|| {
+                Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork()))
+            });
+            let budget = Arc::clone(budget);
             for resource in &profile.resources {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
-                let preparer = Preparer { format: Arc::clone(&format), clock: clock.clone() };
-                let publisher: Publisher<Preparer> =
-                    grants.add(name.clone(), profile.policy.margin, preparer);
-                let Some(budget) = budgets.get(&profile.provider.account()) else { continue };
+                let preparer = Preparer::new(Arc::clone(&format), clock.clone());
+                let publisher = grants.add(name.clone(), profile.policy.margin, preparer);
                 keepers.push(Keeper::new(
-                    Budgeted::new(source.clone(), Arc::clone(budget)),
+                    Budgeted::new(source.clone(), Arc::clone(&budget)),
                     publisher,
                     State::new(profile.policy, rng.fork(), clock.now()),
                     clock.clone(),
@@ -256,33 +255,6 @@ impl Running {
         tracing::info!("stopped");
         ended
     }
-}
-
-/// Makes a grant ready with its profile's token format.
-#[derive(Debug)]
-struct Preparer {
-    format: Arc<dyn TokenFormat>,
-    clock: Clock,
-}
-
-impl Prepare for Preparer {
-    type Ready = Box<dyn Signer>;
-    type Error = PrepareError;
-
-    fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
-        self.format.prepare(grant, self.clock.now())
-    }
-}
-
-/// A budget for each account; the configuration gives all its profiles the same limits.
-fn budgets(config: &Config, clock: &Clock, rng: &mut Rng) -> HashMap<String, Arc<Budget>> {
-    let mut budgets = HashMap::new();
-    for profile in &config.profiles {
-        budgets
-            .entry(profile.provider.account())
-            .or_insert_with(|| Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork())));
-    }
-    budgets
 }
 
 fn of_mint(profile: &config::Profile) -> mint::minter::Profile {

@@ -7,7 +7,10 @@ pub mod template;
 use std::{fmt, sync::Arc};
 
 use self::id::Serial;
-use crate::{clock::Anchor, grant::Grant};
+use crate::{
+    clock::{Anchor, Clock},
+    grant::{Grant, cell::Prepare},
+};
 
 /// When a token was issued and when it ends, in whole Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,30 @@ pub enum PrepareError {
 pub trait TokenFormat: fmt::Debug + Send + Sync {
     /// Prepares `grant`, mints one token from it and verifies that.
     fn prepare(&self, grant: &Grant, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
+}
+
+/// Makes grants ready with one token format.
+#[derive(Debug)]
+pub struct Preparer {
+    format: Arc<dyn TokenFormat>,
+    clock: Clock,
+}
+
+impl Preparer {
+    /// Of this format, by this clock.
+    #[must_use]
+    pub fn new(format: Arc<dyn TokenFormat>, clock: Clock) -> Self {
+        Self { format, clock }
+    }
+}
+
+impl Prepare for Preparer {
+    type Ready = Box<dyn Signer>;
+    type Error = PrepareError;
+
+    fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
+        self.format.prepare(grant, self.clock.now())
+    }
 }
 
 /// Signs tokens around one grant.

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
     drain::{Drain, Drainer, drain},
-    grant::{Fault, FaultClass, Grant, GrantState, Status, cell::Prepare, table::Table},
+    grant::{Fault, FaultClass, GrantState, Status, table::Table},
     mint::{
         Limits,
         minter::{Cause, Minted, Minter, Plan, Profile, Unserved},
@@ -27,7 +27,7 @@ use grantmint::{
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
-    token::{PrepareError, Signer, TokenFormat, id::Serials},
+    token::{Preparer, Signer, id::Serials},
 };
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -160,21 +160,6 @@ impl GrantSource for Upstream {
     }
 }
 
-#[derive(Debug)]
-struct Preparer {
-    format: AccessTokens,
-    clock: Clock,
-}
-
-impl Prepare for Preparer {
-    type Ready = Box<dyn Signer>;
-    type Error = PrepareError;
-
-    fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
-        self.format.prepare(grant, self.clock.now())
-    }
-}
-
 fn tokens() -> AccessTokens {
     AccessTokens::new(&twilio_live::Config {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
@@ -242,7 +227,7 @@ impl World {
             let resource = Resource::parse(&resource(number)).unwrap();
             names.push(resource.clone());
             let name = GrantName { profile: profile.clone(), resource };
-            let preparer = Preparer { format: tokens(), clock: clock.clone() };
+            let preparer = Preparer::new(Arc::new(tokens()), clock.clone());
             let publisher = grants.add(name.clone(), policy.margin, preparer);
             let keeper = Keeper::new(
                 Budgeted::new(upstream.clone(), Arc::clone(&budget)),
@@ -269,9 +254,10 @@ impl World {
             allow_independent: true,
         };
         let serials = Serials::draw().unwrap();
+        let default = Some(profile.name.clone());
         let profiles = vec![(profile, names)];
         let minter =
-            Minter::new(profiles, None, &grants, limits, serials, clock.clone(), drain.clone());
+            Minter::new(profiles, default, &grants, limits, serials, clock.clone(), drain.clone());
         let (minter, token_ids) = (Arc::new(minter), Mutex::default());
         Self { clock, hand, minter, upstream, drain, drainer, grants, token_ids }
     }
