@@ -7,25 +7,35 @@ pub const MAX_NAME_BYTES: usize = 256;
 
 /// A text that is not a name of the kind asked for. It never holds the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum NameError {
     /// Nothing in it.
-    #[error("is empty")]
     Empty,
-    /// Over the limit.
-    #[error("has more than {MAX_NAME_BYTES} bytes")]
+    /// Over the limit of [`MAX_NAME_BYTES`].
     TooLong,
     /// Has a control character.
-    #[error("has a control character")]
     ControlCharacter,
     /// Not of the form that the profile's kind asks for.
-    #[error("is not of the form that the profile's kind asks for")]
     NotOfItsKind,
     /// Not of a profile's form.
-    #[error("is not of the form [a-z][a-z0-9-]{{0,62}}")]
     NotAProfile,
     /// Not of a grant name's form.
-    #[error("is not of the form profiles/{{profile}}/grants/{{resource}}")]
     NotAGrantName,
+}
+
+impl NameError {
+    /// What is wrong, in words that follow the name of the field.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "is empty",
+            Self::TooLong => "has more than 256 bytes",
+            Self::ControlCharacter => "has a control character",
+            Self::NotOfItsKind => "is not of the form that the profile's kind asks for",
+            Self::NotAProfile => "is not of the form [a-z][a-z0-9-]{0,62}",
+            Self::NotAGrantName => "is not of the form profiles/{profile}/grants/{resource}",
+        }
+    }
 }
 
 fn check_text(text: &str) -> Result<(), NameError> {

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    mint::terms::ExpiryPolicy,
+    mint::terms::{ExpiryPolicy, dependable_ttl},
     settings::{Section, shown},
 };
-
-/// What a fresh grant may have lost of its life before a token is made with it.
-const FULL_TTL_RESERVE: Duration = Duration::from_secs(2);
 
 /// How tokens end.
 pub(super) struct Expiry {
@@ -27,7 +24,7 @@ impl Expiry {
                 section.problem("expiry_policy", "needs allow_independent = true");
             }
             (ExpiryPolicy::RequireFullTtl, Some((grant_ttl, token_ttl))) => {
-                let most = grant_ttl.saturating_sub(FULL_TTL_RESERVE);
+                let most = dependable_ttl(grant_ttl);
                 if token_ttl > most {
                     let key = if section.has("token_ttl") { "token_ttl" } else { "expiry_policy" };
                     let (most, is) = (shown(most), shown(token_ttl));

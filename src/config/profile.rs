@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::expiry::Expiry;
 use crate::{
-    mint::terms::ExpiryPolicy,
+    mint::terms::{ExpiryPolicy, least_ttl},
     name::{ProfileName, Resource},
     provider::{KINDS, Provider, Rules},
     refresh::schedule::Policy,
@@ -18,9 +18,6 @@ const MAX_MARGIN: Duration = Duration::from_secs(60 * 60);
 
 const GRANT_TTL: Duration = Duration::from_secs(60);
 const TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
-
-/// How much longer than the margin a token must live.
-const MIN_TOKEN_LIFE: Duration = Duration::from_secs(1);
 
 /// A named configuration: account and keys, grant source, token format.
 #[derive(Clone, Debug)]
@@ -152,7 +149,7 @@ impl Lives {
             section
                 .problem("promise", "excludes refresh_after: it sets the point of refresh itself");
         }
-        let least = margin.unwrap_or(MARGIN) + MIN_TOKEN_LIFE;
+        let least = least_ttl(margin.unwrap_or(MARGIN));
         let token_ttl = section.duration_within(
             "token_ttl",
             TOKEN_TTL.min(rules.max_token_ttl),

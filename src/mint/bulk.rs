@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     drain::{Drain, Phase},
-    name::{Identity, NameError},
+    name::Identity,
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
@@ -45,7 +45,7 @@ impl Selection {
             }
             parsed.push(Identity::parse(identity).map_err(|error| {
                 let field = format!("identity_list.identities[{index}]");
-                Violation::new(field, Invalid::Identity, identity_error(error))
+                Violation::new(field, Invalid::Identity, error.as_str())
             })?);
         }
         Ok(Self::List(parsed))
@@ -58,7 +58,7 @@ impl Selection {
             Ok(_) => Ok(Self::Series { prefix, count }),
             Err(error) => {
                 let field = "identity_series.prefix";
-                Err(Violation::new(field, Invalid::Identity, identity_error(error)))
+                Err(Violation::new(field, Invalid::Identity, error.as_str()))
             }
         }
     }
@@ -85,16 +85,6 @@ impl Selection {
                 Some(buffer)
             }
         }
-    }
-}
-
-/// A bad identity in words, without what it held.
-#[must_use]
-pub fn identity_error(error: NameError) -> &'static str {
-    match error {
-        NameError::Empty => "is empty",
-        NameError::TooLong => "has more than 256 bytes",
-        _ => "has a control character",
     }
 }
 

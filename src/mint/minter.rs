@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Grants, Limits,
     options::{Invalid, Options, Refusal, Violation},
-    terms::{Ask, ExpiryPolicy, Lack, Terms},
+    terms::{Ask, ExpiryPolicy, Lack, Terms, dependable_ttl, least_ttl},
 };
 use crate::{
     clock::{Anchor, Clock, WallTime},
@@ -23,9 +23,6 @@ use crate::{
     name::{GrantName, Identity, NameError, ProfileName, Resource},
     token::{Signer, Stamped, id::Serials},
 };
-
-/// What a grant may have lost of its life on the way here; what is asked is judged by that.
-const FETCH_ALLOWANCE: Duration = Duration::from_secs(2);
 
 /// How long a call waits for a grant unless it says otherwise.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
@@ -170,16 +167,12 @@ impl Minter {
         clock: Clock,
         drain: Drain,
     ) -> Self {
-        let only = match profiles.as_slice() {
-            [(profile, _)] => Some(profile.name.clone()),
-            _ => None,
-        };
         let profiles = profiles.into_iter().map(|(profile, resources)| {
             (profile.name.clone(), Seats::new(profile, &resources, grants))
         });
         Self {
             profiles: profiles.collect(),
-            default_profile: default_profile.or(only),
+            default_profile,
             clock,
             drain,
             serials,
@@ -370,12 +363,8 @@ impl Seats {
             Some((resource.clone(), Arc::new(Seat { profile: Arc::clone(&profile), reader, name })))
         });
         let by_resource: HashMap<_, _> = seats.collect();
-        let default = match (&profile.default_resource, resources) {
-            (Some(named), _) => by_resource.get(named),
-            (None, [only]) => by_resource.get(only),
-            (None, _) => None,
-        };
-        let default = default.cloned();
+        let default = profile.default_resource.as_ref();
+        let default = default.and_then(|named| by_resource.get(named)).cloned();
         Self { profile, by_resource, default }
     }
 
@@ -394,24 +383,21 @@ impl Seats {
         if let Some(seat) = self.by_resource.get(name) {
             return Ok(Some(seat));
         }
-        if (self.profile.parse_resource)(name).is_ok() {
-            return Err(Refusal::ResourceNotFound);
+        match (self.profile.parse_resource)(name) {
+            Ok(_) => Err(Refusal::ResourceNotFound),
+            Err(error) => {
+                let (field, form) = ("options.resource", error.as_str());
+                bad.insert(0, Violation::new(field, Invalid::Resource, form));
+                Ok(None)
+            }
         }
-        let form = "is not of the form that the profile's kind asks for";
-        bad.insert(0, Violation::new("options.resource", Invalid::Resource, form));
-        Ok(None)
     }
 }
 
 impl Profile {
-    /// The life that any grant of this profile can be relied on to have when it arrives.
-    fn dependable_ttl(&self) -> Duration {
-        self.grant_ttl.saturating_sub(FETCH_ALLOWANCE)
-    }
-
     fn check(&self, ask: &Ask, bad: &mut Vec<Violation>) {
-        let dependable = self.dependable_ttl();
-        let least = self.margin + Duration::from_secs(1);
+        let dependable = dependable_ttl(self.grant_ttl);
+        let least = least_ttl(self.margin);
         if ask.ttl < least {
             let short = "is under the profile's margin and a second";
             bad.push(Violation::new("options.ttl", Invalid::TtlOutOfRange, short));

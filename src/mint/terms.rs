@@ -19,6 +19,19 @@ pub enum ExpiryPolicy {
     Independent,
 }
 
+/// The least life of a token: under it, nothing is left between its rounding and the margin.
+#[must_use]
+pub fn least_ttl(margin: Duration) -> Duration {
+    margin + Duration::from_secs(1)
+}
+
+/// The life that any grant asked to live for `grant_ttl` can be relied on to have when it
+/// arrives: what is asked is judged by that, not by the present grant.
+#[must_use]
+pub fn dependable_ttl(grant_ttl: Duration) -> Duration {
+    grant_ttl.saturating_sub(Duration::from_secs(2))
+}
+
 impl ExpiryPolicy {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::ClampToGrant, Self::RequireFullTtl, Self::Independent];

@@ -48,9 +48,8 @@ impl Grants {
     }
 
     fn named(&self, name: &str) -> Result<View, Refusal> {
-        let name = GrantName::parse(name).map_err(|_| {
-            let form = "is not of the form profiles/{profile}/grants/{resource}";
-            Refusal::Invalid(vec![Violation::new("name", Invalid::GrantName, form)])
+        let name = GrantName::parse(name).map_err(|error| {
+            Refusal::Invalid(vec![Violation::new("name", Invalid::GrantName, error.as_str())])
         })?;
         match self.roster.view(&name) {
             Some(view) => Ok(view.clone()),

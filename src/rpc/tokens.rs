@@ -18,7 +18,7 @@ use super::{
 use crate::{
     drain::Drain,
     mint::{
-        bulk::{Bulk, Chunk, End, Selection, identity_error},
+        bulk::{Bulk, Chunk, End, Selection},
         minter::{Minted, Minter, Plan},
         options::{Invalid, Refusal, Violation},
     },
@@ -138,7 +138,7 @@ impl TokenService for Tokens {
         let MintTokenRequest { options, identity } = request.into_inner();
         let mut bad = Vec::new();
         let identity = Identity::parse(identity).map_err(|error| {
-            bad.push(Violation::new("identity", Invalid::Identity, identity_error(error)));
+            bad.push(Violation::new("identity", Invalid::Identity, error.as_str()));
         });
         let plan = self.plan(options.as_ref(), bad).and_then(|plan| match identity {
             Ok(identity) => Ok((plan, identity)),
