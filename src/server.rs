@@ -2,6 +2,7 @@
 //! with a watch open and leaves holes that its options do not close.
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     pin::pin,
@@ -34,6 +35,31 @@ use crate::{
 };
 
 mod counted;
+
+/// What answers calls: one clone a connection.
+pub trait Calls:
+    Service<
+        Request<Incoming>,
+        Response = http::Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Calls for S where
+    S: Service<
+            Request<Incoming>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
+}
 
 /// Where the server listens and how it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,17 +141,7 @@ impl Server {
 
     /// Serves until the drain is over: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
-    pub async fn run<S>(self, service: Guarded<S>)
-    where
-        S: Service<
-                Request<Incoming>,
-                Response = http::Response<Body>,
-                Error = std::convert::Infallible,
-            > + Clone
-            + Send
-            + 'static,
-        S::Future: Send + 'static,
-    {
+    pub async fn run<S: Calls>(self, service: Guarded<S>) {
         let Self { listener, drain, .. } = self;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = TaskTracker::new();
@@ -172,17 +188,7 @@ async fn accept(
 }
 
 /// Serves one connection to its end.
-async fn serve<S>(stream: TcpStream, service: Guarded<S>, drain: Drain)
-where
-    S: Service<
-            Request<Incoming>,
-            Response = http::Response<Body>,
-            Error = std::convert::Infallible,
-        > + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+async fn serve<S: Calls>(stream: TcpStream, service: Guarded<S>, drain: Drain) {
     let read = Arc::new(AtomicUsize::new(0));
     let io = TokioIo::new(Counted::new(stream, Arc::clone(&read)));
     let connection = builder().serve_connection(io, TowerToHyperService::new(service));

@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     clock::WallTime,
@@ -55,7 +55,7 @@ impl Default for Metrics {
 
         registry.register(
             "grantmint_tokens",
-            "Tokens asked for, by method and outcome: minted; refused (the request must change), unserved (no grant would do), failed (our side)",
+            "Tokens asked for, by method and outcome: minted; refused (the request must change), unserved (no grant would do)",
             tokens.clone(),
         );
         registry.register(
@@ -164,7 +164,6 @@ impl Metrics {
             minted: counter("minted"),
             refused: counter("refused"),
             unserved: counter("unserved"),
-            failed: counter("failed"),
             of_all: self.0.minted.clone(),
         }
     }
@@ -249,7 +248,6 @@ pub struct MintMetrics {
     minted: Counter,
     refused: Counter,
     unserved: Counter,
-    failed: Counter,
     of_all: Counter,
 }
 
@@ -268,11 +266,6 @@ impl MintMetrics {
     /// No grant would do.
     pub fn unserved(&self) {
         self.unserved.inc();
-    }
-
-    /// Our side failed.
-    pub fn failed(&self) {
-        self.failed.inc();
     }
 }
 
@@ -313,10 +306,7 @@ pub enum LogFormat {
 /// The filter is malformed, or logging was started before.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Human => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

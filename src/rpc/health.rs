@@ -33,12 +33,8 @@ pub async fn report_health(mut reporter: HealthReporter, ready: Arc<Ready>, drai
     }
 }
 
-/// Tells health once, before the server is bound: tonic-health starts as serving.
-pub(super) async fn tell(
-    reporter: &HealthReporter,
-    told: &mut HashMap<String, bool>,
-    ready: &Ready,
-) {
+/// Tells what has changed since it was last told.
+async fn tell(reporter: &HealthReporter, told: &mut HashMap<String, bool>, ready: &Ready) {
     let serving = ready.is_ready();
     let services = ["", TOKEN_SERVICE, GRANT_SERVICE].map(|name| (name.to_owned(), serving));
     let profiles =
