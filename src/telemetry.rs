@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::{self, IsTerminal},
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -299,16 +300,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error, filtered as `filter` says (`RUST_LOG`'s syntax).
+/// Starts logging to standard error, filtered as `filter` says (`RUST_LOG`'s syntax); for
+/// people, in colour if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
 ///
 /// # Errors
 ///
 /// The filter is malformed, or logging was started before.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
-        LogFormat::Human => builder.with_target(false).try_init(),
+        LogFormat::Human => builder.with_target(false).with_ansi(colours).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|_| LoggingError::Started)
