@@ -113,8 +113,8 @@ resources = ["{DEMO_RESOURCE}"]
 /// A `grantmint serve` of its own, killed with its handle.
 pub(crate) struct Serve {
     child: Child,
-    /// Read as it is written: a full pipe would hold the server.
-    log: JoinHandle<String>,
+    /// What it writes to standard error, unless the test took that.
+    log: Option<JoinHandle<String>>,
     _stdout: BufReader<ChildStdout>,
     pub(crate) server: String,
     pub(crate) admin: String,
@@ -138,6 +138,11 @@ impl Serve {
 
     /// `serve` with these arguments, on free ports.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::logging_to(Stdio::piped(), arguments).await
+    }
+
+    /// The same, with this for its standard error.
+    pub(crate) async fn logging_to(stderr: Stdio, arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.arg("serve");
         if !arguments.contains(&"--listen") {
@@ -149,20 +154,21 @@ impl Serve {
             .args(arguments)
             .env_clear()
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the binary starts");
-        let mut stderr = child.stderr.take().expect("piped");
-        let log = tokio::spawn(async move {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).await.expect("standard error is text");
-            log
+        let log = child.stderr.take().map(|mut stderr| {
+            tokio::spawn(async move {
+                let mut log = String::new();
+                stderr.read_to_string(&mut log).await.expect("standard error is text");
+                log
+            })
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         soon(stdout.read_line(&mut line)).await.expect("a line of addresses");
         let Ok(told) = serde_json::from_str::<Value>(&line) else {
-            panic!("no addresses: {}", soon(log).await.expect("the log"));
+            panic!("no addresses: {}", read(log).await);
         };
         let text = |key: &str| told[key].as_str().map(str::to_owned);
         Self {
@@ -238,12 +244,19 @@ impl Serve {
     /// Waits for its end; what it wrote to standard error comes along.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon(self.child.wait()).await.expect("an exit status");
-        (status, soon(self.log).await.expect("the log"))
+        (status, read(self.log).await)
     }
 
     /// An admin page's status and body.
     pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         get(&format!("{}{path}", self.admin)).await
+    }
+}
+
+async fn read(log: Option<JoinHandle<String>>) -> String {
+    match log {
+        Some(log) => soon(log).await.expect("the log"),
+        None => String::new(),
     }
 }
 
