@@ -40,6 +40,11 @@ pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// The pauses from one instant to the next.
+pub(super) fn gaps(instants: &[Duration]) -> Vec<Duration> {
+    instants.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
+}
+
 /// What the upstream does with one request.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
@@ -368,7 +373,7 @@ impl World {
     /// When that instant is, from the start, while no clock has been suspended.
     pub(super) fn at(&self, boot: BootTime) -> Duration {
         let now = self.clock.now().boot;
-        if boot > now { self.elapsed() + boot.since(now) } else { self.elapsed() - now.since(boot) }
+        (self.elapsed() + boot.since(now)).saturating_sub(now.since(boot))
     }
 
     /// When the next attempt starts, from the start.

@@ -62,8 +62,8 @@ fn bad_options() -> Vec<Case> {
     let least = |least| options(|options| options.min_remaining_validity = least);
     let after = |after| options(|options| options.after_generation = after);
     let policy = |policy| options(|options| options.expiry_policy = policy);
-    let resource = |text: &str| options(|options| options.resource = text.to_owned());
-    let profile = |text: &str| options(|options| options.profile = text.to_owned());
+    let resource = |text: &str| MintOptions { resource: text.to_owned(), ..<_>::default() };
+    let profile = |text: &str| MintOptions { profile: text.to_owned(), ..<_>::default() };
     let full = |seconds| {
         options(|options| {
             options.expiry_policy = ExpiryPolicy::RequireFullTtl.into();
