@@ -33,7 +33,7 @@ pub struct Rules {
     pub max_token_ttl: Duration,
     /// The longest life that a grant may be asked for.
     pub max_grant_ttl: Duration,
-    /// Takes a resource of the kind's form.
+    /// Takes a resource of the kind's form, and brings it into the one form that it is known by.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
 }
 

@@ -31,6 +31,12 @@ fn resources_are_of_the_kinds_form_and_there_once() {
          f.toml:9: profiles.live.resources[2]: is not of the form that the profile's kind asks for\n\
          f.toml:10: profiles.live.resources[3]: is there twice"
     );
+    let other = "\"VJ0123456789ABCDEF0123456789abcdef\"";
+    assert_eq!(
+        told(&format!("[{one}, {other}]")),
+        "f.toml:6: profiles.live.resources[1]: is there twice"
+    );
+    assert!(told(&format!("[{}]", one.replace("VJ", " VJ"))).contains("is not of the form"));
     let without = LIVE.replace("resources", "#");
     let told = parse(&without).unwrap_err().to_string();
     assert!(told.starts_with("f.toml:1: profiles.live.resources: needs at least one"), "{told}");
