@@ -11,7 +11,8 @@ use crate::{
     settings::Section,
     source::{
         FetchError, FetchRequest, Fetched, GrantSource,
-        http::{ClientError, HttpClient},
+        base_url::BaseUrl,
+        http::{HttpClient, NoRoots},
     },
     token::TokenFormat,
 };
@@ -80,14 +81,14 @@ impl Provider {
 
     /// The same profile against another upstream.
     #[must_use]
-    pub fn against(self, upstream: &http::Uri) -> Self {
+    pub fn against(self, upstream: &BaseUrl) -> Self {
         match self {
             Self::TwilioLive(config) => Self::TwilioLive(config.against(upstream)),
         }
     }
 
     /// The source of its grants, each asked to live for `grant_ttl`.
-    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, ClientError> {
+    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, NoRoots> {
         match self {
             Self::TwilioLive(config) => {
                 let client = HttpClient::new(config.upstream.clone(), clock)?;

@@ -16,6 +16,7 @@ use grantmint::{
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
+    source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, start_logging},
 };
 #[cfg(target_os = "linux")]
@@ -84,7 +85,9 @@ impl ServeCommand {
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
         if let Some(sandbox) = &sandbox {
-            let upstream = sandbox.base_url();
+            let upstream = sandbox.base_url().to_string().parse();
+            let upstream: BaseUrl =
+                upstream.map_err(|why: BaseUrlError| format!("the sandbox's URL {why}"))?;
             for profile in &mut config.profiles {
                 profile.provider = profile.provider.clone().against(&upstream);
             }

@@ -183,6 +183,18 @@ fn a_kinds_own_keys_are_parsed_at_the_door() {
         at("upstream")
     );
     refuses("upstream = \"http://media.example\"", &told);
+    let told = format!(
+        "{} must not hold a user name or password: the profile's own credential is what is sent",
+        at("upstream")
+    );
+    refuses(&format!("upstream = \"https://u:{SECRET}@media.example\""), &told);
+    for more in ["?a=b", "#a", "/base?", "/#"] {
+        let told = format!(
+            "{} must not have a query or a fragment: it is what paths are put behind",
+            at("upstream")
+        );
+        refuses(&format!("upstream = \"https://media.example{more}\""), &told);
+    }
     refuses("account_sid = 1", "7: is not TOML: duplicate key");
     let other = LIVE.replace("\"SK", "\"AC");
     assert_eq!(
