@@ -128,7 +128,7 @@ async fn an_ill_formed_timeout_counts_as_absent() {
 async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
     let world = World::simple().await;
     let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
-    for timeout in ["0S", "0n", "1n"] {
+    for timeout in ["0S", "0n"] {
         for (method, body) in [(MINT, alice()), (GET, framed(&get.encode_to_vec()))] {
             let answer = post(&world.raw, method, &[("grpc-timeout", timeout)], body).await;
             let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
