@@ -1,11 +1,14 @@
 //! A caller that is not Rust: `tests/python/client.py` against the real binary.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::{Serve, soon};
+
+const README: &str = include_str!("../../README.md");
 
 /// The interpreter of the environment that `make test` makes.
 fn python() -> PathBuf {
@@ -26,11 +29,45 @@ async fn a_python_caller_mints_reads_errors_and_asks_for_health_and_reflection()
         .arg(root.join("tests/python/client.py"))
         .arg(root.join("proto"))
         .args([&serve.server, DEMO_API_KEY_SID, DEMO_API_KEY_SECRET])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true);
-    let output = soon(client.output()).await.expect("Python runs");
-    let stdout = String::from_utf8_lossy(&output.stdout);
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let stdout = succeeds(&mut client).await;
+    assert_eq!(stdout.lines().count(), 8, "{stdout}");
+}
+
+/// What a program writes that ends well.
+async fn succeeds(program: &mut Command) -> String {
+    let output = soon(program.kill_on_drop(true).output()).await.expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
-    assert_eq!(stdout.lines().count(), 8, "{stdout}");
+    stdout
+}
+
+/// The README's block that begins so.
+fn block(start: &str) -> &'static str {
+    let (_, rest) = README.split_once(start).expect("such a block");
+    rest.split_once("\n```").expect("its end").0
+}
+
+#[tokio::test]
+async fn the_readme_s_python_caller_runs_as_it_stands() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let dir = TempDir::new().expect("a directory");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    std::os::unix::fs::symlink(root.join("proto"), dir.path().join("proto")).expect("linked");
+
+    let generate = block("pip install grpcio grpcio-tools\npython ");
+    let mut protoc = Command::new(python());
+    succeeds(protoc.args(generate.split(' ')).current_dir(&dir)).await;
+
+    let address = serve.server.strip_prefix("http://").expect("a URL");
+    let caller = block("```python\n").replace("127.0.0.1:50051", address);
+    fs::write(dir.path().join("caller.py"), caller).expect("written");
+    let mut caller = Command::new(python());
+    let stdout = succeeds(caller.arg("caller.py").current_dir(&dir)).await;
+    let (first, chunks) = stdout.split_once('\n').expect("lines");
+    assert!(first.starts_with(DEMO_API_KEY_SID), "{stdout}");
+    let counts = chunks.lines().filter_map(|line| line.split(' ').next()?.parse::<u32>().ok());
+    assert_eq!(counts.sum::<u32>(), 1_000, "{stdout}");
 }

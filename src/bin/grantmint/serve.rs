@@ -82,7 +82,7 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> Result<Ended, String> {
-        start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
+        let _log = start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
         forbid_core_dumps();
         let clock = Clock::system();
         let mut config = self.configuration()?;

@@ -42,7 +42,7 @@ struct PlaybackGrant {
 ///
 /// `sid`, `account_sid` and `grant.playerStreamerSid` must be what was asked for, where they
 /// are there: a grant for somebody else must never reach a token.
-pub(super) fn read_answer(
+pub fn read_answer(
     body: &[u8],
     account: &AccountSid,
     streamer: &PlayerStreamerSid,

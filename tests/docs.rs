@@ -1,0 +1,157 @@
+//! The README's tables say what the code does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+const README: &str = include_str!("../README.md");
+const SAMPLE: &str = include_str!("../grantmint.toml");
+const STATUS: &str = include_str!("../src/rpc/status.rs");
+const PROTOS: [&str; 2] = [
+    include_str!("../proto/grantmint/v1/token_service.proto"),
+    include_str!("../proto/grantmint/v1/grant_service.proto"),
+];
+
+/// The rows below the heading, a cell a string.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let section = README.split_once(&format!("\n## {heading}\n")).unwrap().1;
+    let section = section.split("\n## ").next().unwrap();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    lines.skip(1).map(|line| line.split(" | ").map(str::trim).collect()).collect()
+}
+
+fn bare(cell: &str) -> &str {
+    cell.trim_matches('`')
+}
+
+/// The sample's keys: where a line begins with `#` and no space, its value is the default.
+fn sample() -> BTreeMap<(String, String), Option<String>> {
+    let mut keys = BTreeMap::new();
+    let mut table = String::new();
+    for line in SAMPLE.lines() {
+        let written = line.trim_start_matches('#').trim_start();
+        if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if let Some(kind) = name.strip_prefix("profiles.live.") {
+                // A table inside a profile's is a key of the profile.
+                let key = kind.split('.').next().unwrap();
+                keys.insert((table.clone(), key.to_owned()), None);
+                continue;
+            }
+            table = format!("[{}]", name.replace("profiles.live", "profiles.NAME"));
+            continue;
+        }
+        let Some((key, value)) = written.split_once(" = ") else { continue };
+        if !key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+            || key == "service_sid"
+        {
+            continue;
+        }
+        let is_default = line.starts_with('#') && !line.starts_with("# ");
+        keys.insert((table.clone(), key.to_owned()), is_default.then(|| value.to_owned()));
+    }
+    keys
+}
+
+/// Keys that the sample shows as defaults, though what stands there is an example.
+const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
+
+#[test]
+fn the_configuration_table_has_every_key_with_its_default() {
+    let sample = sample();
+    let mut told = BTreeMap::new();
+    for row in rows("Configuration") {
+        let [table, key, default, _] = row[..] else { panic!("{row:?}") };
+        let default = default.starts_with('`').then(|| bare(default).to_owned());
+        let table = if table == "at the top" { "" } else { bare(table) };
+        told.insert((table.to_owned(), bare(key).to_owned()), default);
+    }
+    assert!(told.len() > 25);
+    for ((table, key), default) in &sample {
+        let named = told.remove(&(table.clone(), key.clone()));
+        let named = named.unwrap_or_else(|| panic!("{table} {key} is not in the table"));
+        if !EXAMPLES.contains(&key.as_str()) {
+            assert_eq!(&named, default, "{table} {key}");
+        }
+    }
+    assert!(told.is_empty(), "no such keys: {told:?}");
+}
+
+/// Every reason in the text, by the code that stands before it or behind it.
+fn documented(proto: &str) -> BTreeMap<String, String> {
+    let mut code = String::new();
+    let mut reasons = BTreeMap::new();
+    for line in proto.lines() {
+        let Some(text) = line.strip_prefix("// ") else { continue };
+        if let Some(entry) = text.strip_prefix("  ") {
+            let mut words = entry.split_whitespace();
+            let reason = words.next().unwrap_or_default();
+            let all_upper = |word: &str| {
+                word.len() > 7 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            };
+            if !all_upper(reason) || entry.starts_with(' ') {
+                continue;
+            }
+            let own = words.next().and_then(|word| word.strip_prefix('(')?.strip_suffix(')'));
+            reasons.insert(reason.to_owned(), own.unwrap_or(&code).to_owned());
+        } else {
+            code = text.split([' ', ':']).next().unwrap().to_owned();
+        }
+    }
+    reasons
+}
+
+#[test]
+fn the_error_table_has_every_reason_with_its_code() {
+    let mut proto = BTreeMap::new();
+    for text in PROTOS {
+        proto.extend(documented(text));
+    }
+    let told: BTreeMap<String, String> = rows("Errors")
+        .into_iter()
+        .map(|row| (bare(row[0]).to_owned(), row[1].to_owned()))
+        .collect();
+    assert_eq!(told, proto);
+    for reason in told.keys() {
+        assert!(STATUS.contains(&format!("\"{reason}\"")), "nothing answers {reason}");
+    }
+    let made = STATUS.split('"').skip(1).step_by(2).filter(|text| {
+        text.len() > 7 && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    });
+    for reason in made {
+        assert!(told.contains_key(reason), "{reason} is in no table");
+    }
+}
+
+/// The quoted reasons in the code below, its tests apart.
+fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            fault_reasons(&entry.unwrap().path(), found);
+        }
+    } else if !path.ends_with("tests.rs") && !path.ends_with("vectors.rs") {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let quoted = code.split('"').skip(1).step_by(2);
+        let reasons = quoted.filter(|text| {
+            text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        });
+        found.extend(reasons.map(str::to_owned));
+    }
+}
+
+#[test]
+fn the_proto_lists_every_reason_of_a_fault() {
+    let mut made = BTreeSet::new();
+    for module in ["source", "provider", "refresh"] {
+        fault_reasons(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module), &mut made);
+    }
+    made.insert("TIMEOUT".to_owned());
+    let list = PROTOS[1].split_once("// Which failure of that class:\n").unwrap().1;
+    let list = list.split_once("string reason").unwrap().0;
+    let words = list.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+    let listed: BTreeSet<String> =
+        words.filter(|word| word.len() > 6 && !word.ends_with('_')).map(str::to_owned).collect();
+    assert_eq!(listed, made);
+}
