@@ -142,7 +142,7 @@ impl ServeCommand {
         let settings = sandbox::Config {
             accounts: config.profiles.iter().map(|profile| account(&profile.provider)).collect(),
             faults: self.fault.clone(),
-            seed: seed().map_err(|error| error.to_string())?,
+            seed: seed()?,
             ..sandbox::Config::demo()
         };
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
