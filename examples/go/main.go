@@ -1,0 +1,171 @@
+// Mints a token, then many, then has a bad request explained.
+//
+// With Debian's golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
+// protoc-gen-go protoc-gen-go-grpc, and a protoc of at least 22.0, such as that of the Python
+// package grpcio-tools:
+//
+//	package=Mgrantmint/v1/token_service.proto=grantmint/v1
+//	python -m grpc_tools.protoc -I ../../proto --go_out=$HOME/go/src --go_opt=$package \
+//	    --go-grpc_out=$HOME/go/src --go-grpc_opt=$package grantmint/v1/token_service.proto
+//	export GO111MODULE=off GOPATH=$HOME/go:/usr/share/gocode
+//	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000
+//
+// grpc-go before 1.40 retries only with GRPC_GO_RETRY=on.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	api "grantmint/v1"
+)
+
+const fruitlessCalls = 10
+
+// connect makes the one connection of the process.
+func connect(server string) (*grpc.ClientConn, error) {
+	config, err := os.ReadFile("../service_config.json")
+	if err != nil {
+		return nil, err
+	}
+	return grpc.Dial(server,
+		grpc.WithInsecure(),
+		grpc.WithDefaultServiceConfig(string(config)),
+		// Without pings only failing calls tell that a connection died silently.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time:                30 * time.Second,
+			Timeout:             10 * time.Second,
+			PermitWithoutStream: true,
+		}))
+}
+
+// mint gets a token; the service config has the library retry what heals by itself.
+func mint(tokens api.TokenServiceClient, identity string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	answer, err := tokens.MintToken(ctx, &api.MintTokenRequest{Identity: identity})
+	return answer.GetToken(), err
+}
+
+// mintMany hands on the tokens of prefix0, prefix1 and so on, over as many calls as that takes.
+func mintMany(tokens api.TokenServiceClient, prefix string, count int64, each func(int64, string)) error {
+	request := &api.MintTokensRequest{Selection: &api.MintTokensRequest_IdentitySeries{
+		IdentitySeries: &api.IdentitySeries{Prefix: prefix, Count: count},
+	}}
+	for fruitless := 0; ; {
+		next, err := mintFrom(tokens, request, each)
+		if err == nil {
+			return nil
+		}
+		fruitless++
+		if next > request.StartIndex {
+			fruitless = 0
+		}
+		if !endsEarly(err) || fruitless == fruitlessCalls {
+			return err
+		}
+		log.Printf("going on at %d after %s", next, explain(err))
+		time.Sleep(retryDelay(err))
+		request.StartIndex = next
+	}
+}
+
+// mintFrom makes one call and tells which index is next: by what was received, since an error's
+// resume_index is after what was sent.
+func mintFrom(tokens api.TokenServiceClient, request *api.MintTokensRequest, each func(int64, string)) (int64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	next := request.StartIndex
+	chunks, err := tokens.MintTokens(ctx, request)
+	if err != nil {
+		return next, err
+	}
+	for {
+		chunk, err := chunks.Recv()
+		if errors.Is(err, io.EOF) {
+			return next, nil
+		} else if err != nil {
+			return next, err
+		}
+		for _, token := range chunk.Tokens {
+			each(next, token)
+			next++
+		}
+	}
+}
+
+func endsEarly(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
+}
+
+// retryDelay is in how long the server expects to serve it, a second where it does not say.
+func retryDelay(err error) time.Duration {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration()
+		}
+	}
+	return time.Second
+}
+
+// explain has its reason and message, every bad field, when to come again.
+func explain(err error) string {
+	failed := status.Convert(err)
+	reason, lines := failed.Code().String(), []string{}
+	for _, detail := range failed.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			reason = detail.GetReason()
+		case *errdetails.BadRequest:
+			for _, bad := range detail.GetFieldViolations() {
+				lines = append(lines, bad.GetField()+": "+bad.GetDescription())
+			}
+		case *errdetails.RetryInfo:
+			lines = append(lines, "try again in "+detail.GetRetryDelay().AsDuration().String())
+		}
+	}
+	return strings.Join(append([]string{reason + ": " + failed.Message()}, lines...), "; ")
+}
+
+func main() {
+	log.SetFlags(0)
+	count, err := strconv.ParseInt(os.Args[2], 10, 64)
+	if err != nil {
+		log.Fatal(err)
+	}
+	connection, err := connect(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer connection.Close()
+	tokens := api.NewTokenServiceClient(connection)
+
+	token, err := mint(tokens, "alice")
+	if err != nil {
+		log.Fatal(explain(err))
+	}
+	fmt.Println("alice", token)
+	err = mintMany(tokens, "viewer-", count, func(index int64, token string) {
+		fmt.Printf("viewer-%d %s\n", index, token)
+	})
+	if err != nil {
+		log.Fatal(explain(err))
+	}
+	if _, err = mint(tokens, ""); err != nil {
+		fmt.Println(explain(err))
+	}
+}

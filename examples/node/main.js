@@ -1,0 +1,106 @@
+// Mints a token, then many, then has a bad request explained.
+//
+//     npm ci
+//     node main.js 127.0.0.1:50051 1000
+"use strict";
+
+const { readFileSync } = require("node:fs");
+const { join } = require("node:path");
+const { setTimeout: sleep } = require("node:timers/promises");
+const { promisify } = require("node:util");
+const grpc = require("@grpc/grpc-js");
+const protoLoader = require("@grpc/proto-loader");
+
+const SERVICE_CONFIG = join(__dirname, "../service_config.json");
+const PROTOS = protoLoader.loadSync(["grantmint/v1/token_service.proto", "details.proto"], {
+  includeDirs: [join(__dirname, "../../proto"), __dirname],
+  keepCase: true,
+  longs: Number,
+});
+const { TokenService } = grpc.loadPackageDefinition(PROTOS).grantmint.v1;
+
+const ENDS_EARLY = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED];
+const FRUITLESS_CALLS = 10;
+
+/** One client, and so one channel, for the life of the process. */
+function connect(server) {
+  return new TokenService(server, grpc.credentials.createInsecure(), {
+    "grpc.service_config": readFileSync(SERVICE_CONFIG, "utf8"),
+    // Without pings only failing calls tell that a connection died silently.
+    "grpc.keepalive_time_ms": 30_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.keepalive_permit_without_calls": 1,
+  });
+}
+
+/** A token; the service config has the library retry what heals by itself. */
+async function mint(tokens, identity) {
+  const call = promisify(tokens.MintToken).bind(tokens);
+  const answer = await call({ identity }, { deadline: Date.now() + 10_000 });
+  return answer.token;
+}
+
+/** The tokens of prefix0, prefix1 and so on, over as many calls as that takes. */
+async function* mintMany(tokens, prefix, count) {
+  let startIndex = 0;
+  let fruitless = 0;
+  while (true) {
+    const request = { identity_series: { prefix, count }, start_index: startIndex };
+    const call = tokens.MintTokens(request, { deadline: Date.now() + 60_000 });
+    try {
+      for await (const chunk of call) {
+        yield* chunk.tokens;
+        // Counted here, not taken from the error's resume_index: that is after what was sent.
+        startIndex += chunk.tokens.length;
+        fruitless = 0;
+      }
+      return;
+    } catch (error) {
+      fruitless += 1;
+      if (!ENDS_EARLY.includes(error.code) || fruitless === FRUITLESS_CALLS) throw error;
+      console.error(`going on at ${startIndex} after ${explain(error)}`);
+      await sleep(retryDelay(error) || 1_000);
+    }
+  }
+}
+
+/** The error's detail of this kind, or an empty one. */
+function detail(error, kind) {
+  const [packed] = error.metadata.get("grpc-status-details-bin");
+  const { details = [] } = PROTOS["google.rpc.Status"].deserialize(packed ?? Buffer.alloc(0));
+  const found = details.find((any) => any.type_url.endsWith(`/google.rpc.${kind}`));
+  return PROTOS[`google.rpc.${kind}`].deserialize(found?.value ?? Buffer.alloc(0));
+}
+
+/** In how many milliseconds the server expects to serve it; 0 where it does not say. */
+function retryDelay(error) {
+  const { seconds = 0, nanos = 0 } = detail(error, "RetryInfo").retry_delay ?? {};
+  return seconds * 1_000 + nanos / 1_000_000;
+}
+
+/** Its reason and message, every bad field, when to come again. */
+function explain(error) {
+  const reason = detail(error, "ErrorInfo").reason ?? grpc.status[error.code];
+  const bad = detail(error, "BadRequest").field_violations ?? [];
+  const lines = [`${reason}: ${error.details}`];
+  lines.push(...bad.map(({ field, description }) => `${field}: ${description}`));
+  const delay = retryDelay(error);
+  if (delay) lines.push(`try again in ${(delay / 1_000).toFixed(1)} s`);
+  return lines.join("; ");
+}
+
+async function main(server, count) {
+  const tokens = connect(server);
+  console.log("alice", await mint(tokens, "alice"));
+  let index = 0;
+  for await (const token of mintMany(tokens, "viewer-", Number(count))) {
+    console.log(`viewer-${index++}`, token);
+  }
+  await mint(tokens, "").catch((error) => console.log(explain(error)));
+  tokens.close();
+}
+
+main(...process.argv.slice(2)).catch((error) => {
+  console.error(error.metadata ? explain(error) : error);
+  process.exit(1);
+});

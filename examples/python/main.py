@@ -1,0 +1,108 @@
+"""Mints a token, then many, then has a bad request explained.
+
+    pip install -r requirements.txt
+    python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. \
+        grantmint/v1/token_service.proto
+    python main.py 127.0.0.1:50051 1000
+"""
+
+import pathlib
+import sys
+import time
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from grantmint.v1 import token_service_pb2 as api
+from grantmint.v1.token_service_pb2_grpc import TokenServiceStub
+
+SERVICE_CONFIG = pathlib.Path(__file__).parent.parent / "service_config.json"
+
+ENDS_EARLY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+FRUITLESS_CALLS = 10
+
+
+def connect(server):
+    """One channel for the life of the process, not one a call."""
+    options = [
+        ("grpc.service_config", SERVICE_CONFIG.read_text()),
+        # Without pings only failing calls tell that a connection died silently.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    return grpc.insecure_channel(server, options)
+
+
+def mint(tokens, identity):
+    """A token; the service config has the library retry what heals by itself."""
+    request = api.MintTokenRequest(identity=identity)
+    return tokens.MintToken(request, timeout=10).token
+
+
+def mint_many(tokens, prefix, count):
+    """The tokens of prefix0, prefix1 and so on, over as many calls as that takes."""
+    series = api.IdentitySeries(prefix=prefix, count=count)
+    start_index = fruitless = 0
+    while True:
+        request = api.MintTokensRequest(identity_series=series, start_index=start_index)
+        try:
+            for chunk in tokens.MintTokens(request, timeout=60):
+                yield from chunk.tokens
+                # Not the error's resume_index: that is after what was sent, and grpcio drops
+                # what it had not handed over when the deadline passes.
+                start_index, fruitless = chunk.first_index + len(chunk.tokens), 0
+            return
+        except grpc.RpcError as error:
+            fruitless += 1
+            if error.code() not in ENDS_EARLY or fruitless == FRUITLESS_CALLS:
+                raise
+            print(f"going on at {start_index} after {explain(error)}", file=sys.stderr)
+            time.sleep(retry_delay(error) or 1)
+
+
+def detail(error, kind):
+    """The error's detail of this kind, or an empty one."""
+    # Read by hand: grpc_status raises where the deadline and the server's answer meet.
+    trailers = dict(error.trailing_metadata() or ())
+    status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
+    found = kind()
+    for packed in status.details:
+        if packed.Unpack(found):
+            break
+    return found
+
+
+def retry_delay(error):
+    """In how many seconds the server expects to serve it; 0 where it does not say."""
+    return detail(error, RetryInfo).retry_delay.ToTimedelta().total_seconds()
+
+
+def explain(error):
+    """Its reason and message, every bad field, when to come again."""
+    lines = [f"{detail(error, ErrorInfo).reason or error.code().name}: {error.details()}"]
+    for bad in detail(error, BadRequest).field_violations:
+        lines.append(f"{bad.field}: {bad.description}")
+    if delay := retry_delay(error):
+        lines.append(f"try again in {delay:.1f} s")
+    return "; ".join(lines)
+
+
+def main(server, count):
+    with connect(server) as channel:
+        tokens = TokenServiceStub(channel)
+        print("alice", mint(tokens, "alice"))
+        for index, token in enumerate(mint_many(tokens, "viewer-", int(count))):
+            print(f"viewer-{index}", token)
+        try:
+            mint(tokens, "")
+        except grpc.RpcError as error:
+            print(explain(error))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(explain(error))

@@ -1,0 +1,160 @@
+//! Mints a token, then many, then has a bad request explained.
+//!
+//! ```text
+//! cargo run --example rust 127.0.0.1:50051 1000
+//! ```
+//!
+//! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
+//! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here.
+
+use std::{env, error::Error, process::ExitCode, time::Duration};
+
+use grantmint::rpc::proto::{
+    IdentitySeries, MintTokenRequest, MintTokensRequest, mint_tokens_request::Selection,
+    token_service_client::TokenServiceClient,
+};
+use tokio::time::{Instant, sleep};
+use tonic::{
+    Code, Request, Status,
+    transport::{self, Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+type Tokens = TokenServiceClient<Channel>;
+
+const FRUITLESS_CALLS: u32 = 10;
+
+/// One channel for the life of the process: clones of it share the connection.
+fn connect(server: &str) -> Result<Tokens, transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{server}"))?
+        .connect_timeout(Duration::from_secs(2))
+        // Without pings only failing calls tell that a connection died silently.
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true);
+    Ok(TokenServiceClient::new(endpoint.connect_lazy()))
+}
+
+/// A token; what heals by itself is tried again, all within one deadline.
+async fn mint(tokens: &mut Tokens, identity: &str) -> Result<String, Status> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut attempt = 1;
+    loop {
+        let identity = identity.to_owned();
+        let mut request = Request::new(MintTokenRequest { identity, options: None });
+        request.set_timeout(deadline.duration_since(Instant::now()));
+        match tokens.mint_token(request).await {
+            Ok(answer) => return Ok(answer.into_inner().token),
+            Err(status) => match retry_in(&status, attempt) {
+                Some(delay) => sleep(delay).await,
+                None => return Err(status),
+            },
+        }
+        attempt += 1;
+    }
+}
+
+/// When to try again, if at all: the retry policy of `service_config.json`, which tonic does
+/// not read.
+fn retry_in(status: &Status, attempt: u32) -> Option<Duration> {
+    const ATTEMPTS: u32 = 4;
+    if status.code() != Code::Unavailable || attempt == ATTEMPTS {
+        return None;
+    }
+    match status.metadata().get("grpc-retry-pushback-ms") {
+        // A negative one, which is no u64, says not to.
+        Some(pushback) => pushback.to_str().ok()?.parse().ok().map(Duration::from_millis),
+        None => Some(Duration::from_millis(200 << (attempt - 1)).mul_f64(fastrand::f64())),
+    }
+}
+
+/// Hands on the tokens of prefix0, prefix1 and so on, over as many calls as that takes.
+async fn mint_many(
+    tokens: &mut Tokens,
+    prefix: &str,
+    count: i64,
+    mut each: impl FnMut(i64, &str),
+) -> Result<(), Status> {
+    let (mut next, mut fruitless) = (0, 0);
+    loop {
+        let series = IdentitySeries { prefix: prefix.to_owned(), count };
+        let start = next;
+        let called = mint_from(tokens, series, start, |token| {
+            each(next, token);
+            // Counted here, not taken from the error's resume_index: that is after what was sent.
+            next += 1;
+        });
+        let Err(status) = called.await else { return Ok(()) };
+        fruitless = if next > start { 0 } else { fruitless + 1 };
+        if !ended_early(&status) || fruitless == FRUITLESS_CALLS {
+            return Err(status);
+        }
+        eprintln!("going on at {next} after {}", explain(&status));
+        sleep(retry_delay(&status).unwrap_or(Duration::from_secs(1))).await;
+    }
+}
+
+/// Makes one call.
+async fn mint_from(
+    tokens: &mut Tokens,
+    series: IdentitySeries,
+    start_index: i64,
+    mut each: impl FnMut(&str),
+) -> Result<(), Status> {
+    let selection = Some(Selection::IdentitySeries(series));
+    let mut request =
+        Request::new(MintTokensRequest { selection, start_index, ..Default::default() });
+    request.set_timeout(Duration::from_secs(60));
+    let mut chunks = tokens.mint_tokens(request).await?.into_inner();
+    while let Some(chunk) = chunks.message().await? {
+        chunk.tokens.iter().for_each(|token| each(token));
+    }
+    Ok(())
+}
+
+/// Whether the rest is worth another call. A connection that broke has any code in tonic, and
+/// its cause.
+fn ended_early(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some()
+}
+
+/// In how long the server expects to serve it.
+fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// Its reason and message, every bad field, when to come again.
+fn explain(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
+    let mut text = format!("{reason}: {}", status.message());
+    let bad_request = status.get_details_bad_request();
+    for bad in bad_request.into_iter().flat_map(|bad_request| bad_request.field_violations) {
+        text += &format!("; {}: {}", bad.field, bad.description);
+    }
+    if let Some(delay) = retry_delay(status) {
+        text += &format!("; try again in {:.1} s", delay.as_secs_f64());
+    }
+    text
+}
+
+async fn run(tokens: &mut Tokens, count: i64) -> Result<(), Status> {
+    println!("alice {}", mint(tokens, "alice").await?);
+    let print = |index, token: &str| println!("viewer-{index} {token}");
+    mint_many(tokens, "viewer-", count, print).await?;
+    if let Err(status) = mint(tokens, "").await {
+        println!("{}", explain(&status));
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [server, count] = &arguments[..] else { return Err("it takes SERVER COUNT".into()) };
+    if let Err(status) = run(&mut connect(server)?, count.parse()?).await {
+        eprintln!("{}", explain(&status));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
