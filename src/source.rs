@@ -5,6 +5,7 @@ pub mod budget;
 pub mod dns;
 pub mod http;
 pub mod metered;
+mod skew;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
