@@ -4,6 +4,7 @@ mod bulk;
 mod commands;
 mod drain;
 mod health;
+mod metrics;
 mod outage;
 mod refusals;
 mod resume;

@@ -14,6 +14,7 @@ use tokio::{
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
+use super::metrics::page;
 use crate::support::{Configured, Serve, mint, reason, resume_index, series, soon, until};
 
 /// `serve --sandbox` with this `[server]` table.
@@ -218,4 +219,27 @@ async fn a_connection_outlives_the_time_for_its_preface() {
         (status.status() == ServingStatus::NotServing).then_some(())
     });
     status.await;
+}
+
+#[tokio::test]
+async fn the_metrics_page_tells_how_far_the_way_out_is() {
+    let phase = async |serve: &Serve, wanted: f64| {
+        until("the phase", async || {
+            let phase = page(serve).await.figure("grantmint_drain_phase", &[]);
+            ((phase - wanted).abs() < 0.5).then_some(())
+        })
+        .await;
+    };
+    for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
+        let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
+        let serve = serve(&server, &[]).await;
+        let mute = mute(&serve).await;
+        phase(&serve, 0.0).await;
+        serve.signal("TERM");
+        phase(&serve, wanted).await;
+        assert!((page(&serve).await.figure("grantmint_open_connections", &[]) - 1.0).abs() < 0.5);
+        serve.signal("TERM");
+        assert_eq!(serve.ended().await.0.code(), Some(0));
+        drop(mute);
+    }
 }
