@@ -114,6 +114,16 @@ pub enum Source {
     TwilioLive(twilio_live::PlaybackGrants),
 }
 
+impl Source {
+    /// How many seconds the upstream's clock is ahead of ours; none before an answer.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<f64> {
+        match self {
+            Self::TwilioLive(source) => source.clock_skew(),
+        }
+    }
+}
+
 impl GrantSource for Source {
     async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         match self {

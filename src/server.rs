@@ -123,6 +123,7 @@ pub struct Server {
     listener: TcpListener,
     addr: SocketAddr,
     drain: Drain,
+    connections: TaskTracker,
 }
 
 impl Server {
@@ -130,7 +131,7 @@ impl Server {
     pub async fn bind(listen: SocketAddr, drain: Drain) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { listener, addr, drain })
+        Ok(Self { listener, addr, drain, connections: TaskTracker::new() })
     }
 
     /// Where it listens.
@@ -139,12 +140,17 @@ impl Server {
         self.addr
     }
 
+    /// Tells how many connections are open, while it runs.
+    pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + 'static + use<> {
+        let connections = self.connections.clone();
+        move || connections.len()
+    }
+
     /// Serves until the drain is over: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, service: Guarded<S>) {
-        let Self { listener, drain, .. } = self;
+        let Self { listener, drain, connections, .. } = self;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = TaskTracker::new();
         loop {
             let (stream, place) = tokio::select! {
                 biased;

@@ -187,6 +187,12 @@ impl Minter {
         self.limits
     }
 
+    /// How many calls wait for a grant now.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.limits.waiting_calls.saturating_sub(self.waiting.available_permits())
+    }
+
     /// Whether this profile is configured.
     #[must_use]
     pub fn knows_profile(&self, name: &str) -> bool {

@@ -19,7 +19,7 @@ use crate::{
     drain::Drain,
     mint::{
         bulk::{Bulk, Chunk, End, Selection},
-        minter::{ANSWER_ALLOWANCE, Minted, Minter, Plan},
+        minter::{ANSWER_ALLOWANCE, Cause, Minted, Minter, Plan, Unserved},
         options::{Invalid, Refusal, Violation},
     },
     name::Identity,
@@ -151,12 +151,12 @@ impl TokenService for Tokens {
 
         match self.minter.mint(&plan, &identity, deadline).await {
             Ok(Minted { token, token_id, terms }) => {
-                self.one.minted(1);
+                self.one.minted(1, terms.use_within);
                 let validity = Some(convert::validity(&terms, plan.grant_name()));
                 Ok(Response::new(MintTokenResponse { token, token_id, validity }))
             }
             Err(unserved) => {
-                self.one.unserved();
+                count(unserved, &self.one);
                 Err(status::unserved(unserved, plan.grant_name(), deadline, None))
             }
         }
@@ -193,23 +193,30 @@ async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Out
     }
 }
 
+/// A call that ends because the server leaves lacks no grant.
+fn count(unserved: Unserved, metrics: &MintMetrics) {
+    if unserved.cause != Cause::Draining {
+        metrics.unserved();
+    }
+}
+
 async fn next_chunk(
     (mut bulk, metrics): (Bulk, MintMetrics),
 ) -> Result<Option<(MintTokensResponse, (Bulk, MintMetrics))>, Status> {
     match bulk.next_chunk().await {
         Ok(None) => Ok(None),
         Ok(Some(Chunk { tokens, first_index, terms })) => {
-            metrics.minted(tokens.len() as u64);
+            metrics.minted(tokens.len() as u64, terms.use_within);
             let validity = Some(convert::validity(&terms, bulk.grant_name()));
             let response = MintTokensResponse { tokens, first_index, validity };
             Ok(Some((response, (bulk, metrics))))
         }
         Err(end) => {
-            metrics.unserved();
             let resume = Some(bulk.next_index());
             Err(match end {
                 End::Deadline => status::deadline_exceeded(resume),
                 End::Unserved(unserved) => {
+                    count(unserved, &metrics);
                     status::unserved(unserved, bulk.grant_name(), bulk.deadline(), resume)
                 }
             })

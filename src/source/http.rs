@@ -19,7 +19,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
 use tower_service::Service;
 
-use super::{FetchError, base_url::BaseUrl, dns::Resolver};
+use super::{
+    FetchError,
+    base_url::BaseUrl,
+    dns::Resolver,
+    skew::{Skew, http_date},
+};
 use crate::{
     clock::{Clock, WallTime},
     grant::{Fault, FaultClass},
@@ -41,6 +46,7 @@ pub struct HttpClient {
     clock: Clock,
     connector: HttpsConnector<HttpConnector<Resolver>>,
     idle: Mutex<Vec<Sender>>,
+    skew: Skew,
 }
 
 /// There are no roots to verify an upstream's certificate with.
@@ -70,13 +76,18 @@ impl HttpClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Self { base, clock, connector, idle: Mutex::new(Vec::new()) }
+        Self { base, clock, connector, idle: Mutex::new(Vec::new()), skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How many seconds the upstream's clock is ahead of ours, by the Date of its last answer.
+    pub fn clock_skew(&self) -> Option<f64> {
+        self.skew.seconds()
     }
 
     /// The URL of `path` below the base.
@@ -127,7 +138,9 @@ impl HttpClient {
         sender: Sender,
     ) -> Result<Answer, FetchError> {
         let (head, body) = response.into_parts();
-        if let Some(error) = refusal(head.status, &head.headers, self.clock.now().wall) {
+        let now = self.clock.now().wall;
+        self.skew.note(&head.headers, now, self.base.uri());
+        if let Some(error) = refusal(head.status, &head.headers, now) {
             return Err(error);
         }
         if head.headers.contains_key(header::CONTENT_ENCODING) {
@@ -232,9 +245,7 @@ pub fn retry_after(value: &http::HeaderValue, now: WallTime) -> Option<Duration>
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let at = httpdate::parse_http_date(text).ok()?;
-    let at = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some((WallTime::from_unix_seconds(0) + at).since(now))
+    Some(http_date(value)?.since(now))
 }
 
 /// The fault behind an error of connecting: TLS verification is ours to mend, the rest heals.

@@ -5,6 +5,7 @@ mod commands;
 mod drain;
 mod health;
 mod host;
+mod metrics;
 mod outage;
 mod refusals;
 mod resume;
