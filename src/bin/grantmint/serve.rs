@@ -16,6 +16,7 @@ use grantmint::{
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
+    server::descriptors,
     telemetry::{LogFormat, start_logging},
 };
 #[cfg(target_os = "linux")]
@@ -80,6 +81,9 @@ impl ServeCommand {
     async fn serve(self) -> Result<Ended, String> {
         start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
         forbid_core_dumps();
+        if let Err(error) = descriptors::raise_limit() {
+            tracing::warn!(%error, "the limit on open files cannot be raised");
+        }
         let clock = Clock::system();
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
