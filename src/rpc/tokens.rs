@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     drain::Drain,
     mint::{
         bulk::{Bulk, Chunk, End, Selection},
-        minter::{Minted, Minter, Plan},
+        minter::{ANSWER_ALLOWANCE, Minted, Minter, Plan},
         options::{Invalid, Refusal, Violation},
     },
     name::Identity,
@@ -169,7 +169,18 @@ impl TokenService for Tokens {
         request: Request<MintTokensRequest>,
     ) -> Result<Response<Self::MintTokensStream>, Status> {
         let deadline = deadline_of(&request);
-        let bulk = self.plan_bulk(request.into_inner(), deadline).await.map_err(|refusal| {
+        let request = request.into_inner();
+        let start = request.start_index;
+        let planning = self.plan_bulk(request, deadline);
+        let planned = match deadline.and_then(|it| it.checked_sub(ANSWER_ALLOWANCE)) {
+            Some(answer_by) => timeout_at(answer_by, planning).await,
+            None => Ok(planning.await),
+        };
+        let planned = planned.map_err(|_| {
+            self.many.unserved();
+            status::deadline_exceeded(Some(start))
+        })?;
+        let bulk = planned.map_err(|refusal| {
             self.many.refused();
             status::refused(refusal)
         })?;
@@ -201,3 +212,6 @@ async fn next_chunk(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use grantmint::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
     server::descriptors,
+    source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, start_logging},
 };
 #[cfg(target_os = "linux")]
@@ -88,7 +89,9 @@ impl ServeCommand {
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
         if let Some(sandbox) = &sandbox {
-            let upstream = sandbox.base_url();
+            let upstream = sandbox.base_url().to_string().parse();
+            let upstream: BaseUrl =
+                upstream.map_err(|why: BaseUrlError| format!("the sandbox's URL {why}"))?;
             for profile in &mut config.profiles {
                 profile.provider = profile.provider.clone().against(&upstream);
             }
