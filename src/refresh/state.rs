@@ -203,6 +203,7 @@ impl State {
             refresh: self.refresh,
             next_attempt: Some(self.due),
             next_if_demanded: Some(self.due_if_demanded(now)),
+            attempting: self.running,
             usual_latency: self.latency.unwrap_or(unknown.usual_latency),
             last_fault: self.last_fault.clone(),
             consecutive_failures: self.failures,
