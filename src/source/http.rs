@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     error::Error,
     fmt, io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::{FetchError, base_url::BaseUrl, dns::Resolver};
 use crate::{
-    clock::{Clock, WallTime},
+    clock::{BootTime, Clock, WallTime},
     grant::{Fault, FaultClass},
 };
 
@@ -32,6 +32,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Idle connections kept at the most.
 const MAX_IDLE: usize = 8;
 
+/// How long a connection is kept idle. A default refresh comes within 50 s; what stands between
+/// here and the upstream often forgets a connection after a minute, and drops what is sent on
+/// it without a word.
+const IDLE_LIFE: Duration = Duration::from_secs(55);
+
 type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
@@ -39,7 +44,13 @@ pub struct HttpClient {
     base: BaseUrl,
     clock: Clock,
     connector: HttpsConnector<HttpConnector<Resolver>>,
-    idle: Mutex<Vec<Sender>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that waits for its next exchange.
+struct Idle {
+    sender: Sender,
+    since: BootTime,
 }
 
 /// There are no roots to verify an upstream's certificate with.
@@ -82,7 +93,11 @@ impl HttpClient {
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
         match tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await {
             Ok(result) => result,
-            Err(_) => Err(Fault::new(FaultClass::Transient, "TIMEOUT").into()),
+            Err(_) => {
+                // What lost this one may have lost them all.
+                self.idle().clear();
+                Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
+            }
         }
     }
 
@@ -140,16 +155,22 @@ impl HttpClient {
     }
 
     fn take_idle(&self) -> Option<Sender> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|sender| !sender.is_closed());
-        idle.pop()
+        let now = self.clock.now().boot;
+        let mut idle = self.idle();
+        idle.retain(|idle| !idle.sender.is_closed() && now.since(idle.since) < IDLE_LIFE);
+        idle.pop().map(|idle| idle.sender)
     }
 
     fn keep_idle(&self, sender: Sender) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = self.clock.now().boot;
+        let mut idle = self.idle();
         if idle.len() < MAX_IDLE && !sender.is_closed() {
-            idle.push(sender);
+            idle.push(Idle { sender, since });
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
