@@ -26,11 +26,12 @@ pub struct LookupError;
 
 type Addresses = Result<Vec<SocketAddr>, LookupError>;
 type Lookup = dyn Fn(&str) -> Addresses + Send + Sync;
+type Told = watch::Receiver<Option<Addresses>>;
 
 #[derive(Default)]
 struct Entry {
     last_good: Vec<SocketAddr>,
-    in_flight: Option<watch::Receiver<Option<Addresses>>>,
+    in_flight: Option<Told>,
 }
 
 /// Looks names up. Clones share what they know.
@@ -76,7 +77,7 @@ impl Resolver {
     }
 
     /// The lookup in flight, begun if there was none, and the addresses of the last good one.
-    fn join(&self, host: &str) -> (watch::Receiver<Option<Addresses>>, Vec<SocketAddr>) {
+    fn join(&self, host: &str) -> (Told, Vec<SocketAddr>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(host.to_owned()).or_default();
         if let Some(in_flight) = &entry.in_flight {
@@ -88,14 +89,8 @@ impl Resolver {
         drop(entries);
 
         let (resolver, host) = (self.clone(), host.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let found = (resolver.lookup)(&host);
-            // A name without an address is as good as one that is not found.
-            let found =
-                found.and_then(|found| if found.is_empty() { Err(LookupError) } else { Ok(found) });
-            resolver.finish(&host, &found);
-            done.send_replace(Some(found));
-        });
+        let mut lookup = InFlight { resolver, host, done, found: Err(LookupError) };
+        tokio::task::spawn_blocking(move || lookup.run());
         (in_flight, last_good)
     }
 
@@ -107,6 +102,29 @@ impl Resolver {
                 entry.last_good.clone_from(found);
             }
         }
+    }
+}
+
+/// A lookup that is told of however it ends: one that panicked must not be waited for for ever.
+struct InFlight {
+    resolver: Resolver,
+    host: String,
+    done: watch::Sender<Option<Addresses>>,
+    found: Addresses,
+}
+
+impl InFlight {
+    fn run(&mut self) {
+        let found = (self.resolver.lookup)(&self.host);
+        // A name without an address is as good as one that is not found.
+        self.found = found.and_then(|it| if it.is_empty() { Err(LookupError) } else { Ok(it) });
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.resolver.finish(&self.host, &self.found);
+        self.done.send_replace(Some(self.found.clone()));
     }
 }
 
@@ -151,6 +169,18 @@ mod tests {
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]), "none was found");
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
         assert_eq!(resolver.resolve("another").await, Err(LookupError));
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_panics_is_a_failed_one_and_is_followed_by_another() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let resolver =
+            Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => std::panic::resume_unwind(Box::new("as the test says")),
+                _ => Ok(vec![address(1)]),
+            });
+        assert_eq!(resolver.resolve("upstream").await, Err(LookupError));
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
     }
 
     #[tokio::test]
