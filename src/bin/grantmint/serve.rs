@@ -12,7 +12,7 @@ use grantmint::{
     app::{App, Ended, StartError, Stop},
     clock::Clock,
     config::Config,
-    provider::Provider,
+    provider::Credential,
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
@@ -143,7 +143,7 @@ impl ServeCommand {
         let mut settings = sandbox::Config::demo();
         settings.faults.clone_from(&self.fault);
         settings.accounts =
-            config.profiles.iter().map(|profile| account(&profile.provider)).collect();
+            config.profiles.iter().map(|profile| account(profile.provider.credential())).collect();
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
         sandbox.map(Some).map_err(|error| format!("cannot start the sandbox: {error}"))
@@ -218,14 +218,10 @@ resources = ["{DEMO_RESOURCE}"]
         .map_err(|problems| problems.to_string())
 }
 
-fn account(provider: &Provider) -> sandbox::Account {
-    match provider {
-        Provider::TwilioLive(config) => sandbox::Account {
-            account_sid: config.account_sid.to_string(),
-            api_key_sid: config.api_key_sid.to_string(),
-            api_key_secret: config.api_key_secret.expose().into(),
-        },
-    }
+/// The account that the sandbox must know for this credential to be taken.
+fn account(credential: Credential) -> sandbox::Account {
+    let Credential { account, user, password } = credential;
+    sandbox::Account { account_sid: account, api_key_sid: user, api_key_secret: password }
 }
 
 /// What each profile promises, so that nobody is surprised by the default.
