@@ -12,7 +12,7 @@
 //! - [`clock`], [`name`], [`settings`], [`telemetry`], [`drain`]: the ground that all stand on
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
 //! - [`source`]: where grants come from, under an account's budget
-//! - [`token`]: tokens whose constant part is encoded and hashed once a grant
+//! - [`token`]: tokens whose shared part is encoded and hashed once a second
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting

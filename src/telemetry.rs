@@ -1,5 +1,7 @@
 //! Logs and metrics. Handles are resolved once, so that recording costs an atomic add.
 
+mod log_lines;
+
 use std::{
     fmt,
     io::{self, IsTerminal},
@@ -13,6 +15,8 @@ use prometheus_client::{
 };
 use tracing_subscriber::EnvFilter;
 
+pub use self::log_lines::LogEnd;
+use self::log_lines::log_lines;
 use crate::{
     clock::WallTime,
     name::{GrantName, ProfileName},
@@ -303,19 +307,24 @@ pub enum LogFormat {
 /// Starts logging to standard error, filtered as `filter` says (`RUST_LOG`'s syntax); for
 /// people, in colour if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
 ///
+/// Who logs never waits for who reads: of lines that nobody reads 4,096 are kept, more are lost.
+///
 /// # Errors
 ///
 /// The filter is malformed, or logging was started before.
-pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
+pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let (lines, end) = log_lines(io::stderr()).map_err(|_| LoggingError::Thread)?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
     match format {
         LogFormat::Human => builder.with_target(false).with_ansi(colours).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
-    .map_err(|_| LoggingError::Started)
+    .map_err(|_| LoggingError::Started)?;
+    Ok(end)
 }
 
 /// Why logging did not start.
@@ -324,6 +333,9 @@ pub enum LoggingError {
     /// The filter is malformed.
     #[error("the log filter is malformed; write it like info or grantmint=debug,info")]
     Filter,
+    /// The thread that writes it cannot be started.
+    #[error("the thread that writes the log cannot be started")]
+    Thread,
     /// Something else logs already.
     #[error("logging was started before")]
     Started,

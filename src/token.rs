@@ -64,7 +64,8 @@ impl Prepare for Preparer {
 
 /// Signs tokens around one grant.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// What signs tokens of these times; cheap for the times of the last call.
+    /// What signs tokens of these times; cheap for times of the same second that were asked for
+    /// before.
     fn at(&self, times: Times) -> Arc<dyn Stamped>;
 }
 

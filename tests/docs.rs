@@ -1,6 +1,10 @@
 //! The README's tables say what the code does.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 const README: &str = include_str!("../README.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
@@ -118,4 +122,36 @@ fn the_error_table_has_every_reason_with_its_code() {
     for reason in made {
         assert!(told.contains_key(reason), "{reason} is in no table");
     }
+}
+
+/// The quoted reasons in the code below, its tests apart.
+fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            fault_reasons(&entry.unwrap().path(), found);
+        }
+    } else if !path.ends_with("tests.rs") && !path.ends_with("vectors.rs") {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let quoted = code.split('"').skip(1).step_by(2);
+        let reasons = quoted.filter(|text| {
+            text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        });
+        found.extend(reasons.map(str::to_owned));
+    }
+}
+
+#[test]
+fn the_proto_lists_every_reason_of_a_fault() {
+    let mut made = BTreeSet::new();
+    for module in ["source", "provider", "refresh"] {
+        fault_reasons(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module), &mut made);
+    }
+    made.insert("TIMEOUT".to_owned());
+    let list = PROTOS[1].split_once("// Which failure of that class:\n").unwrap().1;
+    let list = list.split_once("string reason").unwrap().0;
+    let words = list.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+    let listed: BTreeSet<String> =
+        words.filter(|word| word.len() > 6 && !word.ends_with('_')).map(str::to_owned).collect();
+    assert_eq!(listed, made);
 }

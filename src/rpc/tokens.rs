@@ -1,9 +1,9 @@
 //! `TokenService`.
 
-use std::{pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -171,11 +171,7 @@ impl TokenService for Tokens {
         let deadline = deadline_of(&request);
         let request = request.into_inner();
         let start = request.start_index;
-        let planning = self.plan_bulk(request, deadline);
-        let planned = match deadline.and_then(|it| it.checked_sub(ANSWER_ALLOWANCE)) {
-            Some(answer_by) => timeout_at(answer_by, planning).await,
-            None => Ok(planning.await),
-        };
+        let planned = in_time(deadline, self.plan_bulk(request, deadline)).await;
         let planned = planned.map_err(|_| {
             self.many.unserved();
             status::deadline_exceeded(Some(start))
@@ -186,6 +182,14 @@ impl TokenService for Tokens {
         })?;
         let metrics = self.many.clone();
         Ok(Response::new(Box::pin(stream::try_unfold((bulk, metrics), next_chunk))))
+    }
+}
+
+/// What comes of `work`, where that leaves time to answer in.
+async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Output, Elapsed> {
+    match deadline.map(|it| it.checked_sub(ANSWER_ALLOWANCE).unwrap_or(it)) {
+        Some(answer_by) => timeout_at(answer_by, work).await,
+        None => Ok(work.await),
     }
 }
 
@@ -214,4 +218,19 @@ async fn next_chunk(
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_while_there_is_time_to_answer() {
+        let from = Instant::now();
+        let deadline = Some(from + Duration::from_secs(1));
+        assert!(in_time(deadline, pending::<()>()).await.is_err());
+        assert_eq!(from.elapsed().as_millis(), 950, "before the layer around it cuts");
+        assert!(in_time(deadline, async {}).await.is_ok(), "what is done at once is done");
+        let slow = tokio::time::sleep(Duration::from_secs(60));
+        assert!(in_time(None, slow).await.is_ok());
+    }
+}

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
 use tower_service::Service;
 
 use super::{FetchError, base_url::BaseUrl, dns::Resolver};
@@ -67,15 +68,20 @@ pub struct Answer {
 impl HttpClient {
     /// A client of the upstream at `base`.
     pub fn new(base: BaseUrl, clock: Clock) -> Result<Self, NoRoots> {
+        let tls = tls(&base).map_err(NoRoots)?;
+        Ok(Self::with_tls(base, clock, tls))
+    }
+
+    fn with_tls(base: BaseUrl, clock: Clock, tls: ClientConfig) -> Self {
         let mut http = HttpConnector::new_with_resolver(Resolver::system());
         http.enforce_http(false);
         http.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&base).map_err(NoRoots)?)
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Self { base, clock, connector, idle: Mutex::new(Vec::new()) })
+        Self { base, clock, connector, idle: Mutex::new(Vec::new()) }
     }
 
     /// The clock that anchors are read from.
@@ -181,17 +187,20 @@ impl fmt::Debug for HttpClient {
 }
 
 /// TLS as the system trusts it. A plain http upstream needs no roots, and is never upgraded.
-fn tls(base: &BaseUrl) -> io::Result<rustls::ClientConfig> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let builder = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
+fn tls(base: &BaseUrl) -> io::Result<ClientConfig> {
     let builder = if base.is_https() {
-        builder.with_native_roots()?
+        tls_versions()?.with_native_roots()?
     } else {
-        builder.with_root_certificates(rustls::RootCertStore::empty())
+        tls_versions()?.with_root_certificates(rustls::RootCertStore::empty())
     };
     Ok(builder.with_no_client_auth())
+}
+
+fn tls_versions() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)
 }
 
 /// A copy of `request` as HTTP/1.1 wants it: a path and a Host header.
@@ -250,8 +259,8 @@ pub fn retry_after(value: &http::HeaderValue, now: WallTime) -> Option<Duration>
 }
 
 /// The fault behind an error of connecting: TLS verification is ours to mend, the rest heals.
-fn connect_fault(error: &(dyn Error + 'static)) -> Fault {
-    let mut cause = Some(error);
+fn connect_fault(outermost: &(dyn Error + 'static)) -> Fault {
+    let mut cause = Some(outermost);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return tls_fault(tls);
@@ -266,12 +275,18 @@ fn connect_fault(error: &(dyn Error + 'static)) -> Fault {
             None => error.source(),
         };
     }
-    Fault::new(FaultClass::Transient, "CONNECT_FAILED")
+    // The TCP connector has an error of its own; what is plain I/O broke the TLS above it.
+    let in_tls = outermost.is::<io::Error>();
+    let reason = if in_tls { "TLS_HANDSHAKE_FAILED" } else { "CONNECT_FAILED" };
+    Fault::new(FaultClass::Transient, reason)
 }
 
 fn tls_fault(error: &rustls::Error) -> Fault {
     match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+        rustls::Error::InvalidCertificate(why) => {
+            Fault::new(FaultClass::Misconfigured, certificate_reason(why))
+        }
+        rustls::Error::NoCertificatesPresented => {
             Fault::new(FaultClass::Misconfigured, "TLS_CERTIFICATE_REFUSED")
         }
         rustls::Error::PeerIncompatible(_) => {
@@ -280,3 +295,22 @@ fn tls_fault(error: &rustls::Error) -> Fault {
         _ => Fault::new(FaultClass::Transient, "TLS_HANDSHAKE_FAILED"),
     }
 }
+
+const fn certificate_reason(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "TLS_CERTIFICATE_EXPIRED"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "TLS_CERTIFICATE_NOT_YET_VALID"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "TLS_CERTIFICATE_OF_ANOTHER_NAME"
+        }
+        CertificateError::UnknownIssuer => "TLS_CERTIFICATE_UNTRUSTED",
+        _ => "TLS_CERTIFICATE_REFUSED",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,10 +20,10 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, iter, sync::Arc};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 
 use self::base64::{GROUP, GROUP_CHARS, SIGNATURE_CHARS};
 use super::{
@@ -34,6 +34,9 @@ use super::{
 
 /// Blocks that the tail of an ordinary token fits in.
 const USUAL_BLOCKS: usize = 4;
+
+/// Sheets that are kept: so many token lives can be asked for in turn at no cost.
+const MOST_SHEETS: usize = 8;
 
 /// The constant text of one grant's tokens.
 ///
@@ -69,8 +72,8 @@ impl fmt::Debug for Layout {
 pub struct Template {
     layout: Layout,
     key: Hmac,
-    /// What was made for the times of the last call.
-    last: ArcSwapOption<Sheet>,
+    /// What was made for the times of this second's calls, the latest first.
+    sheets: ArcSwap<Vec<Arc<Sheet>>>,
 }
 
 impl Template {
@@ -83,17 +86,19 @@ impl Template {
         if !seams.iter().all(|text| text.starts_with('"')) {
             return Err(PrepareError::Unverified("layout"));
         }
-        Ok(Self { layout, key: Hmac::new(secret), last: ArcSwapOption::empty() })
+        Ok(Self { layout, key: Hmac::new(secret), sheets: ArcSwap::default() })
     }
 
     fn sheet(&self, times: Times) -> Arc<Sheet> {
-        if let Some(sheet) = &*self.last.load()
-            && sheet.times == times
-        {
+        let sheets = self.sheets.load();
+        if let Some(sheet) = sheets.iter().find(|sheet| sheet.times == times) {
             return Arc::clone(sheet);
         }
         let sheet = Arc::new(Sheet::new(&self.layout, &self.key, times));
-        self.last.store(Some(Arc::clone(&sheet)));
+        // Those of another second have had their time.
+        let others = sheets.iter().filter(|other| other.times.issue == times.issue);
+        let kept = iter::once(&sheet).chain(others.take(MOST_SHEETS - 1)).cloned();
+        self.sheets.store(Arc::new(kept.collect()));
         sheet
     }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod descriptors;
 mod drain;
 mod health;
+mod host;
 mod outage;
 mod refusals;
 mod resume;

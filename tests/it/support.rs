@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
     rpc::proto::{
         IdentitySeries, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensRequest,
@@ -15,6 +16,7 @@ use grantmint::{
     },
     sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
 };
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -41,8 +43,13 @@ pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("it hangs")
 }
 
+/// Looks again until it is so; fails where it never is.
+pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    found(what, async || look().await.then_some(())).await;
+}
+
 /// Asks again until there is an answer; fails where there is none in good time.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asked = async {
         loop {
             if let Some(answer) = ask().await {
@@ -113,8 +120,8 @@ resources = ["{DEMO_RESOURCE}"]
 /// A `grantmint serve` of its own, killed with its handle.
 pub(crate) struct Serve {
     child: Child,
-    /// Read as it is written: a full pipe would hold the server.
-    log: JoinHandle<String>,
+    /// What it writes to standard error, unless the test took that.
+    log: Option<JoinHandle<String>>,
     _stdout: BufReader<ChildStdout>,
     pub(crate) server: String,
     pub(crate) admin: String,
@@ -138,17 +145,22 @@ impl Serve {
 
     /// `serve` with these arguments, on free ports.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        Self::by(Command::new(BINARY), arguments).await
+        Self::by(Command::new(BINARY), Stdio::piped(), arguments).await
+    }
+
+    /// The same, with this for its standard error.
+    pub(crate) async fn logging_to(stderr: Stdio, arguments: &[&str]) -> Self {
+        Self::by(Command::new(BINARY), stderr, arguments).await
     }
 
     /// The same under this setting of the shell's, such as `ulimit -n 96`.
     pub(crate) async fn under(setting: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &format!("{setting} && exec \"$0\" \"$@\""), BINARY]);
-        Self::by(shell, arguments).await
+        Self::by(shell, Stdio::piped(), arguments).await
     }
 
-    async fn by(mut command: Command, arguments: &[&str]) -> Self {
+    async fn by(mut command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
         command.arg("serve");
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -159,20 +171,21 @@ impl Serve {
             .args(arguments)
             .env_clear()
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the binary starts");
-        let mut stderr = child.stderr.take().expect("piped");
-        let log = tokio::spawn(async move {
-            let mut log = String::new();
-            stderr.read_to_string(&mut log).await.expect("standard error is text");
-            log
+        let log = child.stderr.take().map(|mut stderr| {
+            tokio::spawn(async move {
+                let mut log = String::new();
+                stderr.read_to_string(&mut log).await.expect("standard error is text");
+                log
+            })
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         soon(stdout.read_line(&mut line)).await.expect("a line of addresses");
         let Ok(told) = serde_json::from_str::<Value>(&line) else {
-            panic!("no addresses: {}", soon(log).await.expect("the log"));
+            panic!("no addresses: {}", read(log).await);
         };
         let text = |key: &str| told[key].as_str().map(str::to_owned);
         Self {
@@ -209,7 +222,7 @@ impl Serve {
     /// A token, as soon as there is one.
     pub(crate) async fn first_token(&self) -> MintTokenResponse {
         let mut tokens = self.tokens().await;
-        until("a token", async || {
+        found("a token", async || {
             let answer = soon(tokens.mint_token(mint("first", None))).await;
             answer.ok().map(tonic::Response::into_inner)
         })
@@ -248,12 +261,19 @@ impl Serve {
     /// Waits for its end; what it wrote to standard error comes along.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon(self.child.wait()).await.expect("an exit status");
-        (status, soon(self.log).await.expect("the log"))
+        (status, read(self.log).await)
     }
 
     /// An admin page's status and body.
     pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         get(&format!("{}{path}", self.admin)).await
+    }
+}
+
+async fn read(log: Option<JoinHandle<String>>) -> String {
+    match log {
+        Some(log) => soon(log).await.expect("the log"),
+        None => String::new(),
     }
 }
 
@@ -293,6 +313,26 @@ pub(crate) fn series(start_index: i64, count: i64) -> MintTokensRequest {
         start_index,
         chunk_size: 0,
     }
+}
+
+/// What a token's payload says.
+pub(crate) fn payload(token: &str) -> String {
+    let payload = token.split('.').nth(1).expect("a JWT");
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    String::from_utf8(payload).expect("text")
+}
+
+/// A token's claims, verified with the demo's key as a third party does. Its times are not held
+/// against the clock: they are compared with what was told of them, and a busy machine may take
+/// longer to come to it than the token lives.
+pub(crate) fn verified(token: &str) -> Value {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    validation.set_issuer(&[DEMO_API_KEY_SID]);
+    let key = DecodingKey::from_secret(DEMO_API_KEY_SECRET.as_bytes());
+    let token = jsonwebtoken::decode::<Value>(token, &key, &validation).expect("a good token");
+    assert_eq!(token.header.cty.as_deref(), Some("twilio-fpa;v=1"));
+    token.claims
 }
 
 /// The reason in a status's `ErrorInfo`.

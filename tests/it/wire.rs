@@ -1,8 +1,6 @@
 //! The API over real gRPC, against the sandbox over real HTTP: every field of every call asked
 //! wrongly and rightly, and what the transport and the upstream's client let through.
 
-#![cfg(test)]
-
 mod bulk;
 mod endless;
 mod grants;

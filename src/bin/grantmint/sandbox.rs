@@ -63,8 +63,7 @@ impl SandboxCommand {
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: self.fault,
-            seed: getrandom::u64()
-                .map_err(|error| anyhow!("no random numbers from the system: {error}"))?,
+            seed: seed()?,
             ..Config::demo()
         };
         let sandbox = Sandbox::bind(self.listen, config, Clock::system())
@@ -78,6 +77,11 @@ impl SandboxCommand {
         sandbox.stop();
         Ok(())
     }
+}
+
+/// What a run's random values start from: no two runs are the same.
+pub(crate) fn seed() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|error| anyhow!("no random numbers from the system: {error}"))
 }
 
 fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {

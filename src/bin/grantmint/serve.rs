@@ -25,7 +25,10 @@ use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{output, sandbox::SECRET_VARIABLE};
+use crate::{
+    output,
+    sandbox::{SECRET_VARIABLE, seed},
+};
 
 /// Runs the service: with a configuration, against the sandbox, or both.
 #[derive(Debug, Args)]
@@ -80,7 +83,7 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> Result<Ended, String> {
-        start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
+        let _log = start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
         forbid_core_dumps();
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit on open files cannot be raised");
@@ -140,10 +143,16 @@ impl ServeCommand {
         if !self.sandbox {
             return Ok(None);
         }
-        let mut settings = sandbox::Config::demo();
-        settings.faults.clone_from(&self.fault);
-        settings.accounts =
-            config.profiles.iter().map(|profile| account(profile.provider.credential())).collect();
+        let settings = sandbox::Config {
+            accounts: config
+                .profiles
+                .iter()
+                .map(|profile| account(profile.provider.credential()))
+                .collect(),
+            faults: self.fault.clone(),
+            seed: seed().map_err(|error| error.to_string())?,
+            ..sandbox::Config::demo()
+        };
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
         sandbox.map(Some).map_err(|error| format!("cannot start the sandbox: {error}"))

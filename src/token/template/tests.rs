@@ -197,9 +197,9 @@ fn what_cannot_sign_is_refused() {
     assert_eq!(Template::new(quoteless, b"k").unwrap_err(), PrepareError::Unverified("layout"));
 }
 
-#[test]
-fn a_template_does_not_print() {
-    let layout = Layout {
+/// A layout that holds a word which must not print.
+fn hushed() -> Layout {
+    Layout {
         header: "{}".to_owned(),
         head: "{".to_owned(),
         nbf_backdate: None,
@@ -207,22 +207,28 @@ fn a_template_does_not_print() {
         before_id: r#"","jti":""#.to_owned(),
         id_prefix: String::new(),
         end: r#""}"#.to_owned(),
-    };
-    let template = Template::new(layout, b"hush").unwrap();
-    let sheet = template.at(Times { issue: 1, expire: 2 });
-    assert!(!format!("{template:?} {template:#?} {sheet:?}").contains("hush"));
+    }
 }
 
 #[test]
-fn debug_tells_nothing_of_the_grant() {
-    let layout = Layout {
-        header: String::new(),
-        head: String::new(),
-        nbf_backdate: None,
-        body: r#""grants":{"player":{"playbackUrl":"https://v.example/?token=grant""#.to_owned(),
-        before_id: r#"""#.to_owned(),
-        id_prefix: String::new(),
-        end: r#"""#.to_owned(),
-    };
-    assert_eq!(format!("{layout:?}"), "Layout { .. }");
+fn a_template_does_not_print() {
+    let template = Template::new(hushed(), b"hush").unwrap();
+    let sheet = template.at(Times { issue: 1, expire: 2 });
+    let layout = hushed();
+    assert!(!format!("{template:?} {template:#?} {sheet:?} {layout:?}").contains("hush"));
+}
+
+#[test]
+fn lives_that_are_asked_for_in_turn_share_their_sheets_for_a_second() {
+    let template = Template::new(hushed(), b"key").unwrap();
+    let at = |issue, ttl| template.sheet(Times { issue, expire: issue + ttl });
+    let first: Vec<_> = (0..MOST_SHEETS).map(|ttl| at(1, i64::try_from(ttl).unwrap())).collect();
+    for (ttl, sheet) in first.iter().enumerate() {
+        assert!(Arc::ptr_eq(sheet, &at(1, i64::try_from(ttl).unwrap())), "{ttl}");
+    }
+    at(1, 1_000);
+    assert_eq!(template.sheets.load().len(), MOST_SHEETS, "the oldest went");
+    let next = at(2, 0);
+    assert_eq!(template.sheets.load().len(), 1, "those of the last second went");
+    assert!(Arc::ptr_eq(&next, &at(2, 0)));
 }

@@ -6,7 +6,7 @@ use grantmint::{
 };
 use tokio::time::sleep;
 
-use super::world::{Answer, World, grant, millis, secs, status, throttled};
+use super::world::{Answer, World, gaps, grant, millis, secs, status, throttled};
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
@@ -42,11 +42,11 @@ async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_that_ends_before_the_last_try_leaves_that_out() {
     let world = World::new(|ask| if ask.number == 2 { throttled(secs(3)) } else { grant() });
-    let asked = world.requested(2).await;
+    world.requested(2).await;
     sleep(secs(10)).await;
     let requests = world.requests();
     assert_eq!(requests.len(), 3);
-    let waited = requests[2] - asked;
+    let waited = gaps(&requests)[1];
     assert!(waited >= secs(3) && waited <= millis(3_030), "{waited:?}");
 }
 
@@ -62,7 +62,7 @@ async fn a_retry_after_of_nothing_still_keeps_the_floor() {
     let world = World::new(|ask| if ask.number < 20 { throttled(secs(0)) } else { grant() });
     world.requested(20).await;
     let requests = world.requests();
-    assert!(requests.windows(2).all(|pair| pair[1] - pair[0] >= millis(269)), "{requests:?}");
+    assert!(gaps(&requests).iter().all(|gap| *gap >= millis(269)), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,13 +86,45 @@ async fn the_whole_account_waits_for_what_one_resource_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_429_without_a_time_the_next_attempt_is_when_it_is_told() {
+    for seed in 0..20 {
+        let limits = Limits::default();
+        let world = World::with(1, seed, limits, |ask| match ask.number {
+            1 | 7.. => grant(),
+            _ => status(429),
+        });
+        for number in 2..7 {
+            world.requested(number).await;
+            let told = world.next_attempt();
+            let came = world.requested_at(number + 1).await;
+            let late = came - told;
+            assert!(late <= millis(2), "seed {seed}: told {told:?}, came {came:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nobody_asks_a_429_without_a_time_is_asked_again_ever_more_seldom() {
+    let world = World::new(|_| status(429));
+    world.until(secs(300)).await;
+    let unasked = world.requests().len();
+    assert!(unasked < 60, "{unasked} requests in 300 s");
+    // Who asks is not told to wait for that.
+    let unserved = world.mint().await.err().unwrap();
+    assert_eq!(unserved.cause, Cause::UpstreamThrottled);
+    assert!(unserved.retry_in <= millis(2_500), "{:?}", unserved.retry_in);
+    world.requested(unasked + 1).await;
+    assert!(world.elapsed() <= secs(303));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_without_a_time_holds_the_account_for_the_back_off() {
     let world = World::with(2, 7, Limits::default(), |ask| {
         if (30..33).contains(&ask.at.as_secs()) { status(429) } else { grant() }
     });
     sleep(secs(120)).await;
-    let answered: Vec<_> = world.requests_between(secs(30), secs(36));
-    assert!(answered.windows(2).all(|pair| pair[1] - pair[0] >= millis(250)), "{answered:?}");
+    let answered = world.requests_between(secs(30), secs(36));
+    assert!(gaps(&answered).iter().all(|gap| *gap >= millis(250)), "{answered:?}");
     for resource in [0, 1] {
         assert_eq!(world.status_of(resource).refresh, RefreshState::Ok);
     }

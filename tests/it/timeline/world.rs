@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fastrand::Rng;
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
@@ -32,12 +31,19 @@ use grantmint::{
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::support::payload;
+
 pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// The pauses from one instant to the next.
+pub(super) fn gaps(instants: &[Duration]) -> Vec<Duration> {
+    instants.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
 }
 
 /// What the upstream does with one request.
@@ -329,9 +335,7 @@ impl World {
     /// no dead grant by either clock, is good for as long as it says, and is unlike any other.
     /// Returns the number of the request that its grant came from.
     pub(super) fn check(&self, token: &str, terms: &Terms) -> usize {
-        let payload = token.split('.').nth(1).unwrap();
-        let payload: Value =
-            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let payload: Value = serde_json::from_str(&payload(token)).unwrap();
         let url = payload["grants"]["player"]["playbackUrl"].as_str().unwrap();
         let number: usize = url.strip_prefix("https://host/").unwrap().parse().unwrap();
         let (anchor, life) = self.log().given[number - 1].expect("a grant that was given");
@@ -368,7 +372,7 @@ impl World {
     /// When that instant is, from the start, while no clock has been suspended.
     pub(super) fn at(&self, boot: BootTime) -> Duration {
         let now = self.clock.now().boot;
-        if boot > now { self.elapsed() + boot.since(now) } else { self.elapsed() - now.since(boot) }
+        (self.elapsed() + boot.since(now)).saturating_sub(now.since(boot))
     }
 
     /// When the next attempt starts, from the start.

@@ -1,0 +1,70 @@
+//! What the fuzz targets try, one function each. The tests replay their corpora.
+
+mod served;
+
+use std::time::Duration;
+
+use grantmint::{
+    clock::WallTime,
+    config::Config,
+    provider::twilio_live::{
+        ids::{AccountSid, PlayerStreamerSid},
+        wire::read_answer,
+    },
+    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_RESOURCE},
+    source::http::retry_after as read_retry_after,
+};
+use http::HeaderValue;
+use serde_json::Value;
+
+pub use served::mint_request;
+
+/// Whatever an upstream answers is taken or refused, and what is taken is a grant as it came.
+pub fn upstream_answer(data: &[u8]) {
+    let account = AccountSid::parse(DEMO_ACCOUNT_SID).expect("a SID");
+    let streamer = PlayerStreamerSid::parse(DEMO_RESOURCE).expect("a SID");
+    let Ok((raw, _)) = read_answer(data, &account, &streamer) else { return };
+    let text = str::from_utf8(data).expect("JSON is UTF-8");
+    assert!(text.contains(raw.get()), "the grant is not as it came");
+    // One deeper than serde_json's values may be is refused before it is published.
+    let Ok(grant) = serde_json::from_str::<Value>(raw.get()) else { return };
+    assert!(grant["playbackUrl"].as_str().is_some_and(|url| !url.is_empty()));
+    let sid = grant["playerStreamerSid"].as_str().expect("a text");
+    assert!(sid.eq_ignore_ascii_case(DEMO_RESOURCE), "a grant of another resource");
+}
+
+/// Whatever a Retry-After holds is a time or counts as absent.
+pub fn retry_after(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else { return };
+    let now = WallTime::from_unix_seconds(1_700_000_000);
+    let read = read_retry_after(&value, now);
+    let digits = value.to_str().ok().map(str::trim).filter(|text| {
+        !text.is_empty() && text.len() < 20 && text.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if let Some(seconds) = digits.and_then(|digits| digits.parse().ok()) {
+        assert_eq!(read, Some(Duration::from_secs(seconds)));
+    }
+}
+
+/// Whatever a file holds is a configuration that keeps its promises, or problems with lines
+/// that are there; never the secret.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let secret = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
+    match Config::parse_with("fuzz.toml", text, &secret) {
+        Ok(config) => {
+            for profile in &config.profiles {
+                assert!(!profile.worst_hand_out().is_zero(), "a token of no use");
+            }
+            assert!(!format!("{config:?}").contains(DEMO_API_KEY_SECRET));
+        }
+        Err(problems) => {
+            let lines = text.lines().count().max(1) + 1;
+            assert!(!problems.list().is_empty());
+            for problem in problems.list() {
+                assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problems}");
+            }
+            assert!(!problems.to_string().contains(DEMO_API_KEY_SECRET));
+        }
+    }
+}

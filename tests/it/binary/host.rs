@@ -1,0 +1,95 @@
+//! The host misbehaves: logs that go nowhere, a process that is stopped.
+
+use std::{fs::File, io, process::Stdio, time::Duration};
+
+use futures_util::future::join_all;
+use grantmint::{
+    clock::Clock,
+    rpc::proto::{MintOptions, Validity},
+};
+use tokio::time::sleep;
+use tonic::Code;
+
+use crate::support::{Configured, Serve, mint, reason, series, soon};
+
+/// More lines than a pipe and the service itself keep.
+const CALLS: usize = 1_000;
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_hold_the_service() {
+    let (unread, log) = io::pipe().expect("a pipe");
+    let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
+    serve.first_token().await;
+    let mut tokens = serve.tokens().await;
+    for _ in 0..CALLS {
+        soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
+    }
+    serve.signal("TERM");
+    assert_eq!(serve.ended().await.0.code(), Some(0));
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_disk_does_not_hold_the_service() {
+    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    let serve = Serve::logging_to(Stdio::from(full), &["--sandbox"]).await;
+    serve.first_token().await;
+    serve.signal("INT");
+    assert_eq!(serve.ended().await.0.code(), Some(0));
+}
+
+/// Whether what was just received can still be used.
+fn is_usable(validity: Option<Validity>) -> bool {
+    let use_by = validity.and_then(|validity| validity.use_by_time).expect("a use-by time");
+    let use_by = use_by.seconds * 1_000_000 + i64::from(use_by.nanos) / 1_000;
+    Clock::system().now().wall.unix_micros() < use_by
+}
+
+#[tokio::test]
+async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one() {
+    let config = Configured::profile("grant_ttl = \"12s\"\nrefresh_after = \"3s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let tokens = serve.tokens().await;
+    // The next grant takes its time, so that the first look finds the dead one.
+    serve.set_fault("latency=500ms").await;
+    serve.signal("STOP");
+    // They are sent while it is stopped, and do not wait.
+    let options =
+        MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() };
+    let calls = (0..50).map(|index| {
+        let mut tokens = tokens.clone();
+        let request = mint(&format!("viewer-{index}"), Some(options.clone()));
+        tokio::spawn(async move {
+            let answer = tokens.mint_token(request).await?.into_inner();
+            Ok::<_, tonic::Status>(is_usable(answer.validity))
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut bulks = tokens.clone();
+    let bulk = tokio::spawn(async move {
+        let mut chunks = bulks.mint_tokens(series(0, 10_000)).await?.into_inner();
+        while let Some(chunk) = chunks.message().await? {
+            assert!(is_usable(chunk.validity), "from {}", chunk.first_index);
+        }
+        Ok::<_, tonic::Status>(())
+    });
+    sleep(Duration::from_secs(13)).await;
+    serve.signal("CONT");
+
+    let mut refused = 0;
+    for call in soon(join_all(calls)).await {
+        match call.expect("no panic") {
+            Ok(usable) => assert!(usable, "a token of a dead grant"),
+            Err(status) => {
+                assert_eq!(
+                    (status.code(), reason(&status).as_str()),
+                    (Code::Unavailable, "GRANT_EXPIRED")
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "none of them met the dead grant");
+    soon(bulk).await.expect("no panic").expect("it waits for the next grant");
+}
