@@ -21,9 +21,9 @@ use super::{
     status,
 };
 use crate::{
-    clock::Clock,
+    clock::{BootTime, Clock},
     drain::{Drain, Phase},
-    grant::{self, GrantState, cell::View, table::Roster},
+    grant::{self, Life, cell::View, table::Roster},
     mint::options::{Invalid, Refusal, Violation},
     name::GrantName,
     ready::next_end_of_life,
@@ -147,8 +147,9 @@ impl GrantService for Grants {
             Some(Target::Profile(profile)) => self.listed(&profile),
             Some(Target::Name(name)) => self.named(&name).map(|view| vec![view]),
         };
+        let views = views.map_err(status::refused)?;
         let watch = Watch {
-            views: views.map_err(status::refused)?,
+            views,
             changes: self.roster.changes(),
             clock: self.clock.clone(),
             drain: self.drain.clone(),
@@ -170,11 +171,25 @@ struct Watch {
     told: Option<HashMap<GrantName, Told>>,
 }
 
-/// What a change is judged by: not the times, which move with the clocks.
+/// What a change is judged by: all that is sent, but for times, which move with the clocks,
+/// what they are worked out from.
 #[derive(PartialEq)]
 struct Told {
-    state: GrantState,
-    status: grant::Status,
+    timeless: proto::Grant,
+    life: Option<Life>,
+    next_attempt: Option<BootTime>,
+}
+
+impl Told {
+    fn new(grant: &proto::Grant, status: &grant::Status) -> Self {
+        let timeless = proto::Grant {
+            fetch_time: None,
+            end_time: None,
+            next_attempt_time: None,
+            ..grant.clone()
+        };
+        Self { timeless, life: status.life, next_attempt: status.next_attempt }
+    }
 }
 
 impl Watch {
@@ -191,7 +206,7 @@ impl Watch {
             tokio::select! {
                 _ = self.changes.changed() => {}
                 () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
-                () = self.drain.wait(Phase::Draining) => return Err(status::draining()),
+                () = self.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),
             }
         }
@@ -205,7 +220,7 @@ impl Watch {
         for view in &self.views {
             let status = view.status();
             let grant = convert::grant(view, &status, now);
-            let tell = Told { state: status.state(now, view.margin()), status };
+            let tell = Told::new(&grant, &status);
             if told.get(view.name()) != Some(&tell) {
                 told.insert(view.name().clone(), tell);
                 grants.push(grant);
@@ -221,3 +236,6 @@ async fn at(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

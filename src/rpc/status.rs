@@ -174,13 +174,13 @@ pub(super) fn request_late() -> Status {
 }
 
 /// The server goes away, and no grant in particular is concerned.
-pub(super) fn draining() -> Status {
+pub(super) fn draining(deadline: Option<Instant>) -> Status {
     let mut details = details("DRAINING", Metadata::new());
     let delay = SPREAD.mul_f64(fastrand::f64());
     details.set_retry_info(Some(delay));
     let message = "this server is going away; retry on another";
     let mut status = build(Code::Unavailable, message, details);
-    push_back(&mut status, delay, None);
+    push_back(&mut status, delay, deadline);
     status
 }
 
