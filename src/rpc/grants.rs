@@ -19,6 +19,7 @@ use super::{
         watch_grants_request::Target,
     },
     status,
+    streams::{Place, Streams},
 };
 use crate::{
     clock::{BootTime, Clock},
@@ -36,14 +37,16 @@ pub(super) struct Grants {
     roster: Roster,
     clock: Clock,
     drain: Drain,
+    streams: Streams,
 }
 
 impl Grants {
-    pub(super) fn new(parts: &Parts) -> Self {
+    pub(super) fn new(parts: &Parts, streams: Streams) -> Self {
         Self {
             roster: parts.roster.clone(),
             clock: parts.clock.clone(),
             drain: parts.drain.clone(),
+            streams,
         }
     }
 
@@ -148,6 +151,7 @@ impl GrantService for Grants {
             Some(Target::Name(name)) => self.named(&name).map(|view| vec![view]),
         };
         let views = views.map_err(status::refused)?;
+        let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
         let watch = Watch {
             views,
             changes: self.roster.changes(),
@@ -155,6 +159,7 @@ impl GrantService for Grants {
             drain: self.drain.clone(),
             deadline,
             told: None,
+            _place: place,
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
@@ -169,6 +174,7 @@ struct Watch {
     deadline: Option<Instant>,
     /// What was last told of each; none before the snapshot.
     told: Option<HashMap<GrantName, Told>>,
+    _place: Place,
 }
 
 /// What a change is judged by: all that is sent, but for times, which move with the clocks,

@@ -50,6 +50,7 @@ impl Watched {
         let mut table = Table::default();
         let publisher = table.add(name, MARGIN, Unsigned);
         let roster = table.roster();
+        let streams = Streams::default();
         let watch = Watch {
             views: roster.views().to_vec(),
             changes: roster.changes(),
@@ -57,8 +58,9 @@ impl Watched {
             drain: drain.clone(),
             deadline: None,
             told: None,
+            _place: streams.open().unwrap(),
         };
-        Self { publisher, watch, grants: Grants { roster, clock, drain }, hand, drainer }
+        Self { publisher, watch, grants: Grants { roster, clock, drain, streams }, hand, drainer }
     }
 
     /// Publishes a grant of a minute and tells of it.
