@@ -19,6 +19,9 @@ use tower_service::Service;
 /// How long a lookup may take before the last good addresses are used.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How many of a name's addresses of one family are tried in one attempt.
+const TRIED: usize = 3;
+
 /// A name that has no address, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name has no address")]
@@ -139,8 +142,19 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
-        Box::pin(async move { resolver.resolve(name.as_str()).await.map(Vec::into_iter) })
+        Box::pin(async move { resolver.resolve(name.as_str()).await.map(few).map(Vec::into_iter) })
     }
+}
+
+/// The first addresses of each family, so that each is given time enough to answer.
+fn few(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut kept = [0, 0];
+    addresses.retain(|address| {
+        let of_family = &mut kept[usize::from(address.is_ipv6())];
+        *of_family += 1;
+        *of_family <= TRIED
+    });
+    addresses
 }
 
 #[cfg(test)]
@@ -169,6 +183,16 @@ mod tests {
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]), "none was found");
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
         assert_eq!(resolver.resolve("another").await, Err(LookupError));
+    }
+
+    #[test]
+    fn some_addresses_of_each_family_are_tried() {
+        let v6 = |last| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, last], 0));
+        let found =
+            vec![v6(1), v6(2), v6(3), v6(4), address(1), address(2), address(3), address(4)];
+        let tried = vec![v6(1), v6(2), v6(3), address(1), address(2), address(3)];
+        assert_eq!(few(found), tried);
+        assert_eq!(few(vec![address(1)]), [address(1)]);
     }
 
     #[tokio::test]

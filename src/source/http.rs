@@ -28,6 +28,10 @@ use crate::{
 /// How long an exchange may take: connect, TLS, headers and body.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long all of a name's addresses of one family may take to connect to, one after the
+/// other: each gets an equal share, so that one that does not answer leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Idle connections kept at the most.
@@ -69,13 +73,14 @@ impl HttpClient {
     /// A client of the upstream at `base`.
     pub fn new(base: BaseUrl, clock: Clock) -> Result<Self, NoRoots> {
         let tls = tls(&base).map_err(NoRoots)?;
-        Ok(Self::with_tls(base, clock, tls))
+        Ok(Self::with(base, clock, tls, Resolver::system()))
     }
 
-    fn with_tls(base: BaseUrl, clock: Clock, tls: ClientConfig) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver::system());
+    fn with(base: BaseUrl, clock: Clock, tls: ClientConfig, resolver: Resolver) -> Self {
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
