@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Configured, Serve, mint, soon, until};
+use crate::support::{Configured, Serve, found, mint, soon, until};
 
 /// The HTTP/2 preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -42,7 +42,7 @@ async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
         let minted = soon(caller.mint_token(mint("viewer", None))).await.ok()?;
         minted.into_inner().validity.map(|validity| validity.generation)
     };
-    let first = until("a token", &mut generation).await;
+    let first = found("a token", &mut generation).await;
 
     let address = serve.server.strip_prefix("http://").expect("plain http");
     let mut idle = Vec::new();
@@ -57,9 +57,8 @@ async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
     }
     // The upstream's connection is closed after this, and needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;
-    until("the fault", async || (upstream.counters().await["refused"]["503"] == 1).then_some(()))
-        .await;
-    until("a newer grant", async || generation().await.filter(|now| *now > first)).await;
+    until("the fault", async || upstream.counters().await["refused"]["503"] == 1).await;
+    until("a newer grant", async || generation().await.is_some_and(|now| now > first)).await;
 
     serve.signal("INT");
     let log = serve.ended().await.1;
