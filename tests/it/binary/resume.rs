@@ -68,6 +68,11 @@ async fn the_command_waits_for_a_first_grant() {
     let (code, tokens, stderr) = ended(bulk).await;
     assert_eq!(code, Some(0), "{stderr}");
     assert_indices(&tokens, "user-", 500);
+    // It said so once, and in the end how often.
+    let lines = |start: &str| stderr.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lines("waiting "), lines("waited ")), (1, 1), "{stderr}");
+    assert!(stderr.contains(" s: there is no grant yet (GRANT_PENDING)\n"), "{stderr}");
+    assert!(stderr.contains(" s in all: GRANT_PENDING "), "{stderr}");
 }
 
 /// A port that nobody else is given while this is held, for servers that follow one another.
