@@ -252,18 +252,24 @@ impl Running {
             self.drainer.advance(Phase::Leaving);
             sleep(delay).await;
             self.drainer.advance(Phase::Draining);
-            let _ = timeout(self.config.drain_grace, &mut self.server).await;
+            self.server_ends(self.config.drain_grace).await;
         };
         tokio::select! {
             () = in_order => {}
             _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
         }
         self.drainer.advance(Phase::Cut);
-        if !self.server.is_finished() {
-            let _ = timeout(CUT_GRACE, &mut self.server).await;
-        }
+        self.server_ends(CUT_GRACE).await;
         tracing::info!("stopped");
         ended
+    }
+
+    /// Waits until no connection is left, at most that long.
+    async fn server_ends(&mut self, longest: Duration) {
+        // What has ended must not be waited for again: it may be what ended all.
+        if !self.server.is_finished() {
+            let _ = timeout(longest, &mut self.server).await;
+        }
     }
 }
 
@@ -286,4 +292,27 @@ fn seeded() -> Result<Rng, NoRandomness> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
     Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ended_by_itself_ends_the_rest_in_order() {
+        let (drainer, drain) = drain();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pending());
+        let running = Running {
+            tasks,
+            server: tokio::spawn(async {}),
+            health: tokio::spawn(pending()),
+            drainer,
+            config: server::Config::default(),
+        };
+        assert_eq!(running.until(async || pending().await).await, Ended::TaskEnded);
+        assert_eq!(drain.phase(), Phase::Cut);
+    }
 }

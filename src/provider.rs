@@ -5,6 +5,8 @@ pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use secrecy::SecretString;
+
 use crate::{
     clock::Clock,
     name::{NameError, Resource},
@@ -42,6 +44,17 @@ impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rules").finish_non_exhaustive()
     }
+}
+
+/// What requests to an upstream carry: an account, a user of it and the user's password.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The account.
+    pub account: String,
+    /// Who of the account asks.
+    pub user: String,
+    /// Proves it: a secret.
+    pub password: SecretString,
 }
 
 impl Provider {
@@ -95,6 +108,14 @@ impl Provider {
                 let source = twilio_live::PlaybackGrants::new(config, client, grant_ttl);
                 Ok(Source::TwilioLive(source))
             }
+        }
+    }
+
+    /// The credential that its requests carry, for an upstream that is emulated to know.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        match self {
+            Self::TwilioLive(config) => config.credential(),
         }
     }
 

@@ -328,7 +328,8 @@ impl Minter {
                 (_, Lack::NotNewer) => Cause::GrantNotNewer,
                 (_, Lack::TooShort) => Cause::GrantTooShort,
             };
-            let starts = status.next_if_demanded.unwrap_or(now.boot);
+            let told = status.next_if_demanded.unwrap_or(now.boot);
+            let starts = if status.attempting { told } else { told.max(now.boot) };
             let retry_in = (starts + status.usual_latency).since(now.boot);
             Unserved { cause, retry_in }
         })

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod commands;
+mod descriptors;
 mod drain;
 mod health;
 mod host;
