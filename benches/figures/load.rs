@@ -24,7 +24,7 @@ const CALLS_A_CONNECTION: usize = 16;
 /// The windows and the frames that `grantmint bulk` asks for.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-const FRAME: u32 = 16 * 1024;
+const FRAME: u32 = 128 * 1024;
 
 /// A connection to a server.
 #[derive(Clone)]
