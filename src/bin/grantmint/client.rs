@@ -13,6 +13,9 @@ use tonic::{
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// A chunk of a bulk fits into one frame of this size, and so into one read.
+const FRAME: u32 = 128 * 1024;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The deadline of a command's unary calls.
@@ -46,6 +49,7 @@ impl ServerArgs {
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .connect()

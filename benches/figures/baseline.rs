@@ -1,0 +1,237 @@
+//! What we are measured against: stock tonic servers of the same API.
+//!
+//! `echo` answers `MintToken` with a constant text, `constant` answers `MintTokens` with
+//! constant bytes, `jsonwebtoken` signs every token as a team would that has a cached grant.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use grantmint::{
+    clock::Clock,
+    rpc::proto::{
+        MintTokenRequest, MintTokenResponse, MintTokensRequest, MintTokensResponse, Validity,
+        mint_tokens_request::Selection,
+        token_service_server::{TokenService, TokenServiceServer},
+    },
+    sandbox::DEMO_API_KEY_SID,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::BoxFuture,
+    server::{NamedService, ServerStreamingService},
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_prost::ProstCodec;
+use tower_service::Service;
+
+use crate::mint::Encoder;
+
+/// Which server, and what it answers with.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Baseline {
+    /// A text of so many bytes.
+    Echo { bytes: usize },
+    /// Messages of so many bytes, each as many as these tokens.
+    Constant { bytes: usize, tokens: usize },
+    /// Tokens around this grant, in chunks of so many.
+    Jsonwebtoken { grant: Box<RawValue>, tokens: usize },
+}
+
+impl Baseline {
+    /// Serves until it is killed.
+    pub(crate) async fn serve(self) -> Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let mut server = Server::builder();
+        let router = match self {
+            Self::Echo { bytes } => server.add_service(TokenServiceServer::new(Echo::new(bytes))),
+            Self::Constant { bytes, tokens } => server.add_service(Constant::new(bytes, tokens)),
+            Self::Jsonwebtoken { grant, tokens } => {
+                server.add_service(TokenServiceServer::new(Signing::new(grant, tokens)))
+            }
+        };
+        Ok(router.serve_with_incoming(incoming).await?)
+    }
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<MintTokensResponse, Status>> + Send>>;
+
+struct Echo(MintTokenResponse);
+
+impl Echo {
+    fn new(bytes: usize) -> Self {
+        // Less the field's own tag and length.
+        let token = "x".repeat(bytes.saturating_sub(3));
+        Self(MintTokenResponse { token, ..Default::default() })
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for Echo {
+    async fn mint_token(
+        &self,
+        _: Request<MintTokenRequest>,
+    ) -> Result<Response<MintTokenResponse>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+
+    type MintTokensStream = Chunks;
+
+    async fn mint_tokens(
+        &self,
+        _: Request<MintTokensRequest>,
+    ) -> Result<Response<Self::MintTokensStream>, Status> {
+        Err(Status::unimplemented("only one by one"))
+    }
+}
+
+/// How many tokens a call is for.
+fn count_of(request: &MintTokensRequest) -> usize {
+    match &request.selection {
+        Some(Selection::IdentitySeries(series)) => usize::try_from(series.count).unwrap_or(0),
+        Some(Selection::IdentityList(list)) => list.identities.len(),
+        None => 0,
+    }
+}
+
+/// A message that is one field of bytes, cloned without a copy.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Opaque {
+    #[prost(bytes = "bytes", tag = "1")]
+    bytes: Bytes,
+}
+
+#[derive(Clone)]
+struct Constant {
+    message: Opaque,
+    tokens: usize,
+}
+
+impl Constant {
+    fn new(bytes: usize, tokens: usize) -> Self {
+        // Less the field's own tag and length.
+        let bytes = Bytes::from(vec![b'x'; bytes.saturating_sub(4)]);
+        Self { message: Opaque { bytes }, tokens }
+    }
+}
+
+impl NamedService for Constant {
+    const NAME: &'static str = "grantmint.v1.TokenService";
+}
+
+impl ServerStreamingService<MintTokensRequest> for Constant {
+    type Response = Opaque;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Result<Opaque, Status>> + Send>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<MintTokensRequest>) -> Self::Future {
+        let messages = count_of(request.get_ref()).div_ceil(self.tokens);
+        let message = self.message.clone();
+        Box::pin(async move {
+            let stream = stream::iter((0..messages).map(move |_| Ok(message.clone())));
+            Ok(Response::new(Box::pin(stream) as Self::ResponseStream))
+        })
+    }
+}
+
+impl Service<http::Request<Body>> for Constant {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::default());
+            Ok(grpc.server_streaming(service, request).await)
+        })
+    }
+}
+
+struct Signing(Arc<Signer>);
+
+struct Signer {
+    encoder: Encoder,
+    tokens: usize,
+    ids: AtomicU64,
+    clock: Clock,
+}
+
+impl Signing {
+    fn new(grant: Box<RawValue>, tokens: usize) -> Self {
+        let (encoder, ids) = (Encoder::new(grant), AtomicU64::new(0));
+        Self(Arc::new(Signer { encoder, tokens, ids, clock: Clock::system() }))
+    }
+}
+
+impl Signer {
+    fn sign(&self, identity: &str, issue: i64) -> Result<(String, String), Status> {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{DEMO_API_KEY_SID}-{issue}-{id:019}");
+        let token = self.encoder.encode(identity, &id, issue);
+        Ok((token.map_err(|_| Status::internal("cannot sign"))?, id))
+    }
+
+    fn validity(issue: i64) -> Option<Validity> {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        Some(Validity { issue_time: at(issue), expire_time: at(issue + 60), ..Default::default() })
+    }
+}
+
+#[tonic::async_trait]
+impl TokenService for Signing {
+    async fn mint_token(
+        &self,
+        request: Request<MintTokenRequest>,
+    ) -> Result<Response<MintTokenResponse>, Status> {
+        let issue = self.0.clock.now().wall.unix_seconds();
+        let (token, token_id) = self.0.sign(&request.get_ref().identity, issue)?;
+        let validity = Signer::validity(issue);
+        Ok(Response::new(MintTokenResponse { token, token_id, validity }))
+    }
+
+    type MintTokensStream = Chunks;
+
+    async fn mint_tokens(
+        &self,
+        request: Request<MintTokensRequest>,
+    ) -> Result<Response<Self::MintTokensStream>, Status> {
+        let count = count_of(request.get_ref());
+        let Some(Selection::IdentitySeries(series)) = request.into_inner().selection else {
+            return Err(Status::invalid_argument("no series"));
+        };
+        let signer = Arc::clone(&self.0);
+        let chunk = move |first: usize| {
+            let issue = signer.clock.now().wall.unix_seconds();
+            let identities = first..count.min(first + signer.tokens);
+            let tokens = identities.map(|index| {
+                let identity = format!("{}{index}", series.prefix);
+                Ok(signer.sign(&identity, issue)?.0)
+            });
+            let tokens = tokens.collect::<Result<_, Status>>()?;
+            let first_index = i64::try_from(first).unwrap_or_default();
+            Ok(MintTokensResponse { tokens, first_index, validity: Signer::validity(issue) })
+        };
+        let firsts = (0..count).step_by(self.0.tokens);
+        Ok(Response::new(Box::pin(stream::iter(firsts.map(chunk)))))
+    }
+}

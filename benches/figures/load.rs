@@ -1,0 +1,172 @@
+//! The load: HTTP/2 by hand, so that the client costs little beside the server it measures.
+//! Answers are read to their end and their status is checked; the messages are not decoded.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::try_join_all;
+use grantmint::rpc::proto::{
+    IdentitySeries, MintTokenRequest, MintTokensRequest, mint_tokens_request::Selection,
+};
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+use prost::Message;
+use tokio::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+/// Connections of the unary load, and calls at the same time on each.
+const CONNECTIONS: usize = 4;
+const CALLS_A_CONNECTION: usize = 16;
+
+/// The windows and the frames that `grantmint bulk` asks for.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+const FRAME: u32 = 128 * 1024;
+
+/// A connection to a server.
+#[derive(Clone)]
+pub(crate) struct Connection(SendRequest<Bytes>);
+
+impl Connection {
+    pub(crate) async fn open(addr: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            .handshake(stream)
+            .await?;
+        tokio::spawn(connection);
+        Ok(Self(send))
+    }
+
+    /// Sends a call and gives back the answer's body, nothing of which is read yet.
+    pub(crate) async fn call(&self, method: &str, message: Bytes) -> Result<h2::RecvStream> {
+        let request = Request::post(format!("http://server/grantmint.v1.TokenService/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())?;
+        let mut ready = self.0.clone().ready().await?;
+        let (response, mut body) = ready.send_request(request, false)?;
+        body.send_data(message, true)?;
+        let response = response.await?;
+        check(response.headers())?;
+        Ok(response.into_body())
+    }
+
+    /// One token of this server.
+    pub(crate) async fn mint(&self) -> Result<Bytes> {
+        let mut answer = BytesMut::new();
+        drain(self.call("MintToken", mint_token()).await?, |data| answer.put(data)).await?;
+        Ok(answer.freeze())
+    }
+}
+
+/// Reads an answer to its end.
+async fn drain(mut body: h2::RecvStream, mut take: impl FnMut(Bytes)) -> Result<()> {
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        take(data);
+    }
+    let trailers = body.trailers().await?.context("no trailers")?;
+    check(&trailers)
+}
+
+fn check(headers: &HeaderMap) -> Result<()> {
+    let status = headers.get("grpc-status");
+    ensure!(status.is_none_or(|status| status == "0"), "a call failed: {headers:?}");
+    Ok(())
+}
+
+fn message(message: &impl Message) -> Result<Bytes> {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(5 + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length)?);
+    message.encode(&mut bytes)?;
+    Ok(bytes.freeze())
+}
+
+fn mint_token() -> Bytes {
+    let request = MintTokenRequest { identity: "viewer-4711".to_owned(), ..Default::default() };
+    message(&request).unwrap_or_default()
+}
+
+/// What a unary load came to.
+pub(crate) struct Unary {
+    pub(crate) calls: f64,
+    pub(crate) seconds: f64,
+    /// Of each call, in nanoseconds, ascending.
+    pub(crate) latencies: Vec<u64>,
+}
+
+/// Calls `MintToken` as fast as the answers come, for this long.
+pub(crate) async fn unary(addr: SocketAddr, time: Duration) -> Result<Unary> {
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(Connection::open(addr).await?);
+    }
+    let request = mint_token();
+    let start = Instant::now();
+    let callers = connections.iter().flat_map(|connection| {
+        (0..CALLS_A_CONNECTION).map(|_| {
+            let (connection, request) = (connection.clone(), request.clone());
+            async move {
+                let mut latencies = Vec::new();
+                while start.elapsed() < time {
+                    let begin = Instant::now();
+                    drain(connection.call("MintToken", request.clone()).await?, drop).await?;
+                    latencies.push(u64::try_from(begin.elapsed().as_nanos())?);
+                }
+                anyhow::Ok(latencies)
+            }
+        })
+    });
+    let tasks = callers.map(tokio::spawn);
+    let mut latencies = Vec::new();
+    for caller in try_join_all(tasks).await? {
+        latencies.append(&mut caller?);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    Ok(Unary { calls: latencies.len() as f64, seconds, latencies })
+}
+
+/// A `MintTokens` call for numbered identities.
+pub(crate) fn series(count: u32) -> Result<Bytes> {
+    let series = IdentitySeries { prefix: "viewer-".to_owned(), count: count.into() };
+    let selection = Some(Selection::IdentitySeries(series));
+    message(&MintTokensRequest { selection, ..Default::default() })
+}
+
+/// What a bulk came to.
+pub(crate) struct Bulk {
+    pub(crate) seconds: f64,
+    pub(crate) bytes: usize,
+}
+
+/// Reads one `MintTokens` call of so many tokens to its end.
+pub(crate) async fn bulk(addr: SocketAddr, count: u32) -> Result<Bulk> {
+    let connection = Connection::open(addr).await?;
+    let start = Instant::now();
+    let mut bytes = 0;
+    let body = connection.call("MintTokens", series(count)?).await?;
+    drain(body, |data| bytes += data.len()).await?;
+    Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
+}
+
+/// The first message of a bulk, without its five bytes in front.
+pub(crate) async fn first_chunk(addr: SocketAddr) -> Result<Bytes> {
+    let connection = Connection::open(addr).await?;
+    let mut answer = BytesMut::new();
+    let body = connection.call("MintTokens", series(1_000)?).await?;
+    drain(body, |data| answer.put(data)).await?;
+    let length = answer.get(1..5).context("no message")?.try_into().map(u32::from_be_bytes)?;
+    let message = answer.get(5..5 + length as usize).context("a short message")?;
+    Ok(Bytes::copy_from_slice(message))
+}

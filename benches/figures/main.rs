@@ -1,0 +1,58 @@
+//! `make bench`: everything that is promised of speed and size, as ratios inside one run.
+//!
+//! What is compared is measured by turns, in rounds, so that what else the machine does hits
+//! both sides; the median of the rounds' ratios counts. Servers are child processes on one
+//! core, the load comes from another.
+
+mod baseline;
+mod load;
+mod measure;
+mod mint;
+mod process;
+mod report;
+
+use std::{env, path::PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+
+use self::{baseline::Baseline, process::Cores, report::Report};
+
+/// Measures the figures that are promised.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    quick: bool,
+    /// Write JSON instead of lines
+    #[arg(long)]
+    json: bool,
+    /// The command to measure; left out: the one built beside the bench
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
+    command: PathBuf,
+    /// Serve this baseline instead: what the bench starts itself with
+    #[arg(long, value_name = "JSON", hide = true)]
+    baseline: Option<String>,
+    /// What `cargo bench` gives to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    if let Some(baseline) = &arguments.baseline {
+        let baseline: Baseline = serde_json::from_str(baseline)?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        return runtime.enable_all().build()?.block_on(baseline.serve());
+    }
+    let cores = Cores::all()?;
+    cores.of_clients().bind()?;
+    let programs = measure::Programs { grantmint: arguments.command, itself: env::current_exe()? };
+    let size = if arguments.quick { measure::QUICK } else { measure::FULL };
+    let mut report = Report::default();
+    let measured = measure::all(&programs, &cores, size, &mut report);
+    runtime.enable_all().build()?.block_on(measured)?;
+    report.print(&cores, arguments.json);
+    Ok(())
+}

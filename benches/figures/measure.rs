@@ -1,0 +1,133 @@
+//! What is measured, in its order.
+
+mod alone;
+mod rounds;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use grantmint::rpc::proto::{MintTokenResponse, MintTokensResponse};
+use prost::Message;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    baseline::Baseline,
+    load::{self, Connection},
+    process::{Cores, Server},
+    report::Report,
+};
+
+/// How long it may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    rounds: usize,
+    starts: usize,
+    /// Of each server's load, each round.
+    unary: Duration,
+    /// Tokens of a bulk, and of one that `jsonwebtoken` signs.
+    bulk: u32,
+    signed: u32,
+}
+
+/// For `make bench-quick`.
+pub(crate) const QUICK: Size = Size {
+    rounds: 5,
+    starts: 5,
+    unary: Duration::from_millis(700),
+    bulk: 400_000,
+    signed: 120_000,
+};
+
+/// For `make bench`.
+pub(crate) const FULL: Size = Size {
+    rounds: 15,
+    starts: 11,
+    unary: Duration::from_millis(1_500),
+    bulk: 1_000_000,
+    signed: 300_000,
+};
+
+/// The executables.
+pub(crate) struct Programs {
+    pub(crate) grantmint: PathBuf,
+    pub(crate) itself: PathBuf,
+}
+
+impl Programs {
+    /// The service against its sandbox, as shipped.
+    fn serve(&self, on: &Cores, all: &Cores) -> Result<Server> {
+        let any = "127.0.0.1:0";
+        let arguments =
+            ["serve", "--sandbox", "--json", "--log=warn", "--listen", any, "--admin-listen", any];
+        Server::start(&self.grantmint, &arguments, on, all)
+    }
+
+    fn baseline(&self, baseline: &Baseline, all: &Cores) -> Result<Server> {
+        let baseline = serde_json::to_string(baseline)?;
+        Server::start(&self.itself, &["--baseline", &baseline], &all.of_server(), all)
+    }
+}
+
+/// Measures everything.
+pub(crate) async fn all(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    alone::start(programs, cores, size, report).await?;
+    alone::memory(programs, cores, report).await?;
+    rounds::run(programs, cores, size, report).await
+}
+
+/// What the service answers, that baselines answer alike.
+struct Sample {
+    /// Bytes of a `MintToken` answer.
+    answer: usize,
+    /// Bytes and tokens of a `MintTokens` chunk.
+    chunk: usize,
+    tokens: usize,
+    grant: Box<RawValue>,
+}
+
+impl Sample {
+    async fn of(server: &Server) -> Result<Self> {
+        let answer = Connection::open(server.addr).await?.mint().await?.split_off(5);
+        let chunk = load::first_chunk(server.addr).await?;
+        let token = MintTokenResponse::decode(answer.clone())?.token;
+        Ok(Self {
+            answer: answer.len(),
+            chunk: chunk.len(),
+            tokens: MintTokensResponse::decode(Bytes::clone(&chunk))?.tokens.len(),
+            grant: grant_of(&token)?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    grants: Grants,
+}
+
+#[derive(Deserialize)]
+struct Grants {
+    player: Box<RawValue>,
+}
+
+fn grant_of(token: &str) -> Result<Box<RawValue>> {
+    let payload = token.split('.').nth(1).context("no token")?;
+    let payload: Payload = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload)?)?;
+    Ok(payload.grants.player)
+}
+
+/// Where files lie in memory, if anywhere.
+fn memory_dir() -> PathBuf {
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() }
+}

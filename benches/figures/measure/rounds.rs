@@ -1,0 +1,176 @@
+//! What is compared by turns: signing, single calls, bulk, and the whole way to a file.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::Instant;
+
+use super::{Programs, Sample, Size, memory_dir};
+use crate::{
+    baseline::Baseline,
+    load,
+    mint::Ways,
+    process::{Cores, Server, cpu_seconds_of_ended},
+    report::{Goal, Report, ratios},
+};
+
+/// Tokens of the bulk that ends in a file.
+const TO_A_FILE: u32 = 1_000_000;
+
+/// One server's single calls, by round.
+#[derive(Default)]
+struct Calls {
+    rate: Vec<f64>,
+    cpu_micros: Vec<f64>,
+    p50_micros: Vec<f64>,
+    p99_micros: Vec<f64>,
+}
+
+impl Calls {
+    async fn measure(&mut self, server: &Server, size: Size) -> Result<()> {
+        let before = server.cpu_seconds()?;
+        let load = load::unary(server.addr, size.unary).await?;
+        let cpu = server.cpu_seconds()? - before;
+        self.rate.push(load.calls / load.seconds);
+        self.cpu_micros.push(cpu / load.calls * 1e6);
+        let quantile = |share: usize| {
+            let at = load.latencies.len() * share / 100;
+            load.latencies.get(at).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
+        };
+        self.p50_micros.push(quantile(50));
+        self.p99_micros.push(quantile(99));
+        Ok(())
+    }
+}
+
+/// One server's bulk, by round.
+#[derive(Default)]
+struct Bulk {
+    rate: Vec<f64>,
+    cpu_nanos: Vec<f64>,
+}
+
+impl Bulk {
+    async fn measure(&mut self, server: &Server, tokens: u32, least: usize) -> Result<()> {
+        let before = server.cpu_seconds()?;
+        let load = load::bulk(server.addr, tokens).await?;
+        let cpu = server.cpu_seconds()? - before;
+        ensure!(load.bytes >= tokens as usize * least, "a bulk was short: {} bytes", load.bytes);
+        self.rate.push(f64::from(tokens) / load.seconds);
+        self.cpu_nanos.push(cpu / f64::from(tokens) * 1e9);
+        Ok(())
+    }
+}
+
+/// `grantmint bulk` to a file, by round.
+#[derive(Default)]
+struct ToFile {
+    rate: Vec<f64>,
+    server_cpu: Vec<f64>,
+    client_cpu: Vec<f64>,
+}
+
+impl ToFile {
+    /// Server and client share all cores.
+    fn measure(&mut self, programs: &Programs, server: &Server, cores: &Cores) -> Result<()> {
+        let file = memory_dir().join(format!("grantmint-bench-{}.txt", std::process::id()));
+        let before = (server.cpu_seconds()?, cpu_seconds_of_ended()?);
+        cores.bind()?;
+        let start = Instant::now();
+        let status = Command::new(&programs.grantmint)
+            .args(["bulk", "--count", &TO_A_FILE.to_string(), "--server"])
+            .arg(format!("http://{}", server.addr))
+            .arg("-o")
+            .arg(&file)
+            .stderr(Stdio::null())
+            .status();
+        let seconds = start.elapsed().as_secs_f64();
+        cores.of_clients().bind()?;
+        let written = fs::metadata(&file).map_or(0, |file| file.len());
+        let _ = fs::remove_file(&file);
+        ensure!(status.context("cannot run the bulk")?.success(), "the bulk failed");
+        ensure!(written > u64::from(TO_A_FILE) * 1_000, "the bulk was short: {written} bytes");
+        let count = f64::from(TO_A_FILE);
+        self.rate.push(count / seconds);
+        self.server_cpu.push((server.cpu_seconds()? - before.0) / count * 1e9);
+        self.client_cpu.push((cpu_seconds_of_ended()? - before.1) / count * 1e9);
+        Ok(())
+    }
+}
+
+pub(super) async fn run(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let grantmint = programs.serve(&cores.of_server(), cores)?;
+    let Sample { answer, chunk, tokens, grant } = Sample::of(&grantmint).await?;
+    let ways = Ways::new(&grant)?;
+    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, cores)?;
+    let constant = programs.baseline(&Baseline::Constant { bytes: chunk, tokens }, cores)?;
+    let signing = programs.baseline(&Baseline::Jsonwebtoken { grant, tokens }, cores)?;
+    let free = programs.serve(cores, cores)?;
+
+    let (mut mint, mut encode) = (Vec::new(), Vec::new());
+    let (mut ours, mut echoes) = (Calls::default(), Calls::default());
+    let (mut bulk, mut constants, mut signed) = (Bulk::default(), Bulk::default(), Bulk::default());
+    let mut file = ToFile::default();
+    let least = chunk / tokens - 1;
+    for _ in 0..size.rounds {
+        mint.push(ways.mint());
+        encode.push(ways.encode());
+        ours.measure(&grantmint, size).await?;
+        echoes.measure(&echo, size).await?;
+        bulk.measure(&grantmint, size.bulk, least).await?;
+        constants.measure(&constant, size.bulk, least).await?;
+        signed.measure(&signing, size.signed, least * 9 / 10).await?;
+        file.measure(programs, &free, cores)?;
+    }
+
+    report.series("mint in process", "ns", &mint);
+    report.series("jsonwebtoken in process", "ns", &encode);
+    for (calls, [rate, cpu, p50, p99]) in [
+        (&ours, ["MintToken calls", "MintToken server CPU", "MintToken p50", "MintToken p99"]),
+        (&echoes, ["echo calls", "echo server CPU", "echo p50", "echo p99"]),
+    ] {
+        report.series(rate, "a second", &calls.rate);
+        report.series(cpu, "µs a call", &calls.cpu_micros);
+        report.series(p50, "µs", &calls.p50_micros);
+        report.series(p99, "µs", &calls.p99_micros);
+    }
+    for (bulk, [rate, cpu]) in [
+        (&bulk, ["MintTokens tokens", "MintTokens server CPU"]),
+        (&constants, ["constant bytes tokens", "constant bytes server CPU"]),
+        (&signed, ["jsonwebtoken server tokens", "jsonwebtoken server CPU"]),
+    ] {
+        report.series(rate, "a second", &bulk.rate);
+        report.series(cpu, "ns a token", &bulk.cpu_nanos);
+    }
+    report.series("bulk to a file tokens", "a second", &file.rate);
+    report.series("bulk to a file server CPU", "ns a token", &file.server_cpu);
+    report.series("bulk to a file client CPU", "ns a token", &file.client_cpu);
+
+    report.figure("mint_vs_jsonwebtoken", Goal::AtLeast(9.0), &ratios(&encode, &mint));
+    let encoded: Vec<f64> = encode.iter().map(|nanos| 1e9 / nanos).collect();
+    let to_file = ratios(&file.rate, &encoded);
+    report.figure("bulk_to_file_vs_jsonwebtoken_loop", Goal::AtLeast(2.0), &to_file);
+    report.figure("unary_vs_echo", Goal::AtLeast(0.95), &ratios(&ours.rate, &echoes.rate));
+    let unary_cpu = ratios(&ours.cpu_micros, &echoes.cpu_micros);
+    report.figure("unary_cpu_vs_echo", Goal::AtMost(1.06), &unary_cpu);
+    let above: Vec<f64> =
+        bulk.cpu_nanos.iter().zip(&constants.cpu_nanos).map(|(ours, limit)| ours - limit).collect();
+    report.figure("bulk_cpu_above_constant_vs_mint", Goal::AtMost(1.5), &ratios(&above, &mint));
+    report.figure("bulk_vs_constant", Goal::AtLeast(0.55), &ratios(&bulk.rate, &constants.rate));
+    // Of what constant bytes reach against it.
+    let of_signed = ratios(&bulk.rate, &signed.rate);
+    let most = ratios(&constants.rate, &signed.rate);
+    report.series("MintTokens ÷ jsonwebtoken server", "ratio", &of_signed);
+    report.series("constant bytes ÷ jsonwebtoken server", "ratio", &most);
+    let share = ratios(&of_signed, &most);
+    report.figure("bulk_vs_jsonwebtoken_server_share", Goal::AtLeast(0.6), &share);
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Servers as child processes, each on the cores that it is given, and what the system says
+//! of them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The cores that this process may use.
+#[derive(Clone)]
+pub(crate) struct Cores(Vec<usize>);
+
+impl Cores {
+    /// All that the system gives.
+    pub(crate) fn all() -> Result<Self> {
+        let set = sched_getaffinity(None).context("cannot ask for the cores")?;
+        Ok(Self((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()))
+    }
+
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The one that a measured server gets.
+    pub(crate) fn of_server(&self) -> Self {
+        Self(self.0[..1].to_vec())
+    }
+
+    /// The one that the load comes from: another, where there is one.
+    pub(crate) fn of_clients(&self) -> Self {
+        Self(self.0[self.0.len().min(2) - 1..][..1].to_vec())
+    }
+
+    /// Runs this thread, and what it starts from now on, on these cores.
+    pub(crate) fn bind(&self) -> Result<()> {
+        let mut set = CpuSet::new();
+        self.0.iter().for_each(|core| set.set(*core));
+        sched_setaffinity(None, &set).context("cannot choose the cores")
+    }
+}
+
+/// A server that listens; killed with its handle.
+pub(crate) struct Server {
+    child: Child,
+    /// Where.
+    pub(crate) addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts `program`, which writes its addresses as a line of JSON, on `cores`; this thread
+    /// goes back to the clients' core afterwards.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        on: &Cores,
+        all: &Cores,
+    ) -> Result<Self> {
+        on.bind()?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()));
+        all.of_clients().bind()?;
+        let mut child = child?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let told: serde_json::Value =
+            serde_json::from_str(&line).with_context(|| format!("no addresses: {line:?}"))?;
+        let url = told["server"].as_str().context("no server's address")?;
+        let addr = url.trim_start_matches("http://").parse()?;
+        Ok(Self { child, addr })
+    }
+
+    /// Seconds of processor time so far, user's and system's.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        cpu_seconds(self.child.id())
+    }
+
+    /// Resident bytes.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes =
+            line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        Ok(kilobytes.parse::<f64>()? * 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The scheduler's own account where it is given, in nanoseconds; else the one in ticks.
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let mut seconds = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(account) = fs::read_to_string(thread?.path().join("sched")) else {
+            return cpu_ticks(pid);
+        };
+        let line = account.lines().find(|line| line.starts_with("se.sum_exec_runtime"));
+        let value = line.and_then(|line| line.rsplit(':').next()).context("no run time")?;
+        seconds += value.trim().parse::<f64>()? / 1e3;
+    }
+    Ok(seconds)
+}
+
+fn cpu_ticks(pid: u32) -> Result<f64> {
+    let ticks = stat_fields(&format!("/proc/{pid}/stat"), 11)?;
+    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Processor seconds of the children that have ended.
+pub(crate) fn cpu_seconds_of_ended() -> Result<f64> {
+    Ok(stat_fields("/proc/self/stat", 13)? / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The sum of two neighbouring fields, counted from behind the name, which may hold anything.
+fn stat_fields(file: &str, first: usize) -> Result<f64> {
+    let stat = fs::read_to_string(file)?;
+    let (_, fields) = stat.rsplit_once(')').context("a malformed stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    ensure!(fields.len() > first + 1, "a short stat");
+    Ok(fields[first].parse::<f64>()? + fields[first + 1].parse::<f64>()?)
+}
