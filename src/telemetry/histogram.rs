@@ -126,16 +126,18 @@ mod tests {
     #[test]
     fn nothing_is_lost_where_many_record_at_once() {
         let histogram = Histogram::new(&SCALE);
+        let together = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..10_000 {
+                    together.wait();
+                    for _ in 0..250_000 {
                         histogram.record(Duration::from_millis(250), 3);
                     }
                 });
             }
         });
         let page = page(&histogram);
-        assert!(page.contains("life_sum 30000.0\nlife_count 120000\n"), "{page}");
+        assert!(page.contains("life_sum 750000.0\nlife_count 3000000\n"), "{page}");
     }
 }

@@ -232,12 +232,29 @@ async fn the_metrics_page_tells_how_far_the_way_out_is() {
     };
     for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
         let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
-        let serve = serve(&server, &[]).await;
+        let serve = serve(&server, &["--fault", "hang"]).await;
         let mute = mute(&serve).await;
         phase(&serve, 0.0).await;
+        let mut client = serve.tokens().await;
+        let waiting = tokio::spawn(async move {
+            let max_wait = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+            let options = MintOptions { max_wait, ..<_>::default() };
+            client.mint_token(mint("patient", Some(options))).await
+        });
+        until("a waiting call", async || {
+            (page(&serve).await.figure("grantmint_waiting_calls", &[]) > 0.5).then_some(())
+        })
+        .await;
         serve.signal("TERM");
         phase(&serve, wanted).await;
-        assert!((page(&serve).await.figure("grantmint_open_connections", &[]) - 1.0).abs() < 0.5);
+        if wanted > 1.5 {
+            let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
+            assert_eq!(reason(&answer), "DRAINING");
+            // It lacks no grant: another server has one.
+            let unserved = [("method", "MintToken"), ("outcome", "unserved")];
+            let figure = page(&serve).await.figure("grantmint_tokens_total", &unserved);
+            assert!(figure < 0.5, "{figure}");
+        }
         serve.signal("TERM");
         assert_eq!(serve.ended().await.0.code(), Some(0));
         drop(mute);
