@@ -117,7 +117,7 @@ mod tests {
         }
         histogram.record(Duration::from_nanos(60_000_000_001), 64);
         let page = page(&histogram);
-        let wanted = "life_sum 5760.988\nlife_count 127\n\
+        let wanted = "life_sum 6762.988\nlife_count 127\n\
              life_bucket{le=\"0.5\"} 3\nlife_bucket{le=\"1.0\"} 15\n\
              life_bucket{le=\"60.0\"} 31\nlife_bucket{le=\"+Inf\"} 127\n";
         assert!(page.contains(wanted), "{page}");
