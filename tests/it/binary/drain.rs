@@ -33,6 +33,20 @@ async fn silent(serve: &Serve) -> TcpStream {
     soon(TcpStream::connect(address)).await.expect("a connection")
 }
 
+/// A connection whose handshake the server has seen, and that acknowledges nothing: it stays
+/// open in a drain until keep-alive ends it.
+async fn mute(serve: &Serve) -> TcpStream {
+    const SETTINGS_ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+    let mut mute = silent(serve).await;
+    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    let mut heard = Vec::new();
+    while !heard.windows(9).any(|frame| frame == SETTINGS_ACKNOWLEDGED) {
+        let count = soon(mute.read_buf(&mut heard)).await.expect("settings");
+        assert!(count > 0, "closed before the acknowledgement");
+    }
+    mute
+}
+
 /// A bulk that cannot end: its first chunk is under way and larger than the client's window.
 async fn stuck_bulk(serve: &Serve) -> Streaming<MintTokensResponse> {
     let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
@@ -132,7 +146,7 @@ async fn a_second_signal_cuts_at_once() {
         serve.signal(second);
         let (status, log) = serve.ended().await;
         assert_eq!(status.code(), Some(0), "{first} {second}: {log}");
-        drop(bulk);
+        drop(mute);
     }
 }
 
@@ -180,15 +194,31 @@ async fn the_metrics_page_tells_how_far_the_way_out_is() {
     };
     for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
         let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
-        let serve = serve(&server, &[]).await;
-        serve.first_token().await;
-        let bulk = stuck_bulk(&serve).await;
+        let serve = serve(&server, &["--fault", "hang"]).await;
+        let mute = mute(&serve).await;
         phase(&serve, 0.0).await;
+        let mut client = serve.tokens().await;
+        let waiting = tokio::spawn(async move {
+            let max_wait = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+            let options = MintOptions { max_wait, ..<_>::default() };
+            client.mint_token(mint("patient", Some(options))).await
+        });
+        until("a waiting call", async || {
+            page(&serve).await.figure("grantmint_waiting_calls", &[]) > 0.5
+        })
+        .await;
         serve.signal("TERM");
         phase(&serve, wanted).await;
-        assert!((page(&serve).await.figure("grantmint_open_connections", &[]) - 1.0).abs() < 0.5);
+        if wanted > 1.5 {
+            let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
+            assert_eq!(reason(&answer), "DRAINING");
+            // It lacks no grant: another server has one.
+            let unserved = [("method", "MintToken"), ("outcome", "unserved")];
+            let figure = page(&serve).await.figure("grantmint_tokens_total", &unserved);
+            assert!(figure < 0.5, "{figure}");
+        }
         serve.signal("TERM");
         assert_eq!(serve.ended().await.0.code(), Some(0));
-        drop(bulk);
+        drop(mute);
     }
 }
