@@ -132,7 +132,7 @@ async fn a_handshake_that_fails_is_a_transient_fault() {
     let plain = upstream(|mut stream| async move {
         let answer = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     // Without a word, and after the first bytes of an answer.
     let cut = upstream(|mut stream| async move {
@@ -163,7 +163,7 @@ async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
         async move {
             stream.read_u8().await.unwrap();
             begun.send(()).await.unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     })
     .await;
