@@ -102,14 +102,12 @@ impl HttpClient {
 
     /// Sends `request` and takes the answer, whole, or tells the class of what went wrong.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
-        match tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await {
-            Ok(result) => result,
-            Err(_) => {
-                // What lost this one may have lost them all.
-                self.idle().clear();
-                Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
-            }
-        }
+        let attempted = tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await;
+        attempted.unwrap_or_else(|_| {
+            // What lost this connection may have lost them all.
+            self.idle().clear();
+            Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
+        })
     }
 
     async fn attempt(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
