@@ -113,9 +113,9 @@ impl HttpClient {
 
     /// Sends `request` and takes the answer, whole, or tells the class of what went wrong.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
-        let attempt = tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request));
-        attempt.await.unwrap_or_else(|_| {
-            // What lost this one may have lost them all.
+        let attempted = tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await;
+        attempted.unwrap_or_else(|_| {
+            // What lost this connection may have lost them all.
             self.idle().clear();
             Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
         })

@@ -59,10 +59,8 @@ async fn long_after_the_last_attempt_a_caller_is_told_that_the_next_one_takes_it
     world.requested(2).await;
     world.settled().await;
     sleep(secs(30)).await;
-    let from = Instant::now();
-    let too_short = Options { max_wait: Some(millis(1_400)), ..fresh() };
-    let Unserved { cause, retry_in } = world.mint_with(&too_short, None).await.err().unwrap();
-    assert_eq!((cause, from.elapsed()), (Cause::GrantTooShort, Duration::ZERO));
+    let Unserved { cause, retry_in } = world.mint_with(&at_once(), None).await.err().unwrap();
+    assert_eq!(cause, Cause::GrantTooShort);
     assert!(retry_in >= millis(1_500) && retry_in <= millis(1_510), "{retry_in:?}");
     // The attempt that this one asked for is under way.
     sleep(secs(1)).await;
