@@ -8,6 +8,9 @@ use tonic::{Status, Streaming};
 
 use crate::support::{Configured, Serve, run, series, soon, until, verified};
 
+/// Refreshed as often as may be: three quarters of a grant's life are in hand for a busy machine.
+const OFTEN: &str = "grant_ttl = \"24s\"\nrefresh_after = \"6s\"";
+
 /// Reads a bulk to its end: the tokens in order, the chunks' generations, and what ended it.
 pub(super) async fn read(
     mut chunks: Streaming<MintTokensResponse>,
@@ -64,11 +67,11 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_costs_the_upstream_one_request_a_refresh() {
     let began = Instant::now();
-    let config = Configured::profile("grant_ttl = \"12s\"");
+    let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let mut generations = HashSet::new();
-    until("four grants in use", async || {
+    until("three grants in use", async || {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let mut client = serve.tokens().await;
@@ -81,20 +84,20 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
             assert!(tokens.len() == 2_000 && ended.is_none(), "{ended:?}");
             generations.extend(used);
         }
-        generations.len() >= 4
+        generations.len() >= 3
     })
     .await;
     let counters = serve.counters().await;
     assert_eq!(counters["max_in_flight"], 1, "{counters}");
-    // The first, a first cycle of any length, and then one in 3.15 s at the least.
-    let most = 2 + began.elapsed().as_secs() / 3;
+    // The first, a first cycle of any length, and then one in 5.4 s at the most often.
+    let most = 2 + began.elapsed().as_secs() / 5;
     let requests = counters["requests"].as_u64();
     assert!(requests.is_some_and(|requests| requests <= most), "{most} at most: {counters}");
 }
 
 #[tokio::test]
 async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
-    let config = Configured::profile("grant_ttl = \"12s\"");
+    let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let mut client = serve.tokens().await;

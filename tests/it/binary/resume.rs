@@ -93,8 +93,8 @@ async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_cras
     let start = async || Serve::configured(&config, &["--listen", &address]).await;
     let serve = start().await;
     serve.first_token().await;
-    // It writes no faster than is read here, but for the 4 MiB that its windows hold: about
-    // 4,000 tokens.
+    // It goes no faster than it is read here, but for about 4,000 tokens that its windows and
+    // its buffers hold.
     let mut bulk = bulk(&serve.server, COUNT);
     let mut lines = BufReader::new(bulk.stdout.take().expect("piped")).lines();
     let mut read = Vec::new();
