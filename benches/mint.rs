@@ -4,12 +4,12 @@
 //! the machine does hits both; the ratio of the medians is what counts.
 
 use std::{
+    error::Error,
     hint::black_box,
     io::{self, Write},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
 use grantmint::{
     clock::Clock,
     grant::{Generation, Grant},
@@ -46,12 +46,12 @@ struct Grants<'a> {
     identity: &'a str,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/access_tokens.json"))?;
     let basic = &vectors[0]["inputs"];
-    let text = |name: &str| basic[name].as_str().context("the first vector has no such input");
+    let text = |name: &str| basic[name].as_str().ok_or("the first vector has no such input");
     let (account, key, secret) = (text("account_sid")?, text("signing_key_sid")?, text("secret")?);
-    let grant = basic["grants"][0]["grant_json"].as_str().context("no grant")?;
+    let grant = basic["grants"][0]["grant_json"].as_str().ok_or("no grant")?;
     let raw = RawValue::from_string(grant.to_owned())?;
 
     let config = Config {

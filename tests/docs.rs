@@ -96,7 +96,7 @@ fn documented(proto: &str) -> BTreeMap<String, String> {
             let own = words.next().and_then(|word| word.strip_prefix('(')?.strip_suffix(')'));
             reasons.insert(reason.to_owned(), own.unwrap_or(&code).to_owned());
         } else {
-            code = text.split([' ', ':']).next().unwrap().to_owned();
+            text.split([' ', ':']).next().unwrap().clone_into(&mut code);
         }
     }
     reasons

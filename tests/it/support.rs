@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
     rpc::proto::{
         IdentitySeries, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensRequest,
@@ -15,6 +16,7 @@ use grantmint::{
     },
     sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
 };
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -41,8 +43,13 @@ pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("it hangs")
 }
 
+/// Looks again until it is so; fails where it never is.
+pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    found(what, async || look().await.then_some(())).await;
+}
+
 /// Asks again until there is an answer; fails where there is none in good time.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asked = async {
         loop {
             if let Some(answer) = ask().await {
@@ -205,7 +212,7 @@ impl Serve {
     /// A token, as soon as there is one.
     pub(crate) async fn first_token(&self) -> MintTokenResponse {
         let mut tokens = self.tokens().await;
-        until("a token", async || {
+        found("a token", async || {
             let answer = soon(tokens.mint_token(mint("first", None))).await;
             answer.ok().map(tonic::Response::into_inner)
         })
@@ -296,6 +303,26 @@ pub(crate) fn series(start_index: i64, count: i64) -> MintTokensRequest {
         start_index,
         chunk_size: 0,
     }
+}
+
+/// What a token's payload says.
+pub(crate) fn payload(token: &str) -> String {
+    let payload = token.split('.').nth(1).expect("a JWT");
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    String::from_utf8(payload).expect("text")
+}
+
+/// A token's claims, verified with the demo's key as a third party does. Its times are not held
+/// against the clock: they are compared with what was told of them, and a busy machine may take
+/// longer to come to it than the token lives.
+pub(crate) fn verified(token: &str) -> Value {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    validation.set_issuer(&[DEMO_API_KEY_SID]);
+    let key = DecodingKey::from_secret(DEMO_API_KEY_SECRET.as_bytes());
+    let token = jsonwebtoken::decode::<Value>(token, &key, &validation).expect("a good token");
+    assert_eq!(token.header.cty.as_deref(), Some("twilio-fpa;v=1"));
+    token.claims
 }
 
 /// The reason in a status's `ErrorInfo`.

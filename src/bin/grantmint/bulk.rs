@@ -1,5 +1,7 @@
 //! `grantmint bulk`: many tokens, one a line.
 
+mod waits;
+
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
@@ -20,6 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status, transport::Channel};
 
+use self::waits::{Waits, Why};
 use crate::{
     client::{OptionArgs, ServerArgs, relative, utc},
     output,
@@ -82,6 +85,7 @@ impl BulkCommand {
             done: 0,
             a_call: whose.a_call(),
             earliest: None,
+            waits: Waits::default(),
             bar: progress_bar(whose.len()),
         };
         let ended = bulk.run().await;
@@ -196,6 +200,7 @@ struct Running<'a> {
     a_call: usize,
     /// The earliest use-by of the tokens written.
     earliest: Option<prost_types::Timestamp>,
+    waits: Waits,
     bar: ProgressBar,
 }
 
@@ -220,7 +225,11 @@ impl Running<'_> {
                 if output::reason(&status).is_none_or(|reason| reason == "DRAINING") {
                     channel = None;
                 }
-                sleep(output::retry_delay(&status).unwrap_or(MAX_PAUSE)).await;
+                let pause = output::retry_delay(&status).unwrap_or(MAX_PAUSE);
+                let why = Why::new(output::reason(&status), status.message());
+                self.waits.begin(&self.bar, pause, &why);
+                sleep(pause).await;
+                self.bar.set_message("");
             }
         }
         Ok(())
@@ -280,6 +289,9 @@ impl Running<'_> {
         let rate = self.done as f64 / took.as_secs_f64().max(1e-9);
         let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
         output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
+        if let Some(waits) = self.waits.sum() {
+            output::say(&waits);
+        }
         if let Some(earliest) = &self.earliest {
             let now: WallTime = Clock::system().now().wall;
             let (at, left) = (utc(Some(earliest)), relative(Some(earliest), now));
@@ -296,7 +308,7 @@ fn heals(status: &Status) -> bool {
 /// Hidden where standard error is no terminal.
 fn progress_bar(length: usize) -> ProgressBar {
     let bar = ProgressBar::new(length as u64);
-    let style = "{bar:40} {pos}/{len} {per_sec} {eta}";
+    let style = "{bar:40} {pos}/{len} {per_sec} {eta} {msg}";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }

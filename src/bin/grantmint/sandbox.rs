@@ -6,7 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, anyhow};
 use grantmint::{
     clock::Clock,
     provider::twilio_live,
@@ -53,24 +52,25 @@ impl SandboxCommand {
     pub(crate) async fn run(self) -> ExitCode {
         match self.serve().await {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => output::failed(&format!("{error:#}")),
+            Err(why) => output::failed(&why),
         }
     }
 
-    async fn serve(self) -> anyhow::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+    async fn serve(self) -> Result<(), String> {
+        let signals = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
+        let mut interrupt = signals(SignalKind::interrupt())?;
+        let mut terminate = signals(SignalKind::terminate())?;
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: self.fault,
-            seed: getrandom::u64()
-                .map_err(|error| anyhow!("no random numbers from the system: {error}"))?,
+            seed: seed()?,
             ..Config::demo()
         };
         let sandbox = Sandbox::bind(self.listen, config, Clock::system())
             .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
-        greet(&mut io::stdout().lock(), &sandbox)?;
+            .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;
+        greet(&mut io::stdout().lock(), &sandbox)
+            .map_err(|error| format!("cannot say where it is: {error}"))?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -78,6 +78,11 @@ impl SandboxCommand {
         sandbox.stop();
         Ok(())
     }
+}
+
+/// What a run's random values start from: no two runs are the same.
+pub(crate) fn seed() -> Result<u64, String> {
+    getrandom::u64().map_err(|error| format!("no random numbers from the system: {error}"))
 }
 
 fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {

@@ -1,46 +1,15 @@
-//! Bulk: uniqueness, verification, refreshes, deadlines.
+//! Bulk: uniqueness, verification, refreshes.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
-use grantmint::{
-    rpc::proto::MintTokensResponse,
-    sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
-};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use serde::Deserialize;
-use tonic::{Code, Request, Status, Streaming};
+use grantmint::{rpc::proto::MintTokensResponse, sandbox::DEMO_API_KEY_SECRET};
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
 
-use crate::support::{Configured, Serve, reason, resume_index, run, series, soon, until};
+use crate::support::{Configured, Serve, run, series, soon, until, verified};
 
-/// What is asserted of every token.
-#[derive(Deserialize)]
-struct Claims {
-    jti: String,
-    iss: String,
-    exp: i64,
-    grants: Grants,
-}
-
-#[derive(Deserialize)]
-struct Grants {
-    identity: String,
-    player: serde_json::Value,
-}
-
-/// Verifies a token with the key's secret, as the player's backend would.
-fn verified(token: &str) -> Claims {
-    let header = decode_header(token).expect("a header");
-    assert_eq!(header.cty.as_deref(), Some("twilio-fpa;v=1"));
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.leeway = 0;
-    let key = DecodingKey::from_secret(DEMO_API_KEY_SECRET.as_bytes());
-    let claims = decode::<Claims>(token, &key, &validation).expect("it verifies").claims;
-    assert_eq!(claims.iss, DEMO_API_KEY_SID);
-    claims
-}
-
-/// Reads a bulk to its end: the tokens in order, and what ended it.
-async fn read(
+/// Reads a bulk to its end: the tokens in order, the chunks' generations, and what ended it.
+pub(super) async fn read(
     mut chunks: Streaming<MintTokensResponse>,
     first_index: i64,
 ) -> (Vec<String>, Vec<i64>, Option<Status>) {
@@ -77,9 +46,10 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
         tokio::task::spawn_blocking(move || {
             let check = |(at, token): (usize, &String)| {
                 let claims = verified(token);
-                assert_eq!(claims.grants.identity, format!("viewer-{}", half * COUNT / 2 + at));
-                assert!(claims.grants.player["playbackUrl"].is_string());
-                claims.jti
+                let identity = format!("viewer-{}", half * COUNT / 2 + at);
+                assert_eq!(claims["grants"]["identity"], identity);
+                assert!(claims["grants"]["player"]["playbackUrl"].is_string());
+                claims["jti"].as_str().expect("a jti").to_owned()
             };
             tokens.iter().enumerate().map(check).collect::<Vec<_>>()
         })
@@ -93,11 +63,11 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn load_costs_the_upstream_one_request_a_refresh() {
+    let began = Instant::now();
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let mut generations = HashSet::new();
-    let mut minted = 0;
     until("four grants in use", async || {
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..8 {
@@ -108,21 +78,18 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
             });
         }
         for (tokens, used, ended) in calls.join_all().await {
-            assert!(ended.is_none(), "{ended:?}");
-            minted += tokens.len();
+            assert!(tokens.len() == 2_000 && ended.is_none(), "{ended:?}");
             generations.extend(used);
         }
-        (generations.len() >= 4).then_some(())
+        generations.len() >= 4
     })
     .await;
-    assert!(minted >= 16_000);
     let counters = serve.counters().await;
-    let (requests, granted) = (&counters["requests"], &counters["granted"]);
-    assert_eq!((requests, counters["max_in_flight"].as_u64()), (granted, Some(1)), "{counters}");
-    // One more may have been fetched since the last chunk.
-    let requests = usize::try_from(requests.as_u64().expect("a number")).expect("few");
-    let refreshes = generations.len();
-    assert!((refreshes..=refreshes + 1).contains(&requests), "{requests} for {refreshes} grants");
+    assert_eq!(counters["max_in_flight"], 1, "{counters}");
+    // The first, a first cycle of any length, and then one in 3.15 s at the least.
+    let most = 2 + began.elapsed().as_secs() / 3;
+    let requests = counters["requests"].as_u64();
+    assert!(requests.is_some_and(|requests| requests <= most), "{most} at most: {counters}");
 }
 
 #[tokio::test]
@@ -133,80 +100,25 @@ async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
     let mut client = serve.tokens().await;
     let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut chunks = bulk.into_inner();
-    let (mut generations, mut next, mut fetched) = (Vec::new(), 0, 0);
-    until("three grants in one bulk", async || {
-        // So far and no further: the rest waits until there is another grant.
-        let mut read = 0;
-        while read < 200 {
+    let (mut generations, mut next) = (Vec::new(), 0);
+    for _ in 0..10 {
+        // More than the windows hold; the rest waits until there is another grant.
+        for _ in 0..50 {
             let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
             assert_eq!(chunk.first_index, next);
             next += i64::try_from(chunk.tokens.len()).expect("few");
-            read += 1;
-            let generation = chunk.validity.expect("a validity").generation;
-            if generations.last() != Some(&generation) {
-                generations.push(generation);
-            }
+            generations.push(chunk.validity.expect("a validity").generation);
         }
-        let present = serve.counters().await["granted"].as_u64();
-        until("another refresh", async || {
-            let granted = serve.counters().await["granted"].as_u64();
-            (granted > present).then_some(())
-        })
-        .await;
-        fetched += 1;
-        (generations.len() >= 3 || fetched > 10).then_some(())
-    })
-    .await;
+        generations.dedup();
+        if generations.len() >= 3 {
+            break;
+        }
+        let granted = async || serve.counters().await["granted"].as_u64();
+        let present = granted().await;
+        until("another refresh", async || granted().await > present).await;
+    }
     assert!(generations.len() >= 3, "{generations:?}");
     assert!(generations.is_sorted(), "a chunk never goes back to an older grant");
-}
-
-#[tokio::test]
-async fn a_bulk_ends_before_its_deadline_and_goes_on_where_it_ended() {
-    const COUNT: i64 = 1_000_000;
-    let serve = Serve::sandboxed(&[]).await;
-    serve.first_token().await;
-    let mut client = serve.tokens().await;
-    let (mut next, mut seen) = (0, HashSet::new());
-    for _ in 0..3 {
-        let mut request = Request::new(series(next, COUNT));
-        request.set_timeout(Duration::from_millis(400));
-        let chunks = soon(client.mint_tokens(request)).await.expect("a bulk").into_inner();
-        let (tokens, _, ended) = read(chunks, next).await;
-        let status = ended.expect("a million tokens take longer than that");
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-        assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
-        let resume = resume_index(&status);
-        assert_eq!(resume, next + i64::try_from(tokens.len()).expect("few"));
-        seen.extend(tokens);
-        next = resume;
-    }
-    assert!(next > 0, "something was minted");
-    // What is left of a smaller selection, up to its last index.
-    let chunks = soon(client.mint_tokens(series(next, next + 1_000))).await.expect("a bulk");
-    let (tokens, _, ended) = read(chunks.into_inner(), next).await;
-    assert!(ended.is_none(), "{ended:?}");
-    seen.extend(tokens);
-    assert_eq!(seen.len(), usize::try_from(next + 1_000).expect("few"));
-    let last = next + 999;
-    assert!(seen.iter().any(|token| verified(token).grants.identity == format!("viewer-{last}")));
-}
-
-#[tokio::test]
-async fn a_bulk_from_its_last_index_on_is_ok_and_empty() {
-    let serve = Serve::sandboxed(&[]).await;
-    serve.first_token().await;
-    let mut client = serve.tokens().await;
-    let chunks = soon(client.mint_tokens(series(10, 10))).await.expect("a bulk").into_inner();
-    let (tokens, _, ended) = read(chunks, 10).await;
-    assert!(tokens.is_empty() && ended.is_none(), "{ended:?}");
-    let refused = soon(client.mint_tokens(series(11, 10))).await.expect_err("outside");
-    assert_eq!(
-        (refused.code(), reason(&refused).as_str()),
-        (Code::InvalidArgument, "SELECTION_INVALID")
-    );
-    let refused = soon(client.mint_tokens(series(0, 1_000_001))).await.expect_err("too many");
-    assert_eq!(reason(&refused), "BULK_TOO_LARGE");
 }
 
 #[tokio::test]
@@ -241,8 +153,8 @@ pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
         assert_eq!(line["index"], index);
         assert_eq!(line["identity"], identity.as_str());
         let claims = verified(line["token"].as_str().expect("a token"));
-        assert_eq!(claims.grants.identity, identity);
-        assert!(claims.exp > 0 && seen.insert(claims.jti));
+        assert_eq!(claims["grants"]["identity"], identity);
+        assert!(seen.insert(claims["jti"].as_str().expect("a jti").to_owned()));
     }
     assert_eq!(seen.len(), count);
 }

@@ -1,13 +1,12 @@
 //! The upstream fails: at the start, and while calls are served.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grantmint::{clock::Clock, rpc::proto::MintOptions};
-use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Configured, Serve, mint, reason, run, said, soon, until};
+use crate::support::{Configured, Serve, found, mint, reason, run, said, soon, until};
 
 /// Answered at once, whatever there is.
 fn at_once() -> MintOptions {
@@ -17,7 +16,7 @@ fn at_once() -> MintOptions {
 /// What a first call is answered, once the upstream's own answer is known.
 async fn refused(serve: &Serve, wanted: &str) -> Status {
     let mut client = serve.tokens().await;
-    until(wanted, async || {
+    found(wanted, async || {
         let answer = soon(client.mint_token(mint("early", Some(at_once())))).await;
         answer.err().filter(|status| reason(status) == wanted)
     })
@@ -33,7 +32,7 @@ async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
     assert!(status.get_details_retry_info().and_then(|info| info.retry_delay).is_some());
     until("the fault in the list", async || {
         let ran = run(&["grants", "--json", "--server", &serve.server]).await;
-        ran.stdout.contains("CONNECT_FAILED").then_some(())
+        ran.stdout.contains("CONNECT_FAILED")
     })
     .await;
     assert_eq!(serve.page("/livez").await.0, 200);
@@ -82,16 +81,15 @@ async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_outage_is_served_to_the_grants_end_and_healed_from_at_once() {
+async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let mut client = serve.tokens().await;
 
     serve.set_fault("status=503").await;
-    let outage = Instant::now();
     let (mut served, mut generation) = (0, 0);
-    let failed = until("the grant's end", async || {
+    let failed = found("the grant's end", async || {
         match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
             Ok(minted) => {
                 let validity = minted.into_inner().validity.expect("a validity");
@@ -105,17 +103,17 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from_at_once() {
         }
     })
     .await;
-    // The youngest grant then was at most 3.5 s old, and one is served from for 10 s.
-    assert!(outage.elapsed() > Duration::from_secs(4), "{:?} {failed:?}", outage.elapsed());
-    assert!(served > 0 && outage.elapsed() < Duration::from_secs(20), "{:?}", outage.elapsed());
+    assert!(served > 0);
     assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "GRANT_EXPIRED"));
     let end = said(&failed, "end_time").expect("an end");
     let end = humantime::parse_rfc3339(&end).expect("RFC 3339");
-    // It ended, by its own account, about a margin after it was last used.
-    let now =
-        UNIX_EPOCH + Duration::from_micros(Clock::system().now().wall.unix_micros().unsigned_abs());
-    let far = Duration::from_secs(20);
-    assert!(end < now + far && end > now - far, "{end:?} beside {now:?}");
+    let since_1970 = |micros: i64| UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs());
+    // It is the end of the grant that was served last, and nobody was refused a margin before.
+    let apart = |at: SystemTime| at.duration_since(end).unwrap_or_else(|error| error.duration());
+    let granted = since_1970(generation) + Duration::from_secs(12);
+    assert!(apart(granted) < Duration::from_millis(100), "{end:?} is not {granted:?}");
+    let now = since_1970(Clock::system().now().wall.unix_micros());
+    assert!(now + Duration::from_millis(2_100) > end, "refused at {now:?}, alive till {end:?}");
     let delay = failed.get_details_retry_info().and_then(|info| info.retry_delay);
     assert!(delay.is_some_and(|delay| delay <= Duration::from_secs(10)), "{delay:?}");
     let pushback = failed.metadata().get("grpc-retry-pushback-ms").expect("a trailer");
@@ -123,28 +121,28 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from_at_once() {
     assert!((0..=10_000).contains(&pushback), "{pushback}");
 
     serve.clear_faults().await;
-    let healed = Instant::now();
-    let minted = until("a token again", async || {
+    let minted = found("a token again", async || {
         soon(client.mint_token(mint("viewer", Some(at_once())))).await.ok()
     })
     .await;
-    // 2 s of back-off at the most while somebody asks, and room for a busy machine.
-    assert!(healed.elapsed() < Duration::from_secs(6), "{:?}", healed.elapsed());
     assert!(minted.into_inner().validity.expect("a validity").generation > generation);
 }
 
 #[tokio::test]
 async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
-    let config = Configured::profile("grant_ttl = \"12s\"");
-    let serve = Serve::configured(&config, &[]).await;
+    let serve = Serve::sandboxed(&[]).await;
     let first = serve.first_token().await.validity.expect("a validity").generation;
     let mut client = serve.tokens().await;
     serve.set_fault("reset,times=3").await;
+    // Whoever asks for a newer grant brings the next attempt forward, into the outage.
+    let newer = MintOptions { after_generation: first, ..at_once() };
+    let refused = soon(client.mint_token(mint("viewer", Some(newer)))).await;
+    assert_eq!(reason(&refused.expect_err("there is none")), "GRANT_NOT_NEWER");
     until("a grant after three failures", async || {
         let minted = soon(client.mint_token(mint("viewer", Some(at_once())))).await;
         let minted = minted.expect("never refused").into_inner();
-        let past = serve.counters().await["faults"].as_u64() == Some(3);
-        (past && minted.validity.expect("a validity").generation > first).then_some(())
+        minted.validity.expect("a validity").generation > first
     })
     .await;
+    assert_eq!(serve.counters().await["faults"].as_u64(), Some(3));
 }

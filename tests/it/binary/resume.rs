@@ -1,44 +1,34 @@
 //! Bulk goes on after what heals: a server that drains, dies or has no grant for a while.
 
-use std::{net::TcpListener, process::Stdio};
+use std::{net::SocketAddr, process::Stdio};
 
-use grantmint::rpc::proto::MintOptions;
-use tokio::process::Command;
+use grantmint::{rpc::proto::MintOptions, sandbox::DEMO_API_KEY_SECRET};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpSocket,
+    process::{Child, Command},
+};
 use tonic::Code;
 
 use super::bulk::assert_indices;
-use crate::support::{
-    BINARY, Configured, PATIENCE, Serve, mint, reason, resume_index, series, soon, until,
-};
+use crate::support::{BINARY, Configured, Serve, reason, resume_index, run, series, soon, until};
 
-/// A `bulk` under way, writing to a file.
-fn bulk(server: &str, count: &str, to: &std::path::Path) -> tokio::process::Child {
+/// A `bulk` of so many tokens under way.
+fn bulk(server: &str, count: usize) -> Child {
     Command::new(BINARY)
-        .args(["bulk", "--json", "--count", count, "--server", server, "-o"])
-        .arg(to)
+        .args(["bulk", "--json", "--server", server, "--count", &count.to_string()])
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the binary starts")
 }
 
-async fn ended(bulk: tokio::process::Child) -> (Option<i32>, String) {
-    let output = tokio::time::timeout(PATIENCE * 2, bulk.wait_with_output()).await;
-    let output = output.expect("it ends").expect("a status");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// A port that was free a moment ago, for servers that follow one another.
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
-async fn grows(file: &std::path::Path) {
-    until("tokens in the file", async || {
-        std::fs::metadata(file).ok().filter(|meta| meta.len() > 0).map(|_| ())
-    })
-    .await;
+/// How it ended, and what it wrote that was not read.
+async fn ended(bulk: Child) -> (Option<i32>, String, String) {
+    let output = soon(bulk.wait_with_output()).await.expect("a status");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[tokio::test]
@@ -66,88 +56,80 @@ async fn a_bulk_without_a_grant_is_unavailable_and_resumes_when_there_is_one() {
 #[tokio::test]
 async fn the_command_waits_for_a_first_grant() {
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("tokens");
-    let bulk = bulk(&serve.server, "500", &file);
+    let bulk = bulk(&serve.server, 500);
     // It was turned away at least once.
     until("a call answered UNAVAILABLE", async || {
         let (_, metrics) = serve.page("/metrics").await;
         let unserved = r#"grantmint_tokens_total{method="MintTokens",outcome="unserved"} 0"#;
-        (!metrics.contains(unserved)).then_some(())
+        !metrics.contains(unserved)
     })
     .await;
     serve.clear_faults().await;
-    let (code, stderr) = ended(bulk).await;
+    let (code, tokens, stderr) = ended(bulk).await;
     assert_eq!(code, Some(0), "{stderr}");
-    assert_indices(&std::fs::read_to_string(file).expect("text"), "user-", 500);
+    assert_indices(&tokens, "user-", 500);
+    // It said so once, and in the end how often.
+    let lines = |start: &str| stderr.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lines("waiting "), lines("waited ")), (1, 1), "{stderr}");
+    assert!(stderr.contains(" s: there is no grant yet (GRANT_PENDING)\n"), "{stderr}");
+    assert!(stderr.contains(" s in all: GRANT_PENDING "), "{stderr}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// A port that nobody else is given while this is held, for servers that follow one another.
+fn reserved_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    socket
+}
+
+#[tokio::test]
 async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_crash() {
-    let address = free_port();
-    let start = async || Serve::sandboxed(&["--listen", &address]).await;
+    const COUNT: usize = 20_000;
+    let port = reserved_port();
+    let address = port.local_addr().expect("an address").to_string();
+    let top = "[server]\ndrain_grace = \"10m\"";
+    let config = Configured::with_secret(top, "", DEMO_API_KEY_SECRET);
+    let start = async || Serve::configured(&config, &["--listen", &address]).await;
     let serve = start().await;
     serve.first_token().await;
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("tokens");
-    let bulk = bulk(&serve.server, "60000", &file);
-    grows(&file).await;
+    // It writes no faster than is read here, but for the 4 MiB that its windows hold: about
+    // 4,000 tokens.
+    let mut bulk = bulk(&serve.server, COUNT);
+    let mut lines = BufReader::new(bulk.stdout.take().expect("piped")).lines();
+    let mut read = Vec::new();
+    let mut read_to = async |count: usize| {
+        while read.len() < count
+            && let Some(line) = soon(lines.next_line()).await.expect("text")
+        {
+            read.push(line);
+        }
+    };
+
+    read_to(1).await;
     serve.signal("INT");
-    serve.ended().await;
+    // Somebody must read, or the bulk cannot be brought to its end.
+    tokio::select! {
+        _ = serve.ended() => {}
+        () = read_to(COUNT) => {}
+    }
     let serve = start().await;
-    serve.first_token().await;
-    let before = std::fs::metadata(&file).expect("there").len();
-    until("more tokens", async || {
-        (std::fs::metadata(&file).expect("there").len() > before).then_some(())
-    })
-    .await;
+    read_to(COUNT / 2).await;
     serve.signal("KILL");
     serve.ended().await;
-    let serve = start().await;
-    serve.first_token().await;
-    let (code, stderr) = ended(bulk).await;
+    let _serve = start().await;
+    read_to(COUNT).await;
+    let (code, _, stderr) = ended(bulk).await;
     assert_eq!(code, Some(0), "{stderr}");
-    let lines = tokio::task::spawn_blocking(move || {
-        let lines = std::fs::read_to_string(file).expect("text");
-        assert_indices(&lines, "user-", 60_000);
-    });
-    lines.await.expect("no index is lost or doubled");
+    assert_indices(&read.join("\n"), "user-", COUNT);
 }
 
 #[tokio::test]
 async fn the_command_gives_up_when_its_patience_ends() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
-    let ran = crate::support::run(&[
-        "bulk",
-        "--count",
-        "5",
-        "--patience",
-        "1s",
-        "--server",
-        &serve.server,
-    ])
-    .await;
+    let bulk = ["bulk", "--count", "5", "--patience", "1s", "--server", &serve.server];
+    let ran = run(&bulk).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("GRANT_PENDING"), "{}", ran.stderr);
     assert!(ran.stderr.contains("0 of 5 tokens"), "{}", ran.stderr);
-}
-
-#[tokio::test]
-async fn a_waiting_call_gets_its_token_as_soon_as_there_is_a_grant() {
-    let config = Configured::profile("grant_ttl = \"12s\"");
-    let serve = Serve::configured(&config, &["--fault", "status=503"]).await;
-    let mut client = serve.tokens().await;
-    let options = MintOptions {
-        max_wait: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
-        ..<_>::default()
-    };
-    let waiting =
-        tokio::spawn(async move { client.mint_token(mint("patient", Some(options))).await });
-    until("a refused attempt", async || {
-        (serve.counters().await["requests"].as_u64() > Some(1)).then_some(())
-    })
-    .await;
-    serve.clear_faults().await;
-    let answer = soon(waiting).await.expect("no panic");
-    assert!(answer.is_ok(), "{answer:?}");
 }

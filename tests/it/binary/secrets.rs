@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, io::ErrorKind, process::Stdio};
 
-use base64::{Engine, prelude::*};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::{
     rpc::proto::{MintOptions, MintTokensResponse},
     sandbox::DEMO_API_KEY_SID,
@@ -13,7 +13,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{BINARY, Configured, Serve, mint, run, series, soon, until};
+use crate::support::{self, BINARY, Configured, Serve, mint, run, series, soon, until};
 
 const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
 
@@ -48,8 +48,7 @@ impl Markers {
     fn add_token(&mut self, token: &str) {
         let parts: Vec<_> = token.split('.').collect();
         let [_, payload, signature] = parts[..] else { panic!("no JWT: {token}") };
-        let claims = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
-        let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+        let claims: Value = serde_json::from_str(&support::payload(token)).expect("JSON");
         let url = claims["grants"]["player"]["playbackUrl"].as_str().expect("a playback URL");
         let (_, granted) = url.split_once("?token=").expect("a token in it");
         for part in granted.split('.').skip(1) {
@@ -120,8 +119,8 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
         // Refused twice it is refused; then the grant ends.
         format!("status=401,{body}"),
     ] {
-        serve.set_fault(&fault).await;
         let before = serve.counters().await["faults"].as_u64();
+        serve.set_fault(&fault).await;
         let for_good = !fault.contains("times");
         until(&fault, async || {
             let options =
@@ -132,7 +131,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
             }
             let met = serve.counters().await["faults"].as_u64() > before;
             let refused = told.contains("UPSTREAM_REJECTED");
-            (if for_good { refused } else { met }).then_some(())
+            if for_good { refused } else { met }
         })
         .await;
     }

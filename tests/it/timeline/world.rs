@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fastrand::Rng;
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
@@ -31,6 +30,8 @@ use grantmint::{
 };
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::support::payload;
 
 pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -172,7 +173,7 @@ fn tokens() -> AccessTokens {
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
         api_key_secret_origin: SecretOrigin::Env("TWILIO_API_SECRET".into()),
         allow_origin: None,
-        upstream: http::Uri::from_static("http://127.0.0.1"),
+        upstream: "http://127.0.0.1".parse().unwrap(),
         region: None,
         nbf_backdate: None,
         grants: twilio_live::ExtraGrants::default(),
@@ -334,9 +335,7 @@ impl World {
     /// no dead grant by either clock, is good for as long as it says, and is unlike any other.
     /// Returns the number of the request that its grant came from.
     pub(super) fn check(&self, token: &str, terms: &Terms) -> usize {
-        let payload = token.split('.').nth(1).unwrap();
-        let payload: Value =
-            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let payload: Value = serde_json::from_str(&payload(token)).unwrap();
         let url = payload["grants"]["player"]["playbackUrl"].as_str().unwrap();
         let number: usize = url.strip_prefix("https://host/").unwrap().parse().unwrap();
         let (anchor, life) = self.log().given[number - 1].expect("a grant that was given");

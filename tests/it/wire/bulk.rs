@@ -10,9 +10,9 @@ use tonic::{Code::InvalidArgument, Status};
 
 use super::{
     harness::{MARKER, World, assert_refused},
-    minting::{Decoder, check_validity},
+    minting::check_validity,
 };
-use crate::support::soon;
+use crate::support::{soon, verified};
 
 pub(crate) fn series_with(
     options: Option<MintOptions>,
@@ -144,7 +144,7 @@ async fn a_series_is_answered_index_by_index_in_chunks_of_one_generation() {
             assert!(bytes <= 96 * 1024, "{bytes} bytes in a chunk");
             let validity = check_validity(chunk.validity.as_ref(), 2);
             for token in &chunk.tokens {
-                let claims = Decoder::demo().claims(token);
+                let claims = verified(token);
                 assert_eq!(claims["grants"]["identity"], format!("käthe-{index}"));
                 assert_eq!(claims["exp"].as_i64(), validity.expire_time.map(|at| at.seconds));
                 assert!(ids.insert(claims["jti"].as_str().unwrap().to_owned()));
@@ -164,9 +164,7 @@ async fn a_list_is_answered_in_its_order() {
     let chunks = bulk(&world, request).await.unwrap();
     let tokens = chunks.iter().flat_map(|chunk| &chunk.tokens);
     let seen: Vec<_> = tokens
-        .map(|token| {
-            Decoder::demo().claims(token)["grants"]["identity"].as_str().unwrap().to_owned()
-        })
+        .map(|token| verified(token)["grants"]["identity"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(seen, identities[20..]);
     // The longest list there may be, in one request of a few hundred KiB.

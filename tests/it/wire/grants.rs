@@ -1,21 +1,20 @@
 //! `GrantService`: what it refuses, and what it tells.
 
-use std::time::Duration;
-
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::rpc::proto::{
-    GetGrantRequest, Grant, ListGrantsRequest, MintOptions, MintTokenRequest, WatchGrantsRequest,
+    GetGrantRequest, Grant, ListGrantsRequest, MintOptions, WatchGrantsRequest,
     WatchGrantsResponse,
     grant::{RefreshState, State, fault::Class},
     watch_grants_request::Target,
 };
+use prost::Message;
 use tonic::{
     Code::{self, InvalidArgument, NotFound},
     Status, Streaming,
 };
 
-use super::harness::{MARKER, VJ, World, assert_refused, profile, told, until};
-use crate::support::soon;
+use super::harness::{MARKER, VJ, World, assert_refused, framed, post, profile, told};
+use crate::support::{soon, until};
 
 fn name(profile: &str, resource: &str) -> String {
     format!("profiles/{profile}/grants/{resource}")
@@ -205,8 +204,7 @@ async fn a_watch_tells_a_snapshot_and_then_each_change() {
         max_wait: Some(prost_types::Duration::default()),
         ..MintOptions::default()
     };
-    let request = MintTokenRequest { options: Some(newer), identity: "alice".into() };
-    let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
+    let refused = world.mint("alice", newer).await.unwrap_err();
     assert_eq!(told(&refused).reason, "GRANT_NOT_NEWER");
 
     let first = last[0].generation;
@@ -250,8 +248,7 @@ async fn a_grant_that_never_came_is_told_with_the_reason() {
         [(0, NotFound, "RESOURCE_NOT_FOUND"), (1, Code::Unavailable, "UPSTREAM_THROTTLED")]
     {
         let options = MintOptions { resource: VJ[at].to_owned(), ..MintOptions::default() };
-        let request = MintTokenRequest { options: Some(options), identity: MARKER.into() };
-        let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+        let told = told(&world.mint(MARKER, options).await.unwrap_err());
         assert_eq!((told.code, told.reason.as_str()), (code, reason));
         assert_eq!(told.metadata["grant"], name("live", VJ[at]));
     }
@@ -260,18 +257,9 @@ async fn a_grant_that_never_came_is_told_with_the_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_ends_at_its_deadline_with_the_reason() {
     let world = World::simple().await;
-    let mut request = tonic::Request::new(WatchGrantsRequest { target: None });
-    // Only the server is told of it: tonic's own client would end the call by itself.
-    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let mut stream = soon(world.grants().watch_grants(request)).await.unwrap().into_inner();
-    let end = async {
-        loop {
-            match stream.message().await {
-                Ok(Some(_)) => {}
-                ended => break ended.unwrap_err(),
-            }
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_secs(30), end).await.unwrap();
-    assert_refused("deadline", &ended, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
+    let all = framed(&WatchGrantsRequest { target: None }.encode_to_vec());
+    let path = "/grantmint.v1.GrantService/WatchGrants";
+    let ended = post(&world.raw, path, &[("grpc-timeout", "300m")], all).await;
+    let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+    assert_refused("deadline", ended.status(), code, reason, &[]);
 }

@@ -1,6 +1,6 @@
 //! A server of its own for each test, over a sandbox of its own, and what its errors tell.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
 use grantmint::{
@@ -8,8 +8,8 @@ use grantmint::{
     clock::Clock,
     config::Config,
     rpc::proto::{
-        ListGrantsRequest, MintOptions, MintTokenRequest, grant_service_client::GrantServiceClient,
-        token_service_client::TokenServiceClient,
+        ListGrantsRequest, MintOptions, MintTokenResponse,
+        grant_service_client::GrantServiceClient, token_service_client::TokenServiceClient,
     },
     sandbox::{self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, Sandbox},
 };
@@ -25,7 +25,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use crate::support::soon;
+use crate::support::{mint, soon, until};
 
 /// Stands in every text that is planted; must never come back.
 pub(crate) const MARKER: &str = "zqmarkerqz";
@@ -110,11 +110,20 @@ impl World {
         .await;
     }
 
+    /// One token.
+    pub(crate) async fn mint(
+        &self,
+        identity: &str,
+        options: impl Into<Option<MintOptions>>,
+    ) -> Result<MintTokenResponse, Status> {
+        let request = mint(identity, options.into());
+        Ok(soon(self.tokens().mint_token(request)).await?.into_inner())
+    }
+
     /// The server goes on: a good call succeeds on the same connection and on another.
     pub(crate) async fn serves(&self, options: MintOptions) {
         for channel in [self.channel.clone(), connect(self.addr).await] {
-            let request =
-                MintTokenRequest { identity: "alice".into(), options: Some(options.clone()) };
+            let request = mint("alice", Some(options.clone()));
             let answer = soon(TokenServiceClient::new(channel).mint_token(request)).await;
             assert!(answer.is_ok(), "the server no longer serves: {answer:?}");
         }
@@ -124,18 +133,6 @@ impl World {
 pub(crate) async fn connect(addr: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
     soon(endpoint.connect()).await.expect("a connection")
-}
-
-/// Looks again and again until it is so.
-pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
-    let tries = async {
-        while !look().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(crate::support::PATIENCE, tries)
-        .await
-        .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// What an error tells.

@@ -1,6 +1,6 @@
 //! Options and identities that are asked wrongly, field by field.
 
-use grantmint::rpc::proto::{ExpiryPolicy, MintOptions, MintTokenRequest};
+use grantmint::rpc::proto::{ExpiryPolicy, MintOptions};
 use prost_types::Duration;
 use tonic::Code::{self, InvalidArgument, NotFound};
 
@@ -116,8 +116,7 @@ const DEMO_IS: &str = "IS0123456789abcdef0123456789abcdef";
 async fn every_bad_option_is_refused_by_name_in_both_mints() {
     let world = World::simple().await;
     for (case, options, code, reason, fields) in bad_durations().into_iter().chain(bad_options()) {
-        let request = MintTokenRequest { options: Some(options.clone()), identity: MARKER.into() };
-        let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
+        let refused = world.mint(MARKER, options.clone()).await.unwrap_err();
         assert_refused(&format!("{case} {options:?}"), &refused, code, reason, fields);
 
         let request = super::bulk::series_with(Some(options), MARKER, 5);
@@ -134,14 +133,12 @@ async fn bad_identities_are_refused_and_the_longest_good_one_is_not() {
     let bad = controls.map(|control| format!("{MARKER}{control}{MARKER}"));
     let too_long = ["x".repeat(257), "é".repeat(128) + "x", "𝄞".repeat(64) + "x"];
     for identity in bad.into_iter().chain(too_long).chain([String::new()]) {
+        let refused = world.mint(&identity, None).await.unwrap_err();
         let case = format!("{identity:?}");
-        let request = MintTokenRequest { options: None, identity };
-        let refused = soon(world.tokens().mint_token(request)).await.unwrap_err();
         assert_refused(&case, &refused, InvalidArgument, "IDENTITY_INVALID", &["identity"]);
     }
     for identity in ["x".repeat(256), "𝄞".repeat(64), "\u{a0}".into(), "\u{202e}x".into()] {
-        let request = MintTokenRequest { options: None, identity };
-        assert!(soon(world.tokens().mint_token(request)).await.is_ok());
+        assert!(world.mint(&identity, None).await.is_ok());
     }
 }
 
@@ -165,9 +162,8 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
         "options.expiry_policy",
         "options.after_generation",
     ];
-    let request =
-        MintTokenRequest { options: Some(all_bad.clone()), identity: format!("{MARKER}\n") };
-    let told_of = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+    let bad = format!("{MARKER}\n");
+    let told_of = told(&world.mint(&bad, all_bad.clone()).await.unwrap_err());
     let mut expected: Vec<_> = fields.into_iter().chain(["identity"]).collect();
     let mut seen: Vec<_> = told_of.fields.iter().map(String::as_str).collect();
     assert_eq!((told_of.reason.as_str(), seen[0]), ("RESOURCE_INVALID", "options.resource"));
@@ -175,7 +171,7 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
     expected.sort_unstable();
     assert_eq!(seen, expected);
 
-    let mut request = super::bulk::series_with(Some(all_bad), &format!("{MARKER}\n"), 5);
+    let mut request = super::bulk::series_with(Some(all_bad), &bad, 5);
     request.chunk_size = -1;
     request.start_index = -1;
     let told_of = told(&soon(world.tokens().mint_tokens(request)).await.unwrap_err());
@@ -202,8 +198,7 @@ async fn what_can_be_had_at_most_is_named() {
     for (ttl, min_remaining_validity, expiry_policy, most) in cases {
         let options =
             MintOptions { ttl, min_remaining_validity, expiry_policy, ..MintOptions::default() };
-        let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
-        let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+        let told = told(&world.mint("alice", options).await.unwrap_err());
         assert_eq!(told.metadata.get("attainable_max").map(String::as_str), Some(most), "{told:?}");
     }
     // What is named can be had: nothing refuses it for good.
@@ -212,22 +207,16 @@ async fn what_can_be_had_at_most_is_named() {
         ttl: duration(10, 0),
         ..MintOptions::default()
     };
-    let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
-    assert!(soon(world.tokens().mint_token(request)).await.is_ok());
+    assert!(world.mint("alice", options).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_default_profile_and_resource_must_be_named() {
     let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[2..], "");
     let world = World::of(&tables).await;
-    let mint = |profile: &str, resource: &str| {
+    let mint = async |profile: &str, resource: &str| {
         let (profile, resource) = (profile.to_owned(), resource.to_owned());
-        let options = MintOptions { profile, resource, ..MintOptions::default() };
-        let mut tokens = world.tokens();
-        async move {
-            let request = MintTokenRequest { options: Some(options), identity: "alice".into() };
-            soon(tokens.mint_token(request)).await
-        }
+        world.mint("alice", MintOptions { profile, resource, ..MintOptions::default() }).await
     };
     let refused = mint("", "").await.unwrap_err();
     let field = &["options.profile"];
@@ -239,12 +228,15 @@ async fn without_a_default_profile_and_resource_must_be_named() {
     assert_refused("no resource", &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
     let refused = mint("live", VJ[2]).await.unwrap_err();
     assert_refused("another profile's", &refused, NotFound, "RESOURCE_NOT_FOUND", &[]);
+    let known = format!("profiles/live/grants/{}", VJ[1]);
+    let upper = format!("VJ{}", VJ[1][2..].to_uppercase());
+    let minted = mint("live", &upper).await.unwrap();
+    assert_eq!(minted.validity.unwrap().grant, known, "hex case does not count");
     for (profile, resource) in [("live", VJ[1]), ("other", "")] {
-        let minted = mint(profile, resource).await.unwrap().into_inner();
+        let minted = mint(profile, resource).await.unwrap();
         assert!(minted.validity.unwrap().grant.starts_with(&format!("profiles/{profile}/grants/")));
     }
 
-    let request = MintTokenRequest { options: None, identity: String::new() };
-    let told = told(&soon(world.tokens().mint_token(request)).await.unwrap_err());
+    let told = told(&world.mint("", None).await.unwrap_err());
     assert_eq!(told.fields, ["options.profile", "identity"]);
 }

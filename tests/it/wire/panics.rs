@@ -22,6 +22,7 @@ use tonic::{Code, body::Body};
 use tower_service::Service;
 
 use super::harness::{MARKER, assert_refused, post, raw_client};
+use crate::support::until;
 
 /// Does what its path says.
 #[derive(Clone)]
@@ -117,7 +118,7 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
             .find(|l| l.contains("handled") && l.contains("\"unknown\"") && l.contains(&code));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
     };
-    super::harness::until("all are counted", async || counted("Internal") == Some(9)).await;
+    until("all are counted", async || counted("Internal") == Some(9)).await;
     assert_eq!(counted("OK"), Some(3));
 }
 

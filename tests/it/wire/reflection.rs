@@ -1,14 +1,13 @@
 //! Reflection and health, as generic clients use them.
 
-use grantmint::sandbox::Sandbox;
 use prost::Message;
 use prost_types::FileDescriptorProto;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::harness::{VJ, World, profile, until};
-use crate::support::soon;
+use super::harness::{VJ, World, profile};
+use crate::support::{soon, until};
 
 /// Both versions of the protocol have the same messages in different packages.
 macro_rules! ask {
@@ -97,10 +96,8 @@ async fn check(world: &World, service: &str) -> Result<ServingStatus, tonic::Cod
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_follows_readiness_and_each_profile_its_grants() {
-    let faults = [format!("hang,resource={}", VJ[1])];
-    let faults: Vec<_> = faults.iter().map(String::as_str).collect();
     let tables = profile("live", &VJ[..1], "") + &profile("other", &VJ[1..2], "");
-    let world = World::with_faults(&tables, &faults).await;
+    let world = World::with_faults(&tables, &[&format!("hang,resource={}", VJ[1])]).await;
     until("live serves", async || {
         check(&world, "profiles/live").await == Ok(ServingStatus::Serving)
     })
@@ -118,7 +115,7 @@ async fn health_follows_readiness_and_each_profile_its_grants() {
     let mut watch = soon(watch.watch(request)).await.unwrap().into_inner();
     let told = soon(watch.message()).await.unwrap().unwrap();
     assert_eq!(told.status(), ServingStatus::NotServing);
-    Sandbox::clear_faults(&world.sandbox);
+    world.sandbox.clear_faults();
     let told = soon(watch.message()).await.unwrap().unwrap();
     assert_eq!(told.status(), ServingStatus::Serving);
     for service in ["", "grantmint.v1.TokenService", "grantmint.v1.GrantService", "profiles/other"]

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use grantmint::rpc::proto::{
     GetGrantRequest, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensResponse,
-    mint_tokens_request::Selection,
 };
 use prost::Message;
 use tokio::time::Instant;
@@ -14,10 +13,10 @@ use super::{
     harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
 };
 
-const MINT: &str = "/grantmint.v1.TokenService/MintToken";
+pub(super) const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
 const GET: &str = "/grantmint.v1.GrantService/GetGrant";
-const METHODS: [&str; 5] = [
+pub(super) const METHODS: [&str; 5] = [
     MINT,
     BULK,
     GET,
@@ -25,7 +24,7 @@ const METHODS: [&str; 5] = [
     "/grantmint.v1.GrantService/WatchGrants",
 ];
 
-fn alice() -> Bytes {
+pub(super) fn alice() -> Bytes {
     let request = MintTokenRequest { options: None, identity: "alice".into() };
     framed(&request.encode_to_vec())
 }
@@ -129,7 +128,7 @@ async fn an_ill_formed_timeout_counts_as_absent() {
 async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
     let world = World::simple().await;
     let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
-    for timeout in ["0S", "0n", "1n"] {
+    for timeout in ["0S", "0n"] {
         for (method, body) in [(MINT, alice()), (GET, framed(&get.encode_to_vec()))] {
             let answer = post(&world.raw, method, &[("grpc-timeout", timeout)], body).await;
             let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
@@ -142,7 +141,7 @@ async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
     let world = World::simple().await;
-    for (timeout, start) in [("40m", 3), ("300m", 0)] {
+    for (timeout, start) in [("40m", 3), ("2S", 0)] {
         let request = grantmint::rpc::proto::MintTokensRequest {
             start_index: start,
             chunk_size: 1,
@@ -162,7 +161,7 @@ async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
             index += i64::try_from(chunk.tokens.len()).unwrap();
         }
         assert_eq!(told.metadata["resume_index"], index.to_string(), "after {timeout}");
-        assert_eq!(index > start, timeout == "300m");
+        assert_eq!(index > start, timeout == "2S");
     }
 }
 
@@ -175,20 +174,20 @@ async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
         framed(&MintTokenRequest { options, identity: MARKER.into() }.encode_to_vec())
     };
     let long = Some(315_576_000_000);
-    for (timeout, max_wait, least, most) in
-        [("60S", Some(0), 0, 1_000), ("400m", long, 0, 400), ("60S", long, 0, 11_000)]
+    // Each is answered before what it would wait for otherwise: the default of 2 s, the limit
+    // of 10 s, the deadline.
+    for (timeout, max_wait, otherwise) in
+        [("60S", Some(0), 2_000), ("400m", long, 10_000), ("60S", long, 60_000)]
     {
         let started = Instant::now();
         let answer = post(&world.raw, MINT, &[("grpc-timeout", timeout)], hold(max_wait)).await;
         let took = started.elapsed().as_millis();
         let told = told(answer.status());
         assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
-        assert!((least..most + 2_000).contains(&took), "{timeout} {max_wait:?}: {took} ms");
+        assert!(took < otherwise, "{timeout} {max_wait:?}: {took} ms");
     }
-    let bulk = series_with(None, MARKER, 3);
-    assert!(matches!(bulk.selection, Some(Selection::IdentitySeries(_))));
-    let answer =
-        post(&world.raw, BULK, &[("grpc-timeout", "300m")], framed(&bulk.encode_to_vec())).await;
+    let bulk = framed(&series_with(None, MARKER, 3).encode_to_vec());
+    let answer = post(&world.raw, BULK, &[("grpc-timeout", "2S")], bulk).await;
     let told = told(answer.status());
     assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
     assert_eq!(told.metadata["resume_index"], "0");
