@@ -85,7 +85,10 @@ impl App {
     /// Builds the write side and the read side, and binds the listeners.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::default();
+        metrics.started(clock.now().wall);
         let (drainer, drain) = drain();
+        let told = drain.clone();
+        metrics.drain_phase(move || told.phase() as u8);
         let (jumps, _) = watch::channel(());
         let mut rng = seeded()?;
         let mut grants = Grants::default();
@@ -95,7 +98,10 @@ impl App {
             let source = profile.provider.source(clock.clone(), profile.policy.grant_ttl).map_err(
                 |error| StartError::Upstream { profile: profile.name.to_string(), error },
             )?;
-            let source = Metered::new(Arc::new(source), metrics.upstream(&profile.name));
+            let source = Arc::new(source);
+            let told = Arc::clone(&source);
+            metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
+            let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());
             let format = profile.provider.token_format();
             // The configuration gives all profiles of an account the same limits.
             let budget = budgets.entry(profile.provider.account()).or_insert_with(|| {
@@ -112,7 +118,7 @@ impl App {
                     State::new(profile.policy, rng.fork(), clock.now()),
                     clock.clone(),
                     jumps.subscribe(),
-                    metrics.grant(&name),
+                    &metrics,
                 ));
             }
         }
@@ -132,8 +138,11 @@ impl App {
             clock.clone(),
             drain.clone(),
         );
+        let minter = Arc::new(minter);
+        let told = Arc::clone(&minter);
+        metrics.waiting_calls(move || told.waiting_calls());
         let (api, reporter) = Api::new(&Parts {
-            minter: Arc::new(minter),
+            minter,
             roster,
             drain: drain.clone(),
             clock: clock.clone(),
@@ -146,6 +155,7 @@ impl App {
         let bound = |address| move |error| StartError::Bind { address, error };
         let listen = config.server.listen;
         let server = Server::bind(listen, drain.clone()).await.map_err(bound(listen))?;
+        metrics.open_connections(server.open_connections());
         let listen = config.admin.listen;
         let admin = Admin::bind(listen, Arc::clone(&ready), metrics.clone()).await;
         let admin = admin.map_err(bound(listen))?;
@@ -242,18 +252,24 @@ impl Running {
             self.drainer.advance(Phase::Leaving);
             sleep(delay).await;
             self.drainer.advance(Phase::Draining);
-            let _ = timeout(self.config.drain_grace, &mut self.server).await;
+            self.server_ends(self.config.drain_grace).await;
         };
         tokio::select! {
             () = in_order => {}
             _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
         }
         self.drainer.advance(Phase::Cut);
-        if !self.server.is_finished() {
-            let _ = timeout(CUT_GRACE, &mut self.server).await;
-        }
+        self.server_ends(CUT_GRACE).await;
         tracing::info!("stopped");
         ended
+    }
+
+    /// Waits until no connection is left, at most that long.
+    async fn server_ends(&mut self, longest: Duration) {
+        // What has ended must not be waited for again: it may be what ended all.
+        if !self.server.is_finished() {
+            let _ = timeout(longest, &mut self.server).await;
+        }
     }
 }
 
@@ -276,4 +292,27 @@ fn seeded() -> Result<Rng, NoRandomness> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
     Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ended_by_itself_ends_the_rest_in_order() {
+        let (drainer, drain) = drain();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pending());
+        let running = Running {
+            tasks,
+            server: tokio::spawn(async {}),
+            health: tokio::spawn(pending()),
+            drainer,
+            config: server::Config::default(),
+        };
+        assert_eq!(running.until(async || pending().await).await, Ended::TaskEnded);
+        assert_eq!(drain.phase(), Phase::Cut);
+    }
 }

@@ -2,17 +2,17 @@
 
 use tokio::sync::watch;
 
-/// A step on the way out; it only ever goes on.
+/// A step on the way out; it only ever goes on. The operator is told its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Serving.
-    Serving,
+    Serving = 0,
     /// Told to stop: not ready, but every call is served as ever.
-    Leaving,
+    Leaving = 1,
     /// Listeners are closed and open work is brought to its end.
-    Draining,
+    Draining = 2,
     /// What is left is cut.
-    Cut,
+    Cut = 3,
 }
 
 /// The end that moves the phase on.

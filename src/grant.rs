@@ -242,8 +242,11 @@ pub struct Status {
     pub refresh: RefreshState,
     /// When the next attempt starts; while one runs, when that one started.
     pub next_attempt: Option<BootTime>,
-    /// When it would start if a caller asked for it now.
+    /// When it would start if a caller asked for it at once; in the past where nothing keeps
+    /// it from starting then.
     pub next_if_demanded: Option<BootTime>,
+    /// Whether an attempt runs.
+    pub attempting: bool,
     /// How long an attempt takes: the mean of recent successes, 0.5 s before any.
     pub usual_latency: Duration,
     /// The last attempt's failure; none after a success.
@@ -261,6 +264,7 @@ impl Status {
             refresh: RefreshState::Ok,
             next_attempt: None,
             next_if_demanded: None,
+            attempting: false,
             usual_latency: Duration::from_millis(500),
             last_fault: None,
             consecutive_failures: 0,

@@ -5,6 +5,8 @@ pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use secrecy::SecretString;
+
 use crate::{
     clock::Clock,
     name::{NameError, Resource},
@@ -42,6 +44,17 @@ impl fmt::Debug for Rules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rules").finish_non_exhaustive()
     }
+}
+
+/// What requests to an upstream carry: an account, a user of it and the user's password.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The account.
+    pub account: String,
+    /// Who of the account asks.
+    pub user: String,
+    /// Proves it: a secret.
+    pub password: SecretString,
 }
 
 impl Provider {
@@ -98,6 +111,14 @@ impl Provider {
         }
     }
 
+    /// The credential that its requests carry, for an upstream that is emulated to know.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        match self {
+            Self::TwilioLive(config) => config.credential(),
+        }
+    }
+
     /// The format of its tokens.
     #[must_use]
     pub fn token_format(&self) -> Arc<dyn TokenFormat> {
@@ -112,6 +133,16 @@ impl Provider {
 pub enum Source {
     /// Twilio Live's.
     TwilioLive(twilio_live::PlaybackGrants),
+}
+
+impl Source {
+    /// How many seconds the upstream's clock is ahead of ours; none before an answer.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<f64> {
+        match self {
+            Self::TwilioLive(source) => source.clock_skew(),
+        }
+    }
 }
 
 impl GrantSource for Source {

@@ -6,6 +6,7 @@ mod health;
 pub mod layers;
 pub mod request_body;
 mod status;
+mod streams;
 mod tokens;
 
 use std::{
@@ -24,6 +25,7 @@ pub use self::health::report_health;
 use self::{
     proto::{grant_service_server::GrantServiceServer, token_service_server::TokenServiceServer},
     request_body::RequestBody,
+    streams::Streams,
     tokens::Tokens,
 };
 use crate::{
@@ -131,12 +133,13 @@ impl Api {
     ///
     /// The descriptor set that was compiled in is broken.
     pub fn new(parts: &Parts) -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
-        let service = Arc::new(Tokens::new(parts));
+        let streams = Streams::default();
+        let service = Arc::new(Tokens::new(parts, streams.clone()));
         let tokens = TokenServiceServer::from_arc(Arc::clone(&service))
             .max_decoding_message_size(parts.limits.request_bytes);
         let bulk = TokenServiceServer::from_arc(service)
             .max_decoding_message_size(parts.limits.bulk_request_bytes);
-        let grants = GrantServiceServer::new(grants::Grants::new(parts))
+        let grants = GrantServiceServer::new(grants::Grants::new(parts, streams))
             .max_decoding_message_size(parts.limits.request_bytes);
         let reporter = HealthReporter::new();
         let health = HealthService::from_health_reporter(reporter.clone());

@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod counted;
+pub mod descriptors;
 
 /// What answers calls: one clone a connection.
 pub trait Calls:
@@ -82,7 +83,7 @@ impl Default for Config {
     }
 }
 
-/// Connections at the same time.
+/// Connections at the same time, where there are descriptors for that many.
 const MAX_CONNECTIONS: usize = 1_024;
 
 /// Streams at the same time on one connection.
@@ -122,7 +123,9 @@ const CONNECTION_AGE: Duration = Duration::from_secs(600);
 pub struct Server {
     listener: TcpListener,
     addr: SocketAddr,
+    places: usize,
     drain: Drain,
+    connections: TaskTracker,
 }
 
 impl Server {
@@ -130,7 +133,8 @@ impl Server {
     pub async fn bind(listen: SocketAddr, drain: Drain) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { listener, addr, drain })
+        let places = descriptors::places(MAX_CONNECTIONS);
+        Ok(Self { listener, addr, places, drain, connections: TaskTracker::new() })
     }
 
     /// Where it listens.
@@ -139,12 +143,17 @@ impl Server {
         self.addr
     }
 
+    /// Tells how many connections are open, while it runs.
+    pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + 'static + use<> {
+        let connections = self.connections.clone();
+        move || connections.len()
+    }
+
     /// Serves until the drain is over: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, service: Guarded<S>) {
-        let Self { listener, drain, .. } = self;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = TaskTracker::new();
+        let Self { listener, places, drain, connections, .. } = self;
+        let places = Arc::new(Semaphore::new(places));
         loop {
             let (stream, place) = tokio::select! {
                 biased;
@@ -170,9 +179,13 @@ async fn accept(
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok();
+    let mut failures = 0_u64;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                if failures > 0 {
+                    tracing::info!(failures, "connections are accepted again");
+                }
                 // Answers are small: waiting to fill a packet only costs time.
                 let _ = stream.set_nodelay(true);
                 return (stream, place);
@@ -180,7 +193,10 @@ async fn accept(
             // Its peer is gone already, or we are short of descriptors or memory: a loop
             // without a pause would spin.
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                if failures == 0 {
+                    tracing::warn!(%error, "no connection is accepted");
+                }
+                failures += 1;
                 sleep(ACCEPT_PAUSE).await;
             }
         }

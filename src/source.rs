@@ -6,6 +6,7 @@ pub mod budget;
 pub mod dns;
 pub mod http;
 pub mod metered;
+mod skew;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 

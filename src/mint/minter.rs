@@ -187,6 +187,12 @@ impl Minter {
         self.limits
     }
 
+    /// How many calls wait for a grant now.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.limits.waiting_calls.saturating_sub(self.waiting.available_permits())
+    }
+
     /// Whether this profile is configured.
     #[must_use]
     pub fn knows_profile(&self, name: &str) -> bool {
@@ -322,7 +328,8 @@ impl Minter {
                 (_, Lack::NotNewer) => Cause::GrantNotNewer,
                 (_, Lack::TooShort) => Cause::GrantTooShort,
             };
-            let starts = status.next_if_demanded.unwrap_or(now.boot);
+            let told = status.next_if_demanded.unwrap_or(now.boot);
+            let starts = if status.attempting { told } else { told.max(now.boot) };
             let retry_in = (starts + status.usual_latency).since(now.boot);
             Unserved { cause, retry_in }
         })

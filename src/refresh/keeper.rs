@@ -14,8 +14,26 @@ use crate::{
         demand::Demanded,
     },
     source::{FetchError, FetchRequest, Fetched, GrantSource},
-    telemetry::GrantMetrics,
+    telemetry::{GrantMetrics, Metrics},
 };
+
+/// What an attempt can end with, as it is counted.
+const RESULTS: [&str; 8] = [
+    "ok",
+    FaultClass::Transient.as_str(),
+    FaultClass::Throttled.as_str(),
+    FaultClass::Credential.as_str(),
+    FaultClass::Resource.as_str(),
+    FaultClass::Misconfigured.as_str(),
+    HELD,
+    PANICKED,
+];
+
+/// The account's budget held it: nothing was sent, or it failed while the account is held.
+const HELD: &str = "held";
+
+/// A bug of ours ended it.
+const PANICKED: &str = "panicked";
 
 /// Keeps one grant fresh.
 pub struct Keeper<S, P: Prepare> {
@@ -40,8 +58,9 @@ where
         state: State,
         clock: Clock,
         jumps: watch::Receiver<()>,
-        metrics: GrantMetrics,
+        metrics: &Metrics,
     ) -> Self {
+        let metrics = metrics.grant(publisher.name(), &RESULTS);
         let demanded = publisher.demanded();
         Self { source, publisher, demanded, state, clock, jumps, metrics }
     }
@@ -52,6 +71,7 @@ where
             self.tell();
             if AssertUnwindSafe(self.turn()).catch_unwind().await.is_err() {
                 tracing::error!(grant = %self.publisher.name(), "the refresh panicked; it goes on");
+                self.metrics.attempted(PANICKED);
                 self.state.abandoned(self.clock.now());
             }
         }
@@ -82,7 +102,7 @@ where
         self.metrics.attempted(match &outcome {
             Ok(()) => "ok",
             Err(FetchError::Failed { fault, .. }) => fault.class.as_str(),
-            Err(FetchError::Held { .. }) => "held",
+            Err(FetchError::Held { .. }) => HELD,
         });
         let now = self.clock.now();
         match (outcome, self.publisher.life()) {

@@ -24,6 +24,9 @@ const FLOOR: Duration = Duration::from_millis(250);
 /// The last try lies this long before the end of life, whatever the upstream asked.
 const LAST_TRY: Duration = Duration::from_secs(3);
 
+/// Those that are held until one instant start within this after it, not all at once.
+const SPREAD: Duration = Duration::from_millis(500);
+
 /// The longest pause without a live grant, while nobody asks for one.
 const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -203,6 +206,7 @@ impl State {
             refresh: self.refresh,
             next_attempt: Some(self.due),
             next_if_demanded: Some(self.due_if_demanded(now)),
+            attempting: self.running,
             usual_latency: self.latency.unwrap_or(unknown.usual_latency),
             last_fault: self.last_fault.clone(),
             consecutive_failures: self.failures,
@@ -224,7 +228,7 @@ impl State {
             (FaultClass::Transient, _) => self.retry(RefreshState::Retrying, now),
             (FaultClass::Throttled, asked) => {
                 self.retry(RefreshState::Throttled, now);
-                if let Some(until) = asked {
+                if let Some(until) = asked.map(|until| self.spread(until)) {
                     // The account's wait is the least; where nobody asks, the back-off goes on.
                     self.quiet_until = Some(until);
                     self.due = self.due.max(self.due_in_quiet(until, now));
@@ -243,6 +247,7 @@ impl State {
             FaultClass::Throttled => RefreshState::Throttled,
             _ => RefreshState::Rejected,
         };
+        let until = if class == FaultClass::Throttled { self.spread(until) } else { until };
         // What the upstream said of this resource, or to it, tells more than the hold.
         if self.refresh != refresh && !self.refused_itself() {
             self.refresh = refresh;
@@ -299,6 +304,10 @@ impl State {
         } else {
             self.not_too_soon(until)
         }
+    }
+
+    fn spread(&mut self, until: BootTime) -> BootTime {
+        until + SPREAD.mul_f64(self.rng.f64())
     }
 
     fn ended(&mut self, now: Anchor, due: BootTime) {

@@ -113,7 +113,8 @@ pub(super) fn grant(view: &View, status: &Status, now: Anchor) -> proto::Grant {
         state: state.into(),
         refresh_state: refresh.into(),
         generation: status.life.map_or(0, |life| life.generation.get()),
-        fetch_time: status.life.map(|life| timestamp(life.anchor.wall)),
+        // By the wall clock as it goes now, as all times that are told.
+        fetch_time: status.life.map(|life| timestamp(now.wall_at(life.anchor.boot))),
         end_time: status.life.map(|life| timestamp(life.end(now))),
         next_attempt_time: status.next_attempt.map(|at| timestamp(now.wall_at(at))),
         last_fault: status.last_fault.as_ref().map(fault),

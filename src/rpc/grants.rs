@@ -19,11 +19,12 @@ use super::{
         watch_grants_request::Target,
     },
     status,
+    streams::{Place, Streams},
 };
 use crate::{
-    clock::Clock,
+    clock::{BootTime, Clock},
     drain::{Drain, Phase},
-    grant::{self, GrantState, cell::View, table::Roster},
+    grant::{self, Life, cell::View, table::Roster},
     mint::options::{Invalid, Refusal, Violation},
     name::GrantName,
     ready::next_end_of_life,
@@ -36,14 +37,16 @@ pub(super) struct Grants {
     roster: Roster,
     clock: Clock,
     drain: Drain,
+    streams: Streams,
 }
 
 impl Grants {
-    pub(super) fn new(parts: &Parts) -> Self {
+    pub(super) fn new(parts: &Parts, streams: Streams) -> Self {
         Self {
             roster: parts.roster.clone(),
             clock: parts.clock.clone(),
             drain: parts.drain.clone(),
+            streams,
         }
     }
 
@@ -147,13 +150,16 @@ impl GrantService for Grants {
             Some(Target::Profile(profile)) => self.listed(&profile),
             Some(Target::Name(name)) => self.named(&name).map(|view| vec![view]),
         };
+        let views = views.map_err(status::refused)?;
+        let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
         let watch = Watch {
-            views: views.map_err(status::refused)?,
+            views,
             changes: self.roster.changes(),
             clock: self.clock.clone(),
             drain: self.drain.clone(),
             deadline,
             told: None,
+            _place: place,
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
@@ -168,13 +174,28 @@ struct Watch {
     deadline: Option<Instant>,
     /// What was last told of each; none before the snapshot.
     told: Option<HashMap<GrantName, Told>>,
+    _place: Place,
 }
 
-/// What a change is judged by: not the times, which move with the clocks.
+/// What a change is judged by: all that is sent, but for times, which move with the clocks,
+/// what they are worked out from.
 #[derive(PartialEq)]
 struct Told {
-    state: GrantState,
-    status: grant::Status,
+    timeless: proto::Grant,
+    life: Option<Life>,
+    next_attempt: Option<BootTime>,
+}
+
+impl Told {
+    fn new(grant: &proto::Grant, status: &grant::Status) -> Self {
+        let timeless = proto::Grant {
+            fetch_time: None,
+            end_time: None,
+            next_attempt_time: None,
+            ..grant.clone()
+        };
+        Self { timeless, life: status.life, next_attempt: status.next_attempt }
+    }
 }
 
 impl Watch {
@@ -191,7 +212,7 @@ impl Watch {
             tokio::select! {
                 _ = self.changes.changed() => {}
                 () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
-                () = self.drain.wait(Phase::Draining) => return Err(status::draining()),
+                () = self.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),
             }
         }
@@ -205,7 +226,7 @@ impl Watch {
         for view in &self.views {
             let status = view.status();
             let grant = convert::grant(view, &status, now);
-            let tell = Told { state: status.state(now, view.margin()), status };
+            let tell = Told::new(&grant, &status);
             if told.get(view.name()) != Some(&tell) {
                 told.insert(view.name().clone(), tell);
                 grants.push(grant);
@@ -221,3 +242,6 @@ async fn at(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

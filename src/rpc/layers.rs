@@ -1,5 +1,5 @@
 //! What lies around every call: its deadline, the time in which its request must come, a net
-//! under panics, and the count of how it ended.
+//! under panics, and the count of how it ended and how long it took.
 
 use std::{
     collections::HashMap,
@@ -28,6 +28,8 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(12);
 
 /// How long a request may take to come whole, whatever the call's deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter than any call takes: a deadline that is no further off counts as past.
+const NO_TIME: Duration = Duration::from_micros(1);
 
 /// A call's deadline, among its request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -124,18 +126,18 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = self.methods.get(request.uri().path()).unwrap_or(&self.unknown);
-        let ending = Ending::begin(Arc::clone(method));
+        let now = Instant::now();
+        let ending = Ending::begin(Arc::clone(method), now);
         let asked = timeout_asked(request.headers());
         let deadline = match asked {
             None if ending.method.unary => Some(DEFAULT_DEADLINE),
             asked => asked,
         };
-        let now = Instant::now();
         let deadline = deadline.and_then(|timeout| now.checked_add(timeout));
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        if ending.method.unary && deadline.is_some_and(|deadline| deadline <= now) {
+        if ending.method.unary && deadline.is_some_and(|deadline| deadline <= now + NO_TIME) {
             // Nobody waits for what it would do. A stream says itself how far it got.
             let mut ending = ending;
             let response = refuse(status::deadline_exceeded(None));
@@ -198,16 +200,18 @@ fn timeout_asked(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Counts a call's end once: by its status, or as cancelled where none was sent.
+/// Counts a call's end once, with its time: by its status, or as cancelled where none was
+/// sent.
 struct Ending {
     method: Arc<Method>,
+    began: Instant,
     code: Code,
 }
 
 impl Ending {
-    fn begin(method: Arc<Method>) -> Self {
+    fn begin(method: Arc<Method>, began: Instant) -> Self {
         method.metrics.started();
-        Self { method, code: Code::Cancelled }
+        Self { method, began, code: Code::Cancelled }
     }
 
     fn note(&mut self, headers: &HeaderMap) {
@@ -219,7 +223,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.method.metrics.handled(self.code as usize);
+        self.method.metrics.handled(self.code as usize, self.began.elapsed());
     }
 }
 

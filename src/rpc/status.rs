@@ -21,6 +21,9 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// The widest that retries are spread.
 const SPREAD: Duration = Duration::from_millis(250);
 
+/// When to try again where no place was free for one more stream: nobody knows when one ends.
+const OVERLOADED_FOR: Duration = Duration::from_secs(1);
+
 type Metadata = HashMap<String, String>;
 
 fn details(reason: &str, metadata: Metadata) -> ErrorDetails {
@@ -174,13 +177,26 @@ pub(super) fn request_late() -> Status {
 }
 
 /// The server goes away, and no grant in particular is concerned.
-pub(super) fn draining() -> Status {
+pub(super) fn draining(deadline: Option<Instant>) -> Status {
     let mut details = details("DRAINING", Metadata::new());
     let delay = SPREAD.mul_f64(fastrand::f64());
     details.set_retry_info(Some(delay));
     let message = "this server is going away; retry on another";
     let mut status = build(Code::Unavailable, message, details);
-    push_back(&mut status, delay, None);
+    push_back(&mut status, delay, deadline);
+    status
+}
+
+/// As many calls stream as may. `resume` is where a bulk begins.
+pub(super) fn overloaded(deadline: Option<Instant>, resume: Option<i64>) -> Status {
+    let mut metadata = Metadata::new();
+    resumes(&mut metadata, resume);
+    let mut details = details("OVERLOADED", metadata);
+    let delay = OVERLOADED_FOR + SPREAD.mul_f64(fastrand::f64());
+    details.set_retry_info(Some(delay));
+    let message = "too many calls stream at once; retry, or ask another server";
+    let mut status = build(Code::Unavailable, message, details);
+    push_back(&mut status, delay, deadline);
     status
 }
 

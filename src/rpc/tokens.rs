@@ -14,12 +14,13 @@ use super::{
         MintTokensResponse, mint_tokens_request as selection, token_service_server::TokenService,
     },
     status,
+    streams::{Place, Streams},
 };
 use crate::{
     drain::Drain,
     mint::{
         bulk::{Bulk, Chunk, End, Selection},
-        minter::{ANSWER_ALLOWANCE, Minted, Minter, Plan},
+        minter::{ANSWER_ALLOWANCE, Cause, Minted, Minter, Plan, Unserved},
         options::{Invalid, Refusal, Violation},
     },
     name::Identity,
@@ -29,15 +30,17 @@ use crate::{
 pub(super) struct Tokens {
     minter: Arc<Minter>,
     drain: Drain,
+    streams: Streams,
     one: MintMetrics,
     many: MintMetrics,
 }
 
 impl Tokens {
-    pub(super) fn new(parts: &Parts) -> Self {
+    pub(super) fn new(parts: &Parts, streams: Streams) -> Self {
         Self {
             minter: Arc::clone(&parts.minter),
             drain: parts.drain.clone(),
+            streams,
             one: parts.metrics.minting("MintToken"),
             many: parts.metrics.minting("MintTokens"),
         }
@@ -151,12 +154,12 @@ impl TokenService for Tokens {
 
         match self.minter.mint(&plan, &identity, deadline).await {
             Ok(Minted { token, token_id, terms }) => {
-                self.one.minted(1);
+                self.one.minted(1, terms.use_within);
                 let validity = Some(convert::validity(&terms, plan.grant_name()));
                 Ok(Response::new(MintTokenResponse { token, token_id, validity }))
             }
             Err(unserved) => {
-                self.one.unserved();
+                count(unserved, &self.one);
                 Err(status::unserved(unserved, plan.grant_name(), deadline, None))
             }
         }
@@ -180,8 +183,12 @@ impl TokenService for Tokens {
             self.many.refused();
             status::refused(refusal)
         })?;
-        let metrics = self.many.clone();
-        Ok(Response::new(Box::pin(stream::try_unfold((bulk, metrics), next_chunk))))
+        let Some(place) = self.streams.open() else {
+            self.many.unserved();
+            return Err(status::overloaded(deadline, Some(start)));
+        };
+        let open = OpenBulk { bulk, metrics: self.many.clone(), _place: place };
+        Ok(Response::new(Box::pin(stream::try_unfold(open, OpenBulk::next))))
     }
 }
 
@@ -193,26 +200,40 @@ async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Out
     }
 }
 
-async fn next_chunk(
-    (mut bulk, metrics): (Bulk, MintMetrics),
-) -> Result<Option<(MintTokensResponse, (Bulk, MintMetrics))>, Status> {
-    match bulk.next_chunk().await {
-        Ok(None) => Ok(None),
-        Ok(Some(Chunk { tokens, first_index, terms })) => {
-            metrics.minted(tokens.len() as u64);
-            let validity = Some(convert::validity(&terms, bulk.grant_name()));
-            let response = MintTokensResponse { tokens, first_index, validity };
-            Ok(Some((response, (bulk, metrics))))
-        }
-        Err(end) => {
-            metrics.unserved();
-            let resume = Some(bulk.next_index());
-            Err(match end {
-                End::Deadline => status::deadline_exceeded(resume),
-                End::Unserved(unserved) => {
-                    status::unserved(unserved, bulk.grant_name(), bulk.deadline(), resume)
-                }
-            })
+/// A call that ends because the server leaves lacks no grant.
+fn count(unserved: Unserved, metrics: &MintMetrics) {
+    if unserved.cause != Cause::Draining {
+        metrics.unserved();
+    }
+}
+
+/// A bulk that streams.
+struct OpenBulk {
+    bulk: Bulk,
+    metrics: MintMetrics,
+    _place: Place,
+}
+
+impl OpenBulk {
+    async fn next(mut self) -> Result<Option<(MintTokensResponse, Self)>, Status> {
+        let Self { bulk, metrics, .. } = &mut self;
+        match bulk.next_chunk().await {
+            Ok(None) => Ok(None),
+            Ok(Some(Chunk { tokens, first_index, terms })) => {
+                metrics.minted(tokens.len() as u64, terms.use_within);
+                let validity = Some(convert::validity(&terms, bulk.grant_name()));
+                Ok(Some((MintTokensResponse { tokens, first_index, validity }, self)))
+            }
+            Err(end) => {
+                let resume = Some(bulk.next_index());
+                Err(match end {
+                    End::Deadline => status::deadline_exceeded(resume),
+                    End::Unserved(unserved) => {
+                        count(unserved, metrics);
+                        status::unserved(unserved, bulk.grant_name(), bulk.deadline(), resume)
+                    }
+                })
+            }
         }
     }
 }

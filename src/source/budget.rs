@@ -230,8 +230,8 @@ impl Account {
         match fault.class {
             FaultClass::Throttled => {
                 self.pause = backoff(self.pause, MAX_BACKOFF, &mut self.rng);
-                let wait = retry_after.map_or(self.pause, |asked| asked.min(MAX_RETRY_AFTER));
-                let until = now + wait.max(MIN_BACKOFF);
+                let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+                let until = now + asked.max(self.pause);
                 let longest = self.throttled_until.map_or(until, |before| before.max(until));
                 self.throttled_until = Some(longest);
             }

@@ -19,6 +19,9 @@ use tower_service::Service;
 /// How long a lookup may take before the last good addresses are used.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How many of a name's addresses of one family are tried in one attempt.
+const TRIED: usize = 3;
+
 /// A name that has no address, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name has no address")]
@@ -26,11 +29,12 @@ pub struct LookupError;
 
 type Addresses = Result<Vec<SocketAddr>, LookupError>;
 type Lookup = dyn Fn(&str) -> Addresses + Send + Sync;
+type Told = watch::Receiver<Option<Addresses>>;
 
 #[derive(Default)]
 struct Entry {
     last_good: Vec<SocketAddr>,
-    in_flight: Option<watch::Receiver<Option<Addresses>>>,
+    in_flight: Option<Told>,
 }
 
 /// Looks names up. Clones share what they know.
@@ -76,7 +80,7 @@ impl Resolver {
     }
 
     /// The lookup in flight, begun if there was none, and the addresses of the last good one.
-    fn join(&self, host: &str) -> (watch::Receiver<Option<Addresses>>, Vec<SocketAddr>) {
+    fn join(&self, host: &str) -> (Told, Vec<SocketAddr>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(host.to_owned()).or_default();
         if let Some(in_flight) = &entry.in_flight {
@@ -88,14 +92,8 @@ impl Resolver {
         drop(entries);
 
         let (resolver, host) = (self.clone(), host.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let found = (resolver.lookup)(&host);
-            // A name without an address is as good as one that is not found.
-            let found =
-                found.and_then(|found| if found.is_empty() { Err(LookupError) } else { Ok(found) });
-            resolver.finish(&host, &found);
-            done.send_replace(Some(found));
-        });
+        let mut lookup = InFlight { resolver, host, done, found: Err(LookupError) };
+        tokio::task::spawn_blocking(move || lookup.run());
         (in_flight, last_good)
     }
 
@@ -110,6 +108,29 @@ impl Resolver {
     }
 }
 
+/// A lookup that is told of however it ends: one that panicked must not be waited for for ever.
+struct InFlight {
+    resolver: Resolver,
+    host: String,
+    done: watch::Sender<Option<Addresses>>,
+    found: Addresses,
+}
+
+impl InFlight {
+    fn run(&mut self) {
+        let found = (self.resolver.lookup)(&self.host);
+        // A name without an address is as good as one that is not found.
+        self.found = found.and_then(|it| if it.is_empty() { Err(LookupError) } else { Ok(it) });
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.resolver.finish(&self.host, &self.found);
+        self.done.send_replace(Some(self.found.clone()));
+    }
+}
+
 impl Service<Name> for Resolver {
     type Response = vec::IntoIter<SocketAddr>;
     type Error = LookupError;
@@ -121,8 +142,19 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
-        Box::pin(async move { resolver.resolve(name.as_str()).await.map(Vec::into_iter) })
+        Box::pin(async move { resolver.resolve(name.as_str()).await.map(few).map(Vec::into_iter) })
     }
+}
+
+/// The first addresses of each family, so that each is given time enough to answer.
+fn few(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut kept = [0, 0];
+    addresses.retain(|address| {
+        let of_family = &mut kept[usize::from(address.is_ipv6())];
+        *of_family += 1;
+        *of_family <= TRIED
+    });
+    addresses
 }
 
 #[cfg(test)]
@@ -151,6 +183,28 @@ mod tests {
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]), "none was found");
         assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
         assert_eq!(resolver.resolve("another").await, Err(LookupError));
+    }
+
+    #[test]
+    fn some_addresses_of_each_family_are_tried() {
+        let v6 = |last| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, last], 0));
+        let found =
+            vec![v6(1), v6(2), v6(3), v6(4), address(1), address(2), address(3), address(4)];
+        let tried = vec![v6(1), v6(2), v6(3), address(1), address(2), address(3)];
+        assert_eq!(few(found), tried);
+        assert_eq!(few(vec![address(1)]), [address(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_panics_is_a_failed_one_and_is_followed_by_another() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let resolver =
+            Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => std::panic::resume_unwind(Box::new("as the test says")),
+                _ => Ok(vec![address(1)]),
+            });
+        assert_eq!(resolver.resolve("upstream").await, Err(LookupError));
+        assert_eq!(resolver.resolve("upstream").await, Ok(vec![address(1)]));
     }
 
     #[tokio::test]

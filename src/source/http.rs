@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     error::Error,
     fmt, io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,19 +19,33 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
 use tower_service::Service;
 
-use super::{FetchError, base_url::BaseUrl, dns::Resolver};
+use super::{
+    FetchError,
+    base_url::BaseUrl,
+    dns::Resolver,
+    skew::{Skew, http_date},
+};
 use crate::{
-    clock::{Clock, WallTime},
+    clock::{BootTime, Clock, WallTime},
     grant::{Fault, FaultClass},
 };
 
 /// How long an exchange may take: connect, TLS, headers and body.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long all of a name's addresses of one family may take to connect to, one after the
+/// other: each gets an equal share, so that one that does not answer leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Idle connections kept at the most.
 const MAX_IDLE: usize = 8;
+
+/// How long a connection is kept idle. A default refresh comes within 50 s; what stands between
+/// here and the upstream often forgets a connection after a minute, and drops what is sent on
+/// it without a word.
+const IDLE_LIFE: Duration = Duration::from_secs(55);
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
@@ -40,7 +54,14 @@ pub struct HttpClient {
     base: BaseUrl,
     clock: Clock,
     connector: HttpsConnector<HttpConnector<Resolver>>,
-    idle: Mutex<Vec<Sender>>,
+    idle: Mutex<Vec<Idle>>,
+    skew: Skew,
+}
+
+/// A connection that waits for its next exchange.
+struct Idle {
+    sender: Sender,
+    since: BootTime,
 }
 
 /// There are no roots to verify an upstream's certificate with.
@@ -58,25 +79,31 @@ impl HttpClient {
     /// A client of the upstream at `base`.
     pub fn new(base: BaseUrl, clock: Clock) -> Result<Self, NoRoots> {
         let tls = tls(&base).map_err(NoRoots)?;
-        Ok(Self::with_tls(base, clock, tls))
+        Ok(Self::with(base, clock, tls, Resolver::system()))
     }
 
-    fn with_tls(base: BaseUrl, clock: Clock, tls: ClientConfig) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver::system());
+    fn with(base: BaseUrl, clock: Clock, tls: ClientConfig, resolver: Resolver) -> Self {
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        Self { base, clock, connector, idle: Mutex::new(Vec::new()) }
+        Self { base, clock, connector, idle: Mutex::new(Vec::new()), skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How many seconds the upstream's clock is ahead of ours, by the Date of its last answer.
+    pub fn clock_skew(&self) -> Option<f64> {
+        self.skew.seconds()
     }
 
     /// The URL of `path` below the base.
@@ -88,7 +115,11 @@ impl HttpClient {
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
         match tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await {
             Ok(result) => result,
-            Err(_) => Err(Fault::new(FaultClass::Transient, "TIMEOUT").into()),
+            Err(_) => {
+                // What lost this one may have lost them all.
+                self.idle().clear();
+                Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
+            }
         }
     }
 
@@ -127,7 +158,9 @@ impl HttpClient {
         sender: Sender,
     ) -> Result<Answer, FetchError> {
         let (head, body) = response.into_parts();
-        if let Some(error) = refusal(head.status, &head.headers, self.clock.now().wall) {
+        let now = self.clock.now().wall;
+        self.skew.note(&head.headers, now, self.base.uri());
+        if let Some(error) = refusal(head.status, &head.headers, now) {
             return Err(error);
         }
         if head.headers.contains_key(header::CONTENT_ENCODING) {
@@ -146,16 +179,22 @@ impl HttpClient {
     }
 
     fn take_idle(&self) -> Option<Sender> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|sender| !sender.is_closed());
-        idle.pop()
+        let now = self.clock.now().boot;
+        let mut idle = self.idle();
+        idle.retain(|idle| !idle.sender.is_closed() && now.since(idle.since) < IDLE_LIFE);
+        idle.pop().map(|idle| idle.sender)
     }
 
     fn keep_idle(&self, sender: Sender) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = self.clock.now().boot;
+        let mut idle = self.idle();
         if idle.len() < MAX_IDLE && !sender.is_closed() {
-            idle.push(sender);
+            idle.push(Idle { sender, since });
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -232,9 +271,7 @@ pub fn retry_after(value: &http::HeaderValue, now: WallTime) -> Option<Duration>
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let at = httpdate::parse_http_date(text).ok()?;
-    let at = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some((WallTime::from_unix_seconds(0) + at).since(now))
+    Some(http_date(value)?.since(now))
 }
 
 /// The fault behind an error of connecting: TLS verification is ours to mend, the rest heals.

@@ -2,9 +2,11 @@
 
 mod bulk;
 mod commands;
+mod descriptors;
 mod drain;
 mod health;
 mod host;
+mod metrics;
 mod outage;
 mod refusals;
 mod resume;

@@ -1,6 +1,8 @@
 //! What a user can run, tried as a sceptic would: the real binary, real HTTP, real gRPC.
 
 mod binary;
+mod operations;
+mod page;
 mod python;
 mod support;
 mod timeline;

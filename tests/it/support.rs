@@ -145,12 +145,22 @@ impl Serve {
 
     /// `serve` with these arguments, on free ports.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        Self::logging_to(Stdio::piped(), arguments).await
+        Self::by(Command::new(BINARY), Stdio::piped(), arguments).await
     }
 
     /// The same, with this for its standard error.
     pub(crate) async fn logging_to(stderr: Stdio, arguments: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
+        Self::by(Command::new(BINARY), stderr, arguments).await
+    }
+
+    /// The same under this setting of the shell's, such as `ulimit -n 96`.
+    pub(crate) async fn under(setting: &str, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{setting} && exec \"$0\" \"$@\""), BINARY]);
+        Self::by(shell, Stdio::piped(), arguments).await
+    }
+
+    async fn by(mut command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
         command.arg("serve");
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);

@@ -11,5 +11,6 @@ mod options;
 mod panics;
 mod random;
 mod reflection;
+mod streams;
 mod transport;
 mod upstream;

@@ -12,10 +12,11 @@ use grantmint::{
     app::{App, Ended, StartError, Stop},
     clock::Clock,
     config::Config,
-    provider::Provider,
+    provider::Credential,
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
+    server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, start_logging},
 };
@@ -84,6 +85,9 @@ impl ServeCommand {
     async fn serve(self) -> Result<Ended, String> {
         let _log = start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
         forbid_core_dumps();
+        if let Err(error) = descriptors::raise_limit() {
+            tracing::warn!(%error, "the limit on open files cannot be raised");
+        }
         let clock = Clock::system();
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
@@ -140,7 +144,11 @@ impl ServeCommand {
             return Ok(None);
         }
         let settings = sandbox::Config {
-            accounts: config.profiles.iter().map(|profile| account(&profile.provider)).collect(),
+            accounts: config
+                .profiles
+                .iter()
+                .map(|profile| account(profile.provider.credential()))
+                .collect(),
             faults: self.fault.clone(),
             seed: seed()?,
             ..sandbox::Config::demo()
@@ -219,14 +227,10 @@ resources = ["{DEMO_RESOURCE}"]
         .map_err(|problems| problems.to_string())
 }
 
-fn account(provider: &Provider) -> sandbox::Account {
-    match provider {
-        Provider::TwilioLive(config) => sandbox::Account {
-            account_sid: config.account_sid.to_string(),
-            api_key_sid: config.api_key_sid.to_string(),
-            api_key_secret: config.api_key_secret.expose().into(),
-        },
-    }
+/// The account that the sandbox must know for this credential to be taken.
+fn account(credential: Credential) -> sandbox::Account {
+    let Credential { account, user, password } = credential;
+    sandbox::Account { account_sid: account, api_key_sid: user, api_key_secret: password }
 }
 
 /// What each profile promises, so that nobody is surprised by the default.

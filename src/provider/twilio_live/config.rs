@@ -10,6 +10,7 @@ use super::{
     token::ExtraGrants,
 };
 use crate::{
+    provider::Credential,
     settings::{SecretKeys, SecretOrigin, Section, shown},
     source::base_url::BaseUrl,
 };
@@ -103,6 +104,14 @@ impl Config {
 
     pub(in super::super) fn account(&self) -> String {
         format!("{} {}", self.upstream, self.account_sid)
+    }
+
+    pub(in super::super) fn credential(&self) -> Credential {
+        Credential {
+            account: self.account_sid.to_string(),
+            user: self.api_key_sid.to_string(),
+            password: self.api_key_secret.expose().into(),
+        }
     }
 
     pub(in super::super) fn against(self, upstream: &BaseUrl) -> Self {

@@ -41,6 +41,11 @@ impl PlaybackGrants {
         }
     }
 
+    /// How many seconds the upstream's clock is ahead of ours; none before an answer.
+    pub fn clock_skew(&self) -> Option<f64> {
+        self.client.clock_skew()
+    }
+
     fn request(&self, streamer: &PlayerStreamerSid) -> Result<Request<Full<Bytes>>, Fault> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair(wire::TTL, &self.ttl.as_secs().to_string());

@@ -159,7 +159,7 @@ fn a_hold_tells_less_than_what_the_upstream_said_itself() {
     let attempt = machine.attempt(secs(60));
     let missing = Fault { not_found: true, ..Fault::new(FaultClass::Resource, "HTTP_STATUS_404") };
     machine.fail(attempt, missing.into(), secs(60));
-    for (at, class) in [(90, FaultClass::Throttled), (91, FaultClass::Credential)] {
+    for (at, class) in [(90, FaultClass::Throttled), (92, FaultClass::Credential)] {
         let attempt = machine.attempt(secs(at));
         let held = machine.held(class, secs(at + 1));
         machine.fail(attempt, held, secs(at));

@@ -1,4 +1,4 @@
-//! TLS that goes wrong, over real connections.
+//! TLS that goes wrong, and an address that does not answer, over real connections.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     time::{Instant, pause},
 };
@@ -88,7 +88,8 @@ async fn over(tls: TlsAcceptor) -> u16 {
 async fn ask(port: u16, roots: &RootCertStore) -> Result<Bytes, FetchError> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
     let tls = tls_versions().unwrap().with_root_certificates(roots.clone());
-    let client = HttpClient::with_tls(base, Clock::system(), tls.with_no_client_auth());
+    let client =
+        HttpClient::with(base, Clock::system(), tls.with_no_client_auth(), Resolver::system());
     let request = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
@@ -131,7 +132,7 @@ async fn a_handshake_that_fails_is_a_transient_fault() {
     let plain = upstream(|mut stream| async move {
         let answer = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     // Without a word, and after the first bytes of an answer.
     let cut = upstream(|mut stream| async move {
@@ -162,7 +163,7 @@ async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
         async move {
             stream.read_u8().await.unwrap();
             begun.send(()).await.unwrap();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     })
     .await;
@@ -174,4 +175,30 @@ async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
     let seen = asked.await.unwrap();
     assert_eq!(seen, (FaultClass::Transient, "TIMEOUT".to_owned()));
     assert_eq!(from.elapsed().as_secs(), EXCHANGE_TIMEOUT.as_secs());
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let hole = TcpSocket::new_v4().unwrap();
+    hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let hole = hole.listen(0).unwrap();
+    let dead = hole.local_addr().unwrap();
+    // Takes the one place of its queue: what knocks now is not answered.
+    let _queued = TcpStream::connect(dead).await.unwrap();
+
+    let port = upstream(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1_024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await;
+    })
+    .await;
+    let good = ([127, 0, 0, 1], port).into();
+    // Without a port in the URL those of the addresses hold.
+    let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
+    let base: BaseUrl = "http://localhost".parse().unwrap();
+    let tls = tls(&base).unwrap();
+    let client = HttpClient::with(base, Clock::system(), tls, resolver);
+    for _ in 0..2 {
+        let request = Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap();
+        assert!(client.exchange(request).await.is_ok());
+    }
 }

@@ -214,7 +214,8 @@ fn hushed() -> Layout {
 fn a_template_does_not_print() {
     let template = Template::new(hushed(), b"hush").unwrap();
     let sheet = template.at(Times { issue: 1, expire: 2 });
-    assert!(!format!("{template:?} {template:#?} {sheet:?}").contains("hush"));
+    let layout = hushed();
+    assert!(!format!("{template:?} {template:#?} {sheet:?} {layout:?}").contains("hush"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio::{
 use tonic::{Code, Streaming, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
-use super::bulk::read;
+use super::{bulk::read, metrics::page};
 use crate::support::{Configured, Serve, found, mint, reason, resume_index, series, soon, until};
 
 /// `serve --sandbox` with this `[server]` table.
@@ -167,4 +167,28 @@ async fn a_connection_outlives_the_time_for_its_preface() {
         status.status() == ServingStatus::NotServing
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_metrics_page_tells_how_far_the_way_out_is() {
+    let phase = async |serve: &Serve, wanted: f64| {
+        until("the phase", async || {
+            let phase = page(serve).await.figure("grantmint_drain_phase", &[]);
+            (phase - wanted).abs() < 0.5
+        })
+        .await;
+    };
+    for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
+        let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
+        let serve = serve(&server, &[]).await;
+        serve.first_token().await;
+        let bulk = stuck_bulk(&serve).await;
+        phase(&serve, 0.0).await;
+        serve.signal("TERM");
+        phase(&serve, wanted).await;
+        assert!((page(&serve).await.figure("grantmint_open_connections", &[]) - 1.0).abs() < 0.5);
+        serve.signal("TERM");
+        assert_eq!(serve.ended().await.0.code(), Some(0));
+        drop(bulk);
+    }
 }

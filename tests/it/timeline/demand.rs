@@ -54,6 +54,24 @@ async fn what_the_grant_lacks_is_told_beside_a_live_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn long_after_the_last_attempt_a_caller_is_told_that_the_next_one_takes_its_time() {
+    let world = World::new(|_| Answer::Grant(secs(60), millis(1_500)));
+    world.requested(2).await;
+    world.settled().await;
+    sleep(secs(30)).await;
+    let from = Instant::now();
+    let too_short = Options { max_wait: Some(millis(1_400)), ..fresh() };
+    let Unserved { cause, retry_in } = world.mint_with(&too_short, None).await.err().unwrap();
+    assert_eq!((cause, from.elapsed()), (Cause::GrantTooShort, Duration::ZERO));
+    assert!(retry_in >= millis(1_500) && retry_in <= millis(1_510), "{retry_in:?}");
+    // The attempt that this one asked for is under way.
+    sleep(secs(1)).await;
+    let Unserved { retry_in, .. } = world.mint_with(&at_once(), None).await.err().unwrap();
+    assert!(retry_in >= millis(490) && retry_in <= millis(510), "{retry_in:?}");
+    world.mint_with(&Options { max_wait: Some(millis(600)), ..fresh() }, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn demand_never_goes_past_a_retry_after_nor_brings_a_rejected_probe_forward() {
     let answers: [fn() -> Answer; 3] = [|| throttled(secs(30)), || status(404), || status(401)];
     for answer in answers {

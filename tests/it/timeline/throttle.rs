@@ -34,7 +34,7 @@ async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
         assert_eq!(world.requests().len(), 3);
         assert_eq!(world.cause().await, Some(Cause::UpstreamThrottled));
         let next = world.requested(4).await;
-        assert!(next >= asked + secs(60) && next < secs(55) + secs(61) + millis(100), "{next:?}");
+        assert!(next >= asked + secs(60) && next < secs(55) + secs(61) + millis(600), "{next:?}");
         world.mint().await.unwrap();
     }
 }
@@ -47,14 +47,14 @@ async fn a_retry_after_that_ends_before_the_last_try_leaves_that_out() {
     let requests = world.requests();
     assert_eq!(requests.len(), 3);
     let waited = gaps(&requests)[1];
-    assert!(waited >= secs(3) && waited <= millis(3_030), "{waited:?}");
+    assert!(waited >= secs(3) && waited <= millis(3_530), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_capped_at_a_minute() {
     let world = World::new(|ask| if ask.number == 1 { throttled(secs(86_400)) } else { grant() });
     let next = world.requested(2).await;
-    assert!(next >= secs(60) && next <= millis(60_030), "{next:?}");
+    assert!(next >= secs(60) && next <= millis(60_530), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,6 +63,35 @@ async fn a_retry_after_of_nothing_still_keeps_the_floor() {
     world.requested(20).await;
     let requests = world.requests();
     assert!(gaps(&requests).iter().all(|gap| *gap >= millis(269)), "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_is_no_licence_to_go_on_asking() {
+    let world = World::new(|_| throttled(secs(0)));
+    world.until(secs(300)).await;
+    let unasked = world.requests().len();
+    assert!(unasked < 60, "{unasked} requests in 300 s");
+
+    // Many resources whose callers ask on and on are the account's back-off apart.
+    let world = World::with(20, 7, Limits::default(), |_| throttled(secs(0)));
+    for _ in 0..600 {
+        let _ = world.mint().await;
+        sleep(millis(100)).await;
+    }
+    let bursts = world.requests_between(secs(30), secs(60)).len();
+    assert!(bursts <= 200, "{bursts} requests in 30 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_until_one_instant_does_not_start_at_once() {
+    let world = World::with(8, 7, Limits::default(), |ask| {
+        if ask.at < secs(30) { throttled(secs(30)) } else { grant() }
+    });
+    world.until(secs(31)).await;
+    let starts = world.requests_between(secs(30), secs(31));
+    assert_eq!(starts.len(), 8);
+    let took = *starts.last().unwrap() - starts[0];
+    assert!(took > millis(200) && took <= millis(520), "{starts:?}");
 }
 
 #[tokio::test(start_paused = true)]

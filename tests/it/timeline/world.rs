@@ -241,7 +241,7 @@ impl World {
                 State::new(policy, rng.fork(), clock.now()),
                 clock.clone(),
                 jumps.subscribe(),
-                Metrics::default().grant(&name),
+                &Metrics::default(),
             );
             tokio::spawn(keeper.run());
         }

@@ -149,11 +149,16 @@ fn good() -> String {
 
 /// The source of a profile with this upstream and more keys.
 fn source(upstream: &str, more: &str) -> Source {
+    source_by(Clock::system(), upstream, more)
+}
+
+/// The same by another clock.
+fn source_by(clock: Clock, upstream: &str, more: &str) -> Source {
     let text = profile("live", &[STREAMER], more).replace("UPSTREAM", upstream);
     let env = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
     let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
     let profile = &config.profiles[0];
-    profile.provider.source(Clock::system(), profile.policy.grant_ttl).unwrap()
+    profile.provider.source(clock, profile.policy.grant_ttl).unwrap()
 }
 
 async fn fetch(source: &Source, resource: &str) -> Result<Fetched, FetchError> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::{net::TcpSocket, time::Instant};
 
-use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source};
+use grantmint::clock::{Clock, WallTime};
+
+use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source, source_by};
 use crate::support::until;
 
 #[tokio::test]
@@ -115,6 +117,31 @@ async fn a_connection_is_kept_and_used_again() {
         assert!(fetch(&source, STREAMER).await.is_ok());
     }
     assert_eq!((upstream.connections(), upstream.requests().len()), (1, 5));
+}
+
+#[tokio::test]
+async fn a_connection_that_idled_for_long_is_not_used_again() {
+    let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
+    let (clock, hand) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+    let source = source_by(clock, &upstream.url(), "");
+    for (idle, connections) in [(0, 1), (50, 1), (50, 1), (55, 2), (50, 2)] {
+        hand.suspend(Duration::from_secs(idle));
+        assert!(fetch(&source, STREAMER).await.is_ok());
+        assert_eq!(upstream.connections(), connections, "after {idle} s more");
+    }
+}
+
+#[tokio::test]
+async fn after_a_timeout_no_connection_from_before_it_is_used() {
+    let acts = vec![Act::Answer(good()), Act::Answer(good()), Act::Hang, Act::Answer(good())];
+    let upstream = RawUpstream::bind(acts).await;
+    let source = source(&upstream.url(), "");
+    let both = tokio::join!(fetch(&source, STREAMER), fetch(&source, STREAMER));
+    assert!(both.0.is_ok() && both.1.is_ok());
+    assert_eq!(failure(fetch(&source, STREAMER).await).1, "TIMEOUT");
+    assert_eq!(upstream.connections(), 2);
+    assert!(fetch(&source, STREAMER).await.is_ok());
+    assert_eq!(upstream.connections(), 3);
 }
 
 #[tokio::test]

@@ -1,0 +1,126 @@
+//! What a watch tells, and what a grant's times are worked out from.
+
+use std::{convert::Infallible, sync::Arc};
+
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::{
+    clock::{Simulation, WallTime},
+    drain::{Drainer, drain},
+    grant::{
+        Generation, Grant, RefreshState,
+        cell::{Prepare, Publication, Publisher},
+        table::Table,
+    },
+    name::{ProfileName, Resource},
+};
+
+/// Nothing is signed here.
+struct Unsigned;
+
+impl Prepare for Unsigned {
+    type Ready = ();
+    type Error = Infallible;
+
+    fn prepare(&self, _: &Grant) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// One grant, a watch of it, and a hand on the wall clock.
+struct Watched {
+    publisher: Publisher<Unsigned>,
+    watch: Watch,
+    grants: Grants,
+    hand: Arc<Simulation>,
+    drainer: Drainer,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let name = GrantName {
+            profile: ProfileName::parse("live").unwrap(),
+            resource: Resource::parse("a").unwrap(),
+        };
+        let (clock, hand) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+        let (drainer, drain) = drain();
+        let mut table = Table::default();
+        let publisher = table.add(name, MARGIN, Unsigned);
+        let roster = table.roster();
+        let streams = Streams::default();
+        let watch = Watch {
+            views: roster.views().to_vec(),
+            changes: roster.changes(),
+            clock: clock.clone(),
+            drain: drain.clone(),
+            deadline: None,
+            told: None,
+            _place: streams.open().unwrap(),
+        };
+        Self { publisher, watch, grants: Grants { roster, clock, drain, streams }, hand, drainer }
+    }
+
+    /// Publishes a grant of a minute and tells of it.
+    fn publish(&mut self) {
+        let now = self.watch.clock.now();
+        let raw = RawValue::from_string("{}".to_owned()).unwrap();
+        let generation = Generation::after(Generation::NONE, now.wall);
+        let grant = Grant::new(raw, now, Duration::from_secs(60), generation);
+        assert_eq!(self.publisher.publish(grant), Publication::Published(generation));
+        self.publisher.tell(grant::Status::unknown());
+    }
+
+    fn seconds(&self) -> (i64, i64) {
+        let grants = self.grants.page(&ListGrantsRequest::default()).unwrap().grants;
+        let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
+        (seconds(&grants[0].fetch_time), seconds(&grants[0].end_time))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
+    let mut watched = Watched::new();
+    watched.publish();
+    assert_eq!(watched.watch.changed().len(), 1);
+    let now = watched.watch.clock.now().boot;
+    watched.publisher.tell(grant::Status {
+        next_if_demanded: Some(now),
+        usual_latency: Duration::from_secs(1),
+        attempting: true,
+        ..grant::Status::unknown()
+    });
+    assert_eq!(watched.watch.changed(), []);
+    for status in [
+        grant::Status { next_attempt: Some(now), ..grant::Status::unknown() },
+        grant::Status { refresh: RefreshState::Throttled, ..grant::Status::unknown() },
+        grant::Status { consecutive_failures: 1, ..grant::Status::unknown() },
+    ] {
+        watched.publisher.tell(status);
+        assert_eq!(watched.watch.changed().len(), 1);
+    }
+    sleep(Duration::from_secs(58)).await;
+    assert_eq!(watched.watch.changed().len(), 1, "it has expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grants_times_go_with_a_wall_clock_that_is_stepped() {
+    let mut watched = Watched::new();
+    watched.publish();
+    let at = 1_700_000_000;
+    assert_eq!(watched.seconds(), (at, at + 60));
+    watched.hand.step_wall_back(Duration::from_secs(3_600));
+    assert_eq!(watched.seconds(), (at - 3_600, at - 3_540));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_drained_is_not_told_to_retry_past_its_deadline() {
+    let watched = Watched::new();
+    watched.drainer.advance(Phase::Draining);
+    let (_, mut watch) = watched.watch.next().await.unwrap().unwrap();
+    watch.deadline = Some(Instant::now() + Duration::from_nanos(1));
+    let Err(status) = watch.next().await else { panic!("it goes away") };
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
+}

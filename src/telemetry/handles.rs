@@ -1,0 +1,144 @@
+//! What each part of the server records with: resolved once, and cheap ever after.
+
+use std::{
+    sync::{OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+
+use super::histogram::Histogram;
+use crate::clock::WallTime;
+
+/// Names and values of a metric's labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// Instants, in seconds since the Unix epoch.
+pub(super) type Timestamps = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// What one grant's keeper records.
+#[derive(Debug)]
+pub struct GrantMetrics {
+    pub(super) attempts: Vec<(&'static str, Counter)>,
+    pub(super) fetched: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) next_attempt: Timestamp,
+}
+
+impl GrantMetrics {
+    /// An attempt ended with this result, one of those that the handles were resolved for.
+    pub fn attempted(&self, result: &str) {
+        if let Some((_, count)) = self.attempts.iter().find(|(name, _)| *name == result) {
+            count.inc();
+        }
+    }
+
+    /// A grant was published.
+    pub fn fresh(&self, fetched: WallTime, end: WallTime) {
+        self.fetched.set(fetched);
+        self.end.set(end);
+    }
+
+    /// The next attempt is planned.
+    pub fn next_attempt(&self, at: WallTime) {
+        self.next_attempt.set(at);
+    }
+}
+
+/// An instant that is not on the page before it is known: 0 would be 1970.
+#[derive(Debug)]
+pub(super) struct Timestamp {
+    family: Timestamps,
+    labels: Labels,
+    gauge: OnceLock<Gauge<f64, AtomicU64>>,
+}
+
+impl Timestamp {
+    pub(super) fn new(family: &Timestamps, labels: &Labels) -> Self {
+        Self { family: family.clone(), labels: labels.clone(), gauge: OnceLock::new() }
+    }
+
+    fn set(&self, at: WallTime) {
+        let gauge = self.gauge.get_or_init(|| self.family.get_or_create_owned(&self.labels));
+        gauge.set(seconds(at));
+    }
+}
+
+/// Seconds since the Unix epoch.
+#[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit for centuries")]
+pub(super) fn seconds(at: WallTime) -> f64 {
+    at.unix_micros() as f64 / 1e6
+}
+
+/// What one profile's source records.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    pub(super) of_profile: Counter,
+    pub(super) of_all: Counter,
+    pub(super) took: Histogram,
+}
+
+impl UpstreamMetrics {
+    /// A request was sent.
+    pub fn sent(&self) {
+        self.of_profile.inc();
+        self.of_all.inc();
+    }
+
+    /// A request was answered, or given up, after that long.
+    pub fn ended(&self, took: Duration) {
+        self.took.record(took, 1);
+    }
+}
+
+/// What one minting method records.
+#[derive(Clone, Debug)]
+pub struct MintMetrics {
+    pub(super) minted: Counter,
+    pub(super) refused: Counter,
+    pub(super) unserved: Counter,
+    pub(super) of_all: Counter,
+    pub(super) validity: Histogram,
+}
+
+impl MintMetrics {
+    /// Tokens were minted, each of them to be used within that time.
+    pub fn minted(&self, tokens: u64, use_within: Duration) {
+        self.minted.inc_by(tokens);
+        self.of_all.inc_by(tokens);
+        self.validity.record(use_within, tokens);
+    }
+
+    /// A request must change.
+    pub fn refused(&self) {
+        self.refused.inc();
+    }
+
+    /// No grant would do.
+    pub fn unserved(&self) {
+        self.unserved.inc();
+    }
+}
+
+/// What one RPC records.
+#[derive(Clone, Debug)]
+pub struct RpcMetrics {
+    pub(super) started: Counter,
+    pub(super) handled: Vec<Counter>,
+    pub(super) took: Histogram,
+}
+
+impl RpcMetrics {
+    /// A call began.
+    pub fn started(&self) {
+        self.started.inc();
+    }
+
+    /// A call ended with the code of this index, after that long.
+    pub fn handled(&self, code: usize, took: Duration) {
+        if let Some(counter) = self.handled.get(code) {
+            counter.inc();
+        }
+        self.took.record(took, 1);
+    }
+}

@@ -1,0 +1,378 @@
+//! The registry of one process: every metric with its name, unit and meaning.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    handles::{
+        GrantMetrics, Labels, MintMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics,
+        seconds,
+    },
+    histogram::{Histogram, Scale},
+    sampled::Sampled,
+};
+use crate::{
+    clock::WallTime,
+    name::{GrantName, ProfileName},
+};
+
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, &'static Scale>;
+
+/// The validity of tokens: fine where it gets scarce. Milliseconds, since many tokens add up.
+static VALIDITIES: Scale = Scale {
+    bounds: &[
+        Duration::from_secs(1),
+        Duration::from_secs(2),
+        Duration::from_secs(4),
+        Duration::from_secs(6),
+        Duration::from_secs(8),
+        Duration::from_secs(10),
+        Duration::from_secs(15),
+        Duration::from_secs(20),
+        Duration::from_secs(30),
+        Duration::from_secs(45),
+        Duration::from_secs(60),
+        Duration::from_secs(120),
+        Duration::from_secs(600),
+        Duration::from_secs(3_600),
+        Duration::from_secs(86_400),
+    ],
+    ticks_a_second: 1_000,
+};
+
+/// Upstream requests: they are given up after 2 s, and the end of that is in the last bucket.
+static UPSTREAM: Scale = Scale {
+    bounds: &[
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(1_500),
+        Duration::from_secs(2),
+        Duration::from_millis(2_500),
+    ],
+    ticks_a_second: 1_000_000,
+};
+
+/// Calls: minting takes microseconds, waiting for a grant up to 10 s.
+static HANDLING: Scale = Scale {
+    bounds: &[
+        Duration::from_micros(100),
+        Duration::from_micros(250),
+        Duration::from_micros(500),
+        Duration::from_millis(1),
+        Duration::from_micros(2_500),
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2_500),
+        Duration::from_secs(5),
+        Duration::from_secs(10),
+    ],
+    ticks_a_second: 1_000_000,
+};
+
+/// All metrics of one process.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    tokens: Counters,
+    validities: Histograms,
+    waiting_calls: Sampled,
+    calls_started: Counters,
+    calls_handled: Counters,
+    handling: Histograms,
+    refreshes: Counters,
+    fetched: Timestamps,
+    ends: Timestamps,
+    next_attempts: Timestamps,
+    upstream_requests: Counters,
+    upstream: Histograms,
+    upstream_skews: Family<Labels, Sampled>,
+    connections: Sampled,
+    drain_phase: Sampled,
+    started: Sampled,
+    minted: Counter,
+    requested: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut inner = Inner {
+            registry: Registry::default(),
+            tokens: Counters::default(),
+            validities: Histograms::new_with_constructor(&VALIDITIES),
+            waiting_calls: Sampled::default(),
+            calls_started: Counters::default(),
+            calls_handled: Counters::default(),
+            handling: Histograms::new_with_constructor(&HANDLING),
+            refreshes: Counters::default(),
+            fetched: Timestamps::default(),
+            ends: Timestamps::default(),
+            next_attempts: Timestamps::default(),
+            upstream_requests: Counters::default(),
+            upstream: Histograms::new_with_constructor(&UPSTREAM),
+            upstream_skews: Family::default(),
+            connections: Sampled::default(),
+            drain_phase: Sampled::default(),
+            started: Sampled::default(),
+            minted: Counter::default(),
+            requested: Counter::default(),
+        };
+        inner.register_minting();
+        inner.register_calls();
+        inner.register_grants();
+        inner.register_process();
+        Self(Arc::new(inner))
+    }
+}
+
+impl Inner {
+    fn register_minting(&mut self) {
+        self.registry.register(
+            "grantmint_tokens",
+            "Tokens minted, and calls for tokens that were refused (the request must change) or unserved (no grant would do), by method and outcome",
+            self.tokens.clone(),
+        );
+        self.registry.register_with_unit(
+            "grantmint_token_validity",
+            "Time within which a token was to be used when it was handed out, by method",
+            Unit::Seconds,
+            self.validities.clone(),
+        );
+        self.registry.register(
+            "grantmint_waiting_calls",
+            "Calls that wait for a grant now",
+            self.waiting_calls.clone(),
+        );
+        let per_request = Sampled::default();
+        let (minted, requested) = (self.minted.clone(), self.requested.clone());
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+        per_request.read_from(move || Some(minted.get() as f64 / requested.get().max(1) as f64));
+        self.registry.register(
+            "grantmint_tokens_per_upstream_request",
+            "Tokens minted for each request sent to the upstream since the start",
+            per_request,
+        );
+    }
+
+    /// Named as go-grpc-prometheus names them, which dashboards know.
+    fn register_calls(&mut self) {
+        self.registry.register(
+            "grpc_server_started",
+            "gRPC calls begun, by method",
+            self.calls_started.clone(),
+        );
+        self.registry.register(
+            "grpc_server_handled",
+            "gRPC calls ended, by method and code",
+            self.calls_handled.clone(),
+        );
+        self.registry.register_with_unit(
+            "grpc_server_handling",
+            "Time from a gRPC call's headers to its end, by method",
+            Unit::Seconds,
+            self.handling.clone(),
+        );
+    }
+
+    fn register_grants(&mut self) {
+        self.registry.register(
+            "grantmint_refreshes",
+            "Attempts to refresh a grant, by result: ok, a fault's class, held by the account's budget, or panicked",
+            self.refreshes.clone(),
+        );
+        let timestamps = [
+            ("fetch", "When the present grant was asked for", &self.fetched),
+            ("end", "When the present grant ends", &self.ends),
+            (
+                "next_attempt",
+                "When the next refresh starts, or the present one began",
+                &self.next_attempts,
+            ),
+        ];
+        for (what, help, family) in timestamps {
+            let name = format!("grantmint_grant_{what}_timestamp");
+            self.registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+        }
+        self.registry.register(
+            "grantmint_upstream_requests",
+            "Requests sent to the upstream, by profile",
+            self.upstream_requests.clone(),
+        );
+        self.registry.register_with_unit(
+            "grantmint_upstream_request_duration",
+            "Time that an upstream request took, connecting and failures included, by profile",
+            Unit::Seconds,
+            self.upstream.clone(),
+        );
+        self.registry.register_with_unit(
+            "grantmint_upstream_clock_skew",
+            "How far the upstream's clock is ahead of ours, by the Date of its last answer, by profile",
+            Unit::Seconds,
+            self.upstream_skews.clone(),
+        );
+    }
+
+    fn register_process(&mut self) {
+        self.registry.register(
+            "grantmint_open_connections",
+            "Connections of callers that are open now",
+            self.connections.clone(),
+        );
+        self.registry.register(
+            "grantmint_drain_phase",
+            "How far the way out is: 0 serving, 1 leaving, 2 draining, 3 cut",
+            self.drain_phase.clone(),
+        );
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        self.registry.register("grantmint_build", "What runs", build);
+        self.registry.register_with_unit(
+            "process_start_time",
+            "When the process started",
+            Unit::Seconds,
+            self.started.clone(),
+        );
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// The content type of [`Metrics::render`]'s text.
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Metrics {
+    /// All metrics as `OpenMetrics` text.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.0.registry);
+        text
+    }
+
+    /// The process started then.
+    pub fn started(&self, at: WallTime) {
+        self.0.started.read_from(move || Some(seconds(at)));
+    }
+
+    /// Where the number of calls that wait for a grant is read.
+    pub fn waiting_calls(&self, read: impl Fn() -> usize + Send + Sync + 'static) {
+        self.0.waiting_calls.read_from(move || Some(count(read())));
+    }
+
+    /// Where the number of open connections is read.
+    pub fn open_connections(&self, read: impl Fn() -> usize + Send + Sync + 'static) {
+        self.0.connections.read_from(move || Some(count(read())));
+    }
+
+    /// Where the phase of the drain is read, as its number.
+    pub fn drain_phase(&self, read: impl Fn() -> u8 + Send + Sync + 'static) {
+        self.0.drain_phase.read_from(move || Some(f64::from(read())));
+    }
+
+    /// Where it is read how many seconds the upstream's clock is ahead; none before an answer.
+    pub fn upstream_clock_skew(
+        &self,
+        profile: &ProfileName,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        self.0.upstream_skews.get_or_create_owned(&of_profile(profile)).read_from(read);
+    }
+
+    /// The handles of one grant: `results` are all that its attempts can end with.
+    #[must_use]
+    pub fn grant(&self, name: &GrantName, results: &[&'static str]) -> GrantMetrics {
+        let labels =
+            vec![("profile", name.profile.to_string()), ("resource", name.resource.to_string())];
+        let attempts = results.iter().map(|result| {
+            let labels = with(&labels, "result", result);
+            (*result, self.0.refreshes.get_or_create_owned(&labels))
+        });
+        GrantMetrics {
+            attempts: attempts.collect(),
+            fetched: Timestamp::new(&self.0.fetched, &labels),
+            end: Timestamp::new(&self.0.ends, &labels),
+            next_attempt: Timestamp::new(&self.0.next_attempts, &labels),
+        }
+    }
+
+    /// The handles for requests that one profile sends.
+    #[must_use]
+    pub fn upstream(&self, profile: &ProfileName) -> UpstreamMetrics {
+        let labels = of_profile(profile);
+        UpstreamMetrics {
+            of_profile: self.0.upstream_requests.get_or_create_owned(&labels),
+            of_all: self.0.requested.clone(),
+            took: self.0.upstream.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The handles of one minting method.
+    #[must_use]
+    pub fn minting(&self, method: &str) -> MintMetrics {
+        let labels = vec![("method", method.to_owned())];
+        let counter =
+            |outcome: &str| self.0.tokens.get_or_create_owned(&with(&labels, "outcome", outcome));
+        MintMetrics {
+            minted: counter("minted"),
+            refused: counter("refused"),
+            unserved: counter("unserved"),
+            of_all: self.0.minted.clone(),
+            validity: self.0.validities.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The handles of one RPC: `codes` are all the names that its calls can end with.
+    #[must_use]
+    pub fn rpc(&self, kind: &str, service: &str, method: &str, codes: &[&str]) -> RpcMetrics {
+        let labels = vec![
+            ("grpc_type", kind.to_owned()),
+            ("grpc_service", service.to_owned()),
+            ("grpc_method", method.to_owned()),
+        ];
+        let handled = codes.iter().map(|code| {
+            self.0.calls_handled.get_or_create_owned(&with(&labels, "grpc_code", code))
+        });
+        RpcMetrics {
+            handled: handled.collect(),
+            started: self.0.calls_started.get_or_create_owned(&labels),
+            took: self.0.handling.get_or_create_owned(&labels),
+        }
+    }
+}
+
+fn of_profile(profile: &ProfileName) -> Labels {
+    vec![("profile", profile.to_string())]
+}
+
+fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
+    let mut labels = labels.clone();
+    labels.push((name, value.to_owned()));
+    labels
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

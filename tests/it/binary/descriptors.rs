@@ -1,0 +1,67 @@
+//! File descriptors are few.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{Configured, Serve, found, mint, soon, until};
+
+/// The HTTP/2 preface and an empty SETTINGS frame.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// The soft limit of a running server and the hard one.
+fn limits(serve: &Serve) -> (String, String) {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serve.pid())).expect("read");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let mut words = line.split_whitespace().skip(3).map(str::to_owned);
+    (words.next().expect("soft"), words.next().expect("hard"))
+}
+
+#[tokio::test]
+async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
+    let serve = Serve::under("ulimit -S -n 96 && ulimit -H -n 700", &["--sandbox"]).await;
+    assert_eq!(limits(&serve), ("700".to_owned(), "700".to_owned()));
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    let told = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
+    assert!(told.contains("\"connections\":444"), "{told}");
+}
+
+#[tokio::test]
+async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
+    let upstream = Serve::sandboxed(&[]).await;
+    let lines = format!(
+        "grant_ttl = \"12s\"\nupstream = \"{}\"",
+        upstream.sandbox.as_deref().expect("a sandbox")
+    );
+    let config = Configured::profile(&lines);
+    let serve = Serve::under("ulimit -n 96", &["--config", config.path()]).await;
+    let mut caller = serve.tokens().await;
+    let mut generation = async || {
+        let minted = soon(caller.mint_token(mint("viewer", None))).await.ok()?;
+        minted.into_inner().validity.map(|validity| validity.generation)
+    };
+    let first = found("a token", &mut generation).await;
+
+    let address = serve.server.strip_prefix("http://").expect("plain http");
+    let mut idle = Vec::new();
+    for _ in 0..120 {
+        let mut stream = soon(TcpStream::connect(address)).await.expect("a connection");
+        stream.write_all(HELLO).await.expect("sent");
+        idle.push(stream);
+    }
+    // Half of the descriptors are for connections, and the caller holds one.
+    for stream in &mut idle[..47] {
+        soon(stream.read_u8()).await.expect("it is served");
+    }
+    // The upstream's connection is closed after this, and needs a new descriptor.
+    upstream.set_fault("status=503,times=1").await;
+    until("the fault", async || upstream.counters().await["refused"]["503"] == 1).await;
+    until("a newer grant", async || generation().await.is_some_and(|now| now > first)).await;
+
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert!(!log.contains("CONNECT_FAILED"), "a descriptor was left for it");
+    assert!(!log.contains("no connection is accepted"), "no more were taken than there are");
+}

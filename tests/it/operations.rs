@@ -1,0 +1,259 @@
+//! `docs/operations.md` and the alert rules say what the code does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use grantmint::grant::FaultClass;
+
+use crate::{
+    page::{Declared, Page},
+    support::{Serve, found},
+};
+
+const DOC: &str = include_str!("../../docs/operations.md");
+const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
+
+/// Labels whose values depend on the configuration, or are the API's own.
+const OPEN: [&str; 7] =
+    ["profile", "resource", "version", "grpc_type", "grpc_service", "grpc_method", "grpc_code"];
+
+/// The rows of the tables below the heading, a cell a string.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let section = DOC.split_once(&format!("\n## {heading}\n")).expect("the heading").1;
+    let section = section.split("\n## ").next().expect("a section");
+    let lines = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    lines.map(|line| line.split('|').map(str::trim).collect()).collect()
+}
+
+/// The texts between backticks.
+fn ticked(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// A page on which everything has its figure.
+async fn page() -> Page {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    found("the clock skew", async || {
+        let page = Page::read(&serve.page("/metrics").await.1);
+        (!page.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty()).then_some(page)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_metrics_table_is_what_the_page_has() {
+    let page = page().await;
+    let mut told = BTreeMap::new();
+    for row in rows("Metrics") {
+        let [metric, kind, labels, unit, _] = row[..] else { panic!("{row:?}") };
+        let Some(metric) = ticked(metric).next() else { continue };
+        let declared = Declared { kind: kind.to_owned(), unit: unit.to_owned() };
+        let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for label in labels.split(", ").filter(|label| !label.is_empty()) {
+            let mut words = ticked(label).map(str::to_owned);
+            values.insert(words.next().expect("a label"), words.collect());
+        }
+        told.insert(metric.to_owned(), (declared, values));
+    }
+    let has = page.declared.iter().map(|(metric, declared)| {
+        let mut labels = page.labels(metric);
+        for (label, values) in &mut labels {
+            if OPEN.contains(&label.as_str()) {
+                values.clear();
+            }
+        }
+        (metric.clone(), (declared.clone(), labels))
+    });
+    assert_eq!(told, has.collect());
+    assert!(told.len() > 15, "the table was read");
+}
+
+#[tokio::test]
+async fn refreshes_are_counted_by_the_classes_that_faults_have() {
+    let mut results = page().await.labels("grantmint_refreshes_total");
+    let mut wanted: BTreeSet<String> =
+        FaultClass::ALL.into_iter().map(|class| class.as_str().to_owned()).collect();
+    let classes = rows("Faults").into_iter().filter(|row| row.len() == 2);
+    let told: BTreeSet<String> =
+        classes.filter_map(|row| ticked(row[0]).next()).map(str::to_owned).collect();
+    assert_eq!(told, wanted);
+    wanted.extend(["ok", "held", "panicked"].map(str::to_owned));
+    assert_eq!(results.remove("result"), Some(wanted));
+}
+
+/// The code below a folder of `src` or in a file of it, without its tests and comments.
+fn code(below: &str) -> String {
+    fn walk(path: &Path, text: &mut String) {
+        if path.is_dir() {
+            for entry in fs::read_dir(path).expect("a folder") {
+                walk(&entry.expect("an entry").path(), text);
+            }
+        } else if !path.ends_with("tests.rs") && !path.ends_with("vectors.rs") {
+            let file = fs::read_to_string(path).expect("text");
+            let file = file.split("#[cfg(test)]\nmod tests {").next().expect("code");
+            let lines = file.lines().filter(|line| !line.trim_start().starts_with("//"));
+            lines.for_each(|line| text.extend([line, "\n"]));
+        }
+    }
+    let mut text = String::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(below), &mut text);
+    text
+}
+
+#[test]
+fn the_fault_table_has_every_reason_with_its_class() {
+    let table: BTreeMap<&str, &str> = rows("Faults")
+        .into_iter()
+        .filter(|row| row.len() == 4)
+        .filter_map(|row| Some((ticked(row[0]).next()?, row[1])))
+        .collect();
+    let all = ["refresh", "source", "provider"].map(code).concat();
+    let is_reason = |text: &&str| {
+        text.len() > 6
+            && text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    let literals = all.split('"').skip(1).step_by(2);
+    let mut made: BTreeSet<&str> = literals.filter(is_reason).collect();
+    assert!(all.contains("\"HTTP_STATUS_{}\""));
+    made.insert("HTTP_STATUS_N");
+    assert_eq!(table.keys().copied().collect::<BTreeSet<_>>(), made);
+
+    let mut checked = 0;
+    for fault in all.split("Fault::new(FaultClass::").skip(1) {
+        let (class, rest) = fault.split_once(", ").expect("a reason");
+        let reason = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
+        if let Some(reason) = reason {
+            assert_eq!(table[reason], class.to_lowercase(), "{reason}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked}");
+}
+
+/// What stands before the parenthesis that closes a call; literals may hold others.
+fn arguments(rest: &str) -> &str {
+    let (mut depth, mut quoted) = (1, false);
+    for (at, letter) in rest.char_indices() {
+        match letter {
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &rest[..at];
+        }
+    }
+    panic!("the call is not closed: {rest}")
+}
+
+/// Level and message of each log line in the code. The message is the last literal.
+fn log_lines(code: &str) -> BTreeSet<(String, String)> {
+    let mut lines = BTreeSet::new();
+    for call in code.split("tracing::").skip(1) {
+        let Some((level, rest)) = call.split_once("!(") else { continue };
+        if !["error", "warn", "info", "debug", "trace"].contains(&level) {
+            continue;
+        }
+        let message = arguments(rest).rsplit('"').nth(1).expect("a message");
+        lines.insert((level.to_uppercase(), message.to_owned()));
+    }
+    lines
+}
+
+#[test]
+fn the_log_table_has_every_line_that_is_written() {
+    let told: BTreeSet<(String, String)> = rows("Log lines")
+        .into_iter()
+        .filter_map(|row| Some((row[0].to_owned(), ticked(row[1]).next()?.to_owned())))
+        .collect();
+    let all = code("");
+    assert_eq!(told, log_lines(&all));
+    assert!(told.len() > 15, "the table was read");
+    let macros = all.lines().filter(|line| line.contains("use tracing::"));
+    assert_eq!(macros.count(), 0, "a log line is written as tracing::level!");
+}
+
+#[test]
+fn every_link_on_the_page_leads_somewhere() {
+    let anchors: BTreeSet<String> = DOC
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-"))
+        .collect();
+    let mut links = 0;
+    for link in DOC.split("](").skip(1) {
+        let link = link.split(')').next().expect("closed");
+        match link.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.contains(anchor), "{link}"),
+            None => assert!(Path::new("docs").join(link).exists(), "{link}"),
+        }
+        links += 1;
+    }
+    assert!(links > 15, "{links}");
+}
+
+/// The values of a key in the alert rules, which are on one line or in the block below it.
+fn of_key(key: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut lines = ALERTS.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((before, value)) = line.split_once(&format!("{key}: ")) else { continue };
+        let mut value = value.to_owned();
+        let deep = " ".repeat(before.len() + 2);
+        while value.starts_with('|') && lines.peek().is_some_and(|next| next.starts_with(&deep)) {
+            value.push_str(lines.next().expect("peeked"));
+        }
+        values.push(value);
+    }
+    values
+}
+
+#[test]
+fn every_alert_has_its_section_and_every_section_its_alert() {
+    let alerts = of_key("- alert");
+    assert!(alerts.len() > 5, "{alerts:?}");
+    let runbooks: Vec<String> =
+        alerts.iter().map(|alert| format!("docs/operations.md#{}", alert.to_lowercase())).collect();
+    assert_eq!(of_key("runbook"), runbooks);
+    let section = DOC.split_once("\n## Alerts\n").expect("the heading").1;
+    let sections = section.lines().filter_map(|line| line.strip_prefix("### "));
+    assert_eq!(alerts.iter().map(String::as_str).collect::<BTreeSet<_>>(), sections.collect());
+}
+
+#[tokio::test]
+async fn every_series_that_an_alert_asks_for_is_on_the_page() {
+    let page = page().await;
+    let expressions = of_key("expr");
+    assert_eq!(expressions.len(), of_key("- alert").len());
+    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut asked = 0;
+    for expression in &expressions {
+        for (at, _) in expression.match_indices("gr") {
+            let begins = expression[..at].chars().last().is_none_or(|before| !in_name(before));
+            let name: String = expression[at..].chars().take_while(|c| in_name(*c)).collect();
+            // What is in braces or behind `without` are labels.
+            if !begins || !["grantmint_", "grpc_server_"].iter().any(|p| name.starts_with(p)) {
+                continue;
+            }
+            let rest = &expression[at + name.len()..];
+            let matchers =
+                rest.strip_prefix('{').map_or("", |rest| rest.split('}').next().unwrap());
+            for matcher in matchers.split(',').filter(|matcher| !matcher.is_empty()) {
+                let (label, values) = matcher.split_once('=').expect("a matcher");
+                for value in values.trim_matches(['~', '"']).split('|') {
+                    let found = page.of(&name, &[(label, value)]);
+                    assert!(!found.is_empty(), "nothing is {name}{{{label}=\"{value}\"}}");
+                }
+            }
+            assert!(!page.of(&name, &[]).is_empty(), "there is no {name}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= expressions.len(), "{asked}");
+}
