@@ -11,7 +11,6 @@ const { promisify } = require("node:util");
 const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
 
-const SERVICE_CONFIG = join(__dirname, "../service_config.json");
 const PROTOS = protoLoader.loadSync(["grantmint/v1/token_service.proto", "details.proto"], {
   includeDirs: [join(__dirname, "../../proto"), __dirname],
   keepCase: true,
@@ -19,26 +18,17 @@ const PROTOS = protoLoader.loadSync(["grantmint/v1/token_service.proto", "detail
 });
 const { TokenService } = grpc.loadPackageDefinition(PROTOS).grantmint.v1;
 
+const OPTIONS = {
+  // With it the library retries what heals by itself, when the server says.
+  "grpc.service_config": readFileSync(join(__dirname, "../service_config.json"), "utf8"),
+  // Without pings only failing calls tell that a connection died silently.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+
 const ENDS_EARLY = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED];
 const FRUITLESS_CALLS = 10;
-
-/** One client, and so one channel, for the life of the process. */
-function connect(server) {
-  return new TokenService(server, grpc.credentials.createInsecure(), {
-    "grpc.service_config": readFileSync(SERVICE_CONFIG, "utf8"),
-    // Without pings only failing calls tell that a connection died silently.
-    "grpc.keepalive_time_ms": 30_000,
-    "grpc.keepalive_timeout_ms": 10_000,
-    "grpc.keepalive_permit_without_calls": 1,
-  });
-}
-
-/** A token; the service config has the library retry what heals by itself. */
-async function mint(tokens, identity) {
-  const call = promisify(tokens.MintToken).bind(tokens);
-  const answer = await call({ identity }, { deadline: Date.now() + 10_000 });
-  return answer.token;
-}
 
 /** The tokens of prefix0, prefix1 and so on, over as many calls as that takes. */
 async function* mintMany(tokens, prefix, count) {
@@ -90,13 +80,19 @@ function explain(error) {
 }
 
 async function main(server, count) {
-  const tokens = connect(server);
-  console.log("alice", await mint(tokens, "alice"));
+  // One client, and so one channel, for the life of the process.
+  const tokens = new TokenService(server, grpc.credentials.createInsecure(), OPTIONS);
+  const mint = promisify(tokens.MintToken).bind(tokens);
+  const { token } = await mint({ identity: "alice" }, { deadline: Date.now() + 10_000 });
+  console.log("alice", token);
+
   let index = 0;
   for await (const token of mintMany(tokens, "viewer-", Number(count))) {
     console.log(`viewer-${index++}`, token);
   }
-  await mint(tokens, "").catch((error) => console.log(explain(error)));
+  await mint({ identity: "" }, { deadline: Date.now() + 10_000 }).catch((error) => {
+    console.log(explain(error));
+  });
   tokens.close();
 }
 

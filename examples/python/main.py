@@ -19,26 +19,17 @@ from grantmint.v1.token_service_pb2_grpc import TokenServiceStub
 
 SERVICE_CONFIG = pathlib.Path(__file__).parent.parent / "service_config.json"
 
+OPTIONS = [
+    # With it the library retries what heals by itself, when the server says.
+    ("grpc.service_config", SERVICE_CONFIG.read_text()),
+    # Without pings only failing calls tell that a connection died silently.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
 ENDS_EARLY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 FRUITLESS_CALLS = 10
-
-
-def connect(server):
-    """One channel for the life of the process, not one a call."""
-    options = [
-        ("grpc.service_config", SERVICE_CONFIG.read_text()),
-        # Without pings only failing calls tell that a connection died silently.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
-    return grpc.insecure_channel(server, options)
-
-
-def mint(tokens, identity):
-    """A token; the service config has the library retry what heals by itself."""
-    request = api.MintTokenRequest(identity=identity)
-    return tokens.MintToken(request, timeout=10).token
 
 
 def mint_many(tokens, prefix, count):
@@ -90,13 +81,15 @@ def explain(error):
 
 
 def main(server, count):
-    with connect(server) as channel:
+    # One channel for the life of the process, not one a call.
+    with grpc.insecure_channel(server, OPTIONS) as channel:
         tokens = TokenServiceStub(channel)
-        print("alice", mint(tokens, "alice"))
+        answer = tokens.MintToken(api.MintTokenRequest(identity="alice"), timeout=10)
+        print("alice", answer.token)
         for index, token in enumerate(mint_many(tokens, "viewer-", int(count))):
             print(f"viewer-{index}", token)
         try:
-            mint(tokens, "")
+            tokens.MintToken(api.MintTokenRequest(identity=""), timeout=10)
         except grpc.RpcError as error:
             print(explain(error))
 

@@ -7,6 +7,8 @@
 //! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
 //! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here.
 
+#![expect(clippy::print_stdout, reason = "tokens are its output")]
+
 use std::{env, error::Error, process::ExitCode, time::Duration};
 
 use grantmint::rpc::proto::{
@@ -40,18 +42,22 @@ async fn mint(tokens: &mut Tokens, identity: &str) -> Result<String, Status> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut attempt = 1;
     loop {
-        let identity = identity.to_owned();
-        let mut request = Request::new(MintTokenRequest { identity, options: None });
-        request.set_timeout(deadline.duration_since(Instant::now()));
-        match tokens.mint_token(request).await {
-            Ok(answer) => return Ok(answer.into_inner().token),
-            Err(status) => match retry_in(&status, attempt) {
-                Some(delay) => sleep(delay).await,
-                None => return Err(status),
-            },
-        }
+        let status = match mint_once(tokens, identity, deadline).await {
+            Ok(token) => return Ok(token),
+            Err(status) => status,
+        };
+        let Some(delay) = retry_in(&status, attempt) else { return Err(status) };
+        sleep(delay).await;
         attempt += 1;
     }
+}
+
+async fn mint_once(tokens: &mut Tokens, identity: &str, by: Instant) -> Result<String, Status> {
+    let request = MintTokenRequest { identity: identity.to_owned(), ..Default::default() };
+    let mut request = Request::new(request);
+    request.set_timeout(by.duration_since(Instant::now()));
+    let answer = tokens.mint_token(request).await?.into_inner();
+    Ok(answer.token)
 }
 
 /// When to try again, if at all: the retry policy of `service_config.json`, which tonic does
@@ -125,17 +131,18 @@ fn retry_delay(status: &Status) -> Option<Duration> {
 
 /// Its reason and message, every bad field, when to come again.
 fn explain(status: &Status) -> String {
-    let info = status.get_details_error_info();
-    let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
-    let mut text = format!("{reason}: {}", status.message());
-    let bad_request = status.get_details_bad_request();
-    for bad in bad_request.into_iter().flat_map(|bad_request| bad_request.field_violations) {
-        text += &format!("; {}: {}", bad.field, bad.description);
+    let details = status.get_error_details();
+    let reason = details
+        .error_info()
+        .map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
+    let mut lines = vec![format!("{reason}: {}", status.message())];
+    for bad in details.bad_request().into_iter().flat_map(|bad| &bad.field_violations) {
+        lines.push(format!("{}: {}", bad.field, bad.description));
     }
     if let Some(delay) = retry_delay(status) {
-        text += &format!("; try again in {:.1} s", delay.as_secs_f64());
+        lines.push(format!("try again in {:.1} s", delay.as_secs_f64()));
     }
-    text
+    lines.join("; ")
 }
 
 async fn run(tokens: &mut Tokens, count: i64) -> Result<(), Status> {

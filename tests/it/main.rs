@@ -1,8 +1,7 @@
 //! What a user can run, tried as a sceptic would: the real binary, real HTTP, real gRPC.
 
 mod binary;
-mod operations;
-mod page;
+mod examples;
 mod python;
 mod support;
 mod timeline;

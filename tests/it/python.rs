@@ -11,7 +11,7 @@ use crate::support::{Serve, soon};
 const README: &str = include_str!("../../README.md");
 
 /// The interpreter of the environment that `make test` makes.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let made = root.join("target/venv/bin/python");
     let python = std::env::var_os("GRANTMINT_PYTHON").map_or(made, PathBuf::from);

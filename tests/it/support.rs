@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -21,7 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::{Child, ChildStdout, Command},
     task::JoinHandle,
     time::{sleep, timeout},
@@ -275,6 +276,14 @@ async fn read(log: Option<JoinHandle<String>>) -> String {
         Some(log) => soon(log).await.expect("the log"),
         None => String::new(),
     }
+}
+
+/// A port that nobody else is given while this is held, for servers that follow one another.
+pub(crate) fn reserved_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    socket
 }
 
 /// A GET's status and body.

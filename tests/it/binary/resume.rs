@@ -1,17 +1,18 @@
 //! Bulk goes on after what heals: a server that drains, dies or has no grant for a while.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::process::Stdio;
 
 use grantmint::{rpc::proto::MintOptions, sandbox::DEMO_API_KEY_SECRET};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpSocket,
     process::{Child, Command},
 };
 use tonic::Code;
 
 use super::bulk::assert_indices;
-use crate::support::{BINARY, Configured, Serve, reason, resume_index, run, series, soon, until};
+use crate::support::{
+    BINARY, Configured, Serve, reason, reserved_port, resume_index, run, series, soon, until,
+};
 
 /// A `bulk` of so many tokens under way.
 fn bulk(server: &str, count: usize) -> Child {
@@ -73,14 +74,6 @@ async fn the_command_waits_for_a_first_grant() {
     assert_eq!((lines("waiting "), lines("waited ")), (1, 1), "{stderr}");
     assert!(stderr.contains(" s: there is no grant yet (GRANT_PENDING)\n"), "{stderr}");
     assert!(stderr.contains(" s in all: GRANT_PENDING "), "{stderr}");
-}
-
-/// A port that nobody else is given while this is held, for servers that follow one another.
-fn reserved_port() -> TcpSocket {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("an option");
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
-    socket
 }
 
 #[tokio::test]

@@ -1,0 +1,251 @@
+//! The callers below `examples/`, against servers that have no grant yet, drain, crash or are
+//! throttled. `make example-tools` makes what they need.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use grantmint::{
+    rpc::proto::{ListGrantsRequest, grant::RefreshState},
+    sandbox::DEMO_API_KEY_SECRET,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+use crate::{
+    python::python,
+    support::{Configured, Serve, found, reserved_port, soon, until, verified},
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What `make example-tools` has made.
+fn made(what: &str) -> PathBuf {
+    let path = root().join("target/examples").join(what);
+    assert!(path.exists(), "{} is missing: run make example-tools", path.display());
+    path
+}
+
+/// A program in its folder of `examples/`.
+fn example(folder: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root().join("examples").join(folder));
+    command
+}
+
+fn in_python() -> Command {
+    let mut command = example("python", python());
+    command.arg("main.py").env("PYTHONPATH", made("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn in_node() -> Command {
+    let mut command = example("node", "node");
+    command.arg("main.js").env("NODE_PATH", made("node/node_modules"));
+    command
+}
+
+fn in_go() -> Command {
+    let mut command = example("go", made("go/caller"));
+    command.env("GRPC_GO_RETRY", "on");
+    command
+}
+
+fn in_rust() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = example("rust", cargo);
+    command.args(["run", "--quiet", "--locked", "--example", "rust"]);
+    command
+}
+
+/// A caller under way.
+struct Caller {
+    child: Child,
+    /// It writes no faster than is read here, but for what its windows hold.
+    stdout: Lines<BufReader<ChildStdout>>,
+    read: Vec<String>,
+    told: Told,
+    stderr: JoinHandle<()>,
+}
+
+/// Standard error so far.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<String>>);
+
+impl Told {
+    async fn fill(self, stderr: ChildStderr) {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Some(line) = lines.next_line().await.expect("text") {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The index at which it goes on after a call that ended for this reason.
+    async fn goes_on_after(&self, reason: &str) -> usize {
+        let after = format!(" after {reason}: ");
+        found(&after, async || {
+            let text = self.text();
+            let line = text.lines().find(|line| line.contains(&after))?;
+            line.strip_prefix("going on at ")?.split(' ').next()?.parse().ok()
+        })
+        .await
+    }
+}
+
+impl Caller {
+    fn start(mut command: Command, server: &str, count: usize) -> Self {
+        command.args([server.trim_start_matches("http://"), &count.to_string()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let told = Told::default();
+        let stderr = tokio::spawn(told.clone().fill(child.stderr.take().expect("piped")));
+        Self { child, stdout, read: Vec::new(), told, stderr }
+    }
+
+    /// Reads until there are that many lines, or no more.
+    async fn read_to(&mut self, count: usize) {
+        while self.read.len() < count
+            && let Some(line) = soon(self.stdout.next_line()).await.expect("text")
+        {
+            self.read.push(line);
+        }
+    }
+
+    /// Its exit code, its lines and what it told besides.
+    async fn ended(mut self) -> (Option<i32>, Vec<String>, String) {
+        self.read_to(usize::MAX).await;
+        let status = soon(self.child.wait()).await.expect("an exit status");
+        soon(self.stderr).await.expect("read to its end");
+        (status.code(), self.read, self.told.text())
+    }
+}
+
+const UNSERVED: &str = r#"grantmint_tokens_total{method="MintToken",outcome="unserved"}"#;
+
+const STARTED: &str = r#"grpc_server_started_total{grpc_type="unary",grpc_service="grantmint.v1.TokenService",grpc_method="MintToken"}"#;
+
+async fn metric(serve: &Serve, series: &str) -> u64 {
+    let (_, metrics) = serve.page("/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.expect("such a series").parse().expect("a count")
+}
+
+/// A first call before there is a grant, a server that drains in the middle of a bulk, another
+/// that crashes later in it: every token comes, once and in its place.
+async fn every_token_comes_once(command: Command) {
+    const COUNT: usize = 30_000;
+    let port = reserved_port();
+    let address = port.local_addr().expect("an address").to_string();
+    let top = "[server]\ndrain_grace = \"10m\"";
+    let config = Configured::with_secret(top, "", DEMO_API_KEY_SECRET);
+    let start = async |more: &[&str]| {
+        Serve::configured(&config, &[&["--listen", &address], more].concat()).await
+    };
+
+    let serve = start(&["--fault", "status=503"]).await;
+    let mut caller = Caller::start(command, &serve.server, COUNT);
+    until("a call that is turned away", async || metric(&serve, UNSERVED).await > 0).await;
+    serve.clear_faults().await;
+    caller.read_to(2).await;
+    serve.signal("INT");
+    // Somebody must read, or the bulk cannot be brought to its end.
+    tokio::select! {
+        _ = serve.ended() => {}
+        () = caller.read_to(COUNT) => {}
+    }
+    let drained = caller.told.goes_on_after("DRAINING").await;
+    assert!(0 < drained && drained < COUNT, "{drained}");
+    let serve = start(&[]).await;
+    // Alice's, all of the first server's, and one of this.
+    caller.read_to(1 + drained + 1).await;
+    serve.signal("KILL");
+    serve.ended().await;
+    let _serve = start(&[]).await;
+
+    let (code, lines, told) = caller.ended().await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.lines().count() > 1, "it noticed the crash: {told}");
+    let [alice, viewers @ .., refused] = &lines[..] else { panic!("{told}") };
+    let identity = |token| verified(token)["grants"]["identity"].clone();
+    assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's")), "alice");
+    let mut seen = HashSet::new();
+    for (index, line) in viewers.iter().enumerate() {
+        let (name, token) = line.split_once(' ').expect("a name and a token");
+        assert_eq!(name, format!("viewer-{index}"));
+        assert_eq!(identity(token), name);
+        assert!(seen.insert(token), "{name} has a token that was there");
+    }
+    assert_eq!(seen.len(), COUNT, "{told}");
+    assert!(refused.starts_with("IDENTITY_INVALID: "), "{refused}");
+    assert!(refused.contains("; identity: "), "{refused}");
+}
+
+/// The upstream asks for longer than the deadline: the first attempt is the last.
+async fn what_cannot_be_served_is_not_repeated(command: Command) {
+    let serve = Serve::sandboxed(&["--fault", "status=429,retry-after=40"]).await;
+    let mut grants = serve.grants().await;
+    until("a throttled grant", async || {
+        let listed = soon(grants.list_grants(ListGrantsRequest::default())).await.expect("a list");
+        listed.into_inner().grants[0].refresh_state() == RefreshState::Throttled
+    })
+    .await;
+    let (code, lines, told) = Caller::start(command, &serve.server, 1).ended().await;
+    assert_eq!((code, lines.len()), (Some(1), 0), "{told}");
+    assert!(told.starts_with("UPSTREAM_THROTTLED: "), "{told}");
+    assert!(told.contains("; try again in "), "{told}");
+    assert_eq!(metric(&serve, STARTED).await, 1, "{told}");
+}
+
+#[tokio::test]
+async fn every_token_comes_once_in_python() {
+    every_token_comes_once(in_python()).await;
+}
+
+#[tokio::test]
+async fn every_token_comes_once_in_node() {
+    every_token_comes_once(in_node()).await;
+}
+
+#[tokio::test]
+async fn every_token_comes_once_in_go() {
+    every_token_comes_once(in_go()).await;
+}
+
+#[tokio::test]
+async fn every_token_comes_once_in_rust() {
+    every_token_comes_once(in_rust()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_not_repeated_in_python() {
+    what_cannot_be_served_is_not_repeated(in_python()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_not_repeated_in_node() {
+    what_cannot_be_served_is_not_repeated(in_node()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_not_repeated_in_go() {
+    what_cannot_be_served_is_not_repeated(in_go()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_not_repeated_in_rust() {
+    what_cannot_be_served_is_not_repeated(in_rust()).await;
+}
