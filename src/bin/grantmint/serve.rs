@@ -23,7 +23,10 @@ use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{output, sandbox::SECRET_VARIABLE};
+use crate::{
+    output,
+    sandbox::{SECRET_VARIABLE, faults},
+};
 
 /// Runs the service: with a configuration, against the sandbox, or both.
 #[derive(Debug, Args)]
@@ -40,7 +43,11 @@ pub(crate) struct ServeCommand {
     /// Listen for the operator here instead; loopback only
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
-    /// A fault that the sandbox starts with, such as status=503,times=3
+    /// A scenario that the sandbox plays: a file of faults; see scenario.toml for a sample
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    scenario: Option<PathBuf>,
+    /// A fault that the sandbox starts with, such as status=503,times=3; repeatable. The words
+    /// of a fault: grantmint sandbox --help
     #[arg(long, value_name = "FAULT", requires = "sandbox")]
     fault: Vec<sandbox::Fault>,
     /// How log lines are written; left out: for people on a terminal, else JSON
@@ -134,7 +141,7 @@ impl ServeCommand {
             return Ok(None);
         }
         let mut settings = sandbox::Config::demo();
-        settings.faults.clone_from(&self.fault);
+        settings.faults = faults(self.fault.clone(), self.scenario.as_deref())?;
         settings.accounts =
             config.profiles.iter().map(|profile| account(&profile.provider)).collect();
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
