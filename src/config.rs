@@ -6,14 +6,14 @@
 mod expiry;
 mod profile;
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 pub use self::profile::Profile;
 use crate::{
     admin, mint,
     name::ProfileName,
     rpc, server,
-    settings::{Document, Env, Problems, Section},
+    settings::{self, Document, Env, Problems, Section},
     source::budget,
 };
 
@@ -44,10 +44,7 @@ pub struct Limits {
 impl Config {
     /// Reads and validates the file at `path`.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let file = path.display().to_string();
-        let text = fs::read_to_string(path)
-            .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
-        Self::parse(&file, &text)
+        settings::load(path, Self::parse)
     }
 
     /// Validates `text`; `file` is its name in messages.

@@ -6,46 +6,41 @@
 //! - `POST /v1/PlayerStreamers/{VJ…}/PlaybackGrant`, with the key's SID and secret as Basic
 //!   credential: a fresh grant.
 //! - `GET /sandbox/counters`: the [`Counters`] as JSON.
+//! - `GET /sandbox/requests`: the latest requests as JSON, without credentials and grants.
 //! - `PUT /sandbox/fault`, with a [`Fault`] in its grammar or as a JSON object: sets it in the
 //!   place of those for the same resource. `POST` adds it behind those that stand. `DELETE`
 //!   clears all.
+//! - `PUT /sandbox/scenario`, with a [`scenario`] file: sets its faults in the place of all.
 //!
 //! A fault strikes where its kind of failure does: a status, a hang or a reset before the
 //! request is checked; a bad body or a shorter life where a grant would be given. The
 //! concurrency ceiling is before all of them.
 
 mod answer;
+mod connection;
 mod control;
 mod counters;
+mod delivery;
+mod fault;
+pub mod scenario;
 mod script;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
-use std::{
-    error::Error,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Uri;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::{AbortHandle, JoinSet},
 };
 
+use self::upstream::Upstream;
 pub use self::{
     counters::{Counters, Request},
-    script::{BadBody, Effect, Fault, FaultError},
-};
-use self::{
-    script::Script,
-    upstream::{Reset, Upstream},
+    fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };
 use crate::clock::Clock;
 
@@ -80,7 +75,7 @@ pub struct Config {
     /// Requests at work at once, beyond which 429 is answered.
     pub max_concurrent: usize,
     /// The faults that stand at the start. A request meets the first that is for its
-    /// resource, else the first that is for all.
+    /// resource and strikes then, else the first that is for all.
     pub faults: Vec<Fault>,
     /// What its random values start from.
     pub seed: u64,
@@ -136,15 +131,7 @@ impl Sandbox {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
         let base = format!("http://{addr}");
-        let upstream = Arc::new(Upstream {
-            accounts: config.accounts,
-            max_concurrent: config.max_concurrent,
-            clock,
-            base: base.clone(),
-            random: Mutex::new(fastrand::Rng::with_seed(config.seed)),
-            script: Mutex::new(Script::new(config.faults)),
-            ledger: Arc::default(),
-        });
+        let upstream = Arc::new(Upstream::new(config, base.clone(), clock));
         let base = base.parse().map_err(io::Error::other)?;
         let serving = tokio::spawn(accept(listener, Arc::clone(&upstream))).abort_handle();
         Ok(Self(Arc::new(Running { upstream, addr, base, serving })))
@@ -162,35 +149,25 @@ impl Sandbox {
         self.0.base.clone()
     }
 
-    /// Where its counters are read.
+    /// Where its own side is: `counters`, `requests`, `fault` and `scenario` lie below.
     #[must_use]
-    pub fn counters_url(&self) -> String {
-        format!("{}{}", self.0.upstream.base, control::COUNTERS)
-    }
-
-    /// Where its faults are switched.
-    #[must_use]
-    pub fn fault_url(&self) -> String {
-        format!("{}{}", self.0.upstream.base, control::FAULT)
+    pub fn control_url(&self) -> String {
+        format!("{}{}", self.0.upstream.base, control::OWN)
     }
 
     /// Puts `fault` in the place of those that stand for the same resource, or for all.
     pub fn set_fault(&self, fault: Fault) {
-        self.script().set(fault);
+        self.0.upstream.direct(|script, now| script.set(fault, now));
     }
 
     /// Adds `fault` behind those that stand, which come first.
     pub fn add_fault(&self, fault: Fault) {
-        self.script().add(fault);
+        self.0.upstream.direct(|script, now| script.add(fault, now));
     }
 
     /// Clears all faults. Requests that already met one are not helped by it.
     pub fn clear_faults(&self) {
-        self.script().clear();
-    }
-
-    fn script(&self) -> MutexGuard<'_, Script> {
-        self.0.upstream.script.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.upstream.direct(|script, _| script.clear());
     }
 
     /// What it has counted.
@@ -218,29 +195,11 @@ async fn accept(listener: TcpListener, upstream: Arc<Upstream>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 upstream.ledger.connected();
-                connections.spawn(serve(stream, Arc::clone(&upstream)));
+                connections.spawn(connection::serve(stream, Arc::clone(&upstream)));
             }
             // Out of file descriptors, or a connection gone before it was taken.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
         while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(stream: TcpStream, upstream: Arc<Upstream>) {
-    // Answers are small and go out whole; a failure costs a delay only.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request: http::Request<_>| async {
-        if request.uri().path().starts_with(control::PREFIX) {
-            Ok(control::answer(&upstream, request).await)
-        } else {
-            upstream.answer(request).await
-        }
-    });
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let Err(error) = (&mut connection).await else { return };
-    if error.source().is_some_and(<dyn Error>::is::<Reset>) {
-        // With no time to linger, closing sends RST.
-        let _ = connection.into_parts().io.into_inner().set_zero_linger();
     }
 }

@@ -8,7 +8,7 @@ mod problems;
 mod secret;
 mod section;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fs, path::Path};
 
 use toml::{Spanned, de::DeTable};
 
@@ -16,13 +16,24 @@ use self::problems::Place;
 pub use self::{
     problems::{Problem, Problems},
     secret::{SecretKeys, SecretOrigin},
-    section::{Section, shown},
+    section::{LONGEST, Section, shown, unknown_key},
 };
 
 /// Looks a variable of the environment up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A configuration file that is well-formed TOML, and what was found wrong with it so far.
+/// Reads the file at `path` and parses its text, under the path as its name.
+pub fn load<T>(
+    path: &Path,
+    parse: impl FnOnce(&str, &str) -> Result<T, Problems>,
+) -> Result<T, Problems> {
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
+    parse(&file, &text)
+}
+
+/// A file that is well-formed TOML, and what was found wrong with it so far.
 pub struct Document<'a> {
     file: &'a str,
     text: &'a str,

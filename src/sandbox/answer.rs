@@ -3,21 +3,34 @@
 
 use std::{
     borrow::Cow,
+    mem,
     time::{Duration, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::script::BadBody;
+use super::{
+    delivery::{Delivery, gzip},
+    fault::BadBody,
+};
 use crate::provider::twilio_live::ids::PlayerStreamerSid;
+
+/// The bytes of a huge body.
+const HUGE: usize = 1024 * 1024;
+
+/// How deep a nested body goes.
+const NESTED: usize = 10_000;
 
 /// A status, headers and a body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: String,
+    pub(super) body: Bytes,
+    pub(super) delivery: Delivery,
     /// The playback URL, where a grant was given.
     pub(super) playback_url: Option<String>,
 }
@@ -60,8 +73,11 @@ struct Body<'a> {
     url: &'a str,
     account_sid: &'a str,
     date_created: String,
+    /// What stands before the grant under the same key.
+    #[serde(rename = "grant", skip_serializing_if = "Option::is_none")]
+    before: Option<&'a Grant<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<Grant<'a>>,
+    grant: Option<&'a Grant<'a>>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +88,8 @@ enum Grant<'a> {
         playback_url: &'a str,
         player_streamer_sid: &'a str,
         request_credentials: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        nested: Option<Box<RawValue>>,
     },
     Text(&'a str),
     Null,
@@ -103,7 +121,12 @@ impl Answer {
     pub(super) fn json(status: StatusCode, body: String) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { status, headers, body, playback_url: None }
+        Self::of(status, headers, body)
+    }
+
+    fn of(status: StatusCode, headers: HeaderMap, body: String) -> Self {
+        let delivery = Delivery::Whole;
+        Self { status, headers, body: body.into(), delivery, playback_url: None }
     }
 
     /// The documented answer of a refusal.
@@ -146,7 +169,7 @@ impl Answer {
             headers.insert(header::LOCATION, elsewhere);
         }
         let body = format!("<html><head><title>{title}</title></head><body></body></html>");
-        Self { status, headers, body, playback_url: None }
+        Self::of(status, headers, body)
     }
 
     fn error(status: StatusCode, code: u32, message: &str) -> Self {
@@ -160,11 +183,11 @@ impl Answer {
         status: StatusCode,
         path: &str,
         retry_after: Option<HeaderValue>,
-        body: Option<String>,
+        body: Option<&str>,
     ) -> Self {
         let mut answer = Self::refusal(status.into(), path);
         if let Some(body) = body {
-            answer.body = body;
+            answer.body = Bytes::copy_from_slice(body.as_bytes());
         }
         if let Some(retry_after) = retry_after {
             answer.headers.insert(header::RETRY_AFTER, retry_after);
@@ -184,22 +207,22 @@ impl Answer {
         let (other_streamer, other_account) =
             (other("VJ", streamer), other("AC", &granted.account));
         let playback_url = playback_url(granted, now, random);
-        let player_streamer_sid = match bad {
-            Some(BadBody::WrongStreamer) => &other_streamer,
-            _ => streamer,
+        let object = |player_streamer_sid, nested| Grant::Object {
+            playback_url: &playback_url,
+            player_streamer_sid,
+            request_credentials: None,
+            nested,
         };
         let grant = match bad {
-            Some(BadBody::GrantNull) => Some(Grant::Null),
-            Some(BadBody::GrantString) => Some(Grant::Text("<the playback grant>")),
-            Some(BadBody::GrantMissing) => None,
-            _ => Some(Grant::Object {
-                playback_url: &playback_url,
-                player_streamer_sid,
-                request_credentials: None,
-            }),
+            Some(BadBody::GrantNull) => Grant::Null,
+            Some(BadBody::GrantString) => Grant::Text("<the playback grant>"),
+            Some(BadBody::WrongStreamer) => object(&other_streamer, None),
+            Some(BadBody::Nested) => object(streamer, nested()),
+            _ => object(streamer, None),
         };
+        let others = object(&other_streamer, None);
         let created = UNIX_EPOCH + Duration::from_secs(now.try_into().unwrap_or(0));
-        let mut body = json(&Body {
+        let body = json(&Body {
             sid: if bad == Some(&BadBody::WrongSid) { &other_streamer } else { streamer },
             url: &granted.url,
             account_sid: match bad {
@@ -207,13 +230,47 @@ impl Answer {
                 _ => &granted.account,
             },
             date_created: humantime::format_rfc3339_seconds(created).to_string(),
-            grant,
+            before: (bad == Some(&BadBody::Duplicate)).then_some(&others),
+            grant: (bad != Some(&BadBody::GrantMissing)).then_some(&grant),
         });
-        if bad == Some(&BadBody::Truncated) {
-            body.truncate(body.find("?token=").unwrap_or(0));
+        let answer = Self::json(status, body);
+        match bad {
+            None => Self { playback_url: Some(playback_url), ..answer },
+            Some(bad) => answer.spoilt(bad),
         }
-        Self { playback_url: bad.is_none().then_some(playback_url), ..Self::json(status, body) }
     }
+
+    /// What a fault makes of a body that says what it should.
+    fn spoilt(mut self, bad: &BadBody) -> Self {
+        match bad {
+            BadBody::Truncated => {
+                let token = self.body.windows(7).position(|text| text == b"?token=");
+                self.body.truncate(token.unwrap_or_default());
+            }
+            BadBody::Huge => {
+                let mut body = Vec::from(mem::take(&mut self.body));
+                body.resize(HUGE, b' ');
+                self.body = body.into();
+            }
+            BadBody::Gzip => {
+                self.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                self.body = gzip(&self.body).into();
+            }
+            BadBody::Endless => self.delivery = Delivery::Endless,
+            BadBody::Slow | BadBody::Cut => {
+                self.headers.insert(header::CONTENT_LENGTH, self.body.len().into());
+                let slow = *bad == BadBody::Slow;
+                self.delivery = if slow { Delivery::Slow } else { Delivery::Cut };
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Arrays in arrays, deeper than a parser by recursion may go.
+fn nested() -> Option<Box<RawValue>> {
+    RawValue::from_string("[".repeat(NESTED) + &"]".repeat(NESTED)).ok()
 }
 
 /// A playback URL with a token of the shape that Amazon IVS has; its signature is random.

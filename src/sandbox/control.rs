@@ -1,27 +1,22 @@
-//! The sandbox's own side over HTTP: counters to read, faults to switch.
-
-use std::sync::PoisonError;
+//! The sandbox's own side over HTTP: counters and the log to read, faults to switch.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{
     answer::json,
-    script::{Fault, FaultError},
+    delivery::{Body, Delivery},
+    fault::{Fault, FaultError},
+    scenario,
+    script::Script,
     upstream::Upstream,
 };
 
 /// Paths below this are the sandbox's own.
-pub(super) const PREFIX: &str = "/sandbox/";
-
-/// Where the counters are read.
-pub(super) const COUNTERS: &str = "/sandbox/counters";
-
-/// Where faults are switched.
-pub(super) const FAULT: &str = "/sandbox/fault";
+pub(super) const OWN: &str = "/sandbox";
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -30,52 +25,73 @@ struct Problem<'a> {
     error: &'a str,
 }
 
-/// Answers a request below [`PREFIX`].
-pub(super) async fn answer(
-    upstream: &Upstream,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+/// Whether a path is the sandbox's own.
+pub(super) fn is_below(path: &str) -> bool {
+    path.strip_prefix(OWN).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Answers a request to the sandbox's own side.
+pub(super) async fn answer(upstream: &Upstream, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let method = head.method;
-    match head.uri.path() {
-        COUNTERS if method == Method::GET => {
+    match head.uri.path().strip_prefix(OWN).unwrap_or_default() {
+        "/counters" if method == Method::GET => {
             response(StatusCode::OK, json(&upstream.ledger.counters()))
         }
-        COUNTERS => not_allowed("GET"),
-        FAULT if method == Method::DELETE => {
-            upstream.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        "/requests" if method == Method::GET => {
+            response(StatusCode::OK, json(&upstream.ledger.lines()))
+        }
+        "/counters" | "/requests" => not_allowed("GET"),
+        "/fault" if method == Method::DELETE => {
+            upstream.direct(|script, _| script.clear());
             response(StatusCode::NO_CONTENT, String::new())
         }
-        FAULT if method == Method::PUT || method == Method::POST => {
-            let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-                return problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
-            };
-            let fault = match read_fault(&body.to_bytes()) {
-                Ok(fault) => fault,
-                Err(error) => {
-                    return problem(StatusCode::BAD_REQUEST, &format!("the fault: {error}"));
-                }
-            };
-            let mut script = upstream.script.lock().unwrap_or_else(PoisonError::into_inner);
-            if method == Method::PUT {
-                script.set(fault);
-            } else {
-                script.add(fault);
-            }
-            response(StatusCode::NO_CONTENT, String::new())
+        "/fault" if method == Method::PUT || method == Method::POST => {
+            let change = if method == Method::PUT { Script::set } else { Script::add };
+            let put = text_of(body).await.and_then(|text| {
+                let fault = read_fault(&text).map_err(|error| format!("the fault: {error}"))?;
+                upstream.direct(|script, now| change(script, fault, now));
+                Ok(())
+            });
+            done(put)
         }
-        FAULT => not_allowed("PUT, POST, DELETE"),
-        _ => problem(StatusCode::NOT_FOUND, "there are /sandbox/counters and /sandbox/fault"),
+        "/fault" => not_allowed("PUT, POST, DELETE"),
+        "/scenario" if method == Method::PUT => {
+            let put = text_of(body).await.and_then(|text| {
+                let faults = scenario::parse("scenario", &text).map_err(|all| all.to_string())?;
+                upstream.direct(|script, now| *script = Script::new(faults, now));
+                Ok(())
+            });
+            done(put)
+        }
+        "/scenario" => not_allowed("PUT"),
+        _ => problem(
+            StatusCode::NOT_FOUND,
+            "there are /sandbox/counters, /sandbox/requests, /sandbox/fault and /sandbox/scenario",
+        ),
     }
 }
 
-fn read_fault(body: &[u8]) -> Result<Fault, FaultError> {
-    let text = str::from_utf8(body).map_err(|_| FaultError::NoEffect)?.trim();
+async fn text_of(body: Incoming) -> Result<String, String> {
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let body = body.map_err(|_| format!("the body is longer than {MAX_BODY_BYTES} bytes"))?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| "the body is not UTF-8".to_owned())
+}
+
+fn read_fault(text: &str) -> Result<Fault, FaultError> {
+    let text = text.trim();
     if text.starts_with(['{', '[']) { Fault::from_json(text) } else { text.parse() }
 }
 
-fn response(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn done(result: Result<(), String>) -> Response<Body> {
+    match result {
+        Ok(()) => response(StatusCode::NO_CONTENT, String::new()),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+fn response(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Delivery::Whole.body(Bytes::from(body)));
     *response.status_mut() = status;
     if status != StatusCode::NO_CONTENT {
         let json = HeaderValue::from_static("application/json");
@@ -84,11 +100,11 @@ fn response(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response
 }
 
-fn problem(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+fn problem(status: StatusCode, error: &str) -> Response<Body> {
     response(status, json(&Problem { error }))
 }
 
-fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+fn not_allowed(methods: &'static str) -> Response<Body> {
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "not by this method");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response

@@ -4,14 +4,19 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde::Serialize;
 
-use crate::clock::Anchor;
+use super::fault::Fault;
+use crate::clock::{Anchor, Clock};
 
 /// Requests that the log keeps.
 const LOG_LENGTH: usize = 10_000;
+
+/// Characters of a text that the log keeps.
+const CLIPPED: usize = 256;
 
 /// Counts of requests for grants, from the start on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,51 +43,80 @@ pub struct Counters {
     pub max_in_flight: usize,
 }
 
-/// A request for a grant.
+/// A request for a grant. Texts of the client's are clipped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its path.
-    pub path: String,
+    /// Its number, from 1 on.
+    pub number: u64,
+    /// When it came in.
+    pub at: Anchor,
+    /// The resource that its path names, well-formed or not; none if it asks for no grant.
+    pub resource: Option<String>,
     /// The `Ttl` of its form, as written.
     pub ttl: Option<String>,
     /// The `AccessControlAllowOrigin` of its form.
     pub allow_origin: Option<String>,
+    /// The fault that it met, in its grammar.
+    pub fault: Option<String>,
     /// What it was answered with; none while at work, or where it got no answer.
     pub status: Option<u16>,
+    /// How long it was held: up to the first byte of its answer, or to its end without one;
+    /// none while at work.
+    pub held: Option<Duration>,
     /// The playback URL that it was granted.
     pub playback_url: Option<String>,
-    /// When it came in.
-    pub at: Anchor,
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The playback URL holds a token.
         f.debug_struct("Request")
-            .field("path", &self.path)
+            .field("number", &self.number)
+            .field("at", &self.at)
+            .field("resource", &self.resource)
             .field("ttl", &self.ttl)
             .field("allow_origin", &self.allow_origin)
+            .field("fault", &self.fault)
             .field("status", &self.status)
-            .field("at", &self.at)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
+}
+
+/// A request as the log tells it: without the grant.
+#[derive(Serialize)]
+pub(super) struct Line {
+    number: u64,
+    /// Milliseconds since the start.
+    at_ms: u64,
+    resource: Option<String>,
+    ttl: Option<String>,
+    allow_origin: Option<String>,
+    fault: Option<String>,
+    status: Option<u16>,
+    held_ms: Option<u64>,
 }
 
 #[derive(Default)]
 struct State {
     counters: Counters,
     log: VecDeque<Request>,
-    /// How many requests have left the log.
-    gone: u64,
 }
 
 /// Keeps the counters and the log.
-#[derive(Default)]
-pub(super) struct Ledger(Mutex<State>);
+pub(super) struct Ledger {
+    clock: Clock,
+    started: Anchor,
+    state: Mutex<State>,
+}
 
 impl Ledger {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { started: clock.now(), clock, state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -93,12 +127,28 @@ impl Ledger {
         self.state().log.iter().cloned().collect()
     }
 
+    /// The log, the oldest first.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let line = |request: Request| Line {
+            number: request.number,
+            at_ms: millis(request.at.boot.since(self.started.boot)),
+            resource: request.resource,
+            ttl: request.ttl,
+            allow_origin: request.allow_origin,
+            fault: request.fault,
+            status: request.status,
+            held_ms: request.held.map(millis),
+        };
+        self.requests().into_iter().map(line).collect()
+    }
+
     pub(super) fn connected(&self) {
         self.state().counters.connections += 1;
     }
 
     /// Enters a request. It is at work until its entry is answered or dropped.
-    pub(super) fn enter(self: &Arc<Self>, path: &str, at: Anchor) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, resource: Option<&str>) -> Entry {
+        let at = self.clock.now();
         let mut state = self.state();
         state.counters.requests += 1;
         state.counters.in_flight += 1;
@@ -106,19 +156,21 @@ impl Ledger {
         state.counters.max_in_flight = state.counters.max_in_flight.max(at_work);
         if state.log.len() == LOG_LENGTH {
             state.log.pop_front();
-            state.gone += 1;
         }
-        let number = state.counters.requests - 1;
+        let number = state.counters.requests;
         state.log.push_back(Request {
-            path: path.to_owned(),
+            number,
+            at,
+            resource: resource.map(clip),
             ttl: None,
             allow_origin: None,
+            fault: None,
             status: None,
+            held: None,
             playback_url: None,
-            at,
         });
         drop(state);
-        Entry { ledger: Arc::clone(self), number, at_work, answered: false }
+        Entry { ledger: Arc::clone(self), number, at, at_work, answered: false }
     }
 }
 
@@ -126,76 +178,106 @@ impl Ledger {
 pub(super) struct Entry {
     ledger: Arc<Ledger>,
     number: u64,
+    at: Anchor,
     /// Requests at work when it came in, itself too.
     pub(super) at_work: usize,
     answered: bool,
 }
 
 impl Entry {
-    fn note(&self, note: impl FnOnce(&mut Request)) {
-        let mut state = self.ledger.state();
-        let at = self.number.checked_sub(state.gone).and_then(|at| usize::try_from(at).ok());
-        if let Some(request) = at.and_then(|at| state.log.get_mut(at)) {
-            note(request);
-        }
+    fn held(&self) -> Duration {
+        self.ledger.clock.now().boot.since(self.at.boot)
     }
 
-    pub(super) fn form(&self, ttl: Option<String>, allow_origin: Option<String>) {
-        self.note(|request| {
-            request.ttl = ttl;
-            request.allow_origin = allow_origin;
+    pub(super) fn form(&self, ttl: Option<&str>, allow_origin: Option<&str>) {
+        self.ledger.state().note(self.number, |request| {
+            request.ttl = ttl.map(clip);
+            request.allow_origin = allow_origin.map(clip);
         });
     }
 
-    pub(super) fn fault(&self) {
-        self.ledger.state().counters.faults += 1;
+    pub(super) fn fault(&self, fault: &Fault) {
+        let text = clip(&fault.to_string());
+        let mut state = self.ledger.state();
+        state.counters.faults += 1;
+        state.note(self.number, |request| request.fault = Some(text));
     }
 
-    /// Counts the answer.
-    pub(super) fn answered(mut self, status: u16, playback_url: Option<String>) {
+    /// Counts the answer, and tells how long it was held.
+    pub(super) fn answered(mut self, status: u16, playback_url: Option<String>) -> Duration {
         self.answered = true;
-        {
-            let mut state = self.ledger.state();
-            let counters = &mut state.counters;
-            counters.granted += u64::from(playback_url.is_some());
-            if status >= 300 {
-                *counters.refused.entry(status).or_default() += 1;
-            }
-            counters.unauthorized += u64::from(status == 401);
-            counters.throttled += u64::from(status == 429);
+        let mut state = self.ledger.state();
+        let counters = &mut state.counters;
+        counters.granted += u64::from(playback_url.is_some());
+        if status >= 300 {
+            *counters.refused.entry(status).or_default() += 1;
         }
-        self.note(|request| {
+        counters.unauthorized += u64::from(status == 401);
+        counters.throttled += u64::from(status == 429);
+        state.note(self.number, |request| {
             request.status = Some(status);
             request.playback_url = playback_url;
         });
+        drop(state);
+        self.held()
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        let held = self.held();
         let mut state = self.ledger.state();
         state.counters.in_flight -= 1;
         state.counters.unanswered += u64::from(!self.answered);
+        state.note(self.number, |request| request.held = Some(held));
     }
+}
+
+impl State {
+    /// Notes something of a request that is still in the log.
+    fn note(&mut self, number: u64, note: impl FnOnce(&mut Request)) {
+        let first = self.log.front().map_or(0, |request| request.number);
+        let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        if let Some(request) = at.and_then(|at| self.log.get_mut(at)) {
+            note(request);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A text from outside, short enough to keep many of.
+fn clip(text: &str) -> String {
+    text.chars().take(CLIPPED).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
 
     #[test]
-    fn the_log_keeps_the_latest() {
-        let ledger = Arc::new(Ledger::default());
-        let at = Clock::system().now();
-        let first = ledger.enter("/first", at);
+    fn the_log_keeps_the_latest_and_no_long_text() {
+        let ledger = Arc::new(Ledger::new(Clock::system()));
+        let first = ledger.enter(Some("first"));
         for _ in 0..LOG_LENGTH {
-            ledger.enter("/later", at).answered(201, None);
+            ledger.enter(Some("later")).answered(201, None);
         }
         first.answered(503, None);
         let requests = ledger.requests();
         assert_eq!(requests.len(), LOG_LENGTH);
         assert!(requests.iter().all(|request| request.status == Some(201)));
+        assert_eq!((requests[0].number, ledger.counters().requests), (2, 10_001));
         assert_eq!(ledger.counters().refused, BTreeMap::from([(503, 1)]));
+
+        let long = "\u{e9}".repeat(1_000);
+        let entry = ledger.enter(Some(&long));
+        entry.form(Some(&long), Some(&long));
+        entry.fault(&format!("body-text={long}").parse().unwrap());
+        let last = ledger.requests().pop().unwrap();
+        for text in [last.resource, last.ttl, last.allow_origin, last.fault] {
+            assert_eq!(text.unwrap().chars().count(), CLIPPED);
+        }
     }
 }

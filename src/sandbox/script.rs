@@ -1,115 +1,85 @@
-//! Faults, and the script of those that stand.
+//! The script: the faults that stand, and which of them a request meets.
 
-mod grammar;
-
-use std::time::Duration;
-
-use http::{HeaderValue, StatusCode};
-
-pub use self::grammar::FaultError;
-use crate::provider::twilio_live::ids::PlayerStreamerSid;
-
-/// Something that the sandbox does wrong on purpose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// What goes wrong.
-    pub effect: Effect,
-    /// How long the answer is held back, whatever it is.
-    pub latency: Duration,
-    /// The resource it is for; none: all.
-    pub resource: Option<PlayerStreamerSid>,
-    /// The number of requests it lasts; none: until it is cleared.
-    pub times: Option<u32>,
-}
-
-/// What goes wrong with an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing: the answer is the normal one.
-    None,
-    /// The request is read and never answered.
-    Hang,
-    /// The connection is reset (TCP RST).
-    Reset,
-    /// Another status, with its documented body. A success without a body of its own is a
-    /// normal grant under that status.
-    Status {
-        /// The status.
-        code: StatusCode,
-        /// A Retry-After header, any text.
-        retry_after: Option<HeaderValue>,
-        /// A body instead of the documented one.
-        body: Option<String>,
-    },
-    /// What would be granted is answered 201 with a body that holds no grant, or another's.
-    Body(BadBody),
-    /// A grant whose token lives that much shorter than asked for.
-    ShorterLife(Duration),
-}
-
-/// A 201's body that holds no grant, or another's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadBody {
-    /// `grant` is null.
-    GrantNull,
-    /// `grant` is a string, as the upstream's guide prints it.
-    GrantString,
-    /// There is no `grant`.
-    GrantMissing,
-    /// `sid` is another resource's.
-    WrongSid,
-    /// `grant.playerStreamerSid` is another resource's.
-    WrongStreamer,
-    /// `account_sid` is another account's.
-    WrongAccount,
-    /// The JSON stops in the middle.
-    Truncated,
-    /// Any text.
-    Text(String),
-}
+use super::fault::Fault;
+use crate::clock::BootTime;
 
 /// The faults that stand, in the order in which they were given.
-#[derive(Debug, Default)]
-pub(super) struct Script(Vec<Fault>);
+#[derive(Debug)]
+pub(super) struct Script(Vec<Standing>);
+
+/// A fault since it was put.
+#[derive(Debug)]
+struct Standing {
+    fault: Fault,
+    since: BootTime,
+    /// Requests for its resource, or all.
+    seen: u64,
+    /// Those of them that met it.
+    met: u32,
+}
 
 impl Script {
-    pub(super) fn new(faults: Vec<Fault>) -> Self {
-        Self(faults)
+    pub(super) fn new(faults: Vec<Fault>, now: BootTime) -> Self {
+        let stand = |fault| Standing { fault, since: now, seen: 0, met: 0 };
+        Self(faults.into_iter().map(stand).collect())
     }
 
     /// Adds `fault` behind those that stand.
-    pub(super) fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
+    pub(super) fn add(&mut self, fault: Fault, now: BootTime) {
+        self.0.extend(Self::new(vec![fault], now).0);
     }
 
     /// Puts `fault` in the place of those that stand for the same resource, or for all.
-    pub(super) fn set(&mut self, fault: Fault) {
-        self.0.retain(|standing| !same_resource(standing, &fault));
-        self.0.push(fault);
+    pub(super) fn set(&mut self, fault: Fault, now: BootTime) {
+        self.0.retain(|standing| !same_resource(&standing.fault, &fault));
+        self.add(fault, now);
     }
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The fault that a request for `resource` meets, if any: the first that is for it, else
-    /// the first that is for all. It counts as met.
-    pub(super) fn meet(&mut self, resource: &str) -> Option<Fault> {
-        let own = |fault: &Fault| fault.resource.as_ref().is_some_and(|sid| sid.is(resource));
-        let at = self
-            .0
-            .iter()
-            .position(own)
-            .or_else(|| self.0.iter().position(|fault| fault.resource.is_none()))?;
-        let standing = self.0.get_mut(at)?;
-        let met = standing.clone();
-        if let Some(times) = &mut standing.times {
-            *times = times.saturating_sub(1);
-            if *times == 0 {
-                self.0.remove(at);
-            }
+    /// The fault that a request for `resource` meets, if any: the first that is for it and
+    /// strikes now, else the first that is for all.
+    pub(super) fn meet(&mut self, resource: &str, now: BootTime) -> Option<Fault> {
+        for standing in self.0.iter_mut().filter(|standing| standing.is_for(resource)) {
+            standing.seen = standing.seen.saturating_add(1);
         }
-        Some(met)
+        let strikes = |standing: &Standing| standing.is_for(resource) && standing.strikes(now);
+        let is_own = |standing: &Standing| standing.fault.resource.is_some() && strikes(standing);
+        let at = self.0.iter().position(is_own).or_else(|| self.0.iter().position(strikes));
+        let met = at.and_then(|at| self.0.get_mut(at)).map(Standing::meet);
+        self.0.retain(|standing| !standing.is_over(now));
+        met
+    }
+}
+
+impl Standing {
+    fn is_for(&self, resource: &str) -> bool {
+        self.fault.resource.as_ref().is_none_or(|sid| sid.is(resource))
+    }
+
+    /// Whether it strikes the request that was just seen.
+    fn strikes(&self, now: BootTime) -> bool {
+        let when = &self.fault.when;
+        let numbered = when.requests.as_ref().is_none_or(|numbers| numbers.contains(&self.seen));
+        let met = when.times.is_some_and(|times| self.met >= times);
+        let time = now.since(self.since);
+        numbered && !met && time >= when.from && when.until.is_none_or(|until| time < until)
+    }
+
+    /// Whether it will never strike again.
+    fn is_over(&self, now: BootTime) -> bool {
+        let when = &self.fault.when;
+        when.until.is_some_and(|until| now.since(self.since) >= until)
+            || when.requests.as_ref().is_some_and(|numbers| self.seen >= *numbers.end())
+            || when.times.is_some_and(|times| self.met >= times)
+    }
+
+    /// The fault, as met once more.
+    fn meet(&mut self) -> Fault {
+        self.met = self.met.saturating_add(1);
+        self.fault.clone()
     }
 }
 
@@ -123,7 +93,10 @@ fn same_resource(one: &Fault, other: &Fault) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    use super::{super::fault::Effect, *};
+    use crate::clock::Clock;
 
     const SID: &str = "VJ0123456789abcdef0123456789abcdef";
 
@@ -131,26 +104,91 @@ mod tests {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
+    fn start() -> BootTime {
+        Clock::system().now().boot
+    }
+
+    /// A script of these faults, and what requests meet of it, in words.
+    struct Play(Script, BootTime);
+
+    impl Play {
+        fn of<'a>(faults: impl IntoIterator<Item = &'a str>) -> Self {
+            let start = start();
+            Self(Script::new(faults.into_iter().map(fault).collect(), start), start)
+        }
+
+        /// What a request meets after so many seconds.
+        fn at(&mut self, seconds: u64, resource: &str) -> String {
+            let now = self.1 + Duration::from_secs(seconds);
+            self.0.meet(resource, now).map_or_else(|| "-".to_owned(), |fault| fault.to_string())
+        }
+
+        /// What that many requests at the start meet.
+        fn first(&mut self, requests: usize) -> Vec<String> {
+            (0..requests).map(|_| self.at(0, "any")).collect()
+        }
+    }
+
     #[test]
     fn a_script_goes_from_fault_to_fault() {
-        let mut script = Script::new(vec![fault("status=500,times=2"), fault("hang,times=1")]);
-        script.add(fault(&format!("reset,times=1,resource={SID}")));
-        let mut met = |resource: &str| script.meet(resource).map(|fault| fault.effect);
-        assert_eq!(met(&SID.to_uppercase()), Some(Effect::Reset));
-        assert!(matches!(met(SID), Some(Effect::Status { .. })));
-        assert!(matches!(met("VJ other"), Some(Effect::Status { .. })));
-        assert_eq!(met(SID), Some(Effect::Hang));
-        assert_eq!(met(SID), None);
+        let mut play = Play::of(["status=500,times=2", "hang,times=1"]);
+        play.0.add(fault(&format!("reset,resource={SID},times=1")), start());
+        assert_eq!(play.at(0, &SID.to_uppercase()), format!("reset,resource={SID},times=1"));
+        assert_eq!(play.at(0, SID), "status=500,times=2");
+        assert_eq!(play.at(0, "VJ other"), "status=500,times=2");
+        assert_eq!(play.at(0, SID), "hang,times=1");
+        assert_eq!(play.at(0, SID), "-");
+        assert!(play.0.0.is_empty(), "what is over is forgotten");
     }
 
     #[test]
     fn setting_replaces_what_stands_for_the_same() {
-        let mut script = Script::new(vec![fault("hang")]);
-        script.set(fault("reset"));
-        script.set(fault(&format!("status=404,resource={SID}")));
+        let mut script = Script::new(vec![fault("hang")], start());
+        script.set(fault("reset"), start());
+        script.set(fault(&format!("status=404,resource={SID}")), start());
         assert_eq!(script.0.len(), 2);
-        assert_eq!(script.meet("other").unwrap().effect, Effect::Reset);
+        assert_eq!(script.meet("other", start()).unwrap().effect, Effect::Reset);
         script.clear();
-        assert!(script.meet("other").is_none());
+        assert!(script.meet("other", start()).is_none());
+    }
+
+    #[test]
+    fn faults_come_and_go_by_time() {
+        let mut play = Play::of(["status=503,from=20s,until=80s", "hang,from=70s"]);
+        let seen = [0, 19, 20, 79, 80, 1_000].map(|seconds| play.at(seconds, "any"));
+        let (outage, hang) = ("status=503,from=20s,until=80s", "hang,from=70s");
+        assert_eq!(seen, ["-", "-", outage, outage, hang, hang]);
+        assert_eq!(play.0.0.len(), 1, "what is over is forgotten");
+    }
+
+    #[test]
+    fn faults_strike_requests_by_number() {
+        let mut play =
+            Play::of(["status=500,requests=2", "hang,requests=2-4", "reset,requests=6-"]);
+        let (second, some, rest) =
+            ("status=500,requests=2", "hang,requests=2-4", "reset,requests=6-");
+        assert_eq!(play.first(7), ["-", second, some, some, "-", rest, rest]);
+        assert_eq!(play.0.0.len(), 1, "what is over is forgotten");
+        let mut both = Play::of(["hang,requests=2-,times=1"]);
+        assert_eq!(both.first(3), ["-", "hang,requests=2-,times=1", "-"]);
+    }
+
+    #[test]
+    fn a_resource_counts_its_own_requests() {
+        let own = format!("hang,resource={SID},requests=2");
+        let mut play = Play::of([own.as_str(), "reset,requests=4"]);
+        let other = "VJ other";
+        let seen = [other, SID, other, SID, SID].map(|resource| play.at(0, resource));
+        // The fourth of all is the second of its own, which comes first.
+        assert_eq!(seen, ["-", "-", "-", own.as_str(), "-"]);
+    }
+
+    #[test]
+    fn a_fault_put_later_counts_from_then() {
+        let mut play = Play::of([]);
+        play.first(3);
+        play.0.add(fault("hang,from=5s,requests=2"), play.1 + Duration::from_secs(100));
+        assert_eq!(play.at(101, "any"), "-");
+        assert_eq!(play.at(105, "any"), "hang,from=5s,requests=2");
     }
 }

@@ -1,6 +1,9 @@
 //! The sandbox as its callers see it.
 
+mod bodies;
 mod faults;
+mod played;
+mod sample;
 
 use base64::{
     Engine,
@@ -9,12 +12,16 @@ use base64::{
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::*;
 use crate::{
-    clock::WallTime,
+    clock::{Simulation, WallTime},
     provider::twilio_live::{ids::PlayerStreamerSid, wire},
 };
 
@@ -57,8 +64,14 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 async fn sandbox(config: Config) -> Sandbox {
-    let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(NOW));
-    Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, clock).await.unwrap()
+    clocked(config).await.0
+}
+
+/// A sandbox with a hand on its clock.
+async fn clocked(config: Config) -> (Sandbox, Arc<Simulation>) {
+    let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(NOW));
+    let bound = Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, clock).await;
+    (bound.unwrap(), simulation)
 }
 
 async fn demo() -> Sandbox {
@@ -134,7 +147,10 @@ async fn until(sandbox: &Sandbox, met: impl Fn(&Counters) -> bool) {
 
 async fn ask_raw(stream: &mut TcpStream) {
     let path = wire::path(DEMO_RESOURCE);
-    let head = format!("POST {path} HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n\r\n");
+    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: sandbox\r\nAuthorization: {basic}\r\nContent-Length: 0\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
 }
 
@@ -196,7 +212,7 @@ async fn each_playback_url_holds_a_fresh_token() {
     let log = sandbox.requests();
     assert_eq!(log.len(), 2);
     assert_eq!(log[0].playback_url.as_deref(), Some(&*url));
-    assert_eq!(log[0].path, wire::path(DEMO_RESOURCE));
+    assert_eq!(log[0].resource.as_deref(), Some(DEMO_RESOURCE));
     assert_eq!((log[0].ttl.as_deref(), log[0].status), (Some("60"), Some(201)));
     assert_eq!(log[0].allow_origin.as_deref(), Some("https://www.example.com"));
     assert!(!format!("{log:?}").contains(token));

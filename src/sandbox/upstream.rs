@@ -4,27 +4,27 @@
 //! is checked as the upstream would: credential, path, method, form.
 
 use std::{
-    error::Error,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 
 use super::{
-    Account,
+    Account, Config,
     answer::{Answer, Granted, Refusal},
+    connection::{KeepAlive, Reset},
     counters::{Entry, Ledger},
-    script::{BadBody, Effect, Fault, Script},
+    delivery::Body,
+    fault::{BadBody, Effect, Fault, RetryAfter},
+    script::Script,
 };
 use crate::{
-    clock::{Anchor, Clock},
+    clock::{BootTime, Clock},
     provider::twilio_live::{ids::PlayerStreamerSid, wire},
 };
 
@@ -38,27 +38,15 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// What serves grants, shared by all connections.
 pub(super) struct Upstream {
-    pub(super) accounts: Vec<Account>,
-    pub(super) max_concurrent: usize,
-    pub(super) clock: Clock,
+    accounts: Vec<Account>,
+    max_concurrent: usize,
+    clock: Clock,
     /// Its own base URL, without a slash at the end.
     pub(super) base: String,
-    pub(super) random: Mutex<fastrand::Rng>,
-    pub(super) script: Mutex<Script>,
+    random: Mutex<fastrand::Rng>,
+    script: Mutex<Script>,
     pub(super) ledger: Arc<Ledger>,
 }
-
-/// Asks for the connection to be reset.
-#[derive(Debug)]
-pub(super) struct Reset;
-
-impl fmt::Display for Reset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("reset by a fault")
-    }
-}
-
-impl Error for Reset {}
 
 /// A request's form, as written.
 #[derive(Default)]
@@ -68,51 +56,92 @@ struct Form {
 }
 
 impl Upstream {
+    pub(super) fn new(config: Config, base: String, clock: Clock) -> Self {
+        Self {
+            accounts: config.accounts,
+            max_concurrent: config.max_concurrent,
+            base,
+            random: Mutex::new(fastrand::Rng::with_seed(config.seed)),
+            script: Mutex::new(Script::new(config.faults, clock.now().boot)),
+            ledger: Arc::new(Ledger::new(clock.clone())),
+            clock,
+        }
+    }
+
+    /// Changes the script as of now.
+    pub(super) fn direct(&self, change: impl FnOnce(&mut Script, BootTime)) {
+        change(&mut self.script(), self.clock.now().boot);
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Answers a request, or asks for the connection's reset.
-    pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Reset> {
-        let arrived = self.clock.now();
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let entry = self.ledger.enter(path, arrived);
+        let entry = self.ledger.enter(resource_in(path));
         let body = Limited::new(body, MAX_FORM_BYTES).collect().await;
         let form = body.map(|body| Form::read(&head.headers, &body.to_bytes()));
         if let Ok(form) = &form {
-            entry.form(form.ttl.clone(), form.allow_origin.clone());
+            entry.form(form.ttl.as_deref(), form.allow_origin.as_deref());
         }
 
         if entry.at_work > self.max_concurrent {
             let answer = Answer::refusal(StatusCode::TOO_MANY_REQUESTS.into(), path);
-            return Ok(self.finish(entry, arrived, answer));
+            return Ok(self.finish(entry, answer));
         }
-        let fault = self.meet(&head.method, path);
-        if let Some(fault) = &fault {
-            entry.fault();
-            tokio::time::sleep(fault.latency).await;
-        }
-        let effect = fault.map_or(Effect::None, |fault| fault.effect);
-        let answer = match &effect {
+        let Some(fault) = self.meet(&head.method, path) else {
+            let answer = self.grant_or_refuse(&head, form, &Effect::None);
+            return Ok(self.finish(entry, answer));
+        };
+        entry.fault(&fault);
+        tokio::time::sleep(fault.latency).await;
+        let answer = match &fault.effect {
             Effect::Hang => std::future::pending().await,
             Effect::Reset => return Err(Reset),
             Effect::Status { code, retry_after, body } if body.is_some() || !code.is_success() => {
-                Answer::status(*code, path, retry_after.clone(), body.clone())
+                let retry_after = retry_after.as_ref().and_then(|after| self.header(after));
+                Answer::status(*code, path, retry_after, body.as_deref())
             }
-            _ => {
-                let form = form.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into());
-                match form.and_then(|form| self.check(&head, form)) {
-                    Ok(granted) => self.grant(granted, &effect),
-                    Err(refusal) => Answer::refusal(refusal, path),
-                }
-            }
+            effect => self.grant_or_refuse(&head, form, effect),
         };
-        Ok(self.finish(entry, arrived, answer))
+        let mut response = self.finish(entry, answer);
+        if let Some(idle) = fault.keep_alive {
+            response.extensions_mut().insert(KeepAlive(idle));
+        }
+        Ok(response)
     }
 
     fn meet(&self, method: &Method, path: &str) -> Option<Fault> {
         let resource = resource_in(path).filter(|_| method == Method::POST)?;
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).meet(resource)
+        self.script().meet(resource, self.clock.now().boot)
+    }
+
+    /// A Retry-After header as of now; none for a time that no date can tell.
+    fn header(&self, retry_after: &RetryAfter) -> Option<HeaderValue> {
+        match retry_after {
+            RetryAfter::Text(text) => Some(text.clone()),
+            RetryAfter::DateIn(ahead) => {
+                let now = self.clock.now().wall.unix_seconds();
+                let date = UNIX_EPOCH + Duration::from_secs(now.try_into().ok()?) + *ahead;
+                HeaderValue::from_str(&httpdate::fmt_http_date(date)).ok()
+            }
+        }
+    }
+
+    fn grant_or_refuse(
+        &self,
+        head: &http::request::Parts,
+        form: Result<Form, impl Sized>,
+        effect: &Effect,
+    ) -> Answer {
+        let form = form.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE.into());
+        match form.and_then(|form| self.check(head, form)) {
+            Ok(granted) => self.grant(granted, effect),
+            Err(refusal) => Answer::refusal(refusal, head.uri.path()),
+        }
     }
 
     /// What is to be granted, if anything.
@@ -169,21 +198,21 @@ impl Upstream {
     }
 
     /// Counts the answer and adds the headers that all answers have.
-    fn finish(&self, entry: Entry, arrived: Anchor, answer: Answer) -> Response<Full<Bytes>> {
+    fn finish(&self, entry: Entry, answer: Answer) -> Response<Body> {
         let id = self.random.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
-        let took = self.clock.now().boot.since(arrived.boot);
-        let Answer { status, mut headers, body, playback_url } = answer;
+        let Answer { status, mut headers, body, delivery, playback_url } = answer;
+        let at_work = entry.at_work;
+        let held = entry.answered(status.as_u16(), playback_url);
         for (name, text) in [
-            ("twilio-concurrent-requests", entry.at_work.to_string()),
+            ("twilio-concurrent-requests", at_work.to_string()),
             ("twilio-request-id", format!("RQ{id:032x}")),
-            ("twilio-request-duration", format!("{:.3}", took.as_secs_f64())),
+            ("twilio-request-duration", format!("{:.3}", held.as_secs_f64())),
         ] {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        entry.answered(status.as_u16(), playback_url);
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(delivery.body(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

@@ -1,6 +1,6 @@
 //! One table of the file.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
 use toml::{
     Spanned,
@@ -10,7 +10,7 @@ use toml::{
 use super::Document;
 
 /// Longer than anything that is configured, and short enough to add up without overflow.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const A_TEXT: &str = "a text in quotes";
 
@@ -45,6 +45,21 @@ impl<'a> Section<'a> {
     /// A text.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
         self.string(key, A_TEXT)
+    }
+
+    /// A text, or a whole number as text.
+    pub fn text_or_integer(&mut self, key: &'static str) -> Option<Cow<'a, str>> {
+        let value = self.value(key)?.get_ref();
+        if let Some(text) = value.as_str() {
+            return Some(text.into());
+        }
+        let integer = value.as_integer();
+        let number =
+            integer.and_then(|digits| i64::from_str_radix(digits.as_str(), digits.radix()).ok());
+        match number {
+            Some(number) => Some(number.to_string().into()),
+            None => self.mistyped(key, "a text in quotes or a whole number", value),
+        }
     }
 
     /// A text in a form of its own.
@@ -181,6 +196,32 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// The tables of an array of tables, `[[key]]`.
+    pub fn tables(&mut self, key: &'static str) -> Vec<Self> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let mut tables = Vec::new();
+        let items = value.get_ref().as_array();
+        if items.is_none() {
+            let wanted = format!("an array of tables, each under [[{key}]]");
+            self.problem(key, mistyped(&wanted, value.get_ref()));
+        }
+        for (index, item) in items.into_iter().flatten().enumerate() {
+            let path = format!("{}[{index}]", self.path_of(key));
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    let offset = item.span().start;
+                    tables.push(Self::new(self.document, path, offset, Some(table)));
+                }
+                None => self.document.problem(
+                    item.span().start,
+                    &path,
+                    &mistyped("a table", item.get_ref()),
+                ),
+            }
+        }
+        tables
+    }
+
     /// A variable of the environment.
     #[must_use]
     pub fn env(&self, name: &str) -> Option<String> {
@@ -210,24 +251,22 @@ impl<'a> Section<'a> {
 
     /// Refuses every key that was not asked for.
     pub fn finish(&self) {
-        for (key, _) in self.table.into_iter().flatten() {
-            let name: &str = key.get_ref();
-            if !self.asked.contains(&name) && !self.refused.contains(&name) {
-                let path = join(&self.path, name);
-                self.document.problem(key.span().start, &path, &self.unknown(name));
-            }
+        for (name, offset) in self.unknown() {
+            let path = join(&self.path, name);
+            self.document.problem(offset, &path, &unknown_key(name, &self.asked));
         }
     }
 
-    fn unknown(&self, name: &str) -> String {
-        let distances =
-            self.asked.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
-        match distances.min() {
-            Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => {
-                format!("unknown key; did you mean {nearest}?")
-            }
-            _ => format!("unknown key; known here: {}", self.asked.join(", ")),
-        }
+    /// Whether there is a key that was not asked for: what is missing may be meant by it.
+    #[must_use]
+    pub fn has_unknown(&self) -> bool {
+        self.unknown().next().is_some()
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = (&'a str, usize)> {
+        let keys = self.table.into_iter().flatten().map(|(key, _)| (&**key.get_ref(), key.span()));
+        keys.filter(|(name, _)| !self.asked.contains(name) && !self.refused.contains(name))
+            .map(|(name, span)| (name, span.start))
     }
 
     pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -267,6 +306,18 @@ impl<'a> Section<'a> {
 
     pub(super) fn path_of(&self, key: &str) -> String {
         join(&self.path, key)
+    }
+}
+
+/// What is told of a key that is not among those known: the nearest, or all of them.
+#[must_use]
+pub fn unknown_key(name: &str, known: &[&str]) -> String {
+    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    match distances.min() {
+        Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => {
+            format!("unknown key; did you mean {nearest}?")
+        }
+        _ => format!("unknown key; known here: {}", known.join(", ")),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -11,7 +12,7 @@ use grantmint::{
     provider::twilio_live,
     sandbox::{
         Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Fault,
-        Sandbox,
+        Sandbox, scenario,
     },
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,15 +32,30 @@ pub(crate) struct SandboxCommand {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
     listen: SocketAddr,
 
+    /// A file of faults, by time or request number; see scenario.toml for a sample
+    ///
+    /// TOML, each fault under [[fault]], in the keys of --fault.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+
     /// What goes wrong, such as status=503, status=429,retry-after=5 or hang,times=3; repeatable
     ///
-    /// Comma-joined words. One effect: status=CODE (with retry-after=TEXT and body-text=TEXT if
-    /// wanted), body=grant-null|grant-string|grant-missing|wrong-sid|wrong-streamer|
-    /// wrong-account|truncated, body-text=TEXT, hang, reset or shorter-life=DURATION. With it
-    /// or alone: latency=DURATION. For what: resource=SID, times=REQUESTS. A value with a comma
-    /// is written as a JSON string. Of several, a request meets the first that is for its
-    /// resource, else the first that is for all.
-    #[arg(long, value_name = "FAULT")]
+    /// Comma-joined words; a value with a comma is written as a JSON string.
+    ///
+    /// One effect: status=CODE (with retry-after=TEXT or retry-after-date=DURATION, and
+    /// body-text=TEXT, if wanted), body=grant-null|grant-string|grant-missing|wrong-sid|
+    /// wrong-streamer|wrong-account|duplicate|nested|truncated|cut|slow|huge|endless|gzip,
+    /// body-text=TEXT, hang, reset or shorter-life=DURATION.
+    ///
+    /// With it or alone: latency=DURATION holds the answer back, keep-alive=DURATION closes the
+    /// connection when it was idle that long.
+    ///
+    /// For what: resource=SID. When, counted from the start: from=DURATION, until=DURATION,
+    /// requests=4 or 3-5 or 10- (among those for the resource), times=REQUESTS.
+    ///
+    /// Of several, a request meets the first that is for its resource and strikes then, else
+    /// the first that is for all; these come before those of --scenario.
+    #[arg(long, value_name = "FAULT", verbatim_doc_comment)]
     fault: Vec<Fault>,
 
     /// Requests at work at once, beyond which 429 is answered
@@ -62,7 +78,7 @@ impl SandboxCommand {
         let mut terminate = signals(SignalKind::terminate())?;
         let config = Config {
             max_concurrent: self.max_concurrent,
-            faults: self.fault,
+            faults: faults(self.fault, self.scenario.as_deref())?,
             seed: seed()?,
             ..Config::demo()
         };
@@ -85,10 +101,18 @@ pub(crate) fn seed() -> Result<u64, String> {
     getrandom::u64().map_err(|error| format!("no random numbers from the system: {error}"))
 }
 
+/// The faults that are given, then those of the scenario.
+pub(crate) fn faults(mut given: Vec<Fault>, scenario: Option<&Path>) -> Result<Vec<Fault>, String> {
+    if let Some(path) = scenario {
+        given.extend(scenario::load(path).map_err(|problems| problems.to_string())?);
+    }
+    Ok(given)
+}
+
 fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
-    let (fault, counters) = (sandbox.fault_url(), sandbox.counters_url());
+    let own = sandbox.control_url();
     let kind = twilio_live::KIND;
     writeln!(
         out,
@@ -108,11 +132,13 @@ Give the server the demo's secret, which is public and good for nothing else:
 
   export {SECRET_VARIABLE}={DEMO_API_KEY_SECRET}
 
-Switch faults and read the counters:
+Switch faults, and read what came in:
 
-  curl -X PUT -d status=503,times=3 {fault}
-  curl -X DELETE {fault}
-  curl {counters}
+  curl -X PUT -d status=503,times=3 {own}/fault
+  curl -X PUT --data-binary @scenario.toml {own}/scenario
+  curl -X DELETE {own}/fault
+  curl {own}/requests
+  curl {own}/counters
 "
     )?;
     out.flush()

@@ -27,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     output,
-    sandbox::{SECRET_VARIABLE, seed},
+    sandbox::{SECRET_VARIABLE, faults, seed},
 };
 
 /// Runs the service: with a configuration, against the sandbox, or both.
@@ -45,7 +45,11 @@ pub(crate) struct ServeCommand {
     /// Listen for the operator here instead; loopback only
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
-    /// A fault that the sandbox starts with, such as status=503,times=3
+    /// A scenario that the sandbox plays: a file of faults; see scenario.toml for a sample
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    scenario: Option<PathBuf>,
+    /// A fault that the sandbox starts with, such as status=503,times=3; repeatable. The words
+    /// of a fault: grantmint sandbox --help
     #[arg(long, value_name = "FAULT", requires = "sandbox")]
     fault: Vec<sandbox::Fault>,
     /// How log lines are written; left out: for people on a terminal, else JSON
@@ -143,13 +147,10 @@ impl ServeCommand {
         if !self.sandbox {
             return Ok(None);
         }
+        let accounts = config.profiles.iter().map(|it| account(it.provider.credential()));
         let settings = sandbox::Config {
-            accounts: config
-                .profiles
-                .iter()
-                .map(|profile| account(profile.provider.credential()))
-                .collect(),
-            faults: self.fault.clone(),
+            accounts: accounts.collect(),
+            faults: faults(self.fault.clone(), self.scenario.as_deref())?,
             seed: seed()?,
             ..sandbox::Config::demo()
         };

@@ -146,7 +146,7 @@ async fn a_second_signal_cuts_at_once() {
         serve.signal(second);
         let (status, log) = serve.ended().await;
         assert_eq!(status.code(), Some(0), "{first} {second}: {log}");
-        drop(mute);
+        drop(bulk);
     }
 }
 

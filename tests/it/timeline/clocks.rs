@@ -4,7 +4,7 @@ use grantmint::mint::minter::Cause;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::world::{Answer, World, grant, millis, secs, status};
+use super::world::{Answer, NEVER, World, grant, millis, secs, status};
 use crate::support::payload;
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn a_small_step_forward_that_only_shortens_the_grant_is_refreshed_in_time(
     world.until(secs(5)).await;
     // 60 - 5 - 45 + 2 = 12 s are left, less the margin 10: before any first cycle ends.
     world.hand.step_wall_forward(secs(45));
-    assert_eq!(world.without_token_until(secs(60)).await, []);
+    assert_eq!(world.without_token_until(secs(60)).await, NEVER);
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +45,7 @@ async fn a_step_within_the_tolerance_changes_nothing() {
     let world = World::new(|_| grant());
     world.until(secs(5)).await;
     world.hand.step_wall_forward(millis(1_900));
-    assert_eq!(world.without_token_until(millis(14_900)).await, []);
+    assert_eq!(world.without_token_until(millis(14_900)).await, NEVER);
     assert_eq!(world.requests().len(), 1);
 }
 
@@ -92,7 +92,7 @@ async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
         world.hand.suspend(secs(20));
         assert_eq!(world.mint().await.unwrap().terms.generation, before);
         // What is left of the grant is less by the suspend, and the refresh knows.
-        assert_eq!(world.without_token_until(secs(200)).await, []);
+        assert_eq!(world.without_token_until(secs(200)).await, NEVER);
     }
 }
 
@@ -103,7 +103,7 @@ async fn a_suspend_past_the_refresh_point_is_noticed_before_the_end_of_life() {
     world.until(anchor + secs(30)).await;
     // The grant is 55 s old now, and the timer of its refresh stood still.
     world.hand.suspend(secs(25));
-    assert_eq!(world.without_token_until(anchor + secs(60)).await, []);
+    assert_eq!(world.without_token_until(anchor + secs(60)).await, NEVER);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use grantmint::{
 };
 use tokio::time::sleep;
 
-use super::world::{Answer, World, gaps, grant, millis, secs, status};
+use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_changes_nothing_while_the_grant_lives() {
@@ -18,7 +18,7 @@ async fn a_failed_refresh_changes_nothing_while_the_grant_lives() {
     let before = world.mint().await.unwrap();
 
     // Up to a moment before its end of life at 58 s, every call is served as ever.
-    assert_eq!(world.without_token_until(millis(57_900)).await, []);
+    assert_eq!(world.without_token_until(millis(57_900)).await, NEVER);
     assert!(world.requests().len() > 3, "it is retried");
     let after = world.mint().await.unwrap();
     assert_eq!(after.terms.generation, before.terms.generation);
@@ -152,7 +152,7 @@ async fn calls_that_were_served_by_a_refresh_do_not_ask_for_another() {
 async fn a_panic_in_the_source_costs_one_attempt_only() {
     let world = World::new(|ask| if matches!(ask.number, 2 | 3) { Answer::Panic } else { grant() });
     assert_eq!(world.without_token_until(secs(120)).await.first(), Some(&Duration::ZERO));
-    assert_eq!(world.without_token_until(secs(300)).await, []);
+    assert_eq!(world.without_token_until(secs(300)).await, NEVER);
     let gaps = gaps(&world.requests());
     assert!(gaps[1] <= secs(2) && gaps[2] <= secs(2), "{gaps:?}");
     assert_eq!(world.status().refresh, RefreshState::Ok);
@@ -188,7 +188,7 @@ async fn a_grant_that_is_over_on_arrival_does_not_displace_a_live_one() {
             },
         );
     world.requested(1).await;
-    assert_eq!(world.without_token_until(millis(57_900)).await, []);
+    assert_eq!(world.without_token_until(millis(57_900)).await, NEVER);
     assert!(world.requests().len() >= 3);
 }
 

@@ -6,7 +6,7 @@ use grantmint::{
 };
 use tokio::time::sleep;
 
-use super::world::{Answer, World, gaps, grant, millis, secs, status};
+use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status};
 
 fn lasting_cause(code: u16) -> Cause {
     if code == 404 { Cause::ResourceNotFound } else { Cause::UpstreamRejected }
@@ -23,7 +23,7 @@ async fn a_stray_refusal_is_retried_like_any_failure_while_a_grant_lives() {
         }
         let retried = gaps(&world.requests())[1];
         assert!(retried <= secs(1), "{code}: {retried:?}");
-        assert_eq!(world.without_token_until(secs(200)).await, []);
+        assert_eq!(world.without_token_until(secs(200)).await, NEVER);
     }
 }
 
@@ -39,7 +39,7 @@ async fn the_second_refusal_in_a_row_counts_and_the_grant_is_served_to_its_end()
         world.requested(1).await;
         let second = world.requested(3).await;
         assert_eq!(world.status().refresh, RefreshState::Rejected);
-        assert_eq!(world.without_token_until(millis(57_900)).await, [], "{code}");
+        assert_eq!(world.without_token_until(millis(57_900)).await, NEVER, "{code}");
 
         // What a person must know is told to the end, however often they ask.
         world.until(secs(58)).await;

@@ -6,7 +6,7 @@ use grantmint::{
 };
 use tokio::time::sleep;
 
-use super::world::{Answer, World, gaps, grant, millis, secs, status, throttled};
+use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status, throttled};
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
@@ -23,7 +23,7 @@ async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
         assert_eq!(world.status().refresh, RefreshState::Throttled);
         world.until(millis(54_900)).await;
         assert_eq!(world.requests().len(), if asked > millis(54_900) { 3 } else { 2 });
-        assert_eq!(world.without_token_until(millis(57_900)).await, [], "served to the end");
+        assert_eq!(world.without_token_until(millis(57_900)).await, NEVER, "served to the end");
         let requests = world.requests();
         assert_eq!(requests.len(), 3, "{requests:?}");
         assert!(requests[2] >= secs(55) && requests[2] <= millis(55_002), "{requests:?}");

@@ -33,6 +33,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::payload;
 
+/// No instant at all.
+pub(super) const NEVER: [Duration; 0] = [];
+
 pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod connections;
+mod sandboxed;
 
 use std::{
     net::SocketAddr,

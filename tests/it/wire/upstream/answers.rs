@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::{
-    clock::Clock,
     config::Config,
-    sandbox::{self, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, Sandbox},
+    sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     source::base_url::BaseUrl,
 };
 use serde_json::Value;
@@ -206,35 +205,6 @@ async fn the_request_is_the_documented_one() {
     let (head, body) = requests[1].split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with(&format!("POST /base/v1/PlayerStreamers/{STREAMER}/PlaybackGrant ")));
     assert_eq!(body, "Ttl=60", "no origin unless one is configured");
-}
-
-#[tokio::test]
-async fn the_sandbox_gives_grants_of_the_life_asked_for_or_shorter() {
-    let any = ([127, 0, 0, 1], 0).into();
-    let sandbox = Sandbox::bind(any, sandbox::Config::demo(), Clock::system()).await.unwrap();
-    let url = sandbox.base_url().to_string();
-    let source = source(url.trim_end_matches('/'), "allow_origin = \"*\"");
-    let fetched = fetch(&source, STREAMER).await.unwrap();
-    assert_eq!(fetched.granted_ttl, Duration::from_secs(60));
-    sandbox.set_fault("shorter-life=20s".parse().unwrap());
-    let fetched = fetch(&source, STREAMER).await.unwrap();
-    assert_eq!(fetched.granted_ttl, Duration::from_secs(40));
-    let bodies = [
-        ("grant-null", "transient"),
-        ("grant-string", "transient"),
-        ("grant-missing", "transient"),
-        ("truncated", "transient"),
-        ("wrong-sid", "misconfigured"),
-        ("wrong-streamer", "misconfigured"),
-        ("wrong-account", "misconfigured"),
-    ];
-    for (body, class) in bodies {
-        sandbox.set_fault(format!("body={body}").parse().unwrap());
-        assert_eq!(failure(fetch(&source, STREAMER).await).0, class, "{body}");
-    }
-    let requests = sandbox.requests();
-    assert!(requests.iter().all(|request| request.allow_origin.as_deref() == Some("*")));
-    assert!(requests.iter().all(|request| request.ttl.as_deref() == Some("60")));
 }
 
 #[tokio::test]

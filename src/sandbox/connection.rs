@@ -1,0 +1,73 @@
+//! A connection to the sandbox, from its first request to the end that a fault may give it.
+
+use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::watch, time::Instant};
+
+use super::{control, upstream::Upstream};
+
+/// Asks for the connection to be reset.
+#[derive(Debug)]
+pub(super) struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("reset by a fault")
+    }
+}
+
+impl Error for Reset {}
+
+/// Beside an answer: how long the connection may be idle after it.
+#[derive(Clone, Copy)]
+pub(super) struct KeepAlive(pub(super) Duration);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, upstream: Arc<Upstream>) {
+    // Answers are small and go out whole; a failure costs a delay only.
+    let _ = stream.set_nodelay(true);
+    let (close_at, mut closes) = watch::channel(None);
+    let service = service_fn(async |request: http::Request<_>| {
+        close_at.send_replace(None);
+        let answer = if control::is_below(request.uri().path()) {
+            Ok(control::answer(&upstream, request).await)
+        } else {
+            upstream.answer(request).await
+        };
+        let keep_alive = answer.as_ref().ok().and_then(|answer| answer.extensions().get());
+        close_at.send_replace(keep_alive.map(|KeepAlive(idle)| Instant::now() + *idle));
+        answer
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let ended = loop {
+        let close = *closes.borrow_and_update();
+        tokio::select! {
+            // An answer goes out before its connection is closed.
+            biased;
+            ended = &mut connection => break Some(ended),
+            _ = closes.changed() => {}
+            () = at(close) => break None,
+        }
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if ended.is_err_and(|error| error.source().is_some_and(<dyn Error>::is::<Reset>)) {
+        // With no time to linger, closing sends RST.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
+/// Waits until then; none: for ever.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,120 @@
+//! How an answer's body is sent.
+
+use std::{convert::Infallible, error::Error, fmt, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
+
+/// A body as hyper takes it.
+pub(super) type Body = UnsyncBoxBody<Bytes, Broken>;
+
+/// Between two bytes of a slow body.
+const A_BYTE: Duration = Duration::from_secs(1);
+
+/// Between two pieces of an endless body: faster would only burn the sandbox's own time.
+const A_PIECE: Duration = Duration::from_millis(1);
+
+const PIECE: &[u8] = &[b' '; 4_096];
+
+/// How an answer's body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// At once, all of it.
+    Whole,
+    /// A byte a second.
+    Slow,
+    /// With white space behind it, for ever.
+    Endless,
+    /// One half of it; then the connection is closed.
+    Cut,
+}
+
+/// Asks for the connection to be closed in the middle of a body.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cut by a fault")
+    }
+}
+
+impl Error for Broken {}
+
+impl Delivery {
+    /// A body of these bytes, sent so.
+    pub(super) fn body(self, bytes: Bytes) -> Body {
+        let whole = Full::new(bytes.clone()).map_err(|never: Infallible| match never {});
+        match self {
+            Self::Whole => whole.boxed_unsync(),
+            Self::Slow => StreamBody::new(unfold(bytes, async |mut rest| {
+                tokio::time::sleep(A_BYTE).await;
+                let byte = (!rest.is_empty()).then(|| rest.split_to(1))?;
+                Some((Ok(Frame::data(byte)), rest))
+            }))
+            .boxed_unsync(),
+            Self::Endless => StreamBody::new(unfold(bytes, async |piece| {
+                tokio::time::sleep(A_PIECE).await;
+                Some((Ok(Frame::data(piece)), Bytes::from_static(PIECE)))
+            }))
+            .boxed_unsync(),
+            Self::Cut => StreamBody::new(unfold(Some(bytes), async |left| {
+                let Some(mut bytes) = left else {
+                    // What is there goes out first.
+                    tokio::task::yield_now().await;
+                    return Some((Err(Broken), None));
+                };
+                bytes.truncate(bytes.len() / 2);
+                Some((Ok(Frame::data(bytes)), None))
+            }))
+            .boxed_unsync(),
+        }
+    }
+}
+
+/// `data` as a gzip file whose blocks are stored as they are (RFC 1951, 3.2.4; RFC 1952).
+pub(super) fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut blocks = data.chunks(usize::from(u16::MAX)).peekable();
+    while let Some(block) = blocks.next() {
+        // A chunk is no longer than fits.
+        let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
+        file.push(u8::from(blocks.peek().is_none()));
+        file.extend(length.to_le_bytes());
+        file.extend((!length).to_le_bytes());
+        file.extend(block);
+    }
+    file.extend(crc32(data).to_le_bytes());
+    // Its length modulo 2^32.
+    #[expect(clippy::cast_possible_truncation, reason = "so the format has it")]
+    file.extend((data.len() as u32).to_le_bytes());
+    file
+}
+
+fn crc32(data: &[u8]) -> u32 {
+    !data.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_a_gzip_file() {
+        // The check value of the CRC catalogues.
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        let file = gzip(b"123456789");
+        let (head, rest) = file.split_at(10);
+        assert_eq!(&head[..3], [0x1f, 0x8b, 8]);
+        assert_eq!(rest, b"\x01\x09\0\xf6\xff123456789\x26\x39\xf4\xcb\x09\0\0\0");
+        let long = gzip(&[b' '; 65_536]);
+        assert_eq!(&long[10..15], b"\0\xff\xff\0\0");
+        assert_eq!(&long[10 + 5 + 65_535..][..6], b"\x01\x01\0\xfe\xff ");
+    }
+}

@@ -1,0 +1,267 @@
+//! A fault that is being read, key by key.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+
+use super::{BadBody, Effect, Fault, RetryAfter, When};
+use crate::{provider::twilio_live::ids::PlayerStreamerSid, settings};
+
+/// The keys of a fault, in the order in which it is written.
+pub(in crate::sandbox) const KEYS: [&str; 15] = [
+    "status",
+    "retry-after",
+    "retry-after-date",
+    "body",
+    "body-text",
+    "hang",
+    "reset",
+    "shorter-life",
+    "latency",
+    "keep-alive",
+    "resource",
+    "from",
+    "until",
+    "requests",
+    "times",
+];
+
+/// Those of them that take no value.
+pub(in crate::sandbox) const FLAGS: [&str; 2] = ["hang", "reset"];
+
+/// The values of `body`.
+pub(super) const BODIES: [(&str, BadBody); 14] = [
+    ("grant-null", BadBody::GrantNull),
+    ("grant-string", BadBody::GrantString),
+    ("grant-missing", BadBody::GrantMissing),
+    ("wrong-sid", BadBody::WrongSid),
+    ("wrong-streamer", BadBody::WrongStreamer),
+    ("wrong-account", BadBody::WrongAccount),
+    ("duplicate", BadBody::Duplicate),
+    ("nested", BadBody::Nested),
+    ("truncated", BadBody::Truncated),
+    ("cut", BadBody::Cut),
+    ("slow", BadBody::Slow),
+    ("huge", BadBody::Huge),
+    ("endless", BadBody::Endless),
+    ("gzip", BadBody::Gzip),
+];
+
+/// Why something is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// A key that is not of the grammar.
+    #[error("{0:?}: {hint}", hint = settings::unknown_key(.0, &KEYS))]
+    UnknownKey(String),
+    /// A key that is there twice.
+    #[error("{0} is there twice")]
+    Twice(&'static str),
+    /// A value that is not of its key's form.
+    #[error("{key} {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What the value should be, or what is wrong with it.
+        problem: String,
+    },
+    /// Two effects in one fault.
+    #[error("{0} and {1} exclude each other: a fault has one effect")]
+    Conflict(&'static str, &'static str),
+    /// A Retry-After without the status that it goes with.
+    #[error("{0} goes with a status, such as 429")]
+    NeedsStatus(&'static str),
+    /// A time that ends before it begins.
+    #[error("until must be later than from")]
+    NoTime,
+    /// Nothing in it that would be a fault.
+    #[error("does nothing: it needs a status, a body, hang, reset, latency or another effect")]
+    NoEffect,
+    /// A JSON body that is no object of plain values.
+    #[error("is no JSON object of texts, numbers and true: {0}")]
+    Json(String),
+}
+
+/// What has been read of a fault.
+#[derive(Default)]
+pub(in crate::sandbox) struct Draft {
+    effect: Option<(&'static str, Effect)>,
+    retry_after: Option<(&'static str, RetryAfter)>,
+    body_text: Option<String>,
+    latency: Option<Duration>,
+    keep_alive: Option<Duration>,
+    resource: Option<PlayerStreamerSid>,
+    from: Option<Duration>,
+    until: Option<Duration>,
+    requests: Option<RangeInclusive<u64>>,
+    times: Option<u32>,
+}
+
+pub(super) fn known(key: &str) -> Result<&'static str, FaultError> {
+    let known = KEYS.into_iter().find(|known| *known == key);
+    known.ok_or_else(|| FaultError::UnknownKey(key.to_owned()))
+}
+
+impl Draft {
+    /// Takes a key with its value; a flag has none.
+    pub(in crate::sandbox) fn set(
+        &mut self,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), FaultError> {
+        let key = known(key)?;
+        match key {
+            "status" => {
+                let code = fit(key, value, status, "an HTTP status from 200 to 599, such as 503")?;
+                self.effect(key, Effect::Status { code, retry_after: None, body: None })
+            }
+            "body" => {
+                let names = BODIES.map(|(name, _)| name).join(", ");
+                let wanted = format!("one of {names}; body-text takes any text");
+                let body = fit(key, value, body, &wanted)?;
+                self.effect(key, Effect::Body(body))
+            }
+            "hang" => self.flag(key, value, Effect::Hang),
+            "reset" => self.flag(key, value, Effect::Reset),
+            "shorter-life" => {
+                let by = fit(key, value, whole_seconds, "whole seconds, such as 20s")?;
+                self.effect(key, Effect::ShorterLife(by))
+            }
+            "retry-after" => {
+                let text = fit(key, value, header, "a header's text, such as 5")?;
+                self.retry_after(key, RetryAfter::Text(text))
+            }
+            "retry-after-date" => {
+                let ahead = fit(key, value, duration, A_DURATION)?;
+                self.retry_after(key, RetryAfter::DateIn(ahead))
+            }
+            "body-text" => {
+                let text = fit(key, value, |text| Some(text.to_owned()), "a text")?;
+                once(&mut self.body_text, key, text)
+            }
+            "latency" => once(&mut self.latency, key, fit(key, value, duration, A_DURATION)?),
+            "keep-alive" => once(&mut self.keep_alive, key, fit(key, value, duration, A_DURATION)?),
+            "from" => once(&mut self.from, key, fit(key, value, duration, A_DURATION)?),
+            "until" => once(&mut self.until, key, fit(key, value, duration, A_DURATION)?),
+            "resource" => {
+                let sid = |text: &str| PlayerStreamerSid::parse(text).ok();
+                let sid = fit(key, value, sid, "VJ followed by 32 hexadecimal digits")?;
+                once(&mut self.resource, key, sid)
+            }
+            "requests" => {
+                let wanted = "request numbers from 1 on, such as 4, 3-5 or 10-";
+                once(&mut self.requests, key, fit(key, value, numbers, wanted)?)
+            }
+            _ => {
+                let times = |text: &str| text.parse().ok().filter(|times| *times > 0);
+                let times = fit(key, value, times, "a number of requests, at least 1")?;
+                once(&mut self.times, key, times)
+            }
+        }
+    }
+
+    fn effect(&mut self, key: &'static str, effect: Effect) -> Result<(), FaultError> {
+        match &self.effect {
+            None => {
+                self.effect = Some((key, effect));
+                Ok(())
+            }
+            Some((other, _)) if *other == key => Err(FaultError::Twice(key)),
+            Some((other, _)) => Err(FaultError::Conflict(other, key)),
+        }
+    }
+
+    fn flag(
+        &mut self,
+        key: &'static str,
+        value: Option<&str>,
+        effect: Effect,
+    ) -> Result<(), FaultError> {
+        if value.is_some() {
+            return Err(FaultError::Value { key, problem: "takes no value".to_owned() });
+        }
+        self.effect(key, effect)
+    }
+
+    fn retry_after(&mut self, key: &'static str, value: RetryAfter) -> Result<(), FaultError> {
+        match &self.retry_after {
+            Some((other, _)) if *other != key => Err(FaultError::Conflict(other, key)),
+            _ => once(&mut self.retry_after, key, (key, value)),
+        }
+    }
+
+    /// The fault that all of it makes.
+    pub(in crate::sandbox) fn finish(self) -> Result<Fault, FaultError> {
+        let (mut retry_after, mut body_text) = (self.retry_after, self.body_text);
+        let mut effect = self.effect;
+        if let Some((_, Effect::Status { retry_after: header, body, .. })) = &mut effect {
+            *header = retry_after.take().map(|(_, value)| value);
+            *body = body_text.take();
+        }
+        if let Some((key, _)) = retry_after {
+            return Err(FaultError::NeedsStatus(key));
+        }
+        let effect = match (effect, body_text) {
+            (Some((key, _)), Some(_)) => return Err(FaultError::Conflict(key, "body-text")),
+            (Some((_, effect)), None) => effect,
+            (None, Some(text)) => Effect::Body(BadBody::Text(text)),
+            (None, None) if self.latency.is_some() || self.keep_alive.is_some() => Effect::None,
+            (None, None) => return Err(FaultError::NoEffect),
+        };
+        let from = self.from.unwrap_or_default();
+        if self.until.is_some_and(|until| until <= from) {
+            return Err(FaultError::NoTime);
+        }
+        Ok(Fault {
+            effect,
+            latency: self.latency.unwrap_or_default(),
+            keep_alive: self.keep_alive,
+            resource: self.resource,
+            when: When { from, until: self.until, requests: self.requests, times: self.times },
+        })
+    }
+}
+
+const A_DURATION: &str = "a duration, such as 20s or 1500ms";
+
+/// Reads a value, which must be what is wanted.
+fn fit<T>(
+    key: &'static str,
+    value: Option<&str>,
+    read: impl FnOnce(&str) -> Option<T>,
+    wanted: &str,
+) -> Result<T, FaultError> {
+    let problem = || FaultError::Value { key, problem: format!("must be {wanted}") };
+    value.and_then(read).ok_or_else(problem)
+}
+
+fn once<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), FaultError> {
+    slot.replace(value).map_or(Ok(()), |_| Err(FaultError::Twice(key)))
+}
+
+fn status(text: &str) -> Option<StatusCode> {
+    text.parse().ok().filter(|code: &StatusCode| (200..600).contains(&code.as_u16()))
+}
+
+fn body(text: &str) -> Option<BadBody> {
+    BODIES.into_iter().find(|(name, _)| *name == text).map(|(_, body)| body)
+}
+
+fn header(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= settings::LONGEST)
+}
+
+fn whole_seconds(text: &str) -> Option<Duration> {
+    duration(text).filter(|by| by.subsec_nanos() == 0 && !by.is_zero())
+}
+
+/// `4`, `3-5` with both its ends, or `10-` without one.
+fn numbers(text: &str) -> Option<RangeInclusive<u64>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first = first.parse().ok()?;
+    let last = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
+    (1 <= first && first <= last).then_some(first..=last)
+}
