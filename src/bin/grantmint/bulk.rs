@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::PathBuf,
-    process::ExitCode,
     time::Duration,
 };
 
@@ -18,10 +17,12 @@ use grantmint::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Status, transport::Channel};
 
 use crate::{
     client::{OptionArgs, ServerArgs, relative, utc},
+    exit::Exit,
+    failure::{Failure, heals, reason, retry_delay},
     output,
 };
 
@@ -65,15 +66,11 @@ pub(crate) struct BulkCommand {
 }
 
 impl BulkCommand {
-    pub(crate) async fn run(self) -> ExitCode {
-        let whose = match self.whose() {
-            Ok(whose) => whose,
-            Err(error) => return output::failed(&format!("cannot read the identities: {error}")),
-        };
-        let sink = match self.sink() {
-            Ok(sink) => sink,
-            Err(error) => return output::failed(&format!("cannot write the tokens: {error}")),
-        };
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let whose = self
+            .whose()
+            .map_err(|error| Failure::for_good(format!("cannot read the identities: {error}")))?;
+        let sink = self.sink().map_err(cannot_write)?;
         let started = Instant::now();
         let mut bulk = Running {
             command: &self,
@@ -86,16 +83,12 @@ impl BulkCommand {
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
-        if let Err(error) = bulk.sink.flush() {
-            return output::failed(&format!("cannot write the tokens: {error}"));
-        }
+        bulk.sink.flush().map_err(cannot_write)?;
         bulk.sum_up(started.elapsed());
         match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Failure::Call(status)) => output::call_failed(&status),
-            Err(Failure::Write(error)) => {
-                output::failed(&format!("cannot write the tokens: {error}"))
-            }
+            Ok(()) => Ok(Exit::Done),
+            Err(Broken::Call(status)) => Err(status.into()),
+            Err(Broken::Write(error)) => Err(cannot_write(error)),
         }
     }
 
@@ -174,12 +167,17 @@ impl Whose {
     }
 }
 
-enum Failure {
+fn cannot_write(error: io::Error) -> Failure {
+    Failure::for_good(format!("cannot write the tokens: {error}"))
+}
+
+/// What breaks a call off.
+enum Broken {
     Call(Status),
     Write(io::Error),
 }
 
-impl From<Status> for Failure {
+impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         Self::Call(status)
     }
@@ -200,7 +198,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    async fn run(&mut self) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Broken> {
         let mut channel = None;
         let mut progressed = Instant::now();
         while self.done < self.whose.len() {
@@ -210,23 +208,23 @@ impl Running<'_> {
                 progressed = Instant::now();
             }
             let Err(failure) = ended else { continue };
-            let Failure::Call(status) = failure else { return Err(failure) };
-            let too_large = output::reason(&status).as_deref() == Some("BULK_TOO_LARGE");
+            let Broken::Call(status) = failure else { return Err(failure) };
+            let too_large = reason(&status).as_deref() == Some("BULK_TOO_LARGE");
             if too_large && self.a_call > 1 {
                 self.a_call /= 2;
             } else if !heals(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
-                if output::reason(&status).is_none_or(|reason| reason == "DRAINING") {
+                if reason(&status).is_none_or(|reason| reason == "DRAINING") {
                     channel = None;
                 }
-                sleep(output::retry_delay(&status).unwrap_or(MAX_PAUSE)).await;
+                sleep(retry_delay(&status).unwrap_or(MAX_PAUSE)).await;
             }
         }
         Ok(())
     }
 
-    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Failure> {
+    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Broken> {
         let connected = match channel {
             Some(connected) => connected.clone(),
             None => channel.insert(self.command.server.connect().await?).clone(),
@@ -242,7 +240,7 @@ impl Running<'_> {
         let mut client = TokenServiceClient::new(connected);
         let mut chunks = client.mint_tokens(request).await?.into_inner();
         while let Some(chunk) = chunks.message().await? {
-            self.write(&chunk).map_err(Failure::Write)?;
+            self.write(&chunk).map_err(Broken::Write)?;
         }
         Ok(())
     }
@@ -286,11 +284,6 @@ impl Running<'_> {
             output::say(&format!("use them all by {at} ({left}): then the earliest ends"));
         }
     }
-}
-
-/// Whether going on is worth a try: the server is to be back, or another in its place.
-fn heals(status: &Status) -> bool {
-    status.code() == Code::Unavailable || output::disconnected(status)
 }
 
 /// Hidden where standard error is no terminal.

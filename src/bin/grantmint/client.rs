@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(12);
 
 /// Which server to talk to.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's URL
     #[arg(
@@ -32,6 +32,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// Its URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.server
+    }
+
     /// A connection to the server.
     pub(crate) async fn connect(&self) -> Result<Channel, Status> {
         // Without a scheme it would be dialled in vain.
@@ -126,11 +131,22 @@ pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
+/// The time of day in UTC: `13:45:02.123`.
+pub(crate) fn clock_time(at: WallTime) -> String {
+    let at = Duration::from_secs(at.unix_seconds().unsigned_abs())
+        + Duration::from_nanos(at.subsec_nanos().unsigned_abs().into());
+    let stamp = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + at).to_string();
+    stamp.split('T').nth(1).unwrap_or_default().trim_end_matches('Z').to_owned()
+}
+
+/// A timestamp by our own clock's type.
+pub(crate) fn wall(at: &prost_types::Timestamp) -> WallTime {
+    WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into())
+}
+
 /// How far a timestamp lies from `now`: `in 4.2 s`, or `4.2 s ago`.
 pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> String {
-    let Some(at) = at else { return "-".to_owned() };
-    let at = WallTime::from_unix_seconds(at.seconds)
-        + Duration::from_nanos(at.nanos.unsigned_abs().into());
+    let Some(at) = at.map(wall) else { return "-".to_owned() };
     if at >= now {
         format!("in {:.1} s", at.since(now).as_secs_f64())
     } else {

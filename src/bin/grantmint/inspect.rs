@@ -1,6 +1,6 @@
 //! `grantmint inspect`: what a token holds, and what of it ends when.
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     client::{relative, utc},
+    exit::Exit,
+    failure::Failure,
     output,
 };
 
@@ -27,17 +29,17 @@ pub(crate) struct InspectCommand {
 }
 
 impl InspectCommand {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let token = match self.token.as_str() {
             "-" => io::read_to_string(io::stdin()),
             token => Ok(token.to_owned()),
         };
-        let Ok(token) = token else { return output::failed("standard input is no text") };
+        let Ok(token) = token else { return Err(Failure::for_good("standard input is no text")) };
         let Some(mut token) = Token::decode(token.trim()) else {
-            return output::failed(
-                "this is no JWT: it should be three base64url parts with dots between them; \
-                 mint one with: grantmint mint alice",
-            );
+            return Err(Failure::for_good(
+                "this is no JWT: it should be three base64url parts with dots between them",
+            )
+            .next("mint one with: grantmint mint alice"));
         };
         let ends = token.ends();
         if !self.show_grant {
@@ -49,12 +51,12 @@ impl InspectCommand {
                 .map(|(what, at)| (what.clone(), json!(utc(Some(&stamp(*at))))))
                 .collect();
             let all = json!({"header": token.header, "claims": token.claims, "ends": ends});
-            output::data(&all.to_string());
+            output::data(&all.to_string())?;
         } else {
             let now = Clock::system().now().wall;
-            token.lines(&ends, now).iter().for_each(|line| output::data(line));
+            token.lines(&ends, now).iter().try_for_each(|line| output::data(line))?;
         }
-        ExitCode::SUCCESS
+        Ok(Exit::Done)
     }
 }
 

@@ -1,12 +1,7 @@
 //! `grantmint sandbox`: the emulated upstream alone.
 
-use std::{
-    io::{self, Write},
-    net::SocketAddr,
-    process::ExitCode,
-};
+use std::net::SocketAddr;
 
-use anyhow::{Context, anyhow};
 use grantmint::{
     clock::Clock,
     provider::twilio_live,
@@ -15,9 +10,10 @@ use grantmint::{
         Sandbox,
     },
 };
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output;
+use crate::{exit::Exit, failure::Failure, output};
 
 /// Where the demo's secret goes.
 pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
@@ -46,47 +42,62 @@ pub(crate) struct SandboxCommand {
     /// Requests at work at once, beyond which 429 is answered
     #[arg(long, value_name = "N", default_value_t = Config::demo().max_concurrent)]
     max_concurrent: usize,
+
+    /// Write one JSON object instead of the greeting: URLs and the demo's credential
+    #[arg(long)]
+    json: bool,
 }
 
 impl SandboxCommand {
     /// Serves until a signal.
-    pub(crate) async fn run(self) -> ExitCode {
-        match self.serve().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => output::failed(&format!("{error:#}")),
-        }
-    }
-
-    async fn serve(self) -> anyhow::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let failed = |why: String| Failure::for_good(why);
+        let signals = |error| failed(format!("cannot take signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: self.fault,
             seed: getrandom::u64()
-                .map_err(|error| anyhow!("no random numbers from the system: {error}"))?,
+                .map_err(|error| failed(format!("no random numbers from the system: {error}")))?,
             ..Config::demo()
         };
-        let sandbox = Sandbox::bind(self.listen, config, Clock::system())
-            .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
-        greet(&mut io::stdout().lock(), &sandbox)?;
+        let sandbox =
+            Sandbox::bind(self.listen, config, Clock::system()).await.map_err(|error| {
+                failed(format!("cannot listen on {}: {error}", self.listen))
+                    .next("choose another address with --listen; port 0 takes any free one")
+            })?;
+        let greeting = if self.json { as_json(&sandbox) } else { greeting(&sandbox) };
+        output::data(&greeting)?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         sandbox.stop();
-        Ok(())
+        Ok(Exit::Done)
     }
 }
 
-fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {
+/// Where it is and what it takes, for machines.
+fn as_json(sandbox: &Sandbox) -> String {
+    json!({
+        "upstream": sandbox.base_url().to_string(),
+        "fault": sandbox.fault_url(),
+        "counters": sandbox.counters_url(),
+        "account_sid": DEMO_ACCOUNT_SID,
+        "api_key_sid": DEMO_API_KEY_SID,
+        "api_key_secret": DEMO_API_KEY_SECRET,
+        "resources": [DEMO_RESOURCE],
+    })
+    .to_string()
+}
+
+fn greeting(sandbox: &Sandbox) -> String {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
     let (fault, counters) = (sandbox.fault_url(), sandbox.counters_url());
     let kind = twilio_live::KIND;
-    writeln!(
-        out,
+    format!(
         "An emulated upstream is at {base}
 
 Point a profile at it:
@@ -109,6 +120,5 @@ Switch faults and read the counters:
   curl -X DELETE {fault}
   curl {counters}
 "
-    )?;
-    out.flush()
+    )
 }
