@@ -131,12 +131,13 @@ pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
-/// The time of day in UTC: `13:45:02.123`.
-pub(crate) fn clock_time(at: WallTime) -> String {
-    let at = Duration::from_secs(at.unix_seconds().unsigned_abs())
-        + Duration::from_nanos(at.subsec_nanos().unsigned_abs().into());
-    let stamp = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + at).to_string();
-    stamp.split('T').nth(1).unwrap_or_default().trim_end_matches('Z').to_owned()
+/// The time of day in UTC, to this many digits of a second.
+pub(crate) fn clock_time(at: WallTime, digits: usize) -> String {
+    let day = at.unix_seconds().rem_euclid(24 * 60 * 60);
+    let (hours, minutes, seconds) = (day / 3_600, day / 60 % 60, day % 60);
+    let fraction = format!(".{:09}", at.subsec_nanos());
+    let fraction = if digits == 0 { "" } else { fraction.get(..=digits).unwrap_or(&fraction) };
+    format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}")
 }
 
 /// A timestamp by our own clock's type.
@@ -151,5 +152,18 @@ pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> St
         format!("in {:.1} s", at.since(now).as_secs_f64())
     } else {
         format!("{:.1} s ago", now.since(at).as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_day_is_told_in_utc() {
+        let at = WallTime::from_unix_seconds(1_700_000_000) + Duration::from_millis(7);
+        assert_eq!(clock_time(at, 0), "22:13:20");
+        assert_eq!(clock_time(at, 3), "22:13:20.007");
+        assert_eq!(clock_time(WallTime::from_unix_seconds(-1), 3), "23:59:59.000");
     }
 }

@@ -14,6 +14,8 @@ use crate::{exit::Exit, output::seconds};
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
+    /// The code of a failed call; none where no call was made.
+    code: Option<Code>,
     /// The reason of the server's own errors; none where the transport failed.
     reason: Option<String>,
     /// What is wrong, one by one.
@@ -38,6 +40,7 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            code: None,
             reason: None,
             details: Vec::new(),
             retry_after: None,
@@ -58,10 +61,9 @@ impl Failure {
     /// It was used wrongly, as clap found.
     pub(crate) fn from_usage(error: &clap::Error) -> Self {
         let text = error.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let message = lines.next().unwrap_or_default();
-        let next: Vec<_> = lines.collect();
-        Self::misuse(message.trim_start_matches("error: ")).next(next.join("; "))
+        let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::misuse(one_line(message.trim_start_matches("error: "))).next(one_line(usage))
     }
 
     /// Standard output takes no more; a reader that went away has what it wanted.
@@ -96,6 +98,7 @@ impl Failure {
             Value::Array(details.iter().map(one).collect())
         };
         let known = [
+            ("code", self.code.map(|code| json!(format!("{code:?}")))),
             ("reason", self.reason.as_ref().map(|reason| json!(reason))),
             ("retry_after_seconds", self.retry_after.map(|after| json!(after.as_secs_f64()))),
             ("details", Some(details(&self.details)).filter(|it| *it != json!([]))),
@@ -110,8 +113,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        if let Some(reason) = &self.reason {
-            write!(f, " ({reason})")?;
+        match (&self.reason, self.code) {
+            (Some(reason), _) => write!(f, " ({reason})")?,
+            (None, Some(code)) => write!(f, " ({code:?})")?,
+            (None, None) => {}
         }
         for Detail { place, line, message } in &self.details {
             write!(f, "\n  {place}:")?;
@@ -139,8 +144,8 @@ impl From<Status> for Failure {
         Self {
             exit,
             message: status.message().to_owned(),
-            // Of the transport's own errors the code is all there is.
-            reason: reason(&status).or_else(|| Some(format!("{:?}", status.code()))),
+            code: Some(status.code()).filter(|_| !disconnected(&status)),
+            reason: reason(&status),
             details: details
                 .map(|it| Detail { place: it.field, line: None, message: it.description })
                 .collect(),
@@ -232,6 +237,7 @@ mod tests {
             failure.to_json(),
             json!({
                 "message": "there is no grant yet",
+                "code": "Unavailable",
                 "reason": "GRANT_PENDING",
                 "retry_after_seconds": 1.5,
                 "exit_code": 3,

@@ -29,7 +29,7 @@ async fn ended(bulk: tokio::process::Child) -> (Option<i32>, String) {
 }
 
 /// A port that was free a moment ago, for servers that follow one another.
-fn free_port() -> String {
+pub(super) fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }

@@ -38,7 +38,7 @@ impl Shown<'_> {
 
         let clip = |text: &str| text.chars().take(size.columns).collect::<String>();
         let mut lines = vec![
-            clip(&format!("{} at {}; Ctrl-C ends it", self.server, clock_time(now))),
+            clip(&format!("{} at {} UTC; Ctrl-C ends it", self.server, clock_time(now, 0))),
             line(&Row::header()),
         ];
         // The last row is the cursor's, the one before may tell what does not fit or is lost.
@@ -137,7 +137,7 @@ mod tests {
         let mut frame = Frame { paint: Paint::new(false), size: SIZE, drawn: 0 };
         let (two, one) = (grants(2), grants(1));
         let first = frame.text(&shown(&two, None), now(), SIZE);
-        assert!(first.starts_with("http://127.0.0.1:50051 at 22:13:20"), "{first:?}");
+        assert!(first.starts_with("http://127.0.0.1:50051 at 22:13:20 UTC; "), "{first:?}");
         assert_eq!(first.matches('\n').count(), 4);
         let second = frame.text(&shown(&one, None), now(), SIZE);
         assert!(second.starts_with("\x1b[4A\r") && second.ends_with("\n\x1b[J"), "{second:?}");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, time::Duration};
 
 use grantmint::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     rpc::proto::{
         Grant, WatchGrantsRequest, WatchGrantsResponse, grant_service_client::GrantServiceClient,
         watch_grants_request::Target,
@@ -110,9 +110,15 @@ struct View<'a> {
     server: &'a str,
     voice: Voice,
     grants: BTreeMap<String, Grant>,
-    /// Why nothing newer is known.
-    lost: Option<String>,
+    /// None while the server is there.
+    lost: Option<Lost>,
     shape: Shape,
+}
+
+/// A server that is gone: what is shown is how it was then.
+struct Lost {
+    since: WallTime,
+    words: String,
 }
 
 enum Shape {
@@ -166,7 +172,7 @@ impl<'a> View<'a> {
                     let header = columns.line(&Row::header(), paint);
                     output::data(&format!("{:<12}  {header}", "TIME"))?;
                 }
-                let time = clock_time(now);
+                let time = clock_time(now, 3);
                 rows.iter().try_for_each(|row| {
                     output::data(&format!("{time}  {}", columns.line(row, paint)))
                 })
@@ -175,13 +181,15 @@ impl<'a> View<'a> {
     }
 
     fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), Failure> {
-        let why = status.message();
-        let lost = format!("the server is lost ({why}); trying again in {}", seconds(pause));
+        let known = self.lost.as_ref().map(|lost| lost.since);
+        let since = known.unwrap_or_else(|| Clock::system().now().wall);
+        let (time, why) = (clock_time(since, 0), status.message());
+        let words = format!("no server since {time} UTC: {why}; again in {}", seconds(pause));
         // Once is enough where each line stays.
-        if self.lost.is_none() {
-            self.note(&lost);
+        if known.is_none() {
+            self.note(&words);
         }
-        self.lost = Some(lost);
+        self.lost = Some(Lost { since, words });
         self.draw()
     }
 
@@ -200,7 +208,8 @@ impl<'a> View<'a> {
     fn draw(&mut self) -> Result<(), Failure> {
         let Shape::Table(frame) = &mut self.shape else { return Ok(()) };
         let Self { grants, server, .. } = self;
-        let shown = Shown { grants, server, lost: self.lost.as_deref() };
+        let shown =
+            Shown { grants, server, lost: self.lost.as_ref().map(|lost| lost.words.as_str()) };
         frame.draw(&shown, Clock::system().now().wall)
     }
 }
