@@ -24,7 +24,7 @@ use crate::{
     server::{self, Server},
     source::{
         budget::{Budget, Budgeted},
-        http::ClientError,
+        http::NoRoots,
         metered::Metered,
     },
     telemetry::Metrics,
@@ -41,12 +41,12 @@ const CUT_GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A profile's upstream cannot be talked to.
-    #[error("profile {profile}: the upstream {error}")]
+    #[error("profile {profile}: {error}")]
     Upstream {
         /// The profile.
         profile: String,
         /// Why.
-        error: ClientError,
+        error: NoRoots,
     },
     /// An address cannot be bound.
     #[error("cannot listen on {address}: {error}")]

@@ -11,7 +11,8 @@ use crate::{
     settings::Section,
     source::{
         FetchError, FetchRequest, Fetched, GrantSource,
-        http::{ClientError, HttpClient},
+        base_url::BaseUrl,
+        http::{HttpClient, NoRoots},
     },
     token::TokenFormat,
 };
@@ -33,7 +34,7 @@ pub struct Rules {
     pub max_token_ttl: Duration,
     /// The longest life that a grant may be asked for.
     pub max_grant_ttl: Duration,
-    /// Takes a resource of the kind's form.
+    /// Takes a resource of the kind's form, and brings it into the one form that it is known by.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
 }
 
@@ -80,14 +81,14 @@ impl Provider {
 
     /// The same profile against another upstream.
     #[must_use]
-    pub fn against(self, upstream: &http::Uri) -> Self {
+    pub fn against(self, upstream: &BaseUrl) -> Self {
         match self {
             Self::TwilioLive(config) => Self::TwilioLive(config.against(upstream)),
         }
     }
 
     /// The source of its grants, each asked to live for `grant_ttl`.
-    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, ClientError> {
+    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, NoRoots> {
         match self {
             Self::TwilioLive(config) => {
                 let client = HttpClient::new(config.upstream.clone(), clock)?;

@@ -4,6 +4,7 @@ mod convert;
 mod grants;
 mod health;
 pub mod layers;
+pub mod request_body;
 mod status;
 mod tokens;
 
@@ -22,6 +23,7 @@ use tower_service::Service;
 pub use self::health::report_health;
 use self::{
     proto::{grant_service_server::GrantServiceServer, token_service_server::TokenServiceServer},
+    request_body::RequestBody,
     tokens::Tokens,
 };
 use crate::{
@@ -95,12 +97,12 @@ pub struct Api {
 }
 
 /// A service off the hot path, with its type erased.
-type Aside = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+type Aside = Arc<dyn Fn(Request<RequestBody<Incoming>>) -> Answer + Send + Sync>;
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
 
 fn aside<S>(service: S) -> Aside
 where
-    S: Service<Request<Incoming>, Future = Answer> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody<Incoming>>, Future = Answer> + Clone + Send + Sync + 'static,
 {
     Arc::new(move |request| service.clone().call(request))
 }
@@ -160,7 +162,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
-impl Service<Request<Incoming>> for Api {
+impl Service<Request<RequestBody<Incoming>>> for Api {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -169,7 +171,7 @@ impl Service<Request<Incoming>> for Api {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         match path.split_once('/') {
             Some((TOKEN_SERVICE, "MintTokens")) => self.bulk.call(request),

@@ -31,7 +31,7 @@ use tower_service::Service;
 use self::counted::Counted;
 use crate::{
     drain::{Drain, Phase},
-    rpc::layers::Guarded,
+    rpc::{layers::Guarded, request_body::RequestBody},
 };
 
 mod counted;
@@ -39,7 +39,7 @@ mod counted;
 /// What answers calls: one clone a connection.
 pub trait Calls:
     Service<
-        Request<Incoming>,
+        Request<RequestBody<Incoming>>,
         Response = http::Response<Body>,
         Error = Infallible,
         Future: Send + 'static,
@@ -51,7 +51,7 @@ pub trait Calls:
 
 impl<S> Calls for S where
     S: Service<
-            Request<Incoming>,
+            Request<RequestBody<Incoming>>,
             Response = http::Response<Body>,
             Error = Infallible,
             Future: Send + 'static,

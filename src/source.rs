@@ -1,6 +1,7 @@
 //! Where grants come from: the [`GrantSource`] trait, the one HTTP exchange that providers
 //! build theirs on, and the account's budget around it.
 
+pub mod base_url;
 pub mod budget;
 pub mod dns;
 pub mod http;
@@ -62,7 +63,8 @@ pub enum FetchError {
     Failed {
         /// Why.
         fault: Fault,
-        /// What the upstream asked to wait, from its answer on.
+        /// How long not to ask again, from the answer on: what the upstream asked to wait;
+        /// above the budget, as long as the account is held.
         retry_after: Option<Duration>,
     },
     /// The account's budget holds it until then: nothing was sent, or what was sent failed

@@ -157,6 +157,19 @@ fn profiles_of_one_account_share_one_budget() {
         "f.toml:13: profiles.second.budget: differs from profile live's, which has the same \
          account and so shares it"
     );
+    for (one, other) in [
+        ("https://Media.Twilio.com/", "HTTPS://media.twilio.com:443"),
+        ("http://localhost:80", "http://LOCALHOST/"),
+    ] {
+        let of = |name: &str, upstream: &str, more: &str| {
+            format!("{}upstream = \"{upstream}\"\n{more}", LIVE.replace("live]", name))
+        };
+        let one = of("live]", one, "");
+        let two = of("second]", other, "budget = { rate = 5 }\n");
+        let two = two.replace("abcdef\"\napi_key_sid", "ABCDEF\"\napi_key_sid");
+        let told = parse(&format!("{one}{two}")).unwrap_err().to_string();
+        assert!(told.contains("differs from profile live's"), "{other}: {told}");
+    }
     let elsewhere = differing.replacen("AC0", "AC1", 1);
     assert!(parse(&elsewhere).is_ok());
 }

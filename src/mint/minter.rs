@@ -384,7 +384,10 @@ impl Seats {
             return Ok(Some(seat));
         }
         match (self.profile.parse_resource)(name) {
-            Ok(_) => Err(Refusal::ResourceNotFound),
+            // It may be written in another way than it is known by.
+            Ok(resource) => {
+                self.by_resource.get(&resource).map(Some).ok_or(Refusal::ResourceNotFound)
+            }
             Err(error) => {
                 let (field, form) = ("options.resource", error.as_str());
                 bad.insert(0, Violation::new(field, Invalid::Resource, form));

@@ -33,6 +33,7 @@ pub(super) const RULES: Rules = Rules {
 };
 
 fn parse_resource(text: &str) -> Result<Resource, NameError> {
-    ids::PlayerStreamerSid::parse(text).map_err(|_| NameError::NotOfItsKind)?;
-    Resource::parse(text)
+    let text = Resource::parse(text)?;
+    let sid = ids::PlayerStreamerSid::parse(text.as_str()).map_err(|_| NameError::NotOfItsKind)?;
+    Resource::parse(sid.as_str())
 }

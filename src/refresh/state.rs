@@ -222,10 +222,13 @@ impl State {
         self.last_fault = Some(fault);
         match (class, asked) {
             (FaultClass::Transient, _) => self.retry(RefreshState::Retrying, now),
-            (FaultClass::Throttled, None) => self.retry(RefreshState::Throttled, now),
-            (FaultClass::Throttled, Some(until)) => {
-                self.refresh = RefreshState::Throttled;
-                self.quiet(until, now);
+            (FaultClass::Throttled, asked) => {
+                self.retry(RefreshState::Throttled, now);
+                if let Some(until) = asked {
+                    // The account's wait is the least; where nobody asks, the back-off goes on.
+                    self.quiet_until = Some(until);
+                    self.due = self.due.max(self.due_in_quiet(until, now));
+                }
             }
             _ => self.refused(now),
         }
@@ -309,16 +312,17 @@ impl State {
     }
 
     fn due_if_demanded(&self, now: Anchor) -> BootTime {
-        let ahead = |until: Option<BootTime>| until.is_some_and(|until| until > now.boot);
-        if self.running || ahead(self.quiet_until) || ahead(self.busy_until) {
+        if self.running {
             return self.due;
         }
+        let earliest = [self.quiet_until, self.busy_until].into_iter().flatten().max();
+        let earliest = earliest.map_or(now.boot, |until| until.max(now.boot));
         let pulled = if self.is_live(now) {
             self.last_started.map(|started| started + PULLED_FORWARD)
         } else {
             self.last_ended.map(|ended| ended + MAX_BACKOFF)
         };
-        let pulled = pulled.map_or(self.due, |pulled| pulled.max(now.boot).min(self.due));
+        let pulled = pulled.map_or(self.due, |pulled| pulled.max(earliest).min(self.due));
         self.not_too_soon(pulled)
     }
 

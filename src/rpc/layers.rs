@@ -1,5 +1,5 @@
-//! What lies around every call: its deadline, a net under panics, and the count of how it
-//! ended.
+//! What lies around every call: its deadline, the time in which its request must come, a net
+//! under panics, and the count of how it ended.
 
 use std::{
     collections::HashMap,
@@ -20,11 +20,14 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
-use super::status;
+use super::{request_body::RequestBody, status};
 use crate::telemetry::{Metrics, RpcMetrics};
 
 /// The deadline of a unary call that has none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(12);
+
+/// How long a request may take to come whole, whatever the call's deadline.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A call's deadline, among its request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,8 @@ const CODES: [&str; 17] = [
 #[derive(Debug)]
 struct Method {
     unary: bool,
+    /// Whether it takes one request, not a stream of them.
+    one_request: bool,
     metrics: RpcMetrics,
 }
 
@@ -90,7 +95,8 @@ impl<S> Guarded<S> {
     pub fn new(inner: S, metrics: &Metrics) -> Self {
         let method = |kind: &str, service: &str, name: &str| {
             let metrics = metrics.rpc(kind, service, name, &CODES);
-            Arc::new(Method { unary: kind == "unary", metrics })
+            let (unary, one_request) = (kind == "unary", kind != "bidi_stream");
+            Arc::new(Method { unary, one_request, metrics })
         };
         let methods = METHODS.into_iter().map(|(kind, service, name)| {
             (format!("/{service}/{name}"), method(kind, service, name))
@@ -105,7 +111,7 @@ impl<S> Guarded<S> {
 
 impl<S, B> Service<Request<B>> for Guarded<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
     type Response = Response<GuardedBody>;
@@ -124,17 +130,20 @@ where
             None if ending.method.unary => Some(DEFAULT_DEADLINE),
             asked => asked,
         };
-        let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
+        let now = Instant::now();
+        let deadline = deadline.and_then(|timeout| now.checked_add(timeout));
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        if ending.method.unary && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if ending.method.unary && deadline.is_some_and(|deadline| deadline <= now) {
             // Nobody waits for what it would do. A stream says itself how far it got.
             let mut ending = ending;
             let response = refuse(status::deadline_exceeded(None));
             ending.note(response.headers());
             return Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) });
         }
+        let due = ending.method.one_request.then(|| now + REQUEST_TIMEOUT);
+        let request = request.map(|body| RequestBody::new(body, due));
         // A handler may panic before its first await, and after.
         let call = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {

@@ -168,6 +168,11 @@ pub(super) fn deadline_exceeded(resume: Option<i64>) -> Status {
     build(Code::DeadlineExceeded, "the call's deadline passed", details)
 }
 
+/// The request did not come whole in time: nothing of it has been done.
+pub(super) fn request_late() -> Status {
+    simple(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the request took too long to come")
+}
+
 /// The server goes away, and no grant in particular is concerned.
 pub(super) fn draining() -> Status {
     let mut details = details("DRAINING", Metadata::new());

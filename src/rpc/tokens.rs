@@ -1,9 +1,9 @@
 //! `TokenService`.
 
-use std::{pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     drain::Drain,
     mint::{
         bulk::{Bulk, Chunk, End, Selection},
-        minter::{Minted, Minter, Plan},
+        minter::{ANSWER_ALLOWANCE, Minted, Minter, Plan},
         options::{Invalid, Refusal, Violation},
     },
     name::Identity,
@@ -169,12 +169,27 @@ impl TokenService for Tokens {
         request: Request<MintTokensRequest>,
     ) -> Result<Response<Self::MintTokensStream>, Status> {
         let deadline = deadline_of(&request);
-        let bulk = self.plan_bulk(request.into_inner(), deadline).await.map_err(|refusal| {
+        let request = request.into_inner();
+        let start = request.start_index;
+        let planned = in_time(deadline, self.plan_bulk(request, deadline)).await;
+        let planned = planned.map_err(|_| {
+            self.many.unserved();
+            status::deadline_exceeded(Some(start))
+        })?;
+        let bulk = planned.map_err(|refusal| {
             self.many.refused();
             status::refused(refusal)
         })?;
         let metrics = self.many.clone();
         Ok(Response::new(Box::pin(stream::try_unfold((bulk, metrics), next_chunk))))
+    }
+}
+
+/// What comes of `work`, where that leaves time to answer in.
+async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Output, Elapsed> {
+    match deadline.map(|it| it.checked_sub(ANSWER_ALLOWANCE).unwrap_or(it)) {
+        Some(answer_by) => timeout_at(answer_by, work).await,
+        None => Ok(work.await),
     }
 }
 
@@ -199,5 +214,23 @@ async fn next_chunk(
                 }
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, time::Duration};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_while_there_is_time_to_answer() {
+        let from = Instant::now();
+        let deadline = Some(from + Duration::from_secs(1));
+        assert!(in_time(deadline, pending::<()>()).await.is_err());
+        assert_eq!(from.elapsed().as_millis(), 950, "before the layer around it cuts");
+        assert!(in_time(deadline, async {}).await.is_ok(), "what is done at once is done");
+        let slow = tokio::time::sleep(Duration::from_secs(60));
+        assert!(in_time(None, slow).await.is_ok());
     }
 }

@@ -136,7 +136,8 @@ impl Budget {
     }
 
     /// Remembers what concerns the whole account. A failure that says nothing about what the
-    /// account is held for leaves it held, and is told as that.
+    /// account is held for leaves it held, and is told as that; who is throttled is told how
+    /// long the account is held, whoever asked for that.
     fn remember(
         &self,
         result: Result<Fetched, FetchError>,
@@ -144,17 +145,25 @@ impl Budget {
     ) -> Result<Fetched, FetchError> {
         let now = self.clock.now().boot;
         let mut account = self.account();
-        match &result {
-            Ok(_) => account.well(),
-            Err(FetchError::Failed { fault, retry_after }) => {
-                account.fault(fault, *retry_after, urgency, now);
-                if fault.class == FaultClass::Transient {
-                    account.check_hold(now, Urgency::Early)?;
-                }
+        match result {
+            Ok(fetched) => {
+                account.well();
+                Ok(fetched)
             }
-            Err(FetchError::Held { .. }) => {}
+            Err(FetchError::Failed { fault, retry_after }) => {
+                account.fault(&fault, retry_after, urgency, now);
+                let retry_after = match fault.class {
+                    FaultClass::Throttled => account.hold(now).map(|(_, until)| until.since(now)),
+                    FaultClass::Transient => {
+                        account.check_hold(now, Urgency::Early)?;
+                        retry_after
+                    }
+                    _ => retry_after,
+                };
+                Err(FetchError::Failed { fault, retry_after })
+            }
+            Err(FetchError::Held { .. }) => result,
         }
-        result
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {

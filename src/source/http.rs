@@ -11,14 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header, uri};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower_service::Service;
 
-use super::{FetchError, dns::Resolver};
+use super::{FetchError, base_url::BaseUrl, dns::Resolver};
 use crate::{
     clock::{Clock, WallTime},
     grant::{Fault, FaultClass},
@@ -36,25 +36,16 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
 pub struct HttpClient {
-    base: Uri,
+    base: BaseUrl,
     clock: Clock,
     connector: HttpsConnector<HttpConnector<Resolver>>,
     idle: Mutex<Vec<Sender>>,
 }
 
-/// An upstream's base URL that cannot be talked to.
+/// There are no roots to verify an upstream's certificate with.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Not an absolute http or https URL without a query.
-    #[error("is not of the form https://host[:port][/path]")]
-    NotAUrl,
-    /// Plain http to somewhere else than this machine.
-    #[error("is plain http to another machine; the credential would travel unprotected")]
-    PlainHttp,
-    /// No roots to verify the upstream's certificate with.
-    #[error("no root certificates on this system: install the ca-certificates package")]
-    NoRoots(#[source] io::Error),
-}
+#[error("no root certificates on this system: install the ca-certificates package")]
+pub struct NoRoots(#[source] io::Error);
 
 /// A good answer: 2xx and its body.
 pub struct Answer {
@@ -62,34 +53,14 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Checks an upstream's base URL: https anywhere, plain http on loopback only.
-pub fn check_base(base: &Uri) -> Result<(), ClientError> {
-    let host = base.host().ok_or(ClientError::NotAUrl)?;
-    if base.query().is_some() {
-        return Err(ClientError::NotAUrl);
-    }
-    match base.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if is_loopback(host) => Ok(()),
-        Some("http") => Err(ClientError::PlainHttp),
-        _ => Err(ClientError::NotAUrl),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 impl HttpClient {
     /// A client of the upstream at `base`.
-    pub fn new(base: Uri, clock: Clock) -> Result<Self, ClientError> {
-        check_base(&base)?;
+    pub fn new(base: BaseUrl, clock: Clock) -> Result<Self, NoRoots> {
         let mut http = HttpConnector::new_with_resolver(Resolver::system());
         http.enforce_http(false);
         http.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&base).map_err(ClientError::NoRoots)?)
+            .with_tls_config(tls(&base).map_err(NoRoots)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
@@ -104,10 +75,7 @@ impl HttpClient {
 
     /// The URL of `path` below the base.
     pub fn uri(&self, path: &str) -> Result<Uri, Fault> {
-        let mut parts = self.base.clone().into_parts();
-        let below = self.base.path().trim_end_matches('/');
-        parts.path_and_query = format!("{below}{path}").parse::<uri::PathAndQuery>().ok();
-        Uri::from_parts(parts).map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))
+        self.base.below(path).ok_or(Fault::new(FaultClass::Misconfigured, "URL_INVALID"))
     }
 
     /// Sends `request` and takes the answer, whole, or tells the class of what went wrong.
@@ -135,7 +103,10 @@ impl HttpClient {
 
     async fn connect(&self) -> Result<Sender, Fault> {
         let mut connector = self.connector.clone();
-        let io = connector.call(self.base.clone()).await.map_err(|error| connect_fault(&*error))?;
+        let io = connector
+            .call(self.base.uri().clone())
+            .await
+            .map_err(|error| connect_fault(&*error))?;
         let (sender, connection) = http1::handshake(io)
             .await
             .map_err(|_| Fault::new(FaultClass::Transient, "CONNECTION_LOST"))?;
@@ -184,17 +155,17 @@ impl HttpClient {
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("base", &self.base.to_string()).finish_non_exhaustive()
     }
 }
 
 /// TLS as the system trusts it. A plain http upstream needs no roots, and is never upgraded.
-fn tls(base: &Uri) -> io::Result<rustls::ClientConfig> {
+fn tls(base: &BaseUrl) -> io::Result<rustls::ClientConfig> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let builder = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let builder = if base.scheme_str() == Some("https") {
+    let builder = if base.is_https() {
         builder.with_native_roots()?
     } else {
         builder.with_root_certificates(rustls::RootCertStore::empty())

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod bulk;
+mod endless;
 mod grants;
 mod harness;
 mod listener;

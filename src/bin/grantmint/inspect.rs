@@ -4,7 +4,10 @@ use std::io;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
-use grantmint::clock::{Clock, WallTime};
+use grantmint::{
+    clock::{Clock, WallTime},
+    provider::twilio_live::wire::PlaybackTimes,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -141,23 +144,24 @@ impl Token {
     }
 }
 
-fn decode_part<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
+fn decode_part(part: &str) -> Option<Map<String, Value>> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 /// The end of the token in a playback URL.
 fn playback_end(url: &str) -> Option<i64> {
-    let (_, query) = url.split_once('?')?;
-    let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
-    let claims: Map<String, Value> = decode_part(token.split('.').nth(1)?)?;
-    claims.get("exp").and_then(seconds)
+    PlaybackTimes::in_url(url)?.ends.map(whole)
 }
 
 /// A `NumericDate`, rounded down.
 fn seconds(value: &Value) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "saturates")]
-    value.as_i64().or_else(|| value.as_f64().map(|at| at as i64))
+    value.as_i64().or_else(|| value.as_f64().map(whole))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+const fn whole(seconds: f64) -> i64 {
+    seconds as i64
 }
 
 /// A text without its quotes, anything else as JSON; control characters are escaped.

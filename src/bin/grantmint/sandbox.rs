@@ -58,8 +58,7 @@ impl SandboxCommand {
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: self.fault,
-            seed: getrandom::u64()
-                .map_err(|error| failed(format!("no random numbers from the system: {error}")))?,
+            seed: seed()?,
             ..Config::demo()
         };
         let sandbox =
@@ -76,6 +75,13 @@ impl SandboxCommand {
         sandbox.stop();
         Ok(Exit::Done)
     }
+}
+
+/// What a run's random values start from: no two runs are the same.
+pub(crate) fn seed() -> Result<u64, Failure> {
+    getrandom::u64().map_err(|error| {
+        Failure::for_good(format!("no random numbers from the system: {error}"))
+    })
 }
 
 /// Where it is and what it takes, for machines.

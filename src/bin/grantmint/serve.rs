@@ -15,6 +15,7 @@ use grantmint::{
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
+    source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, start_logging},
 };
 #[cfg(target_os = "linux")]
@@ -22,7 +23,12 @@ use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{exit::Exit, failure::Failure, output, sandbox::SECRET_VARIABLE};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output,
+    sandbox::{SECRET_VARIABLE, seed},
+};
 
 /// Runs the service: with a configuration, against the sandbox, or both.
 #[derive(Debug, Args)]
@@ -83,7 +89,9 @@ impl ServeCommand {
         let mut config = self.configuration()?;
         let sandbox = self.start_sandbox(&config, &clock).await?;
         if let Some(sandbox) = &sandbox {
-            let upstream = sandbox.base_url();
+            let upstream = sandbox.base_url().to_string().parse();
+            let upstream: BaseUrl =
+                upstream.map_err(|why: BaseUrlError| format!("the sandbox's URL {why}"))?;
             for profile in &mut config.profiles {
                 profile.provider = profile.provider.clone().against(&upstream);
             }
@@ -133,10 +141,12 @@ impl ServeCommand {
         if !self.sandbox {
             return Ok(None);
         }
-        let mut settings = sandbox::Config::demo();
-        settings.faults.clone_from(&self.fault);
-        settings.accounts =
-            config.profiles.iter().map(|profile| account(&profile.provider)).collect();
+        let settings = sandbox::Config {
+            accounts: config.profiles.iter().map(|profile| account(&profile.provider)).collect(),
+            faults: self.fault.clone(),
+            seed: seed()?,
+            ..sandbox::Config::demo()
+        };
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
         sandbox.map(Some).map_err(|error| failed(format!("cannot start the sandbox: {error}")))

@@ -31,6 +31,12 @@ fn resources_are_of_the_kinds_form_and_there_once() {
          f.toml:9: profiles.live.resources[2]: is not of the form that the profile's kind asks for\n\
          f.toml:10: profiles.live.resources[3]: is there twice"
     );
+    let other = "\"VJ0123456789ABCDEF0123456789abcdef\"";
+    assert_eq!(
+        told(&format!("[{one}, {other}]")),
+        "f.toml:6: profiles.live.resources[1]: is there twice"
+    );
+    assert!(told(&format!("[{}]", one.replace("VJ", " VJ"))).contains("is not of the form"));
     let without = LIVE.replace("resources", "#");
     let told = parse(&without).unwrap_err().to_string();
     assert!(told.starts_with("f.toml:1: profiles.live.resources: needs at least one"), "{told}");
@@ -177,6 +183,18 @@ fn a_kinds_own_keys_are_parsed_at_the_door() {
         at("upstream")
     );
     refuses("upstream = \"http://media.example\"", &told);
+    let told = format!(
+        "{} must not hold a user name or password: the profile's own credential is what is sent",
+        at("upstream")
+    );
+    refuses(&format!("upstream = \"https://u:{SECRET}@media.example\""), &told);
+    for more in ["?a=b", "#a", "/base?", "/#"] {
+        let told = format!(
+            "{} must not have a query or a fragment: it is what paths are put behind",
+            at("upstream")
+        );
+        refuses(&format!("upstream = \"https://media.example{more}\""), &told);
+    }
     refuses("account_sid = 1", "7: is not TOML: duplicate key");
     let other = LIVE.replace("\"SK", "\"AC");
     assert_eq!(

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     settings::{SecretKeys, SecretOrigin, Section, shown},
-    source::http::check_base,
+    source::base_url::BaseUrl,
 };
 
 /// Twilio's own upstream.
@@ -37,7 +37,7 @@ pub struct Config {
     /// The origin that may play; none for any.
     pub allow_origin: Option<String>,
     /// The upstream's base URL.
-    pub upstream: Uri,
+    pub upstream: BaseUrl,
     /// The key's home region (`twr`); none for us1.
     pub region: Option<String>,
     /// How many seconds before its issue a token's `nbf` lies; none for no `nbf`.
@@ -53,7 +53,11 @@ impl Config {
         let api_key_sid = section.required("api_key_sid", ApiKeySid::parse);
         let secret = section.secret(SECRET, ApiKeySecret::parse);
         let allow_origin = section.parsed("allow_origin", parse_origin);
-        let upstream = section.parsed("upstream", parse_upstream);
+        let upstream = if section.has("upstream") {
+            section.parsed("upstream", str::parse)
+        } else {
+            UPSTREAM.parse().ok()
+        };
         let region = section.parsed("region", parse_region);
         let nbf_backdate = section.duration("nbf_backdate").and_then(|backdate| {
             let seconds = whole_seconds(backdate).filter(|_| backdate <= MAX_NBF_BACKDATE);
@@ -71,7 +75,7 @@ impl Config {
             api_key_secret,
             api_key_secret_origin,
             allow_origin,
-            upstream: upstream.unwrap_or_else(|| Uri::from_static(UPSTREAM)),
+            upstream: upstream?,
             region,
             nbf_backdate,
             grants: grants.unwrap_or_default(),
@@ -101,7 +105,7 @@ impl Config {
         format!("{} {}", self.upstream, self.account_sid)
     }
 
-    pub(in super::super) fn against(self, upstream: &Uri) -> Self {
+    pub(in super::super) fn against(self, upstream: &BaseUrl) -> Self {
         Self { upstream: upstream.clone(), ..self }
     }
 }
@@ -121,15 +125,6 @@ fn parse_origin(text: &str) -> Result<String, &'static str> {
         Some(_) => Ok(text.to_owned()),
         None => Err(r#"is not an origin like "https://www.example.com", nor "*""#),
     }
-}
-
-fn parse_upstream(text: &str) -> Result<Uri, String> {
-    let uri = text.parse::<Uri>().map_err(|_| "is not a URL".to_owned())?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("must not hold a user name or password: the API key is what is sent".to_owned());
-    }
-    check_base(&uri).map_err(|error| error.to_string())?;
-    Ok(uri)
 }
 
 fn parse_region(text: &str) -> Result<String, &'static str> {

@@ -11,10 +11,12 @@ pub struct SidError {
     prefix: &'static str,
 }
 
+/// `twilio_media_v1.json` takes either hex case, Twilio writes the lower one: that is kept, so
+/// that one thing has one name.
 fn parse_sid(text: &str, prefix: &'static str) -> Result<String, SidError> {
     let digits = text.strip_prefix(prefix).ok_or(SidError { prefix })?;
     if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        Ok(text.to_owned())
+        Ok(format!("{prefix}{}", digits.to_ascii_lowercase()))
     } else {
         Err(SidError { prefix })
     }
@@ -27,12 +29,12 @@ macro_rules! sid {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text of the right form, white space around it apart.
+            /// Takes a text of the right form, in either hex case.
             pub fn parse(text: &str) -> Result<Self, SidError> {
-                parse_sid(text.trim(), $prefix).map(Self)
+                parse_sid(text, $prefix).map(Self)
             }
 
-            /// The SID as text.
+            /// The SID as text, its digits in lower case.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -108,10 +110,13 @@ mod tests {
     #[test]
     fn a_sid_is_its_prefix_and_32_hexadecimal_digits() {
         let digits = "0123456789abcdefABCDEF0123456789";
-        assert!(AccountSid::parse(&format!(" AC{digits}\n")).is_ok());
-        for bad in
-            ["", "AC", &format!("SK{digits}"), &format!("AC{digits}0"), &format!("ac{digits}")]
-        {
+        let sid = AccountSid::parse(&format!("AC{digits}")).unwrap();
+        assert_eq!(sid.as_str(), "AC0123456789abcdefabcdef0123456789", "it has one form");
+        assert!(sid.is(&format!("AC{digits}")));
+        let forms =
+            [format!("SK{digits}"), format!("AC{digits}0"), format!("ac{digits}"), digits.into()];
+        let spaced = [format!(" AC{digits}"), format!("AC{digits}\n"), format!("AC {digits}")];
+        for bad in forms.iter().chain(&spaced).map(String::as_str).chain(["", "AC"]) {
             assert_eq!(AccountSid::parse(bad), Err(SidError { prefix: "AC" }), "{bad}");
         }
         assert!(AccountSid::parse(&format!("AC{}", "g".repeat(32))).is_err());

@@ -67,26 +67,39 @@ pub(super) fn read_answer(
     if answer.account_sid.is_some_and(|sid| !account.is(&sid)) {
         return Err(Fault::new(FaultClass::Misconfigured, "GRANT_OF_ANOTHER_ACCOUNT"));
     }
-    let life = playback_token_life(&grant.playback_url);
+    let life = PlaybackTimes::in_url(&grant.playback_url).and_then(PlaybackTimes::life);
     Ok((raw, life))
 }
 
-/// The life in seconds that the token in a playback URL says it has: its `exp` less its
-/// `iat`. Without both, nothing is read from it.
-fn playback_token_life(url: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-        iat: f64,
+/// When the token in a playback URL was issued and when it ends, in Unix seconds; none where
+/// it does not say.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub struct PlaybackTimes {
+    /// Its `iat`.
+    #[serde(rename = "iat")]
+    pub issued: Option<f64>,
+    /// Its `exp`.
+    #[serde(rename = "exp")]
+    pub ends: Option<f64>,
+}
+
+impl PlaybackTimes {
+    /// Those of the token in `url`; none without a token whose claims can be read. Nothing is
+    /// verified.
+    #[must_use]
+    pub fn in_url(url: &str) -> Option<Self> {
+        let (_, query) = url.split_once('?')?;
+        let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+        let claims = token.split('.').nth(1)?;
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+        serde_json::from_slice(&claims).ok()
     }
 
-    let (_, query) = url.split_once('?')?;
-    let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
-    let claims = token.split('.').nth(1)?;
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-    let Claims { exp, iat } = serde_json::from_slice(&claims).ok()?;
-    // Saturates, and takes what is no number as 0.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    let life = (exp - iat) as u64;
-    Some(life)
+    /// The life in whole seconds that it says it has; none without both its times.
+    fn life(self) -> Option<u64> {
+        // Saturates, and takes what is no number as 0.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let life = (self.ends? - self.issued?) as u64;
+        Some(life)
+    }
 }

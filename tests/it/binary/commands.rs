@@ -2,6 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
 use serde_json::Value;
 use tokio::{
@@ -24,6 +25,25 @@ async fn a_first_token_takes_an_identity_and_nothing_else() {
     let within = validity.use_within.expect("a length of time");
     assert!((1..=58).contains(&within.seconds), "{within:?}");
     assert!(validity.expire_time.map(|at| at.seconds) > validity.issue_time.map(|at| at.seconds));
+}
+
+#[tokio::test]
+async fn the_grants_of_no_two_sandboxes_are_the_same() {
+    let (one, other) = (Serve::sandboxed(&[]).await, Serve::sandboxed(&[]).await);
+    let ids = [one.first_token().await, other.first_token().await].map(|minted| {
+        let claims = decoded(&minted.token);
+        let url = claims["grants"]["player"]["playbackUrl"].as_str().expect("a URL");
+        let (_, token) = url.split_once("token=").expect("a token in it");
+        decoded(token)["jti"].as_str().expect("an id").to_owned()
+    });
+    assert_ne!(ids[0], ids[1]);
+}
+
+/// A JWT's claims.
+fn decoded(token: &str) -> Value {
+    let claims = token.split('.').nth(1).expect("claims");
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64url");
+    serde_json::from_slice(&claims).expect("JSON")
 }
 
 #[tokio::test]

@@ -86,6 +86,38 @@ async fn the_whole_account_waits_for_what_one_resource_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_429_without_a_time_the_next_attempt_is_when_it_is_told() {
+    for seed in 0..20 {
+        let limits = Limits::default();
+        let world = World::with(1, seed, limits, |ask| match ask.number {
+            1 | 7.. => grant(),
+            _ => status(429),
+        });
+        for number in 2..7 {
+            world.requested(number).await;
+            let told = world.next_attempt();
+            let came = world.requested_at(number + 1).await;
+            let late = came - told;
+            assert!(late <= millis(2), "seed {seed}: told {told:?}, came {came:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nobody_asks_a_429_without_a_time_is_asked_again_ever_more_seldom() {
+    let world = World::new(|_| status(429));
+    world.until(secs(300)).await;
+    let unasked = world.requests().len();
+    assert!(unasked < 60, "{unasked} requests in 300 s");
+    // Who asks is not told to wait for that.
+    let unserved = world.mint().await.err().unwrap();
+    assert_eq!(unserved.cause, Cause::UpstreamThrottled);
+    assert!(unserved.retry_in <= millis(2_500), "{:?}", unserved.retry_in);
+    world.requested(unasked + 1).await;
+    assert!(world.elapsed() <= secs(303));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_without_a_time_holds_the_account_for_the_back_off() {
     let world = World::with(2, 7, Limits::default(), |ask| {
         if (30..33).contains(&ask.at.as_secs()) { status(429) } else { grant() }

@@ -167,7 +167,7 @@ fn tokens() -> AccessTokens {
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
         api_key_secret_origin: SecretOrigin::Env("TWILIO_API_SECRET".into()),
         allow_origin: None,
-        upstream: http::Uri::from_static("http://127.0.0.1"),
+        upstream: "http://127.0.0.1".parse().unwrap(),
         region: None,
         nbf_backdate: None,
         grants: twilio_live::ExtraGrants::default(),

@@ -239,6 +239,10 @@ async fn without_a_default_profile_and_resource_must_be_named() {
     assert_refused("no resource", &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
     let refused = mint("live", VJ[2]).await.unwrap_err();
     assert_refused("another profile's", &refused, NotFound, "RESOURCE_NOT_FOUND", &[]);
+    let known = format!("profiles/live/grants/{}", VJ[1]);
+    let upper = format!("VJ{}", VJ[1][2..].to_uppercase());
+    let minted = mint("live", &upper).await.unwrap().into_inner();
+    assert_eq!(minted.validity.unwrap().grant, known, "hex case does not count");
     for (profile, resource) in [("live", VJ[1]), ("other", "")] {
         let minted = mint(profile, resource).await.unwrap().into_inner();
         assert!(minted.validity.unwrap().grant.starts_with(&format!("profiles/{profile}/grants/")));

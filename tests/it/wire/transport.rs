@@ -14,10 +14,10 @@ use super::{
     harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
 };
 
-const MINT: &str = "/grantmint.v1.TokenService/MintToken";
+pub(super) const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
 const GET: &str = "/grantmint.v1.GrantService/GetGrant";
-const METHODS: [&str; 5] = [
+pub(super) const METHODS: [&str; 5] = [
     MINT,
     BULK,
     GET,
@@ -25,7 +25,7 @@ const METHODS: [&str; 5] = [
     "/grantmint.v1.GrantService/WatchGrants",
 ];
 
-fn alice() -> Bytes {
+pub(super) fn alice() -> Bytes {
     let request = MintTokenRequest { options: None, identity: "alice".into() };
     framed(&request.encode_to_vec())
 }

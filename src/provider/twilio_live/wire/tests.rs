@@ -121,6 +121,10 @@ fn what_is_no_grant_is_refused() {
     }
 }
 
+fn playback_token_life(url: &str) -> Option<u64> {
+    PlaybackTimes::in_url(url).and_then(PlaybackTimes::life)
+}
+
 #[test]
 fn the_life_of_a_playback_token_needs_both_its_times() {
     let life = |claims: Value| playback_token_life(&url(claims.to_string().as_bytes()));
