@@ -4,6 +4,7 @@ mod bulk;
 mod commands;
 mod drain;
 mod health;
+mod inspect;
 mod machines;
 mod outage;
 mod refusals;

@@ -1,5 +1,7 @@
 //! `grantmint bulk`: many tokens, one a line.
 
+mod lives;
+
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
@@ -9,21 +11,23 @@ use std::{
 
 use clap::{ArgGroup, Args};
 use grantmint::{
-    clock::{Clock, WallTime},
+    clock::Clock,
     rpc::proto::{
         IdentityList, IdentitySeries, MintTokensRequest, MintTokensResponse,
         mint_tokens_request::Selection, token_service_client::TokenServiceClient,
     },
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tonic::{Status, transport::Channel};
 
+use self::lives::Lives;
 use crate::{
-    client::{OptionArgs, ServerArgs, relative, utc},
+    client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
     failure::{Failure, heals, reason, retry_delay},
-    output,
+    output::{self, Voice},
 };
 
 /// Indices asked for in one call; the server may allow fewer, then it is halved.
@@ -38,6 +42,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const OUTPUT_BUFFER: usize = 1024 * 1024;
 
 /// Mints many tokens, one a line; goes on by itself after a failure that heals.
+///
+/// Ends with 4 where some of the tokens are past their use by then.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("whose").required(true).args(["count", "identities"])))]
 pub(crate) struct BulkCommand {
@@ -78,14 +84,17 @@ impl BulkCommand {
             sink,
             done: 0,
             a_call: whose.a_call(),
-            earliest: None,
-            bar: progress_bar(whose.len()),
+            lives: Lives::default(),
+            troubled: false,
+            bar: progress_bar(whose.len(), self.json),
+            voice: Voice::of(self.json),
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
         bulk.sink.flush().map_err(cannot_write)?;
-        bulk.sum_up(started.elapsed());
+        let dead = bulk.sum_up(started.elapsed());
         match ended {
+            Ok(()) if dead > 0 => Ok(Exit::PastUse),
             Ok(()) => Ok(Exit::Done),
             Err(Broken::Call(status)) => Err(status.into()),
             Err(Broken::Write(error)) => Err(cannot_write(error)),
@@ -192,9 +201,12 @@ struct Running<'a> {
     done: usize,
     /// Indices asked for in one call.
     a_call: usize,
-    /// The earliest use-by of the tokens written.
-    earliest: Option<prost_types::Timestamp>,
+    /// How long the tokens written can be used.
+    lives: Lives,
+    /// Whether the last call failed.
+    troubled: bool,
     bar: ProgressBar,
+    voice: Voice,
 }
 
 impl Running<'_> {
@@ -206,6 +218,7 @@ impl Running<'_> {
             let ended = self.call(&mut channel).await;
             if self.done > before {
                 progressed = Instant::now();
+                self.troubled = false;
             }
             let Err(failure) = ended else { continue };
             let Broken::Call(status) = failure else { return Err(failure) };
@@ -218,6 +231,7 @@ impl Running<'_> {
                 if reason(&status).is_none_or(|reason| reason == "DRAINING") {
                     channel = None;
                 }
+                self.tell_trouble(&status);
                 sleep(retry_delay(&status).unwrap_or(MAX_PAUSE)).await;
             }
         }
@@ -245,11 +259,23 @@ impl Running<'_> {
         Ok(())
     }
 
+    /// Says once that it waits, not at every attempt.
+    fn tell_trouble(&mut self, status: &Status) {
+        if self.troubled {
+            return;
+        }
+        self.troubled = true;
+        let why = reason(status).map_or_else(String::new, |reason| format!(" ({reason})"));
+        let (message, done) = (status.message(), self.done);
+        let note = format!("{message}{why}; goes on by itself after token {done}");
+        self.bar.suspend(|| self.voice.note(&note));
+    }
+
     fn write(&mut self, chunk: &MintTokensResponse) -> io::Result<()> {
         let use_by = chunk.validity.as_ref().and_then(|validity| validity.use_by_time);
         for token in &chunk.tokens {
             if self.command.json {
-                let line = serde_json::json!({
+                let line = json!({
                     "index": self.done,
                     "identity": self.whose.identity(self.done),
                     "token": token,
@@ -262,32 +288,43 @@ impl Running<'_> {
             }
             self.done += 1;
         }
-        if let Some(use_by) = use_by {
-            let order = |at: &prost_types::Timestamp| (at.seconds, at.nanos);
-            self.earliest = Some(match self.earliest {
-                Some(earliest) if order(&earliest) <= order(&use_by) => earliest,
-                _ => use_by,
-            });
+        // By our own clock: the server's may be another.
+        let within = chunk.validity.as_ref().and_then(|validity| validity.use_within);
+        if let Some(within) = within.and_then(|within| Duration::try_from(within).ok()) {
+            self.lives.add(chunk.tokens.len(), Clock::system().now().wall + within);
         }
         self.bar.set_position(self.done as u64);
         Ok(())
     }
 
-    fn sum_up(&self, took: Duration) {
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = self.done as f64 / took.as_secs_f64().max(1e-9);
+    /// Says what was done and what of it is dead already; how many those are.
+    fn sum_up(&self, took: Duration) -> usize {
+        let now = Clock::system().now().wall;
         let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
-        output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
-        if let Some(earliest) = &self.earliest {
-            let now: WallTime = Clock::system().now().wall;
-            let (at, left) = (utc(Some(earliest)), relative(Some(earliest), now));
-            output::say(&format!("use them all by {at} ({left}): then the earliest ends"));
+        let dead = self.lives.past_use(now);
+        if self.voice == Voice::Json {
+            self.voice.summary(json!({
+                "tokens": done,
+                "of": all,
+                "seconds": took,
+                "past_use": dead,
+                "earliest_use_by_time": self.lives.earliest().map(|at| utc(Some(&timestamp(at)))),
+            }));
+            return dead;
         }
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = done as f64 / took.max(1e-9);
+        output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
+        self.lives.words(now).iter().for_each(|line| output::say(line));
+        dead
     }
 }
 
 /// Hidden where standard error is no terminal.
-fn progress_bar(length: usize) -> ProgressBar {
+fn progress_bar(length: usize, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(length as u64);
     let style = "{bar:40} {pos}/{len} {per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(style) {

@@ -140,19 +140,21 @@ pub(crate) fn clock_time(at: WallTime, digits: usize) -> String {
     format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}")
 }
 
+/// A time as it is sent.
+pub(crate) fn timestamp(at: WallTime) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.unix_seconds(), nanos: at.subsec_nanos() }
+}
+
 /// A timestamp by our own clock's type.
 pub(crate) fn wall(at: &prost_types::Timestamp) -> WallTime {
     WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into())
 }
 
-/// How far a timestamp lies from `now`: `in 4.2 s`, or `4.2 s ago`.
-pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> String {
-    let Some(at) = at.map(wall) else { return "-".to_owned() };
-    if at >= now {
-        format!("in {:.1} s", at.since(now).as_secs_f64())
-    } else {
-        format!("{:.1} s ago", now.since(at).as_secs_f64())
-    }
+/// A time in Unix seconds; those before 1970 or past the year 9999 are the nearest that can be
+/// told.
+pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
+    const END_OF_9999: i64 = 253_402_300_799;
+    prost_types::Timestamp { seconds: at.clamp(0, END_OF_9999), nanos: 0 }
 }
 
 #[cfg(test)]

@@ -79,9 +79,8 @@ impl SandboxCommand {
 
 /// What a run's random values start from: no two runs are the same.
 pub(crate) fn seed() -> Result<u64, Failure> {
-    getrandom::u64().map_err(|error| {
-        Failure::for_good(format!("no random numbers from the system: {error}"))
-    })
+    getrandom::u64()
+        .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
 }
 
 /// Where it is and what it takes, for machines.

@@ -91,7 +91,7 @@ impl ServeCommand {
         if let Some(sandbox) = &sandbox {
             let upstream = sandbox.base_url().to_string().parse();
             let upstream: BaseUrl =
-                upstream.map_err(|why: BaseUrlError| format!("the sandbox's URL {why}"))?;
+                upstream.map_err(|why: BaseUrlError| failed(format!("the sandbox's URL {why}")))?;
             for profile in &mut config.profiles {
                 profile.provider = profile.provider.clone().against(&upstream);
             }

@@ -29,10 +29,16 @@ struct Grants {
 
 /// Verifies a token with the key's secret, as the player's backend would.
 fn verified(token: &str) -> Claims {
+    verified_when(token, true)
+}
+
+/// The same, of a token that may have ended since.
+fn verified_when(token: &str, alive: bool) -> Claims {
     let header = decode_header(token).expect("a header");
     assert_eq!(header.cty.as_deref(), Some("twilio-fpa;v=1"));
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = 0;
+    validation.validate_exp = alive;
     let key = DecodingKey::from_secret(DEMO_API_KEY_SECRET.as_bytes());
     let claims = decode::<Claims>(token, &key, &validation).expect("it verifies").claims;
     assert_eq!(claims.iss, DEMO_API_KEY_SID);
@@ -240,7 +246,8 @@ pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
         let identity = format!("{prefix}{index}");
         assert_eq!(line["index"], index);
         assert_eq!(line["identity"], identity.as_str());
-        let claims = verified(line["token"].as_str().expect("a token"));
+        // A bulk that waited for a server may hold tokens that ended meanwhile.
+        let claims = verified_when(line["token"].as_str().expect("a token"), false);
         assert_eq!(claims.grants.identity, identity);
         assert!(claims.exp > 0 && seen.insert(claims.jti));
     }
