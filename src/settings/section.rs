@@ -69,7 +69,7 @@ impl<'a> Section<'a> {
         self.parsed(key, parse)
     }
 
-    /// An array of texts in a form of their own. Good ones are told even beside bad ones.
+    /// An array of texts in a form of their own; none where one of them is bad.
     pub fn list<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
                 }
             }
         }
-        Some(list)
+        Some(list).filter(|list| list.len() == items.len())
     }
 
     /// A length of time.

@@ -168,10 +168,16 @@ impl From<Problems> for Failure {
             line: problem.line,
             message: problem.message.clone(),
         });
-        Self {
-            details: details.collect(),
-            ..Self::for_good(format!("{count} in the configuration"))
-        }
+        let failure = Self::for_good(format!("{count} in the configuration"));
+        // Where there is no line there was no text.
+        let failure = if list.iter().any(|problem| problem.line.is_some()) {
+            failure.next(format!(
+                "the sample grantmint.toml has every key; when mended: grantmint check {file}"
+            ))
+        } else {
+            failure
+        };
+        Self { details: details.collect(), ..failure }
     }
 }
 
@@ -219,7 +225,7 @@ mod tests {
 
     fn pending() -> Failure {
         let mut details = ErrorDetails::new();
-        details.set_error_info("GRANT_PENDING", "grantmint", [] as [(&str, &str); 0]);
+        details.set_error_info("GRANT_PENDING", "grantmint", std::collections::HashMap::new());
         details.set_retry_info(Some(Duration::from_millis(1_500)));
         Status::with_error_details(Code::Unavailable, "there is no grant yet", details).into()
     }

@@ -82,7 +82,8 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
         let tokens = tokens.to_vec();
         tokio::task::spawn_blocking(move || {
             let check = |(at, token): (usize, &String)| {
-                let claims = verified(token);
+                // Their use is not waited for: a slow machine takes longer than they live.
+                let claims = verified_when(token, false);
                 assert_eq!(claims.grants.identity, format!("viewer-{}", half * COUNT / 2 + at));
                 assert!(claims.grants.player["playbackUrl"].is_string());
                 claims.jti
