@@ -64,11 +64,11 @@ pub(super) struct Columns([usize; CELLS]);
 
 impl Default for Columns {
     fn default() -> Self {
-        // As wide as the times of a grant come to: they tick without moving what is beside them.
+        // As wide as what comes to stand there: it changes without moving what is beside it.
+        let widest = ["", "expired", "119 s ago", "in 119 s", "in 119 s", "throttled", ""];
         let mut widths = Row::header().widths();
-        let times = ["119 s ago", "in 119 s", "in 119 s"].map(str::len);
-        for (width, time) in widths[2..].iter_mut().zip(times) {
-            *width = time.max(*width);
+        for (width, widest) in widths.iter_mut().zip(widest) {
+            *width = widest.len().max(*width);
         }
         Self(widths)
     }
@@ -242,8 +242,8 @@ mod tests {
     fn a_row_tells_age_end_next_attempt_and_last_fault() {
         assert_eq!(
             line(&grant(), 1_052, 200),
-            "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef  live   52 s ago   \
-             in 8 s    in 1 s    retrying  HTTP_STATUS_503 x3"
+            "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef  live     52 s ago   \
+             in 8 s    in 1 s    retrying   HTTP_STATUS_503 x3"
         );
         let unknown = Grant { name: "n".to_owned(), ..Grant::default() };
         assert_eq!(
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_narrow_terminal_shortens_the_name_first_and_then_cuts_the_line() {
         let narrow = line(&grant(), 1_052, 100);
-        assert!(narrow.starts_with("profiles/demo/gr…123456789abcdef  live "), "{narrow}");
+        assert!(narrow.starts_with("profiles/demo/g…23456789abcdef  live  "), "{narrow}");
         assert!(narrow.ends_with("HTTP_STATUS_503 x3") && narrow.chars().count() == 100);
         let cut = line(&grant(), 1_052, 40);
         assert!(cut.starts_with("profiles…9abcdef  live ") && cut.chars().count() <= 40, "{cut}");

@@ -88,13 +88,13 @@ impl Token {
         self.grant("player")?.get("playbackUrl")?.as_str()
     }
 
-    /// What ends, the earliest first.
+    /// What ends, the earliest first; the token before its grant where both end at once.
     pub(super) fn ends(&self) -> Vec<End> {
         let token = self.time("exp").map(|at| End { what: Mortal::Token, at });
         let playback = self.playback_url().and_then(PlaybackTimes::in_url);
         let playback = playback.and_then(|times| times.ends).map(whole);
         let playback = playback.map(|at| End { what: Mortal::PlayersGrant, at });
-        let mut ends: Vec<_> = playback.into_iter().chain(token).collect();
+        let mut ends: Vec<_> = token.into_iter().chain(playback).collect();
         ends.sort_by_key(|end| end.at);
         ends
     }

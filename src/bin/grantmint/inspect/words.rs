@@ -28,6 +28,9 @@ pub(super) fn lines(
         things.push("nothing that is told".to_owned());
     }
     things.iter().for_each(|thing| line("for", thing));
+    if let Some(url) = token.playback_url() {
+        line("playback", &url.escape_debug().to_string());
+    }
     for (word, claim) in [("account", "sub"), ("key", "iss"), ("token id", "jti")] {
         if let Some(value) = token.claims.get(claim) {
             line(word, &plain(value));
@@ -71,9 +74,12 @@ fn thing(product: &str, grant: &Value) -> String {
     };
     match product {
         "player" => match (member("playerStreamerSid"), member("playbackUrl")) {
-            (Some(streamer), Some(url)) => format!("the player of {streamer}, at {url}"),
-            (Some(streamer), None) => format!("the player of {streamer}"),
-            (None, _) => format!("the player: {}", plain(grant)),
+            (Some(streamer), Some(url)) => {
+                let url = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                let host = url.split(['/', '?']).next().unwrap_or_default();
+                format!("the player of {streamer}, at {host}")
+            }
+            _ => format!("the player: {}", plain(grant)),
         },
         "video" => member("room")
             .map_or_else(|| "video: any room".to_owned(), |room| format!("video: room {room}")),
@@ -148,7 +154,8 @@ mod tests {
         let text = told(Token::decode(&vectors()[0].1).unwrap(), 1_700_000_000);
         for line in [
             "whose       alice\n",
-            "for         the player of VJa1b2c3d4e5f60718293a4b5c6d7e8f90, at https://f990",
+            "for         the player of VJa1b2c3d4e5f60718293a4b5c6d7e8f90, at f99084460c35.us-east-1.playback.live-video.net\n",
+            "playback    https://f99084460c35.us-east-1.playback.live-video.net/api/video",
             "account     AC0123456789abcdef0123456789abcdef\n",
             "key         SKfedcba9876543210fedcba9876543210\n",
             "ends        2023-11-14T23:13:20.000Z (in 60 min)\n",
