@@ -5,7 +5,7 @@ mod lives;
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -73,9 +73,9 @@ pub(crate) struct BulkCommand {
 
 impl BulkCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let whose = self
-            .whose()
-            .map_err(|error| Failure::for_good(format!("cannot read the identities: {error}")))?;
+        let whose = self.whose().map_err(|error| {
+            Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
+        })?;
         let sink = self.sink().map_err(cannot_write)?;
         let started = Instant::now();
         let mut bulk = Running {
@@ -98,6 +98,16 @@ impl BulkCommand {
             Ok(()) => Ok(Exit::Done),
             Err(Broken::Call(status)) => Err(status.into()),
             Err(Broken::Write(error)) => Err(cannot_write(error)),
+        }
+    }
+
+    /// Where identities are read from.
+    fn source(&self) -> String {
+        let path = self.identities.as_deref().unwrap_or(Path::new("-"));
+        if path == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
         }
     }
 

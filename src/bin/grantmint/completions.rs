@@ -3,7 +3,8 @@
 use clap::{Args, CommandFactory, ValueEnum};
 use clap_complete::generate;
 
-use crate::{Cli, exit::Exit, failure::Failure, output};
+use super::Cli;
+use crate::{exit::Exit, failure::Failure, output};
 
 /// Writes a script that completes this command line in a shell.
 #[derive(Debug, Args)]

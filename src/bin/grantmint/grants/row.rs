@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_narrow_terminal_shortens_the_name_first_and_then_cuts_the_line() {
         let narrow = line(&grant(), 1_052, 100);
-        assert!(narrow.starts_with("profiles/demo/g…23456789abcdef  live  "), "{narrow}");
+        assert!(narrow.starts_with("profiles/demo/…23456789abcdef  live  "), "{narrow}");
         assert!(narrow.ends_with("HTTP_STATUS_503 x3") && narrow.chars().count() == 100);
         let cut = line(&grant(), 1_052, 40);
         assert!(cut.starts_with("profiles…9abcdef  live ") && cut.chars().count() <= 40, "{cut}");
