@@ -15,8 +15,8 @@ pub enum NameError {
     TooLong,
     /// Has a control character.
     ControlCharacter,
-    /// Not of the form that the profile's kind asks for.
-    NotOfItsKind,
+    /// Not of the form that the profile's kind asks for, in the kind's own words.
+    NotOfItsKind(&'static str),
     /// Not of a profile's form.
     NotAProfile,
     /// Not of a grant name's form.
@@ -31,7 +31,7 @@ impl NameError {
             Self::Empty => "is empty",
             Self::TooLong => "has more than 256 bytes",
             Self::ControlCharacter => "has a control character",
-            Self::NotOfItsKind => "is not of the form that the profile's kind asks for",
+            Self::NotOfItsKind(why) => why,
             Self::NotAProfile => "is not of the form [a-z][a-z0-9-]{0,62}",
             Self::NotAGrantName => "is not of the form profiles/{profile}/grants/{resource}",
         }

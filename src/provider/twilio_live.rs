@@ -34,6 +34,7 @@ pub(super) const RULES: Rules = Rules {
 
 fn parse_resource(text: &str) -> Result<Resource, NameError> {
     let text = Resource::parse(text)?;
-    let sid = ids::PlayerStreamerSid::parse(text.as_str()).map_err(|_| NameError::NotOfItsKind)?;
+    let sid = ids::PlayerStreamerSid::parse(text.as_str())
+        .map_err(|_| NameError::NotOfItsKind("is not VJ followed by 32 hexadecimal digits"))?;
     Resource::parse(sid.as_str())
 }

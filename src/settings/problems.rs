@@ -43,6 +43,12 @@ impl Problems {
         Self { file: file.to_owned(), list: vec![problem] }
     }
 
+    /// The file's name in messages.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The problems, by line; at least one.
     #[must_use]
     pub fn list(&self) -> &[Problem] {

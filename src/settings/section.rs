@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
         self.parsed(key, parse)
     }
 
-    /// An array of texts in a form of their own. Good ones are told even beside bad ones.
+    /// An array of texts in a form of their own; none where one of them is bad.
     pub fn list<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -108,7 +108,7 @@ impl<'a> Section<'a> {
                 }
             }
         }
-        Some(list)
+        Some(list).filter(|list| list.len() == items.len())
     }
 
     /// A length of time.

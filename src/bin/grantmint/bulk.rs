@@ -1,30 +1,36 @@
 //! `grantmint bulk`: many tokens, one a line.
 
 mod chunks;
+mod lives;
 mod waits;
 
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
-    process::ExitCode,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{ArgGroup, Args};
 use grantmint::{
-    clock::{Clock, WallTime},
+    clock::Clock,
     rpc::proto::{IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request::Selection},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Status, transport::Channel};
 
-use self::chunks::{Chunk, mint_tokens};
-use self::waits::{Waits, Why};
+use self::{
+    chunks::{Chunk, mint_tokens},
+    lives::Lives,
+    waits::{Waits, Why},
+};
 use crate::{
-    client::{OptionArgs, ServerArgs, relative, utc},
-    output,
+    client::{OptionArgs, ServerArgs, timestamp, utc},
+    exit::Exit,
+    failure::{Failure, heals, reason, retry_delay},
+    output::{self, Voice},
 };
 
 /// Indices asked for in one call; the server may allow fewer, then it is halved.
@@ -40,6 +46,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const OUTPUT_BUFFER: usize = 128 * 1024;
 
 /// Mints many tokens, one a line; goes on by itself after a failure that heals.
+///
+/// Ends with 4 where some of the tokens are past their use by then.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("whose").required(true).args(["count", "identities"])))]
 pub(crate) struct BulkCommand {
@@ -68,15 +76,11 @@ pub(crate) struct BulkCommand {
 }
 
 impl BulkCommand {
-    pub(crate) async fn run(self) -> ExitCode {
-        let whose = match self.whose() {
-            Ok(whose) => whose,
-            Err(error) => return output::failed(&format!("cannot read the identities: {error}")),
-        };
-        let sink = match self.sink() {
-            Ok(sink) => sink,
-            Err(error) => return output::failed(&format!("cannot write the tokens: {error}")),
-        };
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let whose = self.whose().map_err(|error| {
+            Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
+        })?;
+        let sink = self.sink().map_err(cannot_write)?;
         let started = Instant::now();
         let mut bulk = Running {
             command: &self,
@@ -84,22 +88,30 @@ impl BulkCommand {
             sink,
             done: 0,
             a_call: whose.a_call(),
-            earliest: None,
+            lives: Lives::default(),
             waits: Waits::default(),
-            bar: progress_bar(whose.len()),
+            bar: progress_bar(whose.len(), self.json),
+            voice: Voice::of(self.json),
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
-        if let Err(error) = bulk.sink.flush() {
-            return output::failed(&format!("cannot write the tokens: {error}"));
-        }
-        bulk.sum_up(started.elapsed());
+        bulk.sink.flush().map_err(cannot_write)?;
+        let dead = bulk.sum_up(started.elapsed());
         match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Failure::Call(status)) => output::call_failed(&status),
-            Err(Failure::Write(error)) => {
-                output::failed(&format!("cannot write the tokens: {error}"))
-            }
+            Ok(()) if dead > 0 => Ok(Exit::PastUse),
+            Ok(()) => Ok(Exit::Done),
+            Err(Broken::Call(status)) => Err(status.into()),
+            Err(Broken::Write(error)) => Err(cannot_write(error)),
+        }
+    }
+
+    /// Where identities are read from.
+    fn source(&self) -> String {
+        let path = self.identities.as_deref().unwrap_or(Path::new("-"));
+        if path == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
         }
     }
 
@@ -178,12 +190,17 @@ impl Whose {
     }
 }
 
-enum Failure {
+fn cannot_write(error: io::Error) -> Failure {
+    Failure::for_good(format!("cannot write the tokens: {error}"))
+}
+
+/// What breaks a call off.
+enum Broken {
     Call(Status),
     Write(io::Error),
 }
 
-impl From<Status> for Failure {
+impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         Self::Call(status)
     }
@@ -198,14 +215,15 @@ struct Running<'a> {
     done: usize,
     /// Indices asked for in one call.
     a_call: usize,
-    /// The earliest use-by of the tokens written.
-    earliest: Option<prost_types::Timestamp>,
+    /// How long the tokens written can be used.
+    lives: Lives,
     waits: Waits,
     bar: ProgressBar,
+    voice: Voice,
 }
 
 impl Running<'_> {
-    async fn run(&mut self) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<(), Broken> {
         let mut channel = None;
         let mut progressed = Instant::now();
         while self.done < self.whose.len() {
@@ -215,19 +233,19 @@ impl Running<'_> {
                 progressed = Instant::now();
             }
             let Err(failure) = ended else { continue };
-            let Failure::Call(status) = failure else { return Err(failure) };
-            let too_large = output::reason(&status).as_deref() == Some("BULK_TOO_LARGE");
+            let Broken::Call(status) = failure else { return Err(failure) };
+            let too_large = reason(&status).as_deref() == Some("BULK_TOO_LARGE");
             if too_large && self.a_call > 1 {
                 self.a_call /= 2;
             } else if !heals(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
-                if output::reason(&status).is_none_or(|reason| reason == "DRAINING") {
+                if reason(&status).is_none_or(|reason| reason == "DRAINING") {
                     channel = None;
                 }
-                let pause = output::retry_delay(&status).unwrap_or(MAX_PAUSE);
-                let why = Why::new(output::reason(&status), status.message());
-                self.waits.begin(&self.bar, pause, &why);
+                let pause = retry_delay(&status).unwrap_or(MAX_PAUSE);
+                let why = Why::new(reason(&status), status.message());
+                self.waits.begin(&self.bar, self.voice, pause, &why);
                 sleep(pause).await;
                 self.bar.set_message("");
             }
@@ -235,7 +253,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Failure> {
+    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Broken> {
         let connected = match channel {
             Some(connected) => connected.clone(),
             None => channel.insert(self.command.server.connect().await?).clone(),
@@ -250,7 +268,7 @@ impl Running<'_> {
         };
         let mut chunks = mint_tokens(connected, request).await?;
         while let Some(chunk) = chunks.message().await? {
-            self.write(&chunk).map_err(Failure::Write)?;
+            self.write(&chunk).map_err(Broken::Write)?;
         }
         Ok(())
     }
@@ -259,7 +277,7 @@ impl Running<'_> {
         let use_by = chunk.validity.as_ref().and_then(|validity| validity.use_by_time);
         for token in &chunk.tokens {
             if self.command.json {
-                let line = serde_json::json!({
+                let line = json!({
                     "index": self.done,
                     "identity": self.whose.identity(self.done),
                     "token": String::from_utf8_lossy(token),
@@ -272,40 +290,47 @@ impl Running<'_> {
             }
             self.done += 1;
         }
-        if let Some(use_by) = use_by {
-            let order = |at: &prost_types::Timestamp| (at.seconds, at.nanos);
-            self.earliest = Some(match self.earliest {
-                Some(earliest) if order(&earliest) <= order(&use_by) => earliest,
-                _ => use_by,
-            });
+        // By our own clock: the server's may be another.
+        let within = chunk.validity.as_ref().and_then(|validity| validity.use_within);
+        if let Some(within) = within.and_then(|within| Duration::try_from(within).ok()) {
+            self.lives.add(chunk.tokens.len(), Clock::system().now().wall + within);
         }
         self.bar.set_position(self.done as u64);
         Ok(())
     }
 
-    fn sum_up(&self, took: Duration) {
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = self.done as f64 / took.as_secs_f64().max(1e-9);
+    /// Says what was done and what of it is dead already; how many those are.
+    fn sum_up(&self, took: Duration) -> usize {
+        let now = Clock::system().now().wall;
         let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
+        let dead = self.lives.past_use(now);
+        if self.voice == Voice::Json {
+            self.voice.summary(json!({
+                "tokens": done,
+                "of": all,
+                "seconds": took,
+                "past_use": dead,
+                "earliest_use_by_time": self.lives.earliest().map(|at| utc(Some(&timestamp(at)))),
+                "waits": self.waits.counts(),
+            }));
+            return dead;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = done as f64 / took.max(1e-9);
         output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
         if let Some(waits) = self.waits.sum() {
             output::say(&waits);
         }
-        if let Some(earliest) = &self.earliest {
-            let now: WallTime = Clock::system().now().wall;
-            let (at, left) = (utc(Some(earliest)), relative(Some(earliest), now));
-            output::say(&format!("use them all by {at} ({left}): then the earliest ends"));
-        }
+        self.lives.words(now).iter().for_each(|line| output::say(line));
+        dead
     }
 }
 
-/// Whether going on is worth a try: the server is to be back, or another in its place.
-fn heals(status: &Status) -> bool {
-    status.code() == Code::Unavailable || output::disconnected(status)
-}
-
 /// Hidden where standard error is no terminal.
-fn progress_bar(length: usize) -> ProgressBar {
+fn progress_bar(length: usize, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(length as u64);
     let style = "{bar:40} {pos}/{len} {per_sec} {eta} {msg}";
     if let Ok(style) = ProgressStyle::with_template(style) {

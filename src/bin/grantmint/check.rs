@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 use clap::Args;
@@ -13,6 +12,8 @@ use grantmint::{
     settings::shown,
 };
 use serde_json::{Map, Value, json};
+
+use crate::{exit::Exit, failure::Failure};
 
 /// Validate a configuration, show it without its secrets, and say what each profile promises
 ///
@@ -33,29 +34,18 @@ pub(crate) struct CheckCommand {
 }
 
 impl CheckCommand {
-    /// Validates and shows, and tells how the process ends.
-    pub(crate) fn run(&self) -> ExitCode {
-        // A reader that went away is no failure.
-        self.show().unwrap_or(ExitCode::SUCCESS)
-    }
-
-    fn show(&self) -> io::Result<ExitCode> {
+    /// Validates and shows.
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let path = self.file.as_ref().or(self.config.as_ref()).cloned().unwrap_or_default();
-        match Config::load(&path) {
-            Ok(config) => {
-                let out = io::stdout().lock();
-                if self.json {
-                    write_json(out, &config)?;
-                } else {
-                    write_text(out, &config)?;
-                }
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(problems) => {
-                writeln!(io::stderr().lock(), "{problems}")?;
-                Ok(ExitCode::FAILURE)
-            }
-        }
+        let config = Config::load(&path)?;
+        let mut shown = Vec::new();
+        let written = if self.json {
+            write_json(&mut shown, &config)
+        } else {
+            write_text(&mut shown, &config)
+        };
+        written.and_then(|()| io::stdout().write_all(&shown)).map_err(Failure::from_stdout)?;
+        Ok(Exit::Done)
     }
 }
 

@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(12);
 
 /// Which server to talk to.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's URL
     #[arg(
@@ -35,6 +35,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// Its URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.server
+    }
+
     /// A connection to the server.
     pub(crate) async fn connect(&self) -> Result<Channel, Status> {
         // Without a scheme it would be dialled in vain.
@@ -130,14 +135,41 @@ pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
-/// How far a timestamp lies from `now`: `in 4.2 s`, or `4.2 s ago`.
-pub(crate) fn relative(at: Option<&prost_types::Timestamp>, now: WallTime) -> String {
-    let Some(at) = at else { return "-".to_owned() };
-    let at = WallTime::from_unix_seconds(at.seconds)
-        + Duration::from_nanos(at.nanos.unsigned_abs().into());
-    if at >= now {
-        format!("in {:.1} s", at.since(now).as_secs_f64())
-    } else {
-        format!("{:.1} s ago", now.since(at).as_secs_f64())
+/// The time of day in UTC, to this many digits of a second.
+pub(crate) fn clock_time(at: WallTime, digits: usize) -> String {
+    let day = at.unix_seconds().rem_euclid(24 * 60 * 60);
+    let (hours, minutes, seconds) = (day / 3_600, day / 60 % 60, day % 60);
+    let fraction = format!(".{:09}", at.subsec_nanos());
+    let fraction = if digits == 0 { "" } else { fraction.get(..=digits).unwrap_or(&fraction) };
+    format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}")
+}
+
+/// A time as it is sent.
+pub(crate) fn timestamp(at: WallTime) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.unix_seconds(), nanos: at.subsec_nanos() }
+}
+
+/// A timestamp by our own clock's type.
+pub(crate) fn wall(at: &prost_types::Timestamp) -> WallTime {
+    WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into())
+}
+
+/// A time in Unix seconds; those before 1970 or past the year 9999 are the nearest that can be
+/// told.
+pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
+    const END_OF_9999: i64 = 253_402_300_799;
+    prost_types::Timestamp { seconds: at.clamp(0, END_OF_9999), nanos: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_day_is_told_in_utc() {
+        let at = WallTime::from_unix_seconds(1_700_000_000) + Duration::from_millis(7);
+        assert_eq!(clock_time(at, 0), "22:13:20");
+        assert_eq!(clock_time(at, 3), "22:13:20.007");
+        assert_eq!(clock_time(WallTime::from_unix_seconds(-1), 3), "23:59:59.000");
     }
 }

@@ -5,23 +5,26 @@
 mod bulk;
 mod check;
 mod client;
+mod completions;
+mod exit;
+mod failure;
 mod grants;
 mod inspect;
 mod mint;
 mod output;
 mod sandbox;
 mod serve;
+mod terminal;
 
 use std::{hint::black_box, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::{exit::Exit, failure::Failure, output::Voice};
+
 /// Mints unique client tokens around one shared, short-lived upstream grant.
-///
-/// Exit codes: 0 done; 1 failed, and trying again will not help; 2 wrong usage; 3 the server
-/// could not serve it now, try again later.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, after_help = exit::table())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +46,23 @@ enum Command {
     Grants(grants::GrantsCommand),
     /// Says what a token holds and what of it ends when.
     Inspect(inspect::InspectCommand),
+    /// Writes a script that completes this command line in a shell.
+    Completions(completions::CompletionsCommand),
+}
+
+impl Command {
+    async fn run(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Sandbox(command) => command.run().await,
+            Self::Check(command) => command.run(),
+            Self::Mint(command) => command.run().await,
+            Self::Bulk(command) => command.run().await,
+            Self::Grants(command) => command.run().await,
+            Self::Inspect(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
 }
 
 /// More than a chunk of a bulk needs on its way.
@@ -57,33 +77,71 @@ fn keep_freed_memory() {
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    let command = Cli::parse().command;
+    // Known before the command line is, so that wrong usage is told in it too.
+    let voice = Voice::of(std::env::args_os().any(|argument| argument == "--json"));
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if error.use_stderr() && voice == Voice::Json => {
+            return end(voice, Err(Failure::from_usage(&error)));
+        }
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::failed(&format!("cannot start: {error}")),
+        Err(error) => return end(voice, Err(Failure::for_good(format!("cannot start: {error}")))),
     };
-    let code = runtime.block_on(async {
-        match command {
-            Command::Serve(command) => command.run().await,
-            Command::Sandbox(command) => command.run().await,
-            Command::Check(command) => command.run(),
-            Command::Mint(command) => command.run().await,
-            Command::Bulk(command) => command.run().await,
-            Command::Grants(command) => command.run().await,
-            Command::Inspect(command) => command.run(),
-        }
-    });
+    let ended = runtime.block_on(command.run());
     // A name lookup that hangs must not hold the exit.
     runtime.shutdown_background();
-    code
+    end(voice, ended)
+}
+
+fn end(voice: Voice, ended: Result<Exit, Failure>) -> ExitCode {
+    let exit = ended.unwrap_or_else(|failure| {
+        if failure.exit() != Exit::Done {
+            voice.fail(&failure);
+        }
+        failure.exit()
+    });
+    exit.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
+
+    /// The commands and flags of the docs are those that there are.
+    const DOCS: &str = include_str!("../../../docs/commands.md");
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_line_of_the_docs_is_one() {
+        let lines = DOCS.lines().filter_map(|line| line.strip_prefix("$ grantmint "));
+        let mut seen = 0;
+        for line in lines {
+            let words = line.split([';', '|', '>', '<']).next().unwrap_or_default();
+            let words = ["grantmint"].into_iter().chain(words.split_whitespace());
+            let parsed = Cli::try_parse_from(words).map_err(|error| error.kind());
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+            seen += 1;
+        }
+        assert!(seen > 10, "the docs show {seen} commands");
+    }
+
+    #[test]
+    fn every_command_and_flag_is_in_the_docs() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(DOCS.contains(&format!("\n## {name}\n")), "{name}");
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(DOCS.contains(&format!("--{flag}")), "{name} --{flag}");
+            }
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! `grantmint mint`: one token.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use grantmint::rpc::proto::{
     MintTokenRequest, MintTokenResponse, token_service_client::TokenServiceClient,
@@ -10,6 +8,8 @@ use tonic::Status;
 
 use crate::{
     client::{OptionArgs, ServerArgs, unary, utc},
+    exit::Exit,
+    failure::Failure,
     output,
 };
 
@@ -28,22 +28,18 @@ pub(crate) struct MintCommand {
 }
 
 impl MintCommand {
-    pub(crate) async fn run(self) -> ExitCode {
-        match self.mint().await {
-            Ok(minted) if self.json => {
-                output::data(&as_json(&minted));
-                ExitCode::SUCCESS
-            }
-            Ok(minted) => {
-                output::data(&minted.token);
-                let validity = minted.validity.unwrap_or_default();
-                let within = validity.use_within.unwrap_or_default().seconds;
-                let ends = utc(validity.expire_time.as_ref());
-                output::say(&format!("use it within {within} s; it ends at {ends}"));
-                ExitCode::SUCCESS
-            }
-            Err(status) => output::call_failed(&status),
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let minted = self.mint().await?;
+        if self.json {
+            output::data(&as_json(&minted))?;
+            return Ok(Exit::Done);
         }
+        output::data(&minted.token)?;
+        let validity = minted.validity.unwrap_or_default();
+        let within = validity.use_within.unwrap_or_default().seconds;
+        let ends = utc(validity.expire_time.as_ref());
+        output::say(&format!("use it within {within} s; it ends at {ends}"));
+        Ok(Exit::Done)
     }
 
     async fn mint(&self) -> Result<MintTokenResponse, Status> {

@@ -1,10 +1,8 @@
 //! `grantmint sandbox`: the emulated upstream alone.
 
 use std::{
-    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use grantmint::{
@@ -15,9 +13,10 @@ use grantmint::{
         Sandbox, scenario,
     },
 };
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output;
+use crate::{exit::Exit, failure::Failure, output};
 
 /// Where the demo's secret goes.
 pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
@@ -61,61 +60,77 @@ pub(crate) struct SandboxCommand {
     /// Requests at work at once, beyond which 429 is answered
     #[arg(long, value_name = "N", default_value_t = Config::demo().max_concurrent)]
     max_concurrent: usize,
+
+    /// Write one JSON object instead of the greeting: URLs and the demo's credential
+    #[arg(long)]
+    json: bool,
 }
 
 impl SandboxCommand {
     /// Serves until a signal.
-    pub(crate) async fn run(self) -> ExitCode {
-        match self.serve().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => output::failed(&why),
-        }
-    }
-
-    async fn serve(self) -> Result<(), String> {
-        let signals = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
-        let mut interrupt = signals(SignalKind::interrupt())?;
-        let mut terminate = signals(SignalKind::terminate())?;
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let failed = |why: String| Failure::for_good(why);
+        let signals = |error| failed(format!("cannot take signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: faults(self.fault, self.scenario.as_deref())?,
             seed: seed()?,
             ..Config::demo()
         };
-        let sandbox = Sandbox::bind(self.listen, config, Clock::system())
-            .await
-            .map_err(|error| format!("cannot listen on {}: {error}", self.listen))?;
-        greet(&mut io::stdout().lock(), &sandbox)
-            .map_err(|error| format!("cannot say where it is: {error}"))?;
+        let sandbox =
+            Sandbox::bind(self.listen, config, Clock::system()).await.map_err(|error| {
+                failed(format!("cannot listen on {}: {error}", self.listen))
+                    .next("choose another address with --listen; port 0 takes any free one")
+            })?;
+        let greeting = if self.json { as_json(&sandbox) } else { greeting(&sandbox) };
+        output::data(&greeting)?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         sandbox.stop();
-        Ok(())
+        Ok(Exit::Done)
     }
 }
 
 /// What a run's random values start from: no two runs are the same.
-pub(crate) fn seed() -> Result<u64, String> {
-    getrandom::u64().map_err(|error| format!("no random numbers from the system: {error}"))
+pub(crate) fn seed() -> Result<u64, Failure> {
+    getrandom::u64()
+        .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
 }
 
 /// The faults that are given, then those of the scenario.
-pub(crate) fn faults(mut given: Vec<Fault>, scenario: Option<&Path>) -> Result<Vec<Fault>, String> {
+pub(crate) fn faults(
+    mut given: Vec<Fault>,
+    scenario: Option<&Path>,
+) -> Result<Vec<Fault>, Failure> {
     if let Some(path) = scenario {
-        given.extend(scenario::load(path).map_err(|problems| problems.to_string())?);
+        given.extend(scenario::load(path)?);
     }
     Ok(given)
 }
 
-fn greet(out: &mut impl Write, sandbox: &Sandbox) -> io::Result<()> {
+/// Where it is and what it takes, for machines.
+fn as_json(sandbox: &Sandbox) -> String {
+    json!({
+        "upstream": sandbox.base_url().to_string(),
+        "control": sandbox.control_url(),
+        "account_sid": DEMO_ACCOUNT_SID,
+        "api_key_sid": DEMO_API_KEY_SID,
+        "api_key_secret": DEMO_API_KEY_SECRET,
+        "resources": [DEMO_RESOURCE],
+    })
+    .to_string()
+}
+
+fn greeting(sandbox: &Sandbox) -> String {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
     let own = sandbox.control_url();
     let kind = twilio_live::KIND;
-    writeln!(
-        out,
+    format!(
         "An emulated upstream is at {base}
 
 Point a profile at it:
@@ -140,6 +155,5 @@ Switch faults, and read what came in:
   curl {own}/requests
   curl {own}/counters
 "
-    )?;
-    out.flush()
+    )
 }

@@ -4,7 +4,6 @@ use std::{
     io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    process::ExitCode,
 };
 
 use clap::{Args, ValueEnum};
@@ -26,6 +25,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    exit::Exit,
+    failure::Failure,
     output,
     sandbox::{SECRET_VARIABLE, faults, seed},
 };
@@ -72,22 +73,22 @@ enum Format {
 }
 
 impl ServeCommand {
-    pub(crate) async fn run(self) -> ExitCode {
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
         if self.config.is_none() && !self.sandbox {
-            return output::misused(
+            return Err(Failure::misuse(
                 "say what to serve: --config FILE for the real thing, or --sandbox for an \
                  emulated upstream that needs no set-up",
-            );
+            ));
         }
-        match self.serve().await {
-            Ok(Ended::Told) => ExitCode::SUCCESS,
-            Ok(Ended::TaskEnded) => ExitCode::FAILURE,
-            Err(why) => output::failed(&why),
+        match self.serve().await? {
+            Ended::Told => Ok(Exit::Done),
+            Ended::TaskEnded => Err(Failure::for_good("a task of the server ended by itself")
+                .next("the log above says which; start the server again")),
         }
     }
 
-    async fn serve(self) -> Result<Ended, String> {
-        let _log = start_logging(self.format(), &self.log).map_err(|error| error.to_string())?;
+    async fn serve(self) -> Result<Ended, Failure> {
+        let _log = start_logging(self.format(), &self.log).map_err(failed)?;
         forbid_core_dumps();
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit on open files cannot be raised");
@@ -98,7 +99,7 @@ impl ServeCommand {
         if let Some(sandbox) = &sandbox {
             let upstream = sandbox.base_url().to_string().parse();
             let upstream: BaseUrl =
-                upstream.map_err(|why: BaseUrlError| format!("the sandbox's URL {why}"))?;
+                upstream.map_err(|why: BaseUrlError| failed(format!("the sandbox's URL {why}")))?;
             for profile in &mut config.profiles {
                 profile.provider = profile.provider.clone().against(&upstream);
             }
@@ -108,8 +109,8 @@ impl ServeCommand {
         tell_promises(&config);
         // Before the addresses: who reads them may send one.
         let mut signals =
-            Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
-        self.tell_addresses(&app, sandbox.as_ref());
+            Signals::new().map_err(|error| failed(format!("cannot take signals: {error}")))?;
+        self.tell_addresses(&app, sandbox.as_ref())?;
         Ok(app.spawn().until(async || signals.next().await).await)
     }
 
@@ -122,9 +123,9 @@ impl ServeCommand {
     }
 
     /// The file's, or the sandbox's own; with the flags on top.
-    fn configuration(&self) -> Result<Config, String> {
+    fn configuration(&self) -> Result<Config, Failure> {
         let mut config = match &self.config {
-            Some(path) => Config::load(path).map_err(|problems| problems.to_string())?,
+            Some(path) => Config::load(path)?,
             None => sandbox_configuration()?,
         };
         for (flag, address) in [
@@ -132,7 +133,8 @@ impl ServeCommand {
             (self.admin_listen, &mut config.admin.listen),
         ] {
             if let Some(flag) = flag {
-                grantmint::config::check_loopback(flag).map_err(|why| format!("{flag} {why}"))?;
+                grantmint::config::check_loopback(flag)
+                    .map_err(|why| failed(format!("{flag} {why}")))?;
                 *address = flag;
             }
         }
@@ -143,7 +145,7 @@ impl ServeCommand {
         &self,
         config: &Config,
         clock: &Clock,
-    ) -> Result<Option<Sandbox>, String> {
+    ) -> Result<Option<Sandbox>, Failure> {
         if !self.sandbox {
             return Ok(None);
         }
@@ -156,10 +158,10 @@ impl ServeCommand {
         };
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
-        sandbox.map(Some).map_err(|error| format!("cannot start the sandbox: {error}"))
+        sandbox.map(Some).map_err(|error| failed(format!("cannot start the sandbox: {error}")))
     }
 
-    fn tell_addresses(&self, app: &App, sandbox: Option<&Sandbox>) {
+    fn tell_addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> Result<(), Failure> {
         let (listen, admin) = (app.addr(), app.admin_addr());
         let sandbox = sandbox.map(|sandbox| sandbox.base_url().to_string());
         if self.json {
@@ -170,32 +172,36 @@ impl ServeCommand {
             });
             return output::data(&line.to_string());
         }
-        output::data(&format!(
+        let mut lines = vec![format!(
             "grantmint serves gRPC on {listen}, health and metrics on http://{admin}"
-        ));
-        if let Some(sandbox) = sandbox {
-            output::data(&format!("the sandbox emulates the upstream on {sandbox}"));
-        }
+        )];
+        lines.extend(sandbox.map(|url| format!("the sandbox emulates the upstream on {url}")));
+        lines.push("in another shell:".to_owned());
         let server = if listen.port() == 50_051 {
             String::new()
         } else {
             format!(" --server http://{listen}")
         };
-        output::data("in another shell:");
-        output::data(&format!("  grantmint mint alice{server}"));
-        output::data(&format!("  grantmint bulk --count 100000 -o tokens.txt{server}"));
-        output::data(&format!("  grantmint grants{server}"));
+        for command in ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"] {
+            lines.push(format!("  grantmint {command}{server}"));
+        }
+        output::data(&lines.join("\n"))
     }
 }
 
 /// Why it does not start, and what to do next.
-fn explain(error: &StartError) -> String {
+fn explain(error: &StartError) -> Failure {
+    let failure = failed(error);
     match error {
         StartError::Bind { .. } => {
-            format!("{error}\n  choose another address with --listen or --admin-listen")
+            failure.next("choose another address with --listen or --admin-listen")
         }
-        _ => error.to_string(),
+        _ => failure,
     }
+}
+
+fn failed(why: impl ToString) -> Failure {
+    Failure::for_good(why.to_string())
 }
 
 /// Keys and tokens are in this process's memory, and must not come to lie in a file.
@@ -212,7 +218,7 @@ fn forbid_core_dumps() {
 }
 
 /// One profile against the sandbox, through the same door as any other.
-fn sandbox_configuration() -> Result<Config, String> {
+fn sandbox_configuration() -> Result<Config, Failure> {
     let text = format!(
         r#"
 [profiles.demo]
@@ -224,8 +230,7 @@ resources = ["{DEMO_RESOURCE}"]
 "#
     );
     let secret = |name: &str| (name == SECRET_VARIABLE).then(|| DEMO_API_KEY_SECRET.to_owned());
-    Config::parse_with("the sandbox's profile", &text, &secret)
-        .map_err(|problems| problems.to_string())
+    Ok(Config::parse_with("the sandbox's profile", &text, &secret)?)
 }
 
 /// The account that the sandbox must know for this credential to be taken.

@@ -21,6 +21,10 @@ fn resources_are_of_the_kinds_form_and_there_once() {
         "f.toml:6: profiles.live.resources: needs at least one resource, as [\"…\"]"
     );
     assert_eq!(
+        told("[5]"),
+        "f.toml:6: profiles.live.resources[0]: must be a text in quotes, not a whole number"
+    );
+    assert_eq!(
         told("\"VJ\""),
         "f.toml:6: profiles.live.resources: must be an array of texts, not a text"
     );
@@ -28,7 +32,7 @@ fn resources_are_of_the_kinds_form_and_there_once() {
     assert_eq!(
         told(&format!("[\n{one},\n1,\n\"room\",\n{one},\n]")),
         "f.toml:8: profiles.live.resources[1]: must be a text in quotes, not a whole number\n\
-         f.toml:9: profiles.live.resources[2]: is not of the form that the profile's kind asks for\n\
+         f.toml:9: profiles.live.resources[2]: is not VJ followed by 32 hexadecimal digits\n\
          f.toml:10: profiles.live.resources[3]: is there twice"
     );
     let other = "\"VJ0123456789ABCDEF0123456789abcdef\"";
@@ -36,7 +40,7 @@ fn resources_are_of_the_kinds_form_and_there_once() {
         told(&format!("[{one}, {other}]")),
         "f.toml:6: profiles.live.resources[1]: is there twice"
     );
-    assert!(told(&format!("[{}]", one.replace("VJ", " VJ"))).contains("is not of the form"));
+    assert!(told(&format!("[{}]", one.replace("VJ", " VJ"))).contains("is not VJ followed by"));
     let without = LIVE.replace("resources", "#");
     let told = parse(&without).unwrap_err().to_string();
     assert!(told.starts_with("f.toml:1: profiles.live.resources: needs at least one"), "{told}");

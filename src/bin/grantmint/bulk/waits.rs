@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use indicatif::ProgressBar;
 
-use crate::output::say;
+use crate::output::Voice;
 
 /// The waits of one bulk.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Waits {
 impl Waits {
     /// Tells that a wait of `pause` begins: behind the progress bar, or as a line where there
     /// is none to see and the reason is new.
-    pub(super) fn begin(&mut self, bar: &ProgressBar, pause: Duration, why: &Why) {
+    pub(super) fn begin(&mut self, bar: &ProgressBar, voice: Voice, pause: Duration, why: &Why) {
         let count = self.counts.entry(why.reason.clone()).or_default();
         *count += 1;
         self.total += pause;
@@ -25,8 +25,13 @@ impl Waits {
         if !bar.is_hidden() {
             bar.set_message(line);
         } else if *count == 1 {
-            say(&line);
+            voice.note(&line);
         }
+    }
+
+    /// How often it waited, by reason.
+    pub(super) const fn counts(&self) -> &BTreeMap<String, u32> {
+        &self.counts
     }
 
     /// How often it waited, how long and for what; none if it never did.
@@ -67,7 +72,7 @@ mod tests {
         let wait = |waits: &mut Waits, reason: Option<&str>| {
             let why = Why::new(reason.map(str::to_owned), "there is no grant yet; retry");
             assert_eq!(why.text, "there is no grant yet");
-            waits.begin(&bar, Duration::from_millis(700), &why);
+            waits.begin(&bar, Voice::Words, Duration::from_millis(700), &why);
         };
         wait(&mut waits, Some("GRANT_PENDING"));
         let told = "waited 1 time, 0.7 s in all: GRANT_PENDING 1";

@@ -1,0 +1,39 @@
+//! `grantmint completions`: a script that a shell completes the command line with.
+
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::generate;
+
+use super::Cli;
+use crate::{exit::Exit, failure::Failure, output};
+
+/// Writes a script that completes this command line in a shell.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsCommand {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    /// source <(grantmint completions bash)
+    Bash,
+    /// grantmint completions zsh > "${fpath[1]}/_grantmint"
+    Zsh,
+    /// grantmint completions fish > ~/.config/fish/completions/grantmint.fish
+    Fish,
+}
+
+impl CompletionsCommand {
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
+        let shell = match self.shell {
+            Shell::Bash => clap_complete::Shell::Bash,
+            Shell::Zsh => clap_complete::Shell::Zsh,
+            Shell::Fish => clap_complete::Shell::Fish,
+        };
+        let mut script = Vec::new();
+        generate(shell, &mut Cli::command(), "grantmint", &mut script);
+        output::data(String::from_utf8_lossy(&script).trim_end())?;
+        Ok(Exit::Done)
+    }
+}

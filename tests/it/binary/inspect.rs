@@ -1,0 +1,108 @@
+//! `inspect`, of our own tokens and of others'.
+
+use std::{fs, process::Stdio};
+
+use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::support::{BINARY, Ran, Serve, run, soon};
+
+/// A token made by twilio-python, long ended.
+fn others_token() -> String {
+    let vectors = include_str!("../../vectors/access_tokens.json");
+    let vectors: Vec<Value> = serde_json::from_str(vectors).expect("JSON");
+    let jwt = |vector: &Value| vector["jwt"].as_str().map(str::to_owned);
+    vectors.iter().find_map(jwt).expect("a token")
+}
+
+async fn inspect(arguments: &[&str]) -> Ran {
+    run(&[&["inspect"], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_about_it() {
+    let serve = Serve::sandboxed(&[]).await;
+    let token = serve.first_token().await.token;
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("key");
+    // As an editor leaves it.
+    fs::write(&key, format!("{DEMO_API_KEY_SECRET}\n")).expect("written");
+    let ran = inspect(&[&token, "--key-file", key.to_str().expect("text")]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
+    let line = |name: &str| ran.stdout.lines().find(|line| line.starts_with(name));
+    assert_eq!(line("whose").and_then(|it| it.split_whitespace().nth(1)), Some("first"));
+    assert!(line("for").is_some_and(|it| it.contains(DEMO_RESOURCE)), "{}", ran.stdout);
+    assert!(line("dies first").is_some_and(|it| it.contains("(in ")), "{}", ran.stdout);
+    assert!(line("signature").is_some_and(|it| it.contains("HS256, right")), "{}", ran.stdout);
+    assert_eq!(line("odd"), None, "{}", ran.stdout);
+    assert!(!ran.stdout.contains(DEMO_API_KEY_SECRET));
+
+    let shown = inspect(&[&token, "--show-grant"]).await.stdout;
+    assert!(shown.contains("token=") && !ran.stdout.contains("token="), "{shown}");
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same() {
+    let token = others_token();
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("key");
+    let path = key.to_str().expect("text");
+    fs::write(&key, "this-is-not-the-secret-of-that-key-at-all").expect("written");
+    let ran = inspect(&[&token, "--key-file", path]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.stdout.contains("signature   HS256, WRONG"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("not of this key"), "{}", ran.stderr);
+
+    let ran = inspect(&[&token, "--json", "--key-file", path]).await;
+    let [out, error] = [&ran.stdout, &ran.stderr].map(|text| {
+        serde_json::from_str::<Value>(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    });
+    assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
+
+    for (secret, said) in [(Some("short"), "under 32 bytes"), (None, "cannot be read")] {
+        match secret {
+            Some(secret) => fs::write(&key, secret).expect("written"),
+            None => fs::remove_file(&key).expect("removed"),
+        }
+        let ran = inspect(&[&token, "--key-file", path]).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+        assert!(ran.stderr.contains(path) && ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn another_makers_traps_are_told_to_people_and_to_machines() {
+    let token = others_token();
+    let ran = inspect(&[&token]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    for told in ["whose       alice", "odd         jti: ", "odd         nbf: ", "odd         exp: "]
+    {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    let ran = inspect(&[&token, "--json"]).await;
+    let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let what: Vec<_> = json["ends"].as_array().expect("a list").iter().collect();
+    assert_eq!((&what[0]["what"], &what[1]["what"]), (&"player_grant".into(), &"token".into()));
+    assert_eq!(json["signature"], "not_checked");
+    let odd = json["oddities"].as_array().expect("a list");
+    assert!(odd.iter().any(|odd| odd["about"] == "jti" && odd["message"].is_string()), "{json}");
+    assert!(!ran.stdout.contains("token="), "{json}");
+}
+
+#[tokio::test]
+async fn a_token_may_come_from_a_pipe() {
+    let mut inspect = Command::new(BINARY)
+        .args(["inspect", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = inspect.stdin.take().expect("piped");
+    stdin.write_all(format!(" {}\n", others_token()).as_bytes()).await.expect("sent");
+    drop(stdin);
+    let output = soon(inspect.wait_with_output()).await.expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("whose       alice"));
+}

@@ -1,0 +1,233 @@
+//! `grants --watch`: on a terminal, in a pipe, and across a server's end.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Termios, Winsize, tcgetattr, tcsetwinsize},
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
+};
+
+use crate::support::{BINARY, Configured, Serve, reserved_port, soon, until};
+
+/// A terminal that keeps all that was written to it.
+struct Terminal {
+    /// The program's end.
+    device: File,
+    written: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn open(columns: u16, rows: u16) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&ours).expect("granted");
+        unlockpt(&ours).expect("unlocked");
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).expect("resized");
+        let name = ptsname(&ours, Vec::new()).expect("a name");
+        let device = File::options().read(true).write(true).open(name.to_str().expect("text"));
+        let written = Arc::new(Mutex::new(String::new()));
+        keep(ours, Arc::clone(&written));
+        Self { device: device.expect("a device"), written }
+    }
+
+    fn stdio(&self) -> Stdio {
+        self.device.try_clone().expect("another handle").into()
+    }
+
+    fn written(&self) -> String {
+        self.written.lock().expect("no panic").clone()
+    }
+
+    fn modes(&self) -> Termios {
+        tcgetattr(self.device.as_fd()).expect("modes")
+    }
+}
+
+/// Keeps what comes until the other end is closed.
+fn keep(from: OwnedFd, to: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        let mut from = File::from(from);
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            to.lock().expect("no panic").push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    });
+}
+
+fn watch(server: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["grants", "--watch", "--server", server])
+        .args(more)
+        .env_clear()
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Ctrl-C, as the terminal sends it.
+fn interrupt(child: &Child) {
+    let pid = child.id().expect("it runs").to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+#[tokio::test]
+async fn on_a_terminal_a_watch_is_a_table_that_ticks_and_leaves_the_terminal_as_it_was() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let terminal = Terminal::open(80, 20);
+    let before = format!("{:?}", terminal.modes());
+    let mut watch = watch(&serve.server, &[])
+        .stdout(terminal.stdio())
+        .stderr(terminal.stdio())
+        .spawn()
+        .expect("the binary starts");
+    let ages = |text: &str| {
+        let ages = text.split("live").skip(1).filter_map(|rest| rest.split(" s ago").next());
+        let mut ages: Vec<_> = ages.map(|age| age.rsplit(' ').next().map(str::to_owned)).collect();
+        ages.dedup();
+        ages
+    };
+    until("three ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
+    interrupt(&watch);
+    let status = soon(watch.wait()).await.expect("it ends");
+    let written = terminal.written();
+    assert_eq!(status.code(), Some(0), "{written}");
+    assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
+    assert!(written.contains("\x1b[3A\r"), "drawn over itself: {written:?}");
+    assert_eq!(written.matches("GRANT  ").count(), written.matches("Ctrl-C").count());
+    // Nothing is switched that would have to be switched back.
+    assert!(!written.contains("\x1b[?"), "{written:?}");
+    assert_eq!(written.matches("\x1b[32m").count(), written.matches("\x1b[0m").count());
+    assert!(written.ends_with("\x1b[J"), "the cursor is below the table: {written:?}");
+    assert_eq!(format!("{:?}", terminal.modes()), before);
+}
+
+#[tokio::test]
+async fn colours_and_redrawing_are_left_out_where_they_are_not_wanted() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    for (variable, value, redrawn) in [("NO_COLOR", "1", true), ("TERM", "dumb", false)] {
+        let terminal = Terminal::open(80, 20);
+        let mut watch = watch(&serve.server, &[])
+            .env(variable, value)
+            .stdout(terminal.stdio())
+            .spawn()
+            .expect("the binary starts");
+        until("a live grant", async || terminal.written().contains("live")).await;
+        interrupt(&watch);
+        assert_eq!(soon(watch.wait()).await.expect("it ends").code(), Some(0));
+        let written = terminal.written();
+        assert!(!written.contains("\x1b[3"), "{variable}: {written:?}");
+        assert_eq!(written.contains("\x1b[J"), redrawn, "{variable}: {written:?}");
+    }
+}
+
+/// A watch in a pipe.
+struct Piped {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Piped {
+    fn start(server: &str, more: &[&str]) -> Self {
+        let mut child = watch(server, more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Self { child, stdout, stderr }
+    }
+
+    async fn line(&mut self) -> String {
+        soon(self.stdout.next_line()).await.expect("read").expect("a line")
+    }
+
+    async fn note(&mut self) -> String {
+        soon(self.stderr.next_line()).await.expect("read").expect("a note")
+    }
+}
+
+#[tokio::test]
+async fn in_a_pipe_a_watch_is_a_line_a_change_and_ends_with_its_reader() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &["--fault", "status=503"]).await;
+    let mut watch = Piped::start(&serve.server, &[]);
+    assert!(watch.line().await.starts_with("TIME          GRANT  "));
+    while !watch.line().await.contains("HTTP_STATUS_503") {}
+    serve.clear_faults().await;
+    let live = loop {
+        let line = watch.line().await;
+        if line.contains("  live  ") {
+            break line;
+        }
+    };
+    assert!(!live.contains('\x1b'), "{live:?}");
+    let cells: Vec<_> = live.split_whitespace().collect();
+    assert!(cells[0].len() == 12 && cells[1].starts_with("profiles/demo/grants/"), "{live}");
+
+    // The next change finds nobody.
+    drop(watch.stdout);
+    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
+    let port = reserved_port();
+    let listen = port.local_addr().expect("an address").to_string();
+    let (server, at) = (format!("http://{listen}"), ["--listen", listen.as_str()]);
+    let first = Serve::sandboxed(&at).await;
+    first.first_token().await;
+    let (mut words, mut json) = (Piped::start(&server, &[]), Piped::start(&server, &["--json"]));
+    assert!(words.line().await.contains("GRANT") && words.line().await.contains("live"));
+    let grant: Value = serde_json::from_str(&json.line().await).expect("JSON");
+    let generation = grant["generation"].as_i64();
+
+    first.signal("KILL");
+    let _ = first.ended().await;
+    let lost = words.note().await;
+    assert!(lost.starts_with("no server since ") && lost.contains("; again in "), "{lost}");
+    let lost: Value = serde_json::from_str(&json.note().await).expect("JSON");
+    assert!(lost["note"]["message"].as_str().is_some_and(|it| it.starts_with("no server")));
+
+    let _second = Serve::sandboxed(&at).await;
+    assert_eq!(words.note().await, "the server is back");
+    let back: Value = serde_json::from_str(&json.note().await).expect("JSON");
+    assert_eq!(back["note"]["message"], "the server is back");
+    while !words.line().await.contains("  live  ") {}
+    loop {
+        let grant: Value = serde_json::from_str(&json.line().await).expect("JSON");
+        if grant["generation"].as_i64() > generation {
+            break;
+        }
+    }
+    for watch in [&mut words, &mut json] {
+        interrupt(&watch.child);
+        assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_of_what_is_not_there_fails() {
+    let serve = Serve::sandboxed(&[]).await;
+    let mut watch = Piped::start(&serve.server, &["--profile", "nobody"]);
+    assert!(watch.note().await.contains("PROFILE_NOT_FOUND"));
+    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(1));
+}
