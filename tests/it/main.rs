@@ -2,6 +2,8 @@
 
 mod binary;
 mod examples;
+mod operations;
+mod page;
 mod python;
 mod support;
 mod timeline;
