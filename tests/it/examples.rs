@@ -147,7 +147,7 @@ async fn metric(serve: &Serve, series: &str) -> u64 {
 /// A first call before there is a grant, a server that drains in the middle of a bulk, another
 /// that crashes later in it: every token comes, once and in its place.
 async fn every_token_comes_once(command: Command) {
-    const COUNT: usize = 30_000;
+    const COUNT: usize = 20_000;
     let port = reserved_port();
     let address = port.local_addr().expect("an address").to_string();
     let top = "[server]\ndrain_grace = \"10m\"";
@@ -248,4 +248,45 @@ async fn what_cannot_be_served_is_not_repeated_in_go() {
 #[tokio::test]
 async fn what_cannot_be_served_is_not_repeated_in_rust() {
     what_cannot_be_served_is_not_repeated(in_rust()).await;
+}
+
+/// The lines below, less the indentation that they share.
+fn dedented(lines: &[&str]) -> String {
+    let indent = |line: &&str| line.len() - line.trim_start().len();
+    let shared = lines.iter().filter(|line| !line.is_empty()).map(indent).min().unwrap_or(0);
+    let lines: Vec<_> = lines.iter().map(|line| line.get(shared..).unwrap_or_default()).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_snippets_are_lines_of_the_callers() {
+    let examples = root().join("examples");
+    let read = |file: &str| std::fs::read_to_string(examples.join(file)).expect("text");
+    let readme = read("README.md");
+    let mut blocks = readme.split("\n```").skip(1).step_by(2).map(|block| {
+        let (language, block) = block.split_once('\n').expect("a first line");
+        (language, block.lines().collect::<Vec<_>>())
+    });
+    let files = [
+        ("json", "service_config.json"),
+        ("python", "python/main.py"),
+        ("js", "node/main.js"),
+        ("go", "go/main.go"),
+        ("rust", "rust/main.rs"),
+    ];
+    for (language, file) in files {
+        let (told, block) = blocks.next().expect("a block for each language");
+        assert_eq!(told, language);
+        let text = read(file);
+        let lines: Vec<_> = text.lines().collect();
+        let found = lines.windows(block.len()).any(|lines| dedented(lines) == dedented(&block));
+        assert!(found, "{file} has not these lines:\n{}", block.join("\n"));
+    }
+    assert!(blocks.next().is_none(), "a block that nothing holds true");
+}
+
+#[test]
+fn the_lock_file_names_no_registry() {
+    let lock = std::fs::read_to_string(root().join("examples/node/package-lock.json"));
+    assert!(!lock.expect("text").contains("\"resolved\""), "npm's omit-lockfile-registry-resolved");
 }
