@@ -5,7 +5,7 @@ use std::{fs::File, io, process::Stdio, time::Duration};
 use futures_util::future::join_all;
 use grantmint::{
     clock::Clock,
-    rpc::proto::{MintOptions, Validity},
+    rpc::proto::{MintOptions, MintTokensRequest, Validity},
 };
 use tokio::time::sleep;
 use tonic::Code;
@@ -51,8 +51,8 @@ async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one()
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let tokens = serve.tokens().await;
-    // The next grant takes its time, so that the first look finds the dead one.
-    serve.set_fault("latency=500ms").await;
+    // The next grant does not come, so that the first look finds the dead one.
+    serve.set_fault("hang").await;
     serve.signal("STOP");
     // They are sent while it is stopped, and do not wait.
     let options =
@@ -67,8 +67,11 @@ async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one()
     });
     let calls: Vec<_> = calls.collect();
     let mut bulks = tokens.clone();
+    let max_wait = Some(prost_types::Duration { seconds: 10, nanos: 0 });
+    let patient = MintOptions { max_wait, ..<_>::default() };
     let bulk = tokio::spawn(async move {
-        let mut chunks = bulks.mint_tokens(series(0, 10_000)).await?.into_inner();
+        let request = MintTokensRequest { options: Some(patient), ..series(0, 10_000) };
+        let mut chunks = bulks.mint_tokens(request).await?.into_inner();
         while let Some(chunk) = chunks.message().await? {
             assert!(is_usable(chunk.validity), "from {}", chunk.first_index);
         }
@@ -91,5 +94,6 @@ async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one()
         }
     }
     assert!(refused > 0, "none of them met the dead grant");
+    serve.clear_faults().await;
     soon(bulk).await.expect("no panic").expect("it waits for the next grant");
 }
