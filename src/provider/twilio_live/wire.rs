@@ -16,6 +16,13 @@ pub const TTL: &str = "Ttl";
 /// The form's origin that may play.
 pub const ALLOW_ORIGIN: &str = "AccessControlAllowOrigin";
 
+/// The longest grant that is taken: every token carries it whole, in a header most often.
+const MAX_GRANT_BYTES: usize = 16 * 1024;
+
+/// The deepest grant that is taken. A token's readers may parse by recursion, and go no deeper
+/// (`serde_json` stops here).
+const MAX_DEPTH: usize = 128;
+
 /// Where a `PlayerStreamer`'s grants are created, below the upstream's base URL.
 #[must_use]
 pub fn path(sid: &str) -> String {
@@ -52,7 +59,10 @@ pub(super) fn read_answer(
     let answer: Answer = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
     // A grant given as an array would read as its members in order.
-    if !raw.get().starts_with('{') {
+    if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES {
+        return Err(MALFORMED);
+    }
+    if depth(raw.get()) > MAX_DEPTH {
         return Err(MALFORMED);
     }
     let grant: PlaybackGrant = serde_json::from_str(raw.get()).map_err(|_| MALFORMED)?;
@@ -69,6 +79,26 @@ pub(super) fn read_answer(
     }
     let life = playback_token_life(&grant.playback_url);
     Ok((raw, life))
+}
+
+/// How deep the arrays and objects of well-formed JSON lie in each other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The life in seconds that the token in a playback URL says it has: its `exp` less its
