@@ -8,4 +8,5 @@ mod host;
 mod outage;
 mod refusals;
 mod resume;
+mod scenario;
 mod secrets;
