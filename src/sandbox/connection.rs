@@ -67,6 +67,8 @@ pub(super) async fn serve(stream: TcpStream, upstream: Arc<Upstream>) {
 /// Waits until then; none: for ever.
 async fn at(time: Option<Instant>) {
     match time {
+        // A timer would take another millisecond, in which the connection may be used again.
+        Some(time) if time <= Instant::now() => {}
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }

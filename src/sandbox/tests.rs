@@ -1,6 +1,7 @@
 //! The sandbox as its callers see it.
 
 mod bodies;
+mod docs;
 mod faults;
 mod played;
 mod sample;

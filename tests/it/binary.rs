@@ -12,5 +12,6 @@ mod metrics;
 mod outage;
 mod refusals;
 mod resume;
+mod scenario;
 mod secrets;
 mod watch;

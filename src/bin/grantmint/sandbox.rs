@@ -21,11 +21,17 @@ use crate::{exit::Exit, failure::Failure, output};
 /// Where the demo's secret goes.
 pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
 
+const AT_RUN_TIME: &str = "\
+While it runs, at its address: PUT, POST and DELETE /sandbox/fault switch faults, PUT
+/sandbox/scenario plays a file, GET /sandbox/counters and /sandbox/requests tell what came in.
+It prints the commands for that, and a profile with its demo credential.";
+
 /// Run the emulated upstream alone
 ///
 /// Serves Twilio Live's PlaybackGrant endpoint on loopback, under a public demo credential,
 /// until SIGINT or SIGTERM.
 #[derive(clap::Args, Debug)]
+#[command(after_long_help = AT_RUN_TIME)]
 pub(crate) struct SandboxCommand {
     /// Where to listen; loopback only, port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]

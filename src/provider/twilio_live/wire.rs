@@ -5,7 +5,7 @@ mod tests;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::ids::{AccountSid, PlayerStreamerSid};
 use crate::grant::{Fault, FaultClass};
@@ -15,6 +15,9 @@ pub const TTL: &str = "Ttl";
 
 /// The form's origin that may play.
 pub const ALLOW_ORIGIN: &str = "AccessControlAllowOrigin";
+
+/// The longest grant that is taken: every token carries it whole, in a header most often.
+const MAX_GRANT_BYTES: usize = 16 * 1024;
 
 /// Where a `PlayerStreamer`'s grants are created, below the upstream's base URL.
 #[must_use]
@@ -52,7 +55,7 @@ pub fn read_answer(
     let answer: Answer = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
     // A grant given as an array would read as its members in order.
-    if !raw.get().starts_with('{') {
+    if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(&raw) {
         return Err(MALFORMED);
     }
     let grant: PlaybackGrant = serde_json::from_str(raw.get()).map_err(|_| MALFORMED)?;
@@ -69,6 +72,12 @@ pub fn read_answer(
     }
     let life = PlaybackTimes::in_url(&grant.playback_url).and_then(PlaybackTimes::life);
     Ok((raw, life))
+}
+
+/// Whether a token's readers can bear a grant, which they find two levels down: many parse by
+/// recursion and go no deeper than `serde_json` does.
+fn is_readable(grant: &RawValue) -> bool {
+    serde_json::from_str::<Value>(&format!("[[{}]]", grant.get())).is_ok()
 }
 
 /// When the token in a playback URL was issued and when it ends, in Unix seconds; none where

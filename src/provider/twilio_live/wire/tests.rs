@@ -160,3 +160,29 @@ proptest! {
         let _ = reason(&answer(|answer| answer["grant"]["playbackUrl"] = text.into()));
     }
 }
+
+#[test]
+fn a_grant_is_no_larger_and_no_deeper_than_its_readers_bear() {
+    let with = |extra: Value| answer(|answer| answer["grant"]["x"] = extra);
+    let nested = |depth: usize| {
+        let text = "[".repeat(depth) + &"]".repeat(depth);
+        let whole = String::from_utf8(with(json!("HERE"))).unwrap();
+        whole.replace("\"HERE\"", &text).into_bytes()
+    };
+    // The grant itself is one of its levels.
+    assert_eq!(reason(&nested(MAX_DEPTH - 1)), "taken");
+    for depth in [MAX_DEPTH, 5_000] {
+        assert_eq!(reason(&nested(depth)), "MALFORMED_ANSWER (transient)", "{depth}");
+    }
+    // Brackets in a text are none.
+    assert_eq!(reason(&with(json!("[{\"\\".repeat(300)))), "taken");
+    assert_eq!(depth(r#"{"a\"[":[{}],"b\\":[],"c":{"d":[[]]}}"#), 4);
+
+    let grant = |length: usize| {
+        let short = with(json!(""));
+        let short: Value = serde_json::from_slice(&short).unwrap();
+        with("x".repeat(length - short["grant"].to_string().len()).into())
+    };
+    assert_eq!(reason(&grant(MAX_GRANT_BYTES)), "taken");
+    assert_eq!(reason(&grant(MAX_GRANT_BYTES + 1)), "MALFORMED_ANSWER (transient)");
+}

@@ -1,0 +1,71 @@
+//! docs/sandbox.md says what there is.
+
+use std::collections::BTreeSet;
+
+use super::{super::fault::KEYS, *};
+
+const PAGE: &str = include_str!("../../../docs/sandbox.md");
+
+/// The first cells of the tables under this head.
+fn table(head: &str) -> Vec<&'static str> {
+    let mut cells = Vec::new();
+    let mut current = "";
+    let mut lines = PAGE.lines().peekable();
+    while let Some(line) = lines.next() {
+        let cell = line.strip_prefix("| ").and_then(|row| row.split(" | ").next());
+        if lines.peek().is_some_and(|below| below.starts_with("|---")) {
+            current = cell.unwrap_or_default();
+        } else if current == head {
+            cells.extend(cell);
+        }
+    }
+    cells
+}
+
+#[test]
+fn its_tables_have_every_key_and_every_body() {
+    let keys = table("key").into_iter().flat_map(|cell| cell.split(", "));
+    let keys: BTreeSet<_> = keys.map(|key| key.trim_matches('`')).collect();
+    assert_eq!(keys, BTreeSet::from(KEYS));
+    let bodies: Vec<_> = table("`body`").iter().map(|cell| cell.trim_matches('`')).collect();
+    let known = "body=x".parse::<Fault>().unwrap_err().to_string();
+    let known = known.strip_prefix("body must be one of ").unwrap().split_once(';').unwrap().0;
+    assert_eq!(bodies.join(", "), known);
+}
+
+#[test]
+fn its_faults_and_its_scenario_are_good() {
+    let scenario = PAGE.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    assert_eq!(scenario::parse("docs/sandbox.md", scenario).unwrap().len(), 2);
+    let quoted = PAGE.split('`').skip(1).step_by(2);
+    let faults: Vec<_> = quoted.filter(|text| text.contains("status=429")).collect();
+    assert_eq!(faults.len(), 2);
+    for text in faults {
+        assert!(text.parse::<Fault>().is_ok(), "{text}");
+    }
+    let json = PAGE.split_once("| `{\"").unwrap().1.split_once('`').unwrap().0;
+    let json = Fault::from_json(&format!("{{\"{json}")).unwrap();
+    assert_eq!(json, "status=429,retry-after=5,from=20s,until=80s".parse().unwrap());
+}
+
+#[tokio::test]
+async fn its_requests_are_the_ones_there_are() {
+    let sandbox = demo().await;
+    for request in table("request") {
+        let (method, path) = request.trim_matches('`').split_once(' ').unwrap();
+        let body = if path.ends_with("scenario") { "[[fault]]\nhang = true" } else { "hang" };
+        let reply = control(&sandbox, method.parse().unwrap(), path, body).await;
+        assert!(reply.status.is_success(), "{request}: {}", reply.status);
+    }
+    // A line of the log has the members that the page shows.
+    sandbox.clear_faults();
+    ask(&sandbox).await;
+    let shown = PAGE.split_once("```json\n").unwrap().1.split_once("\n```").unwrap().0;
+    let members = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let log = control(&sandbox, Method::GET, "/sandbox/requests", "").await.json();
+    assert_eq!(members(&serde_json::from_str(shown).unwrap()), members(&log[0]));
+    let counters = control(&sandbox, Method::GET, "/sandbox/counters", "").await.json();
+    for counter in members(&counters) {
+        assert!(PAGE.contains(&format!("`{counter}`")), "{counter}");
+    }
+}
