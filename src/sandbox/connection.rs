@@ -51,12 +51,11 @@ pub(super) async fn serve(stream: TcpStream, upstream: Arc<Upstream>) {
             () = at(close) => break None,
         }
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        (&mut connection).await
     };
     if ended.is_err_and(|error| error.source().is_some_and(<dyn Error>::is::<Reset>)) {
         // With no time to linger, closing sends RST.

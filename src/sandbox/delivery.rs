@@ -113,7 +113,7 @@ mod tests {
         let (head, rest) = file.split_at(10);
         assert_eq!(&head[..3], [0x1f, 0x8b, 8]);
         assert_eq!(rest, b"\x01\x09\0\xf6\xff123456789\x26\x39\xf4\xcb\x09\0\0\0");
-        let long = gzip(&[b' '; 65_536]);
+        let long = gzip(&vec![b' '; 65_536]);
         assert_eq!(&long[10..15], b"\0\xff\xff\0\0");
         assert_eq!(&long[10 + 5 + 65_535..][..6], b"\x01\x01\0\xfe\xff ");
     }

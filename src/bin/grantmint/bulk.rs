@@ -80,7 +80,7 @@ impl BulkCommand {
         let whose = self.whose().map_err(|error| {
             Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
         })?;
-        let sink = self.sink().map_err(cannot_write)?;
+        let sink = self.sink().map_err(|error| cannot_write(&error))?;
         let started = Instant::now();
         let mut bulk = Running {
             command: &self,
@@ -95,19 +95,19 @@ impl BulkCommand {
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
-        bulk.sink.flush().map_err(cannot_write)?;
+        bulk.sink.flush().map_err(|error| cannot_write(&error))?;
         let dead = bulk.sum_up(started.elapsed());
         match ended {
             Ok(()) if dead > 0 => Ok(Exit::PastUse),
             Ok(()) => Ok(Exit::Done),
             Err(Broken::Call(status)) => Err(status.into()),
-            Err(Broken::Write(error)) => Err(cannot_write(error)),
+            Err(Broken::Write(error)) => Err(cannot_write(&error)),
         }
     }
 
     /// Where identities are read from.
     fn source(&self) -> String {
-        let path = self.identities.as_deref().unwrap_or(Path::new("-"));
+        let path = self.identities.as_deref().unwrap_or_else(|| Path::new("-"));
         if path == Path::new("-") {
             "standard input".to_owned()
         } else {
@@ -190,7 +190,7 @@ impl Whose {
     }
 }
 
-fn cannot_write(error: io::Error) -> Failure {
+fn cannot_write(error: &io::Error) -> Failure {
     Failure::for_good(format!("cannot write the tokens: {error}"))
 }
 
@@ -305,7 +305,7 @@ impl Running<'_> {
         let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
         let dead = self.lives.past_use(now);
         if self.voice == Voice::Json {
-            self.voice.summary(json!({
+            output::summary(&json!({
                 "tokens": done,
                 "of": all,
                 "seconds": took,

@@ -67,6 +67,7 @@ impl Failure {
     }
 
     /// Standard output takes no more; a reader that went away has what it wanted.
+    #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
     pub(crate) fn from_stdout(error: io::Error) -> Self {
         let exit =
             if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };

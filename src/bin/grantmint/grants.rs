@@ -48,7 +48,7 @@ impl GrantsCommand {
         let (now, paint) = (Clock::system().now().wall, Paint::stdout());
         let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
         let mut columns = Columns::default();
-        rows.iter().for_each(|row| columns.fit(row));
+        columns.fit_all(&rows);
         [Row::header()]
             .iter()
             .chain(&rows)

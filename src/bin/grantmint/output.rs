@@ -42,13 +42,8 @@ impl Voice {
     pub(crate) fn note(self, note: &str) {
         match self {
             Self::Words => say(note),
-            Self::Json => self.object("note", &json!({"message": note})),
+            Self::Json => object("note", &json!({"message": note})),
         }
-    }
-
-    /// Says, to machines, what was done.
-    pub(crate) fn summary(self, summary: Value) {
-        self.object("summary", &summary);
     }
 
     /// Says why the command failed, and what to do next.
@@ -58,13 +53,18 @@ impl Voice {
                 let word = Paint::stderr().with(Colour::Red, "error:");
                 say(&format!("{word} {failure}"));
             }
-            Self::Json => self.object("error", &failure.to_json()),
+            Self::Json => object("error", &failure.to_json()),
         }
     }
+}
 
-    fn object(self, kind: &str, value: &Value) {
-        say(&json!({ kind: value }).to_string());
-    }
+/// Says, to machines, what was done.
+pub(crate) fn summary(summary: &Value) {
+    object("summary", summary);
+}
+
+fn object(kind: &str, value: &Value) {
+    say(&json!({ kind: value }).to_string());
 }
 
 /// Seconds with a decimal, for people.

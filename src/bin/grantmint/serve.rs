@@ -200,6 +200,7 @@ fn explain(error: &StartError) -> Failure {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn failed(why: impl ToString) -> Failure {
     Failure::for_good(why.to_string())
 }

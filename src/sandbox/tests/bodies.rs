@@ -98,7 +98,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     let mut bytes = Vec::new();
     within(stream.read_to_end(&mut bytes)).await.unwrap();
     let answer = String::from_utf8(bytes).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201") && answer.ends_with("}"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 201") && answer.ends_with('}'), "{answer}");
     assert!(!answer.to_lowercase().contains("connection:"), "{answer}");
 
     // Not while it is used, and not after an answer that met no fault.

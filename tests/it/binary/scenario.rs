@@ -10,7 +10,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{BINARY, Configured, Serve, get, request, run, soon, until};
+use crate::support::{BINARY, Configured, Serve, found, get, request, run, soon};
 
 const BAD: &str = "[[fault]]\nstauts = 503\n[[fault]]\nstatus = 503\nuntil = 5\n";
 
@@ -24,7 +24,7 @@ fn file(text: &str) -> (TempDir, String) {
 
 /// The faults and answers of the first requests, once there are so many.
 async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u64>)> {
-    until("the requests", async || {
+    found("the requests", async || {
         let (status, log) =
             get(&format!("{}/sandbox/requests", sandbox.trim_end_matches('/'))).await;
         assert_eq!(status, 200);

@@ -75,6 +75,13 @@ impl Default for Columns {
 }
 
 impl Columns {
+    /// Makes room for these rows.
+    pub(super) fn fit_all(&mut self, rows: &[Row]) {
+        for row in rows {
+            self.fit(row);
+        }
+    }
+
     /// Makes room for a row.
     pub(super) fn fit(&mut self, row: &Row) {
         for (width, needed) in self.0.iter_mut().zip(row.widths()) {
@@ -212,6 +219,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the fields are")]
     fn at(seconds: i64) -> Option<Timestamp> {
         Some(Timestamp { seconds, nanos: 0 })
     }

@@ -55,7 +55,7 @@ pub(super) async fn follow(command: &GrantsCommand) -> Result<Exit, Failure> {
     loop {
         tokio::select! {
             event = coming.recv() => match event {
-                Some(Event::Changed(changed)) => view.changed(changed)?,
+                Some(Event::Changed(changed)) => view.changed(&changed)?,
                 Some(Event::Lost(status, pause)) => view.lost(&status, pause)?,
                 Some(Event::Failed(status)) => return Err(status.into()),
                 None => return Err(Failure::for_good("the watch broke off")),
@@ -148,7 +148,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn changed(&mut self, changed: WatchGrantsResponse) -> Result<(), Failure> {
+    fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), Failure> {
         if self.lost.take().is_some() {
             self.note("the server is back");
         }
@@ -167,7 +167,7 @@ impl<'a> View<'a> {
             Shape::Lines(columns) => {
                 let paint = Paint::new(false);
                 let rows: Vec<_> = changed.grants.iter().map(|it| Row::of(it, now)).collect();
-                rows.iter().for_each(|row| columns.fit(row));
+                columns.fit_all(&rows);
                 if first {
                     let header = columns.line(&Row::header(), paint);
                     output::data(&format!("{:<12}  {header}", "TIME"))?;

@@ -158,7 +158,7 @@ fn times(token: &Token, now: i64, odd: &mut Found) {
     match claimed {
         None => odd.note("iat", "is missing; when it was issued is not told"),
         Some(at) if at > now => {
-            odd.note("iat", format!("is {} ahead; a clock is off, here or there", ahead(at, now)))
+            odd.note("iat", format!("is {} ahead; a clock is off, here or there", ahead(at, now)));
         }
         Some(_) => {}
     }

@@ -105,7 +105,7 @@ impl Token {
         match player {
             // Old libraries placed the whole grant as a text.
             Some(Value::String(grant)) => {
-                *grant = "(hidden; show it with --show-grant)".to_owned();
+                "(hidden; show it with --show-grant)".clone_into(grant);
             }
             Some(Value::Object(grant)) => {
                 if let Some(Value::String(url)) = grant.get_mut("playbackUrl")

@@ -27,7 +27,9 @@ pub(super) fn lines(
     if things.is_empty() {
         things.push("nothing that is told".to_owned());
     }
-    things.iter().for_each(|thing| line("for", thing));
+    for thing in &things {
+        line("for", thing);
+    }
     if let Some(url) = token.playback_url() {
         line("playback", &url.escape_debug().to_string());
     }
