@@ -204,9 +204,9 @@ impl Signer {
         Ok((token.map_err(|_| Status::internal("cannot sign"))?, id))
     }
 
-    fn validity(issue: i64) -> Option<Validity> {
+    fn validity(issue: i64) -> Validity {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        Some(Validity { issue_time: at(issue), expire_time: at(issue + 60), ..Default::default() })
+        Validity { issue_time: at(issue), expire_time: at(issue + 60), ..Default::default() }
     }
 }
 
@@ -218,7 +218,7 @@ impl TokenService for Signing {
     ) -> Result<Response<MintTokenResponse>, Status> {
         let issue = self.0.clock.now().wall.unix_seconds();
         let (token, token_id) = self.0.sign(&request.get_ref().identity, issue)?;
-        let validity = Signer::validity(issue);
+        let validity = Some(Signer::validity(issue));
         Ok(Response::new(MintTokenResponse { token, token_id, validity }))
     }
 
@@ -242,7 +242,7 @@ impl TokenService for Signing {
             });
             let tokens = tokens.collect::<Result<_, Status>>()?;
             let first_index = i64::try_from(first).unwrap_or_default();
-            Ok(MintTokensResponse { tokens, first_index, validity: Signer::validity(issue) })
+            Ok(MintTokensResponse { tokens, first_index, validity: Some(Signer::validity(issue)) })
         };
         let firsts = (0..count).step_by(self.0.tokens);
         Ok(Response::new(Box::pin(stream::iter(firsts.map(chunk)))))

@@ -1,7 +1,7 @@
 //! The read side as it is, over grants that are published here: as many as wanted, and as
 //! often.
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{future::pending, hint::black_box, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::FutureExt;
@@ -25,7 +25,7 @@ use grantmint::{
     token::{Preparer, id::Serials},
 };
 use serde_json::value::RawValue;
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::mint::{format, thread_nanos};
 
@@ -114,9 +114,8 @@ impl Live {
             let options = Options { resource: resource.as_str(), ..Options::default() };
             let plan = minter.plan(&options, Vec::new());
             let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
-            let minted = minter.mint(&plan, &identity, None).now_or_never();
-            let minted = minted.context("a mint waits")?.map_err(|_| anyhow!("no token"))?;
-            black_box(minted);
+            let token = minter.mint(&plan, &identity, None).now_or_never();
+            black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
         }
         Ok((thread_nanos() - start) / f64::from(count))
     }
@@ -136,7 +135,7 @@ impl Live {
         let server = Server::bind("127.0.0.1:0".parse()?, drain).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
         tokio::spawn(server.run(Guarded::new(api, &metrics)));
-        let Some(every) = swap_every else { return Ok(sleep(Duration::MAX).await) };
+        let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;
         loop {

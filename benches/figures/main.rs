@@ -4,6 +4,12 @@
 //! both sides; the median of the rounds' ratios counts. Servers are child processes on one
 //! core, the load comes from another.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "figures for people, on standard output"
+)]
+
 mod baseline;
 mod live;
 mod load;

@@ -21,7 +21,7 @@ const STOPPED: usize = 64;
 const STOPPED_A_CONNECTION: usize = 8;
 
 /// After this, nothing moves any more.
-const SETTLED: Duration = Duration::from_millis(1_000);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// From the start of `serve --sandbox` to its first token.
 pub(super) async fn start(
