@@ -283,6 +283,13 @@ fn the_snippets_are_lines_of_the_callers() {
         assert!(found, "{file} has not these lines:\n{}", block.join("\n"));
     }
     assert!(blocks.next().is_none(), "a block that nothing holds true");
+    // The project's own page shows the same.
+    let page = std::fs::read_to_string(root().join("README.md")).expect("text");
+    for language in ["json", "js", "go", "rust"] {
+        let start = format!("```{language}\n");
+        let block = |text: &str| text.split(&start).nth(1)?.split("```").next().map(str::to_owned);
+        assert_eq!(block(&page), block(&readme), "{language}");
+    }
 }
 
 #[test]
