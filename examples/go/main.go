@@ -33,7 +33,8 @@ import (
 	api "grantmint/v1"
 )
 
-const fruitlessCalls = 10
+// patience is how long a bulk may go without a token.
+const patience = time.Minute
 
 // connect makes the one connection of the process.
 func connect(server string) (*grpc.ClientConn, error) {
@@ -65,16 +66,15 @@ func mintMany(tokens api.TokenServiceClient, prefix string, count int64, each fu
 	request := &api.MintTokensRequest{Selection: &api.MintTokensRequest_IdentitySeries{
 		IdentitySeries: &api.IdentitySeries{Prefix: prefix, Count: count},
 	}}
-	for fruitless := 0; ; {
+	for progress := time.Now(); ; {
 		next, err := mintFrom(tokens, request, each)
 		if err == nil {
 			return nil
 		}
-		fruitless++
 		if next > request.StartIndex {
-			fruitless = 0
+			progress = time.Now()
 		}
-		if !endsEarly(err) || fruitless == fruitlessCalls {
+		if !endsEarly(err) || time.Since(progress) > patience {
 			return err
 		}
 		log.Printf("going on at %d after %s", next, explain(err))

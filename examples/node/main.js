@@ -28,12 +28,12 @@ const OPTIONS = {
 };
 
 const ENDS_EARLY = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED];
-const FRUITLESS_CALLS = 10;
+const PATIENCE = 60_000; // milliseconds without a token
 
 /** The tokens of prefix0, prefix1 and so on, over as many calls as that takes. */
 async function* mintMany(tokens, prefix, count) {
   let startIndex = 0;
-  let fruitless = 0;
+  let progress = Date.now();
   while (true) {
     const request = { identity_series: { prefix, count }, start_index: startIndex };
     const call = tokens.MintTokens(request, { deadline: Date.now() + 60_000 });
@@ -42,12 +42,11 @@ async function* mintMany(tokens, prefix, count) {
         yield* chunk.tokens;
         // Counted here, not taken from the error's resume_index: that is after what was sent.
         startIndex += chunk.tokens.length;
-        fruitless = 0;
+        progress = Date.now();
       }
       return;
     } catch (error) {
-      fruitless += 1;
-      if (!ENDS_EARLY.includes(error.code) || fruitless === FRUITLESS_CALLS) throw error;
+      if (!ENDS_EARLY.includes(error.code) || Date.now() - progress > PATIENCE) throw error;
       console.error(`going on at ${startIndex} after ${explain(error)}`);
       await sleep(retryDelay(error) || 1_000);
     }

@@ -29,13 +29,13 @@ OPTIONS = [
 ]
 
 ENDS_EARLY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-FRUITLESS_CALLS = 10
+PATIENCE = 60  # seconds without a token
 
 
 def mint_many(tokens, prefix, count):
     """The tokens of prefix0, prefix1 and so on, over as many calls as that takes."""
     series = api.IdentitySeries(prefix=prefix, count=count)
-    start_index = fruitless = 0
+    start_index, progress = 0, time.monotonic()
     while True:
         request = api.MintTokensRequest(identity_series=series, start_index=start_index)
         try:
@@ -43,11 +43,11 @@ def mint_many(tokens, prefix, count):
                 yield from chunk.tokens
                 # Not the error's resume_index: that is after what was sent, and grpcio drops
                 # what it had not handed over when the deadline passes.
-                start_index, fruitless = chunk.first_index + len(chunk.tokens), 0
+                start_index = chunk.first_index + len(chunk.tokens)
+                progress = time.monotonic()
             return
         except grpc.RpcError as error:
-            fruitless += 1
-            if error.code() not in ENDS_EARLY or fruitless == FRUITLESS_CALLS:
+            if error.code() not in ENDS_EARLY or time.monotonic() - progress > PATIENCE:
                 raise
             print(f"going on at {start_index} after {explain(error)}", file=sys.stderr)
             time.sleep(retry_delay(error) or 1)

@@ -24,7 +24,8 @@ use tonic_types::StatusExt;
 
 type Tokens = TokenServiceClient<Channel>;
 
-const FRUITLESS_CALLS: u32 = 10;
+/// How long a bulk may go without a token.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One channel for the life of the process: clones of it share the connection.
 fn connect(server: &str) -> Result<Tokens, transport::Error> {
@@ -81,7 +82,7 @@ async fn mint_many(
     count: i64,
     mut each: impl FnMut(i64, &str),
 ) -> Result<(), Status> {
-    let (mut next, mut fruitless) = (0, 0);
+    let (mut next, mut progress) = (0, Instant::now());
     loop {
         let series = IdentitySeries { prefix: prefix.to_owned(), count };
         let start = next;
@@ -91,8 +92,10 @@ async fn mint_many(
             next += 1;
         });
         let Err(status) = called.await else { return Ok(()) };
-        fruitless = if next > start { 0 } else { fruitless + 1 };
-        if !ended_early(&status) || fruitless == FRUITLESS_CALLS {
+        if next > start {
+            progress = Instant::now();
+        }
+        if !ended_early(&status) || progress.elapsed() > PATIENCE {
             return Err(status);
         }
         eprintln!("going on at {next} after {}", explain(&status));

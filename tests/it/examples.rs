@@ -161,6 +161,7 @@ async fn every_token_comes_once(command: Command) {
     until("a call that is turned away", async || metric(&serve, UNSERVED).await > 0).await;
     serve.clear_faults().await;
     caller.read_to(2).await;
+    assert_eq!(caller.read.len(), 2, "{}", caller.told.text());
     serve.signal("INT");
     // Somebody must read, or the bulk cannot be brought to its end.
     tokio::select! {
