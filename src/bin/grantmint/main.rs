@@ -12,7 +12,7 @@ mod output;
 mod sandbox;
 mod serve;
 
-use std::process::ExitCode;
+use std::{hint::black_box, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -45,7 +45,18 @@ enum Command {
     Inspect(inspect::InspectCommand),
 }
 
+/// More than a chunk of a bulk needs on its way.
+const WORTH_KEEPING: usize = 1024 * 1024;
+
+/// Lets glibc keep what is freed, up to about this much. It gives back to the system all over
+/// 128 KiB, which a bulk frees and asks for again with every chunk; but once a larger mapped
+/// block is freed it takes that for the program's habit (mallopt(3), `M_MMAP_THRESHOLD`).
+fn keep_freed_memory() {
+    drop(black_box(Vec::<u8>::with_capacity(WORTH_KEEPING)));
+}
+
 fn main() -> ExitCode {
+    keep_freed_memory();
     let command = Cli::parse().command;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
