@@ -1,17 +1,7 @@
 //! The transport: an accept loop over hyper's HTTP/2, since tonic's own server cannot drain
 //! with a watch open and leaves holes that its options do not close.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2};
@@ -28,13 +18,12 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
-use self::counted::Counted;
 use crate::{
     drain::{Drain, Phase},
     rpc::layers::Guarded,
 };
 
-mod counted;
+mod socket;
 
 /// What answers calls: one clone a connection.
 pub trait Calls:
@@ -189,29 +178,29 @@ async fn accept(
 
 /// Serves one connection to its end.
 async fn serve<S: Calls>(stream: TcpStream, service: Guarded<S>, drain: Drain) {
-    let read = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Counted::new(stream, Arc::clone(&read)));
-    let connection = builder().serve_connection(io, TowerToHyperService::new(service));
+    let (socket, driver) = socket::split(stream);
+    let service = TowerToHyperService::new(service);
+    let connection = builder().serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
 
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
     tokio::select! {
-        _ = connection.as_mut() => return,
+        _ = driver.run(connection.as_mut()) => return,
         () = preface.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
-    if read.load(Ordering::Relaxed) < PREFACE_BYTES {
+    if driver.bytes_read() < PREFACE_BYTES {
         return;
     }
     tokio::select! {
-        _ = connection.as_mut() => return,
+        _ = driver.run(connection.as_mut()) => return,
         () = age.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        _ = connection => {}
+        _ = driver.run(connection) => {}
         () = drain.wait(Phase::Cut) => {}
     }
 }

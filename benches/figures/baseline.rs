@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -38,7 +39,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use crate::mint::Encoder;
+use crate::{live::Live, mint::Encoder};
 
 /// Which server, and what it answers with.
 #[derive(Serialize, Deserialize)]
@@ -49,24 +50,36 @@ pub(crate) enum Baseline {
     Constant { bytes: usize, tokens: usize },
     /// Tokens around this grant, in chunks of so many.
     Jsonwebtoken { grant: Box<RawValue>, tokens: usize },
+    /// Our own read side around this grant, with a new one this often.
+    Ours { grant: Box<RawValue>, swap_every: Option<Duration> },
 }
 
 impl Baseline {
     /// Serves until it is killed.
     pub(crate) async fn serve(self) -> Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let mut server = Server::builder();
-        let router = match self {
-            Self::Echo { bytes } => server.add_service(TokenServiceServer::new(Echo::new(bytes))),
-            Self::Constant { bytes, tokens } => server.add_service(Constant::new(bytes, tokens)),
+        match self {
+            Self::Echo { bytes } => serve(TokenServiceServer::new(Echo::new(bytes))).await,
+            Self::Constant { bytes, tokens } => serve(Constant::new(bytes, tokens)).await,
             Self::Jsonwebtoken { grant, tokens } => {
-                server.add_service(TokenServiceServer::new(Signing::new(grant, tokens)))
+                serve(TokenServiceServer::new(Signing::new(grant, tokens))).await
             }
-        };
-        Ok(router.serve_with_incoming(incoming).await?)
+            Self::Ours { grant, swap_every } => {
+                Live::new(1, &grant, Clock::system())?.serve(swap_every).await
+            }
+        }
     }
+}
+
+async fn serve<S>(service: S) -> Result<()>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: NamedService + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<MintTokensResponse, Status>> + Send>>;

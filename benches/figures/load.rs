@@ -17,9 +17,18 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-/// Connections of the unary load, and calls at the same time on each.
-const CONNECTIONS: usize = 4;
-const CALLS_A_CONNECTION: usize = 16;
+/// How many calls there are at the same time.
+#[derive(Clone, Copy)]
+pub(crate) struct Callers {
+    connections: usize,
+    calls_a_connection: usize,
+}
+
+/// Enough to keep a core busy.
+pub(crate) const MANY: Callers = Callers { connections: 4, calls_a_connection: 16 };
+
+/// Few enough that none waits for another.
+pub(crate) const FEW: Callers = Callers { connections: 2, calls_a_connection: 1 };
 
 /// The windows and the frames that `grantmint bulk` asks for.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -105,16 +114,24 @@ pub(crate) struct Unary {
     pub(crate) latencies: Vec<u64>,
 }
 
+impl Unary {
+    /// The time that this share of the calls took at the most, in microseconds.
+    pub(crate) fn micros(&self, percent: usize) -> f64 {
+        let nanos = self.latencies.get(self.latencies.len() * percent / 100);
+        nanos.map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
+    }
+}
+
 /// Calls `MintToken` as fast as the answers come, for this long.
-pub(crate) async fn unary(addr: SocketAddr, time: Duration) -> Result<Unary> {
+pub(crate) async fn unary(addr: SocketAddr, callers: Callers, time: Duration) -> Result<Unary> {
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..callers.connections {
         connections.push(Connection::open(addr).await?);
     }
     let request = mint_token();
     let start = Instant::now();
     let callers = connections.iter().flat_map(|connection| {
-        (0..CALLS_A_CONNECTION).map(|_| {
+        (0..callers.calls_a_connection).map(|_| {
             let (connection, request) = (connection.clone(), request.clone());
             async move {
                 let mut latencies = Vec::new();

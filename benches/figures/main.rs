@@ -5,6 +5,7 @@
 //! core, the load comes from another.
 
 mod baseline;
+mod live;
 mod load;
 mod measure;
 mod mint;

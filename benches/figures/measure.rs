@@ -1,6 +1,7 @@
 //! What is measured, in its order.
 
 mod alone;
+mod latency;
 mod rounds;
 
 use std::{
@@ -33,15 +34,18 @@ pub(crate) struct Size {
     /// Tokens of a bulk, and of one that `jsonwebtoken` signs.
     bulk: u32,
     signed: u32,
+    /// Live grants in one process.
+    grants: usize,
 }
 
 /// For `make bench-quick`.
 pub(crate) const QUICK: Size = Size {
     rounds: 5,
     starts: 5,
-    unary: Duration::from_millis(700),
+    unary: Duration::from_millis(500),
     bulk: 400_000,
     signed: 120_000,
+    grants: 20_000,
 };
 
 /// For `make bench`.
@@ -51,6 +55,7 @@ pub(crate) const FULL: Size = Size {
     unary: Duration::from_millis(1_500),
     bulk: 1_000_000,
     signed: 300_000,
+    grants: 100_000,
 };
 
 /// The executables.
@@ -68,9 +73,9 @@ impl Programs {
         Server::start(&self.grantmint, &arguments, on, all)
     }
 
-    fn baseline(&self, baseline: &Baseline, all: &Cores) -> Result<Server> {
+    fn baseline(&self, baseline: &Baseline, on: &Cores, all: &Cores) -> Result<Server> {
         let baseline = serde_json::to_string(baseline)?;
-        Server::start(&self.itself, &["--baseline", &baseline], &all.of_server(), all)
+        Server::start(&self.itself, &["--baseline", &baseline], on, all)
     }
 }
 
@@ -83,6 +88,8 @@ pub(crate) async fn all(
 ) -> Result<()> {
     alone::start(programs, cores, size, report).await?;
     alone::memory(programs, cores, report).await?;
+    alone::many_grants(programs, cores, size, report).await?;
+    latency::run(programs, cores, size, report).await?;
     rounds::run(programs, cores, size, report).await
 }
 

@@ -75,6 +75,22 @@ impl Encoder {
     }
 }
 
+/// The token format of the sandbox's account.
+pub(crate) fn format() -> Result<AccessTokens> {
+    let config = Config {
+        account_sid: AccountSid::parse(DEMO_ACCOUNT_SID)?,
+        api_key_sid: ApiKeySid::parse(DEMO_API_KEY_SID)?,
+        api_key_secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET)?,
+        api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
+        allow_origin: None,
+        upstream: "https://media.twilio.com".parse()?,
+        region: None,
+        nbf_backdate: None,
+        grants: ExtraGrants::default(),
+    };
+    Ok(AccessTokens::new(&config))
+}
+
 /// Both ways to a token, side by side.
 pub(crate) struct Ways {
     stamped: std::sync::Arc<dyn Stamped>,
@@ -85,23 +101,12 @@ pub(crate) struct Ways {
 
 impl Ways {
     pub(crate) fn new(raw: &RawValue) -> Result<Self> {
-        let config = Config {
-            account_sid: AccountSid::parse(DEMO_ACCOUNT_SID)?,
-            api_key_sid: ApiKeySid::parse(DEMO_API_KEY_SID)?,
-            api_key_secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET)?,
-            api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
-            allow_origin: None,
-            upstream: "https://media.twilio.com".parse()?,
-            region: None,
-            nbf_backdate: None,
-            grants: ExtraGrants::default(),
-        };
         let now = Clock::system().now();
         let issue = now.wall.unix_seconds();
         let life = Duration::from_secs(60);
         let generation = Generation::after(Generation::NONE, now.wall);
         let grant = Grant::new(raw.to_owned(), now, life, generation);
-        let signer = AccessTokens::new(&config).prepare(&grant, now)?;
+        let signer = format()?.prepare(&grant, now)?;
         Ok(Self {
             stamped: signer.at(Times { issue, expire: issue + 60 }),
             serials: Serials::draw()?,
@@ -133,7 +138,7 @@ fn nanos_a_token<T>(make: impl Fn() -> T) -> f64 {
 }
 
 /// This thread's processor time: what else the machine does is not counted.
-fn thread_nanos() -> f64 {
+pub(crate) fn thread_nanos() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use grantmint::clock::Clock;
 use tokio::time::{Instant, sleep};
 
-use super::{Programs, Size};
+use super::{Programs, Sample, Size};
 use crate::{
+    live::Live,
     load::{self, Connection},
-    process::Cores,
-    report::{Goal, Report},
+    process::{Cores, resident},
+    report::{Goal, Report, ratios},
 };
 
 const MEGABYTE: f64 = 1e6;
@@ -18,8 +20,7 @@ const MEGABYTE: f64 = 1e6;
 const STOPPED: usize = 64;
 const STOPPED_A_CONNECTION: usize = 8;
 
-/// The windows of a reader that stops: the smallest there are, so that what it was sent
-/// already is not counted as held.
+/// After this, nothing moves any more.
 const SETTLED: Duration = Duration::from_millis(1_000);
 
 /// From the start of `serve --sandbox` to its first token.
@@ -65,5 +66,34 @@ pub(super) async fn memory(programs: &Programs, cores: &Cores, report: &mut Repo
     report.series("resident memory of a stopped bulk", "KB", &[each / 1e3]);
     report.figure("idle_memory_mb", Goal::AtMost(20.0), &[idle / MEGABYTE]);
     report.figure("stopped_bulk_memory_kb", Goal::AtMost(256.0), &[each / 1e3]);
+    Ok(())
+}
+
+/// What many live grants cost: a token of one drawn at random, and memory.
+pub(super) async fn many_grants(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let grant = Sample::of(&programs.serve(cores, cores)?).await?.grant;
+    let one = Live::new(1, &grant, Clock::system())?;
+    let before = resident(std::process::id())?;
+    let many = Live::new(size.grants, &grant, Clock::system())?;
+    // As if each were asked for ten times within a second or two.
+    let tokens = u32::try_from(size.grants * 10)?;
+    many.mint(tokens)?;
+    let each = (resident(std::process::id())? - before) / size.grants as f64;
+    let own = grant.get().len() as f64;
+    let (mut of_one, mut of_many) = (Vec::new(), Vec::new());
+    for _ in 0..size.rounds.min(5) {
+        of_one.push(one.mint(tokens)?);
+        of_many.push(many.mint(tokens)?);
+    }
+    report.series("a whole mint, one live grant", "ns", &of_one);
+    report.series("a whole mint, many live grants", "ns", &of_many);
+    report.figure("mint_with_many_grants_vs_one", Goal::AtMost(1.5), &ratios(&of_many, &of_one));
+    report.series("a live grant beyond its bytes", "bytes", &[each - own]);
+    report.figure("memory_a_grant_kb", Goal::AtMost(4.0), &[(each - own) / 1e3]);
     Ok(())
 }

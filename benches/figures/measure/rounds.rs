@@ -32,16 +32,12 @@ struct Calls {
 impl Calls {
     async fn measure(&mut self, server: &Server, size: Size) -> Result<()> {
         let before = server.cpu_seconds()?;
-        let load = load::unary(server.addr, size.unary).await?;
+        let load = load::unary(server.addr, load::MANY, size.unary).await?;
         let cpu = server.cpu_seconds()? - before;
         self.rate.push(load.calls / load.seconds);
         self.cpu_micros.push(cpu / load.calls * 1e6);
-        let quantile = |share: usize| {
-            let at = load.latencies.len() * share / 100;
-            load.latencies.get(at).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
-        };
-        self.p50_micros.push(quantile(50));
-        self.p99_micros.push(quantile(99));
+        self.p50_micros.push(load.micros(50));
+        self.p99_micros.push(load.micros(99));
         Ok(())
     }
 }
@@ -107,16 +103,17 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let grantmint = programs.serve(&cores.of_server(), cores)?;
+    let one = cores.of_server();
+    let grantmint = programs.serve(&one, cores)?;
     let Sample { answer, chunk, tokens, grant } = Sample::of(&grantmint).await?;
     let ways = Ways::new(&grant)?;
-    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, cores)?;
-    let constant = programs.baseline(&Baseline::Constant { bytes: chunk, tokens }, cores)?;
-    let signing = programs.baseline(&Baseline::Jsonwebtoken { grant, tokens }, cores)?;
+    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, &one, cores)?;
+    let constant = programs.baseline(&Baseline::Constant { bytes: chunk, tokens }, &one, cores)?;
+    let signing = programs.baseline(&Baseline::Jsonwebtoken { grant, tokens }, &one, cores)?;
     let free = programs.serve(cores, cores)?;
 
     let (mut mint, mut encode) = (Vec::new(), Vec::new());
-    let (mut ours, mut echoes) = (Calls::default(), Calls::default());
+    let (mut ours, mut echoes, mut spread) = (Calls::default(), Calls::default(), Calls::default());
     let (mut bulk, mut constants, mut signed) = (Bulk::default(), Bulk::default(), Bulk::default());
     let mut file = ToFile::default();
     let least = chunk / tokens - 1;
@@ -125,6 +122,7 @@ pub(super) async fn run(
         encode.push(ways.encode());
         ours.measure(&grantmint, size).await?;
         echoes.measure(&echo, size).await?;
+        spread.measure(&free, size).await?;
         bulk.measure(&grantmint, size.bulk, least).await?;
         constants.measure(&constant, size.bulk, least).await?;
         signed.measure(&signing, size.signed, least * 9 / 10).await?;
@@ -136,6 +134,7 @@ pub(super) async fn run(
     for (calls, [rate, cpu, p50, p99]) in [
         (&ours, ["MintToken calls", "MintToken server CPU", "MintToken p50", "MintToken p99"]),
         (&echoes, ["echo calls", "echo server CPU", "echo p50", "echo p99"]),
+        (&spread, ["calls on all cores", "their server CPU", "their p50", "their p99"]),
     ] {
         report.series(rate, "a second", &calls.rate);
         report.series(cpu, "µs a call", &calls.cpu_micros);
@@ -158,9 +157,19 @@ pub(super) async fn run(
     let encoded: Vec<f64> = encode.iter().map(|nanos| 1e9 / nanos).collect();
     let to_file = ratios(&file.rate, &encoded);
     report.figure("bulk_to_file_vs_jsonwebtoken_loop", Goal::AtLeast(2.0), &to_file);
+    // The same where other programs take their part of the cores: what two would do alone.
+    let both: Vec<f64> =
+        file.server_cpu.iter().zip(&file.client_cpu).map(|(of, and)| (of + and) / 2.0).collect();
+    report.figure("bulk_to_file_by_cpu", Goal::AtLeast(2.0), &ratios(&encode, &both));
     report.figure("unary_vs_echo", Goal::AtLeast(0.95), &ratios(&ours.rate, &echoes.rate));
     let unary_cpu = ratios(&ours.cpu_micros, &echoes.cpu_micros);
     report.figure("unary_cpu_vs_echo", Goal::AtMost(1.06), &unary_cpu);
+    if cores.count() == 2 {
+        // The clients want their part of the cores, so by what a call costs on both.
+        let scaling = ratios(&ours.cpu_micros, &spread.cpu_micros);
+        let scaling: Vec<f64> = scaling.iter().map(|share| 2.0 * share).collect();
+        report.figure("unary_two_cores_vs_one_by_cpu", Goal::AtLeast(1.8), &scaling);
+    }
     let above: Vec<f64> =
         bulk.cpu_nanos.iter().zip(&constants.cpu_nanos).map(|(ours, limit)| ours - limit).collect();
     report.figure("bulk_cpu_above_constant_vs_mint", Goal::AtMost(1.5), &ratios(&above, &mint));

@@ -1,0 +1,147 @@
+//! The read side as it is, over grants that are published here: as many as wanted, and as
+//! often.
+
+use std::{hint::black_box, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures_util::FutureExt;
+use grantmint::{
+    clock::Clock,
+    drain::drain,
+    grant::{
+        Generation, Grant,
+        cell::{Publication, Publisher},
+    },
+    mint::{
+        Grants, Limits,
+        minter::{Minter, Profile},
+        options::Options,
+        terms::ExpiryPolicy,
+    },
+    name::{GrantName, Identity, ProfileName, Resource},
+    rpc::{self, Api, Parts, layers::Guarded},
+    server::Server,
+    telemetry::Metrics,
+    token::{Preparer, id::Serials},
+};
+use serde_json::value::RawValue;
+use tokio::time::{interval, sleep};
+
+use crate::mint::{format, thread_nanos};
+
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// A grant's life here: longer than any measurement.
+const LIFE: Duration = Duration::from_secs(3_600);
+
+const PROFILE: &str = "live";
+
+/// Live grants with a minter over them.
+pub(crate) struct Live {
+    grants: Grants,
+    publishers: Vec<Publisher<Preparer>>,
+    resources: Vec<Resource>,
+    raw: Box<RawValue>,
+    clock: Clock,
+}
+
+impl Live {
+    /// So many, each of this content.
+    pub(crate) fn new(count: usize, raw: &RawValue, clock: Clock) -> Result<Self> {
+        let format = Arc::new(format()?);
+        let mut live = Self {
+            grants: Grants::default(),
+            publishers: Vec::new(),
+            resources: Vec::new(),
+            raw: raw.to_owned(),
+            clock,
+        };
+        for number in 0..count {
+            let resource = Resource::parse(&format!("VJ{number:032x}"))?;
+            let name = GrantName { profile: ProfileName::parse(PROFILE)?, resource };
+            live.resources.push(name.resource.clone());
+            let preparer = Preparer::new(Arc::clone(&format) as _, live.clock.clone());
+            live.publishers.push(live.grants.add(name, MARGIN, preparer));
+        }
+        live.publish(Generation::NONE)?;
+        Ok(live)
+    }
+
+    /// Gives every resource a new grant.
+    fn publish(&mut self, last: Generation) -> Result<Generation> {
+        let now = self.clock.now();
+        let generation = Generation::after(last, now.wall);
+        for publisher in &mut self.publishers {
+            let grant = Grant::new(self.raw.clone(), now, LIFE, generation);
+            let published = publisher.publish(grant);
+            ensure!(matches!(published, Publication::Published(_)), "a grant is not published");
+        }
+        Ok(generation)
+    }
+
+    fn minter(&self, drain: grantmint::drain::Drain) -> Result<Minter> {
+        let name = ProfileName::parse(PROFILE)?;
+        let profile = Profile {
+            name: name.clone(),
+            default_resource: self.resources.first().cloned(),
+            parse_resource: Resource::parse,
+            token_ttl: LIFE,
+            max_token_ttl: 2 * LIFE,
+            grant_ttl: LIFE,
+            margin: MARGIN,
+            policy: ExpiryPolicy::ClampToGrant,
+            allow_independent: false,
+        };
+        Ok(Minter::new(
+            vec![(profile, self.resources.clone())],
+            Some(name),
+            &self.grants,
+            Limits::default(),
+            Serials::draw()?,
+            self.clock.clone(),
+            drain,
+        ))
+    }
+
+    /// Nanoseconds a token, of `count` tokens of resources drawn at random.
+    pub(crate) fn mint(&self, count: u32) -> Result<f64> {
+        let minter = self.minter(drain().1)?;
+        let identity = Identity::parse("viewer-4711")?;
+        let mut rng = fastrand::Rng::with_seed(4_711);
+        let start = thread_nanos();
+        for _ in 0..count {
+            let resource = rng.choice(&self.resources).context("no resource")?;
+            let options = Options { resource: resource.as_str(), ..Options::default() };
+            let plan = minter.plan(&options, Vec::new());
+            let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+            let minted = minter.mint(&plan, &identity, None).now_or_never();
+            let minted = minted.context("a mint waits")?.map_err(|_| anyhow!("no token"))?;
+            black_box(minted);
+        }
+        Ok((thread_nanos() - start) / f64::from(count))
+    }
+
+    /// Serves until it is killed, with new grants as often as said.
+    pub(crate) async fn serve(mut self, swap_every: Option<Duration>) -> Result<()> {
+        let (_drainer, drain) = drain();
+        let metrics = Metrics::default();
+        let (api, _reporter) = Api::new(&Parts {
+            minter: Arc::new(self.minter(drain.clone())?),
+            roster: self.grants.roster(),
+            drain: drain.clone(),
+            clock: self.clock.clone(),
+            metrics: metrics.clone(),
+            limits: rpc::Limits::default(),
+        })?;
+        let server = Server::bind("127.0.0.1:0".parse()?, drain).await?;
+        println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
+        tokio::spawn(server.run(Guarded::new(api, &metrics)));
+        let Some(every) = swap_every else { return Ok(sleep(Duration::MAX).await) };
+        let mut ticks = interval(every);
+        let mut generation = Generation::NONE;
+        loop {
+            ticks.tick().await;
+            generation = self.publish(generation)?;
+        }
+    }
+}

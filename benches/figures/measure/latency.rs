@@ -1,0 +1,90 @@
+//! How long a call takes while other things go on, against how long it takes alone.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+
+use super::{Programs, Sample, Size};
+use crate::{
+    baseline::Baseline,
+    load,
+    process::Cores,
+    report::{Goal, Report, ratios},
+};
+
+const SWAP_EVERY: Duration = Duration::from_millis(100);
+
+/// Tokens of one call of the bulk that goes on beside.
+const BESIDE: u32 = 100_000;
+
+pub(super) async fn run(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let server = programs.serve(cores, cores)?;
+    let grant = Sample::of(&server).await?.grant;
+    let ours = |swap_every| {
+        let ours = Baseline::Ours { grant: grant.clone(), swap_every };
+        programs.baseline(&ours, &cores.of_server(), cores)
+    };
+    let (still, swapping) = (ours(None)?, ours(Some(SWAP_EVERY))?);
+    let p99 =
+        async |addr, callers| anyhow::Ok(load::unary(addr, callers, size.unary).await?.micros(99));
+
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..size.rounds {
+        without.push(p99(still.addr, load::MANY).await?);
+        with.push(p99(swapping.addr, load::MANY).await?);
+        alone.push(p99(server.addr, load::FEW).await?);
+        let bulk = BulkBeside::start(server.addr, cores.clone());
+        beside.push(p99(server.addr, load::FEW).await?);
+        bulk.stop()?;
+    }
+    report.series("p99, one grant", "µs", &without);
+    report.series("p99, a new grant every 100 ms", "µs", &with);
+    report.figure("p99_under_swaps_vs_without", Goal::AtMost(1.1), &ratios(&with, &without));
+    report.series("p99 alone", "µs", &alone);
+    report.series("p99 beside a bulk", "µs", &beside);
+    report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &ratios(&beside, &alone));
+    Ok(())
+}
+
+/// A bulk at full speed, read by a thread of its own.
+struct BulkBeside {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Result<()>>,
+}
+
+impl BulkBeside {
+    fn start(addr: SocketAddr, cores: Cores) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            cores.bind()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                while !stopped.load(Ordering::Relaxed) {
+                    load::bulk(addr, BESIDE).await?;
+                }
+                Ok(())
+            })
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("the bulk beside panicked"))?
+    }
+}

@@ -1,0 +1,228 @@
+//! A connection's socket. It counts what was read, since silence is told from a conversation
+//! by that. It gathers what is written: HTTP/2 writes each answer by itself, and to hand a
+//! small answer to the system costs more than to make it.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// Gathered at the most; what is larger is written as it comes.
+const GATHERED: usize = 32 * 1024;
+
+/// The connection's end of a socket, and its driver's.
+pub(super) fn split(stream: TcpStream) -> (Socket, Driver) {
+    let (input, output) = stream.into_split();
+    let output = Output { stream: output, gathered: BytesMut::new() };
+    let driver = Driver { read: Arc::default(), output: Arc::new(Mutex::new(output)) };
+    (Socket { input, driver: driver.clone() }, driver)
+}
+
+/// What the connection reads from and writes to.
+#[derive(Debug)]
+pub(super) struct Socket {
+    input: OwnedReadHalf,
+    driver: Driver,
+}
+
+/// Drives the connection, and writes what it gathered.
+#[derive(Clone, Debug)]
+pub(super) struct Driver {
+    read: Arc<AtomicUsize>,
+    output: Arc<Mutex<Output>>,
+}
+
+#[derive(Debug)]
+struct Output {
+    stream: OwnedWriteHalf,
+    gathered: BytesMut,
+}
+
+impl Driver {
+    /// Bytes read so far.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Runs `connection` to its end. What it gathers is written when it has nothing more to
+    /// say and the tasks that are ready to run have run: most of them answer on it too.
+    pub(super) async fn run<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
+        let mut gave_way = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            let mut output = self.output();
+            if output.gathered.is_empty() {
+                gave_way = false;
+            } else if gave_way {
+                gave_way = false;
+                // An error shows when the connection reads.
+                let _ = output.poll_write_out(cx);
+            } else {
+                gave_way = true;
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Output {
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.gathered.len() + length > GATHERED {
+            ready!(self.poll_write_out(cx))?;
+        }
+        if length > GATHERED {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        }
+        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.input).poll_read(cx, buf);
+        self.driver.read.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.driver.output().poll_take(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Left to the driver: HTTP/2 flushes after each answer.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut output = self.driver.output();
+        ready!(output.poll_write_out(cx))?;
+        Pin::new(&mut output.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::yield_now,
+    };
+
+    use super::*;
+
+    async fn connected() -> (Socket, Driver, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, driver) = split(listener.accept().await.unwrap().0);
+        (socket, driver, peer)
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_to_be_said_leaves_at_once_and_together() {
+        let (mut socket, driver, mut peer) = connected().await;
+        let connection = async {
+            socket.write_all(b"one, ").await.unwrap();
+            socket.flush().await.unwrap();
+            yield_now().await;
+            socket.write_all(b"two").await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let said = async {
+            let mut buffer = [0; 64];
+            let read = peer.read(&mut buffer).await.unwrap();
+            buffer[..read].to_vec()
+        };
+        let connection = pin!(connection);
+        tokio::select! {
+            () = driver.run(connection) => unreachable!("it never ends"),
+            said = said => assert_eq!(said, b"one, two"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_large_follows_what_was_gathered() {
+        let (mut socket, driver, mut peer) = connected().await;
+        let large = vec![b'l'; 64 * GATHERED];
+        let connection = async {
+            socket.write_all(b"small, ").await.unwrap();
+            socket.write_all(&large).await.unwrap();
+            socket.write_all(b", end").await.unwrap();
+            socket.shutdown().await.unwrap();
+        };
+        let connection = pin!(connection);
+        let mut read = Vec::new();
+        let ((), _) = tokio::join!(driver.run(connection), async {
+            peer.read_to_end(&mut read).await.unwrap()
+        });
+        assert_eq!(read, [b"small, ", &large[..], b", end"].concat());
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_counted() {
+        let (mut socket, driver, mut peer) = connected().await;
+        peer.write_all(b"hello").await.unwrap();
+        socket.read_exact(&mut [0; 5]).await.unwrap();
+        assert_eq!(driver.bytes_read(), 5);
+    }
+}
