@@ -108,7 +108,9 @@ impl Output {
         if length > GATHERED {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         }
-        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        for buf in bufs {
+            self.gathered.extend_from_slice(buf);
+        }
         Poll::Ready(Ok(length))
     }
 }
