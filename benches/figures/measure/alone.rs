@@ -92,7 +92,11 @@ pub(super) async fn many_grants(
     }
     report.series("a whole mint, one live grant", "ns", &of_one);
     report.series("a whole mint, many live grants", "ns", &of_many);
-    report.figure("mint_with_many_grants_vs_one", Goal::AtMost(1.5), &ratios(&of_many, &of_one));
+    report.figure(
+        "mint_with_many_grants_vs_one_by_time",
+        Goal::AtMost(1.5),
+        &ratios(&of_many, &of_one),
+    );
     report.series("a live grant beyond its bytes", "bytes", &[each - own]);
     report.figure("memory_a_grant_kb", Goal::AtMost(4.0), &[(each - own) / 1e3]);
     Ok(())
