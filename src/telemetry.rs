@@ -6,7 +6,10 @@ mod log_lines;
 mod metrics;
 mod sampled;
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    panic,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -46,7 +49,16 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingE
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|_| LoggingError::Started)?;
+    log_panics();
     Ok(end)
+}
+
+/// Tells where a panic was, and not what it said: that may hold what nobody may read.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
+        tracing::error!(location, "a panic: this is a bug");
+    }));
 }
 
 /// Why logging did not start.

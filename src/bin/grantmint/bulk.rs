@@ -311,7 +311,7 @@ impl Running<'_> {
                 "seconds": took,
                 "past_use": dead,
                 "earliest_use_by_time": self.lives.earliest().map(|at| utc(Some(&timestamp(at)))),
-                "waits": self.waits.counts(),
+                "waits": self.waits.to_json(),
             }));
             return dead;
         }

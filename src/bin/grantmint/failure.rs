@@ -157,8 +157,19 @@ impl From<Status> for Failure {
 }
 
 impl From<Problems> for Failure {
-    /// A file that is wrong.
+    /// A configuration that is wrong.
     fn from(problems: Problems) -> Self {
+        let check = format!(
+            "the sample grantmint.toml has every key; when mended: grantmint check {}",
+            problems.file()
+        );
+        Self::in_file("configuration", check, &problems)
+    }
+}
+
+impl Failure {
+    /// A file of this sort that is wrong, and what to do next where it could be read.
+    pub(crate) fn in_file(sort: &str, next: impl Into<String>, problems: &Problems) -> Self {
         let (file, list) = (problems.file(), problems.list());
         let count = match list.len() {
             1 => "one problem".to_owned(),
@@ -169,15 +180,10 @@ impl From<Problems> for Failure {
             line: problem.line,
             message: problem.message.clone(),
         });
-        let failure = Self::for_good(format!("{count} in the configuration"));
+        let failure = Self::for_good(format!("{count} in the {sort}"));
         // Where there is no line there was no text.
-        let failure = if list.iter().any(|problem| problem.line.is_some()) {
-            failure.next(format!(
-                "the sample grantmint.toml has every key; when mended: grantmint check {file}"
-            ))
-        } else {
-            failure
-        };
+        let was_read = list.iter().any(|problem| problem.line.is_some());
+        let failure = if was_read { failure.next(next) } else { failure };
         Self { details: details.collect(), ..failure }
     }
 }

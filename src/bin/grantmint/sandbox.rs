@@ -113,7 +113,9 @@ pub(crate) fn faults(
     scenario: Option<&Path>,
 ) -> Result<Vec<Fault>, Failure> {
     if let Some(path) = scenario {
-        given.extend(scenario::load(path)?);
+        let next = "the sample scenario.toml has every key, as has grantmint sandbox --help";
+        let wrong = |problems| Failure::in_file("scenario", next, &problems);
+        given.extend(scenario::load(path).map_err(wrong)?);
     }
     Ok(given)
 }

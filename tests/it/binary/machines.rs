@@ -65,9 +65,9 @@ async fn the_sandbox_tells_machines_where_it_is_and_what_it_takes() {
     let mut lines = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     let line = soon(lines.next_line()).await.expect("read").expect("a line");
     let json: Value = serde_json::from_str(&line).expect("JSON");
-    let counters = json["counters"].as_str().expect("a URL");
-    assert_eq!(crate::support::get(counters).await.0, 200);
-    for key in ["upstream", "fault", "account_sid", "api_key_sid", "api_key_secret"] {
+    let counters = format!("{}/counters", json["control"].as_str().expect("a URL"));
+    assert_eq!(crate::support::get(&counters).await.0, 200);
+    for key in ["upstream", "control", "account_sid", "api_key_sid", "api_key_secret"] {
         assert!(json[key].is_string(), "{key}: {json}");
     }
 }

@@ -100,8 +100,10 @@ async fn every_problem_of_a_scenario_is_told_with_its_line() {
     for command in [&["serve", "--sandbox"][..], &["sandbox"]] {
         let ran = run(&[command, &["--scenario", &path]].concat()).await;
         let wanted = format!(
-            "error: {path}:2: fault[0].stauts: unknown key; did you mean status?\n\
-             {path}:5: fault[1].until: must be a duration, such as 20s or 1500ms\n"
+            "error: 2 problems in the scenario\n  \
+             {path}:2: fault[0].stauts: unknown key; did you mean status?\n  \
+             {path}:5: fault[1].until: must be a duration, such as 20s or 1500ms\n  \
+             the sample scenario.toml has every key, as has grantmint sandbox --help\n"
         );
         assert_eq!((ran.code, ran.stderr), (Some(1), wanted));
         let ran = run(&[command, &["--scenario", "/nowhere/s.toml"]].concat()).await;

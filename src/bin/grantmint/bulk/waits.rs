@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use crate::output::Voice;
 
@@ -29,9 +30,9 @@ impl Waits {
         }
     }
 
-    /// How often it waited, by reason.
-    pub(super) const fn counts(&self) -> &BTreeMap<String, u32> {
-        &self.counts
+    /// How often it waited by reason, and how long in all.
+    pub(super) fn to_json(&self) -> Value {
+        json!({"times": self.counts, "seconds": self.total.as_secs_f64()})
     }
 
     /// How often it waited, how long and for what; none if it never did.
@@ -81,5 +82,7 @@ mod tests {
         wait(&mut waits, None);
         let told = "waited 3 times, 2.1 s in all: GRANT_PENDING 2, no connection 1";
         assert_eq!(waits.sum().as_deref(), Some(told));
+        let times = json!({"GRANT_PENDING": 2, "no connection": 1});
+        assert_eq!(waits.to_json(), json!({"times": times, "seconds": 2.1}));
     }
 }
