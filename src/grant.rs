@@ -83,12 +83,6 @@ impl Life {
         let by_boot = now.wall_at(self.anchor.boot + self.ttl);
         by_boot.min(self.anchor.wall + self.ttl + WALL_TOLERANCE)
     }
-
-    /// Past this instant no token is made with it.
-    #[must_use]
-    pub fn end_of_life(&self, margin: Duration) -> BootTime {
-        self.anchor.boot + self.ttl.saturating_sub(margin)
-    }
 }
 
 /// A grant's label, for comparing replicas: microseconds of the wall clock when it was asked

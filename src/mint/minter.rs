@@ -193,12 +193,6 @@ impl Minter {
         self.limits.waiting_calls.saturating_sub(self.waiting.available_permits())
     }
 
-    /// Whether this profile is configured.
-    #[must_use]
-    pub fn knows_profile(&self, name: &str) -> bool {
-        self.profiles.contains_key(name)
-    }
-
     /// Checks what a call asks for. `bad` are the fields already found bad; all bad fields
     /// come back together.
     pub fn plan(&self, options: &Options<'_>, mut bad: Vec<Violation>) -> Result<Plan, Refusal> {

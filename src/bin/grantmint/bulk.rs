@@ -5,8 +5,9 @@ mod lives;
 mod waits;
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, BufWriter, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use std::{
 use clap::{ArgGroup, Args};
 use grantmint::{
     clock::Clock,
+    name::Identity,
     rpc::proto::{IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request::Selection},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -125,25 +127,55 @@ impl BulkCommand {
         } else {
             std::fs::read_to_string(path)?
         };
+        // Before the first call: later, some tokens would be there, and the line not known.
+        for (line, identity) in (1..).zip(text.lines()) {
+            Identity::parse(identity)
+                .map_err(|error| io::Error::other(format!("line {line} {}", error.as_str())))?;
+        }
         Ok(Whose::List(text.lines().map(str::to_owned).collect()))
     }
 
     fn sink(&self) -> io::Result<BufWriter<Box<dyn Write + Send>>> {
         let sink: Box<dyn Write + Send> = match &self.output {
-            Some(path) => Box::new(secret_file(path)?),
+            Some(path) => Box::new(TokenFile::open(path)?),
             None => Box::new(io::stdout()),
         };
         Ok(BufWriter::with_capacity(OUTPUT_BUFFER, sink))
     }
 }
 
-/// A file that nobody else may read: tokens are bearer secrets.
-fn secret_file(path: &PathBuf) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// A file that nobody else may read, since tokens are bearer secrets. What it held before stays
+/// until there is a token.
+struct TokenFile {
+    file: File,
+    begun: bool,
+}
+
+impl TokenFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path)?;
+        // Of a device, such as /dev/null, they are not ours to change.
+        if file.metadata()?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(Self { file, begun: false })
+    }
+}
+
+impl Write for TokenFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.begun && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.begun = true;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Whose tokens.

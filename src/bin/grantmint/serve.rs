@@ -247,7 +247,7 @@ fn tell_promises(config: &Config) {
             profile = %profile.name,
             resources = profile.resources.len(),
             refresh_after_seconds = profile.policy.point(profile.policy.grant_ttl).as_secs_f64(),
-            worst_hand_out_seconds = profile.policy.worst_hand_out().as_secs_f64(),
+            worst_hand_out_seconds = profile.worst_hand_out().as_secs_f64(),
             calls_a_minute_each = format!("{:.2}", profile.policy.calls_a_minute()),
             "keeping grants fresh"
         );

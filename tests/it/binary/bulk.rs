@@ -1,12 +1,12 @@
 //! Bulk: uniqueness, verification, refreshes.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, os::unix::fs::PermissionsExt};
 
 use grantmint::{rpc::proto::MintTokensResponse, sandbox::DEMO_API_KEY_SECRET};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use crate::support::{Configured, Serve, run, series, soon, until, verified};
+use crate::support::{Configured, Serve, reserved_port, run, series, soon, until, verified};
 
 /// Refreshed as often as may be: three quarters of a grant's life are in hand for a busy machine.
 const OFTEN: &str = "grant_ttl = \"24s\"\nrefresh_after = \"6s\"";
@@ -160,4 +160,38 @@ pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
         assert!(seen.insert(claims["jti"].as_str().expect("a jti").to_owned()));
     }
     assert_eq!(seen.len(), count);
+}
+
+#[tokio::test]
+async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else_to_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("tokens");
+    std::fs::write(&file, "held before, and longer than a line of tokens".repeat(99))
+        .expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    let path = file.to_str().expect("text");
+    let arguments = ["bulk", "--count", "1", "--patience", "0s", "-o", path];
+    let nobody = reserved_port().local_addr().expect("an address");
+    let ran = run(&[&arguments[..], &["--server", &format!("http://{nobody}")]].concat()).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(std::fs::read_to_string(&file).expect("text").starts_with("held before"));
+
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let ran = run(&[&arguments[..], &["--server", &serve.server]].concat()).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let text = std::fs::read_to_string(&file).expect("text");
+    assert!(text.starts_with("eyJ") && text.lines().count() == 1, "{text}");
+    let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_bad_identity_is_told_by_its_line_before_any_token_is_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("identities");
+    std::fs::write(&file, "alice\n".repeat(12_345) + "\nbob\n").expect("written");
+    let ran = run(&["bulk", "--identities", file.to_str().expect("text")]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("line 12346 is empty"), "{}", ran.stderr);
 }
