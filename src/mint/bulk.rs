@@ -181,12 +181,17 @@ impl Bulk {
                 let fit = (CHUNK_BYTES / token.len().max(1)).max(1);
                 tokens.reserve_exact(fit.min(usize::try_from(wanted).unwrap_or(fit)));
             }
-            bytes += token.len();
-            if bytes > CHUNK_BYTES && !tokens.is_empty() {
+            let length = token.len();
+            if bytes + length > CHUNK_BYTES && !tokens.is_empty() {
                 break;
             }
             tokens.push(token);
+            bytes += length;
             self.indices.start = index + 1;
+            // Tokens of a chunk are much alike: one more is not signed only to be dropped.
+            if bytes + length > CHUNK_BYTES {
+                break;
+            }
         }
         Ok(Some(Chunk { tokens, first_index, terms: offer.terms }))
     }
