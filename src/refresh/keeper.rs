@@ -17,23 +17,16 @@ use crate::{
     telemetry::{GrantMetrics, Metrics},
 };
 
-/// What an attempt can end with, as it is counted.
-const RESULTS: [&str; 8] = [
-    "ok",
-    FaultClass::Transient.as_str(),
-    FaultClass::Throttled.as_str(),
-    FaultClass::Credential.as_str(),
-    FaultClass::Resource.as_str(),
-    FaultClass::Misconfigured.as_str(),
-    HELD,
-    PANICKED,
-];
-
 /// The account's budget held it: nothing was sent, or it failed while the account is held.
 const HELD: &str = "held";
 
 /// A bug of ours ended it.
 const PANICKED: &str = "panicked";
+
+/// What an attempt can end with, as it is counted.
+fn results() -> impl Iterator<Item = &'static str> {
+    ["ok", HELD, PANICKED].into_iter().chain(FaultClass::ALL.map(FaultClass::as_str))
+}
 
 /// Keeps one grant fresh.
 pub struct Keeper<S, P: Prepare> {
@@ -60,7 +53,7 @@ where
         jumps: watch::Receiver<()>,
         metrics: &Metrics,
     ) -> Self {
-        let metrics = metrics.grant(publisher.name(), &RESULTS);
+        let metrics = metrics.grant(publisher.name(), results());
         let demanded = publisher.demanded();
         Self { source, publisher, demanded, state, clock, jumps, metrics }
     }

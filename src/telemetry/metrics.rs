@@ -303,12 +303,16 @@ impl Metrics {
 
     /// The handles of one grant: `results` are all that its attempts can end with.
     #[must_use]
-    pub fn grant(&self, name: &GrantName, results: &[&'static str]) -> GrantMetrics {
+    pub fn grant(
+        &self,
+        name: &GrantName,
+        results: impl Iterator<Item = &'static str>,
+    ) -> GrantMetrics {
         let labels =
             vec![("profile", name.profile.to_string()), ("resource", name.resource.to_string())];
-        let attempts = results.iter().map(|result| {
+        let attempts = results.map(|result| {
             let labels = with(&labels, "result", result);
-            (*result, self.0.refreshes.get_or_create_owned(&labels))
+            (result, self.0.refreshes.get_or_create_owned(&labels))
         });
         GrantMetrics {
             attempts: attempts.collect(),
