@@ -48,7 +48,7 @@ impl GrantsCommand {
         let (now, paint) = (Clock::system().now().wall, Paint::stdout());
         let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
         let mut columns = Columns::default();
-        columns.fit_all(&rows);
+        columns.fit(&rows);
         [Row::header()]
             .iter()
             .chain(&rows)

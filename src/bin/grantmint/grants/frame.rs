@@ -32,7 +32,7 @@ impl Shown<'_> {
     fn lines(&self, now: WallTime, size: Size, paint: Paint) -> Vec<String> {
         let rows: Vec<_> = self.grants.values().map(|grant| Row::of(grant, now)).collect();
         let mut columns = Columns::default();
-        columns.fit_all(&rows);
+        columns.fit(&rows);
         columns.narrow(size.columns);
         let line = |row: &Row| columns.line_within(row, paint, size.columns);
 

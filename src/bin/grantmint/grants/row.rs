@@ -76,16 +76,11 @@ impl Default for Columns {
 
 impl Columns {
     /// Makes room for these rows.
-    pub(super) fn fit_all(&mut self, rows: &[Row]) {
+    pub(super) fn fit(&mut self, rows: &[Row]) {
         for row in rows {
-            self.fit(row);
-        }
-    }
-
-    /// Makes room for a row.
-    pub(super) fn fit(&mut self, row: &Row) {
-        for (width, needed) in self.0.iter_mut().zip(row.widths()) {
-            *width = needed.max(*width);
+            for (width, needed) in self.0.iter_mut().zip(row.widths()) {
+                *width = needed.max(*width);
+            }
         }
     }
 
@@ -215,6 +210,8 @@ fn dash() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use grantmint::rpc::proto::grant::Fault;
 
     use super::*;
@@ -241,7 +238,7 @@ mod tests {
     fn line(grant: &Grant, now: i64, width: usize) -> String {
         let row = Row::of(grant, WallTime::from_unix_seconds(now));
         let mut columns = Columns::default();
-        columns.fit(&row);
+        columns.fit(slice::from_ref(&row));
         columns.narrow(width);
         columns.line_within(&row, Paint::new(false), width)
     }

@@ -167,7 +167,7 @@ impl<'a> View<'a> {
             Shape::Lines(columns) => {
                 let paint = Paint::new(false);
                 let rows: Vec<_> = changed.grants.iter().map(|it| Row::of(it, now)).collect();
-                columns.fit_all(&rows);
+                columns.fit(&rows);
                 if first {
                     let header = columns.line(&Row::header(), paint);
                     output::data(&format!("{:<12}  {header}", "TIME"))?;
