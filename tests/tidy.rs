@@ -252,19 +252,8 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-const LICENCES: [&str; 11] = [
-    "MIT",
-    "Apache-2.0",
-    "ISC",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "Unicode-3.0",
-    "Zlib",
-    "BSL-1.0",
-    "CDLA-Permissive-2.0",
-    "MIT-0",
-    "0BSD",
-];
+const LICENCES: [&str; 7] =
+    ["MIT", "Apache-2.0", "ISC", "BSD-3-Clause", "Unicode-3.0", "Zlib", "MIT-0"];
 
 #[test]
 fn every_dependency_has_a_licence_that_may_be_shipped() {
