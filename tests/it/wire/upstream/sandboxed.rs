@@ -125,6 +125,16 @@ async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
 }
 
 #[tokio::test]
+async fn a_grants_life_begins_before_the_upstream_was_asked_for_it() {
+    let (sandbox, source) = faulty("latency=10ms").await;
+    for _ in 0..3 {
+        let fetched = fetch(&source, STREAMER).await.unwrap();
+        let asked = sandbox.requests().pop().unwrap().at;
+        assert!(fetched.anchor.boot <= asked.boot, "{:?} {asked:?}", fetched.anchor);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_closed_while_idle_costs_a_new_one_and_no_failure() {
     let (sandbox, source) = faulty("keep-alive=0s").await;
     for _ in 0..3 {
