@@ -13,7 +13,7 @@ APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-r
 GO_ENV := GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(EXAMPLES)/go/cache \
 	GOPATH=$(CURDIR)/$(EXAMPLES)/go:/usr/share/gocode
 
-.PHONY: test lint python-tools example-tools bench bench-quick
+.PHONY: test lint python-tools example-tools planted bench bench-quick
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
 test: lint example-tools
@@ -70,6 +70,10 @@ $(EXAMPLES)/go/.installed:
 			{ echo "Debian's Go packages are needed: apt-get install $(GO_PACKAGES)"; exit 1; }; \
 	fi
 	touch $@
+
+## Shows for each bug in tests/planted that a test catches it; `BUGS="no_floor …"` for some.
+planted:
+	tests/planted/run $(BUGS)
 
 ## What is promised of speed and size, as ratios measured in one run; `ARGS=--json` for machines.
 bench:
