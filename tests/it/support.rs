@@ -259,6 +259,28 @@ impl Serve {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// Processor time that it has used, of all its threads, in user and kernel mode: proc(5).
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // The command's name may hold anything but ends with the last parenthesis; utime and
+        // stime are the 14th and 15th field.
+        let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
+        let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        let ticks_a_second = rustix::param::clock_ticks_per_second();
+        Duration::from_millis(ticks.sum::<u64>() * 1_000 / ticks_a_second)
+    }
+
+    /// Watches it for two seconds in which nobody wants anything of it: they cost 5 % of a core
+    /// at the most. It is the process's own time, so that a busy machine makes no difference; a
+    /// loop that spins takes all that there is.
+    pub(crate) async fn idles(&self) {
+        let window = Duration::from_secs(2);
+        let before = self.cpu();
+        sleep(window).await;
+        let used = self.cpu().saturating_sub(before);
+        assert!(used <= window / 20, "{used:?} of processor time in {window:?}");
+    }
+
     /// Waits for its end; what it wrote to standard error comes along.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon(self.child.wait()).await.expect("an exit status");
