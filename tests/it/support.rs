@@ -18,6 +18,10 @@ use grantmint::{
     sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -257,6 +261,20 @@ impl Serve {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Leaves it one of this machine's cores.
+    pub(crate) fn hold_to_one_core(&self) {
+        let mut one = CpuSet::new();
+        let allowed = sched_getaffinity(None).expect("ours");
+        let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).expect("a core");
+        one.set(first);
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        for thread in threads {
+            let name = thread.expect("a thread").file_name();
+            let id = name.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            sched_setaffinity(id, &one).expect("it is ours");
+        }
     }
 
     /// Processor time that it has used, of all its threads, in user and kernel mode: proc(5).

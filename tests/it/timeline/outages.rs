@@ -13,7 +13,7 @@ use grantmint::{
 use http::HeaderValue;
 use tokio::time::sleep;
 
-use super::world::{Answer, NEVER, Request, World, grant, millis, secs, status};
+use super::world::{Answer, NEVER, Request, World, grant, millis, secs, status, throttled};
 
 /// The fault begins under the first grant, before any refresh, and ends long after that grant.
 const FAULT: RangeInclusive<Duration> = secs(1)..=secs(120);
@@ -244,6 +244,23 @@ async fn an_outage_of_five_seconds_is_noticed_by_nobody_whenever_it_begins() {
             world.until(second + begins).await;
             assert_eq!(world.without_token_until(second + secs(65)).await, NEVER, "{begins:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_is_mended_by_the_last_try_is_noticed_by_nobody() {
+    let faults: [fn() -> Answer; 3] = [|| status(401), || status(404), || throttled(secs(60))];
+    for fault in faults {
+        let mut second = None;
+        let world = World::new(move |ask| {
+            second = second.or((ask.number == 2).then_some(ask.at));
+            // The end of life is 58 s after the request, the last try 3 s before.
+            let mended = second.is_none_or(|at| ask.at == at || ask.at > at + millis(54_900));
+            if mended { grant() } else { fault() }
+        });
+        let second = world.requested(2).await;
+        world.until(second + secs(40)).await;
+        assert_eq!(world.without_token_until(second + secs(100)).await, NEVER);
     }
 }
 
