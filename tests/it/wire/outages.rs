@@ -99,6 +99,7 @@ async fn an_upstream_that_keeps_no_connection_costs_no_call_and_no_request() {
         if generations.last() != Some(&generation) {
             generations.push(generation);
         }
+        assert_eq!(world.grant().await.consecutive_failures, 0);
         tokio::time::sleep(SECOND / 50).await;
     }
     let counters = world.sandbox.counters();
