@@ -305,7 +305,7 @@ mod tests {
         for ending in 0..3 {
             let task = |number| async move {
                 if number != ending {
-                    pending().await
+                    pending::<()>().await;
                 }
             };
             let (drainer, drain) = drain();

@@ -80,9 +80,9 @@ struct Upstream {
 
 async fn over(tls: TlsAcceptor) -> Upstream {
     let heard = Arc::new(AtomicUsize::new(0));
-    let hears = Arc::clone(&heard);
+    let count = Arc::clone(&heard);
     let serve = move |stream| {
-        let (tls, heard) = (tls.clone(), Arc::clone(&hears));
+        let (tls, heard) = (tls.clone(), Arc::clone(&count));
         async move {
             let Ok(mut stream) = tls.accept(stream).await else { return };
             let mut request = [0; 1_024];
@@ -143,16 +143,16 @@ async fn a_certificate_is_taken_where_it_is_trusted_for_that_name_and_now() {
 
 /// The port of an upstream that answers a handshake so and then closes, and what it heard.
 async fn in_raw_bytes(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
-    let (hears, heard) = mpsc::unbounded_channel();
+    let (tell, heard) = mpsc::unbounded_channel();
     let port = upstream(move |mut stream| {
-        let (answer, hears) = (answer.clone(), hears.clone());
+        let (answer, tell) = (answer.clone(), tell.clone());
         async move {
             let mut all = vec![stream.read_u8().await.unwrap()];
             stream.write_all(&answer).await.unwrap();
             stream.shutdown().await.unwrap();
             // It may be reset, since not all was read; what came before counts.
             let _ = stream.read_to_end(&mut all).await;
-            hears.send(all).unwrap();
+            tell.send(all).unwrap();
         }
     });
     (port.await, heard)
