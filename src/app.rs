@@ -301,18 +301,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_ended_by_itself_ends_the_rest_in_order() {
-        let (drainer, drain) = drain();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(pending());
-        let running = Running {
-            tasks,
-            server: tokio::spawn(async {}),
-            health: tokio::spawn(pending()),
-            drainer,
-            config: server::Config::default(),
-        };
-        assert_eq!(running.until(async || pending().await).await, Ended::TaskEnded);
-        assert_eq!(drain.phase(), Phase::Cut);
+    async fn whatever_task_ends_by_itself_ends_the_rest_in_order() {
+        for ending in 0..3 {
+            let task = |number| async move {
+                if number != ending {
+                    pending::<()>().await;
+                }
+            };
+            let (drainer, drain) = drain();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(pending());
+            tasks.spawn(task(0));
+            let running = Running {
+                tasks,
+                server: tokio::spawn(task(1)),
+                health: tokio::spawn(task(2)),
+                drainer,
+                config: server::Config::default(),
+            };
+            let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
+            assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");
+            assert_eq!(drain.phase(), Phase::Cut);
+        }
     }
 }

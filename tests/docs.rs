@@ -1,4 +1,4 @@
-//! The README's tables say what the code does.
+//! The README's tables say what the code does, and the page of faults names tests that there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,6 +7,8 @@ use std::{
 };
 
 const README: &str = include_str!("../README.md");
+const FAULTS: &str = include_str!("../docs/faults.md");
+const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
 const STATUS: &str = include_str!("../src/rpc/status.rs");
 const PROTOS: [&str; 2] = [
@@ -154,4 +156,64 @@ fn the_proto_lists_every_reason_of_a_fault() {
     let listed: BTreeSet<String> =
         words.filter(|word| word.len() > 6 && !word.ends_with('_')).map(str::to_owned).collect();
     assert_eq!(listed, made);
+}
+
+/// Whether there is a test of this path, in the library or in `tests/it`.
+fn is_a_test(path: &str) -> bool {
+    let (module, name) = path.rsplit_once("::").unwrap();
+    let file = module.replace("::", "/");
+    let inline = file.strip_suffix("/tests").unwrap_or(&file);
+    let files =
+        [format!("tests/it/{file}.rs"), format!("src/{file}.rs"), format!("src/{inline}.rs")];
+    files.iter().filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
+        let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+        lines.windows(2).any(|pair| {
+            let declared = pair[1].trim_start_matches("async ").strip_prefix("fn ");
+            let named = declared.and_then(|rest| rest.strip_prefix(name));
+            named.is_some_and(|rest| rest.starts_with("()"))
+                && (pair[0].starts_with("#[tokio::test") || pair[0] == "#[test]")
+        })
+    })
+}
+
+#[test]
+fn each_fault_has_its_row_and_the_tests_that_hold_it() {
+    let rows: BTreeMap<_, _> = FAULTS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>())
+        .filter(|cells| cells.len() == 4 && cells[0].len() < 4)
+        .map(|cells| (cells[0].to_owned(), cells))
+        .collect();
+    let upstream = (1..=21).map(|number| format!("U{number}"));
+    let host = (1..=16).map(|number| format!("H{number}"));
+    assert_eq!(rows.keys().cloned().collect::<BTreeSet<_>>(), upstream.chain(host).collect());
+
+    let mut without = Vec::new();
+    for (fault, cells) in &rows {
+        let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
+        for test in &tests {
+            assert!(is_a_test(test), "{fault}: there is no test {test}");
+        }
+        if tests.is_empty() {
+            assert!(cells[3].starts_with("none"), "{fault}");
+            without.push(fault.as_str());
+        }
+    }
+    assert_eq!(without, ["H11", "H12", "H16", "H4"]);
+}
+
+#[test]
+fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
+    let ticked = FAULTS.split('`').skip(1).step_by(2);
+    let seen = ticked.filter(|text| {
+        let is_reason = text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        text.contains(' ') || text.starts_with("grantmint_") || is_reason
+    });
+    let mut count = 0;
+    for text in seen {
+        assert!(OPERATIONS.contains(&format!("`{text}`")), "{text}");
+        count += 1;
+    }
+    assert!(count > 25, "{count}");
 }

@@ -18,6 +18,10 @@ use grantmint::{
     sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -257,6 +261,42 @@ impl Serve {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// Leaves it one of this machine's cores.
+    pub(crate) fn hold_to_one_core(&self) {
+        let mut one = CpuSet::new();
+        let allowed = sched_getaffinity(None).expect("ours");
+        let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).expect("a core");
+        one.set(first);
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        for thread in threads {
+            let name = thread.expect("a thread").file_name();
+            let id = name.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            sched_setaffinity(id, &one).expect("it is ours");
+        }
+    }
+
+    /// Processor time that it has used, of all its threads, in user and kernel mode: proc(5).
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // The command's name may hold anything but ends with the last parenthesis; utime and
+        // stime are the 14th and 15th field.
+        let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
+        let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        let ticks_a_second = rustix::param::clock_ticks_per_second();
+        Duration::from_millis(ticks.sum::<u64>() * 1_000 / ticks_a_second)
+    }
+
+    /// Watches it for two seconds in which nobody wants anything of it: they cost 5 % of a core
+    /// at the most. It is the process's own time, so that a busy machine makes no difference; a
+    /// loop that spins takes all that there is.
+    pub(crate) async fn idles(&self) {
+        let window = Duration::from_secs(2);
+        let before = self.cpu();
+        sleep(window).await;
+        let used = self.cpu().saturating_sub(before);
+        assert!(used <= window / 20, "{used:?} of processor time in {window:?}");
     }
 
     /// Waits for its end; what it wrote to standard error comes along.

@@ -5,6 +5,7 @@ mod account;
 mod clocks;
 mod demand;
 mod faults;
+mod outages;
 mod refusals;
 mod throttle;
 mod world;

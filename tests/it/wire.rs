@@ -8,6 +8,7 @@ mod harness;
 mod listener;
 mod minting;
 mod options;
+mod outages;
 mod panics;
 mod random;
 mod reflection;

@@ -1,6 +1,9 @@
 //! TLS that goes wrong, and an address that does not answer, over real connections.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer};
@@ -68,20 +71,29 @@ where
     port
 }
 
-/// The port of an upstream that speaks TLS and answers every request.
-async fn over(tls: TlsAcceptor) -> u16 {
-    upstream(move |stream| {
-        let tls = tls.clone();
+/// An upstream that speaks TLS and answers every request.
+struct Upstream {
+    port: u16,
+    /// Bytes of requests that came.
+    heard: Arc<AtomicUsize>,
+}
+
+async fn over(tls: TlsAcceptor) -> Upstream {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&heard);
+    let serve = move |stream| {
+        let (tls, heard) = (tls.clone(), Arc::clone(&count));
         async move {
             let Ok(mut stream) = tls.accept(stream).await else { return };
             let mut request = [0; 1_024];
-            while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+            while let Ok(read @ 1..) = stream.read(&mut request).await {
+                heard.fetch_add(read, Ordering::SeqCst);
                 let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         }
-    })
-    .await
+    };
+    Upstream { port: upstream(serve).await, heard }
 }
 
 /// What comes of a request to that port of 127.0.0.1, where these roots are trusted.
@@ -109,7 +121,9 @@ async fn failure(port: u16, roots: &RootCertStore) -> (FaultClass, String) {
 async fn a_certificate_is_taken_where_it_is_trusted_for_that_name_and_now() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let good = over(ours.serves("127.0.0.1", 2_000, 4_000)).await;
-    assert_eq!(ask(good, &ours.roots).await.unwrap(), "{}");
+    assert_eq!(ask(good.port, &ours.roots).await.unwrap(), "{}");
+    let heard = good.heard.swap(0, Ordering::SeqCst);
+    assert!(heard > MARKER.len(), "{heard}");
 
     let other_name = over(ours.serves("upstream.example", 2_000, 4_000)).await;
     let ended = over(ours.serves("127.0.0.1", 2_000, 2_020)).await;
@@ -120,38 +134,75 @@ async fn a_certificate_is_taken_where_it_is_trusted_for_that_name_and_now() {
         (ended, &ours, "TLS_CERTIFICATE_EXPIRED"),
         (to_come, &ours, "TLS_CERTIFICATE_NOT_YET_VALID"),
     ];
-    for (port, trusted, reason) in cases {
-        let seen = failure(port, &trusted.roots).await;
+    for (upstream, trusted, reason) in cases {
+        let seen = failure(upstream.port, &trusted.roots).await;
         assert_eq!(seen, (FaultClass::Misconfigured, reason.to_owned()));
+        assert_eq!(upstream.heard.load(Ordering::SeqCst), 0, "{reason}: it was told something");
+    }
+}
+
+/// The port of an upstream that answers a handshake so and then closes, and what it heard.
+async fn in_raw_bytes(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (tell, heard) = mpsc::unbounded_channel();
+    let port = upstream(move |mut stream| {
+        let (answer, tell) = (answer.clone(), tell.clone());
+        async move {
+            let mut all = vec![stream.read_u8().await.unwrap()];
+            stream.write_all(&answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // It may be reset, since not all was read; what came before counts.
+            let _ = stream.read_to_end(&mut all).await;
+            tell.send(all).unwrap();
+        }
+    });
+    (port.await, heard)
+}
+
+/// A `ServerHello` of TLS 1.1.
+fn hello_of_an_old_version() -> Vec<u8> {
+    let mut hello = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+    hello.extend([7; 32]);
+    // No session, a cipher of that age, no compression.
+    hello.extend([0, 0, 0x2f, 0]);
+    hello
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_request() {
+    let roots = Authority::new("ours").roots;
+    let plain = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n").into_bytes();
+    let broken = (FaultClass::Transient, "TLS_HANDSHAKE_FAILED");
+    let cases = [
+        (Vec::new(), broken),
+        (vec![22, 3, 3, 0, 90, 2], broken),
+        (plain, broken),
+        // An alert: this version of the protocol is not spoken.
+        (vec![21, 3, 1, 0, 2, 2, 70], broken),
+        (hello_of_an_old_version(), (FaultClass::Misconfigured, "TLS_INCOMPATIBLE")),
+    ];
+    for (answer, (class, reason)) in cases {
+        let case = format!("{answer:.40?}");
+        let (port, mut heard) = in_raw_bytes(answer).await;
+        assert_eq!(failure(port, &roots).await, (class, reason.to_owned()), "{case}");
+        let heard = heard.recv().await.unwrap();
+        assert_eq!(heard[0], 22, "it began with a handshake: {case}");
+        assert!(!heard.windows(MARKER.len()).any(|part| part == MARKER.as_bytes()), "{case}");
     }
 }
 
 #[tokio::test]
-async fn a_handshake_that_fails_is_a_transient_fault() {
+async fn a_handshake_that_is_reset_and_a_refused_connection_are_transient_faults() {
     let roots = Authority::new("ours").roots;
-    let plain = upstream(|mut stream| async move {
-        let answer = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        std::future::pending::<()>().await;
-    });
-    // Without a word, and after the first bytes of an answer.
-    let cut = upstream(|mut stream| async move {
-        stream.read_u8().await.unwrap();
-    });
-    let cut_later = upstream(|mut stream| async move {
-        stream.read_u8().await.unwrap();
-        stream.write_all(&[22, 3, 3, 0, 90, 2]).await.unwrap();
-    });
     let reset = upstream(|mut stream| async move {
         stream.read_u8().await.unwrap();
         stream.set_zero_linger().unwrap();
     });
-    for port in [plain.await, cut.await, cut_later.await, reset.await] {
-        let seen = failure(port, &roots).await;
-        assert_eq!(seen, (FaultClass::Transient, "TLS_HANDSHAKE_FAILED".to_owned()));
-    }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let seen = failure(nobody, &roots).await;
+    let seen = failure(reset.await, &roots).await;
+    assert_eq!(seen, (FaultClass::Transient, "TLS_HANDSHAKE_FAILED".to_owned()));
+    // Bound, so that nobody else listens there, and not listened on.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let seen = failure(nobody.local_addr().unwrap().port(), &roots).await;
     assert_eq!(seen, (FaultClass::Transient, "CONNECT_FAILED".to_owned()));
 }
 

@@ -1,11 +1,12 @@
 //! Bulk: uniqueness, verification, refreshes.
 
-use std::{collections::HashSet, os::unix::fs::PermissionsExt};
+use std::{collections::HashSet, os::unix::fs::PermissionsExt, time::Duration};
 
 use grantmint::{rpc::proto::MintTokensResponse, sandbox::DEMO_API_KEY_SECRET};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+use super::metrics::page;
 use crate::support::{Configured, Serve, reserved_port, run, series, soon, until, verified};
 
 /// Refreshed as often as may be: three quarters of a grant's life are in hand for a busy machine.
@@ -93,6 +94,45 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
     let most = 2 + began.elapsed().as_secs() / 5;
     let requests = counters["requests"].as_u64();
     assert!(requests.is_some_and(|requests| requests <= most), "{most} at most: {counters}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_take_all_of_one_core_do_not_keep_grants_from_being_refreshed() {
+    let config = Configured::profile(OFTEN);
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    serve.hold_to_one_core();
+    let (began, before) = (Instant::now(), serve.cpu());
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = serve.tokens().await;
+        calls.spawn(async move {
+            let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+            let (mut chunks, mut seen) = (bulk.into_inner(), Vec::new());
+            while seen.len() < 4 {
+                let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
+                let generation = chunk.validity.expect("a validity").generation;
+                if seen.last() != Some(&generation) {
+                    seen.push(generation);
+                }
+            }
+            seen
+        });
+    }
+    let seen = calls.join_all().await;
+    // As much of it as this machine's other work leaves.
+    assert!(serve.cpu().saturating_sub(before) > began.elapsed() / 8, "{:?}", serve.cpu());
+    for seen in seen {
+        for pair in seen.windows(2) {
+            let apart = Duration::from_micros(u64::try_from(pair[1] - pair[0]).expect("later"));
+            // 6 s from one to the next; 16 s would still be before the end of life.
+            assert!(apart < Duration::from_secs(16), "{apart:?}");
+        }
+    }
+    let refreshes = page(&serve).await;
+    let all = refreshes.sum("grantmint_refreshes_total", &[]);
+    let good = refreshes.figure("grantmint_refreshes_total", &[("result", "ok")]);
+    assert!((all - good).abs() < 0.5, "{good} of {all}");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! File descriptors are few.
 
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 
 use crate::support::{Configured, Serve, found, mint, soon, until};
@@ -26,6 +30,40 @@ async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
     let log = serve.ended().await.1;
     let told = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
     assert!(told.contains("\"connections\":444"), "{told}");
+}
+
+/// Sets the soft limit of a running server.
+fn limit(serve: &Serve, files: u64) {
+    let pid = Pid::from_raw(i32::try_from(serve.pid()).expect("a pid"));
+    let (_, maximum) = limits(serve);
+    let maximum = maximum.parse().ok();
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("it is ours");
+}
+
+#[tokio::test]
+async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_everybody() {
+    let serve = Serve::sandboxed(&[]).await;
+    let mut caller = serve.tokens().await;
+    serve.first_token().await;
+
+    // None is free: what is open stays so.
+    limit(&serve, 3);
+    let address = serve.server.strip_prefix("http://").expect("plain http");
+    let mut knocks = soon(TcpStream::connect(address)).await.expect("a place in the queue");
+    knocks.write_all(HELLO).await.expect("sent");
+    serve.idles().await;
+    soon(caller.mint_token(mint("viewer", None))).await.expect("a token");
+
+    let released = Instant::now();
+    limit(&serve, 512);
+    soon(knocks.read_u8()).await.expect("it is served");
+    // It looks again every 50 ms.
+    assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    for line in ["no connection is accepted", "connections are accepted again"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}");
+    }
 }
 
 #[tokio::test]

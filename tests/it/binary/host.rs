@@ -1,13 +1,18 @@
 //! The host misbehaves: logs that go nowhere, a process that is stopped.
 
-use std::{fs::File, io, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    io::{self, BufRead, Read},
+    process::Stdio,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use grantmint::{
     clock::Clock,
     rpc::proto::{MintOptions, MintTokensRequest, Validity},
 };
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 use tonic::Code;
 
 use crate::support::{Configured, Serve, mint, reason, series, soon};
@@ -15,24 +20,60 @@ use crate::support::{Configured, Serve, mint, reason, series, soon};
 /// More lines than a pipe and the service itself keep.
 const CALLS: usize = 1_000;
 
-#[tokio::test]
-async fn a_log_that_nobody_reads_does_not_hold_the_service() {
-    let (unread, log) = io::pipe().expect("a pipe");
-    let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
-    serve.first_token().await;
+/// Calls one after the other, all answered.
+async fn mints(serve: &Serve) {
     let mut tokens = serve.tokens().await;
     for _ in 0..CALLS {
         soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_hold_the_service() {
+    let (mut unread, log) = io::pipe().expect("a pipe");
+    let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
+    serve.first_token().await;
+    mints(&serve).await;
+    serve.idles().await;
+    serve.first_token().await;
     serve.signal("TERM");
     assert_eq!(serve.ended().await.0.code(), Some(0));
-    drop(unread);
+    let mut log = String::new();
+    unread.read_to_string(&mut log).expect("text");
+    assert!(!log.contains("stopped"), "all lines found a place: {} bytes", log.len());
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_again_goes_on() {
+    let (unread, log) = io::pipe().expect("a pipe");
+    let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
+    serve.first_token().await;
+    mints(&serve).await;
+    let (lines, mut read) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in io::BufReader::new(unread).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+    serve.signal("TERM");
+    let stopped = async {
+        while let Some(line) = read.recv().await {
+            if line.contains("\"stopped\"") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(soon(stopped).await, "the last line");
+    assert_eq!(serve.ended().await.0.code(), Some(0));
 }
 
 #[tokio::test]
 async fn a_log_on_a_full_disk_does_not_hold_the_service() {
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let serve = Serve::logging_to(Stdio::from(full), &["--sandbox"]).await;
+    serve.first_token().await;
+    serve.idles().await;
     serve.first_token().await;
     serve.signal("INT");
     assert_eq!(serve.ended().await.0.code(), Some(0));
@@ -43,6 +84,23 @@ fn is_usable(validity: Option<Validity>) -> bool {
     let use_by = validity.and_then(|validity| validity.use_by_time).expect("a use-by time");
     let use_by = use_by.seconds * 1_000_000 + i64::from(use_by.nanos) / 1_000;
     Clock::system().now().wall.unix_micros() < use_by
+}
+
+#[tokio::test]
+async fn a_process_that_goes_on_after_its_grants_end_asks_for_the_next_at_once() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    let first = serve.first_token().await.validity.expect("a validity").generation;
+    serve.signal("STOP");
+    sleep(Duration::from_secs(11)).await;
+    let goes_on = Clock::system().now().wall.unix_micros();
+    serve.signal("CONT");
+    let next = serve.first_token().await.validity.expect("a validity").generation;
+    assert!(next > first);
+    // A generation says when its grant was asked for.
+    let later = Duration::from_micros(u64::try_from(next - goes_on).expect("after it went on"));
+    assert!(later < Duration::from_secs(1), "{later:?}");
+    assert_eq!(serve.counters().await["requests"].as_u64(), Some(2));
 }
 
 #[tokio::test]

@@ -84,6 +84,17 @@ async fn after_a_step_back_the_next_generation_is_still_greater() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn seconds_that_come_twice_bring_no_token_id_twice() {
+    let world = World::new(|_| grant());
+    for _ in 0..3 {
+        world.requested(1).await;
+        // Each token's id is held against all those before it.
+        assert_eq!(world.without_token_until(world.elapsed() + secs(3)).await, NEVER);
+        world.hand.step_wall_back(secs(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
     for seed_time in [3, 9, 14] {
         let world = World::new(|_| grant());

@@ -74,7 +74,7 @@ pub(super) fn status(code: u16) -> Answer {
         _ => FaultClass::Transient,
     };
     let reason = format!("HTTP_STATUS_{code}").into();
-    Answer::Fault(Fault { class, reason, not_found: code == 404 }, None)
+    Answer::Fault(Fault { class, reason, not_found: matches!(code, 404 | 410) }, None)
 }
 
 pub(super) fn throttled(retry_after: Duration) -> Answer {

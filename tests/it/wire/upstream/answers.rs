@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::{
+    clock::Clock,
     config::Config,
     sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
-    source::base_url::BaseUrl,
+    source::{Fetched, base_url::BaseUrl},
 };
 use serde_json::Value;
 
-use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source};
+use super::{Act, RawUpstream, STREAMER, answer, failure, fetch, good, source, source_by};
 use crate::wire::harness::{MARKER, profile};
 
 const VECTORS: &str = include_str!("../../../vectors/playback_grant_responses.json");
@@ -174,6 +175,27 @@ async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
     for body in fine {
         let upstream = RawUpstream::bind(vec![Act::Answer(answer("201 Created", "", &body))]).await;
         assert!(fetch(&source(&upstream.url(), ""), STREAMER).await.is_ok(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
+    let dates =
+        ["null", "\"\"", "\"2015-07-30T20:00:00Z\"", "\"2999-01-01T00:00:00Z\"", "\"soon\"", "7"];
+    for created in dates {
+        let body = format!(r#"{{"date_created":{created},"sid""#);
+        let text = good().split_once("\r\n\r\n").unwrap().1.replace(r#"{"sid""#, &body);
+        let headers = "date: Thu, 30 Jul 2015 20:00:00 GMT\r\n";
+        let upstream =
+            RawUpstream::bind(vec![Act::Answer(answer("201 Created", headers, &text))]).await;
+        let clock = Clock::system();
+        let before = clock.now();
+        let source = source_by(clock.clone(), &upstream.url(), "");
+        let Fetched { anchor, granted_ttl, .. } = fetch(&source, STREAMER).await.unwrap();
+        let after = clock.now();
+        assert!((before.boot..=after.boot).contains(&anchor.boot), "{created}");
+        assert!((before.wall..=after.wall).contains(&anchor.wall), "{created}");
+        assert_eq!(granted_ttl, Duration::from_secs(60), "{created}");
     }
 }
 
