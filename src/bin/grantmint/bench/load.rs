@@ -191,12 +191,16 @@ async fn call<C: Call>(caller: C, shared: Arc<Shared>, tally: Arc<Mutex<Tally>>,
     let mut free = start;
     while let Some(turn) = pace.turn(free).await {
         let counts = turn.begin >= *from;
+        let sent = Instant::now();
         if counts {
             let mut tally = lock(&tally);
             tally.begun += 1;
             tally.waited += u64::from(turn.begin < free);
+        } else if sent >= *from {
+            // What is left of the warm-up must not hold up what counts.
+            free = sent;
+            continue;
         }
-        let sent = Instant::now();
         let came = |tokens| {
             let inside = shared.measures(Instant::now());
             let mut tally = lock(&tally);
@@ -309,14 +313,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_server_does_not_keep_up_with_is_told_and_the_rest_is_cut_off() {
-        // Two callers answer 2,000 calls a second at the most, less for the millisecond's timer.
+        // Two callers answer 2,000 calls a second at the most, in nine seconds and the two after.
         let mut plan = plan(Some(10_000));
         plan.timeout = Duration::from_secs(2);
         let figures = figures(plan).await;
         let tally = &figures.tally;
         assert_eq!(tally.begun + figures.not_started, 100_000);
-        assert!(figures.not_started > 50_000 && tally.waited > 10_000);
         assert_eq!(tally.begun, tally.answered + figures.cut_off);
+        assert!((10_000..=22_002).contains(&tally.answered), "{}", tally.answered);
+        assert!(tally.waited > 9_000, "{}", tally.waited);
     }
 
     /// Does not answer.
