@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::metrics::page;
+use super::{metrics::page, watch::Terminal};
 use crate::{
     page::Page,
     support::{BINARY, Ran, Serve, run, soon, until},
@@ -164,17 +164,21 @@ async fn every_call_has_a_deadline() {
 }
 
 /// A bench without an end in sight.
-fn endless(serve: &Serve, more: &[&str]) -> Child {
-    Command::new(BINARY)
+fn endless(serve: &Serve, more: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
         .args(["bench", "--warm-up", "0s", "--duration", "1day", "--server", &serve.server])
         .args(more)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the binary starts")
+        .kill_on_drop(true);
+    command
+}
+
+fn started(mut command: Command) -> Child {
+    command.spawn().expect("the binary starts")
 }
 
 /// Sends it Ctrl-C, as the terminal does, and waits for its end.
@@ -204,7 +208,7 @@ async fn ctrl_c_ends_it_with_the_figures_so_far() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for more in [&[][..], &["--rate", "500"]] {
-        let bench = endless(&serve, &[&["--json"], more].concat());
+        let bench = started(endless(&serve, &[&["--json"], more].concat()));
         calls_are_answered(&serve).await;
         let ran = interrupted(bench).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
@@ -220,6 +224,32 @@ async fn ctrl_c_ends_it_with_the_figures_so_far() {
 }
 
 #[tokio::test]
+async fn on_a_terminal_it_is_seen_how_it_fares_and_the_figures_stay_apart() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let terminal = Terminal::open(120, 20);
+    let mut command = endless(&serve, &["--rate", "500"]);
+    command.env("TERM", "xterm").stderr(terminal.stdio());
+    let bench = started(command);
+    // It is drawn anew, with the rate of the time since.
+    let looks = |text: &str| {
+        let looks = text.split(" calls a second, p50 ").map(|before| before.rsplit(' ').next());
+        let mut looks: Vec<_> = looks.map(|rate| rate.map(str::to_owned)).collect();
+        looks.pop();
+        looks.dedup();
+        looks.len()
+    };
+    until("two rates", async || looks(&terminal.written()) >= 2).await;
+    let ran = interrupted(bench).await;
+    assert_eq!(ran.code, Some(0), "{}", terminal.written());
+    assert!(ran.stdout.starts_with("MintToken in an open loop: "), "{}", ran.stdout);
+    assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
+    let written = terminal.written();
+    no_token_in(&written);
+    assert!(written.ends_with("\x1b[2K"), "the bar is gone: {written:?}");
+}
+
+#[tokio::test]
 async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_away() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
@@ -229,13 +259,18 @@ async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_
     assert!(ran.stdout.starts_with("MintToken in a closed loop: 64 in flight on 4 connections"));
     assert!(ran.stdout.ends_with("\nerrors   none\n"), "{}", ran.stdout);
 
-    let bench = endless(&serve, &["--rate", "500"]);
+    let terminal = Terminal::open(120, 20);
+    let mut command = endless(&serve, &["--rate", "500"]);
+    command.env("TERM", "xterm").stderr(terminal.stdio());
+    let bench = started(command);
     calls_are_answered(&serve).await;
     serve.signal("KILL");
     serve.ended().await;
+    until("failures", async || terminal.written().contains(" failed")).await;
     let ran = interrupted(bench).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stdout.contains("in an open loop: 500 a second"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(" no connection: "), "{}", ran.stdout);
     assert!(ran.stdout.contains(", ended early\n"), "{}", ran.stdout);
 }
 

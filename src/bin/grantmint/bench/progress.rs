@@ -57,7 +57,11 @@ impl Progress {
         self.before = (measured, tally.answered_inside);
         let now = rate(tally.answered_inside - answers, measured.saturating_sub(then));
         let [half, most] = [0.5, 0.99].map(|it| time(tally.times.value_at_quantile(it)));
-        let mut words = format!("{now:.0} calls a second, p50 {half}, p99 {most}");
+        let mut words = if tally.times.is_empty() {
+            "no answer so far".to_owned()
+        } else {
+            format!("{now:.0} calls a second, p50 {half}, p99 {most}")
+        };
         if tally.failed() > 0 {
             words = format!("{words}, {} failed", tally.failed());
         }

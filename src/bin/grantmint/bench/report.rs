@@ -102,7 +102,10 @@ impl Report<'_> {
         }
         if *not_started > 0 {
             let missing = count(*not_started, "call");
-            writeln!(f, "missing  {missing} never started: this is more than can be kept up")?;
+            writeln!(
+                f,
+                "missing  {missing} never started: the server, or this machine, does not keep up"
+            )?;
         }
         if *cut_off > 0 {
             writeln!(f, "cut off  {} under way at the end", count(*cut_off, "call"))?;
@@ -226,7 +229,7 @@ tokens   30, 4 a second
 latency  p50 20 ms  p90 1.50 s  p99 1.50 s  p99.9 1.50 s  max 1.50 s
          from when each call was due, sent or not: a stall shows in all that were due in it
 waited   1 call for one in flight to end; --in-flight allows more
-missing  2 calls never started: this is more than can be kept up
+missing  2 calls never started: the server, or this machine, does not keep up
 cut off  1 call under way at the end
 errors   1 no connection: cannot connect
          1 NotFound: nobody"
