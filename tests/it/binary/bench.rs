@@ -1,14 +1,12 @@
 //! `bench`: its figures beside those of the server it measured.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
+    time::Instant,
 };
 
 use super::{metrics::page, watch::Terminal};
