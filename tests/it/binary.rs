@@ -1,5 +1,6 @@
 //! The real binary.
 
+mod bench;
 mod bulk;
 mod commands;
 mod descriptors;

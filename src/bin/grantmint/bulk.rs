@@ -1,6 +1,5 @@
 //! `grantmint bulk`: many tokens, one a line.
 
-mod chunks;
 mod lives;
 mod waits;
 
@@ -21,14 +20,14 @@ use grantmint::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tonic::{Status, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 
 use self::{
-    chunks::{Chunk, mint_tokens},
     lives::Lives,
     waits::{Waits, Why},
 };
 use crate::{
+    chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
     failure::{Failure, heals, reason, retry_delay},
@@ -298,7 +297,7 @@ impl Running<'_> {
             start_index,
             chunk_size: 0,
         };
-        let mut chunks = mint_tokens(connected, request).await?;
+        let mut chunks = mint_tokens(connected, Request::new(request)).await?;
         while let Some(chunk) = chunks.message().await? {
             self.write(&chunk).map_err(Broken::Write)?;
         }

@@ -2,8 +2,10 @@
 
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod bench;
 mod bulk;
 mod check;
+mod chunks;
 mod client;
 mod completions;
 mod exit;
@@ -44,6 +46,8 @@ enum Command {
     Bulk(bulk::BulkCommand),
     /// Shows how the grants fare.
     Grants(grants::GrantsCommand),
+    /// Measures how much a server serves, and how soon.
+    Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
     Inspect(inspect::InspectCommand),
     /// Writes a script that completes this command line in a shell.
@@ -59,6 +63,7 @@ impl Command {
             Self::Mint(command) => command.run().await,
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
+            Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

@@ -95,6 +95,7 @@ async fn a_command_without_a_server_says_how_to_start_one() {
         &["grants"],
         &["grants", "--watch"],
         &["bulk", "--count", "3", "--patience", "0s"],
+        &["bench"],
     ] {
         // Nothing listens on the discard port of loopback.
         let ran = run(&[command, &["--server", "http://127.0.0.1:9"]].concat()).await;

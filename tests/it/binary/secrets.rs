@@ -166,7 +166,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
 
 #[tokio::test]
 async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
-    for command in ["serve", "sandbox", "check", "mint", "bulk", "grants", "inspect"] {
+    for command in ["serve", "sandbox", "check", "mint", "bulk", "grants", "bench", "inspect"] {
         let help = run(&[command, "--help"]).await;
         assert_eq!(help.code, Some(0), "{command}");
         assert!(!help.stdout.to_lowercase().contains("secret <"), "{command}: {}", help.stdout);

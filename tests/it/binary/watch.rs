@@ -22,14 +22,14 @@ use tokio::{
 use crate::support::{BINARY, Configured, Serve, reserved_port, soon, until};
 
 /// A terminal that keeps all that was written to it.
-struct Terminal {
+pub(super) struct Terminal {
     /// The program's end.
     device: File,
     written: Arc<Mutex<String>>,
 }
 
 impl Terminal {
-    fn open(columns: u16, rows: u16) -> Self {
+    pub(super) fn open(columns: u16, rows: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -42,11 +42,11 @@ impl Terminal {
         Self { device: device.expect("a device"), written }
     }
 
-    fn stdio(&self) -> Stdio {
+    pub(super) fn stdio(&self) -> Stdio {
         self.device.try_clone().expect("another handle").into()
     }
 
-    fn written(&self) -> String {
+    pub(super) fn written(&self) -> String {
         self.written.lock().expect("no panic").clone()
     }
 

@@ -1,4 +1,4 @@
-//! A bulk's answers, read without a copy of each token.
+//! The answers of `MintTokens`, read without a copy of each token.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use tonic::{Request, Status, Streaming, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 /// A `MintTokensResponse` whose tokens stay in the buffer that they came in: they are written
-/// and forgotten, and to make a string of each costs as much as to receive it.
+/// or counted, and forgotten; to make a string of each costs as much as to receive it.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     /// The credentials: secrets.
     #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub(super) tokens: Vec<Bytes>,
+    pub(crate) tokens: Vec<Bytes>,
     /// How long they are good for.
     #[prost(message, optional, tag = "3")]
-    pub(super) validity: Option<Validity>,
+    pub(crate) validity: Option<Validity>,
 }
 
 impl fmt::Debug for Chunk {
@@ -28,13 +28,13 @@ impl fmt::Debug for Chunk {
 }
 
 /// Calls `MintTokens`.
-pub(super) async fn mint_tokens(
+pub(crate) async fn mint_tokens(
     channel: Channel,
-    request: MintTokensRequest,
+    request: Request<MintTokensRequest>,
 ) -> Result<Streaming<Chunk>, Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|_| Status::unavailable("the connection is not ready"))?;
     let path = PathAndQuery::from_static("/grantmint.v1.TokenService/MintTokens");
-    let chunks = client.server_streaming(Request::new(request), path, ProstCodec::default());
+    let chunks = client.server_streaming(request, path, ProstCodec::default());
     Ok(chunks.await?.into_inner())
 }

@@ -1,0 +1,146 @@
+//! One call of the load, made with as little work as may be: what the load costs is taken from
+//! the server where both share a machine.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use grantmint::rpc::proto::{
+    IdentitySeries, MintOptions, MintTokensRequest, mint_tokens_request::Selection,
+};
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::{Request, Status, client::Grpc, transport::Channel};
+use tonic_prost::ProstCodec;
+
+use crate::chunks::mint_tokens;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// `MintToken`.
+    Token,
+    /// `MintTokens`, of so many.
+    Tokens(u32),
+}
+
+/// Who makes calls.
+pub(super) trait Call: Clone + Send + Sync + 'static {
+    /// Makes the call of this number, and tells of the tokens as they come.
+    fn call(
+        &self,
+        number: u64,
+        came: impl Fn(u64) + Send + Sync,
+    ) -> impl Future<Output = Result<(), Status>> + Send;
+}
+
+/// Makes calls over one connection, each for an identity of its own.
+#[derive(Clone)]
+pub(super) struct Caller {
+    channel: Channel,
+    ask: Ask,
+    shared: Arc<Shared>,
+}
+
+/// The same for all calls of a connection.
+struct Shared {
+    options: MintOptions,
+    /// The options, encoded once.
+    encoded: Bytes,
+    prefix: String,
+    timeout: Duration,
+}
+
+impl Caller {
+    pub(super) fn new(
+        channel: Channel,
+        ask: Ask,
+        options: &MintOptions,
+        prefix: &str,
+        timeout: Duration,
+    ) -> Self {
+        let encoded = options.encode_to_vec().into();
+        let (options, prefix) = (options.clone(), prefix.to_owned());
+        Self { channel, ask, shared: Arc::new(Shared { options, encoded, prefix, timeout }) }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.shared.timeout);
+        request
+    }
+
+    async fn token(&self, number: u64) -> Result<(), Status> {
+        let request = self.request(MintTokenCall {
+            options: self.shared.encoded.clone(),
+            identity: format!("{}{number}", self.shared.prefix),
+        });
+        let mut client = Grpc::new(self.channel.clone());
+        client.ready().await.map_err(|_| Status::unavailable("the connection is not ready"))?;
+        let path = PathAndQuery::from_static("/grantmint.v1.TokenService/MintToken");
+        // The answer is read, and nothing of it is kept.
+        client.unary(request, path, ProstCodec::<_, ()>::default()).await.map(|_| ())
+    }
+
+    async fn tokens(
+        &self,
+        number: u64,
+        count: u32,
+        came: impl Fn(u64) + Send + Sync,
+    ) -> Result<(), Status> {
+        let prefix = format!("{}{number}-", self.shared.prefix);
+        let series = IdentitySeries { prefix, count: count.into() };
+        let request = self.request(MintTokensRequest {
+            options: Some(self.shared.options.clone()),
+            selection: Some(Selection::IdentitySeries(series)),
+            start_index: 0,
+            chunk_size: 0,
+        });
+        let mut chunks = mint_tokens(self.channel.clone(), request).await?;
+        while let Some(chunk) = chunks.message().await? {
+            came(chunk.tokens.len() as u64);
+        }
+        Ok(())
+    }
+}
+
+impl Call for Caller {
+    async fn call(&self, number: u64, came: impl Fn(u64) + Send + Sync) -> Result<(), Status> {
+        match self.ask {
+            Ask::Token => {
+                self.token(number).await?;
+                came(1);
+                Ok(())
+            }
+            Ask::Tokens(count) => self.tokens(number, count, came).await,
+        }
+    }
+}
+
+/// A `MintTokenRequest` whose options are encoded already.
+#[derive(Clone, PartialEq, prost::Message)]
+struct MintTokenCall {
+    #[prost(bytes = "bytes", tag = "1")]
+    options: Bytes,
+    #[prost(string, tag = "2")]
+    identity: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use grantmint::rpc::proto::MintTokenRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_the_request_that_the_server_knows() {
+        let options = MintOptions {
+            profile: "live".to_owned(),
+            ttl: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+            ..<_>::default()
+        };
+        let call =
+            MintTokenCall { options: options.encode_to_vec().into(), identity: "b-7".to_owned() };
+        let read = MintTokenRequest::decode(call.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(read, MintTokenRequest { options: Some(options), identity: "b-7".to_owned() });
+    }
+}

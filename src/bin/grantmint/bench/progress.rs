@@ -1,0 +1,80 @@
+//! How a load fares, on a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    load::Plan,
+    report::{rate, time},
+    tally::Tally,
+};
+
+/// A bar that fills with time, and figures beside it.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    warm_up: Duration,
+    duration: Duration,
+    /// When it was shown last, and how many answers there were.
+    before: (Duration, u64),
+}
+
+impl Progress {
+    /// Hidden from machines, and where standard error is no terminal.
+    pub(super) fn new(plan: &Plan, json: bool) -> Self {
+        let bar = if json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(millis(plan.warm_up + plan.duration))
+        };
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
+            bar.set_style(style);
+        }
+        let Plan { warm_up, duration, .. } = *plan;
+        Self { bar, warm_up, duration, before: (Duration::ZERO, 0) }
+    }
+
+    pub(super) fn is_shown(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Shows what has come so far, measured for this long.
+    pub(super) fn show(&mut self, measured: Duration, tally: &Tally) {
+        let words = self.words(measured, tally);
+        self.bar.set_message(words);
+        let gone = if measured.is_zero() { self.bar.elapsed() } else { self.warm_up + measured };
+        self.bar.set_position(millis(gone.min(self.warm_up + self.duration)));
+    }
+
+    fn words(&mut self, measured: Duration, tally: &Tally) -> String {
+        if measured.is_zero() {
+            return "warming up".to_owned();
+        }
+        if measured >= self.duration {
+            return "waiting for the last answers".to_owned();
+        }
+        let (then, answers) = self.before;
+        self.before = (measured, tally.answered_inside);
+        let now = rate(tally.answered_inside - answers, measured.saturating_sub(then));
+        let [half, most] = [0.5, 0.99].map(|it| time(tally.times.value_at_quantile(it)));
+        let mut words = if tally.times.is_empty() {
+            "no answer so far".to_owned()
+        } else {
+            format!("{now:.0} calls a second, p50 {half}, p99 {most}")
+        };
+        if tally.failed() > 0 {
+            words = format!("{words}, {} failed", tally.failed());
+        }
+        words
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
