@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, os::unix::fs::PermissionsExt};
 
-use grantmint::{rpc::proto::MintTokensResponse, sandbox::DEMO_API_KEY_SECRET};
+use grantmint::{
+    rpc::proto::{MintOptions, MintTokensRequest, MintTokensResponse},
+    sandbox::DEMO_API_KEY_SECRET,
+};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
@@ -107,7 +110,11 @@ async fn callers_who_take_all_of_one_core_do_not_keep_grants_from_being_refreshe
     for _ in 0..3 {
         let mut client = serve.tokens().await;
         calls.spawn(async move {
-            let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+            // It does not wait: a grant that came too late would end it.
+            let max_wait = Some(prost_types::Duration::default());
+            let options = Some(MintOptions { max_wait, ..<_>::default() });
+            let request = MintTokensRequest { options, ..series(0, 1_000_000) };
+            let bulk = soon(client.mint_tokens(request)).await.expect("a bulk");
             let (mut chunks, mut seen) = (bulk.into_inner(), Vec::new());
             while seen.len() < 3 {
                 let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
