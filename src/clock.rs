@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lives_go_on_while_the_machine_is_suspended() {
+    fn boot_time_is_the_clock_that_counts_suspend() {
         // Where the machine never was, Linux's clocks read alike: only the name tells.
         assert_eq!(BOOT, rustix::time::ClockId::Boottime);
     }

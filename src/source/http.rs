@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
 use tower_service::Service;
 
 use super::{
@@ -303,9 +303,13 @@ fn tls_fault(error: &rustls::Error) -> Fault {
         rustls::Error::NoCertificatesPresented => {
             Fault::new(FaultClass::Misconfigured, "TLS_CERTIFICATE_REFUSED")
         }
-        rustls::Error::PeerIncompatible(_) => {
-            Fault::new(FaultClass::Misconfigured, "TLS_INCOMPATIBLE")
-        }
+        // Where the upstream chooses, it is an alert that says so.
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity,
+        ) => Fault::new(FaultClass::Misconfigured, "TLS_INCOMPATIBLE"),
         _ => Fault::new(FaultClass::Transient, "TLS_HANDSHAKE_FAILED"),
     }
 }

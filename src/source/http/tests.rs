@@ -172,13 +172,16 @@ async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_reque
     let roots = Authority::new("ours").roots;
     let plain = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n").into_bytes();
     let broken = (FaultClass::Transient, "TLS_HANDSHAKE_FAILED");
+    let foreign = (FaultClass::Misconfigured, "TLS_INCOMPATIBLE");
     let cases = [
         (Vec::new(), broken),
         (vec![22, 3, 3, 0, 90, 2], broken),
         (plain, broken),
-        // An alert: this version of the protocol is not spoken.
-        (vec![21, 3, 1, 0, 2, 2, 70], broken),
-        (hello_of_an_old_version(), (FaultClass::Misconfigured, "TLS_INCOMPATIBLE")),
+        // Alerts: an internal error; no cipher in common; this version is not spoken.
+        (vec![21, 3, 1, 0, 2, 2, 80], broken),
+        (vec![21, 3, 1, 0, 2, 2, 40], foreign),
+        (vec![21, 3, 1, 0, 2, 2, 70], foreign),
+        (hello_of_an_old_version(), foreign),
     ];
     for (answer, (class, reason)) in cases {
         let case = format!("{answer:.40?}");

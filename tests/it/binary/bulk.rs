@@ -99,7 +99,7 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_who_take_all_of_one_core_do_not_keep_grants_from_being_refreshed() {
+async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
     // 43 s are in hand: beside sixteen other busy processes a refresh was seen 14 s late.
     let config = Configured::profile("refresh_after = \"15s\"");
     let serve = Serve::configured(&config, &[]).await;

@@ -85,7 +85,11 @@ async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
 #[tokio::test]
 async fn every_status_has_its_class() {
     let cases = [
+        ("400", "", "resource", None),
+        ("404", "", "resource", None),
+        ("405", "", "resource", None),
         ("408", "", "transient", None),
+        ("415", "", "resource", None),
         ("410", "", "resource", None),
         ("418", "", "resource", None),
         ("422", "", "resource", None),
