@@ -6,6 +6,7 @@ mod rounds;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -68,14 +69,16 @@ impl Programs {
     /// The service against its sandbox, as shipped.
     fn serve(&self, on: &Cores, all: &Cores) -> Result<Server> {
         let any = "127.0.0.1:0";
-        let arguments =
-            ["serve", "--sandbox", "--json", "--log=warn", "--listen", any, "--admin-listen", any];
-        Server::start(&self.grantmint, &arguments, on, all)
+        let mut command = Command::new(&self.grantmint);
+        command.args(["serve", "--sandbox", "--json", "--log=warn"]);
+        command.args(["--listen", any, "--admin-listen", any]);
+        Server::start(command, "", on, all)
     }
 
     fn baseline(&self, baseline: &Baseline, on: &Cores, all: &Cores) -> Result<Server> {
-        let baseline = serde_json::to_string(baseline)?;
-        Server::start(&self.itself, &["--baseline", &baseline], on, all)
+        let mut command = Command::new(&self.itself);
+        command.arg("--baseline");
+        Server::start(command, &serde_json::to_string(baseline)?, on, all)
     }
 }
 
