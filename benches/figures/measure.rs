@@ -1,6 +1,7 @@
 //! What is measured, in its order.
 
 mod alone;
+mod calls;
 mod latency;
 mod rounds;
 

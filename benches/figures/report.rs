@@ -31,14 +31,14 @@ impl Goal {
 
 /// A figure that has a goal.
 struct Figure {
-    name: &'static str,
+    name: String,
     value: f64,
     goal: Goal,
 }
 
 /// One quantity, measured once a round.
 struct Series {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     values: Vec<f64>,
 }
@@ -55,13 +55,13 @@ const QUIET: f64 = 0.15;
 
 impl Report {
     /// Takes a figure, the median of `values`.
-    pub(crate) fn figure(&mut self, name: &'static str, goal: Goal, values: &[f64]) {
-        self.figures.push(Figure { name, value: median(values), goal });
+    pub(crate) fn figure(&mut self, name: impl Into<String>, goal: Goal, values: &[f64]) {
+        self.figures.push(Figure { name: name.into(), value: median(values), goal });
     }
 
     /// Takes what a figure is made of.
-    pub(crate) fn series(&mut self, name: &'static str, unit: &'static str, values: &[f64]) {
-        self.series.push(Series { name, unit, values: values.to_vec() });
+    pub(crate) fn series(&mut self, name: impl Into<String>, unit: &'static str, values: &[f64]) {
+        self.series.push(Series { name: name.into(), unit, values: values.to_vec() });
     }
 
     /// How far `name` went up and down between rounds, as a share of its median.
