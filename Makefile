@@ -84,7 +84,7 @@ $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.instal
 $(EXAMPLES)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES))
 
-## What the bench's peers need. One that cannot be had is left out, and the bench says why.
+## What the bench's peers need. One that cannot be had is skipped, and the bench says why.
 peer-tools:
 	@mkdir -p $(PEERS)/node $(PEERS)/python $(PEERS)/go
 	@cd $(PEERS) && rm -f node/missing python/missing go/missing

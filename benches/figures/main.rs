@@ -15,6 +15,7 @@ mod live;
 mod load;
 mod measure;
 mod mint;
+mod peer;
 mod process;
 mod report;
 

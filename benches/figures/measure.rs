@@ -3,6 +3,7 @@
 mod alone;
 mod calls;
 mod latency;
+mod peers;
 mod rounds;
 
 use std::{
@@ -33,6 +34,9 @@ pub(crate) struct Size {
     starts: usize,
     /// Of each server's load, each round.
     unary: Duration,
+    /// The same beside a peer, that often.
+    peer: Duration,
+    peer_rounds: usize,
     /// Tokens of a bulk, and of one that `jsonwebtoken` signs.
     bulk: u32,
     signed: u32,
@@ -45,6 +49,8 @@ pub(crate) const QUICK: Size = Size {
     rounds: 5,
     starts: 5,
     unary: Duration::from_millis(500),
+    peer: Duration::from_millis(250),
+    peer_rounds: 3,
     bulk: 400_000,
     signed: 120_000,
     grants: 20_000,
@@ -55,6 +61,8 @@ pub(crate) const FULL: Size = Size {
     rounds: 15,
     starts: 11,
     unary: Duration::from_millis(1_500),
+    peer: Duration::from_secs(1),
+    peer_rounds: 7,
     bulk: 1_000_000,
     signed: 300_000,
     grants: 100_000,
@@ -94,7 +102,8 @@ pub(crate) async fn all(
     alone::memory(programs, cores, report).await?;
     alone::many_grants(programs, cores, size, report).await?;
     latency::run(programs, cores, size, report).await?;
-    rounds::run(programs, cores, size, report).await
+    rounds::run(programs, cores, size, report).await?;
+    peers::run(programs, cores, size, report).await
 }
 
 /// What the service answers, that baselines answer alike.
