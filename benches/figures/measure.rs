@@ -49,7 +49,7 @@ pub(crate) const QUICK: Size = Size {
     rounds: 5,
     starts: 5,
     unary: Duration::from_millis(500),
-    peer: Duration::from_millis(250),
+    peer: Duration::from_millis(200),
     peer_rounds: 3,
     bulk: 400_000,
     signed: 120_000,
