@@ -1,5 +1,6 @@
 # `make test` installs what tests and lints need: Python packages into target/venv, Node
 # packages below target/examples and, run by root on a Debian machine, Debian's Go packages.
+# `make bench` does the same for its peers, below target/peers.
 
 PYTHON ?= python3
 VENV := target/venv
@@ -10,10 +11,37 @@ PROTO := grantmint/v1/token_service.proto
 GO_PACKAGES := golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev \
 	protoc-gen-go protoc-gen-go-grpc
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends
-GO_ENV := GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(EXAMPLES)/go/cache \
-	GOPATH=$(CURDIR)/$(EXAMPLES)/go:/usr/share/gocode
+GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
+	GOPATH=$(CURDIR)/$(@D):/usr/share/gocode
 
-.PHONY: test lint python-tools example-tools planted bench bench-quick
+PEERS := target/peers
+PEER_PYTHON := $(PEERS)/python/venv/bin/python
+
+.PHONY: test lint python-tools example-tools peer-tools planted bench bench-quick
+
+# Without root the packages must be there; with it they are installed, which is a moment's work
+# where they are.
+define debian_install
+mkdir -p $(@D)
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	$(APT_INSTALL) $(1) || { apt-get update -qq && $(APT_INSTALL) $(1); }; \
+else \
+	dpkg --status $(1) >/dev/null || \
+		{ echo "Debian's Go packages are needed: apt-get install $(1)"; exit 1; }; \
+fi
+touch $@
+endef
+
+# Builds the Go program that the first prerequisite is; $(1) is a Python with grpcio-tools.
+define go_build
+mkdir -p $(@D)/src
+$(1) -m grpc_tools.protoc -I proto \
+	--go_out=$(@D)/src --go_opt=M$(PROTO)=grantmint/v1 \
+	--go-grpc_out=$(@D)/src --go-grpc_opt=M$(PROTO)=grantmint/v1 $(PROTO)
+test -z "$$(gofmt -l $(<D))" || { echo "gofmt would have $(<D) otherwise"; exit 1; }
+$(GO_ENV) go vet ./$(<D)
+$(GO_ENV) go build -o $@ ./$(<D)
+endef
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
 test: lint example-tools
@@ -51,32 +79,49 @@ $(EXAMPLES)/node/.installed: examples/node/package.json examples/node/package-lo
 	touch $@
 
 $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.installed $(PIP_STAMP)
-	mkdir -p $(@D)/src
-	$(VENV)/bin/python -m grpc_tools.protoc -I proto \
-		--go_out=$(@D)/src --go_opt=M$(PROTO)=grantmint/v1 \
-		--go-grpc_out=$(@D)/src --go-grpc_opt=M$(PROTO)=grantmint/v1 $(PROTO)
-	test -z "$$(gofmt -l examples/go)"
-	$(GO_ENV) go vet ./examples/go
-	$(GO_ENV) go build -o $@ ./examples/go
+	$(call go_build,$(VENV)/bin/python)
 
-# Without root the packages must be there; with it they are installed, which is a moment's work
-# where they are.
 $(EXAMPLES)/go/.installed:
+	$(call debian_install,$(GO_PACKAGES))
+
+## What the bench's peers need. One that cannot be had is skipped, and the bench says why.
+peer-tools:
+	@mkdir -p $(PEERS)/node $(PEERS)/python $(PEERS)/go
+	@cd $(PEERS) && rm -f node/missing python/missing go/missing
+	@for made in node/.installed python/.generated go/server; do \
+		folder=$(PEERS)/$${made%/*}; \
+		$(MAKE) --silent $(PEERS)/$$made >$$folder/log 2>&1 || \
+			grep -v '^make' $$folder/log | tail -n 1 >$$folder/missing; \
+	done
+
+$(PEERS)/node/.installed: benches/peers/node/package.json benches/peers/node/package-lock.json
 	mkdir -p $(@D)
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		$(APT_INSTALL) $(GO_PACKAGES) || { apt-get update -qq && $(APT_INSTALL) $(GO_PACKAGES); }; \
-	else \
-		dpkg --status $(GO_PACKAGES) >/dev/null || \
-			{ echo "Debian's Go packages are needed: apt-get install $(GO_PACKAGES)"; exit 1; }; \
-	fi
+	command -v npm >/dev/null || { echo "Node.js 20 or later with npm is needed"; exit 1; }
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent || \
+		{ echo "npm cannot install its packages"; exit 1; }
 	touch $@
+
+$(PEERS)/python/.generated: benches/peers/python/requirements.txt proto/$(PROTO)
+	mkdir -p $(@D)
+	$(PYTHON) -m venv $(@D)/venv || { echo "python3 with venv is needed"; exit 1; }
+	$(PEER_PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	$(PEER_PYTHON) -m grpc_tools.protoc -I proto --python_out=$(@D) --grpc_python_out=$(@D) $(PROTO)
+	touch $@
+
+$(PEERS)/go/server: benches/peers/go/main.go proto/$(PROTO) $(PEERS)/go/.installed \
+		$(PEERS)/python/.generated
+	$(call go_build,$(PEER_PYTHON))
+
+$(PEERS)/go/.installed:
+	$(call debian_install,$(GO_PACKAGES) golang-github-golang-jwt-jwt-dev)
 
 ## Shows for each bug in tests/planted that a test catches it; `BUGS="no_floor …"` for some.
 planted:
 	tests/planted/run $(BUGS)
 
 ## What is promised of speed and size, as ratios measured in one run; `ARGS=--json` for machines.
-bench:
+bench: peer-tools
 	cargo build --locked --release
 	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
 

@@ -27,7 +27,10 @@ use grantmint::{
 use serde_json::value::RawValue;
 use tokio::time::interval;
 
-use crate::mint::{format, thread_nanos};
+use crate::{
+    load::IDENTITY,
+    mint::{format, thread_nanos},
+};
 
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -106,7 +109,7 @@ impl Live {
     /// Nanoseconds a token, of `count` tokens of resources drawn at random.
     pub(crate) fn mint(&self, count: u32) -> Result<f64> {
         let minter = self.minter(drain().1)?;
-        let identity = Identity::parse("viewer-4711")?;
+        let identity = Identity::parse(IDENTITY)?;
         let mut rng = fastrand::Rng::with_seed(4_711);
         let start = thread_nanos();
         for _ in 0..count {

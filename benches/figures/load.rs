@@ -30,6 +30,9 @@ pub(crate) const MANY: Callers = Callers { connections: 4, calls_a_connection: 1
 /// Few enough that none waits for another.
 pub(crate) const FEW: Callers = Callers { connections: 2, calls_a_connection: 1 };
 
+/// Whom `MintToken` calls are for.
+pub(crate) const IDENTITY: &str = "viewer-4711";
+
 /// The windows and the frames that `grantmint bulk` asks for.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
@@ -102,7 +105,7 @@ fn message(message: &impl Message) -> Result<Bytes> {
 }
 
 fn mint_token() -> Bytes {
-    let request = MintTokenRequest { identity: "viewer-4711".to_owned(), ..Default::default() };
+    let request = MintTokenRequest { identity: IDENTITY.to_owned(), ..Default::default() };
     message(&request).unwrap_or_default()
 }
 

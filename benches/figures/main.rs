@@ -15,10 +15,11 @@ mod live;
 mod load;
 mod measure;
 mod mint;
+mod peer;
 mod process;
 mod report;
 
-use std::{env, path::PathBuf};
+use std::{env, io, path::PathBuf};
 
 use anyhow::Result;
 use clap::Parser;
@@ -26,6 +27,7 @@ use clap::Parser;
 use self::{baseline::Baseline, process::Cores, report::Report};
 
 /// Measures the figures that are promised.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Fewer and shorter rounds
@@ -37,9 +39,9 @@ struct Arguments {
     /// The command to measure; left out: the one built beside the bench
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
     command: PathBuf,
-    /// Serve this baseline instead: what the bench starts itself with
-    #[arg(long, value_name = "JSON", hide = true)]
-    baseline: Option<String>,
+    /// Serve the baseline that standard input says instead: what the bench starts itself with
+    #[arg(long, hide = true)]
+    baseline: bool,
     /// What `cargo bench` gives to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,8 +50,9 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    if let Some(baseline) = &arguments.baseline {
-        let baseline: Baseline = serde_json::from_str(baseline)?;
+    if arguments.baseline {
+        // Not an argument: it may hold a grant, and arguments are for everybody to see.
+        let baseline: Baseline = serde_json::from_str(&io::read_to_string(io::stdin())?)?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         return runtime.enable_all().build()?.block_on(baseline.serve());
     }

@@ -1,11 +1,14 @@
 //! What is measured, in its order.
 
 mod alone;
+mod calls;
 mod latency;
+mod peers;
 mod rounds;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -31,6 +34,9 @@ pub(crate) struct Size {
     starts: usize,
     /// Of each server's load, each round.
     unary: Duration,
+    /// The same beside a peer, that often.
+    peer: Duration,
+    peer_rounds: usize,
     /// Tokens of a bulk, and of one that `jsonwebtoken` signs.
     bulk: u32,
     signed: u32,
@@ -43,6 +49,8 @@ pub(crate) const QUICK: Size = Size {
     rounds: 5,
     starts: 5,
     unary: Duration::from_millis(500),
+    peer: Duration::from_millis(200),
+    peer_rounds: 3,
     bulk: 400_000,
     signed: 120_000,
     grants: 20_000,
@@ -53,6 +61,8 @@ pub(crate) const FULL: Size = Size {
     rounds: 15,
     starts: 11,
     unary: Duration::from_millis(1_500),
+    peer: Duration::from_secs(1),
+    peer_rounds: 7,
     bulk: 1_000_000,
     signed: 300_000,
     grants: 100_000,
@@ -68,14 +78,16 @@ impl Programs {
     /// The service against its sandbox, as shipped.
     fn serve(&self, on: &Cores, all: &Cores) -> Result<Server> {
         let any = "127.0.0.1:0";
-        let arguments =
-            ["serve", "--sandbox", "--json", "--log=warn", "--listen", any, "--admin-listen", any];
-        Server::start(&self.grantmint, &arguments, on, all)
+        let mut command = Command::new(&self.grantmint);
+        command.args(["serve", "--sandbox", "--json", "--log=warn"]);
+        command.args(["--listen", any, "--admin-listen", any]);
+        Server::start(command, "", on, all)
     }
 
     fn baseline(&self, baseline: &Baseline, on: &Cores, all: &Cores) -> Result<Server> {
-        let baseline = serde_json::to_string(baseline)?;
-        Server::start(&self.itself, &["--baseline", &baseline], on, all)
+        let mut command = Command::new(&self.itself);
+        command.arg("--baseline");
+        Server::start(command, &serde_json::to_string(baseline)?, on, all)
     }
 }
 
@@ -90,7 +102,8 @@ pub(crate) async fn all(
     alone::memory(programs, cores, report).await?;
     alone::many_grants(programs, cores, size, report).await?;
     latency::run(programs, cores, size, report).await?;
-    rounds::run(programs, cores, size, report).await
+    rounds::run(programs, cores, size, report).await?;
+    peers::run(programs, cores, size, report).await
 }
 
 /// What the service answers, that baselines answer alike.

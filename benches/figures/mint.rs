@@ -20,9 +20,9 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-const TOKENS_A_ROUND: u32 = 20_000;
+use crate::load::IDENTITY;
 
-const IDENTITY: &str = "viewer-4711";
+const TOKENS_A_ROUND: u32 = 20_000;
 
 #[derive(Serialize)]
 struct Claims<'a> {

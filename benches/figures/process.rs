@@ -3,9 +3,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -46,49 +45,58 @@ impl Cores {
     }
 }
 
+/// A child process; killed with its handle.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server that listens; killed with its handle.
 pub(crate) struct Server {
-    child: Child,
+    running: Running,
     /// Where.
     pub(crate) addr: SocketAddr,
 }
 
 impl Server {
-    /// Starts `program`, which writes its addresses as a line of JSON, on `cores`; this thread
-    /// goes back to the clients' core afterwards.
+    /// Starts a program that reads `input` and writes its addresses as a line of JSON, on these
+    /// cores; this thread goes back to the clients' core afterwards.
     pub(crate) fn start(
-        program: &Path,
-        arguments: &[&str],
+        mut command: Command,
+        input: &str,
         on: &Cores,
         all: &Cores,
     ) -> Result<Self> {
         on.bind()?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()));
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         all.of_clients().bind()?;
-        let mut child = child?;
-        let stdout = child.stdout.take().context("no standard output")?;
+        let program = command.get_program().display();
+        let mut running = Running(child.with_context(|| format!("cannot start {program}"))?);
+        let mut stdin = running.0.stdin.take().context("no standard input")?;
+        stdin.write_all(input.as_bytes()).with_context(|| format!("{program} does not read"))?;
+        drop(stdin);
+        let stdout = running.0.stdout.take().context("no standard output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let told: serde_json::Value =
             serde_json::from_str(&line).with_context(|| format!("no addresses: {line:?}"))?;
         let url = told["server"].as_str().context("no server's address")?;
         let addr = url.trim_start_matches("http://").parse()?;
-        Ok(Self { child, addr })
+        Ok(Self { running, addr })
     }
 
     /// Seconds of processor time so far, user's and system's.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        cpu_seconds(self.child.id())
+        cpu_seconds(self.running.0.id())
     }
 
     /// Resident bytes.
     pub(crate) fn resident(&self) -> Result<f64> {
-        resident(self.child.id())
+        resident(self.running.0.id())
     }
 }
 
@@ -98,13 +106,6 @@ pub(crate) fn resident(pid: u32) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
     Ok(kilobytes.parse::<f64>()? * 1024.0)
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// The scheduler's own account where it is given, in nanoseconds; else the one in ticks.

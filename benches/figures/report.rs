@@ -31,16 +31,22 @@ impl Goal {
 
 /// A figure that has a goal.
 struct Figure {
-    name: &'static str,
+    name: String,
     value: f64,
     goal: Goal,
 }
 
 /// One quantity, measured once a round.
 struct Series {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     values: Vec<f64>,
+}
+
+/// What could not be measured, and why.
+struct Skipped {
+    name: String,
+    why: String,
 }
 
 /// All that a run found.
@@ -48,6 +54,7 @@ struct Series {
 pub(crate) struct Report {
     figures: Vec<Figure>,
     series: Vec<Series>,
+    skipped: Vec<Skipped>,
 }
 
 /// Between rounds a quiet machine's baseline differs by less.
@@ -55,13 +62,18 @@ const QUIET: f64 = 0.15;
 
 impl Report {
     /// Takes a figure, the median of `values`.
-    pub(crate) fn figure(&mut self, name: &'static str, goal: Goal, values: &[f64]) {
-        self.figures.push(Figure { name, value: median(values), goal });
+    pub(crate) fn figure(&mut self, name: impl Into<String>, goal: Goal, values: &[f64]) {
+        self.figures.push(Figure { name: name.into(), value: median(values), goal });
     }
 
     /// Takes what a figure is made of.
-    pub(crate) fn series(&mut self, name: &'static str, unit: &'static str, values: &[f64]) {
-        self.series.push(Series { name, unit, values: values.to_vec() });
+    pub(crate) fn series(&mut self, name: impl Into<String>, unit: &'static str, values: &[f64]) {
+        self.series.push(Series { name: name.into(), unit, values: values.to_vec() });
+    }
+
+    /// Takes what is not measured.
+    pub(crate) fn skip(&mut self, name: String, why: &anyhow::Error) {
+        self.skipped.push(Skipped { name, why: format!("{why:#}") });
     }
 
     /// How far `name` went up and down between rounds, as a share of its median.
@@ -81,6 +93,9 @@ impl Report {
         for Figure { name, value, goal } in &self.figures {
             let verdict = if goal.holds(*value) { "met" } else { "missed" };
             println!("{name} {value:.3} {} {verdict}", goal.text());
+        }
+        for Skipped { name, why } in &self.skipped {
+            println!("{name} skipped: {why}");
         }
         println!("\n{:34} {:>12} {:>12} {:>12}  unit", "measured", "median", "least", "most");
         for Series { name, unit, values } in &self.series {
@@ -105,12 +120,15 @@ impl Report {
         let series = self.series.iter().map(|Series { name, unit, values }| {
             json!({"name": name, "unit": unit, "median": median(values), "values": values})
         });
+        let skipped =
+            self.skipped.iter().map(|Skipped { name, why }| json!({"name": name, "why": why}));
         let sha = sha_extensions();
         json!({
             "machine": {"cores": cores.count(), "model": model(), "sha_extensions": sha},
             "noise": noise,
             "figures": figures.collect::<Vec<_>>(),
             "series": series.collect::<Vec<_>>(),
+            "skipped": skipped.collect::<Vec<_>>(),
         })
     }
 }

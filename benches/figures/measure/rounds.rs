@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
-use super::{Programs, Sample, Size, memory_dir};
+use super::{Programs, Sample, Size, calls::Calls, memory_dir};
 use crate::{
     baseline::Baseline,
     load,
@@ -19,28 +19,6 @@ use crate::{
 
 /// Tokens of the bulk that ends in a file.
 const TO_A_FILE: u32 = 1_000_000;
-
-/// One server's single calls, by round.
-#[derive(Default)]
-struct Calls {
-    rate: Vec<f64>,
-    cpu_micros: Vec<f64>,
-    p50_micros: Vec<f64>,
-    p99_micros: Vec<f64>,
-}
-
-impl Calls {
-    async fn measure(&mut self, server: &Server, size: Size) -> Result<()> {
-        let before = server.cpu_seconds()?;
-        let load = load::unary(server.addr, load::MANY, size.unary).await?;
-        let cpu = server.cpu_seconds()? - before;
-        self.rate.push(load.calls / load.seconds);
-        self.cpu_micros.push(cpu / load.calls * 1e6);
-        self.p50_micros.push(load.micros(50));
-        self.p99_micros.push(load.micros(99));
-        Ok(())
-    }
-}
 
 /// One server's bulk, by round.
 #[derive(Default)]
@@ -120,9 +98,9 @@ pub(super) async fn run(
     for _ in 0..size.rounds {
         mint.push(ways.mint());
         encode.push(ways.encode());
-        ours.measure(&grantmint, size).await?;
-        echoes.measure(&echo, size).await?;
-        spread.measure(&free, size).await?;
+        ours.measure(&grantmint, size.unary).await?;
+        echoes.measure(&echo, size.unary).await?;
+        spread.measure(&free, size.unary).await?;
         bulk.measure(&grantmint, size.bulk, least).await?;
         constants.measure(&constant, size.bulk, least).await?;
         signed.measure(&signing, size.signed, least * 9 / 10).await?;
@@ -131,15 +109,12 @@ pub(super) async fn run(
 
     report.series("mint in process", "ns", &mint);
     report.series("jsonwebtoken in process", "ns", &encode);
-    for (calls, [rate, cpu, p50, p99]) in [
+    for (calls, names) in [
         (&ours, ["MintToken calls", "MintToken server CPU", "MintToken p50", "MintToken p99"]),
         (&echoes, ["echo calls", "echo server CPU", "echo p50", "echo p99"]),
         (&spread, ["calls on all cores", "their server CPU", "their p50", "their p99"]),
     ] {
-        report.series(rate, "a second", &calls.rate);
-        report.series(cpu, "µs a call", &calls.cpu_micros);
-        report.series(p50, "µs", &calls.p50_micros);
-        report.series(p99, "µs", &calls.p99_micros);
+        calls.tell(names, report);
     }
     for (bulk, [rate, cpu]) in [
         (&bulk, ["MintTokens tokens", "MintTokens server CPU"]),

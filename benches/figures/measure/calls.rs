@@ -1,0 +1,38 @@
+//! Single calls, as a server answers them round by round.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{load, process::Server, report::Report};
+
+/// One server's single calls, by round.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) rate: Vec<f64>,
+    pub(super) cpu_micros: Vec<f64>,
+    p50_micros: Vec<f64>,
+    p99_micros: Vec<f64>,
+}
+
+impl Calls {
+    /// One round of so long.
+    pub(super) async fn measure(&mut self, server: &Server, time: Duration) -> Result<()> {
+        let before = server.cpu_seconds()?;
+        let load = load::unary(server.addr, load::MANY, time).await?;
+        let cpu = server.cpu_seconds()? - before;
+        self.rate.push(load.calls / load.seconds);
+        self.cpu_micros.push(cpu / load.calls * 1e6);
+        self.p50_micros.push(load.micros(50));
+        self.p99_micros.push(load.micros(99));
+        Ok(())
+    }
+
+    /// Reports rate, server time, median and p99 under these names.
+    pub(super) fn tell<N: Into<String>>(&self, [rate, cpu, p50, p99]: [N; 4], report: &mut Report) {
+        report.series(rate, "a second", &self.rate);
+        report.series(cpu, "µs a call", &self.cpu_micros);
+        report.series(p50, "µs", &self.p50_micros);
+        report.series(p99, "µs", &self.p99_micros);
+    }
+}

@@ -1,0 +1,60 @@
+//! Single calls against the peers' servers, and what the echo reaches against the same.
+
+use anyhow::Result;
+
+use super::{Programs, Sample, Size, calls::Calls};
+use crate::{
+    baseline::Baseline,
+    load,
+    peer::Peer,
+    process::{Cores, Server},
+    report::{Goal, Report, ratios},
+};
+
+pub(super) async fn run(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let one = cores.of_server();
+    let ours = programs.serve(&one, cores)?;
+    let Sample { answer, grant, .. } = Sample::of(&ours).await?;
+    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, &one, cores)?;
+    for peer in Peer::ALL {
+        match peer.start(&grant, &one, cores).await {
+            Ok(server) => against(peer.name(), [&ours, &echo, &server], size, report).await?,
+            Err(why) => report.skip(format!("{} peer", peer.name()), &why),
+        }
+    }
+    Ok(())
+}
+
+async fn against(
+    name: &str,
+    [ours, echo, peer]: [&Server; 3],
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    // A compiler that learns while it runs has seen the code before it is measured.
+    load::unary(peer.addr, load::MANY, size.peer).await?;
+    let (mut of_ours, mut of_echo, mut of_peer) =
+        (Calls::default(), Calls::default(), Calls::default());
+    for _ in 0..size.peer_rounds {
+        of_ours.measure(ours, size.peer).await?;
+        of_echo.measure(echo, size.peer).await?;
+        of_peer.measure(peer, size.peer).await?;
+    }
+    let names = ["calls", "server CPU", "p50", "p99"].map(|what| format!("{name} peer {what}"));
+    of_peer.tell(names, report);
+    let plain = ratios(&of_ours.rate, &of_peer.rate);
+    let most = ratios(&of_echo.rate, &of_peer.rate);
+    let by_cpu = ratios(&of_peer.cpu_micros, &of_ours.cpu_micros);
+    report.series(format!("MintToken ÷ {name} peer"), "ratio", &plain);
+    report.series(format!("echo ÷ {name} peer"), "ratio", &most);
+    report.series(format!("MintToken ÷ {name} peer by CPU"), "ratio", &by_cpu);
+    // Of what the echo reaches against it.
+    let figure = format!("unary_vs_{}_peer_share", name.to_lowercase());
+    report.figure(figure, Goal::AtLeast(0.95), &ratios(&plain, &most));
+    Ok(())
+}
