@@ -4,18 +4,18 @@ use std::{
     fs::File,
     io::{self, BufRead, Read},
     process::Stdio,
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::future::join_all;
 use grantmint::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     rpc::proto::{MintOptions, MintTokensRequest, Validity},
 };
 use tokio::{sync::mpsc, time::sleep};
 use tonic::Code;
 
-use crate::support::{Configured, Serve, mint, reason, series, soon};
+use crate::support::{Configured, Serve, found, mint, reason, series, soon};
 
 /// More lines than a pipe and the service itself keep.
 const CALLS: usize = 1_000;
@@ -50,11 +50,23 @@ async fn a_log_that_is_read_again_goes_on() {
     serve.first_token().await;
     mints(&serve).await;
     let (lines, mut read) = mpsc::unbounded_channel();
+    let again = Clock::system().now().wall;
     std::thread::spawn(move || {
         for line in io::BufReader::new(unread).lines().map_while(Result::ok) {
             let _ = lines.send(line);
         }
     });
+    // What happens from now on is in it, within a second.
+    let new = format!("{{\"timestamp\":\"{}", as_in_the_log(again));
+    found("a line of now", async || {
+        serve.first_token().await;
+        let mut lines = std::iter::from_fn(|| read.try_recv().ok());
+        lines.find(|line| line.starts_with("{\"timestamp\"") && *line >= new)
+    })
+    .await;
+    let took = Clock::system().now().wall.since(again);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+
     serve.signal("TERM");
     let stopped = async {
         while let Some(line) = read.recv().await {
@@ -66,6 +78,12 @@ async fn a_log_that_is_read_again_goes_on() {
     };
     assert!(soon(stopped).await, "the last line");
     assert_eq!(serve.ended().await.0.code(), Some(0));
+}
+
+/// A time as lines of the log begin with it.
+fn as_in_the_log(at: WallTime) -> String {
+    let since_epoch = Duration::from_micros(at.unix_micros().unsigned_abs());
+    humantime::format_rfc3339_micros(UNIX_EPOCH + since_epoch).to_string()
 }
 
 #[tokio::test]
