@@ -6,7 +6,7 @@ use std::{future::pending, hint::black_box, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::FutureExt;
 use grantmint::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     drain::drain,
     grant::{
         Generation, Grant,
@@ -24,6 +24,7 @@ use grantmint::{
     telemetry::Metrics,
     token::{Preparer, id::Serials},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::interval;
 
@@ -38,6 +39,25 @@ const MARGIN: Duration = Duration::from_secs(2);
 const LIFE: Duration = Duration::from_secs(3_600);
 
 const PROFILE: &str = "live";
+
+/// So many tokens of so many grants, and nothing else: what a process does whose instructions
+/// are counted.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Mints {
+    pub(crate) grant: Box<RawValue>,
+    pub(crate) grants: u32,
+    pub(crate) tokens: u32,
+}
+
+impl Mints {
+    /// By a clock that stands still, so that a slow machine mints the same. The system's is not
+    /// read at all: that crashes under valgrind, which hides where the kernel keeps it.
+    pub(crate) fn make(self) -> Result<()> {
+        let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+        let live = Live::new(usize::try_from(self.grants)?, &self.grant, clock)?;
+        live.mint_by(&live.minter(drain().1)?, self.tokens)
+    }
+}
 
 /// Live grants with a minter over them.
 pub(crate) struct Live {
@@ -109,9 +129,14 @@ impl Live {
     /// Nanoseconds a token, of `count` tokens of resources drawn at random.
     pub(crate) fn mint(&self, count: u32) -> Result<f64> {
         let minter = self.minter(drain().1)?;
+        let start = thread_nanos();
+        self.mint_by(&minter, count)?;
+        Ok((thread_nanos() - start) / f64::from(count))
+    }
+
+    fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
         let identity = Identity::parse(IDENTITY)?;
         let mut rng = fastrand::Rng::with_seed(4_711);
-        let start = thread_nanos();
         for _ in 0..count {
             let resource = rng.choice(&self.resources).context("no resource")?;
             let options = Options { resource: resource.as_str(), ..Options::default() };
@@ -120,7 +145,7 @@ impl Live {
             let token = minter.mint(&plan, &identity, None).now_or_never();
             black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
         }
-        Ok((thread_nanos() - start) / f64::from(count))
+        Ok(())
     }
 
     /// Serves until it is killed, with new grants as often as said.

@@ -24,7 +24,7 @@ use std::{env, io, path::PathBuf};
 use anyhow::Result;
 use clap::Parser;
 
-use self::{baseline::Baseline, process::Cores, report::Report};
+use self::{baseline::Baseline, live::Mints, process::Cores, report::Report};
 
 /// Measures the figures that are promised.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
@@ -42,6 +42,9 @@ struct Arguments {
     /// Serve the baseline that standard input says instead: what the bench starts itself with
     #[arg(long, hide = true)]
     baseline: bool,
+    /// Mint what is told on standard input: what the bench counts the instructions of
+    #[arg(long, hide = true)]
+    mints: bool,
     /// What `cargo bench` gives to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -55,6 +58,11 @@ fn main() -> Result<()> {
         let baseline: Baseline = serde_json::from_str(&io::read_to_string(io::stdin())?)?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         return runtime.enable_all().build()?.block_on(baseline.serve());
+    }
+    if arguments.mints {
+        let mints: Mints = serde_json::from_str(&io::read_to_string(io::stdin())?)?;
+        let runtime = runtime.enable_all().start_paused(true).build()?;
+        return runtime.block_on(async { mints.make() });
     }
     let cores = Cores::all()?;
     cores.of_clients().bind()?;

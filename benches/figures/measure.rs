@@ -2,6 +2,7 @@
 
 mod alone;
 mod calls;
+mod instructions;
 mod latency;
 mod peers;
 mod rounds;
@@ -42,6 +43,8 @@ pub(crate) struct Size {
     signed: u32,
     /// Live grants in one process.
     grants: usize,
+    /// The same where instructions are counted, which takes fifty times as long.
+    counted_grants: u32,
 }
 
 /// For `make bench-quick`.
@@ -54,6 +57,7 @@ pub(crate) const QUICK: Size = Size {
     bulk: 400_000,
     signed: 120_000,
     grants: 20_000,
+    counted_grants: 200,
 };
 
 /// For `make bench`.
@@ -66,6 +70,7 @@ pub(crate) const FULL: Size = Size {
     bulk: 1_000_000,
     signed: 300_000,
     grants: 100_000,
+    counted_grants: 10_000,
 };
 
 /// The executables.
@@ -101,6 +106,7 @@ pub(crate) async fn all(
     alone::start(programs, cores, size, report).await?;
     alone::memory(programs, cores, report).await?;
     alone::many_grants(programs, cores, size, report).await?;
+    instructions::run(programs, cores, size, report).await?;
     latency::run(programs, cores, size, report).await?;
     rounds::run(programs, cores, size, report).await?;
     peers::run(programs, cores, size, report).await
