@@ -51,13 +51,13 @@ pub(crate) struct Size {
 pub(crate) const QUICK: Size = Size {
     rounds: 5,
     starts: 5,
-    unary: Duration::from_millis(500),
-    peer: Duration::from_millis(200),
+    unary: Duration::from_millis(400),
+    peer: Duration::from_millis(150),
     peer_rounds: 3,
-    bulk: 400_000,
-    signed: 120_000,
+    bulk: 300_000,
+    signed: 90_000,
     grants: 20_000,
-    counted_grants: 200,
+    counted_grants: 100,
 };
 
 /// For `make bench`.
