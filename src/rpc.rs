@@ -23,9 +23,7 @@ use tower_service::Service;
 
 pub use self::health::report_health;
 use self::{
-    proto::{grant_service_server::GrantServiceServer, token_service_server::TokenServiceServer},
-    request_body::RequestBody,
-    streams::Streams,
+    proto::grant_service_server::GrantServiceServer, request_body::RequestBody, streams::Streams,
     tokens::Tokens,
 };
 use crate::{
@@ -90,8 +88,7 @@ const GRANT_SERVICE: &str = "grantmint.v1.GrantService";
 /// The whole API as one service: what a path names is called directly.
 #[derive(Clone)]
 pub struct Api {
-    tokens: TokenServiceServer<Tokens>,
-    bulk: TokenServiceServer<Tokens>,
+    tokens: Arc<Tokens>,
     grants: GrantServiceServer<grants::Grants>,
     health: Aside,
     reflection: Aside,
@@ -99,12 +96,13 @@ pub struct Api {
 }
 
 /// A service off the hot path, with its type erased.
-type Aside = Arc<dyn Fn(Request<RequestBody<Incoming>>) -> Answer + Send + Sync>;
+type Aside = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
+type Call = Request<RequestBody<Incoming>>;
 type Answer = BoxFuture<http::Response<Body>, Infallible>;
 
 fn aside<S>(service: S) -> Aside
 where
-    S: Service<Request<RequestBody<Incoming>>, Future = Answer> + Clone + Send + Sync + 'static,
+    S: Service<Call, Future = Answer> + Clone + Send + Sync + 'static,
 {
     Arc::new(move |request| service.clone().call(request))
 }
@@ -134,11 +132,7 @@ impl Api {
     /// The descriptor set that was compiled in is broken.
     pub fn new(parts: &Parts) -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
         let streams = Streams::default();
-        let service = Arc::new(Tokens::new(parts, streams.clone()));
-        let tokens = TokenServiceServer::from_arc(Arc::clone(&service))
-            .max_decoding_message_size(parts.limits.request_bytes);
-        let bulk = TokenServiceServer::from_arc(service)
-            .max_decoding_message_size(parts.limits.bulk_request_bytes);
+        let tokens = Arc::new(Tokens::new(parts, streams.clone()));
         let grants = GrantServiceServer::new(grants::Grants::new(parts, streams))
             .max_decoding_message_size(parts.limits.request_bytes);
         let reporter = HealthReporter::new();
@@ -147,7 +141,6 @@ impl Api {
             .max_decoding_message_size(parts.limits.request_bytes);
         let api = Self {
             tokens,
-            bulk,
             grants,
             health: aside(health),
             reflection: aside(reflection().build_v1()?),
@@ -165,7 +158,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
-impl Service<Request<RequestBody<Incoming>>> for Api {
+impl Service<Call> for Api {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -174,11 +167,11 @@ impl Service<Request<RequestBody<Incoming>>> for Api {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody<Incoming>>) -> Self::Future {
+    fn call(&mut self, request: Call) -> Self::Future {
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         match path.split_once('/') {
-            Some((TOKEN_SERVICE, "MintTokens")) => self.bulk.call(request),
-            Some((TOKEN_SERVICE, _)) => self.tokens.call(request),
+            Some((TOKEN_SERVICE, "MintToken")) => self.tokens.answer_one(request),
+            Some((TOKEN_SERVICE, "MintTokens")) => self.tokens.answer_many(request),
             Some((GRANT_SERVICE, _)) => self.grants.call(request),
             Some(("grpc.health.v1.Health", _)) => (self.health)(request),
             Some(("grpc.reflection.v1.ServerReflection", _)) => (self.reflection)(request),

@@ -1,12 +1,16 @@
 //! Tokens: what a provider's token format gives us once a grant, and we sign with many times.
 
+mod base64;
 mod hmac;
 pub mod id;
+mod tail;
 pub mod template;
 
 use std::{fmt, sync::Arc};
 
-use self::id::Serial;
+use bytes::BufMut;
+
+use self::{id::Serial, tail::Tail};
 use crate::{
     clock::{Anchor, Clock},
     grant::{Grant, cell::Prepare},
@@ -71,9 +75,49 @@ pub trait Signer: fmt::Debug + Send + Sync {
 
 /// Signs tokens around one grant, all of the same times.
 pub trait Stamped: fmt::Debug + Send + Sync {
-    /// A token for this identity, as text.
-    fn sign(&self, identity: &str, serial: Serial) -> String;
+    /// A token for this identity.
+    fn sign(&self, identity: &str, serial: Serial) -> Token<'_>;
+
+    /// Bytes of a token for this identity.
+    fn token_bytes(&self, identity: &str) -> usize;
 
     /// The unique id of the token with this serial.
     fn token_id(&self, serial: Serial) -> String;
+}
+
+/// A token, signed and not yet copied: what it shares with others, and what is its own. ASCII;
+/// a secret.
+pub struct Token<'a> {
+    shared: &'a str,
+    own: Tail,
+}
+
+impl Token<'_> {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shared.len() + self.own.as_bytes().len()
+    }
+
+    /// Puts its text into `buffer`.
+    pub fn put_into(&self, buffer: &mut impl BufMut) {
+        buffer.put_slice(self.shared.as_bytes());
+        buffer.put_slice(self.own.as_bytes());
+    }
+}
+
+impl From<Token<'_>> for String {
+    fn from(token: Token<'_>) -> Self {
+        let mut text = Self::with_capacity(token.bytes());
+        text.push_str(token.shared);
+        // It is ASCII.
+        text.push_str(str::from_utf8(token.own.as_bytes()).unwrap_or_default());
+        text
+    }
+}
+
+impl fmt::Debug for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     drain::{Drain, Phase},
     name::Identity,
+    token::{Stamped, Token, id::Serial},
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
@@ -86,16 +87,84 @@ impl Selection {
             }
         }
     }
+
+    /// The first of `indices`, as many as have tokens that fit in a chunk, but one at least; and
+    /// bytes that those tokens do not exceed.
+    fn fitting(
+        &self,
+        indices: Range<i64>,
+        token_bytes: impl Fn(&str) -> usize,
+    ) -> (Range<i64>, usize) {
+        let mut buffer = String::new();
+        let mut bytes_of = |index| self.identity(index, &mut buffer).map_or(1, &token_bytes);
+        match self {
+            Self::List(_) => {
+                let mut bytes = 0;
+                for index in indices.clone() {
+                    bytes += bytes_of(index);
+                    if bytes > CHUNK_BYTES && index > indices.start {
+                        return (indices.start..index, bytes);
+                    }
+                }
+                (indices, bytes)
+            }
+            Self::Series { .. } => {
+                // None is longer than the last.
+                let longest = bytes_of(indices.end - 1);
+                let most = (CHUNK_BYTES / longest).max(1);
+                let end = indices.clone().nth(most).unwrap_or(indices.end);
+                let fitting = indices.start..end;
+                let bytes = fitting.clone().count() * longest;
+                (fitting, bytes)
+            }
+        }
+    }
 }
 
-/// Tokens for consecutive indices, all of one grant.
+/// Tokens for consecutive indices, all of one grant, signed when they are asked for.
+#[derive(Debug)]
 pub struct Chunk {
-    /// The credentials: secrets.
-    pub tokens: Vec<String>,
+    stamped: Arc<dyn Stamped>,
+    selection: Arc<Selection>,
+    indices: Range<i64>,
+    serials: Serial,
+    bytes: usize,
+    terms: Terms,
+}
+
+impl Chunk {
     /// The index of the first.
-    pub first_index: i64,
+    #[must_use]
+    pub fn first_index(&self) -> i64 {
+        self.indices.start
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.indices.clone().count()
+    }
+
+    /// Bytes that all of them together do not exceed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How long they are good for.
-    pub terms: Terms,
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Signs them, one after the other.
+    pub fn tokens(&self) -> impl Iterator<Item = Token<'_>> {
+        let mut buffer = String::new();
+        self.indices.clone().zip(0..).map_while(move |(index, further)| {
+            let identity = self.selection.identity(index, &mut buffer)?;
+            Some(self.stamped.sign(identity, self.serials.plus(further)))
+        })
+    }
 }
 
 /// Why a bulk ended before its last index.
@@ -113,7 +182,7 @@ pub struct Bulk {
     minter: Arc<Minter>,
     drain: Drain,
     plan: Plan,
-    selection: Selection,
+    selection: Arc<Selection>,
     indices: Range<i64>,
     chunk_tokens: i64,
     deadline: Option<Instant>,
@@ -135,6 +204,7 @@ impl Bulk {
         let most = i64::try_from(minter.limits.chunk_tokens).unwrap_or(i64::MAX);
         let chunk_tokens = if chunk_size <= 0 { most } else { most.min(chunk_size.into()) };
         let indices = start_index..selection.count();
+        let selection = Arc::new(selection);
         Self { minter, drain, plan, selection, indices, chunk_tokens, deadline }
     }
 
@@ -169,30 +239,14 @@ impl Bulk {
         }
         let offer = self.minter.offer(&self.plan, self.deadline).await.map_err(End::Unserved)?;
 
-        let first_index = self.indices.start;
-        let wanted = (self.indices.end - first_index).min(self.chunk_tokens);
-        let serials = self.minter.serials.range(wanted.unsigned_abs());
+        let Range { start, end } = self.indices;
+        let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
         let stamped = offer.stamped();
-        let (mut tokens, mut bytes, mut buffer) = (Vec::new(), 0, String::new());
-        for (further, index) in (0..).zip(first_index..first_index + wanted) {
-            let Some(identity) = self.selection.identity(index, &mut buffer) else { break };
-            let token = stamped.sign(identity, serials.plus(further));
-            if tokens.is_empty() {
-                let fit = (CHUNK_BYTES / token.len().max(1)).max(1);
-                tokens.reserve_exact(fit.min(usize::try_from(wanted).unwrap_or(fit)));
-            }
-            let length = token.len();
-            if bytes + length > CHUNK_BYTES && !tokens.is_empty() {
-                break;
-            }
-            tokens.push(token);
-            bytes += length;
-            self.indices.start = index + 1;
-            // Tokens of a chunk are much alike: one more is not signed only to be dropped.
-            if bytes + length > CHUNK_BYTES {
-                break;
-            }
-        }
-        Ok(Some(Chunk { tokens, first_index, terms: offer.terms }))
+        let token_bytes = |identity: &str| stamped.token_bytes(identity);
+        let (indices, bytes) = self.selection.fitting(wanted, token_bytes);
+        self.indices.start = indices.end;
+        let serials = self.minter.serials.range(indices.clone().count() as u64);
+        let selection = Arc::clone(&self.selection);
+        Ok(Some(Chunk { stamped, selection, indices, serials, bytes, terms: offer.terms }))
     }
 }

@@ -236,7 +236,7 @@ impl Minter {
         let serial = self.serials.next();
         let stamped = offer.stamped();
         Ok(Minted {
-            token: stamped.sign(identity.as_str(), serial),
+            token: stamped.sign(identity.as_str(), serial).into(),
             token_id: stamped.token_id(serial),
             terms: offer.terms,
         })

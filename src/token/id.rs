@@ -2,31 +2,28 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+use super::base64::{self, GROUP};
 
-/// Characters of a [`Serial`] as text: 11 hold 66 random bits, 8 a counter of 48 bits.
-pub const SERIAL_CHARS: usize = 19;
+/// Characters of a [`Serial`] as text.
+pub const SERIAL_CHARS: usize = 16;
 
-const RANDOM_CHARS: usize = 11;
-
-/// What makes one token's id unique.
+/// What makes one token's id unique: a number of 96 bits, of which each process draws its own
+/// first one and counts from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Serial {
-    random: [u8; RANDOM_CHARS],
-    count: u64,
-}
+pub struct Serial(u128);
 
 impl Serial {
     /// The serial of tokens that prove a template and are never handed out.
-    pub const SELF_TEST: Self = Self { random: [b'0'; RANDOM_CHARS], count: 0 };
+    pub const SELF_TEST: Self = Self(0);
 
-    /// The serial as text, always of the same width.
+    /// The serial as text, in base64url: always of the same width.
     #[must_use]
     pub fn as_text(self) -> [u8; SERIAL_CHARS] {
+        let [_, _, _, _, bytes @ ..]: [u8; 16] = self.0.to_be_bytes();
         let mut text = [0; SERIAL_CHARS];
-        text[..RANDOM_CHARS].copy_from_slice(&self.random);
-        for (at, slot) in text[RANDOM_CHARS..].iter_mut().rev().enumerate() {
-            *slot = sixbits(self.count >> (6 * at));
+        let (groups, _) = bytes.as_chunks::<GROUP>();
+        for (chars, group) in text.as_chunks_mut().0.iter_mut().zip(groups) {
+            *chars = base64::encode(*group);
         }
         text
     }
@@ -34,18 +31,15 @@ impl Serial {
     /// The serial `further` after this one, of the same range.
     #[must_use]
     pub fn plus(self, further: u64) -> Self {
-        Self { count: self.count + further, ..self }
+        Self(self.0.wrapping_add(further.into()))
     }
 }
 
-fn sixbits(value: u64) -> u8 {
-    ALPHABET[usize::from((value & 63) as u8)]
-}
-
-/// Hands out serials. There is one a process: random bits drawn once, then a counter.
+/// Hands out serials. There is one a process: a first serial drawn once, then a counter. Two
+/// processes meet only where their first serials, of 96 random bits, lie closer than they count.
 #[derive(Debug)]
 pub struct Serials {
-    random: [u8; RANDOM_CHARS],
+    first: Serial,
     next: AtomicU64,
 }
 
@@ -55,11 +49,11 @@ pub struct Serials {
 pub struct NoRandomness;
 
 impl Serials {
-    /// Draws the random part: 66 bits from the system.
+    /// Draws the first serial from the system.
     pub fn draw() -> Result<Self, NoRandomness> {
-        let mut bytes = [0; RANDOM_CHARS];
+        let mut bytes = [0; size_of::<u128>()];
         getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
-        Ok(Self { random: bytes.map(|byte| sixbits(byte.into())), next: AtomicU64::new(0) })
+        Ok(Self { first: Serial(u128::from_ne_bytes(bytes)), next: AtomicU64::new(0) })
     }
 
     /// A serial that nobody else has.
@@ -71,7 +65,7 @@ impl Serials {
     /// The first of `count` consecutive serials that nobody else has.
     #[must_use]
     pub fn range(&self, count: u64) -> Serial {
-        Serial { random: self.random, count: self.next.fetch_add(count, Ordering::Relaxed) }
+        self.first.plus(self.next.fetch_add(count, Ordering::Relaxed))
     }
 }
 
@@ -97,11 +91,23 @@ mod tests {
     }
 
     #[test]
+    fn processes_draw_serials_that_are_far_apart() {
+        // Where fewer bits were drawn, or fewer told, two of a thousand would share a half.
+        let mut halves = HashSet::new();
+        for _ in 0..1_000 {
+            let text = Serials::draw().unwrap().next().as_text();
+            let (front, back) = text.split_at(SERIAL_CHARS / 2);
+            assert!(halves.insert(front.to_vec()) && halves.insert(back.to_vec()));
+        }
+    }
+
+    #[test]
     fn the_counter_fills_its_characters_from_the_right() {
-        let random = [b'r'; RANDOM_CHARS];
-        let text = |count| String::from_utf8(Serial { random, count }.as_text().to_vec()).unwrap();
-        assert_eq!(text(0), "rrrrrrrrrrrAAAAAAAA");
-        assert_eq!(text(65), "rrrrrrrrrrrAAAAAABB");
-        assert_eq!(text((1 << 48) - 1), "rrrrrrrrrrr________");
+        let text = |number| String::from_utf8(Serial(number).as_text().to_vec()).unwrap();
+        assert_eq!(text(0), "AAAAAAAAAAAAAAAA");
+        assert_eq!(text(65), "AAAAAAAAAAAAAABB");
+        assert_eq!(text((1 << 96) - 1), "________________");
+        assert_eq!(text((1 << 96) + 1), "AAAAAAAAAAAAAAAB", "and begins anew");
+        assert_eq!(Serial(u128::MAX).plus(2), Serial(1));
     }
 }

@@ -5,9 +5,9 @@
 //! one token's own comes last:
 //!
 //! ```text
-//! header . {"iss":…,"sub":…,"iat":…,"exp":…,  "grants":{"player":{…},"identity":"alice" },"jti":"…-serial" }
-//!          └──── shared: encoded and hashed at most once a second ────┘          └─────┘└───────┘      └─┘└┘
-//!                                                                                  own    shared       own shared
+//! header . {"iss":…,"sub":…,"iat":…,"exp":…,  "grants":{"player":{…},"identity":"alice" },"jti":"…-serial"}
+//!          └───── shared: encoded and hashed at most once a second ────────────┘└──────┘└───────┘└──────┘└┘
+//!                                                                                 own     shared    own  shared
 //! ```
 //!
 //! White space fills what lies before each seam. The long shared part ends on a SHA-256 block
@@ -15,7 +15,6 @@
 //! identity, the serial and what lies between them end on base64 groups: each is encoded
 //! alone, and the shared ones are not encoded again.
 
-mod base64;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -25,15 +24,15 @@ use std::{fmt, iter, sync::Arc};
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwap;
 
-use self::base64::{GROUP, GROUP_CHARS, SIGNATURE_CHARS};
 use super::{
-    PrepareError, Signer, Stamped, Times,
+    PrepareError, Signer, Stamped, Tail, Times, Token,
+    base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
     hmac::{BLOCK, Hmac},
     id::{SERIAL_CHARS, Serial},
 };
 
-/// Blocks that the tail of an ordinary token fits in.
-const USUAL_BLOCKS: usize = 4;
+/// Characters that a signature and the dot before it add.
+const SIGNATURE: usize = 1 + SIGNATURE_CHARS;
 
 /// Sheets that are kept: so many token lives can be asked for in turn at no cost.
 const MOST_SHEETS: usize = 8;
@@ -122,11 +121,12 @@ struct Sheet {
     prefix: String,
     /// The HMAC of what begins with `prefix`.
     hmac: Hmac,
-    /// What lies between the identity's closing quote and the serial, encoded.
+    /// What lies between the identity's closing quote and the dash before the serial, encoded.
     before_serial: String,
     /// What follows the id's closing quote, encoded.
     end: String,
-    id_before_serial: String,
+    /// The id up to that dash.
+    id_start: String,
 }
 
 impl Sheet {
@@ -140,8 +140,8 @@ impl Sheet {
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
 
-        let id_before_serial = format!("{}-{:010}-", layout.id_prefix, issue);
-        let before_serial = format!("{}{id_before_serial}", without_quote(&layout.before_id));
+        let id_start = format!("{}-{:010}", layout.id_prefix, issue);
+        let before_serial = format!("{}{id_start}", without_quote(&layout.before_id));
         let fill = spaces(|fill| (before_serial.len() + fill).is_multiple_of(GROUP));
         Self {
             times,
@@ -149,7 +149,7 @@ impl Sheet {
             hmac,
             before_serial: URL_SAFE_NO_PAD.encode(fill + &before_serial),
             end: URL_SAFE_NO_PAD.encode(without_quote(&layout.end)),
-            id_before_serial,
+            id_start,
         }
     }
 }
@@ -182,49 +182,50 @@ fn spaces(are_enough: impl Fn(usize) -> bool) -> String {
 }
 
 impl Sheet {
-    /// Writes a token's tail into `blocks` of zeros, `length` bytes before its signature.
-    fn write(&self, identity: &str, serial: Serial, blocks: &mut [[u8; BLOCK]], length: usize) {
-        let room = base64::put_quoted(identity.as_bytes(), blocks.as_flattened_mut());
-        let room = base64::put(self.before_serial.as_bytes(), room);
-        let room = base64::put_quoted(&serial.as_text(), room);
-        base64::put(self.end.as_bytes(), room);
-
-        let signature = self.hmac.finish(blocks, length);
-        let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
-        base64::put_digest(signature, room);
+    /// Characters of a tail before its signature, whose identity is so long as JSON.
+    fn signed_chars(&self, identity: usize) -> usize {
+        base64::quoted_chars(identity)
+            + self.before_serial.len()
+            + base64::quoted_chars(DASHED_SERIAL)
+            + self.end.len()
     }
 }
 
+/// Characters of a serial with the dash before it.
+const DASHED_SERIAL: usize = 1 + SERIAL_CHARS;
+
+fn dashed(serial: Serial) -> [u8; DASHED_SERIAL] {
+    let mut text = [b'-'; DASHED_SERIAL];
+    text[1..].copy_from_slice(&serial.as_text());
+    text
+}
+
 impl Stamped for Sheet {
-    fn sign(&self, identity: &str, serial: Serial) -> String {
+    fn sign(&self, identity: &str, serial: Serial) -> Token<'_> {
         let identity = json::ascii(identity);
-        let length = base64::quoted_chars(identity.len())
-            + self.before_serial.len()
-            + base64::quoted_chars(SERIAL_CHARS)
-            + self.end.len();
-        let whole = length + 1 + SIGNATURE_CHARS;
+        let length = self.signed_chars(identity.len());
+        let mut own = Tail::zeros(length + SIGNATURE);
+        let blocks = own.blocks_mut();
 
-        let mut usual = [[0; BLOCK]; USUAL_BLOCKS];
-        let mut more = Vec::new();
-        let blocks = if let Some(blocks) = usual.get_mut(..whole.div_ceil(BLOCK)) {
-            blocks
-        } else {
-            more.resize(whole.div_ceil(BLOCK), [0; BLOCK]);
-            &mut more[..]
-        };
-        self.write(&identity, serial, blocks, length);
+        let room = base64::put_quoted(identity.as_bytes(), blocks.as_flattened_mut());
+        let room = base64::put(self.before_serial.as_bytes(), room);
+        let room = base64::put_quoted(&dashed(serial), room);
+        base64::put(self.end.as_bytes(), room);
 
-        let mut token = String::with_capacity(self.prefix.len() + whole);
-        token.push_str(&self.prefix);
-        // It is ASCII.
-        token.push_str(str::from_utf8(&blocks.as_flattened()[..whole]).unwrap_or_default());
-        token
+        let digest = self.hmac.finish(blocks, length);
+        let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
+        base64::put_digest(digest, room);
+        Token { shared: &self.prefix, own }
+    }
+
+    fn token_bytes(&self, identity: &str) -> usize {
+        self.prefix.len() + self.signed_chars(json::ascii(identity).len()) + SIGNATURE
     }
 
     fn token_id(&self, serial: Serial) -> String {
-        let mut id = String::with_capacity(self.id_before_serial.len() + SERIAL_CHARS);
-        id.push_str(&self.id_before_serial);
-        id.extend(serial.as_text().map(char::from));
+        let mut id = String::with_capacity(self.id_start.len() + DASHED_SERIAL);
+        id.push_str(&self.id_start);
+        id.extend(dashed(serial).map(char::from));
         id
     }
 }

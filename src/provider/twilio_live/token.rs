@@ -166,7 +166,7 @@ impl AccessTokens {
         let issue = now.wall.unix_seconds();
         let times = Times { issue, expire: issue + 60 };
         let stamped = template.at(times);
-        let token = stamped.sign(IDENTITY, Serial::SELF_TEST);
+        let token = String::from(stamped.sign(IDENTITY, Serial::SELF_TEST));
 
         let key = DecodingKey::from_secret(self.secret.expose().as_bytes());
         let read = jsonwebtoken::decode::<Claims>(token, &key, &validation())

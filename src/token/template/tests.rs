@@ -126,7 +126,7 @@ proptest! {
     #[test]
     fn a_token_is_what_jsonwebtoken_takes_and_signs(inputs in inputs()) {
         let sheet = inputs.sheet();
-        let token = sheet.sign(&inputs.identity, inputs.serial);
+        let token = String::from(sheet.sign(&inputs.identity, inputs.serial));
         let id = sheet.token_id(inputs.serial);
 
         let header: Value = serde_json::from_slice(&part(&token, 0)).unwrap();
@@ -146,8 +146,8 @@ proptest! {
 
     #[test]
     fn what_varies_is_ascii_and_the_grant_is_as_it_came(inputs in inputs()) {
-        let payload = String::from_utf8(part(&inputs.sheet().sign(&inputs.identity, inputs.serial), 1));
-        let payload = payload.unwrap();
+        let token = String::from(inputs.sheet().sign(&inputs.identity, inputs.serial));
+        let payload = String::from_utf8(part(&token, 1)).unwrap();
         let (shared, own) = payload.rsplit_once(r#""identity":""#).unwrap();
         prop_assert!(own.is_ascii(), "{own}");
         let grant = format!(r#""player":{},"#, inputs.grant);
@@ -158,9 +158,13 @@ proptest! {
     fn the_shared_part_ends_on_a_block_and_a_token_takes_no_more_room_than_it_needs(inputs in inputs()) {
         let sheet = inputs.sheet();
         prop_assert_eq!(sheet.prefix.len() % BLOCK, 0);
-        let token = sheet.sign(&inputs.identity, inputs.serial);
+        let mut put = Vec::new();
+        sheet.sign(&inputs.identity, inputs.serial).put_into(&mut put);
+        let token = String::from(sheet.sign(&inputs.identity, inputs.serial));
         prop_assert!(token.starts_with(&sheet.prefix));
         prop_assert_eq!(token.capacity(), token.len());
+        prop_assert_eq!(token.len(), sheet.token_bytes(&inputs.identity));
+        prop_assert_eq!(token.into_bytes(), put);
     }
 
     #[test]
@@ -174,7 +178,8 @@ proptest! {
         let template = Template::new(inputs.layout(), &inputs.secret).unwrap();
         template.at(inputs.times);
         let times = Times { expire: inputs.times.expire + later, ..inputs.times };
-        let token = template.at(times).sign(&inputs.identity, inputs.serial);
+        let sheet = template.at(times);
+        let token = String::from(sheet.sign(&inputs.identity, inputs.serial));
         let claims: Value = serde_json::from_slice(&part(&token, 1)).unwrap();
         prop_assert_eq!(&claims["exp"], &json!(times.expire));
     }
@@ -215,7 +220,8 @@ fn a_template_does_not_print() {
     let template = Template::new(hushed(), b"hush").unwrap();
     let sheet = template.at(Times { issue: 1, expire: 2 });
     let layout = hushed();
-    assert!(!format!("{template:?} {template:#?} {sheet:?} {layout:?}").contains("hush"));
+    let token = sheet.sign("hush", Serial::SELF_TEST);
+    assert!(!format!("{template:?} {template:#?} {sheet:?} {layout:?} {token:?}").contains("hush"));
 }
 
 #[test]

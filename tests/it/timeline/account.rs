@@ -67,12 +67,15 @@ async fn a_bulk_crosses_refreshes_with_one_generation_a_chunk_and_every_index_an
     let mut bulk = bulk(&world, selection, 7, None);
     let (mut next, mut grants) = (7, Vec::new());
     while let Some(chunk) = bulk.next_chunk().await.unwrap() {
-        assert_eq!(chunk.first_index, next);
-        let made_with = world.check(&chunk.tokens[0], &chunk.terms);
-        for token in &chunk.tokens[1..] {
-            assert_eq!(world.check(token, &chunk.terms), made_with, "one generation a chunk");
+        assert_eq!(chunk.first_index(), next);
+        let tokens: Vec<String> = chunk.tokens().map(String::from).collect();
+        assert_eq!(tokens.len(), chunk.count());
+        assert!(tokens.iter().map(String::len).sum::<usize>() <= chunk.bytes());
+        let made_with = world.check(&tokens[0], chunk.terms());
+        for token in &tokens[1..] {
+            assert_eq!(world.check(token, chunk.terms()), made_with, "one generation a chunk");
         }
-        next += i64::try_from(chunk.tokens.len()).unwrap();
+        next += i64::try_from(tokens.len()).unwrap();
         grants.push(made_with);
         assert_eq!(bulk.next_index(), next);
         // A slow reader.

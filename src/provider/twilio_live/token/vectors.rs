@@ -125,7 +125,7 @@ impl Inputs {
         let signer = AccessTokens::new(&self.config()).prepare(&grant, now).unwrap();
         let stamped = signer.at(self.times());
         let serial = Serial::SELF_TEST.plus(7);
-        (stamped.sign(identity, serial), stamped.token_id(serial))
+        (stamped.sign(identity, serial).into(), stamped.token_id(serial))
     }
 }
 

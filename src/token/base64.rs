@@ -2,7 +2,7 @@
 //!
 //! For the few bytes that are a token's own; each function gives back the room that is left.
 
-use crate::token::hmac::DIGEST;
+use super::hmac::DIGEST;
 
 /// Bytes of a group.
 pub(super) const GROUP: usize = 3;
@@ -13,7 +13,19 @@ pub(super) const GROUP_CHARS: usize = 4;
 /// Characters that a signature becomes.
 pub(super) const SIGNATURE_CHARS: usize = (DIGEST * GROUP_CHARS).div_ceil(GROUP);
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// The two characters of each twelve bits: half as many lookups as one by one.
+static PAIRS: [[u8; 2]; 1 << 12] = pairs();
+
+const fn pairs() -> [[u8; 2]; 1 << 12] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut pairs = [[0; 2]; 1 << 12];
+    let mut bits = 0;
+    while bits < pairs.len() {
+        pairs[bits] = [ALPHABET[bits >> 6], ALPHABET[bits & 63]];
+        bits += 1;
+    }
+    pairs
+}
 
 /// Puts what is encoded already.
 pub(super) fn put<'a>(chars: &[u8], room: &'a mut [u8]) -> &'a mut [u8] {
@@ -55,9 +67,11 @@ fn put_groups<'a>(groups: &[[u8; GROUP]], room: &'a mut [u8]) -> &'a mut [u8] {
     room
 }
 
-fn encode([one, two, three]: [u8; GROUP]) -> [u8; GROUP_CHARS] {
-    let bits = u32::from_be_bytes([0, one, two, three]);
-    [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize])
+/// Encodes a group.
+pub(super) fn encode([one, two, three]: [u8; GROUP]) -> [u8; GROUP_CHARS] {
+    let bits = u32::from_be_bytes([0, one, two, three]) as usize;
+    let [[first, second], [third, fourth]] = [PAIRS[bits >> 12 & 4_095], PAIRS[bits & 4_095]];
+    [first, second, third, fourth]
 }
 
 #[cfg(test)]

@@ -1,0 +1,67 @@
+//! Chunks on the wire: tokens are signed right into the message that is sent, and copied no
+//! more.
+
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint},
+};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
+};
+use tonic_prost::ProstDecoder;
+
+use crate::{
+    mint::bulk::Chunk,
+    rpc::proto::{MintTokensRequest, MintTokensResponse, Validity},
+};
+
+/// The number of [`MintTokensResponse`]'s field `tokens`.
+const TOKENS: u32 = 1;
+
+/// What stands before a token: that number and the length, of at most three bytes.
+const FRAMING: usize = 1 + 3;
+
+/// A [`MintTokensResponse`] whose tokens are still to be signed.
+pub(super) struct Unsigned {
+    pub(super) chunk: Chunk,
+    pub(super) validity: Validity,
+}
+
+/// The codec of `MintTokens`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chunks;
+
+impl Codec for Chunks {
+    type Encode = Unsigned;
+    type Decode = MintTokensRequest;
+    type Encoder = Self;
+    type Decoder = ProstDecoder<MintTokensRequest>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+impl Encoder for Chunks {
+    type Item = Unsigned;
+    type Error = Status;
+
+    fn encode(&mut self, message: Unsigned, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let Unsigned { chunk, validity } = message;
+        // A message may come in parts, of which each has some of its fields.
+        let (first_index, validity) = (chunk.first_index(), Some(validity));
+        let rest = MintTokensResponse { tokens: Vec::new(), first_index, validity };
+        buffer.reserve(chunk.bytes() + chunk.count() * FRAMING + rest.encoded_len());
+        for token in chunk.tokens() {
+            encode_key(TOKENS, WireType::LengthDelimited, buffer);
+            encode_varint(token.bytes() as u64, buffer);
+            token.put_into(buffer);
+        }
+        rest.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+}

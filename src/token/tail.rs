@@ -1,0 +1,46 @@
+//! What is one token's own, in the blocks that it is hashed in: few of them take no allocation.
+
+use super::hmac::BLOCK;
+
+/// Blocks that the tail of an ordinary token fits in.
+const USUAL: usize = 4;
+
+/// The end of a token, filled in place.
+pub(super) struct Tail {
+    blocks: Blocks,
+    length: usize,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+enum Blocks {
+    Usual([[u8; BLOCK]; USUAL]),
+    More(Vec<[u8; BLOCK]>),
+}
+
+impl Tail {
+    /// So many bytes of zeros, with more of them up to the end of a block.
+    pub(super) fn zeros(length: usize) -> Self {
+        let blocks = match length.div_ceil(BLOCK) {
+            ..=USUAL => Blocks::Usual([[0; BLOCK]; USUAL]),
+            more => Blocks::More(vec![[0; BLOCK]; more]),
+        };
+        Self { blocks, length }
+    }
+
+    /// Its blocks, the last of them perhaps not full.
+    pub(super) fn blocks_mut(&mut self) -> &mut [[u8; BLOCK]] {
+        match &mut self.blocks {
+            Blocks::Usual(blocks) => blocks,
+            Blocks::More(blocks) => blocks,
+        }
+    }
+
+    /// Its bytes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        let blocks = match &self.blocks {
+            Blocks::Usual(blocks) => blocks.as_flattened(),
+            Blocks::More(blocks) => blocks.as_flattened(),
+        };
+        &blocks[..self.length]
+    }
+}
