@@ -1,7 +1,7 @@
 //! What we are measured against: stock tonic servers of the same API.
 //!
-//! `echo` answers `MintToken` with a constant text, `constant` answers `MintTokens` with
-//! constant bytes, `jsonwebtoken` signs every token as a team would that has a cached grant.
+//! `stock` answers `MintToken` with a constant text, and `MintTokens` with constant bytes;
+//! `jsonwebtoken` signs every token as a team would that has a cached grant.
 
 use std::{
     convert::Infallible,
@@ -44,10 +44,8 @@ use crate::{live::Live, mint::Encoder};
 /// Which server, and what it answers with.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Baseline {
-    /// A text of so many bytes.
-    Echo { bytes: usize },
-    /// Messages of so many bytes, each as many as these tokens.
-    Constant { bytes: usize, tokens: usize },
+    /// An echo of so many bytes; in bulk messages of so many, each for as many as these tokens.
+    Stock { answer: usize, chunk: usize, tokens: usize },
     /// Tokens around this grant, in chunks of so many.
     Jsonwebtoken { grant: Box<RawValue>, tokens: usize },
     /// Our own read side around this grant, with a new one this often.
@@ -58,8 +56,10 @@ impl Baseline {
     /// Serves until it is killed.
     pub(crate) async fn serve(self) -> Result<()> {
         match self {
-            Self::Echo { bytes } => serve(TokenServiceServer::new(Echo::new(bytes))).await,
-            Self::Constant { bytes, tokens } => serve(Constant::new(bytes, tokens)).await,
+            Self::Stock { answer, chunk, tokens } => {
+                let echo = TokenServiceServer::new(Echo::new(answer));
+                serve(Stock { echo, constant: Constant::new(chunk, tokens) }).await
+            }
             Self::Jsonwebtoken { grant, tokens } => {
                 serve(TokenServiceServer::new(Signing::new(grant, tokens))).await
             }
@@ -143,10 +143,6 @@ impl Constant {
     }
 }
 
-impl NamedService for Constant {
-    const NAME: &'static str = "grantmint.v1.TokenService";
-}
-
 impl ServerStreamingService<MintTokensRequest> for Constant {
     type Response = Opaque;
     type ResponseStream = Pin<Box<dyn Stream<Item = Result<Opaque, Status>> + Send>>;
@@ -162,7 +158,17 @@ impl ServerStreamingService<MintTokensRequest> for Constant {
     }
 }
 
-impl Service<http::Request<Body>> for Constant {
+#[derive(Clone)]
+struct Stock {
+    echo: TokenServiceServer<Echo>,
+    constant: Constant,
+}
+
+impl NamedService for Stock {
+    const NAME: &'static str = "grantmint.v1.TokenService";
+}
+
+impl Service<http::Request<Body>> for Stock {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -172,7 +178,10 @@ impl Service<http::Request<Body>> for Constant {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = self.clone();
+        if !request.uri().path().ends_with("/MintTokens") {
+            return self.echo.call(request);
+        }
+        let service = self.constant.clone();
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(ProstCodec::default());
             Ok(grpc.server_streaming(service, request).await)

@@ -22,9 +22,9 @@ mod report;
 use std::{env, io, path::PathBuf};
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use self::{baseline::Baseline, live::Mints, process::Cores, report::Report};
+use self::{baseline::Baseline, live::Mints, measure::Part, process::Cores, report::Report};
 
 /// Measures the figures that are promised.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
@@ -36,6 +36,9 @@ struct Arguments {
     /// Write JSON instead of lines
     #[arg(long)]
     json: bool,
+    /// Measure no more than this part, or these
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<Part>,
     /// The command to measure; left out: the one built beside the bench
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
     command: PathBuf,
@@ -69,8 +72,14 @@ fn main() -> Result<()> {
     let programs = measure::Programs { grantmint: arguments.command, itself: env::current_exe()? };
     let size = if arguments.quick { measure::QUICK } else { measure::FULL };
     let mut report = Report::default();
-    let measured = measure::all(&programs, &cores, size, &mut report);
-    runtime.enable_all().build()?.block_on(measured)?;
+    let parts = match &arguments.only[..] {
+        [] => Part::value_variants(),
+        only => only,
+    };
+    let runtime = runtime.enable_all().build()?;
+    for part in parts {
+        runtime.block_on(part.measure(&programs, &cores, size, &mut report))?;
+    }
     report.print(&cores, arguments.json);
     Ok(())
 }

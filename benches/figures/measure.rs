@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use clap::ValueEnum;
 use grantmint::rpc::proto::{MintTokenResponse, MintTokensResponse};
 use prost::Message;
 use serde::Deserialize;
@@ -96,20 +97,44 @@ impl Programs {
     }
 }
 
-/// Measures everything.
-pub(crate) async fn all(
-    programs: &Programs,
-    cores: &Cores,
-    size: Size,
-    report: &mut Report,
-) -> Result<()> {
-    alone::start(programs, cores, size, report).await?;
-    alone::memory(programs, cores, report).await?;
-    alone::many_grants(programs, cores, size, report).await?;
-    instructions::run(programs, cores, size, report).await?;
-    latency::run(programs, cores, size, report).await?;
-    rounds::run(programs, cores, size, report).await?;
-    peers::run(programs, cores, size, report).await
+/// What is measured together.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Part {
+    /// From the start to the first token
+    Start,
+    /// Resident memory
+    Memory,
+    /// A mint among many live grants
+    Grants,
+    /// How long a call takes while grants swap, and beside a bulk
+    Latency,
+    /// Signing, single calls and bulk against the baselines
+    Rounds,
+    /// Single calls against the servers that teams would write
+    Peers,
+}
+
+impl Part {
+    /// Measures it.
+    pub(crate) async fn measure(
+        self,
+        programs: &Programs,
+        cores: &Cores,
+        size: Size,
+        report: &mut Report,
+    ) -> Result<()> {
+        match self {
+            Self::Start => alone::start(programs, cores, size, report).await,
+            Self::Memory => alone::memory(programs, cores, report).await,
+            Self::Grants => {
+                alone::many_grants(programs, cores, size, report).await?;
+                instructions::run(programs, cores, size, report).await
+            }
+            Self::Latency => latency::run(programs, cores, size, report).await,
+            Self::Rounds => rounds::run(programs, cores, size, report).await,
+            Self::Peers => peers::run(programs, cores, size, report).await,
+        }
+    }
 }
 
 /// What the service answers, that baselines answer alike.
@@ -133,6 +158,12 @@ impl Sample {
             tokens: MintTokensResponse::decode(Bytes::clone(&chunk))?.tokens.len(),
             grant: grant_of(&token)?,
         })
+    }
+
+    /// A stock server whose answers are as long.
+    fn stock(&self) -> Baseline {
+        let Self { answer, chunk, tokens, .. } = *self;
+        Baseline::Stock { answer, chunk, tokens }
     }
 }
 

@@ -32,32 +32,55 @@ pub(super) async fn run(
     report: &mut Report,
 ) -> Result<()> {
     let server = programs.serve(cores, cores)?;
-    let grant = Sample::of(&server).await?.grant;
+    let sample = Sample::of(&server).await?;
+    let stock = programs.baseline(&sample.stock(), cores, cores)?;
+    let grant = sample.grant;
     let ours = |swap_every| {
         let ours = Baseline::Ours { grant: grant.clone(), swap_every };
         programs.baseline(&ours, &cores.of_server(), cores)
     };
     let (still, swapping) = (ours(None)?, ours(Some(SWAP_EVERY))?);
-    let p99 =
-        async |addr, callers| anyhow::Ok(load::unary(addr, callers, size.unary).await?.micros(99));
+    let p99 = async |addr| anyhow::Ok(load::unary(addr, load::MANY, size.unary).await?.micros(99));
 
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut ours_beside, mut stock_beside) = (Beside::default(), Beside::default());
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
-        without.push(p99(still.addr, load::MANY).await?);
-        with.push(p99(swapping.addr, load::MANY).await?);
-        alone.push(p99(server.addr, load::FEW).await?);
-        let bulk = BulkBeside::start(server.addr, cores.clone());
-        beside.push(p99(server.addr, load::FEW).await?);
-        bulk.stop()?;
+        without.push(p99(still.addr).await?);
+        with.push(p99(swapping.addr).await?);
+        ours_beside.measure(server.addr, cores, size.unary).await?;
+        stock_beside.measure(stock.addr, cores, size.unary).await?;
     }
     report.series("p99, one grant", "µs", &without);
     report.series("p99, a new grant every 100 ms", "µs", &with);
     report.figure("p99_under_swaps_vs_without", Goal::AtMost(1.1), &ratios(&with, &without));
-    report.series("p99 alone", "µs", &alone);
-    report.series("p99 beside a bulk", "µs", &beside);
-    report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &ratios(&beside, &alone));
+    report.series("p99 alone", "µs", &ours_beside.alone);
+    report.series("p99 beside a bulk", "µs", &ours_beside.beside);
+    report.series("the stock server's p99 alone", "µs", &stock_beside.alone);
+    report.series("the stock server's p99 beside its bulk", "µs", &stock_beside.beside);
+    report.series("the same, ratio", "ratio", &stock_beside.ratios());
+    let beside = ours_beside.ratios();
+    report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &beside);
     Ok(())
+}
+
+/// One server's p99 alone and beside a bulk, by round.
+#[derive(Default)]
+struct Beside {
+    alone: Vec<f64>,
+    beside: Vec<f64>,
+}
+
+impl Beside {
+    async fn measure(&mut self, addr: SocketAddr, cores: &Cores, time: Duration) -> Result<()> {
+        self.alone.push(load::unary(addr, load::FEW, time).await?.micros(99));
+        let bulk = BulkBeside::start(addr, cores.clone());
+        self.beside.push(load::unary(addr, load::FEW, time).await?.micros(99));
+        bulk.stop()
+    }
+
+    fn ratios(&self) -> Vec<f64> {
+        ratios(&self.beside, &self.alone)
+    }
 }
 
 /// A bulk at full speed, read by a thread of its own.

@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use super::{Programs, Sample, Size, calls::Calls};
 use crate::{
-    baseline::Baseline,
     load,
     peer::Peer,
     process::{Cores, Server},
@@ -19,10 +18,10 @@ pub(super) async fn run(
 ) -> Result<()> {
     let one = cores.of_server();
     let ours = programs.serve(&one, cores)?;
-    let Sample { answer, grant, .. } = Sample::of(&ours).await?;
-    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, &one, cores)?;
+    let sample = Sample::of(&ours).await?;
+    let echo = programs.baseline(&sample.stock(), &one, cores)?;
     for peer in Peer::ALL {
-        match peer.start(&grant, &one, cores).await {
+        match peer.start(&sample.grant, &one, cores).await {
             Ok(server) => against(peer.name(), [&ours, &echo, &server], size, report).await?,
             Err(why) => report.skip(format!("{} peer", peer.name()), &why),
         }

@@ -83,10 +83,10 @@ pub(super) async fn run(
 ) -> Result<()> {
     let one = cores.of_server();
     let grantmint = programs.serve(&one, cores)?;
-    let Sample { answer, chunk, tokens, grant } = Sample::of(&grantmint).await?;
+    let sample = Sample::of(&grantmint).await?;
+    let stock = programs.baseline(&sample.stock(), &one, cores)?;
+    let Sample { chunk, tokens, grant, .. } = sample;
     let ways = Ways::new(&grant)?;
-    let echo = programs.baseline(&Baseline::Echo { bytes: answer }, &one, cores)?;
-    let constant = programs.baseline(&Baseline::Constant { bytes: chunk, tokens }, &one, cores)?;
     let signing = programs.baseline(&Baseline::Jsonwebtoken { grant, tokens }, &one, cores)?;
     let free = programs.serve(cores, cores)?;
 
@@ -99,10 +99,10 @@ pub(super) async fn run(
         mint.push(ways.mint());
         encode.push(ways.encode());
         ours.measure(&grantmint, size.unary).await?;
-        echoes.measure(&echo, size.unary).await?;
+        echoes.measure(&stock, size.unary).await?;
         spread.measure(&free, size.unary).await?;
         bulk.measure(&grantmint, size.bulk, least).await?;
-        constants.measure(&constant, size.bulk, least).await?;
+        constants.measure(&stock, size.bulk, least).await?;
         signed.measure(&signing, size.signed, least * 9 / 10).await?;
         file.measure(programs, &free, cores)?;
     }
