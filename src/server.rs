@@ -6,7 +6,7 @@ use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::D
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -18,11 +18,13 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
+use self::calls::{Arrivals, OpenCalls};
 use crate::{
     drain::{Drain, Phase},
     rpc::{layers::Guarded, request_body::RequestBody},
 };
 
+mod calls;
 pub mod descriptors;
 mod socket;
 
@@ -196,13 +198,14 @@ async fn accept(
 async fn serve<S: Calls>(stream: TcpStream, service: Guarded<S>, drain: Drain) {
     let (socket, driver) = socket::split(stream);
     let service = TowerToHyperService::new(service);
-    let connection = builder().serve_connection(TokioIo::new(socket), service);
+    let mut calls = OpenCalls::default();
+    let connection = builder(calls.arrivals()).serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
 
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
     tokio::select! {
-        _ = driver.run(connection.as_mut()) => return,
+        _ = driver.run(connection.as_mut(), &mut calls) => return,
         () = preface.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
@@ -210,19 +213,19 @@ async fn serve<S: Calls>(stream: TcpStream, service: Guarded<S>, drain: Drain) {
         return;
     }
     tokio::select! {
-        _ = driver.run(connection.as_mut()) => return,
+        _ = driver.run(connection.as_mut(), &mut calls) => return,
         () = age.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        _ = driver.run(connection) => {}
+        _ = driver.run(connection, &mut calls) => {}
         () = drain.wait(Phase::Cut) => {}
     }
 }
 
-fn builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(calls: Arrivals) -> http2::Builder<Arrivals> {
+    let mut builder = http2::Builder::new(calls);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

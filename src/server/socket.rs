@@ -22,6 +22,8 @@ use tokio::{
     },
 };
 
+use super::calls::OpenCalls;
+
 /// Gathered at the most; what is larger is written as it comes.
 const GATHERED: usize = 32 * 1024;
 
@@ -59,26 +61,24 @@ impl Driver {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Runs `connection` to its end. What it gathers is written when it has nothing more to
-    /// say and the tasks that are ready to run have run: most of them answer on it too.
-    pub(super) async fn run<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
-        let mut gave_way = false;
+    /// Runs `connection` and its calls to its end. What their answers make it say is gathered,
+    /// and written when all have had their turn.
+    pub(super) async fn run<F: Future>(
+        &self,
+        mut connection: Pin<&mut F>,
+        calls: &mut OpenCalls,
+    ) -> F::Output {
         poll_fn(|cx| {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+            let mut polled = connection.as_mut().poll(cx);
+            while polled.is_pending() && calls.poll(cx) {
+                polled = connection.as_mut().poll(cx);
+                if calls.all_have_had_a_turn() {
+                    break;
+                }
             }
-            let mut output = self.output();
-            if output.gathered.is_empty() {
-                gave_way = false;
-            } else if gave_way {
-                gave_way = false;
-                // An error shows when the connection reads.
-                let _ = output.poll_write_out(cx);
-            } else {
-                gave_way = true;
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
+            // An error shows when the connection reads.
+            let _ = self.output().poll_write_out(cx);
+            polled
         })
         .await
     }
@@ -163,12 +163,14 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{future::pending, pin::pin};
 
+    use futures_util::FutureExt;
+    use hyper::rt::Executor;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
-        task::yield_now,
+        sync::{mpsc::unbounded_channel, oneshot},
     };
 
     use super::*;
@@ -181,14 +183,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_ready_to_be_said_leaves_at_once_and_together() {
+    async fn what_calls_have_to_say_leaves_at_once_and_together() {
         let (mut socket, driver, mut peer) = connected().await;
+        let mut calls = OpenCalls::default();
+        let (say, mut sayings) = unbounded_channel();
+        for saying in [&b"one, "[..], b"two"] {
+            let say = say.clone();
+            calls.arrivals().execute(async move { say.send(saying).unwrap() });
+        }
         let connection = async {
-            socket.write_all(b"one, ").await.unwrap();
-            socket.flush().await.unwrap();
-            yield_now().await;
-            socket.write_all(b"two").await.unwrap();
-            std::future::pending::<()>().await;
+            while let Some(saying) = sayings.recv().await {
+                socket.write_all(saying).await.unwrap();
+                socket.flush().await.unwrap();
+            }
         };
         let said = async {
             let mut buffer = [0; 64];
@@ -197,9 +204,28 @@ mod tests {
         };
         let connection = pin!(connection);
         tokio::select! {
-            () = driver.run(connection) => unreachable!("it never ends"),
+            () = driver.run(connection, &mut calls) => unreachable!("it never ends"),
             said = said => assert_eq!(said, b"one, two"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_comes_while_others_are_answered_has_its_turn() {
+        let (_socket, driver, _peer) = connected().await;
+        let mut calls = OpenCalls::default();
+        let arrivals = calls.arrivals();
+        let ((tell, mut told), mut polls) = (oneshot::channel(), 0);
+        let mut second = Some(async { tell.send("answered").unwrap() });
+        let connection = pin!(poll_fn(|_| {
+            polls += 1;
+            match polls {
+                1 => arrivals.execute(pending::<()>()),
+                _ => second.take().into_iter().for_each(|call| arrivals.execute(call)),
+            }
+            Poll::<()>::Pending
+        }));
+        assert!(driver.run(connection, &mut calls).now_or_never().is_none());
+        assert_eq!(told.try_recv(), Ok("answered"));
     }
 
     #[tokio::test]
@@ -213,8 +239,8 @@ mod tests {
             socket.shutdown().await.unwrap();
         };
         let connection = pin!(connection);
-        let mut read = Vec::new();
-        let ((), _) = tokio::join!(driver.run(connection), async {
+        let (mut calls, mut read) = (OpenCalls::default(), Vec::new());
+        let ((), _) = tokio::join!(driver.run(connection, &mut calls), async {
             peer.read_to_end(&mut read).await.unwrap()
         });
         assert_eq!(read, [b"small, ", &large[..], b", end"].concat());

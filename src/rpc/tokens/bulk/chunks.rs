@@ -13,7 +13,10 @@ use tonic_prost::ProstDecoder;
 
 use crate::{
     mint::bulk::Chunk,
-    rpc::proto::{MintTokensRequest, MintTokensResponse, Validity},
+    rpc::{
+        proto::{MintTokensRequest, MintTokensResponse, Validity},
+        status,
+    },
 };
 
 /// The number of [`MintTokensResponse`]'s field `tokens`.
@@ -62,6 +65,7 @@ impl Encoder for Chunks {
             encode_varint(token.bytes() as u64, buffer);
             token.put_into(buffer);
         }
-        rest.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+        // The buffer grows as it must.
+        rest.encode(buffer).map_err(|_| status::unexpected())
     }
 }
