@@ -1,5 +1,6 @@
 # `make test` installs what tests and lints need: Python packages into target/venv, Node
-# packages below target/examples and, run by root on a Debian machine, Debian's Go packages.
+# packages below target/examples and, run by root on a Debian machine, Debian's Go packages and
+# valgrind.
 # `make bench` does the same for its peers, below target/peers.
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint python-tools example-tools peer-tools planted bench bench-quick
+.PHONY: test lint python-tools example-tools guard peer-tools planted bench bench-quick
 
 # Without root the packages must be there; with it they are installed, which is a moment's work
 # where they are.
@@ -27,7 +28,7 @@ if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	$(APT_INSTALL) $(1) || { apt-get update -qq && $(APT_INSTALL) $(1); }; \
 else \
 	dpkg --status $(1) >/dev/null || \
-		{ echo "Debian's Go packages are needed: apt-get install $(1)"; exit 1; }; \
+		{ echo "Debian's packages are needed: apt-get install $(1)"; exit 1; }; \
 fi
 touch $@
 endef
@@ -46,6 +47,7 @@ endef
 ## All that the gate holds: formatting, lints, docs, protos, tests.
 test: lint example-tools
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked
+	$(MAKE) --no-print-directory guard
 
 lint: python-tools
 	cargo fmt --check
@@ -115,6 +117,13 @@ $(PEERS)/go/server: benches/peers/go/main.go proto/$(PROTO) $(PEERS)/go/.install
 
 $(PEERS)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES) golang-github-golang-jwt-jwt-dev)
+
+## Counts the instructions of a token, which may not be more than stated.
+guard: target/guard/.installed
+	cargo bench --locked --bench figures -- --guard
+
+target/guard/.installed:
+	$(call debian_install,valgrind)
 
 ## Shows for each bug in tests/planted that a test catches it; `BUGS="no_floor …"` for some.
 planted:

@@ -7,13 +7,14 @@ use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::FutureExt;
 use grantmint::{
     clock::{Clock, WallTime},
-    drain::drain,
+    drain::{Drain, drain},
     grant::{
         Generation, Grant,
         cell::{Publication, Publisher},
     },
     mint::{
         Grants, Limits,
+        bulk::{Bulk, Selection},
         minter::{Minter, Profile},
         options::Options,
         terms::ExpiryPolicy,
@@ -47,6 +48,8 @@ pub(crate) struct Mints {
     pub(crate) grant: Box<RawValue>,
     pub(crate) grants: u32,
     pub(crate) tokens: u32,
+    /// By a bulk instead of one by one.
+    pub(crate) bulk: bool,
 }
 
 impl Mints {
@@ -55,7 +58,13 @@ impl Mints {
     pub(crate) fn make(self) -> Result<()> {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let live = Live::new(usize::try_from(self.grants)?, &self.grant, clock)?;
-        live.mint_by(&live.minter(drain().1)?, self.tokens)
+        let (_drainer, drain) = drain();
+        let minter = live.minter(drain.clone())?;
+        if self.bulk {
+            mint_bulk(Arc::new(minter), drain, self.tokens)
+        } else {
+            live.mint_by(&minter, self.tokens)
+        }
     }
 }
 
@@ -102,7 +111,7 @@ impl Live {
         Ok(generation)
     }
 
-    fn minter(&self, drain: grantmint::drain::Drain) -> Result<Minter> {
+    fn minter(&self, drain: Drain) -> Result<Minter> {
         let name = ProfileName::parse(PROFILE)?;
         let profile = Profile {
             name: name.clone(),
@@ -170,5 +179,22 @@ impl Live {
             ticks.tick().await;
             generation = self.publish(generation)?;
         }
+    }
+}
+
+/// Mints a bulk into a buffer, chunk by chunk.
+fn mint_bulk(minter: Arc<Minter>, drain: Drain, count: u32) -> Result<()> {
+    let plan = minter.plan(&Options::default(), Vec::new());
+    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+    let selection = Selection::series("viewer-".to_owned(), count.into());
+    let selection = selection.map_err(|_| anyhow!("no selection"))?;
+    let mut bulk = Bulk::new(minter, drain, plan, selection, 0, 0, None);
+    let mut buffer = Vec::new();
+    loop {
+        let chunk = bulk.next_chunk().now_or_never().context("a chunk waits")?;
+        let Some(chunk) = chunk.map_err(|_| anyhow!("no chunk"))? else { return Ok(()) };
+        buffer.clear();
+        chunk.tokens().for_each(|token| token.put_into(&mut buffer));
+        black_box(&buffer);
     }
 }

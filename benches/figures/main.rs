@@ -39,6 +39,9 @@ struct Arguments {
     /// Measure no more than this part, or these
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Count the instructions of a token instead, and fail if they are more than stated
+    #[arg(long)]
+    guard: bool,
     /// The command to measure; left out: the one built beside the bench
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
     command: PathBuf,
@@ -70,6 +73,9 @@ fn main() -> Result<()> {
     let cores = Cores::all()?;
     cores.of_clients().bind()?;
     let programs = measure::Programs { grantmint: arguments.command, itself: env::current_exe()? };
+    if arguments.guard {
+        return measure::instructions::guard(&programs);
+    }
     let size = if arguments.quick { measure::QUICK } else { measure::FULL };
     let mut report = Report::default();
     let parts = match &arguments.only[..] {

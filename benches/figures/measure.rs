@@ -2,7 +2,7 @@
 
 mod alone;
 mod calls;
-mod instructions;
+pub(crate) mod instructions;
 mod latency;
 mod peers;
 mod rounds;
