@@ -149,6 +149,8 @@ pub(super) async fn run(
         bulk.cpu_nanos.iter().zip(&constants.cpu_nanos).map(|(ours, limit)| ours - limit).collect();
     report.figure("bulk_cpu_above_constant_vs_mint", Goal::AtMost(1.5), &ratios(&above, &mint));
     report.figure("bulk_vs_constant", Goal::AtLeast(0.55), &ratios(&bulk.rate, &constants.rate));
+    let by_cpu = ratios(&constants.cpu_nanos, &bulk.cpu_nanos);
+    report.figure("bulk_vs_constant_by_cpu", Goal::AtLeast(0.6), &by_cpu);
     // Of what constant bytes reach against it.
     let of_signed = ratios(&bulk.rate, &signed.rate);
     let most = ratios(&constants.rate, &signed.rate);
