@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    thread,
 };
 
 use bytes::{Buf, BytesMut};
@@ -27,10 +28,13 @@ use super::calls::OpenCalls;
 /// Gathered at the most; what is larger is written as it comes.
 const GATHERED: usize = 32 * 1024;
 
+/// Written before others get a turn on the core: about a chunk of a bulk.
+const MUCH: usize = 64 * 1024;
+
 /// The connection's end of a socket, and its driver's.
 pub(super) fn split(stream: TcpStream) -> (Socket, Driver) {
     let (input, output) = stream.into_split();
-    let output = Output { stream: output, gathered: BytesMut::new() };
+    let output = Output { stream: output, gathered: BytesMut::new(), written: 0 };
     let driver = Driver { read: Arc::default(), output: Arc::new(Mutex::new(output)) };
     (Socket { input, driver: driver.clone() }, driver)
 }
@@ -53,6 +57,8 @@ pub(super) struct Driver {
 struct Output {
     stream: OwnedWriteHalf,
     gathered: BytesMut,
+    /// Bytes written since this thread gave way.
+    written: usize,
 }
 
 impl Driver {
@@ -76,8 +82,14 @@ impl Driver {
                     break;
                 }
             }
+            let mut output = self.output();
             // An error shows when the connection reads.
-            let _ = self.output().poll_write_out(cx);
+            let _ = output.poll_write_out(cx);
+            if output.has_written_much() {
+                // What waits for this core, calls among it, would wait for the end of a slice
+                // of the system's time, some milliseconds: a bulk is work without a pause.
+                thread::yield_now();
+            }
             polled
         })
         .await
@@ -89,6 +101,15 @@ impl Driver {
 }
 
 impl Output {
+    /// Whether a thread has been at it for long enough to give way; asked once for each time.
+    fn has_written_much(&mut self) -> bool {
+        let much = self.written >= MUCH;
+        if much {
+            self.written = 0;
+        }
+        much
+    }
+
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
@@ -96,6 +117,7 @@ impl Output {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.gathered.advance(written);
+            self.written += written;
         }
         Poll::Ready(Ok(()))
     }
@@ -106,7 +128,9 @@ impl Output {
             ready!(self.poll_write_out(cx))?;
         }
         if length > GATHERED {
-            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+            self.written += written;
+            return Poll::Ready(Ok(written));
         }
         for buf in bufs {
             self.gathered.extend_from_slice(buf);

@@ -2,7 +2,7 @@
 
 mod chunks;
 
-use std::{future::Future, pin::Pin, sync::Arc, thread};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
@@ -130,9 +130,6 @@ struct OpenBulk {
 
 impl OpenBulk {
     async fn next(mut self) -> Result<Option<(Unsigned, Self)>, Status> {
-        // Chunk after chunk is work without a pause: what waits for this core, calls among it,
-        // would wait for the end of a slice of the system's time, some milliseconds.
-        thread::yield_now();
         let Self { bulk, metrics, .. } = &mut self;
         match bulk.next_chunk().await {
             Ok(None) => Ok(None),
