@@ -18,7 +18,7 @@ enum Blocks {
 }
 
 impl Tail {
-    /// So many bytes of zeros, with more of them up to the end of a block.
+    /// So many bytes of zeros, and more of them up to the end of the last block.
     pub(super) fn zeros(length: usize) -> Self {
         let blocks = match length.div_ceil(BLOCK) {
             ..=USUAL => Blocks::Usual([[0; BLOCK]; USUAL]),
@@ -29,10 +29,11 @@ impl Tail {
 
     /// Its blocks, the last of them perhaps not full.
     pub(super) fn blocks_mut(&mut self) -> &mut [[u8; BLOCK]] {
-        match &mut self.blocks {
-            Blocks::Usual(blocks) => blocks,
+        let blocks = match &mut self.blocks {
+            Blocks::Usual(blocks) => &mut blocks[..],
             Blocks::More(blocks) => blocks,
-        }
+        };
+        &mut blocks[..self.length.div_ceil(BLOCK)]
     }
 
     /// Its bytes.
