@@ -85,10 +85,10 @@ pub trait Stamped: fmt::Debug + Send + Sync {
     fn token_id(&self, serial: Serial) -> String;
 }
 
-/// A token, signed and not yet copied: what it shares with others, and what is its own. ASCII;
-/// a secret.
+/// A token, signed and not yet copied: what it shares with others, in two parts, and what is
+/// its own. ASCII; a secret.
 pub struct Token<'a> {
-    shared: &'a str,
+    shared: [&'a str; 2],
     own: Tail,
 }
 
@@ -96,20 +96,26 @@ impl Token<'_> {
     /// How many bytes it has.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shared.len() + self.own.as_bytes().len()
+        self.parts().map(<[u8]>::len).iter().sum()
     }
 
     /// Puts its text into `buffer`.
     pub fn put_into(&self, buffer: &mut impl BufMut) {
-        buffer.put_slice(self.shared.as_bytes());
-        buffer.put_slice(self.own.as_bytes());
+        for part in self.parts() {
+            buffer.put_slice(part);
+        }
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        let [first, second] = self.shared;
+        [first.as_bytes(), second.as_bytes(), self.own.as_bytes()]
     }
 }
 
 impl From<Token<'_>> for String {
     fn from(token: Token<'_>) -> Self {
         let mut text = Self::with_capacity(token.bytes());
-        text.push_str(token.shared);
+        text.extend(token.shared);
         // It is ASCII.
         text.push_str(str::from_utf8(token.own.as_bytes()).unwrap_or_default());
         text

@@ -27,12 +27,14 @@ use arc_swap::ArcSwap;
 use super::{
     PrepareError, Signer, Stamped, Tail, Times, Token,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
-    hmac::{BLOCK, Hmac},
+    hmac::{BLOCK, Hmac, PADDING},
     id::{SERIAL_CHARS, Serial},
 };
 
-/// Characters that a signature and the dot before it add.
+/// Characters that a signature and the dot before it add. Their room is enough to pad the
+/// message in that they sign.
 const SIGNATURE: usize = 1 + SIGNATURE_CHARS;
+const _: () = assert!(SIGNATURE >= PADDING);
 
 /// Sheets that are kept: so many token lives can be asked for in turn at no cost.
 const MOST_SHEETS: usize = 8;
@@ -69,7 +71,7 @@ impl fmt::Debug for Layout {
 
 /// Signs one grant's tokens.
 pub struct Template {
-    layout: Layout,
+    text: Arc<Text>,
     key: Hmac,
     /// What was made for the times of this second's calls, the latest first.
     sheets: ArcSwap<Vec<Arc<Sheet>>>,
@@ -85,7 +87,14 @@ impl Template {
         if !seams.iter().all(|text| text.starts_with('"')) {
             return Err(PrepareError::Unverified("layout"));
         }
-        Ok(Self { layout, key: Hmac::new(secret), sheets: ArcSwap::default() })
+        let (text, key) = (Arc::new(Text::of(layout)), Hmac::new(secret));
+        Ok(Self { text, key, sheets: ArcSwap::default() })
+    }
+
+    /// What signs tokens of these times, and is not kept for others.
+    #[must_use]
+    pub fn once(&self, times: Times) -> impl Stamped + use<> {
+        Sheet::new(&self.text, &self.key, times)
     }
 
     fn sheet(&self, times: Times) -> Arc<Sheet> {
@@ -93,7 +102,7 @@ impl Template {
         if let Some(sheet) = sheets.iter().find(|sheet| sheet.times == times) {
             return Arc::clone(sheet);
         }
-        let sheet = Arc::new(Sheet::new(&self.layout, &self.key, times));
+        let sheet = Arc::new(Sheet::new(&self.text, &self.key, times));
         // Those of another second have had their time.
         let others = sheets.iter().filter(|other| other.times.issue == times.issue);
         let kept = iter::once(&sheet).chain(others.take(MOST_SHEETS - 1)).cloned();
@@ -114,65 +123,85 @@ impl fmt::Debug for Template {
     }
 }
 
+/// A layout, encoded as far as the times leave it alone.
+struct Text {
+    /// The header and the dot behind it, encoded.
+    header: String,
+    head: String,
+    nbf_backdate: Option<u32>,
+    /// Encoded, with white space before it that makes whole groups of it.
+    body: String,
+    /// From the identity's closing quote, which is not in it, up to the id.
+    before_id: String,
+    id_prefix: String,
+    /// From the id's closing quote, which is not in it, to the end, encoded.
+    end: String,
+}
+
+impl Text {
+    fn of(layout: Layout) -> Self {
+        let Layout { header, head, nbf_backdate, body, before_id, id_prefix, end } = layout;
+        // The header and the dot fill groups when two bytes are left over of three.
+        let header = header.strip_suffix('}').unwrap_or(&header);
+        let header = format!("{header}{}}}", spaces(|fill| (header.len() + fill + 1) % GROUP == 2));
+        let fill = spaces(|fill| (body.len() + fill).is_multiple_of(GROUP));
+        Self {
+            header: URL_SAFE_NO_PAD.encode(header) + ".",
+            head,
+            nbf_backdate,
+            body: URL_SAFE_NO_PAD.encode(fill + &body),
+            before_id: without_quote(&before_id).to_owned(),
+            id_prefix,
+            end: URL_SAFE_NO_PAD.encode(without_quote(&end)),
+        }
+    }
+
+    /// What stands before the body, encoded so that with it a SHA-256 block is filled.
+    fn opening(&self, Times { issue, expire }: Times) -> String {
+        let nbf = self
+            .nbf_backdate
+            .map_or(String::new(), |backdate| format!(r#""nbf":{},"#, issue - i64::from(backdate)));
+        let mut claims = format!(r#"{}"iat":{issue},{nbf}"exp":{expire},"#, self.head);
+        claims += &spaces(|fill| {
+            let bytes = claims.len() + fill;
+            let chars = self.header.len() + bytes / GROUP * GROUP_CHARS + self.body.len();
+            bytes.is_multiple_of(GROUP) && chars.is_multiple_of(BLOCK)
+        });
+        [&self.header[..], &URL_SAFE_NO_PAD.encode(claims)].concat()
+    }
+}
+
 /// Signs tokens of one grant and one pair of times.
 struct Sheet {
+    text: Arc<Text>,
     times: Times,
-    /// The token up to the identity: header, dot and the shared part of the payload.
-    prefix: String,
-    /// The HMAC of what begins with `prefix`.
+    /// The token up to the body: header, dot, and the payload up to the times.
+    opening: String,
+    /// The HMAC of what begins with the opening and the body.
     hmac: Hmac,
     /// What lies between the identity's closing quote and the dash before the serial, encoded.
     before_serial: String,
-    /// What follows the id's closing quote, encoded.
-    end: String,
     /// The id up to that dash.
     id_start: String,
 }
 
 impl Sheet {
-    fn new(layout: &Layout, key: &Hmac, times: Times) -> Self {
-        let Times { issue, expire } = times;
-        let nbf = layout
-            .nbf_backdate
-            .map_or(String::new(), |backdate| format!(r#""nbf":{},"#, issue - i64::from(backdate)));
-        let payload = format!(r#"{}"iat":{issue},{nbf}"exp":{expire},"#, layout.head);
-        let prefix = encode_prefix(&layout.header, &payload, &layout.body);
+    fn new(text: &Arc<Text>, key: &Hmac, times: Times) -> Self {
+        let opening = text.opening(times);
+        let prefix = [&opening[..], &text.body].concat();
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
 
-        let id_start = format!("{}-{:010}", layout.id_prefix, issue);
-        let before_serial = format!("{}{id_start}", without_quote(&layout.before_id));
+        let id_start = format!("{}-{:010}", text.id_prefix, times.issue);
+        let before_serial = format!("{}{id_start}", text.before_id);
         let fill = spaces(|fill| (before_serial.len() + fill).is_multiple_of(GROUP));
-        Self {
-            times,
-            prefix,
-            hmac,
-            before_serial: URL_SAFE_NO_PAD.encode(fill + &before_serial),
-            end: URL_SAFE_NO_PAD.encode(without_quote(&layout.end)),
-            id_start,
-        }
+        let before_serial = URL_SAFE_NO_PAD.encode(fill + &before_serial);
+        Self { text: Arc::clone(text), times, opening, hmac, before_serial, id_start }
     }
 }
 
 fn without_quote(text: &str) -> &str {
     text.strip_prefix('"').unwrap_or(text)
-}
-
-/// Encodes header, dot and payload so that the encoding ends on a SHA-256 block.
-fn encode_prefix(header: &str, payload: &str, body: &str) -> String {
-    // The header and the dot fill base64 groups when two bytes are left over of three.
-    let header = header.strip_suffix('}').unwrap_or(header);
-    let header = format!("{header}{}}}", spaces(|fill| (header.len() + fill + 1) % GROUP == 2));
-    let mut prefix = URL_SAFE_NO_PAD.encode(header);
-    prefix.push('.');
-
-    let fill = spaces(|fill| {
-        let bytes = payload.len() + fill + body.len();
-        let chars = prefix.len() + bytes / GROUP * GROUP_CHARS;
-        bytes.is_multiple_of(GROUP) && chars.is_multiple_of(BLOCK)
-    });
-    URL_SAFE_NO_PAD.encode_string(format!("{payload}{fill}{body}"), &mut prefix);
-    prefix
 }
 
 /// As few spaces as are enough. Their encoding fills a block in so many bytes at the latest.
@@ -187,7 +216,7 @@ impl Sheet {
         base64::quoted_chars(identity)
             + self.before_serial.len()
             + base64::quoted_chars(DASHED_SERIAL)
-            + self.end.len()
+            + self.text.end.len()
     }
 }
 
@@ -210,16 +239,17 @@ impl Stamped for Sheet {
         let room = base64::put_quoted(identity.as_bytes(), blocks.as_flattened_mut());
         let room = base64::put(self.before_serial.as_bytes(), room);
         let room = base64::put_quoted(&dashed(serial), room);
-        base64::put(self.end.as_bytes(), room);
+        base64::put(self.text.end.as_bytes(), room);
 
         let digest = self.hmac.finish(blocks, length);
         let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
         base64::put_digest(digest, room);
-        Token { shared: &self.prefix, own }
+        Token { shared: [&self.opening, &self.text.body], own }
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
-        self.prefix.len() + self.signed_chars(json::ascii(identity).len()) + SIGNATURE
+        let shared = self.opening.len() + self.text.body.len();
+        shared + self.signed_chars(json::ascii(identity).len()) + SIGNATURE
     }
 
     fn token_id(&self, serial: Serial) -> String {

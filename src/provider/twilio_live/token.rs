@@ -16,7 +16,7 @@ use crate::{
     clock::Anchor,
     grant::Grant,
     token::{
-        PrepareError, Signer, Times, TokenFormat,
+        PrepareError, Signer, Stamped, Times, TokenFormat,
         id::Serial,
         template::{Layout, Template},
     },
@@ -165,7 +165,7 @@ impl AccessTokens {
         const IDENTITY: &str = "grantmint \"self-test\" \u{e9}";
         let issue = now.wall.unix_seconds();
         let times = Times { issue, expire: issue + 60 };
-        let stamped = template.at(times);
+        let stamped = template.once(times);
         let token = String::from(stamped.sign(IDENTITY, Serial::SELF_TEST));
 
         let key = DecodingKey::from_secret(self.secret.expose().as_bytes());
