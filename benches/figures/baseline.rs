@@ -208,7 +208,7 @@ impl Signing {
 impl Signer {
     fn sign(&self, identity: &str, issue: i64) -> Result<(String, String), Status> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{DEMO_API_KEY_SID}-{issue}-{id:019}");
+        let id = format!("{DEMO_API_KEY_SID}-{issue}-{id:016}");
         let token = self.encoder.encode(identity, &id, issue);
         Ok((token.map_err(|_| Status::internal("cannot sign"))?, id))
     }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use grantmint::{
     clock::Clock,
     grant::{Generation, Grant},
+    mint::bulk::CHUNK_BYTES,
     provider::twilio_live::{
         AccessTokens, Config, ExtraGrants,
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
@@ -23,8 +24,6 @@ use serde_json::value::RawValue;
 use crate::load::IDENTITY;
 
 const TOKENS_A_ROUND: u32 = 20_000;
-
-const CHUNK_BYTES: usize = 96 * 1024;
 
 #[derive(Serialize)]
 struct Claims<'a> {

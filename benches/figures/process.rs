@@ -32,9 +32,14 @@ impl Cores {
         Self(self.0[..1].to_vec())
     }
 
-    /// The one that the load comes from: another, where there is one.
+    /// Two for a server, where there are two.
+    pub(crate) fn two(&self) -> Self {
+        Self(self.0[..self.0.len().min(2)].to_vec())
+    }
+
+    /// The one that the load comes from: apart from the servers', where there are enough.
     pub(crate) fn of_clients(&self) -> Self {
-        Self(self.0[self.0.len().min(2) - 1..][..1].to_vec())
+        Self(self.0[self.0.len().min(3) - 1..][..1].to_vec())
     }
 
     /// Runs this thread, and what it starts from now on, on these cores.

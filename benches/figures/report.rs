@@ -107,6 +107,9 @@ impl Report {
         if cores.count() < 2 {
             println!("warning: server and clients share one core, so no ratio of rates counts");
         }
+        if noise.is_nan() {
+            println!("how noisy the machine is was not measured: the part `rounds` tells");
+        }
         if noise > QUIET {
             println!("warning: the machine is noisy, a baseline moved by {:.0} %", noise * 1e2);
         }

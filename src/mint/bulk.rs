@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
-const CHUNK_BYTES: usize = 96 * 1024;
+pub const CHUNK_BYTES: usize = 96 * 1024;
 
 /// Identities that are validated before other tasks get a turn.
 const SLICE: usize = 1_024;

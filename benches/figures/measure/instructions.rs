@@ -56,7 +56,10 @@ fn a_token(programs: &Programs, tokens: u32, mints: impl Fn(u32) -> Mints) -> Re
     Ok((count(tokens)? - count(0)?) / f64::from(tokens))
 }
 
-/// What a token takes, on x86-64 without SHA extensions, which valgrind has not; with Rust 1.95.
+/// The compiler that made what is stated.
+const COMPILER: &str = "rustc 1.95.";
+
+/// What a token takes, on x86-64 without SHA extensions, which valgrind has not.
 const STATED: [(&str, bool, f64); 2] =
     [("a whole mint", false, 14_000.0), ("a token of a bulk", true, 11_500.0)];
 
@@ -69,10 +72,6 @@ const GRANT: &str = include_str!("grant.json");
 
 /// Fails where a token takes more instructions than it is stated to.
 pub(crate) fn guard(programs: &Programs) -> Result<()> {
-    if !cfg!(target_arch = "x86_64") {
-        println!("instructions are stated for x86-64, so they are not counted here");
-        return Ok(());
-    }
     let grant: Box<RawValue> = serde_json::from_str(GRANT)?;
     let mut kept = true;
     for (name, bulk, stated) in STATED {
@@ -82,7 +81,12 @@ pub(crate) fn guard(programs: &Programs) -> Result<()> {
         println!("{name}: {counted:.0} instructions; stated {stated:.0}, at most {most:.0}");
         kept &= counted <= most;
     }
-    ensure!(kept, "a token takes more instructions than is stated in {}", file!());
+    let compiler = Command::new("rustc").arg("--version").output().context("no rustc")?.stdout;
+    if cfg!(target_arch = "x86_64") && compiler.starts_with(COMPILER.as_bytes()) {
+        ensure!(kept, "a token takes more instructions than is stated in {}", file!());
+    } else {
+        println!("stated is what {COMPILER}x makes for x86-64, so nothing fails here");
+    }
     Ok(())
 }
 
@@ -98,11 +102,12 @@ fn counted(programs: &Programs, mints: &Mints) -> Result<f64> {
         .spawn()
         .context("valgrind is needed")?;
     let mut input = valgrind.stdin.take().context("no standard input")?;
-    input.write_all(serde_json::to_string(mints)?.as_bytes())?;
+    let sent = input.write_all(serde_json::to_string(mints)?.as_bytes());
     drop(input);
     let ended = valgrind.wait_with_output()?;
-    ensure!(ended.status.success(), "valgrind cannot run the mints: {}", ended.status);
     let told = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "valgrind cannot run the mints, {}: {told}", ended.status);
+    sent?;
     let collected = told.split("Collected :").nth(1).context("valgrind tells no count")?;
     Ok(collected.split_whitespace().next().context("no count")?.parse()?)
 }

@@ -57,7 +57,7 @@ pub(super) async fn run(
     report.series("p99 beside a bulk", "µs", &ours_beside.beside);
     report.series("the stock server's p99 alone", "µs", &stock_beside.alone);
     report.series("the stock server's p99 beside its bulk", "µs", &stock_beside.beside);
-    report.series("the same, ratio", "ratio", &stock_beside.ratios());
+    report.series("the stock server's p99 beside ÷ alone", "ratio", &stock_beside.ratios());
     let beside = ours_beside.ratios();
     report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &beside);
     Ok(())
