@@ -18,7 +18,10 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
-use self::calls::{Arrivals, OpenCalls};
+use self::{
+    calls::{Arrivals, OpenCalls},
+    socket::{Answered, Driver, Socket},
+};
 use crate::{
     drain::{Drain, Phase},
     rpc::{layers::Guarded, request_body::RequestBody},
@@ -144,16 +147,17 @@ impl Server {
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, service: Guarded<S>) {
         let Self { listener, places, drain, connections, .. } = self;
-        let places = Arc::new(Semaphore::new(places));
+        let (places, answered) = (Arc::new(Semaphore::new(places)), Answered::default());
         loop {
             let (stream, place) = tokio::select! {
                 biased;
                 () = drain.wait(Phase::Draining) => break,
                 accepted = accept(&listener, &places) => accepted,
             };
+            let (socket, driver) = socket::split(stream, answered.clone());
             let (service, drain) = (service.clone(), drain.clone());
             connections.spawn(async move {
-                serve(stream, service, drain).await;
+                serve(socket, driver, service, drain).await;
                 drop(place);
             });
         }
@@ -195,8 +199,7 @@ async fn accept(
 }
 
 /// Serves one connection to its end.
-async fn serve<S: Calls>(stream: TcpStream, service: Guarded<S>, drain: Drain) {
-    let (socket, driver) = socket::split(stream);
+async fn serve<S: Calls>(socket: Socket, driver: Driver, service: Guarded<S>, drain: Drain) {
     let service = TowerToHyperService::new(service);
     let mut calls = OpenCalls::default();
     let connection = builder(calls.arrivals()).serve_connection(TokioIo::new(socket), service);

@@ -41,12 +41,12 @@ impl OpenCalls {
         Arrivals(Arc::downgrade(&self.arrived))
     }
 
-    /// Lets those go on that can. Whether there were any.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Lets those go on that can. How many ended; none where there were none at all.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         self.running.extend(mem::take(&mut *lock(&self.arrived)));
-        let any = !self.running.is_empty();
+        let before = self.running.len();
         while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
-        any
+        (before > 0).then(|| before - self.running.len())
     }
 
     /// Whether none has come since.
@@ -71,25 +71,25 @@ mod tests {
     use super::*;
 
     /// Lets them go on until they have nothing more to do for now.
-    async fn go_on(calls: &mut OpenCalls) -> bool {
-        let any = poll_fn(|cx| Poll::Ready(calls.poll(cx))).await;
+    async fn go_on(calls: &mut OpenCalls) -> Option<usize> {
+        let ended = poll_fn(|cx| Poll::Ready(calls.poll(cx))).await;
         yield_now().await;
-        any
+        ended
     }
 
     #[tokio::test]
     async fn calls_go_on_side_by_side_and_leave_when_they_end() {
         let mut calls = OpenCalls::default();
-        assert!(!go_on(&mut calls).await);
+        assert_eq!(go_on(&mut calls).await, None);
         let ((release, held), (tell, mut told)) = (oneshot::channel::<()>(), oneshot::channel());
         calls.arrivals().execute(async { drop(held.await) });
         calls.arrivals().execute(async { tell.send("answered").unwrap() });
-        assert!(go_on(&mut calls).await);
+        assert_eq!(go_on(&mut calls).await, Some(1));
         assert_eq!(told.try_recv(), Ok("answered"), "it waits for no other");
-        assert!(go_on(&mut calls).await, "one waits");
+        assert_eq!(go_on(&mut calls).await, Some(0), "one waits");
         release.send(()).unwrap();
-        assert!(go_on(&mut calls).await);
-        assert!(!go_on(&mut calls).await, "none is left");
+        assert_eq!(go_on(&mut calls).await, Some(1));
+        assert_eq!(go_on(&mut calls).await, None, "none is left");
     }
 
     #[tokio::test]

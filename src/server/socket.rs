@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     thread,
@@ -28,14 +28,32 @@ use super::calls::OpenCalls;
 /// Gathered at the most; what is larger is written as it comes.
 const GATHERED: usize = 32 * 1024;
 
-/// Written before others get a turn on the core: about a chunk of a bulk.
+/// Written of a bulk before calls elsewhere are thought of: about a chunk.
 const MUCH: usize = 64 * 1024;
 
+/// Whether a call has ended on any connection since one that writes a bulk asked for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    fn note(&self) {
+        // Mostly it is set: to look costs less than to write what all threads read.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// The connection's end of a socket, and its driver's.
-pub(super) fn split(stream: TcpStream) -> (Socket, Driver) {
+pub(super) fn split(stream: TcpStream, answered: Answered) -> (Socket, Driver) {
     let (input, output) = stream.into_split();
     let output = Output { stream: output, gathered: BytesMut::new(), written: 0 };
-    let driver = Driver { read: Arc::default(), output: Arc::new(Mutex::new(output)) };
+    let output = Arc::new(Mutex::new(output));
+    let driver = Driver { read: Arc::default(), output, answered };
     (Socket { input, driver: driver.clone() }, driver)
 }
 
@@ -51,13 +69,14 @@ pub(super) struct Socket {
 pub(super) struct Driver {
     read: Arc<AtomicUsize>,
     output: Arc<Mutex<Output>>,
+    answered: Answered,
 }
 
 #[derive(Debug)]
 struct Output {
     stream: OwnedWriteHalf,
     gathered: BytesMut,
-    /// Bytes written since this thread gave way.
+    /// Bytes written since a call ended, or since that was last asked for.
     written: usize,
 }
 
@@ -76,7 +95,11 @@ impl Driver {
     ) -> F::Output {
         poll_fn(|cx| {
             let mut polled = connection.as_mut().poll(cx);
-            while polled.is_pending() && calls.poll(cx) {
+            let mut answered = 0;
+            while polled.is_pending()
+                && let Some(ended) = calls.poll(cx)
+            {
+                answered += ended;
                 polled = connection.as_mut().poll(cx);
                 if calls.all_have_had_a_turn() {
                     break;
@@ -85,14 +108,25 @@ impl Driver {
             let mut output = self.output();
             // An error shows when the connection reads.
             let _ = output.poll_write_out(cx);
-            if output.has_written_much() {
-                // What waits for this core, calls among it, would wait for the end of a slice
-                // of the system's time, some milliseconds: a bulk is work without a pause.
+            if self.should_give_way(answered, &mut output) {
                 thread::yield_now();
             }
             polled
         })
         .await
+    }
+
+    /// Whether this thread has written so much of a bulk that calls on other connections should
+    /// have their turn on its core. The system would let it work on to the end of its slice,
+    /// some milliseconds; but who gives way without need has little of a core that is shared.
+    fn should_give_way(&self, answered: usize, output: &mut Output) -> bool {
+        if answered > 0 {
+            self.answered.note();
+        } else if output.written < MUCH {
+            return false;
+        }
+        output.written = 0;
+        answered == 0 && self.answered.take()
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
@@ -101,15 +135,6 @@ impl Driver {
 }
 
 impl Output {
-    /// Whether a thread has been at it for long enough to give way; asked once for each time.
-    fn has_written_much(&mut self) -> bool {
-        let much = self.written >= MUCH;
-        if much {
-            self.written = 0;
-        }
-        much
-    }
-
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
@@ -202,7 +227,7 @@ mod tests {
     async fn connected() -> (Socket, Driver, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, driver) = split(listener.accept().await.unwrap().0);
+        let (socket, driver) = split(listener.accept().await.unwrap().0, Answered::default());
         (socket, driver, peer)
     }
 
@@ -250,6 +275,26 @@ mod tests {
         }));
         assert!(driver.run(connection, &mut calls).now_or_never().is_none());
         assert_eq!(told.try_recv(), Ok("answered"));
+    }
+
+    #[tokio::test]
+    async fn a_bulk_gives_way_where_calls_ended_elsewhere() {
+        let (_socket, driver, _peer) = connected().await;
+        let (_socket, other, _peer) = {
+            let (socket, mut other, peer) = connected().await;
+            other.answered = driver.answered.clone();
+            (socket, other, peer)
+        };
+        let gives_way = |driver: &Driver, answered, written| {
+            let mut output = driver.output();
+            output.written += written;
+            driver.should_give_way(answered, &mut output)
+        };
+        assert!(!gives_way(&driver, 0, MUCH), "nobody else is there");
+        assert!(!gives_way(&other, 1, MUCH), "that is calls, not a bulk");
+        assert!(!gives_way(&driver, 0, MUCH - 1), "not yet");
+        assert!(gives_way(&driver, 0, 1));
+        assert!(!gives_way(&driver, 0, MUCH), "none since");
     }
 
     #[tokio::test]
