@@ -2,7 +2,6 @@
 //! call to another thread, and its answer back, costs more than to answer it.
 
 use std::{
-    mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
@@ -43,7 +42,7 @@ impl OpenCalls {
 
     /// Lets those go on that can. How many ended; none where there were none at all.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<usize> {
-        self.running.extend(mem::take(&mut *lock(&self.arrived)));
+        self.running.extend(lock(&self.arrived).drain(..));
         let before = self.running.len();
         while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
         (before > 0).then(|| before - self.running.len())

@@ -5,10 +5,11 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
+    mem,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     thread,
@@ -31,53 +32,48 @@ const GATHERED: usize = 32 * 1024;
 /// Written of a bulk before calls elsewhere are thought of: about a chunk.
 const MUCH: usize = 64 * 1024;
 
-/// Whether a call has ended on any connection since one that writes a bulk asked for it.
+/// How often calls have ended, on all connections of a server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answered(Arc<AtomicBool>);
-
-impl Answered {
-    fn note(&self) {
-        // Mostly it is set: to look costs less than to write what all threads read.
-        if !self.0.load(Ordering::Relaxed) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
+pub(super) struct Answered(Arc<AtomicUsize>);
 
 /// The connection's end of a socket, and its driver's.
 pub(super) fn split(stream: TcpStream, answered: Answered) -> (Socket, Driver) {
     let (input, output) = stream.into_split();
-    let output = Output { stream: output, gathered: BytesMut::new(), written: 0 };
+    let output = Output {
+        stream: output,
+        gathered: BytesMut::new(),
+        written: 0,
+        answered_here: 0,
+        answered_elsewhere: 0,
+    };
     let output = Arc::new(Mutex::new(output));
     let driver = Driver { read: Arc::default(), output, answered };
     (Socket { input, driver: driver.clone() }, driver)
 }
 
 /// What the connection reads from and writes to.
-#[derive(Debug)]
 pub(super) struct Socket {
     input: OwnedReadHalf,
     driver: Driver,
 }
 
 /// Drives the connection, and writes what it gathered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Driver {
     read: Arc<AtomicUsize>,
     output: Arc<Mutex<Output>>,
     answered: Answered,
 }
 
-#[derive(Debug)]
 struct Output {
     stream: OwnedWriteHalf,
+    /// Tokens are in it.
     gathered: BytesMut,
-    /// Bytes written since a call ended, or since that was last asked for.
+    /// Bytes written since a call of this connection ended, or since [`MUCH`] of them.
     written: usize,
+    answered_here: usize,
+    /// As it was when [`MUCH`] was last written.
+    answered_elsewhere: usize,
 }
 
 impl Driver {
@@ -121,12 +117,17 @@ impl Driver {
     /// some milliseconds; but who gives way without need has little of a core that is shared.
     fn should_give_way(&self, answered: usize, output: &mut Output) -> bool {
         if answered > 0 {
-            self.answered.note();
-        } else if output.written < MUCH {
+            self.answered.0.fetch_add(1, Ordering::Relaxed);
+            output.answered_here += 1;
+            output.written = 0;
+        }
+        if output.written < MUCH {
             return false;
         }
         output.written = 0;
-        answered == 0 && self.answered.take()
+        let all = self.answered.0.load(Ordering::Relaxed);
+        let elsewhere = all.wrapping_sub(output.answered_here);
+        mem::replace(&mut output.answered_elsewhere, elsewhere) != elsewhere
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
@@ -278,23 +279,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bulk_gives_way_where_calls_ended_elsewhere() {
-        let (_socket, driver, _peer) = connected().await;
-        let (_socket, other, _peer) = {
-            let (socket, mut other, peer) = connected().await;
-            other.answered = driver.answered.clone();
-            (socket, other, peer)
-        };
+    async fn bulks_give_way_where_calls_ended_elsewhere() {
+        let answered = Answered::default();
+        let (mut drivers, mut open) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (socket, mut driver, peer) = connected().await;
+            driver.answered = answered.clone();
+            drivers.push(driver);
+            open.push((socket, peer));
+        }
+        let [calls, bulk, other_bulk] = &drivers[..] else { unreachable!("three") };
         let gives_way = |driver: &Driver, answered, written| {
             let mut output = driver.output();
             output.written += written;
             driver.should_give_way(answered, &mut output)
         };
-        assert!(!gives_way(&driver, 0, MUCH), "nobody else is there");
-        assert!(!gives_way(&other, 1, MUCH), "that is calls, not a bulk");
-        assert!(!gives_way(&driver, 0, MUCH - 1), "not yet");
-        assert!(gives_way(&driver, 0, 1));
-        assert!(!gives_way(&driver, 0, MUCH), "none since");
+        assert!(!gives_way(bulk, 0, MUCH), "nobody else is there");
+        assert!(!gives_way(calls, 1, MUCH), "those are calls, not a bulk");
+        assert!(!gives_way(calls, 0, MUCH), "its own do not count");
+        assert!(!gives_way(bulk, 0, MUCH - 1), "not yet");
+        assert!(gives_way(bulk, 0, 1));
+        assert!(gives_way(other_bulk, 0, MUCH), "each of them");
+        assert!(!gives_way(bulk, 0, MUCH), "none since");
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! header . {"iss":…,"sub":…,"iat":…,"exp":…,  "grants":{"player":{…},"identity":"alice" },"jti":"…-serial"}
-//!          └───── shared: encoded and hashed at most once a second ────────────┘└──────┘└───────┘└──────┘└┘
-//!                                                                                 own     shared    own  shared
+//!          └──────────── shared: hashed once for each pair of times ────────────┘└─────┘└────────┘└──────┘┴
+//!                                                                                  own   shared     own   shared
 //! ```
 //!
 //! White space fills what lies before each seam. The long shared part ends on a SHA-256 block

@@ -48,11 +48,11 @@ struct ToFile {
 }
 
 impl ToFile {
-    /// Server and client share all cores.
+    /// Server and client share two cores.
     fn measure(&mut self, programs: &Programs, server: &Server, cores: &Cores) -> Result<()> {
         let file = memory_dir().join(format!("grantmint-bench-{}.txt", std::process::id()));
         let before = (server.cpu_seconds()?, cpu_seconds_of_ended()?);
-        cores.bind()?;
+        cores.two().bind()?;
         let start = Instant::now();
         let status = Command::new(&programs.grantmint)
             .args(["bulk", "--count", &TO_A_FILE.to_string(), "--server"])
