@@ -59,7 +59,8 @@ pub(super) fn put_digest(digest: [u8; DIGEST], room: &mut [u8]) {
     put(&encode(last)[..SIGNATURE_CHARS % GROUP_CHARS], room);
 }
 
-fn put_groups<'a>(groups: &[[u8; GROUP]], room: &'a mut [u8]) -> &'a mut [u8] {
+/// Encodes whole groups.
+pub(super) fn put_groups<'a>(groups: &[[u8; GROUP]], room: &'a mut [u8]) -> &'a mut [u8] {
     let (here, room) = room.split_at_mut(groups.len() * GROUP_CHARS);
     for (chars, group) in here.as_chunks_mut().0.iter_mut().zip(groups) {
         *chars = encode(*group);
@@ -67,8 +68,7 @@ fn put_groups<'a>(groups: &[[u8; GROUP]], room: &'a mut [u8]) -> &'a mut [u8] {
     room
 }
 
-/// Encodes a group.
-pub(super) fn encode([one, two, three]: [u8; GROUP]) -> [u8; GROUP_CHARS] {
+fn encode([one, two, three]: [u8; GROUP]) -> [u8; GROUP_CHARS] {
     let bits = u32::from_be_bytes([0, one, two, three]) as usize;
     let [[first, second], [third, fourth]] = [PAIRS[bits >> 12 & 4_095], PAIRS[bits & 4_095]];
     [first, second, third, fourth]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::base64::{self, GROUP};
+use super::base64;
 
 /// Characters of a [`Serial`] as text.
 pub const SERIAL_CHARS: usize = 16;
@@ -27,10 +27,7 @@ impl Serial {
     pub fn as_text(self) -> [u8; SERIAL_CHARS] {
         let [_, _, _, _, bytes @ ..]: [u8; 16] = self.0.to_be_bytes();
         let mut text = [0; SERIAL_CHARS];
-        let (groups, _) = bytes.as_chunks::<GROUP>();
-        for (chars, group) in text.as_chunks_mut().0.iter_mut().zip(groups) {
-            *chars = base64::encode(*group);
-        }
+        base64::put_groups(bytes.as_chunks().0, &mut text);
         text
     }
 
