@@ -5,6 +5,7 @@ pub mod base_url;
 pub mod budget;
 pub mod dns;
 pub mod http;
+mod mark;
 pub mod metered;
 mod skew;
 
@@ -12,6 +13,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
+pub use self::mark::Mark;
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Fault, FaultClass},
@@ -48,6 +50,8 @@ pub struct Fetched {
     pub anchor: Anchor,
     /// How long it lasts from there on.
     pub granted_ttl: Duration,
+    /// What tells it from another.
+    pub mark: Mark,
 }
 
 impl fmt::Debug for Fetched {
@@ -77,6 +81,9 @@ pub enum FetchError {
         /// When it is worth trying again.
         until: BootTime,
     },
+    /// It was answered, with a grant that is no better than the present one.
+    #[error("{0}")]
+    NothingNew(Fault),
 }
 
 impl From<Fault> for FetchError {

@@ -23,7 +23,8 @@ pub use served::mint_request;
 pub fn upstream_answer(data: &[u8]) {
     let account = AccountSid::parse(DEMO_ACCOUNT_SID).expect("a SID");
     let streamer = PlayerStreamerSid::parse(DEMO_RESOURCE).expect("a SID");
-    let Ok((raw, _)) = read_answer(data, &account, &streamer) else { return };
+    let Ok(answered) = read_answer(data, &account, &streamer) else { return };
+    let raw = answered.raw;
     // The members that are passed over may hold any bytes.
     let text = String::from_utf8_lossy(data);
     assert!(text.contains(raw.get()), "the grant is not as it came");

@@ -115,8 +115,13 @@ impl<R> Reader<R> {
         &self.view
     }
 
-    /// Says that the present grant does not serve.
-    pub fn demand(&self) {
+    /// Says that the present grant does not serve a call that wants one newer than `after`:
+    /// where that is the present one, its player refused it.
+    pub fn demand(&self, after: Generation) {
+        let present = self.load().as_ref().map(|present| present.grant.life().generation);
+        if let Some(refused) = present.filter(|present| *present <= after) {
+            self.cell.demand.refuse(refused);
+        }
         self.cell.demand.ask();
     }
 }

@@ -277,7 +277,7 @@ impl Minter {
                 Err(lack) => lack,
             };
             // Each time: an attempt that failed has used up what was asked before it.
-            plan.seat.reader.demand();
+            plan.seat.reader.demand(plan.ask.after);
             if self.drain.reached(Phase::Draining) {
                 return Err(Self::draining());
             }

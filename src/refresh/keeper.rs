@@ -5,11 +5,14 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::state::{Attempt, State, Step};
+use super::{
+    lineage::{Lineage, Present},
+    state::{Attempt, State, Step},
+};
 use crate::{
     clock::Clock,
     grant::{
-        Fault, FaultClass, Generation, Grant, GrantState, RefreshState, Status,
+        Fault, FaultClass, Generation, Grant, GrantState, Life, RefreshState, Status,
         cell::{Prepare, Publication, Publisher},
         demand::Demanded,
     },
@@ -34,6 +37,7 @@ pub struct Keeper<S, P: Prepare> {
     publisher: Publisher<P>,
     demanded: Demanded,
     state: State,
+    lineage: Lineage,
     clock: Clock,
     jumps: watch::Receiver<()>,
     metrics: GrantMetrics,
@@ -55,7 +59,8 @@ where
     ) -> Self {
         let metrics = metrics.grant(publisher.name(), results());
         let demanded = publisher.demanded();
-        Self { source, publisher, demanded, state, clock, jumps, metrics }
+        let lineage = Lineage::default();
+        Self { source, publisher, demanded, state, lineage, clock, jumps, metrics }
     }
 
     /// Keeps the grant fresh for ever. A panic costs one attempt, not the keeper.
@@ -94,7 +99,9 @@ where
         let outcome = self.source.fetch(request).await.and_then(|fetched| self.publish(fetched));
         self.metrics.attempted(match &outcome {
             Ok(()) => "ok",
-            Err(FetchError::Failed { fault, .. }) => fault.class.as_str(),
+            Err(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
+                fault.class.as_str()
+            }
             Err(FetchError::Held { .. }) => HELD,
         });
         let now = self.clock.now();
@@ -111,14 +118,24 @@ where
     }
 
     fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {
-        let Fetched { raw, anchor, granted_ttl } = fetched;
         let (margin, now) = (self.publisher.margin(), self.clock.now());
-        let generation = Generation::after(self.publisher.generation(), anchor.wall);
-        let grant = Grant::new(raw, anchor, granted_ttl, generation);
-        // One that is over on arrival serves nobody either.
-        if !grant.life().is_live(now, margin) {
-            return Err(Fault::new(FaultClass::Transient, "GRANT_LIFE_TOO_SHORT").into());
-        }
+        let generation = Generation::after(self.publisher.generation(), fetched.anchor.wall);
+        let anchor = fetched.anchor;
+        // One that has expired on arrival serves nobody.
+        let usable = |ttl| {
+            let life = Life { anchor, ttl, generation };
+            let too_short = Fault::new(FaultClass::Transient, "GRANT_LIFE_TOO_SHORT");
+            if life.is_live(now, margin) { Ok(ttl) } else { Err(too_short) }
+        };
+        let present = self.publisher.life().map(|life| {
+            let refused = self.demanded.is_refused(life.generation);
+            Present { life, refused }
+        });
+        let ttl = usable(fetched.granted_ttl)
+            .and_then(|_| self.lineage.admit(&fetched, present))
+            .and_then(usable)
+            .map_err(FetchError::NothingNew)?;
+        let grant = Grant::new(fetched.raw, anchor, ttl, generation);
         match self.publisher.publish(grant) {
             Publication::Published(_) => Ok(()),
             Publication::Late if self.publisher.life().is_some_and(|l| l.is_live(now, margin)) => {
@@ -145,12 +162,17 @@ where
     /// One loud line per change of state.
     fn log_change(&self, status: &Status, now: crate::clock::Anchor) {
         let before = self.publisher.status();
-        if before.refresh == status.refresh && before.life.is_some() == status.life.is_some() {
-            return;
-        }
         let grant = self.publisher.name();
         let state = status.state(now, self.publisher.margin()).as_str();
         let fault = status.last_fault.as_ref().map(tracing::field::display);
+        if before.refresh == status.refresh && before.life.is_some() == status.life.is_some() {
+            // Not a warning while there is time: some upstreams renew only shortly before the end.
+            if status.refresh == RefreshState::Ok && before.last_fault.is_none() && fault.is_some()
+            {
+                tracing::info!(%grant, fault, "the upstream returned nothing newer; the present grant stays");
+            }
+            return;
+        }
         match status.refresh {
             RefreshState::Ok if before.life.is_none() && before.consecutive_failures == 0 => {
                 tracing::info!(%grant, "the first grant is here");

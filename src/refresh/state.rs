@@ -33,6 +33,9 @@ const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
 /// Refreshes of a live grant that callers ask for lie at least this far apart.
 const PULLED_FORWARD: Duration = Duration::from_secs(5);
 
+/// The share of a life, as its divisor, in which a successor that is still to come is late.
+const LATE: u32 = 8;
+
 /// An attempt to be made now.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an attempt that is not completed is never followed by another"]
@@ -163,6 +166,7 @@ impl State {
                 self.failures = self.failures.saturating_add(1);
                 self.faulted(fault, retry_after, now);
             }
+            FetchError::NothingNew(fault) => self.nothing_new(fault, now),
         }
     }
 
@@ -236,6 +240,18 @@ impl State {
             }
             _ => self.refused(now),
         }
+    }
+
+    /// The upstream works, so that it is no refusal. Some renew only shortly before the end:
+    /// asking them often would only cost requests.
+    fn nothing_new(&mut self, fault: Fault, now: Anchor) {
+        self.failures = self.failures.saturating_add(1);
+        self.refusals = 0;
+        self.last_fault = Some(fault);
+        let late = self.life.is_none_or(|life| life.left(now) <= life.ttl / LATE);
+        self.retry(if late { RefreshState::Retrying } else { RefreshState::Ok }, now);
+        let left = self.end_of_life(now).since(now.boot);
+        self.due = self.due.max(now.boot + left / 4);
     }
 
     fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {

@@ -162,7 +162,7 @@ impl Budget {
                 };
                 Err(FetchError::Failed { fault, retry_after })
             }
-            Err(FetchError::Held { .. }) => result,
+            Err(FetchError::Held { .. } | FetchError::NothingNew(_)) => result,
         }
     }
 

@@ -2,6 +2,7 @@
 //! over an upstream that does what each scenario says.
 
 mod account;
+mod caches;
 mod clocks;
 mod demand;
 mod faults;

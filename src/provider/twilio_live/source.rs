@@ -70,9 +70,10 @@ impl GrantSource for PlaybackGrants {
         // Before connecting: the upstream's clock for the grant can only start later.
         let anchor = self.client.clock().now();
         let answer = self.client.exchange(self.request(&streamer)?).await?;
-        let (raw, life) = wire::read_answer(&answer.body, &self.account, &streamer)?;
-        let life = life.map_or(self.ttl, Duration::from_secs);
-        Ok(Fetched { raw, anchor, granted_ttl: life.min(self.ttl) })
+        let answered = wire::read_answer(&answer.body, &self.account, &streamer)?;
+        let life = answered.life.map_or(self.ttl, Duration::from_secs);
+        let wire::Answered { raw, mark, .. } = answered;
+        Ok(Fetched { raw, anchor, granted_ttl: life.min(self.ttl), mark })
     }
 }
 

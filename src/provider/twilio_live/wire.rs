@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::ids::{AccountSid, PlayerStreamerSid};
-use crate::grant::{Fault, FaultClass};
+use crate::{
+    grant::{Fault, FaultClass},
+    source::Mark,
+};
 
 /// The form's life in seconds.
 pub const TTL: &str = "Ttl";
@@ -41,6 +44,16 @@ struct PlaybackGrant {
     player_streamer_sid: String,
 }
 
+/// A grant as an answer holds it.
+pub struct Answered {
+    /// The grant as JSON text.
+    pub raw: Box<RawValue>,
+    /// The life in whole seconds that its playback token states; none where it does not.
+    pub life: Option<u64>,
+    /// What tells it from another.
+    pub mark: Mark,
+}
+
 /// Takes the grant out of an answer's body.
 ///
 /// `sid`, `account_sid` and `grant.playerStreamerSid` must be what was asked for, where they
@@ -49,7 +62,7 @@ pub fn read_answer(
     body: &[u8],
     account: &AccountSid,
     streamer: &PlayerStreamerSid,
-) -> Result<(Box<RawValue>, Option<u64>), Fault> {
+) -> Result<Answered, Fault> {
     const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
     let answer: Answer = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
@@ -70,8 +83,17 @@ pub fn read_answer(
     if answer.account_sid.is_some_and(|sid| !account.is(&sid)) {
         return Err(Fault::new(FaultClass::Misconfigured, "GRANT_OF_ANOTHER_ACCOUNT"));
     }
-    let life = PlaybackTimes::in_url(&grant.playback_url).and_then(PlaybackTimes::life);
-    Ok((raw, life))
+    let token = playback_token(&grant.playback_url);
+    let times = token.and_then(PlaybackTimes::in_token);
+    // A cache may return the same token in another URL.
+    let mark = Mark::of(token.unwrap_or(&grant.playback_url), times.and_then(|it| it.ends));
+    Ok(Answered { raw, life: times.and_then(PlaybackTimes::life), mark })
+}
+
+/// The token in a playback URL.
+fn playback_token(url: &str) -> Option<&str> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
 /// Whether a token's readers can bear a grant, which they find two levels down: many parse by
@@ -97,8 +119,10 @@ impl PlaybackTimes {
     /// verified.
     #[must_use]
     pub fn in_url(url: &str) -> Option<Self> {
-        let (_, query) = url.split_once('?')?;
-        let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+        playback_token(url).and_then(Self::in_token)
+    }
+
+    fn in_token(token: &str) -> Option<Self> {
         let claims = token.split('.').nth(1)?;
         let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
         serde_json::from_slice(&claims).ok()

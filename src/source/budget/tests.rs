@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::{clock::WallTime, name::Resource};
+use crate::{clock::WallTime, name::Resource, source::Mark};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -28,7 +28,8 @@ impl GrantSource for Scripted {
             return Err(error.clone());
         }
         let raw = RawValue::from_string("{}".into()).unwrap();
-        Ok(Fetched { raw, anchor, granted_ttl: secs(60) })
+        let mark = Mark::of(&number.to_string(), None);
+        Ok(Fetched { raw, anchor, granted_ttl: secs(60), mark })
     }
 }
 

@@ -22,7 +22,7 @@ use grantmint::{
     refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
     settings::SecretOrigin,
     source::{
-        FetchError, FetchRequest, Fetched, GrantSource,
+        FetchError, FetchRequest, Fetched, GrantSource, Mark,
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
@@ -54,6 +54,8 @@ pub(super) fn gaps(instants: &[Duration]) -> Vec<Duration> {
 pub(super) enum Answer {
     /// A grant of this life, after that long.
     Grant(Duration, Duration),
+    /// What was given for the request of this number, as a cache returns it.
+    Again(usize),
     /// A fault, at once.
     Fault(Fault, Option<Duration>),
     /// Nothing for as long as an exchange may take.
@@ -148,13 +150,12 @@ impl GrantSource for Upstream {
         match answer {
             Answer::Grant(life, latency) => {
                 sleep(latency).await;
-                let number = request.number;
-                self.log.lock().unwrap().given[number - 1] = Some((anchor, life));
-                let raw = format!(
-                    r#"{{"playbackUrl":"https://host/{number}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
-                );
-                let raw = RawValue::from_string(raw).unwrap();
-                Ok(Fetched { raw, anchor, granted_ttl: life })
+                self.log.lock().unwrap().given[request.number - 1] = Some((anchor, life));
+                Ok(given(request.number, sid, anchor, life))
+            }
+            Answer::Again(number) => {
+                sleep(millis(100)).await;
+                Ok(given(number, sid, anchor, secs(60)))
             }
             Answer::Fault(fault, retry_after) => {
                 sleep(millis(20)).await;
@@ -167,6 +168,16 @@ impl GrantSource for Upstream {
             Answer::Panic => std::panic::resume_unwind(Box::new("as the scenario says")),
         }
     }
+}
+
+/// The grant that was given for the request of this number, as it is answered.
+fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fetched {
+    let url = format!("https://host/{number}");
+    let mark = Mark::of(&url, None);
+    let raw = format!(
+        r#"{{"playbackUrl":"{url}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
+    );
+    Fetched { raw: RawValue::from_string(raw).unwrap(), anchor, granted_ttl, mark }
 }
 
 fn tokens() -> AccessTokens {

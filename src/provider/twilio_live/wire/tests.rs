@@ -9,7 +9,7 @@ const ANSWERS: &str = include_str!("../../../../tests/vectors/playback_grant_res
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 const STREAMER: &str = "VJa1b2c3d4e5f60718293a4b5c6d7e8f90";
 
-fn read(body: &[u8], account: &str, streamer: &str) -> Result<(Box<RawValue>, Option<u64>), Fault> {
+fn read(body: &[u8], account: &str, streamer: &str) -> Result<Answered, Fault> {
     let account = AccountSid::parse(account).unwrap();
     read_answer(body, &account, &PlayerStreamerSid::parse(streamer).unwrap())
 }
@@ -54,9 +54,9 @@ fn every_known_answer_is_taken_or_refused() {
             (ACCOUNT.to_owned(), STREAMER)
         };
         let outcome = match read(text.as_bytes(), &account, streamer) {
-            Ok((grant, life)) => {
-                assert!(text.contains(grant.get()), "{name}");
-                assert_eq!(life, None, "{name}: its token has no iat");
+            Ok(answered) => {
+                assert!(text.contains(answered.raw.get()), "{name}");
+                assert_eq!(answered.life, None, "{name}: its token has no iat");
                 "taken".to_owned()
             }
             Err(fault) => fault.to_string(),
@@ -82,9 +82,22 @@ fn every_known_answer_is_taken_or_refused() {
 #[test]
 fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
     let body = br#"{"sid":null,"grant":{ "x":9007199254740993,"y":1.0,"playbackUrl":"u","playerStreamerSid":"VJA1B2C3D4E5F60718293A4B5C6D7E8F90"}}"#;
-    let (grant, life) = read(body, ACCOUNT, STREAMER).unwrap();
-    assert!(grant.get().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
-    assert_eq!(life, None);
+    let answered = read(body, ACCOUNT, STREAMER).unwrap();
+    assert!(answered.raw.get().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
+    assert_eq!(answered.life, None);
+}
+
+#[test]
+fn a_grants_mark_is_its_playback_token_wherever_that_is_served_from() {
+    let mark = |url: &str| {
+        let body = answer(|answer| answer["grant"]["playbackUrl"] = url.into());
+        read(&body, ACCOUNT, STREAMER).unwrap().mark
+    };
+    assert_eq!(mark("https://a.example/p?token=t&x=1"), mark("https://b.example/q?y=2&token=t"));
+    assert_ne!(mark("https://a.example/p?token=t"), mark("https://a.example/p?token=u"));
+    assert_ne!(mark("https://a.example/p"), mark("https://a.example/q"));
+    assert_eq!(mark(&url(br#"{"exp":1700000030.5}"#)).expires, Some(1_700_000_030.5));
+    assert_eq!(mark(&url(br#"{"iat":1700000030}"#)).expires, None);
 }
 
 #[test]

@@ -1,0 +1,161 @@
+//! Answers of caches, in the order in which they are met.
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::{
+    clock::{Anchor, Clock},
+    grant::Generation,
+};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What the answers so far have led to, from one instant on.
+struct World {
+    lineage: Lineage,
+    start: Anchor,
+    present: Option<Life>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { lineage: Lineage::default(), start: Clock::system().now(), present: None }
+    }
+
+    /// The end, in seconds from the start, of what is present after an answer at `at` that
+    /// claims to live for `ttl`.
+    fn answer(&mut self, at: f64, ttl: u64, mark: Mark) -> Result<f64, String> {
+        self.answer_after(at, ttl, mark, false)
+    }
+
+    fn answer_after(
+        &mut self,
+        at: f64,
+        ttl: u64,
+        mark: Mark,
+        refused: bool,
+    ) -> Result<f64, String> {
+        let since = Duration::from_secs_f64(at);
+        let anchor = Anchor { boot: self.start.boot + since, wall: self.start.wall + since };
+        let raw = RawValue::from_string("{}".into()).unwrap();
+        let fetched = Fetched { raw, anchor, granted_ttl: secs(ttl), mark };
+        let present = self.present.map(|life| Present { life, refused });
+        let ttl =
+            self.lineage.admit(&fetched, present).map_err(|fault| fault.reason.to_string())?;
+        self.present = Some(Life { anchor, ttl, generation: Generation::NONE });
+        Ok((anchor.boot + ttl).since(self.start.boot).as_secs_f64())
+    }
+}
+
+/// The mark of a grant that states no end.
+fn opaque(credential: &str) -> Mark {
+    Mark::of(credential, None)
+}
+
+/// The mark of one that ends at `expires`.
+fn stating(expires: f64) -> Mark {
+    Mark::of(&expires.to_string(), Some(expires))
+}
+
+fn unchanged() -> Result<f64, String> {
+    Err("GRANT_UNCHANGED".into())
+}
+
+#[test]
+fn the_same_grant_again_moves_no_end_even_after_its_end() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
+    for at in [10.0, 50.0, 61.0, 200.0] {
+        assert_eq!(world.answer(at, 60, opaque("a")), unchanged(), "{at}");
+    }
+}
+
+#[test]
+fn caches_that_answer_in_turn_with_former_grants_are_seen_through() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
+    assert_eq!(world.answer(50.0, 60, opaque("b")), Ok(110.0));
+    assert_eq!(world.answer(100.0, 60, opaque("a")), unchanged());
+    assert_eq!(world.answer(120.0, 60, opaque("b")), unchanged());
+    assert_eq!(world.answer(121.0, 60, opaque("c")), Ok(181.0));
+}
+
+#[test]
+fn another_grant_that_states_no_later_end_is_no_success() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    assert_eq!(world.answer(50.0, 60, stating(1_059.0)), unchanged());
+    assert_eq!(world.answer(70.0, 60, Mark::of("other", Some(1_060.0))), unchanged());
+    assert_eq!(world.answer(71.0, 60, stating(1_131.0)), Ok(131.0));
+}
+
+#[test]
+fn the_end_moves_no_further_than_what_the_grants_state() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    // A cache fetched it 30 s ago.
+    let end = world.answer(50.0, 60, stating(1_080.0)).unwrap();
+    assert!((81.0..81.1).contains(&end), "{end}");
+}
+
+#[test]
+fn a_cache_that_is_always_late_gains_nothing_in_an_hour() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    for turn in 1..=120_u32 {
+        let at = f64::from(turn) * 30.0;
+        // Each answer is 20 s old, so that it ends 40 s after it came.
+        let end = world.answer(at, 60, stating(1_040.0 + at)).unwrap();
+        assert!(end <= at + 40.0 + 1.0 + at * 0.001, "{turn}: {end} at {at}");
+        assert!(end >= at + 40.0, "{turn}: {end} at {at}");
+    }
+}
+
+#[test]
+fn a_grant_that_would_end_sooner_replaces_only_one_that_its_player_refused() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
+    assert_eq!(world.answer(16.0, 4, opaque("b")), Err("GRANT_ENDS_SOONER".into()));
+    // What was not taken may be later, but with no more life than it had at first.
+    assert_eq!(world.answer_after(17.0, 4, opaque("b"), true), Ok(20.0));
+    assert_eq!(world.answer(18.0, 60, opaque("c")), Ok(78.0));
+    assert_eq!(world.answer_after(19.0, 60, opaque("a"), true), unchanged());
+    assert_eq!(world.answer_after(20.0, 60, opaque("c"), true), unchanged());
+}
+
+#[test]
+fn a_refused_grant_gives_way_to_one_that_states_an_earlier_end() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    let end = world.answer_after(10.0, 60, stating(1_030.0), true).unwrap();
+    assert!((30.9..=31.0).contains(&end), "{end}");
+}
+
+proptest! {
+    /// Whatever a healthy upstream's clock, rounding and latency are, no life is lost to them
+    /// but what rounding and latency take.
+    #[test]
+    fn a_healthy_upstream_loses_next_to_nothing(
+        offset in -1e9..1e9_f64,
+        latencies in prop::collection::vec(0.0..0.5_f64, 1..40),
+    ) {
+        let mut world = World::new();
+        for (turn, latency) in latencies.iter().enumerate() {
+            let at = 50.0 * f64::from(u32::try_from(turn).unwrap());
+            let expires = (at + latency + offset).floor() + 60.0;
+            let end = world.answer(at, 60, stating(expires)).unwrap();
+            prop_assert!(end <= at + 60.0 && end >= at + 59.4, "{end} at {at}");
+        }
+    }
+
+    #[test]
+    fn no_stated_end_panics(ends in prop::collection::vec(any::<f64>(), 1..10)) {
+        let mut world = World::new();
+        for (turn, end) in ends.iter().enumerate() {
+            let _ = world.answer(f64::from(u32::try_from(turn).unwrap()), 60, stating(*end));
+        }
+    }
+}
