@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::sleep};
 use crate::{
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase},
-    grant::{GrantState, RefreshState, cell::View, table::Roster},
+    grant::{GrantState, cell::View, table::Roster},
     name::ProfileName,
 };
 
@@ -83,8 +83,8 @@ impl Ready {
                 let state = status.state(now, view.margin());
                 let left = status.life.map_or(0, |life| life.left(now).as_secs());
                 let fault = match &status.last_fault {
-                    Some(fault) if status.refresh != RefreshState::Ok => format!(", {fault}"),
-                    _ => String::new(),
+                    Some(fault) => format!(", {fault}"),
+                    None => String::new(),
                 };
                 let (name, state, refresh) = (view.name(), state.as_str(), status.refresh.as_str());
                 format!("{name}: {state}, {left} s left, refresh {refresh}{fault}")

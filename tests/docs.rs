@@ -185,7 +185,7 @@ fn each_fault_has_its_row_and_the_tests_that_hold_it() {
         .filter(|cells| cells.len() == 4 && cells[0].len() < 4)
         .map(|cells| (cells[0].to_owned(), cells))
         .collect();
-    let upstream = (1..=21).map(|number| format!("U{number}"));
+    let upstream = (1..=23).map(|number| format!("U{number}"));
     let host = (1..=16).map(|number| format!("H{number}"));
     assert_eq!(rows.keys().cloned().collect::<BTreeSet<_>>(), upstream.chain(host).collect());
 

@@ -33,7 +33,7 @@ const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
 /// Refreshes of a live grant that callers ask for lie at least this far apart.
 const PULLED_FORWARD: Duration = Duration::from_secs(5);
 
-/// The share of a life, as its divisor, in which a successor that is still to come is late.
+/// A successor is late in this last share of a life, given as its divisor.
 const LATE: u32 = 8;
 
 /// An attempt to be made now.
@@ -248,9 +248,9 @@ impl State {
         self.failures = self.failures.saturating_add(1);
         self.refusals = 0;
         self.last_fault = Some(fault);
-        let late = self.life.is_none_or(|life| life.left(now) <= life.ttl / LATE);
-        self.retry(if late { RefreshState::Retrying } else { RefreshState::Ok }, now);
         let left = self.end_of_life(now).since(now.boot);
+        let late = self.life.is_none_or(|life| left <= life.ttl / LATE);
+        self.retry(if late { RefreshState::Retrying } else { RefreshState::Ok }, now);
         self.due = self.due.max(now.boot + left / 4);
     }
 

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grantmint::{clock::Clock, rpc::proto::MintOptions};
+use grantmint::{
+    clock::Clock, provider::twilio_live::wire::PlaybackTimes, rpc::proto::MintOptions,
+};
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Configured, Serve, found, mint, reason, run, said, soon, until};
+use crate::support::{Configured, Serve, found, mint, payload, reason, run, said, soon, until};
 
 /// Answered at once, whatever there is.
 fn at_once() -> MintOptions {
@@ -145,4 +148,49 @@ async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
     })
     .await;
     assert_eq!(serve.counters().await["faults"].as_u64(), Some(3));
+}
+
+#[tokio::test]
+async fn a_cache_that_returns_the_same_grant_gives_it_no_second_life() {
+    let config = Configured::profile("grant_ttl = \"12s\"");
+    let serve = Serve::configured(&config, &[]).await;
+    let first = serve.first_token().await;
+    let mut client = serve.tokens().await;
+    let grants = |token: &str| -> Value {
+        let payload: Value = serde_json::from_str(&payload(token)).expect("JSON");
+        payload["grants"]["player"].clone()
+    };
+    let cached = grants(&first.token);
+    let body = Value::from(json!({ "grant": cached }).to_string());
+    serve.set_fault(&format!("body-text={body}")).await;
+
+    let url = cached["playbackUrl"].as_str().expect("a URL");
+    let ends = PlaybackTimes::in_url(url).and_then(|times| times.ends).expect("its end");
+    let failed = found("the grant's end", async || {
+        let minted = match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
+            Ok(minted) => minted.into_inner(),
+            Err(status) => return Some(status),
+        };
+        assert_eq!(grants(&minted.token), cached);
+        let use_by = minted.validity.and_then(|it| it.use_by_time).expect("a time").seconds;
+        assert!(Duration::from_secs(use_by.unsigned_abs()).as_secs_f64() < ends, "{use_by}");
+        None
+    })
+    .await;
+    assert_eq!(reason(&failed), "GRANT_EXPIRED");
+    let ready = serve.page("/readyz").await.1;
+    assert!(ready.contains("GRANT_UNCHANGED"), "{ready}");
+    let metrics = serve.page("/metrics").await.1;
+    let failures = metrics.lines().find(|line| line.contains("result=\"transient\""));
+    assert!(failures.is_some_and(|line| !line.ends_with(" 0")), "{failures:?}");
+
+    serve.clear_faults().await;
+    until("another grant", async || {
+        let minted = soon(client.mint_token(mint("viewer", Some(at_once())))).await;
+        minted.is_ok_and(|minted| grants(&minted.into_inner().token) != cached)
+    })
+    .await;
+    serve.signal("INT");
+    let (_, log) = serve.ended().await;
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("GRANT_UNCHANGED")));
 }
