@@ -15,4 +15,5 @@ mod refusals;
 mod resume;
 mod scenario;
 mod secrets;
+mod signals;
 mod watch;

@@ -16,6 +16,7 @@ mod mint;
 mod output;
 mod sandbox;
 mod serve;
+mod signals;
 mod terminal;
 
 use std::{hint::black_box, process::ExitCode};

@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Write},
+    thread,
     time::Duration,
 };
 
@@ -16,6 +17,19 @@ use crate::{
 /// A line of data.
 pub(crate) fn data(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::from_stdout)
+}
+
+/// Where a server is, for whoever started it. The server needs no reader for that: it neither
+/// waits for one nor fails without one.
+pub(crate) fn announce(text: String) {
+    let write = move || {
+        if let Err(error) = writeln!(io::stdout(), "{text}") {
+            tracing::warn!(%error, "the addresses cannot be written to standard output");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(write) {
+        tracing::warn!(%error, "the addresses cannot be written to standard output");
+    }
 }
 
 /// A line of words.

@@ -14,9 +14,8 @@ use grantmint::{
     },
 };
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{exit::Exit, failure::Failure, output};
+use crate::{exit::Exit, failure::Failure, output, signals::Signals};
 
 /// Where the demo's secret goes.
 pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
@@ -76,9 +75,7 @@ impl SandboxCommand {
     /// Serves until a signal.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let failed = |why: String| Failure::for_good(why);
-        let signals = |error| failed(format!("cannot take signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+        let mut signals = Signals::take()?;
         let config = Config {
             max_concurrent: self.max_concurrent,
             faults: faults(self.fault, self.scenario.as_deref())?,
@@ -91,11 +88,8 @@ impl SandboxCommand {
                     .next("choose another address with --listen; port 0 takes any free one")
             })?;
         let greeting = if self.json { as_json(&sandbox) } else { greeting(&sandbox) };
-        output::data(&greeting)?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        output::announce(greeting);
+        signals.stop().await;
         sandbox.stop();
         Ok(Exit::Done)
     }

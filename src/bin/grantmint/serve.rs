@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use grantmint::{
-    app::{App, Ended, StartError, Stop},
+    app::{App, Ended, StartError},
     clock::Clock,
     config::Config,
     provider::Credential,
@@ -22,13 +22,13 @@ use grantmint::{
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     exit::Exit,
     failure::Failure,
     output,
     sandbox::{SECRET_VARIABLE, faults, seed},
+    signals::Signals,
 };
 
 /// Runs the service: with a configuration, against the sandbox, or both.
@@ -89,6 +89,8 @@ impl ServeCommand {
 
     async fn serve(self) -> Result<Ended, Failure> {
         let _log = start_logging(self.format(), &self.log).map_err(failed)?;
+        // Before anything can take long: who starts it may send one at once.
+        let mut signals = Signals::take()?;
         forbid_core_dumps();
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit on open files cannot be raised");
@@ -107,11 +109,9 @@ impl ServeCommand {
 
         let app = App::build(&config, clock).await.map_err(|error| explain(&error))?;
         tell_promises(&config);
-        // Before the addresses: who reads them may send one.
-        let mut signals =
-            Signals::new().map_err(|error| failed(format!("cannot take signals: {error}")))?;
-        self.tell_addresses(&app, sandbox.as_ref())?;
-        Ok(app.spawn().until(async || signals.next().await).await)
+        tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
+        output::announce(self.addresses(&app, sandbox.as_ref()));
+        Ok(app.spawn().until(async || signals.stop().await).await)
     }
 
     fn format(&self) -> LogFormat {
@@ -161,16 +161,16 @@ impl ServeCommand {
         sandbox.map(Some).map_err(|error| failed(format!("cannot start the sandbox: {error}")))
     }
 
-    fn tell_addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> Result<(), Failure> {
+    fn addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> String {
         let (listen, admin) = (app.addr(), app.admin_addr());
         let sandbox = sandbox.map(|sandbox| sandbox.base_url().to_string());
         if self.json {
-            let line = serde_json::json!({
+            return serde_json::json!({
                 "server": format!("http://{listen}"),
                 "admin": format!("http://{admin}"),
                 "sandbox": sandbox,
-            });
-            return output::data(&line.to_string());
+            })
+            .to_string();
         }
         let mut lines = vec![format!(
             "grantmint serves gRPC on {listen}, health and metrics on http://{admin}"
@@ -185,7 +185,7 @@ impl ServeCommand {
         for command in ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"] {
             lines.push(format!("  grantmint {command}{server}"));
         }
-        output::data(&lines.join("\n"))
+        lines.join("\n")
     }
 }
 
@@ -251,27 +251,5 @@ fn tell_promises(config: &Config) {
             calls_a_minute_each = format!("{:.2}", profile.policy.calls_a_minute()),
             "keeping grants fresh"
         );
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Gently,
-            _ = self.interrupt.recv() => Stop::Now,
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, Read},
+    io::{self, BufRead, Read, Write},
     process::Stdio,
     time::{Duration, UNIX_EPOCH},
 };
@@ -12,10 +12,16 @@ use grantmint::{
     clock::{Clock, WallTime},
     rpc::proto::{MintOptions, MintTokensRequest, Validity},
 };
-use tokio::{sync::mpsc, time::sleep};
+use rustix::io::ioctl_fionbio;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    sync::mpsc,
+    time::sleep,
+};
 use tonic::Code;
 
-use crate::support::{Configured, Serve, found, mint, reason, series, soon};
+use crate::support::{BINARY, Configured, Serve, found, mint, reason, run, series, soon};
 
 /// More lines than a pipe and the service itself keep.
 const CALLS: usize = 1_000;
@@ -95,6 +101,43 @@ async fn a_log_on_a_full_disk_does_not_hold_the_service() {
     serve.first_token().await;
     serve.signal("INT");
     assert_eq!(serve.ended().await.0.code(), Some(0));
+}
+
+/// A pipe that is full: a write to it waits for its reader.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (unread, mut writer) = io::pipe().expect("a pipe");
+    ioctl_fionbio(&writer, true).expect("it is ours");
+    while writer.write(&[b'.'; 4_096]).is_ok() {}
+    ioctl_fionbio(&writer, false).expect("it is ours");
+    (unread, writer)
+}
+
+#[tokio::test]
+async fn a_server_needs_nobody_to_read_its_addresses() {
+    let (_unread, pipe) = full_pipe();
+    let (closed, broken) = io::pipe().expect("a pipe");
+    drop(closed);
+    let full_disk = File::options().write(true).open("/dev/full").expect("/dev/full");
+    for stdout in [Stdio::from(full_disk), Stdio::from(pipe), Stdio::from(broken)] {
+        let mut serve = Command::new(BINARY)
+            .args(["serve", "--sandbox", "--listen", "127.0.0.1:0"])
+            .args(["--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let mut log = BufReader::new(serve.stderr.take().expect("piped")).lines();
+        let address = found("where it listens", async || {
+            let line = soon(log.next_line()).await.expect("text").expect("it serves");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            let listening = line["message"] == "listening";
+            listening.then(|| line["server"].as_str().expect("an address").to_owned())
+        })
+        .await;
+        let minted = run(&["mint", "alice", "--server", &format!("http://{address}")]).await;
+        assert_eq!(minted.code, Some(0), "{}", minted.stderr);
+    }
 }
 
 /// Whether what was just received can still be used.

@@ -1,0 +1,86 @@
+//! The signals that a server takes. Left alone, almost every signal would end it at once,
+//! with every call that is open.
+
+use std::io;
+
+use futures_util::future::select_all;
+use grantmint::app::Stop;
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::Failure;
+
+/// What a signal asks of a server.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Stop(Stop),
+    Reload,
+    Nothing,
+}
+
+/// Each signal whose default is to end the process, but for those that only a fault of the
+/// process raises.
+const TAKEN: &[(&str, Number, Wish)] = &[
+    ("SIGTERM", Number::TERM, Wish::Stop(Stop::Gently)),
+    ("SIGQUIT", Number::QUIT, Wish::Stop(Stop::Gently)),
+    ("SIGXCPU", Number::XCPU, Wish::Stop(Stop::Gently)),
+    ("SIGINT", Number::INT, Wish::Stop(Stop::Now)),
+    ("SIGHUP", Number::HUP, Wish::Reload),
+    ("SIGUSR1", Number::USR1, Wish::Nothing),
+    ("SIGUSR2", Number::USR2, Wish::Nothing),
+    ("SIGALRM", Number::ALARM, Wish::Nothing),
+    ("SIGVTALRM", Number::VTALARM, Wish::Nothing),
+    ("SIGPROF", Number::PROF, Wish::Nothing),
+    ("SIGXFSZ", Number::XFSZ, Wish::Nothing),
+    ("SIGIO", Number::IO, Wish::Nothing),
+    #[cfg(target_os = "linux")]
+    ("SIGPWR", Number::POWER, Wish::Nothing),
+    #[cfg(target_os = "linux")]
+    ("SIGSTKFLT", Number::STKFLT, Wish::Nothing),
+];
+
+struct Taken {
+    name: &'static str,
+    wish: Wish,
+    signal: Signal,
+}
+
+/// The signals of a server, from now on.
+pub(crate) struct Signals(Vec<Taken>);
+
+impl Signals {
+    /// Takes every signal that a server can go on after.
+    pub(crate) fn take() -> Result<Self, Failure> {
+        let take = |&(name, number, wish): &(_, Number, _)| {
+            let signal = signal(SignalKind::from_raw(number.as_raw()))?;
+            Ok(Taken { name, wish, signal })
+        };
+        let taken: io::Result<_> = TAKEN.iter().map(take).collect();
+        taken.map(Self).map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))
+    }
+
+    /// Waits for one that asks to stop. What the others ask for is logged.
+    pub(crate) async fn stop(&mut self) -> Stop {
+        loop {
+            match self.next().await {
+                (_, Wish::Stop(stop)) => return stop,
+                (_, Wish::Reload) => tracing::warn!(
+                    "told to reload, which is not supported yet; restart to apply a change"
+                ),
+                (signal, Wish::Nothing) => tracing::info!(signal, "a signal was ignored"),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> (&'static str, Wish) {
+        let signals = self.0.iter_mut().map(|taken| {
+            let (name, wish) = (taken.name, taken.wish);
+            Box::pin(async move {
+                // It never ends while the runtime is there.
+                taken.signal.recv().await;
+                (name, wish)
+            })
+        });
+        select_all(signals).await.0
+    }
+}

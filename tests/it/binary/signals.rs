@@ -1,0 +1,74 @@
+//! Every signal that a process can be sent, and what a server does about it.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+use tonic::Code;
+
+use super::bulk::read;
+use crate::support::{BINARY, Configured, Serve, mint, reason, resume_index, series, soon};
+
+#[tokio::test]
+async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let mut tokens = serve.tokens().await;
+    let names = ["HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XFSZ", "IO", "WINCH", "PIPE"];
+    for name in names {
+        serve.signal(name);
+        soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
+    }
+    // In its delay those that are still to be taken are taken.
+    serve.signal("TERM");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(log.matches("told to reload, which is not supported yet").count(), 1);
+    for name in ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXFSZ", "SIGIO"] {
+        let line = format!("\"message\":\"a signal was ignored\",\"signal\":\"{name}\"");
+        assert_eq!(log.matches(&line).count(), 1, "{name}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn sigquit_drains_as_sigterm_does() {
+    let config = Configured::with_secret(
+        "[server]\ndrain_delay = \"100ms\"",
+        "",
+        grantmint::sandbox::DEMO_API_KEY_SECRET,
+    );
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let mut tokens = serve.tokens().await;
+    let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+    serve.signal("QUIT");
+    // A signal that asks for nothing does not count as a second one.
+    serve.signal("HUP");
+    let (received, _, ended) = read(bulk.into_inner(), 0).await;
+    let ended = ended.expect("it does not come to its end");
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
+    assert_eq!(usize::try_from(resume_index(&ended)), Ok(received.len()));
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("told to stop; draining") && !log.contains("told to stop again"));
+}
+
+#[tokio::test]
+async fn the_sandbox_goes_on_too() {
+    let mut sandbox = Command::new(BINARY)
+        .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut told = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
+    soon(told.next_line()).await.expect("text").expect("a line of addresses");
+    let pid = sandbox.id().expect("it runs").to_string();
+    for name in ["HUP", "USR1", "QUIT"] {
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+    assert_eq!(soon(sandbox.wait()).await.expect("an exit status").code(), Some(0));
+}
