@@ -1,6 +1,12 @@
 //! The operator's HTTP listener, on loopback: `/livez`, `/readyz` and `/metrics`.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -8,13 +14,13 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::TcpListener,
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use crate::{
     drain::{Drain, Phase},
+    listen::{Listen, Listeners},
     ready::Ready,
     telemetry::{METRICS_CONTENT_TYPE, Metrics},
 };
@@ -23,12 +29,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The address; loopback only.
-    pub listen: SocketAddr,
+    pub listen: Listen,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9_464)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_464)).into() }
     }
 }
 
@@ -42,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The bound admin listener.
 #[derive(Debug)]
 pub struct Admin {
-    listener: TcpListener,
+    listeners: Listeners,
     addr: SocketAddr,
     told: Told,
 }
@@ -56,10 +62,10 @@ struct Told {
 
 impl Admin {
     /// Binds to `listen`.
-    pub async fn bind(listen: SocketAddr, ready: Arc<Ready>, metrics: Metrics) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let addr = listener.local_addr()?;
-        Ok(Self { listener, addr, told: Told { ready, metrics } })
+    pub async fn bind(listen: Listen, ready: Arc<Ready>, metrics: Metrics) -> io::Result<Self> {
+        let listeners = Listeners::bind(listen).await?;
+        let addr = listeners.addr()?;
+        Ok(Self { listeners, addr, told: Told { ready, metrics } })
     }
 
     /// Where it listens.
@@ -76,9 +82,9 @@ impl Admin {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = drain.wait(Phase::Cut) => return,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.listeners.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok(stream) = accepted else {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };

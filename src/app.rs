@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     drain::{Drain, Drainer, Phase, drain},
+    listen::Listen,
     mint::{self, Grants, minter::Minter},
     name::GrantName,
     ready::Ready,
@@ -52,7 +53,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: Listen,
         /// Why.
         error: io::Error,
     },

@@ -6,11 +6,13 @@
 mod expiry;
 mod profile;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 pub use self::profile::Profile;
 use crate::{
-    admin, mint,
+    admin,
+    listen::Listen,
+    mint,
     name::ProfileName,
     rpc, server,
     settings::{self, Document, Env, Problems, Section},
@@ -63,7 +65,7 @@ impl Config {
         let server = read_server(root.section("server"));
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
-        if admin.listen == server.listen && admin.listen.port() != 0 {
+        if admin.listen.overlaps(server.listen) {
             admin_section.problem("listen", "must not be where [server] listens");
         }
         let limits = Limits::read(root.section("limits"));
@@ -151,8 +153,8 @@ impl Limits {
 }
 
 /// Takes an address on loopback: there is no TLS yet.
-pub fn check_loopback(address: SocketAddr) -> Result<SocketAddr, &'static str> {
-    if address.ip().is_loopback() {
+fn check_loopback(address: Listen) -> Result<Listen, &'static str> {
+    if address.is_loopback() {
         Ok(address)
     } else {
         Err("must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the \
@@ -160,11 +162,10 @@ pub fn check_loopback(address: SocketAddr) -> Result<SocketAddr, &'static str> {
     }
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, &'static str> {
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        return Err(r#"is not an IP address with a port, like "127.0.0.1:50051""#);
-    };
-    check_loopback(address)
+/// Takes an address to listen on, on loopback.
+pub fn loopback(text: &str) -> Result<Listen, String> {
+    let address = text.parse::<Listen>().map_err(|why| why.to_string())?;
+    check_loopback(address).map_err(str::to_owned)
 }
 
 /// Profiles of one upstream and account share its budget: it must be one, and enough for the

@@ -9,7 +9,7 @@
 //! Grants travel right and stop in [`grant`]; requests travel left and stop there too. The
 //! halves share that module and nothing else, and a test holds every import to this order:
 //!
-//! - [`clock`], [`name`], [`settings`], [`telemetry`], [`drain`]: the ground that all stand on
+//! - [`clock`], [`name`], [`settings`], [`listen`], [`telemetry`], [`drain`]: what all others use
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
 //! - [`source`]: where grants come from, under an account's budget
 //! - [`token`]: tokens whose shared part is encoded and hashed once a second
@@ -37,6 +37,7 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod grant;
+pub mod listen;
 pub mod mint;
 pub mod name;
 pub mod provider;

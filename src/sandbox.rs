@@ -32,17 +32,17 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Uri;
 use secrecy::SecretString;
-use tokio::{
-    net::TcpListener,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 
 use self::upstream::Upstream;
 pub use self::{
     counters::{Counters, Request},
     fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    listen::{Listen, Listeners},
+};
 
 /// The demo's account.
 pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
@@ -120,20 +120,20 @@ impl fmt::Debug for Sandbox {
 
 impl Sandbox {
     /// Binds `listen`, an address on loopback (port 0: any free one), and serves.
-    pub async fn bind(listen: SocketAddr, config: Config, clock: Clock) -> io::Result<Self> {
-        if !listen.ip().is_loopback() {
+    pub async fn bind(listen: Listen, config: Config, clock: Clock) -> io::Result<Self> {
+        if !listen.is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the sandbox listens on loopback only, such as 127.0.0.1:8765: it speaks plain \
                  HTTP, and anybody who reaches it can switch its faults",
             ));
         }
-        let listener = TcpListener::bind(listen).await?;
-        let addr = listener.local_addr()?;
+        let listeners = Listeners::bind(listen).await?;
+        let addr = listeners.addr()?;
         let base = format!("http://{addr}");
         let upstream = Arc::new(Upstream::new(config, base.clone(), clock));
         let base = base.parse().map_err(io::Error::other)?;
-        let serving = tokio::spawn(accept(listener, Arc::clone(&upstream))).abort_handle();
+        let serving = tokio::spawn(accept(listeners, Arc::clone(&upstream))).abort_handle();
         Ok(Self(Arc::new(Running { upstream, addr, base, serving })))
     }
 
@@ -188,12 +188,12 @@ impl Sandbox {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Arc<Upstream>) {
+async fn accept(listeners: Listeners, upstream: Arc<Upstream>) {
     // Dropped with this task, and every connection with it.
     let mut connections = JoinSet::new();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listeners.accept().await {
+            Ok(stream) => {
                 upstream.ledger.connected();
                 connections.spawn(connection::serve(stream, Arc::clone(&upstream)));
             }

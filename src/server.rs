@@ -1,7 +1,14 @@
 //! The transport: an accept loop over hyper's HTTP/2, since tonic's own server cannot drain
 //! with a watch open and leaves holes that its options do not close.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2};
@@ -10,7 +17,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
@@ -24,6 +31,7 @@ use self::{
 };
 use crate::{
     drain::{Drain, Phase},
+    listen::{Listen, Listeners},
     rpc::{layers::Guarded, request_body::RequestBody},
 };
 
@@ -60,7 +68,7 @@ impl<S> Calls for S where
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The address; loopback only until there is TLS.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// How long calls are served as ever after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
     /// How long open work may take to end after that.
@@ -70,7 +78,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 50_051)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_051)).into(),
             drain_delay: Duration::from_secs(3),
             drain_grace: Duration::from_secs(5),
         }
@@ -115,7 +123,7 @@ const CONNECTION_AGE: Duration = Duration::from_secs(600);
 /// A bound server.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listeners: Listeners,
     addr: SocketAddr,
     places: usize,
     drain: Drain,
@@ -124,14 +132,14 @@ pub struct Server {
 
 impl Server {
     /// Binds to `listen`.
-    pub async fn bind(listen: SocketAddr, drain: Drain) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let addr = listener.local_addr()?;
+    pub async fn bind(listen: Listen, drain: Drain) -> io::Result<Self> {
+        let listeners = Listeners::bind(listen).await?;
+        let addr = listeners.addr()?;
         let places = descriptors::places(MAX_CONNECTIONS);
-        Ok(Self { listener, addr, places, drain, connections: TaskTracker::new() })
+        Ok(Self { listeners, addr, places, drain, connections: TaskTracker::new() })
     }
 
-    /// Where it listens.
+    /// Where it listens: for `localhost`, one of two addresses.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -146,13 +154,13 @@ impl Server {
     /// Serves until the drain is over: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, service: Guarded<S>) {
-        let Self { listener, places, drain, connections, .. } = self;
+        let Self { listeners, places, drain, connections, .. } = self;
         let (places, answered) = (Arc::new(Semaphore::new(places)), Answered::default());
         loop {
             let (stream, place) = tokio::select! {
                 biased;
                 () = drain.wait(Phase::Draining) => break,
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listeners, &places) => accepted,
             };
             let (socket, driver) = socket::split(stream, answered.clone());
             let (service, drain) = (service.clone(), drain.clone());
@@ -161,7 +169,7 @@ impl Server {
                 drop(place);
             });
         }
-        drop(listener);
+        drop(listeners);
         connections.close();
         connections.wait().await;
     }
@@ -169,15 +177,15 @@ impl Server {
 
 /// The next connection, after a place for it is free.
 async fn accept(
-    listener: &TcpListener,
+    listeners: &Listeners,
     places: &Arc<Semaphore>,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok();
     let mut failures = 0_u64;
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match listeners.accept().await {
+            Ok(stream) => {
                 if failures > 0 {
                     tracing::info!(failures, "connections are accepted again");
                 }

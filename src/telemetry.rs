@@ -29,6 +29,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Takes a log filter in `RUST_LOG`'s syntax.
+///
+/// # Errors
+///
+/// It is malformed.
+pub fn log_filter(text: &str) -> Result<String, LoggingError> {
+    EnvFilter::try_new(text).map_err(|_| LoggingError::Filter)?;
+    Ok(text.to_owned())
+}
+
 /// Starts logging to standard error, filtered as `filter` says (`RUST_LOG`'s syntax); for
 /// people, in colour if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
 ///
@@ -65,7 +75,7 @@ fn log_panics() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoggingError {
     /// The filter is malformed.
-    #[error("the log filter is malformed; write it like info or grantmint=debug,info")]
+    #[error("is no log filter: write it like info, or grantmint=debug,info")]
     Filter,
     /// The thread that writes it cannot be started.
     #[error("the thread that writes the log cannot be started")]

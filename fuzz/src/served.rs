@@ -40,7 +40,7 @@ fn served() -> &'static Served {
 async fn serve() -> (Client, Sandbox, Running) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let demo = sandbox::Config::demo();
-    let sandbox = Sandbox::bind(any, demo, Clock::system()).await.expect("a sandbox");
+    let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.expect("a sandbox");
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [profiles.demo]\nkind = \"twilio-live\"\naccount_sid = \"{DEMO_ACCOUNT_SID}\"\n\

@@ -70,7 +70,7 @@ fn all_problems_come_at_once_by_line() {
 listen = "0.0.0.0:50051"
 drain_delay = "1h"
 [admin]
-listen = "localhost:9464"
+listen = ":9464"
 [limits]
 identites = 5
 chunk_tokens = 5000
@@ -92,7 +92,7 @@ kind = "twilio"
         r#"f.toml:1: default_profile: must be a text in quotes, not a whole number
 f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the network could call and read along
 f.toml:4: server.drain_delay: must be from 0s to 10m
-f.toml:6: admin.listen: is not an IP address with a port, like "127.0.0.1:50051"
+f.toml:6: admin.listen: names no address: write 127.0.0.1:9464 or localhost:9464
 f.toml:8: limits.identites: unknown key; did you mean identities?
 f.toml:9: limits.chunk_tokens: must be from 1 to 4096
 f.toml:10: limits.request_bytes: must be a whole number without quotes, not a text

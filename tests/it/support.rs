@@ -78,6 +78,11 @@ pub(crate) struct Ran {
 pub(crate) async fn run(arguments: &[&str]) -> Ran {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    ran(command).await
+}
+
+/// Runs it to its end.
+pub(crate) async fn ran(mut command: Command) -> Ran {
     let output = soon(command.output()).await.expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -56,11 +56,11 @@ fn sections(config: &Config) -> (Keys, [(&'static str, Keys); 3]) {
     let Config { server, admin, limits, default_profile, .. } = config;
     let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
     let server = vec![
-        ("listen", json!(server.listen)),
+        ("listen", json!(server.listen.to_string())),
         ("drain_delay", json!(shown(server.drain_delay))),
         ("drain_grace", json!(shown(server.drain_grace))),
     ];
-    let admin = vec![("listen", json!(admin.listen))];
+    let admin = vec![("listen", json!(admin.listen.to_string()))];
     let limits = vec![
         ("identities", json!(limits.mint.identities)),
         ("indices", json!(limits.mint.indices)),

@@ -1,9 +1,10 @@
 //! What the commands that talk to a server share.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto};
+use http::Uri;
 use tonic::{
     Request, Status,
     transport::{Channel, Endpoint},
@@ -24,32 +25,84 @@ const DEADLINE: Duration = Duration::from_secs(12);
 /// Which server to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The server's URL
+    /// The server's URL, or its host:port
     #[arg(
         long,
         value_name = "URL",
         env = "GRANTMINT_SERVER",
         default_value = "http://127.0.0.1:50051"
     )]
-    server: String,
+    server: ServerUrl,
+}
+
+/// The URL of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerUrl(String);
+
+/// A text that is no server's URL. It never holds the text: that may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ServerUrlError {
+    #[error("looks like http://127.0.0.1:50051, or 127.0.0.1:50051")]
+    Form,
+    #[error("names no port: write it behind the host, such as localhost:50051")]
+    NoPort,
+    #[error("is https; there is no TLS yet: write http://host:port")]
+    Https,
+    #[error("is of a scheme that is not spoken: write http://host:port")]
+    Scheme,
+    #[error("must not hold a user name or password")]
+    Credential,
+    #[error("must not have a path, a query or a fragment: write http://host:port")]
+    MoreThanAHost,
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        let text = text.trim();
+        // gRPC clients also take a name to resolve in this form.
+        let text = text.strip_prefix("dns:///").unwrap_or(text);
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        match scheme.to_ascii_lowercase().as_str() {
+            "" | "http" => {}
+            "https" => return Err(ServerUrlError::Https),
+            _ => return Err(ServerUrlError::Scheme),
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains('@') {
+            return Err(ServerUrlError::Credential);
+        }
+        if authority.contains(['/', '?', '#']) {
+            return Err(ServerUrlError::MoreThanAHost);
+        }
+        let uri: Uri = format!("http://{authority}").parse().map_err(|_| ServerUrlError::Form)?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Form)?;
+        match authority.strip_prefix(host) {
+            Some("") if scheme.is_empty() => Err(ServerUrlError::NoPort),
+            Some("") => Ok(Self(format!("http://{authority}"))),
+            _ if uri.port_u16().is_none() => Err(ServerUrlError::Form),
+            _ => Ok(Self(format!("http://{authority}"))),
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl ServerArgs {
     /// Its URL.
     pub(crate) fn url(&self) -> &str {
-        &self.server
+        &self.server.0
     }
 
     /// A connection to the server.
     pub(crate) async fn connect(&self) -> Result<Channel, Status> {
-        // Without a scheme it would be dialled in vain.
-        let endpoint = Some(self.server.clone())
-            .filter(|server| server.starts_with("http://"))
-            .and_then(|server| Endpoint::from_shared(server).ok());
-        let Some(endpoint) = endpoint else {
-            let form = "is no server's URL; it looks like http://127.0.0.1:50051";
-            return Err(Status::invalid_argument(format!("{:?} {form}", self.server)));
-        };
+        let endpoint = Endpoint::from_shared(self.server.0.clone())
+            .map_err(|_| Status::invalid_argument(ServerUrlError::Form.to_string()))?;
         endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -164,6 +217,43 @@ pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_named_as_people_and_other_clients_name_one() {
+        for (text, url) in [
+            ("localhost:50051", "http://localhost:50051"),
+            ("127.0.0.1:1", "http://127.0.0.1:1"),
+            ("[::1]:50051", "http://[::1]:50051"),
+            ("HTTP://mint:50051/", "http://mint:50051"),
+            ("dns:///mint:50051", "http://mint:50051"),
+            (" http://mint ", "http://mint"),
+        ] {
+            let parsed = text.parse::<ServerUrl>().map(|url| url.to_string());
+            assert_eq!(parsed.as_deref(), Ok(url), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_server_is_refused_without_an_echo() {
+        let password = "q1W2e3R4";
+        for (text, error) in [
+            ("http://host:1/foo", ServerUrlError::MoreThanAHost),
+            ("http://host:1?x=1", ServerUrlError::MoreThanAHost),
+            ("host:1#x", ServerUrlError::MoreThanAHost),
+            ("http://user:q1W2e3R4@host:1", ServerUrlError::Credential),
+            ("https://host:1", ServerUrlError::Https),
+            ("grpc://host:1", ServerUrlError::Scheme),
+            ("localhost", ServerUrlError::NoPort),
+            ("host:port", ServerUrlError::Form),
+            ("host:65536", ServerUrlError::Form),
+            ("http://", ServerUrlError::Form),
+            ("a b:1", ServerUrlError::Form),
+            ("", ServerUrlError::Form),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().err(), Some(error), "{text}");
+            assert!(!error.to_string().contains(password));
+        }
+    }
 
     #[test]
     fn the_time_of_day_is_told_in_utc() {

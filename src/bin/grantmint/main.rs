@@ -8,6 +8,7 @@ mod check;
 mod chunks;
 mod client;
 mod completions;
+mod environment;
 mod exit;
 mod failure;
 mod grants;
@@ -19,9 +20,9 @@ mod serve;
 mod signals;
 mod terminal;
 
-use std::{hint::black_box, process::ExitCode};
+use std::{ffi::OsString, hint::black_box, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{exit::Exit, failure::Failure, output::Voice};
 
@@ -84,8 +85,10 @@ fn keep_freed_memory() {
 fn main() -> ExitCode {
     keep_freed_memory();
     // Known before the command line is, so that wrong usage is told in it too.
-    let voice = Voice::of(std::env::args_os().any(|argument| argument == "--json"));
-    let command = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let voice = Voice::of(words.iter().any(|argument| argument == "--json"));
+    let parsed = environment::parse(Cli::command(), &words);
+    let command = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command,
         Err(error) if error.use_stderr() && voice == Voice::Json => {
             return end(voice, Err(Failure::from_usage(&error)));

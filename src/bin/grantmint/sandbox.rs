@@ -1,12 +1,10 @@
 //! `grantmint sandbox`: the emulated upstream alone.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use grantmint::{
     clock::Clock,
+    listen::Listen,
     provider::twilio_live,
     sandbox::{
         Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Fault,
@@ -34,7 +32,7 @@ It prints the commands for that, and a profile with its demo credential.";
 pub(crate) struct SandboxCommand {
     /// Where to listen; loopback only, port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
-    listen: SocketAddr,
+    listen: Listen,
 
     /// A file of faults, by time or request number; see scenario.toml for a sample
     ///

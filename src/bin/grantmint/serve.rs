@@ -10,14 +10,15 @@ use clap::{Args, ValueEnum};
 use grantmint::{
     app::{App, Ended, StartError},
     clock::Clock,
-    config::Config,
+    config::{Config, loopback},
+    listen::Listen,
     provider::Credential,
     sandbox::{
         self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
     },
     server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
-    telemetry::{LogFormat, start_logging},
+    telemetry::{LogFormat, log_filter, start_logging},
 };
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
@@ -41,11 +42,11 @@ pub(crate) struct ServeCommand {
     #[arg(long)]
     sandbox: bool,
     /// Listen for calls here instead; loopback only until there is TLS
-    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
-    listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN", value_parser = loopback)]
+    listen: Option<Listen>,
     /// Listen for the operator here instead; loopback only
-    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
-    admin_listen: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN", value_parser = loopback)]
+    admin_listen: Option<Listen>,
     /// A scenario that the sandbox plays: a file of faults; see scenario.toml for a sample
     #[arg(long, value_name = "FILE", requires = "sandbox")]
     scenario: Option<PathBuf>,
@@ -57,7 +58,7 @@ pub(crate) struct ServeCommand {
     #[arg(long, value_enum, env = "GRANTMINT_LOG_FORMAT")]
     log_format: Option<Format>,
     /// What is logged
-    #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
     /// Write the addresses as one line of JSON instead of the banner
     #[arg(long)]
@@ -133,8 +134,6 @@ impl ServeCommand {
             (self.admin_listen, &mut config.admin.listen),
         ] {
             if let Some(flag) = flag {
-                grantmint::config::check_loopback(flag)
-                    .map_err(|why| failed(format!("{flag} {why}")))?;
                 *address = flag;
             }
         }
@@ -157,7 +156,7 @@ impl ServeCommand {
             ..sandbox::Config::demo()
         };
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let sandbox = Sandbox::bind(any, settings, clock.clone()).await;
+        let sandbox = Sandbox::bind(any.into(), settings, clock.clone()).await;
         sandbox.map(Some).map_err(|error| failed(format!("cannot start the sandbox: {error}")))
     }
 

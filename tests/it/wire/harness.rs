@@ -73,7 +73,7 @@ impl World {
         let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
         let demo = sandbox::Config { faults, ..sandbox::Config::demo() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sandbox = Sandbox::bind(any, demo, Clock::system()).await.unwrap();
+        let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.unwrap();
         let text = format!(
             "{tables}\n[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
         );

@@ -82,7 +82,7 @@ impl<B> Service<Request<B>> for Misbehaves {
 
 async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), drain).await.unwrap();
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)).into(), drain).await.unwrap();
     let addr = server.addr();
     tokio::spawn(server.run(Guarded::new(Misbehaves, metrics)));
     (addr, drainer)

@@ -18,8 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn faulty(fault: &str) -> (Sandbox, Source) {
     let faults = vec![fault.parse().unwrap_or_else(|error| panic!("{fault}: {error}"))];
     let config = sandbox::Config { faults, ..sandbox::Config::demo() };
-    let any = ([127, 0, 0, 1], 0).into();
-    let sandbox = Sandbox::bind(any, config, Clock::system()).await.unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let sandbox = Sandbox::bind(any.into(), config, Clock::system()).await.unwrap();
     let url = sandbox.base_url().to_string();
     (sandbox, source(url.trim_end_matches('/'), "allow_origin = \"*\""))
 }

@@ -1,0 +1,74 @@
+//! The environment variables behind flags. One that is set to nothing is not set, and an error
+//! names the variable where the user wrote that, not a flag that nobody gave.
+
+use std::{env, ffi::OsString};
+
+use clap::{
+    Command, Error,
+    builder::Resettable,
+    error::{ContextKind, ContextValue},
+};
+
+/// Parses the command line of `command`.
+///
+/// # Errors
+///
+/// As clap has them, about the variable where that is what is wrong.
+pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMatches, Error> {
+    let command = without(command, &|name| {
+        env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty())
+    });
+    let error = match command.clone().try_get_matches_from(words) {
+        Ok(matches) => return Ok(matches),
+        Err(error) => without_credential(error),
+    };
+    // Where the error goes away without a variable, it is the variable's.
+    let blamed = variables(&command).into_iter().find(|variable| {
+        let command = without(command.clone(), &|name| name == variable);
+        let again = command.try_get_matches_from(words).map_err(without_credential);
+        again.err().is_none_or(|again| again.to_string() != error.to_string())
+    });
+    Err(match blamed {
+        Some(variable) => about(error, &variable),
+        None => error,
+    })
+}
+
+/// The variables that the flags of a command, or of one below it, are read from.
+fn variables(command: &Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+    let mut names: Vec<_> = own.map(str::to_owned).collect();
+    names.extend(command.get_subcommands().flat_map(variables));
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// `command` without the variables for which `unset` holds.
+fn without(command: Command, unset: &dyn Fn(&str) -> bool) -> Command {
+    let command = command.mut_args(|argument| {
+        let is_unset = argument.get_env().and_then(|name| name.to_str()).is_some_and(unset);
+        if is_unset { argument.env(Resettable::<clap::builder::OsStr>::Reset) } else { argument }
+    });
+    command.mut_subcommands(|below| without(below, unset))
+}
+
+/// A URL may hold a password, which an error must not repeat.
+fn without_credential(mut error: Error) -> Error {
+    let hidden = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => {
+            value.rsplit_once('@').map(|(_, behind)| format!("…@{behind}"))
+        }
+        _ => None,
+    };
+    if let Some(hidden) = hidden {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(hidden));
+    }
+    error
+}
+
+fn about(mut error: Error, variable: &str) -> Error {
+    let name = format!("{variable} (an environment variable)");
+    error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+    error
+}

@@ -1,0 +1,247 @@
+//! Where to listen, as people write it, and the sockets that follow from it.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// This one.
+    At(SocketAddr),
+    /// `localhost`: loopback of both families, as far as the machine has them.
+    Localhost(u16),
+}
+
+/// A text that is no address to listen on, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListenError {
+    /// A URL.
+    #[error("is a URL: write only the address and port, such as 127.0.0.1:50051")]
+    Url,
+    /// A port alone.
+    #[error("names no address: write 127.0.0.1:{0} or localhost:{0}")]
+    PortAlone(u16),
+    /// No port.
+    #[error("names no port: write {0}:50051, or {0}:0 for any free one")]
+    NoPort(String),
+    /// A port that is none.
+    #[error("has no port from 0 to 65535 behind its last colon, such as 127.0.0.1:50051")]
+    BadPort,
+    /// A name.
+    #[error(
+        "names a host: write an IP address or localhost, such as 127.0.0.1:50051 or [::1]:50051"
+    )]
+    Host,
+}
+
+impl Listen {
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub const fn is_loopback(self) -> bool {
+        match self {
+            Self::At(address) => address.ip().is_loopback(),
+            Self::Localhost(_) => true,
+        }
+    }
+}
+
+impl Listen {
+    /// Whether both would bind one address, known before either is bound.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        let one = |listen: Self| match listen {
+            Self::At(address) => vec![address],
+            Self::Localhost(port) => {
+                vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+            }
+        };
+        let others = one(other);
+        one(self).iter().any(|address| address.port() != 0 && others.contains(address))
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self::At(address)
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let text = text.trim();
+        if let Ok(address) = text.parse() {
+            return Ok(Self::At(address));
+        }
+        if text.contains("://") {
+            return Err(ListenError::Url);
+        }
+        if let Ok(port) = text.parse() {
+            return Err(ListenError::PortAlone(port));
+        }
+        let is_address = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+        if is_address || text.eq_ignore_ascii_case("localhost") {
+            let host = if text.contains(':') && !text.starts_with('[') {
+                format!("[{text}]")
+            } else {
+                text.to_owned()
+            };
+            return Err(ListenError::NoPort(host));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(ListenError::Host)?;
+        match (host, port.parse()) {
+            (_, Err(_)) => Err(ListenError::BadPort),
+            ("", Ok(port)) => Err(ListenError::PortAlone(port)),
+            (host, Ok(port)) if host.eq_ignore_ascii_case("localhost") => Ok(Self::Localhost(port)),
+            _ => Err(ListenError::Host),
+        }
+    }
+}
+
+/// The bound sockets of one address.
+#[derive(Debug)]
+pub struct Listeners {
+    first: TcpListener,
+    /// The other family's, of `localhost`.
+    second: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds to `listen`. Both families of `localhost` share one port.
+    pub async fn bind(listen: Listen) -> io::Result<Self> {
+        match listen {
+            Listen::At(address) => {
+                Ok(Self { first: TcpListener::bind(address).await?, second: None })
+            }
+            Listen::Localhost(port) => Self::bind_localhost(port).await,
+        }
+    }
+
+    async fn bind_localhost(port: u16) -> io::Result<Self> {
+        // A port that is free in one family may be taken in the other.
+        let mut tries = if port == 0 { 16 } else { 1 };
+        loop {
+            tries -= 1;
+            let first = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                Err(error) if is_missing(&error) => {
+                    let first = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await?;
+                    return Ok(Self { first, second: None });
+                }
+                first => first?,
+            };
+            let port = first.local_addr()?.port();
+            match TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+                Ok(second) => return Ok(Self { first, second: Some(second) }),
+                Err(error) if is_missing(&error) => return Ok(Self { first, second: None }),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The address, or one of two.
+    pub fn addr(&self) -> io::Result<SocketAddr> {
+        self.first.local_addr()
+    }
+
+    /// The next connection. Dropping the future loses none.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = match &self.second {
+            None => self.first.accept().await?,
+            Some(second) => tokio::select! {
+                accepted = self.first.accept() => accepted?,
+                accepted = second.accept() => accepted?,
+            },
+        };
+        Ok(stream)
+    }
+}
+
+/// Whether the machine does not have this address or its family at all.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_people_write_it() {
+        for (text, shown) in [
+            ("127.0.0.1:50051", "127.0.0.1:50051"),
+            (" 127.0.0.1:0\n", "127.0.0.1:0"),
+            ("[::1]:50051", "[::1]:50051"),
+            ("localhost:50051", "localhost:50051"),
+            ("LocalHost:0", "localhost:0"),
+        ] {
+            assert_eq!(text.parse::<Listen>().map(|it| it.to_string()).as_deref(), Ok(shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_answered_with_what_to_write() {
+        for (text, instead) in [
+            (":50051", "127.0.0.1:50051 or localhost:50051"),
+            ("9000", "127.0.0.1:9000 or localhost:9000"),
+            ("localhost", "localhost:50051"),
+            ("127.0.0.1", "127.0.0.1:50051"),
+            ("::1", "[::1]:50051"),
+            ("[::1]", "[::1]:50051"),
+            ("http://127.0.0.1:50051", "only the address and port"),
+            ("*:50051", "an IP address or localhost"),
+            ("api.example:50051", "an IP address or localhost"),
+            ("localhost:grpc", "no port from 0 to 65535"),
+            ("127.0.0.1:65536", "no port from 0 to 65535"),
+            ("", "an IP address or localhost"),
+        ] {
+            let error = text.parse::<Listen>().expect_err(text).to_string();
+            assert!(error.contains(instead), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_shares_a_port_and_an_address_overlaps() {
+        let overlap = |one: &str, other: &str| {
+            one.parse::<Listen>().unwrap().overlaps(other.parse().unwrap())
+        };
+        assert!(overlap("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(overlap("localhost:1", "[::1]:1") && overlap("127.0.0.1:1", "localhost:1"));
+        assert!(!overlap("localhost:1", "localhost:2") && !overlap("127.0.0.1:1", "[::1]:1"));
+        assert!(!overlap("localhost:0", "localhost:0"));
+    }
+
+    #[tokio::test]
+    async fn localhost_is_both_families_on_one_port() {
+        let listeners = Listeners::bind(Listen::Localhost(0)).await.unwrap();
+        let port = listeners.addr().unwrap().port();
+        assert!(listeners.addr().unwrap().ip().is_loopback());
+        // One socket only where the machine has one family only.
+        let peers = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+        let mut reached = 0;
+        for peer in peers.into_iter().take(1 + usize::from(listeners.second.is_some())) {
+            let peer: SocketAddr = peer;
+            let (peer, accepted) = tokio::join!(TcpStream::connect(peer), listeners.accept());
+            assert_eq!(peer.unwrap().local_addr().unwrap(), accepted.unwrap().peer_addr().unwrap());
+            reached += 1;
+        }
+        assert!(reached > 0);
+    }
+}

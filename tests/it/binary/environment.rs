@@ -1,0 +1,79 @@
+//! Environment variables behind flags, and addresses as people write them.
+
+use std::process::Stdio;
+
+use grantmint::rpc::proto::token_service_client::TokenServiceClient;
+use tokio::process::Command;
+use tonic::transport::Endpoint;
+
+use crate::support::{BINARY, Ran, Serve, mint, ran, run, soon};
+
+/// A command under one environment variable.
+async fn under(variable: &str, value: &str, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_clear().env(variable, value);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    ran(command).await
+}
+
+#[tokio::test]
+async fn a_variable_that_is_set_to_nothing_is_not_set() {
+    // Without its variables each of these gets as far as what is wrong with its flags.
+    for variable in ["LISTEN", "ADMIN_LISTEN", "LOG", "LOG_FORMAT", "CONFIG", "SERVER"] {
+        let variable = format!("GRANTMINT_{variable}");
+        for nothing in ["", " "] {
+            let wrong = ["serve", "--sandbox", "--fault", "no-fault"];
+            let ran = under(&variable, nothing, &wrong).await;
+            assert!(ran.stderr.contains("--fault"), "{variable}: {}", ran.stderr);
+            let ran = under(&variable, nothing, &["check"]).await;
+            assert!(ran.code == Some(2) && !ran.stderr.contains("''"), "{}", ran.stderr);
+            let ran = under(&variable, nothing, &["serve"]).await;
+            assert!(ran.stderr.contains("say what to serve"), "{variable}: {}", ran.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_flag() {
+    let serve = ["serve", "--sandbox", "--admin-listen", "127.0.0.1:0"];
+    for (variable, flag, value) in [
+        ("GRANTMINT_LISTEN", "--listen", ":50051"),
+        ("GRANTMINT_LISTEN", "--listen", "0.0.0.0:50051"),
+        ("GRANTMINT_LOG", "--log", "a=b=c"),
+        ("GRANTMINT_LOG_FORMAT", "--log-format", "xml"),
+    ] {
+        let ran = under(variable, value, &serve).await;
+        assert_eq!(ran.code, Some(2), "{variable}");
+        assert!(ran.stderr.contains(&format!("'{variable} (an environment")), "{}", ran.stderr);
+        assert!(!ran.stderr.contains(&format!("'{flag} ")), "{}", ran.stderr);
+        let given = [&serve[..], &[flag, value]].concat();
+        let ran = under(variable, "", &given).await;
+        assert!(ran.stderr.contains(&format!("'{flag} ")), "{}", ran.stderr);
+    }
+    let ran = under("GRANTMINT_SERVER", "http://user:q1W2e3R4@host:1", &["mint", "alice"]).await;
+    assert!(ran.stderr.contains("GRANTMINT_SERVER") && !ran.stderr.contains("q1W2e3R4"));
+    // A flag goes before its variable, whatever that holds.
+    let both = ["mint", "alice", "--server", "127.0.0.1:1"];
+    let ran = under("GRANTMINT_SERVER", "http://host/path", &both).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn localhost_is_served_in_both_families_and_reached_by_its_name() {
+    let arguments = ["--sandbox", "--listen", "localhost:0"];
+    let serve = Serve::start(&arguments).await;
+    let address = serve.server.strip_prefix("http://").expect("a URL");
+    let port = address.rsplit_once(':').expect("a port").1;
+    serve.first_token().await;
+    for host in ["localhost", "127.0.0.1", "dns:///localhost"] {
+        let ran = run(&["mint", "alice", "--server", &format!("{host}:{port}")]).await;
+        assert_eq!(ran.code, Some(0), "{host}: {}", ran.stderr);
+    }
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let server = format!("http://[::1]:{port}");
+        let endpoint = Endpoint::from_shared(server).expect("a URL");
+        let channel = soon(endpoint.connect()).await.expect("a connection");
+        let mut tokens = TokenServiceClient::new(channel);
+        soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
+    }
+}
