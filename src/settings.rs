@@ -7,6 +7,7 @@ mod nested;
 mod problems;
 mod secret;
 mod section;
+pub mod text;
 
 use std::{cell::RefCell, fs, path::Path};
 
@@ -28,9 +29,10 @@ pub fn load<T>(
     parse: impl FnOnce(&str, &str) -> Result<T, Problems>,
 ) -> Result<T, Problems> {
     let file = path.display().to_string();
-    let text = fs::read_to_string(path)
+    let bytes = fs::read(path)
         .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
-    parse(&file, &text)
+    let text = text::decode(&bytes).map_err(|why| Problems::with_file(&file, why))?;
+    parse(&file, text)
 }
 
 /// A file that is well-formed TOML, and what was found wrong with it so far.

@@ -9,7 +9,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::Section;
+use super::{Section, text};
 
 /// More than any secret has.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -67,14 +67,14 @@ impl Section<'_> {
             (true, false) => {
                 let path = self.text(file)?;
                 let named = named(path, is_path);
-                let text = match read_file(path) {
+                let secret = match read_file(path) {
                     Ok(text) => text,
                     Err(error) => {
                         self.problem(file, format!("the file {named}cannot be read: {error}"));
                         return None;
                     }
                 };
-                let secret = parse(&text).map_err(|error| {
+                let secret = parse(&secret).map_err(|error| {
                     self.problem(file, format!("the secret in the file {named}{error}"));
                 });
                 Some((secret.ok()?, SecretOrigin::File(path.into())))
@@ -132,6 +132,6 @@ fn read_file(path: &str) -> io::Result<Zeroizing<String>> {
     if bytes.len() > MAX_SECRET_BYTES {
         return Err(io::Error::other("it is far larger than a secret"));
     }
-    let text = str::from_utf8(&bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
+    let text = text::decode(&bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -12,6 +12,7 @@ mod inspect;
 mod machines;
 mod metrics;
 mod outage;
+mod pipes;
 mod refusals;
 mod resume;
 mod scenario;

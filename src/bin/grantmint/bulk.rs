@@ -5,7 +5,7 @@ mod waits;
 
 use std::{
     fs::{File, Permissions},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -14,8 +14,9 @@ use std::{
 use clap::{ArgGroup, Args};
 use grantmint::{
     clock::Clock,
-    name::Identity,
+    name::{Identity, NameError},
     rpc::proto::{IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request::Selection},
+    settings::text,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -81,7 +82,7 @@ impl BulkCommand {
         let whose = self.whose().map_err(|error| {
             Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
         })?;
-        let sink = self.sink().map_err(|error| cannot_write(&error))?;
+        let sink = self.sink().map_err(|error| self.cannot_write(error))?;
         let started = Instant::now();
         let mut bulk = Running {
             command: &self,
@@ -96,13 +97,32 @@ impl BulkCommand {
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
-        bulk.sink.flush().map_err(|error| cannot_write(&error))?;
-        let dead = bulk.sum_up(started.elapsed());
-        match ended {
-            Ok(()) if dead > 0 => Ok(Exit::PastUse),
-            Ok(()) => Ok(Exit::Done),
-            Err(Broken::Call(status)) => Err(status.into()),
-            Err(Broken::Write(error)) => Err(cannot_write(&error)),
+        let ended = ended.and_then(|()| bulk.sink.flush().map_err(Broken::Write));
+        let failure = match ended {
+            Ok(()) => None,
+            Err(Broken::Call(status)) => Some(status.into()),
+            Err(Broken::Write(error)) => Some(self.cannot_write(error)),
+        };
+        // A reader of standard output that went away wants no summary either.
+        if failure.as_ref().is_some_and(|failure| failure.exit() == Exit::Done) {
+            return Ok(Exit::Done);
+        }
+        let _ = bulk.sink.flush();
+        match (failure, bulk.sum_up(started.elapsed())) {
+            (Some(failure), _) => Err(failure),
+            (None, 0) => Ok(Exit::Done),
+            (None, _) => Ok(Exit::PastUse),
+        }
+    }
+
+    /// A reader of standard output that went away has what it wanted.
+    fn cannot_write(&self, error: io::Error) -> Failure {
+        match &self.output {
+            None => Failure::from_stdout(error),
+            Some(path) => {
+                let path = path.display();
+                Failure::for_good(format!("cannot write the tokens to {path}: {error}"))
+            }
         }
     }
 
@@ -121,15 +141,16 @@ impl BulkCommand {
             let count = self.count.unwrap_or_default() as usize;
             return Ok(Whose::Series { prefix: self.prefix.clone(), count });
         };
-        let text = if path.as_os_str() == "-" {
-            io::read_to_string(io::stdin())?
+        let mut bytes = Vec::new();
+        if path.as_os_str() == "-" {
+            io::stdin().read_to_end(&mut bytes)?;
         } else {
-            std::fs::read_to_string(path)?
-        };
+            File::open(path)?.read_to_end(&mut bytes)?;
+        }
+        let text = text::decode(&bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
         // Before the first call: later, some tokens would be there, and the line not known.
         for (line, identity) in (1..).zip(text.lines()) {
-            Identity::parse(identity)
-                .map_err(|error| io::Error::other(format!("line {line} {}", error.as_str())))?;
+            check_line(identity).map_err(|why| io::Error::other(format!("line {line} {why}")))?;
         }
         Ok(Whose::List(text.lines().map(str::to_owned).collect()))
     }
@@ -141,6 +162,19 @@ impl BulkCommand {
         };
         Ok(BufWriter::with_capacity(OUTPUT_BUFFER, sink))
     }
+}
+
+/// An identity as a line of a file, where what nobody sees is a mistake of a tool.
+fn check_line(identity: &str) -> Result<(), &'static str> {
+    Identity::parse(identity).map_err(NameError::as_str)?;
+    let unseen = |it: char| it.is_whitespace() || text::is_invisible(it);
+    if identity.starts_with(unseen) || identity.ends_with(unseen) {
+        return Err("begins or ends with white space or a character that cannot be seen");
+    }
+    if text::is_quoted(identity) {
+        return Err("is in quotes, which would be part of the identity");
+    }
+    Ok(())
 }
 
 /// A file that nobody else may read, since tokens are bearer secrets. What it held before stays
@@ -219,10 +253,6 @@ impl Whose {
             }
         }
     }
-}
-
-fn cannot_write(error: &io::Error) -> Failure {
-    Failure::for_good(format!("cannot write the tokens: {error}"))
 }
 
 /// What breaks a call off.

@@ -1,6 +1,7 @@
 //! `grantmint inspect`: what a token holds, what of it dies first, and what is odd about it.
 
 mod oddities;
+mod pasted;
 mod signature;
 mod token;
 mod words;
@@ -12,10 +13,10 @@ use std::{
 };
 
 use clap::Args;
-use grantmint::{clock::Clock, provider::twilio_live::ids::ApiKeySecret};
+use grantmint::{clock::Clock, provider::twilio_live::ids::ApiKeySecret, settings::text};
 use serde_json::json;
 
-use self::{signature::Signature, token::Token};
+use self::signature::Signature;
 use crate::{
     client::{stamp, utc},
     exit::Exit,
@@ -27,7 +28,7 @@ use crate::{
 /// makers. Without a key nothing is verified: anybody can read a token.
 #[derive(Debug, Args)]
 pub(crate) struct InspectCommand {
-    /// The token; - for standard input
+    /// The token, or a text that holds it; - for standard input
     token: String,
     /// Check the signature with the API key's secret in this file
     #[arg(long, value_name = "FILE")]
@@ -43,21 +44,16 @@ pub(crate) struct InspectCommand {
 impl InspectCommand {
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let text = match self.token.as_str() {
-            "-" => io::read_to_string(io::stdin()).map_err(|error| {
-                Failure::for_good(format!("standard input cannot be read: {error}"))
-            })?,
+            "-" => standard_input()?,
             token => token.to_owned(),
         };
-        let mut token = Token::decode(text.trim()).ok_or_else(|| {
-            Failure::for_good(
-                "this is no JWT: it should be three base64url parts with dots between them",
-            )
-            .next("mint one with: grantmint mint alice")
-        })?;
+        let mut token = pasted::find(&text)
+            .map_err(|why| Failure::for_good(why).next("mint one with: grantmint mint alice"))?;
         let key = self.key_file.as_deref().map(secret).transpose()?;
         let signature = Signature::of(&token, key.as_ref());
         let now = Clock::system().now().wall;
-        let (ends, oddities) = (token.ends(), oddities::of(&token, now));
+        let (ends, mut oddities) = (token.ends(), oddities::of(&token, now));
+        oddities.extend(oddities::of_cut_signature(&token));
         if !self.show_grant {
             token.hide_grant();
         }
@@ -91,14 +87,24 @@ impl InspectCommand {
     }
 }
 
+/// All of standard input, which need not be text but where the token is.
+fn standard_input() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::for_good(format!("standard input cannot be read: {error}")))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The API key's secret in a file.
 fn secret(path: &Path) -> Result<ApiKeySecret, Failure> {
     /// More than any secret has.
     const MAX_BYTES: u64 = 64 * 1024;
     let failed = |why: String| Failure::for_good(format!("{}: {why}", path.display()));
-    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
     File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
         .map_err(|error| failed(format!("cannot be read: {error}")))?;
-    ApiKeySecret::parse(&text).map_err(|error| failed(format!("the secret in it {error}")))
+    let text = text::decode(&bytes).map_err(failed)?;
+    ApiKeySecret::parse(text).map_err(|error| failed(format!("the secret in it {error}")))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::settings::text;
+
 /// A text that is not a SID of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not {prefix} followed by 32 hexadecimal digits")]
@@ -74,6 +76,26 @@ pub enum SecretError {
     /// One character, repeated.
     #[error("is one repeated character")]
     Repeated,
+    /// In quotes.
+    #[error("is in quotes, which would be part of it: write it without")]
+    Quoted,
+    /// A line of an env file.
+    #[error("looks like NAME=value: write the value alone")]
+    Assignment,
+    /// White space, control characters or characters that cannot be seen inside.
+    #[error(
+        "holds white space or a character that cannot be seen: write it on one line, as it was given"
+    )]
+    Invisible,
+}
+
+/// Whether a text is a line of an env file: no name of a variable is at the start of a secret.
+fn is_assignment(text: &str) -> bool {
+    let text = text.strip_prefix("export ").unwrap_or(text);
+    text.split_once('=').is_some_and(|(name, value)| {
+        let of_name = |it: char| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '_';
+        name.contains('_') && name.chars().all(of_name) && !value.trim_matches('=').is_empty()
+    })
 }
 
 /// An API key's secret: it signs tokens and asks for grants. Its `Debug` is silent, and it is
@@ -84,7 +106,17 @@ pub struct ApiKeySecret(SecretString);
 impl ApiKeySecret {
     /// Takes a secret fit to sign with, white space around it apart.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let text = text.trim();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+        if text::is_quoted(text) {
+            return Err(SecretError::Quoted);
+        }
+        if is_assignment(text) {
+            return Err(SecretError::Assignment);
+        }
+        let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
+        if text.contains(never) {
+            return Err(SecretError::Invisible);
+        }
         let mut characters = text.chars();
         let first = characters.next().ok_or(SecretError::Empty)?;
         if text.len() < MIN_SECRET_BYTES {
@@ -125,6 +157,20 @@ mod tests {
     #[test]
     fn a_secret_too_weak_to_sign_with_is_refused() {
         assert_eq!(ApiKeySecret::parse(" \n").unwrap_err(), SecretError::Empty);
+        let good = "ab".repeat(16);
+        for (text, error) in [
+            (format!("\"{good}\""), SecretError::Quoted),
+            (format!("\u{feff}'{good}'\r\n"), SecretError::Quoted),
+            (format!("TWILIO_SECRET={good}"), SecretError::Assignment),
+            (format!("export TWILIO_SECRET='{good}'"), SecretError::Assignment),
+            (format!("{good}\n{good}"), SecretError::Invisible),
+            (format!("{good}\u{200b}"), SecretError::Invisible),
+            (format!("{good}\0"), SecretError::Invisible),
+        ] {
+            assert_eq!(ApiKeySecret::parse(&text).err(), Some(error), "{text:?}");
+        }
+        let marked = ApiKeySecret::parse(&format!("\u{feff}{good}==\r\n"));
+        assert_eq!(marked.map(|it| it.expose().len()).ok(), Some(34));
         assert_eq!(ApiKeySecret::parse(&"ab".repeat(15)).unwrap_err(), SecretError::TooShort);
         assert_eq!(ApiKeySecret::parse(&"a".repeat(32)).unwrap_err(), SecretError::Repeated);
         assert_eq!(

@@ -50,6 +50,20 @@ pub(super) fn of(token: &Token, now: WallTime) -> Vec<Oddity> {
     odd.0
 }
 
+/// A signature that is shorter than its algorithm's: the end of the token is missing.
+pub(super) fn of_cut_signature(token: &Token) -> Option<Oddity> {
+    let whole = match token.text_of_header("alg")? {
+        "HS256" => 43,
+        "HS384" => 64,
+        "HS512" | "ES256" | "EdDSA" => 86,
+        "ES384" => 128,
+        _ => return None,
+    };
+    let length = token.signature.trim_end_matches('=').len();
+    let message = format!("its last {} characters are missing", whole - length.min(whole));
+    (length < whole).then_some(Oddity { about: "signature", message })
+}
+
 struct Found(Vec<Oddity>);
 
 impl Found {

@@ -68,7 +68,12 @@ impl Token {
         value.as_i64().or_else(|| value.as_f64().map(whole))
     }
 
-    /// A claim or header that is a text.
+    /// A header that is a text.
+    pub(super) fn text_of_header(&self, name: &str) -> Option<&str> {
+        self.header.get(name)?.as_str()
+    }
+
+    /// A claim that is a text.
     pub(super) fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim)?.as_str()
     }
@@ -119,7 +124,8 @@ impl Token {
     }
 }
 
-fn decode_part(part: &str) -> Option<Map<String, Value>> {
+/// A part that is a JSON object.
+pub(super) fn decode_part(part: &str) -> Option<Map<String, Value>> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -1,0 +1,70 @@
+//! Text as editors and tools leave it: with marks that nobody sees.
+
+/// What some editors put before a text. It is no part of it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The text of a file, without a byte order mark.
+///
+/// # Errors
+///
+/// It is not UTF-8, with the remedy.
+pub fn decode(bytes: &[u8]) -> Result<&str, String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16 text: save it as UTF-8".to_owned());
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count();
+        format!("is not UTF-8 text on line {line}: save it as UTF-8")
+    })?;
+    Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
+}
+
+/// Whether a character cannot be seen, or looks like a plain space and is none: what is pasted
+/// from pages and chats often holds one.
+#[must_use]
+pub const fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{a0}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{feff}')
+}
+
+/// Whether a text stands in quotes, as tools that read env files may leave it.
+#[must_use]
+pub fn is_quoted(text: &str) -> bool {
+    ['"', '\'', '`']
+        .iter()
+        .any(|quote| text.strip_prefix(*quote).is_some_and(|rest| rest.ends_with(*quote)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text() {
+        assert_eq!(decode(b"\xef\xbb\xbfalice\n"), Ok("alice\n"));
+        assert_eq!(decode("\u{feff}\u{feff}a".as_bytes()), Ok("\u{feff}a"), "the second is");
+        assert_eq!(decode(b""), Ok(""));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_with_the_remedy() {
+        for utf_16 in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a"] {
+            assert!(decode(utf_16).is_err_and(|why| why.contains("UTF-16")));
+        }
+        assert!(decode(b"a\nb\n\xe9").is_err_and(|why| why.contains("line 3")));
+    }
+
+    #[test]
+    fn quotes_and_invisible_characters_are_known() {
+        for quoted in ["\"a\"", "'a'", "``"] {
+            assert!(is_quoted(quoted), "{quoted}");
+        }
+        for plain in ["a", "\"", "\"a", "a'", ""] {
+            assert!(!is_quoted(plain), "{plain}");
+        }
+        assert!("\u{feff}\u{200b}\u{a0}\u{202e}\u{2060}".chars().all(is_invisible));
+        assert!("a é\u{301}日本😀\t".chars().all(|it| !is_invisible(it)));
+    }
+}
