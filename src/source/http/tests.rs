@@ -1,5 +1,7 @@
 //! TLS that goes wrong, and an address that does not answer, over real connections.
 
+mod certificates;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

@@ -73,15 +73,17 @@ fn alert_reason(alert: AlertDescription) -> Option<&'static str> {
         | AlertDescription::HandshakeFailure
         | AlertDescription::InsufficientSecurity
         | AlertDescription::NoApplicationProtocol => "TLS_INCOMPATIBLE",
-        AlertDescription::UnrecognisedName => "TLS_NAME_NOT_SERVED",
+        // rustls servers deny access to a name that they have no certificate for.
+        AlertDescription::UnrecognisedName | AlertDescription::AccessDenied => {
+            "TLS_NAME_NOT_SERVED"
+        }
         // A client's certificate is what they can be about, and we have none.
         AlertDescription::CertificateRequired
         | AlertDescription::NoCertificate
         | AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown
-        | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied => "TLS_CLIENT_CERTIFICATE_REQUIRED",
+        | AlertDescription::UnknownCA => "TLS_CLIENT_CERTIFICATE_REQUIRED",
         _ => return None,
     })
 }
@@ -139,5 +141,34 @@ fn path_reason(error: &webpki::Error) -> &'static str {
         | webpki::Error::MalformedExtensions
         | webpki::Error::MalformedNameConstraint => "TLS_CERTIFICATE_MALFORMED",
         _ => "TLS_CERTIFICATE_REFUSED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_webpki_says_of_a_certificate_is_known_by_its_own_name() {
+        let told = |error: webpki::Error| {
+            let other = CertificateError::Other(OtherError(Arc::new(error)));
+            fault(&rustls::Error::InvalidCertificate(other)).reason.into_owned()
+        };
+        for (error, reason) in [
+            (webpki::Error::UnsupportedCertVersion, "TLS_CERTIFICATE_OF_AN_OLD_VERSION"),
+            (webpki::Error::EmptyEkuExtension, "TLS_CERTIFICATE_NOT_FOR_SERVERS"),
+            (webpki::Error::MaximumPathDepthExceeded, "TLS_CERTIFICATE_CHAIN_TOO_LONG"),
+            (webpki::Error::InvalidSerialNumber, "TLS_CERTIFICATE_MALFORMED"),
+            (webpki::Error::SignatureAlgorithmMismatch, "TLS_CERTIFICATE_MALFORMED"),
+            (webpki::Error::CertDistrusted, "TLS_CERTIFICATE_REFUSED"),
+        ] {
+            assert_eq!(told(error), reason);
+        }
+        // Whatever else it is.
+        let other = CertificateError::Other(OtherError(Arc::new(io::Error::other("else"))));
+        let fault = fault(&rustls::Error::InvalidCertificate(other));
+        assert_eq!(fault, Fault::new(FaultClass::Misconfigured, "TLS_CERTIFICATE_REFUSED"));
     }
 }
