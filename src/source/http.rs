@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 
@@ -135,7 +135,13 @@ impl HttpClient {
         if let Some(error) = refusal(head.status, &head.headers, now) {
             return Err(error);
         }
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        // Two lengths are how one answer becomes two.
+        if head.headers.contains_key(header::TRANSFER_ENCODING)
+            && head.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            return Err(Fault::new(FaultClass::Transient, "MALFORMED_ANSWER").into());
+        }
+        if is_encoded(&head.headers) {
             return Err(Fault::new(FaultClass::Transient, "ENCODED_ANSWER").into());
         }
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
@@ -181,7 +187,7 @@ fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     let mut request = request.clone();
     if let Some(authority) = request.uri().authority() {
         // An authority is always a valid header value.
-        if let Ok(host) = http::HeaderValue::from_str(authority.as_str()) {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             request.headers_mut().insert(header::HOST, host);
         }
     }
@@ -199,6 +205,22 @@ fn unanswered(error: &hyper::Error) -> Fault {
     }
     let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };
     Fault::new(FaultClass::Transient, reason)
+}
+
+/// Whether the body is something else than what was meant to be sent.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let none: [(_, &[&str]); 2] = [
+        (header::CONTENT_ENCODING, &["", "identity"]),
+        (header::TRANSFER_ENCODING, &["", "identity", "chunked"]),
+    ];
+    none.into_iter().any(|(name, none)| {
+        let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let mut codings = values.flat_map(|value| value.split(|byte| *byte == b','));
+        codings.any(|coding| {
+            let coding = coding.trim_ascii();
+            !none.iter().any(|none| coding.eq_ignore_ascii_case(none.as_bytes()))
+        })
+    })
 }
 
 /// The error that an answer's status means; none for 2xx.
@@ -225,7 +247,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap, now: WallTime) -> Option<Fet
 
 /// A Retry-After value as time from `now`: whole seconds or an HTTP date; anything else
 /// counts as absent.
-pub fn retry_after(value: &http::HeaderValue, now: WallTime) -> Option<Duration> {
+pub fn retry_after(value: &HeaderValue, now: WallTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::ids::{AccountSid, PlayerStreamerSid};
-use crate::grant::{Fault, FaultClass};
+use crate::{
+    grant::{Fault, FaultClass},
+    source::json,
+};
 
 /// The form's life in seconds.
 pub const TTL: &str = "Ttl";
@@ -52,7 +55,7 @@ pub fn read_answer(
 ) -> Result<(Box<RawValue>, Option<u64>), Fault> {
     const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
+    let answer: Answer = json::parse(body)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
     // A grant given as an array would read as its members in order.
     if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(&raw) {

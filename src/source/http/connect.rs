@@ -27,6 +27,9 @@ use crate::{
 /// other: each gets an equal share, so that one that does not answer leaves time for the next.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// How many header lines an answer may have: each gateway on the way adds some.
+const MAX_HEADERS: usize = 1_000;
+
 /// What requests are sent by.
 pub(super) type Sender = http1::SendRequest<Full<Bytes>>;
 
@@ -103,8 +106,7 @@ impl Connector {
         let request = request
             .body(Empty::<Bytes>::new())
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))?;
-        let (mut sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(|_| LOST)?;
+        let (mut sender, connection) = http1().handshake(io).await.map_err(|_| LOST)?;
         tokio::spawn(connection.with_upgrades());
         let answer = sender.send_request(request).await.map_err(|error| {
             if error.is_parse() {
@@ -120,11 +122,21 @@ impl Connector {
     }
 }
 
+/// HTTP/1.1 with all that gateways add to an answer and that cannot change its meaning.
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(MAX_HEADERS)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true);
+    builder
+}
+
 async fn speak_http<T>(io: T) -> Result<Sender, Fault>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::Builder::new()
+    let (sender, connection) = http1()
         .handshake(io)
         .await
         .map_err(|_| Fault::new(FaultClass::Transient, "CONNECTION_LOST"))?;
