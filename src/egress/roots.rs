@@ -1,9 +1,13 @@
 //! The roots that an upstream's certificate is verified with: those of `SSL_CERT_FILE`
 //! and `SSL_CERT_DIR` where one of them is set, else the system's.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, fs, path::Path, sync::Arc};
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 
 use super::set;
@@ -50,7 +54,7 @@ impl Roots {
         let file = set(&[FILE], env).map(|(_, file)| file);
         let directories = set(&[DIRECTORIES], env).map(|(_, directories)| directories);
         if let Some(file) = &file {
-            found.add(FILE, file, load_certs_from_paths(Some(Path::new(file)), None));
+            found.add(FILE, file, load_file(Path::new(file)));
         }
         let each = directories.iter().flat_map(|all| all.split(':'));
         for directory in each.filter(|directory| !directory.is_empty()) {
@@ -133,6 +137,18 @@ impl Found {
             ));
         }
     }
+}
+
+/// What a file holds. A byte order mark would hide its first certificate.
+fn load_file(path: &Path) -> CertificateResult {
+    let mut loaded = load_certs_from_paths(Some(path), None);
+    if path.is_file()
+        && let Ok(text) = fs::read(path)
+        && let Some(rest) = text.strip_prefix(b"\xef\xbb\xbf")
+    {
+        loaded.certs = CertificateDer::pem_slice_iter(rest).flatten().collect();
+    }
+    loaded
 }
 
 /// What the system trusts.

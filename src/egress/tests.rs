@@ -186,6 +186,10 @@ fn roots_come_from_the_variables_and_what_is_unusable_is_reported() {
     let of_both = format!("SSL_CERT_FILE {} and SSL_CERT_DIR {}", at(&file), at(&directory));
     assert_eq!(both, format!("2 roots of {of_both}; []"));
 
+    let marked = write("marked.pem", &format!("\u{feff}{}{}", root("a"), root("b")));
+    let marked = roots(&[("SSL_CERT_FILE", &marked)]);
+    assert!(marked.starts_with("2 roots of ") && marked.ends_with("; []"), "{marked}");
+
     let missing = dir.path().join("missing");
     let unread = |variable| {
         let error = "cannot be read: No such file or directory (os error 2)";

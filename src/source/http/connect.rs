@@ -1,7 +1,7 @@
 //! A connection to an upstream: directly or through a proxy's tunnel, over TLS unless the
 //! upstream is plain http.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
@@ -13,10 +13,9 @@ use hyper::{
 };
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::tls;
+use super::tls::Tls;
 use crate::{
     egress::{Egress, Proxy},
     grant::{Fault, FaultClass},
@@ -45,7 +44,7 @@ pub(super) struct Connector {
     upstream: Uri,
     proxy: Option<Proxy>,
     /// None for plain http.
-    tls: Option<TlsConnector>,
+    tls: Option<Tls>,
     tcp: HttpConnector<Resolver>,
 }
 
@@ -55,33 +54,32 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let tls = egress.roots.as_ref().map(|roots| Arc::clone(&roots.tls).into());
+        let tls = egress.roots.as_ref().map(|roots| Tls::new(&roots.tls));
         Self { upstream, proxy: egress.route.proxy().cloned(), tls, tcp }
     }
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Sender, Fault> {
-        let Some(connector) = &self.tls else {
+        let Some(tls) = &self.tls else {
             let plain = self.tcp(&self.upstream, Hop::Upstream).await?;
             return speak_http(TokioIo::new(plain)).await;
         };
         let host = self.upstream.host().unwrap_or_default();
         let Some(proxy) = &self.proxy else {
             let plain = self.tcp(&self.upstream, Hop::Upstream).await?;
-            let secure = tls::handshake(connector, host, plain).await?;
+            let secure = tls.handshake(host, plain).await?;
             return speak_http(TokioIo::new(secure)).await;
         };
         let plain = self.tcp(proxy.uri(), Hop::Proxy).await?;
         let tunnel = if proxy.is_https() {
             let host = proxy.uri().host().unwrap_or_default();
-            let secure = tls::handshake(connector, host, plain)
-                .await
-                .map_err(|fault| proxy_tls_fault(&fault))?;
+            let secure =
+                tls.handshake(host, plain).await.map_err(|fault| proxy_tls_fault(&fault))?;
             self.tunnel(proxy, TokioIo::new(secure)).await?
         } else {
             self.tunnel(proxy, TokioIo::new(plain)).await?
         };
-        let secure = tls::handshake(connector, host, TokioIo::new(tunnel)).await?;
+        let secure = tls.handshake(host, TokioIo::new(tunnel)).await?;
         speak_http(TokioIo::new(secure)).await
     }
 

@@ -1,9 +1,17 @@
 //! TLS to an upstream, and what a handshake that fails means: each reason leads to another fix.
 
-use std::{error::Error, io};
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rustls::{
-    AlertDescription, CertificateError, InvalidMessage, OtherError, pki_types::ServerName,
+    AlertDescription, CertificateError, ClientConfig, InvalidMessage, OtherError, SignatureScheme,
+    client::ResolvesClientCert, pki_types::ServerName, sign::CertifiedKey,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -12,23 +20,61 @@ use crate::grant::{Fault, FaultClass};
 
 const HANDSHAKE_FAILED: Fault = Fault::new(FaultClass::Transient, "TLS_HANDSHAKE_FAILED");
 
-/// TLS over `io` to who can prove to be `host`.
-pub(super) async fn handshake<T>(
-    connector: &TlsConnector,
-    host: &str,
-    io: T,
-) -> Result<TlsStream<T>, Fault>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
-    let host = ServerName::try_from(host.to_owned())
-        .map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))?;
-    connector.connect(host, io).await.map_err(|error| failed(&error))
+/// Has no certificate, and knows whether one was asked for.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
-fn failed(error: &io::Error) -> Fault {
-    behind(error).map_or(HANDSHAKE_FAILED, fault)
+/// Makes TLS connections.
+pub(super) struct Tls {
+    connector: TlsConnector,
+    asked: Arc<Asked>,
+}
+
+impl Tls {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        let asked = Arc::new(Asked::default());
+        // One for all connections: sessions are not resumed under another one.
+        let mut config = config.clone();
+        config.client_auth_cert_resolver = asked.clone();
+        Self { connector: TlsConnector::from(Arc::new(config)), asked }
+    }
+
+    /// TLS over `io` to who can prove to be `host`.
+    pub(super) async fn handshake<T>(&self, host: &str, io: T) -> Result<TlsStream<T>, Fault>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+        let host = ServerName::try_from(host.to_owned())
+            .map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))?;
+        self.asked.0.store(false, Ordering::Relaxed);
+        let connected = self.connector.connect(host, io).await;
+        connected.map_err(|error| failed(&error, self.asked.0.load(Ordering::Relaxed)))
+    }
+}
+
+fn failed(error: &io::Error, asked_for_a_certificate: bool) -> Fault {
+    match behind(error) {
+        // With TLS 1.2 many have no better word for a certificate that is missing.
+        Some(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure))
+            if asked_for_a_certificate =>
+        {
+            Fault::new(FaultClass::Misconfigured, "TLS_CLIENT_CERTIFICATE_REQUIRED")
+        }
+        Some(error) => fault(error),
+        None => HANDSHAKE_FAILED,
+    }
 }
 
 /// The TLS error behind another.
@@ -149,6 +195,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn a_handshake_refused_after_a_certificate_was_asked_for_is_about_that() {
+        let alert = |alert| io::Error::other(rustls::Error::AlertReceived(alert));
+        let reason = |error, asked| failed(&error, asked).reason.into_owned();
+        let refused = || alert(AlertDescription::HandshakeFailure);
+        assert_eq!(reason(refused(), false), "TLS_INCOMPATIBLE");
+        assert_eq!(reason(refused(), true), "TLS_CLIENT_CERTIFICATE_REQUIRED");
+        let other = alert(AlertDescription::ProtocolVersion);
+        assert_eq!(reason(other, true), "TLS_INCOMPATIBLE");
+        assert_eq!(reason(io::ErrorKind::ConnectionReset.into(), true), "TLS_HANDSHAKE_FAILED");
+    }
 
     #[test]
     fn what_webpki_says_of_a_certificate_is_known_by_its_own_name() {
