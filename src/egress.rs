@@ -93,6 +93,14 @@ impl Egress {
             return Ok(Self { route, roots: None, warnings: Vec::new() });
         }
         let (roots, mut warnings) = Roots::load(env)?;
+        if let (ProxySetting::Environment, Route::Through { .. }) = (setting, &route)
+            && let Some((variable, hosts)) = set(&NO_PROXY, env)
+            && let Some(entry) = proxy::unusable_entry(&hosts)
+        {
+            warnings.push(format!(
+                "{variable}: entry {entry} exempts nothing: it is no name, address or network"
+            ));
+        }
         if let (Route::Direct(Why::NoProxy), Some((other, _))) = (&route, set(&OTHER_PROXY, env)) {
             let [wanted, ..] = PROXY;
             warnings.push(format!(

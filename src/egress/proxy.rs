@@ -1,6 +1,6 @@
 //! A proxy's address and credential, and the hosts that are exempt from it.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 use hyper_util::client::proxy::matcher::Matcher;
@@ -170,13 +170,37 @@ impl fmt::Debug for Proxy {
 /// Whether this list exempts `upstream`: names with all names below them, addresses, networks,
 /// or all by `*`; each may have a port.
 pub(super) fn exempts(list: &str, upstream: &Uri) -> bool {
-    let entries = list.split([',', ' ', '\t', '\n']).filter(|entry| !entry.is_empty());
-    let entries: Vec<&str> = entries.filter_map(|entry| without_port(entry, upstream)).collect();
+    let entries: Vec<&str> =
+        entries(list).filter_map(|entry| without_port(entry, upstream)).collect();
     if entries.contains(&"*") {
         return true;
     }
     let any = Matcher::builder().https("http://proxy.invalid").no(entries.join(",")).build();
     any.intercept(upstream).is_none()
+}
+
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ', '\t', '\n']).filter(|entry| !entry.is_empty())
+}
+
+/// Which entry of the list, from 1, is of a form that exempts nothing.
+pub(super) fn unusable_entry(list: &str) -> Option<usize> {
+    let is_network = |entry: &str| {
+        entry.split_once('/').is_some_and(|(address, length)| {
+            let most = match address.parse() {
+                Ok(IpAddr::V4(_)) => 32,
+                Ok(IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            length.parse::<u8>().is_ok_and(|length| length <= most)
+        })
+    };
+    let is_odd = |entry: &str| {
+        (entry.contains('/') && !is_network(entry))
+            || entry.contains(['"', '\'', ';', '@'])
+            || (entry != "*" && entry.strip_prefix("*.").unwrap_or(entry).contains('*'))
+    };
+    entries(list).position(is_odd).map(|index| index + 1)
 }
 
 /// The entry as the matcher knows it; none where it is about another port.

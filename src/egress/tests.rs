@@ -89,6 +89,25 @@ fn no_proxy_exempts_names_addresses_and_networks() {
 }
 
 #[test]
+fn an_entry_that_exempts_nothing_is_told_by_its_place() {
+    for list in ["*", "a.example,.b,*.c:443", "10.0.0.0/8 fd00::/8", "[::1]:443,::1,localhost"] {
+        assert_eq!(proxy::unusable_entry(list), None, "{list}");
+    }
+    for entry in ["http://a.example", "10.0.0.0/33", "10.*", "*example", "\"b\"", "b;c", "a/b"] {
+        assert_eq!(proxy::unusable_entry(&format!("a, {entry}")), Some(2), "{entry}");
+    }
+    let env = |name: &str| match name {
+        "HTTPS_PROXY" => Some("http://p:3128".to_owned()),
+        "no_proxy" => Some(format!("http://u:{PASSWORD}@p")),
+        _ => None,
+    };
+    let upstream = Uri::from_static(HTTPS);
+    let egress = Egress::by(&upstream, &ProxySetting::Environment, &env).unwrap();
+    let warning = "no_proxy: entry 1 exempts nothing: it is no name, address or network";
+    assert_eq!(egress.warnings, [warning]);
+}
+
+#[test]
 fn what_names_no_proxy_is_refused_without_an_echo() {
     let cases = [
         (format!("http://{PASSWORD}"), None),
