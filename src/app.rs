@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     drain::{Drain, Drainer, Phase, drain},
+    egress::{Egress, EgressError},
     listen::Listen,
     mint::{self, Grants, minter::Minter},
     name::GrantName,
@@ -25,7 +26,6 @@ use crate::{
     server::{self, Server},
     source::{
         budget::{Budget, Budgeted},
-        http::NoRoots,
         metered::Metered,
     },
     telemetry::Metrics,
@@ -47,7 +47,7 @@ pub enum StartError {
         /// The profile.
         profile: String,
         /// Why.
-        error: NoRoots,
+        error: EgressError,
     },
     /// An address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
@@ -99,6 +99,7 @@ impl App {
             let source = profile.provider.source(clock.clone(), profile.policy.grant_ttl).map_err(
                 |error| StartError::Upstream { profile: profile.name.to_string(), error },
             )?;
+            log_egress(profile, source.egress());
             let source = Arc::new(source);
             let told = Arc::clone(&source);
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
@@ -271,6 +272,16 @@ impl Running {
         if !self.server.is_finished() {
             let _ = timeout(longest, &mut self.server).await;
         }
+    }
+}
+
+/// Logs how a profile's upstream is reached, and what of the environment is not used.
+fn log_egress(profile: &config::Profile, egress: &Egress) {
+    let (profile, route) = (&profile.name, &egress.route);
+    let roots = egress.roots.as_ref().map(ToString::to_string);
+    tracing::info!(%profile, %route, roots, "how the upstream is reached");
+    for problem in &egress.warnings {
+        tracing::warn!(%profile, problem, "a part of the environment is not used");
     }
 }
 

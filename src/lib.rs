@@ -11,6 +11,7 @@
 //!
 //! - [`clock`], [`name`], [`settings`], [`listen`], [`telemetry`], [`drain`]: what all others use
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
+//! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
 //! - [`source`]: where grants come from, under an account's budget
 //! - [`token`]: tokens whose shared part is encoded and hashed once a second
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
@@ -36,6 +37,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod egress;
 pub mod grant;
 pub mod listen;
 pub mod mint;

@@ -9,13 +9,10 @@ use secrecy::SecretString;
 
 use crate::{
     clock::Clock,
+    egress::{Egress, EgressError},
     name::{NameError, Resource},
     settings::Section,
-    source::{
-        FetchError, FetchRequest, Fetched, GrantSource,
-        base_url::BaseUrl,
-        http::{HttpClient, NoRoots},
-    },
+    source::{FetchError, FetchRequest, Fetched, GrantSource, base_url::BaseUrl, http::HttpClient},
     token::TokenFormat,
 };
 
@@ -100,11 +97,19 @@ impl Provider {
         }
     }
 
+    /// How its upstream is reached, by the profile and the environment.
+    pub fn egress(&self) -> Result<Egress, EgressError> {
+        match self {
+            Self::TwilioLive(config) => Egress::of(config.upstream.uri(), &config.proxy),
+        }
+    }
+
     /// The source of its grants, each asked to live for `grant_ttl`.
-    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, NoRoots> {
+    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, EgressError> {
+        let egress = self.egress()?;
         match self {
             Self::TwilioLive(config) => {
-                let client = HttpClient::new(config.upstream.clone(), clock)?;
+                let client = HttpClient::new(config.upstream.clone(), egress, clock);
                 let source = twilio_live::PlaybackGrants::new(config, client, grant_ttl);
                 Ok(Source::TwilioLive(source))
             }
@@ -136,6 +141,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// How the upstream is reached.
+    #[must_use]
+    pub const fn egress(&self) -> &Egress {
+        match self {
+            Self::TwilioLive(source) => source.egress(),
+        }
+    }
+
     /// How many seconds the upstream's clock is ahead of ours; none before an answer.
     #[must_use]
     pub fn clock_skew(&self) -> Option<f64> {

@@ -5,6 +5,7 @@ pub mod base_url;
 pub mod budget;
 pub mod dns;
 pub mod http;
+pub mod json;
 mod mark;
 pub mod metered;
 mod skew;

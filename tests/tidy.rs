@@ -42,12 +42,13 @@ const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "teleme
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("grant", &[]),
-    ("source", &["grant"]),
+    ("egress", &[]),
+    ("source", &["egress", "grant"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
-    ("provider", &["source", "token", "grant"]),
+    ("provider", &["egress", "source", "token", "grant"]),
     ("mint", &["token", "grant"]),
     ("ready", &["grant"]),
     ("rpc", &["mint", "grant", "ready"]),
@@ -58,8 +59,8 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     (
         "app",
         &[
-            "admin", "config", "grant", "mint", "provider", "ready", "refresh", "rpc", "server",
-            "source", "token",
+            "admin", "config", "egress", "grant", "mint", "provider", "ready", "refresh", "rpc",
+            "server", "source", "token",
         ],
     ),
 ];

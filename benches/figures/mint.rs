@@ -6,6 +6,7 @@ use std::{hint::black_box, time::Duration};
 use anyhow::Result;
 use grantmint::{
     clock::Clock,
+    egress::ProxySetting,
     grant::{Generation, Grant},
     mint::bulk::CHUNK_BYTES,
     provider::twilio_live::{
@@ -85,6 +86,7 @@ pub(crate) fn format() -> Result<AccessTokens> {
         api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
         allow_origin: None,
         upstream: "https://media.twilio.com".parse()?,
+        proxy: ProxySetting::default(),
         region: None,
         nbf_backdate: None,
         grants: ExtraGrants::default(),

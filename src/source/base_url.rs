@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use http::{Uri, uri::Scheme};
+use http::Uri;
 
 /// Where an upstream is: https anywhere, plain http on loopback only. Its text has the host in
 /// lower case, no default port and no slash at the end.
@@ -72,12 +72,8 @@ impl BaseUrl {
         format!("{}{path}", self.text).parse().ok()
     }
 
-    pub(super) const fn uri(&self) -> &Uri {
+    pub(crate) const fn uri(&self) -> &Uri {
         &self.uri
-    }
-
-    pub(super) fn is_https(&self) -> bool {
-        self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 }
 

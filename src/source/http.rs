@@ -2,23 +2,22 @@
 //! 2 s in all, 64 KiB of body, no redirects, and one immediate retry where a pooled
 //! connection turned out to be stale.
 
+mod connect;
+mod tls;
+
 use std::{
     borrow::Cow,
-    error::Error,
-    fmt, io,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
-use tower_service::Service;
+use hyper::body::Incoming;
 
+use self::connect::{Connector, Sender};
 use super::{
     FetchError,
     base_url::BaseUrl,
@@ -27,15 +26,12 @@ use super::{
 };
 use crate::{
     clock::{BootTime, Clock, WallTime},
+    egress::Egress,
     grant::{Fault, FaultClass},
 };
 
 /// How long an exchange may take: connect, TLS, headers and body.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long all of a name's addresses of one family may take to connect to, one after the
-/// other: each gets an equal share, so that one that does not answer leaves time for the next.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -47,13 +43,12 @@ const MAX_IDLE: usize = 8;
 /// it without a word.
 const IDLE_LIFE: Duration = Duration::from_secs(55);
 
-type Sender = http1::SendRequest<Full<Bytes>>;
-
 /// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
 pub struct HttpClient {
     base: BaseUrl,
+    egress: Egress,
     clock: Clock,
-    connector: HttpsConnector<HttpConnector<Resolver>>,
+    connector: Connector,
     idle: Mutex<Vec<Idle>>,
     skew: Skew,
 }
@@ -64,11 +59,6 @@ struct Idle {
     since: BootTime,
 }
 
-/// There are no roots to verify an upstream's certificate with.
-#[derive(Debug, thiserror::Error)]
-#[error("no root certificates on this system: install the ca-certificates package")]
-pub struct NoRoots(#[source] io::Error);
-
 /// A good answer: 2xx and its body.
 pub struct Answer {
     /// The body, whole.
@@ -76,29 +66,27 @@ pub struct Answer {
 }
 
 impl HttpClient {
-    /// A client of the upstream at `base`.
-    pub fn new(base: BaseUrl, clock: Clock) -> Result<Self, NoRoots> {
-        let tls = tls(&base).map_err(NoRoots)?;
-        Ok(Self::with(base, clock, tls, Resolver::system()))
+    /// A client of the upstream at `base`, which is reached so.
+    pub fn new(base: BaseUrl, egress: Egress, clock: Clock) -> Self {
+        Self::with(base, egress, clock, Resolver::system())
     }
 
-    fn with(base: BaseUrl, clock: Clock, tls: ClientConfig, resolver: Resolver) -> Self {
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        Self { base, clock, connector, idle: Mutex::new(Vec::new()), skew: Skew::default() }
+    fn with(base: BaseUrl, egress: Egress, clock: Clock, resolver: Resolver) -> Self {
+        let connector = Connector::new(base.uri().clone(), &egress, resolver);
+        let idle = Mutex::default();
+        Self { base, egress, clock, connector, idle, skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How the upstream is reached.
+    #[must_use]
+    pub const fn egress(&self) -> &Egress {
+        &self.egress
     }
 
     /// How many seconds the upstream's clock is ahead of ours, by the Date of its last answer.
@@ -131,23 +119,9 @@ impl HttpClient {
                 Err(_) => {}
             }
         }
-        let mut sender = self.connect().await?;
+        let mut sender = self.connector.connect().await?;
         let response = sender.send_request(in_origin_form(&request)).await;
         self.read(response.map_err(|error| unanswered(&error))?, sender).await
-    }
-
-    async fn connect(&self) -> Result<Sender, Fault> {
-        let mut connector = self.connector.clone();
-        let io = connector
-            .call(self.base.uri().clone())
-            .await
-            .map_err(|error| connect_fault(&*error))?;
-        let (sender, connection) = http1::handshake(io)
-            .await
-            .map_err(|_| Fault::new(FaultClass::Transient, "CONNECTION_LOST"))?;
-        // It ends with its sender, or by an error that the sender sees too.
-        tokio::spawn(connection);
-        Ok(sender)
     }
 
     async fn read(
@@ -161,7 +135,13 @@ impl HttpClient {
         if let Some(error) = refusal(head.status, &head.headers, now) {
             return Err(error);
         }
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        // Two lengths are how one answer becomes two.
+        if head.headers.contains_key(header::TRANSFER_ENCODING)
+            && head.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            return Err(Fault::new(FaultClass::Transient, "MALFORMED_ANSWER").into());
+        }
+        if is_encoded(&head.headers) {
             return Err(Fault::new(FaultClass::Transient, "ENCODED_ANSWER").into());
         }
         let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
@@ -202,29 +182,12 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// TLS as the system trusts it. A plain http upstream needs no roots, and is never upgraded.
-fn tls(base: &BaseUrl) -> io::Result<ClientConfig> {
-    let builder = if base.is_https() {
-        tls_versions()?.with_native_roots()?
-    } else {
-        tls_versions()?.with_root_certificates(rustls::RootCertStore::empty())
-    };
-    Ok(builder.with_no_client_auth())
-}
-
-fn tls_versions() -> io::Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)
-}
-
 /// A copy of `request` as HTTP/1.1 wants it: a path and a Host header.
 fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     let mut request = request.clone();
     if let Some(authority) = request.uri().authority() {
         // An authority is always a valid header value.
-        if let Ok(host) = http::HeaderValue::from_str(authority.as_str()) {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             request.headers_mut().insert(header::HOST, host);
         }
     }
@@ -236,8 +199,28 @@ fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
 
 /// The fault of a request that was sent and got no answer, or none that is HTTP.
 fn unanswered(error: &hyper::Error) -> Fault {
+    // With TLS 1.3 the upstream may refuse us after the handshake.
+    if let Some(error) = tls::behind(error) {
+        return tls::fault(error);
+    }
     let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };
     Fault::new(FaultClass::Transient, reason)
+}
+
+/// Whether the body is something else than what was meant to be sent.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let none: [(_, &[&str]); 2] = [
+        (header::CONTENT_ENCODING, &["", "identity"]),
+        (header::TRANSFER_ENCODING, &["", "identity", "chunked"]),
+    ];
+    none.into_iter().any(|(name, none)| {
+        let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let mut codings = values.flat_map(|value| value.split(|byte| *byte == b','));
+        codings.any(|coding| {
+            let coding = coding.trim_ascii();
+            !none.iter().any(|none| coding.eq_ignore_ascii_case(none.as_bytes()))
+        })
+    })
 }
 
 /// The error that an answer's status means; none for 2xx.
@@ -264,70 +247,12 @@ fn refusal(status: StatusCode, headers: &HeaderMap, now: WallTime) -> Option<Fet
 
 /// A Retry-After value as time from `now`: whole seconds or an HTTP date; anything else
 /// counts as absent.
-pub fn retry_after(value: &http::HeaderValue, now: WallTime) -> Option<Duration> {
+pub fn retry_after(value: &HeaderValue, now: WallTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     Some(http_date(value)?.since(now))
-}
-
-/// The fault behind an error of connecting: TLS verification is ours to mend, the rest heals.
-fn connect_fault(outermost: &(dyn Error + 'static)) -> Fault {
-    let mut cause = Some(outermost);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return tls_fault(tls);
-        }
-        if error.is::<super::dns::LookupError>() {
-            return Fault::new(FaultClass::Transient, "DNS_FAILED");
-        }
-        // An io::Error hides what it wraps from source().
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    // The TCP connector has an error of its own; what is plain I/O broke the TLS above it.
-    let in_tls = outermost.is::<io::Error>();
-    let reason = if in_tls { "TLS_HANDSHAKE_FAILED" } else { "CONNECT_FAILED" };
-    Fault::new(FaultClass::Transient, reason)
-}
-
-fn tls_fault(error: &rustls::Error) -> Fault {
-    match error {
-        rustls::Error::InvalidCertificate(why) => {
-            Fault::new(FaultClass::Misconfigured, certificate_reason(why))
-        }
-        rustls::Error::NoCertificatesPresented => {
-            Fault::new(FaultClass::Misconfigured, "TLS_CERTIFICATE_REFUSED")
-        }
-        // Where the upstream chooses, it is an alert that says so.
-        rustls::Error::PeerIncompatible(_)
-        | rustls::Error::AlertReceived(
-            AlertDescription::ProtocolVersion
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity,
-        ) => Fault::new(FaultClass::Misconfigured, "TLS_INCOMPATIBLE"),
-        _ => Fault::new(FaultClass::Transient, "TLS_HANDSHAKE_FAILED"),
-    }
-}
-
-const fn certificate_reason(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "TLS_CERTIFICATE_EXPIRED"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "TLS_CERTIFICATE_NOT_YET_VALID"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "TLS_CERTIFICATE_OF_ANOTHER_NAME"
-        }
-        CertificateError::UnknownIssuer => "TLS_CERTIFICATE_UNTRUSTED",
-        _ => "TLS_CERTIFICATE_REFUSED",
-    }
 }
 
 #[cfg(test)]

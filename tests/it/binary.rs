@@ -5,6 +5,7 @@ mod bulk;
 mod commands;
 mod descriptors;
 mod drain;
+mod egress;
 mod environment;
 mod health;
 mod host;

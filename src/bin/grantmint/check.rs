@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use grantmint::{
     config::{Config, Profile},
+    egress::Egress,
     name::Resource,
     settings::shown,
 };
@@ -37,15 +38,42 @@ impl CheckCommand {
     /// Validates and shows.
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let path = self.file.as_ref().or(self.config.as_ref()).cloned().unwrap_or_default();
-        let config = Config::load(&path)?;
+        let checked = Checked::new(Config::load(&path)?)?;
         let mut shown = Vec::new();
         let written = if self.json {
-            write_json(&mut shown, &config)
+            write_json(&mut shown, &checked)
         } else {
-            write_text(&mut shown, &config)
+            write_text(&mut shown, &checked)
         };
         written.and_then(|()| io::stdout().write_all(&shown)).map_err(Failure::from_stdout)?;
         Ok(Exit::Done)
+    }
+}
+
+/// A good configuration, and how each profile's upstream is reached.
+struct Checked {
+    config: Config,
+    egresses: Vec<Egress>,
+}
+
+impl Checked {
+    fn new(config: Config) -> Result<Self, Failure> {
+        let (mut egresses, mut problems) = (Vec::new(), Vec::new());
+        for profile in &config.profiles {
+            match profile.provider.egress() {
+                Ok(egress) => egresses.push(egress),
+                Err(error) => problems.push(format!("profile {}: {error}", profile.name)),
+            }
+        }
+        if problems.is_empty() {
+            return Ok(Self { config, egresses });
+        }
+        Err(Failure::for_good(problems.join("\n"))
+            .next("the file is good; change the environment, and start the server in the same"))
+    }
+
+    fn profiles(&self) -> impl Iterator<Item = (&Profile, &Egress)> {
+        self.config.profiles.iter().zip(&self.egresses)
     }
 }
 
@@ -97,19 +125,29 @@ fn profile_keys(profile: &Profile) -> Keys {
     keys
 }
 
-fn write_text(mut out: impl Write, config: &Config) -> io::Result<()> {
-    let (top, sections) = sections(config);
+fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
+    let (top, sections) = sections(&checked.config);
     write_keys(&mut out, &top)?;
     for (name, keys) in &sections {
         writeln!(out, "\n[{name}]")?;
         write_keys(&mut out, keys)?;
     }
-    for profile in &config.profiles {
+    for (profile, egress) in checked.profiles() {
         writeln!(out, "\n[profiles.{}]", profile.name)?;
         write_keys(&mut out, &profile_keys(profile))?;
+        write_egress(&mut out, egress)?;
         write_promise(&mut out, profile)?;
     }
     Ok(())
+}
+
+/// How a profile's upstream is reached from here.
+fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
+    writeln!(out, "# from here the upstream is reached {}", egress.route)?;
+    if let Some(roots) = &egress.roots {
+        writeln!(out, "# its certificate is verified with {roots}")?;
+    }
+    egress.warnings.iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))
 }
 
 /// What a profile promises while its upstream is well.
@@ -129,14 +167,23 @@ fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
     keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
 }
 
-fn write_json(mut out: impl Write, config: &Config) -> io::Result<()> {
-    let (top, sections) = sections(config);
+fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
+    let (top, sections) = sections(&checked.config);
     let mut whole = object(top);
     for (name, keys) in sections {
         whole.insert(name.to_owned(), Value::Object(object(keys)));
     }
-    let profiles = config.profiles.iter().map(|profile| {
+    let profiles = checked.profiles().map(|(profile, egress)| {
         let mut keys = object(profile_keys(profile));
+        keys.insert(
+            "egress".to_owned(),
+            json!({
+                "proxy": egress.route.proxy().map(ToString::to_string),
+                "route": egress.route.to_string(),
+                "roots": egress.roots.as_ref().map(ToString::to_string),
+                "warnings": egress.warnings,
+            }),
+        );
         keys.insert(
             "promise".to_owned(),
             json!({
@@ -159,27 +206,33 @@ fn object(keys: Keys) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use grantmint::egress::{Route, Why};
+
     use super::*;
 
     const SECRET: &str = "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC";
 
-    fn config() -> Config {
+    fn checked() -> Checked {
         let text = include_str!("../../../grantmint.toml").replace("_secret_file", "_secret_env");
-        Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned())).unwrap()
+        let config = Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned()));
+        let route = Route::Direct(Why::NoProxy);
+        let egresses =
+            vec![Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] }];
+        Checked { config: config.unwrap(), egresses }
     }
 
-    fn shown_by(write: fn(&mut Vec<u8>, &Config) -> io::Result<()>) -> String {
+    fn shown_by(write: fn(&mut Vec<u8>, &Checked) -> io::Result<()>) -> String {
         let mut out = Vec::new();
-        write(&mut out, &config()).unwrap();
+        write(&mut out, &checked()).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     fn text() -> String {
-        shown_by(|out, config| write_text(out, config))
+        shown_by(|out, checked| write_text(out, checked))
     }
 
     fn json() -> String {
-        shown_by(|out, config| write_json(out, config))
+        shown_by(|out, checked| write_json(out, checked))
     }
 
     #[test]
@@ -188,6 +241,7 @@ mod tests {
         for told in [
             "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n",
             "\n\n[profiles.live]\nkind = \"twilio-live\"\n",
+            "# from here the upstream is reached directly: no proxy is named\n# warning: X is unused\n",
             "# a grant of 60s is refreshed after 50s at the latest\n",
             "# a token can be used for 6s at least, while the upstream is well\n",
             "# upstream calls a minute: 1.3 for each of 1 resource(s)\n",
@@ -202,6 +256,8 @@ mod tests {
         let json: Value = serde_json::from_str(&json()).unwrap();
         assert_eq!(json["limits"]["chunk_tokens"], 512);
         let live = &json["profiles"]["live"];
+        assert_eq!(live["egress"]["route"], "directly: no proxy is named");
+        assert_eq!(live["egress"]["warnings"], json!(["X is unused"]));
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
         assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);
         assert_eq!(live["promise"]["budget_capacity_resources"], 475);

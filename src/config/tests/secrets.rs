@@ -76,7 +76,10 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
     assert!(!short.contains(&SECRET[..31]), "{short}");
 
     fs::write(&path, [0xff; 40]).unwrap();
-    assert_eq!(told(&key), format!("{file} cannot be read: it is not UTF-8 text"));
+    assert_eq!(
+        told(&key),
+        format!("{file} cannot be read: it is not UTF-8 text on line 1: save it as UTF-8")
+    );
     fs::write(&path, vec![b'a'; 70_000]).unwrap();
     assert_eq!(told(&key), format!("{file} cannot be read: it is far larger than a secret"));
 

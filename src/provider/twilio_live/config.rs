@@ -10,6 +10,7 @@ use super::{
     token::ExtraGrants,
 };
 use crate::{
+    egress::ProxySetting,
     provider::Credential,
     settings::{SecretKeys, SecretOrigin, Section, shown},
     source::base_url::BaseUrl,
@@ -39,6 +40,8 @@ pub struct Config {
     pub allow_origin: Option<String>,
     /// The upstream's base URL.
     pub upstream: BaseUrl,
+    /// What it says about a proxy on the way there.
+    pub proxy: ProxySetting,
     /// The key's home region (`twr`); none for us1.
     pub region: Option<String>,
     /// How many seconds before its issue a token's `nbf` lies; none for no `nbf`.
@@ -54,11 +57,17 @@ impl Config {
         let api_key_sid = section.required("api_key_sid", ApiKeySid::parse);
         let secret = section.secret(SECRET, ApiKeySecret::parse);
         let allow_origin = section.parsed("allow_origin", parse_origin);
-        let upstream = if section.has("upstream") {
+        let upstream: Option<BaseUrl> = if section.has("upstream") {
             section.parsed("upstream", str::parse)
         } else {
             UPSTREAM.parse().ok()
         };
+        let proxy = section.parsed("proxy", ProxySetting::parse).unwrap_or_default();
+        if let Some(upstream) = &upstream
+            && let Err(error) = proxy.check(upstream.uri())
+        {
+            section.problem("proxy", error.to_string());
+        }
         let region = section.parsed("region", parse_region);
         let nbf_backdate = section.duration("nbf_backdate").and_then(|backdate| {
             let seconds = whole_seconds(backdate).filter(|_| backdate <= MAX_NBF_BACKDATE);
@@ -77,6 +86,7 @@ impl Config {
             api_key_secret_origin,
             allow_origin,
             upstream: upstream?,
+            proxy,
             region,
             nbf_backdate,
             grants: grants.unwrap_or_default(),
@@ -91,6 +101,7 @@ impl Config {
             ("api_key_sid", json!(self.api_key_sid.as_str())),
             (SECRET.value, json!(secret)),
             ("upstream", json!(self.upstream.to_string())),
+            ("proxy", json!(self.proxy.to_string())),
         ];
         let optional = [
             ("allow_origin", self.allow_origin.as_ref().map(|origin| json!(origin))),
@@ -115,7 +126,7 @@ impl Config {
     }
 
     pub(in super::super) fn against(self, upstream: &BaseUrl) -> Self {
-        Self { upstream: upstream.clone(), ..self }
+        Self { upstream: upstream.clone(), proxy: ProxySetting::default(), ..self }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     wire,
 };
 use crate::{
+    egress::Egress,
     grant::{Fault, FaultClass},
     source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
 };
@@ -39,6 +40,12 @@ impl PlaybackGrants {
             ttl,
             allow_origin: config.allow_origin.clone(),
         }
+    }
+
+    /// How the upstream is reached.
+    #[must_use]
+    pub const fn egress(&self) -> &Egress {
+        self.client.egress()
     }
 
     /// How many seconds the upstream's clock is ahead of ours; none before an answer.

@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 use super::ids::{AccountSid, PlayerStreamerSid};
 use crate::{
     grant::{Fault, FaultClass},
-    source::Mark,
+    source::{Mark, json},
 };
 
 /// The form's life in seconds.
@@ -65,7 +65,7 @@ pub fn read_answer(
 ) -> Result<Answered, Fault> {
     const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| MALFORMED)?;
+    let answer: Answer = json::parse(body)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
     // A grant given as an array would read as its members in order.
     if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(&raw) {

@@ -1,5 +1,7 @@
 //! TLS that goes wrong, and an address that does not answer, over real connections.
 
+mod certificates;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -16,6 +18,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::egress::{Roots, Route, Why};
 
 /// Stands in what an upstream says, and in the credential; must never come back.
 const MARKER: &str = "zqmarkerqz";
@@ -96,12 +99,16 @@ async fn over(tls: TlsAcceptor) -> Upstream {
     Upstream { port: upstream(serve).await, heard }
 }
 
+/// The direct way.
+fn egress(roots: Option<Roots>) -> Egress {
+    Egress { route: Route::Direct(Why::NoProxy), roots, warnings: Vec::new() }
+}
+
 /// What comes of a request to that port of 127.0.0.1, where these roots are trusted.
 async fn ask(port: u16, roots: &RootCertStore) -> Result<Bytes, FetchError> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
-    let tls = tls_versions().unwrap().with_root_certificates(roots.clone());
-    let client =
-        HttpClient::with(base, Clock::system(), tls.with_no_client_auth(), Resolver::system());
+    let roots = Some(Roots::new(roots.clone(), None).unwrap());
+    let client = HttpClient::with(base, egress(roots), Clock::system(), Resolver::system());
     let request = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
@@ -176,11 +183,18 @@ async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_reque
     let cases = [
         (Vec::new(), broken),
         (vec![22, 3, 3, 0, 90, 2], broken),
-        (plain, broken),
+        (plain, (FaultClass::Misconfigured, "TLS_NOT_SPOKEN")),
+        (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), (FaultClass::Misconfigured, "TLS_NOT_SPOKEN")),
         // Alerts: an internal error; no cipher in common; this version is not spoken.
         (vec![21, 3, 1, 0, 2, 2, 80], broken),
         (vec![21, 3, 1, 0, 2, 2, 40], foreign),
         (vec![21, 3, 1, 0, 2, 2, 70], foreign),
+        // A name that is not served; a bad certificate, which can only be a client's.
+        (vec![21, 3, 3, 0, 2, 2, 112], (FaultClass::Misconfigured, "TLS_NAME_NOT_SERVED")),
+        (
+            vec![21, 3, 3, 0, 2, 2, 42],
+            (FaultClass::Misconfigured, "TLS_CLIENT_CERTIFICATE_REQUIRED"),
+        ),
         (hello_of_an_old_version(), foreign),
     ];
     for (answer, (class, reason)) in cases {
@@ -249,8 +263,7 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     // Without a port in the URL those of the addresses hold.
     let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
     let base: BaseUrl = "http://localhost".parse().unwrap();
-    let tls = tls(&base).unwrap();
-    let client = HttpClient::with(base, Clock::system(), tls, resolver);
+    let client = HttpClient::with(base, egress(None), Clock::system(), resolver);
     for _ in 0..2 {
         let request = Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap();
         assert!(client.exchange(request).await.is_ok());

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
     drain::{Drain, Drainer, drain},
+    egress::ProxySetting,
     grant::{Fault, FaultClass, GrantState, Status, table::Table},
     mint::{
         Limits,
@@ -188,6 +189,7 @@ fn tokens() -> AccessTokens {
         api_key_secret_origin: SecretOrigin::Env("TWILIO_API_SECRET".into()),
         allow_origin: None,
         upstream: "http://127.0.0.1".parse().unwrap(),
+        proxy: ProxySetting::default(),
         region: None,
         nbf_backdate: None,
         grants: twilio_live::ExtraGrants::default(),

@@ -1,6 +1,7 @@
 //! The upstream's client over real TCP: what it takes, what it refuses and why, and what it
 //! lets an upstream that misbehaves do to it.
 
+mod additions;
 mod answers;
 mod connections;
 mod sandboxed;

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use super::*;
 use crate::{
     clock::{Clock, WallTime},
+    egress::ProxySetting,
     grant::Generation,
     name::Identity,
     provider::twilio_live::{
@@ -72,6 +73,7 @@ impl Inputs {
             api_key_secret_origin: SecretOrigin::Env("API_SECRET".to_owned()),
             allow_origin: None,
             upstream: "https://media.twilio.com".parse().unwrap(),
+            proxy: ProxySetting::default(),
             region: self.region.clone(),
             nbf_backdate: backdate,
             grants: self.extra_grants(),

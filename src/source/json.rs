@@ -1,0 +1,14 @@
+//! The JSON of an answer.
+
+use serde::Deserialize;
+
+use crate::grant::{Fault, FaultClass};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads a body as JSON. A byte order mark before it is no part of it: RFC 8259 forbids to write
+/// one, and allows to ignore it.
+pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    serde_json::from_slice(text).map_err(|_| Fault::new(FaultClass::Transient, "MALFORMED_ANSWER"))
+}
