@@ -1,6 +1,6 @@
 # `make test` installs what tests and lints need: Python packages into target/venv, Node
-# packages below target/examples and, run by root on a Debian machine, Debian's Go packages and
-# valgrind.
+# packages below target/examples, promtool out of Debian's package and, run by root on a Debian
+# machine, Debian's Go packages and valgrind.
 # `make bench` does the same for its peers, below target/peers.
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint python-tools example-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint python-tools example-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Without root the packages must be there; with it they are installed, which is a moment's work
 # where they are.
@@ -45,7 +45,7 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
-test: lint example-tools
+test: lint example-tools prometheus-tools
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked
 	$(MAKE) --no-print-directory guard
 
@@ -85,6 +85,23 @@ $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.instal
 
 $(EXAMPLES)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES))
+
+## What reads the metrics page as Prometheus does. The server in the package is not needed.
+PROMTOOL := target/prometheus/promtool
+
+prometheus-tools: $(PROMTOOL)
+
+$(PROMTOOL):
+	mkdir -p $(@D)
+	if command -v promtool >/dev/null; then \
+		ln -sf "$$(command -v promtool)" $@; \
+	else \
+		cd $(@D) && { apt-get download -qq prometheus || \
+			{ apt-get update -qq && apt-get download -qq prometheus; } || \
+			{ echo "promtool is needed: install Prometheus"; exit 1; }; } && \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && \
+		rm prometheus_*.deb; \
+	fi
 
 ## What the bench's peers need. One that cannot be had is skipped, and the bench says why.
 peer-tools:

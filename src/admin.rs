@@ -1,5 +1,7 @@
 //! The operator's HTTP listener, on loopback: `/livez`, `/readyz` and `/metrics`.
 
+mod accept;
+
 use std::{
     convert::Infallible,
     io,
@@ -9,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,11 +20,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::accept::metrics_format;
 use crate::{
     drain::{Drain, Phase},
     listen::{Listen, Listeners},
     ready::Ready,
-    telemetry::{METRICS_CONTENT_TYPE, Metrics},
+    telemetry::Metrics,
 };
 
 /// Where the admin listener is.
@@ -106,18 +109,32 @@ impl Admin {
 
 impl Told {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+        let page = match request.uri().path() {
+            "/livez" => Self::liveness,
+            "/readyz" => Self::readiness,
+            "/metrics" => Self::metrics,
+            _ => return text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
+        };
+        if request.method() == Method::GET || request.method() == Method::HEAD {
+            return page(self, request.headers());
         }
-        match request.uri().path() {
-            "/livez" => text(StatusCode::OK, "live\n".to_owned()),
-            "/readyz" => self.readiness(),
-            "/metrics" => with_type(StatusCode::OK, self.metrics.render(), METRICS_CONTENT_TYPE),
-            _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
-        }
+        let refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+        with(refused, header::ALLOW, "GET, HEAD")
     }
 
-    fn readiness(&self) -> Response<Full<Bytes>> {
+    #[expect(clippy::unused_self, reason = "as the other pages")]
+    fn liveness(&self, _: &HeaderMap) -> Response<Full<Bytes>> {
+        text(StatusCode::OK, "live\n".to_owned())
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let format = metrics_format(headers);
+        let page = Response::new(Full::from(self.metrics.render(format)));
+        let page = with(page, header::CONTENT_TYPE, format.content_type());
+        with(page, header::VARY, "Accept")
+    }
+
+    fn readiness(&self, _: &HeaderMap) -> Response<Full<Bytes>> {
         let (status, word) = if self.ready.is_ready() {
             (StatusCode::OK, "ready")
         } else {
@@ -133,13 +150,16 @@ impl Told {
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    with_type(status, body, "text/plain; charset=utf-8")
-}
-
-fn with_type(status: StatusCode, body: String, kind: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static(kind);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    with(response, header::CONTENT_TYPE, "text/plain; charset=utf-8")
+}
+
+fn with(
+    mut response: Response<Full<Bytes>>,
+    name: HeaderName,
+    value: &'static str,
+) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics. Handles are resolved once, so that recording costs an atomic add or two.
 
+mod format;
 mod handles;
 mod histogram;
 mod log_lines;
@@ -15,9 +16,10 @@ use tracing_subscriber::EnvFilter;
 
 use self::log_lines::log_lines;
 pub use self::{
+    format::MetricsFormat,
     handles::{GrantMetrics, MintMetrics, RpcMetrics, UpstreamMetrics},
     log_lines::LogEnd,
-    metrics::{METRICS_CONTENT_TYPE, Metrics},
+    metrics::Metrics,
 };
 
 /// How log lines are written.

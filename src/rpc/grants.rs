@@ -1,6 +1,6 @@
 //! `GrantService`.
 
-use std::{collections::HashMap, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{Stream, stream};
@@ -22,7 +22,7 @@ use super::{
     streams::{Place, Streams},
 };
 use crate::{
-    clock::{BootTime, Clock},
+    clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase},
     grant::{self, Life, cell::View, table::Roster},
     mint::options::{Invalid, Refusal, Violation},
@@ -152,13 +152,15 @@ impl GrantService for Grants {
         };
         let views = views.map_err(status::refused)?;
         let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
+        let told = views.iter().map(|_| None).collect();
         let watch = Watch {
             views,
             changes: self.roster.changes(),
             clock: self.clock.clone(),
             drain: self.drain.clone(),
             deadline,
-            told: None,
+            told,
+            stage: Stage::Snapshot(0),
             _place: place,
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
@@ -172,9 +174,20 @@ struct Watch {
     clock: Clock,
     drain: Drain,
     deadline: Option<Instant>,
-    /// What was last told of each; none before the snapshot.
-    told: Option<HashMap<GrantName, Told>>,
+    /// What was last told of each view, in their order.
+    told: Vec<Option<Told>>,
+    stage: Stage,
     _place: Place,
+}
+
+/// How far a watch is. Each message is made when the transport asks for it.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// The snapshot has been sent up to this view.
+    Snapshot(usize),
+    /// Changes are sent; the next search for one begins at this view, so that none waits for
+    /// ever behind others that change all the time.
+    Changes(usize),
 }
 
 /// What a change is judged by: all that is sent, but for times, which move with the clocks,
@@ -202,10 +215,12 @@ impl Watch {
     async fn next(mut self) -> Result<Option<(WatchGrantsResponse, Self)>, Status> {
         loop {
             self.changes.mark_unchanged();
-            let snapshot = self.told.is_none();
-            let grants = self.changed();
-            if snapshot || !grants.is_empty() {
-                return Ok(Some((WatchGrantsResponse { grants, snapshot }, self)));
+            let message = match self.stage {
+                Stage::Snapshot(from) => Some(self.snapshot(from)),
+                Stage::Changes(from) => self.changed(from),
+            };
+            if let Some(message) = message {
+                return Ok(Some((message, self)));
             }
             let deadline = self.deadline;
             let by_time = next_end_of_life(&self.views, self.clock.now());
@@ -218,21 +233,44 @@ impl Watch {
         }
     }
 
-    /// The grants of which something else is to be told than was, now told.
-    fn changed(&mut self) -> Vec<proto::Grant> {
+    /// The next message of the snapshot.
+    fn snapshot(&mut self, from: usize) -> WatchGrantsResponse {
         let now = self.clock.now();
-        let told = self.told.get_or_insert_default();
+        let end = self.views.len().min(from + MAX_PAGE);
+        let grants = (from..end).filter_map(|index| self.tell(index, now)).collect();
+        let snapshot_complete = end == self.views.len();
+        self.stage = if snapshot_complete { Stage::Changes(0) } else { Stage::Snapshot(end) };
+        WatchGrantsResponse { grants, snapshot: true, snapshot_complete }
+    }
+
+    /// The grants of which something else is to be told than was, from one view on; none where
+    /// there is none.
+    fn changed(&mut self, from: usize) -> Option<WatchGrantsResponse> {
+        let now = self.clock.now();
         let mut grants = Vec::new();
-        for view in &self.views {
-            let status = view.status();
-            let grant = convert::grant(view, &status, now);
-            let tell = Told::new(&grant, &status);
-            if told.get(view.name()) != Some(&tell) {
-                told.insert(view.name().clone(), tell);
-                grants.push(grant);
+        for index in (from..self.views.len()).chain(0..from) {
+            if grants.len() == MAX_PAGE {
+                self.stage = Stage::Changes(index);
+                break;
             }
+            grants.extend(self.tell(index, now));
         }
-        grants
+        let message = WatchGrantsResponse { grants, snapshot: false, snapshot_complete: false };
+        (!message.grants.is_empty()).then_some(message)
+    }
+
+    /// A grant, where something else is to be told of it than was.
+    fn tell(&mut self, index: usize, now: Anchor) -> Option<proto::Grant> {
+        let view = self.views.get(index)?;
+        let status = view.status();
+        let grant = convert::grant(view, &status, now);
+        let tell = Told::new(&grant, &status);
+        let told = self.told.get_mut(index)?;
+        if told.as_ref() == Some(&tell) {
+            return None;
+        }
+        *told = Some(tell);
+        Some(grant)
     }
 }
 

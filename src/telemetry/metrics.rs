@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::text::encode,
     metrics::{counter::Counter, family::Family, info::Info},
     registry::{Registry, Unit},
 };
 
 use super::{
+    format::MetricsFormat,
     handles::{
         GrantMetrics, Labels, MintMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics,
         seconds,
@@ -259,17 +259,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The content type of [`Metrics::render`]'s text.
-pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 impl Metrics {
-    /// All metrics as `OpenMetrics` text.
+    /// All metrics in this format.
     #[must_use]
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        let _ = encode(&mut text, &self.0.registry);
-        text
+    pub fn render(&self, format: MetricsFormat) -> String {
+        format.render(&self.0.registry)
     }
 
     /// The process started then.

@@ -310,9 +310,11 @@ impl Serve {
         (status, read(self.log).await)
     }
 
-    /// An admin page's status and body.
+    /// An admin page's status and body; the metrics as `OpenMetrics`.
     pub(crate) async fn page(&self, path: &str) -> (u16, String) {
-        get(&format!("{}{path}", self.admin)).await
+        let url = format!("{}{path}", self.admin);
+        let answer = answer("GET", &url, &["accept: application/openmetrics-text"], "").await;
+        (answer.status, answer.body)
     }
 }
 
@@ -338,19 +340,43 @@ pub(crate) async fn get(url: &str) -> (u16, String) {
 
 /// A request's status and body.
 pub(crate) async fn request(method: &str, url: &str, body: &str) -> (u16, String) {
+    let answer = answer(method, url, &[], body).await;
+    (answer.status, answer.body)
+}
+
+/// What an HTTP server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The lines before the body.
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of this header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(its, _)| its.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// The answer to a request with these header lines.
+pub(crate) async fn answer(method: &str, url: &str, headers: &[&str], body: &str) -> Answer {
     let rest = url.strip_prefix("http://").expect("plain http");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut stream = soon(TcpStream::connect(authority)).await.expect("a connection");
     let length = body.len();
+    let headers: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     let request = format!(
-        "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.expect("an answer");
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-    (status, body)
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
 /// A request for one token.

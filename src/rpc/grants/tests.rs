@@ -57,7 +57,8 @@ impl Watched {
             clock: clock.clone(),
             drain: drain.clone(),
             deadline: None,
-            told: None,
+            told: vec![None],
+            stage: Stage::Changes(0),
             _place: streams.open().unwrap(),
         };
         Self { publisher, watch, grants: Grants { roster, clock, drain, streams }, hand, drainer }
@@ -73,6 +74,11 @@ impl Watched {
         self.publisher.tell(grant::Status::unknown());
     }
 
+    /// How many changes the next message tells.
+    fn changed(&mut self) -> usize {
+        self.watch.changed(0).map_or(0, |message| message.grants.len())
+    }
+
     fn seconds(&self) -> (i64, i64) {
         let grants = self.grants.page(&ListGrantsRequest::default()).unwrap().grants;
         let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
@@ -84,7 +90,7 @@ impl Watched {
 async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
     let mut watched = Watched::new();
     watched.publish();
-    assert_eq!(watched.watch.changed().len(), 1);
+    assert_eq!(watched.changed(), 1);
     let now = watched.watch.clock.now().boot;
     watched.publisher.tell(grant::Status {
         next_if_demanded: Some(now),
@@ -92,17 +98,37 @@ async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
         attempting: true,
         ..grant::Status::unknown()
     });
-    assert_eq!(watched.watch.changed(), []);
+    assert_eq!(watched.changed(), 0);
     for status in [
         grant::Status { next_attempt: Some(now), ..grant::Status::unknown() },
         grant::Status { refresh: RefreshState::Throttled, ..grant::Status::unknown() },
         grant::Status { consecutive_failures: 1, ..grant::Status::unknown() },
     ] {
         watched.publisher.tell(status);
-        assert_eq!(watched.watch.changed().len(), 1);
+        assert_eq!(watched.changed(), 1);
     }
     sleep(Duration::from_secs(58)).await;
-    assert_eq!(watched.watch.changed().len(), 1, "it has expired");
+    assert_eq!(watched.changed(), 1, "it has expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_come_in_messages_of_a_bounded_size_and_none_waits_behind_others() {
+    let Watched { mut watch, .. } = Watched::new();
+    let view = watch.views[0].clone();
+    watch.views = vec![view; 2_500];
+    watch.told = watch.views.iter().map(|_| None).collect();
+    let mut told = vec![0; watch.views.len()];
+    for turn in 0..5 {
+        // The first thousand change all the time.
+        watch.told[..1_000].fill_with(|| None);
+        let Stage::Changes(from) = watch.stage else { panic!("turn {turn}") };
+        let message = watch.changed(from).expect("changes");
+        assert!(message.grants.len() <= MAX_PAGE && !message.snapshot_complete);
+        for (index, told) in told.iter_mut().enumerate() {
+            *told += usize::from(watch.told[index].is_some());
+        }
+    }
+    assert!(told.iter().all(|times| *times > 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use grantmint::{
     drain::{Drainer, drain},
     rpc::layers::Guarded,
     server::Server,
-    telemetry::Metrics,
+    telemetry::{Metrics, MetricsFormat},
 };
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
@@ -111,7 +111,7 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
     let held = held.await.unwrap();
     assert_refused("held", held.status(), Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
     let counted = |code: &str| {
-        let page = metrics.render();
+        let page = metrics.render(MetricsFormat::OpenMetrics);
         let code = format!("grpc_code=\"{code}\"");
         let line = page
             .lines()

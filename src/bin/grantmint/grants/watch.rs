@@ -110,6 +110,8 @@ struct View<'a> {
     server: &'a str,
     voice: Voice,
     grants: BTreeMap<String, Grant>,
+    /// Whether a snapshot has begun and more of it is to come.
+    in_snapshot: bool,
     /// None while the server is there.
     lost: Option<Lost>,
     shape: Shape,
@@ -143,6 +145,7 @@ impl<'a> View<'a> {
             server: command.server.url(),
             voice: Voice::of(command.json),
             grants: BTreeMap::new(),
+            in_snapshot: false,
             lost: None,
             shape,
         }
@@ -153,9 +156,10 @@ impl<'a> View<'a> {
             self.note("the server is back");
         }
         let first = self.grants.is_empty();
-        if changed.snapshot {
+        if changed.snapshot && !self.in_snapshot {
             self.grants.clear();
         }
+        self.in_snapshot = changed.snapshot && !changed.snapshot_complete;
         let named = changed.grants.iter().map(|grant| (grant.name.clone(), grant.clone()));
         self.grants.extend(named);
         let now = Clock::system().now().wall;
@@ -181,6 +185,7 @@ impl<'a> View<'a> {
     }
 
     fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), Failure> {
+        self.in_snapshot = false;
         let known = self.lost.as_ref().map(|lost| lost.since);
         let since = known.unwrap_or_else(|| Clock::system().now().wall);
         let (time, why) = (clock_time(since, 0), status.message());

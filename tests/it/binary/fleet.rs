@@ -1,0 +1,58 @@
+//! Tens of thousands of grants: no message, and no page, grows with their number.
+
+use std::{collections::HashSet, fmt::Write as _, fs, process::Stdio};
+
+use grantmint::{rpc::proto::WatchGrantsRequest, sandbox::DEMO_RESOURCE};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::support::{BINARY, Configured, Serve, soon};
+
+/// Whose snapshot in one message would be larger than what clients take by default, 4 MiB.
+const GRANTS: usize = 46_000;
+
+fn many() -> Configured {
+    let config = Configured::profile("budget = { rate = 10000 }");
+    let mut resources = "resources = [".to_owned();
+    for number in 0..GRANTS {
+        let _ = write!(resources, "\"VJ{number:032x}\",");
+    }
+    resources.push(']');
+    let text = fs::read_to_string(&config.file).expect("written");
+    let one = format!("resources = [\"{DEMO_RESOURCE}\"]");
+    fs::write(&config.file, text.replace(&one, &resources)).expect("written");
+    config
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_complete() {
+    let serve = Serve::configured(&many(), &[]).await;
+    let mut grants = serve.grants().await;
+    let watch = soon(grants.watch_grants(WatchGrantsRequest::default())).await;
+    let mut watch = watch.expect("a watch").into_inner();
+    let mut names = HashSet::new();
+    loop {
+        let message = soon(watch.message()).await.expect("well").expect("a message");
+        assert!(message.snapshot && message.grants.len() <= 1_000, "{}", message.grants.len());
+        names.extend(message.grants.into_iter().map(|grant| grant.name));
+        if message.snapshot_complete {
+            break;
+        }
+    }
+    assert_eq!(names.len(), GRANTS);
+
+    let mut command = Command::new(BINARY);
+    command.args(["grants", "--watch", "--json", "--server", &serve.server]).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut watch = command.spawn().expect("the binary starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut shown = HashSet::new();
+    while shown.len() < GRANTS {
+        let line = soon(lines.next_line()).await.expect("text").expect("it goes on");
+        let grant: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        shown.insert(grant["name"].as_str().expect("a name").to_owned());
+    }
+    assert_eq!(shown, names);
+}
