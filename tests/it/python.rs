@@ -35,7 +35,7 @@ async fn a_python_caller_mints_reads_errors_and_asks_for_health_and_reflection()
 }
 
 /// What a program writes that ends well.
-async fn succeeds(program: &mut Command) -> String {
+pub(crate) async fn succeeds(program: &mut Command) -> String {
     let output = soon(program.kill_on_drop(true).output()).await.expect("it runs");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
