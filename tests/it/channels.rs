@@ -48,3 +48,24 @@ async fn cancelled_calls_hurt_nobody_else_in_node() {
 async fn cancelled_calls_hurt_nobody_else_in_python() {
     cancelled_calls_hurt_nobody_else(in_python("cancels.py")).await;
 }
+
+#[tokio::test]
+async fn options_that_a_platform_sets_for_all_services_do_no_harm() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let server = serve.server.trim_start_matches("http://");
+    assert_eq!(succeeds(in_python("options.py").arg(server)).await, "tried 17\n");
+}
+
+/// The authorities that HTTP/2's own reading refuses, and the option that the docs name.
+#[tokio::test]
+async fn a_unix_socket_s_authority_is_replaced_by_an_option() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let server = serve.server.trim_start_matches("http://");
+    let told = succeeds(in_python("authority.py").arg(server)).await;
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{told}");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains("grpc.default_authority"), "it is documented");
+}
