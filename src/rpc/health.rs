@@ -88,9 +88,9 @@ pub async fn report_health(reporter: HealthReporter, ready: Arc<Ready>, drain: D
     while phase < Phase::Draining {
         let statuses = statuses(&ready);
         reporter.0.send_if_modified(|told| {
-            let changed = *told != statuses;
+            let differs = *told != statuses;
             *told = statuses;
-            changed
+            differs
         });
         let next = if phase == Phase::Serving { Phase::Leaving } else { Phase::Draining };
         tokio::select! {
@@ -127,9 +127,9 @@ mod tests {
         };
         assert_eq!(next(), Some(Some(ServingStatus::ServiceUnknown)));
         assert_eq!(next(), None);
-        reporter.0.send_modify(|all| drop(all.insert("other".into(), ServingStatus::Serving)));
+        reporter.0.send_modify(|all| all.extend([("other".into(), ServingStatus::Serving)]));
         assert_eq!(next(), None, "that is of no concern");
-        reporter.0.send_modify(|all| drop(all.insert("late".into(), ServingStatus::Serving)));
+        reporter.0.send_modify(|all| all.extend([("late".into(), ServingStatus::Serving)]));
         assert_eq!(next(), Some(Some(ServingStatus::Serving)));
         drop(reporter);
         assert_eq!(next(), Some(None));

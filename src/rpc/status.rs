@@ -214,6 +214,11 @@ pub(super) fn unknown_method() -> Status {
     Status::unimplemented("no such method")
 }
 
+/// A method that takes one message was sent more.
+pub(super) fn many_messages() -> Status {
+    Status::unimplemented("the method takes one message, and more were sent")
+}
+
 /// No service of that name has a health.
 pub(super) fn unknown_service() -> Status {
     Status::not_found("no such service")

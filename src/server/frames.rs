@@ -44,7 +44,7 @@ impl Excess {
         }
     }
 
-    /// The GOAWAY frame that says so: ENHANCE_YOUR_CALM, after this stream.
+    /// The GOAWAY frame that says so: `ENHANCE_YOUR_CALM`, after this stream.
     pub(super) fn goaway(self, last_stream: u32) -> Vec<u8> {
         const GOAWAY: u8 = 7;
         const ENHANCE_YOUR_CALM: u32 = 11;

@@ -29,7 +29,9 @@ fn deflate(message: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-const ENCODINGS: [(&str, fn(&[u8]) -> Vec<u8>); 2] = [("gzip", gzip), ("deflate", deflate)];
+type Compress = fn(&[u8]) -> Vec<u8>;
+
+const ENCODINGS: [(&str, Compress); 2] = [("gzip", gzip), ("deflate", deflate)];
 
 fn compressed(message: &[u8]) -> Bytes {
     let mut framed = framed(message).to_vec();

@@ -33,6 +33,9 @@ fn half_a_call(stream: u32) -> Vec<u8> {
     frame(1, 4, stream, &block)
 }
 
+/// The frames on one stream.
+type Attack<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 struct Conversation(TcpStream);
 
 impl Conversation {
@@ -80,7 +83,7 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
     let malformed = |stream| frame(1, 5, stream, b"\x83\x86\x84\x01\x04a b%");
     let cancelled =
         |stream| [half_a_call(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
-    let attacks: [(&[u8], &dyn Fn(u32) -> Vec<u8>); 2] =
+    let attacks: [(&[u8], Attack<'_>); 2] =
         [(b"too_many_cancels", &cancelled), (b"too_many_forced_resets", &malformed)];
     for (reason, attack) in attacks {
         let mut conversation = Conversation::begin(world.addr).await;

@@ -229,3 +229,17 @@ async fn what_is_no_grpc_is_refused_with_an_http_status() {
     }
     world.serves(MintOptions::default()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_message_is_refused() {
+    let world = World::simple().await;
+    let empty = framed(&[]);
+    for method in METHODS {
+        for first in [alice(), empty.clone()] {
+            let two = [first, empty.clone()].concat().into();
+            let answer = post(&world.raw, method, &[], two).await;
+            assert_eq!(answer.status().code(), Code::Unimplemented, "{method}");
+        }
+    }
+    world.serves(MintOptions::default()).await;
+}
