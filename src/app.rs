@@ -9,7 +9,6 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     admin::Admin,
@@ -22,7 +21,7 @@ use crate::{
     name::GrantName,
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
-    rpc::{Api, Parts, layers::Guarded, report_health},
+    rpc::{Api, HealthReporter, Parts, layers::Guarded, report_health},
     server::{self, Server},
     source::{
         budget::{Budget, Budgeted},
@@ -62,7 +61,7 @@ pub enum StartError {
     Randomness(#[from] NoRandomness),
     /// The compiled-in descriptor set is broken.
     #[error("the API's own description is broken: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] prost::DecodeError),
 }
 
 /// A server that is built and bound, but does nothing yet.
@@ -151,8 +150,6 @@ impl App {
             metrics: metrics.clone(),
             limits: config.limits.rpc,
         })?;
-        // tonic-health starts as serving.
-        reporter.set_service_status("", ServingStatus::NotServing).await;
 
         let bound = |address| move |error| StartError::Bind { address, error };
         let listen = config.server.listen;

@@ -4,6 +4,7 @@ mod convert;
 mod grants;
 mod health;
 pub mod layers;
+mod reflection;
 pub mod request_body;
 mod status;
 mod streams;
@@ -15,16 +16,24 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::Request;
+use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use tonic::{body::Body, codegen::BoxFuture};
-use tonic_health::server::{HealthReporter, HealthService};
+use tonic::{
+    body::Body,
+    codec::{CompressionEncoding, EnabledCompressionEncodings},
+    codegen::BoxFuture,
+};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::pb::{
+    v1::server_reflection_server::ServerReflectionServer as ReflectionServer,
+    v1alpha::server_reflection_server::ServerReflectionServer as AlphaReflectionServer,
+};
 use tower_service::Service;
 
-pub use self::health::report_health;
+pub use self::health::{HealthReporter, report_health};
 use self::{
-    proto::grant_service_server::GrantServiceServer, request_body::RequestBody, streams::Streams,
-    tokens::Tokens,
+    health::health, proto::grant_service_server::GrantServiceServer, reflection::Reflection,
+    request_body::RequestBody, streams::Streams, tokens::Tokens,
 };
 use crate::{
     clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter, telemetry::Metrics,
@@ -130,32 +139,65 @@ impl Api {
     /// # Errors
     ///
     /// The descriptor set that was compiled in is broken.
-    pub fn new(parts: &Parts) -> Result<(Self, HealthReporter), tonic_reflection::server::Error> {
+    pub fn new(parts: &Parts) -> Result<(Self, HealthReporter), prost::DecodeError> {
+        // Takes requests of any encoding up to a size. A macro, as no trait has these methods.
+        macro_rules! limited {
+            ($server:expr) => {
+                $server
+                    .max_decoding_message_size(parts.limits.request_bytes)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Deflate)
+            };
+        }
         let streams = Streams::default();
         let tokens = Arc::new(Tokens::new(parts, streams.clone()));
-        let grants = GrantServiceServer::new(grants::Grants::new(parts, streams))
-            .max_decoding_message_size(parts.limits.request_bytes);
-        let reporter = HealthReporter::new();
-        let health = HealthService::from_health_reporter(reporter.clone());
-        let health = tonic_health::pb::health_server::HealthServer::new(health)
-            .max_decoding_message_size(parts.limits.request_bytes);
+        let (reporter, health) = health();
+        // Ours, health, and the types that error details travel in.
+        let reflection = Reflection::new(&[
+            proto::DESCRIPTOR_SET,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_types::pb::FILE_DESCRIPTOR_SET,
+        ])?;
         let api = Self {
             tokens,
-            grants,
-            health: aside(health),
-            reflection: aside(reflection().build_v1()?),
-            reflection_alpha: aside(reflection().build_v1alpha()?),
+            grants: limited!(GrantServiceServer::new(grants::Grants::new(parts, streams))),
+            health: aside(limited!(HealthServer::new(health))),
+            reflection: aside(limited!(ReflectionServer::new(reflection.clone()))),
+            reflection_alpha: aside(limited!(AlphaReflectionServer::new(reflection))),
         };
         Ok((api, reporter))
     }
 }
 
-/// Ours, health, and the types that error details travel in.
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+/// The encodings that requests may have. Answers have none: a token is random to a compressor,
+/// and what callers choose must not be compressed together with secrets.
+fn encodings() -> EnabledCompressionEncodings {
+    let mut encodings = EnabledCompressionEncodings::default();
+    encodings.enable(CompressionEncoding::Gzip);
+    encodings.enable(CompressionEncoding::Deflate);
+    encodings
+}
+
+/// Why a request is no gRPC, if it is none.
+fn not_grpc<B>(request: &Request<B>) -> Option<http::Response<Body>> {
+    if request.method() != Method::POST {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Some(status::not_grpc(status, "gRPC calls are POST requests"));
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let kind = content_type.and_then(|kind| kind.as_bytes().split(|byte| *byte == b';').next());
+    match kind.map(<[u8]>::trim_ascii) {
+        Some(kind)
+            if kind.eq_ignore_ascii_case(b"application/grpc")
+                || kind.eq_ignore_ascii_case(b"application/grpc+proto") =>
+        {
+            None
+        }
+        _ => {
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            Some(status::not_grpc(status, "the content type is not application/grpc"))
+        }
+    }
 }
 
 impl Service<Call> for Api {
@@ -168,6 +210,9 @@ impl Service<Call> for Api {
     }
 
     fn call(&mut self, request: Call) -> Self::Future {
+        if let Some(refusal) = not_grpc(&request) {
+            return Box::pin(async { Ok(refusal) });
+        }
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         match path.split_once('/') {
             Some((TOKEN_SERVICE, "MintToken")) => self.tokens.answer_one(request),

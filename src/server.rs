@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
@@ -27,6 +28,7 @@ use tower_service::Service;
 
 use self::{
     calls::{Arrivals, OpenCalls},
+    frames::Excess,
     socket::{Answered, Driver, Socket},
 };
 use crate::{
@@ -37,6 +39,7 @@ use crate::{
 
 mod calls;
 pub mod descriptors;
+mod frames;
 mod socket;
 
 /// What answers calls: one clone a connection.
@@ -90,12 +93,6 @@ const MAX_CONNECTIONS: usize = 1_024;
 
 /// Streams at the same time on one connection.
 const MAX_STREAMS: u32 = 128;
-
-/// Resets that a client may force on one connection before it is cut.
-const MAX_FORCED_RESETS: usize = 1_024;
-
-/// Resets of streams that were not yet accepted; honest mass cancels reach 20.
-const MAX_PENDING_RESETS: usize = 64;
 
 /// What a reader that stops can hold of each stream.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -216,7 +213,7 @@ async fn serve<S: Calls>(socket: Socket, driver: Driver, service: Guarded<S>, dr
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
     tokio::select! {
-        _ = driver.run(connection.as_mut(), &mut calls) => return,
+        ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
         () = preface.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
@@ -224,14 +221,35 @@ async fn serve<S: Calls>(socket: Socket, driver: Driver, service: Guarded<S>, dr
         return;
     }
     tokio::select! {
-        _ = driver.run(connection.as_mut(), &mut calls) => return,
+        ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
         () = age.as_mut() => {}
         () = drain.wait(Phase::Draining) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
-        _ = driver.run(connection, &mut calls) => {}
+        ended = driver.run(connection, &mut calls) => report(ended),
         () = drain.wait(Phase::Cut) => {}
+    }
+}
+
+/// Logs the end of a connection that was cut on our side.
+fn report(ended: Result<Result<(), hyper::Error>, Excess>) {
+    let error = match ended {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(excess) => {
+            let limit = excess.as_str();
+            tracing::warn!(limit, "a connection is cut: its client exceeds a limit");
+            return;
+        }
+    };
+    if error.is_timeout() {
+        tracing::info!("a connection is cut: its client does not answer pings");
+    } else if let Some(error) = error.source().and_then(|error| error.downcast_ref::<h2::Error>())
+        && error.is_library()
+        && let Some(reason) = error.reason()
+    {
+        tracing::warn!(?reason, %error, "a connection is cut: its client breaks HTTP/2");
     }
 }
 
@@ -240,8 +258,9 @@ fn builder(calls: Arrivals) -> http2::Builder<Arrivals> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_local_error_reset_streams(MAX_FORCED_RESETS)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // The socket limits both by rate.
+        .max_local_error_reset_streams(None)
+        .max_pending_accept_reset_streams(usize::MAX)
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -1,25 +1,97 @@
-//! gRPC health, told on changes only.
+//! gRPC health, told on changes only. tonic's own service ends a watch of a service that it does
+//! not know, where the protocol has it wait until the service is known.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
-use tonic_health::{ServingStatus, server::HealthReporter};
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_server::Health,
+};
 
-use super::{GRANT_SERVICE, TOKEN_SERVICE};
+use super::{GRANT_SERVICE, TOKEN_SERVICE, status};
 use crate::{
     drain::{Drain, Phase},
     ready::Ready,
 };
 
+type Statuses = HashMap<String, ServingStatus>;
+
+/// Where health is told. Every health watch ends with it.
+#[derive(Debug)]
+pub struct HealthReporter(watch::Sender<Statuses>);
+
+/// The health service.
+#[derive(Clone, Debug)]
+pub(super) struct HealthService(watch::Receiver<Statuses>);
+
+/// A service, and where it is told. The server as a whole does not serve yet.
+pub(super) fn health() -> (HealthReporter, HealthService) {
+    let not_yet = HashMap::from([(String::new(), ServingStatus::NotServing)]);
+    let (reporter, statuses) = watch::channel(not_yet);
+    (HealthReporter(reporter), HealthService(statuses))
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        match self.0.borrow().get(&request.get_ref().service) {
+            Some(status) => Ok(Response::new(HealthCheckResponse { status: (*status).into() })),
+            None => Err(status::unknown_service()),
+        }
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let watch =
+            Watch { service: request.into_inner().service, statuses: self.0.clone(), told: None };
+        Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
+    }
+}
+
+/// One caller that follows a service.
+struct Watch {
+    service: String,
+    statuses: watch::Receiver<Statuses>,
+    told: Option<ServingStatus>,
+}
+
+impl Watch {
+    /// The service's status once it is another than was told; none when the server drains.
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        let Self { service, statuses, told } = &mut self;
+        let known = |all: &Statuses| {
+            all.get(service.as_str()).copied().unwrap_or(ServingStatus::ServiceUnknown)
+        };
+        let status = known(&*statuses.wait_for(|all| Some(known(all)) != *told).await.ok()?);
+        *told = Some(status);
+        Some((Ok(HealthCheckResponse { status: status.into() }), self))
+    }
+}
+
 /// Tells health whatever changes, until the drain: then every health watch is ended.
 ///
 /// `""` and both services follow readiness; `profiles/{name}` serves while every resource of
 /// the profile has a live grant.
-pub async fn report_health(mut reporter: HealthReporter, ready: Arc<Ready>, drain: Drain) {
-    let mut told = HashMap::new();
+pub async fn report_health(reporter: HealthReporter, ready: Arc<Ready>, drain: Drain) {
     let mut changes = ready.changes();
     let mut phase = drain.phase();
     while phase < Phase::Draining {
-        tell(&reporter, &mut told, &ready).await;
+        let statuses = statuses(&ready);
+        reporter.0.send_if_modified(|told| {
+            let differs = *told != statuses;
+            *told = statuses;
+            differs
+        });
         let next = if phase == Phase::Serving { Phase::Leaving } else { Phase::Draining };
         tokio::select! {
             () = ready.changed(&mut changes) => {}
@@ -27,22 +99,39 @@ pub async fn report_health(mut reporter: HealthReporter, ready: Arc<Ready>, drai
         }
         phase = drain.phase();
     }
-    // A watch ends only when its service is cleared.
-    for service in told.keys() {
-        reporter.clear_service_status(service).await;
-    }
 }
 
-/// Tells what has changed since it was last told.
-async fn tell(reporter: &HealthReporter, told: &mut HashMap<String, bool>, ready: &Ready) {
+fn statuses(ready: &Ready) -> Statuses {
     let serving = ready.is_ready();
     let services = ["", TOKEN_SERVICE, GRANT_SERVICE].map(|name| (name.to_owned(), serving));
     let profiles =
         ready.profiles().into_iter().map(|(name, live)| (format!("profiles/{name}"), live));
-    for (service, serving) in services.into_iter().chain(profiles) {
-        if told.insert(service.clone(), serving) != Some(serving) {
-            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-            reporter.set_service_status(service, status).await;
-        }
+    let status = |serving| if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    services.into_iter().chain(profiles).map(|(name, serving)| (name, status(serving))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watched_service_that_becomes_known_is_told_and_the_end_of_health_ends_the_watch() {
+        let (reporter, service) = health();
+        let request = Request::new(HealthCheckRequest { service: "late".to_owned() });
+        let mut watch = service.watch(request).await.unwrap().into_inner();
+        let mut next = || {
+            let told = watch.next().now_or_never()?;
+            Some(told.map(|told| told.unwrap().status()))
+        };
+        assert_eq!(next(), Some(Some(ServingStatus::ServiceUnknown)));
+        assert_eq!(next(), None);
+        reporter.0.send_modify(|all| all.extend([("other".into(), ServingStatus::Serving)]));
+        assert_eq!(next(), None, "that is of no concern");
+        reporter.0.send_modify(|all| all.extend([("late".into(), ServingStatus::Serving)]));
+        assert_eq!(next(), Some(Some(ServingStatus::Serving)));
+        drop(reporter);
+        assert_eq!(next(), Some(None));
     }
 }

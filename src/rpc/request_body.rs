@@ -1,5 +1,6 @@
-//! A request's body, which must come in good time: tonic waits for the whole of it, whatever
-//! the call's deadline, and a stream may have none.
+//! A request's body, which must come in good time and hold no more than one message where the
+//! method takes one: tonic waits for the whole of it, whatever the call's deadline, and takes
+//! the first message of many.
 
 use std::{
     error::Error,
@@ -8,6 +9,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -20,11 +22,51 @@ pub struct RequestBody<B> {
     due: Option<Instant>,
     /// Made when the body is waited for, which is seldom.
     late: Option<Pin<Box<Sleep>>>,
+    messages: Messages,
+}
+
+/// Where in its messages a body is.
+#[derive(Default)]
+struct Messages {
+    begun: usize,
+    /// Bytes read of the present message's prefix: a flag and its length.
+    prefix: usize,
+    length: u32,
+    /// What is left of the present message.
+    left: usize,
+}
+
+impl Messages {
+    const PREFIX: usize = 5;
+
+    /// Whether no second message begins in `bytes`, which come next.
+    fn still_one(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            if self.prefix == 0 {
+                self.begun += 1;
+            }
+            self.length = self.length << 8 | u32::from(bytes[0]);
+            bytes = &bytes[1..];
+            self.prefix += 1;
+            if self.prefix == Self::PREFIX {
+                // The flag has been shifted out.
+                self.left = self.length as usize;
+                self.prefix = 0;
+            }
+        }
+        self.begun <= 1
+    }
 }
 
 impl<B> RequestBody<B> {
-    pub(super) const fn new(body: B, due: Option<Instant>) -> Self {
-        Self { body, due, late: None }
+    pub(super) fn new(body: B, due: Option<Instant>) -> Self {
+        Self { body, due, late: None, messages: Messages::default() }
     }
 }
 
@@ -40,6 +82,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if self.due.is_some()
+                && let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+                && !self.messages.still_one(data.chunk())
+            {
+                return Poll::Ready(Some(Err(status::many_messages().into())));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let Some(due) = self.due else { return Poll::Pending };

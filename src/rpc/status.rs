@@ -5,7 +5,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Code, Status, metadata::MetadataValue};
+use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::mint::{
@@ -212,4 +212,22 @@ pub(super) fn unexpected() -> Status {
 /// No such method.
 pub(super) fn unknown_method() -> Status {
     Status::unimplemented("no such method")
+}
+
+/// A method that takes one message was sent more.
+pub(super) fn many_messages() -> Status {
+    Status::unimplemented("the method takes one message, and more were sent")
+}
+
+/// No service of that name has a health.
+pub(super) fn unknown_service() -> Status {
+    Status::not_found("no such service")
+}
+
+/// What came is no gRPC: the HTTP status says why, and the gRPC status is what clients make of
+/// it.
+pub(super) fn not_grpc(http: http::StatusCode, message: &'static str) -> http::Response<Body> {
+    let mut response = Status::unknown(message).into_http();
+    *response.status_mut() = http;
+    response
 }

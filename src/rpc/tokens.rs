@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tonic::{
     Request, Response, Status,
+    codec::EnabledCompressionEncodings,
     codegen::BoxFuture,
     server::{Grpc, UnaryService},
 };
 use tonic_prost::ProstCodec;
 
 use super::{
-    Answer, Call, Limits, Parts, convert,
+    Answer, Call, Limits, Parts, convert, encodings,
     layers::deadline_of,
     proto::{self, MintTokenRequest, MintTokenResponse},
     status,
@@ -52,8 +53,9 @@ impl Tokens {
     /// Answers a call of `MintToken`.
     pub(super) fn answer_one(self: &Arc<Self>, call: Call) -> Answer {
         let (method, most) = (MintToken(Arc::clone(self)), self.limits.request_bytes);
-        let mut grpc =
-            Grpc::new(ProstCodec::default()).apply_max_message_size_config(Some(most), None);
+        let mut grpc = Grpc::new(ProstCodec::default())
+            .apply_max_message_size_config(Some(most), None)
+            .apply_compression_config(encodings(), EnabledCompressionEncodings::default());
         Box::pin(async move { Ok(grpc.unary(method, call).await) })
     }
 

@@ -24,7 +24,10 @@ use tokio::{
     },
 };
 
-use super::calls::OpenCalls;
+use super::{
+    calls::OpenCalls,
+    frames::{Excess, Received, Sent},
+};
 
 /// Gathered at the most; what is larger is written as it comes.
 const GATHERED: usize = 32 * 1024;
@@ -45,22 +48,30 @@ pub(super) fn split(stream: TcpStream, answered: Answered) -> (Socket, Driver) {
         written: 0,
         answered_here: 0,
         answered_elsewhere: 0,
+        sent: Sent::new(),
+        excess: None,
     };
     let output = Arc::new(Mutex::new(output));
-    let driver = Driver { read: Arc::default(), output, answered };
-    (Socket { input, driver: driver.clone() }, driver)
+    let driver = Driver { read: Arc::default(), frames: Arc::default(), output, answered };
+    let received = Received::new();
+    (Socket { input, driver: driver.clone(), received, frames: 0 }, driver)
 }
 
 /// What the connection reads from and writes to.
 pub(super) struct Socket {
     input: OwnedReadHalf,
     driver: Driver,
+    received: Received,
+    /// Frames that had been sent when it was last read from.
+    frames: usize,
 }
 
 /// Drives the connection, and writes what it gathered.
 #[derive(Clone)]
 pub(super) struct Driver {
     read: Arc<AtomicUsize>,
+    /// Frames sent.
+    frames: Arc<AtomicUsize>,
     output: Arc<Mutex<Output>>,
     answered: Answered,
 }
@@ -74,6 +85,9 @@ struct Output {
     answered_here: usize,
     /// As it was when [`MUCH`] was last written.
     answered_elsewhere: usize,
+    sent: Sent,
+    /// Why the connection is to be cut.
+    excess: Option<Excess>,
 }
 
 impl Driver {
@@ -82,13 +96,13 @@ impl Driver {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Runs `connection` and its calls to its end. What their answers make it say is gathered,
-    /// and written when all have had their turn.
+    /// Runs `connection` and its calls to its end, or to an excess of its client's. What their
+    /// answers make it say is gathered, and written when all have had their turn.
     pub(super) async fn run<F: Future>(
         &self,
         mut connection: Pin<&mut F>,
         calls: &mut OpenCalls,
-    ) -> F::Output {
+    ) -> Result<F::Output, Excess> {
         poll_fn(|cx| {
             let mut polled = connection.as_mut().poll(cx);
             let mut answered = 0;
@@ -107,7 +121,10 @@ impl Driver {
             if self.should_give_way(answered, &mut output) {
                 thread::yield_now();
             }
-            polled
+            match output.excess {
+                Some(excess) => Poll::Ready(Err(excess)),
+                None => polled.map(Ok),
+            }
         })
         .await
     }
@@ -163,6 +180,25 @@ impl Output {
         }
         Poll::Ready(Ok(length))
     }
+
+    /// Counts the frames in the first `taken` bytes.
+    fn count(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) -> Result<usize, Excess> {
+        let mut frames = 0;
+        for buf in bufs {
+            let bytes = &buf[..taken.min(buf.len())];
+            taken -= bytes.len();
+            frames += self.sent.count(bytes)?;
+        }
+        Ok(frames)
+    }
+
+    /// Ends the connection, and tells the client so where a frame can be sent.
+    fn cut(&mut self, excess: Excess, last_stream: u32) {
+        if self.excess.is_none() && self.sent.is_between_frames() {
+            self.gathered.extend(excess.goaway(last_stream));
+        }
+        self.excess = Some(excess);
+    }
 }
 
 impl AsyncRead for Socket {
@@ -173,7 +209,18 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.input).poll_read(cx, buf);
-        self.driver.read.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        let read = &buf.filled()[before..];
+        if read.is_empty() {
+            return polled;
+        }
+        self.driver.read.fetch_add(read.len(), Ordering::Relaxed);
+        let frames = self.driver.frames.load(Ordering::Relaxed);
+        let sent = frames.wrapping_sub(mem::replace(&mut self.frames, frames));
+        if let Err(excess) = self.received.count(read, sent) {
+            let last_stream = self.received.last_stream();
+            self.driver.output().cut(excess, last_stream);
+            return Poll::Ready(Err(io::Error::other(excess.as_str())));
+        }
         polled
     }
 }
@@ -192,7 +239,13 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.driver.output().poll_take(cx, bufs)
+        let mut output = self.driver.output();
+        let taken = ready!(output.poll_take(cx, bufs))?;
+        match output.count(bufs, taken) {
+            Ok(frames) => drop(self.driver.frames.fetch_add(frames, Ordering::Relaxed)),
+            Err(excess) => output.cut(excess, self.received.last_stream()),
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -254,7 +307,7 @@ mod tests {
         };
         let connection = pin!(connection);
         tokio::select! {
-            () = driver.run(connection, &mut calls) => unreachable!("it never ends"),
+            _ = driver.run(connection, &mut calls) => unreachable!("it never ends"),
             said = said => assert_eq!(said, b"one, two"),
         }
     }
@@ -315,7 +368,7 @@ mod tests {
         };
         let connection = pin!(connection);
         let (mut calls, mut read) = (OpenCalls::default(), Vec::new());
-        let ((), _) = tokio::join!(driver.run(connection, &mut calls), async {
+        let (_, _) = tokio::join!(driver.run(connection, &mut calls), async {
             peer.read_to_end(&mut read).await.unwrap()
         });
         assert_eq!(read, [b"small, ", &large[..], b", end"].concat());

@@ -29,7 +29,7 @@ fn root() -> PathBuf {
 }
 
 /// What `make example-tools` has made.
-fn made(what: &str) -> PathBuf {
+pub(crate) fn made(what: &str) -> PathBuf {
     let path = root().join("target/examples").join(what);
     assert!(path.exists(), "{} is missing: run make example-tools", path.display());
     path

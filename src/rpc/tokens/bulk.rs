@@ -8,6 +8,7 @@ use futures_util::{Stream, stream};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 use tonic::{
     Request, Response, Status,
+    codec::EnabledCompressionEncodings,
     codegen::BoxFuture,
     server::{Grpc, ServerStreamingService},
 };
@@ -21,7 +22,7 @@ use crate::{
         options::{Invalid, Refusal, Violation},
     },
     rpc::{
-        Answer, Call, convert,
+        Answer, Call, convert, encodings,
         layers::deadline_of,
         proto::{
             IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request as selection,
@@ -38,7 +39,9 @@ impl Tokens {
     /// Answers a call of `MintTokens`.
     pub(in crate::rpc) fn answer_many(self: &Arc<Self>, call: Call) -> Answer {
         let (method, most) = (MintTokens(Arc::clone(self)), self.limits.bulk_request_bytes);
-        let mut grpc = Grpc::new(Chunks).apply_max_message_size_config(Some(most), None);
+        let mut grpc = Grpc::new(Chunks)
+            .apply_max_message_size_config(Some(most), None)
+            .apply_compression_config(encodings(), EnabledCompressionEncodings::default());
         Box::pin(async move { Ok(grpc.server_streaming(method, call).await) })
     }
 

@@ -33,6 +33,9 @@ fn half_a_call(stream: u32) -> Vec<u8> {
     frame(1, 4, stream, &block)
 }
 
+/// The frames on one stream.
+type Attack<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 struct Conversation(TcpStream);
 
 impl Conversation {
@@ -71,6 +74,42 @@ async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
         assert!(end >= Duration::from_millis(4_500), "{beginning:?} closed after {end:?}");
     }
     world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
+    let world = World::simple().await;
+    // Cancels by the client, and requests so malformed that we must reset them.
+    let malformed = |stream| frame(1, 5, stream, b"\x83\x86\x84\x01\x04a b%");
+    let cancelled =
+        |stream| [half_a_call(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+    let attacks: [(&[u8], Attack<'_>); 2] =
+        [(b"too_many_cancels", &cancelled), (b"too_many_forced_resets", &malformed)];
+    for (reason, attack) in attacks {
+        let mut conversation = Conversation::begin(world.addr).await;
+        let mut payload = None;
+        // In portions, since what is sent after the end would discard what is still unread.
+        for portion in 0_u32..300 {
+            let burst = (0..100).flat_map(|call| attack(2 * (100 * portion + call) + 1));
+            let burst = burst.chain(frame(6, 0, 0, &[0; 8])).collect::<Vec<_>>();
+            conversation.0.write_all(&burst).await.unwrap();
+            payload = loop {
+                match conversation.frame().await {
+                    (GOAWAY, payload) => break Some(payload),
+                    (6, payload) if payload == [0; 8] => break None,
+                    _ => {}
+                }
+            };
+            assert!(payload.is_none() || portion > 10, "an honest burst: {portion}");
+            if payload.is_some() {
+                break;
+            }
+        }
+        let payload = payload.expect("an end");
+        assert_eq!(payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+        assert_eq!(&payload[8..], reason);
+        world.serves(MintOptions::default()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -123,3 +123,83 @@ async fn health_follows_readiness_and_each_profile_its_grants() {
         until(service, async || check(&world, service).await == Ok(ServingStatus::Serving)).await;
     }
 }
+
+/// What a stream of requests is answered, each by one answer.
+macro_rules! converse {
+    ($version:ident, $world:expr) => {{
+        use tonic_reflection::pb::$version::{
+            ExtensionRequest, ServerReflectionRequest,
+            server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let extension = |containing_type: &str, extension_number| {
+            let containing_type = containing_type.to_owned();
+            let asked = ExtensionRequest { containing_type, extension_number };
+            Some(MessageRequest::FileContainingExtension(asked))
+        };
+        let numbers = |of: &str| Some(MessageRequest::AllExtensionNumbersOfType(of.to_owned()));
+        let questions = [
+            (Some(MessageRequest::FileContainingSymbol("no.such.Symbol".into())), 5),
+            (Some(MessageRequest::FileContainingSymbol(String::new())), 5),
+            (Some(MessageRequest::FileByFilename("none.proto".into())), 5),
+            (extension("grantmint.v1.Validity", 1), 5),
+            (extension("no.such.Type", 1), 5),
+            (numbers("no.such.Type"), 5),
+            (None, 3),
+            (numbers("grantmint.v1.Validity"), 0),
+            (Some(MessageRequest::ListServices(String::new())), 0),
+        ];
+        let requests = questions.map(|(message_request, code)| {
+            (ServerReflectionRequest { host: "a.host".into(), message_request }, code)
+        });
+        let mut client = ServerReflectionClient::new($world.channel.clone());
+        let stream = futures_util::stream::iter(requests.clone().map(|(request, _)| request));
+        let mut answers = soon(client.server_reflection_info(stream)).await.unwrap().into_inner();
+        for (request, code) in requests {
+            let answer = soon(answers.message()).await.unwrap().expect("an answer to each");
+            assert_eq!(answer.valid_host, "a.host");
+            assert_eq!(answer.original_request.as_ref(), Some(&request));
+            let told = match answer.message_response.unwrap() {
+                MessageResponse::ErrorResponse(error) => {
+                    assert!(!error.error_message.is_empty());
+                    error.error_code
+                }
+                MessageResponse::AllExtensionNumbersResponse(numbers) => {
+                    assert_eq!(numbers.base_type_name, "grantmint.v1.Validity");
+                    assert!(numbers.extension_number.is_empty());
+                    0
+                }
+                _ => 0,
+            };
+            assert_eq!(told, code, "{request:?}");
+        }
+        assert!(soon(answers.message()).await.unwrap().is_none(), "it ends as the requests do");
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_answers_errors_and_the_stream_continues() {
+    let world = World::simple().await;
+    converse!(v1, world);
+    converse!(v1alpha, world);
+    // What a file imports comes with it.
+    let Answer::Files(files) = ask!(v1, world, FileContainingSymbol("grantmint.v1.TokenService"))
+    else {
+        panic!("no files")
+    };
+    for import in files.iter().flat_map(|file| &file.dependency) {
+        assert!(files.iter().any(|file| file.name() == import), "{import}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_health_watch_of_an_unknown_service_says_so_and_stays_open() {
+    let world = World::simple().await;
+    let request = HealthCheckRequest { service: "no.such.Service".into() };
+    let mut client = HealthClient::new(world.channel.clone());
+    let mut watch = soon(client.watch(request)).await.unwrap().into_inner();
+    let told = soon(watch.message()).await.unwrap().expect("not the end");
+    assert_eq!(told.status(), ServingStatus::ServiceUnknown);
+    assert_eq!(check(&world, "").await, Ok(ServingStatus::Serving));
+    assert!(futures_util::FutureExt::now_or_never(watch.message()).is_none(), "it is open");
+}

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use grantmint::rpc::proto::{
     GetGrantRequest, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensResponse,
 };
+use http::Request;
+use http_body_util::Full;
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Code;
@@ -12,6 +14,7 @@ use super::{
     bulk::series_with,
     harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
 };
+use crate::support::soon;
 
 pub(super) const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
@@ -191,4 +194,52 @@ async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
     let told = told(answer.status());
     assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
     assert_eq!(told.metadata["resume_index"], "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_grpc_is_refused_with_an_http_status() {
+    let world = World::simple().await;
+    let ask = async |method: &str, kinds: &[&str]| {
+        let mut request = Request::builder().method(method).uri(format!("http://grantmint{MINT}"));
+        for kind in kinds {
+            request = request.header("content-type", *kind);
+        }
+        let request = request.header("te", "trailers").body(Full::new(alice())).unwrap();
+        let answer = soon(world.raw.clone().send_request(request)).await.unwrap();
+        let refusal = answer.headers().get("grpc-status").cloned();
+        (answer.status().as_u16(), refusal.is_some())
+    };
+    let good = [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "application/grpc+proto; x=y",
+        "Application/gRPC",
+    ];
+    for kind in good {
+        assert_eq!(ask("POST", &[kind]).await, (200, false), "{kind}");
+    }
+    let bad = ["", "text/plain", "application/json", "application/grpc-web", "application/grpcx"];
+    for kind in bad.into_iter().chain(["application/grpc+json"]) {
+        assert_eq!(ask("POST", &[kind]).await, (415, true), "{kind}");
+    }
+    assert_eq!(ask("POST", &[]).await, (415, true));
+    for method in ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "ODD"] {
+        assert_eq!(ask(method, &good[..1]).await.0, 405, "{method}");
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_message_is_refused() {
+    let world = World::simple().await;
+    let empty = framed(&[]);
+    for method in METHODS {
+        for first in [alice(), empty.clone()] {
+            let two = [first, empty.clone()].concat().into();
+            let answer = post(&world.raw, method, &[], two).await;
+            assert_eq!(answer.status().code(), Code::Unimplemented, "{method}");
+        }
+    }
+    world.serves(MintOptions::default()).await;
 }

@@ -1,0 +1,277 @@
+//! Server reflection. tonic's own service ends the stream with the first unknown name, where
+//! the protocol has an error in the answer, and knows no extensions.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    pin::Pin,
+    sync::Arc,
+};
+
+use futures_util::{Stream, TryStreamExt};
+use prost::{DecodeError, Message};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+/// The files of a descriptor set as they are encoded: decoding loses what prost does not know.
+#[derive(Clone, PartialEq, Message)]
+struct EncodedFiles {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    files: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct File {
+    encoded: Vec<u8>,
+    dependencies: Vec<String>,
+}
+
+/// What is known of the files that the services are made of.
+#[derive(Debug, Default)]
+struct Index {
+    /// By name.
+    files: HashMap<String, File>,
+    /// The file of each symbol.
+    symbols: HashMap<String, String>,
+    /// The file of each extension, by the type that it extends and its number.
+    extensions: BTreeMap<(String, i32), String>,
+    services: BTreeSet<String>,
+}
+
+/// A question, the same in both versions of the protocol.
+enum Question {
+    File(String),
+    Symbol(String),
+    Extension(String, i32),
+    ExtensionsOf(String),
+    Services,
+}
+
+/// Its answer.
+enum Found {
+    Files(Vec<Vec<u8>>),
+    Extensions(String, Vec<i32>),
+    Services(Vec<String>),
+}
+
+/// What the answer says where there is none.
+struct NotFound(&'static str);
+
+impl Index {
+    fn register(&mut self, descriptor_set: &[u8]) -> Result<(), DecodeError> {
+        for encoded in EncodedFiles::decode(descriptor_set)?.files {
+            let file = FileDescriptorProto::decode(&encoded[..])?;
+            let name = file.name().to_owned();
+            let package = file.package();
+            for message in &file.message_type {
+                self.message(&name, package, message);
+            }
+            for enumeration in &file.enum_type {
+                self.enumeration(&name, package, enumeration);
+            }
+            self.extensions(&name, package, &file.extension);
+            for service in &file.service {
+                let service_name = self.symbol(&name, package, service.name());
+                for method in &service.method {
+                    self.symbol(&name, &service_name, method.name());
+                }
+                self.services.insert(service_name);
+            }
+            self.files.insert(name, File { encoded, dependencies: file.dependency });
+        }
+        Ok(())
+    }
+
+    /// Its full name.
+    fn symbol(&mut self, file: &str, scope: &str, name: &str) -> String {
+        let full = if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") };
+        self.symbols.insert(full.clone(), file.to_owned());
+        full
+    }
+
+    fn message(&mut self, file: &str, scope: &str, message: &DescriptorProto) {
+        let name = self.symbol(file, scope, message.name());
+        for field in &message.field {
+            self.symbol(file, &name, field.name());
+        }
+        for oneof in &message.oneof_decl {
+            self.symbol(file, &name, oneof.name());
+        }
+        for nested in &message.nested_type {
+            self.message(file, &name, nested);
+        }
+        for enumeration in &message.enum_type {
+            self.enumeration(file, &name, enumeration);
+        }
+        self.extensions(file, &name, &message.extension);
+    }
+
+    /// The values stand beside their enumeration. They are found below it too, since much
+    /// asks for them there.
+    fn enumeration(&mut self, file: &str, scope: &str, enumeration: &EnumDescriptorProto) {
+        let name = self.symbol(file, scope, enumeration.name());
+        for value in &enumeration.value {
+            self.symbol(file, scope, value.name());
+            self.symbol(file, &name, value.name());
+        }
+    }
+
+    fn extensions(&mut self, file: &str, scope: &str, extensions: &[FieldDescriptorProto]) {
+        for extension in extensions {
+            self.symbol(file, scope, extension.name());
+            let extended = extension.extendee().trim_start_matches('.').to_owned();
+            self.extensions.insert((extended, extension.number()), file.to_owned());
+        }
+    }
+
+    fn answer(&self, question: Question) -> Result<Found, NotFound> {
+        match question {
+            Question::File(name) if self.files.contains_key(&name) => Ok(self.with_imports(&name)),
+            Question::File(_) => Err(NotFound("no such file")),
+            Question::Symbol(name) => match self.symbols.get(&name) {
+                Some(file) => Ok(self.with_imports(file)),
+                None => Err(NotFound("no such symbol")),
+            },
+            Question::Extension(extended, number) => {
+                match self.extensions.get(&(extended, number)) {
+                    Some(file) => Ok(self.with_imports(file)),
+                    None => Err(NotFound("no such extension")),
+                }
+            }
+            Question::ExtensionsOf(name) => {
+                let all =
+                    self.extensions.range((name.clone(), i32::MIN)..=(name.clone(), i32::MAX));
+                let numbers: Vec<_> = all.map(|((_, number), _)| *number).collect();
+                if numbers.is_empty() && !self.symbols.contains_key(&name) {
+                    return Err(NotFound("no such type"));
+                }
+                Ok(Found::Extensions(name, numbers))
+            }
+            Question::Services => Ok(Found::Services(self.services.iter().cloned().collect())),
+        }
+    }
+
+    /// A file and all that it imports, itself first.
+    fn with_imports(&self, name: &str) -> Found {
+        let (mut names, mut at) = (vec![name], 0);
+        let mut files = Vec::new();
+        while let Some(name) = names.get(at).copied() {
+            at += 1;
+            let Some(file) = self.files.get(name) else { continue };
+            files.push(file.encoded.clone());
+            for import in &file.dependencies {
+                if !names.contains(&import.as_str()) {
+                    names.push(import);
+                }
+            }
+        }
+        Found::Files(files)
+    }
+}
+
+/// Reflection, in both versions of its protocol.
+#[derive(Clone, Debug)]
+pub(super) struct Reflection(Arc<Index>);
+
+impl Reflection {
+    /// Knows the files of these descriptor sets, and its own.
+    pub(super) fn new(descriptor_sets: &[&[u8]]) -> Result<Self, DecodeError> {
+        use tonic_reflection::pb::{v1, v1alpha};
+
+        let mut index = Index::default();
+        let own = [v1::FILE_DESCRIPTOR_SET, v1alpha::FILE_DESCRIPTOR_SET];
+        for set in descriptor_sets.iter().chain(&own) {
+            index.register(set)?;
+        }
+        Ok(Self(Arc::new(index)))
+    }
+}
+
+/// The versions of the protocol have the same messages in different packages.
+macro_rules! serve {
+    ($version:ident) => {
+        mod $version {
+            use super::*;
+            use tonic_reflection::pb::$version::{
+                ErrorResponse, ExtensionNumberResponse, FileDescriptorResponse,
+                ListServiceResponse, ServerReflectionRequest, ServerReflectionResponse,
+                ServiceResponse, server_reflection_request::MessageRequest,
+                server_reflection_response::MessageResponse,
+                server_reflection_server::ServerReflection,
+            };
+
+            fn question(request: MessageRequest) -> Question {
+                match request {
+                    MessageRequest::FileByFilename(name) => Question::File(name),
+                    MessageRequest::FileContainingSymbol(name) => Question::Symbol(name),
+                    MessageRequest::FileContainingExtension(extension) => {
+                        Question::Extension(extension.containing_type, extension.extension_number)
+                    }
+                    MessageRequest::AllExtensionNumbersOfType(name) => Question::ExtensionsOf(name),
+                    MessageRequest::ListServices(_) => Question::Services,
+                }
+            }
+
+            fn error(code: Code, message: &str) -> MessageResponse {
+                let (error_code, error_message) = (code.into(), message.to_owned());
+                MessageResponse::ErrorResponse(ErrorResponse { error_code, error_message })
+            }
+
+            fn message(found: Found) -> MessageResponse {
+                match found {
+                    Found::Files(file_descriptor_proto) => {
+                        MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
+                            file_descriptor_proto,
+                        })
+                    }
+                    Found::Extensions(base_type_name, extension_number) => {
+                        MessageResponse::AllExtensionNumbersResponse(ExtensionNumberResponse {
+                            base_type_name,
+                            extension_number,
+                        })
+                    }
+                    Found::Services(names) => {
+                        let service =
+                            names.into_iter().map(|name| ServiceResponse { name }).collect();
+                        MessageResponse::ListServicesResponse(ListServiceResponse { service })
+                    }
+                }
+            }
+
+            fn answer(index: &Index, request: ServerReflectionRequest) -> ServerReflectionResponse {
+                let answer = match request.message_request.clone().map(question) {
+                    None => error(Code::InvalidArgument, "the request asks nothing"),
+                    Some(question) => match index.answer(question) {
+                        Ok(found) => message(found),
+                        Err(NotFound(what)) => error(Code::NotFound, what),
+                    },
+                };
+                ServerReflectionResponse {
+                    valid_host: request.host.clone(),
+                    original_request: Some(request),
+                    message_response: Some(answer),
+                }
+            }
+
+            #[tonic::async_trait]
+            impl ServerReflection for Reflection {
+                type ServerReflectionInfoStream =
+                    Pin<Box<dyn Stream<Item = Result<ServerReflectionResponse, Status>> + Send>>;
+
+                async fn server_reflection_info(
+                    &self,
+                    requests: Request<Streaming<ServerReflectionRequest>>,
+                ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+                    let index = Arc::clone(&self.0);
+                    let answers =
+                        requests.into_inner().map_ok(move |request| answer(&index, request));
+                    Ok(Response::new(Box::pin(answers)))
+                }
+            }
+        }
+    };
+}
+
+serve!(v1);
+serve!(v1alpha);

@@ -1,0 +1,71 @@
+//! Channels of grpc-js and grpcio that several callers share, or that are made with options of
+//! all kinds, against the real binary.
+
+use std::path::PathBuf;
+
+use tokio::process::Command;
+
+use crate::{
+    examples::made,
+    python::{python, succeeds},
+    support::Serve,
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn in_node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/node").join(script));
+    command.env("NODE_PATH", made("node/node_modules")).arg(root().join("proto"));
+    command
+}
+
+fn in_python(script: &str) -> Command {
+    let mut command = Command::new(python());
+    command.arg(root().join("tests/python").join(script)).arg(root().join("proto"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let server = serve.server.trim_start_matches("http://");
+    assert_eq!(succeeds(command.arg(server)).await, "failed 0, enough true\n");
+    serve.signal("TERM");
+    let (_, log) = serve.ended().await;
+    assert!(!log.contains("a connection is cut"), "{log}");
+}
+
+#[tokio::test]
+async fn cancelled_calls_hurt_nobody_else_in_node() {
+    cancelled_calls_hurt_nobody_else(in_node("cancels.js")).await;
+}
+
+#[tokio::test]
+async fn cancelled_calls_hurt_nobody_else_in_python() {
+    cancelled_calls_hurt_nobody_else(in_python("cancels.py")).await;
+}
+
+#[tokio::test]
+async fn options_that_a_platform_sets_for_all_services_do_no_harm() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let server = serve.server.trim_start_matches("http://");
+    assert_eq!(succeeds(in_python("options.py").arg(server)).await, "tried 17\n");
+}
+
+/// The authorities that HTTP/2's own reading refuses, and the option that the docs name.
+#[tokio::test]
+async fn a_unix_socket_s_authority_is_replaced_by_an_option() {
+    let serve = Serve::sandboxed(&[]).await;
+    serve.first_token().await;
+    let server = serve.server.trim_start_matches("http://");
+    let told = succeeds(in_python("authority.py").arg(server)).await;
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{told}");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains("grpc.default_authority"), "it is documented");
+}
