@@ -42,7 +42,7 @@ pub(crate) struct ServerUrl(String);
 /// A text that is no server's URL. It never holds the text: that may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ServerUrlError {
-    #[error("looks like http://127.0.0.1:50051, or 127.0.0.1:50051")]
+    #[error("is no server's URL: write it like http://127.0.0.1:50051, or 127.0.0.1:50051")]
     Form,
     #[error("names no port: write it behind the host, such as localhost:50051")]
     NoPort,

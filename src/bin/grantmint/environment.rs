@@ -8,6 +8,7 @@ use clap::{
     builder::Resettable,
     error::{ContextKind, ContextValue},
 };
+use grantmint::settings::text;
 
 /// Parses the command line of `command`.
 ///
@@ -68,7 +69,9 @@ fn without_credential(mut error: Error) -> Error {
 }
 
 fn about(mut error: Error, variable: &str) -> Error {
-    let name = format!("{variable} (an environment variable)");
+    let is_quoted = env::var(variable).is_ok_and(|value| text::is_quoted(value.trim()));
+    let quotes = if is_quoted { "; the quotes are part of its value" } else { "" };
+    let name = format!("{variable} (an environment variable{quotes})");
     error.insert(ContextKind::InvalidArg, ContextValue::String(name));
     error
 }

@@ -50,6 +50,8 @@ async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_fla
         let ran = under(variable, "", &given).await;
         assert!(ran.stderr.contains(&format!("'{flag} ")), "{}", ran.stderr);
     }
+    let ran = under("GRANTMINT_LISTEN", "\"127.0.0.1:0\"", &serve).await;
+    assert!(ran.stderr.contains("the quotes are part of its value"), "{}", ran.stderr);
     let ran = under("GRANTMINT_SERVER", "http://user:q1W2e3R4@host:1", &["mint", "alice"]).await;
     assert!(ran.stderr.contains("GRANTMINT_SERVER") && !ran.stderr.contains("q1W2e3R4"));
     // A flag goes before its variable, whatever that holds.
