@@ -15,6 +15,9 @@ use crate::{
     name::ProfileName,
 };
 
+/// How many grants are told of in lines.
+const MOST_LINES: usize = 1_000;
+
 /// The start gate opens after this, whatever the upstream says.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -74,7 +77,8 @@ impl Ready {
         profiles
     }
 
-    /// A line per grant, for people.
+    /// A line for each grant, for people. Of more than 1,000, those that are not well come
+    /// first, and the last line says how many were left out.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let now = self.clock.now();
@@ -90,7 +94,20 @@ impl Ready {
                 format!("{name}: {state}, {left} s left, refresh {refresh}{fault}")
             })
         };
-        self.roster.views().iter().map(line).collect()
+        let views = self.roster.views();
+        let mut shown: Vec<_> = views.iter().collect();
+        if views.len() > MOST_LINES {
+            shown.sort_by_key(|view| {
+                state(view, now) == GrantState::Live
+                    && view.with_status(|status| status.last_fault.is_none())
+            });
+        }
+        let mut lines: Vec<_> = shown.into_iter().take(MOST_LINES).map(line).collect();
+        if views.len() > MOST_LINES {
+            let left_out = views.len() - MOST_LINES;
+            lines.push(format!("and {left_out} more; grantmint grants lists them all"));
+        }
+        lines
     }
 
     /// Changes of any grant from now on.

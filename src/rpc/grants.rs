@@ -214,6 +214,14 @@ impl Told {
 impl Watch {
     async fn next(mut self) -> Result<Option<(WatchGrantsResponse, Self)>, Status> {
         loop {
+            let deadline = self.deadline;
+            // A watch that always has something to send must end too.
+            if self.drain.reached(Phase::Draining) {
+                return Err(status::draining(deadline));
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(status::deadline_exceeded(None));
+            }
             self.changes.mark_unchanged();
             let message = match self.stage {
                 Stage::Snapshot(from) => Some(self.snapshot(from)),
@@ -222,7 +230,6 @@ impl Watch {
             if let Some(message) = message {
                 return Ok(Some((message, self)));
             }
-            let deadline = self.deadline;
             let by_time = next_end_of_life(&self.views, self.clock.now());
             tokio::select! {
                 _ = self.changes.changed() => {}

@@ -143,10 +143,10 @@ async fn a_grants_times_go_with_a_wall_clock_that_is_stepped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_drained_is_not_told_to_retry_past_its_deadline() {
-    let watched = Watched::new();
-    watched.drainer.advance(Phase::Draining);
-    let (_, mut watch) = watched.watch.next().await.unwrap().unwrap();
+    let Watched { mut watch, drainer, .. } = Watched::new();
+    drainer.advance(Phase::Draining);
     watch.deadline = Some(Instant::now() + Duration::from_nanos(1));
+    // Also where it has something to send.
     let Err(status) = watch.next().await else { panic!("it goes away") };
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
 }

@@ -43,6 +43,10 @@ async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_c
     }
     assert_eq!(names.len(), GRANTS);
 
+    let page = serve.page("/readyz").await.1;
+    assert_eq!(page.lines().count(), 1_002, "the state, a thousand grants, and how many more");
+    assert!(page.ends_with("and 45000 more; grantmint grants lists them all\n"), "{page}");
+
     let mut command = Command::new(BINARY);
     command.args(["grants", "--watch", "--json", "--server", &serve.server]).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);

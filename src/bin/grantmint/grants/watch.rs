@@ -1,6 +1,10 @@
 //! `grantmint grants --watch`: follows the grants until Ctrl-C, across failures of the server.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use grantmint::{
     clock::{Clock, WallTime},
@@ -110,8 +114,9 @@ struct View<'a> {
     server: &'a str,
     voice: Voice,
     grants: BTreeMap<String, Grant>,
-    /// Whether a snapshot has begun and more of it is to come.
-    in_snapshot: bool,
+    /// The names in the snapshot that is on its way; none outside one. What was shown before
+    /// stays until it is complete.
+    snapshot: Option<BTreeSet<String>>,
     /// None while the server is there.
     lost: Option<Lost>,
     shape: Shape,
@@ -145,7 +150,7 @@ impl<'a> View<'a> {
             server: command.server.url(),
             voice: Voice::of(command.json),
             grants: BTreeMap::new(),
-            in_snapshot: false,
+            snapshot: None,
             lost: None,
             shape,
         }
@@ -156,12 +161,18 @@ impl<'a> View<'a> {
             self.note("the server is back");
         }
         let first = self.grants.is_empty();
-        if changed.snapshot && !self.in_snapshot {
-            self.grants.clear();
-        }
-        self.in_snapshot = changed.snapshot && !changed.snapshot_complete;
         let named = changed.grants.iter().map(|grant| (grant.name.clone(), grant.clone()));
         self.grants.extend(named);
+        if changed.snapshot {
+            let sent = changed.grants.iter().map(|grant| grant.name.clone());
+            self.snapshot.get_or_insert_default().extend(sent);
+        }
+        // An older server does not say that its snapshot is complete; a change follows it.
+        if (changed.snapshot_complete || !changed.snapshot)
+            && let Some(there) = self.snapshot.take()
+        {
+            self.grants.retain(|name, _| there.contains(name));
+        }
         let now = Clock::system().now().wall;
         match &mut self.shape {
             Shape::Table(_) => self.draw(),
@@ -185,7 +196,7 @@ impl<'a> View<'a> {
     }
 
     fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), Failure> {
-        self.in_snapshot = false;
+        self.snapshot = None;
         let known = self.lost.as_ref().map(|lost| lost.since);
         let since = known.unwrap_or_else(|| Clock::system().now().wall);
         let (time, why) = (clock_time(since, 0), status.message());
