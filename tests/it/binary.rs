@@ -7,6 +7,7 @@ mod descriptors;
 mod drain;
 mod egress;
 mod environment;
+mod field;
 mod fleet;
 mod health;
 mod host;

@@ -11,7 +11,7 @@ use grantmint::{
     clock::Clock,
     sandbox::{self, Sandbox},
 };
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::{
@@ -38,11 +38,19 @@ struct SecureUpstream {
 
 impl SecureUpstream {
     async fn bind() -> Self {
+        Self::presenting(false).await
+    }
+
+    /// The same, whose own certificate is a CA's where that is so.
+    async fn presenting(is_ca: bool) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let sandbox = Sandbox::bind(any, sandbox::Config::demo(), Clock::system()).await;
         let sandbox = sandbox.expect("a sandbox");
         let names = [HOST.to_owned(), "127.0.0.1".to_owned()];
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        if is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         let dir = TempDir::new().expect("a directory");
@@ -375,4 +383,12 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
             "{ran:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_trusted_ca_that_is_presented_as_a_servers_own_certificate_has_its_own_reason() {
+    let upstream = SecureUpstream::presenting(true).await;
+    let roots = upstream.roots();
+    let serve = serve(&upstream.direct(), &[("SSL_CERT_FILE", &roots)]).await;
+    assert!(fault(&serve).await.contains("TLS_CERTIFICATE_IS_A_CA"));
 }
