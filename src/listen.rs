@@ -24,6 +24,12 @@ pub enum ListenError {
     /// A URL.
     #[error("is a URL: write only the address and port, such as 127.0.0.1:50051")]
     Url,
+    /// Nothing.
+    #[error("is empty: write an address and a port, such as 127.0.0.1:50051")]
+    Empty,
+    /// An IPv6 address without brackets.
+    #[error("is an IPv6 address without brackets: write {0}")]
+    Brackets(SocketAddr),
     /// A port alone.
     #[error("names no address: write 127.0.0.1:{0} or localhost:{0}")]
     PortAlone(u16),
@@ -89,6 +95,9 @@ impl FromStr for Listen {
         if let Ok(address) = text.parse() {
             return Ok(Self::At(address));
         }
+        if text.is_empty() {
+            return Err(ListenError::Empty);
+        }
         if text.contains("://") {
             return Err(ListenError::Url);
         }
@@ -107,9 +116,11 @@ impl FromStr for Listen {
         let (host, port) = text.rsplit_once(':').ok_or(ListenError::Host)?;
         match (host, port.parse()) {
             (_, Err(_)) => Err(ListenError::BadPort),
-            ("", Ok(port)) => Err(ListenError::PortAlone(port)),
+            ("" | "*", Ok(port)) => Err(ListenError::PortAlone(port)),
             (host, Ok(port)) if host.eq_ignore_ascii_case("localhost") => Ok(Self::Localhost(port)),
-            _ => Err(ListenError::Host),
+            (host, Ok(port)) => Err(host
+                .parse::<Ipv6Addr>()
+                .map_or(ListenError::Host, |host| ListenError::Brackets((host, port).into()))),
         }
     }
 }
@@ -206,11 +217,11 @@ mod tests {
             ("::1", "[::1]:50051"),
             ("[::1]", "[::1]:50051"),
             ("http://127.0.0.1:50051", "only the address and port"),
-            ("*:50051", "an IP address or localhost"),
+            ("*:50051", "127.0.0.1:50051 or localhost:50051"),
             ("api.example:50051", "an IP address or localhost"),
             ("localhost:grpc", "no port from 0 to 65535"),
             ("127.0.0.1:65536", "no port from 0 to 65535"),
-            ("", "an IP address or localhost"),
+            ("", "is empty"),
         ] {
             let error = text.parse::<Listen>().expect_err(text).to_string();
             assert!(error.contains(instead), "{text}: {error}");

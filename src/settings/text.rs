@@ -26,15 +26,16 @@ pub fn decode(bytes: &[u8]) -> Result<&str, String> {
 pub const fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{a0}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{2000}'..='\u{200f}'
-        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{feff}')
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}')
 }
 
 /// Whether a text stands in quotes, as tools that read env files may leave it.
 #[must_use]
 pub fn is_quoted(text: &str) -> bool {
-    ['"', '\'', '`']
+    const PAIRS: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’')];
+    PAIRS
         .iter()
-        .any(|quote| text.strip_prefix(*quote).is_some_and(|rest| rest.ends_with(*quote)))
+        .any(|(open, close)| text.strip_prefix(*open).is_some_and(|rest| rest.ends_with(*close)))
 }
 
 #[cfg(test)]

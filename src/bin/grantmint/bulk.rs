@@ -118,11 +118,11 @@ impl BulkCommand {
     /// A reader of standard output that went away has what it wanted.
     fn cannot_write(&self, error: io::Error) -> Failure {
         match &self.output {
-            None => Failure::from_stdout(error),
-            Some(path) => {
+            Some(path) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let path = path.display();
                 Failure::for_good(format!("cannot write the tokens to {path}: {error}"))
             }
+            _ => Failure::from_stdout(error),
         }
     }
 

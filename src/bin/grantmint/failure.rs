@@ -160,7 +160,7 @@ impl From<Problems> for Failure {
     /// A configuration that is wrong.
     fn from(problems: Problems) -> Self {
         let check = format!(
-            "the sample grantmint.toml has every key; when mended: grantmint check {}",
+            "the sample grantmint.toml has every key; then run: grantmint check {}",
             problems.file()
         );
         Self::in_file("configuration", check, &problems)

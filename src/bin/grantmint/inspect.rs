@@ -93,6 +93,12 @@ fn standard_input() -> Result<String, Failure> {
     io::stdin()
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::for_good(format!("standard input cannot be read: {error}")))?;
+    // As some shells redirect.
+    if bytes.starts_with(b"\xff\xfe") && bytes.contains(&0) {
+        let units: Vec<_> =
+            bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        return Ok(String::from_utf16_lossy(&units));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -1,7 +1,7 @@
 //! The signals that a server takes. Left alone, almost every signal would end it at once,
 //! with every call that is open.
 
-use std::io;
+use std::{io, ops::RangeInclusive};
 
 use futures_util::future::select_all;
 use grantmint::app::Stop;
@@ -39,6 +39,13 @@ const TAKEN: &[(&str, Number, Wish)] = &[
     ("SIGSTKFLT", Number::STKFLT, Wish::Nothing),
 ];
 
+/// From SIGRTMIN to SIGRTMAX of Linux: signal(7). The C library keeps the two before.
+#[cfg(target_os = "linux")]
+const REAL_TIME: RangeInclusive<i32> = 34..=64;
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::reversed_empty_ranges, reason = "there are none")]
+const REAL_TIME: RangeInclusive<i32> = 1..=0;
+
 struct Taken {
     name: &'static str,
     wish: Wish,
@@ -51,11 +58,12 @@ pub(crate) struct Signals(Vec<Taken>);
 impl Signals {
     /// Takes every signal that a server can go on after.
     pub(crate) fn take() -> Result<Self, Failure> {
-        let take = |&(name, number, wish): &(_, Number, _)| {
-            let signal = signal(SignalKind::from_raw(number.as_raw()))?;
-            Ok(Taken { name, wish, signal })
+        let named = TAKEN.iter().map(|(name, number, wish)| (*name, number.as_raw(), *wish));
+        let real_time = REAL_TIME.map(|number| ("SIGRTMIN+N", number, Wish::Nothing));
+        let take = |(name, number, wish)| {
+            Ok(Taken { name, wish, signal: signal(SignalKind::from_raw(number))? })
         };
-        let taken: io::Result<_> = TAKEN.iter().map(take).collect();
+        let taken: io::Result<_> = named.chain(real_time).map(take).collect();
         taken.map(Self).map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))
     }
 

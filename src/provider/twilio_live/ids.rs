@@ -89,6 +89,9 @@ pub enum SecretError {
     Invisible,
 }
 
+/// What no secret begins or ends with.
+const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
+
 /// Whether a text is a line of an env file: no name of a variable is at the start of a secret.
 fn is_assignment(text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text);
@@ -107,11 +110,11 @@ impl ApiKeySecret {
     /// Takes a secret fit to sign with, white space around it apart.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
-        if text::is_quoted(text) {
-            return Err(SecretError::Quoted);
-        }
         if is_assignment(text) {
             return Err(SecretError::Assignment);
+        }
+        if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+            return Err(SecretError::Quoted);
         }
         let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
         if text.contains(never) {
@@ -161,6 +164,8 @@ mod tests {
         for (text, error) in [
             (format!("\"{good}\""), SecretError::Quoted),
             (format!("\u{feff}'{good}'\r\n"), SecretError::Quoted),
+            (format!("\"{good}"), SecretError::Quoted),
+            (format!("“{good}”"), SecretError::Quoted),
             (format!("TWILIO_SECRET={good}"), SecretError::Assignment),
             (format!("export TWILIO_SECRET='{good}'"), SecretError::Assignment),
             (format!("{good}\n{good}"), SecretError::Invisible),

@@ -16,7 +16,9 @@ async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut tokens = serve.tokens().await;
-    let names = ["HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XFSZ", "IO", "WINCH", "PIPE"];
+    let names = [
+        "HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XFSZ", "IO", "WINCH", "PIPE", "34", "64",
+    ];
     for name in names {
         serve.signal(name);
         soon(tokens.mint_token(mint("alice", None))).await.expect("a token");

@@ -14,18 +14,63 @@ const BEGINNING: &str = "eyJ";
 ///
 /// There is none, with the part that is missing where there is a piece of one.
 pub(super) fn find(text: &str) -> Result<Token, String> {
-    let text = text.replace("%2E", ".").replace("%2e", ".");
+    let text = without_escapes(&decoded(text));
     let visible: String = text.chars().filter(|it| !is_invisible(*it)).collect();
-    let unwrapped: String = visible.split_whitespace().collect();
-    let sources = [visible.as_str(), unwrapped.as_str()];
-    let found = sources.iter().flat_map(|source| runs(source)).find_map(decode);
+    let lines: Vec<_> = visible.lines().map(|line| line.trim_matches(is_margin)).collect();
+    let whole = lines.iter().flat_map(|line| runs(line)).find_map(decode);
+    let found = whole.or_else(|| (0..lines.len()).find_map(|first| unwrapped(&lines[first..])));
     found.ok_or_else(|| {
-        // The wrapped form last: there a piece may have grown together with words behind it.
-        let piece = sources.iter().flat_map(|source| runs(source)).find_map(missing);
-        piece.unwrap_or_else(|| {
+        lines.iter().flat_map(|line| runs(line)).find_map(missing).unwrap_or_else(|| {
             "this is no JWT: it should be three base64url parts with dots between them".to_owned()
         })
     })
+}
+
+/// A token that begins at the end of the first line and continues on the next ones.
+fn unwrapped(lines: &[&str]) -> Option<Token> {
+    let (first, rest) = lines.split_first()?;
+    let mut joined = first.rsplit(|it| !is_of_token(it)).next()?.to_owned();
+    for line in rest {
+        let piece = line.split(|it| !is_of_token(it)).next()?;
+        joined.push_str(piece);
+        let value = joined.rsplit_once('=').map_or(joined.as_str(), |(_, value)| value);
+        if let Some(token) = decode(&joined).or_else(|| decode(value)) {
+            return Some(token);
+        }
+        if piece.len() < line.len() {
+            return None;
+        }
+    }
+    None
+}
+
+/// A text with what URLs encode decoded, also where that was done twice.
+fn decoded(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (code, plain) in [("%25", "%"), ("%2e", "."), ("%3d", "="), ("%26", "&"), ("%3f", "?")] {
+        text = text.replace(code, plain).replace(&code.to_ascii_uppercase(), plain);
+    }
+    text
+}
+
+/// A text without the escapes that colour it on a terminal.
+fn without_escapes(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let ends = |it: char| it.is_ascii_alphabetic();
+        plain.push_str(piece.split_once(ends).map_or("", |(_, behind)| behind));
+    }
+    plain
+}
+
+/// What stands at the edges of lines that were quoted, continued or boxed.
+fn is_margin(it: char) -> bool {
+    it.is_whitespace() || matches!(it, '\\' | '>' | '|' | '│')
+}
+
+const fn is_of_token(it: char) -> bool {
+    it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '=')
 }
 
 fn decode(run: &str) -> Option<Token> {
@@ -35,8 +80,7 @@ fn decode(run: &str) -> Option<Token> {
 
 /// The longest pieces that hold only what a token may hold.
 fn runs(text: &str) -> impl Iterator<Item = &str> {
-    let is_of_token = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '=');
-    let runs = text.split(move |it| !is_of_token(it)).filter(|run| run.len() > 2);
+    let runs = text.split(|it| !is_of_token(it)).filter(|run| run.len() > 2);
     // `token=eyJ…`, but also padding that some add to a part.
     runs.flat_map(|run| run.split('=').chain([run]))
 }
@@ -101,6 +145,14 @@ mod tests {
             format!("\u{feff}{jwt}\u{200b}"),
             format!("{start}\n{end}"),
             format!("{start}\r\n    {end}\r\n"),
+            format!("Authorization: Bearer\n {start}\n {end}\nAccept: x"),
+            format!("the token is {start}\n{end}, I think"),
+            format!("token={start}\\\n{end}\n"),
+            format!("> {start}\n> {end}\n"),
+            format!("│ {start} │\n│ {end} │"),
+            format!("\u{1b}[32m{jwt}\u{1b}[0m"),
+            format!("https://play.example/?to=x%3Ftoken%3D{jwt}%26b"),
+            format!("https://play.example/?to=x%253Ftoken%253D{jwt}%2526b"),
         ] {
             assert_eq!(find(&pasted).ok(), token, "{pasted}");
         }
