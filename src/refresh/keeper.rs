@@ -131,13 +131,16 @@ where
             let refused = self.demanded.is_refused(life.generation);
             Present { life, refused }
         });
-        let ttl = usable(fetched.granted_ttl)
-            .and_then(|_| self.lineage.admit(&fetched, present))
-            .and_then(usable)
+        let admitted = usable(fetched.granted_ttl)
+            .and_then(|_| self.lineage.judge(&fetched, present))
+            .and_then(|admitted| usable(admitted.ttl).map(|_| admitted))
             .map_err(FetchError::NothingNew)?;
-        let grant = Grant::new(fetched.raw, anchor, ttl, generation);
+        let grant = Grant::new(fetched.raw, anchor, admitted.ttl, generation);
         match self.publisher.publish(grant) {
-            Publication::Published(_) => Ok(()),
+            Publication::Published(_) => {
+                self.lineage.commit(admitted);
+                Ok(())
+            }
             Publication::Late if self.publisher.life().is_some_and(|l| l.is_live(now, margin)) => {
                 Ok(())
             }
@@ -169,7 +172,7 @@ where
             // Not a warning while there is time: some upstreams renew only shortly before the end.
             if status.refresh == RefreshState::Ok && before.last_fault.is_none() && fault.is_some()
             {
-                tracing::info!(%grant, fault, "the upstream returned nothing newer; the present grant stays");
+                tracing::info!(%grant, fault, "the upstream returned nothing better; the present grant stays");
             }
             return;
         }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     clock::BootTime,
     grant::{Fault, FaultClass, Life},
-    source::{Fetched, Mark},
+    source::Fetched,
 };
 
 /// How many former grants are remembered: caches in front of an upstream may answer in turn.
@@ -19,12 +19,30 @@ const ROUNDING: Duration = Duration::from_secs(1);
 /// How much faster than ours the upstream's clock may run: 500 ppm, the most that NTP slews.
 const DRIFT: f64 = 1.000_5;
 
+/// An end may lie this many lives further ahead than the last one and the time since explain.
+const LEAP: u32 = 2;
+
+/// How long other answers must keep step with our clock before the upstream's clock counts as
+/// stepped.
+const STEPPED_AFTER: Duration = Duration::from_secs(5);
+
+/// How many of them there must be after the first.
+const STEPPED_BY: u32 = 2;
+
+/// How far they may be out of step: rounding, and a second of latency.
+const STEP_TOLERANCE: f64 = 2.0;
+
+const UNCHANGED: Fault = Fault::new(FaultClass::Transient, "GRANT_UNCHANGED");
+const ENDS_SOONER: Fault = Fault::new(FaultClass::Transient, "GRANT_ENDS_SOONER");
+
 /// The answers so far.
 #[derive(Debug, Default)]
 pub struct Lineage {
     seen: VecDeque<Seen>,
     /// The last grant taken that states its end.
     stated: Option<Stated>,
+    /// The first of the last answers that agree with each other and not with `stated`.
+    other: Option<Other>,
 }
 
 #[derive(Debug)]
@@ -39,6 +57,27 @@ struct Seen {
 struct Stated {
     expires: f64,
     end: BootTime,
+    asked: BootTime,
+}
+
+/// An end by an upstream's clock that may have been stepped.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    expires: f64,
+    asked: BootTime,
+    /// Answers since that kept step.
+    in_step: u32,
+}
+
+/// How an answer's stated end follows the last one.
+#[derive(Clone, Copy)]
+enum Follows {
+    /// Later; it is no later than this by our clock.
+    Later(BootTime),
+    /// Later than any answer of that clock can state.
+    Leaps,
+    /// Not later; by the same clock it is no later than this.
+    NotLater(BootTime),
 }
 
 /// The grant that an answer is compared with.
@@ -50,57 +89,105 @@ pub struct Present {
     pub refused: bool,
 }
 
+/// A grant that brings new life. It counts as taken once it is published.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a grant that is published is to be remembered"]
+pub struct Admitted {
+    /// How long it lives from its anchor on.
+    pub ttl: Duration,
+    fingerprint: [u8; 16],
+    stated: Option<Stated>,
+}
+
 impl Lineage {
-    /// How long the grant in `answer` lives from its anchor on: never past the end known from
+    /// Whether the grant in `answer` brings new life. It never lives past the end known from
     /// an earlier answer.
     ///
     /// # Errors
     ///
     /// `GRANT_UNCHANGED` for a grant that came before or states no later end than the present
     /// one, `GRANT_ENDS_SOONER` for one that would end before it.
-    pub fn admit(&mut self, answer: &Fetched, present: Option<Present>) -> Result<Duration, Fault> {
-        const UNCHANGED: Fault = Fault::new(FaultClass::Transient, "GRANT_UNCHANGED");
-        const ENDS_SOONER: Fault = Fault::new(FaultClass::Transient, "GRANT_ENDS_SOONER");
-
+    pub fn judge(&mut self, answer: &Fetched, present: Option<Present>) -> Result<Admitted, Fault> {
         let Fetched { anchor, granted_ttl, mark, .. } = answer;
         let claimed = anchor.boot + *granted_ttl;
-        let stated = mark.expires.map(|expires| self.stated(expires, claimed));
-        let end = stated.map_or(claimed, |stated| claimed.min(stated.end + ROUNDING));
-        let seen = self.see(mark.fingerprint, end);
-        let end = seen.end;
+        let follows = self.follows(answer);
+        let is_new = !self.seen.iter().any(|seen| seen.fingerprint == mark.fingerprint);
+        let stepped = is_new && self.keeps_other_step(answer, follows);
+        let is_dead = present.is_none_or(|present| present.life.left(*anchor).is_zero());
+        // A dead grant's clock is no measure once another one has been shown to run.
+        let follows = follows.filter(|_| !(stepped && is_dead));
 
-        if seen.taken {
+        let known = match follows {
+            Some(Follows::Later(end) | Follows::NotLater(end)) => claimed.min(end),
+            Some(Follows::Leaps) | None => claimed,
+        };
+        let seen = self.see(mark.fingerprint, claimed.min(known + ROUNDING));
+        let (end, taken) = (seen.end, seen.taken);
+        if taken {
             return Err(UNCHANGED);
         }
         if let Some(present) = present.filter(|present| !present.refused) {
-            if self.states_no_later_end(mark) {
+            if matches!(follows, Some(Follows::NotLater(_))) {
                 return Err(UNCHANGED);
             }
             if end < present.life.anchor.boot + present.life.ttl {
                 return Err(ENDS_SOONER);
             }
         }
-        self.take(mark.fingerprint);
-        self.stated = stated.or(self.stated);
-        Ok(end.since(anchor.boot))
+        let stated = mark.expires.map(|expires| Stated { expires, end: known, asked: anchor.boot });
+        // One leap alone is no measure for what follows it.
+        let is_measure = stepped || !matches!(follows, Some(Follows::Leaps));
+        Ok(Admitted {
+            ttl: end.since(anchor.boot),
+            fingerprint: mark.fingerprint,
+            stated: stated.filter(|_| is_measure),
+        })
+    }
+
+    /// Remembers a grant that is now the present one.
+    pub fn commit(&mut self, admitted: Admitted) {
+        let its = |seen: &&mut Seen| seen.fingerprint == admitted.fingerprint;
+        for seen in self.seen.iter_mut().filter(its) {
+            seen.taken = true;
+        }
+        self.stated = admitted.stated.or(self.stated);
     }
 
     // What follows is the arithmetic of the above.
 
-    /// `expires` by our clock: as far from the former end as the upstream says, and no later
-    /// than `claimed`. Rounding is left out, so that it does not add up.
-    fn stated(&self, expires: f64, claimed: BootTime) -> Stated {
-        let end = self.stated.map_or(claimed, |former| {
-            let seconds = expires - former.expires;
-            let by = Duration::try_from_secs_f64(seconds.abs() * DRIFT).unwrap_or(Duration::MAX);
-            claimed.min(if seconds < 0.0 { former.end - by } else { former.end + by })
-        });
-        Stated { expires, end }
+    /// How the stated end follows that of the last grant taken; none where either states none.
+    /// Rounding is left out, so that it does not add up.
+    fn follows(&self, answer: &Fetched) -> Option<Follows> {
+        let (expires, former) = (answer.mark.expires?, self.stated?);
+        let later = expires - former.expires;
+        let by = Duration::try_from_secs_f64(later.abs() * DRIFT).unwrap_or(Duration::MAX);
+        if later <= 0.0 {
+            return Some(Follows::NotLater(former.end - by));
+        }
+        let explained = answer.anchor.boot.since(former.asked) + answer.granted_ttl * LEAP;
+        Some(if by > explained { Follows::Leaps } else { Follows::Later(former.end + by) })
     }
 
-    fn states_no_later_end(&self, mark: &Mark) -> bool {
-        let (Some(expires), Some(former)) = (mark.expires, self.stated) else { return false };
-        expires <= former.expires
+    /// Whether answers that do not follow the last grant taken have kept step with our clock
+    /// for a while. A cache returns one grant again and again, which does not.
+    fn keeps_other_step(&mut self, answer: &Fetched, follows: Option<Follows>) -> bool {
+        let Some(expires) = answer.mark.expires else { return false };
+        if matches!(follows, None | Some(Follows::Later(_))) {
+            self.other = None;
+            return false;
+        }
+        let asked = answer.anchor.boot;
+        let since = |other: &Other| asked.since(other.asked);
+        let in_step = |other: &&Other| {
+            let apart = expires - other.expires - since(other).as_secs_f64();
+            apart.abs() <= STEP_TOLERANCE
+        };
+        let Some(other) = self.other.filter(|other| in_step(&other)) else {
+            self.other = Some(Other { expires, asked, in_step: 0 });
+            return false;
+        };
+        let other = self.other.insert(Other { in_step: other.in_step.saturating_add(1), ..other });
+        other.in_step >= STEPPED_BY && since(other) >= STEPPED_AFTER
     }
 
     /// What is known of this grant, which ends no later than `end`.
@@ -112,12 +199,6 @@ impl Lineage {
         self.seen.truncate(REMEMBERED - 1);
         self.seen.push_front(seen);
         &self.seen[0]
-    }
-
-    fn take(&mut self, fingerprint: [u8; 16]) {
-        for seen in self.seen.iter_mut().filter(|seen| seen.fingerprint == fingerprint) {
-            seen.taken = true;
-        }
     }
 }
 

@@ -250,7 +250,9 @@ impl State {
         self.last_fault = Some(fault);
         let left = self.end_of_life(now).since(now.boot);
         let late = self.life.is_none_or(|life| left <= life.ttl / LATE);
-        self.retry(if late { RefreshState::Retrying } else { RefreshState::Ok }, now);
+        // Only a success ends what was wrong before.
+        let stays_ok = !late && self.refresh == RefreshState::Ok;
+        self.retry(if stays_ok { RefreshState::Ok } else { RefreshState::Retrying }, now);
         self.due = self.due.max(now.boot + left / 4);
     }
 

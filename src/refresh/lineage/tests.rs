@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     clock::{Anchor, Clock},
     grant::Generation,
+    source::Mark,
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -43,8 +44,10 @@ impl World {
         let raw = RawValue::from_string("{}".into()).unwrap();
         let fetched = Fetched { raw, anchor, granted_ttl: secs(ttl), mark };
         let present = self.present.map(|life| Present { life, refused });
-        let ttl =
-            self.lineage.admit(&fetched, present).map_err(|fault| fault.reason.to_string())?;
+        let judged = self.lineage.judge(&fetched, present);
+        let admitted = judged.map_err(|fault| fault.reason.to_string())?;
+        self.lineage.commit(admitted);
+        let ttl = admitted.ttl;
         self.present = Some(Life { anchor, ttl, generation: Generation::NONE });
         Ok((anchor.boot + ttl).since(self.start.boot).as_secs_f64())
     }
@@ -132,6 +135,64 @@ fn a_refused_grant_gives_way_to_one_that_states_an_earlier_end() {
     assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
     let end = world.answer_after(10.0, 60, stating(1_030.0), true).unwrap();
     assert!((30.9..=31.0).contains(&end), "{end}");
+}
+
+#[test]
+fn one_end_that_is_far_ahead_is_no_measure_for_what_follows() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    assert_eq!(world.answer(50.0, 60, stating(31_536_000.0)), Ok(110.0));
+    let end = world.answer(100.0, 60, stating(1_160.0)).unwrap();
+    assert!((159.9..=160.0).contains(&end), "{end}");
+    // As the first of all it is known for what it is when its grant is dead.
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(31_536_000.0)), Ok(60.0));
+    for at in [50.0, 54.0, 58.0] {
+        assert_eq!(world.answer(at, 60, stating(1_060.0 + at)), unchanged(), "{at}");
+    }
+    assert!(world.answer(60.5, 60, stating(1_120.0)).is_ok());
+    assert!(world.answer(110.0, 60, stating(1_170.0)).is_ok());
+}
+
+#[test]
+fn an_upstream_whose_clock_was_stepped_serves_again_once_the_present_grant_is_dead() {
+    for step in [-3_600.0, 3_600.0] {
+        let mut world = World::new();
+        assert_eq!(world.answer(0.0, 60, stating(10_060.0)), Ok(60.0));
+        let mut taken = Vec::new();
+        for at in [50.0, 52.0, 54.0, 56.0, 58.0, 60.5, 110.0, 160.0] {
+            if world.answer(at, 60, stating(10_060.0 + at + step)).is_ok() {
+                taken.push(at);
+            }
+        }
+        assert!(taken.contains(&60.5) && taken.ends_with(&[110.0, 160.0]), "{step}: {taken:?}");
+        assert!(step > 0.0 || taken.len() == 3, "before, a cache looks the same: {taken:?}");
+    }
+}
+
+#[test]
+fn former_grants_that_keep_no_step_are_never_taken_for_a_stepped_clock() {
+    let mut world = World::new();
+    assert_eq!(world.answer(0.0, 60, stating(1_060.0)), Ok(60.0));
+    for turn in 0..100_u32 {
+        let at = 61.0 + f64::from(turn) * 2.0;
+        assert_eq!(world.answer(at, 60, stating(1_055.0)), unchanged(), "{at}");
+    }
+    for (turn, expires) in [1_050.0, 1_045.0, 1_040.0, 1_051.0].into_iter().enumerate() {
+        let at = 300.0 + f64::from(u32::try_from(turn).unwrap()) * 10.0;
+        assert_eq!(world.answer(at, 60, stating(expires)), unchanged(), "{expires}");
+    }
+}
+
+#[test]
+fn a_grant_that_was_not_published_may_come_again() {
+    let mut world = World::new();
+    let raw = RawValue::from_string("{}".into()).unwrap();
+    let anchor = world.start;
+    let fetched = Fetched { raw, anchor, granted_ttl: secs(60), mark: opaque("a") };
+    let _ = world.lineage.judge(&fetched, None).unwrap();
+    assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
+    assert_eq!(world.answer(1.0, 60, opaque("a")), unchanged());
 }
 
 proptest! {

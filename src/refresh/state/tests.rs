@@ -168,3 +168,24 @@ fn a_hold_tells_less_than_what_the_upstream_said_itself() {
         assert!(told.not_found(), "{class:?}");
     }
 }
+
+#[test]
+fn an_answer_without_anything_new_does_not_end_what_was_wrong_before() {
+    let unchanged = || FetchError::NothingNew(Fault::new(FaultClass::Transient, "GRANT_UNCHANGED"));
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt(secs(50));
+    machine.fail(attempt, unchanged(), secs(50));
+    assert_eq!(machine.state.status(machine.at(secs(50))).refresh, RefreshState::Ok);
+    assert_eq!(machine.due(secs(50)), secs(52), "a quarter of what is left");
+
+    for earlier in [outage(), refusal()] {
+        let mut machine = Machine::with_a_grant();
+        for (at, error) in [(50, earlier.clone()), (52, earlier), (55, unchanged())] {
+            let attempt = machine.attempt(secs(at));
+            machine.fail(attempt, error, secs(at));
+        }
+        let told = machine.state.status(machine.at(secs(55)));
+        assert_eq!(told.refresh, RefreshState::Retrying);
+        assert_eq!(told.consecutive_failures, 3);
+    }
+}
