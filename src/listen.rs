@@ -3,7 +3,7 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -27,9 +27,15 @@ pub enum ListenError {
     /// Nothing.
     #[error("is empty: write an address and a port, such as 127.0.0.1:50051")]
     Empty,
-    /// An IPv6 address without brackets.
-    #[error("is an IPv6 address without brackets: write {0}")]
+    /// An IPv6 address without brackets, or another with them.
+    #[error("has brackets where there should be none, or none where there should be: write {0}")]
     Brackets(SocketAddr),
+    /// An IPv6 address without brackets, whose end may be a port.
+    #[error("is an IPv6 address without brackets: write {0}, or [{1}]:50051")]
+    PortOrGroup(SocketAddr, Ipv6Addr),
+    /// An IPv6 address of an interface that is named.
+    #[error("names an interface: write its number behind the %")]
+    Zone,
     /// A port alone.
     #[error("names no address: write 127.0.0.1:{0} or localhost:{0}")]
     PortAlone(u16),
@@ -101,28 +107,43 @@ impl FromStr for Listen {
         if text.contains("://") {
             return Err(ListenError::Url);
         }
-        if let Ok(port) = text.parse() {
+        if text.contains('%') {
+            return Err(ListenError::Zone);
+        }
+        if let Some(port) = port(text) {
             return Err(ListenError::PortAlone(port));
         }
-        let is_address = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-        if is_address || text.eq_ignore_ascii_case("localhost") {
-            let host = if text.contains(':') && !text.starts_with('[') {
-                format!("[{text}]")
-            } else {
-                text.to_owned()
-            };
-            return Err(ListenError::NoPort(host));
-        }
-        let (host, port) = text.rsplit_once(':').ok_or(ListenError::Host)?;
-        match (host, port.parse()) {
-            (_, Err(_)) => Err(ListenError::BadPort),
-            ("" | "*", Ok(port)) => Err(ListenError::PortAlone(port)),
-            (host, Ok(port)) if host.eq_ignore_ascii_case("localhost") => Ok(Self::Localhost(port)),
-            (host, Ok(port)) => Err(host
-                .parse::<Ipv6Addr>()
+        let split = text.rsplit_once(':').map(|(host, behind)| (host, port(behind)));
+        match (address(text), split) {
+            (Some(IpAddr::V6(whole)), Some((host, Some(port)))) => Err(match address(host) {
+                Some(host) => ListenError::PortOrGroup((host, port).into(), whole),
+                None => ListenError::NoPort(format!("[{whole}]")),
+            }),
+            (Some(IpAddr::V6(whole)), _) => Err(ListenError::NoPort(format!("[{whole}]"))),
+            (Some(IpAddr::V4(whole)), _) => Err(ListenError::NoPort(whole.to_string())),
+            (None, None) if text == "*" => Err(ListenError::NoPort("0.0.0.0".to_owned())),
+            (None, None) if text.eq_ignore_ascii_case("localhost") => {
+                Err(ListenError::NoPort(text.to_owned()))
+            }
+            (None, None) => Err(ListenError::Host),
+            (None, Some((_, None))) => Err(ListenError::BadPort),
+            (None, Some(("" | "*", Some(port)))) => Err(ListenError::PortAlone(port)),
+            (None, Some((host, Some(port)))) if host.eq_ignore_ascii_case("localhost") => {
+                Ok(Self::Localhost(port))
+            }
+            (None, Some((host, Some(port)))) => Err(address(host)
                 .map_or(ListenError::Host, |host| ListenError::Brackets((host, port).into()))),
         }
     }
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// An IP address, with brackets or without.
+fn address(text: &str) -> Option<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// The bound sockets of one address.
@@ -216,6 +237,13 @@ mod tests {
             ("127.0.0.1", "127.0.0.1:50051"),
             ("::1", "[::1]:50051"),
             ("[::1]", "[::1]:50051"),
+            ("[::1", "[::1]:50051"),
+            ("::1:5005", "[::1]:5005, or [::1:5005]:50051"),
+            ("2001:db8:0:0:0:0:0:1:80", "[2001:db8::1]:80"),
+            ("[127.0.0.1]:5", "127.0.0.1:5"),
+            ("[fe80::1%eth0]:5", "its number"),
+            ("*", "0.0.0.0:50051"),
+            ("localhost:+80", "no port from 0 to 65535"),
             ("http://127.0.0.1:50051", "only the address and port"),
             ("*:50051", "127.0.0.1:50051 or localhost:50051"),
             ("api.example:50051", "an IP address or localhost"),

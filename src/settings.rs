@@ -9,7 +9,7 @@ mod secret;
 mod section;
 pub mod text;
 
-use std::{cell::RefCell, fs, path::Path};
+use std::{cell::RefCell, fs::File, io::Read, path::Path};
 
 use toml::{Spanned, de::DeTable};
 
@@ -20,6 +20,9 @@ pub use self::{
     section::{LONGEST, Section, shown, unknown_key},
 };
 
+/// More than any file that is read here has: a million resources take less.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Looks a variable of the environment up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -29,8 +32,13 @@ pub fn load<T>(
     parse: impl FnOnce(&str, &str) -> Result<T, Problems>,
 ) -> Result<T, Problems> {
     let file = path.display().to_string();
-    let bytes = fs::read(path)
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Problems::with_file(&file, "is far too large".to_owned()));
+    }
     let text = text::decode(&bytes).map_err(|why| Problems::with_file(&file, why))?;
     parse(&file, text)
 }

@@ -31,6 +31,14 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// For people on a terminal, else for machines.
+    #[must_use]
+    pub fn of_terminal() -> Self {
+        if io::stderr().is_terminal() { Self::Human } else { Self::Json }
+    }
+}
+
 /// Takes a log filter in `RUST_LOG`'s syntax.
 ///
 /// # Errors

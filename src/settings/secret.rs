@@ -83,7 +83,8 @@ impl Section<'_> {
                 let name = self.text(env)?;
                 let named = named(name, is_variable);
                 let Some(text) = self.env(name).map(Zeroizing::new) else {
-                    let message = format!("the environment variable {named}is not set");
+                    let message =
+                        format!("the environment variable {named}is not set, or is not UTF-8 text");
                     self.problem(env, message);
                     return None;
                 };

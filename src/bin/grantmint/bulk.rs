@@ -171,8 +171,16 @@ fn check_line(identity: &str) -> Result<(), &'static str> {
     if identity.starts_with(unseen) || identity.ends_with(unseen) {
         return Err("begins or ends with white space or a character that cannot be seen");
     }
-    if text::is_quoted(identity) {
-        return Err("is in quotes, which would be part of the identity");
+    // Scripts and emoji join letters with these.
+    let joins = |it: char| matches!(it, '\u{200c}' | '\u{200d}');
+    if identity.contains(|it| text::is_invisible(it) && !joins(it)) {
+        return Err("holds a character that cannot be seen");
+    }
+    if text::is_quoted(identity) || identity.starts_with('"') || identity.ends_with('"') {
+        return Err("begins or ends with quotes, which would be part of the identity");
+    }
+    if identity.ends_with(',') {
+        return Err("ends with a comma, which would be part of the identity");
     }
     Ok(())
 }

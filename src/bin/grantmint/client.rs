@@ -46,9 +46,15 @@ pub(crate) enum ServerUrlError {
     Form,
     #[error("names no port: write it behind the host, such as localhost:50051")]
     NoPort,
+    #[error("names no host: write it before the port, such as localhost:50051")]
+    NoHost,
+    #[error("has no port from 1 to 65535 behind the host, such as localhost:50051")]
+    BadPort,
+    #[error("is an IPv6 address without brackets: write it like [::1]:50051")]
+    NoBrackets,
     #[error("is https; there is no TLS yet: write http://host:port")]
     Https,
-    #[error("is of a scheme that is not spoken: write http://host:port")]
+    #[error("is of a scheme that is not supported: write http://host:port")]
     Scheme,
     #[error("must not hold a user name or password")]
     Credential,
@@ -61,8 +67,10 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
         let text = text.trim();
-        // gRPC clients also take a name to resolve in this form.
-        let text = text.strip_prefix("dns:///").unwrap_or(text);
+        let text = without_resolver(text);
+        if text.starts_with("unix:") {
+            return Err(ServerUrlError::Scheme);
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         match scheme.to_ascii_lowercase().as_str() {
             "" | "http" => {}
@@ -76,15 +84,37 @@ impl FromStr for ServerUrl {
         if authority.contains(['/', '?', '#']) {
             return Err(ServerUrlError::MoreThanAHost);
         }
-        let uri: Uri = format!("http://{authority}").parse().map_err(|_| ServerUrlError::Form)?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Form)?;
-        match authority.strip_prefix(host) {
-            Some("") if scheme.is_empty() => Err(ServerUrlError::NoPort),
-            Some("") => Ok(Self(format!("http://{authority}"))),
-            _ if uri.port_u16().is_none() => Err(ServerUrlError::Form),
-            _ => Ok(Self(format!("http://{authority}"))),
+        if authority.matches(':').count() > 1 && !authority.starts_with('[') {
+            return Err(ServerUrlError::NoBrackets);
         }
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+                if !is_port || port.parse::<u16>().unwrap_or_default() == 0 {
+                    return Err(ServerUrlError::BadPort);
+                }
+                host
+            }
+            _ if !authority.is_empty() && authority.bytes().all(|it| it.is_ascii_digit()) => "",
+            _ if scheme.is_empty() && !authority.is_empty() => return Err(ServerUrlError::NoPort),
+            _ => authority,
+        };
+        if host.is_empty() && !authority.is_empty() {
+            return Err(ServerUrlError::NoHost);
+        }
+        let uri: Uri = format!("http://{authority}").parse().map_err(|_| ServerUrlError::Form)?;
+        uri.host().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Form)?;
+        Ok(Self(format!("http://{authority}")))
     }
+}
+
+/// A target without the resolver that gRPC clients take before it: a name or an address is
+/// resolved here anyway.
+fn without_resolver(text: &str) -> &str {
+    let resolvers = ["dns:///", "passthrough:///", "dns:", "ipv4:", "ipv6:"];
+    let rests = resolvers.iter().filter_map(|resolver| text.strip_prefix(resolver));
+    // A host may have the name of a resolver.
+    rests.into_iter().find(|rest| rest.contains(':')).unwrap_or(text)
 }
 
 impl fmt::Display for ServerUrl {
@@ -227,6 +257,9 @@ mod tests {
             ("HTTP://mint:50051/", "http://mint:50051"),
             ("dns:///mint:50051", "http://mint:50051"),
             (" http://mint ", "http://mint"),
+            ("dns:mint:50051", "http://mint:50051"),
+            ("ipv6:[::1]:50051", "http://[::1]:50051"),
+            ("dns:50051", "http://dns:50051"),
         ] {
             let parsed = text.parse::<ServerUrl>().map(|url| url.to_string());
             assert_eq!(parsed.as_deref(), Ok(url), "{text}");
@@ -244,8 +277,16 @@ mod tests {
             ("https://host:1", ServerUrlError::Https),
             ("grpc://host:1", ServerUrlError::Scheme),
             ("localhost", ServerUrlError::NoPort),
-            ("host:port", ServerUrlError::Form),
-            ("host:65536", ServerUrlError::Form),
+            ("[::1]", ServerUrlError::NoPort),
+            (":50051", ServerUrlError::NoHost),
+            ("50051", ServerUrlError::NoHost),
+            ("::1", ServerUrlError::NoBrackets),
+            ("::1:50051", ServerUrlError::NoBrackets),
+            ("unix:/run/grantmint.sock", ServerUrlError::Scheme),
+            ("host:port", ServerUrlError::BadPort),
+            ("host:65536", ServerUrlError::BadPort),
+            ("host:+80", ServerUrlError::BadPort),
+            ("host:0", ServerUrlError::BadPort),
             ("http://", ServerUrlError::Form),
             ("a b:1", ServerUrlError::Form),
             ("", ServerUrlError::Form),

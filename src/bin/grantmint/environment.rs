@@ -6,7 +6,7 @@ use std::{env, ffi::OsString};
 use clap::{
     Command, Error,
     builder::Resettable,
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use grantmint::settings::text;
 
@@ -24,6 +24,10 @@ pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMat
         Err(error) => without_credential(error),
     };
     // Where the error goes away without a variable, it is the variable's.
+    if let Some(variable) = variables(&command).into_iter().find(|name| is_no_text(name)) {
+        let message = format!("the environment variable {variable} is not UTF-8 text");
+        return Err(command.clone().error(ErrorKind::InvalidUtf8, message));
+    }
     let blamed = variables(&command).into_iter().find(|variable| {
         let command = without(command.clone(), &|name| name == variable);
         let again = command.try_get_matches_from(words).map_err(without_credential);
@@ -33,6 +37,11 @@ pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMat
         Some(variable) => about(error, &variable),
         None => error,
     })
+}
+
+/// Whether a variable holds what is no UTF-8.
+fn is_no_text(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| value.to_str().is_none())
 }
 
 /// The variables that the flags of a command, or of one below it, are read from.
@@ -49,6 +58,8 @@ fn variables(command: &Command) -> Vec<String> {
 fn without(command: Command, unset: &dyn Fn(&str) -> bool) -> Command {
     let command = command.mut_args(|argument| {
         let is_unset = argument.get_env().and_then(|name| name.to_str()).is_some_and(unset);
+        // A URL may hold a password, which help must not repeat.
+        let argument = argument.hide_env_values(true);
         if is_unset { argument.env(Resettable::<clap::builder::OsStr>::Reset) } else { argument }
     });
     command.mut_subcommands(|below| without(below, unset))
@@ -58,7 +69,11 @@ fn without(command: Command, unset: &dyn Fn(&str) -> bool) -> Command {
 fn without_credential(mut error: Error) -> Error {
     let hidden = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => {
-            value.rsplit_once('@').map(|(_, behind)| format!("…@{behind}"))
+            let open = value.split(['?', '#']).next().unwrap_or_default();
+            let more = if open.len() < value.len() { "…" } else { "" };
+            let credential = if open.contains('@') { "…@" } else { "" };
+            let host = open.rsplit('@').next().unwrap_or_default();
+            Some(format!("{credential}{host}{more}"))
         }
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! `grantmint grants`: how the grants fare.
+//! `grantmint grants`: the state of the grants.
 
 mod frame;
 mod row;
@@ -19,7 +19,7 @@ use crate::{
     terminal::Paint,
 };
 
-/// Shows how the grants fare: ages, ends, next refresh.
+/// Shows the state of the grants: ages, ends, next refresh.
 #[derive(Debug, Args)]
 pub(crate) struct GrantsCommand {
     /// Only this profile's

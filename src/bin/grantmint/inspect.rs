@@ -89,17 +89,31 @@ impl InspectCommand {
 
 /// All of standard input, which need not be text but where the token is.
 fn standard_input() -> Result<String, Failure> {
+    /// More than any page or log line that a token is pasted from has.
+    const MAX_BYTES: u64 = 1024 * 1024;
     let mut bytes = Vec::new();
     io::stdin()
+        .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::for_good(format!("standard input cannot be read: {error}")))?;
-    // As some shells redirect.
-    if bytes.starts_with(b"\xff\xfe") && bytes.contains(&0) {
-        let units: Vec<_> =
-            bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-        return Ok(String::from_utf16_lossy(&units));
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Failure::for_good("standard input has more than 1 MiB")
+            .next("paste the token, or the lines that hold it"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(text_of(&bytes))
+}
+
+/// Bytes as text; some shells redirect as UTF-16.
+fn text_of(bytes: &[u8]) -> String {
+    let units = |of: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = bytes.chunks_exact(2).map(|pair| of([pair[0], pair[1]])).collect();
+        String::from_utf16_lossy(&units)
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 /// The API key's secret in a file.

@@ -20,7 +20,12 @@ mod serve;
 mod signals;
 mod terminal;
 
-use std::{ffi::OsString, hint::black_box, process::ExitCode};
+use std::{
+    ffi::OsString,
+    hint::black_box,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -46,7 +51,7 @@ enum Command {
     Mint(mint::MintCommand),
     /// Mints many tokens.
     Bulk(bulk::BulkCommand),
-    /// Shows how the grants fare.
+    /// Shows the state of the grants.
     Grants(grants::GrantsCommand),
     /// Measures how much a server serves, and how soon.
     Bench(bench::BenchCommand),
@@ -93,7 +98,8 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() && voice == Voice::Json => {
             return end(voice, Err(Failure::from_usage(&error)));
         }
-        Err(error) => error.exit(),
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => return end(voice, show(&help)),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -103,6 +109,12 @@ fn main() -> ExitCode {
     // A name lookup that hangs must not hold the exit.
     runtime.shutdown_background();
     end(voice, ended)
+}
+
+/// Writes what `--help` or `--version` asked for.
+fn show(help: &clap::Error) -> Result<Exit, Failure> {
+    help.print().and_then(|()| io::stdout().flush()).map_err(Failure::from_stdout)?;
+    Ok(Exit::Done)
 }
 
 fn end(voice: Voice, ended: Result<Exit, Failure>) -> ExitCode {

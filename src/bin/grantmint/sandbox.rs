@@ -10,8 +10,10 @@ use grantmint::{
         Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Fault,
         Sandbox, scenario,
     },
+    telemetry::{LogFormat, start_logging},
 };
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use crate::{exit::Exit, failure::Failure, output, signals::Signals};
 
@@ -73,13 +75,18 @@ impl SandboxCommand {
     /// Serves until a signal.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let failed = |why: String| Failure::for_good(why);
+        let _log = start_logging(LogFormat::of_terminal(), "info")
+            .map_err(|error| failed(error.to_string()))?;
         let mut signals = Signals::take()?;
-        let config = Config {
-            max_concurrent: self.max_concurrent,
-            faults: faults(self.fault, self.scenario.as_deref())?,
-            seed: seed()?,
-            ..Config::demo()
+        let (given, scenario) = (self.fault, self.scenario);
+        // A file may be a pipe that nobody writes to.
+        let read = spawn_blocking(move || faults(given, scenario.as_deref()));
+        let faults = tokio::select! {
+            read = read => read.map_err(|error| failed(error.to_string()))??,
+            _ = signals.stop() => return Ok(Exit::Done),
         };
+        let config =
+            Config { max_concurrent: self.max_concurrent, faults, seed: seed()?, ..Config::demo() };
         let sandbox =
             Sandbox::bind(self.listen, config, Clock::system()).await.map_err(|error| {
                 failed(format!("cannot listen on {}: {error}", self.listen))

@@ -1,7 +1,6 @@
 //! `grantmint serve`: the service.
 
 use std::{
-    io::{self, IsTerminal},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -23,6 +22,7 @@ use grantmint::{
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::task::spawn_blocking;
 
 use crate::{
     exit::Exit,
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Runs the service: with a configuration, against the sandbox, or both.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServeCommand {
     /// The configuration file; see grantmint.toml for a sample
     #[arg(short, long, value_name = "FILE", env = "GRANTMINT_CONFIG")]
@@ -96,9 +96,26 @@ impl ServeCommand {
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit on open files cannot be raised");
         }
+        let (app, sandbox) = tokio::select! {
+            started = self.start() => started?,
+            _ = signals.stop() => {
+                tracing::info!("stopped");
+                return Ok(Ended::Told);
+            }
+        };
+        tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
+        output::announce(self.addresses(&app, sandbox.as_ref()));
+        Ok(app.spawn().until(async || signals.stop().await).await)
+    }
+
+    /// Reads what there is to read, and binds.
+    async fn start(&self) -> Result<(App, Option<Sandbox>), Failure> {
         let clock = Clock::system();
-        let mut config = self.configuration()?;
-        let sandbox = self.start_sandbox(&config, &clock).await?;
+        // A file may be a pipe that nobody writes to.
+        let command = self.clone();
+        let read = spawn_blocking(move || command.read());
+        let (mut config, faults) = read.await.map_err(failed)??;
+        let sandbox = self.start_sandbox(&config, faults, &clock).await?;
         if let Some(sandbox) = &sandbox {
             let upstream = sandbox.base_url().to_string().parse();
             let upstream: BaseUrl =
@@ -110,16 +127,20 @@ impl ServeCommand {
 
         let app = App::build(&config, clock).await.map_err(|error| explain(&error))?;
         tell_promises(&config);
-        tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
-        output::announce(self.addresses(&app, sandbox.as_ref()));
-        Ok(app.spawn().until(async || signals.stop().await).await)
+        Ok((app, sandbox))
+    }
+
+    /// The configuration, and the sandbox's faults.
+    fn read(&self) -> Result<(Config, Vec<sandbox::Fault>), Failure> {
+        let config = self.configuration()?;
+        Ok((config, faults(self.fault.clone(), self.scenario.as_deref())?))
     }
 
     fn format(&self) -> LogFormat {
         match self.log_format {
             Some(Format::Human) => LogFormat::Human,
-            None if io::stderr().is_terminal() => LogFormat::Human,
-            Some(Format::Json) | None => LogFormat::Json,
+            Some(Format::Json) => LogFormat::Json,
+            None => LogFormat::of_terminal(),
         }
     }
 
@@ -137,12 +158,18 @@ impl ServeCommand {
                 *address = flag;
             }
         }
+        if config.admin.listen.overlaps(config.server.listen) {
+            return Err(Failure::misuse(
+                "--listen and --admin-listen, or what the file says in their place, are one address",
+            ));
+        }
         Ok(config)
     }
 
     async fn start_sandbox(
         &self,
         config: &Config,
+        faults: Vec<sandbox::Fault>,
         clock: &Clock,
     ) -> Result<Option<Sandbox>, Failure> {
         if !self.sandbox {
@@ -151,7 +178,7 @@ impl ServeCommand {
         let accounts = config.profiles.iter().map(|it| account(it.provider.credential()));
         let settings = sandbox::Config {
             accounts: accounts.collect(),
-            faults: faults(self.fault.clone(), self.scenario.as_deref())?,
+            faults,
             seed: seed()?,
             ..sandbox::Config::demo()
         };

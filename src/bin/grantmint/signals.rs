@@ -1,7 +1,7 @@
 //! The signals that a server takes. Left alone, almost every signal would end it at once,
 //! with every call that is open.
 
-use std::{io, ops::RangeInclusive};
+use std::{borrow::Cow, io, ops::RangeInclusive};
 
 use futures_util::future::select_all;
 use grantmint::app::Stop;
@@ -47,7 +47,7 @@ const REAL_TIME: RangeInclusive<i32> = 34..=64;
 const REAL_TIME: RangeInclusive<i32> = 1..=0;
 
 struct Taken {
-    name: &'static str,
+    name: Cow<'static, str>,
     wish: Wish,
     signal: Signal,
 }
@@ -58,13 +58,21 @@ pub(crate) struct Signals(Vec<Taken>);
 impl Signals {
     /// Takes every signal that a server can go on after.
     pub(crate) fn take() -> Result<Self, Failure> {
-        let named = TAKEN.iter().map(|(name, number, wish)| (*name, number.as_raw(), *wish));
-        let real_time = REAL_TIME.map(|number| ("SIGRTMIN+N", number, Wish::Nothing));
-        let take = |(name, number, wish)| {
+        let take = |name, number, wish| {
             Ok(Taken { name, wish, signal: signal(SignalKind::from_raw(number))? })
         };
-        let taken: io::Result<_> = named.chain(real_time).map(take).collect();
-        taken.map(Self).map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))
+        let named = TAKEN
+            .iter()
+            .map(|(name, number, wish)| take(Cow::Borrowed(*name), number.as_raw(), *wish));
+        let taken: io::Result<Vec<_>> = named.collect();
+        let mut taken =
+            taken.map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))?;
+        // The C library may keep some of these to itself.
+        taken.extend(REAL_TIME.filter_map(|number| {
+            let name = format!("SIGRTMIN+{}", number - REAL_TIME.start());
+            take(Cow::Owned(name), number, Wish::Nothing).ok()
+        }));
+        Ok(Self(taken))
     }
 
     /// Waits for one that asks to stop. What the others ask for is logged.
@@ -75,14 +83,16 @@ impl Signals {
                 (_, Wish::Reload) => tracing::warn!(
                     "told to reload, which is not supported yet; restart to apply a change"
                 ),
-                (signal, Wish::Nothing) => tracing::info!(signal, "a signal was ignored"),
+                (signal, Wish::Nothing) => {
+                    tracing::info!(signal = &*signal, "a signal was ignored");
+                }
             }
         }
     }
 
-    async fn next(&mut self) -> (&'static str, Wish) {
+    async fn next(&mut self) -> (Cow<'static, str>, Wish) {
         let signals = self.0.iter_mut().map(|taken| {
-            let (name, wish) = (taken.name, taken.wish);
+            let (name, wish) = (taken.name.clone(), taken.wish);
             Box::pin(async move {
                 // It never ends while the runtime is there.
                 taken.signal.recv().await;

@@ -85,7 +85,7 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
 
     assert_eq!(
         told("api_key_secret_env = \"OTHER\""),
-        "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set"
+        "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set, or is not UTF-8 text"
     );
 }
 

@@ -87,18 +87,28 @@ pub enum SecretError {
         "holds white space or a character that cannot be seen: write it on one line, as it was given"
     )]
     Invisible,
+    /// Not as keys are made: a placeholder, JSON, or a mark behind it.
+    #[error("holds a character that no key's secret has: write the value alone, as it was given")]
+    Foreign,
 }
 
 /// What no secret begins or ends with.
 const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
 
-/// Whether a text is a line of an env file: no name of a variable is at the start of a secret.
+/// Whether a text is a line of an env file: within a secret, `=` is only at the end.
 fn is_assignment(text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text);
-    text.split_once('=').is_some_and(|(name, value)| {
-        let of_name = |it: char| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '_';
-        name.contains('_') && name.chars().all(of_name) && !value.trim_matches('=').is_empty()
+    text.trim_end_matches('=').split_once('=').is_some_and(|(name, _)| {
+        let of_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        !name.is_empty() && name.trim_end().chars().all(of_name)
     })
+}
+
+/// Whether a character is one of base64, base64url or hexadecimal digits, or plain punctuation
+/// that some keys hold.
+const fn is_of_secret(character: char) -> bool {
+    character.is_ascii_alphanumeric()
+        || matches!(character, '+' | '/' | '=' | '_' | '.' | '~' | '-')
 }
 
 /// An API key's secret: it signs tokens and asks for grants. Its `Debug` is silent, and it is
@@ -109,7 +119,7 @@ pub struct ApiKeySecret(SecretString);
 impl ApiKeySecret {
     /// Takes a secret fit to sign with, white space around it apart.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+        let text = text.trim_start_matches('\u{feff}').trim();
         if is_assignment(text) {
             return Err(SecretError::Assignment);
         }
@@ -119,6 +129,9 @@ impl ApiKeySecret {
         let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
         if text.contains(never) {
             return Err(SecretError::Invisible);
+        }
+        if !text.chars().all(is_of_secret) || text.trim_end_matches('=').contains('=') {
+            return Err(SecretError::Foreign);
         }
         let mut characters = text.chars();
         let first = characters.next().ok_or(SecretError::Empty)?;
@@ -168,13 +181,22 @@ mod tests {
             (format!("“{good}”"), SecretError::Quoted),
             (format!("TWILIO_SECRET={good}"), SecretError::Assignment),
             (format!("export TWILIO_SECRET='{good}'"), SecretError::Assignment),
+            (format!("SECRET={good}"), SecretError::Assignment),
+            (format!("twilio_secret = {good}"), SecretError::Assignment),
+            (format!("TWILIO_SECRET:{good}"), SecretError::Foreign),
+            (format!("{{\"secret\":\"{good}\"}}"), SecretError::Foreign),
+            (format!("${{TWILIO_SECRET_{good}}}"), SecretError::Foreign),
+            (format!("<{good}>"), SecretError::Foreign),
+            (format!("{good},"), SecretError::Foreign),
+            (format!("{good}\\n"), SecretError::Foreign),
             (format!("{good}\n{good}"), SecretError::Invisible),
+            (format!("{good}\u{e0021}"), SecretError::Foreign),
             (format!("{good}\u{200b}"), SecretError::Invisible),
             (format!("{good}\0"), SecretError::Invisible),
         ] {
             assert_eq!(ApiKeySecret::parse(&text).err(), Some(error), "{text:?}");
         }
-        let marked = ApiKeySecret::parse(&format!("\u{feff}{good}==\r\n"));
+        let marked = ApiKeySecret::parse(&format!("\u{feff}\u{feff}{good}==\r\n"));
         assert_eq!(marked.map(|it| it.expose().len()).ok(), Some(34));
         assert_eq!(ApiKeySecret::parse(&"ab".repeat(15)).unwrap_err(), SecretError::TooShort);
         assert_eq!(ApiKeySecret::parse(&"a".repeat(32)).unwrap_err(), SecretError::Repeated);

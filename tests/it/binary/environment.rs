@@ -1,6 +1,6 @@
 //! Environment variables behind flags, and addresses as people write them.
 
-use std::process::Stdio;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Stdio};
 
 use grantmint::rpc::proto::token_service_client::TokenServiceClient;
 use tokio::process::Command;
@@ -9,7 +9,7 @@ use tonic::transport::Endpoint;
 use crate::support::{BINARY, Ran, Serve, mint, ran, run, soon};
 
 /// A command under one environment variable.
-async fn under(variable: &str, value: &str, arguments: &[&str]) -> Ran {
+async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> Ran {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().env(variable, value);
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -54,6 +54,13 @@ async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_fla
     assert!(ran.stderr.contains("the quotes are part of its value"), "{}", ran.stderr);
     let ran = under("GRANTMINT_SERVER", "http://user:q1W2e3R4@host:1", &["mint", "alice"]).await;
     assert!(ran.stderr.contains("GRANTMINT_SERVER") && !ran.stderr.contains("q1W2e3R4"));
+    let ran = under("GRANTMINT_SERVER", "http://user:q1W2e3R4@host:1", &["mint", "--help"]).await;
+    assert!(ran.stdout.contains("GRANTMINT_SERVER") && !ran.stdout.contains("q1W2e3R4"));
+    let ran = under("GRANTMINT_SERVER", "host:1?token=q1W2e3R4", &["grants"]).await;
+    assert!(ran.stderr.contains("host:1…") && !ran.stderr.contains("q1W2e3R4"), "{}", ran.stderr);
+    let no_text = OsStr::from_bytes(b"\xff");
+    let ran = under("GRANTMINT_LISTEN", no_text, &serve).await;
+    assert!(ran.stderr.contains("GRANTMINT_LISTEN is not UTF-8"), "{}", ran.stderr);
     // A flag goes before its variable, whatever that holds.
     let both = ["mint", "alice", "--server", "127.0.0.1:1"];
     let ran = under("GRANTMINT_SERVER", "http://host/path", &both).await;

@@ -3,13 +3,13 @@
 use std::process::Stdio;
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::Command,
 };
 use tonic::Code;
 
 use super::bulk::read;
-use crate::support::{BINARY, Configured, Serve, mint, reason, resume_index, series, soon};
+use crate::support::{BINARY, Configured, Serve, mint, reason, resume_index, series, soon, until};
 
 #[tokio::test]
 async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
@@ -62,15 +62,66 @@ async fn the_sandbox_goes_on_too() {
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the binary starts");
+    let mut log = sandbox.stderr.take().expect("piped");
     let mut told = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     soon(told.next_line()).await.expect("text").expect("a line of addresses");
+    let mut bytes = Vec::new();
     let pid = sandbox.id().expect("it runs").to_string();
-    for name in ["HUP", "USR1", "QUIT"] {
+    for name in ["HUP", "USR1"] {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
+    let mut said = String::new();
+    while !(said.contains("not supported yet") && said.contains("SIGUSR1")) {
+        let count = soon(log.read_buf(&mut bytes)).await.expect("a log");
+        assert!(count > 0, "{said}");
+        said = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    let sent = std::process::Command::new("kill").args(["-QUIT", &pid]).status();
+    assert!(sent.expect("kill runs").success());
     assert_eq!(soon(sandbox.wait()).await.expect("an exit status").code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_still_reads_its_files_stops_at_a_signal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("config");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo runs").success());
+    let fifo = fifo.to_str().expect("text");
+    for arguments in [
+        &["serve", "--config", fifo][..],
+        &["serve", "--sandbox", "--scenario", fifo],
+        &["sandbox", "--listen", "127.0.0.1:0", "--scenario", fifo],
+    ] {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .env_clear()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let pid = child.id().expect("it runs").to_string();
+        let signal = |name: &str| {
+            let sent = std::process::Command::new("kill").args([name, &pid]).status();
+            assert!(sent.expect("kill runs").success());
+        };
+        // A signal that it takes, so that the next one is not met by the system's default.
+        let taken = format!("/proc/{pid}/status");
+        until("it takes signals", async || {
+            let status = std::fs::read_to_string(&taken).expect("it runs");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("hex");
+            caught & (1 << 63) != 0
+        })
+        .await;
+        signal("-TERM");
+        let status = soon(child.wait()).await.expect("an exit status");
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
 }

@@ -8,7 +8,12 @@ use super::token::{Token, decode_part};
 /// What each JWT begins with: `{"` in base64url.
 const BEGINNING: &str = "eyJ";
 
-/// The first token in `text`.
+/// The longest token that is put together from lines, and what is tried at most: a hostile text
+/// must not keep the command busy.
+const MAX_WRAPPED_BYTES: usize = 64 * 1024;
+const MAX_WRAPPED_STARTS: usize = 50;
+
+/// The first whole token in `text`, or else the first of which only the signature is cut.
 ///
 /// # Errors
 ///
@@ -16,39 +21,93 @@ const BEGINNING: &str = "eyJ";
 pub(super) fn find(text: &str) -> Result<Token, String> {
     let text = without_escapes(&decoded(text));
     let visible: String = text.chars().filter(|it| !is_invisible(*it)).collect();
-    let lines: Vec<_> = visible.lines().map(|line| line.trim_matches(is_margin)).collect();
-    let whole = lines.iter().flat_map(|line| runs(line)).find_map(decode);
-    let found = whole.or_else(|| (0..lines.len()).find_map(|first| unwrapped(&lines[first..])));
-    found.ok_or_else(|| {
+    let lines = visible.lines().map(|line| line.trim_matches(is_margin));
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let unnumbered: Vec<_> = lines.iter().map(|line| without_number(line)).collect();
+    let mut cut = None;
+    let tokens = lines.iter().flat_map(|line| runs(line)).filter_map(decode);
+    let tokens = tokens.chain(wrapped(&lines)).chain(wrapped(&unnumbered));
+    for token in tokens {
+        if token.missing_of_signature() == 0 {
+            return Ok(token);
+        }
+        cut = cut.or(Some(token));
+    }
+    cut.ok_or_else(|| {
         lines.iter().flat_map(|line| runs(line)).find_map(missing).unwrap_or_else(|| {
             "this is no JWT: it should be three base64url parts with dots between them".to_owned()
         })
     })
 }
 
-/// A token that begins at the end of the first line and continues on the next ones.
-fn unwrapped(lines: &[&str]) -> Option<Token> {
-    let (first, rest) = lines.split_first()?;
-    let mut joined = first.rsplit(|it| !is_of_token(it)).next()?.to_owned();
-    for line in rest {
-        let piece = line.split(|it| !is_of_token(it)).next()?;
-        joined.push_str(piece);
-        let value = joined.rsplit_once('=').map_or(joined.as_str(), |(_, value)| value);
-        if let Some(token) = decode(&joined).or_else(|| decode(value)) {
-            return Some(token);
-        }
-        if piece.len() < line.len() {
-            return None;
-        }
-    }
-    None
+/// The tokens that begin on one line and continue on the next ones.
+fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Token> + 'a {
+    let starts = lines.iter().enumerate().filter_map(|(number, line)| {
+        let run = line.rsplit(|it| !is_of_token(it)).next()?;
+        Some((number, &run[run.find(BEGINNING)?..]))
+    });
+    let starts = starts.take(MAX_WRAPPED_STARTS);
+    starts.filter_map(|(number, beginning)| unwrapped(beginning, &lines[number + 1..]))
 }
 
-/// A text with what URLs encode decoded, also where that was done twice.
+/// A token of this beginning, which the next lines continue.
+fn unwrapped(beginning: &str, next: &[&str]) -> Option<Token> {
+    let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
+    let (mut joined, mut dots_joined) = (beginning.to_owned(), dots(beginning));
+    let mut token = None;
+    for line in next {
+        let piece = line.split(|it| !is_of_token(it)).next()?;
+        joined.push_str(piece);
+        if joined.len() > MAX_WRAPPED_BYTES {
+            break;
+        }
+        dots_joined += dots(piece);
+        if dots_joined >= 2 {
+            // The header and the claims are whole: with more lines they get no better.
+            let longer = decode(&joined)?;
+            if longer.missing_of_signature() == 0 {
+                return Some(longer);
+            }
+            token = Some(longer);
+        }
+        if piece.len() < line.len() {
+            break;
+        }
+    }
+    token
+}
+
+/// A line without the number that some tools print before it.
+fn without_number(line: &str) -> &str {
+    let behind = line.trim_start_matches(|it: char| it.is_ascii_digit());
+    let rest = behind.trim_start_matches([':', '\t', ' ']);
+    if rest.len() < behind.len() { rest.trim_start_matches(is_margin) } else { line }
+}
+
+/// A text with what URLs, JSON and shells encode decoded, also where that was done twice.
 fn decoded(text: &str) -> String {
+    /// What stands before two hexadecimal digits.
+    const ESCAPES: [&str; 3] = ["%", "\\u00", "\\x"];
     let mut text = text.to_owned();
-    for (code, plain) in [("%25", "%"), ("%2e", "."), ("%3d", "="), ("%26", "&"), ("%3f", "?")] {
-        text = text.replace(code, plain).replace(&code.to_ascii_uppercase(), plain);
+    for _ in 0..2 {
+        let mut plain = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(['%', '\\']) {
+            let (before, escape) = rest.split_at(at);
+            plain.push_str(before);
+            let code = ESCAPES.iter().find_map(|start| {
+                let hex = escape.strip_prefix(start)?.get(..2)?;
+                let byte = u8::from_str_radix(hex, 16).ok()?;
+                byte.is_ascii().then_some((char::from(byte), start.len() + 2))
+            });
+            let line_end = || escape.starts_with("\\n").then_some(('\n', 2));
+            let (character, length) =
+                code.or_else(line_end).unwrap_or_else(|| (char::from(escape.as_bytes()[0]), 1));
+            plain.push(character);
+            rest = &escape[length..];
+        }
+        plain.push_str(rest);
+        text = plain;
     }
     text
 }
@@ -66,7 +125,11 @@ fn without_escapes(text: &str) -> String {
 
 /// What stands at the edges of lines that were quoted, continued or boxed.
 fn is_margin(it: char) -> bool {
-    it.is_whitespace() || matches!(it, '\\' | '>' | '|' | '│')
+    it.is_whitespace()
+        || matches!(
+            it,
+            '\\' | '>' | '|' | '│' | '+' | '#' | '"' | '\'' | '=' | ',' | '`' | ';' | '*'
+        )
 }
 
 const fn is_of_token(it: char) -> bool {
@@ -82,7 +145,10 @@ fn decode(run: &str) -> Option<Token> {
 fn runs(text: &str) -> impl Iterator<Item = &str> {
     let runs = text.split(|it| !is_of_token(it)).filter(|run| run.len() > 2);
     // `token=eyJ…`, but also padding that some add to a part.
-    runs.flat_map(|run| run.split('=').chain([run]))
+    runs.flat_map(|run| {
+        let marked = run.find(BEGINNING).map(|at| &run[at..]);
+        run.split('=').chain([run]).chain(marked)
+    })
 }
 
 /// Which part of a token a run lacks; none where it is no piece of a token.
@@ -110,7 +176,7 @@ fn missing(run: &str) -> Option<String> {
         }
         _ => return None,
     };
-    Some(format!("this token is not whole: {lacks}"))
+    Some(format!("this token is cut or wrapped: {lacks}"))
 }
 
 /// Whether a part is claims rather than a header.
@@ -153,6 +219,18 @@ mod tests {
             format!("\u{1b}[32m{jwt}\u{1b}[0m"),
             format!("https://play.example/?to=x%3Ftoken%3D{jwt}%26b"),
             format!("https://play.example/?to=x%253Ftoken%253D{jwt}%2526b"),
+            format!("Authorization=Bearer%20{jwt}"),
+            format!("token=3D{jwt}"),
+            format!(r#"{{"url": "https:\/\/a.example\/?a=b\u0026token={jwt}\u0026c"}}"#),
+            format!("+{start}\n+{end}\n"),
+            format!("# {start}\n# {end}\n"),
+            format!("\"{start}\" \\\n\"{end}\";"),
+            format!("    \"{start}\" +\n    \"{end}\",\n    \"next\""),
+            format!("     1\t{start}\n     2\t{end}\n"),
+            format!("12:{start}\n13:{end}\n"),
+            format!("{start}\\n{end}\\n"),
+            format!("token={start}=\r\n{end}=\r\n"),
+            format!("{}\n{}\nnext", &jwt[..jwt.len() - 20], &jwt[jwt.len() - 20..]),
         ] {
             assert_eq!(find(&pasted).ok(), token, "{pasted}");
         }
@@ -181,7 +259,25 @@ mod tests {
             (format!("{header}.{}.{signature}", cut(claims)), "a piece of its claims is missing"),
         ] {
             let told = find(&piece).err();
-            assert_eq!(told, Some(format!("this token is not whole: {lacks}")), "{piece}");
+            assert_eq!(told, Some(format!("this token is cut or wrapped: {lacks}")), "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_that_holds_no_token_is_soon_read() {
+        let (header, claims) = ("eyJhbGciOiJIUzI1NiJ9", "eyJhIjoxfQ");
+        let many = |line: &str| line.repeat(256 * 1024 / line.len());
+        for text in [
+            many("eyJ\n"),
+            many("eyJ=\n"),
+            many("eyJ.\n"),
+            many("eyJ"),
+            many("%25"),
+            many(&format!("{header}\n")),
+            format!("{header}.eyJ\n{}", many("a\n")),
+            format!("{header}.{claims}x\n{}", many(".\n")),
+        ] {
+            assert!(find(&text).is_err(), "{}", &text[..40]);
         }
     }
 
