@@ -110,8 +110,8 @@ fn text_of(bytes: &[u8]) -> String {
         String::from_utf16_lossy(&units)
     };
     match bytes {
-        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        [0xff, 0xfe, ..] if bytes.contains(&0) => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] if bytes.contains(&0) => units(u16::from_be_bytes),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
