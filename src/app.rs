@@ -24,6 +24,7 @@ use crate::{
     rpc::{Api, HealthReporter, Parts, layers::Guarded, report_health},
     server::{self, Server},
     source::{
+        GrantSource,
         budget::{Budget, Budgeted},
         metered::Metered,
     },
@@ -71,15 +72,13 @@ pub struct App {
     api: Guarded<Api>,
     reporter: HealthReporter,
     ready: Arc<Ready>,
-    keepers: Vec<Keep>,
+    keepers: Vec<Keeper<Preparer>>,
     jumps: watch::Sender<()>,
     clock: Clock,
     drainer: Drainer,
     drain: Drain,
     config: server::Config,
 }
-
-type Keep = Keeper<Budgeted<Metered<Arc<crate::provider::Source>>>, Preparer>;
 
 impl App {
     /// Builds the write side and the read side, and binds the listeners.
@@ -95,26 +94,29 @@ impl App {
         let mut keepers = Vec::new();
         let mut budgets = HashMap::new();
         for profile in &config.profiles {
-            let source = profile.provider.source(clock.clone(), profile.policy.grant_ttl).map_err(
-                |error| StartError::Upstream { profile: profile.name.to_string(), error },
-            )?;
-            log_egress(profile, source.egress());
-            let source = Arc::new(source);
+            let upstream = profile.provider.upstream();
+            let egress = upstream.egress().map_err(|error| StartError::Upstream {
+                profile: profile.name.to_string(),
+                error,
+            })?;
+            log_egress(profile, &egress);
+            let source = upstream.source(clock.clone(), &egress, profile.policy.grant_ttl);
             let told = Arc::clone(&source);
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
             let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());
             let format = profile.provider.token_format();
             // The configuration gives all profiles of an account the same limits.
-            let budget = budgets.entry(profile.provider.account()).or_insert_with(|| {
+            let budget = budgets.entry(upstream.account()).or_insert_with(|| {
                 Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork()))
             });
-            let budget = Arc::clone(budget);
+            let source = Budgeted::new(Arc::new(source), Arc::clone(budget));
+            let source: Arc<dyn GrantSource> = Arc::new(source);
             for resource in &profile.resources {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
                 let preparer = Preparer::new(Arc::clone(&format), clock.clone());
                 let publisher = grants.add(name.clone(), profile.policy.margin, preparer);
                 keepers.push(Keeper::new(
-                    Budgeted::new(source.clone(), Arc::clone(&budget)),
+                    Arc::clone(&source),
                     publisher,
                     State::new(profile.policy, rng.fork(), clock.now()),
                     clock.clone(),

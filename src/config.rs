@@ -14,10 +14,14 @@ use crate::{
     listen::Listen,
     mint,
     name::ProfileName,
+    provider::{KINDS, Kind},
     rpc, server,
     settings::{self, Document, Env, Problems, Section},
     source::budget,
 };
+
+/// The kinds that profiles may be of.
+pub type Kinds = &'static [&'static dyn Kind];
 
 /// All that a server is told.
 #[derive(Clone, Debug)]
@@ -56,12 +60,17 @@ impl Config {
 
     /// Validates `text`, with the variables of the environment as `env` has them.
     pub fn parse_with(file: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
+        Self::parse_of(file, text, env, &KINDS)
+    }
+
+    /// Validates `text`, whose profiles are of these kinds.
+    pub fn parse_of(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
         let document = Document::parse(file, text, env)?;
-        let config = Self::read(document.root());
+        let config = Self::read(document.root(), kinds);
         document.conclude(config)
     }
 
-    fn read(mut root: Section<'_>) -> Option<Self> {
+    fn read(mut root: Section<'_>, kinds: Kinds) -> Option<Self> {
         let server = read_server(root.section("server"));
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
@@ -77,7 +86,7 @@ impl Config {
             match ProfileName::parse(name) {
                 Ok(name) => {
                     names.push(name.clone());
-                    let profile = Profile::read(name, &mut section);
+                    let profile = Profile::read(name, &mut section, kinds);
                     read.extend(profile.map(|profile| (profile, section)));
                 }
                 Err(error) => section.problem_here(error.to_string()),
@@ -174,7 +183,7 @@ fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
     let mut accounts = BTreeMap::new();
     for (profile, section) in profiles {
         let (first, calls) =
-            accounts.entry(profile.provider.account()).or_insert_with(|| (profile, 0.0));
+            accounts.entry(profile.provider.upstream().account()).or_insert_with(|| (profile, 0.0));
         if profile.budget != first.budget {
             let name = &first.name;
             section.problem(

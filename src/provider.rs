@@ -6,27 +6,41 @@ pub mod twilio_live;
 use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
+use serde_json::Value;
 
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
     name::{NameError, Resource},
     settings::Section,
-    source::{FetchError, FetchRequest, Fetched, GrantSource, base_url::BaseUrl, http::HttpClient},
+    source::{GrantSource, base_url::BaseUrl},
     token::TokenFormat,
 };
 
-/// The names of all kinds, as `kind` takes them.
-pub const KINDS: [&str; 1] = [twilio_live::KIND];
+/// All kinds.
+pub static KINDS: [&dyn Kind; 1] = [&twilio_live::TwilioLive];
 
-/// A profile's kind with the kind's own configuration.
-#[derive(Clone, Debug)]
-pub enum Provider {
-    /// Twilio Live: a `PlaybackGrant` in an Access Token.
-    TwilioLive(twilio_live::Config),
+/// A sort of profile: one product of a provider.
+pub trait Kind: fmt::Debug + Send + Sync {
+    /// Its name, as `kind` takes it.
+    fn name(&self) -> &'static str;
+
+    /// Reads the kind's own keys from a profile's section. What is wrong with them is told to
+    /// the section.
+    fn read(&self, section: &mut Section<'_>) -> Draft;
 }
 
-/// What a kind lays down, whatever a profile says.
+/// What was read of a kind's own keys.
+#[derive(Debug)]
+pub struct Draft {
+    /// What the kind prescribes: known even where its keys are wrong, so that the other keys
+    /// can be checked too.
+    pub rules: Rules,
+    /// The provider; none where one of its keys is wrong.
+    pub provider: Option<Arc<dyn Provider>>,
+}
+
+/// What a kind prescribes, whatever a profile says.
 #[derive(Clone, Copy)]
 pub struct Rules {
     /// The longest life that a token may have.
@@ -43,6 +57,40 @@ impl fmt::Debug for Rules {
     }
 }
 
+/// A kind with a profile's values for its own keys. Its `Debug` shows no secret.
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// The kind's own keys as they may be shown: never a secret, only where it is.
+    fn shown(&self) -> Vec<(&'static str, Value)>;
+
+    /// The format of its tokens.
+    fn token_format(&self) -> Arc<dyn TokenFormat>;
+
+    /// Where its grants come from.
+    fn upstream(&self) -> &dyn Upstream;
+
+    /// The same against another upstream.
+    fn against(&self, upstream: &BaseUrl) -> Arc<dyn Provider>;
+}
+
+/// Where a provider's grants come from.
+pub trait Upstream: fmt::Debug + Send + Sync {
+    /// The upstream and account whose budget is shared; equal for profiles that share it.
+    fn account(&self) -> String;
+
+    /// How it is reached, by the profile and the environment.
+    ///
+    /// # Errors
+    ///
+    /// The profile's or the environment's proxy or roots cannot be used.
+    fn egress(&self) -> Result<Egress, EgressError>;
+
+    /// The source of grants that are asked to live for `grant_ttl`, reached by `egress`.
+    fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource>;
+
+    /// The credential that its requests carry, for an upstream that is emulated to know.
+    fn credential(&self) -> Credential;
+}
+
 /// What requests to an upstream carry: an account, a user of it and the user's password.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -52,116 +100,4 @@ pub struct Credential {
     pub user: String,
     /// Proves it: a secret.
     pub password: SecretString,
-}
-
-impl Provider {
-    /// Reads the kind's own keys from a profile's section; none for a kind that is not known.
-    /// What is wrong with them is told to the section.
-    pub fn read(kind: &str, section: &mut Section<'_>) -> Option<Self> {
-        match kind {
-            twilio_live::KIND => twilio_live::Config::read(section).map(Self::TwilioLive),
-            _ => None,
-        }
-    }
-
-    /// What `kind` lays down; none for a kind that is not known.
-    #[must_use]
-    pub fn rules(kind: &str) -> Option<Rules> {
-        match kind {
-            twilio_live::KIND => Some(twilio_live::RULES),
-            _ => None,
-        }
-    }
-
-    /// The upstream and account whose budget is shared; equal for profiles that share it.
-    #[must_use]
-    pub fn account(&self) -> String {
-        match self {
-            Self::TwilioLive(config) => config.account(),
-        }
-    }
-
-    /// The kind's own keys as they may be shown: never a secret, only where it is.
-    #[must_use]
-    pub fn shown(&self) -> Vec<(&'static str, serde_json::Value)> {
-        match self {
-            Self::TwilioLive(config) => config.shown(),
-        }
-    }
-
-    /// The same profile against another upstream.
-    #[must_use]
-    pub fn against(self, upstream: &BaseUrl) -> Self {
-        match self {
-            Self::TwilioLive(config) => Self::TwilioLive(config.against(upstream)),
-        }
-    }
-
-    /// How its upstream is reached, by the profile and the environment.
-    pub fn egress(&self) -> Result<Egress, EgressError> {
-        match self {
-            Self::TwilioLive(config) => Egress::of(config.upstream.uri(), &config.proxy),
-        }
-    }
-
-    /// The source of its grants, each asked to live for `grant_ttl`.
-    pub fn source(&self, clock: Clock, grant_ttl: Duration) -> Result<Source, EgressError> {
-        let egress = self.egress()?;
-        match self {
-            Self::TwilioLive(config) => {
-                let client = HttpClient::new(config.upstream.clone(), egress, clock);
-                let source = twilio_live::PlaybackGrants::new(config, client, grant_ttl);
-                Ok(Source::TwilioLive(source))
-            }
-        }
-    }
-
-    /// The credential that its requests carry, for an upstream that is emulated to know.
-    #[must_use]
-    pub fn credential(&self) -> Credential {
-        match self {
-            Self::TwilioLive(config) => config.credential(),
-        }
-    }
-
-    /// The format of its tokens.
-    #[must_use]
-    pub fn token_format(&self) -> Arc<dyn TokenFormat> {
-        match self {
-            Self::TwilioLive(config) => Arc::new(twilio_live::AccessTokens::new(config)),
-        }
-    }
-}
-
-/// The source of a profile's grants.
-#[derive(Debug)]
-pub enum Source {
-    /// Twilio Live's.
-    TwilioLive(twilio_live::PlaybackGrants),
-}
-
-impl Source {
-    /// How the upstream is reached.
-    #[must_use]
-    pub const fn egress(&self) -> &Egress {
-        match self {
-            Self::TwilioLive(source) => source.egress(),
-        }
-    }
-
-    /// How many seconds the upstream's clock is ahead of ours; none before an answer.
-    #[must_use]
-    pub fn clock_skew(&self) -> Option<f64> {
-        match self {
-            Self::TwilioLive(source) => source.clock_skew(),
-        }
-    }
-}
-
-impl GrantSource for Source {
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        match self {
-            Self::TwilioLive(source) => source.fetch(request).await,
-        }
-    }
 }

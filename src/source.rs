@@ -10,8 +10,9 @@ mod mark;
 pub mod metered;
 mod skew;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
 pub use self::mark::Mark;
@@ -95,16 +96,13 @@ impl From<Fault> for FetchError {
 
 /// Where grants come from. Sources are stacked: a budget right around the HTTP call, so that
 /// nothing goes past it.
-pub trait GrantSource: Send + Sync + 'static {
+pub trait GrantSource: Send + Sync {
     /// Makes one attempt.
-    fn fetch(
-        &self,
-        request: FetchRequest,
-    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
-}
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>>;
 
-impl<S: GrantSource> GrantSource for Arc<S> {
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        S::fetch(self, request).await
+    /// How many seconds the upstream's clock is ahead of ours; none before an answer that says
+    /// what time it is there.
+    fn clock_skew(&self) -> Option<f64> {
+        None
     }
 }

@@ -1,12 +1,12 @@
 //! One profile: the keys that all kinds have, beside the kind's own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::expiry::Expiry;
+use super::{Kinds, expiry::Expiry};
 use crate::{
     mint::terms::{ExpiryPolicy, least_ttl},
     name::{ProfileName, Resource},
-    provider::{KINDS, Provider, Rules},
+    provider::{Draft, Kind, Provider, Rules},
     refresh::schedule::Policy,
     settings::{Section, shown},
     source::{budget, http::EXCHANGE_TIMEOUT},
@@ -27,7 +27,7 @@ pub struct Profile {
     /// Its kind's name.
     pub kind: &'static str,
     /// Its kind, with the kind's own keys.
-    pub provider: Provider,
+    pub provider: Arc<dyn Provider>,
     /// What its kind lays down.
     pub rules: Rules,
     /// The pinned resources; at least one.
@@ -71,10 +71,10 @@ impl Profile {
         (60.0 * f64::from(self.budget.rate) / self.policy.calls_a_minute()) as u64
     }
 
-    pub(super) fn read(name: ProfileName, section: &mut Section<'_>) -> Option<Self> {
+    pub(super) fn read(name: ProfileName, section: &mut Section<'_>, kinds: Kinds) -> Option<Self> {
         // Without a kind nobody knows which keys are right.
-        let (kind, rules) = section.required("kind", parse_kind)?;
-        let provider = Provider::read(kind, section);
+        let kind = section.required("kind", |text| parse_kind(text, kinds))?;
+        let Draft { rules, provider } = kind.read(section);
         let resources = read_resources(section, &rules);
         let default_resource = section.parsed("default_resource", rules.parse_resource);
         if let (Some(default), Some(resources)) = (&default_resource, &resources)
@@ -97,7 +97,7 @@ impl Profile {
         };
         Some(Self {
             name,
-            kind,
+            kind: kind.name(),
             provider: provider?,
             rules,
             resources,
@@ -111,10 +111,11 @@ impl Profile {
     }
 }
 
-fn parse_kind(text: &str) -> Result<(&'static str, Rules), String> {
-    let kind = KINDS.into_iter().find(|kind| *kind == text);
-    let rules = kind.and_then(|kind| Some((kind, Provider::rules(kind)?)));
-    rules.ok_or_else(|| format!("is not a kind that there is: {}", KINDS.join(", ")))
+fn parse_kind(text: &str, kinds: Kinds) -> Result<&'static dyn Kind, String> {
+    kinds.iter().find(|kind| kind.name() == text).copied().ok_or_else(|| {
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        format!("is not a kind that there is: {}", names.join(", "))
+    })
 }
 
 fn read_resources(section: &mut Section<'_>, rules: &Rules) -> Option<Vec<Resource>> {

@@ -10,27 +10,92 @@ mod source;
 mod token;
 pub mod wire;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
 
 pub use self::{
     config::Config,
     source::PlaybackGrants,
     token::{AccessTokens, ExtraGrants},
 };
-use super::Rules;
-use crate::name::{NameError, Resource};
+use super::{Credential, Draft, Kind, Provider, Rules, Upstream};
+use crate::{
+    clock::Clock,
+    egress::{Egress, EgressError, ProxySetting},
+    name::{NameError, Resource},
+    settings::Section,
+    source::{GrantSource, base_url::BaseUrl, http::HttpClient},
+    token::TokenFormat,
+};
+
+/// The kind.
+#[derive(Clone, Copy, Debug)]
+pub struct TwilioLive;
 
 /// The kind's name.
 pub const KIND: &str = "twilio-live";
 
-/// What the kind lays down.
-pub(super) const RULES: Rules = Rules {
+const RULES: Rules = Rules {
     // "Access Tokens": a lifetime of up to 24 hours.
     max_token_ttl: Duration::from_secs(24 * 60 * 60),
     // twilio_media_v1.json: Ttl's maximum.
     max_grant_ttl: Duration::from_secs(60),
     parse_resource,
 };
+
+impl Kind for TwilioLive {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    fn read(&self, section: &mut Section<'_>) -> Draft {
+        let provider = Config::read(section).map(|config| Arc::new(config) as Arc<dyn Provider>);
+        Draft { rules: RULES, provider }
+    }
+}
+
+impl Provider for Config {
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        self.keys()
+    }
+
+    fn token_format(&self) -> Arc<dyn TokenFormat> {
+        Arc::new(AccessTokens::new(self))
+    }
+
+    fn upstream(&self) -> &dyn Upstream {
+        self
+    }
+
+    fn against(&self, upstream: &BaseUrl) -> Arc<dyn Provider> {
+        let (upstream, proxy) = (upstream.clone(), ProxySetting::default());
+        Arc::new(Self { upstream, proxy, ..self.clone() })
+    }
+}
+
+impl Upstream for Config {
+    fn account(&self) -> String {
+        format!("{} {}", self.upstream, self.account_sid)
+    }
+
+    fn egress(&self) -> Result<Egress, EgressError> {
+        Egress::of(self.upstream.uri(), &self.proxy)
+    }
+
+    fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource> {
+        let client = HttpClient::new(self.upstream.clone(), egress, clock);
+        Arc::new(PlaybackGrants::new(self, client, grant_ttl))
+    }
+
+    fn credential(&self) -> Credential {
+        Credential {
+            account: self.account_sid.to_string(),
+            user: self.api_key_sid.to_string(),
+            password: self.api_key_secret.expose().into(),
+        }
+    }
+}
 
 fn parse_resource(text: &str) -> Result<Resource, NameError> {
     let text = Resource::parse(text)?;

@@ -1,6 +1,6 @@
 //! The task that keeps one grant fresh: it performs what [`State`] decides.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
@@ -32,8 +32,8 @@ fn results() -> impl Iterator<Item = &'static str> {
 }
 
 /// Keeps one grant fresh.
-pub struct Keeper<S, P: Prepare> {
-    source: S,
+pub struct Keeper<P: Prepare> {
+    source: Arc<dyn GrantSource>,
     publisher: Publisher<P>,
     demanded: Demanded,
     state: State,
@@ -43,14 +43,10 @@ pub struct Keeper<S, P: Prepare> {
     metrics: GrantMetrics,
 }
 
-impl<S, P> Keeper<S, P>
-where
-    S: GrantSource,
-    P: Prepare<Error: std::fmt::Display>,
-{
+impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
     /// A keeper that fetches from `source` as `state` decides and publishes to `publisher`.
     pub fn new(
-        source: S,
+        source: Arc<dyn GrantSource>,
         publisher: Publisher<P>,
         state: State,
         clock: Clock,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency, http::EXCHANGE_TIMEOUT};
@@ -253,25 +254,31 @@ impl Account {
 }
 
 /// A source under a budget.
-#[derive(Clone, Debug)]
-pub struct Budgeted<S> {
-    source: S,
+pub struct Budgeted {
+    source: Arc<dyn GrantSource>,
     budget: Arc<Budget>,
 }
 
-impl<S> Budgeted<S> {
+impl Budgeted {
     /// `source`, asked only as `budget` allows.
-    pub const fn new(source: S, budget: Arc<Budget>) -> Self {
+    pub fn new(source: Arc<dyn GrantSource>, budget: Arc<Budget>) -> Self {
         Self { source, budget }
     }
 }
 
-impl<S: GrantSource> GrantSource for Budgeted<S> {
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        let _permit = self.budget.admit(&request).await?;
-        let urgency = request.urgency;
-        let result = self.source.fetch(request).await;
-        self.budget.remember(result, urgency)
+impl GrantSource for Budgeted {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        async move {
+            let _permit = self.budget.admit(&request).await?;
+            let urgency = request.urgency;
+            let result = self.source.fetch(request).await;
+            self.budget.remember(result, urgency)
+        }
+        .boxed()
+    }
+
+    fn clock_skew(&self) -> Option<f64> {
+        self.source.clock_skew()
     }
 }
 

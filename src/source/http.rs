@@ -46,7 +46,6 @@ const IDLE_LIFE: Duration = Duration::from_secs(55);
 /// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
 pub struct HttpClient {
     base: BaseUrl,
-    egress: Egress,
     clock: Clock,
     connector: Connector,
     idle: Mutex<Vec<Idle>>,
@@ -67,26 +66,20 @@ pub struct Answer {
 
 impl HttpClient {
     /// A client of the upstream at `base`, which is reached so.
-    pub fn new(base: BaseUrl, egress: Egress, clock: Clock) -> Self {
+    pub fn new(base: BaseUrl, egress: &Egress, clock: Clock) -> Self {
         Self::with(base, egress, clock, Resolver::system())
     }
 
-    fn with(base: BaseUrl, egress: Egress, clock: Clock, resolver: Resolver) -> Self {
-        let connector = Connector::new(base.uri().clone(), &egress, resolver);
+    fn with(base: BaseUrl, egress: &Egress, clock: Clock, resolver: Resolver) -> Self {
+        let connector = Connector::new(base.uri().clone(), egress, resolver);
         let idle = Mutex::default();
-        Self { base, egress, clock, connector, idle, skew: Skew::default() }
+        Self { base, clock, connector, idle, skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// How the upstream is reached.
-    #[must_use]
-    pub const fn egress(&self) -> &Egress {
-        &self.egress
     }
 
     /// How many seconds the upstream's clock is ahead of ours, by the Date of its last answer.

@@ -60,7 +60,7 @@ impl Checked {
     fn new(config: Config) -> Result<Self, Failure> {
         let (mut egresses, mut problems) = (Vec::new(), Vec::new());
         for profile in &config.profiles {
-            match profile.provider.egress() {
+            match profile.provider.upstream().egress() {
                 Ok(egress) => egresses.push(egress),
                 Err(error) => problems.push(format!("profile {}: {error}", profile.name)),
             }

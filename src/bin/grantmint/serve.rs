@@ -121,7 +121,7 @@ impl ServeCommand {
             let upstream: BaseUrl =
                 upstream.map_err(|why: BaseUrlError| failed(format!("the sandbox's URL {why}")))?;
             for profile in &mut config.profiles {
-                profile.provider = profile.provider.clone().against(&upstream);
+                profile.provider = profile.provider.against(&upstream);
             }
         }
 
@@ -175,7 +175,8 @@ impl ServeCommand {
         if !self.sandbox {
             return Ok(None);
         }
-        let accounts = config.profiles.iter().map(|it| account(it.provider.credential()));
+        let accounts =
+            config.profiles.iter().map(|it| account(it.provider.upstream().credential()));
         let settings = sandbox::Config {
             accounts: accounts.collect(),
             faults,

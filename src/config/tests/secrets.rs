@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use secrecy::ExposeSecret;
+
 use super::*;
 
 const ENV: &str = "api_key_secret_env = \"API_SECRET\"";
@@ -32,8 +34,8 @@ fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
         assert!(shown.contains(&("api_key_secret", origin.into())), "{shown:?}");
         let all = format!("{config:?} {config:#?} {shown:?}");
         assert!(!all.contains(SECRET), "{all}");
-        let crate::provider::Provider::TwilioLive(provider) = &config.profiles[0].provider;
-        assert_eq!(provider.api_key_secret.expose(), SECRET);
+        let credential = config.profiles[0].provider.upstream().credential();
+        assert_eq!(credential.password.expose_secret(), SECRET);
     }
 }
 

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     egress::ProxySetting,
-    provider::Credential,
     settings::{SecretKeys, SecretOrigin, Section, shown},
     source::base_url::BaseUrl,
 };
@@ -94,7 +93,7 @@ impl Config {
     }
 
     /// The keys as they may be shown: never a secret, only where it is.
-    pub(in super::super) fn shown(&self) -> Vec<(&'static str, Value)> {
+    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let secret = format!("(set, {})", self.api_key_secret_origin);
         let mut keys = vec![
             ("account_sid", json!(self.account_sid.as_str())),
@@ -111,22 +110,6 @@ impl Config {
         ];
         keys.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         keys
-    }
-
-    pub(in super::super) fn account(&self) -> String {
-        format!("{} {}", self.upstream, self.account_sid)
-    }
-
-    pub(in super::super) fn credential(&self) -> Credential {
-        Credential {
-            account: self.account_sid.to_string(),
-            user: self.api_key_sid.to_string(),
-            password: self.api_key_secret.expose().into(),
-        }
-    }
-
-    pub(in super::super) fn against(self, upstream: &BaseUrl) -> Self {
-        Self { upstream: upstream.clone(), proxy: ProxySetting::default(), ..self }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use zeroize::Zeroizing;
@@ -14,7 +15,6 @@ use super::{
     wire,
 };
 use crate::{
-    egress::Egress,
     grant::{Fault, FaultClass},
     source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
 };
@@ -42,17 +42,6 @@ impl PlaybackGrants {
         }
     }
 
-    /// How the upstream is reached.
-    #[must_use]
-    pub const fn egress(&self) -> &Egress {
-        self.client.egress()
-    }
-
-    /// How many seconds the upstream's clock is ahead of ours; none before an answer.
-    pub fn clock_skew(&self) -> Option<f64> {
-        self.client.clock_skew()
-    }
-
     fn request(&self, streamer: &PlayerStreamerSid) -> Result<Request<Full<Bytes>>, Fault> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair(wire::TTL, &self.ttl.as_secs().to_string());
@@ -71,7 +60,17 @@ impl PlaybackGrants {
 }
 
 impl GrantSource for PlaybackGrants {
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        self.ask(request).boxed()
+    }
+
+    fn clock_skew(&self) -> Option<f64> {
+        self.client.clock_skew()
+    }
+}
+
+impl PlaybackGrants {
+    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let streamer = PlayerStreamerSid::parse(request.resource.as_str())
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "RESOURCE_INVALID"))?;
         // Before connecting: the upstream's clock for the grant can only start later.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
@@ -20,21 +21,24 @@ struct Scripted {
 }
 
 impl GrantSource for Scripted {
-    async fn fetch(&self, _: FetchRequest) -> Result<Fetched, FetchError> {
-        let anchor = self.clock.now();
-        let number = self.sent.fetch_add(1, Ordering::SeqCst);
-        if let Some((after, error)) = self.answers.get(number) {
-            sleep(*after).await;
-            return Err(error.clone());
+    fn fetch(&self, _: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        async {
+            let anchor = self.clock.now();
+            let number = self.sent.fetch_add(1, Ordering::SeqCst);
+            if let Some((after, error)) = self.answers.get(number) {
+                sleep(*after).await;
+                return Err(error.clone());
+            }
+            let raw = RawValue::from_string("{}".into()).unwrap();
+            let mark = Mark::of(&number.to_string(), None);
+            Ok(Fetched { raw, anchor, granted_ttl: secs(60), mark })
         }
-        let raw = RawValue::from_string("{}".into()).unwrap();
-        let mark = Mark::of(&number.to_string(), None);
-        Ok(Fetched { raw, anchor, granted_ttl: secs(60), mark })
+        .boxed()
     }
 }
 
 struct Account {
-    source: Budgeted<Arc<Scripted>>,
+    source: Budgeted,
     scripted: Arc<Scripted>,
     clock: Clock,
 }
@@ -45,7 +49,7 @@ fn account(limits: Limits, answers: Vec<(u64, FetchError)>) -> Account {
     let scripted =
         Arc::new(Scripted { clock: clock.clone(), sent: AtomicUsize::default(), answers });
     let budget = Budget::new(limits, clock.clone(), Rng::with_seed(1));
-    Account { source: Budgeted::new(Arc::clone(&scripted), Arc::new(budget)), scripted, clock }
+    Account { source: Budgeted::new(scripted.clone(), Arc::new(budget)), scripted, clock }
 }
 
 impl Account {

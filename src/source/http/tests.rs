@@ -108,7 +108,7 @@ fn egress(roots: Option<Roots>) -> Egress {
 async fn ask(port: u16, roots: &RootCertStore) -> Result<Bytes, FetchError> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
     let roots = Some(Roots::new(roots.clone(), None).unwrap());
-    let client = HttpClient::with(base, egress(roots), Clock::system(), Resolver::system());
+    let client = HttpClient::with(base, &egress(roots), Clock::system(), Resolver::system());
     let request = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
@@ -263,7 +263,7 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     // Without a port in the URL those of the addresses hold.
     let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
     let base: BaseUrl = "http://localhost".parse().unwrap();
-    let client = HttpClient::with(base, egress(None), Clock::system(), resolver);
+    let client = HttpClient::with(base, &egress(None), Clock::system(), resolver);
     for _ in 0..2 {
         let request = Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap();
         assert!(client.exchange(request).await.is_ok());

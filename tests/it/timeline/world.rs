@@ -7,6 +7,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use futures_util::{FutureExt, future::BoxFuture};
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
     drain::{Drain, Drainer, drain},
@@ -132,7 +133,13 @@ pub(super) fn resource(number: usize) -> String {
 }
 
 impl GrantSource for Upstream {
-    async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        self.answer(request).boxed()
+    }
+}
+
+impl Upstream {
+    async fn answer(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let anchor = self.clock.now();
         let sid = request.resource.as_str();
         let (request, _in_flight) = {
@@ -251,8 +258,9 @@ impl World {
             let name = GrantName { profile: profile.clone(), resource };
             let preparer = Preparer::new(Arc::new(tokens()), clock.clone());
             let publisher = grants.add(name.clone(), policy.margin, preparer);
+            let source = Budgeted::new(Arc::new(upstream.clone()), Arc::clone(&budget));
             let keeper = Keeper::new(
-                Budgeted::new(upstream.clone(), Arc::clone(&budget)),
+                Arc::new(source),
                 publisher,
                 State::new(policy, rng.fork(), clock.now()),
                 clock.clone(),

@@ -19,7 +19,6 @@ use grantmint::{
     clock::Clock,
     config::Config,
     name::Resource,
-    provider::Source,
     sandbox::DEMO_API_KEY_SECRET,
     source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
 };
@@ -150,20 +149,21 @@ fn good() -> String {
 }
 
 /// The source of a profile with this upstream and more keys.
-fn source(upstream: &str, more: &str) -> Source {
+fn source(upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     source_by(Clock::system(), upstream, more)
 }
 
 /// The same by another clock.
-fn source_by(clock: Clock, upstream: &str, more: &str) -> Source {
+fn source_by(clock: Clock, upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     let text = profile("live", &[STREAMER], more).replace("UPSTREAM", upstream);
     let env = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
     let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
     let profile = &config.profiles[0];
-    profile.provider.source(clock, profile.policy.grant_ttl).unwrap()
+    let upstream = profile.provider.upstream();
+    upstream.source(clock, &upstream.egress().unwrap(), profile.policy.grant_ttl)
 }
 
-async fn fetch(source: &Source, resource: &str) -> Result<Fetched, FetchError> {
+async fn fetch(source: &Arc<dyn GrantSource>, resource: &str) -> Result<Fetched, FetchError> {
     let request = FetchRequest {
         resource: Resource::parse(resource).unwrap(),
         urgency: Urgency::Early,

@@ -1,11 +1,11 @@
 //! Every fault of the sandbox, as the upstream's client sees it over real TCP.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use grantmint::{
     clock::Clock,
-    provider::Source,
     sandbox::{self, Sandbox},
+    source::GrantSource,
 };
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::support::until;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A sandbox in which this fault stands, and a source that asks it.
-async fn faulty(fault: &str) -> (Sandbox, Source) {
+async fn faulty(fault: &str) -> (Sandbox, Arc<dyn GrantSource>) {
     let faults = vec![fault.parse().unwrap_or_else(|error| panic!("{fault}: {error}"))];
     let config = sandbox::Config { faults, ..sandbox::Config::demo() };
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
