@@ -1,10 +1,13 @@
 //! Tokens: what a provider's token format gives us once a grant, and we sign with many times.
 
 mod base64;
+pub mod claims;
 mod hmac;
+pub mod hs256;
 pub mod id;
+mod json;
 mod tail;
-pub mod template;
+pub mod verify;
 
 use std::{fmt, sync::Arc};
 
@@ -26,14 +29,37 @@ pub struct Times {
 }
 
 /// Why a token format could not make a grant ready to sign with. It never holds either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
     /// The key does not sign.
     #[error("the signing key cannot be used")]
     KeyUnusable,
-    /// The prepared template does not mint what was meant.
+    /// The tokens hold a grant, and there is none.
+    #[error("there is no grant")]
+    NoGrant,
+    /// A token minted with it is not what was meant; names the part or the claim.
     #[error("a token minted from the new grant does not verify: {0}")]
-    Unverified(&'static str),
+    Unverified(String),
+}
+
+/// A signature that could not be made. It never holds the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token cannot be signed")]
+pub struct SignError;
+
+/// What one call puts into its tokens, beside identities.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The resource; empty for none.
+    pub resource: &'a str,
+    /// The values of the kind's parameters, each as ASCII JSON, in the order in which the kind
+    /// declares them; none for those that are not set.
+    pub params: &'a [Option<String>],
+}
+
+impl Call<'_> {
+    /// Nothing.
+    pub const NONE: Self = Self { resource: "", params: &[] };
 }
 
 /// A provider's token format: makes a grant ready to sign with.
@@ -68,27 +94,35 @@ impl Prepare for Preparer {
 
 /// Signs tokens around one grant.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// What signs tokens of these times; cheap for times of the same second that were asked for
-    /// before.
-    fn at(&self, times: Times) -> Arc<dyn Stamped>;
+    /// What signs a call's tokens of these times; cheap for times of the same second that were
+    /// asked for before.
+    ///
+    /// # Errors
+    ///
+    /// What the call's tokens share cannot be made.
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError>;
 }
 
-/// Signs tokens around one grant, all of the same times.
+/// Signs tokens around one grant, all of the same times and the same call.
 pub trait Stamped: fmt::Debug + Send + Sync {
     /// A token for this identity.
-    fn sign(&self, identity: &str, serial: Serial) -> Token<'_>;
+    ///
+    /// # Errors
+    ///
+    /// The signature cannot be made.
+    fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError>;
 
     /// Bytes of a token for this identity.
     fn token_bytes(&self, identity: &str) -> usize;
 
-    /// The unique id of the token with this serial.
-    fn token_id(&self, serial: Serial) -> String;
+    /// The unique id in the token with this serial; none for tokens without one.
+    fn token_id(&self, serial: Serial) -> Option<String>;
 }
 
-/// A token, signed and not yet copied: what it shares with others, in two parts, and what is
+/// A token, signed and not yet copied: what it shares with others, in three parts, and what is
 /// its own. ASCII; a secret.
 pub struct Token<'a> {
-    shared: [&'a str; 2],
+    shared: [&'a str; 3],
     own: Tail,
 }
 
@@ -106,9 +140,9 @@ impl Token<'_> {
         }
     }
 
-    fn parts(&self) -> [&[u8]; 3] {
-        let [first, second] = self.shared;
-        [first.as_bytes(), second.as_bytes(), self.own.as_bytes()]
+    fn parts(&self) -> [&[u8]; 4] {
+        let [first, second, third] = self.shared.map(str::as_bytes);
+        [first, second, third, self.own.as_bytes()]
     }
 }
 

@@ -15,7 +15,7 @@ use grantmint::{
     },
     sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     settings::SecretOrigin,
-    token::{Stamped, Times, TokenFormat, id::Serials},
+    token::{Call, Stamped, Times, TokenFormat, id::Serials},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustix::time::{ClockId, clock_gettime};
@@ -111,7 +111,7 @@ impl Ways {
         let grant = Grant::new(raw.to_owned(), now, life, generation);
         let signer = format()?.prepare(&grant, now)?;
         Ok(Self {
-            stamped: signer.at(Times { issue, expire: issue + 60 }),
+            stamped: signer.at(Times { issue, expire: issue + 60 }, &Call::NONE)?,
             serials: Serials::draw()?,
             encoder: Encoder::new(raw.to_owned()),
             issue,
@@ -126,14 +126,15 @@ impl Ways {
             if chunk.len() > CHUNK_BYTES {
                 chunk.clear();
             }
-            self.stamped.sign(IDENTITY, self.serials.next()).put_into(&mut chunk);
+            let token = self.stamped.sign(IDENTITY, self.serials.next());
+            token.map(|token| token.put_into(&mut chunk))
         })
     }
 
     /// Nanoseconds a token of `jsonwebtoken`'s.
     pub(crate) fn encode(&self) -> f64 {
         nanos_a_token(|| {
-            let id = self.stamped.token_id(self.serials.next());
+            let id = self.stamped.token_id(self.serials.next()).unwrap_or_default();
             self.encoder.encode(IDENTITY, &id, self.issue)
         })
     }

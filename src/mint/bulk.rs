@@ -12,7 +12,7 @@ use super::{
 use crate::{
     drain::{Drain, Phase},
     name::Identity,
-    token::{Stamped, Token, id::Serial},
+    token::{SignError, Stamped, Token, id::Serial},
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
@@ -158,7 +158,7 @@ impl Chunk {
     }
 
     /// Signs them, one after the other.
-    pub fn tokens(&self) -> impl Iterator<Item = Token<'_>> {
+    pub fn tokens(&self) -> impl Iterator<Item = Result<Token<'_>, SignError>> {
         let mut buffer = String::new();
         self.indices.clone().zip(0..).map_while(move |(index, further)| {
             let identity = self.selection.identity(index, &mut buffer)?;
@@ -241,7 +241,7 @@ impl Bulk {
 
         let Range { start, end } = self.indices;
         let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
-        let stamped = offer.stamped();
+        let stamped = offer.stamped().map_err(|error| End::Unserved(error.into()))?;
         let token_bytes = |identity: &str| stamped.token_bytes(identity);
         let (indices, bytes) = self.selection.fitting(wanted, token_bytes);
         self.indices.start = indices.end;

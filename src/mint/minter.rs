@@ -21,7 +21,10 @@ use crate::{
         cell::{Published, Reader},
     },
     name::{GrantName, Identity, NameError, ProfileName, Resource},
-    token::{Signer, Stamped, id::Serials},
+    token::{
+        Call, SignError, Signer, Stamped,
+        id::{Serials, fingerprint},
+    },
 };
 
 /// How long a call waits for a grant unless it says otherwise.
@@ -108,8 +111,8 @@ pub(super) struct Offer {
 
 impl Offer {
     /// What signs tokens of these terms.
-    pub(super) fn stamped(&self) -> Arc<dyn Stamped> {
-        self.published.ready.at(self.terms.times())
+    pub(super) fn stamped(&self) -> Result<Arc<dyn Stamped>, SignError> {
+        self.published.ready.at(self.terms.times(), &Call::NONE)
     }
 }
 
@@ -132,6 +135,8 @@ pub enum Cause {
     GrantTooShort,
     /// The server goes away.
     Draining,
+    /// A signature could not be made.
+    SigningFailed,
 }
 
 /// A call that gets no token, now.
@@ -141,6 +146,12 @@ pub struct Unserved {
     pub cause: Cause,
     /// When the next attempt to get a grant should end, from now.
     pub retry_in: Duration,
+}
+
+impl From<SignError> for Unserved {
+    fn from(_: SignError) -> Self {
+        Self { cause: Cause::SigningFailed, retry_in: Duration::ZERO }
+    }
 }
 
 /// Mints tokens. Readers do no work that could be done at publish, and take no lock.
@@ -234,12 +245,10 @@ impl Minter {
     ) -> Result<Minted, Unserved> {
         let offer = self.offer(plan, deadline).await?;
         let serial = self.serials.next();
-        let stamped = offer.stamped();
-        Ok(Minted {
-            token: stamped.sign(identity.as_str(), serial).into(),
-            token_id: stamped.token_id(serial),
-            terms: offer.terms,
-        })
+        let stamped = offer.stamped()?;
+        let token = String::from(stamped.sign(identity.as_str(), serial)?);
+        let token_id = stamped.token_id(serial).unwrap_or_else(|| fingerprint(&token));
+        Ok(Minted { token, token_id, terms: offer.terms })
     }
 
     /// A grant that will do, at once or after waiting for it.

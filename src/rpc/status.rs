@@ -51,6 +51,10 @@ pub(super) fn refused(refusal: Refusal) -> Status {
     }
 }
 
+const SIGNING_FAILED: &str = "SIGNING_FAILED";
+
+const UNSIGNED: &str = "the signature could not be made; its operator can see it in the log";
+
 /// Bad fields, at least one.
 pub(super) fn invalid(violations: &[Violation]) -> Status {
     let Some(first) = violations.first() else { return unexpected() };
@@ -138,6 +142,7 @@ pub(super) fn unserved(
         Cause::Draining => {
             (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
         }
+        Cause::SigningFailed => (Code::Internal, SIGNING_FAILED, UNSIGNED),
     };
     let mut details = details(reason, metadata);
     if code != Code::Unavailable {
@@ -207,6 +212,13 @@ pub(super) fn unexpected() -> Status {
         "UNEXPECTED",
         "something unexpected went wrong; its operator can see it in the log",
     )
+}
+
+/// A signature of a bulk's chunk could not be made; `resume` is where the bulk goes on.
+pub(super) fn signing_failed(resume: i64) -> Status {
+    let mut metadata = Metadata::new();
+    resumes(&mut metadata, Some(resume));
+    build(Code::Internal, UNSIGNED, details(SIGNING_FAILED, metadata))
 }
 
 /// No such method.

@@ -2,7 +2,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
 use super::base64;
+
+/// Characters of a [`fingerprint`] behind its name.
+const FINGERPRINT_CHARS: usize = 22;
+
+/// What stands for the id of a token that holds none: `sha256:` and 22 characters of its hash.
+#[must_use]
+pub fn fingerprint(token: &str) -> String {
+    let mut text = "sha256:".to_owned();
+    URL_SAFE_NO_PAD.encode_string(Sha256::digest(token), &mut text);
+    text.truncate(text.find(':').unwrap_or(0) + 1 + FINGERPRINT_CHARS);
+    text
+}
 
 /// Characters of a [`Serial`] as text.
 pub const SERIAL_CHARS: usize = 16;

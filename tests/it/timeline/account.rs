@@ -68,7 +68,7 @@ async fn a_bulk_crosses_refreshes_with_one_generation_a_chunk_and_every_index_an
     let (mut next, mut grants) = (7, Vec::new());
     while let Some(chunk) = bulk.next_chunk().await.unwrap() {
         assert_eq!(chunk.first_index(), next);
-        let tokens: Vec<String> = chunk.tokens().map(String::from).collect();
+        let tokens: Vec<String> = chunk.tokens().map(|token| token.unwrap().into()).collect();
         assert_eq!(tokens.len(), chunk.count());
         assert!(tokens.iter().map(String::len).sum::<usize>() <= chunk.bytes());
         let made_with = world.check(&tokens[0], chunk.terms());

@@ -83,9 +83,12 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
     let malformed = |stream| frame(1, 5, stream, b"\x83\x86\x84\x01\x04a b%");
     let cancelled =
         |stream| [half_a_call(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
-    let attacks: [(&[u8], Attack<'_>); 2] =
-        [(b"too_many_cancels", &cancelled), (b"too_many_forced_resets", &malformed)];
-    for (reason, attack) in attacks {
+    // Where the machine is busy, calls are cancelled before they are taken up.
+    let attacks: [(&[&[u8]], Attack<'_>); 2] = [
+        (&[b"too_many_cancels", b"too_many_unanswered_streams"], &cancelled),
+        (&[b"too_many_forced_resets"], &malformed),
+    ];
+    for (reasons, attack) in attacks {
         let mut conversation = Conversation::begin(world.addr).await;
         let mut payload = None;
         // In portions, since what is sent after the end would discard what is still unread.
@@ -107,7 +110,7 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
         }
         let payload = payload.expect("an end");
         assert_eq!(payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
-        assert_eq!(&payload[8..], reason);
+        assert!(reasons.contains(&&payload[8..]), "{:?}", String::from_utf8_lossy(&payload[8..]));
         world.serves(MintOptions::default()).await;
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, value::RawValue};
 use sha2::Sha256;
 
 use super::*;
@@ -18,7 +19,10 @@ use crate::{
         wire,
     },
     settings::SecretOrigin,
-    token::id::SERIAL_CHARS,
+    token::{
+        Call, Times,
+        id::{SERIAL_CHARS, Serial},
+    },
 };
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/access_tokens.json");
@@ -125,9 +129,9 @@ impl Inputs {
         let life = Duration::from_secs(60);
         let grant = Grant::new(raw, now, life, Generation::after(Generation::NONE, now.wall));
         let signer = AccessTokens::new(&self.config()).prepare(&grant, now).unwrap();
-        let stamped = signer.at(self.times());
+        let stamped = signer.at(self.times(), &Call::NONE).unwrap();
         let serial = Serial::SELF_TEST.plus(7);
-        (stamped.sign(identity, serial).into(), stamped.token_id(serial))
+        (stamped.sign(identity, serial).unwrap().into(), stamped.token_id(serial).unwrap())
     }
 }
 

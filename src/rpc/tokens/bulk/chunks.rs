@@ -61,6 +61,7 @@ impl Encoder for Chunks {
         let rest = MintTokensResponse { tokens: Vec::new(), first_index, validity };
         buffer.reserve(chunk.bytes() + chunk.count() * FRAMING + rest.encoded_len());
         for token in chunk.tokens() {
+            let token = token.map_err(|_| status::signing_failed(chunk.first_index()))?;
             encode_key(TOKENS, WireType::LengthDelimited, buffer);
             encode_varint(token.bytes() as u64, buffer);
             token.put_into(buffer);

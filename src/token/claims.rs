@@ -1,0 +1,330 @@
+//! A JWT's header and claims as a table: where each claim stands, and what its value is.
+//!
+//! JSON leaves the order of members free, so they are laid out by how often they vary: what all
+//! tokens of a grant share comes first, then what changes each second, each call and each token.
+//! An object varies as its most varying member. What stands before the first value that varies by
+//! call or token is encoded and hashed once for many tokens.
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value as Json};
+
+use super::json;
+
+/// The header and the claims of a kind's tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    header: Map<String, Json>,
+    claims: Vec<(String, Node)>,
+}
+
+/// What a claim's value is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Always this.
+    Constant(Json),
+    /// The grant, as it came: JSON.
+    Grant,
+    /// A time, in whole Unix seconds.
+    Time(Time),
+    /// The resource, a text.
+    Resource,
+    /// The call's parameter of this number, if it has one.
+    Parameter(usize),
+    /// The identity, a text.
+    Identity,
+    /// The token's id, a text.
+    Id(Id),
+}
+
+/// A time in a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// So many seconds before its issue.
+    Issue {
+        /// Seconds.
+        back: u32,
+    },
+    /// Its end.
+    Expire,
+}
+
+/// The form of a token's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// The serial alone: 16 characters.
+    Serial,
+    /// A text, the second of issue in ten digits and the serial, with dashes between them.
+    Dated(String),
+}
+
+/// How often something varies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Varies {
+    Never,
+    Second,
+    Call,
+    Token,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Leaf(Value),
+    Object(Vec<(String, Self)>),
+}
+
+/// Two claims in one place: one path is the other's, or leads through it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two claims are in one place: {0}")]
+pub struct Conflict(pub String);
+
+impl Table {
+    /// A table with this header and no claims.
+    #[must_use]
+    pub fn new(header: Map<String, Json>) -> Self {
+        Self { header, claims: Vec::new() }
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &Map<String, Json> {
+        &self.header
+    }
+
+    /// Adds a claim at a path, such as `["grants", "identity"]`.
+    ///
+    /// # Errors
+    ///
+    /// There is a claim already.
+    pub fn add(&mut self, path: &[&str], value: Value) -> Result<(), Conflict> {
+        let (last, objects) = path.split_last().ok_or_else(|| Conflict(String::new()))?;
+        let conflict = || Conflict(path.join("."));
+        let mut members = &mut self.claims;
+        for name in objects {
+            let at = members.iter().position(|(member, _)| member == name).unwrap_or_else(|| {
+                members.push(((*name).to_owned(), Node::Object(Vec::new())));
+                members.len() - 1
+            });
+            members = match &mut members[at].1 {
+                Node::Object(members) => members,
+                Node::Leaf(_) => return Err(conflict()),
+            };
+        }
+        if members.iter().any(|(member, _)| member == last) {
+            return Err(conflict());
+        }
+        members.push(((*last).to_owned(), Node::Leaf(value)));
+        Ok(())
+    }
+
+    /// All claims with their paths, in the order in which they were added to their objects.
+    #[must_use]
+    pub fn claims(&self) -> Vec<(Vec<&str>, &Value)> {
+        fn walk<'a>(
+            members: &'a [(String, Node)],
+            path: &[&'a str],
+            found: &mut Vec<(Vec<&'a str>, &'a Value)>,
+        ) {
+            for (name, node) in members {
+                let path = [path, &[name]].concat();
+                match node {
+                    Node::Leaf(value) => found.push((path, value)),
+                    Node::Object(members) => walk(members, &path, found),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.claims, &[], &mut found);
+        found
+    }
+
+    /// The payload, piece by piece in the order in which it is written.
+    pub(super) fn layout(&self) -> Vec<Part> {
+        let mut parts = Parts(Vec::new());
+        parts.object(&self.claims);
+        parts.0
+    }
+}
+
+/// A piece of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    /// Text that is always the same.
+    Text(String),
+    /// The grant.
+    Grant,
+    /// A time.
+    Time(Time),
+    /// The resource, in quotes.
+    Resource,
+    /// A member that is written only if the call sets it.
+    Optional(Optional),
+    /// The identity without its quotes, which are in the texts around it.
+    Identity,
+    /// The id, in quotes.
+    Id(Id),
+}
+
+/// A member that is written only if the call sets it, or something in it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Optional {
+    name: String,
+    value: OptionalValue,
+    comma: Comma,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum OptionalValue {
+    Parameter(usize),
+    Object(Vec<Optional>),
+}
+
+/// What separates an optional member from the others of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comma {
+    /// One before it: there always is a member there.
+    Before,
+    /// One behind it: there always is a member there.
+    Behind,
+    /// One before it if another was written: all members of its object are optional.
+    Between,
+}
+
+impl Optional {
+    /// Writes it, with its comma, as far as `params` set it.
+    pub(super) fn write(&self, params: &[Option<String>], text: &mut String) {
+        let start = text.len();
+        if self.comma == Comma::Before
+            || (self.comma == Comma::Between && !(text.is_empty() || text.ends_with('{')))
+        {
+            text.push(',');
+        }
+        text.extend([&self.name[..], ":"]);
+        let is_set = match &self.value {
+            OptionalValue::Parameter(number) => {
+                let value = params.get(*number).and_then(Option::as_deref);
+                text.push_str(value.unwrap_or_default());
+                value.is_some()
+            }
+            OptionalValue::Object(members) => {
+                text.push('{');
+                let empty = text.len();
+                for member in members {
+                    member.write(params, text);
+                }
+                let is_set = text.len() > empty;
+                text.push('}');
+                is_set
+            }
+        };
+        if !is_set {
+            text.truncate(start);
+        } else if self.comma == Comma::Behind {
+            text.push(',');
+        }
+    }
+}
+
+impl Part {
+    /// Whether it varies by call, but not by token.
+    pub(super) const fn is_of_call(&self) -> bool {
+        matches!(self, Self::Resource | Self::Optional(_))
+    }
+
+    /// Whether it varies by token.
+    pub(super) const fn is_of_token(&self) -> bool {
+        matches!(self, Self::Identity | Self::Id(_))
+    }
+}
+
+impl Node {
+    fn varies(&self) -> Varies {
+        match self {
+            Self::Leaf(Value::Constant(_) | Value::Grant) => Varies::Never,
+            Self::Leaf(Value::Time(_)) => Varies::Second,
+            Self::Leaf(Value::Resource | Value::Parameter(_)) => Varies::Call,
+            Self::Leaf(Value::Identity | Value::Id(_)) => Varies::Token,
+            Self::Object(members) => {
+                members.iter().map(|(_, node)| node.varies()).max().unwrap_or(Varies::Never)
+            }
+        }
+    }
+
+    fn is_optional(&self) -> bool {
+        match self {
+            Self::Leaf(value) => matches!(value, Value::Parameter(_)),
+            Self::Object(members) => members.iter().all(|(_, node)| node.is_optional()),
+        }
+    }
+}
+
+struct Parts(Vec<Part>);
+
+impl Parts {
+    fn text(&mut self, text: &str) {
+        match self.0.last_mut() {
+            Some(Part::Text(before)) => before.push_str(text),
+            _ => self.0.push(Part::Text(text.to_owned())),
+        }
+    }
+
+    fn object(&mut self, members: &[(String, Node)]) {
+        let mut members: Vec<_> = members.iter().collect();
+        members.sort_by_key(|(_, node)| (node.varies(), node.is_optional()));
+        let required = members.iter().filter(|(_, node)| !node.is_optional()).count();
+        let mut written = 0;
+        self.text("{");
+        for (name, node) in members {
+            let comma = match (written, required) {
+                (_, 0) => Comma::Between,
+                (0, _) => Comma::Behind,
+                _ => Comma::Before,
+            };
+            if node.is_optional() {
+                self.0.push(Part::Optional(optional(name, node, comma)));
+                continue;
+            }
+            if written > 0 {
+                self.text(",");
+            }
+            written += 1;
+            self.text(&json::quoted(name));
+            self.text(":");
+            match node {
+                Node::Leaf(value) => self.value(value),
+                Node::Object(members) => self.object(members),
+            }
+        }
+        self.text("}");
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Constant(value) => self.text(&json::written(value)),
+            Value::Grant => self.0.push(Part::Grant),
+            Value::Time(time) => self.0.push(Part::Time(*time)),
+            Value::Resource => self.0.push(Part::Resource),
+            // It is optional, and so written with its name.
+            Value::Parameter(_) => {}
+            Value::Identity => {
+                self.text("\"");
+                self.0.push(Part::Identity);
+                self.text("\"");
+            }
+            Value::Id(id) => self.0.push(Part::Id(id.clone())),
+        }
+    }
+}
+
+fn optional(name: &str, node: &Node, comma: Comma) -> Optional {
+    let value = match node {
+        Node::Leaf(Value::Parameter(number)) => OptionalValue::Parameter(*number),
+        // Nothing else is optional.
+        Node::Leaf(_) => OptionalValue::Object(Vec::new()),
+        Node::Object(members) => OptionalValue::Object(
+            members.iter().map(|(name, node)| optional(name, node, Comma::Between)).collect(),
+        ),
+    };
+    Optional { name: json::quoted(name), value, comma }
+}
