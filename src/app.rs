@@ -17,7 +17,10 @@ use crate::{
     drain::{Drain, Drainer, Phase, drain},
     egress::{Egress, EgressError},
     listen::Listen,
-    mint::{self, Grants, minter::Minter},
+    mint::{
+        self, Grants,
+        minter::{Minter, Supply},
+    },
     name::GrantName,
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
@@ -129,11 +132,7 @@ impl App {
         let roster = grants.roster();
         let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
         let minter = Minter::new(
-            config
-                .profiles
-                .iter()
-                .map(|profile| (of_mint(profile), profile.resources.clone()))
-                .collect(),
+            config.profiles.iter().map(of_mint).collect(),
             config.default_profile.clone(),
             &grants,
             config.limits.mint,
@@ -290,11 +289,15 @@ fn of_mint(profile: &config::Profile) -> mint::minter::Profile {
         default_resource: profile.default_resource.clone(),
         parse_resource: profile.rules.parse_resource,
         token_ttl: profile.token_ttl,
+        min_token_ttl: Duration::ZERO,
         max_token_ttl: profile.rules.max_token_ttl,
-        grant_ttl: profile.policy.grant_ttl,
         margin: profile.policy.margin,
-        policy: profile.expiry_policy,
-        allow_independent: profile.allow_independent,
+        supply: Supply::Grants(mint::profile::Grants {
+            resources: profile.resources.clone(),
+            grant_ttl: profile.policy.grant_ttl,
+            policy: profile.expiry_policy,
+            allow_independent: profile.allow_independent,
+        }),
     }
 }
 

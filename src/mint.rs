@@ -3,8 +3,12 @@
 
 pub mod bulk;
 pub mod minter;
+mod offer;
 pub mod options;
+pub mod profile;
+mod resolve;
 pub mod terms;
+mod validate;
 
 use crate::{grant::table::Table, token::Signer};
 

@@ -111,6 +111,42 @@ impl Resource {
     }
 }
 
+/// A pattern of resources: `*` stands for any run of characters, also for none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Takes a text that a resource can match.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, too long, or has control characters.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        check_text(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole of `text` is of this pattern.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut pieces = self.0.split('*');
+        let first = pieces.next().unwrap_or_default();
+        let Some(last) = pieces.next_back() else { return text == first };
+        let Some(rest) = text.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else {
+            return false;
+        };
+        // The earliest place of each piece leaves the most to those behind it.
+        let found = pieces.try_fold(rest, |rest, piece| Some(rest.split_once(piece)?.1));
+        found.is_some()
+    }
+}
+
 /// Whose token it is: 1–256 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(String);

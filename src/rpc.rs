@@ -9,6 +9,7 @@ pub mod request_body;
 mod status;
 mod streams;
 mod tokens;
+mod violation;
 
 use std::{
     convert::Infallible,

@@ -10,7 +10,9 @@ const README: &str = include_str!("../README.md");
 const FAULTS: &str = include_str!("../docs/faults.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
-const STATUS: &str = include_str!("../src/rpc/status.rs");
+/// Where reasons are named.
+const STATUS: &str =
+    concat!(include_str!("../src/rpc/status.rs"), include_str!("../src/rpc/violation.rs"));
 const PROTOS: [&str; 2] = [
     include_str!("../proto/grantmint/v1/token_service.proto"),
     include_str!("../proto/grantmint/v1/grant_service.proto"),

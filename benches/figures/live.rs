@@ -13,9 +13,9 @@ use grantmint::{
         cell::{Publication, Publisher},
     },
     mint::{
-        Grants, Limits,
+        self, Grants, Limits,
         bulk::{Bulk, Selection},
-        minter::{Minter, Profile},
+        minter::{Minter, Profile, Supply},
         options::Options,
         terms::ExpiryPolicy,
     },
@@ -118,14 +118,18 @@ impl Live {
             default_resource: self.resources.first().cloned(),
             parse_resource: Resource::parse,
             token_ttl: LIFE,
+            min_token_ttl: Duration::ZERO,
             max_token_ttl: 2 * LIFE,
-            grant_ttl: LIFE,
             margin: MARGIN,
-            policy: ExpiryPolicy::ClampToGrant,
-            allow_independent: false,
+            supply: Supply::Grants(mint::profile::Grants {
+                resources: self.resources.clone(),
+                grant_ttl: LIFE,
+                policy: ExpiryPolicy::ClampToGrant,
+                allow_independent: false,
+            }),
         };
         Ok(Minter::new(
-            vec![(profile, self.resources.clone())],
+            vec![profile],
             Some(name),
             &self.grants,
             Limits::default(),
@@ -149,7 +153,7 @@ impl Live {
         for _ in 0..count {
             let resource = rng.choice(&self.resources).context("no resource")?;
             let options = Options { resource: resource.as_str(), ..Options::default() };
-            let plan = minter.plan(&options, Vec::new());
+            let plan = minter.plan(&options);
             let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
             let token = minter.mint(&plan, &identity, None).now_or_never();
             black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
@@ -184,7 +188,7 @@ impl Live {
 
 /// Mints a bulk into a buffer, chunk by chunk.
 fn mint_bulk(minter: Arc<Minter>, drain: Drain, count: u32) -> Result<()> {
-    let plan = minter.plan(&Options::default(), Vec::new());
+    let plan = minter.plan(&Options::default());
     let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
     let selection = Selection::series("viewer-".to_owned(), count.into());
     let selection = selection.map_err(|_| anyhow!("no selection"))?;

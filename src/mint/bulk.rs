@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     minter::{ANSWER_ALLOWANCE, Minter, Plan, Unserved},
-    options::{Invalid, Violation},
+    options::{Field, Invalid, Violation},
     terms::Terms,
 };
 use crate::{
@@ -45,7 +45,7 @@ impl Selection {
                 tokio::task::yield_now().await;
             }
             parsed.push(Identity::parse(identity).map_err(|error| {
-                let field = format!("identity_list.identities[{index}]");
+                let field = Field::ListedIdentity(index);
                 Violation::new(field, Invalid::Identity, error.as_str())
             })?);
         }
@@ -58,8 +58,7 @@ impl Selection {
         match Identity::parse(format!("{prefix}{last}")) {
             Ok(_) => Ok(Self::Series { prefix, count }),
             Err(error) => {
-                let field = "identity_series.prefix";
-                Err(Violation::new(field, Invalid::Identity, error.as_str()))
+                Err(Violation::new(Field::SeriesPrefix, Invalid::Identity, error.as_str()))
             }
         }
     }
@@ -241,7 +240,7 @@ impl Bulk {
 
         let Range { start, end } = self.indices;
         let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
-        let stamped = offer.stamped().map_err(|error| End::Unserved(error.into()))?;
+        let stamped = offer.stamped(&self.plan).map_err(|error| End::Unserved(error.into()))?;
         let token_bytes = |identity: &str| stamped.token_bytes(identity);
         let (indices, bytes) = self.selection.fitting(wanted, token_bytes);
         self.indices.start = indices.end;

@@ -23,6 +23,27 @@ pub struct Options<'a> {
     pub after_generation: i64,
 }
 
+/// A field of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The profile.
+    Profile,
+    /// The resource.
+    Resource,
+    /// The wanted token life.
+    Ttl,
+    /// The least time that use-by must lie ahead.
+    MinRemaining,
+    /// Where the token would outlive the grant.
+    ExpiryPolicy,
+    /// The generation that the grant must be newer than.
+    AfterGeneration,
+    /// The identity of this number in a list.
+    ListedIdentity(usize),
+    /// What stands before the number of a series' identities.
+    SeriesPrefix,
+}
+
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
@@ -30,10 +51,6 @@ pub enum Invalid {
     Identity,
     /// A ttl below the least or above the most.
     TtlOutOfRange,
-    /// No selection, an empty one, or a start outside it.
-    Selection,
-    /// More than one call may ask for.
-    BulkTooLarge,
     /// No profile, and no default.
     ProfileRequired,
     /// No resource, and no default.
@@ -42,45 +59,45 @@ pub enum Invalid {
     Resource,
     /// A generation that no grant can have.
     Generation,
-    /// More remaining validity than any grant gives.
+    /// More remaining validity than any token has.
     ValidityUnattainable,
     /// A policy that the profile does not allow.
     PolicyNotAllowed,
-    /// Any other bad option.
-    Option,
-    /// A grant's name.
-    GrantName,
-    /// A page token.
-    PageToken,
 }
 
 /// One bad field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Its path in the request.
-    pub field: String,
+    /// The field.
+    pub field: Field,
     /// What is wrong.
     pub invalid: Invalid,
     /// The same in words, without what the field held.
     pub description: &'static str,
-    /// The most that could be asked for, where that is what is wrong.
-    pub attainable_max: Option<Duration>,
+    /// What could be asked for, where that is what is wrong.
+    pub attainable: Option<Attainable>,
+}
+
+/// What could be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attainable {
+    /// No less than this.
+    Min(Duration),
+    /// No more than this.
+    Max(Duration),
 }
 
 impl Violation {
     /// A bad field.
-    pub fn new(field: impl Into<String>, invalid: Invalid, description: &'static str) -> Self {
-        Self { field: field.into(), invalid, description, attainable_max: None }
+    #[must_use]
+    pub const fn new(field: Field, invalid: Invalid, description: &'static str) -> Self {
+        Self { field, invalid, description, attainable: None }
     }
 
-    /// A bad field for which at most `max` could be asked.
-    pub fn above(
-        field: impl Into<String>,
-        invalid: Invalid,
-        description: &'static str,
-        max: Duration,
-    ) -> Self {
-        Self { attainable_max: Some(max), ..Self::new(field, invalid, description) }
+    /// A bad field for which this could be asked.
+    #[must_use]
+    pub const fn but(self, attainable: Attainable) -> Self {
+        Self { attainable: Some(attainable), ..self }
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Terms {
     pub use_by: WallTime,
     /// The same as time from now; never zero.
     pub use_within: Duration,
-    /// Its grant's label.
+    /// Its grant's label; none of a token without a grant.
     pub generation: Generation,
 }
 
@@ -115,6 +115,23 @@ impl Ask {
             use_within,
             generation: life.generation,
         })
+    }
+}
+
+impl Ask {
+    /// The terms of a token made at `now` with a key alone: its life is counted from
+    /// `iat_backdate` before that.
+    #[must_use]
+    pub fn terms_of_key(&self, iat_backdate: Duration, margin: Duration, now: Anchor) -> Terms {
+        let expires_within = self.ttl.saturating_sub(iat_backdate);
+        let use_within = expires_within.saturating_sub(margin);
+        Terms {
+            issue: now,
+            expire: WallTime::from_unix_seconds((now.wall + expires_within).unix_seconds()),
+            use_by: now.wall + use_within,
+            use_within,
+            generation: Generation::NONE,
+        }
     }
 }
 

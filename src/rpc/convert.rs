@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::proto;
+use super::{
+    proto,
+    violation::{OPTION_INVALID, TTL_OUT_OF_RANGE, Violation},
+};
 use crate::{
     clock::{Anchor, WallTime},
     grant::{Fault, FaultClass, GrantState, RefreshState, Status, cell::View},
     mint::{
-        options::{Invalid, Options, Violation},
+        options::Options,
         terms::{ExpiryPolicy, Terms},
     },
 };
@@ -16,17 +19,17 @@ use crate::{
 pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Violation>) {
     let mut bad = Vec::new();
     let Some(wire) = wire else { return (Options::default(), bad) };
-    let mut read = |field: &'static str, invalid, wire: Option<&prost_types::Duration>| {
+    let mut read = |field, reason, wire: Option<&prost_types::Duration>| {
         let read = wire.map(duration)?;
-        read.map_err(|description| bad.push(Violation::new(field, invalid, description))).ok()
+        read.map_err(|description| bad.push(Violation::new(field, reason, description))).ok()
     };
-    let ttl = read("options.ttl", Invalid::TtlOutOfRange, wire.ttl.as_ref());
+    let ttl = read("options.ttl", TTL_OUT_OF_RANGE, wire.ttl.as_ref());
     let min_remaining = read(
         "options.min_remaining_validity",
-        Invalid::Option,
+        OPTION_INVALID,
         wire.min_remaining_validity.as_ref(),
     );
-    let max_wait = read("options.max_wait", Invalid::Option, wire.max_wait.as_ref());
+    let max_wait = read("options.max_wait", OPTION_INVALID, wire.max_wait.as_ref());
     let policy = policy(wire.expiry_policy).unwrap_or_else(|violation| {
         bad.push(violation);
         None
@@ -67,7 +70,7 @@ fn policy(wire: i32) -> Result<Option<ExpiryPolicy>, Violation> {
         Ok(proto::ExpiryPolicy::Independent) => Ok(Some(ExpiryPolicy::Independent)),
         Err(_) => {
             let unknown = "is not a value of the enum";
-            Err(Violation::new("options.expiry_policy", Invalid::Option, unknown))
+            Err(Violation::new("options.expiry_policy", OPTION_INVALID, unknown))
         }
     }
 }

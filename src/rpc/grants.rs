@@ -20,12 +20,12 @@ use super::{
     },
     status,
     streams::{Place, Streams},
+    violation::{GRANT_NAME_INVALID, OPTION_INVALID, PAGE_TOKEN_INVALID, Refusal, Violation},
 };
 use crate::{
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase},
     grant::{self, Life, cell::View, table::Roster},
-    mint::options::{Invalid, Refusal, Violation},
     name::GrantName,
     ready::next_end_of_life,
 };
@@ -52,7 +52,7 @@ impl Grants {
 
     fn named(&self, name: &str) -> Result<View, Refusal> {
         let name = GrantName::parse(name).map_err(|error| {
-            Refusal::Invalid(vec![Violation::new("name", Invalid::GrantName, error.as_str())])
+            Refusal::from(Violation::new("name", GRANT_NAME_INVALID, error.as_str()))
         })?;
         match self.roster.view(&name) {
             Some(view) => Ok(view.clone()),
@@ -84,14 +84,14 @@ impl Grants {
             Ok(0) => DEFAULT_PAGE,
             Ok(size) => size.min(MAX_PAGE),
             Err(_) => {
-                bad.push(Violation::new("page_size", Invalid::Option, "is negative"));
+                bad.push(Violation::new("page_size", OPTION_INVALID, "is negative"));
                 0
             }
         };
         let last = read_page_token(&request.page_token, &request.profile);
         if last.is_none() && !request.page_token.is_empty() {
             let foreign = "was not made by this call";
-            bad.push(Violation::new("page_token", Invalid::PageToken, foreign));
+            bad.push(Violation::new("page_token", PAGE_TOKEN_INVALID, foreign));
         }
         if !bad.is_empty() {
             return Err(Refusal::Invalid(bad));

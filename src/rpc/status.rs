@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::violation::{Refusal, Violation};
 use crate::mint::{
     minter::{Cause, Unserved},
-    options::{Invalid, Refusal, Violation},
+    options::Attainable,
 };
 
 const DOMAIN: &str = "grantmint";
@@ -58,41 +59,25 @@ const UNSIGNED: &str = "the signature could not be made; its operator can see it
 /// Bad fields, at least one.
 pub(super) fn invalid(violations: &[Violation]) -> Status {
     let Some(first) = violations.first() else { return unexpected() };
-    let mut metadata = Metadata::new();
-    if let Some(max) = first.attainable_max {
-        metadata.insert("attainable_max".to_owned(), seconds(max));
-    }
-    let mut details = details(reason(first.invalid), metadata);
+    let (key, bound, words) = match first.attainable {
+        Some(Attainable::Min(min)) => ("attainable_min", Some(min), "at least"),
+        Some(Attainable::Max(max)) => ("attainable_max", Some(max), "at most"),
+        None => ("", None, ""),
+    };
+    let bound = bound.map(seconds);
+    let metadata = bound.iter().map(|bound| (key.to_owned(), bound.clone())).collect();
+    let mut details = details(first.reason, metadata);
     for violation in violations {
-        details.add_bad_request_violation(&violation.field, violation.description);
+        details.add_bad_request_violation(&*violation.field, violation.description);
     }
-    let most =
-        first.attainable_max.map_or_else(String::new, |max| format!("; at most {}", seconds(max)));
-    let message = format!("{} {}{most}", first.field, first.description);
+    let bound = bound.map_or_else(String::new, |bound| format!("; {words} {bound}"));
+    let message = format!("{} {}{bound}", first.field, first.description);
     build(Code::InvalidArgument, &message, details)
 }
 
 /// A duration as protobuf's JSON form has it.
 fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
-}
-
-const fn reason(invalid: Invalid) -> &'static str {
-    match invalid {
-        Invalid::Identity => "IDENTITY_INVALID",
-        Invalid::TtlOutOfRange => "TTL_OUT_OF_RANGE",
-        Invalid::Selection => "SELECTION_INVALID",
-        Invalid::BulkTooLarge => "BULK_TOO_LARGE",
-        Invalid::ProfileRequired => "PROFILE_REQUIRED",
-        Invalid::ResourceRequired => "RESOURCE_REQUIRED",
-        Invalid::Resource => "RESOURCE_INVALID",
-        Invalid::Generation => "GENERATION_INVALID",
-        Invalid::ValidityUnattainable => "VALIDITY_UNATTAINABLE",
-        Invalid::PolicyNotAllowed => "EXPIRY_POLICY_NOT_ALLOWED",
-        Invalid::Option => "OPTION_INVALID",
-        Invalid::GrantName => "GRANT_NAME_INVALID",
-        Invalid::PageToken => "PAGE_TOKEN_INVALID",
-    }
 }
 
 /// A call that gets no token, now. `resume` is where a bulk goes on.

@@ -18,13 +18,11 @@ use super::{
     proto::{self, MintTokenRequest, MintTokenResponse},
     status,
     streams::Streams,
+    violation::{IDENTITY_INVALID, Refusal, Violation, together},
 };
 use crate::{
     drain::Drain,
-    mint::{
-        minter::{Cause, Minted, Minter, Plan, Unserved},
-        options::{Invalid, Refusal, Violation},
-    },
+    mint::minter::{Cause, Minted, Minter, Plan, Unserved},
     name::Identity,
     telemetry::MintMetrics,
 };
@@ -66,14 +64,9 @@ impl Tokens {
         more: Vec<Violation>,
     ) -> Result<Plan, Refusal> {
         let (options, bad) = convert::options(options);
-        match self.minter.plan(&options, bad) {
-            Ok(plan) if more.is_empty() => Ok(plan),
-            Ok(_) => Err(Refusal::Invalid(more)),
-            Err(Refusal::Invalid(mut bad)) => {
-                bad.extend(more);
-                Err(Refusal::Invalid(bad))
-            }
-            Err(refusal) => Err(refusal),
+        match self.minter.plan(&options) {
+            Ok(plan) if bad.is_empty() && more.is_empty() => Ok(plan),
+            planned => Err(together(planned.err(), bad, more)),
         }
     }
 
@@ -85,7 +78,7 @@ impl Tokens {
         let MintTokenRequest { options, identity } = request.into_inner();
         let mut bad = Vec::new();
         let identity = Identity::parse(identity).map_err(|error| {
-            bad.push(Violation::new("identity", Invalid::Identity, error.as_str()));
+            bad.push(Violation::new("identity", IDENTITY_INVALID, error.as_str()));
         });
         let plan = self.plan(options.as_ref(), bad).and_then(|plan| match identity {
             Ok(identity) => Ok((plan, identity)),

@@ -19,7 +19,6 @@ use crate::{
     mint::{
         bulk::{Bulk, End, Selection},
         minter::ANSWER_ALLOWANCE,
-        options::{Invalid, Refusal, Violation},
     },
     rpc::{
         Answer, Call, convert, encodings,
@@ -29,6 +28,7 @@ use crate::{
         },
         status,
         streams::Place,
+        violation::{BULK_TOO_LARGE, OPTION_INVALID, Refusal, SELECTION_INVALID, Violation},
     },
     telemetry::MintMetrics,
 };
@@ -78,23 +78,23 @@ impl Tokens {
         let limits = self.minter.limits();
         let mut bad = Vec::new();
         let selection = match selection {
-            None => Err(Violation::new("selection", Invalid::Selection, "is missing")),
+            None => Err(Violation::new("selection", SELECTION_INVALID, "is missing")),
             Some(selection::Selection::IdentityList(IdentityList { identities }))
                 if identities.len() > limits.identities =>
             {
-                Err(Violation::new(LIST, Invalid::BulkTooLarge, TOO_LARGE))
+                Err(Violation::new(LIST, BULK_TOO_LARGE, TOO_LARGE))
             }
             Some(selection::Selection::IdentityList(IdentityList { identities })) => {
-                Selection::list(identities).await
+                Selection::list(identities).await.map_err(Violation::from)
             }
             Some(selection::Selection::IdentitySeries(IdentitySeries { prefix, count })) => {
-                Selection::series(prefix, count)
+                Selection::series(prefix, count).map_err(Violation::from)
             }
         };
         let selection = selection.map_err(|violation| bad.push(violation)).ok();
         check_range(selection.as_ref(), start_index, limits.indices, &mut bad);
         if chunk_size < 0 {
-            bad.push(Violation::new("chunk_size", Invalid::Option, "is negative"));
+            bad.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
         }
         let plan = self.plan(options.as_ref(), bad)?;
         let Some(selection) = selection else { return Err(Refusal::Invalid(Vec::new())) };
@@ -168,15 +168,15 @@ fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut V
         _ => LIST,
     };
     if count.is_some_and(|count| count <= 0) {
-        bad.push(Violation::new(field, Invalid::Selection, "selects nothing"));
+        bad.push(Violation::new(field, SELECTION_INVALID, "selects nothing"));
     }
     match count {
         Some(count) if count > 0 && start >= 0 && count - start > most => {
-            bad.push(Violation::new(field, Invalid::BulkTooLarge, TOO_LARGE));
+            bad.push(Violation::new(field, BULK_TOO_LARGE, TOO_LARGE));
         }
         count if start < 0 || count.is_some_and(|count| (1..start).contains(&count)) => {
             let outside = "is outside the selection";
-            bad.push(Violation::new("start_index", Invalid::Selection, outside));
+            bad.push(Violation::new("start_index", SELECTION_INVALID, outside));
         }
         _ => {}
     }

@@ -14,8 +14,8 @@ use grantmint::{
     egress::ProxySetting,
     grant::{Fault, FaultClass, GrantState, Status, table::Table},
     mint::{
-        Limits,
-        minter::{Cause, Minted, Minter, Plan, Profile, Unserved},
+        self, Limits,
+        minter::{Cause, Minted, Minter, Plan, Profile, Supply, Unserved},
         options::Options,
         terms::{ExpiryPolicy, Terms},
     },
@@ -277,15 +277,19 @@ impl World {
             default_resource: names.first().cloned(),
             parse_resource: |text| Resource::parse(text),
             token_ttl: secs(3_600),
+            min_token_ttl: Duration::ZERO,
             max_token_ttl: secs(86_400),
-            grant_ttl: policy.grant_ttl,
             margin: policy.margin,
-            policy: ExpiryPolicy::ClampToGrant,
-            allow_independent: true,
+            supply: Supply::Grants(mint::profile::Grants {
+                resources: names,
+                grant_ttl: policy.grant_ttl,
+                policy: ExpiryPolicy::ClampToGrant,
+                allow_independent: true,
+            }),
         };
         let serials = Serials::draw().unwrap();
         let default = Some(profile.name.clone());
-        let profiles = vec![(profile, names)];
+        let profiles = vec![profile];
         let minter =
             Minter::new(profiles, default, &grants, limits, serials, clock.clone(), drain.clone());
         let (minter, token_ids) = (Arc::new(minter), Mutex::default());
@@ -327,7 +331,7 @@ impl World {
     }
 
     pub(super) fn plan(&self, options: &Options<'_>) -> Plan {
-        self.minter.plan(options, Vec::new()).unwrap()
+        self.minter.plan(options).unwrap()
     }
 
     /// A token now, without waiting.

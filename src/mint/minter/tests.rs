@@ -1,0 +1,136 @@
+//! Profiles whose tokens are made with a key alone.
+
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value as Json, json};
+
+use super::*;
+use crate::{
+    drain::drain,
+    mint::options::{Attainable, Field, Invalid, Violation},
+    name::{Pattern, Resource},
+    token::{
+        claims::{Id, Table, Time, Value},
+        hs256::Template,
+    },
+};
+
+const KEY: &[u8] = b"key";
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn resource(text: &str) -> Resource {
+    Resource::parse(text).unwrap()
+}
+
+/// Rooms under a key: one by name, some by pattern.
+fn minter(default: Option<&str>, unscoped: bool) -> Minter {
+    let header = Map::from_iter([("alg".to_owned(), "HS256".into())]);
+    let mut table = Table::new(header);
+    table.add(&["iat"], Value::Time(Time::Issue { back: 10 })).unwrap();
+    table.add(&["exp"], Value::Time(Time::Expire)).unwrap();
+    table.add(&["room"], Value::Resource).unwrap();
+    table.add(&["sub"], Value::Identity).unwrap();
+    table.add(&["jti"], Value::Id(Id::Serial)).unwrap();
+    let signer = Arc::new(Template::new(&table, None, KEY).unwrap());
+    let patterns = vec![Pattern::parse("room-*").unwrap()];
+    let resources = Allowed { listed: vec![resource("lobby")], patterns, unscoped };
+    let name = ProfileName::parse("rooms").unwrap();
+    let profile = Profile {
+        name: name.clone(),
+        default_resource: default.map(resource),
+        parse_resource: Resource::parse,
+        token_ttl: secs(600),
+        min_token_ttl: secs(60),
+        max_token_ttl: secs(3_600),
+        margin: secs(2),
+        supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10) }),
+    };
+    let (limits, serials, clock) = (Limits::default(), Serials::draw().unwrap(), Clock::system());
+    Minter::new(vec![profile], Some(name), &Grants::default(), limits, serials, clock, drain().1)
+}
+
+fn violations(minter: &Minter, options: &Options<'_>) -> Vec<Violation> {
+    match minter.plan(options) {
+        Err(Refusal::Invalid(bad)) => bad,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_token_needs_no_grant() {
+    let minter = minter(None, false);
+    for policy in ExpiryPolicy::ALL {
+        let options = Options {
+            resource: "room-1",
+            policy: Some(policy),
+            max_wait: Some(Duration::ZERO),
+            min_remaining: secs(588),
+            ..Options::default()
+        };
+        let plan = minter.plan(&options).unwrap();
+        assert_eq!(plan.grant_name(), "");
+        let identity = Identity::parse("alice").unwrap();
+        let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
+
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        let key = DecodingKey::from_secret(KEY);
+        let claims = jsonwebtoken::decode::<Json>(token, &key, &validation).unwrap().claims;
+        let issue = terms.issue.wall.unix_seconds();
+        let meant = json!({
+            "iat": issue - 10, "exp": terms.expire.unix_seconds(), "room": "room-1",
+            "sub": "alice", "jti": token_id,
+        });
+        assert_eq!(claims, meant);
+        assert_eq!(terms.expire, WallTime::from_unix_seconds(issue + 590), "it lives its ttl");
+        assert_eq!(terms.use_within, secs(588));
+        assert_eq!(terms.use_by, terms.issue.wall + secs(588));
+        assert_eq!(terms.generation, Generation::NONE);
+    }
+}
+
+#[test]
+fn a_resource_is_listed_or_matched_and_none_is_a_persons_choice() {
+    let planned =
+        |minter: &Minter, resource| minter.plan(&Options { resource, ..Options::default() });
+    let rooms = minter(None, false);
+    for known in ["lobby", "room-", "room-1"] {
+        assert_eq!(planned(&rooms, known).unwrap().call().resource, known);
+    }
+    assert_eq!(planned(&rooms, "cellar").unwrap_err(), Refusal::ResourceNotFound);
+    let bad = violations(&rooms, &Options::default());
+    assert_eq!((&bad[0].field, bad[0].invalid), (&Field::Resource, Invalid::ResourceRequired));
+    assert_eq!(planned(&minter(Some("lobby"), false), "").unwrap().call().resource, "lobby");
+    assert_eq!(planned(&minter(None, true), "").unwrap().call().resource, "");
+}
+
+#[test]
+fn what_a_key_can_never_give_is_refused_with_what_it_can() {
+    let minter = minter(Some("lobby"), false);
+    let ttl = |ttl| Options { ttl: Some(secs(ttl)), ..Options::default() };
+    for (options, field, invalid, attainable) in [
+        (ttl(59), Field::Ttl, Invalid::TtlOutOfRange, Some(Attainable::Min(secs(60)))),
+        (ttl(3_601), Field::Ttl, Invalid::TtlOutOfRange, Some(Attainable::Max(secs(3_600)))),
+        (
+            Options { min_remaining: secs(49), ..ttl(60) },
+            Field::MinRemaining,
+            Invalid::ValidityUnattainable,
+            Some(Attainable::Max(secs(48))),
+        ),
+        (
+            Options { after_generation: 1, ..Options::default() },
+            Field::AfterGeneration,
+            Invalid::Generation,
+            None,
+        ),
+    ] {
+        let bad = violations(&minter, &options);
+        let [violation] = bad.as_slice() else { panic!("{bad:?}") };
+        assert_eq!((&violation.field, violation.invalid), (&field, invalid));
+        assert_eq!(violation.attainable, attainable);
+    }
+}

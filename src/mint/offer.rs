@@ -1,0 +1,145 @@
+//! Finds a grant that will do for a call, at once or after waiting for it.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::Guard;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    minter::{ANSWER_ALLOWANCE, Cause, Minter, Plan, Unserved},
+    profile::{Profile, Supply},
+    resolve::{Granted, Seat},
+    terms::{Lack, Terms},
+};
+use crate::{
+    clock::Anchor,
+    drain::Phase,
+    grant::{RefreshState, cell::Published},
+    token::{SignError, Signer, Stamped},
+};
+
+/// How long a call waits for a grant at the most.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What a token can be made with, and what it would be good for.
+pub(super) struct Offer {
+    with: With,
+    pub(super) terms: Terms,
+}
+
+/// What a token can be made with.
+enum With {
+    Grant(Arc<Published<Box<dyn Signer>>>),
+    Key(Arc<dyn Signer>),
+}
+
+impl Offer {
+    /// What signs tokens of these terms for the call.
+    pub(super) fn stamped(&self, plan: &Plan) -> Result<Arc<dyn Stamped>, SignError> {
+        let (times, call) = (self.terms.times(), plan.call());
+        match &self.with {
+            With::Grant(published) => published.ready.at(times, &call),
+            With::Key(signer) => signer.at(times, &call),
+        }
+    }
+}
+
+impl Minter {
+    /// What will do, at once or after waiting for it.
+    pub(super) async fn offer(
+        &self,
+        plan: &Plan,
+        deadline: Option<Instant>,
+    ) -> Result<Offer, Unserved> {
+        match &plan.seat {
+            Seat::Granted(granted) => match self.try_offer(plan, granted) {
+                Ok(offer) => Ok(offer),
+                Err(_) => self.wait_for_offer(plan, granted, deadline).await,
+            },
+            Seat::Keyed(profile, _) => self.offer_of_key(plan, profile),
+        }
+    }
+
+    /// One load of the grant, one reading of the clocks.
+    fn try_offer(&self, plan: &Plan, granted: &Granted) -> Result<Offer, Lack> {
+        let published = Guard::into_inner(granted.reader.load()).ok_or(Lack::Pending)?;
+        let life = published.grant.life();
+        let terms = plan.ask.terms(life, granted.profile.margin, self.clock.now())?;
+        Ok(Offer { with: With::Grant(published), terms })
+    }
+
+    fn offer_of_key(&self, plan: &Plan, profile: &Profile) -> Result<Offer, Unserved> {
+        let Supply::Key(key) = &profile.supply else { return Err(SignError.into()) };
+        let terms = plan.ask.terms_of_key(key.iat_backdate, profile.margin, self.clock.now());
+        Ok(Offer { with: With::Key(Arc::clone(&key.signer)), terms })
+    }
+
+    async fn wait_for_offer(
+        &self,
+        plan: &Plan,
+        granted: &Granted,
+        deadline: Option<Instant>,
+    ) -> Result<Offer, Unserved> {
+        // Before the look, so that no change is missed.
+        let mut changes = granted.reader.view().changes();
+        let give_up = give_up(plan.max_wait, deadline);
+        let place = self.waiting.try_acquire();
+        let unserved = |lack| unserved(granted, lack, self.clock.now());
+        loop {
+            let lack = match self.try_offer(plan, granted) {
+                Ok(offer) => return Ok(offer),
+                Err(lack) => lack,
+            };
+            // Each time: an attempt that failed has used up what was asked before it.
+            granted.reader.demand(plan.ask.after);
+            if self.drain.reached(Phase::Draining) {
+                return Err(Self::draining());
+            }
+            let unserved_now = unserved(lack);
+            if place.is_err() || Instant::now() + unserved_now.retry_in > give_up {
+                return Err(unserved_now);
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.drain.wait(Phase::Draining) => {}
+                () = sleep_until(give_up) => {
+                    return self.try_offer(plan, granted).map_err(unserved);
+                }
+            }
+        }
+    }
+
+    /// What a call gets when the server goes away: another one serves it at once.
+    pub(super) const fn draining() -> Unserved {
+        Unserved { cause: Cause::Draining, retry_in: Duration::ZERO }
+    }
+}
+
+/// Until when a call waits.
+fn give_up(max_wait: Duration, deadline: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    let patience = now + max_wait.min(LONGEST_WAIT);
+    match deadline {
+        Some(deadline) => patience.min(deadline.checked_sub(ANSWER_ALLOWANCE).unwrap_or(now)),
+        None => patience,
+    }
+}
+
+/// The first cause that applies, also beside a live grant that does not serve.
+fn unserved(granted: &Granted, lack: Lack, now: Anchor) -> Unserved {
+    granted.reader.view().with_status(|status| {
+        let cause = match (status.refresh, lack) {
+            (RefreshState::Rejected, _) if status.not_found() => Cause::ResourceNotFound,
+            (RefreshState::Rejected, _) => Cause::UpstreamRejected,
+            (RefreshState::Throttled, _) => Cause::UpstreamThrottled,
+            (_, Lack::Expired(end)) => Cause::GrantExpired(end),
+            (_, Lack::Pending) => Cause::GrantPending,
+            (_, Lack::NotNewer) => Cause::GrantNotNewer,
+            (_, Lack::TooShort) => Cause::GrantTooShort,
+        };
+        let told = status.next_if_demanded.unwrap_or(now.boot);
+        let starts = if status.attempting { told } else { told.max(now.boot) };
+        let retry_in = (starts + status.usual_latency).since(now.boot);
+        Unserved { cause, retry_in }
+    })
+}

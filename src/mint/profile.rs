@@ -1,0 +1,89 @@
+//! What minting needs to know of a profile.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::terms::ExpiryPolicy;
+use crate::{
+    name::{NameError, Pattern, ProfileName, Resource},
+    token::Signer,
+};
+
+/// What minting needs to know of a profile.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its name.
+    pub name: ProfileName,
+    /// The resource of calls that name none.
+    pub default_resource: Option<Resource>,
+    /// The kind's rule for resources.
+    pub parse_resource: fn(&str) -> Result<Resource, NameError>,
+    /// Token life of calls that ask for none.
+    pub token_ttl: Duration,
+    /// The shortest token life that may be asked for.
+    pub min_token_ttl: Duration,
+    /// The longest token life that may be asked for.
+    pub max_token_ttl: Duration,
+    /// Kept in hand of a token's usable life.
+    pub margin: Duration,
+    /// What its tokens are made with.
+    pub supply: Supply,
+}
+
+/// What a profile's tokens are made with.
+#[derive(Clone, Debug)]
+pub enum Supply {
+    /// A grant for each resource.
+    Grants(Grants),
+    /// A key alone.
+    Key(Key),
+}
+
+/// Of a profile whose tokens are made with grants.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    /// The resources, each of which has a grant.
+    pub resources: Vec<Resource>,
+    /// The life that grants are asked for.
+    pub grant_ttl: Duration,
+    /// Where a token would outlive its grant.
+    pub policy: ExpiryPolicy,
+    /// Whether calls may ask for tokens that outlive their grant.
+    pub allow_independent: bool,
+}
+
+/// Of a profile whose tokens are made with a key alone.
+#[derive(Clone)]
+pub struct Key {
+    /// Signs them.
+    pub signer: Arc<dyn Signer>,
+    /// The resources that calls may name.
+    pub resources: Allowed,
+    /// How long before the issue the token's life is counted from.
+    pub iat_backdate: Duration,
+}
+
+/// The resources that calls of a profile may name.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// These.
+    pub listed: Vec<Resource>,
+    /// Those that match one of these.
+    pub patterns: Vec<Pattern>,
+    /// Whether a call may name none, so that its token is good for all.
+    pub unscoped: bool,
+}
+
+impl Allowed {
+    /// Whether a call may name this one.
+    #[must_use]
+    pub fn has(&self, resource: &Resource) -> bool {
+        self.listed.contains(resource)
+            || self.patterns.iter().any(|pattern| pattern.matches(resource.as_str()))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("resources", &self.resources).finish_non_exhaustive()
+    }
+}
