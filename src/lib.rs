@@ -14,6 +14,7 @@
 //! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
 //! - [`source`]: where grants come from, under an account's budget
 //! - [`token`]: tokens whose shared part is encoded and hashed once a second
+//! - [`reading`]: what a token says, read without trust
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
@@ -43,6 +44,7 @@ pub mod listen;
 pub mod mint;
 pub mod name;
 pub mod provider;
+pub mod reading;
 pub mod ready;
 pub mod refresh;
 pub mod rpc;

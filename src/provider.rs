@@ -12,6 +12,7 @@ use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
     name::{NameError, Resource},
+    reading::{Jwt, Reading, View},
     settings::Section,
     source::{GrantSource, base_url::BaseUrl},
     token::TokenFormat,
@@ -28,6 +29,17 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// Reads the kind's own keys from a profile's section. What is wrong with them is told to
     /// the section.
     fn read(&self, section: &mut Section<'_>) -> Draft;
+
+    /// What a token of this kind says; none where it is not of this kind. Begins with
+    /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
+    fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
+}
+
+/// What a token says, by the kind that it is of.
+#[must_use]
+pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
+    let reading = KINDS.iter().find_map(|kind| kind.read_token(token, view));
+    reading.unwrap_or_else(|| Reading::of_no_kind(token)).complete(token, view.now)
 }
 
 /// What was read of a kind's own keys.

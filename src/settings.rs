@@ -7,6 +7,7 @@ mod nested;
 mod problems;
 mod secret;
 mod section;
+mod signing;
 pub mod text;
 
 use std::{cell::RefCell, fs::File, io::Read, path::Path};
@@ -16,8 +17,9 @@ use toml::{Spanned, de::DeTable};
 use self::problems::Place;
 pub use self::{
     problems::{Problem, Problems},
-    secret::{SecretKeys, SecretOrigin},
+    secret::{SecretKeys, SecretOrigin, read_secret},
     section::{LONGEST, Section, shown, unknown_key},
+    signing::{SecretError, SigningSecret},
 };
 
 /// More than any file that is read here has: a million resources take less.

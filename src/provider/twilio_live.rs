@@ -6,6 +6,7 @@
 
 mod config;
 pub mod ids;
+mod reading;
 mod source;
 mod token;
 pub mod wire;
@@ -24,6 +25,7 @@ use crate::{
     clock::Clock,
     egress::{Egress, EgressError, ProxySetting},
     name::{NameError, Resource},
+    reading::{Jwt, Reading, View},
     settings::Section,
     source::{GrantSource, base_url::BaseUrl, http::HttpClient},
     token::TokenFormat,
@@ -52,6 +54,10 @@ impl Kind for TwilioLive {
     fn read(&self, section: &mut Section<'_>) -> Draft {
         let provider = Config::read(section).map(|config| Arc::new(config) as Arc<dyn Provider>);
         Draft { rules: RULES, provider }
+    }
+
+    fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
+        reading::read(token, view)
     }
 }
 

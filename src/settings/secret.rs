@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
@@ -67,7 +67,7 @@ impl Section<'_> {
             (true, false) => {
                 let path = self.text(file)?;
                 let named = named(path, is_path);
-                let secret = match read_file(path) {
+                let secret = match read_secret(Path::new(path)) {
                     Ok(text) => text,
                     Err(error) => {
                         self.problem(file, format!("the file {named}cannot be read: {error}"));
@@ -126,7 +126,8 @@ fn is_variable(text: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-fn read_file(path: &str) -> io::Result<Zeroizing<String>> {
+/// The text of a file that holds a secret, without a byte order mark.
+pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     // Room for all, so that nothing is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     File::open(path)?.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,28 +1,31 @@
 //! `grantmint inspect`: what a token holds, what of it dies first, and what is odd about it.
 
-mod oddities;
 mod pasted;
-mod signature;
-mod token;
 mod words;
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use grantmint::{clock::Clock, provider::twilio_live::ids::ApiKeySecret, settings::text};
-use serde_json::json;
+use grantmint::{
+    clock::Clock,
+    provider,
+    reading::{Jwt, Reading, Signature, View},
+    settings::{SigningSecret, read_secret},
+};
+use serde_json::{Value, json};
 
-use self::signature::Signature;
 use crate::{
     client::{stamp, utc},
     exit::Exit,
     failure::Failure,
     output,
 };
+
+/// What stands in the place of a secret.
+const MASK: &str = "(hidden; show it with --show-grant)";
 
 /// Says what a token holds and what of it ends when, and warns of what is odd in tokens of other
 /// makers. Without a key nothing is verified: anybody can read a token.
@@ -33,7 +36,7 @@ pub(crate) struct InspectCommand {
     /// Check the signature with the API key's secret in this file
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Show the secret part of the playback URL too
+    /// Show the secret part of the grant too
     #[arg(long)]
     show_grant: bool,
     /// Write one JSON object: header, claims, ends, signature, oddities
@@ -47,35 +50,17 @@ impl InspectCommand {
             "-" => standard_input()?,
             token => token.to_owned(),
         };
-        let mut token = pasted::find(&text)
+        let token = pasted::find(&text)
             .map_err(|why| Failure::for_good(why).next("mint one with: grantmint mint alice"))?;
         let key = self.key_file.as_deref().map(secret).transpose()?;
-        let signature = Signature::of(&token, key.as_ref());
+        let signature = token.check(key.as_ref());
         let now = Clock::system().now().wall;
-        let (ends, mut oddities) = (token.ends(), oddities::of(&token, now));
-        oddities.extend(oddities::of_cut_signature(&token));
-        if !self.show_grant {
-            token.hide_grant();
-        }
+        let mask = (!self.show_grant).then_some(MASK);
+        let reading = provider::read_token(&token, View { now, mask });
         if self.json {
-            let ends: Vec<_> = ends
-                .iter()
-                .map(|end| json!({"what": end.what.name(), "time": utc(Some(&stamp(end.at)))}))
-                .collect();
-            let odd: Vec<_> = oddities
-                .iter()
-                .map(|odd| json!({"about": odd.about, "message": odd.message}))
-                .collect();
-            let all = json!({
-                "header": token.header,
-                "claims": token.claims,
-                "ends": ends,
-                "signature": signature.name(),
-                "oddities": odd,
-            });
-            output::data(&all.to_string())?;
+            output::data(&as_json(&token, &reading, signature).to_string())?;
         } else {
-            let lines = words::lines(&token, &ends, signature, &oddities, now);
+            let lines = words::lines(&token, &reading, signature, now);
             lines.iter().try_for_each(|line| output::data(line))?;
         }
         match signature {
@@ -85,6 +70,21 @@ impl InspectCommand {
             _ => Ok(Exit::Done),
         }
     }
+}
+
+fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
+    let ends = reading.ends.iter();
+    let ends: Vec<_> =
+        ends.map(|end| json!({"what": end.name, "time": utc(Some(&stamp(end.at)))})).collect();
+    let odd = reading.oddities.iter();
+    let odd: Vec<_> = odd.map(|odd| json!({"about": odd.about, "message": odd.message})).collect();
+    json!({
+        "header": token.header,
+        "claims": reading.claims,
+        "ends": ends,
+        "signature": words::name_of_signature(signature),
+        "oddities": odd,
+    })
 }
 
 /// All of standard input, which need not be text but where the token is.
@@ -117,14 +117,8 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 /// The API key's secret in a file.
-fn secret(path: &Path) -> Result<ApiKeySecret, Failure> {
-    /// More than any secret has.
-    const MAX_BYTES: u64 = 64 * 1024;
+fn secret(path: &Path) -> Result<SigningSecret, Failure> {
     let failed = |why: String| Failure::for_good(format!("{}: {why}", path.display()));
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|error| failed(format!("cannot be read: {error}")))?;
-    let text = text::decode(&bytes).map_err(failed)?;
-    ApiKeySecret::parse(text).map_err(|error| failed(format!("the secret in it {error}")))
+    let text = read_secret(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    SigningSecret::parse(&text).map_err(|error| failed(format!("the secret in it {error}")))
 }

@@ -2,8 +2,9 @@
 
 use std::{fs, process::Stdio};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::support::{BINARY, Ran, Serve, run, soon};
@@ -88,6 +89,26 @@ async fn another_makers_traps_are_told_to_people_and_to_machines() {
     let odd = json["oddities"].as_array().expect("a list");
     assert!(odd.iter().any(|odd| odd["about"] == "jti" && odd["message"].is_string()), "{json}");
     assert!(!ran.stdout.contains("token="), "{json}");
+}
+
+#[tokio::test]
+async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
+    let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = part(&json!({"alg": "HS256"}));
+    let claims = part(&json!({"sub": "alice", "iss": "the-key", "nbf": 1, "iat": 1, "exp": 0}));
+    let ran = inspect(&[&format!("{header}.{claims}.{}", "x".repeat(43))]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    for told in [
+        "subject     alice\n",
+        "issuer      the-key\n",
+        "ends        1970-01-01T00:00:00.000Z",
+        "odd         token: is of no kind that is known here",
+        "odd         nbf: is the second of its issue",
+        "odd         exp: is not after its start",
+    ] {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.to_lowercase().contains("twilio"), "{}", ran.stdout);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Finds the token in what was pasted: behind `Bearer`, in quotes, in JSON, in a URL, in a log
 //! line, wrapped by a terminal. Of a token that is cut short it says what is missing.
 
-use grantmint::settings::text::is_invisible;
-
-use super::token::{Token, decode_part};
+use grantmint::{
+    reading::{Jwt, decode_part},
+    settings::text::is_invisible,
+};
 
 /// What each JWT begins with: `{"` in base64url.
 const BEGINNING: &str = "eyJ";
@@ -18,7 +19,7 @@ const MAX_WRAPPED_STARTS: usize = 50;
 /// # Errors
 ///
 /// There is none, with the part that is missing where there is a piece of one.
-pub(super) fn find(text: &str) -> Result<Token, String> {
+pub(super) fn find(text: &str) -> Result<Jwt, String> {
     let text = without_escapes(&decoded(text));
     let visible: String = text.chars().filter(|it| !is_invisible(*it)).collect();
     let lines = visible.lines().map(|line| line.trim_matches(is_margin));
@@ -41,7 +42,7 @@ pub(super) fn find(text: &str) -> Result<Token, String> {
 }
 
 /// The tokens that begin on one line and continue on the next ones.
-fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Token> + 'a {
+fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Jwt> + 'a {
     let starts = lines.iter().enumerate().filter_map(|(number, line)| {
         let run = line.rsplit(|it| !is_of_token(it)).next()?;
         Some((number, &run[run.find(BEGINNING)?..]))
@@ -51,7 +52,7 @@ fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Token> + 'a {
 }
 
 /// A token of this beginning, which the next lines continue.
-fn unwrapped(beginning: &str, next: &[&str]) -> Option<Token> {
+fn unwrapped(beginning: &str, next: &[&str]) -> Option<Jwt> {
     let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
     let (mut joined, mut dots_joined) = (beginning.to_owned(), dots(beginning));
     let mut token = None;
@@ -136,9 +137,9 @@ const fn is_of_token(it: char) -> bool {
     it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '=')
 }
 
-fn decode(run: &str) -> Option<Token> {
+fn decode(run: &str) -> Option<Jwt> {
     // A sentence may end behind it; an unsigned token ends with a dot of its own.
-    Token::decode(run).or_else(|| Token::decode(run.trim_matches('.')))
+    Jwt::decode(run).or_else(|| Jwt::decode(run.trim_matches('.')))
 }
 
 /// The longest pieces that hold only what a token may hold.
@@ -185,14 +186,30 @@ fn is_claims(part: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::inspect::token::tests::vectors;
+
+    /// A token, as long as many are.
+    pub(in super::super) fn sample() -> String {
+        let header = json!({"alg": "HS256", "typ": "JWT"});
+        let claims = json!({
+            "iss": "key-0123456789abcdef0123456789abcdef",
+            "sub": "alice",
+            "room": "the-room-of-0123456789abcdef0123456789abcdef",
+            "iat": 1_700_000_000,
+            "exp": 1_700_003_600,
+        });
+        let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+        format!("{}.{}.{}", part(&header), part(&claims), "Sig-_".repeat(9).split_at(43).0)
+    }
 
     #[test]
     fn a_token_is_found_in_whatever_it_was_pasted_with() {
-        let jwt = &vectors()[0].1;
-        let token = Token::decode(jwt);
+        let jwt = &sample();
+        let token = Jwt::decode(jwt);
         let (start, end) = jwt.split_at(100);
         for pasted in [
             format!("  {jwt}\n"),
@@ -238,7 +255,7 @@ mod tests {
 
     #[test]
     fn of_a_token_that_is_cut_short_the_missing_part_is_told() {
-        let jwt = &vectors()[0].1;
+        let jwt = &sample();
         let parts: Vec<_> = jwt.split('.').collect();
         let [header, claims, signature] = parts[..] else { panic!("{jwt}") };
         let cut = |text: &str| text[..text.len() / 2].to_owned();

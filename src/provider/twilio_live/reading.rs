@@ -1,0 +1,96 @@
+//! What a Twilio Access Token says, also one of another maker.
+
+mod oddities;
+mod products;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use super::wire::PlaybackTimes;
+use crate::reading::{End, Jwt, Reading, View, whole_seconds, words::plain};
+
+/// Reads an Access Token; none where it is another JWT.
+pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+    let is_twilios = |cty: &str| cty.starts_with("twilio-");
+    if grants(&token.claims).is_none() && !token.header_text("cty").is_some_and(is_twilios) {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    // Five of Twilio's libraries tell it in the id only.
+    reading.validity.issued = reading.validity.issued.or_else(|| id_seconds(token));
+    reading.early_error = Some("20105");
+    let players_grant = players_grant_end(&token.claims);
+    reading.ends.extend(players_grant);
+    oddities::note(token, players_grant, view.now.unix_seconds(), &mut reading);
+    if let Some(mask) = view.mask {
+        hide_grant(&mut reading.claims, mask);
+    }
+    tell(token, &mut reading);
+    Some(reading)
+}
+
+/// Whose, for what, of which account and key.
+fn tell(token: &Jwt, reading: &mut Reading) {
+    let whose = grant(&reading.claims, "identity").map_or_else(|| "nobody's".to_owned(), plain);
+    reading.tell("whose", whose);
+    for thing in products::things(grants(&reading.claims)) {
+        reading.tell("for", thing);
+    }
+    if let Some(url) = playback_url(&reading.claims) {
+        let url = url.escape_debug().to_string();
+        reading.tell("playback", url);
+    }
+    for (label, claim) in [("account", "sub"), ("key", "iss"), ("token id", "jti")] {
+        reading.tell_claim(label, claim);
+    }
+    if let Some(region) = token.header.get("twr").filter(|region| !region.is_null()) {
+        reading.tell("region", plain(region));
+    }
+}
+
+fn grants(claims: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    claims.get("grants")?.as_object()
+}
+
+/// The grant of this product, or the identity.
+fn grant<'a>(claims: &'a Map<String, Value>, product: &str) -> Option<&'a Value> {
+    grants(claims)?.get(product)
+}
+
+fn playback_url(claims: &Map<String, Value>) -> Option<&str> {
+    grant(claims, "player")?.get("playbackUrl")?.as_str()
+}
+
+/// The seconds in a token id of the form that Twilio's libraries make: key, dash, seconds.
+fn id_seconds(token: &Jwt) -> Option<i64> {
+    let (key, seconds) = token.text("jti")?.rsplit_once('-')?;
+    if key == token.text("iss")? { seconds.parse().ok() } else { None }
+}
+
+/// The end of the token in the playback URL.
+fn players_grant_end(claims: &Map<String, Value>) -> Option<End> {
+    let ends = PlaybackTimes::in_url(playback_url(claims)?)?.ends?;
+    Some(End {
+        name: "player_grant",
+        words: "the player's grant: from then on no player connects with it",
+        at: whole_seconds(ends),
+    })
+}
+
+/// Leaves of the player's grant what is no secret: the playback URL without its token.
+fn hide_grant(claims: &mut Map<String, Value>, mask: &str) {
+    let player = claims.get_mut("grants").and_then(|grants| grants.get_mut("player"));
+    match player {
+        // Old libraries placed the whole grant as a text.
+        Some(Value::String(grant)) => mask.clone_into(grant),
+        Some(Value::Object(grant)) => {
+            if let Some(Value::String(url)) = grant.get_mut("playbackUrl")
+                && let Some((open, _)) = url.split_once('?')
+            {
+                *url = format!("{open}?{mask}");
+            }
+        }
+        _ => {}
+    }
+}

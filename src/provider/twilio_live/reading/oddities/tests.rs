@@ -1,0 +1,156 @@
+//! The traps, one by one and in the tokens of Twilio's helper libraries.
+
+use serde_json::json;
+
+use super::{
+    super::tests::{read_at, vectors},
+    *,
+};
+use crate::reading::unsigned;
+
+const NOW: i64 = 1_700_000_010;
+
+/// All that is odd but the signature, which no token of these tests has.
+fn odd(token: &Jwt) -> Vec<(&'static str, String)> {
+    let reading = read_at(token, NOW).unwrap();
+    let found = reading.oddities.into_iter().filter(|odd| odd.about != "signature");
+    found.map(|odd| (odd.about, odd.message)).collect()
+}
+
+fn good() -> (Value, Value) {
+    let header = json!({"alg": "HS256", "typ": "JWT", "cty": CONTENT_TYPE, "twr": null});
+    let claims = json!({
+        "iss": "SK0123456789abcdef0123456789abcdef",
+        "sub": "AC0123456789abcdef0123456789abcdef",
+        "jti": "SK0123456789abcdef0123456789abcdef-1700000000-0123abcd",
+        "iat": 1_700_000_000,
+        "exp": 1_700_000_060,
+        "grants": {
+            "identity": "alice",
+            "player": {
+                "playbackUrl": "https://x.live-video.net/v1?player_version=1",
+                "playerStreamerSid": "VJ0123456789abcdef0123456789abcdef",
+                "requestCredentials": null,
+            },
+        },
+    });
+    (header, claims)
+}
+
+/// What is odd where one member of a good token is another; none where it is left out.
+fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> {
+    let (header, claims) = good();
+    let mut parts = json!({"header": header, "claims": claims});
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = parts.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => parent.insert(name.to_owned(), value),
+        None => parent.remove(name),
+    };
+    odd(&unsigned(&parts["header"], &parts["claims"]))
+}
+
+#[test]
+fn nothing_is_odd_about_a_good_token() {
+    let (header, claims) = good();
+    assert_eq!(odd(&unsigned(&header, &claims)), []);
+}
+
+#[test]
+fn each_trap_is_told_by_itself() {
+    let player = "/claims/grants/player";
+    for (pointer, value, about, told) in [
+        ("/header/alg", Some(json!("none")), "alg", "not signed"),
+        ("/header/alg", None, "alg", "not signed"),
+        ("/header/alg", Some(json!("HS512")), "alg", "HS256 only"),
+        ("/header/typ", None, "typ", "20102"),
+        ("/header/cty", None, "cty", "missing"),
+        ("/header/cty", Some(json!("stringee-api;v=1")), "cty", "another maker's"),
+        ("/claims/iss", Some(json!("AC0123456789abcdef0123456789abcdef")), "iss", "20103"),
+        ("/claims/sub", None, "sub", "20103"),
+        ("/claims/jti", None, "jti", "missing"),
+        (
+            "/claims/jti",
+            Some(json!("SK0123456789abcdef0123456789abcdef-1700000000")),
+            "jti",
+            "share it",
+        ),
+        ("/claims/grants/identity", None, "identity", "missing"),
+        ("/claims/grants/identity", Some(json!("")), "identity", "empty"),
+        ("/claims/grants/identity", Some(json!(12_345)), "identity", "not a text"),
+        (player, Some(json!("{}")), "player", "is a text"),
+        (player, Some(json!(null)), "player", "no object"),
+        ("/claims/grants/player/playbackUrl", None, "player", "no playbackUrl"),
+        (
+            "/claims/grants/player/playerStreamerSid",
+            Some(json!("")),
+            "player",
+            "no playerStreamerSid",
+        ),
+        (
+            "/claims/grants/player/requestCredentials",
+            Some(json!("")),
+            "player",
+            "requestCredentials",
+        ),
+        (player, None, "grants", "opens nothing"),
+        ("/claims/iat", None, "iat", "missing"),
+        ("/claims/iat", Some(json!(NOW + 30)), "iat", "30 s ahead"),
+        ("/claims/nbf", Some(json!(NOW + 30)), "nbf", "30 s ahead"),
+        ("/claims/nbf", Some(json!(1_700_000_000)), "nbf", "the second of its issue"),
+        ("/claims/exp", None, "exp", "missing"),
+        ("/claims/exp", Some(json!("soon")), "exp", "no number"),
+        ("/claims/exp", Some(json!(1_700_000_000)), "exp", "never valid"),
+        ("/claims/exp", Some(json!(1_700_086_401)), "exp", "over 24 h"),
+    ] {
+        let odd = odd_with(pointer, value);
+        let [(one, message)] = &odd[..] else { panic!("{pointer}: {odd:?}") };
+        assert!(*one == about && message.contains(told), "{pointer}: {odd:?}");
+    }
+    // A minute before the issue, and just a day, are as they should be.
+    assert_eq!(odd_with("/claims/nbf", Some(json!(1_699_999_940))), []);
+    assert_eq!(odd_with("/claims/exp", Some(json!(1_700_086_400))), []);
+}
+
+#[test]
+fn other_products_have_rules_of_their_own() {
+    let with = |product: &str, identity: String| {
+        let (header, mut claims) = good();
+        claims["grants"] = json!({product: {}, "identity": identity});
+        odd(&unsigned(&header, &claims))
+    };
+    assert_eq!(with("voice", "alice_1".to_owned()), []);
+    assert_eq!(with("voice", "alice@example.com".to_owned()).len(), 1);
+    assert_eq!(with("video", "u".repeat(128)), []);
+    assert_eq!(with("video", "u".repeat(129)).len(), 1);
+}
+
+#[test]
+fn the_libraries_traps_are_found_in_their_tokens() {
+    let vectors = vectors();
+    let odd_in = |id: &str| {
+        let (_, jwt) = vectors.iter().find(|(name, _)| name == id).unwrap();
+        odd(&Jwt::decode(jwt).unwrap())
+    };
+    for (id, about, told) in [
+        ("basic@twilio-python-9.13.0", "jti", "share it"),
+        ("basic@twilio-python-9.13.0", "iat", "missing"),
+        ("basic@twilio-python-9.13.0", "nbf", "the second of its issue"),
+        ("basic@twilio-python-9.13.0", "exp", "59 min after the end of the player's grant"),
+        ("ttl-86401@twilio-node-6.2.0", "exp", "over 24 h"),
+        ("ttl-0@twilio-python-9.13.0", "exp", "never valid"),
+        ("grant-string-legacy@twilio-node-6.2.0", "player", "is a text"),
+        ("grant-null@twilio-python-7.16.5", "player", "no object"),
+        ("grant-null@twilio-node-6.2.0", "player", "no playbackUrl"),
+        ("no-grants@twilio-node-6.2.0", "grants", "opens nothing"),
+        ("node-alg-HS384@twilio-node-6.2.0", "alg", "HS256 only"),
+        ("id-none@twilio-python-9.13.0", "identity", "missing"),
+        ("id-int@twilio-python-9.13.0", "identity", "not a text"),
+        ("now-2038@twilio-node-6.2.0", "iat", "ahead"),
+        ("now-2038@twilio-node-6.2.0", "jti", "yet to come"),
+    ] {
+        let odd = odd_in(id);
+        let found = odd.iter().any(|(one, message)| *one == about && message.contains(told));
+        assert!(found, "{id}: {about} {told}: {odd:?}");
+    }
+}

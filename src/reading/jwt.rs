@@ -1,0 +1,182 @@
+//! A JWT's parts.
+
+use std::fmt;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+/// A JWT, decoded and not trusted.
+#[derive(Clone, PartialEq)]
+pub struct Jwt {
+    /// Its header.
+    pub header: Map<String, Value>,
+    /// Its claims: secrets may be among them.
+    pub claims: Map<String, Value>,
+    /// What is signed: header and claims as they were sent.
+    pub signed: String,
+    /// The signature as it was sent.
+    pub signature: String,
+}
+
+impl Jwt {
+    /// Takes three parts with dots between them, of which the first two are JSON objects in
+    /// base64url.
+    #[must_use]
+    pub fn decode(token: &str) -> Option<Self> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        Some(Self {
+            header: decode_part(header)?,
+            claims: decode_part(claims)?,
+            signed: signed.to_owned(),
+            signature: signature.to_owned(),
+        })
+    }
+
+    /// The algorithm that it says it is signed with; none where that is no text.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<&str> {
+        self.header_text("alg")
+    }
+
+    /// A header that is a text.
+    #[must_use]
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        self.header.get(name)?.as_str()
+    }
+
+    /// A claim that is a text.
+    #[must_use]
+    pub fn text(&self, claim: &str) -> Option<&str> {
+        self.claims.get(claim)?.as_str()
+    }
+
+    /// A claim that is a time, in Unix seconds.
+    #[must_use]
+    pub fn time(&self, claim: &str) -> Option<i64> {
+        let value = self.claims.get(claim)?;
+        value.as_i64().or_else(|| value.as_f64().map(whole_seconds))
+    }
+
+    /// When it is valid by `iat`, `nbf` and `exp`.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        let [issued, starts, ends] = ["iat", "nbf", "exp"].map(|claim| self.time(claim));
+        Validity { issued, starts, ends }
+    }
+
+    /// How many characters its signature lacks, by its algorithm. Sources: RFC 7518, section 3.1,
+    /// and RFC 8037.
+    #[must_use]
+    pub fn missing_of_signature(&self) -> usize {
+        let whole = match self.algorithm() {
+            Some("HS256") => 43,
+            Some("HS384") => 64,
+            Some("HS512" | "ES256" | "EdDSA") => 86,
+            Some("ES384") => 128,
+            _ => 0,
+        };
+        usize::saturating_sub(whole, self.signature.trim_end_matches('=').len())
+    }
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// When a token is valid, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// When it was issued.
+    pub issued: Option<i64>,
+    /// Before when it is refused.
+    pub starts: Option<i64>,
+    /// When it ends.
+    pub ends: Option<i64>,
+}
+
+impl Validity {
+    /// Whether it ended before it began.
+    #[must_use]
+    pub fn is_never(self) -> bool {
+        let begins = self.issued.max(self.starts);
+        self.ends.zip(begins).is_some_and(|(ends, begins)| ends <= begins)
+    }
+
+    /// How many seconds it lives, from now on where it does not say from when; none where it has
+    /// no end or was never valid.
+    #[must_use]
+    pub fn life(self, now: i64) -> Option<i64> {
+        let ends = self.ends.filter(|_| !self.is_never())?;
+        Some(ends.saturating_sub(self.issued.or(self.starts).unwrap_or(now)))
+    }
+}
+
+/// A part of a JWT that is a JSON object.
+#[must_use]
+pub fn decode_part(part: &str) -> Option<Map<String, Value>> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// A time without what is less than a second of it.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "saturates")]
+pub const fn whole_seconds(seconds: f64) -> i64 {
+    seconds as i64
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A token of these parts, signed by nobody.
+    pub(crate) fn unsigned(header: &Value, claims: &Value) -> Jwt {
+        let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+        Jwt::decode(&format!("{}.{}.x", part(header), part(claims))).unwrap()
+    }
+
+    #[test]
+    fn garbage_is_no_token() {
+        for garbage in ["", ".", "..", "a.b.c", "e30.e30", "e30.W10.x", "e30.e30.x.y", "é.é.é"] {
+            assert_eq!(Jwt::decode(garbage), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_any_number() {
+        for (value, time) in [
+            (json!(60), Some(60)),
+            (json!(-1.5), Some(-1)),
+            (json!(1e300), Some(i64::MAX)),
+            (json!("60"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(unsigned(&json!({}), &json!({"exp": value})).time("exp"), time, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_a_signature_lacks_is_counted_by_its_algorithm() {
+        for (algorithm, missing) in [("HS256", 42), ("ES384", 127), ("RS256", 0)] {
+            let token = unsigned(&json!({"alg": algorithm}), &json!({}));
+            assert_eq!(token.missing_of_signature(), missing, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_life_counts_from_the_issue_then_from_the_start_then_from_now() {
+        let validity = |issued, starts| Validity { issued, starts, ends: Some(60) };
+        assert_eq!(validity(Some(10), Some(20)).life(0), Some(50));
+        assert_eq!(validity(None, Some(20)).life(0), Some(40));
+        assert_eq!(validity(None, None).life(5), Some(55));
+        assert!(validity(Some(10), Some(60)).is_never());
+        assert_eq!(validity(Some(10), Some(60)).life(0), None);
+        assert_eq!(Validity { issued: Some(0), starts: None, ends: None }.life(0), None);
+        assert_eq!(validity(Some(i64::MIN), None).life(0), Some(i64::MAX));
+    }
+}

@@ -1,0 +1,137 @@
+//! What is odd about any JWT, whoever made it: its signature and its times.
+
+use super::{Jwt, Reading, words::length_after};
+
+/// Where among all that is odd this header or claim is told: the algorithm first, then what a
+/// kind finds, the times and the signature last.
+pub(super) fn place(about: &str) -> usize {
+    const FIRST: [&str; 2] = ["alg", "typ"];
+    const LAST: [&str; 4] = ["iat", "nbf", "exp", "signature"];
+    let among = |names: &[&str]| names.iter().position(|name| *name == about);
+    among(&FIRST).or_else(|| Some(FIRST.len() + 1 + among(&LAST)?)).unwrap_or(FIRST.len())
+}
+
+/// Notes all that is odd, at this Unix second.
+pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+    if token.algorithm().is_none_or(|alg| alg.eq_ignore_ascii_case("none")) {
+        reading.note("alg", "the token is not signed: nobody should take it");
+    }
+    issue(token, now, reading);
+    start(now, reading);
+    end(reading);
+    signature(token, reading);
+}
+
+fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
+    match token.time("iat") {
+        None => reading.note("iat", "is missing; when it was issued is not told"),
+        Some(at) if at > now => {
+            let ahead = length_after(now, at);
+            reading.note("iat", format!("is {ahead} ahead; a clock is off, here or there"));
+        }
+        Some(_) => {}
+    }
+}
+
+fn start(now: i64, reading: &mut Reading) {
+    let Some(starts) = reading.validity.starts else { return };
+    let error = reading.early_error.map_or_else(String::new, |error| format!(" ({error})"));
+    if starts > now {
+        let ahead = length_after(now, starts);
+        reading.note("nbf", format!("is {ahead} ahead; until then it is refused{error}"));
+    } else if reading.validity.issued.is_some_and(|issued| starts >= issued) {
+        reading.note(
+            "nbf",
+            format!(
+                "is the second of its issue; who has a slower clock refuses it{error}: leave it \
+                 out, or set it back a minute"
+            ),
+        );
+    }
+}
+
+fn end(reading: &mut Reading) {
+    if reading.validity.ends.is_none() {
+        reading.note("exp", "is missing or no number; a token should end");
+    } else if reading.validity.is_never() {
+        reading.note("exp", "is not after its start; it was never valid");
+    }
+}
+
+/// A signature that is shorter than its algorithm's: the end of the token is missing.
+fn signature(token: &Jwt, reading: &mut Reading) {
+    let message = match token.missing_of_signature() {
+        0 => return,
+        _ if token.signature.is_empty() => "is missing".to_owned(),
+        1 => "its last character is missing".to_owned(),
+        missing => format!("its last {missing} characters are missing"),
+    };
+    reading.note("signature", message);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::unsigned, *};
+    use crate::clock::WallTime;
+
+    const NOW: i64 = 1_700_000_010;
+
+    fn odd(header: &Value, claims: &Value, signature: &str) -> Vec<(&'static str, String)> {
+        let mut token = unsigned(header, claims);
+        signature.clone_into(&mut token.signature);
+        let reading = Reading::of(&token).complete(&token, WallTime::from_unix_seconds(NOW));
+        reading.oddities.into_iter().map(|odd| (odd.about, odd.message)).collect()
+    }
+
+    fn odd_claims(claims: &Value) -> Vec<(&'static str, String)> {
+        odd(&json!({"alg": "HS256"}), claims, &"x".repeat(43))
+    }
+
+    #[test]
+    fn each_trap_is_told_by_itself() {
+        assert_eq!(odd_claims(&json!({"iat": 1_700_000_000, "exp": 1_700_000_060})), []);
+        for (claim, value, told) in [
+            ("iat", json!(null), "missing"),
+            ("iat", json!(NOW + 30), "30 s ahead"),
+            ("nbf", json!(NOW + 30), "30 s ahead; until then it is refused"),
+            ("nbf", json!(1_700_000_000), "the second of its issue"),
+            ("exp", json!(null), "missing"),
+            ("exp", json!("soon"), "no number"),
+            ("exp", json!(1_700_000_000), "never valid"),
+        ] {
+            let mut claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
+            claims[claim] = value;
+            let odd = odd_claims(&claims);
+            let [(about, message)] = &odd[..] else { panic!("{claims}: {odd:?}") };
+            assert!(*about == claim && message.contains(told), "{claims}: {odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_nobody_or_half_a_signature_signed_is_odd() {
+        let claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
+        for header in [json!({"alg": "none"}), json!({"alg": "None"}), json!({"alg": 7})] {
+            let odd = odd(&header, &claims, "");
+            assert!(odd.len() == 1 && odd[0].1.contains("not signed"), "{header}: {odd:?}");
+        }
+        let cut = |length| odd(&json!({"alg": "HS256"}), &claims, &"x".repeat(length));
+        assert_eq!(cut(0), [("signature", "is missing".to_owned())]);
+        assert_eq!(cut(42), [("signature", "its last character is missing".to_owned())]);
+        assert_eq!(cut(40), [("signature", "its last 3 characters are missing".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_kind_finds_is_told_before_the_times_and_last_of_each() {
+        let token = unsigned(&json!({"alg": "none"}), &json!({}));
+        let mut reading = Reading::of(&token);
+        for about in ["exp", "room", "typ"] {
+            reading.note(about, "is odd to its kind");
+        }
+        let odd = reading.complete(&token, WallTime::from_unix_seconds(NOW)).oddities;
+        let about: Vec<_> = odd.iter().map(|odd| odd.about).collect();
+        assert_eq!(about, ["alg", "typ", "room", "iat", "exp", "exp"]);
+        assert!(odd[5].message.ends_with("to its kind"), "{odd:?}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether the right key signed a token.
+
+use jsonwebtoken::{Algorithm, DecodingKey, crypto::verify};
+
+use super::Jwt;
+use crate::settings::SigningSecret;
+
+/// What is known of a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// There is none.
+    None,
+    /// Nobody gave the key.
+    NotChecked,
+    /// No secret makes such signatures, but a private key.
+    NotBySecret,
+    /// The key's.
+    Right,
+    /// Not the key's, or not of this header and these claims.
+    Wrong,
+}
+
+impl Jwt {
+    /// Checks the signature with a secret, which signs as the text that it is.
+    #[must_use]
+    pub fn check(&self, secret: Option<&SigningSecret>) -> Signature {
+        let algorithm = match self.algorithm() {
+            _ if self.signature.is_empty() => return Signature::None,
+            Some(algorithm) if !algorithm.eq_ignore_ascii_case("none") => algorithm,
+            _ => return Signature::None,
+        };
+        let Some(secret) = secret else { return Signature::NotChecked };
+        let algorithm = match algorithm {
+            "HS256" => Algorithm::HS256,
+            "HS384" => Algorithm::HS384,
+            "HS512" => Algorithm::HS512,
+            _ => return Signature::NotBySecret,
+        };
+        let key = DecodingKey::from_secret(secret.expose().as_bytes());
+        match verify(&self.signature, self.signed.as_bytes(), &key, algorithm) {
+            Ok(true) => Signature::Right,
+            Ok(false) | Err(_) => Signature::Wrong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::{super::unsigned, *};
+
+    fn secret(text: &str) -> SigningSecret {
+        SigningSecret::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_signature_is_right_with_its_secret_and_wrong_with_another_or_once_changed() {
+        let [own, other] =
+            ["q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC", "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxD"].map(secret);
+        let key = EncodingKey::from_secret(own.expose().as_bytes());
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let text =
+                jsonwebtoken::encode(&Header::new(algorithm), &json!({"exp": 60}), &key).unwrap();
+            let mut token = Jwt::decode(&text).unwrap();
+            assert_eq!(token.check(Some(&own)), Signature::Right, "{algorithm:?}");
+            assert_eq!(token.check(Some(&other)), Signature::Wrong, "{algorithm:?}");
+            assert_eq!(token.check(None), Signature::NotChecked, "{algorithm:?}");
+            token.signed.push('x');
+            assert_eq!(token.check(Some(&own)), Signature::Wrong, "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_secret_signs_is_not_called_wrong() {
+        let own = secret("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC");
+        for (alg, meant) in [
+            (json!("none"), Signature::None),
+            (json!("NONE"), Signature::None),
+            (json!(7), Signature::None),
+            (json!("ES384"), Signature::NotBySecret),
+        ] {
+            let token = unsigned(&json!({"alg": alg}), &json!({}));
+            assert_eq!(token.check(Some(&own)), meant, "{alg}");
+        }
+    }
+}

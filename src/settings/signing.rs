@@ -1,0 +1,142 @@
+//! Secrets that tokens are signed with, and what is no such secret.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::text;
+
+/// Least bytes of a signing secret: HS256 asks for as many as its hash has (RFC 7518, 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A secret that nobody should sign with. It never holds the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// Too short for HS256.
+    #[error("has under {MIN_SECRET_BYTES} bytes, too few to sign HS256 with")]
+    TooShort,
+    /// One character, repeated.
+    #[error("is one repeated character")]
+    Repeated,
+    /// In quotes.
+    #[error("is in quotes, which would be part of it: write it without")]
+    Quoted,
+    /// A line of an env file.
+    #[error("looks like NAME=value: write the value alone")]
+    Assignment,
+    /// White space, control characters or characters that cannot be seen inside.
+    #[error(
+        "holds white space or a character that cannot be seen: write it on one line, as it was given"
+    )]
+    Invisible,
+    /// Not as keys are made: a placeholder, JSON, or a mark behind it.
+    #[error("holds a character that no key's secret has: write the value alone, as it was given")]
+    Foreign,
+}
+
+/// What no secret begins or ends with.
+const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
+
+/// Whether a text is a line of an env file: within a secret, `=` is only at the end.
+fn is_assignment(text: &str) -> bool {
+    let text = text.strip_prefix("export ").unwrap_or(text);
+    text.trim_end_matches('=').split_once('=').is_some_and(|(name, _)| {
+        let of_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        !name.is_empty() && name.trim_end().chars().all(of_name)
+    })
+}
+
+/// Whether a character is one of base64, base64url or hexadecimal digits, or plain punctuation
+/// that some keys hold.
+const fn is_of_secret(character: char) -> bool {
+    character.is_ascii_alphanumeric()
+        || matches!(character, '+' | '/' | '=' | '_' | '.' | '~' | '-')
+}
+
+/// A secret that signs, as a provider's key page shows it. Its `Debug` is silent, and it is
+/// zeroed on drop.
+#[derive(Clone, Debug)]
+pub struct SigningSecret(SecretString);
+
+impl SigningSecret {
+    /// Takes a secret fit to sign with, white space around it apart.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if is_assignment(text) {
+            return Err(SecretError::Assignment);
+        }
+        if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+            return Err(SecretError::Quoted);
+        }
+        let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
+        if text.contains(never) {
+            return Err(SecretError::Invisible);
+        }
+        if !text.chars().all(is_of_secret) || text.trim_end_matches('=').contains('=') {
+            return Err(SecretError::Foreign);
+        }
+        let mut characters = text.chars();
+        let first = characters.next().ok_or(SecretError::Empty)?;
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(SecretError::TooShort);
+        }
+        if characters.all(|character| character == first) {
+            return Err(SecretError::Repeated);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The text whose bytes sign: it is never decoded, also where it looks encoded.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_too_weak_to_sign_with_is_refused() {
+        assert_eq!(SigningSecret::parse(" \n").unwrap_err(), SecretError::Empty);
+        let good = "ab".repeat(16);
+        for (text, error) in [
+            (format!("\"{good}\""), SecretError::Quoted),
+            (format!("\u{feff}'{good}'\r\n"), SecretError::Quoted),
+            (format!("\"{good}"), SecretError::Quoted),
+            (format!("“{good}”"), SecretError::Quoted),
+            (format!("API_SECRET={good}"), SecretError::Assignment),
+            (format!("export API_SECRET='{good}'"), SecretError::Assignment),
+            (format!("SECRET={good}"), SecretError::Assignment),
+            (format!("api_secret = {good}"), SecretError::Assignment),
+            (format!("API_SECRET:{good}"), SecretError::Foreign),
+            (format!("{{\"secret\":\"{good}\"}}"), SecretError::Foreign),
+            (format!("${{API_SECRET_{good}}}"), SecretError::Foreign),
+            (format!("<{good}>"), SecretError::Foreign),
+            (format!("{good},"), SecretError::Foreign),
+            (format!("{good}\\n"), SecretError::Foreign),
+            (format!("{good}\n{good}"), SecretError::Invisible),
+            (format!("{good}\u{e0021}"), SecretError::Foreign),
+            (format!("{good}\u{200b}"), SecretError::Invisible),
+            (format!("{good}\0"), SecretError::Invisible),
+        ] {
+            assert_eq!(SigningSecret::parse(&text).err(), Some(error), "{text:?}");
+        }
+        let marked = SigningSecret::parse(&format!("\u{feff}\u{feff}{good}==\r\n"));
+        assert_eq!(marked.map(|it| it.expose().len()).ok(), Some(34));
+        assert_eq!(SigningSecret::parse(&"ab".repeat(15)).unwrap_err(), SecretError::TooShort);
+        assert_eq!(SigningSecret::parse(&"a".repeat(32)).unwrap_err(), SecretError::Repeated);
+        assert_eq!(
+            SigningSecret::parse(&format!("{}\n", "ab".repeat(16))).unwrap().expose().len(),
+            32
+        );
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = SigningSecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap();
+        assert!(!format!("{secret:?} {secret:#?}").contains("q1W2"));
+    }
+}
