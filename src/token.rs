@@ -31,6 +31,9 @@ pub enum PrepareError {
     /// The key does not sign.
     #[error("the signing key cannot be used")]
     KeyUnusable,
+    /// The grant is not of the form that the tokens hold.
+    #[error("the grant is not of the form that its tokens hold")]
+    GrantUnfit,
     /// The prepared template does not mint what was meant.
     #[error("a token minted from the new grant does not verify: {0}")]
     Unverified(&'static str),

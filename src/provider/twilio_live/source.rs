@@ -78,8 +78,8 @@ impl PlaybackGrants {
         let answer = self.client.exchange(self.request(&streamer)?).await?;
         let answered = wire::read_answer(&answer.body, &self.account, &streamer)?;
         let life = answered.life.map_or(self.ttl, Duration::from_secs);
-        let wire::Answered { raw, mark, .. } = answered;
-        Ok(Fetched { raw, anchor, granted_ttl: life.min(self.ttl), mark })
+        let wire::Answered { content, mark, .. } = answered;
+        Ok(Fetched { content, anchor, granted_ttl: life.min(self.ttl), mark })
     }
 }
 

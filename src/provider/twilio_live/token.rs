@@ -161,7 +161,12 @@ impl AccessTokens {
     }
 
     /// Mints one token and reads it back with an implementation that is not ours.
-    fn verify(&self, template: &Template, grant: &Grant, now: Anchor) -> Result<(), PrepareError> {
+    fn verify(
+        &self,
+        template: &Template,
+        grant: &RawValue,
+        now: Anchor,
+    ) -> Result<(), PrepareError> {
         const IDENTITY: &str = "grantmint \"self-test\" \u{e9}";
         let issue = now.wall.unix_seconds();
         let times = Times { issue, expire: issue + 60 };
@@ -182,7 +187,7 @@ impl AccessTokens {
             ("nbf", claims.nbf == self.nbf_backdate.map(|by| times.issue - i64::from(by))),
             ("jti", claims.jti == stamped.token_id(Serial::SELF_TEST)),
             ("identity", claims.grants.identity == IDENTITY),
-            ("player", claims.grants.player.get() == grant.raw().get()),
+            ("player", claims.grants.player.get() == grant.get()),
             ("extra grants", claims.grants.extra == self.extra_grants),
         ];
         match meant.into_iter().find(|(_, holds)| !holds) {
@@ -194,7 +199,10 @@ impl AccessTokens {
 
 impl TokenFormat for AccessTokens {
     fn prepare(&self, grant: &Grant, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let template = Template::new(self.layout(grant.raw()), self.secret.expose().as_bytes())?;
+        // What is no JSON could close the members around it and open others.
+        let grant: &RawValue =
+            serde_json::from_str(grant.content().as_str()).map_err(|_| PrepareError::GrantUnfit)?;
+        let template = Template::new(self.layout(grant), self.secret.expose().as_bytes())?;
         self.verify(&template, grant, now)?;
         Ok(Box::new(template))
     }

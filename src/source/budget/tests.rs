@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -29,9 +28,8 @@ impl GrantSource for Scripted {
                 sleep(*after).await;
                 return Err(error.clone());
             }
-            let raw = RawValue::from_string("{}".into()).unwrap();
             let mark = Mark::of(&number.to_string(), None);
-            Ok(Fetched { raw, anchor, granted_ttl: secs(60), mark })
+            Ok(Fetched { content: "{}".into(), anchor, granted_ttl: secs(60), mark })
         }
         .boxed()
     }

@@ -30,7 +30,7 @@ use grantmint::{
     telemetry::Metrics,
     token::{Preparer, Signer, id::Serials},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::payload;
@@ -182,10 +182,10 @@ impl Upstream {
 fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fetched {
     let url = format!("https://host/{number}");
     let mark = Mark::of(&url, None);
-    let raw = format!(
+    let content = format!(
         r#"{{"playbackUrl":"{url}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
     );
-    Fetched { raw: RawValue::from_string(raw).unwrap(), anchor, granted_ttl, mark }
+    Fetched { content: content.into(), anchor, granted_ttl, mark }
 }
 
 fn tokens() -> AccessTokens {

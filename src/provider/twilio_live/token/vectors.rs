@@ -120,10 +120,10 @@ impl Inputs {
 
     /// A token of this grant and identity, with its id.
     fn mint(&self, grant: &str, identity: &str) -> (String, String) {
-        let raw = RawValue::from_string(grant.to_owned()).unwrap();
         let now = Anchor { wall: WallTime::from_unix_seconds(self.now), ..Clock::system().now() };
         let life = Duration::from_secs(60);
-        let grant = Grant::new(raw, now, life, Generation::after(Generation::NONE, now.wall));
+        let grant =
+            Grant::new(grant.into(), now, life, Generation::after(Generation::NONE, now.wall));
         let signer = AccessTokens::new(&self.config()).prepare(&grant, now).unwrap();
         let stamped = signer.at(self.times());
         let serial = Serial::SELF_TEST.plus(7);
@@ -269,4 +269,15 @@ fn numbers_nulls_and_order_of_a_grant_survive() {
     assert!(payload.contains(
         r#""player":{"z": null,"playerStreamerSid":"VJ","a":1.0,"big":9007199254740993,"tiny":1e-400,"playbackUrl":"https:\/\/é\u00e9"}"#
     ));
+}
+
+#[test]
+fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
+    let inputs = vectors().swap_remove(0).inputs;
+    let now = Clock::system().now();
+    for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
+        let grant = Grant::new(text.into(), now, Duration::from_secs(60), Generation::NONE);
+        let prepared = AccessTokens::new(&inputs.config()).prepare(&grant, now);
+        assert_eq!(prepared.err(), Some(PrepareError::GrantUnfit), "{text}");
+    }
 }
