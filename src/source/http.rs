@@ -1,5 +1,5 @@
 //! One HTTP exchange with an upstream, under the limits that every provider's source keeps:
-//! 2 s in all, 64 KiB of body, no redirects, and one immediate retry where a pooled
+//! a time for all of it, 64 KiB of body, no redirects, and one immediate retry where a pooled
 //! connection turned out to be stale.
 
 mod answer;
@@ -30,8 +30,9 @@ use crate::{
     grant::{Fault, FaultClass},
 };
 
-/// How long an exchange may take: connect, TLS, headers and body.
-pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an exchange may take unless its source says otherwise: connect, TLS, headers and
+/// body.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the body of a refusal is waited for after its head: it is mostly there already, and
 /// what it adds is worth no more.
@@ -49,6 +50,7 @@ const IDLE_LIFE: Duration = Duration::from_secs(55);
 pub struct HttpClient {
     base: BaseUrl,
     clock: Clock,
+    timeout: Duration,
     connector: Connector,
     idle: Mutex<Vec<Idle>>,
     skew: Skew,
@@ -61,15 +63,22 @@ struct Idle {
 }
 
 impl HttpClient {
-    /// A client of the upstream at `base`, which is reached so.
-    pub fn new(base: BaseUrl, egress: &Egress, clock: Clock) -> Self {
-        Self::with(base, egress, clock, Resolver::system())
+    /// A client of the upstream at `base`, which is reached so and has `timeout` for each
+    /// exchange.
+    pub fn new(base: BaseUrl, egress: &Egress, clock: Clock, timeout: Duration) -> Self {
+        Self::with(base, egress, clock, timeout, Resolver::system())
     }
 
-    fn with(base: BaseUrl, egress: &Egress, clock: Clock, resolver: Resolver) -> Self {
-        let connector = Connector::new(base.uri().clone(), egress, resolver);
+    fn with(
+        base: BaseUrl,
+        egress: &Egress,
+        clock: Clock,
+        timeout: Duration,
+        resolver: Resolver,
+    ) -> Self {
+        let connector = Connector::new(base.uri().clone(), egress, resolver, timeout);
         let idle = Mutex::default();
-        Self { base, clock, connector, idle, skew: Skew::default() }
+        Self { base, clock, timeout, connector, idle, skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
@@ -96,7 +105,7 @@ impl HttpClient {
     /// There is no answer, or what came is none: a fault of the way there, of TLS or of the
     /// connection; `TIMEOUT` where no head of an answer came in time.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
-        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
+        let deadline = Instant::now() + self.timeout;
         let sent = timeout_at(deadline, self.send(request)).await;
         let (response, sender) = sent.unwrap_or_else(|_| Err(self.timed_out()))?;
 
