@@ -112,7 +112,8 @@ impl App {
             let budget = budgets.entry(upstream.account()).or_insert_with(|| {
                 Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork()))
             });
-            let source = Budgeted::new(Arc::new(source), Arc::clone(budget));
+            let source =
+                Budgeted::new(Arc::new(source), Arc::clone(budget), profile.policy.attempt);
             let source: Arc<dyn GrantSource> = Arc::new(source);
             for resource in &profile.resources {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };

@@ -4,13 +4,13 @@
 //! what a reader wants of the write side travels back as [`demand`].
 
 pub mod cell;
+mod content;
 pub mod demand;
 pub mod table;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use serde_json::value::RawValue;
-
+pub use self::content::Content;
 use crate::clock::{Anchor, BootTime, WallTime};
 
 /// How far the wall clock may run ahead of the boot clock before it counts as the witness
@@ -19,21 +19,21 @@ const WALL_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// What an upstream gave: short-lived, shared by all players of one resource. A secret.
 pub struct Grant {
-    raw: Box<RawValue>,
+    content: Content,
     life: Life,
 }
 
 impl Grant {
-    /// A grant with this raw JSON, asked for at `anchor` and good for `ttl` from then on.
+    /// A grant with this content, asked for at `anchor` and good for `ttl` from then on.
     #[must_use]
-    pub fn new(raw: Box<RawValue>, anchor: Anchor, ttl: Duration, generation: Generation) -> Self {
-        Self { raw, life: Life { anchor, ttl, generation } }
+    pub fn new(content: Content, anchor: Anchor, ttl: Duration, generation: Generation) -> Self {
+        Self { content, life: Life { anchor, ttl, generation } }
     }
 
-    /// The grant as JSON text, exactly as it came.
+    /// What the upstream gave, exactly as it came.
     #[must_use]
-    pub fn raw(&self) -> &RawValue {
-        &self.raw
+    pub fn content(&self) -> &Content {
+        &self.content
     }
 
     /// When it began and how long it lasts.

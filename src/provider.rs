@@ -14,7 +14,7 @@ use crate::{
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
     settings::Section,
-    source::{GrantSource, base_url::BaseUrl},
+    source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
     token::TokenFormat,
 };
 
@@ -95,6 +95,12 @@ pub trait Upstream: fmt::Debug + Send + Sync {
     ///
     /// The profile's or the environment's proxy or roots cannot be used.
     fn egress(&self) -> Result<Egress, EgressError>;
+
+    /// How long an attempt to get a grant may take: the source's own limit, from which the
+    /// schedule and what it promises follow.
+    fn attempt(&self) -> Duration {
+        DEFAULT_TIMEOUT
+    }
 
     /// The source of grants that are asked to live for `grant_ttl`, reached by `egress`.
     fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource>;

@@ -13,12 +13,11 @@ mod skew;
 use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
-use serde_json::value::RawValue;
 
 pub use self::mark::Mark;
 use crate::{
     clock::{Anchor, BootTime},
-    grant::{Fault, FaultClass},
+    grant::{Content, Fault, FaultClass},
     name::Resource,
 };
 
@@ -46,8 +45,8 @@ pub struct FetchRequest {
 
 /// A grant as it came.
 pub struct Fetched {
-    /// The grant as JSON text.
-    pub raw: Box<RawValue>,
+    /// What the upstream gave.
+    pub content: Content,
     /// Both clocks, after the budget let the call through and before connecting.
     pub anchor: Anchor,
     /// How long it lasts from there on.

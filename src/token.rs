@@ -37,6 +37,9 @@ pub enum PrepareError {
     /// The tokens hold a grant, and there is none.
     #[error("there is no grant")]
     NoGrant,
+    /// The grant is not of the form that the tokens hold.
+    #[error("the grant is not of the form that its tokens hold")]
+    GrantUnfit,
     /// A token minted with it is not what was meant; names the part or the claim.
     #[error("a token minted from the new grant does not verify: {0}")]
     Unverified(String),

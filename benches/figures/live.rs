@@ -73,7 +73,7 @@ pub(crate) struct Live {
     grants: Grants,
     publishers: Vec<Publisher<Preparer>>,
     resources: Vec<Resource>,
-    raw: Box<RawValue>,
+    content: String,
     clock: Clock,
 }
 
@@ -85,7 +85,7 @@ impl Live {
             grants: Grants::default(),
             publishers: Vec::new(),
             resources: Vec::new(),
-            raw: raw.to_owned(),
+            content: raw.get().to_owned(),
             clock,
         };
         for number in 0..count {
@@ -104,7 +104,7 @@ impl Live {
         let now = self.clock.now();
         let generation = Generation::after(last, now.wall);
         for publisher in &mut self.publishers {
-            let grant = Grant::new(self.raw.clone(), now, LIFE, generation);
+            let grant = Grant::new(self.content.as_str().into(), now, LIFE, generation);
             let published = publisher.publish(grant);
             ensure!(matches!(published, Publication::Published(_)), "a grant is not published");
         }

@@ -108,7 +108,7 @@ impl Ways {
         let issue = now.wall.unix_seconds();
         let life = Duration::from_secs(60);
         let generation = Generation::after(Generation::NONE, now.wall);
-        let grant = Grant::new(raw.to_owned(), now, life, generation);
+        let grant = Grant::new(raw.get().into(), now, life, generation);
         let signer = format()?.prepare(&grant, now)?;
         Ok(Self {
             stamped: signer.at(Times { issue, expire: issue + 60 }, &Call::NONE)?,

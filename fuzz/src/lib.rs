@@ -24,11 +24,11 @@ pub fn upstream_answer(data: &[u8]) {
     let account = AccountSid::parse(DEMO_ACCOUNT_SID).expect("a SID");
     let streamer = PlayerStreamerSid::parse(DEMO_RESOURCE).expect("a SID");
     let Ok(answered) = read_answer(data, &account, &streamer) else { return };
-    let raw = answered.raw;
+    let content = answered.content.as_str();
     // The members that are passed over may hold any bytes.
     let text = String::from_utf8_lossy(data);
-    assert!(text.contains(raw.get()), "the grant is not as it came");
-    let grant: Value = serde_json::from_str(raw.get()).expect("its readers can read it");
+    assert!(text.contains(content), "the grant is not as it came");
+    let grant: Value = serde_json::from_str(content).expect("its readers can read it");
     assert!(grant["playbackUrl"].as_str().is_some_and(|url| !url.is_empty()));
     let sid = grant["playerStreamerSid"].as_str().expect("a text");
     assert!(sid.eq_ignore_ascii_case(DEMO_RESOURCE), "a grant of another resource");

@@ -9,7 +9,7 @@ use crate::{
     provider::{Draft, Kind, Provider, Rules},
     refresh::schedule::Policy,
     settings::{Section, shown},
-    source::{budget, http::EXCHANGE_TIMEOUT},
+    source::{budget, http::DEFAULT_TIMEOUT},
 };
 
 const MARGIN: Duration = Duration::from_secs(2);
@@ -82,7 +82,9 @@ impl Profile {
         {
             section.problem("default_resource", "is not among the resources");
         }
-        let lives = Lives::read(section, &rules);
+        // Where the kind's own keys are wrong, the others are held against the usual time.
+        let attempt = provider.as_ref().map_or(DEFAULT_TIMEOUT, |it| it.upstream().attempt());
+        let lives = Lives::read(section, &rules, attempt);
         let expiry = Expiry::read(
             section,
             lives.as_ref().map(|lives| (lives.policy.grant_ttl, lives.token_ttl)),
@@ -141,9 +143,10 @@ struct Lives {
 }
 
 impl Lives {
-    fn read(section: &mut Section<'_>, rules: &Rules) -> Option<Self> {
+    /// Of a profile whose source takes at most `attempt` for one.
+    fn read(section: &mut Section<'_>, rules: &Rules, attempt: Duration) -> Option<Self> {
         let margin = section.duration_within("margin", MARGIN, MIN_MARGIN..=MAX_MARGIN);
-        let grant_ttl = read_grant_ttl(section, rules, margin);
+        let grant_ttl = read_grant_ttl(section, rules, margin, attempt);
         let refresh_after = section.duration("refresh_after");
         let promise = section.duration("promise");
         if refresh_after.is_some() && promise.is_some() {
@@ -158,8 +161,8 @@ impl Lives {
         );
 
         let (margin, grant_ttl, token_ttl) = (margin?, grant_ttl?, token_ttl?);
-        let latest = Policy::latest_point(grant_ttl, margin);
-        let earliest = grant_ttl / 4;
+        let policy = Policy::new(grant_ttl, margin, attempt);
+        let (earliest, latest) = (policy.earliest_point(), policy.latest_point(grant_ttl));
         let refresh_after = if let Some(point) = refresh_after {
             if point < earliest || point > latest {
                 let (earliest, latest) = (shown(earliest), shown(latest));
@@ -171,7 +174,7 @@ impl Lives {
             }
             point
         } else if let Some(promise) = promise {
-            let most = grant_ttl.saturating_sub(earliest + margin + EXCHANGE_TIMEOUT * 2);
+            let most = policy.longest_promise();
             if promise > most {
                 let (most, lives) = (shown(most), lives(grant_ttl, margin));
                 section.problem("promise", format!("cannot be kept: {most} is the most, {lives}"));
@@ -182,11 +185,11 @@ impl Lives {
                     format!("cannot be kept: {most} is the most, as tokens live no longer"),
                 );
             }
-            Policy::point_for_promise(grant_ttl, margin, promise).min(latest)
+            policy.point_for_promise(promise)
         } else {
-            Policy::default_point(grant_ttl, margin)
+            policy.refresh_after
         };
-        Some(Self { policy: Policy { grant_ttl, margin, refresh_after }, token_ttl })
+        Some(Self { policy: Policy { refresh_after, ..policy }, token_ttl })
     }
 }
 
@@ -198,6 +201,7 @@ fn read_grant_ttl(
     section: &mut Section<'_>,
     rules: &Rules,
     margin: Option<Duration>,
+    attempt: Duration,
 ) -> Option<Duration> {
     let written = section.has("grant_ttl");
     let default = GRANT_TTL.min(rules.max_grant_ttl);
@@ -208,7 +212,7 @@ fn read_grant_ttl(
         return None;
     }
     let margin = margin?;
-    let least = Policy::least_grant_ttl(margin);
+    let least = Policy::least_grant_ttl(margin, attempt);
     if grant_ttl >= least {
         return Some(grant_ttl);
     }

@@ -90,7 +90,7 @@ impl Upstream for Config {
     }
 
     fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource> {
-        let client = HttpClient::new(self.upstream.clone(), egress, clock);
+        let client = HttpClient::new(self.upstream.clone(), egress, clock, self.attempt());
         Arc::new(PlaybackGrants::new(self, client, grant_ttl))
     }
 

@@ -131,7 +131,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             .and_then(|_| self.lineage.judge(&fetched, present))
             .and_then(|admitted| usable(admitted.ttl).map(|_| admitted))
             .map_err(FetchError::NothingNew)?;
-        let grant = Grant::new(fetched.raw, anchor, admitted.ttl, generation);
+        let grant = Grant::new(fetched.content, anchor, admitted.ttl, generation);
         match self.publisher.publish(grant) {
             Publication::Published(_) => {
                 self.lineage.commit(admitted);

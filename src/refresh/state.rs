@@ -7,22 +7,18 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::schedule::{Policy, THREE_ATTEMPTS, longest_pause};
+use super::schedule::Policy;
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Fault, FaultClass, Life, RefreshState, Status},
     source::{
         FetchError, Urgency,
         budget::{MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, PROBE_INTERVAL, backoff},
-        http::EXCHANGE_TIMEOUT,
     },
 };
 
 /// No attempt starts sooner than this after the one before ended.
 const FLOOR: Duration = Duration::from_millis(250);
-
-/// The last try lies this long before the end of life, whatever the upstream asked.
-const LAST_TRY: Duration = Duration::from_secs(3);
 
 /// Those that are held until one instant start within this after it, not all at once.
 const SPREAD: Duration = Duration::from_millis(500);
@@ -133,7 +129,7 @@ impl State {
         Step::Attempt(Attempt {
             urgency,
             started: now.boot,
-            give_up_at: now.boot + EXCHANGE_TIMEOUT,
+            give_up_at: now.boot + self.policy.attempt,
         })
     }
 
@@ -195,7 +191,7 @@ impl State {
         self.due = match self.quiet_until {
             Some(until) if until > now.boot => self.due_in_quiet(until, now),
             _ => {
-                let latest = self.end_of_life(now) - THREE_ATTEMPTS;
+                let latest = self.end_of_life(now) - self.policy.three_attempts();
                 self.not_too_soon(self.due.min(latest.max(now.boot)))
             }
         };
@@ -297,7 +293,7 @@ impl State {
         self.refresh = refresh;
         self.quiet_until = None;
         let cap = if self.is_live(now) {
-            longest_pause(self.end_of_life(now).since(now.boot))
+            self.policy.longest_pause(self.end_of_life(now).since(now.boot))
         } else if self.asked {
             MAX_BACKOFF
         } else {
@@ -316,7 +312,8 @@ impl State {
 
     fn due_in_quiet(&self, until: BootTime, now: Anchor) -> BootTime {
         let end_of_life = self.end_of_life(now);
-        let last_try = self.not_too_soon((end_of_life - LAST_TRY).max(now.boot));
+        let last_try = end_of_life - self.policy.last_try();
+        let last_try = self.not_too_soon(last_try.max(now.boot));
         if !self.last_try_spent && last_try < end_of_life && last_try < until {
             last_try
         } else {

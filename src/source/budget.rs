@@ -11,7 +11,7 @@ use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency, http::EXCHANGE_TIMEOUT};
+use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency};
 use crate::{
     clock::{BootTime, Clock},
     grant::{Fault, FaultClass},
@@ -101,8 +101,13 @@ impl Budget {
         Self { clock, limits, in_flight, account: Mutex::new(account) }
     }
 
-    /// Lets a request through, after waiting where that wait ends in time.
-    async fn admit(&self, request: &FetchRequest) -> Result<SemaphorePermit<'_>, FetchError> {
+    /// Lets a request through, which takes at most `attempt` from then on, after waiting where
+    /// that wait ends in time.
+    async fn admit(
+        &self,
+        request: &FetchRequest,
+        attempt: Duration,
+    ) -> Result<SemaphorePermit<'_>, FetchError> {
         let now = self.clock.now().boot;
         self.account().check_hold(now, request.urgency)?;
 
@@ -116,7 +121,7 @@ impl Budget {
         let mut account = self.account();
         let now = self.clock.now().boot;
         account.check_hold(now, request.urgency)?;
-        account.probe(now);
+        account.probe(now, attempt);
         drop(account);
         Ok(permit)
     }
@@ -203,10 +208,9 @@ impl Account {
 
     /// While the credential is refused, who gets through is the one probe of the interval;
     /// the others come back when it will have been answered.
-    fn probe(&mut self, now: BootTime) {
+    fn probe(&mut self, now: BootTime, attempt: Duration) {
         if let Some(refused) = &mut self.refused {
-            *refused =
-                Refused { probe_at: now + PROBE_INTERVAL, answer_by: now + EXCHANGE_TIMEOUT };
+            *refused = Refused { probe_at: now + PROBE_INTERVAL, answer_by: now + attempt };
         }
     }
 
@@ -257,19 +261,20 @@ impl Account {
 pub struct Budgeted {
     source: Arc<dyn GrantSource>,
     budget: Arc<Budget>,
+    attempt: Duration,
 }
 
 impl Budgeted {
-    /// `source`, asked only as `budget` allows.
-    pub fn new(source: Arc<dyn GrantSource>, budget: Arc<Budget>) -> Self {
-        Self { source, budget }
+    /// `source`, whose attempts take at most `attempt` each, asked only as `budget` allows.
+    pub fn new(source: Arc<dyn GrantSource>, budget: Arc<Budget>, attempt: Duration) -> Self {
+        Self { source, budget, attempt }
     }
 }
 
 impl GrantSource for Budgeted {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         async move {
-            let _permit = self.budget.admit(&request).await?;
+            let _permit = self.budget.admit(&request, self.attempt).await?;
             let urgency = request.urgency;
             let result = self.source.fetch(request).await;
             self.budget.remember(result, urgency)

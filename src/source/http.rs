@@ -1,39 +1,42 @@
 //! One HTTP exchange with an upstream, under the limits that every provider's source keeps:
-//! 2 s in all, 64 KiB of body, no redirects, and one immediate retry where a pooled
+//! a time for all of it, 64 KiB of body, no redirects, and one immediate retry where a pooled
 //! connection turned out to be stale.
 
+mod answer;
 mod connect;
 mod tls;
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderValue, Request, Uri, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
 
-use self::connect::{Connector, Sender};
-use super::{
-    FetchError,
-    base_url::BaseUrl,
-    dns::Resolver,
-    skew::{Skew, http_date},
+pub use self::answer::{Answer, retry_after};
+use self::{
+    answer::read_body,
+    connect::{Connector, Sender},
 };
+use super::{base_url::BaseUrl, dns::Resolver, skew::Skew};
 use crate::{
-    clock::{BootTime, Clock, WallTime},
+    clock::{BootTime, Clock},
     egress::Egress,
     grant::{Fault, FaultClass},
 };
 
-/// How long an exchange may take: connect, TLS, headers and body.
-pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an exchange may take unless its source says otherwise: connect, TLS, headers and
+/// body.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How long the body of a refusal is waited for after its head: it is mostly there already, and
+/// what it adds is worth no more.
+const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Idle connections kept at the most.
 const MAX_IDLE: usize = 8;
@@ -47,6 +50,7 @@ const IDLE_LIFE: Duration = Duration::from_secs(55);
 pub struct HttpClient {
     base: BaseUrl,
     clock: Clock,
+    timeout: Duration,
     connector: Connector,
     idle: Mutex<Vec<Idle>>,
     skew: Skew,
@@ -58,22 +62,23 @@ struct Idle {
     since: BootTime,
 }
 
-/// A good answer: 2xx and its body.
-pub struct Answer {
-    /// The body, whole.
-    pub body: Bytes,
-}
-
 impl HttpClient {
-    /// A client of the upstream at `base`, which is reached so.
-    pub fn new(base: BaseUrl, egress: &Egress, clock: Clock) -> Self {
-        Self::with(base, egress, clock, Resolver::system())
+    /// A client of the upstream at `base`, which is reached so and has `timeout` for each
+    /// exchange.
+    pub fn new(base: BaseUrl, egress: &Egress, clock: Clock, timeout: Duration) -> Self {
+        Self::with(base, egress, clock, timeout, Resolver::system())
     }
 
-    fn with(base: BaseUrl, egress: &Egress, clock: Clock, resolver: Resolver) -> Self {
-        let connector = Connector::new(base.uri().clone(), egress, resolver);
+    fn with(
+        base: BaseUrl,
+        egress: &Egress,
+        clock: Clock,
+        timeout: Duration,
+        resolver: Resolver,
+    ) -> Self {
+        let connector = Connector::new(base.uri().clone(), egress, resolver, timeout);
         let idle = Mutex::default();
-        Self { base, clock, connector, idle, skew: Skew::default() }
+        Self { base, clock, timeout, connector, idle, skew: Skew::default() }
     }
 
     /// The clock that anchors are read from.
@@ -92,61 +97,55 @@ impl HttpClient {
         self.base.below(path).ok_or(Fault::new(FaultClass::Misconfigured, "URL_INVALID"))
     }
 
-    /// Sends `request` and takes the answer, whole, or tells the class of what went wrong.
-    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
-        let attempted = tokio::time::timeout(EXCHANGE_TIMEOUT, self.attempt(request)).await;
-        attempted.unwrap_or_else(|_| {
-            // What lost this connection may have lost them all.
-            self.idle().clear();
-            Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
-        })
+    /// Sends `request` and takes the answer of any status; what that means is for the source
+    /// to say. Reading the body of a refusal never makes another failure of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or what came is none: a fault of the way there, of TLS or of the
+    /// connection; `TIMEOUT` where no head of an answer came in time.
+    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let deadline = Instant::now() + self.timeout;
+        let sent = timeout_at(deadline, self.send(request)).await;
+        let (response, sender) = sent.unwrap_or_else(|_| Err(self.timed_out()))?;
+
+        let (head, body) = response.into_parts();
+        let at = self.clock.now().wall;
+        self.skew.note(&head.headers, at, self.base.uri());
+        let is_good = head.status.is_success();
+        let patience = Instant::now() + REFUSAL_PATIENCE;
+        let until = if is_good { deadline } else { deadline.min(patience) };
+        let body = timeout_at(until, read_body(&head.headers, body)).await;
+        let body = body.unwrap_or_else(|_| Err(self.timed_out()));
+        if is_good && body.is_ok() {
+            self.keep_idle(sender);
+        }
+        Ok(Answer { status: head.status, headers: head.headers, at, body })
     }
 
-    async fn attempt(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
+    /// Sends `request`, on a kept connection where there is one, and takes the answer's head.
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(http::Response<Incoming>, Sender), Fault> {
         if let Some(mut sender) = self.take_idle() {
             match sender.send_request(in_origin_form(&request)).await {
-                Ok(response) => return self.read(response, sender).await,
+                Ok(response) => return Ok((response, sender)),
                 // It was answered: asking again would only be a second request.
-                Err(error) if error.is_parse() => return Err(unanswered(&error).into()),
+                Err(error) if error.is_parse() => return Err(unanswered(&error)),
                 // This may only mean that the upstream closed an idle connection.
                 Err(_) => {}
             }
         }
         let mut sender = self.connector.connect().await?;
         let response = sender.send_request(in_origin_form(&request)).await;
-        self.read(response.map_err(|error| unanswered(&error))?, sender).await
+        Ok((response.map_err(|error| unanswered(&error))?, sender))
     }
 
-    async fn read(
-        &self,
-        response: http::Response<Incoming>,
-        sender: Sender,
-    ) -> Result<Answer, FetchError> {
-        let (head, body) = response.into_parts();
-        let now = self.clock.now().wall;
-        self.skew.note(&head.headers, now, self.base.uri());
-        if let Some(error) = refusal(head.status, &head.headers, now) {
-            return Err(error);
-        }
-        // Two lengths are how one answer becomes two.
-        if head.headers.contains_key(header::TRANSFER_ENCODING)
-            && head.headers.contains_key(header::CONTENT_LENGTH)
-        {
-            return Err(Fault::new(FaultClass::Transient, "MALFORMED_ANSWER").into());
-        }
-        if is_encoded(&head.headers) {
-            return Err(Fault::new(FaultClass::Transient, "ENCODED_ANSWER").into());
-        }
-        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
-            let reason = if error.is::<http_body_util::LengthLimitError>() {
-                "ANSWER_TOO_LARGE"
-            } else {
-                "CONNECTION_LOST"
-            };
-            Fault::new(FaultClass::Transient, reason)
-        })?;
-        self.keep_idle(sender);
-        Ok(Answer { body: body.to_bytes() })
+    /// What lost this connection may have lost them all.
+    fn timed_out(&self) -> Fault {
+        self.idle().clear();
+        Fault::new(FaultClass::Transient, "TIMEOUT")
     }
 
     fn take_idle(&self) -> Option<Sender> {
@@ -198,54 +197,6 @@ fn unanswered(error: &hyper::Error) -> Fault {
     }
     let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };
     Fault::new(FaultClass::Transient, reason)
-}
-
-/// Whether the body is something else than what was meant to be sent.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let none: [(_, &[&str]); 2] = [
-        (header::CONTENT_ENCODING, &["", "identity"]),
-        (header::TRANSFER_ENCODING, &["", "identity", "chunked"]),
-    ];
-    none.into_iter().any(|(name, none)| {
-        let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-        let mut codings = values.flat_map(|value| value.split(|byte| *byte == b','));
-        codings.any(|coding| {
-            let coding = coding.trim_ascii();
-            !none.iter().any(|none| coding.eq_ignore_ascii_case(none.as_bytes()))
-        })
-    })
-}
-
-/// The error that an answer's status means; none for 2xx.
-fn refusal(status: StatusCode, headers: &HeaderMap, now: WallTime) -> Option<FetchError> {
-    let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, now));
-    let class = match status.as_u16() {
-        200..=299 => return None,
-        300..=399 => FaultClass::Misconfigured,
-        401 | 403 => FaultClass::Credential,
-        429 => FaultClass::Throttled,
-        503 if retry_after.is_some() => FaultClass::Throttled,
-        408 => FaultClass::Transient,
-        400..=499 => FaultClass::Resource,
-        _ => FaultClass::Transient,
-    };
-    let fault = Fault {
-        class,
-        reason: Cow::Owned(format!("HTTP_STATUS_{}", status.as_u16())),
-        not_found: matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
-    };
-    let retry_after = retry_after.filter(|_| class == FaultClass::Throttled);
-    Some(FetchError::Failed { fault, retry_after })
-}
-
-/// A Retry-After value as time from `now`: whole seconds or an HTTP date; anything else
-/// counts as absent.
-pub fn retry_after(value: &HeaderValue, now: WallTime) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-    }
-    Some(http_date(value)?.since(now))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use std::{fmt, iter, sync::Arc};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwap;
+use serde_json::value::RawValue;
 
 use super::{
     Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token,
@@ -51,7 +52,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// The secret is empty, or the claims need a grant and there is none.
+    /// The secret is empty, or the claims need a grant and there is none that is JSON.
     pub fn new(table: &Table, grant: Option<&str>, secret: &[u8]) -> Result<Self, PrepareError> {
         if secret.is_empty() {
             return Err(PrepareError::KeyUnusable);
@@ -111,7 +112,10 @@ impl Text {
         let mut parts = table.layout();
         for part in &mut parts {
             if *part == Part::Grant {
-                *part = Part::Text(grant.ok_or(PrepareError::NoGrant)?.to_owned());
+                let grant = grant.ok_or(PrepareError::NoGrant)?;
+                // What is no JSON could close the members around it and open others.
+                serde_json::from_str::<&RawValue>(grant).map_err(|_| PrepareError::GrantUnfit)?;
+                *part = Part::Text(grant.to_owned());
             }
         }
         let varies = |part: &Part| part.is_of_call() || part.is_of_token();

@@ -76,10 +76,11 @@ impl PlaybackGrants {
         // Before connecting: the upstream's clock for the grant can only start later.
         let anchor = self.client.clock().now();
         let answer = self.client.exchange(self.request(&streamer)?).await?;
-        let answered = wire::read_answer(&answer.body, &self.account, &streamer)?;
+        answer.by_status()?;
+        let answered = wire::read_answer(answer.body()?, &self.account, &streamer)?;
         let life = answered.life.map_or(self.ttl, Duration::from_secs);
-        let wire::Answered { raw, mark, .. } = answered;
-        Ok(Fetched { raw, anchor, granted_ttl: life.min(self.ttl), mark })
+        let wire::Answered { content, mark, .. } = answered;
+        Ok(Fetched { content, anchor, granted_ttl: life.min(self.ttl), mark })
     }
 }
 

@@ -3,13 +3,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+use zeroize::Zeroizing;
 
 use super::ids::{AccountSid, PlayerStreamerSid};
 use crate::{
-    grant::{Fault, FaultClass},
+    grant::{Content, Fault, FaultClass},
     source::{Mark, json},
 };
 
@@ -30,24 +33,26 @@ pub fn path(sid: &str) -> String {
 
 /// The members of an answer that matter; unknown ones are passed over.
 #[derive(Deserialize)]
-struct Answer {
+struct Answer<'a> {
     sid: Option<String>,
     account_sid: Option<String>,
-    grant: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    grant: Option<&'a RawValue>,
 }
 
 /// The members of the grant that are looked at; the grant itself travels as raw JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PlaybackGrant {
-    playback_url: String,
+struct PlaybackGrant<'a> {
+    #[serde(borrow)]
+    playback_url: Cow<'a, str>,
     player_streamer_sid: String,
 }
 
 /// A grant as an answer holds it.
 pub struct Answered {
-    /// The grant as JSON text.
-    pub raw: Box<RawValue>,
+    /// The grant: a JSON object.
+    pub content: Content,
     /// The life in whole seconds that its playback token states; none where it does not.
     pub life: Option<u64>,
     /// What tells it from another.
@@ -65,13 +70,13 @@ pub fn read_answer(
 ) -> Result<Answered, Fault> {
     const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
-    let answer: Answer = json::parse(body)?;
+    let answer: Answer<'_> = json::parse(body)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
     // A grant given as an array would read as its members in order.
-    if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(&raw) {
+    if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(raw) {
         return Err(MALFORMED);
     }
-    let grant: PlaybackGrant = serde_json::from_str(raw.get()).map_err(|_| MALFORMED)?;
+    let grant: PlaybackGrant<'_> = serde_json::from_str(raw.get()).map_err(|_| MALFORMED)?;
     if grant.playback_url.is_empty() || grant.player_streamer_sid.is_empty() {
         return Err(MALFORMED);
     }
@@ -87,7 +92,8 @@ pub fn read_answer(
     let times = token.and_then(PlaybackTimes::in_token);
     // A cache may return the same token in another URL.
     let mark = Mark::of(token.unwrap_or(&grant.playback_url), times.and_then(|it| it.ends));
-    Ok(Answered { raw, life: times.and_then(PlaybackTimes::life), mark })
+    let life = times.and_then(PlaybackTimes::life);
+    Ok(Answered { content: raw.get().into(), life, mark })
 }
 
 /// The token in a playback URL.
@@ -99,7 +105,8 @@ fn playback_token(url: &str) -> Option<&str> {
 /// Whether a token's readers can bear a grant, which they find two levels down: many parse by
 /// recursion and go no deeper than `serde_json` does.
 fn is_readable(grant: &RawValue) -> bool {
-    serde_json::from_str::<Value>(&format!("[[{}]]", grant.get())).is_ok()
+    let nested = Zeroizing::new(format!("[[{}]]", grant.get()));
+    serde_json::from_str::<Value>(&nested).is_ok()
 }
 
 /// When the token in a playback URL was issued and when it ends, in Unix seconds; none where

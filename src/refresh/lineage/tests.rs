@@ -1,12 +1,11 @@
 //! Answers of caches, in the order in which they are met.
 
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 
 use super::*;
 use crate::{
     clock::{Anchor, Clock},
-    grant::Generation,
+    grant::{Content, Generation},
     source::Mark,
 };
 
@@ -41,8 +40,8 @@ impl World {
     ) -> Result<f64, String> {
         let since = Duration::from_secs_f64(at);
         let anchor = Anchor { boot: self.start.boot + since, wall: self.start.wall + since };
-        let raw = RawValue::from_string("{}".into()).unwrap();
-        let fetched = Fetched { raw, anchor, granted_ttl: secs(ttl), mark };
+        let fetched =
+            Fetched { content: Content::from("{}"), anchor, granted_ttl: secs(ttl), mark };
         let present = self.present.map(|life| Present { life, refused });
         let judged = self.lineage.judge(&fetched, present);
         let admitted = judged.map_err(|fault| fault.reason.to_string())?;
@@ -187,9 +186,8 @@ fn former_grants_that_keep_no_step_are_never_taken_for_a_stepped_clock() {
 #[test]
 fn a_grant_that_was_not_published_may_come_again() {
     let mut world = World::new();
-    let raw = RawValue::from_string("{}".into()).unwrap();
-    let anchor = world.start;
-    let fetched = Fetched { raw, anchor, granted_ttl: secs(60), mark: opaque("a") };
+    let (content, anchor) = (Content::from("{}"), world.start);
+    let fetched = Fetched { content, anchor, granted_ttl: secs(60), mark: opaque("a") };
     let _ = world.lineage.judge(&fetched, None).unwrap();
     assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
     assert_eq!(world.answer(1.0, 60, opaque("a")), unchanged());

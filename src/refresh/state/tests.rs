@@ -20,10 +20,14 @@ struct Machine {
 impl Machine {
     /// One that got a grant of a minute at the start.
     fn with_a_grant() -> Self {
+        Self::under(Policy::new(secs(60), secs(2), secs(2)))
+    }
+
+    /// The same under another policy.
+    fn under(policy: Policy) -> Self {
         let start = Clock::system().now();
-        let policy = Policy { grant_ttl: secs(60), margin: secs(2), refresh_after: secs(50) };
         let mut machine = Self { state: State::new(policy, Rng::with_seed(1), start), start };
-        let life = Life { anchor: start, ttl: secs(60), generation: Generation::NONE };
+        let life = Life { anchor: start, ttl: policy.grant_ttl, generation: Generation::NONE };
         let attempt = machine.attempt(Duration::ZERO);
         machine.state.succeeded(attempt, life, start);
         machine
@@ -107,6 +111,17 @@ fn a_last_try_for_which_the_budget_had_no_place_is_made_when_it_has() {
     assert_eq!(attempt.urgency, Urgency::LastTry);
     machine.fail(attempt, refusal(), secs(56));
     assert_eq!(machine.due(secs(57)), secs(86));
+}
+
+#[test]
+fn a_source_that_may_take_longer_is_asked_sooner_before_the_end_of_life() {
+    let mut machine = Machine::under(Policy::new(secs(120), secs(2), secs(10)));
+    for at in [90, 95] {
+        let attempt = machine.attempt(secs(at));
+        assert_eq!(attempt.give_up_at.since(machine.start.boot), secs(at + 10));
+        machine.fail(attempt, refusal(), secs(at));
+    }
+    assert_eq!(machine.due(secs(96)), secs(107), "the last try, 11 s before 118 s");
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use serde_json::value::RawValue;
-
 use super::*;
 use crate::{
     clock::{Simulation, WallTime},
@@ -67,9 +65,8 @@ impl Watched {
     /// Publishes a grant of a minute and tells of it.
     fn publish(&mut self) {
         let now = self.watch.clock.now();
-        let raw = RawValue::from_string("{}".to_owned()).unwrap();
         let generation = Generation::after(Generation::NONE, now.wall);
-        let grant = Grant::new(raw, now, Duration::from_secs(60), generation);
+        let grant = Grant::new("{}".into(), now, Duration::from_secs(60), generation);
         assert_eq!(self.publisher.publish(grant), Publication::Published(generation));
         self.publisher.tell(grant::Status::unknown());
     }

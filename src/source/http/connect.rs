@@ -22,9 +22,10 @@ use crate::{
     source::dns::{LookupError, Resolver},
 };
 
-/// How long all of a name's addresses of one family may take to connect to, one after the
-/// other: each gets an equal share, so that one that does not answer leaves time for the next.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The share of an exchange's time that all of a name's addresses of one family may take to
+/// connect to, one after the other: each gets an equal part of it, so that one that does not
+/// answer leaves time for the next.
+const CONNECTING: f64 = 0.75;
 
 /// How many header lines an answer may have: each gateway on the way adds some.
 const MAX_HEADERS: usize = 1_000;
@@ -49,11 +50,17 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(upstream: Uri, egress: &Egress, resolver: Resolver) -> Self {
+    /// Connects to `upstream` for exchanges that have `timeout` in all.
+    pub(super) fn new(
+        upstream: Uri,
+        egress: &Egress,
+        resolver: Resolver,
+        timeout: Duration,
+    ) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_connect_timeout(Some(timeout.mul_f64(CONNECTING)));
         let tls = egress.roots.as_ref().map(|roots| Tls::new(&roots.tls));
         Self { upstream, proxy: egress.route.proxy().cloned(), tls, tcp }
     }

@@ -104,23 +104,28 @@ fn egress(roots: Option<Roots>) -> Egress {
     Egress { route: Route::Direct(Why::NoProxy), roots, warnings: Vec::new() }
 }
 
+/// A request without anything.
+fn plain(client: &HttpClient) -> Request<Full<Bytes>> {
+    Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap()
+}
+
 /// What comes of a request to that port of 127.0.0.1, where these roots are trusted.
-async fn ask(port: u16, roots: &RootCertStore) -> Result<Bytes, FetchError> {
+async fn ask(port: u16, roots: &RootCertStore) -> Result<String, Fault> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
     let roots = Some(Roots::new(roots.clone(), None).unwrap());
-    let client = HttpClient::with(base, &egress(roots), Clock::system(), Resolver::system());
+    let client = HttpClient::new(base, &egress(roots), Clock::system(), DEFAULT_TIMEOUT);
     let request = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
         .unwrap();
-    client.exchange(request).await.map(|answer| answer.body)
+    let answer = client.exchange(request).await?;
+    answer.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
 }
 
 /// The class and reason of a failure.
 async fn failure(port: u16, roots: &RootCertStore) -> (FaultClass, String) {
-    let error = ask(port, roots).await.unwrap_err();
-    assert!(!format!("{error} {error:?}").contains(MARKER), "{error:?}");
-    let FetchError::Failed { fault, retry_after: None } = error else { panic!("{error:?}") };
+    let fault = ask(port, roots).await.unwrap_err();
+    assert!(!format!("{fault} {fault:?}").contains(MARKER), "{fault:?}");
     (fault.class, fault.reason.into_owned())
 }
 
@@ -242,7 +247,7 @@ async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
     pause();
     let seen = asked.await.unwrap();
     assert_eq!(seen, (FaultClass::Transient, "TIMEOUT".to_owned()));
-    assert_eq!(from.elapsed().as_secs(), EXCHANGE_TIMEOUT.as_secs());
+    assert_eq!(from.elapsed().as_secs(), DEFAULT_TIMEOUT.as_secs());
 }
 
 #[tokio::test]
@@ -263,9 +268,44 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     // Without a port in the URL those of the addresses hold.
     let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
     let base: BaseUrl = "http://localhost".parse().unwrap();
-    let client = HttpClient::with(base, &egress(None), Clock::system(), resolver);
+    let client = HttpClient::with(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT, resolver);
     for _ in 0..2 {
-        let request = Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap();
-        assert!(client.exchange(request).await.is_ok());
+        assert!(client.exchange(plain(&client)).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_source_sees_status_headers_and_body_of_what_is_refused() {
+    let port = upstream(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1_024]).await;
+        let head = "HTTP/1.1 403 No\r\nretry-after: 7\r\ncontent-length: 14\r\n\r\n";
+        let _ = stream.write_all(format!("{head}{{\"code\":20403}}").as_bytes()).await;
+    })
+    .await;
+    let base: BaseUrl = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let client = HttpClient::new(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT);
+    let answer = client.exchange(plain(&client)).await.unwrap();
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.headers["retry-after"], "7");
+    assert_eq!(answer.body().unwrap(), br#"{"code":20403}"#);
+    assert!(answer.by_status().is_err());
+}
+
+#[tokio::test]
+async fn a_head_that_comes_late_still_counts_where_its_body_does_not_come() {
+    let port = upstream(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1_024]).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let _ = stream.write_all(b"HTTP/1.1 404 No\r\ncontent-length: 9\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let base: BaseUrl = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let timeout = Duration::from_millis(400);
+    let client = HttpClient::new(base, &egress(None), Clock::system(), timeout);
+    let from = Instant::now();
+    let answer = client.exchange(plain(&client)).await.unwrap();
+    assert!(from.elapsed() >= timeout && from.elapsed() < DEFAULT_TIMEOUT);
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.body().unwrap_err().reason, "TIMEOUT");
 }

@@ -30,7 +30,7 @@ use grantmint::{
     telemetry::Metrics,
     token::{Preparer, Signer, id::Serials},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::payload;
@@ -170,7 +170,7 @@ impl Upstream {
                 Err(FetchError::Failed { fault, retry_after })
             }
             Answer::Hang => {
-                sleep(secs(2)).await;
+                sleep(ATTEMPT).await;
                 Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
             }
             Answer::Panic => std::panic::resume_unwind(Box::new("as the scenario says")),
@@ -182,10 +182,10 @@ impl Upstream {
 fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fetched {
     let url = format!("https://host/{number}");
     let mark = Mark::of(&url, None);
-    let raw = format!(
+    let content = format!(
         r#"{{"playbackUrl":"{url}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
     );
-    Fetched { raw: RawValue::from_string(raw).unwrap(), anchor, granted_ttl, mark }
+    Fetched { content: content.into(), anchor, granted_ttl, mark }
 }
 
 fn tokens() -> AccessTokens {
@@ -206,6 +206,9 @@ fn tokens() -> AccessTokens {
 /// The margin of every world.
 const MARGIN: Duration = secs(2);
 
+/// How long an attempt may take in every world.
+const ATTEMPT: Duration = secs(2);
+
 /// Some grants, their keepers and their callers.
 pub(super) struct World {
     pub(super) clock: Clock,
@@ -220,7 +223,7 @@ pub(super) struct World {
 
 /// 60 s grants, refreshed after 50 s.
 pub(super) fn default_policy() -> Policy {
-    Policy { grant_ttl: secs(60), margin: MARGIN, refresh_after: secs(50) }
+    Policy { grant_ttl: secs(60), margin: MARGIN, attempt: ATTEMPT, refresh_after: secs(50) }
 }
 
 impl World {
@@ -258,7 +261,7 @@ impl World {
             let name = GrantName { profile: profile.clone(), resource };
             let preparer = Preparer::new(Arc::new(tokens()), clock.clone());
             let publisher = grants.add(name.clone(), policy.margin, preparer);
-            let source = Budgeted::new(Arc::new(upstream.clone()), Arc::clone(&budget));
+            let source = Budgeted::new(Arc::new(upstream.clone()), Arc::clone(&budget), ATTEMPT);
             let keeper = Keeper::new(
                 Arc::new(source),
                 publisher,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use sha2::Sha256;
 
 use super::*;
@@ -124,10 +124,10 @@ impl Inputs {
 
     /// A token of this grant and identity, with its id.
     fn mint(&self, grant: &str, identity: &str) -> (String, String) {
-        let raw = RawValue::from_string(grant.to_owned()).unwrap();
         let now = Anchor { wall: WallTime::from_unix_seconds(self.now), ..Clock::system().now() };
         let life = Duration::from_secs(60);
-        let grant = Grant::new(raw, now, life, Generation::after(Generation::NONE, now.wall));
+        let grant =
+            Grant::new(grant.into(), now, life, Generation::after(Generation::NONE, now.wall));
         let signer = AccessTokens::new(&self.config()).prepare(&grant, now).unwrap();
         let stamped = signer.at(self.times(), &Call::NONE).unwrap();
         let serial = Serial::SELF_TEST.plus(7);
@@ -273,4 +273,15 @@ fn numbers_nulls_and_order_of_a_grant_survive() {
     assert!(payload.contains(
         r#""player":{"z": null,"playerStreamerSid":"VJ","a":1.0,"big":9007199254740993,"tiny":1e-400,"playbackUrl":"https:\/\/é\u00e9"}"#
     ));
+}
+
+#[test]
+fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
+    let inputs = vectors().swap_remove(0).inputs;
+    let now = Clock::system().now();
+    for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
+        let grant = Grant::new(text.into(), now, Duration::from_secs(60), Generation::NONE);
+        let prepared = AccessTokens::new(&inputs.config()).prepare(&grant, now);
+        assert_eq!(prepared.err(), Some(PrepareError::GrantUnfit), "{text}");
+    }
 }

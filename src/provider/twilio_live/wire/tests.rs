@@ -55,7 +55,7 @@ fn every_known_answer_is_taken_or_refused() {
         };
         let outcome = match read(text.as_bytes(), &account, streamer) {
             Ok(answered) => {
-                assert!(text.contains(answered.raw.get()), "{name}");
+                assert!(text.contains(answered.content.as_str()), "{name}");
                 assert_eq!(answered.life, None, "{name}: its token has no iat");
                 "taken".to_owned()
             }
@@ -83,7 +83,7 @@ fn every_known_answer_is_taken_or_refused() {
 fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
     let body = br#"{"sid":null,"grant":{ "x":9007199254740993,"y":1.0,"playbackUrl":"u","playerStreamerSid":"VJA1B2C3D4E5F60718293A4B5C6D7E8F90"}}"#;
     let answered = read(body, ACCOUNT, STREAMER).unwrap();
-    assert!(answered.raw.get().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
+    assert!(answered.content.as_str().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
     assert_eq!(answered.life, None);
 }
 

@@ -93,6 +93,37 @@ async fn what_is_encoded_or_no_http_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_body_of_a_refusal_changes_nothing() {
+    let head = "HTTP/1.1 429 Slow down\r\nretry-after: 7\r\n";
+    let slow = Duration::from_millis(50);
+    let cases = [
+        Act::Last(format!("{head}content-length: 9\r\n\r\n{{")),
+        Act::Last(format!("{head}content-length: 2\r\ncontent-encoding: gzip\r\n\r\n{{}}")),
+        Act::Last(format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n")),
+        Act::Last(format!(
+            "{head}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        )),
+        Act::Answer(format!("{head}content-length: 70000\r\n\r\n{}", " ".repeat(70_000))),
+        Act::Answer(format!("{head}content-length: 9\r\n\r\n")),
+        Act::GoesOn(format!("{head}content-length: 9000\r\n\r\n"), " ", slow),
+        Act::GoesOn(format!("{head}\r\n"), " ", slow),
+    ];
+    let refused = cases.map(|act| async move {
+        let case = format!("{act:.90?}");
+        let upstream = RawUpstream::bind(vec![act, Act::Last(good())]).await;
+        let source = source(&upstream.url(), "");
+        let started = Instant::now();
+        let seen = failure(fetch(&source, STREAMER).await);
+        let asked = Some(Duration::from_secs(7));
+        assert_eq!(seen, ("throttled", "HTTP_STATUS_429".to_owned(), asked), "{case}");
+        assert!(started.elapsed() < Duration::from_millis(1_900), "{case}");
+        assert!(fetch(&source, STREAMER).await.is_ok(), "{case}");
+        assert_eq!((upstream.connections(), upstream.requests().len()), (2, 2), "{case}");
+    });
+    futures_util::future::join_all(refused).await;
+}
+
 #[tokio::test]
 async fn a_lost_connection_is_a_transient_fault_and_a_fresh_one_is_not_retried() {
     for act in [Act::Close, Act::Reset] {
