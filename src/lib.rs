@@ -15,12 +15,12 @@
 //! - [`source`]: where grants come from, under an account's budget
 //! - [`token`]: tokens whose shared part is encoded and hashed once a second
 //! - [`reading`]: what a token says, read without trust
+//! - [`sandbox`]: the engine of emulated upstreams, which kinds bring
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
-//! - [`sandbox`]: an emulated upstream
 //! - [`config`], [`app`]: what is to run, and running it
 //!
 //! What always holds:

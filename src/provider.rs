@@ -1,18 +1,20 @@
-//! The kinds of profiles, a line each. A kind is one folder, and nothing outside it (but the
-//! sandbox, which emulates its upstream) knows its provider.
+//! The kinds of profiles, a line each. A kind is one folder, and nothing outside it knows its
+//! provider.
 
+mod demo;
 pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use secrecy::SecretString;
 use serde_json::Value;
 
+pub use self::demo::{Demo, DemoSecret};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
+    sandbox::{self, Endpoint},
     settings::Section,
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
     token::TokenFormat,
@@ -20,6 +22,19 @@ use crate::{
 
 /// All kinds.
 pub static KINDS: [&dyn Kind; 1] = [&twilio_live::TwilioLive];
+
+/// The demo of a sandbox that nobody configured: the first that a kind has.
+#[must_use]
+pub fn demo() -> Option<Demo> {
+    KINDS.iter().find_map(|kind| kind.demo())
+}
+
+/// The bodies of faults that the emulated upstreams of all kinds have of their own.
+#[must_use]
+pub fn bodies() -> Vec<&'static str> {
+    let demos = KINDS.iter().filter_map(|kind| kind.demo());
+    sandbox::bodies(&demos.map(|demo| demo.endpoint).collect::<Vec<_>>())
+}
 
 /// A sort of profile: one product of a provider.
 pub trait Kind: fmt::Debug + Send + Sync {
@@ -33,6 +48,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// What a token of this kind says; none where it is not of this kind. Begins with
     /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
+
+    /// A profile with public keys, and the emulated upstream that knows them; every kind with
+    /// an upstream should have one.
+    fn demo(&self) -> Option<Demo> {
+        None
+    }
 }
 
 /// What a token says, by the kind that it is of.
@@ -105,17 +126,6 @@ pub trait Upstream: fmt::Debug + Send + Sync {
     /// The source of grants that are asked to live for `grant_ttl`, reached by `egress`.
     fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource>;
 
-    /// The credential that its requests carry, for an upstream that is emulated to know.
-    fn credential(&self) -> Credential;
-}
-
-/// What requests to an upstream carry: an account, a user of it and the user's password.
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// The account.
-    pub account: String,
-    /// Who of the account asks.
-    pub user: String,
-    /// Proves it: a secret.
-    pub password: SecretString,
+    /// It emulated: an endpoint that knows the profile's credential.
+    fn endpoint(&self) -> Arc<dyn Endpoint>;
 }

@@ -1,10 +1,10 @@
-//! An emulated upstream over real TCP, for demos, callers' CI and tests: Twilio Live's
-//! `PlaybackGrant` endpoint, with counters to read and faults to switch at run time.
+//! Emulated upstreams over real TCP, for demos, callers' CI and tests, with counters to read and
+//! faults to switch at run time.
 //!
-//! It serves HTTP/1.1 on loopback only, since its demo credential is public:
+//! This is the engine; what is emulated are its [endpoints](Endpoint), which the kinds of
+//! profiles bring. It serves HTTP/1.1 on loopback only, since demo credentials are public. The
+//! paths below `/sandbox/` are its own:
 //!
-//! - `POST /v1/PlayerStreamers/{VJ…}/PlaybackGrant`, with the key's SID and secret as Basic
-//!   credential: a fresh grant.
 //! - `GET /sandbox/counters`: the [`Counters`] as JSON.
 //! - `GET /sandbox/requests`: the latest requests as JSON, without credentials and grants.
 //! - `PUT /sandbox/fault`, with a [`Fault`] in its grammar or as a JSON object: sets it in the
@@ -21,22 +21,25 @@ mod connection;
 mod control;
 mod counters;
 mod delivery;
+mod endpoint;
+mod engine;
 mod fault;
+pub mod request;
 pub mod scenario;
 mod script;
 #[cfg(test)]
 mod tests;
-mod upstream;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Uri;
-use secrecy::SecretString;
 use tokio::task::{AbortHandle, JoinSet};
 
-use self::upstream::Upstream;
+use self::engine::Engine;
 pub use self::{
+    answer::Answer,
     counters::{Counters, Request},
+    endpoint::{Credential, Endpoint, Flaw, Moment, Random, Recognised, Served},
     fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };
 use crate::{
@@ -44,34 +47,14 @@ use crate::{
     listen::{Listen, Listeners},
 };
 
-/// The demo's account.
-pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
-
-/// The demo's API key.
-pub const DEMO_API_KEY_SID: &str = "SK0123456789abcdef0123456789abcdef";
-
-/// The demo's secret: public, and good for nothing but the sandbox.
-pub const DEMO_API_KEY_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
-
-/// The demo's resource.
-pub const DEMO_RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
-
-/// An account that the sandbox knows, with one API key.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// The account's SID.
-    pub account_sid: String,
-    /// The API key's SID.
-    pub api_key_sid: String,
-    /// The API key's secret.
-    pub api_key_secret: SecretString,
-}
+/// Requests at work at once, beyond which 429 is answered, unless a [`Config`] says another.
+pub const MAX_CONCURRENT: usize = 100;
 
 /// What a sandbox is and does.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The accounts that may ask.
-    pub accounts: Vec<Account>,
+    /// The upstreams that it emulates.
+    pub endpoints: Vec<Arc<dyn Endpoint>>,
     /// Requests at work at once, beyond which 429 is answered.
     pub max_concurrent: usize,
     /// The faults that stand at the start. A request meets the first that is for its
@@ -82,16 +65,23 @@ pub struct Config {
 }
 
 impl Config {
-    /// The demo's account, no faults, and the ceiling that Twilio is said to have.
+    /// Emulates these, without a fault.
     #[must_use]
-    pub fn demo() -> Self {
-        let account = Account {
-            account_sid: DEMO_ACCOUNT_SID.into(),
-            api_key_sid: DEMO_API_KEY_SID.into(),
-            api_key_secret: DEMO_API_KEY_SECRET.into(),
-        };
-        Self { accounts: vec![account], max_concurrent: 100, faults: Vec::new(), seed: 0 }
+    pub fn new(endpoints: Vec<Arc<dyn Endpoint>>) -> Self {
+        Self { endpoints, max_concurrent: MAX_CONCURRENT, faults: Vec::new(), seed: 0 }
     }
+}
+
+/// The bodies that these endpoints have of their own, each once.
+#[must_use]
+pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
+    let mut bodies = Vec::new();
+    for body in endpoints.iter().flat_map(|endpoint| endpoint.bodies()) {
+        if !bodies.contains(body) {
+            bodies.push(*body);
+        }
+    }
+    bodies
 }
 
 /// A running sandbox. Clones are of the same one; it ends when it is told to stop, or with
@@ -100,7 +90,7 @@ impl Config {
 pub struct Sandbox(Arc<Running>);
 
 struct Running {
-    upstream: Arc<Upstream>,
+    engine: Arc<Engine>,
     addr: SocketAddr,
     base: Uri,
     serving: AbortHandle,
@@ -119,7 +109,8 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Binds `listen`, an address on loopback (port 0: any free one), and serves.
+    /// Binds `listen`, an address on loopback (port 0: any free one), and serves. All faults
+    /// must be ones that some endpoint can do.
     pub async fn bind(listen: Listen, config: Config, clock: Clock) -> io::Result<Self> {
         if !listen.is_loopback() {
             return Err(io::Error::new(
@@ -128,13 +119,20 @@ impl Sandbox {
                  HTTP, and anybody who reaches it can switch its faults",
             ));
         }
+        let own = bodies(&config.endpoints);
+        for fault in &config.faults {
+            fault.check(&own).map_err(|why| {
+                let why = format!("the fault {fault}: {why}");
+                io::Error::new(io::ErrorKind::InvalidInput, why)
+            })?;
+        }
         let listeners = Listeners::bind(listen).await?;
         let addr = listeners.addr()?;
         let base = format!("http://{addr}");
-        let upstream = Arc::new(Upstream::new(config, base.clone(), clock));
+        let engine = Arc::new(Engine::new(config, base.clone(), clock));
         let base = base.parse().map_err(io::Error::other)?;
-        let serving = tokio::spawn(accept(listeners, Arc::clone(&upstream))).abort_handle();
-        Ok(Self(Arc::new(Running { upstream, addr, base, serving })))
+        let serving = tokio::spawn(accept(listeners, Arc::clone(&engine))).abort_handle();
+        Ok(Self(Arc::new(Running { engine, addr, base, serving })))
     }
 
     /// Where it listens.
@@ -152,34 +150,35 @@ impl Sandbox {
     /// Where its own side is: `counters`, `requests`, `fault` and `scenario` lie below.
     #[must_use]
     pub fn control_url(&self) -> String {
-        format!("{}{}", self.0.upstream.base, control::OWN)
+        format!("{}{}", self.0.engine.base, control::OWN)
     }
 
-    /// Puts `fault` in the place of those that stand for the same resource, or for all.
+    /// Puts `fault` in the place of those that stand for the same resource, or for all. One
+    /// that no endpoint can do never strikes.
     pub fn set_fault(&self, fault: Fault) {
-        self.0.upstream.direct(|script, now| script.set(fault, now));
+        self.0.engine.direct(|script, now| script.set(fault, now));
     }
 
     /// Adds `fault` behind those that stand, which come first.
     pub fn add_fault(&self, fault: Fault) {
-        self.0.upstream.direct(|script, now| script.add(fault, now));
+        self.0.engine.direct(|script, now| script.add(fault, now));
     }
 
     /// Clears all faults. Requests that already met one are not helped by it.
     pub fn clear_faults(&self) {
-        self.0.upstream.direct(|script, _| script.clear());
+        self.0.engine.direct(|script, _| script.clear());
     }
 
     /// What it has counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.0.upstream.ledger.counters()
+        self.0.engine.ledger.counters()
     }
 
     /// The latest requests for grants, at most 10,000, the oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.0.upstream.ledger.requests()
+        self.0.engine.ledger.requests()
     }
 
     /// Stops: closes the listener and cuts every connection.
@@ -188,14 +187,14 @@ impl Sandbox {
     }
 }
 
-async fn accept(listeners: Listeners, upstream: Arc<Upstream>) {
+async fn accept(listeners: Listeners, engine: Arc<Engine>) {
     // Dropped with this task, and every connection with it.
     let mut connections = JoinSet::new();
     loop {
         match listeners.accept().await {
             Ok(stream) => {
-                upstream.ledger.connected();
-                connections.spawn(connection::serve(stream, Arc::clone(&upstream)));
+                engine.ledger.connected();
+                connections.spawn(connection::serve(stream, Arc::clone(&engine)));
             }
             // Out of file descriptors, or a connection gone before it was taken.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,

@@ -19,12 +19,12 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use grantmint::{
     clock::Clock,
+    provider::twilio_live::DEMO_API_KEY_SID,
     rpc::proto::{
         MintTokenRequest, MintTokenResponse, MintTokensRequest, MintTokensResponse, Validity,
         mint_tokens_request::Selection,
         token_service_server::{TokenService, TokenServiceServer},
     },
-    sandbox::DEMO_API_KEY_SID,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

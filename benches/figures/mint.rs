@@ -10,10 +10,9 @@ use grantmint::{
     grant::{Generation, Grant},
     mint::bulk::CHUNK_BYTES,
     provider::twilio_live::{
-        AccessTokens, Config, ExtraGrants,
+        AccessTokens, Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, ExtraGrants,
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
     },
-    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     settings::SecretOrigin,
     token::{Call, Stamped, Times, TokenFormat, id::Serials},
 };

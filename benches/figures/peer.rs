@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use grantmint::{
+    provider::twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     rpc::proto::MintTokenResponse,
-    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use prost::Message;

@@ -8,10 +8,10 @@ use grantmint::{
     clock::WallTime,
     config::Config,
     provider::twilio_live::{
+        DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_RESOURCE,
         ids::{AccountSid, PlayerStreamerSid},
         wire::read_answer,
     },
-    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_RESOURCE},
     source::http::retry_after as read_retry_after,
 };
 use http::HeaderValue;

@@ -7,9 +7,8 @@ use grantmint::{
     app::{App, Running},
     clock::Clock,
     config::Config,
-    sandbox::{
-        self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
-    },
+    provider,
+    sandbox::{self, Sandbox},
 };
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
@@ -39,17 +38,17 @@ fn served() -> &'static Served {
 
 async fn serve() -> (Client, Sandbox, Running) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let demo = sandbox::Config::demo();
-    let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.expect("a sandbox");
+    let demo = provider::demo().expect("a demo");
+    let emulated = sandbox::Config::new(vec![demo.endpoint.clone()]);
+    let sandbox = Sandbox::bind(any.into(), emulated, Clock::system()).await.expect("a sandbox");
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [profiles.demo]\nkind = \"twilio-live\"\naccount_sid = \"{DEMO_ACCOUNT_SID}\"\n\
-         api_key_sid = \"{DEMO_API_KEY_SID}\"\napi_key_secret_env = \"SECRET\"\n\
-         resources = [\"{DEMO_RESOURCE}\"]\nupstream = \"{}\"\n",
+         {}upstream = \"{}\"\n",
+        demo.configuration(),
         sandbox.base_url().to_string().trim_end_matches('/')
     );
-    let env = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
-    let config = Config::parse_with("fuzz.toml", &text, &env).expect("a good configuration");
+    let secret = |name: &str| demo.variable(name);
+    let config = Config::parse_with("fuzz.toml", &text, &secret).expect("a good configuration");
     let app = App::build(&config, Clock::system()).await.expect("a server");
     let addr = app.addr();
     let running = app.spawn();

@@ -5,6 +5,8 @@
 //! The service itself ended on 2023-11-30; the formats are what its helper libraries emit.
 
 mod config;
+mod demo;
+mod endpoint;
 pub mod ids;
 mod reading;
 mod source;
@@ -15,17 +17,20 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
+use self::endpoint::PlaybackGrantEndpoint;
 pub use self::{
     config::Config,
+    demo::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
     source::PlaybackGrants,
     token::{AccessTokens, ExtraGrants},
 };
-use super::{Credential, Draft, Kind, Provider, Rules, Upstream};
+use super::{Demo, Draft, Kind, Provider, Rules, Upstream};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError, ProxySetting},
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
+    sandbox::Endpoint,
     settings::Section,
     source::{GrantSource, base_url::BaseUrl, http::HttpClient},
     token::TokenFormat,
@@ -58,6 +63,10 @@ impl Kind for TwilioLive {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view)
+    }
+
+    fn demo(&self) -> Option<Demo> {
+        demo::demo()
     }
 }
 
@@ -94,12 +103,8 @@ impl Upstream for Config {
         Arc::new(PlaybackGrants::new(self, client, grant_ttl))
     }
 
-    fn credential(&self) -> Credential {
-        Credential {
-            account: self.account_sid.to_string(),
-            user: self.api_key_sid.to_string(),
-            password: self.api_key_secret.expose().into(),
-        }
+    fn endpoint(&self) -> Arc<dyn Endpoint> {
+        Arc::new(PlaybackGrantEndpoint::new(self))
     }
 }
 

@@ -6,7 +6,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 
-use super::{control, upstream::Upstream};
+use super::{control, engine::Engine};
 
 /// Asks for the connection to be reset.
 #[derive(Debug)]
@@ -25,16 +25,16 @@ impl Error for Reset {}
 pub(super) struct KeepAlive(pub(super) Duration);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, upstream: Arc<Upstream>) {
+pub(super) async fn serve(stream: TcpStream, engine: Arc<Engine>) {
     // Answers are small and go out whole; a failure costs a delay only.
     let _ = stream.set_nodelay(true);
     let (close_at, mut closes) = watch::channel(None);
     let service = service_fn(async |request: http::Request<_>| {
         close_at.send_replace(None);
         let answer = if control::is_below(request.uri().path()) {
-            Ok(control::answer(&upstream, request).await)
+            Ok(control::answer(&engine, request).await)
         } else {
-            upstream.answer(request).await
+            engine.answer(request).await
         };
         let keep_alive = answer.as_ref().ok().and_then(|answer| answer.extensions().get());
         close_at.send_replace(keep_alive.map(|KeepAlive(idle)| Instant::now() + *idle));

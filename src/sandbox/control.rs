@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::{
     answer::json,
     delivery::{Body, Delivery},
+    engine::Engine,
     fault::{Fault, FaultError},
     scenario,
     script::Script,
-    upstream::Upstream,
 };
 
 /// Paths below this are the sandbox's own.
@@ -31,26 +31,27 @@ pub(super) fn is_below(path: &str) -> bool {
 }
 
 /// Answers a request to the sandbox's own side.
-pub(super) async fn answer(upstream: &Upstream, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let method = head.method;
     match head.uri.path().strip_prefix(OWN).unwrap_or_default() {
         "/counters" if method == Method::GET => {
-            response(StatusCode::OK, json(&upstream.ledger.counters()))
+            response(StatusCode::OK, json(&engine.ledger.counters()))
         }
         "/requests" if method == Method::GET => {
-            response(StatusCode::OK, json(&upstream.ledger.lines()))
+            response(StatusCode::OK, json(&engine.ledger.lines()))
         }
         "/counters" | "/requests" => not_allowed("GET"),
         "/fault" if method == Method::DELETE => {
-            upstream.direct(|script, _| script.clear());
+            engine.direct(|script, _| script.clear());
             response(StatusCode::NO_CONTENT, String::new())
         }
         "/fault" if method == Method::PUT || method == Method::POST => {
             let change = if method == Method::PUT { Script::set } else { Script::add };
             let put = text_of(body).await.and_then(|text| {
-                let fault = read_fault(&text).map_err(|error| format!("the fault: {error}"))?;
-                upstream.direct(|script, now| change(script, fault, now));
+                let fault = read_fault(&text, &engine.bodies())
+                    .map_err(|error| format!("the fault: {error}"))?;
+                engine.direct(|script, now| change(script, fault, now));
                 Ok(())
             });
             done(put)
@@ -58,8 +59,9 @@ pub(super) async fn answer(upstream: &Upstream, request: Request<Incoming>) -> R
         "/fault" => not_allowed("PUT, POST, DELETE"),
         "/scenario" if method == Method::PUT => {
             let put = text_of(body).await.and_then(|text| {
-                let faults = scenario::parse("scenario", &text).map_err(|all| all.to_string())?;
-                upstream.direct(|script, now| *script = Script::new(faults, now));
+                let faults = scenario::parse("scenario", &text, &engine.bodies());
+                let faults = faults.map_err(|all| all.to_string())?;
+                engine.direct(|script, now| *script = Script::new(faults, now));
                 Ok(())
             });
             done(put)
@@ -78,9 +80,13 @@ async fn text_of(body: Incoming) -> Result<String, String> {
     String::from_utf8(body.to_bytes().into()).map_err(|_| "the body is not UTF-8".to_owned())
 }
 
-fn read_fault(text: &str) -> Result<Fault, FaultError> {
+fn read_fault(text: &str, own: &[&str]) -> Result<Fault, FaultError> {
     let text = text.trim();
-    if text.starts_with(['{', '[']) { Fault::from_json(text) } else { text.parse() }
+    if text.starts_with(['{', '[']) {
+        Fault::from_json(text, own)
+    } else {
+        Fault::from_words(text, own)
+    }
 }
 
 fn done(result: Result<(), String>) -> Response<Body> {

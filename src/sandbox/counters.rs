@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use http::StatusCode;
+use serde::{Serialize, Serializer};
 
-use super::fault::Fault;
+use super::{answer::Outcome, fault::Fault};
 use crate::clock::{Anchor, Clock};
 
 /// Requests that the log keeps.
@@ -27,7 +28,7 @@ pub struct Counters {
     pub requests: u64,
     /// Requests answered with a grant, a shorter one too.
     pub granted: u64,
-    /// Requests answered with an error, by status.
+    /// Requests refused, by status.
     pub refused: BTreeMap<u16, u64>,
     /// Those of them answered 401.
     pub unauthorized: u64,
@@ -50,12 +51,10 @@ pub struct Request {
     pub number: u64,
     /// When it came in.
     pub at: Anchor,
-    /// The resource that its path names, well-formed or not; none if it asks for no grant.
+    /// The resource that it asks a grant for, well-formed or not; none if it asks for none.
     pub resource: Option<String>,
-    /// The `Ttl` of its form, as written.
-    pub ttl: Option<String>,
-    /// The `AccessControlAllowOrigin` of its form.
-    pub allow_origin: Option<String>,
+    /// What its endpoint notes of it, by name.
+    pub notes: Vec<(&'static str, Option<String>)>,
     /// The fault that it met, in its grammar.
     pub fault: Option<String>,
     /// What it was answered with; none while at work, or where it got no answer.
@@ -63,19 +62,26 @@ pub struct Request {
     /// How long it was held: up to the first byte of its answer, or to its end without one;
     /// none while at work.
     pub held: Option<Duration>,
-    /// The playback URL that it was granted.
-    pub playback_url: Option<String>,
+    /// The credential that it was granted: a secret.
+    pub credential: Option<String>,
+}
+
+impl Request {
+    /// What its endpoint notes of it under this name.
+    #[must_use]
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.notes.iter().find(|(its, _)| *its == name)?.1.as_deref()
+    }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The playback URL holds a token.
+        // Without the credential.
         f.debug_struct("Request")
             .field("number", &self.number)
             .field("at", &self.at)
             .field("resource", &self.resource)
-            .field("ttl", &self.ttl)
-            .field("allow_origin", &self.allow_origin)
+            .field("notes", &self.notes)
             .field("fault", &self.fault)
             .field("status", &self.status)
             .field("held", &self.held)
@@ -90,11 +96,19 @@ pub(super) struct Line {
     /// Milliseconds since the start.
     at_ms: u64,
     resource: Option<String>,
-    ttl: Option<String>,
-    allow_origin: Option<String>,
+    #[serde(flatten, serialize_with = "members")]
+    notes: Vec<(&'static str, Option<String>)>,
     fault: Option<String>,
     status: Option<u16>,
     held_ms: Option<u64>,
+}
+
+/// Notes as the members that they are in a line.
+fn members<S: Serializer>(
+    notes: &[(&'static str, Option<String>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(notes.iter().map(|(name, note)| (name, note)))
 }
 
 #[derive(Default)]
@@ -133,8 +147,7 @@ impl Ledger {
             number: request.number,
             at_ms: millis(request.at.boot.since(self.started.boot)),
             resource: request.resource,
-            ttl: request.ttl,
-            allow_origin: request.allow_origin,
+            notes: request.notes,
             fault: request.fault,
             status: request.status,
             held_ms: request.held.map(millis),
@@ -147,7 +160,7 @@ impl Ledger {
     }
 
     /// Enters a request. It is at work until its entry is answered or dropped.
-    pub(super) fn enter(self: &Arc<Self>, resource: Option<&str>) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>) -> Entry {
         let at = self.clock.now();
         let mut state = self.state();
         state.counters.requests += 1;
@@ -161,13 +174,12 @@ impl Ledger {
         state.log.push_back(Request {
             number,
             at,
-            resource: resource.map(clip),
-            ttl: None,
-            allow_origin: None,
+            resource: None,
+            notes: Vec::new(),
             fault: None,
             status: None,
             held: None,
-            playback_url: None,
+            credential: None,
         });
         drop(state);
         Entry { ledger: Arc::clone(self), number, at, at_work, answered: false }
@@ -189,10 +201,15 @@ impl Entry {
         self.ledger.clock.now().boot.since(self.at.boot)
     }
 
-    pub(super) fn form(&self, ttl: Option<&str>, allow_origin: Option<&str>) {
+    pub(super) fn recognised(
+        &self,
+        resource: Option<&str>,
+        notes: Vec<(&'static str, Option<String>)>,
+    ) {
         self.ledger.state().note(self.number, |request| {
-            request.ttl = ttl.map(clip);
-            request.allow_origin = allow_origin.map(clip);
+            request.resource = resource.map(clip);
+            let notes = notes.into_iter();
+            request.notes = notes.map(|(name, text)| (name, text.as_deref().map(clip))).collect();
         });
     }
 
@@ -204,19 +221,25 @@ impl Entry {
     }
 
     /// Counts the answer, and tells how long it was held.
-    pub(super) fn answered(mut self, status: u16, playback_url: Option<String>) -> Duration {
+    pub(super) fn answered(mut self, status: StatusCode, outcome: Outcome) -> Duration {
         self.answered = true;
         let mut state = self.ledger.state();
         let counters = &mut state.counters;
-        counters.granted += u64::from(playback_url.is_some());
-        if status >= 300 {
-            *counters.refused.entry(status).or_default() += 1;
+        match &outcome {
+            Outcome::Granted(_) => counters.granted += 1,
+            Outcome::Refused(by) => {
+                *counters.refused.entry(by.as_u16()).or_default() += 1;
+                counters.unauthorized += u64::from(*by == StatusCode::UNAUTHORIZED);
+                counters.throttled += u64::from(*by == StatusCode::TOO_MANY_REQUESTS);
+            }
+            Outcome::Other => {}
         }
-        counters.unauthorized += u64::from(status == 401);
-        counters.throttled += u64::from(status == 429);
         state.note(self.number, |request| {
-            request.status = Some(status);
-            request.playback_url = playback_url;
+            request.status = Some(status.as_u16());
+            request.credential = match outcome {
+                Outcome::Granted(credential) => Some(credential),
+                _ => None,
+            };
         });
         drop(state);
         self.held()
@@ -260,11 +283,12 @@ mod tests {
     #[test]
     fn the_log_keeps_the_latest_and_no_long_text() {
         let ledger = Arc::new(Ledger::new(Clock::system()));
-        let first = ledger.enter(Some("first"));
+        let first = ledger.enter();
         for _ in 0..LOG_LENGTH {
-            ledger.enter(Some("later")).answered(201, None);
+            ledger.enter().answered(StatusCode::CREATED, Outcome::Other);
         }
-        first.answered(503, None);
+        let down = StatusCode::SERVICE_UNAVAILABLE;
+        first.answered(down, Outcome::Refused(down));
         let requests = ledger.requests();
         assert_eq!(requests.len(), LOG_LENGTH);
         assert!(requests.iter().all(|request| request.status == Some(201)));
@@ -272,11 +296,12 @@ mod tests {
         assert_eq!(ledger.counters().refused, BTreeMap::from([(503, 1)]));
 
         let long = "\u{e9}".repeat(1_000);
-        let entry = ledger.enter(Some(&long));
-        entry.form(Some(&long), Some(&long));
+        let entry = ledger.enter();
+        entry.recognised(Some(&long), vec![("ttl", Some(long.clone()))]);
         entry.fault(&format!("body-text={long}").parse().unwrap());
         let last = ledger.requests().pop().unwrap();
-        for text in [last.resource, last.ttl, last.allow_origin, last.fault] {
+        assert_eq!((last.note("ttl"), last.note("other")), (last.resource.as_deref(), None));
+        for text in [last.resource, last.fault] {
             assert_eq!(text.unwrap().chars().count(), CLIPPED);
         }
     }

@@ -8,8 +8,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use http::{HeaderValue, StatusCode};
 
 pub use self::draft::FaultError;
-pub(super) use self::draft::{Draft, FLAGS, KEYS};
-use crate::provider::twilio_live::ids::PlayerStreamerSid;
+pub(super) use self::draft::{Draft, FLAGS};
+use crate::name::Resource;
 
 /// Something that the sandbox does wrong on purpose. As text it is written in its grammar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Fault {
     /// How long the connection may stay idle after the answer before it is closed without a
     /// word; none: for ever.
     pub keep_alive: Option<Duration>,
-    /// The resource it is for; none: all.
-    pub resource: Option<PlayerStreamerSid>,
+    /// The resource it is for, in any letter case; none: all.
+    pub resource: Option<Resource>,
     /// When it strikes.
     pub when: When,
 }
@@ -50,8 +50,8 @@ pub enum Effect {
     Hang,
     /// The connection is reset (TCP RST).
     Reset,
-    /// Another status, with its documented body. A success without a body of its own is a
-    /// normal grant under that status.
+    /// Another status, with the body that the endpoint documents for it. A success without a
+    /// body of its own is a normal grant under that status.
     Status {
         /// The status.
         code: StatusCode,
@@ -60,9 +60,9 @@ pub enum Effect {
         /// A body instead of the documented one.
         body: Option<String>,
     },
-    /// What would be granted is answered 201 with a body that no client should take.
+    /// What would be granted is answered with a body that no client should take.
     Body(BadBody),
-    /// A grant whose token lives that much shorter than asked for.
+    /// A grant that lives that much shorter than asked for.
     ShorterLife(Duration),
 }
 
@@ -75,26 +75,12 @@ pub enum RetryAfter {
     DateIn(Duration),
 }
 
-/// A 201's body that no client should take.
+/// The body of a grant that no client should take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadBody {
-    /// `grant` is null.
-    GrantNull,
-    /// `grant` is a string, as the upstream's guide prints it.
-    GrantString,
-    /// There is no `grant`.
-    GrantMissing,
-    /// `sid` is another resource's.
-    WrongSid,
-    /// `grant.playerStreamerSid` is another resource's.
-    WrongStreamer,
-    /// `account_sid` is another account's.
-    WrongAccount,
-    /// `grant` is there twice, first as another resource's.
-    Duplicate,
-    /// A member of `grant` is nested 10,000 deep.
-    Nested,
-    /// The JSON stops in the middle.
+    /// One that only some endpoints have, by its word.
+    Own(String),
+    /// It stops in the middle.
     Truncated,
     /// The connection is closed in the middle of it.
     Cut,
@@ -108,4 +94,19 @@ pub enum BadBody {
     Gzip,
     /// Any text.
     Text(String),
+}
+
+impl Fault {
+    /// The keys of a fault, in the order in which it is written.
+    pub const KEYS: [&str; 15] = draft::KEYS;
+
+    /// Whether endpoints that have these bodies of their own can do it.
+    pub(super) fn check(&self, own: &[&str]) -> Result<(), FaultError> {
+        match &self.effect {
+            Effect::Body(BadBody::Own(body)) if !own.contains(&body.as_str()) => {
+                Err(draft::unknown_body(own))
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use super::fault::{Draft, FLAGS, Fault, FaultError, KEYS};
+use super::fault::{Draft, FLAGS, Fault, FaultError};
 use crate::settings::{self, Document, Problems, Section};
 
-/// Reads and validates the file at `path`.
-pub fn load(path: &Path) -> Result<Vec<Fault>, Problems> {
-    settings::load(path, parse)
+/// Reads and validates the file at `path`, for endpoints that have these bodies of their own.
+pub fn load(path: &Path, own: &[&str]) -> Result<Vec<Fault>, Problems> {
+    settings::load(path, |file, text| parse(file, text, own))
 }
 
-/// Validates `text`; `file` is its name in messages.
-pub fn parse(file: &str, text: &str) -> Result<Vec<Fault>, Problems> {
+/// Validates `text` likewise; `file` is its name in messages.
+pub fn parse(file: &str, text: &str, own: &[&str]) -> Result<Vec<Fault>, Problems> {
     let document = Document::parse(file, text, &|_| None)?;
     let mut root = document.root();
-    let faults: Vec<_> = root.tables("fault").into_iter().map(read).collect();
+    let faults: Vec<_> =
+        root.tables("fault").into_iter().map(|section| read(section, own)).collect();
     if !root.has("fault") && !root.has_unknown() {
         root.problem("fault", "is missing: a scenario is a list of faults, each under [[fault]]");
     }
@@ -23,10 +24,10 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Fault>, Problems> {
 }
 
 /// Reads a fault. What is wrong with it is told in the document.
-fn read(mut section: Section<'_>) -> Option<Fault> {
-    let mut draft = Draft::default();
+fn read(mut section: Section<'_>, own: &[&str]) -> Option<Fault> {
+    let mut draft = Draft::of(own);
     let mut good = true;
-    for key in KEYS {
+    for key in Fault::KEYS {
         if !section.has(key) {
             continue;
         }

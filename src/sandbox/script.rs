@@ -1,7 +1,15 @@
 //! The script: the faults that stand, and which of them a request meets.
 
-use super::fault::Fault;
+use super::fault::{BadBody, Effect, Fault};
 use crate::clock::BootTime;
+
+/// What a request asks for, as far as faults mind.
+pub(super) struct Asked<'a> {
+    /// The resource that it asks a grant for.
+    pub(super) resource: &'a str,
+    /// The bodies that its endpoint has of its own.
+    pub(super) bodies: &'a [&'static str],
+}
 
 /// The faults that stand, in the order in which they were given.
 #[derive(Debug)]
@@ -12,7 +20,7 @@ pub(super) struct Script(Vec<Standing>);
 struct Standing {
     fault: Fault,
     since: BootTime,
-    /// Requests for its resource, or all.
+    /// Requests that it is for.
     seen: u64,
     /// Those of them that met it.
     met: u32,
@@ -39,13 +47,13 @@ impl Script {
         self.0.clear();
     }
 
-    /// The fault that a request for `resource` meets, if any: the first that is for it and
-    /// strikes now, else the first that is for all.
-    pub(super) fn meet(&mut self, resource: &str, now: BootTime) -> Option<Fault> {
-        for standing in self.0.iter_mut().filter(|standing| standing.is_for(resource)) {
+    /// The fault that a request meets, if any: the first that is for its resource and strikes
+    /// now, else the first that is for all.
+    pub(super) fn meet(&mut self, asked: &Asked<'_>, now: BootTime) -> Option<Fault> {
+        for standing in self.0.iter_mut().filter(|standing| standing.is_for(asked)) {
             standing.seen = standing.seen.saturating_add(1);
         }
-        let strikes = |standing: &Standing| standing.is_for(resource) && standing.strikes(now);
+        let strikes = |standing: &Standing| standing.is_for(asked) && standing.strikes(now);
         let is_own = |standing: &Standing| standing.fault.resource.is_some() && strikes(standing);
         let at = self.0.iter().position(is_own).or_else(|| self.0.iter().position(strikes));
         let met = at.and_then(|at| self.0.get_mut(at)).map(Standing::meet);
@@ -55,8 +63,14 @@ impl Script {
 }
 
 impl Standing {
-    fn is_for(&self, resource: &str) -> bool {
-        self.fault.resource.as_ref().is_none_or(|sid| sid.is(resource))
+    /// Whether it is for such requests: a body that their endpoint cannot answer with is not.
+    fn is_for(&self, asked: &Asked<'_>) -> bool {
+        let resource = self.fault.resource.as_ref();
+        let possible = match &self.fault.effect {
+            Effect::Body(BadBody::Own(body)) => asked.bodies.contains(&body.as_str()),
+            _ => true,
+        };
+        possible && resource.is_none_or(|own| is_same(own.as_str(), asked.resource))
     }
 
     /// Whether it strikes the request that was just seen.
@@ -86,22 +100,32 @@ impl Standing {
 fn same_resource(one: &Fault, other: &Fault) -> bool {
     match (&one.resource, &other.resource) {
         (None, None) => true,
-        (Some(one), Some(other)) => one.is(other.as_str()),
+        (Some(one), Some(other)) => is_same(one.as_str(), other.as_str()),
         _ => false,
     }
+}
+
+/// Whether two texts name one resource. Some kinds take either case for the same, and no
+/// script needs two resources that differ in nothing else.
+fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{super::fault::Effect, *};
+    use super::*;
     use crate::clock::Clock;
 
     const SID: &str = "VJ0123456789abcdef0123456789abcdef";
 
     fn fault(text: &str) -> Fault {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn asked(resource: &str) -> Asked<'_> {
+        Asked { resource, bodies: &["empty"] }
     }
 
     fn start() -> BootTime {
@@ -120,7 +144,8 @@ mod tests {
         /// What a request meets after so many seconds.
         fn at(&mut self, seconds: u64, resource: &str) -> String {
             let now = self.1 + Duration::from_secs(seconds);
-            self.0.meet(resource, now).map_or_else(|| "-".to_owned(), |fault| fault.to_string())
+            let met = self.0.meet(&asked(resource), now);
+            met.map_or_else(|| "-".to_owned(), |fault| fault.to_string())
         }
 
         /// What that many requests at the start meet.
@@ -147,9 +172,9 @@ mod tests {
         script.set(fault("reset"), start());
         script.set(fault(&format!("status=404,resource={SID}")), start());
         assert_eq!(script.0.len(), 2);
-        assert_eq!(script.meet("other", start()).unwrap().effect, Effect::Reset);
+        assert_eq!(script.meet(&asked("other"), start()).unwrap().effect, Effect::Reset);
         script.clear();
-        assert!(script.meet("other", start()).is_none());
+        assert!(script.meet(&asked("other"), start()).is_none());
     }
 
     #[test]
@@ -181,6 +206,12 @@ mod tests {
         let seen = [other, SID, other, SID, SID].map(|resource| play.at(0, resource));
         // The fourth of all is the second of its own, which comes first.
         assert_eq!(seen, ["-", "-", "-", own.as_str(), "-"]);
+    }
+
+    #[test]
+    fn a_body_that_the_endpoint_does_not_have_is_not_for_its_requests() {
+        let mut play = Play::of(["body=other", "body=empty,requests=2"]);
+        assert_eq!(play.first(3), ["-", "body=empty,requests=2", "-"]);
     }
 
     #[test]

@@ -1,15 +1,10 @@
-//! The sandbox as its callers see it.
+//! The engine as its callers see it, over an upstream of the tests' own.
 
 mod bodies;
-mod docs;
 mod faults;
+mod plain;
 mod played;
-mod sample;
 
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
-};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -20,14 +15,12 @@ use tokio::{
     net::TcpStream,
 };
 
+use self::plain::{KEY, Plain, RESOURCE, path};
 use super::*;
-use crate::{
-    clock::{Simulation, WallTime},
-    provider::twilio_live::{ids::PlayerStreamerSid, wire},
-};
+use crate::clock::{Simulation, WallTime};
 
 const NOW: i64 = 1_700_000_000;
-const FORM: &str = "Ttl=60&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com";
+const FORM: &str = "ttl=60";
 
 struct Reply {
     status: StatusCode,
@@ -40,22 +33,8 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn url(&self) -> String {
-        self.json()["grant"]["playbackUrl"].as_str().unwrap().to_owned()
-    }
-
-    fn claims(&self) -> Value {
-        let url = self.url();
-        let claims = url.split('.').rev().nth(1).unwrap();
-        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
-    }
-
-    /// The life that the token says it has, by the sandbox's clock.
-    fn life(&self) -> i64 {
-        let claims = self.claims();
-        let issued = claims["iat"].as_i64().unwrap();
-        assert!((NOW..NOW + 100).contains(&issued), "{issued}");
-        claims["exp"].as_i64().unwrap() - issued
+    fn credential(&self) -> String {
+        self.json()["credential"].as_str().unwrap().to_owned()
     }
 }
 
@@ -75,12 +54,17 @@ async fn clocked(config: Config) -> (Sandbox, Arc<Simulation>) {
     (bound.unwrap(), simulation)
 }
 
-async fn demo() -> Sandbox {
-    sandbox(Config::demo()).await
+/// The plain upstream, without a fault.
+fn plain() -> Config {
+    Config::new(vec![Arc::new(Plain { key: KEY })])
 }
 
-fn basic(user: &str, secret: &str) -> String {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{secret}")))
+async fn demo() -> Sandbox {
+    sandbox(plain()).await
+}
+
+fn bearer(key: &str) -> String {
+    format!("Bearer {key}")
 }
 
 async fn send(
@@ -110,8 +94,7 @@ async fn send(
 }
 
 async fn post(sandbox: &Sandbox, form: &str) -> Result<Reply, hyper::Error> {
-    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    within(send(sandbox, Method::POST, &wire::path(DEMO_RESOURCE), Some(&basic), form)).await
+    within(send(sandbox, Method::POST, &path(RESOURCE), Some(&bearer(KEY)), form)).await
 }
 
 async fn ask(sandbox: &Sandbox) -> Reply {
@@ -127,15 +110,6 @@ fn fault(text: &str) -> Fault {
     text.parse().unwrap()
 }
 
-fn error_body(code: u32, message: &str, status: u16) -> Value {
-    json!({
-        "code": code,
-        "message": message,
-        "more_info": format!("https://www.twilio.com/docs/errors/{code}"),
-        "status": status,
-    })
-}
-
 /// Waits until `met` holds of the counters.
 async fn until(sandbox: &Sandbox, met: impl Fn(&Counters) -> bool) {
     within(async {
@@ -147,161 +121,112 @@ async fn until(sandbox: &Sandbox, met: impl Fn(&Counters) -> bool) {
 }
 
 async fn ask_raw(stream: &mut TcpStream) {
-    let path = wire::path(DEMO_RESOURCE);
-    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
+    let (path, bearer) = (path(RESOURCE), bearer(KEY));
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: sandbox\r\nAuthorization: {basic}\r\nContent-Length: 0\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: sandbox\r\nAuthorization: {bearer}\r\nContent-Length: 0\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_grant_has_the_fields_of_the_wire() {
+async fn an_endpoint_gets_whole_requests_and_its_answers_are_sent_as_they_are() {
     let sandbox = demo().await;
     let reply = ask(&sandbox).await;
     assert_eq!(reply.status, StatusCode::CREATED);
-    let url = reply.url();
-    let created = reply.json()["date_created"].clone();
-    assert!(created.as_str().unwrap().starts_with("2023-11-14T22:1"), "{created}");
+    let credential = reply.credential();
     assert_eq!(
         reply.json(),
         json!({
-            "sid": DEMO_RESOURCE,
-            "url": format!(
-                "http://{}/v1/PlayerStreamers/{DEMO_RESOURCE}/PlaybackGrant", sandbox.addr()
-            ),
-            "account_sid": DEMO_ACCOUNT_SID,
-            "date_created": created,
-            "grant": {
-                "playbackUrl": url,
-                "playerStreamerSid": DEMO_RESOURCE,
-                "requestCredentials": null,
-            },
+            "url": format!("http://{}/grants/{RESOURCE}", sandbox.addr()),
+            "key": KEY,
+            "credential": credential,
+            "now": reply.json()["now"],
+            "life": 60,
         })
     );
+    assert!((NOW..NOW + 100).contains(&reply.json()["now"].as_i64().unwrap()));
     assert_eq!(reply.headers["content-type"], "application/json");
-    assert_eq!(reply.headers["twilio-concurrent-requests"], "1");
-    let id = reply.headers["twilio-request-id"].to_str().unwrap();
-    assert!(id.starts_with("RQ") && id.len() == 34, "{id}");
-    assert!(reply.headers["twilio-request-duration"].to_str().unwrap().parse::<f64>().is_ok());
-}
-
-#[tokio::test]
-async fn each_playback_url_holds_a_fresh_token() {
-    let sandbox = demo().await;
-    let reply = ask(&sandbox).await;
-    let url = reply.url();
-    let (before, token) = url.split_once("?token=").unwrap();
-    assert_eq!(
-        before,
-        "https://0123456789ab.us-east-1.playback.live-video.net/api/video/v1/\
-         us-east-1.123456789012.channel.0123456789ab.m3u8"
-    );
-    let parts: Vec<_> =
-        token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
-    assert_eq!(parts.len(), 3);
-    assert_eq!(parts[0], br#"{"alg":"ES384","typ":"JWT"}"#);
-    assert_eq!(parts[2].len(), 96);
-    let claims = reply.claims();
-    assert_eq!(
-        claims["aws:channel-arn"],
-        "arn:aws:ivs:us-east-1:123456789012:channel/0123456789ab"
-    );
-    assert_eq!(claims["aws:access-control-allow-origin"], "https://www.example.com");
-    assert_eq!(reply.life(), 60);
-    assert_ne!(ask(&sandbox).await.url(), url);
+    assert_eq!(reply.headers["at-work"], "1");
+    assert_ne!(ask(&sandbox).await.credential(), credential);
     let log = sandbox.requests();
     assert_eq!(log.len(), 2);
-    assert_eq!(log[0].playback_url.as_deref(), Some(&*url));
-    assert_eq!(log[0].resource.as_deref(), Some(DEMO_RESOURCE));
-    assert_eq!((log[0].ttl.as_deref(), log[0].status), (Some("60"), Some(201)));
-    assert_eq!(log[0].allow_origin.as_deref(), Some("https://www.example.com"));
-    assert!(!format!("{log:?}").contains(token));
+    assert_eq!(log[0].credential.as_deref(), Some(&*credential));
+    assert_eq!(log[0].resource.as_deref(), Some(RESOURCE));
+    assert_eq!((log[0].note("ttl"), log[0].status), (Some("60"), Some(201)));
+    assert!(!format!("{log:?}").contains(&credential));
+
+    let much = "a".repeat(65 * 1024);
+    let reply = post(&sandbox, &much).await.unwrap();
+    assert_eq!((reply.status, reply.json()), (StatusCode::PAYLOAD_TOO_LARGE, json!({"no": 413})));
 }
 
 #[tokio::test]
-async fn ttl_is_15_unless_said_and_1_to_60() {
-    let sandbox = demo().await;
-    for (form, life) in [("", 15), ("Ttl=1", 1), ("Ttl=60", 60), ("Other=1", 15)] {
-        let reply = post(&sandbox, form).await.unwrap();
-        let claims = reply.claims();
-        assert_eq!(reply.life(), life, "{form}");
-        assert!(claims.get("aws:access-control-allow-origin").is_none());
-    }
-    for form in ["Ttl=61", "Ttl=0", "Ttl=-1", "Ttl=", "Ttl=1.5", "Ttl=soon"] {
-        let reply = post(&sandbox, form).await.unwrap();
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{form}");
-        assert_eq!(reply.json(), error_body(20001, "Invalid Ttl", 400), "{form}");
-    }
-    let long = "a".repeat(65 * 1024);
-    assert_eq!(post(&sandbox, &long).await.unwrap().status, StatusCode::PAYLOAD_TOO_LARGE);
+async fn equal_seeds_give_equal_grants() {
+    let first = ask(&demo().await).await.credential();
+    assert_eq!(ask(&demo().await).await.credential(), first);
+    let other = sandbox(Config { seed: 1, ..plain() }).await;
+    assert_ne!(ask(&other).await.credential(), first);
 }
 
 #[tokio::test]
-async fn only_a_known_key_and_secret_get_in() {
-    let sandbox = demo().await;
-    let wrong = [
-        None,
-        Some("Bearer abc".to_owned()),
-        Some("Basic ???".to_owned()),
-        Some(basic(DEMO_API_KEY_SID, "wrong")),
-        Some(basic(DEMO_API_KEY_SID, "")),
-    ];
-    let path = wire::path(DEMO_RESOURCE);
-    for authorization in &wrong {
-        let sent = send(&sandbox, Method::POST, &path, authorization.as_deref(), FORM);
-        let reply = within(sent).await.unwrap();
-        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(reply.json(), error_body(20003, "Authenticate", 401));
-    }
-    let account = basic(DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET);
-    let reply = within(send(&sandbox, Method::POST, &path, Some(&account), FORM)).await.unwrap();
-    let message = "Authentication Error - invalid username";
-    assert_eq!(reply.json(), error_body(20003, message, 401));
-    assert_eq!(sandbox.counters().unauthorized, 6);
-    assert!(!format!("{:?}", Config::demo()).contains(DEMO_API_KEY_SECRET));
-}
-
-#[tokio::test]
-async fn each_account_gets_grants_of_its_own() {
-    let mut config = Config::demo();
-    let (account_sid, key) = (format!("AC{}", "f".repeat(32)), format!("SK{}", "f".repeat(32)));
-    config.accounts.push(Account {
-        account_sid: account_sid.clone(),
-        api_key_sid: key.clone(),
-        api_key_secret: "another".into(),
-    });
+async fn of_several_endpoints_the_one_that_recognises_most_answers() {
+    let endpoint = |key| Arc::new(Plain { key }) as Arc<dyn Endpoint>;
+    let config = Config::new(vec![endpoint("one"), endpoint("two"), endpoint("three")]);
     let sandbox = sandbox(config).await;
-    let other = basic(&key, "another");
-    let path = wire::path(DEMO_RESOURCE);
-    let reply = within(send(&sandbox, Method::POST, &path, Some(&other), FORM)).await.unwrap();
-    assert_eq!(reply.json()["account_sid"], account_sid);
-    assert_eq!(ask(&sandbox).await.json()["account_sid"], DEMO_ACCOUNT_SID);
+    let ask = async |path: &str, key: Option<&str>| {
+        let authorization = key.map(bearer);
+        let sent = send(&sandbox, Method::POST, path, authorization.as_deref(), "");
+        let reply = within(sent).await.unwrap();
+        let key = reply.json()["key"].as_str().map(str::to_owned);
+        (reply.status.as_u16(), key, reply.headers["key"].to_str().unwrap().to_owned())
+    };
+    let mut seen = Vec::new();
+    for key in [Some("one"), Some("three"), Some("two"), Some("other"), None] {
+        let (status, key, by) = ask(&path(RESOURCE), key).await;
+        seen.push(format!("{status} {} {by}", key.unwrap_or_default()));
+    }
+    assert_eq!(seen, ["201 one one", "201 three three", "201 two two", "401  one", "401  one"]);
+    // A credential that is named goes before another, and one alone before none.
+    assert_eq!(ask(&path(RESOURCE), Some("two but wrong")).await.2, "two");
+    assert_eq!(ask("/elsewhere", Some("three")).await, (404, None, "three".to_owned()));
+    assert_eq!(ask("/elsewhere", None).await.2, "one");
+    assert_eq!(sandbox.counters().unauthorized, 4);
 }
 
 #[tokio::test]
-async fn only_a_player_streamer_is_found_and_only_posted_to() {
+async fn where_nothing_is_emulated_nothing_is_found() {
+    let sandbox = sandbox(Config::new(Vec::new())).await;
+    assert_eq!(ask(&sandbox).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(sandbox.requests()[0].resource, None);
+    assert_eq!(control(&sandbox, Method::GET, "/sandbox/counters", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_fault_that_no_endpoint_can_do_is_refused() {
+    let config = Config { faults: vec![fault("body=grant-null,times=1")], ..plain() };
+    let bound = Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, Clock::system()).await;
+    let error = bound.unwrap_err().to_string();
+    let known = "must be one of empty, truncated, cut, slow, huge, endless, gzip;";
+    assert!(
+        error.starts_with(&format!("the fault body=grant-null,times=1: body {known}")),
+        "{error}"
+    );
     let sandbox = demo().await;
-    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    let short = wire::path("VJ0123");
-    for path in ["/", "/v1/PlayerStreamers", &short, "/v1/PlayerStreamers//PlaybackGrant/more"] {
-        let sent = send(&sandbox, Method::POST, path, Some(&basic), FORM);
-        let reply = within(sent).await.unwrap();
-        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(reply.json()["code"], 20404);
-    }
-    let upper = wire::path(&format!("VJ{}", "A".repeat(32)));
-    let reply = within(send(&sandbox, Method::POST, &upper, Some(&basic), "")).await.unwrap();
-    assert_eq!(reply.status, StatusCode::CREATED);
-    let path = wire::path(DEMO_RESOURCE);
-    let reply = within(send(&sandbox, Method::GET, &path, Some(&basic), "")).await.unwrap();
-    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(reply.json(), error_body(20004, "Method not allowed", 405));
+    let put = |body: &'static str| control(&sandbox, Method::PUT, "/sandbox/fault", body);
+    let reply = put("body=grant-null").await;
+    assert!(reply.json()["error"].as_str().unwrap().contains(known), "{}", reply.json());
+    assert_eq!(put("{\"body\": \"grant-null\"}").await.status, 400);
+    assert_eq!(put("body=empty").await.status, 204);
+    assert_eq!(ask(&sandbox).await.body, "{}");
+    assert_eq!(sandbox.counters().granted, 0);
+    sandbox.set_fault(fault("body=grant-null"));
+    assert_eq!(ask(&sandbox).await.status, StatusCode::CREATED);
+    assert_eq!(sandbox.counters().faults, 1);
 }
 
 #[tokio::test]
 async fn beyond_the_ceiling_requests_are_refused() {
-    let sandbox = sandbox(Config { max_concurrent: 1, ..Config::demo() }).await;
+    let sandbox = sandbox(Config { max_concurrent: 1, ..plain() }).await;
     sandbox.set_fault(fault("hang,times=1"));
     let asker = tokio::spawn({
         let sandbox = sandbox.clone();
@@ -310,8 +235,8 @@ async fn beyond_the_ceiling_requests_are_refused() {
     until(&sandbox, |counters| counters.faults == 1).await;
     let reply = ask(&sandbox).await;
     assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(reply.json(), error_body(20429, "Too Many Requests", 429));
-    assert_eq!(reply.headers["twilio-concurrent-requests"], "2");
+    assert_eq!(reply.json(), json!({"no": 429}));
+    assert_eq!(reply.headers["at-work"], "2");
     assert_eq!(sandbox.counters().throttled, 1);
     asker.abort();
     until(&sandbox, |counters| counters.in_flight == 0).await;
@@ -343,6 +268,6 @@ async fn it_ends_with_its_last_handle_or_when_told() {
 
 #[tokio::test]
 async fn it_listens_on_loopback_only() {
-    let bound = Sandbox::bind("0.0.0.0:0".parse().unwrap(), Config::demo(), Clock::system()).await;
+    let bound = Sandbox::bind("0.0.0.0:0".parse().unwrap(), plain(), Clock::system()).await;
     assert_eq!(bound.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }

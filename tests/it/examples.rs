@@ -10,8 +10,8 @@ use std::{
 };
 
 use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{ListGrantsRequest, grant::RefreshState},
-    sandbox::DEMO_API_KEY_SECRET,
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},

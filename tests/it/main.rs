@@ -6,6 +6,7 @@ mod examples;
 mod operations;
 mod page;
 mod python;
+mod sandbox;
 mod support;
 mod timeline;
 mod wire;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID};
+use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID};
 use tempfile::TempDir;
 use tokio::process::Command;
 

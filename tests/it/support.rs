@@ -10,12 +10,16 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
+    provider::{
+        self,
+        twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
+    },
     rpc::proto::{
         IdentitySeries, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensRequest,
         grant_service_client::GrantServiceClient, mint_tokens_request::Selection,
         token_service_client::TokenServiceClient,
     },
-    sandbox::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
+    sandbox,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rustix::{
@@ -37,6 +41,11 @@ use tonic::{
 };
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+
+/// A sandbox that emulates the demo's upstream.
+pub(crate) fn emulated() -> sandbox::Config {
+    sandbox::Config::new(vec![provider::demo().expect("a demo").endpoint])
+}
 
 /// Nothing in a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,24 +1,21 @@
 //! `grantmint sandbox`: the emulated upstream alone.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use grantmint::{
     clock::Clock,
     listen::Listen,
-    provider::twilio_live,
-    sandbox::{
-        Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Fault,
-        Sandbox, scenario,
-    },
+    provider::{self, Demo},
+    sandbox::{Config, Fault, FaultError, MAX_CONCURRENT, Sandbox, scenario},
     telemetry::{LogFormat, start_logging},
 };
-use serde_json::json;
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use crate::{exit::Exit, failure::Failure, output, signals::Signals};
-
-/// Where the demo's secret goes.
-pub(crate) const SECRET_VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
 
 const AT_RUN_TIME: &str = "\
 While it runs, at its address: PUT, POST and DELETE /sandbox/fault switch faults, PUT
@@ -54,16 +51,16 @@ pub(crate) struct SandboxCommand {
     /// With it or alone: latency=DURATION holds the answer back, keep-alive=DURATION closes the
     /// connection when it was idle that long.
     ///
-    /// For what: resource=SID. When, counted from the start: from=DURATION, until=DURATION,
+    /// For what: resource=RESOURCE. When, counted from the start: from=DURATION, until=DURATION,
     /// requests=4 or 3-5 or 10- (among those for the resource), times=REQUESTS.
     ///
     /// Of several, a request meets the first that is for its resource and strikes then, else
     /// the first that is for all; these come before those of --scenario.
-    #[arg(long, value_name = "FAULT", verbatim_doc_comment)]
+    #[arg(long, value_name = "FAULT", value_parser = fault, verbatim_doc_comment)]
     fault: Vec<Fault>,
 
     /// Requests at work at once, beyond which 429 is answered
-    #[arg(long, value_name = "N", default_value_t = Config::demo().max_concurrent)]
+    #[arg(long, value_name = "N", default_value_t = MAX_CONCURRENT)]
     max_concurrent: usize,
 
     /// Write one JSON object instead of the greeting: URLs and the demo's credential
@@ -78,26 +75,39 @@ impl SandboxCommand {
         let _log = start_logging(LogFormat::of_terminal(), "info")
             .map_err(|error| failed(error.to_string()))?;
         let mut signals = Signals::take()?;
+        let demo = demo()?;
+        let own = demo.endpoint.bodies();
         let (given, scenario) = (self.fault, self.scenario);
         // A file may be a pipe that nobody writes to.
-        let read = spawn_blocking(move || faults(given, scenario.as_deref()));
+        let read = spawn_blocking(move || faults(given, scenario.as_deref(), own));
         let faults = tokio::select! {
             read = read => read.map_err(|error| failed(error.to_string()))??,
             _ = signals.stop() => return Ok(Exit::Done),
         };
-        let config =
-            Config { max_concurrent: self.max_concurrent, faults, seed: seed()?, ..Config::demo() };
+        let endpoints = vec![Arc::clone(&demo.endpoint)];
+        let max_concurrent = self.max_concurrent;
+        let config = Config { endpoints, max_concurrent, faults, seed: seed()? };
         let sandbox =
             Sandbox::bind(self.listen, config, Clock::system()).await.map_err(|error| {
                 failed(format!("cannot listen on {}: {error}", self.listen))
                     .next("choose another address with --listen; port 0 takes any free one")
             })?;
-        let greeting = if self.json { as_json(&sandbox) } else { greeting(&sandbox) };
+        let greeting = if self.json { as_json(&sandbox, &demo) } else { greeting(&sandbox, &demo) };
         output::announce(greeting);
         signals.stop().await;
         sandbox.stop();
         Ok(Exit::Done)
     }
+}
+
+/// The profile that the sandbox knows where nobody configured one.
+pub(crate) fn demo() -> Result<Demo, Failure> {
+    provider::demo().ok_or_else(|| Failure::for_good("no kind has a demo".to_owned()))
+}
+
+/// Takes a fault that an emulated upstream of some kind can do.
+pub(crate) fn fault(text: &str) -> Result<Fault, FaultError> {
+    Fault::from_words(text, &provider::bodies())
 }
 
 /// What a run's random values start from: no two runs are the same.
@@ -106,54 +116,50 @@ pub(crate) fn seed() -> Result<u64, Failure> {
         .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
 }
 
-/// The faults that are given, then those of the scenario.
+/// The faults that are given, then those of the scenario, for endpoints that have these bodies
+/// of their own.
 pub(crate) fn faults(
     mut given: Vec<Fault>,
     scenario: Option<&Path>,
+    own: &[&str],
 ) -> Result<Vec<Fault>, Failure> {
     if let Some(path) = scenario {
         let next = "the sample scenario.toml has every key, as has grantmint sandbox --help";
         let wrong = |problems| Failure::in_file("scenario", next, &problems);
-        given.extend(scenario::load(path).map_err(wrong)?);
+        given.extend(scenario::load(path, own).map_err(wrong)?);
     }
     Ok(given)
 }
 
 /// Where it is and what it takes, for machines.
-fn as_json(sandbox: &Sandbox) -> String {
-    json!({
-        "upstream": sandbox.base_url().to_string(),
-        "control": sandbox.control_url(),
-        "account_sid": DEMO_ACCOUNT_SID,
-        "api_key_sid": DEMO_API_KEY_SID,
-        "api_key_secret": DEMO_API_KEY_SECRET,
-        "resources": [DEMO_RESOURCE],
-    })
-    .to_string()
+fn as_json(sandbox: &Sandbox, demo: &Demo) -> String {
+    let mut values = demo.values();
+    values.insert("upstream".to_owned(), sandbox.base_url().to_string().into());
+    values.insert("control".to_owned(), sandbox.control_url().into());
+    Value::from(values).to_string()
 }
 
-fn greeting(sandbox: &Sandbox) -> String {
+fn greeting(sandbox: &Sandbox, demo: &Demo) -> String {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
     let own = sandbox.control_url();
-    let kind = twilio_live::KIND;
+    let profile = demo.lines().join("\n  ");
+    let secret = demo.secret.map_or_else(String::new, |it| {
+        format!(
+            "\nGive the server the demo's secret, which is public and good for nothing else:\n\
+             \n  export {}={}\n",
+            it.variable, it.value
+        )
+    });
     format!(
         "An emulated upstream is at {base}
 
 Point a profile at it:
 
   [profiles.demo]
-  kind = \"{kind}\"
-  account_sid = \"{DEMO_ACCOUNT_SID}\"
-  api_key_sid = \"{DEMO_API_KEY_SID}\"
-  api_key_secret_env = \"{SECRET_VARIABLE}\"
-  resources = [\"{DEMO_RESOURCE}\"]
+  {profile}
   upstream = \"{base}\"
-
-Give the server the demo's secret, which is public and good for nothing else:
-
-  export {SECRET_VARIABLE}={DEMO_API_KEY_SECRET}
-
+{secret}
 Switch faults, and read what came in:
 
   curl -X PUT -d status=503,times=3 {own}/fault

@@ -3,18 +3,16 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::{Args, ValueEnum};
 use grantmint::{
     app::{App, Ended, StartError},
     clock::Clock,
-    config::{Config, loopback},
+    config::{Config, Profile, loopback},
     listen::Listen,
-    provider::Credential,
-    sandbox::{
-        self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, Sandbox,
-    },
+    sandbox::{self, Endpoint, Sandbox},
     server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, log_filter, start_logging},
@@ -28,7 +26,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output,
-    sandbox::{SECRET_VARIABLE, faults, seed},
+    sandbox::{demo, fault, faults, seed},
     signals::Signals,
 };
 
@@ -52,7 +50,7 @@ pub(crate) struct ServeCommand {
     scenario: Option<PathBuf>,
     /// A fault that the sandbox starts with, such as status=503,times=3; repeatable. The words
     /// of a fault: grantmint sandbox --help
-    #[arg(long, value_name = "FAULT", requires = "sandbox")]
+    #[arg(long, value_name = "FAULT", requires = "sandbox", value_parser = fault)]
     fault: Vec<sandbox::Fault>,
     /// How log lines are written; left out: for people on a terminal, else JSON
     #[arg(long, value_enum, env = "GRANTMINT_LOG_FORMAT")]
@@ -114,8 +112,11 @@ impl ServeCommand {
         // A file may be a pipe that nobody writes to.
         let command = self.clone();
         let read = spawn_blocking(move || command.read());
-        let (mut config, faults) = read.await.map_err(failed)??;
-        let sandbox = self.start_sandbox(&config, faults, &clock).await?;
+        let (mut config, emulated) = read.await.map_err(failed)??;
+        let sandbox = match emulated {
+            Some(emulated) => Some(start_sandbox(emulated, &clock).await?),
+            None => None,
+        };
         if let Some(sandbox) = &sandbox {
             let upstream = sandbox.base_url().to_string().parse();
             let upstream: BaseUrl =
@@ -130,10 +131,18 @@ impl ServeCommand {
         Ok((app, sandbox))
     }
 
-    /// The configuration, and the sandbox's faults.
-    fn read(&self) -> Result<(Config, Vec<sandbox::Fault>), Failure> {
+    /// The configuration, and that of the sandbox.
+    fn read(&self) -> Result<(Config, Option<sandbox::Config>), Failure> {
         let config = self.configuration()?;
-        Ok((config, faults(self.fault.clone(), self.scenario.as_deref())?))
+        if !self.sandbox {
+            return Ok((config, None));
+        }
+        let endpoint = |profile: &Profile| profile.provider.upstream().endpoint();
+        let endpoints: Vec<Arc<dyn Endpoint>> = config.profiles.iter().map(endpoint).collect();
+        let own = sandbox::bodies(&endpoints);
+        let faults = faults(self.fault.clone(), self.scenario.as_deref(), &own)?;
+        let emulated = sandbox::Config { faults, seed: seed()?, ..sandbox::Config::new(endpoints) };
+        Ok((config, Some(emulated)))
     }
 
     fn format(&self) -> LogFormat {
@@ -164,28 +173,6 @@ impl ServeCommand {
             ));
         }
         Ok(config)
-    }
-
-    async fn start_sandbox(
-        &self,
-        config: &Config,
-        faults: Vec<sandbox::Fault>,
-        clock: &Clock,
-    ) -> Result<Option<Sandbox>, Failure> {
-        if !self.sandbox {
-            return Ok(None);
-        }
-        let accounts =
-            config.profiles.iter().map(|it| account(it.provider.upstream().credential()));
-        let settings = sandbox::Config {
-            accounts: accounts.collect(),
-            faults,
-            seed: seed()?,
-            ..sandbox::Config::demo()
-        };
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let sandbox = Sandbox::bind(any.into(), settings, clock.clone()).await;
-        sandbox.map(Some).map_err(|error| failed(format!("cannot start the sandbox: {error}")))
     }
 
     fn addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> String {
@@ -247,24 +234,15 @@ fn forbid_core_dumps() {
 
 /// One profile against the sandbox, through the same door as any other.
 fn sandbox_configuration() -> Result<Config, Failure> {
-    let text = format!(
-        r#"
-[profiles.demo]
-kind = "twilio-live"
-account_sid = "{DEMO_ACCOUNT_SID}"
-api_key_sid = "{DEMO_API_KEY_SID}"
-api_key_secret_env = "{SECRET_VARIABLE}"
-resources = ["{DEMO_RESOURCE}"]
-"#
-    );
-    let secret = |name: &str| (name == SECRET_VARIABLE).then(|| DEMO_API_KEY_SECRET.to_owned());
-    Ok(Config::parse_with("the sandbox's profile", &text, &secret)?)
+    let demo = demo()?;
+    let secret = |name: &str| demo.variable(name);
+    Ok(Config::parse_with("the sandbox's profile", &demo.configuration(), &secret)?)
 }
 
-/// The account that the sandbox must know for this credential to be taken.
-fn account(credential: Credential) -> sandbox::Account {
-    let Credential { account, user, password } = credential;
-    sandbox::Account { account_sid: account, api_key_sid: user, api_key_secret: password }
+async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandbox, Failure> {
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let sandbox = Sandbox::bind(any.into(), emulated, clock.clone()).await;
+    sandbox.map_err(|error| failed(format!("cannot start the sandbox: {error}")))
 }
 
 /// What each profile promises, so that nobody is surprised by the default.

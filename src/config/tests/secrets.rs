@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use secrecy::ExposeSecret;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{Request, header};
 
 use super::*;
 
@@ -34,8 +36,11 @@ fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
         assert!(shown.contains(&("api_key_secret", origin.into())), "{shown:?}");
         let all = format!("{config:?} {config:#?} {shown:?}");
         assert!(!all.contains(SECRET), "{all}");
-        let credential = config.profiles[0].provider.upstream().credential();
-        assert_eq!(credential.password.expose_secret(), SECRET);
+        let endpoint = config.profiles[0].provider.upstream().endpoint();
+        let basic = BASE64_STANDARD.encode(format!("SK0123456789abcdef0123456789abcdef:{SECRET}"));
+        let request = Request::builder().header(header::AUTHORIZATION, format!("Basic {basic}"));
+        let recognised = endpoint.recognise(&request.body(Bytes::new()).unwrap());
+        assert_eq!(format!("{:?}", recognised.credential), "Proven");
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
 /// Twilio's own upstream.
 const UPSTREAM: &str = "https://media.twilio.com";
 
-const SECRET: SecretKeys =
+/// The keys of the API key's secret.
+pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
 
 /// The farthest that `nbf` is put before the issue: more would hide a broken clock.

@@ -5,10 +5,10 @@ use std::{ops::RangeInclusive, time::Duration};
 use http::{HeaderValue, StatusCode};
 
 use super::{BadBody, Effect, Fault, RetryAfter, When};
-use crate::{provider::twilio_live::ids::PlayerStreamerSid, settings};
+use crate::{name::Resource, settings};
 
 /// The keys of a fault, in the order in which it is written.
-pub(in crate::sandbox) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 15] = [
     "status",
     "retry-after",
     "retry-after-date",
@@ -29,16 +29,8 @@ pub(in crate::sandbox) const KEYS: [&str; 15] = [
 /// Those of them that take no value.
 pub(in crate::sandbox) const FLAGS: [&str; 2] = ["hang", "reset"];
 
-/// The values of `body`.
-pub(super) const BODIES: [(&str, BadBody); 14] = [
-    ("grant-null", BadBody::GrantNull),
-    ("grant-string", BadBody::GrantString),
-    ("grant-missing", BadBody::GrantMissing),
-    ("wrong-sid", BadBody::WrongSid),
-    ("wrong-streamer", BadBody::WrongStreamer),
-    ("wrong-account", BadBody::WrongAccount),
-    ("duplicate", BadBody::Duplicate),
-    ("nested", BadBody::Nested),
+/// The values of `body` that every endpoint has.
+pub(super) const BODIES: [(&str, BadBody); 6] = [
     ("truncated", BadBody::Truncated),
     ("cut", BadBody::Cut),
     ("slow", BadBody::Slow),
@@ -83,13 +75,15 @@ pub enum FaultError {
 
 /// What has been read of a fault.
 #[derive(Default)]
-pub(in crate::sandbox) struct Draft {
+pub(in crate::sandbox) struct Draft<'a> {
+    /// The bodies of their own that endpoints have; none: whatever may be one.
+    own: Option<&'a [&'a str]>,
     effect: Option<(&'static str, Effect)>,
     retry_after: Option<(&'static str, RetryAfter)>,
     body_text: Option<String>,
     latency: Option<Duration>,
     keep_alive: Option<Duration>,
-    resource: Option<PlayerStreamerSid>,
+    resource: Option<Resource>,
     from: Option<Duration>,
     until: Option<Duration>,
     requests: Option<RangeInclusive<u64>>,
@@ -101,7 +95,12 @@ pub(super) fn known(key: &str) -> Result<&'static str, FaultError> {
     known.ok_or_else(|| FaultError::UnknownKey(key.to_owned()))
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
+    /// Nothing yet of a fault for endpoints that have these bodies of their own.
+    pub(in crate::sandbox) fn of(own: &'a [&'a str]) -> Self {
+        Self { own: Some(own), ..Self::default() }
+    }
+
     /// Takes a key with its value; a flag has none.
     pub(in crate::sandbox) fn set(
         &mut self,
@@ -115,9 +114,8 @@ impl Draft {
                 self.effect(key, Effect::Status { code, retry_after: None, body: None })
             }
             "body" => {
-                let names = BODIES.map(|(name, _)| name).join(", ");
-                let wanted = format!("one of {names}; body-text takes any text");
-                let body = fit(key, value, body, &wanted)?;
+                let body = value.and_then(|word| self.body(word));
+                let body = body.ok_or_else(|| unknown_body(self.own.unwrap_or_default()))?;
                 self.effect(key, Effect::Body(body))
             }
             "hang" => self.flag(key, value, Effect::Hang),
@@ -143,9 +141,9 @@ impl Draft {
             "from" => once(&mut self.from, key, fit(key, value, duration, A_DURATION)?),
             "until" => once(&mut self.until, key, fit(key, value, duration, A_DURATION)?),
             "resource" => {
-                let sid = |text: &str| PlayerStreamerSid::parse(text).ok();
-                let sid = fit(key, value, sid, "VJ followed by 32 hexadecimal digits")?;
-                once(&mut self.resource, key, sid)
+                let wanted = "a resource, 1 to 256 bytes without control characters";
+                let resource = fit(key, value, |text| Resource::parse(text).ok(), wanted)?;
+                once(&mut self.resource, key, resource)
             }
             "requests" => {
                 let wanted = "request numbers from 1 on, such as 4, 3-5 or 10-";
@@ -157,6 +155,17 @@ impl Draft {
                 once(&mut self.times, key, times)
             }
         }
+    }
+
+    fn body(&self, word: &str) -> Option<BadBody> {
+        let known = BODIES.into_iter().find(|(name, _)| *name == word).map(|(_, body)| body);
+        known.or_else(|| {
+            let is_own = match self.own {
+                Some(own) => own.contains(&word),
+                None => is_word(word),
+            };
+            is_own.then(|| BadBody::Own(word.to_owned()))
+        })
     }
 
     fn effect(&mut self, key: &'static str, effect: Effect) -> Result<(), FaultError> {
@@ -242,8 +251,17 @@ fn status(text: &str) -> Option<StatusCode> {
     text.parse().ok().filter(|code: &StatusCode| (200..600).contains(&code.as_u16()))
 }
 
-fn body(text: &str) -> Option<BadBody> {
-    BODIES.into_iter().find(|(name, _)| *name == text).map(|(_, body)| body)
+/// Whether a text may be a body that an endpoint has of its own.
+fn is_word(text: &str) -> bool {
+    let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(of_word)
+}
+
+/// Refuses what is none of the bodies that there are.
+pub(super) fn unknown_body(own: &[&str]) -> FaultError {
+    let names: Vec<_> = own.iter().copied().chain(BODIES.map(|(name, _)| name)).collect();
+    let problem = format!("must be one of {}; body-text takes any text", names.join(", "));
+    FaultError::Value { key: "body", problem }
 }
 
 fn header(text: &str) -> Option<HeaderValue> {

@@ -4,6 +4,9 @@
 //! `latency=1500ms`, `hang,times=3,resource=VJ…`. A value with a comma is written as a JSON
 //! string: `retry-after="Sun, 06 Nov 1994 08:49:37 GMT"`. The same keys and values make a
 //! JSON object, and a table of a scenario file.
+//!
+//! Which bodies there are depends on the endpoints. Where they are not known yet, any word may
+//! be one; the sandbox that is given the fault knows them.
 
 use std::{fmt, str::FromStr};
 
@@ -16,8 +19,19 @@ use crate::settings::shown;
 impl FromStr for Fault {
     type Err = FaultError;
 
+    /// Reads a fault for endpoints that are not known yet.
     fn from_str(text: &str) -> Result<Self, FaultError> {
-        let mut draft = Draft::default();
+        Self::from_draft(Draft::default(), text)
+    }
+}
+
+impl Fault {
+    /// Reads a fault for endpoints that have these bodies of their own.
+    pub fn from_words(text: &str, own: &[&str]) -> Result<Self, FaultError> {
+        Self::from_draft(Draft::of(own), text)
+    }
+
+    fn from_draft(mut draft: Draft<'_>, text: &str) -> Result<Self, FaultError> {
         let mut rest = Some(text.trim());
         while let Some(words) = rest {
             let end = words.find(['=', ',']).unwrap_or(words.len());
@@ -56,13 +70,14 @@ fn split_value<'a>(key: &str, text: &'a str) -> Result<(Option<String>, &'a str)
 }
 
 impl Fault {
-    /// Takes a fault given as a JSON object: `{"status": 503, "times": 2}`, `{"hang": true}`.
-    pub fn from_json(text: &str) -> Result<Self, FaultError> {
+    /// Reads a fault given as a JSON object, `{"status": 503, "times": 2}` or `{"hang": true}`,
+    /// for endpoints that have these bodies of their own.
+    pub fn from_json(text: &str, own: &[&str]) -> Result<Self, FaultError> {
         use serde_json::{Map, Value};
 
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| FaultError::Json(error.to_string()))?;
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(own);
         for (key, value) in object {
             match value {
                 Value::Bool(true) => draft.set(&key, None)?,
@@ -83,6 +98,7 @@ impl Fault {
             Effect::Reset => words.push(("reset", None)),
             Effect::ShorterLife(by) => words.push(("shorter-life", Some(shown(*by)))),
             Effect::Body(BadBody::Text(text)) => words.push(("body-text", Some(text.clone()))),
+            Effect::Body(BadBody::Own(body)) => words.push(("body", Some(body.clone()))),
             Effect::Body(body) => {
                 let name = BODIES.into_iter().find(|(_, other)| other == body);
                 words.extend(name.map(|(name, _)| ("body", Some(name.to_owned()))));

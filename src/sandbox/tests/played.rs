@@ -4,15 +4,14 @@ use super::*;
 
 /// The status of a request now; none where it got no answer.
 async fn status(sandbox: &Sandbox, resource: &str) -> Option<u16> {
-    let basic = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    let path = wire::path(resource);
-    let sent = send(sandbox, Method::POST, &path, Some(&basic), FORM);
+    let (path, bearer) = (path(resource), bearer(KEY));
+    let sent = send(sandbox, Method::POST, &path, Some(&bearer), FORM);
     within(sent).await.ok().map(|reply| reply.status.as_u16())
 }
 
 async fn playing(scenario: &str) -> (Sandbox, Arc<Simulation>) {
-    let faults = scenario::parse("scenario.toml", scenario).unwrap_or_else(|e| panic!("{e}"));
-    clocked(Config { faults, ..Config::demo() }).await
+    let faults = scenario::parse("scenario.toml", scenario, &[]).unwrap_or_else(|e| panic!("{e}"));
+    clocked(Config { faults, ..plain() }).await
 }
 
 #[tokio::test]
@@ -22,7 +21,7 @@ async fn a_scenario_goes_by_time() {
     let mut seen = Vec::new();
     for later in [0, 15, 10, 50, 10] {
         clock.suspend(Duration::from_secs(later));
-        seen.push(status(&sandbox, DEMO_RESOURCE).await.unwrap());
+        seen.push(status(&sandbox, RESOURCE).await.unwrap());
     }
     assert_eq!(seen, [201, 201, 503, 503, 201]);
 }
@@ -36,7 +35,7 @@ async fn a_scenario_goes_by_request_and_by_resource() {
     );
     let (sandbox, _) = playing(&scenario).await;
     let mut seen = Vec::new();
-    for resource in [DEMO_RESOURCE, &other, DEMO_RESOURCE, &other, &other] {
+    for resource in [RESOURCE, &other, RESOURCE, &other, &other] {
         seen.push(status(&sandbox, resource).await);
     }
     assert_eq!(seen, [Some(201), Some(201), Some(500), None, Some(201)]);
@@ -44,16 +43,16 @@ async fn a_scenario_goes_by_request_and_by_resource() {
 
 #[tokio::test]
 async fn a_scenario_put_at_run_time_starts_then() {
-    let (sandbox, clock) = clocked(Config::demo()).await;
+    let (sandbox, clock) = clocked(plain()).await;
     sandbox.set_fault(fault("status=500"));
-    status(&sandbox, DEMO_RESOURCE).await;
+    status(&sandbox, RESOURCE).await;
     clock.suspend(Duration::from_secs(100));
     let put = |text: &'static str| control(&sandbox, Method::PUT, "/sandbox/scenario", text);
     let scenario = "[[fault]]\nhang = false\nstatus = 404\nfrom = '20s'\nrequests = \"2-\"\n";
     assert_eq!(put(scenario).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(status(&sandbox, DEMO_RESOURCE).await, Some(201), "what stood before is gone");
+    assert_eq!(status(&sandbox, RESOURCE).await, Some(201), "what stood before is gone");
     clock.suspend(Duration::from_secs(20));
-    assert_eq!(status(&sandbox, DEMO_RESOURCE).await, Some(404));
+    assert_eq!(status(&sandbox, RESOURCE).await, Some(404));
 
     let reply = put("[[fault]]\nstauts = 503\n").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
@@ -61,7 +60,7 @@ async fn a_scenario_put_at_run_time_starts_then() {
         reply.json()["error"],
         "scenario:2: fault[0].stauts: unknown key; did you mean status?"
     );
-    assert_eq!(status(&sandbox, DEMO_RESOURCE).await, Some(404), "a bad one changes nothing");
+    assert_eq!(status(&sandbox, RESOURCE).await, Some(404), "a bad one changes nothing");
     assert_eq!(control(&sandbox, Method::GET, "/sandbox/scenario", "").await.status, 405);
     let long = "#".repeat(65 * 1024);
     let reply = control(&sandbox, Method::PUT, "/sandbox/scenario", &long).await;
@@ -70,7 +69,7 @@ async fn a_scenario_put_at_run_time_starts_then() {
 
 #[tokio::test]
 async fn a_retry_after_date_lies_ahead_of_the_answer() {
-    let (sandbox, clock) = clocked(Config::demo()).await;
+    let (sandbox, clock) = clocked(plain()).await;
     clock.suspend(Duration::from_secs(3_600));
     sandbox.set_fault(fault("status=429,retry-after-date=100s"));
     let date = ask(&sandbox).await.headers[header::RETRY_AFTER].to_str().unwrap().to_owned();
@@ -82,13 +81,13 @@ async fn a_retry_after_date_lies_ahead_of_the_answer() {
 
 #[tokio::test]
 async fn the_log_tells_what_came_in_and_no_secret() {
-    let (sandbox, clock) = clocked(Config::demo()).await;
+    let (sandbox, clock) = clocked(plain()).await;
     clock.suspend(Duration::from_secs(7));
-    let granted = ask(&sandbox).await.url();
+    let granted = ask(&sandbox).await.credential();
     sandbox.set_fault(fault("status=503,latency=20ms"));
     ask(&sandbox).await;
     sandbox.set_fault(fault("reset"));
-    status(&sandbox, DEMO_RESOURCE).await;
+    status(&sandbox, RESOURCE).await;
     sandbox.clear_faults();
     within(send(&sandbox, Method::GET, "/elsewhere?secret", None, "")).await.unwrap();
     until(&sandbox, |counters| counters.in_flight == 0).await;
@@ -102,15 +101,14 @@ async fn the_log_tells_what_came_in_and_no_secret() {
         let mut take = |key| line.remove(key).unwrap().as_u64().unwrap();
         times.push((take("at_ms"), take("held_ms")));
     }
-    let origin = "https://www.example.com";
     let line = |number: u64, fault: Option<&str>, status: Option<u16>| {
         json!({
-            "number": number, "resource": DEMO_RESOURCE, "ttl": "60", "allow_origin": origin,
-            "fault": fault, "status": status,
+            "number": number, "resource": RESOURCE, "ttl": "60", "fault": fault,
+            "status": status,
         })
     };
     let mut elsewhere = line(4, None, Some(401));
-    for key in ["resource", "ttl", "allow_origin"] {
+    for key in ["resource", "ttl"] {
         elsewhere[key] = Value::Null;
     }
     let wanted = json!([
@@ -124,10 +122,7 @@ async fn the_log_tells_what_came_in_and_no_secret() {
     assert!(times[1].1 >= 20 && times[1].1 < 20_000, "{times:?}");
 
     let text = String::from_utf8(reply.body.into()).unwrap();
-    let credential = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    let (_, credential) = credential.split_once(' ').unwrap();
-    let (_, token) = granted.split_once("?token=").unwrap();
-    for secret in [credential, DEMO_API_KEY_SECRET, token, "live-video.net", "?secret"] {
+    for secret in [KEY, &*granted, "?secret"] {
         assert!(!text.contains(secret), "{text}");
     }
     assert_eq!(control(&sandbox, Method::PUT, "/sandbox/requests", "").await.status, 405);
@@ -135,7 +130,7 @@ async fn the_log_tells_what_came_in_and_no_secret() {
 
 #[tokio::test]
 async fn a_hang_is_held_until_the_client_goes() {
-    let (sandbox, clock) = clocked(Config::demo()).await;
+    let (sandbox, clock) = clocked(plain()).await;
     sandbox.set_fault(fault("hang"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
     ask_raw(&mut stream).await;

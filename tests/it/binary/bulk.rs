@@ -3,8 +3,8 @@
 use std::{collections::HashSet, os::unix::fs::PermissionsExt};
 
 use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{MintOptions, MintTokensRequest, MintTokensResponse},
-    sandbox::DEMO_API_KEY_SECRET,
 };
 use tokio::time::Instant;
 use tonic::{Status, Streaming};

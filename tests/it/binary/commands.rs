@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use grantmint::sandbox::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
+use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{
         MintOptions, MintTokensResponse, WatchGrantsRequest,
         token_service_client::TokenServiceClient,
     },
-    sandbox::DEMO_API_KEY_SECRET,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

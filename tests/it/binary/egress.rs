@@ -7,10 +7,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use grantmint::{
-    clock::Clock,
-    sandbox::{self, Sandbox},
-};
+use grantmint::{clock::Clock, sandbox::Sandbox};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tempfile::TempDir;
@@ -21,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{BINARY, Configured, Ran, Serve, found, soon};
+use crate::support::{BINARY, Configured, Ran, Serve, emulated, found, soon};
 
 const PASSWORD: &str = "planted-password-5994471abb01112a";
 
@@ -44,7 +41,7 @@ impl SecureUpstream {
     /// The same, whose own certificate is a CA's where that is so.
     async fn presenting(is_ca: bool) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-        let sandbox = Sandbox::bind(any, sandbox::Config::demo(), Clock::system()).await;
+        let sandbox = Sandbox::bind(any, emulated(), Clock::system()).await;
         let sandbox = sandbox.expect("a sandbox");
         let names = [HOST.to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");

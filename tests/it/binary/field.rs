@@ -1,7 +1,7 @@
 //! What other products' users reported, tried on the binary: caches and gateways before the
 //! upstream, and tools that ask more than once on a stream.
 
-use grantmint::{rpc::proto::MintOptions, sandbox::DEMO_RESOURCE};
+use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::MintOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

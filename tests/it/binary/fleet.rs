@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt::Write as _, fs, process::Stdio};
 
-use grantmint::{rpc::proto::WatchGrantsRequest, sandbox::DEMO_RESOURCE};
+use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::WatchGrantsRequest};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{WatchGrantsRequest, grant::State},
-    sandbox::DEMO_API_KEY_SECRET,
 };
 use tonic::{Code, Streaming};
 use tonic_health::pb::{

@@ -2,7 +2,7 @@
 
 use std::{fs, io, process::Stdio};
 
-use grantmint::sandbox::DEMO_API_KEY_SECRET;
+use grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::support::{BINARY, Configured, Ran, Serve, payload, run, soon};

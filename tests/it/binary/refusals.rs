@@ -26,7 +26,7 @@ async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
     let config = Configured::with_secret(
         "[server]\nlisten = \"[::]:0\"",
         "",
-        grantmint::sandbox::DEMO_API_KEY_SECRET,
+        grantmint::provider::twilio_live::DEMO_API_KEY_SECRET,
     );
     let ran = run(&["serve", "--sandbox", "--config", config.path()]).await;
     assert_eq!(ran.code, Some(1));

@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
-use grantmint::{clock::Clock, rpc::proto::MintOptions, sandbox::DEMO_API_KEY_SECRET};
+use grantmint::{
+    clock::Clock, provider::twilio_live::DEMO_API_KEY_SECRET, rpc::proto::MintOptions,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},

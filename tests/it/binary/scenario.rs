@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use grantmint::sandbox::DEMO_RESOURCE;
+use grantmint::provider::twilio_live::DEMO_RESOURCE;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fmt::Write, io::ErrorKind, process::Stdio};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SID,
     rpc::proto::{MintOptions, MintTokensResponse},
-    sandbox::DEMO_API_KEY_SID,
 };
 use serde_json::Value;
 use tokio::{

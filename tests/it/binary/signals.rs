@@ -39,7 +39,7 @@ async fn sigquit_drains_as_sigterm_does() {
     let config = Configured::with_secret(
         "[server]\ndrain_delay = \"100ms\"",
         "",
-        grantmint::sandbox::DEMO_API_KEY_SECRET,
+        grantmint::provider::twilio_live::DEMO_API_KEY_SECRET,
     );
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;

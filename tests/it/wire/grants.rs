@@ -155,7 +155,7 @@ async fn a_grant_is_told_by_its_times_and_never_by_its_content() {
     assert_eq!((grant.last_fault.clone(), grant.consecutive_failures), (None, 0));
 
     let all = format!("{grant:?} {:?}", list(&world, "", 0, "").await.unwrap());
-    let url = world.sandbox.requests()[0].playback_url.clone().unwrap();
+    let url = world.sandbox.requests()[0].credential.clone().unwrap();
     let (address, token) = url.split_once("?token=").unwrap();
     assert!(!all.contains(token) && !all.contains(address));
 }

@@ -7,11 +7,12 @@ use grantmint::{
     app::{App, Running},
     clock::Clock,
     config::Config,
+    provider::twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     rpc::proto::{
         ListGrantsRequest, MintOptions, MintTokenResponse,
         grant_service_client::GrantServiceClient, token_service_client::TokenServiceClient,
     },
-    sandbox::{self, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, Sandbox},
+    sandbox::{self, Sandbox},
 };
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
@@ -25,7 +26,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use crate::support::{mint, soon, until};
+use crate::support::{emulated, mint, soon, until};
 
 /// Stands in every text that is planted; must never come back.
 pub(crate) const MARKER: &str = "zqmarkerqz";
@@ -71,7 +72,7 @@ impl World {
     /// A server of these tables, over a sandbox in which these faults stand.
     pub(crate) async fn with_faults(tables: &str, faults: &[&str]) -> Self {
         let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
-        let demo = sandbox::Config { faults, ..sandbox::Config::demo() };
+        let demo = sandbox::Config { faults, ..emulated() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.unwrap();
         let text = format!(

@@ -2,8 +2,8 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
+    provider::twilio_live::DEMO_ACCOUNT_SID,
     rpc::proto::{ExpiryPolicy, MintOptions, Validity},
-    sandbox::DEMO_ACCOUNT_SID,
 };
 use prost_types::{Duration, Timestamp};
 use serde_json::{Value, json};

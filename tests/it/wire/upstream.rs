@@ -19,7 +19,7 @@ use grantmint::{
     clock::Clock,
     config::Config,
     name::Resource,
-    sandbox::DEMO_API_KEY_SECRET,
+    provider::twilio_live::DEMO_API_KEY_SECRET,
     source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
 };
 use tokio::{

@@ -5,16 +5,19 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
 
-use super::{super::draft::KEYS, *};
+use super::*;
 
 const SID: &str = "VJ0123456789abcdef0123456789abcdef";
+
+/// Bodies that endpoints have of their own.
+const OWN: [&str; 2] = ["grant-null", "grant-string"];
 
 fn fault(text: &str) -> Fault {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn refused(text: &str) -> String {
-    text.parse::<Fault>().expect_err(text).to_string()
+    Fault::from_words(text, &OWN).expect_err(text).to_string()
 }
 
 #[test]
@@ -28,6 +31,10 @@ fn every_effect_has_its_words() {
     for (name, body) in BODIES {
         assert_eq!(fault(&format!("body={name}")).effect, Effect::Body(body));
     }
+    assert_eq!(
+        fault("body=of-its-own-2").effect,
+        Effect::Body(BadBody::Own("of-its-own-2".into()))
+    );
     let both = fault(&format!(" status=503 , latency=1s, resource={SID}\n"));
     assert_eq!(both.latency, Duration::from_secs(1));
     assert_eq!(both.resource.unwrap().as_str(), SID);
@@ -51,6 +58,17 @@ fn every_effect_has_its_words() {
 }
 
 #[test]
+fn before_the_endpoints_are_known_a_body_is_any_word() {
+    for bad in ["body=", "body=Grant", "body=grant null", "body=grant_null", "body"] {
+        assert!(bad.parse::<Fault>().is_err(), "{bad}");
+    }
+    assert!(fault("body=grant-nul").check(&OWN).is_err());
+    for good in ["body=grant-null", "body=truncated", "body-text=any", "hang"] {
+        assert_eq!(fault(good).check(&OWN), Ok(()), "{good}");
+    }
+}
+
+#[test]
 fn a_fault_says_when_it_strikes() {
     let when = fault("hang,from=20s,until=1m 20s,requests=3-5").when;
     assert_eq!(when.from, Duration::from_secs(20));
@@ -63,13 +81,21 @@ fn a_fault_says_when_it_strikes() {
 
 #[test]
 fn json_says_the_same() {
-    let json = |text| Fault::from_json(text);
+    let json = |text| Fault::from_json(text, &OWN);
     assert_eq!(
         json(r#"{"status": 429, "retry-after": "5", "requests": 3}"#).unwrap(),
         fault("status=429,retry-after=5,requests=3")
     );
     assert_eq!(json(r#"{"hang": true}"#).unwrap(), fault("hang"));
-    for bad in ["{", "[]", r#"{"hang": null}"#, r#"{"status": [503]}"#, r#"{"status": true}"#] {
+    assert_eq!(json(r#"{"body": "grant-null"}"#).unwrap(), fault("body=grant-null"));
+    for bad in [
+        "{",
+        "[]",
+        r#"{"hang": null}"#,
+        r#"{"status": [503]}"#,
+        r#"{"status": true}"#,
+        r#"{"body": "null"}"#,
+    ] {
         assert!(json(bad).is_err(), "{bad}");
     }
 }
@@ -99,10 +125,16 @@ fn a_refusal_names_the_problem() {
             "status=429,retry-after=5,retry-after-date=5s",
             "retry-after and retry-after-date exclude each other",
         ),
-        ("body=null", "body must be one of grant-null, grant-string"),
+        (
+            "body=null",
+            "body must be one of grant-null, grant-string, truncated, cut, slow, huge, endless, \
+             gzip; body-text takes any text",
+        ),
+        ("body", "body must be one of grant-null,"),
         ("retry-after=5,hang", "retry-after goes with a status"),
         ("retry-after-date=5s", "retry-after-date goes with a status"),
-        ("hang,resource=VJ12", "resource must be VJ followed by"),
+        ("hang,resource=", "resource must be a resource, 1 to 256 bytes"),
+        ("hang,resource=\"a\\u0000\"", "resource must be a resource, 1 to 256 bytes"),
         ("hang,times=0", "times must be"),
         ("hang,requests=0", "requests must be"),
         ("hang,requests=5-3", "requests must be"),
@@ -128,6 +160,7 @@ fn any_fault() -> impl Strategy<Value = Vec<(&'static str, Option<String>)>> {
         time().prop_map(valued("keep-alive")),
         (1_u32..1000).prop_map(|by| vec![("shorter-life", Some(format!("{by}s")))]),
         (0..BODIES.len()).prop_map(|at| vec![("body", Some(BODIES[at].0.to_owned()))]),
+        "[a-z0-9-]{1,12}".prop_map(valued("body")),
         text.prop_map(valued("body-text")),
         (200_u16..600, header).prop_map(|(code, after)| vec![
             ("status", Some(code.to_string())),
@@ -146,7 +179,7 @@ fn any_fault() -> impl Strategy<Value = Vec<(&'static str, Option<String>)>> {
     ];
     let rest = (
         proptest::option::of(time()),
-        proptest::option::of(Just(SID.to_owned())),
+        proptest::option::of("[ -~\u{e9}]{1,12}"),
         proptest::option::of(Just("1s".to_owned())),
         proptest::option::of(Just("1h 2s 3ms".to_owned())),
         proptest::option::of(requests),
@@ -180,6 +213,6 @@ proptest! {
         prop_assert_eq!(text.lines().count(), 1);
         // What was said is what is written, whatever words say it.
         let keys: Vec<_> = fault.words().into_iter().map(|(key, _)| key).collect();
-        prop_assert!(keys.is_sorted_by_key(|key| KEYS.iter().position(|known| known == key)));
+        prop_assert!(keys.is_sorted_by_key(|key| Fault::KEYS.iter().position(|known| known == key)));
     }
 }

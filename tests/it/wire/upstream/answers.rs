@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::{
     clock::Clock,
     config::Config,
-    sandbox::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
+    provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     source::{Fetched, base_url::BaseUrl},
 };
 use serde_json::Value;

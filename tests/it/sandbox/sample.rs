@@ -1,13 +1,20 @@
 //! The sample scenario tells the truth.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::{super::fault::KEYS, *};
+use grantmint::{
+    clock::{Clock, Simulation, WallTime},
+    provider::twilio_live::DEMO_RESOURCE,
+    sandbox::{self, Fault, Sandbox, scenario},
+};
+
+use super::{ask, own};
+use crate::support::{emulated, until};
 
 const SAMPLE: &str = include_str!("../../../scenario.toml");
 
 fn sample() -> Vec<Fault> {
-    scenario::parse("scenario.toml", SAMPLE).unwrap_or_else(|problems| panic!("{problems}"))
+    scenario::parse("scenario.toml", SAMPLE, &own()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 #[test]
@@ -18,24 +25,31 @@ fn it_has_every_key_and_every_body() {
         .flat_map(|words| words.split(','))
         .map(|word| word.split('=').next().unwrap())
         .collect();
-    assert_eq!(keys, BTreeSet::from(KEYS));
+    assert_eq!(keys, BTreeSet::from(Fault::KEYS));
     // The refusal of a bad one names all.
-    let all = "body=x".parse::<Fault>().unwrap_err().to_string();
+    let all = Fault::from_words("body=x", &own()).unwrap_err().to_string();
     let (all, _) = all.strip_prefix("body must be one of ").unwrap().split_once(';').unwrap();
     for body in all.split(", ") {
         assert!(words.iter().any(|words| words.contains(&format!("body={body},"))), "{body}");
     }
 }
 
+/// A sandbox that plays it, with a hand on its clock.
+async fn playing() -> (Sandbox, Arc<Simulation>) {
+    let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+    let config = sandbox::Config { faults: sample(), ..emulated() };
+    let bound = Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, clock).await;
+    (bound.unwrap(), simulation)
+}
+
 #[tokio::test]
 async fn its_outage_plays_as_it_says() {
-    let (sandbox, clock) = clocked(Config { faults: sample(), ..Config::demo() }).await;
+    let (sandbox, clock) = playing().await;
     let mut seen = Vec::new();
     for later in [0, 25, 50, 10, 17, 10] {
         clock.suspend(Duration::from_secs(later));
-        let reply = ask(&sandbox).await;
-        let after = reply.headers.get(header::RETRY_AFTER).map(|after| after.to_str().unwrap());
-        seen.push((reply.status.as_u16(), after.map(str::to_owned)));
+        let answer = ask(&sandbox, DEMO_RESOURCE).await;
+        seen.push((answer.status, answer.header("retry-after").map(str::to_owned)));
     }
     let (date, rest) = seen.split_last().unwrap();
     let answers = [(201, None), (503, None), (503, None), (201, None), (429, Some("5"))];
@@ -48,16 +62,14 @@ async fn its_outage_plays_as_it_says() {
 
 #[tokio::test]
 async fn a_resource_of_its_has_faults_of_its_own() {
-    let (sandbox, _) = clocked(Config { faults: sample(), ..Config::demo() }).await;
-    let own = wire::path(&format!("VJ{}", "F".repeat(32)));
-    let credential = basic(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
-    let reply = within(send(&sandbox, Method::POST, &own, Some(&credential), FORM)).await;
-    assert_eq!(reply.unwrap().status, 201);
+    let (sandbox, _) = playing().await;
+    let own = format!("VJ{}", "F".repeat(32));
+    assert_eq!(ask(&sandbox, &own).await.status, 201);
     let hanging = tokio::spawn({
         let sandbox = sandbox.clone();
-        async move { send(&sandbox, Method::POST, &own, Some(&credential), FORM).await.is_ok() }
+        async move { ask(&sandbox, &own).await.status }
     });
-    until(&sandbox, |counters| counters.faults == 1).await;
+    until("the second one hangs", async || sandbox.counters().faults == 1).await;
     assert_eq!(sandbox.requests()[1].fault.as_ref().unwrap().split(',').next(), Some("hang"));
     hanging.abort();
 }

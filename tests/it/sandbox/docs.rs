@@ -2,7 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{super::fault::KEYS, *};
+use grantmint::{
+    clock::Clock,
+    provider::twilio_live::DEMO_RESOURCE,
+    sandbox::{Fault, Sandbox, scenario},
+};
+use serde_json::Value;
+
+use super::{ask, own};
+use crate::support::{emulated, request};
 
 const PAGE: &str = include_str!("../../../docs/sandbox.md");
 
@@ -26,9 +34,9 @@ fn table(head: &str) -> Vec<&'static str> {
 fn its_tables_have_every_key_and_every_body() {
     let keys = table("key").into_iter().flat_map(|cell| cell.split(", "));
     let keys: BTreeSet<_> = keys.map(|key| key.trim_matches('`')).collect();
-    assert_eq!(keys, BTreeSet::from(KEYS));
+    assert_eq!(keys, BTreeSet::from(Fault::KEYS));
     let bodies: Vec<_> = table("`body`").iter().map(|cell| cell.trim_matches('`')).collect();
-    let known = "body=x".parse::<Fault>().unwrap_err().to_string();
+    let known = Fault::from_words("body=x", &own()).unwrap_err().to_string();
     let known = known.strip_prefix("body must be one of ").unwrap().split_once(';').unwrap().0;
     assert_eq!(bodies.join(", "), known);
 }
@@ -36,7 +44,7 @@ fn its_tables_have_every_key_and_every_body() {
 #[test]
 fn its_faults_and_its_scenario_are_good() {
     let scenario = PAGE.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
-    assert_eq!(scenario::parse("docs/sandbox.md", scenario).unwrap().len(), 2);
+    assert_eq!(scenario::parse("docs/sandbox.md", scenario, &own()).unwrap().len(), 2);
     let quoted = PAGE.split('`').skip(1).step_by(2);
     let faults: Vec<_> = quoted.filter(|text| text.contains("status=429")).collect();
     assert_eq!(faults.len(), 2);
@@ -44,28 +52,34 @@ fn its_faults_and_its_scenario_are_good() {
         assert!(text.parse::<Fault>().is_ok(), "{text}");
     }
     let json = PAGE.split_once("| `{\"").unwrap().1.split_once('`').unwrap().0;
-    let json = Fault::from_json(&format!("{{\"{json}")).unwrap();
+    let json = Fault::from_json(&format!("{{\"{json}"), &own()).unwrap();
     assert_eq!(json, "status=429,retry-after=5,from=20s,until=80s".parse().unwrap());
 }
 
 #[tokio::test]
 async fn its_requests_are_the_ones_there_are() {
-    let sandbox = demo().await;
-    for request in table("request") {
-        let (method, path) = request.trim_matches('`').split_once(' ').unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let sandbox = Sandbox::bind(any, emulated(), Clock::system()).await.unwrap();
+    let url = |path: &str| format!("http://{}{path}", sandbox.addr());
+    for row in table("request") {
+        let (method, path) = row.trim_matches('`').split_once(' ').unwrap();
         let body = if path.ends_with("scenario") { "[[fault]]\nhang = true" } else { "hang" };
-        let reply = control(&sandbox, method.parse().unwrap(), path, body).await;
-        assert!(reply.status.is_success(), "{request}: {}", reply.status);
+        let (status, _) = request(method, &url(path), body).await;
+        assert!((200..300).contains(&status), "{row}: {status}");
     }
-    // A line of the log has the members that the page shows.
+    // A line of the log has the members that the page shows, in its order.
     sandbox.clear_faults();
-    ask(&sandbox).await;
+    ask(&sandbox, DEMO_RESOURCE).await;
+    let members = |line: &str| {
+        let texts = line.split('"').skip(1).step_by(2);
+        texts.filter(|text| line.contains(&format!("\"{text}\":"))).collect::<Vec<_>>().join(" ")
+    };
     let shown = PAGE.split_once("```json\n").unwrap().1.split_once("\n```").unwrap().0;
-    let members = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let log = control(&sandbox, Method::GET, "/sandbox/requests", "").await.json();
-    assert_eq!(members(&serde_json::from_str(shown).unwrap()), members(&log[0]));
-    let counters = control(&sandbox, Method::GET, "/sandbox/counters", "").await.json();
-    for counter in members(&counters) {
+    let (_, log) = request("GET", &url("/sandbox/requests"), "").await;
+    assert_eq!(members(&log), members(shown));
+    let (_, counters) = request("GET", &url("/sandbox/counters"), "").await;
+    let counters: Value = serde_json::from_str(&counters).unwrap();
+    for counter in counters.as_object().unwrap().keys() {
         assert!(PAGE.contains(&format!("`{counter}`")), "{counter}");
     }
 }

@@ -1,0 +1,48 @@
+//! The demo's account: public, and known to the sandbox alone.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    KIND,
+    config::SECRET,
+    endpoint::PlaybackGrantEndpoint,
+    ids::{AccountSid, ApiKeySecret, ApiKeySid},
+};
+use crate::provider::{Demo, DemoSecret};
+
+/// The demo's account.
+pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
+
+/// The demo's API key.
+pub const DEMO_API_KEY_SID: &str = "SK0123456789abcdef0123456789abcdef";
+
+/// The demo's secret: public, and good for nothing but the sandbox.
+pub const DEMO_API_KEY_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
+
+/// The demo's resource.
+pub const DEMO_RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
+
+/// Where the demo's secret goes.
+const VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
+
+/// The demo; there always is one, since its values are well-formed.
+pub(super) fn demo() -> Option<Demo> {
+    let endpoint = PlaybackGrantEndpoint {
+        account: AccountSid::parse(DEMO_ACCOUNT_SID).ok()?,
+        key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
+        secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
+    };
+    let secret = DemoSecret { keys: SECRET, variable: VARIABLE, value: DEMO_API_KEY_SECRET };
+    Some(Demo {
+        kind: KIND,
+        keys: vec![
+            ("account_sid", json!(DEMO_ACCOUNT_SID)),
+            ("api_key_sid", json!(DEMO_API_KEY_SID)),
+        ],
+        secret: Some(secret),
+        resources: vec![DEMO_RESOURCE],
+        endpoint: Arc::new(endpoint),
+    })
+}

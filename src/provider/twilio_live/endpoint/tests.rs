@@ -1,0 +1,274 @@
+//! What the emulated endpoint answers, without a connection.
+
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    clock::WallTime,
+    provider::{
+        Kind,
+        twilio_live::{
+            DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, TwilioLive,
+        },
+    },
+    sandbox::Random,
+};
+
+const NOW: i64 = 1_700_000_000;
+const FORM: &str = "Ttl=60&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com";
+
+fn basic_of(user: &str, secret: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{secret}")))
+}
+
+fn request(method: Method, path: &str, authorization: Option<&str>, form: &str) -> Request<Bytes> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(authorization) = authorization {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
+    request.body(Bytes::copy_from_slice(form.as_bytes())).unwrap()
+}
+
+/// A request as the demo's client sends it.
+fn posted(form: &str) -> Request<Bytes> {
+    let basic = basic_of(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
+    request(Method::POST, &wire::path(DEMO_RESOURCE), Some(&basic), form)
+}
+
+/// What the demo's endpoint answers, where a grant would have this flaw.
+fn answer(request: &Request<Bytes>, flaw: Flaw<'_>) -> Answer {
+    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let (now, base) = (WallTime::from_unix_seconds(NOW), "http://sandbox");
+    let mut random = Random::with_seed(0);
+    endpoint.answer(request, &mut Moment { now, base, random: &mut random, flaw })
+}
+
+fn body(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+fn granted(form: &str, flaw: Flaw<'_>) -> Value {
+    let answer = answer(&posted(form), flaw);
+    assert_eq!(answer.status, StatusCode::CREATED, "{form}");
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "application/json");
+    body(&answer)
+}
+
+fn url(granted: &Value) -> &str {
+    granted["grant"]["playbackUrl"].as_str().unwrap()
+}
+
+fn claims(granted: &Value) -> Value {
+    let claims = url(granted).split('.').rev().nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
+/// The life that the token says it has, by the sandbox's clock.
+fn life(granted: &Value) -> i64 {
+    let claims = claims(granted);
+    assert_eq!(claims["iat"], NOW);
+    claims["exp"].as_i64().unwrap() - NOW
+}
+
+fn error_body(code: u32, message: &str, status: u16) -> Value {
+    json!({
+        "code": code,
+        "message": message,
+        "more_info": format!("https://www.twilio.com/docs/errors/{code}"),
+        "status": status,
+    })
+}
+
+#[test]
+fn a_grant_has_the_fields_of_the_wire() {
+    let granted = granted(FORM, Flaw::None);
+    let path = wire::path(DEMO_RESOURCE);
+    assert_eq!(
+        granted,
+        json!({
+            "sid": DEMO_RESOURCE,
+            "url": format!("http://sandbox{path}"),
+            "account_sid": DEMO_ACCOUNT_SID,
+            "date_created": "2023-11-14T22:13:20Z",
+            "grant": {
+                "playbackUrl": url(&granted),
+                "playerStreamerSid": DEMO_RESOURCE,
+                "requestCredentials": null,
+            },
+        })
+    );
+}
+
+#[test]
+fn its_playback_url_holds_a_token() {
+    let granted = granted(FORM, Flaw::None);
+    let (before, token) = url(&granted).split_once("?token=").unwrap();
+    assert_eq!(
+        before,
+        "https://0123456789ab.us-east-1.playback.live-video.net/api/video/v1/\
+         us-east-1.123456789012.channel.0123456789ab.m3u8"
+    );
+    let parts: Vec<_> =
+        token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+    assert_eq!(parts.len(), 3);
+    assert_eq!(parts[0], br#"{"alg":"ES384","typ":"JWT"}"#);
+    assert_eq!(parts[2].len(), 96);
+    let claims = claims(&granted);
+    let arn = "arn:aws:ivs:us-east-1:123456789012:channel/0123456789ab";
+    assert_eq!(claims["aws:channel-arn"], arn);
+    assert_eq!(claims["aws:access-control-allow-origin"], "https://www.example.com");
+    assert_eq!(life(&granted), 60);
+}
+
+#[test]
+fn ttl_is_15_unless_said_and_1_to_60() {
+    for (form, wanted) in [("", 15), ("Ttl=1", 1), ("Ttl=60", 60), ("Other=1", 15)] {
+        let granted = granted(form, Flaw::None);
+        assert_eq!(life(&granted), wanted, "{form}");
+        assert!(claims(&granted).get("aws:access-control-allow-origin").is_none());
+    }
+    for form in ["Ttl=61", "Ttl=0", "Ttl=-1", "Ttl=", "Ttl=1.5", "Ttl=soon"] {
+        let answer = answer(&posted(form), Flaw::None);
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{form}");
+        assert_eq!(body(&answer), error_body(20001, "Invalid Ttl", 400), "{form}");
+    }
+    for (by, left) in [(20, 40), (90, 0)] {
+        assert_eq!(life(&granted(FORM, Flaw::ShorterLife(Duration::from_secs(by)))), left);
+    }
+}
+
+#[test]
+fn only_a_known_key_and_secret_get_in() {
+    let unknown = "Authentication Error - invalid username";
+    for (authorization, message, credential) in [
+        (None, "Authenticate", Credential::Foreign),
+        (Some("Bearer abc".to_owned()), "Authenticate", Credential::Foreign),
+        (Some("Basic ???".to_owned()), "Authenticate", Credential::Foreign),
+        (Some(basic_of(DEMO_API_KEY_SID, "wrong")), "Authenticate", Credential::Named),
+        (Some(basic_of(DEMO_API_KEY_SID, "")), "Authenticate", Credential::Named),
+        (Some(basic_of(DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET)), unknown, Credential::Foreign),
+    ] {
+        let path = wire::path(DEMO_RESOURCE);
+        let request = request(Method::POST, &path, authorization.as_deref(), FORM);
+        let answer = answer(&request, Flaw::None);
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(body(&answer), error_body(20003, message, 401));
+        assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
+        let endpoint = TwilioLive.demo().unwrap().endpoint;
+        assert_eq!(endpoint.recognise(&request).credential, credential);
+    }
+    let demo = format!("{:?}", TwilioLive.demo().unwrap().endpoint);
+    assert!(demo.contains(DEMO_API_KEY_SID) && !demo.contains(DEMO_API_KEY_SECRET), "{demo}");
+}
+
+#[test]
+fn only_a_player_streamer_is_found_and_only_posted_to() {
+    let basic = basic_of(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
+    let short = wire::path("VJ0123");
+    for path in ["/", "/v1/PlayerStreamers", &short, "/v1/PlayerStreamers//PlaybackGrant/more"] {
+        let answer = answer(&request(Method::POST, path, Some(&basic), FORM), Flaw::None);
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(body(&answer)["code"], 20404);
+    }
+    let upper = wire::path(&format!("VJ{}", "A".repeat(32)));
+    let answered = answer(&request(Method::POST, &upper, Some(&basic), ""), Flaw::None);
+    assert_eq!(answered.status, StatusCode::CREATED);
+    let path = wire::path(DEMO_RESOURCE);
+    let answer = answer(&request(Method::GET, &path, Some(&basic), ""), Flaw::None);
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.headers[header::ALLOW], "POST");
+    assert_eq!(body(&answer), error_body(20004, "Method not allowed", 405));
+}
+
+#[test]
+fn a_status_comes_with_its_documented_body() {
+    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let missing = format!(
+        "The requested resource /PlayerStreamers/{DEMO_RESOURCE}/PlaybackGrant was not found"
+    );
+    let refusal =
+        |status: u16| endpoint.refusal(&posted(FORM), StatusCode::from_u16(status).unwrap());
+    for (status, code, message) in [
+        (400, 20001, "Bad request"),
+        (401, 20003, "Authenticate"),
+        (403, 20403, "Forbidden"),
+        (404, 20404, &*missing),
+        (405, 20004, "Method not allowed"),
+        (429, 20429, "Too Many Requests"),
+        (500, 20500, "An internal server error has occurred"),
+        (503, 20503, "Service Unavailable"),
+    ] {
+        let answer = refusal(status);
+        assert_eq!(answer.status, status);
+        assert_eq!(body(&answer), error_body(code, message, status));
+    }
+    assert_eq!(refusal(502).headers[header::CONTENT_TYPE], "text/html");
+    assert!(refusal(307).headers.contains_key(header::LOCATION));
+}
+
+#[test]
+fn a_bad_body_holds_no_grant_of_what_was_asked() {
+    let other = format!("VJ{}", "f".repeat(32));
+    for (name, pointer, value) in [
+        ("grant-null", "/grant", Some(Value::Null)),
+        ("grant-string", "/grant", Some("<the playback grant>".into())),
+        ("grant-missing", "/grant", None),
+        ("wrong-sid", "/sid", Some(other.clone().into())),
+        ("wrong-streamer", "/grant/playerStreamerSid", Some(other.into())),
+        ("wrong-account", "/account_sid", Some(format!("AC{}", "f".repeat(32)).into())),
+    ] {
+        assert!(grant::BODIES.contains(&name));
+        let granted = granted(FORM, Flaw::Body(name));
+        assert_eq!(granted.pointer(pointer), value.as_ref(), "{name}");
+    }
+    let text = |name| {
+        let answer = answer(&posted(FORM), Flaw::Body(name));
+        String::from_utf8(answer.body.into()).unwrap()
+    };
+    let duplicate = text("duplicate");
+    let grants: Vec<_> = duplicate.split("\"grant\":").skip(1).collect();
+    assert_eq!(grants.len(), 2);
+    assert!(grants[0].contains(&"f".repeat(32)) && grants[1].contains(DEMO_RESOURCE));
+    let nested = text("nested");
+    assert!(nested.contains(&"[".repeat(10_000)) && nested.contains(&"]".repeat(10_000)));
+}
+
+#[test]
+fn the_log_is_told_the_resource_and_the_form() {
+    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let said = |text: &str| Some(text.to_owned());
+    let wanted = Recognised {
+        path: true,
+        credential: Credential::Proven,
+        resource: said(DEMO_RESOURCE),
+        notes: vec![("ttl", said("60")), ("allow_origin", said("https://www.example.com"))],
+    };
+    assert_eq!(endpoint.recognise(&posted(FORM)), wanted);
+    let short = request(Method::POST, &wire::path("VJ0"), None, "Ttl=soon");
+    let seen = endpoint.recognise(&short);
+    assert_eq!((seen.path, seen.resource), (true, said("VJ0")), "well-formed or not");
+    assert_eq!(seen.notes, [("ttl", said("soon")), ("allow_origin", None)]);
+    let elsewhere = request(Method::POST, "/v1/PlayerStreamers", None, "");
+    let nothing =
+        Recognised { notes: vec![("ttl", None), ("allow_origin", None)], ..Recognised::default() };
+    assert_eq!(endpoint.recognise(&elsewhere), nothing);
+    let read = request(Method::GET, &wire::path(DEMO_RESOURCE), None, "");
+    assert_eq!(endpoint.recognise(&read).resource, None, "it asks for no grant");
+}
+
+#[test]
+fn all_answers_have_headers_of_the_upstream() {
+    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let mut headers = HeaderMap::new();
+    let (mut random, held) = (Random::with_seed(0), Duration::from_millis(1_500));
+    endpoint.add_headers(&mut headers, &mut Served { at_work: 2, held, random: &mut random });
+    assert_eq!(headers["twilio-concurrent-requests"], "2");
+    assert_eq!(headers["twilio-request-duration"], "1.500");
+    let id = headers["twilio-request-id"].to_str().unwrap();
+    assert!(id.starts_with("RQ") && id.len() == 34, "{id}");
+}

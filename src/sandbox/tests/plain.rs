@@ -1,0 +1,79 @@
+//! An upstream as plain as can be: `POST /grants/{resource}`, with a key as Bearer credential
+//! and a `ttl` in its form.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::*;
+use crate::sandbox::request::{authorization, form};
+
+pub(super) const KEY: &str = "key-of-the-plain-upstream";
+pub(super) const RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
+
+pub(super) fn path(resource: &str) -> String {
+    format!("/grants/{resource}")
+}
+
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) key: &'static str,
+}
+
+impl Endpoint for Plain {
+    fn bodies(&self) -> &'static [&'static str] {
+        &["empty"]
+    }
+
+    fn recognise(&self, request: &http::Request<Bytes>) -> Recognised {
+        let resource = request.uri().path().strip_prefix("/grants/");
+        let mut form = form(request).into_iter();
+        let ttl = form.find(|(name, _)| name == "ttl").map(|(_, value)| value);
+        Recognised {
+            path: resource.is_some(),
+            credential: match authorization(request.headers(), "bearer") {
+                Some(key) if key == self.key => Credential::Proven,
+                Some(key) if key.starts_with(self.key) => Credential::Named,
+                _ => Credential::Foreign,
+            },
+            resource: resource.map(str::to_owned),
+            notes: vec![("ttl", ttl)],
+        }
+    }
+
+    fn answer(&self, request: &http::Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
+        let recognised = self.recognise(request);
+        if recognised.credential != Credential::Proven {
+            return self.refusal(request, StatusCode::UNAUTHORIZED);
+        }
+        if !recognised.path {
+            return self.refusal(request, StatusCode::NOT_FOUND);
+        }
+        let credential = format!("credential-{}", moment.random.hex());
+        let life = match moment.flaw {
+            Flaw::ShorterLife(by) => Duration::from_secs(60).saturating_sub(by),
+            _ => Duration::from_secs(60),
+        };
+        let body = match moment.flaw {
+            Flaw::Body("empty") => json!({}),
+            _ => json!({
+                "url": format!("{}{}", moment.base, request.uri().path()),
+                "key": self.key,
+                "credential": credential,
+                "now": moment.now.unix_seconds(),
+                "life": life.as_secs(),
+            }),
+        };
+        Answer::json(StatusCode::CREATED, &body).granting(credential)
+    }
+
+    fn refusal(&self, _request: &http::Request<Bytes>, status: StatusCode) -> Answer {
+        match status.as_u16() {
+            502 | 307 => Answer::page(status),
+            code => Answer::json(status, &json!({"no": code})),
+        }
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
+        headers.insert("at-work", served.at_work.into());
+        headers.insert("key", HeaderValue::from_static(self.key));
+    }
+}
