@@ -33,7 +33,7 @@ use crate::{
     },
     telemetry::Metrics,
     token::{
-        Preparer,
+        PrepareError, Preparer,
         id::{NoRandomness, Serials},
     },
 };
@@ -51,6 +51,14 @@ pub enum StartError {
         profile: String,
         /// Why.
         error: EgressError,
+    },
+    /// A profile's key does not make tokens that verify.
+    #[error("profile {profile}: {error}")]
+    Key {
+        /// The profile.
+        profile: String,
+        /// Why.
+        error: PrepareError,
     },
     /// An address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
@@ -97,32 +105,36 @@ impl App {
         let mut keepers = Vec::new();
         let mut budgets = HashMap::new();
         for profile in &config.profiles {
-            let upstream = profile.provider.upstream();
+            let format = profile.provider.token_format();
+            let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
+            else {
+                grants.add_without_grants(profile.name.clone());
+                continue;
+            };
             let egress = upstream.egress().map_err(|error| StartError::Upstream {
                 profile: profile.name.to_string(),
                 error,
             })?;
             log_egress(profile, &egress);
-            let source = upstream.source(clock.clone(), &egress, profile.policy.grant_ttl);
+            let policy = of_grants.policy;
+            let source = upstream.source(clock.clone(), &egress, policy.grant_ttl);
             let told = Arc::clone(&source);
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
             let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());
-            let format = profile.provider.token_format();
             // The configuration gives all profiles of an account the same limits.
             let budget = budgets.entry(upstream.account()).or_insert_with(|| {
-                Arc::new(Budget::new(profile.budget, clock.clone(), rng.fork()))
+                Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
             });
-            let source =
-                Budgeted::new(Arc::new(source), Arc::clone(budget), profile.policy.attempt);
+            let source = Budgeted::new(Arc::new(source), Arc::clone(budget), policy.attempt);
             let source: Arc<dyn GrantSource> = Arc::new(source);
-            for resource in &profile.resources {
+            for resource in &of_grants.resources {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
                 let preparer = Preparer::new(Arc::clone(&format), clock.clone());
-                let publisher = grants.add(name.clone(), profile.policy.margin, preparer);
+                let publisher = grants.add(name.clone(), profile.margin, preparer);
                 keepers.push(Keeper::new(
                     Arc::clone(&source),
                     publisher,
-                    State::new(profile.policy, rng.fork(), clock.now()),
+                    State::new(policy, rng.fork(), clock.now()),
                     clock.clone(),
                     jumps.subscribe(),
                     &metrics,
@@ -132,8 +144,10 @@ impl App {
 
         let roster = grants.roster();
         let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
+        let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
+        let profiles = profiles.collect::<Result<_, _>>()?;
         let minter = Minter::new(
-            config.profiles.iter().map(of_mint).collect(),
+            profiles,
             config.default_profile.clone(),
             &grants,
             config.limits.mint,
@@ -284,22 +298,35 @@ fn log_egress(profile: &config::Profile, egress: &Egress) {
     }
 }
 
-fn of_mint(profile: &config::Profile) -> mint::minter::Profile {
-    mint::minter::Profile {
+fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Profile, StartError> {
+    let supply = match &profile.supply {
+        config::Supply::Grants(grants) => Supply::Grants(mint::profile::Grants {
+            resources: grants.resources.clone(),
+            grant_ttl: grants.policy.grant_ttl,
+            policy: grants.expiry_policy,
+            allow_independent: grants.allow_independent,
+        }),
+        config::Supply::Key(allowed) => {
+            let signer = profile.provider.token_format().prepare(None, clock.now());
+            let signer = signer
+                .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
+            Supply::Key(mint::profile::Key {
+                signer: signer.into(),
+                resources: allowed.clone(),
+                iat_backdate: profile.provider.iat_backdate(),
+            })
+        }
+    };
+    Ok(mint::minter::Profile {
         name: profile.name.clone(),
         default_resource: profile.default_resource.clone(),
         parse_resource: profile.rules.parse_resource,
         token_ttl: profile.token_ttl,
-        min_token_ttl: Duration::ZERO,
-        max_token_ttl: profile.rules.max_token_ttl,
-        margin: profile.policy.margin,
-        supply: Supply::Grants(mint::profile::Grants {
-            resources: profile.resources.clone(),
-            grant_ttl: profile.policy.grant_ttl,
-            policy: profile.expiry_policy,
-            allow_independent: profile.allow_independent,
-        }),
-    }
+        min_token_ttl: profile.rules.min_token_ttl,
+        max_token_ttl: profile.max_token_ttl,
+        margin: profile.margin,
+        supply,
+    })
 }
 
 /// The one generator that all jitter is drawn from, seeded by the system.

@@ -5,10 +5,14 @@
 
 mod expiry;
 mod profile;
+mod supply;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-pub use self::profile::Profile;
+pub use self::{
+    profile::Profile,
+    supply::{Grants, Supply},
+};
 use crate::{
     admin,
     listen::Listen,
@@ -182,19 +186,22 @@ pub fn loopback(text: &str) -> Result<Listen, String> {
 fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
     let mut accounts = BTreeMap::new();
     for (profile, section) in profiles {
-        let (first, calls) =
-            accounts.entry(profile.provider.upstream().account()).or_insert_with(|| (profile, 0.0));
-        if profile.budget != first.budget {
-            let name = &first.name;
+        let (Some(grants), Some(upstream)) = (profile.grants(), profile.provider.upstream()) else {
+            continue;
+        };
+        let (first, budget, calls) = accounts
+            .entry(upstream.account())
+            .or_insert_with(|| (&profile.name, grants.budget, 0.0));
+        if grants.budget != *budget {
             section.problem(
                 "budget",
                 format!(
-                    "differs from profile {name}'s, which has the same account and so shares it"
+                    "differs from profile {first}'s, which has the same account and so shares it"
                 ),
             );
         }
-        *calls += profile.calls_a_minute();
-        let budget::Limits { rate, .. } = first.budget;
+        *calls += grants.calls_a_minute();
+        let budget::Limits { rate, .. } = *budget;
         if *calls > 60.0 * f64::from(rate) {
             section.problem(
                 "resources",

@@ -76,12 +76,28 @@ pub struct Draft {
 /// What a kind prescribes, whatever a profile says.
 #[derive(Clone, Copy)]
 pub struct Rules {
+    /// The life of tokens where the profile names none.
+    pub token_ttl: Duration,
+    /// The shortest life that a token may have.
+    pub min_token_ttl: Duration,
     /// The longest life that a token may have.
     pub max_token_ttl: Duration,
-    /// The longest life that a grant may be asked for.
-    pub max_grant_ttl: Duration,
+    /// What tokens are made with.
+    pub supply: SupplyRules,
     /// Takes a resource of the kind's form, and brings it into the one form that it is known by.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
+}
+
+/// What a kind's tokens are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SupplyRules {
+    /// A grant for each resource, from the provider's upstream.
+    Grants {
+        /// The longest life that a grant may be asked for.
+        max_ttl: Duration,
+    },
+    /// A key alone.
+    Key,
 }
 
 impl fmt::Debug for Rules {
@@ -98,11 +114,21 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The format of its tokens.
     fn token_format(&self) -> Arc<dyn TokenFormat>;
 
-    /// Where its grants come from.
-    fn upstream(&self) -> &dyn Upstream;
+    /// Where its grants come from; none where tokens are made with a key alone.
+    fn upstream(&self) -> Option<&dyn Upstream> {
+        None
+    }
 
-    /// The same against another upstream.
-    fn against(&self, upstream: &BaseUrl) -> Arc<dyn Provider>;
+    /// How long before their issue the life of tokens made with a key alone is counted from.
+    fn iat_backdate(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether tokens made with a key alone may be for no resource, and so for all: a person
+    /// must have written that.
+    fn allows_unscoped(&self) -> bool {
+        false
+    }
 }
 
 /// Where a provider's grants come from.
@@ -125,6 +151,9 @@ pub trait Upstream: fmt::Debug + Send + Sync {
 
     /// The source of grants that are asked to live for `grant_ttl`, reached by `egress`.
     fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource>;
+
+    /// The provider with another upstream in this one's place.
+    fn replaced_by(&self, upstream: &BaseUrl) -> Arc<dyn Provider>;
 
     /// It emulated: an endpoint that knows the profile's credential.
     fn endpoint(&self) -> Arc<dyn Endpoint>;

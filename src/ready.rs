@@ -61,7 +61,7 @@ impl Ready {
     }
 
     /// Each profile with whether every resource of it has a live grant: computed, never
-    /// latched.
+    /// latched. Without grants, its key has signed a token that verified before the start.
     #[must_use]
     pub fn profiles(&self) -> Vec<(ProfileName, bool)> {
         let now = self.clock.now();
@@ -74,6 +74,7 @@ impl Ready {
                 _ => profiles.push((view.name().profile.clone(), live)),
             }
         }
+        profiles.extend(self.roster.without_grants().iter().map(|name| (name.clone(), true)));
         profiles
     }
 

@@ -67,8 +67,14 @@ impl Call<'_> {
 
 /// A provider's token format: makes a grant ready to sign with.
 pub trait TokenFormat: fmt::Debug + Send + Sync {
-    /// Prepares `grant`, mints one token from it and verifies that.
-    fn prepare(&self, grant: &Grant, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
+    /// Prepares `grant`, mints one token from it and verifies that. There is none where tokens
+    /// are made with a key alone.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot sign, the grant is not of the form that the tokens hold, or what was
+    /// minted is not what was meant.
+    fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
 }
 
 /// Makes grants ready with one token format.
@@ -91,7 +97,7 @@ impl Prepare for Preparer {
     type Error = PrepareError;
 
     fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
-        self.format.prepare(grant, self.clock.now())
+        self.format.prepare(Some(grant), self.clock.now())
     }
 }
 

@@ -108,7 +108,7 @@ impl Ways {
         let life = Duration::from_secs(60);
         let generation = Generation::after(Generation::NONE, now.wall);
         let grant = Grant::new(raw.get().into(), now, life, generation);
-        let signer = format()?.prepare(&grant, now)?;
+        let signer = format()?.prepare(Some(&grant), now)?;
         Ok(Self {
             stamped: signer.at(Times { issue, expire: issue + 60 }, &Call::NONE)?,
             serials: Serials::draw()?,

@@ -52,13 +52,17 @@ fn what_is_left_out_has_its_default() {
 
     let [live] = profiles.as_slice() else { panic!("{profiles:?}") };
     assert_eq!(live.kind, "twilio-live");
-    assert_eq!(live.default_resource.as_ref(), live.resources.first());
-    assert_eq!(live.policy.grant_ttl, Duration::from_secs(60));
-    assert_eq!(live.policy.margin, Duration::from_secs(2));
-    assert_eq!(live.policy.refresh_after, Duration::from_secs(50));
+    assert_eq!(live.default_resource.as_ref(), live.supply.listed().first());
+    let grants = live.grants().unwrap();
+    assert_eq!(grants.policy.grant_ttl, Duration::from_secs(60));
+    assert_eq!(grants.policy.margin, Duration::from_secs(2));
+    assert_eq!(grants.policy.refresh_after, Duration::from_secs(50));
     assert_eq!(live.token_ttl, Duration::from_secs(3_600));
-    assert_eq!((live.expiry_policy, live.allow_independent), (ExpiryPolicy::ClampToGrant, false));
-    assert_eq!(live.budget, budget::Limits::default());
+    assert_eq!(
+        (grants.expiry_policy, grants.allow_independent),
+        (ExpiryPolicy::ClampToGrant, false)
+    );
+    assert_eq!(grants.budget, budget::Limits::default());
     assert_eq!(live.worst_hand_out(), Duration::from_secs(6));
 }
 

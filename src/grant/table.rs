@@ -12,13 +12,14 @@ use crate::name::{GrantName, ProfileName, Resource};
 pub struct Table<R> {
     readers: HashMap<ProfileName, HashMap<Resource, Reader<R>>>,
     views: Vec<View>,
+    without_grants: Vec<ProfileName>,
     changes: Arc<watch::Sender<()>>,
 }
 
 impl<R> Default for Table<R> {
     fn default() -> Self {
         let changes = Arc::new(watch::Sender::new(()));
-        Self { readers: HashMap::new(), views: Vec::new(), changes }
+        Self { readers: HashMap::new(), views: Vec::new(), without_grants: Vec::new(), changes }
     }
 }
 
@@ -35,6 +36,11 @@ impl<R> Table<R> {
         publisher
     }
 
+    /// Makes a profile known that has no grants.
+    pub fn add_without_grants(&mut self, profile: ProfileName) {
+        self.without_grants.push(profile);
+    }
+
     /// The read end of this profile's cell for this resource.
     #[must_use]
     pub fn reader(&self, profile: &str, resource: &str) -> Option<&Reader<R>> {
@@ -44,7 +50,11 @@ impl<R> Table<R> {
     /// The state of all cells.
     #[must_use]
     pub fn roster(&self) -> Roster {
-        Roster { views: self.views.clone().into(), changes: Arc::clone(&self.changes) }
+        Roster {
+            views: self.views.clone().into(),
+            without_grants: self.without_grants.clone().into(),
+            changes: Arc::clone(&self.changes),
+        }
     }
 }
 
@@ -52,6 +62,7 @@ impl<R> Table<R> {
 #[derive(Clone, Debug)]
 pub struct Roster {
     views: Arc<[View]>,
+    without_grants: Arc<[ProfileName]>,
     changes: Arc<watch::Sender<()>>,
 }
 
@@ -60,6 +71,12 @@ impl Roster {
     #[must_use]
     pub fn views(&self) -> &[View] {
         &self.views
+    }
+
+    /// The profiles that have no grants.
+    #[must_use]
+    pub fn without_grants(&self) -> &[ProfileName] {
+        &self.without_grants
     }
 
     /// The one of this name.

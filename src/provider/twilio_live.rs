@@ -24,7 +24,7 @@ pub use self::{
     source::PlaybackGrants,
     token::{AccessTokens, ExtraGrants},
 };
-use super::{Demo, Draft, Kind, Provider, Rules, Upstream};
+use super::{Demo, Draft, Kind, Provider, Rules, SupplyRules, Upstream};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError, ProxySetting},
@@ -44,10 +44,12 @@ pub struct TwilioLive;
 pub const KIND: &str = "twilio-live";
 
 const RULES: Rules = Rules {
+    token_ttl: Duration::from_secs(60 * 60),
+    min_token_ttl: Duration::ZERO,
     // "Access Tokens": a lifetime of up to 24 hours.
     max_token_ttl: Duration::from_secs(24 * 60 * 60),
     // twilio_media_v1.json: Ttl's maximum.
-    max_grant_ttl: Duration::from_secs(60),
+    supply: SupplyRules::Grants { max_ttl: Duration::from_secs(60) },
     parse_resource,
 };
 
@@ -79,13 +81,8 @@ impl Provider for Config {
         Arc::new(AccessTokens::new(self))
     }
 
-    fn upstream(&self) -> &dyn Upstream {
-        self
-    }
-
-    fn against(&self, upstream: &BaseUrl) -> Arc<dyn Provider> {
-        let (upstream, proxy) = (upstream.clone(), ProxySetting::default());
-        Arc::new(Self { upstream, proxy, ..self.clone() })
+    fn upstream(&self) -> Option<&dyn Upstream> {
+        Some(self)
     }
 }
 
@@ -101,6 +98,11 @@ impl Upstream for Config {
     fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource> {
         let client = HttpClient::new(self.upstream.clone(), egress, clock, self.attempt());
         Arc::new(PlaybackGrants::new(self, client, grant_ttl))
+    }
+
+    fn replaced_by(&self, upstream: &BaseUrl) -> Arc<dyn Provider> {
+        let (upstream, proxy) = (upstream.clone(), ProxySetting::default());
+        Arc::new(Self { upstream, proxy, ..self.clone() })
     }
 
     fn endpoint(&self) -> Arc<dyn Endpoint> {

@@ -56,10 +56,7 @@ impl Grants {
         })?;
         match self.roster.view(&name) {
             Some(view) => Ok(view.clone()),
-            None if self.of_profile(name.profile.as_str()).is_empty() => {
-                Err(Refusal::ProfileNotFound)
-            }
-            None => Err(Refusal::ResourceNotFound),
+            None => self.listed(name.profile.as_str()).and(Err(Refusal::ResourceNotFound)),
         }
     }
 
@@ -74,7 +71,12 @@ impl Grants {
             return Ok(self.roster.views().to_vec());
         }
         let views = self.of_profile(profile);
-        if views.is_empty() { Err(Refusal::ProfileNotFound) } else { Ok(views) }
+        let without_grants =
+            || self.roster.without_grants().iter().any(|it| it.as_str() == profile);
+        if views.is_empty() && !without_grants() {
+            return Err(Refusal::ProfileNotFound);
+        }
+        Ok(views)
     }
 
     fn page(&self, request: &ListGrantsRequest) -> Result<ListGrantsResponse, Refusal> {

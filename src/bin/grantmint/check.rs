@@ -7,10 +7,12 @@ use std::{
 
 use clap::Args;
 use grantmint::{
-    config::{Config, Profile},
+    config::{Config, Grants, Profile, Supply},
     egress::Egress,
-    name::Resource,
+    name::{Pattern, Resource},
+    provider::Upstream,
     settings::shown,
+    source::budget,
 };
 use serde_json::{Map, Value, json};
 
@@ -53,14 +55,15 @@ impl CheckCommand {
 /// A good configuration, and how each profile's upstream is reached.
 struct Checked {
     config: Config,
-    egresses: Vec<Egress>,
+    /// None where a profile has no upstream.
+    egresses: Vec<Option<Egress>>,
 }
 
 impl Checked {
     fn new(config: Config) -> Result<Self, Failure> {
         let (mut egresses, mut problems) = (Vec::new(), Vec::new());
         for profile in &config.profiles {
-            match profile.provider.upstream().egress() {
+            match profile.provider.upstream().map(Upstream::egress).transpose() {
                 Ok(egress) => egresses.push(egress),
                 Err(error) => problems.push(format!("profile {}: {error}", profile.name)),
             }
@@ -72,8 +75,8 @@ impl Checked {
             .next("the file is good; change the environment, and start the server in the same"))
     }
 
-    fn profiles(&self) -> impl Iterator<Item = (&Profile, &Egress)> {
-        self.config.profiles.iter().zip(&self.egresses)
+    fn profiles(&self) -> impl Iterator<Item = (&Profile, Option<&Egress>)> {
+        self.config.profiles.iter().zip(self.egresses.iter().map(Option::as_ref))
     }
 }
 
@@ -101,27 +104,34 @@ fn sections(config: &Config) -> (Keys, [(&'static str, Keys); 3]) {
 }
 
 fn profile_keys(profile: &Profile) -> Keys {
-    let resources: Vec<_> = profile.resources.iter().map(Resource::as_str).collect();
-    let policy = &profile.policy;
-    let budget = &profile.budget;
+    let resources: Vec<_> = profile.supply.listed().iter().map(Resource::as_str).collect();
     let mut keys = vec![("kind", json!(profile.kind))];
     keys.extend(profile.provider.shown());
     keys.push(("resources", json!(resources)));
     if let Some(resource) = &profile.default_resource {
         keys.push(("default_resource", json!(resource.as_str())));
     }
-    keys.extend([
-        ("grant_ttl", json!(shown(policy.grant_ttl))),
-        ("refresh_after", json!(shown(policy.refresh_after))),
-        ("margin", json!(shown(policy.margin))),
-        ("token_ttl", json!(shown(profile.token_ttl))),
-        ("expiry_policy", json!(profile.expiry_policy.as_str())),
-        ("allow_independent", json!(profile.allow_independent)),
-        (
-            "budget",
-            json!({"rate": budget.rate, "burst": budget.burst, "concurrent": budget.concurrent}),
-        ),
-    ]);
+    let lives = [("margin", profile.margin), ("token_ttl", profile.token_ttl)]
+        .map(|(key, life)| (key, json!(shown(life))));
+    match &profile.supply {
+        Supply::Grants(grants) => {
+            let Grants { policy, budget, .. } = grants;
+            keys.push(("grant_ttl", json!(shown(policy.grant_ttl))));
+            keys.push(("refresh_after", json!(shown(policy.refresh_after))));
+            keys.extend(lives);
+            keys.push(("expiry_policy", json!(grants.expiry_policy.as_str())));
+            keys.push(("allow_independent", json!(grants.allow_independent)));
+            let budget::Limits { rate, burst, concurrent } = budget;
+            let budget = json!({"rate": rate, "burst": burst, "concurrent": concurrent});
+            keys.push(("budget", budget));
+        }
+        Supply::Key(allowed) => {
+            let patterns: Vec<_> = allowed.patterns.iter().map(Pattern::as_str).collect();
+            keys.push(("allow_resources", json!(patterns)));
+            keys.extend(lives);
+            keys.push(("max_ttl", json!(shown(profile.max_token_ttl))));
+        }
+    }
     keys
 }
 
@@ -135,7 +145,9 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     for (profile, egress) in checked.profiles() {
         writeln!(out, "\n[profiles.{}]", profile.name)?;
         write_keys(&mut out, &profile_keys(profile))?;
-        write_egress(&mut out, egress)?;
+        if let Some(egress) = egress {
+            write_egress(&mut out, egress)?;
+        }
         write_promise(&mut out, profile)?;
     }
     Ok(())
@@ -152,11 +164,15 @@ fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
 
 /// What a profile promises while its upstream is well.
 fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
-    let grant_ttl = shown(profile.policy.grant_ttl);
-    let refresh_after = shown(profile.policy.refresh_after);
     let least = shown(profile.worst_hand_out());
-    let calls = profile.policy.calls_a_minute();
-    let (resources, capacity) = (profile.resources.len(), profile.capacity());
+    let Some(grants) = profile.grants() else {
+        writeln!(out, "# a token is made with the key alone: there is no upstream and no grant")?;
+        return writeln!(out, "# a token can be used for {least} at least");
+    };
+    let grant_ttl = shown(grants.policy.grant_ttl);
+    let refresh_after = shown(grants.policy.refresh_after);
+    let calls = grants.policy.calls_a_minute();
+    let (resources, capacity) = (grants.resources.len(), grants.capacity());
     writeln!(out, "# a grant of {grant_ttl} is refreshed after {refresh_after} at the latest")?;
     writeln!(out, "# a token can be used for {least} at least, while the upstream is well")?;
     writeln!(out, "# upstream calls a minute: {calls:.1} for each of {resources} resource(s)")?;
@@ -175,24 +191,22 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     }
     let profiles = checked.profiles().map(|(profile, egress)| {
         let mut keys = object(profile_keys(profile));
-        keys.insert(
-            "egress".to_owned(),
+        let egress = egress.map(|egress| {
             json!({
                 "proxy": egress.route.proxy().map(ToString::to_string),
                 "route": egress.route.to_string(),
                 "roots": egress.roots.as_ref().map(ToString::to_string),
                 "warnings": egress.warnings,
-            }),
-        );
-        keys.insert(
-            "promise".to_owned(),
-            json!({
-                "refresh_after_seconds": profile.policy.refresh_after.as_secs_f64(),
-                "worst_hand_out_seconds": profile.worst_hand_out().as_secs_f64(),
-                "calls_a_minute_per_resource": profile.policy.calls_a_minute(),
-                "budget_capacity_resources": profile.capacity(),
-            }),
-        );
+            })
+        });
+        let mut promise = json!({"worst_hand_out_seconds": profile.worst_hand_out().as_secs_f64()});
+        if let Some(grants) = profile.grants() {
+            promise["refresh_after_seconds"] = json!(grants.policy.refresh_after.as_secs_f64());
+            promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
+            promise["budget_capacity_resources"] = json!(grants.capacity());
+        }
+        let told = [("egress", egress), ("promise", Some(promise))];
+        keys.extend(told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         (profile.name.to_string(), Value::Object(keys))
     });
     let profiles = profiles.collect();
@@ -217,7 +231,7 @@ mod tests {
         let config = Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned()));
         let route = Route::Direct(Why::NoProxy);
         let egresses =
-            vec![Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] }];
+            vec![Some(Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] })];
         Checked { config: config.unwrap(), egresses }
     }
 

@@ -10,8 +10,9 @@ use clap::{Args, ValueEnum};
 use grantmint::{
     app::{App, Ended, StartError},
     clock::Clock,
-    config::{Config, Profile, loopback},
+    config::{Config, loopback},
     listen::Listen,
+    provider::Upstream,
     sandbox::{self, Endpoint, Sandbox},
     server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
@@ -122,7 +123,8 @@ impl ServeCommand {
             let upstream: BaseUrl =
                 upstream.map_err(|why: BaseUrlError| failed(format!("the sandbox's URL {why}")))?;
             for profile in &mut config.profiles {
-                profile.provider = profile.provider.against(&upstream);
+                let replaced = profile.provider.upstream().map(|it| it.replaced_by(&upstream));
+                profile.provider = replaced.unwrap_or_else(|| Arc::clone(&profile.provider));
             }
         }
 
@@ -137,8 +139,8 @@ impl ServeCommand {
         if !self.sandbox {
             return Ok((config, None));
         }
-        let endpoint = |profile: &Profile| profile.provider.upstream().endpoint();
-        let endpoints: Vec<Arc<dyn Endpoint>> = config.profiles.iter().map(endpoint).collect();
+        let upstreams = config.profiles.iter().filter_map(|profile| profile.provider.upstream());
+        let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(Upstream::endpoint).collect();
         let own = sandbox::bodies(&endpoints);
         let faults = faults(self.fault.clone(), self.scenario.as_deref(), &own)?;
         let emulated = sandbox::Config { faults, seed: seed()?, ..sandbox::Config::new(endpoints) };
@@ -248,12 +250,22 @@ async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandb
 /// What each profile promises, so that nobody is surprised by the default.
 fn tell_promises(config: &Config) {
     for profile in &config.profiles {
+        let worst_hand_out_seconds = profile.worst_hand_out().as_secs_f64();
+        let Some(grants) = profile.grants() else {
+            tracing::info!(
+                profile = %profile.name,
+                worst_hand_out_seconds,
+                "minting with a key, without grants"
+            );
+            continue;
+        };
+        let policy = grants.policy;
         tracing::info!(
             profile = %profile.name,
-            resources = profile.resources.len(),
-            refresh_after_seconds = profile.policy.point(profile.policy.grant_ttl).as_secs_f64(),
-            worst_hand_out_seconds = profile.worst_hand_out().as_secs_f64(),
-            calls_a_minute_each = format!("{:.2}", profile.policy.calls_a_minute()),
+            resources = grants.resources.len(),
+            refresh_after_seconds = policy.point(policy.grant_ttl).as_secs_f64(),
+            worst_hand_out_seconds,
+            calls_a_minute_each = format!("{:.2}", policy.calls_a_minute()),
             "keeping grants fresh"
         );
     }

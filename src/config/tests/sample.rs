@@ -37,7 +37,7 @@ fn its_examples_are_good() {
         uncommented("#     ").replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "");
     let config = parse(&examples).unwrap();
     let live = &config.profiles[0];
-    assert_eq!(live.policy.refresh_after, Duration::from_secs(34));
+    assert_eq!(live.grants().unwrap().policy.refresh_after, Duration::from_secs(34));
     let shown: Vec<_> = live.provider.shown().into_iter().map(|(key, _)| key).collect();
     for key in ["allow_origin", "region", "nbf_backdate", "grants"] {
         assert!(shown.contains(&key), "{key}");

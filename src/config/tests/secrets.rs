@@ -36,7 +36,7 @@ fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
         assert!(shown.contains(&("api_key_secret", origin.into())), "{shown:?}");
         let all = format!("{config:?} {config:#?} {shown:?}");
         assert!(!all.contains(SECRET), "{all}");
-        let endpoint = config.profiles[0].provider.upstream().endpoint();
+        let endpoint = config.profiles[0].provider.upstream().unwrap().endpoint();
         let basic = BASE64_STANDARD.encode(format!("SK0123456789abcdef0123456789abcdef:{SECRET}"));
         let request = Request::builder().header(header::AUTHORIZATION, format!("Basic {basic}"));
         let recognised = endpoint.recognise(&request.body(Bytes::new()).unwrap());

@@ -134,8 +134,9 @@ impl AccessTokens {
 }
 
 impl TokenFormat for AccessTokens {
-    fn prepare(&self, grant: &Grant, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let (grant, secret) = (Some(grant.content().as_str()), self.secret.expose().as_bytes());
+    fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
+        let grant = grant.map(|grant| grant.content().as_str());
+        let secret = self.secret.expose().as_bytes();
         let template = Template::new(&self.table, grant, secret)?;
         verify(&template, &self.table, grant, secret, now)?;
         Ok(Box::new(template))

@@ -77,7 +77,7 @@ fn configuration() -> Config {
 async fn several() -> Sandbox {
     let profiles = configuration().profiles;
     let mut endpoints: Vec<Arc<dyn Endpoint>> = vec![Arc::new(Plain)];
-    endpoints.extend(profiles.iter().map(|it| it.provider.upstream().endpoint()));
+    endpoints.extend(profiles.iter().map(|it| it.provider.upstream().unwrap().endpoint()));
     let config = sandbox::Config { endpoints, ..emulated() };
     Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, Clock::system()).await.unwrap()
 }

@@ -159,8 +159,8 @@ fn source_by(clock: Clock, upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     let env = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
     let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
     let profile = &config.profiles[0];
-    let upstream = profile.provider.upstream();
-    upstream.source(clock, &upstream.egress().unwrap(), profile.policy.grant_ttl)
+    let upstream = profile.provider.upstream().unwrap();
+    upstream.source(clock, &upstream.egress().unwrap(), profile.grants().unwrap().policy.grant_ttl)
 }
 
 async fn fetch(source: &Arc<dyn GrantSource>, resource: &str) -> Result<Fetched, FetchError> {
