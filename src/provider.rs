@@ -2,6 +2,7 @@
 //! provider.
 
 mod demo;
+pub mod livekit;
 pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -15,13 +16,13 @@ use crate::{
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
     sandbox::{self, Endpoint},
-    settings::Section,
+    settings::{Section, shown},
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
     token::TokenFormat,
 };
 
 /// All kinds.
-pub static KINDS: [&dyn Kind; 1] = [&twilio_live::TwilioLive];
+pub static KINDS: [&dyn Kind; 2] = [&livekit::LiveKit, &twilio_live::TwilioLive];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]
@@ -61,6 +62,22 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
     let reading = KINDS.iter().find_map(|kind| kind.read_token(token, view));
     reading.unwrap_or_else(|| Reading::of_no_kind(token)).complete(token, view.now)
+}
+
+/// The farthest that `nbf` is put before the issue: more would hide a broken clock.
+const MAX_NBF_BACKDATE: Duration = Duration::from_secs(60 * 60);
+
+/// How many seconds before its issue a token's `nbf` lies, of a kind that has the key.
+fn read_nbf_backdate(section: &mut Section<'_>) -> Option<u32> {
+    let backdate = section.duration("nbf_backdate")?;
+    let seconds = u32::try_from(backdate.as_secs()).ok();
+    let is_whole = backdate.subsec_nanos() == 0 && backdate <= MAX_NBF_BACKDATE;
+    let seconds = seconds.filter(|_| is_whole);
+    if seconds.is_none() {
+        let most = shown(MAX_NBF_BACKDATE);
+        section.problem("nbf_backdate", format!("must be whole seconds, at most {most}"));
+    }
+    seconds
 }
 
 /// What was read of a kind's own keys.

@@ -6,6 +6,7 @@ mod hmac;
 pub mod hs256;
 pub mod id;
 mod json;
+pub mod params;
 mod tail;
 pub mod verify;
 

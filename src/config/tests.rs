@@ -105,7 +105,7 @@ f.toml:18: profiles.live.token_ttl: must be a duration in quotes with its unit, 
 f.toml:19: profiles.live.resource: unknown key; did you mean resources?
 f.toml:20: profiles.Bad: is not of the form [a-z][a-z0-9-]{0,62}
 f.toml:21: profiles.kindless.kind: is missing
-f.toml:24: profiles.other.kind: is not a kind that there is: twilio-live
+f.toml:24: profiles.other.kind: is not a kind that there is: livekit, twilio-live
 f.toml:25: profile: unknown key; did you mean profiles?"#
     );
 }

@@ -10,7 +10,7 @@ mod tests;
 
 use serde_json::{Map, Value as Json};
 
-use super::json;
+use super::{Call, json};
 
 /// The header and the claims of a kind's tokens.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub enum Value {
     Time(Time),
     /// The resource, a text.
     Resource,
+    /// The resource, a text; nothing where the call has none.
+    ResourceIfAny,
     /// The call's parameter of this number, if it has one.
     Parameter(usize),
     /// The identity, a text.
@@ -176,6 +178,7 @@ pub(super) struct Optional {
 
 #[derive(Clone, Debug, PartialEq)]
 enum OptionalValue {
+    Resource,
     Parameter(usize),
     Object(Vec<Optional>),
 }
@@ -193,7 +196,7 @@ enum Comma {
 
 impl Optional {
     /// Writes it, with its comma, as far as `params` set it.
-    pub(super) fn write(&self, params: &[Option<String>], text: &mut String) {
+    pub(super) fn write(&self, call: &Call<'_>, text: &mut String) {
         let start = text.len();
         if self.comma == Comma::Before
             || (self.comma == Comma::Between && !(text.is_empty() || text.ends_with('{')))
@@ -202,8 +205,12 @@ impl Optional {
         }
         text.extend([&self.name[..], ":"]);
         let is_set = match &self.value {
+            OptionalValue::Resource => {
+                text.push_str(&json::quoted(call.resource));
+                !call.resource.is_empty()
+            }
             OptionalValue::Parameter(number) => {
-                let value = params.get(*number).and_then(Option::as_deref);
+                let value = call.params.get(*number).and_then(Option::as_deref);
                 text.push_str(value.unwrap_or_default());
                 value.is_some()
             }
@@ -211,7 +218,7 @@ impl Optional {
                 text.push('{');
                 let empty = text.len();
                 for member in members {
-                    member.write(params, text);
+                    member.write(call, text);
                 }
                 let is_set = text.len() > empty;
                 text.push('}');
@@ -243,7 +250,9 @@ impl Node {
         match self {
             Self::Leaf(Value::Constant(_) | Value::Grant) => Varies::Never,
             Self::Leaf(Value::Time(_)) => Varies::Second,
-            Self::Leaf(Value::Resource | Value::Parameter(_)) => Varies::Call,
+            Self::Leaf(Value::Resource | Value::ResourceIfAny | Value::Parameter(_)) => {
+                Varies::Call
+            }
             Self::Leaf(Value::Identity | Value::Id(_)) => Varies::Token,
             Self::Object(members) => {
                 members.iter().map(|(_, node)| node.varies()).max().unwrap_or(Varies::Never)
@@ -253,7 +262,7 @@ impl Node {
 
     fn is_optional(&self) -> bool {
         match self {
-            Self::Leaf(value) => matches!(value, Value::Parameter(_)),
+            Self::Leaf(value) => matches!(value, Value::ResourceIfAny | Value::Parameter(_)),
             Self::Object(members) => members.iter().all(|(_, node)| node.is_optional()),
         }
     }
@@ -306,7 +315,7 @@ impl Parts {
             Value::Time(time) => self.0.push(Part::Time(*time)),
             Value::Resource => self.0.push(Part::Resource),
             // It is optional, and so written with its name.
-            Value::Parameter(_) => {}
+            Value::ResourceIfAny | Value::Parameter(_) => {}
             Value::Identity => {
                 self.text("\"");
                 self.0.push(Part::Identity);
@@ -319,6 +328,7 @@ impl Parts {
 
 fn optional(name: &str, node: &Node, comma: Comma) -> Optional {
     let value = match node {
+        Node::Leaf(Value::ResourceIfAny) => OptionalValue::Resource,
         Node::Leaf(Value::Parameter(number)) => OptionalValue::Parameter(*number),
         // Nothing else is optional.
         Node::Leaf(_) => OptionalValue::Object(Vec::new()),

@@ -180,7 +180,7 @@ impl Part {
             Self::Text(constant) => text.push_str(constant),
             Self::Time(time) => text.push_str(itoa::Buffer::new().format(times.at(*time))),
             Self::Resource => text.push_str(&json::quoted(call.resource)),
-            Self::Optional(member) => member.write(call.params, text),
+            Self::Optional(member) => member.write(call, text),
             Self::Grant | Self::Identity | Self::Id(_) => {}
         }
     }

@@ -54,7 +54,7 @@ pub fn verify(
             Value::Constant(value) => Meant::Value((*value).clone()),
             Value::Grant => Meant::Raw(grant.unwrap_or_default()),
             Value::Time(time) => Meant::Value(times.at(*time).into()),
-            Value::Resource => Meant::Value(call.resource.into()),
+            Value::Resource | Value::ResourceIfAny => Meant::Value(call.resource.into()),
             Value::Identity => Meant::Value(IDENTITY.into()),
             Value::Id(_) => Meant::Value(id.clone().into()),
             Value::Parameter(_) => continue,

@@ -1,7 +1,5 @@
 //! The kind's own part of a profile's configuration.
 
-use std::time::Duration;
-
 use http::Uri;
 use serde_json::{Value, json};
 
@@ -11,7 +9,8 @@ use super::{
 };
 use crate::{
     egress::ProxySetting,
-    settings::{SecretKeys, SecretOrigin, Section, shown},
+    provider::read_nbf_backdate,
+    settings::{SecretKeys, SecretOrigin, Section},
     source::base_url::BaseUrl,
 };
 
@@ -21,9 +20,6 @@ const UPSTREAM: &str = "https://media.twilio.com";
 /// The keys of the API key's secret.
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
-
-/// The farthest that `nbf` is put before the issue: more would hide a broken clock.
-const MAX_NBF_BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// What a `twilio-live` profile says beside the keys that all kinds have.
 #[derive(Clone, Debug)]
@@ -69,14 +65,7 @@ impl Config {
             section.problem("proxy", error.to_string());
         }
         let region = section.parsed("region", parse_region);
-        let nbf_backdate = section.duration("nbf_backdate").and_then(|backdate| {
-            let seconds = whole_seconds(backdate).filter(|_| backdate <= MAX_NBF_BACKDATE);
-            if seconds.is_none() {
-                let most = shown(MAX_NBF_BACKDATE);
-                section.problem("nbf_backdate", format!("must be whole seconds, at most {most}"));
-            }
-            seconds
-        });
+        let nbf_backdate = read_nbf_backdate(section);
         let grants = section.deserialized("grants");
         let (api_key_secret, api_key_secret_origin) = secret?;
         Some(Self {
@@ -138,8 +127,4 @@ fn parse_region(text: &str) -> Result<String, &'static str> {
     } else {
         Err(r#"is not a region like "ie1""#)
     }
-}
-
-fn whole_seconds(duration: Duration) -> Option<u32> {
-    u32::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0)
 }

@@ -19,7 +19,9 @@ fn written(claims: &[(&str, Value)], params: &[Option<&str>]) -> String {
             Part::Time(Time::Issue { back }) => text.extend(["NOW-", &back.to_string()]),
             Part::Time(Time::Expire) => text.push_str("EXP"),
             Part::Resource => text.push_str("RESOURCE"),
-            Part::Optional(member) => member.write(&params, &mut text),
+            Part::Optional(member) => {
+                member.write(&Call { resource: "", params: &params }, &mut text);
+            }
             Part::Identity => text.push_str("IDENTITY"),
             Part::Id(_) => text.push_str("ID"),
         }

@@ -47,7 +47,9 @@ impl Inputs {
                 claims::Value::Constant(value) => Some(value.clone()),
                 claims::Value::Grant => serde_json::from_str(self.grant.get()).ok(),
                 claims::Value::Time(time) => Some(self.times.at(*time).into()),
-                claims::Value::Resource => Some(self.resource.as_str().into()),
+                claims::Value::Resource | claims::Value::ResourceIfAny => {
+                    Some(self.resource.as_str().into())
+                }
                 claims::Value::Identity => Some(self.identity.as_str().into()),
                 claims::Value::Id(_) => token_id.map(Value::from),
                 claims::Value::Parameter(number) => {
@@ -101,6 +103,7 @@ fn table() -> impl Strategy<Value = Table> {
         any::<u32>().prop_map(|back| claims::Value::Time(Time::Issue { back })),
         Just(claims::Value::Time(Time::Expire)),
         Just(claims::Value::Resource),
+        Just(claims::Value::ResourceIfAny),
         (0..PARAMS).prop_map(claims::Value::Parameter),
         (0..PARAMS).prop_map(claims::Value::Parameter),
         Just(claims::Value::Identity),

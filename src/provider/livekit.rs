@@ -1,0 +1,70 @@
+//! LiveKit: tokens with which participants join a room.
+//!
+//! Sources: LiveKit's `protocol` repository (`auth/accesstoken.go`, `auth/grants.go`,
+//! `auth/verifier.go`) and what its server libraries for Node and Python emit. No LiveKit server
+//! was asked.
+
+mod config;
+mod reading;
+mod token;
+#[cfg(test)]
+mod vectors;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use self::config::Config;
+use super::{Draft, Kind, Provider, Rules, SupplyRules};
+use crate::{
+    name::Resource,
+    reading::{Jwt, Reading, View},
+    settings::Section,
+    token::TokenFormat,
+};
+
+/// The kind.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveKit;
+
+/// The kind's name.
+pub const KIND: &str = "livekit";
+
+const RULES: Rules = Rules {
+    // What LiveKit's libraries give by default.
+    token_ttl: Duration::from_secs(6 * 60 * 60),
+    min_token_ttl: Duration::ZERO,
+    // LiveKit has no limit of its own.
+    max_token_ttl: Duration::from_secs(366 * 24 * 60 * 60),
+    supply: SupplyRules::Key,
+    parse_resource: Resource::parse,
+};
+
+impl Kind for LiveKit {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    fn read(&self, section: &mut Section<'_>) -> Draft {
+        let provider = Config::read(section).map(|config| Arc::new(config) as Arc<dyn Provider>);
+        Draft { rules: RULES, provider }
+    }
+
+    fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
+        reading::read(token)
+    }
+}
+
+impl Provider for Config {
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        self.keys()
+    }
+
+    fn token_format(&self) -> Arc<dyn TokenFormat> {
+        Arc::new(token::RoomTokens::new(self))
+    }
+
+    fn allows_unscoped(&self) -> bool {
+        self.allow_unscoped
+    }
+}

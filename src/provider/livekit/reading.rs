@@ -1,0 +1,83 @@
+//! What a LiveKit token says, also one of another maker.
+
+use serde_json::{Map, Value};
+
+use super::config::PARAMETERS;
+use crate::reading::{Jwt, Reading, words::plain};
+
+/// Rights over the whole server, which no participant should have.
+const SERVER_RIGHTS: [&str; 6] =
+    ["roomCreate", "roomList", "roomRecord", "ingressAdmin", "recorder", "agent"];
+
+/// Reads a token with rights in rooms; none where it is another JWT.
+pub(super) fn read(token: &Jwt) -> Option<Reading> {
+    let video = token.claims.get("video")?.as_object()?;
+    let mut reading = Reading::of(token);
+    reading.tell_claim("whose", "sub");
+    reading.tell("for", room(video));
+    let rights = rights(video);
+    if !rights.is_empty() {
+        reading.tell("rights", rights.join(", "));
+    }
+    for (label, claim) in [("name", "name"), ("key", "iss"), ("token id", "jti")] {
+        reading.tell_claim(label, claim);
+    }
+    note(token, video, &mut reading);
+    Some(reading)
+}
+
+fn is_true(video: &Map<String, Value>, right: &str) -> bool {
+    video.get(right) == Some(&Value::Bool(true))
+}
+
+fn room(video: &Map<String, Value>) -> String {
+    match video.get("room") {
+        Some(Value::String(room)) if !room.is_empty() => {
+            format!("the room {}", room.escape_debug())
+        }
+        _ if is_true(video, "roomJoin") => "any room".to_owned(),
+        _ => "no room".to_owned(),
+    }
+}
+
+/// The rights that are given or denied, in LiveKit's words.
+fn rights(video: &Map<String, Value>) -> Vec<String> {
+    let flags = video.iter().filter_map(|(right, value)| match value {
+        Value::Bool(true) => Some(right.escape_debug().to_string()),
+        Value::Bool(false) => Some(format!("not {}", right.escape_debug())),
+        _ => None,
+    });
+    flags.collect()
+}
+
+fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
+    if is_true(video, "roomJoin") && !video.get("room").is_some_and(|room| room != "") {
+        reading.note("video", "names no room: its bearer joins any room of the server");
+    }
+    for right in SERVER_RIGHTS.into_iter().filter(|right| is_true(video, right)) {
+        reading.note("video", format!("{right} is a right over the whole server"));
+    }
+    if is_true(video, "roomAdmin") {
+        reading.note("video", "roomAdmin: its bearer removes and mutes others in the room");
+    }
+    if video.get("canPublishSources").is_some_and(|sources| *sources == Value::Array(Vec::new())) {
+        reading.note("video", "canPublishSources is empty, which restricts nothing");
+    }
+    if is_true(video, "roomJoin") && token.text("sub").is_none_or(str::is_empty) {
+        reading.note("sub", "is missing; LiveKit refuses to let nobody join");
+    }
+    let text_flags = PARAMETERS.iter().filter_map(|parameter| match parameter.path {
+        ["video", right] => video.get(*right).filter(|value| value.is_string()).map(|_| right),
+        _ => None,
+    });
+    for right in text_flags {
+        reading.note("video", format!("{right} is a text; typed verifiers refuse the token"));
+    }
+    if let Some(metadata) = token.claims.get("metadata").filter(|it| !it.is_string()) {
+        let kind = if metadata.is_object() { "an object" } else { "no text" };
+        reading.note("metadata", format!("is {kind}; typed verifiers refuse the token"));
+    }
+    if let Some(sub) = token.claims.get("sub").filter(|sub| !sub.is_string()) {
+        reading.note("sub", format!("is no text: {}", plain(sub)));
+    }
+}
