@@ -219,3 +219,24 @@ fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
     }
     assert!(count > 25, "{count}");
 }
+
+#[test]
+fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
+    const PROVIDERS: &str = include_str!("../docs/providers.md");
+    for kind in grantmint::provider::KINDS {
+        let name = kind.name();
+        assert!(PROVIDERS.contains(&format!("\n## {name}\n")), "{name} has no section");
+        assert!(README.contains(&format!("docs/providers.md#{name}")), "{name} is in no table");
+    }
+    let secret = |_: &str| Some("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned());
+    let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
+    let mut seen = 0;
+    for entry in fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap().replace("_file =", "_env =");
+        let config = grantmint::config::Config::parse_with("example", &text, &secret);
+        assert!(config.is_ok(), "{}: {config:?}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 0);
+}

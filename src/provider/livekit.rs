@@ -7,8 +7,6 @@
 mod config;
 mod reading;
 mod token;
-#[cfg(test)]
-mod vectors;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,6 +3,7 @@
 mod binary;
 mod channels;
 mod examples;
+mod livekit;
 mod operations;
 mod page;
 mod python;

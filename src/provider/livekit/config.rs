@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     provider::read_nbf_backdate,
-    settings::{SecretKeys, SecretOrigin, Section, SigningSecret, unknown_key},
+    settings::{SecretError, SecretKeys, SecretOrigin, Section, SigningSecret, unknown_key},
     token::params::{Parameter, Shape},
 };
 
@@ -58,8 +58,15 @@ impl Config {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let api_key = section.required("api_key", parse_api_key);
         let allow_weak_secret = section.flag("allow_weak_secret").unwrap_or(false);
-        let parse =
-            if allow_weak_secret { SigningSecret::parse_weak } else { SigningSecret::parse };
+        let parse = |text: &str| match SigningSecret::parse(text) {
+            Err(_) if allow_weak_secret => {
+                SigningSecret::parse_weak(text).map_err(|error| error.to_string())
+            }
+            Err(error @ (SecretError::TooShort | SecretError::Repeated)) => {
+                Err(format!("{error}; a development server's needs allow_weak_secret = true"))
+            }
+            parsed => parsed.map_err(|error| error.to_string()),
+        };
         let secret = section.secret(SECRET, parse);
         let nbf_backdate = read_nbf_backdate(section);
         let allow_unscoped = section.flag("allow_unscoped").unwrap_or(false);

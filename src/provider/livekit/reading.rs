@@ -13,6 +13,8 @@ const SERVER_RIGHTS: [&str; 6] =
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let video = token.claims.get("video")?.as_object()?;
     let mut reading = Reading::of(token);
+    // LiveKit's libraries write the time of issue there, and no `iat`.
+    reading.validity.issued = reading.validity.issued.or(reading.validity.starts);
     reading.tell_claim("whose", "sub");
     reading.tell("for", room(video));
     let rights = rights(video);
@@ -79,5 +81,47 @@ fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
     }
     if let Some(sub) = token.claims.get("sub").filter(|sub| !sub.is_string()) {
         reading.note("sub", format!("is no text: {}", plain(sub)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reading::unsigned;
+
+    fn odd(claims: &Value) -> Vec<String> {
+        let reading = read(&unsigned(&json!({"alg": "HS256"}), claims)).unwrap();
+        reading.oddities.into_iter().map(|odd| format!("{} {}", odd.about, odd.message)).collect()
+    }
+
+    #[test]
+    fn what_is_dangerous_or_refused_is_noted() {
+        let viewer = json!({"sub": "alice", "nbf": 1, "exp": 2, "metadata": "{}",
+            "video": {"roomJoin": true, "room": "lobby", "canPublish": false}});
+        assert_eq!(odd(&viewer), [""; 0]);
+        for (claims, told) in [
+            (json!({"sub": "a", "video": {"roomJoin": true}}), "names no room"),
+            (json!({"sub": "a", "video": {"roomJoin": true, "room": ""}}), "names no room"),
+            (json!({"video": {"roomJoin": true, "room": "a"}}), "sub is missing"),
+            (json!({"video": {"roomCreate": true}}), "roomCreate is a right over the whole"),
+            (json!({"video": {"roomAdmin": true, "room": "a"}}), "removes and mutes"),
+            (json!({"video": {"canPublishSources": []}}), "restricts nothing"),
+            (json!({"video": {"canPublish": "false"}}), "canPublish is a text"),
+            (json!({"video": {}, "metadata": {"seat": 1}}), "metadata is an object"),
+        ] {
+            let odd = odd(&claims);
+            assert!(matches!(&odd[..], [only] if only.contains(told)), "{claims}: {odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_not_read() {
+        for claims in
+            [json!({"sub": "a"}), json!({"video": true}), json!({"grants": {"video": {}}})]
+        {
+            assert!(read(&unsigned(&json!({"alg": "HS256"}), &claims)).is_none(), "{claims}");
+        }
     }
 }

@@ -1,0 +1,237 @@
+//! LiveKit's tokens: ours against those that LiveKit's libraries made of the same inputs, and
+//! the whole way through the real binary.
+
+use std::{collections::BTreeMap, fs};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use grantmint::{
+    clock::{Anchor, Clock, WallTime},
+    config::{Config, Profile},
+    token::{Call, Times, id::Serial},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use crate::support::{Serve, run};
+
+const VECTORS: &str = include_str!("../vectors/livekit.json");
+
+const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
+
+/// The claims that a profile can set, by the names of its parameters.
+const CLAIMS: [(&str, &[&str]); 11] = [
+    ("name", &["name"]),
+    ("metadata", &["metadata"]),
+    ("attributes", &["attributes"]),
+    ("can_publish", &["video", "canPublish"]),
+    ("can_subscribe", &["video", "canSubscribe"]),
+    ("can_publish_data", &["video", "canPublishData"]),
+    ("can_publish_sources", &["video", "canPublishSources"]),
+    ("can_update_own_metadata", &["video", "canUpdateOwnMetadata"]),
+    ("can_subscribe_metrics", &["video", "canSubscribeMetrics"]),
+    ("hidden", &["video", "hidden"]),
+    ("room_admin", &["video", "roomAdmin"]),
+];
+
+/// A profile with this scope and these constants.
+fn profile(scope: &str, params: &Map<String, Value>) -> Result<Profile, String> {
+    let params = in_toml(&params.clone().into());
+    let text = format!(
+        "[profiles.room]\nkind = \"livekit\"\napi_key = \"APItestShared\"\n\
+         api_secret_env = \"SECRET\"\nparams = {params}\n{scope}\n"
+    );
+    let config = Config::parse_with("f.toml", &text, &|_| Some(SECRET.to_owned()));
+    config.map(|mut config| config.profiles.remove(0)).map_err(|problems| problems.to_string())
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    id: String,
+    inputs: Inputs,
+    claims: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Inputs {
+    now: i64,
+    ttl_seconds: Option<i64>,
+    identity: Option<String>,
+    resource: Option<String>,
+    params: Map<String, Value>,
+}
+
+impl Inputs {
+    /// The constants of a profile whose tokens are these; else why there is none.
+    fn params(&self) -> Result<Map<String, Value>, &'static str> {
+        let mut params = Map::new();
+        let video = self.params.get("video").and_then(Value::as_object);
+        let video = video.ok_or("no right in a room: not for participants")?;
+        if video.get("roomJoin") != Some(&Value::Bool(true)) {
+            return Err("does not join: not for participants");
+        }
+        let claims = self.params.iter().filter(|(name, _)| *name != "video");
+        let claims = claims.map(|(name, value)| (vec![name.as_str()], value));
+        let video = video.iter().filter(|(name, _)| *name != "roomJoin");
+        for (path, value) in claims.chain(video.map(|(name, value)| (vec!["video", name], value))) {
+            let parameter = CLAIMS.iter().find(|(_, claim)| **claim == path);
+            let (name, _) =
+                parameter.ok_or("a right over the server, or a room's configuration")?;
+            params.insert((*name).to_owned(), value.clone());
+        }
+        Ok(params)
+    }
+
+    /// The whole way: from a profile in TOML to the token's claims.
+    fn mint(&self, params: &Map<String, Value>) -> Result<(String, Value), &'static str> {
+        let identity = self.identity.as_deref().ok_or("nobody's: refused")?;
+        let scope = match &self.resource {
+            Some(resource) => format!("resources = [{}]", Value::from(resource.as_str())),
+            None => "allow_unscoped = true".to_owned(),
+        };
+        let profile = match profile(&scope, params) {
+            Ok(profile) => profile,
+            Err(problem) if problem.contains("must be a list of at least one of") => {
+                return Err("an empty list of sources: refused");
+            }
+            Err(problem) => panic!("{problem}"),
+        };
+        let default = i64::try_from(profile.token_ttl.as_secs()).unwrap();
+        let ttl = self.ttl_seconds.filter(|ttl| *ttl > 0).unwrap_or(default);
+        let now = Anchor { wall: WallTime::from_unix_seconds(self.now), ..Clock::system().now() };
+        let signer = profile.provider.token_format().prepare(None, now).unwrap();
+        let times = Times { issue: self.now, expire: self.now + ttl };
+        let resource = self.resource.as_deref().unwrap_or_default();
+        let stamped = signer.at(times, &Call { resource, params: &[] }).unwrap();
+        let token = String::from(stamped.sign(identity, Serial::SELF_TEST).unwrap());
+        let claims = token.split('.').nth(1).unwrap();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+        assert!(claims.is_ascii());
+        let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+        let id = claims.as_object_mut().unwrap().remove("jti");
+        assert_eq!(id, stamped.token_id(Serial::SELF_TEST).map(Value::from));
+        Ok((token, claims))
+    }
+}
+
+/// A value as TOML writes it on one line.
+fn in_toml(value: &Value) -> String {
+    let Value::Object(members) = value else { return value.to_string() };
+    let members = members
+        .iter()
+        .map(|(name, value)| format!("{} = {}", Value::from(name.as_str()), in_toml(value)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+}
+
+fn assert_signed(token: &str) {
+    let (signing_input, signature) = token.rsplit_once('.').unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(signing_input.as_bytes());
+    mac.verify_slice(&BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+}
+
+/// Python's library writes what is true where it is left out.
+fn without_defaults(mut claims: Value) -> Value {
+    if let Some(video) = claims["video"].as_object_mut() {
+        for right in ["canPublish", "canSubscribe", "canPublishData"] {
+            video.retain(|name, value| name != right || *value != Value::Bool(true));
+        }
+    }
+    claims
+}
+
+#[test]
+fn our_tokens_mean_what_the_libraries_tokens_mean() {
+    let vectors: Vec<Vector> = serde_json::from_str(VECTORS).unwrap();
+    let mut skipped = BTreeMap::new();
+    let mut applied = 0;
+    for Vector { id, inputs, claims } in vectors {
+        let minted = inputs.params().and_then(|params| inputs.mint(&params));
+        let (token, ours) = match minted {
+            Ok(minted) => minted,
+            Err(reason) => {
+                *skipped.entry(reason).or_insert(0) += 1;
+                continue;
+            }
+        };
+        // Python's library refuses a token without a room, which here a person must allow.
+        let Some(theirs) = claims else {
+            assert!(id.starts_with("py-join-without-room"), "{id}");
+            continue;
+        };
+        assert_signed(&token);
+        assert_eq!(without_defaults(ours), without_defaults(theirs), "{id}");
+        applied += 1;
+    }
+    let meant = BTreeMap::from([
+        ("a right over the server, or a room's configuration", 2),
+        ("an empty list of sources: refused", 1),
+        ("does not join: not for participants", 3),
+        ("no right in a room: not for participants", 1),
+        ("nobody's: refused", 1),
+    ]);
+    assert_eq!(skipped, meant);
+    assert_eq!(applied, 13);
+}
+
+#[test]
+fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
+    let problem =
+        |scope: &str, params: Value| profile(scope, params.as_object().unwrap()).unwrap_err();
+    assert!(problem("", json!({})).contains("resources: needs at least one resource"));
+    assert!(profile("allow_resources = [\"room-*\"]", &Map::new()).is_ok());
+    let rooms = "resources = [\"lobby\"]";
+    for (params, told) in [
+        (json!({"can_publish_sources": []}), "must be a list of at least one of camera"),
+        (json!({"can_publish": "false"}), "can_publish: must be true or false"),
+        (json!({"metadata": {"seat": 12}}), "metadata: must be a text"),
+        (json!({"room_create": true}), "room_create: unknown key"),
+        (json!({"can_publsh": true}), "did you mean can_publish?"),
+    ] {
+        let problem = problem(rooms, params);
+        assert!(problem.starts_with("f.toml:5: profiles.room.params: "), "{problem}");
+        assert!(problem.contains(told), "{told}: {problem}");
+    }
+    for key in ["grant_ttl", "refresh_after", "budget", "upstream", "expiry_policy"] {
+        let problem = problem(&format!("{rooms}\n{key} = \"60s\""), json!({}));
+        assert!(problem.contains(&format!("profiles.room.{key}: unknown key")), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (secret, config, tokens) = (path("secret"), path("config"), path("tokens"));
+    fs::write(&secret, SECRET).unwrap();
+    let text = format!(
+        "[profiles.room]\nkind = \"livekit\"\napi_key = \"APItestShared\"\n\
+         api_secret_file = \"{secret}\"\nallow_resources = [\"room-*\"]\ntoken_ttl = \"10m\"\n\
+         params = {{ can_publish = false }}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let checked = run(&["check", &config]).await;
+    assert!(checked.stdout.contains("made with the key alone"), "{}", checked.stderr);
+
+    let serve = Serve::start(&["--config", &config]).await;
+    let told =
+        async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
+    let minted = told(&["mint", "alice", "--resource", "room-1"]).await;
+    assert_eq!(minted.code, Some(0), "{}", minted.stderr);
+    let read = run(&["inspect", "--key-file", &secret, minted.stdout.trim()]).await;
+    for line in ["whose       alice", "the room room-1", "not canPublish", "HS256, right"] {
+        assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
+    }
+    for (resource, why) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {
+        let refused = told(&["mint", "alice", "--resource", resource]).await;
+        assert!(refused.code != Some(0) && refused.stderr.contains(why), "{}", refused.stderr);
+    }
+    let bulk = ["bulk", "--count", "1000", "--resource", "room-2", "-o", &tokens];
+    assert_eq!(told(&bulk).await.code, Some(0));
+    assert_eq!(fs::read_to_string(&tokens).unwrap().lines().count(), 1_000);
+    let grants = told(&["grants"]).await;
+    assert_eq!(grants.code, Some(0), "{}", grants.stderr);
+    let (status, ready) = serve.page("/readyz").await;
+    assert!(status == 200 && ready.starts_with("ready"), "{ready}");
+}
