@@ -217,6 +217,28 @@ const DASHED_CHARS: usize = 1 + SERIAL_CHARS;
 const DATE_CHARS: usize = 10;
 
 /// What is a token's own, with the texts between its values encoded.
+struct Own {
+    pieces: Vec<Piece>,
+    /// Characters of all pieces but identities.
+    chars: usize,
+    /// How many identities there are.
+    identities: usize,
+}
+
+impl Own {
+    fn new(own: &[Part], times: Times, call: &Call<'_>) -> Self {
+        let pieces = pieces(own, times, call);
+        let chars = pieces.iter().map(Piece::chars).sum();
+        let identities = pieces.iter().filter(|it| matches!(it, Piece::Identity)).count();
+        Self { pieces, chars, identities }
+    }
+
+    /// Characters of it, for an identity that is so long as JSON.
+    const fn chars(&self, identity: usize) -> usize {
+        self.chars + self.identities * base64::quoted_chars(identity)
+    }
+}
+
 fn pieces(own: &[Part], times: Times, call: &Call<'_>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -261,11 +283,11 @@ fn date(times: Times) -> String {
 }
 
 impl Piece {
-    /// Characters that it becomes, for an identity that is so long as JSON.
-    const fn chars(&self, identity: usize) -> usize {
+    /// Characters that it becomes, other than the identity.
+    const fn chars(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Identity => base64::quoted_chars(identity),
+            Self::Identity => 0,
             Self::Serial => base64::quoted_chars(SERIAL_CHARS),
             Self::DashedSerial => base64::quoted_chars(DASHED_CHARS),
         }
@@ -296,7 +318,9 @@ struct Sheet {
     /// The HMAC of what begins with the opening and the body.
     hmac: Hmac,
     /// What is a token's own, where it does not vary by call.
-    pieces: Vec<Piece>,
+    own: Own,
+    /// What stands before the serial in an id; none where tokens have no id.
+    id_start: Option<String>,
 }
 
 impl Sheet {
@@ -305,23 +329,22 @@ impl Sheet {
         let prefix = [&opening[..], &text.body].concat();
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
-        let pieces = pieces(&text.own, times, &Call::NONE);
-        Self { text: Arc::clone(text), times, opening, hmac, pieces }
+        let own = Own::new(&text.own, times, &Call::NONE);
+        let id_start = text.own.iter().find_map(|part| match part {
+            Part::Id(Id::Serial) => Some(String::new()),
+            Part::Id(Id::Dated(prefix)) => Some(format!("{prefix}-{}-", date(times))),
+            _ => None,
+        });
+        Self { text: Arc::clone(text), times, opening, hmac, own, id_start }
     }
 
     /// The id of the token with this serial, where it has one.
     fn id(&self, serial: Serial) -> Option<String> {
-        let id = self.text.own.iter().find_map(|part| match part {
-            Part::Id(id) => Some(id),
-            _ => None,
-        })?;
-        let mut text = String::new();
-        if let Id::Dated(prefix) = id {
-            text.reserve(prefix.len() + 1 + DATE_CHARS + DASHED_CHARS);
-            text.extend([prefix, "-", &date(self.times), "-"]);
-        }
-        text.extend(serial.as_text().map(char::from));
-        Some(text)
+        let start = self.id_start.as_deref()?;
+        let mut id = String::with_capacity(start.len() + SERIAL_CHARS);
+        id.push_str(start);
+        id.extend(serial.as_text().map(char::from));
+        Some(id)
     }
 }
 
@@ -334,12 +357,12 @@ impl fmt::Debug for Sheet {
 impl Stamped for Sheet {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let shared = [&self.opening[..], &self.text.body, ""];
-        Ok(sign(shared, &self.hmac, "", &self.pieces, identity, serial))
+        Ok(sign(shared, &self.hmac, "", &self.own, identity, serial))
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
         let shared = self.opening.len() + self.text.body.len();
-        shared + signed_chars("", &self.pieces, json::ascii(identity).len()) + SIGNATURE
+        shared + self.own.chars(json::ascii(identity).len()) + SIGNATURE
     }
 
     fn token_id(&self, serial: Serial) -> Option<String> {
@@ -357,14 +380,14 @@ struct CallSheet {
     /// The HMAC of what begins with the sheet's beginning and the lead.
     hmac: Hmac,
     /// What is a token's own; none where it is the sheet's.
-    pieces: Option<Vec<Piece>>,
+    own: Option<Own>,
 }
 
 /// What signs tokens of `sheet` for `call`.
 fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
     let text = &sheet.text;
-    let own = text.own.iter().any(Part::is_of_call);
-    if text.lead.is_empty() && !own {
+    let own_varies = text.own.iter().any(Part::is_of_call);
+    if text.lead.is_empty() && !own_varies {
         return sheet;
     }
     let mut lead = String::new();
@@ -372,13 +395,13 @@ fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
     let mut lead = encoded(&lead);
     let rest = lead.split_off(lead.len() / BLOCK * BLOCK);
     let hmac = sheet.hmac.then(lead.as_bytes().as_chunks().0);
-    let pieces = own.then(|| pieces(&text.own, sheet.times, call));
-    Arc::new(CallSheet { sheet, lead, rest, hmac, pieces })
+    let own = own_varies.then(|| Own::new(&text.own, sheet.times, call));
+    Arc::new(CallSheet { sheet, lead, rest, hmac, own })
 }
 
 impl CallSheet {
-    fn pieces(&self) -> &[Piece] {
-        self.pieces.as_ref().unwrap_or(&self.sheet.pieces)
+    fn own(&self) -> &Own {
+        self.own.as_ref().unwrap_or(&self.sheet.own)
     }
 }
 
@@ -391,13 +414,12 @@ impl fmt::Debug for CallSheet {
 impl Stamped for CallSheet {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let shared = [&self.sheet.opening[..], &self.sheet.text.body, &self.lead];
-        Ok(sign(shared, &self.hmac, &self.rest, self.pieces(), identity, serial))
+        Ok(sign(shared, &self.hmac, &self.rest, self.own(), identity, serial))
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
         let shared = self.sheet.opening.len() + self.sheet.text.body.len() + self.lead.len();
-        let identity = json::ascii(identity).len();
-        shared + signed_chars(&self.rest, self.pieces(), identity) + SIGNATURE
+        shared + self.rest.len() + self.own().chars(json::ascii(identity).len()) + SIGNATURE
     }
 
     fn token_id(&self, serial: Serial) -> Option<String> {
@@ -405,32 +427,27 @@ impl Stamped for CallSheet {
     }
 }
 
-/// Characters of what is hashed alone, for an identity that is so long as JSON.
-fn signed_chars(rest: &str, pieces: &[Piece], identity: usize) -> usize {
-    rest.len() + pieces.iter().map(|piece| piece.chars(identity)).sum::<usize>()
-}
-
 /// A token that begins with what is shared, which `hmac` has taken.
 fn sign<'a>(
     shared: [&'a str; 3],
     hmac: &Hmac,
     rest: &str,
-    pieces: &[Piece],
+    own: &Own,
     identity: &str,
     serial: Serial,
 ) -> Token<'a> {
     let identity = json::ascii(identity);
-    let length = signed_chars(rest, pieces, identity.len());
-    let mut own = Tail::zeros(length + SIGNATURE);
-    let blocks = own.blocks_mut();
+    let length = rest.len() + own.chars(identity.len());
+    let mut tail = Tail::zeros(length + SIGNATURE);
+    let blocks = tail.blocks_mut();
 
     let mut room = base64::put(rest.as_bytes(), blocks.as_flattened_mut());
-    for piece in pieces {
+    for piece in &own.pieces {
         room = piece.put(&identity, serial, room);
     }
 
     let digest = hmac.finish(blocks, length);
     let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
     base64::put_digest(digest, room);
-    Token { shared, own }
+    Token { shared, own: tail }
 }
