@@ -105,7 +105,6 @@ impl App {
         let mut keepers = Vec::new();
         let mut budgets = HashMap::new();
         for profile in &config.profiles {
-            let format = profile.provider.token_format();
             let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
             else {
                 grants.add_without_grants(profile.name.clone());
@@ -116,6 +115,7 @@ impl App {
                 error,
             })?;
             log_egress(profile, &egress);
+            let format = profile.provider.token_format();
             let policy = of_grants.policy;
             let source = upstream.source(clock.clone(), &egress, policy.grant_ttl);
             let told = Arc::clone(&source);

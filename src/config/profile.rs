@@ -67,14 +67,15 @@ impl Profile {
         let kind = section.required("kind", |text| parse_kind(text, kinds))?;
         let Draft { rules, provider } = kind.read(section);
         let margin = section.duration_within("margin", MARGIN, MIN_MARGIN..=MAX_MARGIN);
+        let backdate = provider.as_ref().map_or(Duration::ZERO, |it| it.iat_backdate());
+        let least = least_ttl(margin.unwrap_or(MARGIN), backdate).max(rules.min_token_ttl);
         let max_token_ttl = match rules.supply {
             SupplyRules::Grants { .. } => Some(rules.max_token_ttl),
             SupplyRules::Key => {
-                let within = rules.min_token_ttl..=rules.max_token_ttl;
+                let within = least..=rules.max_token_ttl;
                 section.duration_within("max_ttl", rules.max_token_ttl, within)
             }
         };
-        let least = least_ttl(margin.unwrap_or(MARGIN)).max(rules.min_token_ttl);
         let most = max_token_ttl.unwrap_or(rules.max_token_ttl);
         let token_ttl =
             section.duration_within("token_ttl", rules.token_ttl.min(most), least..=most);
@@ -96,6 +97,14 @@ impl Profile {
             && !supply.has(default)
         {
             section.problem("default_resource", "is not among the resources");
+        }
+        if default_resource.is_some() && provider.as_ref().is_some_and(|it| it.allows_unscoped()) {
+            let excludes = "excludes allow_unscoped: a call that names none would never be for all";
+            section.problem("default_resource", excludes);
+        }
+        let has_upstream = provider.as_ref().map(|provider| provider.upstream().is_some());
+        if has_upstream.is_some_and(|has| has != (rules.supply != SupplyRules::Key)) {
+            section.problem("kind", "is a kind that is not what it says: a bug");
         }
         section.finish();
 

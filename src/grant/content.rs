@@ -5,7 +5,8 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// What an upstream gave, as text: JSON or a plain credential, as its kind says. A secret,
-/// zeroed on drop, and never copied: who shares it shares the grant.
+/// zeroed on drop: who shares it shares the grant. A signer that lays it into tokens holds its
+/// own encoded copy.
 pub struct Content(Zeroizing<String>);
 
 impl Content {

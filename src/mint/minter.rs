@@ -160,7 +160,7 @@ impl Minter {
     /// The call asks wrongly.
     pub fn plan(&self, options: &Options<'_>) -> Result<Plan, Refusal> {
         let seats = self.profiles.find(options.profile)?;
-        let (profile, now) = (&seats.profile, self.clock.now());
+        let profile = &seats.profile;
         let policy = match &profile.supply {
             Supply::Grants(profile::Grants { policy, .. }) => *policy,
             Supply::Key(_) => ExpiryPolicy::ClampToGrant,
@@ -174,7 +174,8 @@ impl Minter {
         let mut bad = Vec::new();
         let seat = seats.seat(options.resource)?.map_err(|violation| bad.push(violation)).ok();
         profile.check(&ask, &mut bad);
-        bad.extend(profile.check_generation(options.after_generation, seat.as_ref(), now).err());
+        let after = options.after_generation;
+        bad.extend(profile.check_generation(after, seat.as_ref(), &self.clock).err());
         match seat {
             Some(seat) if bad.is_empty() => {
                 Ok(Plan { seat, ask, max_wait: options.max_wait.unwrap_or(DEFAULT_MAX_WAIT) })

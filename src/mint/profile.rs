@@ -77,8 +77,13 @@ impl Allowed {
     /// Whether a call may name this one.
     #[must_use]
     pub fn has(&self, resource: &Resource) -> bool {
-        self.listed.contains(resource)
-            || self.patterns.iter().any(|pattern| pattern.matches(resource.as_str()))
+        self.listed.contains(resource) || self.matches(resource)
+    }
+
+    /// Whether it is of one of the patterns.
+    #[must_use]
+    pub fn matches(&self, resource: &Resource) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(resource.as_str()))
     }
 }
 

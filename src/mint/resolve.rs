@@ -75,7 +75,15 @@ impl Profiles {
 impl Seats {
     fn new(profile: Profile, grants: &Grants) -> Self {
         let profile = Arc::new(profile);
-        let by_resource = Self::granted(&profile, grants);
+        let by_resource = match &profile.supply {
+            Supply::Grants(of_grants) => granted(&profile, &of_grants.resources, grants),
+            Supply::Key(key) => {
+                let seat = |resource: &Resource| {
+                    (resource.clone(), Seat::Keyed(Arc::clone(&profile), Some(resource.clone())))
+                };
+                key.resources.listed.iter().map(seat).collect()
+            }
+        };
         let named = profile.default_resource.as_ref();
         let default = match &profile.supply {
             Supply::Grants(_) => named.and_then(|named| by_resource.get(named)).cloned(),
@@ -85,22 +93,6 @@ impl Seats {
             Supply::Key(_) => None,
         };
         Self { profile, by_resource, default }
-    }
-
-    fn granted(profile: &Arc<Profile>, grants: &Grants) -> HashMap<Resource, Seat> {
-        let Supply::Grants(of_grants) = &profile.supply else { return HashMap::new() };
-        let seats = of_grants.resources.iter().filter_map(|resource| {
-            let reader = grants.reader(profile.name.as_str(), resource.as_str())?.clone();
-            let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
-            let granted = Granted {
-                profile: Arc::clone(profile),
-                resource: resource.clone(),
-                reader,
-                name: name.to_string(),
-            };
-            Some((resource.clone(), Seat::Granted(Arc::new(granted))))
-        });
-        seats.collect()
     }
 
     /// The resource of this name, or the default. One that is a bad field comes back as that.
@@ -119,13 +111,33 @@ impl Seats {
             Err(error) => return Ok(Err(Violation::new(field, Invalid::Resource, error.as_str()))),
         };
         // It may be written in another way than it is known by.
-        let seat = match &self.profile.supply {
-            Supply::Grants(_) => self.by_resource.get(&resource).cloned(),
-            Supply::Key(key) if key.resources.has(&resource) => {
+        let known = self.by_resource.get(&resource).cloned();
+        let seat = known.or_else(|| match &self.profile.supply {
+            Supply::Key(key) if key.resources.matches(&resource) => {
                 Some(Seat::Keyed(Arc::clone(&self.profile), Some(resource)))
             }
-            Supply::Key(_) => None,
-        };
+            _ => None,
+        });
         seat.map(Ok).ok_or(Refusal::ResourceNotFound)
     }
+}
+
+/// The resources of a profile that have a grant.
+fn granted(
+    profile: &Arc<Profile>,
+    resources: &[Resource],
+    grants: &Grants,
+) -> HashMap<Resource, Seat> {
+    let seats = resources.iter().filter_map(|resource| {
+        let reader = grants.reader(profile.name.as_str(), resource.as_str())?.clone();
+        let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
+        let granted = Granted {
+            profile: Arc::clone(profile),
+            resource: resource.clone(),
+            reader,
+            name: name.to_string(),
+        };
+        Some((resource.clone(), Seat::Granted(Arc::new(granted))))
+    });
+    seats.collect()
 }

@@ -19,10 +19,11 @@ pub enum ExpiryPolicy {
     Independent,
 }
 
-/// The least life of a token: under it, nothing is left between its rounding and the margin.
+/// The least life of a token, counted from `iat_backdate` before its issue: under it, nothing is
+/// left between its rounding and the margin.
 #[must_use]
-pub fn least_ttl(margin: Duration) -> Duration {
-    margin + Duration::from_secs(1)
+pub fn least_ttl(margin: Duration, iat_backdate: Duration) -> Duration {
+    iat_backdate + margin + Duration::from_secs(1)
 }
 
 /// The life that any grant asked to live for `grant_ttl` can be relied on to have when it

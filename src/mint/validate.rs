@@ -8,7 +8,7 @@ use super::{
     resolve::Seat,
     terms::{Ask, ExpiryPolicy, dependable_ttl, least_ttl},
 };
-use crate::clock::Anchor;
+use crate::clock::Clock;
 
 /// How far in the future a generation may lie: replicas' clocks differ.
 const GENERATION_TOLERANCE: Duration = Duration::from_secs(60);
@@ -39,19 +39,24 @@ impl Profile {
         }
     }
 
+    fn least_ttl(&self) -> Duration {
+        let iat_backdate = match &self.supply {
+            Supply::Grants(_) => Duration::ZERO,
+            Supply::Key(key) => key.iat_backdate,
+        };
+        least_ttl(self.margin, iat_backdate).max(self.min_token_ttl)
+    }
+
     /// Whether a token can have the life asked for; else why not, and which it can have.
     fn check_ttl(&self, ask: &Ask) -> Result<(), (&'static str, Option<Attainable>)> {
         let max = |max| Some(Attainable::Max(max));
         match &self.supply {
-            _ if ask.ttl < self.min_token_ttl => {
-                let min = Attainable::Min(self.min_token_ttl);
-                Err(("is under the shortest life that the kind allows", Some(min)))
-            }
-            _ if ask.ttl < least_ttl(self.margin) => {
-                Err(("is under the profile's margin and a second", None))
+            _ if ask.ttl < self.least_ttl() => {
+                let short = "is under the shortest life that a token of the profile has";
+                Err((short, Some(Attainable::Min(self.least_ttl()))))
             }
             _ if ask.ttl > self.max_token_ttl => {
-                let long = "is over the longest life that the kind allows";
+                let long = "is over the longest life that a token of the profile has";
                 Err((long, max(self.max_token_ttl)))
             }
             Supply::Grants(grants)
@@ -71,11 +76,12 @@ impl Profile {
         &self,
         after: i64,
         seat: Option<&Seat>,
-        now: Anchor,
+        clock: &Clock,
     ) -> Result<(), Violation> {
         if after == 0 {
             return Ok(());
         }
+        let now = clock.now();
         let latest = match (&self.supply, seat) {
             (Supply::Key(_), _) => None,
             (Supply::Grants(_), Some(Seat::Granted(granted))) => {

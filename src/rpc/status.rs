@@ -54,7 +54,7 @@ pub(super) fn refused(refusal: Refusal) -> Status {
 
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
 
-const UNSIGNED: &str = "the signature could not be made; its operator can see it in the log";
+const UNSIGNED: &str = "a signature could not be made";
 
 /// Bad fields, at least one.
 pub(super) fn invalid(violations: &[Violation]) -> Status {
@@ -87,7 +87,10 @@ pub(super) fn unserved(
     deadline: Option<Instant>,
     resume: Option<i64>,
 ) -> Status {
-    let mut metadata = Metadata::from([("grant".to_owned(), grant.to_owned())]);
+    let mut metadata = Metadata::new();
+    if !grant.is_empty() {
+        metadata.insert("grant".to_owned(), grant.to_owned());
+    }
     resumes(&mut metadata, resume);
     if let Cause::GrantExpired(end) = unserved.cause {
         let end = std::time::UNIX_EPOCH + Duration::from_micros(end.unix_micros().unsigned_abs());
@@ -127,7 +130,10 @@ pub(super) fn unserved(
         Cause::Draining => {
             (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
         }
-        Cause::SigningFailed => (Code::Internal, SIGNING_FAILED, UNSIGNED),
+        Cause::SigningFailed => {
+            tracing::error!("a signature could not be made");
+            (Code::Internal, SIGNING_FAILED, UNSIGNED)
+        }
     };
     let mut details = details(reason, metadata);
     if code != Code::Unavailable {
@@ -201,6 +207,7 @@ pub(super) fn unexpected() -> Status {
 
 /// A signature of a bulk's chunk could not be made; `resume` is where the bulk goes on.
 pub(super) fn signing_failed(resume: i64) -> Status {
+    tracing::error!("a signature could not be made");
     let mut metadata = Metadata::new();
     resumes(&mut metadata, Some(resume));
     build(Code::Internal, UNSIGNED, details(SIGNING_FAILED, metadata))

@@ -46,6 +46,8 @@ const MAX_IDLE: usize = 8;
 /// it without a word.
 const IDLE_LIFE: Duration = Duration::from_secs(55);
 
+const TIMEOUT: Fault = Fault::new(FaultClass::Transient, "TIMEOUT");
+
 /// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
 pub struct HttpClient {
     base: BaseUrl,
@@ -116,7 +118,10 @@ impl HttpClient {
         let patience = Instant::now() + REFUSAL_PATIENCE;
         let until = if is_good { deadline } else { deadline.min(patience) };
         let body = timeout_at(until, read_body(&head.headers, body)).await;
-        let body = body.unwrap_or_else(|_| Err(self.timed_out()));
+        let body = body.unwrap_or_else(|_| {
+            // A refusal was answered: only its body is slow.
+            if is_good { Err(self.timed_out()) } else { Err(TIMEOUT) }
+        });
         if is_good && body.is_ok() {
             self.keep_idle(sender);
         }
@@ -145,7 +150,7 @@ impl HttpClient {
     /// What lost this connection may have lost them all.
     fn timed_out(&self) -> Fault {
         self.idle().clear();
-        Fault::new(FaultClass::Transient, "TIMEOUT")
+        TIMEOUT
     }
 
     fn take_idle(&self) -> Option<Sender> {

@@ -114,8 +114,9 @@ impl Text {
             if *part == Part::Grant {
                 let grant = grant.ok_or(PrepareError::NoGrant)?;
                 // What is no JSON could close the members around it and open others.
-                serde_json::from_str::<&RawValue>(grant).map_err(|_| PrepareError::GrantUnfit)?;
-                *part = Part::Text(grant.to_owned());
+                let grant: &RawValue =
+                    serde_json::from_str(grant).map_err(|_| PrepareError::GrantUnfit)?;
+                *part = Part::Text(grant.get().to_owned());
             }
         }
         let varies = |part: &Part| part.is_of_call() || part.is_of_token();

@@ -193,6 +193,15 @@ fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
         assert!(problem.starts_with("f.toml:5: profiles.room.params: "), "{problem}");
         assert!(problem.contains(told), "{told}: {problem}");
     }
+    for (lines, told) in [
+        ("max_ttl = \"1s\"", "profiles.room.max_ttl: must be from 3s to"),
+        ("margin = \"1h\"\nmax_ttl = \"30m\"", "profiles.room.max_ttl: must be from 1h 1s to"),
+        ("allow_unscoped = true\ndefault_resource = \"lobby\"", "excludes allow_unscoped"),
+        ("default_resource = \"cellar\"", "is not among the resources"),
+    ] {
+        let problem = problem(&format!("{rooms}\n{lines}"), json!({}));
+        assert!(problem.contains(told), "{told}: {problem}");
+    }
     for key in ["grant_ttl", "refresh_after", "budget", "upstream", "expiry_policy"] {
         let problem = problem(&format!("{rooms}\n{key} = \"60s\""), json!({}));
         assert!(problem.contains(&format!("profiles.room.{key}: unknown key")), "{problem}");

@@ -194,11 +194,11 @@ fn what_next(status: &Status) -> Option<&'static str> {
             Some("is the server running there? start one with: grantmint serve --sandbox")
         }
         Some("UPSTREAM_REJECTED" | "UPSTREAM_THROTTLED" | "GRANT_EXPIRED" | "GRANT_PENDING") => {
-            Some("see how the grant fares with: grantmint grants")
+            Some("see the state of the grant with: grantmint grants")
         }
         Some(
             "PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND",
-        ) => Some("see what there is with: grantmint grants"),
+        ) => Some("grantmint check FILE, where the server runs, shows what is configured"),
         _ => None,
     }
 }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "there is no grant yet (GRANT_PENDING)\n  try again in 1.5 s\n  \
-             see how the grant fares with: grantmint grants"
+             see the state of the grant with: grantmint grants"
         );
         assert_eq!(
             failure.to_json(),
@@ -254,7 +254,7 @@ mod tests {
                 "reason": "GRANT_PENDING",
                 "retry_after_seconds": 1.5,
                 "exit_code": 3,
-                "next": "see how the grant fares with: grantmint grants",
+                "next": "see the state of the grant with: grantmint grants",
             })
         );
     }

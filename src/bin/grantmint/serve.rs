@@ -141,6 +141,9 @@ impl ServeCommand {
         }
         let upstreams = config.profiles.iter().filter_map(|profile| profile.provider.upstream());
         let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(Upstream::endpoint).collect();
+        if endpoints.is_empty() {
+            return Err(Failure::misuse("--sandbox emulates upstreams, and no profile has one"));
+        }
         let own = sandbox::bodies(&endpoints);
         let faults = faults(self.fault.clone(), self.scenario.as_deref(), &own)?;
         let emulated = sandbox::Config { faults, seed: seed()?, ..sandbox::Config::new(endpoints) };

@@ -28,6 +28,10 @@ fn resource(text: &str) -> Resource {
 
 /// Rooms under a key: one by name, some by pattern.
 fn minter(default: Option<&str>, unscoped: bool) -> Minter {
+    with_floor(default, unscoped, secs(60))
+}
+
+fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) -> Minter {
     let header = Map::from_iter([("alg".to_owned(), "HS256".into())]);
     let mut table = Table::new(header);
     table.add(&["iat"], Value::Time(Time::Issue { back: 10 })).unwrap();
@@ -44,7 +48,7 @@ fn minter(default: Option<&str>, unscoped: bool) -> Minter {
         default_resource: default.map(resource),
         parse_resource: Resource::parse,
         token_ttl: secs(600),
-        min_token_ttl: secs(60),
+        min_token_ttl,
         max_token_ttl: secs(3_600),
         margin: secs(2),
         supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10) }),
@@ -106,6 +110,16 @@ fn a_resource_is_listed_or_matched_and_none_is_a_persons_choice() {
     assert_eq!((&bad[0].field, bad[0].invalid), (&Field::Resource, Invalid::ResourceRequired));
     assert_eq!(planned(&minter(Some("lobby"), false), "").unwrap().call().resource, "lobby");
     assert_eq!(planned(&minter(None, true), "").unwrap().call().resource, "");
+}
+
+#[test]
+fn a_token_never_ends_before_its_use() {
+    // Ten seconds before the issue, two of margin, and one of rounding.
+    let minter = with_floor(Some("lobby"), false, Duration::ZERO);
+    let ttl = |ttl| Options { ttl: Some(secs(ttl)), ..Options::default() };
+    let bad = violations(&minter, &ttl(12));
+    assert_eq!(bad[0].attainable, Some(Attainable::Min(secs(13))));
+    assert!(minter.plan(&ttl(13)).is_ok());
 }
 
 #[test]

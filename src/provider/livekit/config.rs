@@ -12,7 +12,7 @@ const SECRET: SecretKeys =
     SecretKeys { file: "api_secret_file", env: "api_secret_env", value: "api_secret" };
 
 /// LiveKit's server refuses larger metadata and attributes unless it is configured otherwise.
-const MAX_TEXT_BYTES: usize = 64 * 1024;
+const MAX_TEXT_BYTES: usize = 64_000;
 
 /// Where a participant's media come from.
 const SOURCES: [&str; 4] = ["camera", "microphone", "screen_share", "screen_share_audio"];
@@ -103,11 +103,10 @@ impl Config {
 }
 
 fn parse_api_key(text: &str) -> Result<String, &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+    if (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("is not an API key: up to 64 letters, digits, - and _")
+        Err("is not an API key: up to 256 ASCII characters without white space")
     }
 }
 

@@ -32,8 +32,7 @@ impl RoomTokens {
 
 impl TokenFormat for RoomTokens {
     fn prepare(&self, _: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let unverified = |conflict: &Conflict| PrepareError::Unverified(conflict.to_string());
-        let table = self.table.as_ref().map_err(unverified)?;
+        let table = self.table.as_ref().map_err(Conflict::unverified)?;
         let secret = self.secret.expose().as_bytes();
         let template = Template::new(table, None, secret)?;
         verify(&template, table, None, secret, now)?;

@@ -121,7 +121,7 @@ pub struct Outgoing {
 
 /// Twilio's token format under one account and key.
 pub struct AccessTokens {
-    table: Table,
+    table: Result<Table, Conflict>,
     secret: ApiKeySecret,
 }
 
@@ -129,7 +129,7 @@ impl AccessTokens {
     /// Tokens of `config`'s account, signed with its key.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { table: table(config).unwrap_or_default(), secret: config.api_key_secret.clone() }
+        Self { table: table(config), secret: config.api_key_secret.clone() }
     }
 }
 
@@ -137,8 +137,9 @@ impl TokenFormat for AccessTokens {
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
         let grant = grant.map(|grant| grant.content().as_str());
         let secret = self.secret.expose().as_bytes();
-        let template = Template::new(&self.table, grant, secret)?;
-        verify(&template, &self.table, grant, secret, now)?;
+        let table = self.table.as_ref().map_err(Conflict::unverified)?;
+        let template = Template::new(table, grant, secret)?;
+        verify(&template, table, grant, secret, now)?;
         Ok(Box::new(template))
     }
 }

@@ -82,7 +82,7 @@ async fn mint_says_why_it_failed_and_whether_trying_again_helps() {
     let ran = mint(&["alice", "--profile", "nobody"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("PROFILE_NOT_FOUND"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("grantmint grants"), "what to do next: {}", ran.stderr);
+    assert!(ran.stderr.contains("grantmint check"), "what to do next: {}", ran.stderr);
 
     let ran = mint(&["alice", "--ttl", "soon"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
