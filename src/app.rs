@@ -325,6 +325,7 @@ fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Pro
         min_token_ttl: profile.rules.min_token_ttl,
         max_token_ttl: profile.max_token_ttl,
         margin: profile.margin,
+        parameters: profile.provider.parameters(),
         supply,
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     sandbox::{self, Endpoint},
     settings::{Section, shown},
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
-    token::TokenFormat,
+    token::{TokenFormat, params::Parameters},
 };
 
 /// All kinds.
@@ -134,6 +134,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Where its grants come from; none where tokens are made with a key alone.
     fn upstream(&self) -> Option<&dyn Upstream> {
         None
+    }
+
+    /// What its tokens say beside resource, identity and times.
+    fn parameters(&self) -> Parameters {
+        Parameters::default()
     }
 
     /// How long before their issue the life of tokens made with a key alone is counted from.

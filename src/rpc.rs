@@ -4,6 +4,7 @@ mod convert;
 mod grants;
 mod health;
 pub mod layers;
+mod params;
 mod reflection;
 pub mod request_body;
 mod status;

@@ -23,7 +23,7 @@ use grantmint::{
     rpc::{self, Api, Parts, layers::Guarded},
     server::Server,
     telemetry::Metrics,
-    token::{Preparer, id::Serials},
+    token::{Preparer, id::Serials, params::Parameters},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -121,6 +121,7 @@ impl Live {
             min_token_ttl: Duration::ZERO,
             max_token_ttl: 2 * LIFE,
             margin: MARGIN,
+            parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),
                 grant_ttl: LIFE,

@@ -20,6 +20,7 @@ use crate::{
     token::{
         Call, SignError,
         id::{Serials, fingerprint},
+        params::Values,
     },
 };
 
@@ -35,6 +36,8 @@ pub struct Plan {
     pub(super) seat: Seat,
     pub(super) ask: Ask,
     pub(super) max_wait: Duration,
+    /// What the call's tokens say, by the places of the kind's parameters.
+    params: Values,
 }
 
 impl Plan {
@@ -54,7 +57,7 @@ impl Plan {
             Seat::Granted(granted) => granted.resource.as_str(),
             Seat::Keyed(_, resource) => resource.as_ref().map_or("", |it| it.as_str()),
         };
-        Call { resource, params: &[] }
+        Call { resource, params: &self.params }
     }
 }
 
@@ -176,9 +179,11 @@ impl Minter {
         profile.check(&ask, &mut bad);
         let after = options.after_generation;
         bad.extend(profile.check_generation(after, seat.as_ref(), &self.clock).err());
-        match seat {
-            Some(seat) if bad.is_empty() => {
-                Ok(Plan { seat, ask, max_wait: options.max_wait.unwrap_or(DEFAULT_MAX_WAIT) })
+        let params = profile.check_params(options.params, &mut bad);
+        match (seat, params) {
+            (Some(seat), Some(params)) if bad.is_empty() => {
+                let max_wait = options.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
+                Ok(Plan { seat, ask, max_wait, params })
             }
             _ => Err(Refusal::Invalid(bad)),
         }

@@ -1,6 +1,8 @@
 //! What a call may ask for, and every way in which it can ask wrongly.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::Value as Json;
 
 use super::terms::ExpiryPolicy;
 
@@ -21,6 +23,8 @@ pub struct Options<'a> {
     pub policy: Option<ExpiryPolicy>,
     /// Only a grant newer than this.
     pub after_generation: i64,
+    /// Values that the kind declares, by name.
+    pub params: &'a [(String, Json)],
 }
 
 /// A field of a call.
@@ -38,6 +42,8 @@ pub enum Field {
     ExpiryPolicy,
     /// The generation that the grant must be newer than.
     AfterGeneration,
+    /// The parameter of this name.
+    Param(String),
     /// The identity of this number in a list.
     ListedIdentity(usize),
     /// What stands before the number of a series' identities.
@@ -63,6 +69,10 @@ pub enum Invalid {
     ValidityUnattainable,
     /// A policy that the profile does not allow.
     PolicyNotAllowed,
+    /// A parameter that the kind does not declare, or not of its form.
+    Param,
+    /// A parameter that the profile does not open to calls.
+    ParamNotAllowed,
 }
 
 /// One bad field.
@@ -73,7 +83,7 @@ pub struct Violation {
     /// What is wrong.
     pub invalid: Invalid,
     /// The same in words, without what the field held.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
     /// What could be asked for, where that is what is wrong.
     pub attainable: Option<Attainable>,
 }
@@ -89,14 +99,13 @@ pub enum Attainable {
 
 impl Violation {
     /// A bad field.
-    #[must_use]
-    pub const fn new(field: Field, invalid: Invalid, description: &'static str) -> Self {
-        Self { field, invalid, description, attainable: None }
+    pub fn new(field: Field, invalid: Invalid, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { field, invalid, description: description.into(), attainable: None }
     }
 
     /// A bad field for which this could be asked.
     #[must_use]
-    pub const fn but(self, attainable: Attainable) -> Self {
+    pub fn but(self, attainable: Attainable) -> Self {
         Self { attainable: Some(attainable), ..self }
     }
 }

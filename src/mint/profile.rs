@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::terms::ExpiryPolicy;
 use crate::{
     name::{NameError, Pattern, ProfileName, Resource},
-    token::Signer,
+    token::{Signer, params::Parameters},
 };
 
 /// What minting needs to know of a profile.
@@ -25,6 +25,8 @@ pub struct Profile {
     pub max_token_ttl: Duration,
     /// Kept in hand of a token's usable life.
     pub margin: Duration,
+    /// What its tokens say beside resource, identity and times.
+    pub parameters: Parameters,
     /// What its tokens are made with.
     pub supply: Supply,
 }

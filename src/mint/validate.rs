@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{
     options::{Attainable, Field, Invalid, Violation},
     profile::{Profile, Supply},
     resolve::Seat,
     terms::{Ask, ExpiryPolicy, dependable_ttl, least_ttl},
 };
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    token::params::{ParamError, Values},
+};
 
 /// How far in the future a generation may lie: replicas' clocks differ.
 const GENERATION_TOLERANCE: Duration = Duration::from_secs(60);
@@ -68,6 +73,26 @@ impl Profile {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The values of a call's parameters; none where one of them is bad.
+    pub(super) fn check_params(
+        &self,
+        given: &[(String, Json)],
+        bad: &mut Vec<Violation>,
+    ) -> Option<Values> {
+        let wrong = match self.parameters.of_call(given) {
+            Ok(values) => return Some(values),
+            Err(wrong) => wrong,
+        };
+        bad.extend(wrong.into_iter().map(|(name, error)| {
+            let invalid = match error {
+                ParamError::NotAllowed => Invalid::ParamNotAllowed,
+                ParamError::Unknown | ParamError::Misshapen(_) => Invalid::Param,
+            };
+            Violation::new(Field::Param(name), invalid, error.words())
+        }));
+        None
     }
 
     /// Whether there can be a grant of this generation; `seat` is none where the call's resource

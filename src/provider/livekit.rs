@@ -12,13 +12,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use self::config::Config;
+use self::config::{Config, PARAMETERS};
 use super::{Draft, Kind, Provider, Rules, SupplyRules};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
     settings::Section,
-    token::TokenFormat,
+    token::{TokenFormat, params::Parameters},
 };
 
 /// The kind.
@@ -60,6 +60,10 @@ impl Provider for Config {
 
     fn token_format(&self) -> Arc<dyn TokenFormat> {
         Arc::new(token::RoomTokens::new(self))
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::new(&PARAMETERS, &self.params, &self.caller_params)
     }
 
     fn allows_unscoped(&self) -> bool {

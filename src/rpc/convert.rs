@@ -42,6 +42,7 @@ pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Vi
         max_wait,
         policy,
         after_generation: wire.after_generation,
+        params: &[],
     };
     (options, bad)
 }

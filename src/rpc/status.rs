@@ -68,7 +68,7 @@ pub(super) fn invalid(violations: &[Violation]) -> Status {
     let metadata = bound.iter().map(|bound| (key.to_owned(), bound.clone())).collect();
     let mut details = details(first.reason, metadata);
     for violation in violations {
-        details.add_bad_request_violation(&*violation.field, violation.description);
+        details.add_bad_request_violation(&*violation.field, &*violation.description);
     }
     let bound = bound.map_or_else(String::new, |bound| format!("; {words} {bound}"));
     let message = format!("{} {}{bound}", first.field, first.description);

@@ -15,6 +15,7 @@ use tonic_prost::ProstCodec;
 use super::{
     Answer, Call, Limits, Parts, convert, encodings,
     layers::deadline_of,
+    params,
     proto::{self, MintTokenRequest, MintTokenResponse},
     status,
     streams::Streams,
@@ -22,7 +23,10 @@ use super::{
 };
 use crate::{
     drain::Drain,
-    mint::minter::{Cause, Minted, Minter, Plan, Unserved},
+    mint::{
+        minter::{Cause, Minted, Minter, Plan, Unserved},
+        options::Options,
+    },
     name::Identity,
     telemetry::MintMetrics,
 };
@@ -63,7 +67,13 @@ impl Tokens {
         options: Option<&proto::MintOptions>,
         more: Vec<Violation>,
     ) -> Result<Plan, Refusal> {
-        let (options, bad) = convert::options(options);
+        let params = params::read(options.and_then(|options| options.params.as_ref()));
+        let (options, mut bad) = convert::options(options);
+        let params = params.unwrap_or_else(|violation| {
+            bad.push(violation);
+            Vec::new()
+        });
+        let options = Options { params: &params, ..options };
         match self.minter.plan(&options) {
             Ok(plan) if bad.is_empty() && more.is_empty() => Ok(plan),
             planned => Err(together(planned.err(), bad, more)),

@@ -12,9 +12,20 @@ pub(super) struct Violation {
     /// The reason in the status.
     pub(super) reason: &'static str,
     /// The same in words, without what the field held.
-    pub(super) description: &'static str,
+    pub(super) description: Cow<'static, str>,
     /// What could be asked for, where that is what is wrong.
     pub(super) attainable: Option<Attainable>,
+}
+
+/// The field of all parameters.
+pub(super) const PARAMS: &str = "options.params";
+
+/// The reason of parameters that are no set of values.
+pub(super) const PARAM_INVALID: &str = "PARAM_INVALID";
+
+fn is_name(text: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(of_name)
 }
 
 /// The reason of any bad option that has no reason of its own.
@@ -45,6 +56,7 @@ impl Violation {
         reason: &'static str,
         description: &'static str,
     ) -> Self {
+        let description = Cow::Borrowed(description);
         Self { field: Cow::Borrowed(field), reason, description, attainable: None }
     }
 }
@@ -64,6 +76,9 @@ fn path(field: &Field) -> Cow<'static, str> {
         Field::MinRemaining => "options.min_remaining_validity".into(),
         Field::ExpiryPolicy => "options.expiry_policy".into(),
         Field::AfterGeneration => "options.after_generation".into(),
+        Field::Param(name) if is_name(name) => format!("options.params.{name}").into(),
+        // What is no name could be as long as the request.
+        Field::Param(_) => PARAMS.into(),
         Field::ListedIdentity(index) => format!("identity_list.identities[{index}]").into(),
         Field::SeriesPrefix => "identity_series.prefix".into(),
     }
@@ -79,6 +94,8 @@ const fn reason(invalid: Invalid) -> &'static str {
         Invalid::Generation => "GENERATION_INVALID",
         Invalid::ValidityUnattainable => "VALIDITY_UNATTAINABLE",
         Invalid::PolicyNotAllowed => "EXPIRY_POLICY_NOT_ALLOWED",
+        Invalid::Param => PARAM_INVALID,
+        Invalid::ParamNotAllowed => "PARAM_NOT_ALLOWED",
     }
 }
 

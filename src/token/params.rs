@@ -1,6 +1,10 @@
 //! The values that a kind declares for its tokens, beside resource, identity and times.
 
-use serde_json::Value as Json;
+use std::{borrow::Cow, sync::Arc};
+
+use serde_json::{Map, Value as Json};
+
+use super::json;
 
 /// A value that a kind declares.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,91 @@ pub enum Shape {
     Some(&'static [&'static str]),
     /// Texts by name, of at most so many bytes in all.
     Texts(usize),
+}
+
+/// Values of parameters in the order of their declaration, each as ASCII JSON; none for those
+/// that are not set.
+pub type Values = Arc<[Option<String>]>;
+
+/// The parameters of a profile's tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    declared: &'static [Parameter],
+    /// Whether a call may set the parameter of this place.
+    open: Vec<bool>,
+    /// What it is where a call does not set it, as ASCII JSON.
+    defaults: Values,
+}
+
+/// What is wrong with a parameter of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParamError {
+    /// The kind does not declare it.
+    Unknown,
+    /// The profile does not open it to calls.
+    NotAllowed,
+    /// It is not of its shape: what it should be.
+    Misshapen(String),
+}
+
+impl ParamError {
+    /// The same in words, without the value.
+    #[must_use]
+    pub fn words(self) -> Cow<'static, str> {
+        match self {
+            Self::Unknown => "is no parameter of the profile's kind".into(),
+            Self::NotAllowed => "is not open to calls".into(),
+            Self::Misshapen(wanted) => wanted.into(),
+        }
+    }
+}
+
+impl Parameters {
+    /// Of a kind that declares these, with a profile's constants and those that calls may set.
+    #[must_use]
+    pub fn new(
+        declared: &'static [Parameter],
+        constants: &Map<String, Json>,
+        open: &[&'static str],
+    ) -> Self {
+        let default = |it: &Parameter| constants.get(it.name).map(json::written);
+        Self {
+            declared,
+            open: declared.iter().map(|it| open.contains(&it.name)).collect(),
+            defaults: declared.iter().map(default).collect(),
+        }
+    }
+
+    /// The values of a call's tokens, in the order of the declaration. All that is wrong comes
+    /// back together, by name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which parameter.
+    pub fn of_call(&self, given: &[(String, Json)]) -> Result<Values, Vec<(String, ParamError)>> {
+        if given.is_empty() {
+            return Ok(Arc::clone(&self.defaults));
+        }
+        let mut values = self.defaults.to_vec();
+        let mut bad = Vec::new();
+        for (name, value) in given {
+            match self.place(name, value) {
+                Ok(place) => values[place] = Some(json::written(value)),
+                Err(error) => bad.push((name.clone(), error)),
+            }
+        }
+        if bad.is_empty() { Ok(values.into()) } else { Err(bad) }
+    }
+
+    fn place(&self, name: &str, value: &Json) -> Result<usize, ParamError> {
+        let place = self.declared.iter().position(|parameter| parameter.name == name);
+        let place = place.ok_or(ParamError::Unknown)?;
+        if !self.open[place] {
+            return Err(ParamError::NotAllowed);
+        }
+        self.declared[place].shape.check(value).map_err(ParamError::Misshapen)?;
+        Ok(place)
+    }
 }
 
 impl Shape {
@@ -71,6 +160,37 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    static DECLARED: [Parameter; 3] = [
+        Parameter { name: "flag", path: &["a", "flag"], shape: Shape::Flag },
+        Parameter { name: "text", path: &["text"], shape: Shape::Text(9) },
+        Parameter { name: "more", path: &["more"], shape: Shape::Text(9) },
+    ];
+
+    fn given(name: &str, value: &Json) -> Vec<(String, Json)> {
+        vec![(name.to_owned(), value.clone())]
+    }
+
+    #[test]
+    fn a_call_sets_what_is_open_and_constants_stay() {
+        let constants = json!({"flag": false, "text": "é>"});
+        let parameters =
+            Parameters::new(&DECLARED, constants.as_object().unwrap(), &["flag", "more"]);
+        let of = |given: &[(String, Json)]| parameters.of_call(given).unwrap().to_vec();
+        let value = |text: &str| Some(text.to_owned());
+        let text = value(r#""\u00e9\u003e""#);
+        assert_eq!(of(&[]), [value("false"), text.clone(), None]);
+        assert_eq!(of(&given("flag", &json!(true))), [value("true"), text.clone(), None]);
+        assert_eq!(of(&given("more", &json!(""))), [value("false"), text, value(r#""""#)]);
+        for (name, value, error) in [
+            ("text", json!("mine"), ParamError::NotAllowed),
+            ("flg", json!(true), ParamError::Unknown),
+            ("flag", json!(null), ParamError::Misshapen("must be true or false".to_owned())),
+        ] {
+            let wrong = parameters.of_call(&given(name, &value)).unwrap_err();
+            assert_eq!(wrong, [(name.to_owned(), error)]);
+        }
+    }
 
     #[test]
     fn only_values_of_its_shape_are_taken() {

@@ -1,7 +1,7 @@
 //! LiveKit's tokens: ours against those that LiveKit's libraries made of the same inputs, and
 //! the whole way through the real binary.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use crate::support::{Serve, run};
+use crate::support::{Ran, Serve, run};
 
 const VECTORS: &str = include_str!("../vectors/livekit.json");
 
@@ -208,18 +208,79 @@ fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
     }
 }
 
-#[tokio::test]
-async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (secret, config, tokens) = (path("secret"), path("config"), path("tokens"));
+/// A file with a profile of rooms, beside its secret.
+fn configured(directory: &Path, lines: &str) -> [String; 2] {
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (secret, config) = (path("secret"), path("config"));
     fs::write(&secret, SECRET).unwrap();
     let text = format!(
         "[profiles.room]\nkind = \"livekit\"\napi_key = \"APItestShared\"\n\
          api_secret_file = \"{secret}\"\nallow_resources = [\"room-*\"]\ntoken_ttl = \"10m\"\n\
-         params = {{ can_publish = false }}\n"
+         {lines}\n"
     );
     fs::write(&config, text).unwrap();
+    [config, secret]
+}
+
+#[tokio::test]
+async fn calls_set_what_the_profile_opens_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let [config, _] = configured(
+        directory.path(),
+        "params = { can_publish = false, metadata = \"seat\" }\n\
+         caller_params = [\"name\", \"can_publish\", \"attributes\"]",
+    );
+    let serve = Serve::start(&["--config", &config]).await;
+    let mint = async |params: &[&str]| {
+        let room = ["mint", "alice", "--resource", "room-1", "--server", &serve.server];
+        let params = params.iter().flat_map(|param| ["--param", param]);
+        run(&room.into_iter().chain(params).collect::<Vec<_>>()).await
+    };
+    let claims = |ran: &Ran| {
+        let claims = ran
+            .stdout
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split('.')
+            .nth(1)
+            .unwrap_or_else(|| panic!("{}", ran.stderr));
+        serde_json::from_slice::<Value>(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    };
+    let plain = claims(&mint(&[]).await);
+    assert_eq!((&plain["video"]["canPublish"], &plain["name"]), (&json!(false), &Value::Null));
+    let attributes = r#"attributes={"team": "red>"}"#;
+    let set = claims(&mint(&["name=Zoë", "can_publish=true", attributes]).await);
+    assert_eq!((&set["video"]["canPublish"], &set["name"]), (&json!(true), &json!("Zoë")));
+    assert_eq!(set["attributes"], json!({"team": "red>"}));
+    assert_eq!((&set["metadata"], &set["video"]["room"]), (&json!("seat"), &json!("room-1")));
+
+    for (param, reason, field) in [
+        ("metadata=mine", "PARAM_NOT_ALLOWED", "options.params.metadata: is not open to calls"),
+        ("hidden=true", "PARAM_NOT_ALLOWED", "options.params.hidden"),
+        ("room=cellar", "PARAM_INVALID", "options.params.room: is no parameter"),
+        ("room_create=true", "PARAM_INVALID", "options.params.room_create"),
+        ("can_publish=maybe", "PARAM_INVALID", "options.params.can_publish: must be true or false"),
+        ("A B=1", "PARAM_INVALID", "options.params: is no parameter"),
+    ] {
+        let refused = mint(&["name=secret-name", param]).await;
+        assert_eq!(refused.code, Some(1), "{param}");
+        assert!(refused.stderr.contains(reason), "{param}: {}", refused.stderr);
+        assert!(refused.stderr.contains(field), "{param}: {}", refused.stderr);
+        assert!(!refused.stderr.contains("secret-name"), "{}", refused.stderr);
+    }
+    let bulk = ["bulk", "--count", "3", "--resource", "room-1", "--param", "name=all"];
+    let ran = run(&[&bulk[..], &["--server", &serve.server]].concat()).await;
+    let tokens: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(tokens.len(), 3, "{}", ran.stderr);
+    assert_eq!(claims(&ran)["name"], "all");
+}
+
+#[tokio::test]
+async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
+    let directory = tempfile::tempdir().unwrap();
+    let [config, secret] = configured(directory.path(), "params = { can_publish = false }");
+    let tokens = directory.path().join("tokens").to_str().unwrap().to_owned();
     let checked = run(&["check", &config]).await;
     assert!(checked.stdout.contains("made with the key alone"), "{}", checked.stderr);
 

@@ -184,9 +184,12 @@ impl Serve {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        if !arguments.contains(&"--log") {
+            command.args(["--log", "trace"]);
+        }
         command
             .args(["--json", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--log", "trace"])
+            .args(["--log-format", "json"])
             .args(arguments)
             .env_clear()
             .stdout(Stdio::piped())

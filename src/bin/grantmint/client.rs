@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto};
 use http::Uri;
+use serde_json::Value;
 use tonic::{
     Request, Status,
     transport::{Channel, Endpoint},
@@ -177,6 +178,44 @@ pub(crate) struct OptionArgs {
     /// Only a grant newer than this generation
     #[arg(long, value_name = "GENERATION", default_value_t)]
     after_generation: i64,
+    /// A value that the profile's kind takes, as JSON, else as text; repeatable
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    params: Vec<(String, prost_types::Value)>,
+}
+
+/// A parameter: its value is JSON where it reads as that, else a text.
+fn param(text: &str) -> Result<(String, prost_types::Value), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("is not of the form NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), wire_value(value).ok_or("holds a number that is not exact")?))
+}
+
+/// A value as it is sent; none for a number that is not exact on the wire.
+fn wire_value(value: Value) -> Option<prost_types::Value> {
+    use prost_types::value::Kind;
+
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(flag) => Kind::BoolValue(flag),
+        Value::String(text) => Kind::StringValue(text),
+        Value::Number(number) => {
+            let sent = number.as_f64()?;
+            // Whole numbers beyond 2^53 are not exact as the fractions that are sent.
+            if !number.is_f64() && sent.abs() > 9_007_199_254_740_992.0 {
+                return None;
+            }
+            Kind::NumberValue(sent)
+        }
+        Value::Array(values) => {
+            let values = values.into_iter().map(wire_value).collect::<Option<_>>()?;
+            Kind::ListValue(prost_types::ListValue { values })
+        }
+        Value::Object(members) => {
+            let fields = members.into_iter().map(|(name, it)| Some((name, wire_value(it)?)));
+            Kind::StructValue(prost_types::Struct { fields: fields.collect::<Option<_>>()? })
+        }
+    };
+    Some(prost_types::Value { kind: Some(kind) })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -207,6 +246,8 @@ impl OptionArgs {
             max_wait: duration(self.max_wait),
             expiry_policy: policy.into(),
             after_generation: self.after_generation,
+            params: (!self.params.is_empty())
+                .then(|| prost_types::Struct { fields: self.params.iter().cloned().collect() }),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     token::{
         claims::{Id, Table, Time, Value},
         hs256::Template,
+        params::Parameters,
     },
 };
 
@@ -51,6 +52,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         min_token_ttl,
         max_token_ttl: secs(3_600),
         margin: secs(2),
+        parameters: Parameters::default(),
         supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10) }),
     };
     let (limits, serials, clock) = (Limits::default(), Serials::draw().unwrap(), Clock::system());

@@ -51,6 +51,8 @@ pub(super) struct Config {
     allow_weak_secret: bool,
     /// The values that all tokens have.
     pub(super) params: Map<String, Value>,
+    /// What calls may set.
+    pub(super) caller_params: Vec<&'static str>,
 }
 
 impl Config {
@@ -71,6 +73,11 @@ impl Config {
         let nbf_backdate = read_nbf_backdate(section);
         let allow_unscoped = section.flag("allow_unscoped").unwrap_or(false);
         let params = if section.has("params") { read_params(section) } else { Some(Map::new()) };
+        let caller_params = if section.has("caller_params") {
+            section.list("caller_params", parse_name)
+        } else {
+            Some(Vec::new())
+        };
         let (api_secret, api_secret_origin) = secret?;
         Some(Self {
             api_key: api_key?,
@@ -80,6 +87,7 @@ impl Config {
             allow_unscoped,
             allow_weak_secret,
             params: params?,
+            caller_params: caller_params?,
         })
     }
 
@@ -98,6 +106,9 @@ impl Config {
         if !self.params.is_empty() {
             keys.push(("params", json!(self.params)));
         }
+        if !self.caller_params.is_empty() {
+            keys.push(("caller_params", json!(self.caller_params)));
+        }
         keys
     }
 }
@@ -108,6 +119,12 @@ fn parse_api_key(text: &str) -> Result<String, &'static str> {
     } else {
         Err("is not an API key: up to 256 ASCII characters without white space")
     }
+}
+
+/// The name of a parameter.
+fn parse_name(text: &str) -> Result<&'static str, String> {
+    let names = PARAMETERS.map(|parameter| parameter.name);
+    names.into_iter().find(|name| *name == text).ok_or_else(|| unknown_key(text, &names))
 }
 
 /// The constants of a profile, each of its parameter's shape; none where one is not.

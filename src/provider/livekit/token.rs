@@ -56,8 +56,10 @@ fn table(config: &Config) -> Result<Table, Conflict> {
     table.add(&["nbf"], Value::Time(Time::Issue { back: config.nbf_backdate }))?;
     table.add(&["exp"], Value::Time(Time::Expire))?;
     table.add(&["video", "roomJoin"], Value::Constant(true.into()))?;
-    for parameter in &PARAMETERS {
-        if let Some(value) = config.params.get(parameter.name) {
+    for (number, parameter) in PARAMETERS.iter().enumerate() {
+        if config.caller_params.contains(&parameter.name) {
+            table.add(parameter.path, Value::Parameter(number))?;
+        } else if let Some(value) = config.params.get(parameter.name) {
             table.add(parameter.path, Value::Constant(value.clone()))?;
         }
     }

@@ -28,7 +28,7 @@ use grantmint::{
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
-    token::{Preparer, Signer, id::Serials},
+    token::{Preparer, Signer, id::Serials, params::Parameters},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -283,6 +283,7 @@ impl World {
             min_token_ttl: Duration::ZERO,
             max_token_ttl: secs(86_400),
             margin: policy.margin,
+            parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
                 grant_ttl: policy.grant_ttl,

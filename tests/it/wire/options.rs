@@ -1,7 +1,7 @@
 //! Options and identities that are asked wrongly, field by field.
 
 use grantmint::rpc::proto::{ExpiryPolicy, MintOptions};
-use prost_types::Duration;
+use prost_types::{Duration, Struct, Value};
 use tonic::Code::{self, InvalidArgument, NotFound};
 
 use super::harness::{MARKER, VJ, World, assert_refused, profile, told};
@@ -153,8 +153,10 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
         max_wait: duration(-1, 0),
         expiry_policy: 99,
         after_generation: -1,
+        params: Some(Struct { fields: [("flag".to_owned(), Value { kind: None })].into() }),
     };
     let fields = [
+        "options.params",
         "options.resource",
         "options.ttl",
         "options.min_remaining_validity",

@@ -8,7 +8,7 @@ use grantmint::rpc::proto::{
     MintTokenRequest, MintTokensRequest, WatchGrantsRequest, mint_tokens_request::Selection,
     watch_grants_request::Target,
 };
-use prost_types::Duration;
+use prost_types::{Duration, ListValue, Struct, Value, value::Kind};
 use tonic::{Code, Status};
 
 use super::harness::{MARKER, VJ, World, framed, post, profile, told};
@@ -17,7 +17,7 @@ use crate::support::soon;
 const REQUESTS: usize = 5_000;
 
 /// Every reason that a bad or good request may be answered with while all goes well.
-const REASONS: [(Code, &str); 16] = [
+const REASONS: [(Code, &str); 17] = [
     (Code::InvalidArgument, "IDENTITY_INVALID"),
     (Code::InvalidArgument, "TTL_OUT_OF_RANGE"),
     (Code::InvalidArgument, "SELECTION_INVALID"),
@@ -29,6 +29,7 @@ const REASONS: [(Code, &str); 16] = [
     (Code::InvalidArgument, "VALIDITY_UNATTAINABLE"),
     (Code::InvalidArgument, "EXPIRY_POLICY_NOT_ALLOWED"),
     (Code::InvalidArgument, "OPTION_INVALID"),
+    (Code::InvalidArgument, "PARAM_INVALID"),
     (Code::InvalidArgument, "GRANT_NAME_INVALID"),
     (Code::InvalidArgument, "PAGE_TOKEN_INVALID"),
     (Code::NotFound, "PROFILE_NOT_FOUND"),
@@ -37,7 +38,7 @@ const REASONS: [(Code, &str); 16] = [
 ];
 
 /// Every field that can be bad, an index in it apart.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "identity",
     "options.profile",
     "options.resource",
@@ -46,6 +47,7 @@ const FIELDS: [&str; 17] = [
     "options.max_wait",
     "options.expiry_policy",
     "options.after_generation",
+    "options.params",
     "selection",
     "identity_list.identities",
     "identity_series.prefix",
@@ -107,8 +109,32 @@ fn options(rng: &mut Rng) -> Option<MintOptions> {
         max_wait,
         expiry_policy: if rng.u8(..4) == 0 { small(rng) } else { rng.i32(0..4) },
         after_generation: if rng.bool() { 0 } else { integer(rng) },
+        params: (rng.u8(..4) == 0).then(|| Struct {
+            fields: (0..rng.usize(..3))
+                .map(|_| {
+                    (pick(rng, &["name", "can_publish", "", "A B", "é"]).to_owned(), param(rng, 0))
+                })
+                .collect(),
+        }),
     };
     (rng.u8(..8) > 0).then_some(options)
+}
+
+/// Any value, also none, and nested deeper than is taken.
+fn param(rng: &mut Rng, depth: usize) -> Value {
+    let kind = match rng.u8(..7) {
+        0 => None,
+        1 => Some(Kind::NullValue(0)),
+        2 => Some(Kind::BoolValue(rng.bool())),
+        3 => Some(Kind::NumberValue(f64::from_bits(rng.u64(..)))),
+        4 => Some(Kind::StringValue(text(rng))),
+        _ if depth > 12 => None,
+        _ => {
+            let values = (0..rng.usize(..3)).map(|_| param(rng, depth + 1)).collect();
+            Some(Kind::ListValue(ListValue { values }))
+        }
+    };
+    Value { kind }
 }
 
 fn selection(rng: &mut Rng) -> Option<Selection> {
@@ -192,7 +218,7 @@ async fn any_request_is_answered_ok_or_with_a_documented_reason() {
                 let known = REASONS.iter().any(|known| *known == (told.code, &told.reason));
                 let fields = told.fields.iter().all(|field| {
                     let path = field.split('[').next().unwrap_or_default();
-                    FIELDS.contains(&path)
+                    FIELDS.contains(&path) || path.starts_with("options.params.")
                 });
                 assert!(known && fields, "request {at}, seed {before}: {told:?}");
                 told.reason
