@@ -90,6 +90,13 @@ pub struct Draft {
     pub provider: Option<Arc<dyn Provider>>,
 }
 
+impl Draft {
+    /// Of these rules, and of what was read.
+    pub fn new(rules: Rules, provider: Option<impl Provider + 'static>) -> Self {
+        Self { rules, provider: provider.map(|provider| Arc::new(provider) as _) }
+    }
+}
+
 /// What a kind prescribes, whatever a profile says.
 #[derive(Clone, Copy)]
 pub struct Rules {

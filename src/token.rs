@@ -8,7 +8,7 @@ pub mod id;
 mod json;
 pub mod params;
 mod tail;
-pub mod verify;
+mod verify;
 
 use std::{fmt, sync::Arc};
 

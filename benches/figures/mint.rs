@@ -10,11 +10,12 @@ use grantmint::{
     grant::{Generation, Grant},
     mint::bulk::CHUNK_BYTES,
     provider::twilio_live::{
-        AccessTokens, Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, ExtraGrants,
+        Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, ExtraGrants,
+        access_tokens,
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
     },
     settings::SecretOrigin,
-    token::{Call, Stamped, Times, TokenFormat, id::Serials},
+    token::{Call, Stamped, Times, TokenFormat, hs256::Hs256, id::Serials},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustix::time::{ClockId, clock_gettime};
@@ -77,7 +78,7 @@ impl Encoder {
 }
 
 /// The token format of the sandbox's account.
-pub(crate) fn format() -> Result<AccessTokens> {
+pub(crate) fn format() -> Result<Hs256> {
     let config = Config {
         account_sid: AccountSid::parse(DEMO_ACCOUNT_SID)?,
         api_key_sid: ApiKeySid::parse(DEMO_API_KEY_SID)?,
@@ -90,7 +91,7 @@ pub(crate) fn format() -> Result<AccessTokens> {
         nbf_backdate: None,
         grants: ExtraGrants::default(),
     };
-    Ok(AccessTokens::new(&config))
+    Ok(access_tokens(&config))
 }
 
 /// Both ways to a token, side by side.

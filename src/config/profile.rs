@@ -104,7 +104,7 @@ impl Profile {
         }
         let has_upstream = provider.as_ref().map(|provider| provider.upstream().is_some());
         if has_upstream.is_some_and(|has| has != (rules.supply != SupplyRules::Key)) {
-            section.problem("kind", "is a kind that is not what it says: a bug");
+            section.problem("kind", "has an upstream though it needs none, or none though it needs one: a bug of the kind");
         }
         section.finish();
 

@@ -83,7 +83,7 @@ impl Supply {
 impl Grants {
     pub(super) fn read(section: &mut Section<'_>, rules: &Rules, beside: &Beside) -> Option<Self> {
         let resources = read_resources(section, rules);
-        if !section.has("resources") || resources.as_ref().is_some_and(Vec::is_empty) {
+        if resources.as_ref().is_some_and(Vec::is_empty) {
             section.problem("resources", "needs at least one resource, as [\"…\"]");
         }
         let policy = read_policy(section, beside);
@@ -124,14 +124,8 @@ pub(super) fn read_allowed(
     rules: &Rules,
     unscoped: bool,
 ) -> Option<Allowed> {
-    let has_listed = section.has("resources");
-    let listed = if has_listed { read_resources(section, rules) } else { Some(Vec::new()) };
-    let has_patterns = section.has("allow_resources");
-    let patterns = if has_patterns {
-        section.list("allow_resources", Pattern::parse)
-    } else {
-        Some(Vec::new())
-    };
+    let listed = read_resources(section, rules);
+    let patterns = section.list_or_empty("allow_resources", Pattern::parse);
     let (listed, patterns) = (listed?, patterns?);
     if listed.is_empty() && patterns.is_empty() && !unscoped {
         let needed = "needs at least one resource, as [\"…\"], or allow_resources with a pattern";
@@ -142,7 +136,7 @@ pub(super) fn read_allowed(
 
 fn read_resources(section: &mut Section<'_>, rules: &Rules) -> Option<Vec<Resource>> {
     let mut seen = Vec::new();
-    section.list("resources", |text| {
+    section.list_or_empty("resources", |text| {
         let resource = (rules.parse_resource)(text).map_err(|error| error.to_string())?;
         if seen.contains(&resource) {
             return Err("is there twice".to_owned());

@@ -18,7 +18,7 @@ use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
     settings::Section,
-    token::{TokenFormat, params::Parameters},
+    token::{TokenFormat, hs256::Hs256, params::Parameters},
 };
 
 /// The kind.
@@ -44,8 +44,7 @@ impl Kind for LiveKit {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        let provider = Config::read(section).map(|config| Arc::new(config) as Arc<dyn Provider>);
-        Draft { rules: RULES, provider }
+        Draft::new(RULES, Config::read(section))
     }
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
@@ -59,7 +58,7 @@ impl Provider for Config {
     }
 
     fn token_format(&self) -> Arc<dyn TokenFormat> {
-        Arc::new(token::RoomTokens::new(self))
+        Arc::new(Hs256::new(token::table(self), self.api_secret.clone()))
     }
 
     fn parameters(&self) -> Parameters {

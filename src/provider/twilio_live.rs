@@ -22,7 +22,7 @@ pub use self::{
     config::Config,
     demo::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
     source::PlaybackGrants,
-    token::{AccessTokens, ExtraGrants},
+    token::{ExtraGrants, access_tokens},
 };
 use super::{Demo, Draft, Kind, Provider, Rules, SupplyRules, Upstream};
 use crate::{
@@ -59,8 +59,7 @@ impl Kind for TwilioLive {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        let provider = Config::read(section).map(|config| Arc::new(config) as Arc<dyn Provider>);
-        Draft { rules: RULES, provider }
+        Draft::new(RULES, Config::read(section))
     }
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
@@ -78,7 +77,7 @@ impl Provider for Config {
     }
 
     fn token_format(&self) -> Arc<dyn TokenFormat> {
-        Arc::new(AccessTokens::new(self))
+        Arc::new(access_tokens(self))
     }
 
     fn upstream(&self) -> Option<&dyn Upstream> {

@@ -111,6 +111,15 @@ impl<'a> Section<'a> {
         Some(list).filter(|list| list.len() == items.len())
     }
 
+    /// The same; an empty one where the key is absent.
+    pub fn list_or_empty<T, E: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnMut(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        if self.has(key) { self.list(key, parse) } else { Some(Vec::new()) }
+    }
+
     /// A length of time.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.string(key, A_DURATION)?;

@@ -10,7 +10,7 @@ mod tests;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Call, PrepareError, json};
+use super::{Call, json};
 
 /// The header and the claims of a kind's tokens.
 #[derive(Clone, Debug, Default)]
@@ -80,14 +80,6 @@ enum Node {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("two claims are in one place: {0}")]
 pub struct Conflict(pub String);
-
-impl Conflict {
-    /// Why a format whose claims conflict makes no tokens.
-    #[must_use]
-    pub fn unverified(&self) -> PrepareError {
-        PrepareError::Unverified(self.to_string())
-    }
-}
 
 impl Table {
     /// A table with this header and no claims.

@@ -22,13 +22,15 @@ use arc_swap::ArcSwap;
 use serde_json::value::RawValue;
 
 use super::{
-    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token,
+    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
-    claims::{Id, Part, Table, Time},
+    claims::{Conflict, Id, Part, Table, Time},
     hmac::{BLOCK, Hmac, PADDING},
     id::{SERIAL_CHARS, Serial},
     json,
+    verify::verify,
 };
+use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
 
 /// Characters that a signature and the dot before it add. Their room is enough to pad the
 /// message in that they sign.
@@ -37,6 +39,38 @@ const _: () = assert!(SIGNATURE >= PADDING);
 
 /// Sheets that are kept: so many token lives can be asked for in turn at no cost.
 const MOST_SHEETS: usize = 8;
+
+/// A token format: claims that are signed with HS256 and the bytes of a secret.
+pub struct Hs256 {
+    table: Result<Table, Conflict>,
+    secret: SigningSecret,
+}
+
+impl Hs256 {
+    /// Tokens of these claims. A table that conflicts makes none.
+    #[must_use]
+    pub fn new(table: Result<Table, Conflict>, secret: SigningSecret) -> Self {
+        Self { table, secret }
+    }
+}
+
+impl TokenFormat for Hs256 {
+    fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
+        let unverified = |conflict: &Conflict| PrepareError::Unverified(conflict.to_string());
+        let table = self.table.as_ref().map_err(unverified)?;
+        let grant = grant.map(|grant| grant.content().as_str());
+        let secret = self.secret.expose().as_bytes();
+        let template = Template::new(table, grant, secret)?;
+        verify(&template, table, grant, secret, now)?;
+        Ok(Box::new(template))
+    }
+}
+
+impl fmt::Debug for Hs256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hs256")
+    }
+}
 
 /// Signs one grant's tokens.
 pub struct Template {

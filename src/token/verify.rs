@@ -22,7 +22,7 @@ const IDENTITY: &str = "grantmint \"self-test\" \u{e9}";
 /// # Errors
 ///
 /// Its signature, its algorithm, its header or one of its claims is not what was meant.
-pub fn verify(
+pub(super) fn verify(
     template: &Template,
     table: &Table,
     grant: Option<&str>,

@@ -73,11 +73,7 @@ impl Config {
         let nbf_backdate = read_nbf_backdate(section);
         let allow_unscoped = section.flag("allow_unscoped").unwrap_or(false);
         let params = if section.has("params") { read_params(section) } else { Some(Map::new()) };
-        let caller_params = if section.has("caller_params") {
-            section.list("caller_params", parse_name)
-        } else {
-            Some(Vec::new())
-        };
+        let caller_params = section.list_or_empty("caller_params", parse_name);
         let (api_secret, api_secret_origin) = secret?;
         Some(Self {
             api_key: api_key?,

@@ -1,54 +1,13 @@
 //! LiveKit's access token, for one participant of one room.
 
-use std::fmt;
-
 use serde_json::Map;
 
 use super::config::{Config, PARAMETERS};
-use crate::{
-    clock::Anchor,
-    grant::Grant,
-    settings::SigningSecret,
-    token::{
-        PrepareError, Signer, TokenFormat,
-        claims::{Conflict, Id, Table, Time, Value},
-        hs256::Template,
-        verify::verify,
-    },
-};
-
-/// LiveKit's token format under one API key.
-pub(super) struct RoomTokens {
-    table: Result<Table, Conflict>,
-    secret: SigningSecret,
-}
-
-impl RoomTokens {
-    /// Tokens of `config`'s key.
-    pub(super) fn new(config: &Config) -> Self {
-        Self { table: table(config), secret: config.api_secret.clone() }
-    }
-}
-
-impl TokenFormat for RoomTokens {
-    fn prepare(&self, _: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let table = self.table.as_ref().map_err(Conflict::unverified)?;
-        let secret = self.secret.expose().as_bytes();
-        let template = Template::new(table, None, secret)?;
-        verify(&template, table, None, secret, now)?;
-        Ok(Box::new(template))
-    }
-}
-
-impl fmt::Debug for RoomTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RoomTokens")
-    }
-}
+use crate::token::claims::{Conflict, Id, Table, Time, Value};
 
 /// The header and claims. LiveKit takes a `jti` where there is a `sub`, which it then does not
 /// take for the identity.
-fn table(config: &Config) -> Result<Table, Conflict> {
+pub(super) fn table(config: &Config) -> Result<Table, Conflict> {
     let header = [("alg", "HS256"), ("typ", "JWT")];
     let header = header.map(|(name, value)| (name.to_owned(), value.into()));
     let mut table = Table::new(Map::from_iter(header));

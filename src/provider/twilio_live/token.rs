@@ -5,21 +5,13 @@
 #[cfg(test)]
 mod vectors;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::{config::Config, ids::ApiKeySecret};
-use crate::{
-    clock::Anchor,
-    grant::Grant,
-    token::{
-        PrepareError, Signer, TokenFormat,
-        claims::{Conflict, Id, Table, Time, Value},
-        hs256::Template,
-        verify::verify,
-    },
+use super::config::Config;
+use crate::token::{
+    claims::{Conflict, Id, Table, Time, Value},
+    hs256::Hs256,
 };
 
 /// Constant grants beside the player's, the same in every token of a profile.
@@ -120,34 +112,9 @@ pub struct Outgoing {
 }
 
 /// Twilio's token format under one account and key.
-pub struct AccessTokens {
-    table: Result<Table, Conflict>,
-    secret: ApiKeySecret,
-}
-
-impl AccessTokens {
-    /// Tokens of `config`'s account, signed with its key.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        Self { table: table(config), secret: config.api_key_secret.clone() }
-    }
-}
-
-impl TokenFormat for AccessTokens {
-    fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let grant = grant.map(|grant| grant.content().as_str());
-        let secret = self.secret.expose().as_bytes();
-        let table = self.table.as_ref().map_err(Conflict::unverified)?;
-        let template = Template::new(table, grant, secret)?;
-        verify(&template, table, grant, secret, now)?;
-        Ok(Box::new(template))
-    }
-}
-
-impl fmt::Debug for AccessTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessTokens")
-    }
+#[must_use]
+pub fn access_tokens(config: &Config) -> Hs256 {
+    Hs256::new(table(config), config.api_key_secret.clone())
 }
 
 /// "Access Tokens": `typ` and `cty` must be these; `twr` names the key's region.

@@ -20,7 +20,7 @@ use grantmint::{
         terms::{ExpiryPolicy, Terms},
     },
     name::{GrantName, Identity, ProfileName, Resource},
-    provider::twilio_live::{self, AccessTokens, ids},
+    provider::twilio_live::{self, access_tokens, ids},
     refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
     settings::SecretOrigin,
     source::{
@@ -28,7 +28,7 @@ use grantmint::{
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
-    token::{Preparer, Signer, id::Serials, params::Parameters},
+    token::{Preparer, Signer, hs256::Hs256, id::Serials, params::Parameters},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -188,8 +188,8 @@ fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fet
     Fetched { content: content.into(), anchor, granted_ttl, mark }
 }
 
-fn tokens() -> AccessTokens {
-    AccessTokens::new(&twilio_live::Config {
+fn tokens() -> Hs256 {
+    access_tokens(&twilio_live::Config {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),

@@ -9,18 +9,18 @@ use sha2::Sha256;
 
 use super::*;
 use crate::{
-    clock::{Clock, WallTime},
+    clock::{Anchor, Clock, WallTime},
     egress::ProxySetting,
-    grant::Generation,
+    grant::{Generation, Grant},
     name::Identity,
     provider::twilio_live::{
         RULES,
-        ids::{AccountSid, ApiKeySid, PlayerStreamerSid},
+        ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
         wire,
     },
     settings::SecretOrigin,
     token::{
-        Call, Times,
+        Call, PrepareError, Times, TokenFormat,
         id::{SERIAL_CHARS, Serial},
     },
 };
@@ -128,7 +128,7 @@ impl Inputs {
         let life = Duration::from_secs(60);
         let grant =
             Grant::new(grant.into(), now, life, Generation::after(Generation::NONE, now.wall));
-        let signer = AccessTokens::new(&self.config()).prepare(Some(&grant), now).unwrap();
+        let signer = access_tokens(&self.config()).prepare(Some(&grant), now).unwrap();
         let stamped = signer.at(self.times(), &Call::NONE).unwrap();
         let serial = Serial::SELF_TEST.plus(7);
         (stamped.sign(identity, serial).unwrap().into(), stamped.token_id(serial).unwrap())
@@ -281,7 +281,7 @@ fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
     let now = Clock::system().now();
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
         let grant = Grant::new(text.into(), now, Duration::from_secs(60), Generation::NONE);
-        let prepared = AccessTokens::new(&inputs.config()).prepare(Some(&grant), now);
+        let prepared = access_tokens(&inputs.config()).prepare(Some(&grant), now);
         assert_eq!(prepared.err(), Some(PrepareError::GrantUnfit), "{text}");
     }
 }
