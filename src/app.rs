@@ -115,7 +115,7 @@ impl App {
                 error,
             })?;
             log_egress(profile, &egress);
-            let format = profile.provider.token_format();
+            let format = profile.token_format();
             let policy = of_grants.policy;
             let source = upstream.source(clock.clone(), &egress, policy.grant_ttl);
             let told = Arc::clone(&source);
@@ -307,13 +307,14 @@ fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Pro
             allow_independent: grants.allow_independent,
         }),
         config::Supply::Key(allowed) => {
-            let signer = profile.provider.token_format().prepare(None, clock.now());
+            let signer = profile.token_format().prepare(None, clock.now());
             let signer = signer
                 .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
             Supply::Key(mint::profile::Key {
                 signer: signer.into(),
                 resources: allowed.clone(),
-                iat_backdate: profile.provider.iat_backdate(),
+                iat_backdate: profile.tokens.iat_backdate(),
+                reuse_for: profile.tokens.reuse_for,
             })
         }
     };
@@ -325,7 +326,7 @@ fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Pro
         min_token_ttl: profile.rules.min_token_ttl,
         max_token_ttl: profile.max_token_ttl,
         margin: profile.margin,
-        parameters: profile.provider.parameters(),
+        parameters: profile.tokens.parameters(),
         supply,
     })
 }

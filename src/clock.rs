@@ -87,6 +87,13 @@ impl WallTime {
         self.0.div_euclid(1_000)
     }
 
+    /// The time since the last multiple of `period`, counted from the Unix epoch: alike on all
+    /// machines whose clocks agree.
+    #[must_use]
+    pub fn since_multiple_of(self, period: Duration) -> Duration {
+        positive(self.0.rem_euclid(nanos(period).max(1)))
+    }
+
     /// Nanoseconds since the last whole second.
     #[must_use]
     pub const fn subsec_nanos(self) -> i32 {

@@ -6,6 +6,7 @@
 mod expiry;
 mod profile;
 mod supply;
+mod tokens;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -3,22 +3,26 @@
 
 mod demo;
 pub mod livekit;
+mod tokens;
 pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-pub use self::demo::{Demo, DemoSecret};
+pub use self::{
+    demo::{Demo, DemoSecret},
+    tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
+};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
     sandbox::{self, Endpoint},
-    settings::{Section, shown},
+    settings::Section,
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
-    token::{TokenFormat, params::Parameters},
+    token::TokenFormat,
 };
 
 /// All kinds.
@@ -64,22 +68,6 @@ pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
     reading.unwrap_or_else(|| Reading::of_no_kind(token)).complete(token, view.now)
 }
 
-/// The farthest that `nbf` is put before the issue: more would hide a broken clock.
-const MAX_NBF_BACKDATE: Duration = Duration::from_secs(60 * 60);
-
-/// How many seconds before its issue a token's `nbf` lies, of a kind that has the key.
-fn read_nbf_backdate(section: &mut Section<'_>) -> Option<u32> {
-    let backdate = section.duration("nbf_backdate")?;
-    let seconds = u32::try_from(backdate.as_secs()).ok();
-    let is_whole = backdate.subsec_nanos() == 0 && backdate <= MAX_NBF_BACKDATE;
-    let seconds = seconds.filter(|_| is_whole);
-    if seconds.is_none() {
-        let most = shown(MAX_NBF_BACKDATE);
-        section.problem("nbf_backdate", format!("must be whole seconds, at most {most}"));
-    }
-    seconds
-}
-
 /// What was read of a kind's own keys.
 #[derive(Debug)]
 pub struct Draft {
@@ -98,7 +86,7 @@ impl Draft {
 }
 
 /// What a kind prescribes, whatever a profile says.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Rules {
     /// The life of tokens where the profile names none.
     pub token_ttl: Duration,
@@ -108,6 +96,8 @@ pub struct Rules {
     pub max_token_ttl: Duration,
     /// What tokens are made with.
     pub supply: SupplyRules,
+    /// What tokens say.
+    pub tokens: TokenRules,
     /// Takes a resource of the kind's form, and brings it into the one form that it is known by.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
 }
@@ -135,28 +125,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// The kind's own keys as they may be shown: never a secret, only where it is.
     fn shown(&self) -> Vec<(&'static str, Value)>;
 
-    /// The format of its tokens.
-    fn token_format(&self) -> Arc<dyn TokenFormat>;
+    /// The format of its tokens, which say of themselves what the profile does.
+    fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat>;
 
     /// Where its grants come from; none where tokens are made with a key alone.
     fn upstream(&self) -> Option<&dyn Upstream> {
         None
-    }
-
-    /// What its tokens say beside resource, identity and times.
-    fn parameters(&self) -> Parameters {
-        Parameters::default()
-    }
-
-    /// How long before their issue the life of tokens made with a key alone is counted from.
-    fn iat_backdate(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    /// Whether tokens made with a key alone may be for no resource, and so for all: a person
-    /// must have written that.
-    fn allows_unscoped(&self) -> bool {
-        false
     }
 }
 

@@ -88,10 +88,9 @@ pub(crate) fn format() -> Result<Hs256> {
         upstream: "https://media.twilio.com".parse()?,
         proxy: ProxySetting::default(),
         region: None,
-        nbf_backdate: None,
         grants: ExtraGrants::default(),
     };
-    Ok(access_tokens(&config))
+    Ok(access_tokens(&config, None))
 }
 
 /// Both ways to a token, side by side.

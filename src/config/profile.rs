@@ -2,16 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     Kinds,
     supply::{Beside, Grants, Supply, read_allowed},
+    tokens,
 };
 use crate::{
     mint::terms::least_ttl,
     name::{ProfileName, Resource},
-    provider::{Draft, Kind, Provider, Rules, SupplyRules, Upstream},
+    provider::{Draft, Kind, Provider, Rules, SupplyRules, Tokens, Upstream},
     settings::Section,
     source::http::DEFAULT_TIMEOUT,
+    token::TokenFormat,
 };
 
 const MARGIN: Duration = Duration::from_secs(2);
@@ -39,6 +43,8 @@ pub struct Profile {
     pub margin: Duration,
     /// What its tokens are made with.
     pub supply: Supply,
+    /// What it says of its tokens' claims.
+    pub tokens: Tokens,
 }
 
 impl Profile {
@@ -58,7 +64,7 @@ impl Profile {
         let own = self.token_ttl.saturating_sub(self.margin);
         match &self.supply {
             Supply::Grants(grants) => own.min(grants.policy.worst_hand_out()),
-            Supply::Key(_) => own.saturating_sub(self.provider.iat_backdate()),
+            Supply::Key(_) => own.saturating_sub(self.tokens.spent()),
         }
     }
 
@@ -67,8 +73,9 @@ impl Profile {
         let kind = section.required("kind", |text| parse_kind(text, kinds))?;
         let Draft { rules, provider } = kind.read(section);
         let margin = section.duration_within("margin", MARGIN, MIN_MARGIN..=MAX_MARGIN);
-        let backdate = provider.as_ref().map_or(Duration::ZERO, |it| it.iat_backdate());
-        let least = least_ttl(margin.unwrap_or(MARGIN), backdate).max(rules.min_token_ttl);
+        let tokens = tokens::read(section, &rules.tokens, rules.supply != SupplyRules::Key);
+        let spent = tokens.as_ref().map_or(Duration::ZERO, Tokens::spent);
+        let least = least_ttl(margin.unwrap_or(MARGIN), spent).max(rules.min_token_ttl);
         let max_token_ttl = match rules.supply {
             SupplyRules::Grants { .. } => Some(rules.max_token_ttl),
             SupplyRules::Key => {
@@ -88,7 +95,7 @@ impl Profile {
                 Grants::read(section, &rules, &beside).map(Supply::Grants)
             }
             SupplyRules::Key => {
-                let unscoped = provider.as_ref().is_some_and(|it| it.allows_unscoped());
+                let unscoped = tokens.as_ref().is_some_and(|tokens| tokens.allow_unscoped);
                 read_allowed(section, &rules, unscoped).map(Supply::Key)
             }
         };
@@ -98,7 +105,7 @@ impl Profile {
         {
             section.problem("default_resource", "is not among the resources");
         }
-        if default_resource.is_some() && provider.as_ref().is_some_and(|it| it.allows_unscoped()) {
+        if default_resource.is_some() && tokens.as_ref().is_some_and(|it| it.allow_unscoped) {
             let excludes = "excludes allow_unscoped: a call that names none would never be for all";
             section.problem("default_resource", excludes);
         }
@@ -119,7 +126,20 @@ impl Profile {
             max_token_ttl: max_token_ttl?,
             margin: margin?,
             supply,
+            tokens: tokens?,
         })
+    }
+
+    /// The keys about its tokens' claims as they may be shown.
+    #[must_use]
+    pub fn shown_tokens(&self) -> Vec<(&'static str, Value)> {
+        tokens::shown_keys(&self.tokens, &self.rules.tokens)
+    }
+
+    /// The format of its tokens.
+    #[must_use]
+    pub fn token_format(&self) -> Arc<dyn TokenFormat> {
+        self.provider.token_format(&self.tokens)
     }
 }
 

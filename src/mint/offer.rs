@@ -70,7 +70,7 @@ impl Minter {
 
     fn offer_of_key(&self, plan: &Plan, profile: &Profile) -> Result<Offer, Unserved> {
         let Supply::Key(key) = &profile.supply else { return Err(SignError.into()) };
-        let terms = plan.ask.terms_of_key(key.iat_backdate, profile.margin, self.clock.now());
+        let terms = plan.ask.terms_of_key(key, profile.margin, self.clock.now());
         Ok(Offer { with: With::Key(Arc::clone(&key.signer)), terms })
     }
 

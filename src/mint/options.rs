@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::Value as Json;
 
 use super::terms::ExpiryPolicy;
+pub use crate::token::params::MAX_EXACT;
 
 /// What a call asks for; what is unset is the profile's to say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +72,8 @@ pub enum Invalid {
     PolicyNotAllowed,
     /// A parameter that the kind does not declare, or not of its form.
     Param,
+    /// A parameter that neither the profile nor the call sets.
+    ParamRequired,
     /// A parameter that the profile does not open to calls.
     ParamNotAllowed,
 }

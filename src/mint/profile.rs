@@ -62,6 +62,17 @@ pub struct Key {
     pub resources: Allowed,
     /// How long before the issue the token's life is counted from.
     pub iat_backdate: Duration,
+    /// How long one signature is used for, from a whole multiple of it on the wall clock; none
+    /// where each token is its own.
+    pub reuse_for: Option<Duration>,
+}
+
+impl Key {
+    /// How much of a token's life may be over when it is handed out.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        self.iat_backdate + self.reuse_for.unwrap_or_default()
+    }
 }
 
 /// The resources that calls of a profile may name.

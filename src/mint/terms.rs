@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::profile::Key;
 use crate::{
     clock::{Anchor, WallTime},
     grant::{Generation, Life},
@@ -19,11 +20,11 @@ pub enum ExpiryPolicy {
     Independent,
 }
 
-/// The least life of a token, counted from `iat_backdate` before its issue: under it, nothing is
-/// left between its rounding and the margin.
+/// The least life of a token of which as much as `spent` may be over when it is handed out: under
+/// it, nothing is left between its rounding and the margin.
 #[must_use]
-pub fn least_ttl(margin: Duration, iat_backdate: Duration) -> Duration {
-    iat_backdate + margin + Duration::from_secs(1)
+pub fn least_ttl(margin: Duration, spent: Duration) -> Duration {
+    spent + margin + Duration::from_secs(1)
 }
 
 /// The life that any grant asked to live for `grant_ttl` can be relied on to have when it
@@ -64,8 +65,8 @@ pub struct Ask {
 /// How long a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Both clocks when it was made.
-    pub issue: Anchor,
+    /// When it was issued.
+    pub issue: WallTime,
     /// When it ends, rounded down to whole seconds.
     pub expire: WallTime,
     /// The last instant at which handing it out makes sense.
@@ -110,7 +111,7 @@ impl Ask {
         }
         let expire = (now.wall + expires_within).unix_seconds();
         Ok(Terms {
-            issue: now,
+            issue: now.wall,
             expire: WallTime::from_unix_seconds(expire),
             use_by: now.wall + use_within,
             use_within,
@@ -120,14 +121,17 @@ impl Ask {
 }
 
 impl Ask {
-    /// The terms of a token made at `now` with a key alone: its life is counted from
-    /// `iat_backdate` before that.
+    /// The terms of a token handed out at `now` that is made with `key` alone. Its life is counted
+    /// from the key's backdate before its issue; that is now, or, of a shared signature, the start
+    /// of the present period: the same on all replicas.
     #[must_use]
-    pub fn terms_of_key(&self, iat_backdate: Duration, margin: Duration, now: Anchor) -> Terms {
-        let expires_within = self.ttl.saturating_sub(iat_backdate);
+    pub fn terms_of_key(&self, key: &Key, margin: Duration, now: Anchor) -> Terms {
+        let since_issue =
+            key.reuse_for.map_or(Duration::ZERO, |period| now.wall.since_multiple_of(period));
+        let expires_within = self.ttl.saturating_sub(key.iat_backdate + since_issue);
         let use_within = expires_within.saturating_sub(margin);
         Terms {
-            issue: now,
+            issue: now.wall - since_issue,
             expire: WallTime::from_unix_seconds((now.wall + expires_within).unix_seconds()),
             use_by: now.wall + use_within,
             use_within,
@@ -140,7 +144,7 @@ impl Terms {
     /// The token's own times.
     #[must_use]
     pub fn times(&self) -> Times {
-        Times { issue: self.issue.wall.unix_seconds(), expire: self.expire.unix_seconds() }
+        Times { issue: self.issue.unix_seconds(), expire: self.expire.unix_seconds() }
     }
 }
 

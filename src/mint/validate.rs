@@ -34,7 +34,7 @@ impl Profile {
         }
         let longest = match &self.supply {
             Supply::Grants(grants) => ask.ttl.min(dependable_ttl(grants.grant_ttl)),
-            Supply::Key(key) => ask.ttl.saturating_sub(key.iat_backdate),
+            Supply::Key(key) => ask.ttl.saturating_sub(key.spent()),
         };
         let attainable = longest.saturating_sub(self.margin);
         if ask.min_remaining > attainable {
@@ -45,11 +45,11 @@ impl Profile {
     }
 
     fn least_ttl(&self) -> Duration {
-        let iat_backdate = match &self.supply {
+        let spent = match &self.supply {
             Supply::Grants(_) => Duration::ZERO,
-            Supply::Key(key) => key.iat_backdate,
+            Supply::Key(key) => key.spent(),
         };
-        least_ttl(self.margin, iat_backdate).max(self.min_token_ttl)
+        least_ttl(self.margin, spent).max(self.min_token_ttl)
     }
 
     /// Whether a token can have the life asked for; else why not, and which it can have.
@@ -88,6 +88,7 @@ impl Profile {
         bad.extend(wrong.into_iter().map(|(name, error)| {
             let invalid = match error {
                 ParamError::NotAllowed => Invalid::ParamNotAllowed,
+                ParamError::Required => Invalid::ParamRequired,
                 ParamError::Unknown | ParamError::Misshapen(_) => Invalid::Param,
             };
             Violation::new(Field::Param(name), invalid, error.words())

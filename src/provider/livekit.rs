@@ -5,6 +5,7 @@
 //! was asked.
 
 mod config;
+mod params;
 mod reading;
 mod token;
 
@@ -12,13 +13,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use self::config::{Config, PARAMETERS};
-use super::{Draft, Kind, Provider, Rules, SupplyRules};
+use self::config::Config;
+use super::{Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
-    settings::Section,
-    token::{TokenFormat, hs256::Hs256, params::Parameters},
+    settings::{LONGEST, Section},
+    token::{TokenFormat, hs256::Hs256},
 };
 
 /// The kind.
@@ -28,15 +29,24 @@ pub struct LiveKit;
 /// The kind's name.
 pub const KIND: &str = "livekit";
 
-const RULES: Rules = Rules {
-    // What LiveKit's libraries give by default.
-    token_ttl: Duration::from_secs(6 * 60 * 60),
-    min_token_ttl: Duration::ZERO,
-    // LiveKit has no limit of its own.
-    max_token_ttl: Duration::from_secs(366 * 24 * 60 * 60),
-    supply: SupplyRules::Key,
-    parse_resource: Resource::parse,
-};
+fn rules() -> Rules {
+    Rules {
+        // What LiveKit's libraries give by default.
+        token_ttl: Duration::from_secs(6 * 60 * 60),
+        min_token_ttl: Duration::ZERO,
+        // LiveKit has no limit of its own.
+        max_token_ttl: LONGEST,
+        supply: SupplyRules::Key,
+        tokens: TokenRules {
+            parameters: params::declared(),
+            nbf: TimeRule::Always(0),
+            scope: Scope::OneOrAll,
+            has_id: true,
+            ..TokenRules::default()
+        },
+        parse_resource: Resource::parse,
+    }
+}
 
 impl Kind for LiveKit {
     fn name(&self) -> &'static str {
@@ -44,7 +54,7 @@ impl Kind for LiveKit {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        Draft::new(RULES, Config::read(section))
+        Draft::new(rules(), Config::read(section))
     }
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
@@ -57,15 +67,7 @@ impl Provider for Config {
         self.keys()
     }
 
-    fn token_format(&self) -> Arc<dyn TokenFormat> {
-        Arc::new(Hs256::new(token::table(self), self.api_secret.clone()))
-    }
-
-    fn parameters(&self) -> Parameters {
-        Parameters::new(&PARAMETERS, &self.params, &self.caller_params)
-    }
-
-    fn allows_unscoped(&self) -> bool {
-        self.allow_unscoped
+    fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat> {
+        Arc::new(Hs256::new(token::table(self, tokens), self.api_secret.clone()))
     }
 }

@@ -24,7 +24,9 @@ pub use self::{
     source::PlaybackGrants,
     token::{ExtraGrants, access_tokens},
 };
-use super::{Demo, Draft, Kind, Provider, Rules, SupplyRules, Upstream};
+use super::{
+    Demo, Draft, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens, Upstream,
+};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError, ProxySetting},
@@ -43,15 +45,20 @@ pub struct TwilioLive;
 /// The kind's name.
 pub const KIND: &str = "twilio-live";
 
-const RULES: Rules = Rules {
-    token_ttl: Duration::from_secs(60 * 60),
-    min_token_ttl: Duration::ZERO,
-    // "Access Tokens": a lifetime of up to 24 hours.
-    max_token_ttl: Duration::from_secs(24 * 60 * 60),
-    // twilio_media_v1.json: Ttl's maximum.
-    supply: SupplyRules::Grants { max_ttl: Duration::from_secs(60) },
-    parse_resource,
-};
+/// "Access Tokens": a lifetime of up to 24 hours.
+const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn rules() -> Rules {
+    Rules {
+        token_ttl: Duration::from_secs(60 * 60),
+        min_token_ttl: Duration::ZERO,
+        max_token_ttl: MAX_TOKEN_TTL,
+        // twilio_media_v1.json: Ttl's maximum.
+        supply: SupplyRules::Grants { max_ttl: Duration::from_secs(60) },
+        tokens: TokenRules { nbf: TimeRule::IfSet, has_id: true, ..TokenRules::default() },
+        parse_resource,
+    }
+}
 
 impl Kind for TwilioLive {
     fn name(&self) -> &'static str {
@@ -59,7 +66,7 @@ impl Kind for TwilioLive {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        Draft::new(RULES, Config::read(section))
+        Draft::new(rules(), Config::read(section))
     }
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
@@ -76,8 +83,8 @@ impl Provider for Config {
         self.keys()
     }
 
-    fn token_format(&self) -> Arc<dyn TokenFormat> {
-        Arc::new(access_tokens(self))
+    fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat> {
+        Arc::new(access_tokens(self, tokens.nbf))
     }
 
     fn upstream(&self) -> Option<&dyn Upstream> {

@@ -89,7 +89,7 @@ fn wire_duration(duration: Duration) -> prost_types::Duration {
 
 pub(super) fn validity(terms: &Terms, grant: &str) -> proto::Validity {
     proto::Validity {
-        issue_time: Some(timestamp(terms.issue.wall)),
+        issue_time: Some(timestamp(terms.issue)),
         expire_time: Some(timestamp(terms.expire)),
         use_by_time: Some(timestamp(terms.use_by)),
         use_within: Some(wire_duration(terms.use_within)),

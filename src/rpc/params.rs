@@ -5,6 +5,7 @@ use prost_types::{ListValue, Struct, Value as Wire, value::Kind};
 use serde_json::{Map, Number, Value as Json};
 
 use super::violation::{PARAM_INVALID, PARAMS, Violation};
+use crate::mint::options::MAX_EXACT;
 
 /// Parameters of one call.
 const MAX_PARAMS: usize = 32;
@@ -14,9 +15,6 @@ const MAX_DEPTH: usize = 8;
 
 /// Bytes of all of them, as they are sent.
 const MAX_BYTES: usize = 8 * 1024;
-
-/// Whole numbers beyond this are not exact on the wire.
-const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// The parameters by name.
 ///
@@ -61,7 +59,8 @@ fn value(wire: &Wire, depth: usize) -> Option<Json> {
 
 /// A number; a whole one without a fraction.
 fn number(number: f64) -> Option<Number> {
-    if number.fract() == 0.0 && number.abs() <= MAX_WHOLE {
+    #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
         #[expect(clippy::cast_possible_truncation, reason = "whole, and within 2^53")]
         let whole = number as i64;
         return Some(whole.into());

@@ -94,12 +94,24 @@ impl Table {
         &self.header
     }
 
-    /// Adds a claim at a path, such as `["grants", "identity"]`.
+    /// Adds a claim at a path, such as `["grants", "identity"]`. A constant object is its members:
+    /// others may be added to it.
     ///
     /// # Errors
     ///
     /// There is a claim already.
     pub fn add(&mut self, path: &[&str], value: Value) -> Result<(), Conflict> {
+        match value {
+            Value::Constant(Json::Object(members)) if !members.is_empty() => {
+                members.into_iter().try_for_each(|(name, value)| {
+                    self.add(&[path, &[name.as_str()]].concat(), Value::Constant(value))
+                })
+            }
+            value => self.add_leaf(path, value),
+        }
+    }
+
+    fn add_leaf(&mut self, path: &[&str], value: Value) -> Result<(), Conflict> {
         let (last, objects) = path.split_last().ok_or_else(|| Conflict(String::new()))?;
         let conflict = || Conflict(path.join("."));
         let mut members = &mut self.claims;

@@ -3,7 +3,7 @@
 mod binary;
 mod channels;
 mod examples;
-mod livekit;
+mod kinds;
 mod operations;
 mod page;
 mod python;

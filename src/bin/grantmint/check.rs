@@ -107,6 +107,7 @@ fn profile_keys(profile: &Profile) -> Keys {
     let resources: Vec<_> = profile.supply.listed().iter().map(Resource::as_str).collect();
     let mut keys = vec![("kind", json!(profile.kind))];
     keys.extend(profile.provider.shown());
+    keys.extend(profile.shown_tokens());
     keys.push(("resources", json!(resources)));
     if let Some(resource) = &profile.default_resource {
         keys.push(("default_resource", json!(resource.as_str())));

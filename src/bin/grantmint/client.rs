@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
-use grantmint::{clock::WallTime, rpc::proto};
+use grantmint::{clock::WallTime, rpc::proto, token::params::MAX_EXACT};
 use http::Uri;
 use serde_json::Value;
 use tonic::{
@@ -200,8 +200,9 @@ fn wire_value(value: Value) -> Option<prost_types::Value> {
         Value::String(text) => Kind::StringValue(text),
         Value::Number(number) => {
             let sent = number.as_f64()?;
-            // Whole numbers beyond 2^53 are not exact as the fractions that are sent.
-            if !number.is_f64() && sent.abs() > 9_007_199_254_740_992.0 {
+            #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+            let most = MAX_EXACT as f64;
+            if !number.is_f64() && sent.abs() > most {
                 return None;
             }
             Kind::NumberValue(sent)

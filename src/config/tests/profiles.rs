@@ -183,7 +183,7 @@ fn a_budget_lets_something_through() {
 fn a_kinds_own_keys_are_parsed_at_the_door() {
     let good = "allow_origin = \"https://www.example.com:8443\"\nregion = \"ie1\"\n\
                 nbf_backdate = \"30s\"\nupstream = \"http://127.0.0.1:8080/base\"\n";
-    assert!(profile(good).provider.shown().contains(&("nbf_backdate", "30s".into())));
+    assert!(profile(good).shown_tokens().contains(&("nbf_backdate", "30s".into())));
     let at = |key: &str| format!("7: profiles.live.{key}:");
     let origin = r#"is not an origin like "https://www.example.com", nor "*""#;
     for bad in ["www.example.com", "https://a.example/", "https://u@a.example", "ftp://a.example"] {

@@ -38,7 +38,8 @@ fn its_examples_are_good() {
     let config = parse(&examples).unwrap();
     let live = &config.profiles[0];
     assert_eq!(live.grants().unwrap().policy.refresh_after, Duration::from_secs(34));
-    let shown: Vec<_> = live.provider.shown().into_iter().map(|(key, _)| key).collect();
+    let shown = live.provider.shown().into_iter().chain(live.shown_tokens());
+    let shown: Vec<_> = shown.map(|(key, _)| key).collect();
     for key in ["allow_origin", "region", "nbf_backdate", "grants"] {
         assert!(shown.contains(&key), "{key}");
     }

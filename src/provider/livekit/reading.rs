@@ -2,12 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::config::PARAMETERS;
+use super::params::{RIGHTS, SERVER_RIGHTS};
 use crate::reading::{Jwt, Reading, words::plain};
-
-/// Rights over the whole server, which no participant should have.
-const SERVER_RIGHTS: [&str; 6] =
-    ["roomCreate", "roomList", "roomRecord", "ingressAdmin", "recorder", "agent"];
 
 /// Reads a token with rights in rooms; none where it is another JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
@@ -56,7 +52,8 @@ fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
     if is_true(video, "roomJoin") && !video.get("room").is_some_and(|room| room != "") {
         reading.note("video", "names no room: its bearer joins any room of the server");
     }
-    for right in SERVER_RIGHTS.into_iter().filter(|right| is_true(video, right)) {
+    let server_rights = SERVER_RIGHTS.into_iter().map(|(_, right)| right);
+    for right in server_rights.filter(|right| is_true(video, right)) {
         reading.note("video", format!("{right} is a right over the whole server"));
     }
     if is_true(video, "roomAdmin") {
@@ -68,10 +65,8 @@ fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
     if is_true(video, "roomJoin") && token.text("sub").is_none_or(str::is_empty) {
         reading.note("sub", "is missing; LiveKit refuses to let nobody join");
     }
-    let text_flags = PARAMETERS.iter().filter_map(|parameter| match parameter.path {
-        ["video", right] => video.get(*right).filter(|value| value.is_string()).map(|_| right),
-        _ => None,
-    });
+    let flags = RIGHTS.into_iter().chain(SERVER_RIGHTS).map(|(_, right)| right);
+    let text_flags = flags.filter(|right| video.get(*right).is_some_and(Value::is_string));
     for right in text_flags {
         reading.note("video", format!("{right} is a text; typed verifiers refuse the token"));
     }

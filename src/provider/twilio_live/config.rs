@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     egress::ProxySetting,
-    provider::read_nbf_backdate,
     settings::{SecretKeys, SecretOrigin, Section},
     source::base_url::BaseUrl,
 };
@@ -40,8 +39,6 @@ pub struct Config {
     pub proxy: ProxySetting,
     /// The key's home region (`twr`); none for us1.
     pub region: Option<String>,
-    /// How many seconds before its issue a token's `nbf` lies; none for no `nbf`.
-    pub nbf_backdate: Option<u32>,
     /// Constant grants beside the player's.
     pub grants: ExtraGrants,
 }
@@ -65,7 +62,6 @@ impl Config {
             section.problem("proxy", error.to_string());
         }
         let region = section.parsed("region", parse_region);
-        let nbf_backdate = read_nbf_backdate(section);
         let grants = section.deserialized("grants");
         let (api_key_secret, api_key_secret_origin) = secret?;
         Some(Self {
@@ -77,7 +73,6 @@ impl Config {
             upstream: upstream?,
             proxy,
             region,
-            nbf_backdate,
             grants: grants.unwrap_or_default(),
         })
     }
@@ -95,7 +90,6 @@ impl Config {
         let optional = [
             ("allow_origin", self.allow_origin.as_ref().map(|origin| json!(origin))),
             ("region", self.region.as_ref().map(|region| json!(region))),
-            ("nbf_backdate", self.nbf_backdate.map(|seconds| json!(format!("{seconds}s")))),
             ("grants", Some(json!(self.grants)).filter(|grants| *grants != json!({}))),
         ];
         keys.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));

@@ -111,14 +111,15 @@ pub struct Outgoing {
     pub params: Map<String, Json>,
 }
 
-/// Twilio's token format under one account and key.
+/// Twilio's token format under one account and key; `nbf`: how many seconds before the issue a
+/// token's `nbf` lies, none for no `nbf`.
 #[must_use]
-pub fn access_tokens(config: &Config) -> Hs256 {
-    Hs256::new(table(config), config.api_key_secret.clone())
+pub fn access_tokens(config: &Config, nbf: Option<u32>) -> Hs256 {
+    Hs256::new(table(config, nbf), config.api_key_secret.clone())
 }
 
 /// "Access Tokens": `typ` and `cty` must be these; `twr` names the key's region.
-fn table(config: &Config) -> Result<Table, Conflict> {
+fn table(config: &Config, nbf: Option<u32>) -> Result<Table, Conflict> {
     let mut header = Map::from_iter([
         ("alg".to_owned(), "HS256".into()),
         ("typ".to_owned(), "JWT".into()),
@@ -129,7 +130,7 @@ fn table(config: &Config) -> Result<Table, Conflict> {
     table.add(&["iss"], Value::Constant(config.api_key_sid.as_str().into()))?;
     table.add(&["sub"], Value::Constant(config.account_sid.as_str().into()))?;
     table.add(&["iat"], Value::Time(Time::Issue { back: 0 }))?;
-    if let Some(back) = config.nbf_backdate {
+    if let Some(back) = nbf {
         table.add(&["nbf"], Value::Time(Time::Issue { back }))?;
     }
     table.add(&["exp"], Value::Time(Time::Expire))?;

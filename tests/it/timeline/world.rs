@@ -189,7 +189,7 @@ fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fet
 }
 
 fn tokens() -> Hs256 {
-    access_tokens(&twilio_live::Config {
+    let config = twilio_live::Config {
         account_sid: ids::AccountSid::parse("AC0123456789abcdef0123456789abcdef").unwrap(),
         api_key_sid: ids::ApiKeySid::parse("SK0123456789abcdef0123456789abcdef").unwrap(),
         api_key_secret: ids::ApiKeySecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap(),
@@ -198,9 +198,9 @@ fn tokens() -> Hs256 {
         upstream: "http://127.0.0.1".parse().unwrap(),
         proxy: ProxySetting::default(),
         region: None,
-        nbf_backdate: None,
         grants: twilio_live::ExtraGrants::default(),
-    })
+    };
+    access_tokens(&config, None)
 }
 
 /// The margin of every world.

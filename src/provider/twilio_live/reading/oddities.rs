@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
-        RULES,
+        MAX_TOKEN_TTL,
         ids::{AccountSid, ApiKeySid},
     },
     grant, grants, id_seconds,
@@ -127,7 +127,7 @@ fn player(members: &Map<String, Value>, odd: &mut Reading) {
 
 /// A token that lives longer than Twilio takes, or when its player's grant is dead.
 fn life(players_grant: Option<End>, now: i64, odd: &mut Reading) {
-    let max_life = RULES.max_token_ttl.as_secs();
+    let max_life = MAX_TOKEN_TTL.as_secs();
     let life = odd.validity.life(now).and_then(|life| u64::try_from(life).ok());
     if life.is_some_and(|life| life > max_life) {
         odd.note(

@@ -14,7 +14,7 @@ use crate::{
     grant::{Generation, Grant},
     name::Identity,
     provider::twilio_live::{
-        RULES,
+        MAX_TOKEN_TTL,
         ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
         wire,
     },
@@ -67,9 +67,12 @@ impl Inputs {
         self.grants.iter().find(|grant| grant["type"] == name)
     }
 
-    fn config(&self) -> Config {
+    fn nbf_backdate(&self) -> Option<u32> {
         let nbf = self.nbf.as_ref().and_then(Value::as_i64);
-        let backdate = nbf.map(|nbf| u32::try_from(self.now - nbf).unwrap());
+        nbf.map(|nbf| u32::try_from(self.now - nbf).unwrap())
+    }
+
+    fn config(&self) -> Config {
         Config {
             account_sid: AccountSid::parse(&self.account_sid).unwrap(),
             api_key_sid: ApiKeySid::parse(&self.signing_key_sid).unwrap(),
@@ -79,7 +82,6 @@ impl Inputs {
             upstream: "https://media.twilio.com".parse().unwrap(),
             proxy: ProxySetting::default(),
             region: self.region.clone(),
-            nbf_backdate: backdate,
             grants: self.extra_grants(),
         }
     }
@@ -116,7 +118,7 @@ impl Inputs {
         let identity = Identity::parse(identity.as_str())
             .map_err(|_| "identity empty, too long or with control characters: refused")?;
         let Times { issue, expire } = self.times();
-        if !(1..=RULES.max_token_ttl.as_secs().cast_signed()).contains(&(expire - issue)) {
+        if !(1..=MAX_TOKEN_TTL.as_secs().cast_signed()).contains(&(expire - issue)) {
             return Err("ttl under a second or over Twilio's day: refused");
         }
         Ok((grant, identity.to_string()))
@@ -128,7 +130,8 @@ impl Inputs {
         let life = Duration::from_secs(60);
         let grant =
             Grant::new(grant.into(), now, life, Generation::after(Generation::NONE, now.wall));
-        let signer = access_tokens(&self.config()).prepare(Some(&grant), now).unwrap();
+        let signer =
+            access_tokens(&self.config(), self.nbf_backdate()).prepare(Some(&grant), now).unwrap();
         let stamped = signer.at(self.times(), &Call::NONE).unwrap();
         let serial = Serial::SELF_TEST.plus(7);
         (stamped.sign(identity, serial).unwrap().into(), stamped.token_id(serial).unwrap())
@@ -281,7 +284,8 @@ fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
     let now = Clock::system().now();
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
         let grant = Grant::new(text.into(), now, Duration::from_secs(60), Generation::NONE);
-        let prepared = access_tokens(&inputs.config()).prepare(Some(&grant), now);
+        let prepared =
+            access_tokens(&inputs.config(), inputs.nbf_backdate()).prepare(Some(&grant), now);
         assert_eq!(prepared.err(), Some(PrepareError::GrantUnfit), "{text}");
     }
 }

@@ -1,0 +1,102 @@
+//! What a LiveKit token may say of a participant, beside the room and the identity.
+//!
+//! Names and types: LiveKit's `protocol` repository, `auth/grants.go`, and the proto JSON of
+//! `RoomConfiguration`.
+
+use serde_json::Value;
+
+use crate::token::params::{Parameter, Shape};
+
+/// LiveKit's server refuses larger metadata and attributes unless it is configured otherwise.
+const MAX_TEXT: usize = 64_000;
+
+/// Bytes of an object that is handed on as it is.
+const MAX_OBJECT: usize = 8 * 1024;
+
+/// Whether a participant may join, which is true unless the profile says otherwise.
+pub(super) const ROOM_JOIN: &str = "room_join";
+
+/// Where a participant's media come from.
+const SOURCES: [&str; 4] = ["camera", "microphone", "screen_share", "screen_share_audio"];
+
+/// Rights over the whole server, which no call may give itself.
+pub(super) const SERVER_RIGHTS: [(&str, &str); 6] = [
+    ("room_create", "roomCreate"),
+    ("room_list", "roomList"),
+    ("room_record", "roomRecord"),
+    ("ingress_admin", "ingressAdmin"),
+    ("recorder", "recorder"),
+    ("agent", "agent"),
+];
+
+/// The rights that are true or false.
+pub(super) const RIGHTS: [(&str, &str); 8] = [
+    ("can_publish", "canPublish"),
+    ("can_subscribe", "canSubscribe"),
+    ("can_publish_data", "canPublishData"),
+    ("can_update_own_metadata", "canUpdateOwnMetadata"),
+    ("can_subscribe_metrics", "canSubscribeMetrics"),
+    ("can_manage_agent_session", "canManageAgentSession"),
+    ("hidden", "hidden"),
+    ("room_admin", "roomAdmin"),
+];
+
+/// All of them.
+pub(super) fn declared() -> Vec<Parameter> {
+    let right = |claim: &str| format!("video.{claim}");
+    let flag = |(name, claim): (&str, &str)| Parameter::new(name, &right(claim), Shape::Flag);
+    let server =
+        |(name, claim): (&str, &str)| Parameter::of_profile(name, &right(claim), Shape::Flag);
+    let mut declared = vec![
+        Parameter::new("name", "name", Shape::Text(256)),
+        Parameter::new("metadata", "metadata", Shape::Text(MAX_TEXT)),
+        Parameter::new("attributes", "attributes", Shape::Texts(MAX_TEXT)),
+        // An empty list would restrict nothing: `can_publish = false` denies.
+        Parameter::new("can_publish_sources", "video.canPublishSources", Shape::Words(&SOURCES)),
+        Parameter::new("agents", "roomConfig.agents", AGENTS),
+        Parameter::of_profile("room_config", "roomConfig", ROOM_CONFIG),
+        Parameter::of_profile(ROOM_JOIN, "video.roomJoin", Shape::Flag),
+        Parameter::of_profile("room_preset", "roomPreset", Shape::Text(256)),
+        Parameter::of_profile("destination_room", "video.destinationRoom", Shape::Text(256)),
+        Parameter::of_profile("kind", "kind", Shape::Text(64)),
+        Parameter::of_profile("kind_details", "kindDetails", TEXTS),
+        Parameter::of_profile("sip", "sip", Shape::Object(MAX_OBJECT)),
+        Parameter::of_profile("inference", "inference", Shape::Object(MAX_OBJECT)),
+        Parameter::of_profile("observability", "observability", Shape::Object(MAX_OBJECT)),
+        Parameter::of_profile("sha256", "sha256", Shape::Text(256)),
+    ];
+    declared.extend(RIGHTS.map(flag));
+    declared.extend(SERVER_RIGHTS.map(server));
+    declared
+}
+
+const TEXTS: Shape = Shape::Own {
+    wanted: "must be a list of texts",
+    fits: |value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
+};
+
+const AGENTS: Shape = Shape::Own {
+    wanted: "must be a list of at most 16 objects, each with agent_name or agentName, and \
+             metadata, both texts",
+    fits: |value| {
+        let is_agent = |agent: &Value| {
+            agent.as_object().is_some_and(|members| {
+                !members.is_empty()
+                    && members.iter().all(|(name, value)| {
+                        matches!(name.as_str(), "agentName" | "agent_name" | "metadata")
+                            && value.is_string()
+                    })
+            })
+        };
+        value
+            .as_array()
+            .is_some_and(|list| (1..=16).contains(&list.len()) && list.iter().all(is_agent))
+    },
+};
+
+/// Egress holds the keys of storage, which everybody who has the token could read.
+const ROOM_CONFIG: Shape = Shape::Own {
+    wanted: "must be an object without egress: it holds secrets of a storage, which whoever has \
+             the token can read",
+    fits: |value| value.as_object().is_some_and(|config| !config.contains_key("egress")),
+};

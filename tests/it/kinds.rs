@@ -1,0 +1,147 @@
+//! Kinds that sign with a key alone: ours against the tokens that vendors' libraries made of the
+//! same inputs, and the whole way through the real binary.
+
+mod livekit;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use grantmint::{
+    clock::{Anchor, Clock, WallTime},
+    config::{Config, Profile},
+    token::{Call, Times, id::Serial},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::Sha256;
+
+/// A token of a vendor's library, or its refusal.
+#[derive(Deserialize)]
+pub(crate) struct Vector {
+    pub(crate) id: String,
+    pub(crate) inputs: Inputs,
+    pub(crate) header: Option<Value>,
+    pub(crate) claims: Option<Value>,
+    /// Claims that differ from token to token.
+    #[serde(default)]
+    pub(crate) random: Vec<String>,
+}
+
+/// What a vendor's library was given.
+#[derive(Deserialize)]
+pub(crate) struct Inputs {
+    pub(crate) now: i64,
+    pub(crate) ttl_seconds: Option<i64>,
+    pub(crate) identity: Option<String>,
+    pub(crate) resource: Option<String>,
+    #[serde(default)]
+    pub(crate) params: Map<String, Value>,
+}
+
+/// A token of ours, read.
+pub(crate) struct Read {
+    pub(crate) token: String,
+    pub(crate) header: Value,
+    pub(crate) claims: Value,
+    pub(crate) id: Option<String>,
+}
+
+/// The one profile of a configuration in which every secret is `secret`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn profile(text: &str, secret: &str) -> Result<Profile, String> {
+    let config = Config::parse_with("f.toml", text, &|_| Some(secret.to_owned()));
+    config.map(|mut config| config.profiles.remove(0)).map_err(|problems| problems.to_string())
+}
+
+impl Inputs {
+    /// A token of the profile for these inputs, where a call sets `params`.
+    ///
+    /// # Errors
+    ///
+    /// The names of parameters that the profile refuses.
+    pub(crate) fn mint(
+        &self,
+        profile: &Profile,
+        params: &[(String, Value)],
+    ) -> Result<Read, String> {
+        let values = profile.tokens.parameters().of_call(params).map_err(|wrong| {
+            let wrong = wrong.into_iter().map(|(name, why)| name + " " + &why.words());
+            wrong.collect::<Vec<_>>().join("; ")
+        })?;
+        let default = i64::try_from(profile.token_ttl.as_secs()).unwrap();
+        let ttl = self.ttl_seconds.filter(|ttl| *ttl > 0).unwrap_or(default);
+        let now = Anchor { wall: WallTime::from_unix_seconds(self.now), ..Clock::system().now() };
+        let signer = profile.token_format().prepare(None, now).map_err(|it| it.to_string())?;
+        let back = i64::try_from(profile.tokens.iat_backdate().as_secs()).unwrap();
+        let times = Times { issue: self.now, expire: self.now - back + ttl };
+        let resource = self.resource.as_deref().unwrap_or_default();
+        let stamped = signer.at(times, &Call { resource, params: &values }).unwrap();
+        let identity = self.identity.as_deref().unwrap_or("nobody");
+        let token = String::from(stamped.sign(identity, Serial::SELF_TEST).unwrap());
+        let [header, claims] = parts(&token);
+        Ok(Read { token, header, claims, id: stamped.token_id(Serial::SELF_TEST) })
+    }
+}
+
+impl Vector {
+    /// Compares header and claims, but for what is random, and for a `typ` that may be left out.
+    pub(crate) fn assert_same(&self, ours: &Read) {
+        let mut header = self.header.clone().unwrap();
+        header.as_object_mut().unwrap().entry("typ").or_insert_with(|| "JWT".into());
+        assert_eq!(ours.header, header, "{}", self.id);
+        let without_random = |claims: &Value| {
+            let mut claims = claims.clone();
+            claims.as_object_mut().unwrap().retain(|name, _| !self.random.contains(name));
+            claims
+        };
+        let theirs = self.claims.as_ref().unwrap();
+        assert_eq!(without_random(&ours.claims), without_random(theirs), "{}", self.id);
+    }
+}
+
+/// Header and claims of a token, which are ASCII.
+pub(crate) fn parts(token: &str) -> [Value; 2] {
+    let mut parts = token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap());
+    [(); 2].map(|()| {
+        let part = parts.next().unwrap();
+        assert!(part.is_ascii(), "{token}");
+        serde_json::from_slice(&part).unwrap()
+    })
+}
+
+/// Checks a signature with an implementation that mints nothing here.
+pub(crate) fn assert_signed(token: &str, secret: &str) {
+    let (signing_input, signature) = token.rsplit_once('.').unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signing_input.as_bytes());
+    mac.verify_slice(&BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+}
+
+/// A value as TOML writes it on one line.
+pub(crate) fn in_toml(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                format!("{} = {}", Value::from(name.as_str()), in_toml(value))
+            });
+            format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(in_toml).collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+/// A name such as `canPublish` as parameters have it: `can_publish`.
+pub(crate) fn in_snake_case(name: &str) -> String {
+    name.chars().fold(String::new(), |mut text, character| {
+        if character.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(character.to_ascii_lowercase());
+        text
+    })
+}
