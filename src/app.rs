@@ -117,7 +117,7 @@ impl App {
             log_egress(profile, &egress);
             let format = profile.token_format();
             let policy = of_grants.policy;
-            let source = upstream.source(clock.clone(), &egress, policy.grant_ttl);
+            let source = upstream.source(clock.clone(), &egress, Some(policy.grant_ttl));
             let told = Arc::clone(&source);
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
             let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());

@@ -103,15 +103,37 @@ pub struct Rules {
 }
 
 /// What a kind's tokens are made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SupplyRules {
     /// A grant for each resource, from the provider's upstream.
-    Grants {
-        /// The longest life that a grant may be asked for.
-        max_ttl: Duration,
-    },
+    Grants(GrantRules),
+    /// The same, and the grant is the token: all callers of a resource share it.
+    Forwarded(GrantRules),
     /// A key alone.
     Key,
+}
+
+/// What a kind prescribes for its grants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GrantRules {
+    /// How long they live.
+    pub life: LifeRules,
+    /// The refresh point where a profile names none, as a share of a grant's life.
+    pub refresh_at: f64,
+}
+
+/// Who decides how long a kind's grants live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeRules {
+    /// Requests ask for a life, so that `grant_ttl` is a key.
+    Asked {
+        /// The life where a profile names none.
+        default: Duration,
+        /// The longest life that may be asked for.
+        max: Duration,
+    },
+    /// The answer says: nothing asks for a life, and `grant_ttl` is no key.
+    Told,
 }
 
 impl fmt::Debug for Rules {
@@ -152,8 +174,14 @@ pub trait Upstream: fmt::Debug + Send + Sync {
         DEFAULT_TIMEOUT
     }
 
-    /// The source of grants that are asked to live for `grant_ttl`, reached by `egress`.
-    fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource>;
+    /// The source of grants, reached by `egress`. `grant_ttl` is the life that they are asked to
+    /// have: none where the kind's requests ask for none ([`LifeRules::Told`]).
+    fn source(
+        &self,
+        clock: Clock,
+        egress: &Egress,
+        grant_ttl: Option<Duration>,
+    ) -> Arc<dyn GrantSource>;
 
     /// The provider with another upstream in this one's place.
     fn replaced_by(&self, upstream: &BaseUrl) -> Arc<dyn Provider>;

@@ -43,6 +43,25 @@ pub struct FetchRequest {
     pub give_up_at: BootTime,
 }
 
+/// How long a grant lasts, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// The answer itself states how long it remains.
+    Stated(Duration),
+    /// The life that was asked for, or that is configured.
+    Assumed(Duration),
+}
+
+impl Granted {
+    /// The life, whoever says so.
+    #[must_use]
+    pub const fn ttl(self) -> Duration {
+        match self {
+            Self::Stated(ttl) | Self::Assumed(ttl) => ttl,
+        }
+    }
+}
+
 /// A grant as it came.
 pub struct Fetched {
     /// What the upstream gave.
@@ -50,14 +69,14 @@ pub struct Fetched {
     /// Both clocks, after the budget let the call through and before connecting.
     pub anchor: Anchor,
     /// How long it lasts from there on.
-    pub granted_ttl: Duration,
+    pub granted: Granted,
     /// What tells it from another.
     pub mark: Mark,
 }
 
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetched").field("granted_ttl", &self.granted_ttl).finish_non_exhaustive()
+        f.debug_struct("Fetched").field("granted", &self.granted).finish_non_exhaustive()
     }
 }
 

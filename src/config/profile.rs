@@ -77,7 +77,7 @@ impl Profile {
         let spent = tokens.as_ref().map_or(Duration::ZERO, Tokens::spent);
         let least = least_ttl(margin.unwrap_or(MARGIN), spent).max(rules.min_token_ttl);
         let max_token_ttl = match rules.supply {
-            SupplyRules::Grants { .. } => Some(rules.max_token_ttl),
+            SupplyRules::Grants(_) | SupplyRules::Forwarded(_) => Some(rules.max_token_ttl),
             SupplyRules::Key => {
                 let within = least..=rules.max_token_ttl;
                 section.duration_within("max_ttl", rules.max_token_ttl, within)
@@ -87,11 +87,11 @@ impl Profile {
         let token_ttl =
             section.duration_within("token_ttl", rules.token_ttl.min(most), least..=most);
         let supply = match rules.supply {
-            SupplyRules::Grants { max_ttl: max_grant_ttl } => {
+            SupplyRules::Grants(of_grants) | SupplyRules::Forwarded(of_grants) => {
                 // Where the kind's own keys are wrong, the others are held against the usual time.
                 let upstream = provider.as_ref().and_then(|provider| provider.upstream());
                 let attempt = upstream.map_or(DEFAULT_TIMEOUT, Upstream::attempt);
-                let beside = Beside { max_grant_ttl, attempt, margin, token_ttl };
+                let beside = Beside { life: of_grants.life, attempt, margin, token_ttl };
                 Grants::read(section, &rules, &beside).map(Supply::Grants)
             }
             SupplyRules::Key => {

@@ -7,7 +7,7 @@ use super::expiry::Expiry;
 use crate::{
     mint::{profile::Allowed, terms::ExpiryPolicy},
     name::{Pattern, Resource},
-    provider::Rules,
+    provider::{LifeRules, Rules},
     refresh::schedule::Policy,
     settings::{Section, shown},
     source::budget,
@@ -41,8 +41,8 @@ pub struct Grants {
 
 /// The keys of all profiles that those of grants are held against.
 pub(super) struct Beside {
-    /// The longest life that a grant may be asked for.
-    pub(super) max_grant_ttl: Duration,
+    /// How long the kind's grants live.
+    pub(super) life: LifeRules,
     /// The longest that an attempt to get one may take.
     pub(super) attempt: Duration,
     pub(super) margin: Option<Duration>,
@@ -188,8 +188,7 @@ fn lives(grant_ttl: Duration, margin: Duration) -> String {
 
 fn read_grant_ttl(section: &mut Section<'_>, beside: &Beside) -> Option<Duration> {
     let written = section.has("grant_ttl");
-    let max = beside.max_grant_ttl;
-    let default = GRANT_TTL.min(max);
+    let LifeRules::Asked { default, max } = beside.life else { return Some(GRANT_TTL) };
     let grant_ttl = section.duration_within("grant_ttl", default, Duration::ZERO..=max)?;
     if grant_ttl.subsec_nanos() != 0 {
         section.problem("grant_ttl", "must be whole seconds");

@@ -25,7 +25,8 @@ pub use self::{
     token::{ExtraGrants, access_tokens},
 };
 use super::{
-    Demo, Draft, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens, Upstream,
+    Demo, Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TimeRule, TokenRules,
+    Tokens, Upstream,
 };
 use crate::{
     clock::Clock,
@@ -48,13 +49,18 @@ pub const KIND: &str = "twilio-live";
 /// "Access Tokens": a lifetime of up to 24 hours.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest life of a grant: `twilio_media_v1.json`, Ttl's maximum.
+const MAX_GRANT_TTL: Duration = Duration::from_secs(60);
+
 fn rules() -> Rules {
     Rules {
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,
-        // twilio_media_v1.json: Ttl's maximum.
-        supply: SupplyRules::Grants { max_ttl: Duration::from_secs(60) },
+        supply: SupplyRules::Grants(GrantRules {
+            life: LifeRules::Asked { default: MAX_GRANT_TTL, max: MAX_GRANT_TTL },
+            refresh_at: 50.0 / 60.0,
+        }),
         tokens: TokenRules { nbf: TimeRule::IfSet, has_id: true, ..TokenRules::default() },
         parse_resource,
     }
@@ -101,9 +107,14 @@ impl Upstream for Config {
         Egress::of(self.upstream.uri(), &self.proxy)
     }
 
-    fn source(&self, clock: Clock, egress: &Egress, grant_ttl: Duration) -> Arc<dyn GrantSource> {
+    fn source(
+        &self,
+        clock: Clock,
+        egress: &Egress,
+        grant_ttl: Option<Duration>,
+    ) -> Arc<dyn GrantSource> {
         let client = HttpClient::new(self.upstream.clone(), egress, clock, self.attempt());
-        Arc::new(PlaybackGrants::new(self, client, grant_ttl))
+        Arc::new(PlaybackGrants::new(self, client, grant_ttl.unwrap_or(MAX_GRANT_TTL)))
     }
 
     fn replaced_by(&self, upstream: &BaseUrl) -> Arc<dyn Provider> {

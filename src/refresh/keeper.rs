@@ -127,7 +127,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             let refused = self.demanded.is_refused(life.generation);
             Present { life, refused }
         });
-        let admitted = usable(fetched.granted_ttl)
+        let admitted = usable(fetched.granted.ttl())
             .and_then(|_| self.lineage.judge(&fetched, present))
             .and_then(|admitted| usable(admitted.ttl).map(|_| admitted))
             .map_err(FetchError::NothingNew)?;

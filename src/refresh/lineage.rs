@@ -108,8 +108,8 @@ impl Lineage {
     /// `GRANT_UNCHANGED` for a grant that came before or states no later end than the present
     /// one, `GRANT_ENDS_SOONER` for one that would end before it.
     pub fn judge(&mut self, answer: &Fetched, present: Option<Present>) -> Result<Admitted, Fault> {
-        let Fetched { anchor, granted_ttl, mark, .. } = answer;
-        let claimed = anchor.boot + *granted_ttl;
+        let Fetched { anchor, granted, mark, .. } = answer;
+        let claimed = anchor.boot + granted.ttl();
         let follows = self.follows(answer);
         let is_new = !self.seen.iter().any(|seen| seen.fingerprint == mark.fingerprint);
         let stepped = is_new && self.keeps_other_step(answer, follows);
@@ -164,7 +164,7 @@ impl Lineage {
         if later <= 0.0 {
             return Some(Follows::NotLater(former.end - by));
         }
-        let explained = answer.anchor.boot.since(former.asked) + answer.granted_ttl * LEAP;
+        let explained = answer.anchor.boot.since(former.asked) + answer.granted.ttl() * LEAP;
         Some(if by > explained { Follows::Leaps } else { Follows::Later(former.end + by) })
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     grant::{Fault, FaultClass},
-    source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
+    source::{FetchError, FetchRequest, Fetched, GrantSource, Granted, http::HttpClient},
 };
 
 /// Asks Twilio for `PlaybackGrant`s.
@@ -80,7 +80,9 @@ impl PlaybackGrants {
         let answered = wire::read_answer(answer.body()?, &self.account, &streamer)?;
         let life = answered.life.map_or(self.ttl, Duration::from_secs);
         let wire::Answered { content, mark, .. } = answered;
-        Ok(Fetched { content, anchor, granted_ttl: life.min(self.ttl), mark })
+        // The life in an answer is that of a token, counted from its issue: what remains of
+        // one that was issued before is not stated.
+        Ok(Fetched { content, anchor, granted: Granted::Assumed(life.min(self.ttl)), mark })
     }
 }
 

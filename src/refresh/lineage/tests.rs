@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::{Anchor, Clock},
     grant::{Content, Generation},
-    source::Mark,
+    source::{Granted, Mark},
 };
 
 const fn secs(seconds: u64) -> Duration {
@@ -40,8 +40,12 @@ impl World {
     ) -> Result<f64, String> {
         let since = Duration::from_secs_f64(at);
         let anchor = Anchor { boot: self.start.boot + since, wall: self.start.wall + since };
-        let fetched =
-            Fetched { content: Content::from("{}"), anchor, granted_ttl: secs(ttl), mark };
+        let fetched = Fetched {
+            content: Content::from("{}"),
+            anchor,
+            granted: Granted::Assumed(secs(ttl)),
+            mark,
+        };
         let present = self.present.map(|life| Present { life, refused });
         let judged = self.lineage.judge(&fetched, present);
         let admitted = judged.map_err(|fault| fault.reason.to_string())?;
@@ -187,7 +191,8 @@ fn former_grants_that_keep_no_step_are_never_taken_for_a_stepped_clock() {
 fn a_grant_that_was_not_published_may_come_again() {
     let mut world = World::new();
     let (content, anchor) = (Content::from("{}"), world.start);
-    let fetched = Fetched { content, anchor, granted_ttl: secs(60), mark: opaque("a") };
+    let fetched =
+        Fetched { content, anchor, granted: Granted::Assumed(secs(60)), mark: opaque("a") };
     let _ = world.lineage.judge(&fetched, None).unwrap();
     assert_eq!(world.answer(0.0, 60, opaque("a")), Ok(60.0));
     assert_eq!(world.answer(1.0, 60, opaque("a")), unchanged());

@@ -6,7 +6,11 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::{clock::WallTime, name::Resource, source::Mark};
+use crate::{
+    clock::WallTime,
+    name::Resource,
+    source::{Granted, Mark},
+};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -29,7 +33,7 @@ impl GrantSource for Scripted {
                 return Err(error.clone());
             }
             let mark = Mark::of(&number.to_string(), None);
-            Ok(Fetched { content: "{}".into(), anchor, granted_ttl: secs(60), mark })
+            Ok(Fetched { content: "{}".into(), anchor, granted: Granted::Assumed(secs(60)), mark })
         }
         .boxed()
     }

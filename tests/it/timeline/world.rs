@@ -24,7 +24,7 @@ use grantmint::{
     refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
     settings::SecretOrigin,
     source::{
-        FetchError, FetchRequest, Fetched, GrantSource, Mark,
+        FetchError, FetchRequest, Fetched, GrantSource, Granted, Mark,
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
@@ -185,7 +185,7 @@ fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fet
     let content = format!(
         r#"{{"playbackUrl":"{url}","playerStreamerSid":"{sid}","requestCredentials":null}}"#
     );
-    Fetched { content: content.into(), anchor, granted_ttl, mark }
+    Fetched { content: content.into(), anchor, granted: Granted::Assumed(granted_ttl), mark }
 }
 
 fn tokens() -> Hs256 {

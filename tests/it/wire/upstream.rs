@@ -160,7 +160,11 @@ fn source_by(clock: Clock, upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
     let profile = &config.profiles[0];
     let upstream = profile.provider.upstream().unwrap();
-    upstream.source(clock, &upstream.egress().unwrap(), profile.grants().unwrap().policy.grant_ttl)
+    upstream.source(
+        clock,
+        &upstream.egress().unwrap(),
+        profile.grants().unwrap().policy.grant_ttl.into(),
+    )
 }
 
 async fn fetch(source: &Arc<dyn GrantSource>, resource: &str) -> Result<Fetched, FetchError> {

@@ -66,7 +66,7 @@ async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
             let grant: Value = serde_json::from_str(fetched.content.as_str()).unwrap();
             assert_eq!(grant, vector["body"]["grant"], "{name}");
             // The playback token has no iat, so its exp says nothing.
-            assert_eq!(fetched.granted_ttl, Duration::from_secs(60));
+            assert_eq!(fetched.granted.ttl(), Duration::from_secs(60));
             taken += 1;
         } else {
             let (_, class, reason, after) = REFUSED
@@ -194,11 +194,11 @@ async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
         let clock = Clock::system();
         let before = clock.now();
         let source = source_by(clock.clone(), &upstream.url(), "");
-        let Fetched { anchor, granted_ttl, .. } = fetch(&source, STREAMER).await.unwrap();
+        let Fetched { anchor, granted, .. } = fetch(&source, STREAMER).await.unwrap();
         let after = clock.now();
         assert!((before.boot..=after.boot).contains(&anchor.boot), "{created}");
         assert!((before.wall..=after.wall).contains(&anchor.wall), "{created}");
-        assert_eq!(granted_ttl, Duration::from_secs(60), "{created}");
+        assert_eq!(granted.ttl(), Duration::from_secs(60), "{created}");
     }
 }
 

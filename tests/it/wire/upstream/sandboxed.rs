@@ -115,10 +115,10 @@ async fn a_retry_after_date_is_read_as_the_time_until_then() {
 async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
     let (sandbox, source) = faulty("shorter-life=20s,times=1").await;
     let fetched = fetch(&source, STREAMER).await.unwrap();
-    assert_eq!(fetched.granted_ttl, 40 * SECOND);
-    assert_eq!(fetch(&source, STREAMER).await.unwrap().granted_ttl, 60 * SECOND);
+    assert_eq!(fetched.granted.ttl(), 40 * SECOND);
+    assert_eq!(fetch(&source, STREAMER).await.unwrap().granted.ttl(), 60 * SECOND);
     sandbox.set_fault("latency=10ms".parse().unwrap());
-    assert_eq!(fetch(&source, STREAMER).await.unwrap().granted_ttl, 60 * SECOND);
+    assert_eq!(fetch(&source, STREAMER).await.unwrap().granted.ttl(), 60 * SECOND);
 }
 
 #[tokio::test]
