@@ -8,6 +8,7 @@ pub mod id;
 mod json;
 pub mod params;
 mod tail;
+pub mod verbatim;
 mod verify;
 
 use std::{fmt, sync::Arc};
@@ -130,7 +131,7 @@ pub trait Stamped: fmt::Debug + Send + Sync {
 }
 
 /// A token, signed and not yet copied: what it shares with others, in three parts, and what is
-/// its own. ASCII; a secret.
+/// its own, which is ASCII. A secret.
 pub struct Token<'a> {
     shared: [&'a str; 3],
     own: Tail,
@@ -160,7 +161,7 @@ impl From<Token<'_>> for String {
     fn from(token: Token<'_>) -> Self {
         let mut text = Self::with_capacity(token.bytes());
         text.extend(token.shared);
-        // It is ASCII.
+        // What is its own is ASCII.
         text.push_str(str::from_utf8(token.own.as_bytes()).unwrap_or_default());
         text
     }

@@ -1,0 +1,112 @@
+//! Tokens that are their grant as it came: a credential that all callers of a resource share.
+
+use std::{fmt, sync::Arc};
+
+use zeroize::Zeroizing;
+
+use super::{
+    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
+    id::{Serial, fingerprint},
+};
+use crate::{clock::Anchor, grant::Grant};
+
+/// A token format: the grant's own text, whoever it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
+
+impl TokenFormat for Verbatim {
+    fn prepare(&self, grant: Option<&Grant>, _: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
+        let text = grant.ok_or(PrepareError::NoGrant)?.content().as_str();
+        // A credential goes into a header or a URL; what holds a line break could add lines.
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err(PrepareError::GrantUnfit);
+        }
+        let credential = Credential { id: fingerprint(text), text: text.to_owned().into() };
+        Ok(Box::new(Shared(Arc::new(credential))))
+    }
+}
+
+/// Hands out one credential.
+struct Shared(Arc<Credential>);
+
+/// A credential, zeroed on drop, and what stands for its id.
+struct Credential {
+    text: Zeroizing<String>,
+    id: String,
+}
+
+impl Signer for Shared {
+    fn at(&self, _: Times, _: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
+        Ok(Arc::<Credential>::clone(&self.0))
+    }
+}
+
+impl Stamped for Credential {
+    fn sign(&self, _: &str, _: Serial) -> Result<Token<'_>, SignError> {
+        Ok(Token { shared: [&self.text, "", ""], own: Tail::zeros(0) })
+    }
+
+    fn token_bytes(&self, _: &str) -> usize {
+        self.text.len()
+    }
+
+    fn token_id(&self, _: Serial) -> Option<String> {
+        Some(self.id.clone())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{clock::Clock, grant::Generation};
+
+    const TIMES: Times = Times { issue: 1, expire: 2 };
+
+    fn prepared(text: &str) -> Result<Box<dyn Signer>, PrepareError> {
+        let now = Clock::system().now();
+        let grant = Grant::new(text.into(), now, Duration::from_secs(60), Generation::NONE);
+        Verbatim.prepare(Some(&grant), now)
+    }
+
+    #[test]
+    fn all_get_the_text_as_it_came() {
+        // A JSON text whose bytes are more than its characters.
+        let text = r#"[{"urls":"stun:a","credential":"é ="}]"#;
+        let signer = prepared(text).unwrap();
+        let stamped = signer.at(TIMES, &Call { resource: "a", params: &[] }).unwrap();
+        for (identity, serial) in [("alice", Serial::SELF_TEST), ("bob", Serial::SELF_TEST.plus(7))]
+        {
+            let token = stamped.sign(identity, serial).unwrap();
+            assert_eq!((token.bytes(), stamped.token_bytes(identity)), (text.len(), text.len()));
+            let mut put = Vec::new();
+            token.put_into(&mut put);
+            assert_eq!(put, text.as_bytes());
+            assert_eq!(String::from(token), text);
+            assert_eq!(stamped.token_id(serial), Some(fingerprint(text)));
+        }
+        assert!(!format!("{signer:?} {stamped:?}").contains("stun"));
+    }
+
+    #[test]
+    fn what_is_no_credential_is_not_handed_on() {
+        for unfit in ["", "a\nb", "a\r", "\0", "a\u{85}b", "\u{7f}"] {
+            assert_eq!(prepared(unfit).unwrap_err(), PrepareError::GrantUnfit, "{unfit:?}");
+        }
+        let none = Verbatim.prepare(None, Clock::system().now());
+        assert_eq!(none.unwrap_err(), PrepareError::NoGrant);
+    }
+}
