@@ -52,15 +52,16 @@ impl Answer {
     /// # Errors
     ///
     /// Any status but 2xx, as [`Self::refused_as`] tells it. Misconfigured: a redirect, which
-    /// is never followed. Credential: 401 and 403. Throttled: 429, and 503 with a time to wait.
-    /// Transient: 408 and all that is no other. Resource: the other 4xx.
+    /// is never followed. Throttled: 429, and 403 and 503 with a time to wait. Credential: 401
+    /// and the other 403. Transient: 408 and all that is no other. Resource: the other 4xx.
     pub fn by_status(&self) -> Result<(), FetchError> {
         let class = match self.status.as_u16() {
             200..=299 => return Ok(()),
             300..=399 => FaultClass::Misconfigured,
-            401 | 403 => FaultClass::Credential,
             429 => FaultClass::Throttled,
-            503 if self.retry_after().is_some() => FaultClass::Throttled,
+            // Of a credential that is refused for good nobody says when to come back.
+            403 | 503 if self.retry_after().is_some() => FaultClass::Throttled,
+            401 | 403 => FaultClass::Credential,
             408 => FaultClass::Transient,
             400..=499 => FaultClass::Resource,
             _ => FaultClass::Transient,
@@ -167,15 +168,29 @@ mod tests {
     #[test]
     fn a_source_may_know_better_than_the_status() {
         let date = ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT");
-        let answer = answer(403, &[date, ("x-amzn-errortype", "zqmarkerqz")]);
+        let answer = answer(400, &[date, ("x-amzn-errortype", "zqmarkerqz")]);
         let (class, reason, _, after) = failed(answer.by_status().unwrap_err());
-        assert_eq!((class, &*reason, after), (FaultClass::Credential, "HTTP_STATUS_403", None));
+        assert_eq!((class, &*reason, after), (FaultClass::Resource, "HTTP_STATUS_400", None));
 
         let ten = Some(Duration::from_secs(10));
         assert_eq!(answer.retry_after(), ten, "from the answer on");
         let (class, reason, _, after) = failed(answer.refused_as(FaultClass::Throttled));
-        assert_eq!((class, &*reason, after), (FaultClass::Throttled, "HTTP_STATUS_403", ten));
+        assert_eq!((class, &*reason, after), (FaultClass::Throttled, "HTTP_STATUS_400", ten));
         assert!(!format!("{answer:?}").contains("zqmarkerqz"), "{answer:?}");
+    }
+
+    #[test]
+    fn a_forbidden_answer_with_a_time_to_wait_asks_for_less_and_is_no_refusal() {
+        let wait = ("retry-after", "7");
+        for (status, class) in [(403, FaultClass::Throttled), (401, FaultClass::Credential)] {
+            let told = failed(answer(status, &[wait]).by_status().unwrap_err());
+            let after = (class == FaultClass::Throttled).then_some(Duration::from_secs(7));
+            assert_eq!((told.0, told.3), (class, after), "{status}");
+        }
+        for unreadable in ["soon", "-1", ""] {
+            let told = failed(answer(403, &[("retry-after", unreadable)]).by_status().unwrap_err());
+            assert_eq!((told.0, told.3), (FaultClass::Credential, None), "{unreadable}");
+        }
     }
 
     #[test]
