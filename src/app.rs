@@ -326,6 +326,7 @@ fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Pro
         min_token_ttl: profile.rules.min_token_ttl,
         max_token_ttl: profile.max_token_ttl,
         margin: profile.margin,
+        identity_form: profile.rules.tokens.identity_form.filter(|_| profile.tokens.has_identity),
         parameters: profile.tokens.parameters(),
         supply,
     })

@@ -162,6 +162,15 @@ impl Identity {
     }
 }
 
+/// A rule of a kind for its identities, narrower than that of [`Identity`].
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityForm {
+    /// What an identity should be, in words that follow the field's name.
+    pub wanted: &'static str,
+    /// Whether it is that. One that fits also fits when it is shorter.
+    pub fits: fn(&str) -> bool,
+}
+
 /// A grant's name: `profiles/{profile}/grants/{resource}`; all after `/grants/` is the
 /// resource, verbatim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

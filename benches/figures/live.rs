@@ -121,6 +121,7 @@ impl Live {
             min_token_ttl: Duration::ZERO,
             max_token_ttl: 2 * LIFE,
             margin: MARGIN,
+            identity_form: None,
             parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),

@@ -63,6 +63,29 @@ impl Selection {
         }
     }
 
+    /// Holds the identities against the plan's profile; long lists give other tasks a turn.
+    ///
+    /// # Errors
+    ///
+    /// The first that the profile's tokens cannot be for.
+    pub async fn check(&self, plan: &Plan) -> Result<(), Violation> {
+        match self {
+            Self::List(identities) => {
+                for (index, identity) in identities.iter().enumerate() {
+                    if index % SLICE == SLICE - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                    plan.check_identity(identity.as_str(), Field::ListedIdentity(index))?;
+                }
+                Ok(())
+            }
+            Self::Series { prefix, count } => {
+                let longest = format!("{prefix}{}", count.saturating_sub(1).max(0));
+                plan.check_identity(&longest, Field::SeriesPrefix)
+            }
+        }
+    }
+
     /// How many identities there are.
     #[must_use]
     pub fn count(&self) -> i64 {

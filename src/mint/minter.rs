@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, time::Instant};
 pub use super::profile::{Allowed, Key, Profile, Supply};
 use super::{
     Grants, Limits,
-    options::{Options, Refusal},
+    options::{Field, Invalid, Options, Refusal, Violation},
     profile,
     resolve::{Profiles, Seat},
     terms::{Ask, ExpiryPolicy, Terms},
@@ -48,6 +48,24 @@ impl Plan {
         match &self.seat {
             Seat::Granted(granted) => &granted.name,
             Seat::Keyed(..) => "",
+        }
+    }
+
+    /// Whether the profile's tokens can be for an identity that is in `field`.
+    ///
+    /// # Errors
+    ///
+    /// Its kind has a rule of its own, which the identity does not fit.
+    pub fn check_identity(&self, identity: &str, field: Field) -> Result<(), Violation> {
+        let profile = match &self.seat {
+            Seat::Granted(granted) => &granted.profile,
+            Seat::Keyed(profile, _) => profile,
+        };
+        match profile.identity_form {
+            Some(form) if !(form.fits)(identity) => {
+                Err(Violation::new(field, Invalid::Identity, form.wanted))
+            }
+            _ => Ok(()),
         }
     }
 

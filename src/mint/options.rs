@@ -45,6 +45,8 @@ pub enum Field {
     AfterGeneration,
     /// The parameter of this name.
     Param(String),
+    /// The identity.
+    Identity,
     /// The identity of this number in a list.
     ListedIdentity(usize),
     /// What stands before the number of a series' identities.

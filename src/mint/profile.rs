@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::terms::ExpiryPolicy;
 use crate::{
-    name::{NameError, Pattern, ProfileName, Resource},
+    name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
     token::{Signer, params::Parameters},
 };
 
@@ -25,6 +25,8 @@ pub struct Profile {
     pub max_token_ttl: Duration,
     /// Kept in hand of a token's usable life.
     pub margin: Duration,
+    /// The kind's own rule for identities; none where its tokens name nobody.
+    pub identity_form: Option<IdentityForm>,
     /// What its tokens say beside resource, identity and times.
     pub parameters: Parameters,
     /// What its tokens are made with.

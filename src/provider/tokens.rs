@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use crate::token::{
-    claims::{Conflict, Table, Time, Value},
-    params::{Parameter, Parameters, Setter},
+use crate::{
+    name::IdentityForm,
+    token::{
+        claims::{Conflict, Table, Time, Value},
+        params::{Parameter, Parameters, Setter},
+    },
 };
 
 /// What a kind prescribes for the claims of its tokens.
@@ -25,6 +28,8 @@ pub struct TokenRules {
     pub scope: Scope,
     /// Whether a token names who it is for.
     pub identity: IdentityRule,
+    /// The kind's own rule for identities that its tokens name.
+    pub identity_form: Option<IdentityForm>,
     /// Whether each token has an id.
     pub has_id: bool,
 }

@@ -25,7 +25,7 @@ use crate::{
     drain::Drain,
     mint::{
         minter::{Cause, Minted, Minter, Plan, Unserved},
-        options::Options,
+        options::{Field, Options},
     },
     name::Identity,
     telemetry::MintMetrics,
@@ -91,7 +91,10 @@ impl Tokens {
             bad.push(Violation::new("identity", IDENTITY_INVALID, error.as_str()));
         });
         let plan = self.plan(options.as_ref(), bad).and_then(|plan| match identity {
-            Ok(identity) => Ok((plan, identity)),
+            Ok(identity) => {
+                plan.check_identity(identity.as_str(), Field::Identity).map_err(Violation::from)?;
+                Ok((plan, identity))
+            }
             Err(()) => Err(Refusal::Invalid(Vec::new())),
         });
         let (plan, identity) = plan.map_err(|refusal| {

@@ -79,6 +79,7 @@ fn path(field: &Field) -> Cow<'static, str> {
         Field::Param(name) if is_name(name) => format!("options.params.{name}").into(),
         // What is no name could be as long as the request.
         Field::Param(_) => PARAMS.into(),
+        Field::Identity => "identity".into(),
         Field::ListedIdentity(index) => format!("identity_list.identities[{index}]").into(),
         Field::SeriesPrefix => "identity_series.prefix".into(),
     }

@@ -57,6 +57,8 @@ pub enum Time {
 pub enum Id {
     /// The serial alone: 16 characters.
     Serial,
+    /// The serial as a UUID.
+    Uuid,
     /// A text, the second of issue in ten digits and the serial, with dashes between them.
     Dated(String),
 }

@@ -26,7 +26,7 @@ use super::{
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
     claims::{Conflict, Id, Part, Table, Time},
     hmac::{BLOCK, Hmac, PADDING},
-    id::{SERIAL_CHARS, Serial},
+    id::{SERIAL_CHARS, Serial, UUID_CHARS},
     json,
     verify::verify,
 };
@@ -241,6 +241,8 @@ enum Piece {
     Identity,
     /// The serial and the quote behind it.
     Serial,
+    /// The serial as a UUID and the quote behind it.
+    Uuid,
     /// The serial, with a dash before it, and the quote behind it.
     DashedSerial,
 }
@@ -284,6 +286,10 @@ fn pieces(own: &[Part], times: Times, call: &Call<'_>) -> Vec<Piece> {
                 text.push('"');
                 Piece::Serial
             }
+            Part::Id(Id::Uuid) => {
+                text.push('"');
+                Piece::Uuid
+            }
             Part::Id(Id::Dated(prefix)) => {
                 text.extend(["\"", &json::ascii(prefix), "-", &date(times)]);
                 Piece::DashedSerial
@@ -324,6 +330,7 @@ impl Piece {
             Self::Text(text) => text.len(),
             Self::Identity => 0,
             Self::Serial => base64::quoted_chars(SERIAL_CHARS),
+            Self::Uuid => base64::quoted_chars(UUID_CHARS),
             Self::DashedSerial => base64::quoted_chars(DASHED_CHARS),
         }
     }
@@ -333,6 +340,7 @@ impl Piece {
             Self::Text(text) => base64::put(text.as_bytes(), room),
             Self::Identity => base64::put_quoted(identity.as_bytes(), room),
             Self::Serial => base64::put_quoted(&serial.as_text(), room),
+            Self::Uuid => base64::put_quoted(&serial.as_uuid(), room),
             Self::DashedSerial => base64::put_quoted(&dashed(serial), room),
         }
     }
@@ -354,8 +362,16 @@ struct Sheet {
     hmac: Hmac,
     /// What is a token's own, where it does not vary by call.
     own: Own,
-    /// What stands before the serial in an id; none where tokens have no id.
-    id_start: Option<String>,
+    /// The form of an id; none where tokens have none.
+    id: Option<TokenId>,
+}
+
+/// The form of a token's id, of one second of issue.
+enum TokenId {
+    /// This, and the serial behind it.
+    Serial(String),
+    /// The serial as a UUID.
+    Uuid,
 }
 
 impl Sheet {
@@ -365,23 +381,32 @@ impl Sheet {
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
         let own = Own::new(&text.own, times, &Call::NONE);
-        let id_start = text.own.iter().find_map(|part| match part {
-            Part::Id(Id::Serial) => Some(String::new()),
-            Part::Id(Id::Dated(prefix)) => Some(format!("{prefix}-{}-", date(times))),
+        let id = text.own.iter().find_map(|part| match part {
+            Part::Id(Id::Serial) => Some(TokenId::Serial(String::new())),
+            Part::Id(Id::Dated(prefix)) => {
+                Some(TokenId::Serial(format!("{prefix}-{}-", date(times))))
+            }
+            Part::Id(Id::Uuid) => Some(TokenId::Uuid),
             _ => None,
         });
-        Self { text: Arc::clone(text), times, opening, hmac, own, id_start }
+        Self { text: Arc::clone(text), times, opening, hmac, own, id }
     }
 
     /// The id of the token with this serial, where it has one.
     fn id(&self, serial: Serial) -> Option<String> {
-        let start = self.id_start.as_deref()?;
-        let mut id = String::with_capacity(start.len() + SERIAL_CHARS);
-        id.push_str(start);
-        // It is ASCII; characters one by one would take some 150 instructions more.
-        id.push_str(str::from_utf8(&serial.as_text()).unwrap_or_default());
-        Some(id)
+        Some(match self.id.as_ref()? {
+            TokenId::Serial(before) => joined(before, &serial.as_text()),
+            TokenId::Uuid => joined("", &serial.as_uuid()),
+        })
     }
+}
+
+/// A text and ASCII behind it; characters one by one would take some 150 instructions more.
+fn joined(start: &str, end: &[u8]) -> String {
+    let mut text = String::with_capacity(start.len() + end.len());
+    text.push_str(start);
+    text.push_str(str::from_utf8(end).unwrap_or_default());
+    text
 }
 
 impl fmt::Debug for Sheet {

@@ -22,6 +22,9 @@ pub fn fingerprint(token: &str) -> String {
 /// Characters of a [`Serial`] as text.
 pub const SERIAL_CHARS: usize = 16;
 
+/// Characters of a [`Serial`] as a UUID.
+pub const UUID_CHARS: usize = 36;
+
 /// What makes one token's id unique: a number of 96 bits, of which each process draws its own
 /// first one and counts from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,23 @@ impl Serial {
         let [_, _, _, _, bytes @ ..]: [u8; 16] = self.0.to_be_bytes();
         let mut text = [0; SERIAL_CHARS];
         base64::put_groups(bytes.as_chunks().0, &mut text);
+        text
+    }
+
+    /// The serial as a UUID of version 4, which all readers take: 96 of its bits are the serial.
+    #[must_use]
+    pub fn as_uuid(self) -> [u8; UUID_CHARS] {
+        const LOW: u128 = (1 << 62) - 1;
+        let version_and_variant = 0x4000_8000_0000_0000_0000;
+        // The serial's last 62 bits stand behind the variant, the others in front.
+        let bits = (self.0 >> 62) << 80 | version_and_variant | (self.0 & LOW);
+        let mut text = [b'-'; UUID_CHARS];
+        let mut nibbles = (0..32).rev().map(|place| (bits >> (4 * place) & 15) as usize);
+        for (at, character) in text.iter_mut().enumerate() {
+            if !matches!(at, 8 | 13 | 18 | 23) {
+                *character = nibbles.next().map_or(b'0', |nibble| b"0123456789abcdef"[nibble]);
+            }
+        }
         text
     }
 
@@ -116,6 +136,18 @@ mod tests {
             let text = Serials::draw().unwrap().next().as_text();
             let (front, back) = text.split_at(SERIAL_CHARS / 2);
             assert!(halves.insert(front.to_vec()) && halves.insert(back.to_vec()));
+        }
+    }
+
+    #[test]
+    fn serials_that_differ_are_different_uuids() {
+        let mut seen = HashSet::new();
+        for bit in (0..BITS).map(|bit| 1_u128 << bit).chain([0, (1 << BITS) - 1]) {
+            let uuid = String::from_utf8(Serial::of(bit).as_uuid().to_vec()).unwrap();
+            assert_eq!(&uuid[14..15], "4", "{uuid}");
+            assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+            assert_eq!(uuid.matches('-').count(), 4, "{uuid}");
+            assert!(seen.insert(uuid));
         }
     }
 

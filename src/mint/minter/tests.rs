@@ -52,6 +52,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         min_token_ttl,
         max_token_ttl: secs(3_600),
         margin: secs(2),
+        identity_form: None,
         parameters: Parameters::default(),
         supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10), reuse_for: None }),
     };

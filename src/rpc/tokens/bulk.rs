@@ -98,6 +98,7 @@ impl Tokens {
         }
         let plan = self.plan(options.as_ref(), bad)?;
         let Some(selection) = selection else { return Err(Refusal::Invalid(Vec::new())) };
+        selection.check(&plan).await.map_err(Violation::from)?;
         Ok(Bulk::new(
             Arc::clone(&self.minter),
             self.drain.clone(),

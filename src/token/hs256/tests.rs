@@ -108,7 +108,7 @@ fn table() -> impl Strategy<Value = Table> {
         (0..PARAMS).prop_map(claims::Value::Parameter),
         Just(claims::Value::Identity),
     ];
-    let id = prop_oneof![Just(Id::Serial), any::<String>().prop_map(Id::Dated)];
+    let id = prop_oneof![Just(Id::Serial), Just(Id::Uuid), any::<String>().prop_map(Id::Dated)];
     let path = vec(prop_oneof!["[a-c]", "\\PC{1,3}"], 1..4);
     let id = option::of((path.clone(), id.prop_map(claims::Value::Id)));
     let header = option::of(any::<String>());

@@ -283,6 +283,7 @@ impl World {
             min_token_ttl: Duration::ZERO,
             max_token_ttl: secs(86_400),
             margin: policy.margin,
+            identity_form: None,
             parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
