@@ -7,6 +7,7 @@ pub mod hs256;
 pub mod id;
 mod json;
 pub mod params;
+pub mod signed;
 mod tail;
 pub mod verbatim;
 mod verify;

@@ -8,9 +8,9 @@
 #[cfg(test)]
 mod tests;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, value::RawValue};
 
-use super::{Call, json};
+use super::{Call, PrepareError, Times, id::Serial, json};
 
 /// The header and the claims of a kind's tokens.
 #[derive(Clone, Debug, Default)]
@@ -155,8 +155,27 @@ impl Table {
         found
     }
 
+    /// The payload around `grant`, piece by piece in the order in which it is written.
+    ///
+    /// # Errors
+    ///
+    /// The claims need a grant and there is none, or none that is JSON.
+    pub(super) fn around(&self, grant: Option<&str>) -> Result<Vec<Part>, PrepareError> {
+        let mut parts = self.layout();
+        for part in &mut parts {
+            if *part == Part::Grant {
+                let grant = grant.ok_or(PrepareError::NoGrant)?;
+                // What is no JSON could close the members around it and open others.
+                let grant: &RawValue =
+                    serde_json::from_str(grant).map_err(|_| PrepareError::GrantUnfit)?;
+                *part = Part::Text(grant.get().to_owned());
+            }
+        }
+        Ok(parts)
+    }
+
     /// The payload, piece by piece in the order in which it is written.
-    pub(super) fn layout(&self) -> Vec<Part> {
+    fn layout(&self) -> Vec<Part> {
         let mut parts = Parts(Vec::new());
         parts.object(&self.claims);
         parts.0
@@ -253,6 +272,17 @@ impl Part {
         matches!(self, Self::Resource | Self::Optional(_))
     }
 
+    /// Writes what varies by times and call; nothing of what varies by token.
+    pub(super) fn write(&self, times: Times, call: &Call<'_>, text: &mut String) {
+        match self {
+            Self::Text(constant) => text.push_str(constant),
+            Self::Time(time) => text.push_str(itoa::Buffer::new().format(times.at(*time))),
+            Self::Resource => text.push_str(&json::quoted(call.resource)),
+            Self::Optional(member) => member.write(call, text),
+            Self::Grant | Self::Identity | Self::Id(_) => {}
+        }
+    }
+
     /// Whether it varies by token.
     pub(super) const fn is_of_token(&self) -> bool {
         matches!(self, Self::Identity | Self::Id(_))
@@ -280,6 +310,40 @@ impl Node {
             Self::Object(members) => members.iter().all(|(_, node)| node.is_optional()),
         }
     }
+}
+
+impl Times {
+    /// One of them.
+    pub(super) fn at(self, time: Time) -> i64 {
+        match time {
+            Time::Issue { back } => self.issue - i64::from(back),
+            Time::Expire => self.expire,
+        }
+    }
+}
+
+impl Id {
+    /// The id of the token of this second of issue with this serial.
+    pub(super) fn text(&self, issue: i64, serial: Serial) -> String {
+        match self {
+            Self::Serial => joined("", &serial.as_text()),
+            Self::Uuid => joined("", &serial.as_uuid()),
+            Self::Dated(prefix) => joined(&format!("{prefix}-{}-", date(issue)), &serial.as_text()),
+        }
+    }
+}
+
+/// A second of issue as ids have it: ten digits.
+pub(super) fn date(issue: i64) -> String {
+    format!("{issue:010}")
+}
+
+/// A text and ASCII behind it; characters one by one would take some 150 instructions more.
+pub(super) fn joined(start: &str, end: &[u8]) -> String {
+    let mut text = String::with_capacity(start.len() + end.len());
+    text.push_str(start);
+    text.push_str(str::from_utf8(end).unwrap_or_default());
+    text
 }
 
 struct Parts(Vec<Part>);

@@ -19,16 +19,16 @@ use std::{fmt, iter, sync::Arc};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwap;
-use serde_json::value::RawValue;
+use jsonwebtoken::Algorithm;
 
 use super::{
     Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
-    claims::{Conflict, Id, Part, Table, Time},
+    claims::{Conflict, Id, Part, Table, date, joined},
     hmac::{BLOCK, Hmac, PADDING},
     id::{SERIAL_CHARS, Serial, UUID_CHARS},
     json,
-    verify::verify,
+    verify::Verifier,
 };
 use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
 
@@ -61,7 +61,8 @@ impl TokenFormat for Hs256 {
         let grant = grant.map(|grant| grant.content().as_str());
         let secret = self.secret.expose().as_bytes();
         let template = Template::new(table, grant, secret)?;
-        verify(&template, table, grant, secret, now)?;
+        let key = Verifier::hmac(Algorithm::HS256, secret);
+        key.verify(table, grant, now, |times, call| Ok(template.once(times, call)))?;
         Ok(Box::new(template))
     }
 }
@@ -143,16 +144,7 @@ struct Text {
 
 impl Text {
     fn of(table: &Table, grant: Option<&str>) -> Result<Self, PrepareError> {
-        let mut parts = table.layout();
-        for part in &mut parts {
-            if *part == Part::Grant {
-                let grant = grant.ok_or(PrepareError::NoGrant)?;
-                // What is no JSON could close the members around it and open others.
-                let grant: &RawValue =
-                    serde_json::from_str(grant).map_err(|_| PrepareError::GrantUnfit)?;
-                *part = Part::Text(grant.get().to_owned());
-            }
-        }
+        let mut parts = table.around(grant)?;
         let varies = |part: &Part| part.is_of_call() || part.is_of_token();
         let shared = parts.iter().position(varies).unwrap_or(parts.len());
         let mut lead = parts.split_off(shared);
@@ -208,29 +200,8 @@ fn spaces(are_enough: impl Fn(usize) -> bool) -> String {
     " ".repeat((0..MOST).find(|fill| are_enough(*fill)).unwrap_or(0))
 }
 
-impl Part {
-    /// Writes what varies by times and call; nothing of what varies by token.
-    fn write(&self, times: Times, call: &Call<'_>, text: &mut String) {
-        match self {
-            Self::Text(constant) => text.push_str(constant),
-            Self::Time(time) => text.push_str(itoa::Buffer::new().format(times.at(*time))),
-            Self::Resource => text.push_str(&json::quoted(call.resource)),
-            Self::Optional(member) => member.write(call, text),
-            Self::Grant | Self::Identity | Self::Id(_) => {}
-        }
-    }
-}
-
 impl Times {
     const NONE: Self = Self { issue: 0, expire: 0 };
-
-    /// One of them.
-    pub(super) fn at(self, time: Time) -> i64 {
-        match time {
-            Time::Issue { back } => self.issue - i64::from(back),
-            Time::Expire => self.expire,
-        }
-    }
 }
 
 /// A piece of what is a token's own.
@@ -249,9 +220,6 @@ enum Piece {
 
 /// Characters of a serial with a dash before it.
 const DASHED_CHARS: usize = 1 + SERIAL_CHARS;
-
-/// Digits of a second of issue in an id.
-const DATE_CHARS: usize = 10;
 
 /// What is a token's own, with the texts between its values encoded.
 struct Own {
@@ -291,7 +259,7 @@ fn pieces(own: &[Part], times: Times, call: &Call<'_>) -> Vec<Piece> {
                 Piece::Uuid
             }
             Part::Id(Id::Dated(prefix)) => {
-                text.extend(["\"", &json::ascii(prefix), "-", &date(times)]);
+                text.extend(["\"", &json::ascii(prefix), "-", &date(times.issue)]);
                 Piece::DashedSerial
             }
             part => {
@@ -317,10 +285,6 @@ fn after<'a>(value: Option<&Piece>, text: &'a str) -> &'a str {
         Some(Piece::Identity) => text.strip_prefix('"').unwrap_or(text),
         _ => text,
     }
-}
-
-fn date(times: Times) -> String {
-    format!("{:0DATE_CHARS$}", times.issue)
 }
 
 impl Piece {
@@ -384,7 +348,7 @@ impl Sheet {
         let id = text.own.iter().find_map(|part| match part {
             Part::Id(Id::Serial) => Some(TokenId::Serial(String::new())),
             Part::Id(Id::Dated(prefix)) => {
-                Some(TokenId::Serial(format!("{prefix}-{}-", date(times))))
+                Some(TokenId::Serial(format!("{prefix}-{}-", date(times.issue))))
             }
             Part::Id(Id::Uuid) => Some(TokenId::Uuid),
             _ => None,
@@ -399,14 +363,6 @@ impl Sheet {
             TokenId::Uuid => joined("", &serial.as_uuid()),
         })
     }
-}
-
-/// A text and ASCII behind it; characters one by one would take some 150 instructions more.
-fn joined(start: &str, end: &[u8]) -> String {
-    let mut text = String::with_capacity(start.len() + end.len());
-    text.push_str(start);
-    text.push_str(str::from_utf8(end).unwrap_or_default());
-    text
 }
 
 impl fmt::Debug for Sheet {

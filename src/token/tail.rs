@@ -27,6 +27,13 @@ impl Tail {
         Self { blocks, length }
     }
 
+    /// These bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut tail = Self::zeros(bytes.len());
+        tail.blocks_mut().as_flattened_mut()[..bytes.len()].copy_from_slice(bytes);
+        tail
+    }
+
     /// Its blocks, the last of them perhaps not full.
     pub(super) fn blocks_mut(&mut self) -> &mut [[u8; BLOCK]] {
         let blocks = match &mut self.blocks {

@@ -1,15 +1,14 @@
 //! Reads a token back with an implementation that is not ours, and holds it against what was
 //! meant, before its template is used.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value as Json, value::RawValue};
 
 use super::{
-    Call, PrepareError, Times,
+    Call, PrepareError, SignError, Stamped, Times,
     claims::{Table, Value},
-    hs256::Template,
     id::Serial,
 };
 use crate::clock::Anchor;
@@ -17,72 +16,74 @@ use crate::clock::Anchor;
 /// An identity that needs escapes of all kinds.
 const IDENTITY: &str = "grantmint \"self-test\" \u{e9}";
 
-/// Mints one token at `now` and reads it back.
-///
-/// # Errors
-///
-/// Its signature, its algorithm, its header or one of its claims is not what was meant.
-pub(super) fn verify(
-    template: &Template,
-    table: &Table,
-    grant: Option<&str>,
-    secret: &[u8],
-    now: Anchor,
-) -> Result<(), PrepareError> {
-    let issue = now.wall.unix_seconds();
-    let times = Times { issue, expire: issue + 60 };
-    let any_resource = table.claims().iter().any(|(_, value)| **value == Value::ResourceIfAny);
-    for resource in ["grantmint/self-test", ""].into_iter().take(1 + usize::from(any_resource)) {
-        let call = Call { resource, params: &[] };
-        verify_call(template, table, grant, secret, times, &call)?;
-    }
-    Ok(())
+/// Reads tokens of one key.
+pub(super) struct Verifier {
+    key: DecodingKey,
+    algorithm: Algorithm,
 }
 
-fn verify_call(
-    template: &Template,
-    table: &Table,
-    grant: Option<&str>,
-    secret: &[u8],
-    times: Times,
-    call: &Call<'_>,
-) -> Result<(), PrepareError> {
-    let unverified = |what: &str| PrepareError::Unverified(what.to_owned());
-    let stamped = template.once(times, call);
-    let token = stamped.sign(IDENTITY, Serial::SELF_TEST).map_err(|_| unverified("signature"))?;
-    let token = String::from(token);
-
-    let key = DecodingKey::from_secret(secret);
-    let read = jsonwebtoken::decode::<Box<RawValue>>(&token, &key, &validation())
-        .map_err(|_| unverified("signature, algorithm or claims"))?;
-    if serde_json::to_value(read.header).ok().as_ref() != Some(&Json::from(table.header().clone()))
-    {
-        return Err(unverified("header"));
+impl Verifier {
+    /// Of the raw bytes of a secret.
+    pub(super) fn hmac(algorithm: Algorithm, secret: &[u8]) -> Self {
+        Self { key: DecodingKey::from_secret(secret), algorithm }
     }
 
-    let id = stamped.token_id(Serial::SELF_TEST);
-    let claims = table.claims();
-    let mut meant = Members::default();
-    for (path, value) in &claims {
-        let value = match value {
-            Value::Constant(value) => Meant::Value((*value).clone()),
-            Value::Grant => Meant::Raw(grant.unwrap_or_default().trim()),
-            Value::Time(time) => Meant::Value(times.at(*time).into()),
-            Value::Identity => Meant::Value(IDENTITY.into()),
-            Value::Id(_) => Meant::Value(id.clone().into()),
-            Value::Parameter(_) => continue,
-            Value::ResourceIfAny if call.resource.is_empty() => continue,
-            Value::Resource | Value::ResourceIfAny => Meant::Value(call.resource.into()),
-        };
-        meant.insert(path, value);
+    /// Mints tokens at `now` and reads them back; `stamped` gives what signs them.
+    ///
+    /// # Errors
+    ///
+    /// A signature, an algorithm, a header or a claim is not what was meant.
+    pub(super) fn verify(
+        &self,
+        table: &Table,
+        grant: Option<&str>,
+        now: Anchor,
+        stamped: impl Fn(Times, &Call<'_>) -> Result<Arc<dyn Stamped>, SignError>,
+    ) -> Result<(), PrepareError> {
+        let issue = now.wall.unix_seconds();
+        let times = Times { issue, expire: issue + 60 };
+        let any_resource = table.claims().iter().any(|(_, value)| **value == Value::ResourceIfAny);
+        let resources = ["grantmint/self-test", ""].into_iter();
+        for resource in resources.take(1 + usize::from(any_resource)) {
+            let call = Call { resource, params: &[] };
+            let stamped = stamped(times, &call).map_err(|_| unverified("signature"))?;
+            self.verify_call(table, grant, times, &call, &*stamped)?;
+        }
+        Ok(())
     }
-    meant.compare(&read.claims, "").map_err(PrepareError::Unverified)
+
+    fn verify_call(
+        &self,
+        table: &Table,
+        grant: Option<&str>,
+        times: Times,
+        call: &Call<'_>,
+        stamped: &dyn Stamped,
+    ) -> Result<(), PrepareError> {
+        let token = stamped.sign(IDENTITY, Serial::SELF_TEST);
+        let token = String::from(token.map_err(|_| unverified("signature"))?);
+        let read =
+            jsonwebtoken::decode::<Box<RawValue>>(&token, &self.key, &validation(self.algorithm))
+                .map_err(|_| unverified("signature, algorithm or claims"))?;
+        if serde_json::to_value(read.header).ok().as_ref()
+            != Some(&Json::from(table.header().clone()))
+        {
+            return Err(unverified("header"));
+        }
+        let id = stamped.token_id(Serial::SELF_TEST);
+        let meant = Members::meant(table, grant, times, call, id.as_deref());
+        meant.compare(&read.claims, "").map_err(PrepareError::Unverified)
+    }
 }
 
-/// HS256 and a good signature; exp and nbf would be held against the system's clock, so they
+fn unverified(what: &str) -> PrepareError {
+    PrepareError::Unverified(what.to_owned())
+}
+
+/// This algorithm and a good signature; exp and nbf would be held against the system's clock, so they
 /// are compared with what was meant instead.
-fn validation() -> Validation {
-    let mut validation = Validation::new(Algorithm::HS256);
+fn validation(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
@@ -105,6 +106,31 @@ enum Meant<'a> {
 struct Members<'a>(BTreeMap<&'a str, Meant<'a>>);
 
 impl<'a> Members<'a> {
+    /// What the claims of a token should be.
+    fn meant(
+        table: &'a Table,
+        grant: Option<&'a str>,
+        times: Times,
+        call: &Call<'_>,
+        id: Option<&str>,
+    ) -> Self {
+        let mut meant = Self::default();
+        for (path, value) in table.claims() {
+            let value = match value {
+                Value::Constant(value) => Meant::Value((*value).clone()),
+                Value::Grant => Meant::Raw(grant.unwrap_or_default().trim()),
+                Value::Time(time) => Meant::Value(times.at(*time).into()),
+                Value::Identity => Meant::Value(IDENTITY.into()),
+                Value::Id(_) => Meant::Value(id.into()),
+                Value::Parameter(_) => continue,
+                Value::ResourceIfAny if call.resource.is_empty() => continue,
+                Value::Resource | Value::ResourceIfAny => Meant::Value(call.resource.into()),
+            };
+            meant.insert(&path, value);
+        }
+        meant
+    }
+
     fn insert(&mut self, path: &[&'a str], meant: Meant<'a>) {
         match path {
             [] => {}

@@ -100,8 +100,8 @@ fn table() -> impl Strategy<Value = Table> {
     let claim = prop_oneof![
         value().prop_map(claims::Value::Constant),
         Just(claims::Value::Grant),
-        any::<u32>().prop_map(|back| claims::Value::Time(Time::Issue { back })),
-        Just(claims::Value::Time(Time::Expire)),
+        any::<u32>().prop_map(|back| claims::Value::Time(claims::Time::Issue { back })),
+        Just(claims::Value::Time(claims::Time::Expire)),
         Just(claims::Value::Resource),
         Just(claims::Value::ResourceIfAny),
         (0..PARAMS).prop_map(claims::Value::Parameter),
@@ -249,7 +249,7 @@ proptest! {
 fn hushed() -> Table {
     let mut table = Table::default();
     table.add(&["iss"], claims::Value::Constant("hush".into())).unwrap();
-    table.add(&["exp"], claims::Value::Time(Time::Expire)).unwrap();
+    table.add(&["exp"], claims::Value::Time(claims::Time::Expire)).unwrap();
     table.add(&["video", "room"], claims::Value::Resource).unwrap();
     table.add(&["grant"], claims::Value::Grant).unwrap();
     table.add(&["sub"], claims::Value::Identity).unwrap();

@@ -1,0 +1,232 @@
+//! JWTs signed with any algorithm by `jsonwebtoken`: what they share is laid out once, but
+//! encoded and hashed for each token.
+
+use std::{fmt, sync::Arc};
+
+use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+
+use super::{
+    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
+    claims::{Conflict, Id, Part, Table},
+    id::Serial,
+    json,
+    verify::Verifier,
+};
+use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
+
+/// A token format: claims that are signed with an HMAC and the bytes of a secret.
+pub struct Signed {
+    table: Result<Table, Conflict>,
+    algorithm: Algorithm,
+    secret: SigningSecret,
+}
+
+impl Signed {
+    /// Tokens of these claims. A table that conflicts, and an algorithm that is no HMAC, make
+    /// none.
+    #[must_use]
+    pub fn new(
+        table: Result<Table, Conflict>,
+        algorithm: Algorithm,
+        secret: SigningSecret,
+    ) -> Self {
+        Self { table, algorithm, secret }
+    }
+}
+
+impl TokenFormat for Signed {
+    fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
+        let unverified = |conflict: &Conflict| PrepareError::Unverified(conflict.to_string());
+        let table = self.table.as_ref().map_err(unverified)?;
+        let grant = grant.map(|grant| grant.content().as_str());
+        let secret = self.secret.expose().as_bytes();
+        let layout = Layout {
+            header: URL_SAFE_NO_PAD.encode(json::written(&table.header().clone().into())) + ".",
+            parts: table.around(grant)?,
+            key: EncodingKey::from_secret(secret),
+            algorithm: self.algorithm,
+            signature_chars: signature_chars(self.algorithm).ok_or(PrepareError::KeyUnusable)?,
+        };
+        let ready = Ready(Arc::new(layout));
+        let key = Verifier::hmac(self.algorithm, secret);
+        key.verify(table, grant, now, |times, call| ready.at(times, call))?;
+        Ok(Box::new(ready))
+    }
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signed")
+    }
+}
+
+/// Characters of a signature. Source: RFC 7518, section 3.2.
+const fn signature_chars(algorithm: Algorithm) -> Option<usize> {
+    match algorithm {
+        Algorithm::HS256 => Some(43),
+        Algorithm::HS384 => Some(64),
+        Algorithm::HS512 => Some(86),
+        _ => None,
+    }
+}
+
+/// Signs one grant's tokens.
+struct Ready(Arc<Layout>);
+
+/// A token's header, encoded, and its claims in their order.
+struct Layout {
+    header: String,
+    parts: Vec<Part>,
+    key: EncodingKey,
+    algorithm: Algorithm,
+    signature_chars: usize,
+}
+
+impl Signer for Ready {
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
+        let mut pieces = vec![Piece::Text(String::new())];
+        for part in &self.0.parts {
+            match (part, pieces.last_mut()) {
+                (Part::Identity, _) => pieces.push(Piece::Identity),
+                (Part::Id(id), _) => pieces.push(Piece::Id(id.clone())),
+                (part, Some(Piece::Text(text))) => part.write(times, call, text),
+                (part, _) => {
+                    let mut text = String::new();
+                    part.write(times, call, &mut text);
+                    pieces.push(Piece::Text(text));
+                }
+            }
+        }
+        Ok(Arc::new(Written { layout: Arc::clone(&self.0), issue: times.issue, pieces }))
+    }
+}
+
+/// The claims of one call's tokens, as JSON.
+struct Written {
+    layout: Arc<Layout>,
+    issue: i64,
+    pieces: Vec<Piece>,
+}
+
+enum Piece {
+    Text(String),
+    Identity,
+    Id(Id),
+}
+
+impl Written {
+    fn claims(&self, identity: &str, serial: Serial) -> String {
+        let mut claims = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => claims.push_str(text),
+                Piece::Identity => claims.push_str(&json::ascii(identity)),
+                Piece::Id(id) => claims.push_str(&json::quoted(&id.text(self.issue, serial))),
+            }
+        }
+        claims
+    }
+}
+
+impl Stamped for Written {
+    fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
+        let Layout { header, key, algorithm, .. } = &*self.layout;
+        let mut token = header.clone();
+        URL_SAFE_NO_PAD.encode_string(self.claims(identity, serial), &mut token);
+        let signature = crypto::sign(token.as_bytes(), key, *algorithm).map_err(|_| SignError)?;
+        token.push('.');
+        token.push_str(&signature);
+        let own = Tail::of(token.as_bytes().get(header.len()..).unwrap_or_default());
+        Ok(Token { shared: [header, "", ""], own })
+    }
+
+    fn token_bytes(&self, identity: &str) -> usize {
+        let claims = self.claims(identity, Serial::SELF_TEST).len();
+        self.layout.header.len() + (claims * 4).div_ceil(3) + 1 + self.layout.signature_chars
+    }
+
+    fn token_id(&self, serial: Serial) -> Option<String> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Id(id) => Some(id.text(self.issue, serial)),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ready")
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{DecodingKey, Validation};
+    use serde_json::{Map, Value as Json, json};
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        token::claims::{Time, Value},
+    };
+
+    const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
+
+    fn table(algorithm: &str) -> Table {
+        let mut table = Table::new(Map::from_iter([("alg".to_owned(), algorithm.into())]));
+        for (path, value) in [
+            (&["room"][..], Value::Resource),
+            (&["context", "user"], Value::Identity),
+            (&["context", "seat"], Value::Parameter(0)),
+            (&["exp"], Value::Time(Time::Expire)),
+            (&["jti"], Value::Id(Id::Uuid)),
+        ] {
+            table.add(path, value).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn tokens_of_longer_hashes_read_back() {
+        for (algorithm, name) in
+            [(Algorithm::HS256, "HS256"), (Algorithm::HS384, "HS384"), (Algorithm::HS512, "HS512")]
+        {
+            let secret = SigningSecret::parse(SECRET).unwrap();
+            let format = Signed::new(Ok(table(name)), algorithm, secret);
+            let signer = format.prepare(None, Clock::system().now()).unwrap();
+            let params = [Some("\"12\\u00e9\"".to_owned())];
+            let call = Call { resource: "lobby>", params: &params };
+            let stamped = signer.at(Times { issue: 1, expire: 2 }, &call).unwrap();
+            let serial = Serial::SELF_TEST.plus(9);
+            let token = String::from(stamped.sign("zoë \"z\"", serial).unwrap());
+            assert_eq!(token.len(), stamped.token_bytes("zoë \"z\""));
+
+            let mut validation = Validation::new(algorithm);
+            validation.validate_exp = false;
+            let key = DecodingKey::from_secret(SECRET.as_bytes());
+            let read = jsonwebtoken::decode::<Json>(&token, &key, &validation).unwrap();
+            let meant = json!({"room": "lobby>", "exp": 2, "jti": stamped.token_id(serial),
+                "context": {"user": "zoë \"z\"", "seat": "12é"}});
+            assert_eq!(read.claims, meant, "{name}");
+            assert!(!format!("{format:?} {signer:?} {stamped:?}").contains("ugVu"));
+        }
+    }
+
+    #[test]
+    fn what_does_not_verify_signs_nothing() {
+        let format = |algorithm, name| {
+            Signed::new(Ok(table(name)), algorithm, SigningSecret::parse(SECRET).unwrap())
+        };
+        let prepared = |format: Signed| format.prepare(None, Clock::system().now()).unwrap_err();
+        assert_eq!(prepared(format(Algorithm::RS256, "RS256")), PrepareError::KeyUnusable);
+        let other = prepared(format(Algorithm::HS384, "HS512"));
+        assert!(matches!(other, PrepareError::Unverified(_)), "{other:?}");
+    }
+}
