@@ -2,6 +2,7 @@
 //! provider.
 
 mod demo;
+pub mod jwt;
 pub mod livekit;
 mod tokens;
 pub mod twilio_live;
@@ -14,6 +15,10 @@ pub use self::{
     demo::{Demo, DemoSecret},
     tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
 };
+pub use crate::token::{
+    TokenFormat,
+    params::{Parameter, Setter},
+};
 use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
@@ -22,11 +27,10 @@ use crate::{
     sandbox::{self, Endpoint},
     settings::Section,
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
-    token::TokenFormat,
 };
 
 /// All kinds.
-pub static KINDS: [&dyn Kind; 2] = [&livekit::LiveKit, &twilio_live::TwilioLive];
+pub static KINDS: [&dyn Kind; 3] = [&jwt::AnyJwt, &livekit::LiveKit, &twilio_live::TwilioLive];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]

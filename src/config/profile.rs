@@ -12,10 +12,9 @@ use super::{
 use crate::{
     mint::terms::least_ttl,
     name::{ProfileName, Resource},
-    provider::{Draft, Kind, Provider, Rules, SupplyRules, Tokens, Upstream},
+    provider::{Draft, Kind, Provider, Rules, SupplyRules, TokenFormat, Tokens, Upstream},
     settings::Section,
     source::http::DEFAULT_TIMEOUT,
-    token::TokenFormat,
 };
 
 const MARGIN: Duration = Duration::from_secs(2);

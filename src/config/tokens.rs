@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    provider::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
+    provider::{IdentityRule, Parameter, Scope, Setter, TimeRule, TokenRules, Tokens},
     settings::{Section, shown, unknown_key},
-    token::params::{Parameter, Setter},
 };
 
 /// The farthest that a time is put before the issue: more would hide a broken clock.

@@ -1,6 +1,7 @@
 //! Kinds that sign with a key alone: ours against the tokens that vendors' libraries made of the
 //! same inputs, and the whole way through the real binary.
 
+mod jwt;
 mod livekit;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

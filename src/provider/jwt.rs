@@ -1,0 +1,81 @@
+//! Any JWT: header and claims as the profile's own table has them.
+//!
+//! Source of the claims' meaning: RFC 7519. What a verifier demands is for the profile to say.
+
+mod claims;
+mod config;
+
+use std::{sync::Arc, time::Duration};
+
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+
+use self::config::Config;
+use super::{Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens};
+use crate::{
+    name::Resource,
+    reading::{Jwt, Reading, View},
+    settings::{LONGEST, Section},
+    token::{TokenFormat, claims::Value as Claim, hs256::Hs256, signed::Signed},
+};
+
+/// The kind.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyJwt;
+
+/// The kind's name.
+pub const KIND: &str = "jwt";
+
+impl Kind for AnyJwt {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    fn read(&self, section: &mut Section<'_>) -> Draft {
+        let config = Config::read(section);
+        Draft::new(rules(config.as_ref()), config)
+    }
+
+    /// None: a JWT of one's own says by nothing that it is one.
+    fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
+        None
+    }
+}
+
+/// What follows from the claims; of wrong ones, what follows from none.
+fn rules(config: Option<&Config>) -> Rules {
+    let has = |wanted: fn(&Claim) -> bool| {
+        config.is_some_and(|config| config.claims.entries.iter().any(|(_, it)| wanted(it)))
+    };
+    let names_resource = has(|it| *it == Claim::Resource);
+    let names_identity = has(|it| *it == Claim::Identity);
+    Rules {
+        token_ttl: Duration::from_secs(60 * 60),
+        min_token_ttl: Duration::ZERO,
+        max_token_ttl: LONGEST,
+        supply: SupplyRules::Key,
+        tokens: TokenRules {
+            parameters: config.map(|it| it.claims.parameters.clone()).unwrap_or_default(),
+            all_open: true,
+            scope: if names_resource { Scope::One } else { Scope::None },
+            identity: if names_identity { IdentityRule::Always } else { IdentityRule::Never },
+            has_id: has(|it| matches!(it, Claim::Id(_))),
+            ..TokenRules::default()
+        },
+        parse_resource: Resource::parse,
+    }
+}
+
+impl Provider for Config {
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        self.keys()
+    }
+
+    fn token_format(&self, _: &Tokens) -> Arc<dyn TokenFormat> {
+        let table = self.claims.table(self.header());
+        match self.algorithm {
+            Algorithm::HS256 => Arc::new(Hs256::new(table, self.key.clone())),
+            longer => Arc::new(Signed::new(table, longer, self.key.clone())),
+        }
+    }
+}

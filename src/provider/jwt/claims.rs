@@ -1,0 +1,256 @@
+//! The claims of a profile's own table.
+
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    settings::unknown_key,
+    token::{
+        claims::{Conflict, Id, Table, Time, Value},
+        params::{Parameter, Setter, Shape},
+    },
+};
+
+/// The longest text, list or object that a call may give, in bytes, unless the claim says so.
+const MAX_BYTES: usize = 1024;
+
+/// The longest that a claim may allow: as much as all parameters of a call have.
+const MOST_BYTES: i64 = 8 * 1024;
+
+/// The farthest that a time is put before the issue, in seconds.
+const MAX_BACK: u64 = 60 * 60;
+
+/// Where a value may come from.
+const SOURCES: [&str; 7] = ["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
+
+/// What parameters may be.
+const TYPES: [&str; 6] = ["text", "integer", "number", "bool", "list", "object"];
+
+/// Claims with their paths.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims {
+    /// Each with what it is.
+    pub(super) entries: Vec<(Vec<String>, Value)>,
+    /// The parameters, by the number in their claims' values.
+    pub(super) parameters: Vec<Parameter>,
+}
+
+/// What is wrong with a claim: its path, and why.
+pub(super) type Problem = (String, String);
+
+impl Claims {
+    /// Reads a table.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub(super) fn read(table: &Map<String, Json>) -> Result<Self, Vec<Problem>> {
+        let mut claims = Self::default();
+        let mut problems = Vec::new();
+        claims.walk(table, &[], &mut problems);
+        if let Err(Conflict(path)) = claims.table(Map::new()) {
+            problems.push((path, "is there twice, or leads through another claim".to_owned()));
+        }
+        if problems.is_empty() { Ok(claims) } else { Err(problems) }
+    }
+
+    /// The table, with this header.
+    ///
+    /// # Errors
+    ///
+    /// Two claims are in one place.
+    pub(super) fn table(&self, header: Map<String, Json>) -> Result<Table, Conflict> {
+        let mut table = Table::new(header);
+        for (path, value) in &self.entries {
+            let path: Vec<_> = path.iter().map(String::as_str).collect();
+            table.add(&path, value.clone())?;
+        }
+        Ok(table)
+    }
+
+    /// Whether a token says when it ends.
+    pub(super) fn has_end(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|(path, value)| *path == ["exp"] && *value == Value::Time(Time::Expire))
+    }
+
+    fn walk(&mut self, table: &Map<String, Json>, above: &[String], problems: &mut Vec<Problem>) {
+        for (key, value) in table {
+            let path: Vec<_> = above.iter().cloned().chain(split(key)).collect();
+            match value {
+                Json::Object(members) if members.contains_key("from") => {
+                    match self.reference(members, &path) {
+                        Ok(value) => self.entries.push((path, value)),
+                        Err(problem) => problems.push((path.join("."), problem)),
+                    }
+                }
+                Json::Object(members) if !members.is_empty() => {
+                    self.walk(members, &path, problems);
+                }
+                constant => self.entries.push((path, Value::Constant(constant.clone()))),
+            }
+        }
+    }
+
+    fn reference(&mut self, members: &Map<String, Json>, path: &[String]) -> Result<Value, String> {
+        let from = text(members, "from")?.unwrap_or_default();
+        let known: &[&str] = match from {
+            "now" => &["from", "back"],
+            "param" => &["from", "type", "max", "required", "name"],
+            _ => &["from"],
+        };
+        if !SOURCES.contains(&from) {
+            return Err(format!("from: must be one of {}", SOURCES.join(", ")));
+        }
+        if let Some(unknown) = members.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(format!("{}: {}", unknown.escape_debug(), unknown_key(unknown, known)));
+        }
+        Ok(match from {
+            "resource" => Value::Resource,
+            "identity" => Value::Identity,
+            "now" => Value::Time(Time::Issue { back: back(members)? }),
+            "exp" => Value::Time(Time::Expire),
+            "token_id" => Value::Id(Id::Serial),
+            "uuid" => Value::Id(Id::Uuid),
+            _ => {
+                self.parameters.push(parameter(members, path)?);
+                self.unique_name()?;
+                Value::Parameter(self.parameters.len() - 1)
+            }
+        })
+    }
+
+    fn unique_name(&self) -> Result<(), String> {
+        let (last, others) = self.parameters.split_last().ok_or_else(String::new)?;
+        if others.iter().any(|other| other.name == last.name) {
+            return Err("has the name of another parameter: give it one with name".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A key as a path: split at its dots, unless it is a URI, as those of namespaced claims are.
+fn split(key: &str) -> Vec<String> {
+    if key.contains([':', '/']) {
+        return vec![key.to_owned()];
+    }
+    key.split('.').map(str::to_owned).collect()
+}
+
+fn text<'a>(members: &'a Map<String, Json>, key: &str) -> Result<Option<&'a str>, String> {
+    let Some(value) = members.get(key) else { return Ok(None) };
+    value.as_str().map(Some).ok_or_else(|| format!("{key}: must be a text"))
+}
+
+fn back(members: &Map<String, Json>) -> Result<u32, String> {
+    let Some(text) = text(members, "back")? else { return Ok(0) };
+    let seconds = humantime::parse_duration(text).ok().filter(|back| back.subsec_nanos() == 0);
+    let seconds = seconds.map(|back| back.as_secs()).filter(|seconds| *seconds <= MAX_BACK);
+    seconds
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .ok_or_else(|| r#"back: must be whole seconds, at most 1h, like "30s""#.to_owned())
+}
+
+fn parameter(members: &Map<String, Json>, path: &[String]) -> Result<Parameter, String> {
+    let last = path.last().map_or("", String::as_str);
+    let name = text(members, "name")?.unwrap_or(last);
+    if !is_name(name) {
+        return Err("name: must be up to 64 lower-case letters, digits and _".to_owned());
+    }
+    let required = match members.get("required") {
+        None => false,
+        Some(flag) => flag.as_bool().ok_or("required: must be true or false")?,
+    };
+    let max = match members.get("max") {
+        None => None,
+        Some(max) => Some(max.as_i64().ok_or("max: must be a whole number")?),
+    };
+    let bytes = || match max {
+        None => Ok(MAX_BYTES),
+        Some(max) => usize::try_from(max)
+            .ok()
+            .filter(|_| (1..=MOST_BYTES).contains(&max))
+            .ok_or_else(|| format!("max: must be from 1 to {MOST_BYTES}")),
+    };
+    let shape = match text(members, "type")?.unwrap_or("text") {
+        "text" => Shape::Text(bytes()?),
+        "integer" => Shape::Integer(i64::MIN, max.unwrap_or(i64::MAX)),
+        "list" => Shape::List(bytes()?),
+        "object" => Shape::Object(bytes()?),
+        "number" | "bool" if max.is_some() => {
+            return Err("max: is for texts, integers, lists and objects".to_owned());
+        }
+        "number" => Shape::Number,
+        "bool" => Shape::Flag,
+        _ => return Err(format!("type: must be one of {}", TYPES.join(", "))),
+    };
+    let setter = if required { Setter::RequiredCall } else { Setter::Call };
+    Ok(Parameter { name: name.to_owned(), path: path.to_vec(), shape, setter })
+}
+
+fn is_name(text: &str) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(of_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(table: &Json) -> Result<Claims, Vec<Problem>> {
+        Claims::read(table.as_object().unwrap())
+    }
+
+    #[test]
+    fn keys_are_paths_unless_they_are_uris() {
+        let claims = read(&json!({
+            "context.user.id": {"from": "identity"},
+            "context": {"user": {"name": {"from": "param", "max": 64}}},
+            "https://hasura.io/jwt/claims": {"x-hasura-role": "viewer"},
+            "empty": {},
+        }));
+        let claims = claims.unwrap();
+        let paths: Vec<_> = claims.entries.iter().map(|(path, _)| path.join(" ")).collect();
+        let meant = [
+            "context user name",
+            "context user id",
+            "empty",
+            "https://hasura.io/jwt/claims x-hasura-role",
+        ];
+        assert_eq!(paths, meant);
+        assert_eq!(claims.parameters[0].name, "name");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_path() {
+        let param = |more: Json| {
+            let mut param = json!({"from": "param"});
+            param.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"a.b": param})
+        };
+        for (table, told) in [
+            (json!({"a": {"from": "rsource"}}), "a from: must be one of resource, identity, now"),
+            (json!({"a": {"from": 1}}), "a from: must be a text"),
+            (json!({"a": {"from": "now", "bak": "1s"}}), "a bak: unknown key; did you mean back?"),
+            (json!({"a": {"from": "now", "back": "2h"}}), "a back: must be whole seconds"),
+            (json!({"a": {"from": "exp", "back": "2s"}}), "a back: unknown key"),
+            (json!({"a": 1, "a.b": 2}), "a.b is there twice, or leads through"),
+            (param(json!({"type": "txt"})), "a.b type: must be one of text"),
+            (param(json!({"max": 0})), "a.b max: must be from 1"),
+            (param(json!({"type": "bool", "max": 1})), "a.b max: is for"),
+            (param(json!({"name": "A b"})), "a.b name: must be"),
+            (param(json!({"required": "yes"})), "a.b required: must be"),
+            (
+                json!({"a.x": {"from": "param"}, "b.x": {"from": "param"}}),
+                "b.x has the name of another",
+            ),
+        ] {
+            let problems = read(&table).unwrap_err();
+            let problems = problems.iter().map(|(path, why)| format!("{path} {why}"));
+            let problems: Vec<_> = problems.collect();
+            assert!(problems.iter().any(|it| it.starts_with(told)), "{told}: {problems:?}");
+        }
+    }
+}
