@@ -117,7 +117,7 @@ impl App {
             log_egress(profile, &egress);
             let format = profile.token_format();
             let policy = of_grants.policy;
-            let source = upstream.source(clock.clone(), &egress, Some(policy.grant_ttl));
+            let source = upstream.source(clock.clone(), &egress, policy.grant_ttl());
             let told = Arc::clone(&source);
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
             let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());
@@ -300,11 +300,15 @@ fn log_egress(profile: &config::Profile, egress: &Egress) {
 
 fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Profile, StartError> {
     let supply = match &profile.supply {
-        config::Supply::Grants(grants) => Supply::Grants(mint::profile::Grants {
+        config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
             resources: grants.resources.clone(),
-            grant_ttl: grants.policy.grant_ttl,
-            policy: grants.expiry_policy,
-            allow_independent: grants.allow_independent,
+            grant_ttl: grants.policy.grant_ttl(),
+            policy: expiry.policy,
+            allow_independent: expiry.allow_independent,
+        }),
+        config::Supply::Forwarded(grants) => Supply::Forwarded(mint::profile::Forwarded {
+            resources: grants.resources.clone(),
+            grant_ttl: grants.policy.grant_ttl(),
         }),
         config::Supply::Key(allowed) => {
             let signer = profile.token_format().prepare(None, clock.now());

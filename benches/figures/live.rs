@@ -125,7 +125,7 @@ impl Live {
             parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),
-                grant_ttl: LIFE,
+                grant_ttl: Some(LIFE),
                 policy: ExpiryPolicy::ClampToGrant,
                 allow_independent: false,
             }),

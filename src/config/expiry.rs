@@ -8,9 +8,12 @@ use crate::{
 };
 
 /// How tokens end.
-pub(super) struct Expiry {
-    pub(super) policy: ExpiryPolicy,
-    pub(super) allow_independent: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// What happens at a grant's end, where a call does not say.
+    pub policy: ExpiryPolicy,
+    /// Whether calls may ask for tokens that outlive their grant.
+    pub allow_independent: bool,
 }
 
 impl Expiry {

@@ -34,9 +34,10 @@ pub struct Profile {
     pub rules: Rules,
     /// The resource of calls that name none: the one configured, or the only one there is.
     pub default_resource: Option<Resource>,
-    /// The life of tokens that no other is wanted for.
+    /// The life of tokens that no other is wanted for; without end where they are their grant,
+    /// whose end is theirs.
     pub token_ttl: Duration,
-    /// The longest life that a call may ask for.
+    /// The longest life that a call may ask for; without end where it may ask for none.
     pub max_token_ttl: Duration,
     /// Kept in hand of a token's usable life.
     pub margin: Duration,
@@ -51,19 +52,21 @@ impl Profile {
     #[must_use]
     pub const fn grants(&self) -> Option<&Grants> {
         match &self.supply {
-            Supply::Grants(grants) => Some(grants),
+            Supply::Grants(grants, _) | Supply::Forwarded(grants) => Some(grants),
             Supply::Key(_) => None,
         }
     }
 
     /// The least time that a token of the profile's own life may be used for, when a healthy
-    /// profile hands it out.
+    /// profile hands it out; none where that depends on the life that the upstream grants.
     #[must_use]
-    pub fn worst_hand_out(&self) -> Duration {
+    pub fn worst_hand_out(&self) -> Option<Duration> {
         let own = self.token_ttl.saturating_sub(self.margin);
         match &self.supply {
-            Supply::Grants(grants) => own.min(grants.policy.worst_hand_out()),
-            Supply::Key(_) => own.saturating_sub(self.tokens.spent()),
+            Supply::Grants(grants, _) | Supply::Forwarded(grants) => {
+                Some(own.min(grants.policy.worst_hand_out()?))
+            }
+            Supply::Key(_) => Some(own.saturating_sub(self.tokens.spent())),
         }
     }
 
@@ -76,23 +79,27 @@ impl Profile {
         let spent = tokens.as_ref().map_or(Duration::ZERO, Tokens::spent);
         let least = least_ttl(margin.unwrap_or(MARGIN), spent).max(rules.min_token_ttl);
         let max_token_ttl = match rules.supply {
-            SupplyRules::Grants(_) | SupplyRules::Forwarded(_) => Some(rules.max_token_ttl),
+            SupplyRules::Grants(_) => Some(rules.max_token_ttl),
+            SupplyRules::Forwarded(_) => Some(Duration::MAX),
             SupplyRules::Key => {
                 let within = least..=rules.max_token_ttl;
                 section.duration_within("max_ttl", rules.max_token_ttl, within)
             }
         };
-        let most = max_token_ttl.unwrap_or(rules.max_token_ttl);
-        let token_ttl =
-            section.duration_within("token_ttl", rules.token_ttl.min(most), least..=most);
-        let supply = match rules.supply {
-            SupplyRules::Grants(of_grants) | SupplyRules::Forwarded(of_grants) => {
-                // Where the kind's own keys are wrong, the others are held against the usual time.
-                let upstream = provider.as_ref().and_then(|provider| provider.upstream());
-                let attempt = upstream.map_or(DEFAULT_TIMEOUT, Upstream::attempt);
-                let beside = Beside { life: of_grants.life, attempt, margin, token_ttl };
-                Grants::read(section, &rules, &beside).map(Supply::Grants)
+        let token_ttl = match rules.supply {
+            SupplyRules::Forwarded(_) => Some(Duration::MAX),
+            SupplyRules::Grants(_) | SupplyRules::Key => {
+                let most = max_token_ttl.unwrap_or(rules.max_token_ttl);
+                section.duration_within("token_ttl", rules.token_ttl.min(most), least..=most)
             }
+        };
+        // Where the kind's own keys are wrong, the others are held against the usual time.
+        let upstream = provider.as_ref().and_then(|provider| provider.upstream());
+        let attempt = upstream.map_or(DEFAULT_TIMEOUT, Upstream::attempt);
+        let beside = |rules| Beside { rules, attempt, margin, token_ttl };
+        let supply = match rules.supply {
+            SupplyRules::Grants(grants) => Supply::grants(section, &rules, &beside(grants)),
+            SupplyRules::Forwarded(grants) => Supply::forwarded(section, &rules, &beside(grants)),
             SupplyRules::Key => {
                 let unscoped = tokens.as_ref().is_some_and(|tokens| tokens.allow_unscoped);
                 read_allowed(section, &rules, unscoped).map(Supply::Key)
@@ -109,7 +116,7 @@ impl Profile {
             section.problem("default_resource", excludes);
         }
         let has_upstream = provider.as_ref().map(|provider| provider.upstream().is_some());
-        if has_upstream.is_some_and(|has| has != (rules.supply != SupplyRules::Key)) {
+        if has_upstream.is_some_and(|has| has == matches!(rules.supply, SupplyRules::Key)) {
             section.problem("kind", "has an upstream though it needs none, or none though it needs one: a bug of the kind");
         }
         section.finish();

@@ -1,25 +1,33 @@
-//! What a profile's tokens are made with: grants, with their schedule and budget, or a key alone,
-//! with the resources that calls may name.
+//! What a profile's tokens are made with: grants, with their schedule and budget, which may be
+//! the tokens themselves; or a key alone, with the resources that calls may name.
 
 use std::time::Duration;
 
-use super::expiry::Expiry;
+use super::{expiry::Expiry, schedule::read_policy};
 use crate::{
-    mint::{profile::Allowed, terms::ExpiryPolicy},
+    mint::profile::Allowed,
     name::{Pattern, Resource},
-    provider::{LifeRules, Rules},
+    provider::{GrantRules, Rules},
     refresh::schedule::Policy,
-    settings::{Section, shown},
+    settings::Section,
     source::budget,
 };
 
-const GRANT_TTL: Duration = Duration::from_secs(60);
+/// The resource of a forwarded credential where a profile names none.
+const ONLY_RESOURCE: &str = "default";
+
+/// What must be written by a person before a credential is shared.
+const SHAREABLE: &str = "must be true: this kind hands its credential on as it is, so that all \
+                         callers of a resource hold the same one; nobody can be told apart by \
+                         it, and nobody can be cut off alone before it ends";
 
 /// What a profile's tokens are made with.
 #[derive(Clone, Debug)]
 pub enum Supply {
-    /// A grant for each resource.
-    Grants(Grants),
+    /// A grant for each resource, and how the tokens around it end.
+    Grants(Grants, Expiry),
+    /// The same, and the grant is the token.
+    Forwarded(Grants),
     /// A key alone, for the resources that calls may name.
     Key(Allowed),
 }
@@ -31,21 +39,18 @@ pub struct Grants {
     pub resources: Vec<Resource>,
     /// When they are refreshed.
     pub policy: Policy,
-    /// What happens to expiries at a grant's end, where a call does not say.
-    pub expiry_policy: ExpiryPolicy,
-    /// Whether calls may ask for tokens that outlive their grant.
-    pub allow_independent: bool,
     /// The budget of the account.
     pub budget: budget::Limits,
 }
 
 /// The keys of all profiles that those of grants are held against.
 pub(super) struct Beside {
-    /// How long the kind's grants live.
-    pub(super) life: LifeRules,
+    /// What the kind prescribes for its grants.
+    pub(super) rules: GrantRules,
     /// The longest that an attempt to get one may take.
     pub(super) attempt: Duration,
     pub(super) margin: Option<Duration>,
+    /// The life of tokens; as long as that of their grants where they are the same.
     pub(super) token_ttl: Option<Duration>,
 }
 
@@ -54,7 +59,7 @@ impl Supply {
     #[must_use]
     pub fn listed(&self) -> &[Resource] {
         match self {
-            Self::Grants(grants) => &grants.resources,
+            Self::Grants(grants, _) | Self::Forwarded(grants) => &grants.resources,
             Self::Key(allowed) => &allowed.listed,
         }
     }
@@ -62,7 +67,9 @@ impl Supply {
     /// Whether calls may name this resource.
     pub(super) fn has(&self, resource: &Resource) -> bool {
         match self {
-            Self::Grants(grants) => grants.resources.contains(resource),
+            Self::Grants(grants, _) | Self::Forwarded(grants) => {
+                grants.resources.contains(resource)
+            }
             Self::Key(allowed) => allowed.has(resource),
         }
     }
@@ -70,7 +77,7 @@ impl Supply {
     /// The resource of calls that name none, where there is no other choice.
     pub(super) fn only(&self) -> Option<Resource> {
         let is_open = match self {
-            Self::Grants(_) => false,
+            Self::Grants(..) | Self::Forwarded(_) => false,
             Self::Key(allowed) => allowed.unscoped || !allowed.patterns.is_empty(),
         };
         match self.listed() {
@@ -80,40 +87,69 @@ impl Supply {
     }
 }
 
-impl Grants {
-    pub(super) fn read(section: &mut Section<'_>, rules: &Rules, beside: &Beside) -> Option<Self> {
+impl Supply {
+    pub(super) fn grants(
+        section: &mut Section<'_>,
+        rules: &Rules,
+        beside: &Beside,
+    ) -> Option<Self> {
         let resources = read_resources(section, rules);
+        let grants = Grants::read(section, resources, beside);
+        let grant_ttl = grants.as_ref().and_then(|grants| grants.policy.grant_ttl());
+        let expiry = Expiry::read(section, grant_ttl.zip(beside.token_ttl));
+        Some(Self::Grants(grants?, expiry))
+    }
+
+    pub(super) fn forwarded(
+        section: &mut Section<'_>,
+        rules: &Rules,
+        beside: &Beside,
+    ) -> Option<Self> {
+        let shareable = section.flag("shareable");
+        let mistyped = shareable.is_none() && section.has("shareable");
+        if shareable != Some(true) && !mistyped {
+            section.problem("shareable", SHAREABLE);
+        }
+        let resources = if section.has("resources") {
+            read_resources(section, rules)
+        } else {
+            (rules.parse_resource)(ONLY_RESOURCE).map_or(Some(Vec::new()), |it| Some(vec![it]))
+        };
+        Grants::read(section, resources, beside).map(Self::Forwarded)
+    }
+}
+
+impl Grants {
+    fn read(
+        section: &mut Section<'_>,
+        resources: Option<Vec<Resource>>,
+        beside: &Beside,
+    ) -> Option<Self> {
         if resources.as_ref().is_some_and(Vec::is_empty) {
             section.problem("resources", "needs at least one resource, as [\"…\"]");
         }
         let policy = read_policy(section, beside);
-        let lives = policy.as_ref().map(|it| it.grant_ttl).zip(beside.token_ttl);
-        let expiry = Expiry::read(section, lives);
         let budget = read_budget(section.section("budget"));
-        Some(Self {
-            resources: resources?,
-            policy: policy?,
-            expiry_policy: expiry.policy,
-            allow_independent: expiry.allow_independent,
-            budget,
-        })
+        Some(Self { resources: resources?, policy: policy?, budget })
     }
 
-    /// Upstream requests a minute for all resources, in the mean.
+    /// Upstream requests a minute for all resources, in the mean; none where that depends on the
+    /// life that the upstream grants.
     #[must_use]
-    pub fn calls_a_minute(&self) -> f64 {
+    pub fn calls_a_minute(&self) -> Option<f64> {
         self.resources.iter().map(|_| self.policy.calls_a_minute()).sum()
     }
 
-    /// How many resources, at this pace, the account's budget keeps fresh.
+    /// How many resources, at this pace, the account's budget keeps fresh; none where that
+    /// depends on the life that the upstream grants.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "positive, and far below 2^53"
     )]
-    pub fn capacity(&self) -> u64 {
-        (60.0 * f64::from(self.budget.rate) / self.policy.calls_a_minute()) as u64
+    pub fn capacity(&self) -> Option<u64> {
+        Some((60.0 * f64::from(self.budget.rate) / self.policy.calls_a_minute()?) as u64)
     }
 }
 
@@ -144,70 +180,6 @@ fn read_resources(section: &mut Section<'_>, rules: &Rules) -> Option<Vec<Resour
         seen.push(resource.clone());
         Ok(resource)
     })
-}
-
-fn read_policy(section: &mut Section<'_>, beside: &Beside) -> Option<Policy> {
-    let grant_ttl = read_grant_ttl(section, beside);
-    let refresh_after = section.duration("refresh_after");
-    let promise = section.duration("promise");
-    if refresh_after.is_some() && promise.is_some() {
-        section.problem("promise", "excludes refresh_after: it sets the point of refresh itself");
-    }
-
-    let (margin, grant_ttl, token_ttl) = (beside.margin?, grant_ttl?, beside.token_ttl?);
-    let policy = Policy::new(grant_ttl, margin, beside.attempt);
-    let (earliest, latest) = (policy.earliest_point(), policy.latest_point(grant_ttl));
-    let refresh_after = if let Some(point) = refresh_after {
-        if point < earliest || point > latest {
-            let (earliest, latest) = (shown(earliest), shown(latest));
-            let lives = lives(grant_ttl, margin);
-            let message = format!("must be from {earliest} to {latest}, {lives}");
-            section.problem("refresh_after", message);
-        }
-        point
-    } else if let Some(promise) = promise {
-        let most = policy.longest_promise();
-        if promise > most {
-            let (most, lives) = (shown(most), lives(grant_ttl, margin));
-            section.problem("promise", format!("cannot be kept: {most} is the most, {lives}"));
-        } else if promise > token_ttl.saturating_sub(margin) {
-            let most = shown(token_ttl.saturating_sub(margin));
-            let message = format!("cannot be kept: {most} is the most, as tokens live no longer");
-            section.problem("promise", message);
-        }
-        policy.point_for_promise(promise)
-    } else {
-        policy.refresh_after
-    };
-    Some(Policy { refresh_after, ..policy })
-}
-
-fn lives(grant_ttl: Duration, margin: Duration) -> String {
-    format!("at a grant_ttl of {} and a margin of {}", shown(grant_ttl), shown(margin))
-}
-
-fn read_grant_ttl(section: &mut Section<'_>, beside: &Beside) -> Option<Duration> {
-    let written = section.has("grant_ttl");
-    let LifeRules::Asked { default, max } = beside.life else { return Some(GRANT_TTL) };
-    let grant_ttl = section.duration_within("grant_ttl", default, Duration::ZERO..=max)?;
-    if grant_ttl.subsec_nanos() != 0 {
-        section.problem("grant_ttl", "must be whole seconds");
-        return None;
-    }
-    let margin = beside.margin?;
-    let least = Policy::least_grant_ttl(margin, beside.attempt);
-    if grant_ttl >= least {
-        return Some(grant_ttl);
-    }
-    let (least, margin) = (shown(least), shown(margin));
-    if written {
-        section.problem("grant_ttl", format!("must be at least {least} at a margin of {margin}"));
-    } else {
-        let grant_ttl = shown(grant_ttl);
-        let message = format!("needs a grant_ttl of at least {least}; it is {grant_ttl}");
-        section.problem("margin", message);
-    }
-    None
 }
 
 fn read_budget(mut section: Section<'_>) -> budget::Limits {

@@ -54,16 +54,15 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(live.kind, "twilio-live");
     assert_eq!(live.default_resource.as_ref(), live.supply.listed().first());
     let grants = live.grants().unwrap();
-    assert_eq!(grants.policy.grant_ttl, Duration::from_secs(60));
+    assert_eq!(grants.policy.grant_ttl(), Some(Duration::from_secs(60)));
     assert_eq!(grants.policy.margin, Duration::from_secs(2));
-    assert_eq!(grants.policy.refresh_after, Duration::from_secs(50));
+    assert_eq!(grants.policy.usual_point(), Some(Duration::from_secs(50)));
     assert_eq!(live.token_ttl, Duration::from_secs(3_600));
-    assert_eq!(
-        (grants.expiry_policy, grants.allow_independent),
-        (ExpiryPolicy::ClampToGrant, false)
-    );
+    let Supply::Grants(_, expiry) = live.supply else { panic!("{live:?}") };
+    let clamp = Expiry { policy: ExpiryPolicy::ClampToGrant, allow_independent: false };
+    assert_eq!(expiry, clamp);
     assert_eq!(grants.budget, budget::Limits::default());
-    assert_eq!(live.worst_hand_out(), Duration::from_secs(6));
+    assert_eq!(live.worst_hand_out(), Some(Duration::from_secs(6)));
 }
 
 #[test]

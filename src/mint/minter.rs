@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{sync::Semaphore, time::Instant};
 
-pub use super::profile::{Allowed, Key, Profile, Supply};
+pub use super::profile::{Allowed, Forwarded, Key, Profile, Supply};
 use super::{
     Grants, Limits,
     options::{Field, Invalid, Options, Refusal, Violation},
@@ -182,19 +182,25 @@ impl Minter {
     pub fn plan(&self, options: &Options<'_>) -> Result<Plan, Refusal> {
         let seats = self.profiles.find(options.profile)?;
         let profile = &seats.profile;
-        let policy = match &profile.supply {
-            Supply::Grants(profile::Grants { policy, .. }) => *policy,
-            Supply::Key(_) => ExpiryPolicy::ClampToGrant,
+        let clamp = ExpiryPolicy::ClampToGrant;
+        let (ttl, policy) = match &profile.supply {
+            Supply::Grants(profile::Grants { policy, .. }) => {
+                (options.ttl, options.policy.unwrap_or(*policy))
+            }
+            // What a call says of these is refused.
+            Supply::Forwarded(_) => (None, clamp),
+            Supply::Key(_) => (options.ttl, options.policy.unwrap_or(clamp)),
         };
         let ask = Ask {
-            ttl: options.ttl.unwrap_or(profile.token_ttl),
+            ttl: ttl.unwrap_or(profile.token_ttl),
             min_remaining: options.min_remaining,
-            policy: options.policy.unwrap_or(policy),
+            policy,
             after: Generation::from_caller(options.after_generation),
         };
         let mut bad = Vec::new();
         let seat = seats.seat(options.resource)?.map_err(|violation| bad.push(violation)).ok();
-        profile.check(&ask, &mut bad);
+        profile.check_own_end(options, &mut bad);
+        profile.check(&ask, seat.as_ref(), &mut bad);
         let after = options.after_generation;
         bad.extend(profile.check_generation(after, seat.as_ref(), &self.clock).err());
         let params = profile.check_params(options.params, &mut bad);

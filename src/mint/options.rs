@@ -72,6 +72,8 @@ pub enum Invalid {
     ValidityUnattainable,
     /// A policy that the profile does not allow.
     PolicyNotAllowed,
+    /// An option that the profile's kind does not take.
+    Option,
     /// A parameter that the kind does not declare, or not of its form.
     Param,
     /// A parameter that neither the profile nor the call sets.

@@ -17,7 +17,7 @@ pub struct Profile {
     pub default_resource: Option<Resource>,
     /// The kind's rule for resources.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
-    /// Token life of calls that ask for none.
+    /// Token life of calls that ask for none; without end where tokens are their grant.
     pub token_ttl: Duration,
     /// The shortest token life that may be asked for.
     pub min_token_ttl: Duration,
@@ -38,6 +38,8 @@ pub struct Profile {
 pub enum Supply {
     /// A grant for each resource.
     Grants(Grants),
+    /// The same, and the grant is the token.
+    Forwarded(Forwarded),
     /// A key alone.
     Key(Key),
 }
@@ -47,12 +49,21 @@ pub enum Supply {
 pub struct Grants {
     /// The resources, each of which has a grant.
     pub resources: Vec<Resource>,
-    /// The life that grants are asked for.
-    pub grant_ttl: Duration,
+    /// The life that grants are asked for; none where only their answers tell it.
+    pub grant_ttl: Option<Duration>,
     /// Where a token would outlive its grant.
     pub policy: ExpiryPolicy,
     /// Whether calls may ask for tokens that outlive their grant.
     pub allow_independent: bool,
+}
+
+/// Of a profile whose tokens are its grants as they came.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    /// The resources, each of which has a grant.
+    pub resources: Vec<Resource>,
+    /// The life that grants are asked for; none where only their answers tell it.
+    pub grant_ttl: Option<Duration>,
 }
 
 /// Of a profile whose tokens are made with a key alone.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Grants,
     options::{Field, Invalid, Refusal, Violation},
-    profile::{Key, Profile, Supply},
+    profile::{self, Forwarded, Key, Profile, Supply},
 };
 use crate::{
     grant::cell::Reader,
@@ -76,7 +76,10 @@ impl Seats {
     fn new(profile: Profile, grants: &Grants) -> Self {
         let profile = Arc::new(profile);
         let by_resource = match &profile.supply {
-            Supply::Grants(of_grants) => granted(&profile, &of_grants.resources, grants),
+            Supply::Grants(profile::Grants { resources, .. })
+            | Supply::Forwarded(Forwarded { resources, .. }) => {
+                granted(&profile, resources, grants)
+            }
             Supply::Key(key) => {
                 let seat = |resource: &Resource| {
                     (resource.clone(), Seat::Keyed(Arc::clone(&profile), Some(resource.clone())))
@@ -86,7 +89,9 @@ impl Seats {
         };
         let named = profile.default_resource.as_ref();
         let default = match &profile.supply {
-            Supply::Grants(_) => named.and_then(|named| by_resource.get(named)).cloned(),
+            Supply::Grants(_) | Supply::Forwarded(_) => {
+                named.and_then(|named| by_resource.get(named)).cloned()
+            }
             Supply::Key(Key { resources, .. }) if named.is_some() || resources.unscoped => {
                 Some(Seat::Keyed(Arc::clone(&profile), named.cloned()))
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::{
-    options::{Attainable, Field, Invalid, Violation},
-    profile::{Profile, Supply},
+    options::{Attainable, Field, Invalid, Options, Violation},
+    profile::{self, Forwarded, Profile, Supply},
     resolve::Seat,
     terms::{Ask, ExpiryPolicy, dependable_ttl, least_ttl},
 };
@@ -19,8 +19,21 @@ use crate::{
 const GENERATION_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Profile {
-    /// What of it can never be met.
-    pub(super) fn check(&self, ask: &Ask, bad: &mut Vec<Violation>) {
+    /// Whether the call wants another end than the grant's of a token that is the grant.
+    pub(super) fn check_own_end(&self, options: &Options<'_>, bad: &mut Vec<Violation>) {
+        let Supply::Forwarded(_) = &self.supply else { return };
+        if options.ttl.is_some() {
+            let shared = "cannot be chosen: a shared credential lives as long as its grant";
+            bad.push(Violation::new(Field::Ttl, Invalid::Option, shared));
+        }
+        if options.policy.is_some_and(|policy| policy != ExpiryPolicy::ClampToGrant) {
+            let shared = "is not allowed: a shared credential ends with its grant";
+            bad.push(Violation::new(Field::ExpiryPolicy, Invalid::PolicyNotAllowed, shared));
+        }
+    }
+
+    /// What of it can never be met; `seat` is none where the call's resource is bad.
+    pub(super) fn check(&self, ask: &Ask, seat: Option<&Seat>, bad: &mut Vec<Violation>) {
         if let Err((why, attainable)) = self.check_ttl(ask) {
             let violation = Violation::new(Field::Ttl, Invalid::TtlOutOfRange, why);
             bad.push(Violation { attainable, ..violation });
@@ -32,11 +45,7 @@ impl Profile {
             let not = "is not allowed by the profile";
             bad.push(Violation::new(Field::ExpiryPolicy, Invalid::PolicyNotAllowed, not));
         }
-        let longest = match &self.supply {
-            Supply::Grants(grants) => ask.ttl.min(dependable_ttl(grants.grant_ttl)),
-            Supply::Key(key) => ask.ttl.saturating_sub(key.spent()),
-        };
-        let attainable = longest.saturating_sub(self.margin);
+        let attainable = self.longest_life(ask, seat).saturating_sub(self.margin);
         if ask.min_remaining > attainable {
             let more = "is more than any token of this profile has";
             let (field, invalid) = (Field::MinRemaining, Invalid::ValidityUnattainable);
@@ -44,9 +53,29 @@ impl Profile {
         }
     }
 
+    /// The longest life that a token can be relied on to have, as far as anybody knows: where
+    /// only answers tell how long grants live, the last one is the measure.
+    fn longest_life(&self, ask: &Ask, seat: Option<&Seat>) -> Duration {
+        let told = || match seat {
+            Some(Seat::Granted(granted)) => {
+                let present = granted.reader.load();
+                present.as_ref().map(|present| present.grant.life().ttl)
+            }
+            _ => None,
+        };
+        match &self.supply {
+            Supply::Grants(profile::Grants { grant_ttl, .. })
+            | Supply::Forwarded(Forwarded { grant_ttl, .. }) => {
+                let of_grants = grant_ttl.map(dependable_ttl).or_else(told);
+                of_grants.map_or(ask.ttl, |of_grants| of_grants.min(ask.ttl))
+            }
+            Supply::Key(key) => ask.ttl.saturating_sub(key.spent()),
+        }
+    }
+
     fn least_ttl(&self) -> Duration {
         let spent = match &self.supply {
-            Supply::Grants(_) => Duration::ZERO,
+            Supply::Grants(_) | Supply::Forwarded(_) => Duration::ZERO,
             Supply::Key(key) => key.spent(),
         };
         least_ttl(self.margin, spent).max(self.min_token_ttl)
@@ -56,6 +85,8 @@ impl Profile {
     fn check_ttl(&self, ask: &Ask) -> Result<(), (&'static str, Option<Attainable>)> {
         let max = |max| Some(Attainable::Max(max));
         match &self.supply {
+            // Its end is the grant's.
+            Supply::Forwarded(_) => Ok(()),
             _ if ask.ttl < self.least_ttl() => {
                 let short = "is under the shortest life that a token of the profile has";
                 Err((short, Some(Attainable::Min(self.least_ttl()))))
@@ -64,12 +95,12 @@ impl Profile {
                 let long = "is over the longest life that a token of the profile has";
                 Err((long, max(self.max_token_ttl)))
             }
-            Supply::Grants(grants)
+            Supply::Grants(profile::Grants { grant_ttl: Some(grant_ttl), .. })
                 if ask.policy == ExpiryPolicy::RequireFullTtl
-                    && ask.ttl > dependable_ttl(grants.grant_ttl) =>
+                    && ask.ttl > dependable_ttl(*grant_ttl) =>
             {
                 let long = "is more than any grant of this profile holds";
-                Err((long, max(dependable_ttl(grants.grant_ttl))))
+                Err((long, max(dependable_ttl(*grant_ttl))))
             }
             _ => Ok(()),
         }
@@ -110,12 +141,12 @@ impl Profile {
         let now = clock.now();
         let latest = match (&self.supply, seat) {
             (Supply::Key(_), _) => None,
-            (Supply::Grants(_), Some(Seat::Granted(granted))) => {
+            (Supply::Grants(_) | Supply::Forwarded(_), Some(Seat::Granted(granted))) => {
                 let present = granted.reader.load();
                 let present = present.as_ref().map_or(0, |it| it.grant.life().generation.get());
                 Some(now.wall.unix_micros().max(present))
             }
-            (Supply::Grants(_), _) => Some(now.wall.unix_micros()),
+            (Supply::Grants(_) | Supply::Forwarded(_), _) => Some(now.wall.unix_micros()),
         };
         let tolerance = i64::try_from(GENERATION_TOLERANCE.as_micros()).unwrap_or(i64::MAX);
         let can_be =

@@ -26,8 +26,15 @@ const SPREAD: Duration = Duration::from_millis(500);
 /// The longest pause without a live grant, while nobody asks for one.
 const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Refreshes of a live grant that callers ask for lie at least this far apart.
-const PULLED_FORWARD: Duration = Duration::from_secs(5);
+/// Refreshes of a live grant that callers ask for lie at least this share of its life apart,
+/// given as its divisor.
+const PULLED_FORWARD: u32 = 60;
+
+/// And at least this far.
+const CLOSEST_PULLED: Duration = Duration::from_secs(5);
+
+/// But no farther than this: who needs more of a long life is not kept waiting for minutes.
+const FARTHEST_PULLED: Duration = Duration::from_secs(60);
 
 /// A successor is late in this last share of a life, given as its divisor.
 const LATE: u32 = 8;
@@ -164,6 +171,12 @@ impl State {
             }
             FetchError::NothingNew(fault) => self.nothing_new(fault, now),
         }
+    }
+
+    /// The present grant has another end than was known, though the attempt under way brought
+    /// no successor.
+    pub fn moved(&mut self, present: Life) {
+        self.life = Some(present);
     }
 
     /// The attempt is lost: whoever made it panicked.
@@ -342,12 +355,19 @@ impl State {
         let earliest = [self.quiet_until, self.busy_until].into_iter().flatten().max();
         let earliest = earliest.map_or(now.boot, |until| until.max(now.boot));
         let pulled = if self.is_live(now) {
-            self.last_started.map(|started| started + PULLED_FORWARD)
+            self.last_started.map(|started| started + self.pulled_apart())
         } else {
             self.last_ended.map(|ended| ended + MAX_BACKOFF)
         };
         let pulled = pulled.map_or(self.due, |pulled| pulled.max(earliest).min(self.due));
         self.not_too_soon(pulled)
+    }
+
+    /// How far apart refreshes of the present grant lie that callers ask for: a cheap grant's
+    /// callers are served soon, a long one's cost the upstream no more.
+    fn pulled_apart(&self) -> Duration {
+        let share = self.life.map_or(Duration::ZERO, |life| life.ttl / PULLED_FORWARD);
+        share.clamp(CLOSEST_PULLED, FARTHEST_PULLED)
     }
 
     fn urgency(&self, now: Anchor) -> Urgency {

@@ -95,6 +95,7 @@ const fn reason(invalid: Invalid) -> &'static str {
         Invalid::Generation => "GENERATION_INVALID",
         Invalid::ValidityUnattainable => "VALIDITY_UNATTAINABLE",
         Invalid::PolicyNotAllowed => "EXPIRY_POLICY_NOT_ALLOWED",
+        Invalid::Option => OPTION_INVALID,
         Invalid::Param => PARAM_INVALID,
         Invalid::ParamRequired => "PARAM_REQUIRED",
         Invalid::ParamNotAllowed => "PARAM_NOT_ALLOWED",

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
@@ -11,6 +12,7 @@ use grantmint::{
     egress::Egress,
     name::{Pattern, Resource},
     provider::Upstream,
+    refresh::schedule::{Point, Policy},
     settings::shown,
     source::budget,
 };
@@ -112,28 +114,51 @@ fn profile_keys(profile: &Profile) -> Keys {
     if let Some(resource) = &profile.default_resource {
         keys.push(("default_resource", json!(resource.as_str())));
     }
-    let lives = [("margin", profile.margin), ("token_ttl", profile.token_ttl)]
-        .map(|(key, life)| (key, json!(shown(life))));
+    let margin = ("margin", json!(shown(profile.margin)));
+    let token_ttl = ("token_ttl", json!(shown(profile.token_ttl)));
     match &profile.supply {
-        Supply::Grants(grants) => {
-            let Grants { policy, budget, .. } = grants;
-            keys.push(("grant_ttl", json!(shown(policy.grant_ttl))));
-            keys.push(("refresh_after", json!(shown(policy.refresh_after))));
-            keys.extend(lives);
-            keys.push(("expiry_policy", json!(grants.expiry_policy.as_str())));
-            keys.push(("allow_independent", json!(grants.allow_independent)));
-            let budget::Limits { rate, burst, concurrent } = budget;
-            let budget = json!({"rate": rate, "burst": burst, "concurrent": concurrent});
-            keys.push(("budget", budget));
+        Supply::Grants(grants, expiry) => {
+            keys.extend(schedule_keys(grants));
+            keys.extend([margin, token_ttl]);
+            keys.push(("expiry_policy", json!(expiry.policy.as_str())));
+            keys.push(("allow_independent", json!(expiry.allow_independent)));
+            keys.push(budget_key(grants));
+        }
+        Supply::Forwarded(grants) => {
+            keys.push(("shareable", json!(true)));
+            keys.extend(schedule_keys(grants));
+            keys.extend([margin, budget_key(grants)]);
         }
         Supply::Key(allowed) => {
             let patterns: Vec<_> = allowed.patterns.iter().map(Pattern::as_str).collect();
             keys.push(("allow_resources", json!(patterns)));
-            keys.extend(lives);
+            keys.extend([margin, token_ttl]);
             keys.push(("max_ttl", json!(shown(profile.max_token_ttl))));
         }
     }
     keys
+}
+
+/// How long grants live, and when they are refreshed, as far as that is known.
+fn schedule_keys(grants: &Grants) -> Keys {
+    let policy = &grants.policy;
+    let mut keys = Vec::new();
+    if let (Some(grant_ttl), Some(point)) = (policy.grant_ttl(), policy.usual_point()) {
+        keys.push(("grant_ttl", json!(shown(grant_ttl))));
+        keys.push(("refresh_after", json!(shown(point))));
+        return keys;
+    }
+    match policy.point {
+        Point::Share(_) => {}
+        Point::After(after) => keys.push(("refresh_after", json!(shown(after)))),
+        Point::Promise(promise) => keys.push(("promise", json!(shown(promise)))),
+    }
+    keys
+}
+
+fn budget_key(grants: &Grants) -> (&'static str, Value) {
+    let budget::Limits { rate, burst, concurrent } = grants.budget;
+    ("budget", json!({"rate": rate, "burst": burst, "concurrent": concurrent}))
 }
 
 fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
@@ -165,19 +190,62 @@ fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
 
 /// What a profile promises while its upstream is well.
 fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
-    let least = shown(profile.worst_hand_out());
+    let least = profile.worst_hand_out().map(shown);
     let Some(grants) = profile.grants() else {
         writeln!(out, "# a token is made with the key alone: there is no upstream and no grant")?;
+        let least = least.unwrap_or_default();
         return writeln!(out, "# a token can be used for {least} at least");
     };
-    let grant_ttl = shown(grants.policy.grant_ttl);
-    let refresh_after = shown(grants.policy.refresh_after);
-    let calls = grants.policy.calls_a_minute();
-    let (resources, capacity) = (grants.resources.len(), grants.capacity());
+    if let Supply::Forwarded(_) = profile.supply {
+        SHARED.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
+    }
+    let policy = &grants.policy;
+    let (Some(grant_ttl), Some(point), Some(least), Some(calls), Some(capacity)) = (
+        policy.grant_ttl(),
+        policy.usual_point(),
+        least,
+        policy.calls_a_minute(),
+        grants.capacity(),
+    ) else {
+        return write_untold(out, policy);
+    };
+    let (grant_ttl, refresh_after) = (shown(grant_ttl), shown(point));
+    let resources = grants.resources.len();
     writeln!(out, "# a grant of {grant_ttl} is refreshed after {refresh_after} at the latest")?;
     writeln!(out, "# a token can be used for {least} at least, while the upstream is well")?;
     writeln!(out, "# upstream calls a minute: {calls:.1} for each of {resources} resource(s)")?;
     writeln!(out, "# the account's budget keeps {capacity} such resources fresh")
+}
+
+/// What sharing a credential means.
+const SHARED: [&str; 2] = [
+    "one credential is shared: all callers of a resource get the same, as it came",
+    "nobody can be told apart by it, and nobody can be cut off alone before it ends",
+];
+
+/// What can be said of grants whose life only the answers tell.
+fn write_untold(out: &mut impl Write, policy: &Policy) -> io::Result<()> {
+    match policy.point {
+        Point::Share(share) => {
+            let percent = share * 100.0;
+            writeln!(out, "# a grant is refreshed after {percent:.0} % of its life at the latest")?;
+        }
+        Point::After(after) => {
+            writeln!(out, "# a grant is refreshed after {} at the latest", shown(after))?;
+        }
+        Point::Promise(promise) => {
+            let promise = shown(promise);
+            writeln!(
+                out,
+                "# a token can be used for {promise} at least, if its grant's life allows it"
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "# how long tokens can be used, and upstream calls a minute, depend on the life"
+    )?;
+    writeln!(out, "# that the upstream grants")
 }
 
 fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
@@ -200,9 +268,11 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
                 "warnings": egress.warnings,
             })
         });
-        let mut promise = json!({"worst_hand_out_seconds": profile.worst_hand_out().as_secs_f64()});
+        // Null where it depends on the life that the upstream grants.
+        let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
+        let mut promise = json!({"worst_hand_out_seconds": seconds(profile.worst_hand_out())});
         if let Some(grants) = profile.grants() {
-            promise["refresh_after_seconds"] = json!(grants.policy.refresh_after.as_secs_f64());
+            promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
             promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
             promise["budget_capacity_resources"] = json!(grants.capacity());
         }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use grantmint::{
     app::{App, Ended, StartError},
     clock::Clock,
-    config::{Config, loopback},
+    config::{Config, Supply, loopback},
     listen::Listen,
     provider::Upstream,
     sandbox::{self, Endpoint, Sandbox},
@@ -253,7 +253,8 @@ async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandb
 /// What each profile promises, so that nobody is surprised by the default.
 fn tell_promises(config: &Config) {
     for profile in &config.profiles {
-        let worst_hand_out_seconds = profile.worst_hand_out().as_secs_f64();
+        // What depends on the life that the upstream grants is left out.
+        let worst_hand_out_seconds = profile.worst_hand_out().map(|least| least.as_secs_f64());
         let Some(grants) = profile.grants() else {
             tracing::info!(
                 profile = %profile.name,
@@ -262,13 +263,27 @@ fn tell_promises(config: &Config) {
             );
             continue;
         };
+        if let Supply::Forwarded(_) = profile.supply {
+            tracing::warn!(
+                profile = %profile.name,
+                "one credential is shared: all callers of a resource get the same"
+            );
+        }
         let policy = grants.policy;
+        if policy.grant_ttl().is_none() {
+            tracing::info!(
+                profile = %profile.name,
+                resources = grants.resources.len(),
+                "keeping grants fresh; when depends on the life that the upstream grants"
+            );
+            continue;
+        }
         tracing::info!(
             profile = %profile.name,
             resources = grants.resources.len(),
-            refresh_after_seconds = policy.point(policy.grant_ttl).as_secs_f64(),
+            refresh_after_seconds = policy.usual_point().map(|point| point.as_secs_f64()),
             worst_hand_out_seconds,
-            calls_a_minute_each = format!("{:.2}", policy.calls_a_minute()),
+            calls_a_minute_each = policy.calls_a_minute().map(|calls| format!("{calls:.2}")),
             "keeping grants fresh"
         );
     }

@@ -1,6 +1,7 @@
 //! The sample file tells the truth.
 
 use super::*;
+use crate::refresh::schedule::Point;
 
 const SAMPLE: &str = include_str!("../../../grantmint.toml");
 
@@ -27,8 +28,18 @@ fn uncommented(start: &str) -> String {
 fn its_commented_keys_are_the_defaults() {
     let (plain, written) = (sample(), uncommented("#"));
     assert!(written.lines().filter(|line| line.contains(" = ")).count() > 20);
-    let plain = parse(&plain).unwrap();
-    assert_eq!(format!("{plain:?}"), format!("{:?}", parse(&written).unwrap()));
+    let (mut plain, mut written) = (parse(&plain).unwrap(), parse(&written).unwrap());
+    // The point is a share of the life where it is left out, and may be written as a duration.
+    let point = |config: &mut Config| match &mut config.profiles[0].supply {
+        Supply::Grants(grants, _) => {
+            let point = grants.policy.usual_point();
+            grants.policy.point = Point::Share(1.0);
+            point
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(point(&mut plain), point(&mut written));
+    assert_eq!(format!("{plain:?}"), format!("{written:?}"));
 }
 
 #[test]
@@ -37,7 +48,7 @@ fn its_examples_are_good() {
         uncommented("#     ").replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "");
     let config = parse(&examples).unwrap();
     let live = &config.profiles[0];
-    assert_eq!(live.grants().unwrap().policy.refresh_after, Duration::from_secs(34));
+    assert_eq!(live.grants().unwrap().policy.usual_point(), Some(Duration::from_secs(34)));
     let shown = live.provider.shown().into_iter().chain(live.shown_tokens());
     let shown: Vec<_> = shown.map(|(key, _)| key).collect();
     for key in ["allow_origin", "region", "nbf_backdate", "grants"] {

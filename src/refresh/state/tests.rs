@@ -1,7 +1,13 @@
 //! What is clumsy to see from outside: holds, last tries and jumps at their edges.
 
 use super::*;
-use crate::{clock::Clock, grant::Generation};
+use crate::{
+    clock::Clock,
+    grant::Generation,
+    refresh::schedule::{Lives, Point},
+};
+
+mod lives;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -9,6 +15,12 @@ const fn secs(seconds: u64) -> Duration {
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// Five sixths of the life asked for, two seconds kept in hand.
+fn policy(grant_ttl: u64, attempt: u64) -> Policy {
+    let (lives, point) = (Lives::Asked(secs(grant_ttl)), Point::Share(5.0 / 6.0));
+    Policy { lives, margin: secs(2), attempt: secs(attempt), point }
 }
 
 /// A machine and the instant that its time is counted from.
@@ -20,14 +32,14 @@ struct Machine {
 impl Machine {
     /// One that got a grant of a minute at the start.
     fn with_a_grant() -> Self {
-        Self::under(Policy::new(secs(60), secs(2), secs(2)))
+        Self::under(policy(60, 2), secs(60))
     }
 
     /// The same under another policy.
-    fn under(policy: Policy) -> Self {
+    fn under(policy: Policy, ttl: Duration) -> Self {
         let start = Clock::system().now();
         let mut machine = Self { state: State::new(policy, Rng::with_seed(1), start), start };
-        let life = Life { anchor: start, ttl: policy.grant_ttl, generation: Generation::NONE };
+        let life = Life { anchor: start, ttl, generation: Generation::NONE };
         let attempt = machine.attempt(Duration::ZERO);
         machine.state.succeeded(attempt, life, start);
         machine
@@ -115,7 +127,7 @@ fn a_last_try_for_which_the_budget_had_no_place_is_made_when_it_has() {
 
 #[test]
 fn a_source_that_may_take_longer_is_asked_sooner_before_the_end_of_life() {
-    let mut machine = Machine::under(Policy::new(secs(120), secs(2), secs(10)));
+    let mut machine = Machine::under(policy(120, 10), secs(120));
     for at in [90, 95] {
         let attempt = machine.attempt(secs(at));
         assert_eq!(attempt.give_up_at.since(machine.start.boot), secs(at + 10));

@@ -21,7 +21,12 @@ use grantmint::{
     },
     name::{GrantName, Identity, ProfileName, Resource},
     provider::twilio_live::{self, access_tokens, ids},
-    refresh::{jump::watch_for_jumps, keeper::Keeper, schedule::Policy, state::State},
+    refresh::{
+        jump::watch_for_jumps,
+        keeper::Keeper,
+        schedule::{Lives, Point, Policy},
+        state::State,
+    },
     settings::SecretOrigin,
     source::{
         FetchError, FetchRequest, Fetched, GrantSource, Granted, Mark,
@@ -223,7 +228,8 @@ pub(super) struct World {
 
 /// 60 s grants, refreshed after 50 s.
 pub(super) fn default_policy() -> Policy {
-    Policy { grant_ttl: secs(60), margin: MARGIN, attempt: ATTEMPT, refresh_after: secs(50) }
+    let (lives, point) = (Lives::Asked(secs(60)), Point::After(secs(50)));
+    Policy { lives, margin: MARGIN, attempt: ATTEMPT, point }
 }
 
 impl World {
@@ -287,7 +293,7 @@ impl World {
             parameters: Parameters::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
-                grant_ttl: policy.grant_ttl,
+                grant_ttl: Some(secs(60)),
                 policy: ExpiryPolicy::ClampToGrant,
                 allow_independent: true,
             }),

@@ -163,7 +163,7 @@ fn source_by(clock: Clock, upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     upstream.source(
         clock,
         &upstream.egress().unwrap(),
-        profile.grants().unwrap().policy.grant_ttl.into(),
+        profile.grants().unwrap().policy.grant_ttl(),
     )
 }
 
