@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::{
-    lineage::{Lineage, Present},
+    lineage::{Lineage, News, Present},
     state::{Attempt, State, Step},
 };
 use crate::{
@@ -115,11 +115,10 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
 
     fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {
         let (margin, now) = (self.publisher.margin(), self.clock.now());
-        let generation = Generation::after(self.publisher.generation(), fetched.anchor.wall);
         let anchor = fetched.anchor;
         // One that has expired on arrival serves nobody.
         let usable = |ttl| {
-            let life = Life { anchor, ttl, generation };
+            let life = Life { anchor, ttl, generation: Generation::NONE };
             let too_short = Fault::new(FaultClass::Transient, "GRANT_LIFE_TOO_SHORT");
             if life.is_live(now, margin) { Ok(ttl) } else { Err(too_short) }
         };
@@ -131,10 +130,20 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             .and_then(|_| self.lineage.judge(&fetched, present))
             .and_then(|admitted| usable(admitted.ttl).map(|_| admitted))
             .map_err(FetchError::NothingNew)?;
+        // The same credential is the same grant, whatever its end: who wants a newer one, since
+        // a player refused this, is not served by it.
+        let generation = match admitted.news {
+            News::Another => Generation::after(self.publisher.generation(), anchor.wall),
+            News::Extended | News::Shortened => self.publisher.generation(),
+        };
         let grant = Grant::new(fetched.content, anchor, admitted.ttl, generation);
+        let life = grant.life();
         match self.publisher.publish(grant) {
             Publication::Published(_) => {
                 self.lineage.commit(admitted);
+                if admitted.news == News::Shortened {
+                    return Err(self.shortened(life));
+                }
                 Ok(())
             }
             Publication::Late if self.publisher.life().is_some_and(|l| l.is_live(now, margin)) => {
@@ -146,6 +155,19 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
                 Err(Fault::new(FaultClass::Transient, "TOKEN_UNVERIFIED").into())
             }
         }
+    }
+
+    /// The present grant ends sooner than was known: a truth to plan by, but no successor.
+    fn shortened(&mut self, life: Life) -> FetchError {
+        let now = self.clock.now();
+        tracing::warn!(
+            grant = %self.publisher.name(),
+            left_seconds = life.left(now).as_secs(),
+            "the upstream says that the present grant ends sooner than it said before"
+        );
+        self.metrics.fresh(life.anchor.wall, life.end(now));
+        self.state.moved(life);
+        FetchError::NothingNew(Fault::new(FaultClass::Transient, "GRANT_ENDS_SOONER"))
     }
 
     fn tell(&mut self) {
@@ -197,3 +219,6 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,18 @@
 //! Compares each answer with those before it: a grant that came before, or that ends no later
 //! than the present one, brings no new life, whatever life the answer claims. This needs no
 //! trust in the upstream's clock.
+//!
+//! One thing is the upstream's to say: where its answer states how long the credential that is
+//! present remains, that moves its end. Many services return one credential until shortly before
+//! it ends, some let it live on as long as it is asked for, and one that was cut short is better
+//! known to be.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     clock::BootTime,
     grant::{Fault, FaultClass, Life},
-    source::Fetched,
+    source::{Fetched, Granted},
 };
 
 /// How many former grants are remembered: caches in front of an upstream may answer in turn.
@@ -15,6 +20,10 @@ const REMEMBERED: usize = 16;
 
 /// Ends stated in whole seconds are up to this much before the true end.
 const ROUNDING: Duration = Duration::from_secs(1);
+
+/// Two ends of one credential up to this far apart are the same end: each is rounded to whole
+/// seconds, and counted from when its request was sent.
+const SAME_END: Duration = Duration::from_secs(2);
 
 /// How much faster than ours the upstream's clock may run: 500 ppm, the most that NTP slews.
 const DRIFT: f64 = 1.000_5;
@@ -39,6 +48,8 @@ const ENDS_SOONER: Fault = Fault::new(FaultClass::Transient, "GRANT_ENDS_SOONER"
 #[derive(Debug, Default)]
 pub struct Lineage {
     seen: VecDeque<Seen>,
+    /// The fingerprint of the present grant.
+    present: Option<[u8; 16]>,
     /// The last grant taken that states its end.
     stated: Option<Stated>,
     /// The first of the last answers that agree with each other and not with `stated`.
@@ -89,24 +100,38 @@ pub struct Present {
     pub refused: bool,
 }
 
-/// A grant that brings new life. It counts as taken once it is published.
+/// What an answer brings, where that is not what is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Another grant than the present one, with new life.
+    Another,
+    /// The present grant, which ends later than was known.
+    Extended,
+    /// The present grant, which ends sooner than was known: that is true, and no new life.
+    Shortened,
+}
+
+/// A grant that is to be published. It counts as taken once it is.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a grant that is published is to be remembered"]
 pub struct Admitted {
+    /// What it is beside the present one.
+    pub news: News,
     /// How long it lives from its anchor on.
     pub ttl: Duration,
+    end: BootTime,
     fingerprint: [u8; 16],
     stated: Option<Stated>,
 }
 
 impl Lineage {
-    /// Whether the grant in `answer` brings new life. It never lives past the end known from
-    /// an earlier answer.
+    /// Whether the grant in `answer` brings new life, or is the present one with another end. It
+    /// never lives past the end known from an earlier answer, unless that was stated anew.
     ///
     /// # Errors
     ///
     /// `GRANT_UNCHANGED` for a grant that came before or states no later end than the present
-    /// one, `GRANT_ENDS_SOONER` for one that would end before it.
+    /// one, `GRANT_ENDS_SOONER` for another one that would end before it.
     pub fn judge(&mut self, answer: &Fetched, present: Option<Present>) -> Result<Admitted, Fault> {
         let Fetched { anchor, granted, mark, .. } = answer;
         let claimed = anchor.boot + granted.ttl();
@@ -121,6 +146,30 @@ impl Lineage {
             Some(Follows::Later(end) | Follows::NotLater(end)) => claimed.min(end),
             Some(Follows::Leaps) | None => claimed,
         };
+        let stated = mark.expires.map(|expires| Stated { expires, end: known, asked: anchor.boot });
+        // One leap alone is no measure for what follows it.
+        let is_measure = stepped || !matches!(follows, Some(Follows::Leaps));
+        let admitted = |news, end: BootTime| Admitted {
+            news,
+            ttl: end.since(anchor.boot),
+            end,
+            fingerprint: mark.fingerprint,
+            stated: stated.filter(|_| is_measure),
+        };
+        if let (Granted::Stated(_), Some(present)) = (granted, present)
+            && self.present == Some(mark.fingerprint)
+        {
+            let former = present.life.anchor.boot + present.life.ttl;
+            // What states the same end again has not moved it: the upstream is well and will
+            // renew later. It is asked again, and lives no longer for it.
+            return if known > former + SAME_END {
+                Ok(admitted(News::Extended, known))
+            } else if known + SAME_END < former {
+                Ok(admitted(News::Shortened, known))
+            } else {
+                Err(UNCHANGED)
+            };
+        }
         let seen = self.see(mark.fingerprint, claimed.min(known + ROUNDING));
         let (end, taken) = (seen.end, seen.taken);
         if taken {
@@ -134,14 +183,7 @@ impl Lineage {
                 return Err(ENDS_SOONER);
             }
         }
-        let stated = mark.expires.map(|expires| Stated { expires, end: known, asked: anchor.boot });
-        // One leap alone is no measure for what follows it.
-        let is_measure = stepped || !matches!(follows, Some(Follows::Leaps));
-        Ok(Admitted {
-            ttl: end.since(anchor.boot),
-            fingerprint: mark.fingerprint,
-            stated: stated.filter(|_| is_measure),
-        })
+        Ok(admitted(News::Another, end))
     }
 
     /// Remembers a grant that is now the present one.
@@ -149,7 +191,9 @@ impl Lineage {
         let its = |seen: &&mut Seen| seen.fingerprint == admitted.fingerprint;
         for seen in self.seen.iter_mut().filter(its) {
             seen.taken = true;
+            seen.end = admitted.end;
         }
+        self.present = Some(admitted.fingerprint);
         self.stated = admitted.stated.or(self.stated);
     }
 
@@ -164,7 +208,8 @@ impl Lineage {
         if later <= 0.0 {
             return Some(Follows::NotLater(former.end - by));
         }
-        let explained = answer.anchor.boot.since(former.asked) + answer.granted.ttl() * LEAP;
+        let lives = answer.granted.ttl().saturating_mul(LEAP);
+        let explained = answer.anchor.boot.since(former.asked).saturating_add(lives);
         Some(if by > explained { Follows::Leaps } else { Follows::Later(former.end + by) })
     }
 

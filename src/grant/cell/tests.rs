@@ -65,6 +65,20 @@ fn a_later_request_replaces_the_grant_even_after_the_wall_clock_was_set_back() {
 }
 
 #[test]
+fn the_same_grant_may_be_published_again_with_another_life_and_its_generation() {
+    let (mut publisher, reader) = publisher();
+    let early = Clock::system().now();
+    let _ = publisher.publish(grant("1", early, 7));
+    let late = Anchor { boot: early.boot + Duration::from_secs(50), wall: early.wall };
+    let again = publisher.publish(grant("1", late, 7));
+    assert_eq!(again, Publication::Published(Generation::from_caller(7)));
+    assert_eq!(publisher.life(), Some(grant("1", late, 7).life()));
+    // A late answer takes nothing back.
+    assert_eq!(publisher.publish(grant("1", early, 7)), Publication::Late);
+    assert_eq!(reader.load().as_ref().map(|it| it.grant.life().anchor), Some(late));
+}
+
+#[test]
 fn what_cannot_be_prepared_leaves_the_present_grant() {
     let (mut publisher, reader) = publisher();
     let early = Clock::system().now();

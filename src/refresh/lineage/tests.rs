@@ -38,21 +38,31 @@ impl World {
         mark: Mark,
         refused: bool,
     ) -> Result<f64, String> {
+        self.judge(at, Granted::Assumed(secs(ttl)), mark, refused).map(|(_, end)| end)
+    }
+
+    /// The same for an answer that states itself what remains, and what it is.
+    fn states(&mut self, at: f64, ttl: u64, mark: Mark) -> Result<(News, f64), String> {
+        self.judge(at, Granted::Stated(secs(ttl)), mark, false)
+    }
+
+    fn judge(
+        &mut self,
+        at: f64,
+        granted: Granted,
+        mark: Mark,
+        refused: bool,
+    ) -> Result<(News, f64), String> {
         let since = Duration::from_secs_f64(at);
         let anchor = Anchor { boot: self.start.boot + since, wall: self.start.wall + since };
-        let fetched = Fetched {
-            content: Content::from("{}"),
-            anchor,
-            granted: Granted::Assumed(secs(ttl)),
-            mark,
-        };
+        let fetched = Fetched { content: Content::from("{}"), anchor, granted, mark };
         let present = self.present.map(|life| Present { life, refused });
         let judged = self.lineage.judge(&fetched, present);
         let admitted = judged.map_err(|fault| fault.reason.to_string())?;
         self.lineage.commit(admitted);
         let ttl = admitted.ttl;
         self.present = Some(Life { anchor, ttl, generation: Generation::NONE });
-        Ok((anchor.boot + ttl).since(self.start.boot).as_secs_f64())
+        Ok((admitted.news, (anchor.boot + ttl).since(self.start.boot).as_secs_f64()))
     }
 }
 
@@ -66,7 +76,7 @@ fn stating(expires: f64) -> Mark {
     Mark::of(&expires.to_string(), Some(expires))
 }
 
-fn unchanged() -> Result<f64, String> {
+fn unchanged<T>() -> Result<T, String> {
     Err("GRANT_UNCHANGED".into())
 }
 
@@ -184,6 +194,60 @@ fn former_grants_that_keep_no_step_are_never_taken_for_a_stepped_clock() {
     for (turn, expires) in [1_050.0, 1_045.0, 1_040.0, 1_051.0].into_iter().enumerate() {
         let at = 300.0 + f64::from(u32::try_from(turn).unwrap()) * 10.0;
         assert_eq!(world.answer(at, 60, stating(expires)), unchanged(), "{expires}");
+    }
+}
+
+#[test]
+fn the_same_credential_lives_as_long_as_its_answers_state() {
+    let mut world = World::new();
+    assert_eq!(world.states(0.0, 3_600, opaque("a")), Ok((News::Another, 3_600.0)));
+    // A sliding life: each answer states all of it again.
+    assert_eq!(world.states(3_000.0, 3_600, opaque("a")), Ok((News::Extended, 6_600.0)));
+    // Cut short, as by an operator: the shorter statement is the truth.
+    assert_eq!(world.states(4_000.0, 600, opaque("a")), Ok((News::Shortened, 4_600.0)));
+    assert_eq!(world.states(4_100.0, 600, opaque("a")), Ok((News::Extended, 4_700.0)));
+    // Another one is held against the end as it is now.
+    assert_eq!(world.states(4_200.0, 499, opaque("b")), Err("GRANT_ENDS_SOONER".into()));
+    assert_eq!(world.states(4_201.0, 499, opaque("c")), Ok((News::Another, 4_700.0)));
+    // A former one is no successor, whatever it states.
+    assert_eq!(world.states(4_300.0, 3_600, opaque("a")), unchanged());
+    // Nor does the present one live on where its answer does not say so.
+    assert_eq!(world.answer(4_400.0, 3_600, opaque("c")), unchanged());
+    // It may come back to life, and then the end is what is stated.
+    assert_eq!(world.states(5_000.0, 60, opaque("c")), Ok((News::Extended, 5_060.0)));
+}
+
+#[test]
+fn the_same_end_stated_again_is_no_new_life_however_often() {
+    let mut world = World::new();
+    assert_eq!(world.states(0.0, 7_200, opaque("a")), Ok((News::Another, 7_200.0)));
+    for turn in 1..70_u32 {
+        let (at, since) = (u64::from(turn) * 100, f64::from(turn) * 100.0);
+        // Rounded in either direction, and counted from before or after a slow answer.
+        for ttl in [7_200 - at - 2, 7_200 - at - 1, 7_200 - at, 7_200 - at + 1, 7_200 - at + 2] {
+            assert_eq!(world.states(since, ttl, opaque("a")), unchanged(), "{at} {ttl}");
+        }
+    }
+    assert_eq!(world.states(7_000.0, 7_200, opaque("b")), Ok((News::Another, 14_200.0)));
+}
+
+#[test]
+fn a_credential_that_states_its_own_end_lives_no_longer_for_what_an_answer_states() {
+    // A cache returns an answer as it was: its token ends when it ends.
+    let mut world = World::new();
+    assert_eq!(world.states(0.0, 3_600, stating(3_600.0)), Ok((News::Another, 3_600.0)));
+    for at in [600.0, 3_000.0, 3_590.0] {
+        assert_eq!(world.states(at, 3_600, stating(3_600.0)), unchanged(), "{at}");
+    }
+    let cut = world.states(3_000.0, 60, stating(3_600.0));
+    assert_eq!(cut, Ok((News::Shortened, 3_060.0)));
+}
+
+#[test]
+fn no_stated_life_is_too_long_to_reckon_with() {
+    let mut world = World::new();
+    for (at, mark) in [(0.0, stating(60.0)), (1.0, stating(1e300)), (2.0, stating(1e300))] {
+        let _ = world.judge(at, Granted::Stated(Duration::MAX), mark, false);
     }
 }
 
