@@ -17,6 +17,8 @@ use crate::{
     },
 };
 
+mod forwarded;
+
 const KEY: &[u8] = b"key";
 
 const fn secs(seconds: u64) -> Duration {

@@ -1,0 +1,116 @@
+//! Profiles that hand their grants on as they came.
+
+use super::*;
+use crate::{
+    grant::{Grant, cell::Publisher},
+    mint::bulk::{Bulk, Selection},
+    name::GrantName,
+    token::{Preparer, verbatim::Verbatim},
+};
+
+/// A minter of one shared credential, and where it is put.
+fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
+    let (name, clock) = (ProfileName::parse("shared").unwrap(), Clock::system());
+    let grant = GrantName { profile: name.clone(), resource: resource("default") };
+    let mut grants = Grants::default();
+    let publisher = grants.add(grant, secs(2), Preparer::new(Arc::new(Verbatim), clock.clone()));
+    let profile = Profile {
+        name: name.clone(),
+        default_resource: Some(resource("default")),
+        parse_resource: Resource::parse,
+        token_ttl: Duration::MAX,
+        min_token_ttl: Duration::ZERO,
+        max_token_ttl: Duration::MAX,
+        margin: secs(2),
+        parameters: Parameters::default(),
+        supply: Supply::Forwarded(Forwarded { resources: vec![resource("default")], grant_ttl }),
+    };
+    let (limits, serials) = (Limits::default(), Serials::draw().unwrap());
+    let minter = Minter::new(vec![profile], Some(name), &grants, limits, serials, clock, drain().1);
+    (Arc::new(minter), publisher)
+}
+
+fn publish(minter: &Minter, publisher: &mut Publisher<Preparer>, text: &str, ttl: u64) -> i64 {
+    let now = minter.clock.now();
+    let generation = Generation::after(publisher.generation(), now.wall);
+    let _ = publisher.publish(Grant::new(text.into(), now, secs(ttl), generation));
+    generation.get()
+}
+
+#[tokio::test]
+async fn all_get_the_grant_as_it_came_until_its_end() {
+    let (minter, mut publisher) = shared(None);
+    let generation = publish(&minter, &mut publisher, "bearer-a", 3_600);
+    let life = publisher.life().unwrap();
+    let clamp = Some(ExpiryPolicy::ClampToGrant);
+    let plan = minter.plan(&Options { policy: clamp, ..Options::default() }).unwrap();
+    assert_eq!(plan.grant_name(), "profiles/shared/grants/default");
+    for identity in ["alice", "bob"] {
+        let identity = Identity::parse(identity).unwrap();
+        let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
+        assert_eq!((&*token, token_id), ("bearer-a", fingerprint("bearer-a")));
+        let end = life.end(terms.issue);
+        assert_eq!(terms.expire, WallTime::from_unix_seconds(end.unix_seconds()));
+        assert_eq!(terms.use_within, life.left(terms.issue).checked_sub(secs(2)).unwrap());
+        assert_eq!(terms.generation.get(), generation);
+    }
+    let selection = Selection::series("viewer-".to_owned(), 3).unwrap();
+    let drain = minter.drain.clone();
+    let mut bulk = Bulk::new(Arc::clone(&minter), drain, plan, selection, 1, 0, None);
+    let chunk = bulk.next_chunk().await.unwrap().unwrap();
+    let tokens: Vec<_> = chunk.tokens().map(|token| String::from(token.unwrap())).collect();
+    assert_eq!((chunk.first_index(), tokens), (1, vec!["bearer-a".to_owned(); 2]));
+    assert!(bulk.next_chunk().await.unwrap().is_none());
+}
+
+#[test]
+fn a_call_chooses_no_end_of_what_it_shares() {
+    let (minter, mut publisher) = shared(None);
+    publish(&minter, &mut publisher, "a", 60);
+    for ttl in [0, 1, 60, 1_000_000].map(secs) {
+        let bad = violations(&minter, &Options { ttl: Some(ttl), ..Options::default() });
+        let [violation] = bad.as_slice() else { panic!("{bad:?}") };
+        assert_eq!((&violation.field, violation.invalid), (&Field::Ttl, Invalid::Option));
+    }
+    for policy in [ExpiryPolicy::RequireFullTtl, ExpiryPolicy::Independent] {
+        let bad = violations(&minter, &Options { policy: Some(policy), ..Options::default() });
+        let [violation] = bad.as_slice() else { panic!("{bad:?}") };
+        let told = (&violation.field, violation.invalid);
+        assert_eq!(told, (&Field::ExpiryPolicy, Invalid::PolicyNotAllowed));
+    }
+}
+
+#[test]
+fn what_can_never_be_met_is_judged_by_the_life_asked_for_or_else_by_the_last_one() {
+    let least = |seconds| Options { min_remaining: secs(seconds), ..Options::default() };
+    let most = |minter: &Minter| {
+        let bad = violations(minter, &least(1_000_000));
+        let [violation] = bad.as_slice() else { panic!("{bad:?}") };
+        assert_eq!(violation.invalid, Invalid::ValidityUnattainable);
+        violation.attainable
+    };
+    let (asked, mut publisher) = shared(Some(secs(60)));
+    publish(&asked, &mut publisher, "a", 30);
+    assert_eq!(most(&asked), Some(Attainable::Max(secs(56))));
+    assert!(asked.plan(&least(56)).is_ok());
+
+    let (told, mut publisher) = shared(None);
+    assert!(told.plan(&least(1_000_000)).is_ok(), "nothing is known before an answer");
+    publish(&told, &mut publisher, "a", 3_600);
+    assert_eq!(most(&told), Some(Attainable::Max(secs(3_598))));
+    publish(&told, &mut publisher, "b", 60);
+    assert_eq!(most(&told), Some(Attainable::Max(secs(58))));
+}
+
+#[tokio::test]
+async fn who_was_refused_is_not_served_by_the_same_generation() {
+    let (minter, mut publisher) = shared(None);
+    let after_generation = publish(&minter, &mut publisher, "a", 60);
+    let now = Some(Duration::ZERO);
+    let options = Options { after_generation, max_wait: now, ..Options::default() };
+    let (plan, identity) = (minter.plan(&options).unwrap(), Identity::parse("alice").unwrap());
+    let unserved = minter.mint(&plan, &identity, None).await.err().unwrap();
+    assert_eq!(unserved.cause, Cause::GrantNotNewer);
+    publish(&minter, &mut publisher, "b", 60);
+    assert_eq!(minter.mint(&plan, &identity, None).await.ok().unwrap().token, "b");
+}
