@@ -5,6 +5,7 @@ mod channels;
 mod examples;
 mod kinds;
 mod operations;
+mod own_kind;
 mod page;
 mod python;
 mod sandbox;

@@ -291,7 +291,10 @@ fn object(keys: Keys) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use grantmint::egress::{Route, Why};
+    use grantmint::{
+        egress::{Route, Why},
+        refresh::schedule::Lives,
+    };
 
     use super::*;
 
@@ -346,6 +349,52 @@ mod tests {
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
         assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);
         assert_eq!(live["promise"]["budget_capacity_resources"], 475);
+    }
+
+    /// The profile with its grants handed on, of this life and point.
+    fn forwarded(lives: Lives, point: Point) -> (String, Value) {
+        let mut checked = checked();
+        let profile = &mut checked.config.profiles[0];
+        let Supply::Grants(grants, _) = profile.supply.clone() else { panic!("{profile:?}") };
+        let policy = Policy { lives, point, ..grants.policy };
+        profile.supply = Supply::Forwarded(Grants { policy, ..grants });
+        (profile.token_ttl, profile.max_token_ttl) = (Duration::MAX, Duration::MAX);
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        write_text(&mut text, &checked).unwrap();
+        write_json(&mut json, &checked).unwrap();
+        let mut json: Value = serde_json::from_slice(&json).unwrap();
+        (String::from_utf8(text).unwrap(), json["profiles"]["live"].take())
+    }
+
+    #[test]
+    fn what_sharing_means_is_told_and_what_nobody_knows_is_not() {
+        let shared = "# one credential is shared: all callers of a resource get the same, as it";
+        let (text, json) = forwarded(Lives::Asked(Duration::from_secs(60)), Point::Share(0.5));
+        for told in [
+            shared,
+            "\nshareable = true\ngrant_ttl = \"60s\"\nrefresh_after = \"30s\"\nmargin = \"2s\"\nbudget",
+            "# a token can be used for 26s at least, while the upstream is well\n",
+        ] {
+            assert!(text.contains(told), "{told}\n{text}");
+        }
+        assert_eq!(json["promise"]["worst_hand_out_seconds"], 26.0);
+
+        let depends = "# how long tokens can be used, and upstream calls a minute, depend on the";
+        for (point, told) in [
+            (Point::Share(0.5), "# a grant is refreshed after 50 % of its life at the latest\n"),
+            (Point::After(Duration::from_secs(600)), "\nrefresh_after = \"10m\"\nmargin"),
+            (Point::Promise(Duration::from_secs(600)), "\npromise = \"10m\"\nmargin"),
+        ] {
+            let (text, json) = forwarded(Lives::Told, point);
+            for told in [shared, depends, told] {
+                assert!(text.contains(told), "{told}\n{text}");
+            }
+            for unknown in ["grant_ttl", "token_ttl", "expiry_policy", "keeps"] {
+                assert!(!text.contains(unknown), "{unknown}\n{text}");
+            }
+            assert!(json["promise"].as_object().unwrap().values().all(Value::is_null), "{json}");
+            assert_eq!(json["shareable"], true);
+        }
     }
 
     #[test]
