@@ -1,7 +1,7 @@
 //! What a profile's tokens are made with: grants, with their schedule and budget, which may be
 //! the tokens themselves; or a key alone, with the resources that calls may name.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{expiry::Expiry, schedule::read_policy};
 use crate::{
@@ -171,14 +171,10 @@ pub(super) fn read_allowed(
 }
 
 fn read_resources(section: &mut Section<'_>, rules: &Rules) -> Option<Vec<Resource>> {
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     section.list_or_empty("resources", |text| {
         let resource = (rules.parse_resource)(text).map_err(|error| error.to_string())?;
-        if seen.contains(&resource) {
-            return Err("is there twice".to_owned());
-        }
-        seen.push(resource.clone());
-        Ok(resource)
+        if seen.insert(resource.clone()) { Ok(resource) } else { Err("is there twice".to_owned()) }
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::mint::terms::ExpiryPolicy;
+use crate::{mint::terms::ExpiryPolicy, provider};
 
 mod profiles;
 mod sample;
@@ -89,9 +89,10 @@ kind = "twilio"
 [profile]
 "#
     );
-    let told = parse(&text).unwrap_err();
+    let kinds = provider::KINDS.map(|kind| kind.name()).join(", ");
+    let told = parse(&text).unwrap_err().to_string().replace(&kinds, "…");
     assert_eq!(
-        told.to_string(),
+        told,
         r#"f.toml:1: default_profile: must be a text in quotes, not a whole number
 f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the network could call and read along
 f.toml:4: server.drain_delay: must be from 0s to 10m
@@ -104,7 +105,7 @@ f.toml:18: profiles.live.token_ttl: must be a duration in quotes with its unit, 
 f.toml:19: profiles.live.resource: unknown key; did you mean resources?
 f.toml:20: profiles.Bad: is not of the form [a-z][a-z0-9-]{0,62}
 f.toml:21: profiles.kindless.kind: is missing
-f.toml:24: profiles.other.kind: is not a kind that there is: livekit, twilio-live
+f.toml:24: profiles.other.kind: is not a kind that there is: …
 f.toml:25: profile: unknown key; did you mean profiles?"#
     );
 }

@@ -18,7 +18,10 @@ use grantmint::{
     config::{Config, Kinds, Supply},
     egress::{Egress, EgressError, ProxySetting},
     name::Resource,
-    provider::{Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, Upstream},
+    provider::{
+        Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TokenRules, Tokens,
+        Upstream,
+    },
     reading::{Jwt, Reading, View},
     rpc::proto::{
         ExpiryPolicy, GetGrantRequest, MintOptions, grant_service_client::GrantServiceClient,
@@ -58,6 +61,7 @@ impl Kind for Forwarding {
             min_token_ttl: Duration::ZERO,
             max_token_ttl: Duration::ZERO,
             supply: SupplyRules::Forwarded(GrantRules { life: self.1, refresh_at: 0.5 }),
+            tokens: TokenRules::default(),
             parse_resource: Resource::parse,
         };
         let account = section.required("account", |text| Ok::<_, String>(text.to_owned()));
@@ -82,7 +86,7 @@ impl Provider for Own {
         vec![("account", json!(self.account))]
     }
 
-    fn token_format(&self) -> Arc<dyn TokenFormat> {
+    fn token_format(&self, _: &Tokens) -> Arc<dyn TokenFormat> {
         Arc::new(Verbatim)
     }
 

@@ -22,6 +22,7 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
         min_token_ttl: Duration::ZERO,
         max_token_ttl: Duration::MAX,
         margin: secs(2),
+        identity_form: None,
         parameters: Parameters::default(),
         supply: Supply::Forwarded(Forwarded { resources: vec![resource("default")], grant_ttl }),
     };
@@ -49,9 +50,11 @@ async fn all_get_the_grant_as_it_came_until_its_end() {
         let identity = Identity::parse(identity).unwrap();
         let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
         assert_eq!((&*token, token_id), ("bearer-a", fingerprint("bearer-a")));
-        let end = life.end(terms.issue);
-        assert_eq!(terms.expire, WallTime::from_unix_seconds(end.unix_seconds()));
-        assert_eq!(terms.use_within, life.left(terms.issue).checked_sub(secs(2)).unwrap());
+        let ends = life.end(life.anchor);
+        assert_eq!(terms.expire, WallTime::from_unix_seconds(ends.unix_seconds()));
+        // The clocks are read one after the other.
+        let (use_by, meant) = (terms.use_by, ends - secs(2));
+        assert!(use_by.since(meant).max(meant.since(use_by)) < Duration::from_millis(500));
         assert_eq!(terms.generation.get(), generation);
     }
     let selection = Selection::series("viewer-".to_owned(), 3).unwrap();
