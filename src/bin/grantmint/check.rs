@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use grantmint::{
+    clock::Clock,
     config::{Config, Grants, Profile, Supply},
     egress::Egress,
     name::{Pattern, Resource},
@@ -65,6 +66,13 @@ impl Checked {
     fn new(config: Config) -> Result<Self, Failure> {
         let (mut egresses, mut problems) = (Vec::new(), Vec::new());
         for profile in &config.profiles {
+            // As the server does: such a key stops its start.
+            if let Supply::Key(_) = &profile.supply
+                && let Err(error) = profile.token_format().prepare(None, Clock::system().now())
+            {
+                let problem = format!("profile {}: {error}", profile.name);
+                return Err(Failure::for_good(problem).next("correct the profile's key or claims"));
+            }
             match profile.provider.upstream().map(Upstream::egress).transpose() {
                 Ok(egress) => egresses.push(egress),
                 Err(error) => problems.push(format!("profile {}: {error}", profile.name)),
