@@ -1,5 +1,5 @@
 # `make test` installs what tests and lints need: Python packages into target/venv, Node
-# packages below target/examples, promtool out of Debian's package and, run by root on a Debian
+# packages below target/examples and target/libraries, promtool out of Debian's package and, run by root on a Debian
 # machine, Debian's Go packages and valgrind.
 # `make bench` does the same for its peers, below target/peers.
 
@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint python-tools example-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Without root the packages must be there; with it they are installed, which is a moment's work
 # where they are.
@@ -45,7 +45,7 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
-test: lint example-tools prometheus-tools
+test: lint example-tools library-tools prometheus-tools
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked
 	$(MAKE) --no-print-directory guard
 
@@ -73,12 +73,25 @@ $(EXAMPLES)/python/.generated: proto/$(PROTO) $(PIP_STAMP)
 	$(VENV)/bin/python -m grpc_tools.protoc -I proto --python_out=$(@D) --grpc_python_out=$(@D) $(PROTO)
 	touch $@
 
+# Node packages of the first two prerequisites.
+define npm_install
+@command -v npm >/dev/null || { echo "Node.js 18 or later with npm is needed"; exit 1; }
+mkdir -p $(@D)
+cp $^ $(@D)
+npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+touch $@
+endef
+
 $(EXAMPLES)/node/.installed: examples/node/package.json examples/node/package-lock.json
-	@command -v npm >/dev/null || { echo "Node.js 18 or later with npm is needed"; exit 1; }
-	mkdir -p $(@D)
-	cp $^ $(@D)
-	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
-	touch $@
+	$(npm_install)
+
+## The vendors' libraries that read our tokens; those in Python are among the Python tools.
+LIBRARIES := target/libraries/node/.installed
+
+library-tools: $(LIBRARIES)
+
+$(LIBRARIES): tests/node/package.json tests/node/package-lock.json
+	$(npm_install)
 
 $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.installed $(PIP_STAMP)
 	$(call go_build,$(VENV)/bin/python)

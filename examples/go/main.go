@@ -1,4 +1,4 @@
-// Mints a token, then many, then has a bad request explained.
+// Mints a token, then many, has a bad request explained, and sets what a token says.
 //
 // With Debian's golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
 // protoc-gen-go protoc-gen-go-grpc, and a protoc of at least 22.0, such as that of the Python
@@ -8,7 +8,7 @@
 //	python -m grpc_tools.protoc -I ../../proto --go_out=$HOME/go/src --go_opt=$package \
 //	    --go-grpc_out=$HOME/go/src --go-grpc_opt=$package grantmint/v1/token_service.proto
 //	export GO111MODULE=off GOPATH=$HOME/go:/usr/share/gocode
-//	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000
+//	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000 room-1
 //
 // Debian 12's grpc-go, 1.33, retries only with GRPC_GO_RETRY=on; newer ones need no telling.
 package main
@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	api "grantmint/v1"
 )
@@ -58,6 +59,22 @@ func mint(tokens api.TokenServiceClient, identity string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	answer, err := tokens.MintToken(ctx, &api.MintTokenRequest{Identity: identity})
+	return answer.GetToken(), err
+}
+
+// mintFor gets a token for a room, with values that the profile opens to calls.
+func mintFor(tokens api.TokenServiceClient, identity, room string) (string, error) {
+	options := &api.MintOptions{
+		Profile:  "room",
+		Resource: room,
+		Params: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"name":        {Kind: &structpb.Value_StringValue{StringValue: "Alice"}},
+			"can_publish": {Kind: &structpb.Value_BoolValue{BoolValue: false}},
+		}},
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	answer, err := tokens.MintToken(ctx, &api.MintTokenRequest{Options: options, Identity: identity})
 	return answer.GetToken(), err
 }
 
@@ -167,5 +184,11 @@ func main() {
 	}
 	if _, err = mint(tokens, ""); err != nil {
 		fmt.Println(explain(err))
+	}
+	if len(os.Args) > 3 {
+		if token, err = mintFor(tokens, "alice", os.Args[3]); err != nil {
+			log.Fatal(explain(err))
+		}
+		fmt.Println("alice", token)
 	}
 }

@@ -1,7 +1,7 @@
-// Mints a token, then many, then has a bad request explained.
+// Mints a token, then many, has a bad request explained, and sets what a token says.
 //
 //     npm ci
-//     node main.js 127.0.0.1:50051 1000
+//     node main.js 127.0.0.1:50051 1000 room-1
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -78,7 +78,13 @@ function explain(error) {
   return lines.join("; ");
 }
 
-async function main(server, count) {
+/** Options of a token for a room, with values that the profile opens to calls. */
+function optionsFor(room) {
+  const fields = { name: { stringValue: "Alice" }, can_publish: { boolValue: false } };
+  return { profile: "room", resource: room, params: { fields } };
+}
+
+async function main(server, count, room) {
   // One client, and so one channel, for the life of the process.
   const tokens = new TokenService(server, grpc.credentials.createInsecure(), OPTIONS);
   const mint = promisify(tokens.MintToken).bind(tokens);
@@ -92,6 +98,11 @@ async function main(server, count) {
   await mint({ identity: "" }, { deadline: Date.now() + 10_000 }).catch((error) => {
     console.log(explain(error));
   });
+  if (room) {
+    const request = { identity: "alice", options: optionsFor(room) };
+    const { token } = await mint(request, { deadline: Date.now() + 10_000 });
+    console.log("alice", token);
+  }
   tokens.close();
 }
 

@@ -1,9 +1,9 @@
-"""Mints a token, then many, then has a bad request explained.
+"""Mints a token, then many, has a bad request explained, and sets what a token says.
 
     pip install -r requirements.txt
     python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. \
         grantmint/v1/token_service.proto
-    python main.py 127.0.0.1:50051 1000
+    python main.py 127.0.0.1:50051 1000 room-1
 """
 
 import pathlib
@@ -80,7 +80,15 @@ def explain(error):
     return "; ".join(lines)
 
 
-def main(server, count):
+def mint_for(tokens, identity, room):
+    """A token for a room, with values that the profile opens to calls."""
+    options = api.MintOptions(profile="room", resource=room)
+    options.params.update({"name": "Alice", "can_publish": False})
+    request = api.MintTokenRequest(options=options, identity=identity)
+    return tokens.MintToken(request, timeout=10).token
+
+
+def main(server, count, room=None):
     # One channel for the life of the process, not one a call.
     with grpc.insecure_channel(server, OPTIONS) as channel:
         tokens = TokenServiceStub(channel)
@@ -92,6 +100,8 @@ def main(server, count):
             tokens.MintToken(api.MintTokenRequest(identity=""), timeout=10)
         except grpc.RpcError as error:
             print(explain(error))
+        if room:
+            print("alice", mint_for(tokens, "alice", room))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-//! Mints a token, then many, then has a bad request explained.
+//! Mints a token, then many, has a bad request explained, and sets what a token says.
 //!
 //! ```text
-//! cargo run --example rust 127.0.0.1:50051 1000
+//! cargo run --example rust 127.0.0.1:50051 1000 room-1
 //! ```
 //!
 //! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
@@ -9,12 +9,13 @@
 
 #![expect(clippy::print_stdout, reason = "tokens are its output")]
 
-use std::{env, error::Error, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, env, error::Error, process::ExitCode, time::Duration};
 
 use grantmint::rpc::proto::{
-    IdentitySeries, MintTokenRequest, MintTokensRequest, mint_tokens_request::Selection,
-    token_service_client::TokenServiceClient,
+    IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
+    mint_tokens_request::Selection, token_service_client::TokenServiceClient,
 };
+use prost_types::{Struct, Value, value::Kind};
 use tokio::time::{Instant, sleep};
 use tonic::{
     Code, Request, Status,
@@ -59,6 +60,27 @@ async fn mint_once(tokens: &mut Tokens, identity: &str, by: Instant) -> Result<S
     request.set_timeout(by.duration_since(Instant::now()));
     let answer = tokens.mint_token(request).await?.into_inner();
     Ok(answer.token)
+}
+
+/// A token for a room, with values that the profile opens to calls.
+async fn mint_for(tokens: &mut Tokens, identity: &str, room: &str) -> Result<String, Status> {
+    let value = |kind| Value { kind: Some(kind) };
+    let params = Struct {
+        fields: BTreeMap::from([
+            ("name".to_owned(), value(Kind::StringValue("Alice".to_owned()))),
+            ("can_publish".to_owned(), value(Kind::BoolValue(false))),
+        ]),
+    };
+    let options = MintOptions {
+        profile: "room".to_owned(),
+        resource: room.to_owned(),
+        params: Some(params),
+        ..Default::default()
+    };
+    let request = MintTokenRequest { options: Some(options), identity: identity.to_owned() };
+    let mut request = Request::new(request);
+    request.set_timeout(Duration::from_secs(10));
+    Ok(tokens.mint_token(request).await?.into_inner().token)
 }
 
 /// When to try again, if at all: the retry policy of `service_config.json`, which tonic does
@@ -148,12 +170,15 @@ fn explain(status: &Status) -> String {
     lines.join("; ")
 }
 
-async fn run(tokens: &mut Tokens, count: i64) -> Result<(), Status> {
+async fn run(tokens: &mut Tokens, count: i64, room: Option<&str>) -> Result<(), Status> {
     println!("alice {}", mint(tokens, "alice").await?);
     let print = |index, token: &str| println!("viewer-{index} {token}");
     mint_many(tokens, "viewer-", count, print).await?;
     if let Err(status) = mint(tokens, "").await {
         println!("{}", explain(&status));
+    }
+    if let Some(room) = room {
+        println!("alice {}", mint_for(tokens, "alice", room).await?);
     }
     Ok(())
 }
@@ -161,8 +186,11 @@ async fn run(tokens: &mut Tokens, count: i64) -> Result<(), Status> {
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [server, count] = &arguments[..] else { return Err("it takes SERVER COUNT".into()) };
-    if let Err(status) = run(&mut connect(server)?, count.parse()?).await {
+    let [server, count, room @ ..] = &arguments[..] else {
+        return Err("it takes SERVER COUNT, and a ROOM where there is a profile of rooms".into());
+    };
+    let room = room.first().map(String::as_str);
+    if let Err(status) = run(&mut connect(server)?, count.parse()?, room).await {
         eprintln!("{}", explain(&status));
         return Ok(ExitCode::FAILURE);
     }

@@ -2,6 +2,7 @@
 //! same inputs, and the whole way through the real binary.
 
 mod jwt;
+mod libraries;
 mod livekit;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
