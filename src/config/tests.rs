@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::{mint::terms::ExpiryPolicy, provider};
+use crate::mint::terms::ExpiryPolicy;
 
 mod profiles;
 mod sample;
@@ -89,7 +89,7 @@ kind = "twilio"
 [profile]
 "#
     );
-    let kinds = provider::KINDS.map(|kind| kind.name()).join(", ");
+    let kinds = KINDS.map(Kind::name).join(", ");
     let told = parse(&text).unwrap_err().to_string().replace(&kinds, "…");
     assert_eq!(
         told,

@@ -203,7 +203,7 @@ async fn one_signature_is_shared_for_a_while_where_the_profile_says_so() {
         minted.stdout.trim().to_owned()
     };
     let (alice, bob) = (mint("alice", "v1").await, mint("bob", "v1").await);
-    let [[_, claims], [_, of_bob]] = [&alice, &bob].map(|token| parts(token));
+    let [[_, claims], [_, of_bob]] = [&*alice, &*bob].map(parts);
     let issued = claims["iat"].as_i64().unwrap();
     // Unless the hour turned in between.
     assert!(alice == bob || of_bob["iat"] == issued + 3_600, "one signature for all of an hour");
