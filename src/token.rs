@@ -6,6 +6,7 @@ mod hmac;
 pub mod hs256;
 pub mod id;
 mod json;
+pub mod key;
 pub mod params;
 pub mod signed;
 mod tail;
@@ -43,8 +44,11 @@ pub enum PrepareError {
     /// The grant is not of the form that the tokens hold.
     #[error("the grant is not of the form that its tokens hold")]
     GrantUnfit,
+    /// Two claims are in one place.
+    #[error(transparent)]
+    Claims(#[from] claims::Conflict),
     /// A token minted with it is not what was meant; names the part or the claim.
-    #[error("a token minted from the new grant does not verify: {0}")]
+    #[error("a minted token does not verify: {0}")]
     Unverified(String),
 }
 

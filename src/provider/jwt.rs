@@ -16,7 +16,7 @@ use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
     settings::{LONGEST, Section},
-    token::{TokenFormat, claims::Value as Claim, hs256::Hs256, signed::Signed},
+    token::{TokenFormat, claims::Value as Claim, hs256::Hs256, key::JwtKey, signed::Signed},
 };
 
 /// The kind.
@@ -75,7 +75,7 @@ impl Provider for Config {
         let table = self.claims.table(self.header());
         match self.algorithm {
             Algorithm::HS256 => Arc::new(Hs256::new(table, self.key.clone())),
-            longer => Arc::new(Signed::new(table, longer, self.key.clone())),
+            longer => Arc::new(Signed::new(table, JwtKey::hmac(longer, &self.key))),
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
     hmac::{BLOCK, Hmac, PADDING},
     id::{SERIAL_CHARS, Serial, UUID_CHARS},
     json,
-    verify::Verifier,
+    key::JwtKey,
 };
 use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
 
@@ -56,12 +56,11 @@ impl Hs256 {
 
 impl TokenFormat for Hs256 {
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let unverified = |conflict: &Conflict| PrepareError::Unverified(conflict.to_string());
-        let table = self.table.as_ref().map_err(unverified)?;
+        let table = self.table.as_ref().map_err(Conflict::clone)?;
         let grant = grant.map(|grant| grant.content().as_str());
         let secret = self.secret.expose().as_bytes();
         let template = Template::new(table, grant, secret)?;
-        let key = Verifier::hmac(Algorithm::HS256, secret);
+        let key = JwtKey::hmac(Algorithm::HS256, &self.secret);
         key.verify(table, grant, now, |times, call| Ok(template.once(times, call)))?;
         Ok(Box::new(template))
     }

@@ -4,53 +4,42 @@
 use std::{fmt, sync::Arc};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
 use super::{
     Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
     claims::{Conflict, Id, Part, Table},
     id::Serial,
     json,
-    verify::Verifier,
+    key::JwtKey,
 };
-use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
+use crate::{clock::Anchor, grant::Grant};
 
-/// A token format: claims that are signed with an HMAC and the bytes of a secret.
+/// A token format: claims that are signed with a key of any algorithm.
 pub struct Signed {
     table: Result<Table, Conflict>,
-    algorithm: Algorithm,
-    secret: SigningSecret,
+    key: JwtKey,
 }
 
 impl Signed {
-    /// Tokens of these claims. A table that conflicts, and an algorithm that is no HMAC, make
-    /// none.
+    /// Tokens of these claims. A table that conflicts makes none.
     #[must_use]
-    pub fn new(
-        table: Result<Table, Conflict>,
-        algorithm: Algorithm,
-        secret: SigningSecret,
-    ) -> Self {
-        Self { table, algorithm, secret }
+    pub fn new(table: Result<Table, Conflict>, key: JwtKey) -> Self {
+        Self { table, key }
     }
 }
 
 impl TokenFormat for Signed {
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
-        let unverified = |conflict: &Conflict| PrepareError::Unverified(conflict.to_string());
-        let table = self.table.as_ref().map_err(unverified)?;
+        let table = self.table.as_ref().map_err(Conflict::clone)?;
         let grant = grant.map(|grant| grant.content().as_str());
-        let secret = self.secret.expose().as_bytes();
         let layout = Layout {
             header: URL_SAFE_NO_PAD.encode(json::written(&table.header().clone().into())) + ".",
             parts: table.around(grant)?,
-            key: EncodingKey::from_secret(secret),
-            algorithm: self.algorithm,
-            signature_chars: signature_chars(self.algorithm).ok_or(PrepareError::KeyUnusable)?,
+            signature_chars: self.key.sign(b"").map_err(|_| PrepareError::KeyUnusable)?.len(),
+            key: self.key.clone(),
         };
         let ready = Ready(Arc::new(layout));
-        let key = Verifier::hmac(self.algorithm, secret);
-        key.verify(table, grant, now, |times, call| ready.at(times, call))?;
+        self.key.verify(table, grant, now, |times, call| ready.at(times, call))?;
         Ok(Box::new(ready))
     }
 }
@@ -61,16 +50,6 @@ impl fmt::Debug for Signed {
     }
 }
 
-/// Characters of a signature. Source: RFC 7518, section 3.2.
-const fn signature_chars(algorithm: Algorithm) -> Option<usize> {
-    match algorithm {
-        Algorithm::HS256 => Some(43),
-        Algorithm::HS384 => Some(64),
-        Algorithm::HS512 => Some(86),
-        _ => None,
-    }
-}
-
 /// Signs one grant's tokens.
 struct Ready(Arc<Layout>);
 
@@ -78,8 +57,8 @@ struct Ready(Arc<Layout>);
 struct Layout {
     header: String,
     parts: Vec<Part>,
-    key: EncodingKey,
-    algorithm: Algorithm,
+    key: JwtKey,
+    /// Of one algorithm and key, all have as many.
     signature_chars: usize,
 }
 
@@ -131,10 +110,10 @@ impl Written {
 
 impl Stamped for Written {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
-        let Layout { header, key, algorithm, .. } = &*self.layout;
+        let Layout { header, key, .. } = &*self.layout;
         let mut token = header.clone();
         URL_SAFE_NO_PAD.encode_string(self.claims(identity, serial), &mut token);
-        let signature = crypto::sign(token.as_bytes(), key, *algorithm).map_err(|_| SignError)?;
+        let signature = key.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&signature);
         let own = Tail::of(token.as_bytes().get(header.len()..).unwrap_or_default());
@@ -168,16 +147,21 @@ impl fmt::Debug for Written {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation};
+    use jsonwebtoken::Algorithm;
     use serde_json::{Map, Value as Json, json};
 
     use super::*;
     use crate::{
         clock::Clock,
+        settings::SigningSecret,
         token::claims::{Time, Value},
     };
 
     const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
+
+    fn key(algorithm: Algorithm) -> JwtKey {
+        JwtKey::hmac(algorithm, &SigningSecret::parse(SECRET).unwrap())
+    }
 
     fn table(algorithm: &str) -> Table {
         let mut table = Table::new(Map::from_iter([("alg".to_owned(), algorithm.into())]));
@@ -198,8 +182,7 @@ mod tests {
         for (algorithm, name) in
             [(Algorithm::HS256, "HS256"), (Algorithm::HS384, "HS384"), (Algorithm::HS512, "HS512")]
         {
-            let secret = SigningSecret::parse(SECRET).unwrap();
-            let format = Signed::new(Ok(table(name)), algorithm, secret);
+            let format = Signed::new(Ok(table(name)), key(algorithm));
             let signer = format.prepare(None, Clock::system().now()).unwrap();
             let params = [Some("\"12\\u00e9\"".to_owned())];
             let call = Call { resource: "lobby>", params: &params };
@@ -208,10 +191,7 @@ mod tests {
             let token = String::from(stamped.sign("zoë \"z\"", serial).unwrap());
             assert_eq!(token.len(), stamped.token_bytes("zoë \"z\""));
 
-            let mut validation = Validation::new(algorithm);
-            validation.validate_exp = false;
-            let key = DecodingKey::from_secret(SECRET.as_bytes());
-            let read = jsonwebtoken::decode::<Json>(&token, &key, &validation).unwrap();
+            let read = key(algorithm).read::<Json>(&token).unwrap();
             let meant = json!({"room": "lobby>", "exp": 2, "jti": stamped.token_id(serial),
                 "context": {"user": "zoë \"z\"", "seat": "12é"}});
             assert_eq!(read.claims, meant, "{name}");
@@ -221,12 +201,12 @@ mod tests {
 
     #[test]
     fn what_does_not_verify_signs_nothing() {
-        let format = |algorithm, name| {
-            Signed::new(Ok(table(name)), algorithm, SigningSecret::parse(SECRET).unwrap())
+        let prepared = |algorithm, name| {
+            let format = Signed::new(Ok(table(name)), key(algorithm));
+            format.prepare(None, Clock::system().now()).unwrap_err()
         };
-        let prepared = |format: Signed| format.prepare(None, Clock::system().now()).unwrap_err();
-        assert_eq!(prepared(format(Algorithm::RS256, "RS256")), PrepareError::KeyUnusable);
-        let other = prepared(format(Algorithm::HS384, "HS512"));
+        assert_eq!(prepared(Algorithm::RS256, "RS256"), PrepareError::KeyUnusable);
+        let other = prepared(Algorithm::HS384, "HS512");
         assert!(matches!(other, PrepareError::Unverified(_)), "{other:?}");
     }
 }
