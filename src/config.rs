@@ -67,7 +67,7 @@ impl Config {
 
     /// Validates `text`, with the variables of the environment as `env` has them.
     pub fn parse_with(file: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
-        Self::parse_of(file, text, env, &KINDS)
+        Self::parse_of(file, text, env, KINDS)
     }
 
     /// Validates `text`, whose profiles are of these kinds.

@@ -4,6 +4,7 @@
 mod demo;
 pub mod jwt;
 pub mod livekit;
+mod secret;
 mod tokens;
 pub mod twilio_live;
 
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// All kinds.
-pub static KINDS: [&dyn Kind; 3] = [&jwt::AnyJwt, &livekit::LiveKit, &twilio_live::TwilioLive];
+pub static KINDS: &[&dyn Kind] = &[&jwt::AnyJwt, &livekit::LiveKit, &twilio_live::TwilioLive];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     mint::terms::least_ttl,
     name::{ProfileName, Resource},
-    provider::{Draft, Kind, Provider, Rules, SupplyRules, TokenFormat, Tokens, Upstream},
+    provider::{Draft, Kind, Provider, Rules, Scope, SupplyRules, TokenFormat, Tokens, Upstream},
     settings::Section,
     source::http::DEFAULT_TIMEOUT,
 };
@@ -101,7 +101,8 @@ impl Profile {
             SupplyRules::Grants(grants) => Supply::grants(section, &rules, &beside(grants)),
             SupplyRules::Forwarded(grants) => Supply::forwarded(section, &rules, &beside(grants)),
             SupplyRules::Key => {
-                let unscoped = tokens.as_ref().is_some_and(|tokens| tokens.allow_unscoped);
+                let unscoped = rules.tokens.scope == Scope::None
+                    || tokens.as_ref().is_some_and(|tokens| tokens.allow_unscoped);
                 read_allowed(section, &rules, unscoped).map(Supply::Key)
             }
         };

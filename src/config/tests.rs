@@ -89,8 +89,8 @@ kind = "twilio"
 [profile]
 "#
     );
-    let kinds = KINDS.map(Kind::name).join(", ");
-    let told = parse(&text).unwrap_err().to_string().replace(&kinds, "…");
+    let names: Vec<_> = KINDS.iter().map(|kind| kind.name()).collect();
+    let told = parse(&text).unwrap_err().to_string().replace(&names.join(", "), "…");
     assert_eq!(
         told,
         r#"f.toml:1: default_profile: must be a text in quotes, not a whole number

@@ -47,6 +47,9 @@ pub(super) fn read(
         IdentityRule::Optional => section.parsed("identity", parse_identity).is_none(),
         IdentityRule::Never => false,
     };
+    if let (Some(constants), Some(open)) = (&constants, &open) {
+        require(section, declared, constants, open);
+    }
     let reuse_for = if has_grants { Ok(None) } else { read_sharing(section, rules, has_identity) };
     Some(Tokens {
         declared: rules.parameters.clone(),
@@ -111,10 +114,12 @@ fn read_time(
     seconds.map(Some).ok_or(Wrong)
 }
 
-/// The constants, each of its parameter's shape.
+/// The constants, each of its parameter's shape, and what is the same without the profile's word.
 fn read_constants(section: &mut Section<'_>, declared: &[Parameter]) -> Option<Map<String, Value>> {
+    let defaults = declared.iter().filter_map(|it| Some((it.name.clone(), it.default.clone()?)));
+    let mut constants: Map<String, Value> = defaults.collect();
     if declared.is_empty() || !section.has("params") {
-        return Some(Map::new());
+        return Some(constants);
     }
     let params: Map<String, Value> = section.deserialized("params")?;
     let mut all_fit = true;
@@ -129,7 +134,23 @@ fn read_constants(section: &mut Section<'_>, declared: &[Parameter]) -> Option<M
             all_fit = false;
         }
     }
-    all_fit.then_some(params)
+    constants.extend(params);
+    all_fit.then_some(constants)
+}
+
+/// Tells of what must be in each token, and which neither the profile nor a call can set.
+fn require(
+    section: &Section<'_>,
+    declared: &[Parameter],
+    constants: &Map<String, Value>,
+    open: &[String],
+) {
+    let required = declared.iter().filter(|it| it.setter == Setter::RequiredCall);
+    let is_set = |name: &String| constants.contains_key(name) || open.contains(name);
+    for Parameter { name, .. } in required.filter(|it| !is_set(&it.name)) {
+        let needed = format!("{name}: is required: set it here, or let calls by caller_params");
+        section.problem("params", needed);
+    }
 }
 
 fn names(declared: &[Parameter]) -> Vec<&str> {

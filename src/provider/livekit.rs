@@ -68,6 +68,6 @@ impl Provider for Config {
     }
 
     fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat> {
-        Arc::new(Hs256::new(token::table(self, tokens), self.api_secret.clone()))
+        Arc::new(Hs256::new(token::table(self, tokens), self.api_secret.secret.clone()))
     }
 }

@@ -75,7 +75,15 @@ enum Varies {
 #[derive(Clone, Debug)]
 enum Node {
     Leaf(Value),
-    Object(Vec<(String, Self)>),
+    Object(Object),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Object {
+    members: Vec<(String, Node)>,
+    /// The empty object that it was added as, and is written as where none of its members is;
+    /// none for an object that is then left out.
+    empty: Option<Value>,
 }
 
 /// Two claims in one place: one path is the other's, or leads through it.
@@ -97,7 +105,7 @@ impl Table {
     }
 
     /// Adds a claim at a path, such as `["grants", "identity"]`. A constant object is its members:
-    /// others may be added to it.
+    /// others may be added to it; an empty one is written also where none of those is.
     ///
     /// # Errors
     ///
@@ -119,22 +127,29 @@ impl Table {
         let mut members = &mut self.claims;
         for name in objects {
             let at = members.iter().position(|(member, _)| member == name).unwrap_or_else(|| {
-                members.push(((*name).to_owned(), Node::Object(Vec::new())));
+                members.push(((*name).to_owned(), Node::Object(Object::default())));
                 members.len() - 1
             });
             members = match &mut members[at].1 {
-                Node::Object(members) => members,
+                Node::Object(object) => &mut object.members,
                 Node::Leaf(_) => return Err(conflict()),
             };
         }
         if members.iter().any(|(member, _)| member == last) {
             return Err(conflict());
         }
-        members.push(((*last).to_owned(), Node::Leaf(value)));
+        let node = match value {
+            Value::Constant(Json::Object(_)) => {
+                Node::Object(Object { members: Vec::new(), empty: Some(value) })
+            }
+            value => Node::Leaf(value),
+        };
+        members.push(((*last).to_owned(), node));
         Ok(())
     }
 
-    /// All claims with their paths, in the order in which they were added to their objects.
+    /// All claims with their paths, in the order in which they were added to their objects. A
+    /// constant empty object stands before its members.
     #[must_use]
     pub fn claims(&self) -> Vec<(Vec<&str>, &Value)> {
         fn walk<'a>(
@@ -146,7 +161,10 @@ impl Table {
                 let path = [path, &[name]].concat();
                 match node {
                     Node::Leaf(value) => found.push((path, value)),
-                    Node::Object(members) => walk(members, &path, found),
+                    Node::Object(Object { members, empty }) => {
+                        found.extend(empty.as_ref().map(|empty| (path.clone(), empty)));
+                        walk(members, &path, found);
+                    }
                 }
             }
         }
@@ -298,7 +316,7 @@ impl Node {
                 Varies::Call
             }
             Self::Leaf(Value::Identity | Value::Id(_)) => Varies::Token,
-            Self::Object(members) => {
+            Self::Object(Object { members, .. }) => {
                 members.iter().map(|(_, node)| node.varies()).max().unwrap_or(Varies::Never)
             }
         }
@@ -307,7 +325,9 @@ impl Node {
     fn is_optional(&self) -> bool {
         match self {
             Self::Leaf(value) => matches!(value, Value::ResourceIfAny | Value::Parameter(_)),
-            Self::Object(members) => members.iter().all(|(_, node)| node.is_optional()),
+            Self::Object(Object { members, empty }) => {
+                empty.is_none() && members.iter().all(|(_, node)| node.is_optional())
+            }
         }
     }
 }
@@ -380,7 +400,7 @@ impl Parts {
             self.text(":");
             match node {
                 Node::Leaf(value) => self.value(value),
-                Node::Object(members) => self.object(members),
+                Node::Object(Object { members, .. }) => self.object(members),
             }
         }
         self.text("}");
@@ -410,7 +430,7 @@ fn optional(name: &str, node: &Node, comma: Comma) -> Optional {
         Node::Leaf(Value::Parameter(number)) => OptionalValue::Parameter(*number),
         // Nothing else is optional.
         Node::Leaf(_) => OptionalValue::Object(Vec::new()),
-        Node::Object(members) => OptionalValue::Object(
+        Node::Object(Object { members, .. }) => OptionalValue::Object(
             members.iter().map(|(name, node)| optional(name, node, Comma::Between)).collect(),
         ),
     };

@@ -20,6 +20,8 @@ pub struct Parameter {
     pub shape: Shape,
     /// Who may set it.
     pub setter: Setter,
+    /// What it is where nobody sets it; none for no claim.
+    pub default: Option<Json>,
 }
 
 /// Who may set a parameter.
@@ -117,13 +119,25 @@ impl Parameter {
     #[must_use]
     pub fn new(name: &str, path: &str, shape: Shape) -> Self {
         let path = path.split('.').map(str::to_owned).collect();
-        Self { name: name.to_owned(), path, shape, setter: Setter::Call }
+        Self { name: name.to_owned(), path, shape, setter: Setter::Call, default: None }
     }
 
     /// The same, for the profile alone.
     #[must_use]
     pub fn of_profile(name: &str, path: &str, shape: Shape) -> Self {
         Self { setter: Setter::Profile, ..Self::new(name, path, shape) }
+    }
+
+    /// One that a call must set where the profile opens it and does not set it.
+    #[must_use]
+    pub fn required(name: &str, path: &str, shape: Shape) -> Self {
+        Self { setter: Setter::RequiredCall, ..Self::new(name, path, shape) }
+    }
+
+    /// The same with what it is where nobody sets it.
+    #[must_use]
+    pub fn or(self, default: impl Into<Json>) -> Self {
+        Self { default: Some(default.into()), ..self }
     }
 
     /// Its claim's path.
@@ -285,10 +299,7 @@ mod tests {
             Parameter::new("flag", "a.flag", Shape::Flag),
             Parameter::new("text", "text", Shape::Text(9)),
             Parameter::new("more", "more", Shape::Text(9)),
-            Parameter {
-                setter: Setter::RequiredCall,
-                ..Parameter::new("seat", "seat", Shape::Integer(0, 9))
-            },
+            Parameter::required("seat", "seat", Shape::Integer(0, 9)),
         ]
     }
 

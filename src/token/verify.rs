@@ -94,6 +94,9 @@ impl<'a> Members<'a> {
         let mut meant = Self::default();
         for (path, value) in table.claims() {
             let value = match value {
+                Value::Constant(Json::Object(members)) if members.is_empty() => {
+                    Meant::Members(Self::default())
+                }
                 Value::Constant(value) => Meant::Value((*value).clone()),
                 Value::Grant => Meant::Raw(grant.unwrap_or_default().trim()),
                 Value::Time(time) => Meant::Value(times.at(*time).into()),

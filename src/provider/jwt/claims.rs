@@ -185,7 +185,7 @@ fn parameter(members: &Map<String, Json>, path: &[String]) -> Result<Parameter, 
         _ => return Err(format!("type: must be one of {}", TYPES.join(", "))),
     };
     let setter = if required { Setter::RequiredCall } else { Setter::Call };
-    Ok(Parameter { name: name.to_owned(), path: path.to_vec(), shape, setter })
+    Ok(Parameter { name: name.to_owned(), path: path.to_vec(), shape, setter, default: None })
 }
 
 fn is_name(text: &str) -> bool {

@@ -13,9 +13,6 @@ const MAX_TEXT: usize = 64_000;
 /// Bytes of an object that is handed on as it is.
 const MAX_OBJECT: usize = 8 * 1024;
 
-/// Whether a participant may join, which is true unless the profile says otherwise.
-pub(super) const ROOM_JOIN: &str = "room_join";
-
 /// Where a participant's media come from.
 const SOURCES: [&str; 4] = ["camera", "microphone", "screen_share", "screen_share_audio"];
 
@@ -55,7 +52,7 @@ pub(super) fn declared() -> Vec<Parameter> {
         Parameter::new("can_publish_sources", "video.canPublishSources", Shape::Words(&SOURCES)),
         Parameter::new("agents", "roomConfig.agents", AGENTS),
         Parameter::of_profile("room_config", "roomConfig", ROOM_CONFIG),
-        Parameter::of_profile(ROOM_JOIN, "video.roomJoin", Shape::Flag),
+        Parameter::of_profile("room_join", "video.roomJoin", Shape::Flag).or(true),
         Parameter::of_profile("room_preset", "roomPreset", Shape::Text(256)),
         Parameter::of_profile("destination_room", "video.destinationRoom", Shape::Text(256)),
         Parameter::of_profile("kind", "kind", Shape::Text(64)),

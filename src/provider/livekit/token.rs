@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use super::{config::Config, params::ROOM_JOIN};
+use super::config::Config;
 use crate::{
     provider::Tokens,
     token::claims::{Conflict, Id, Table, Value},
@@ -16,9 +16,6 @@ pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict>
     let mut table = Table::new(Map::from_iter(header));
     table.add(&["iss"], Value::Constant(config.api_key.as_str().into()))?;
     tokens.add_times(&mut table)?;
-    if !tokens.constants.contains_key(ROOM_JOIN) {
-        table.add(&["video", "roomJoin"], Value::Constant(true.into()))?;
-    }
     tokens.add_params(&mut table)?;
     table.add(&["video", "room"], tokens.resource())?;
     table.add(&["sub"], Value::Identity)?;

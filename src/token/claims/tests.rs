@@ -48,6 +48,21 @@ fn claims_stand_in_the_order_in_which_they_vary() {
 }
 
 #[test]
+fn a_constant_empty_object_is_written_with_and_without_its_members() {
+    let claims = [
+        ("grants.video", Value::Constant(json!({}))),
+        ("grants.video.room", Value::Parameter(0)),
+        ("grants.voice.incoming.allow", Value::Parameter(1)),
+        ("grants.voice.more", Value::Constant(json!({}))),
+    ];
+    assert_eq!(written(&claims, &[None, None]), r#"{"grants":{"video":{},"voice":{"more":{}}}}"#);
+    assert_eq!(
+        written(&claims, &[Some("1"), Some("true")]),
+        r#"{"grants":{"video":{"room":1},"voice":{"more":{},"incoming":{"allow":true}}}}"#
+    );
+}
+
+#[test]
 fn members_that_are_not_set_leave_neither_comma_nor_empty_object() {
     let parameter = Value::Parameter;
     let claims = [
