@@ -6,6 +6,8 @@ pub mod jwt;
 pub mod livekit;
 mod secret;
 mod tokens;
+mod twilio;
+pub mod twilio_access;
 pub mod twilio_live;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -31,7 +33,8 @@ use crate::{
 };
 
 /// All kinds.
-pub static KINDS: &[&dyn Kind] = &[&jwt::AnyJwt, &livekit::LiveKit, &twilio_live::TwilioLive];
+pub static KINDS: &[&dyn Kind] =
+    &[&jwt::AnyJwt, &livekit::LiveKit, &twilio_access::TwilioAccess, &twilio_live::TwilioLive];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]

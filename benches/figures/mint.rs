@@ -10,7 +10,7 @@ use grantmint::{
     grant::{Generation, Grant},
     mint::bulk::CHUNK_BYTES,
     provider::twilio_live::{
-        Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, ExtraGrants,
+        Config, DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, ProductGrants,
         access_tokens,
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
     },
@@ -88,7 +88,7 @@ pub(crate) fn format() -> Result<Hs256> {
         upstream: "https://media.twilio.com".parse()?,
         proxy: ProxySetting::default(),
         region: None,
-        grants: ExtraGrants::default(),
+        grants: ProductGrants::default(),
     };
     Ok(access_tokens(&config, None))
 }

@@ -7,8 +7,6 @@
 mod config;
 mod demo;
 mod endpoint;
-pub mod ids;
-mod reading;
 mod source;
 mod token;
 pub mod wire;
@@ -22,11 +20,13 @@ pub use self::{
     config::Config,
     demo::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
     source::PlaybackGrants,
-    token::{ExtraGrants, access_tokens},
+    token::access_tokens,
 };
+pub use super::twilio::{grants::ProductGrants, ids};
 use super::{
     Demo, Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TimeRule, TokenRules,
     Tokens, Upstream,
+    twilio::{MAX_TOKEN_TTL, reading},
 };
 use crate::{
     clock::Clock,
@@ -45,9 +45,6 @@ pub struct TwilioLive;
 
 /// The kind's name.
 pub const KIND: &str = "twilio-live";
-
-/// "Access Tokens": a lifetime of up to 24 hours.
-const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest life of a grant: `twilio_media_v1.json`, Ttl's maximum.
 const MAX_GRANT_TTL: Duration = Duration::from_secs(60);
@@ -76,7 +73,7 @@ impl Kind for TwilioLive {
     }
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
-        reading::read(token, view)
+        reading::read(token, view).filter(|_| reading::has_player(token))
     }
 
     fn demo(&self) -> Option<Demo> {

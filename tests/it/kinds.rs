@@ -4,17 +4,24 @@
 mod jwt;
 mod libraries;
 mod livekit;
+mod twilio_access;
+
+use std::{fs, path::Path};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
     clock::{Anchor, Clock, WallTime},
     config::{Config, Profile},
+    provider::KINDS,
+    reading::{Jwt, View},
     token::{Call, Times, id::Serial},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::Sha256;
+
+use crate::support::{Serve, run};
 
 /// A token of a vendor's library, or its refusal.
 #[derive(Deserialize)]
@@ -29,7 +36,7 @@ pub(crate) struct Vector {
 }
 
 /// What a vendor's library was given.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Inputs {
     pub(crate) now: i64,
     pub(crate) ttl_seconds: Option<i64>,
@@ -45,6 +52,11 @@ pub(crate) struct Read {
     pub(crate) header: Value,
     pub(crate) claims: Value,
     pub(crate) id: Option<String>,
+}
+
+/// Vectors of a file.
+pub(crate) fn vectors(text: &str) -> Vec<Vector> {
+    serde_json::from_str(text).unwrap()
 }
 
 /// The one profile of a configuration in which every secret is `secret`.
@@ -121,6 +133,32 @@ pub(crate) fn assert_signed(token: &str, secret: &str) {
     mac.verify_slice(&BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
 }
 
+/// A server with these profiles, and the secret in the file that `SECRET_FILE` stands for.
+pub(crate) async fn serve(directory: &Path, text: &str, secret: &str) -> Serve {
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (file, config) = (path("secret"), path("config"));
+    fs::write(&file, secret).unwrap();
+    fs::write(&config, text.replace("SECRET_FILE", &file)).unwrap();
+    Serve::start(&["--config", &config]).await
+}
+
+/// The claims of a token that `grantmint mint` gets with these arguments.
+pub(crate) async fn minted(serve: &Serve, arguments: &[&str]) -> Value {
+    let ran = run(&[&["mint"], arguments, &["--server", &serve.server]].concat()).await;
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+    let [_, claims] = parts(ran.stdout.trim());
+    claims
+}
+
+/// Checks that `grantmint mint` is refused with these arguments, in these words.
+pub(crate) async fn assert_refused(serve: &Serve, arguments: &[&str], told: &[&str]) {
+    let ran = run(&[&["mint"], arguments, &["--server", &serve.server]].concat()).await;
+    assert_eq!(ran.code, Some(1), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+    for told in told {
+        assert!(ran.stderr.contains(told), "{arguments:?}: {told}: {}", ran.stderr);
+    }
+}
+
 /// A value as TOML writes it on one line.
 pub(crate) fn in_toml(value: &Value) -> String {
     match value {
@@ -146,4 +184,35 @@ pub(crate) fn in_snake_case(name: &str) -> String {
         text.push(character.to_ascii_lowercase());
         text
     })
+}
+
+#[test]
+fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
+    let files = [
+        ("livekit", include_str!("../vectors/livekit.json"), 19),
+        ("twilio", include_str!("../vectors/access_tokens.json"), 97),
+        ("twilio-access", include_str!("../vectors/twilio-access.json"), 16),
+    ];
+    let view = View { now: WallTime::from_unix_seconds(1_700_000_000), mask: None };
+    for (kind, text, least) in files {
+        let vectors: Vec<Value> = serde_json::from_str(text).unwrap();
+        let mut read = 0;
+        for vector in &vectors {
+            let Some(token) = vector["jwt"].as_str() else { continue };
+            let token = Jwt::decode(token).unwrap();
+            let readers = KINDS.iter().filter(|kind| kind.read_token(&token, view).is_some());
+            let readers: Vec<_> = readers.map(|kind| kind.name()).collect();
+            // One file has both of Twilio's kinds.
+            let meant = match kind {
+                "twilio" if token.claims["grants"].get("player").is_some() => "twilio-live",
+                "twilio" => "twilio-access",
+                // It is for the server's API, and names no room.
+                "livekit" if token.claims.get("video").is_none() => continue,
+                kind => kind,
+            };
+            assert_eq!(readers, [meant], "{}", vector["id"]);
+            read += 1;
+        }
+        assert!(read >= least, "{kind}: {read}");
+    }
 }

@@ -3,22 +3,20 @@
 use http::Uri;
 use serde_json::{Value, json};
 
-use super::{
-    ids::{AccountSid, ApiKeySecret, ApiKeySid},
-    token::ExtraGrants,
-};
 use crate::{
     egress::ProxySetting,
-    settings::{SecretKeys, SecretOrigin, Section},
+    provider::twilio::{
+        SECRET,
+        grants::ProductGrants,
+        ids::{AccountSid, ApiKeySecret, ApiKeySid},
+        parse_region,
+    },
+    settings::{SecretOrigin, Section},
     source::base_url::BaseUrl,
 };
 
 /// Twilio's own upstream.
 const UPSTREAM: &str = "https://media.twilio.com";
-
-/// The keys of the API key's secret.
-pub(super) const SECRET: SecretKeys =
-    SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
 
 /// What a `twilio-live` profile says beside the keys that all kinds have.
 #[derive(Clone, Debug)]
@@ -40,7 +38,7 @@ pub struct Config {
     /// The key's home region (`twr`); none for us1.
     pub region: Option<String>,
     /// Constant grants beside the player's.
-    pub grants: ExtraGrants,
+    pub grants: ProductGrants,
 }
 
 impl Config {
@@ -111,14 +109,5 @@ fn parse_origin(text: &str) -> Result<String, &'static str> {
     match origin {
         Some(_) => Ok(text.to_owned()),
         None => Err(r#"is not an origin like "https://www.example.com", nor "*""#),
-    }
-}
-
-fn parse_region(text: &str) -> Result<String, &'static str> {
-    let is_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=32).contains(&text.len()) && text.bytes().all(is_region) {
-        Ok(text.to_owned())
-    } else {
-        Err(r#"is not a region like "ie1""#)
     }
 }

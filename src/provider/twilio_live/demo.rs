@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{
-    KIND,
-    config::SECRET,
-    endpoint::PlaybackGrantEndpoint,
-    ids::{AccountSid, ApiKeySecret, ApiKeySid},
+use super::{KIND, endpoint::PlaybackGrantEndpoint};
+use crate::provider::{
+    Demo, DemoSecret,
+    twilio::{
+        SECRET,
+        ids::{AccountSid, ApiKeySecret, ApiKeySid},
+    },
 };
-use crate::provider::{Demo, DemoSecret};
 
 /// The demo's account.
 pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";

@@ -203,7 +203,7 @@ fn tokens() -> Hs256 {
         upstream: "http://127.0.0.1".parse().unwrap(),
         proxy: ProxySetting::default(),
         region: None,
-        grants: twilio_live::ExtraGrants::default(),
+        grants: twilio_live::ProductGrants::default(),
     };
     access_tokens(&config, None)
 }

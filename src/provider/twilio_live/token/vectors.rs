@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use super::*;
@@ -13,10 +14,13 @@ use crate::{
     egress::ProxySetting,
     grant::{Generation, Grant},
     name::Identity,
-    provider::twilio_live::{
-        MAX_TOKEN_TTL,
-        ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
-        wire,
+    provider::{
+        twilio::{
+            MAX_TOKEN_TTL,
+            grants::{Incoming, Outgoing, ProductGrants, VoiceGrant},
+            ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
+        },
+        twilio_live::wire,
     },
     settings::SecretOrigin,
     token::{
@@ -86,13 +90,13 @@ impl Inputs {
         }
     }
 
-    fn extra_grants(&self) -> ExtraGrants {
+    fn extra_grants(&self) -> ProductGrants {
         fn read<T: for<'de> Deserialize<'de>>(grant: Option<&Map<String, Value>>) -> Option<T> {
             let mut members = grant?.clone();
             members.remove("type");
             Some(serde_json::from_value(members.into()).unwrap())
         }
-        ExtraGrants {
+        ProductGrants {
             video: read(self.of_type("video")),
             voice: self.of_type("voice").map(voice),
             chat: read(self.of_type("chat")),

@@ -97,6 +97,9 @@ fn products(claims: &Map<String, Value>, odd: &mut Reading) {
     if grants.keys().all(|name| name == "identity") {
         odd.note("grants", "hold no product's; the token opens nothing");
     }
+    if grants.get("video").is_some_and(|video| !video.get("room").is_some_and(|it| it != "")) {
+        odd.note("video", "names no room: its bearer joins any room of the account");
+    }
     match grants.get("player") {
         Some(Value::Object(members)) => player(members, odd),
         Some(Value::String(_)) => odd.note(

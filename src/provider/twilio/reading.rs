@@ -7,11 +7,13 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use super::wire::PlaybackTimes;
-use crate::reading::{End, Jwt, Reading, View, whole_seconds, words::plain};
+use crate::{
+    provider::twilio_live::wire::PlaybackTimes,
+    reading::{End, Jwt, Reading, View, whole_seconds, words::plain},
+};
 
 /// Reads an Access Token; none where it is another JWT.
-pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+pub(in crate::provider) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let is_twilios = |cty: &str| cty.starts_with("twilio-");
     if grants(&token.claims).is_none() && !token.header_text("cty").is_some_and(is_twilios) {
         return None;
@@ -28,6 +30,11 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     }
     tell(token, &mut reading);
     Some(reading)
+}
+
+/// Whether it is for the player of Twilio Live.
+pub(in crate::provider) fn has_player(token: &Jwt) -> bool {
+    grant(&token.claims, "player").is_some()
 }
 
 /// Whose, for what, of which account and key.

@@ -78,6 +78,7 @@ fn each_trap_is_told_by_itself() {
         ("/claims/grants/identity", None, "identity", "missing"),
         ("/claims/grants/identity", Some(json!("")), "identity", "empty"),
         ("/claims/grants/identity", Some(json!(12_345)), "identity", "not a text"),
+        ("/claims/grants/video", Some(json!({})), "video", "any room"),
         (player, Some(json!("{}")), "player", "is a text"),
         (player, Some(json!(null)), "player", "no object"),
         ("/claims/grants/player/playbackUrl", None, "player", "no playbackUrl"),
@@ -116,7 +117,7 @@ fn each_trap_is_told_by_itself() {
 fn other_products_have_rules_of_their_own() {
     let with = |product: &str, identity: String| {
         let (header, mut claims) = good();
-        claims["grants"] = json!({product: {}, "identity": identity});
+        claims["grants"] = json!({product: {"room": "a"}, "identity": identity});
         odd(&unsigned(&header, &claims))
     };
     assert_eq!(with("voice", "alice_1".to_owned()), []);

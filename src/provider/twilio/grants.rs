@@ -1,0 +1,115 @@
+//! The grants that an Access Token holds for Twilio's products.
+//!
+//! Source: Twilio's page "Access Tokens"; member names as its helper libraries emit them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// Constant grants of products, the same in every token of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductGrants {
+    /// Video: the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoGrant>,
+    /// Voice: incoming and outgoing calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice: Option<VoiceGrant>,
+    /// Conversations, once Programmable Chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatGrant>,
+    /// Sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_sync: Option<SyncGrant>,
+    /// `TaskRouter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_router: Option<TaskRouterGrant>,
+}
+
+/// A grant whose members are texts that may be left out.
+macro_rules! text_grant {
+    ($name:ident, $doc:literal, $($member:ident: $member_doc:literal),+) => {
+        #[doc = $doc]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $(
+                #[doc = $member_doc]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $member: Option<String>,
+            )+
+        }
+    };
+}
+
+text_grant!(VideoGrant, "May join video rooms.", room: "Only this room; left out: any.");
+text_grant!(
+    ChatGrant,
+    "May use Conversations.",
+    service_sid: "The service (`IS…`).",
+    endpoint_id: "The endpoint.",
+    deployment_role_sid: "The deployment role.",
+    push_credential_sid: "The push credential."
+);
+text_grant!(
+    SyncGrant,
+    "May use Sync.",
+    service_sid: "The service (`IS…`).",
+    endpoint_id: "The endpoint."
+);
+text_grant!(
+    TaskRouterGrant,
+    "May use `TaskRouter`.",
+    workspace_sid: "The workspace (`WS…`).",
+    worker_sid: "The worker (`WK…`).",
+    role: "The role."
+);
+
+/// May make or take calls.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoiceGrant {
+    /// Calls to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<Incoming>,
+    /// Calls from the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<Outgoing>,
+    /// The push credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_credential_sid: Option<String>,
+    /// The endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<String>,
+}
+
+/// Calls to the client.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incoming {
+    /// Whether it may take them.
+    pub allow: bool,
+}
+
+/// Calls from the client.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outgoing {
+    /// The application (`AP…`) that they go to.
+    pub application_sid: String,
+    /// What the application is given.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Json>,
+}
+
+impl ProductGrants {
+    /// Each product with its grant, as a token holds them.
+    #[must_use]
+    pub fn by_product(&self) -> Map<String, Json> {
+        match serde_json::to_value(self) {
+            Ok(Json::Object(map)) => map,
+            // Texts, flags and maps of them always become an object.
+            _ => Map::new(),
+        }
+    }
+}
