@@ -1,6 +1,7 @@
 //! The kinds of profiles, a line each. A kind is one folder, and nothing outside it knows its
 //! provider.
 
+pub mod daily;
 mod demo;
 pub mod jwt;
 pub mod livekit;
@@ -34,7 +35,7 @@ use crate::{
 
 /// All kinds.
 pub static KINDS: &[&dyn Kind] =
-    &[&jwt::AnyJwt, &livekit::LiveKit, &twilio_access::TwilioAccess, &twilio_live::TwilioLive];
+    &[&daily::Daily, &livekit::LiveKit, &twilio_access::TwilioAccess, &twilio_live::TwilioLive];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]

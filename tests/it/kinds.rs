@@ -1,6 +1,7 @@
 //! Kinds that sign with a key alone: ours against the tokens that vendors' libraries made of the
 //! same inputs, and the whole way through the real binary.
 
+mod daily;
 mod jwt;
 mod libraries;
 mod livekit;
@@ -189,6 +190,7 @@ pub(crate) fn in_snake_case(name: &str) -> String {
 #[test]
 fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
     let files = [
+        ("daily", include_str!("../vectors/daily.json"), 10),
         ("livekit", include_str!("../vectors/livekit.json"), 19),
         ("twilio", include_str!("../vectors/access_tokens.json"), 97),
         ("twilio-access", include_str!("../vectors/twilio-access.json"), 16),

@@ -1,0 +1,51 @@
+//! The kind's own part of a profile's configuration.
+
+use serde_json::{Value, json};
+
+use crate::{
+    provider::secret::KeySecret,
+    settings::{SecretKeys, Section},
+};
+
+const SECRET: SecretKeys =
+    SecretKeys { file: "api_key_file", env: "api_key_env", value: "api_key" };
+
+/// What a `daily` profile says beside the keys that all kinds have.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) domain_id: String,
+    /// The API key signs as the text that it is, though it looks like hexadecimal digits.
+    pub(super) api_key: KeySecret,
+}
+
+impl Config {
+    /// Reads the kind's keys.
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let domain_id = section.required("domain_id", parse_domain_id);
+        let api_key = KeySecret::read(section, SECRET);
+        Some(Self { domain_id: domain_id?, api_key: api_key? })
+    }
+
+    /// The keys as they may be shown.
+    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
+        [("domain_id", json!(self.domain_id))].into_iter().chain(self.api_key.shown()).collect()
+    }
+}
+
+fn parse_domain_id(text: &str) -> Result<String, &'static str> {
+    if is_uuid(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a domain's id, a UUID; GET https://api.daily.co/v1/ tells it as domain_id, \
+             and its name is another")
+    }
+}
+
+/// Whether a text is of a UUID's form, which all ids of domains in Daily's guides have.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}

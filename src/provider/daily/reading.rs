@@ -1,0 +1,145 @@
+//! What a meeting token of Daily says, also one of another maker.
+
+use serde_json::Value;
+
+use super::{MAX_USER, config::is_uuid, params::FLAGS};
+use crate::reading::{Jwt, Reading, words::plain};
+
+/// Reads a meeting token; none where it is another JWT. Daily's have none of the registered
+/// parties, and a domain's id.
+pub(super) fn read(token: &Jwt) -> Option<Reading> {
+    let domain = token.text("d")?;
+    let has_party = ["iss", "sub", "aud"].iter().any(|claim| token.claims.contains_key(*claim));
+    if has_party || !(is_uuid(domain) || token.text("r").is_some()) {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    let user = token.claims.get("ud").map_or_else(|| "nobody's".to_owned(), plain);
+    reading.tell("whose", user);
+    match room(token) {
+        Some(room) => reading.tell("for", format!("the room {}", room.escape_debug())),
+        None => reading.tell("for", "any room of the domain"),
+    }
+    let owner = if token.claims.get("o") == Some(&Value::Bool(true)) { "owner" } else { "guest" };
+    reading.tell("rights", owner);
+    for (label, claim) in [("permissions", "p"), ("name", "u"), ("domain", "d")] {
+        reading.tell_claim(label, claim);
+    }
+    note(token, &mut reading);
+    Some(reading)
+}
+
+fn room(token: &Jwt) -> Option<&str> {
+    token.text("r").filter(|room| !room.is_empty())
+}
+
+fn note(token: &Jwt, reading: &mut Reading) {
+    let is_true = |claim: &str| token.claims.get(claim) == Some(&Value::Bool(true));
+    if room(token).is_none() {
+        reading.note("r", "names no room: its bearer joins any room of the domain");
+    }
+    if is_true("o") {
+        reading.note("o", "makes its bearer an owner, who removes others, records and streams");
+    }
+    if is_true("ejt") {
+        reading.note("ejt", "ends the call of its bearer when the token ends");
+    }
+    if token.claims.get("exp").is_none_or(Value::is_null) {
+        reading.note("exp", "without one Daily takes the token for ever");
+    }
+    if !is_uuid(token.text("d").unwrap_or_default()) {
+        reading.note("d", "is not a domain's id, a UUID");
+    }
+    if token.text("ud").is_some_and(|user| user.chars().count() > MAX_USER) {
+        reading.note("ud", format!("is longer than the {MAX_USER} characters that Daily takes"));
+    }
+    for claim in FLAGS {
+        if token.claims.get(claim).is_some_and(|value| !value.is_boolean()) {
+            reading.note(claim, "is neither true nor false");
+        }
+    }
+    for claim in ["eje", "exp", "nbf", "iat"] {
+        if token.claims.get(claim).is_some_and(Value::is_string) {
+            reading.note(claim, "is a text; Daily wants a number");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reading::unsigned;
+
+    const DOMAIN: &str = "3c475c00-8fa1-4ba0-96f8-4f2ae955cc17";
+
+    fn read_claims(claims: &Value) -> Option<Reading> {
+        read(&unsigned(&json!({"alg": "HS256"}), claims))
+    }
+
+    fn good() -> Value {
+        json!({"r": "standup", "d": DOMAIN, "ud": "alice", "iat": 0, "exp": 60})
+    }
+
+    #[test]
+    fn what_is_dangerous_or_refused_is_noted() {
+        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        for (claim, value, told) in [
+            ("r", json!(""), "any room"),
+            ("r", json!(null), "any room"),
+            ("o", json!(true), "an owner"),
+            ("o", json!("true"), "neither true nor false"),
+            ("ss", json!(1), "neither true nor false"),
+            ("ejt", json!(true), "ends the call"),
+            ("exp", json!(null), "for ever"),
+            ("exp", json!("60"), "is a text"),
+            ("eje", json!("60"), "is a text"),
+            ("d", json!("my-domain"), "not a domain's id"),
+            ("ud", json!("u".repeat(37)), "36 characters"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            let odd = read_claims(&claims).unwrap().oddities;
+            assert!(
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                "{claims}: {odd:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn whose_for_what_and_with_which_rights_is_told() {
+        let lines = |claims: &Value| {
+            let lines = read_claims(claims).unwrap().lines;
+            lines
+                .into_iter()
+                .map(|line| format!("{} {}", line.label, line.text))
+                .collect::<Vec<_>>()
+        };
+        let domain = format!("domain {DOMAIN}");
+        let guest = ["whose alice", "for the room standup", "rights guest", &domain];
+        assert_eq!(lines(&good()), guest);
+        let owner = json!({"d": DOMAIN, "o": true, "u": "Zo\u{eb}", "p": {"hp": false}});
+        let told = [
+            "whose nobody's",
+            "for any room of the domain",
+            "rights owner",
+            "permissions {\"hp\":false}",
+            "name Zo\u{eb}",
+            &domain,
+        ];
+        assert_eq!(lines(&owner), told);
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_not_read() {
+        for claims in [
+            json!({"d": "x", "exp": 60}),
+            json!({"d": DOMAIN, "iss": "somebody"}),
+            json!({"r": "standup", "exp": 60}),
+        ] {
+            assert_eq!(read_claims(&claims), None, "{claims}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Daily's meeting tokens: ours against those made as Daily's guide shows, and the whole way
+//! through the real binary.
+
+use std::collections::BTreeMap;
+
+use grantmint::config::Profile;
+use serde_json::{Value, json};
+
+use super::{Inputs, assert_refused, assert_signed, in_toml, minted, serve, vectors};
+
+const VECTORS: &str = include_str!("../../vectors/daily.json");
+
+const SECRET: &str = "bcef71571e2f11d3e798bcf69022b9fe2028587b417421b3bc84f86efdd36729";
+
+const OWN: &str = "[profiles.call]\nkind = \"daily\"\n\
+                   domain_id = \"3c475c00-8fa1-4ba0-96f8-4f2ae955cc17\"\n";
+
+/// A profile with these lines.
+fn profile(lines: &str) -> Result<Profile, String> {
+    super::profile(&format!("{OWN}api_key_env = \"SECRET\"\n{lines}\n"), SECRET)
+}
+
+/// What a profile says for tokens of these inputs.
+fn lines(inputs: &Inputs) -> String {
+    let mut params = inputs.params.clone();
+    let mut lines = vec![match inputs.resource.as_deref().map(Value::from) {
+        Some(room) => format!("resources = [{room}]"),
+        None => "allow_unscoped = true".to_owned(),
+    }];
+    if params.remove("ud").is_none() {
+        lines.push("identity = \"none\"\nunique = false".to_owned());
+    }
+    let nbf = params.remove("nbf").as_ref().and_then(Value::as_i64);
+    lines.extend(nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf)));
+    lines.push(format!("params = {}", in_toml(&params.into())));
+    lines.join("\n")
+}
+
+#[test]
+fn our_tokens_mean_what_the_guides_tokens_mean() {
+    let mut skipped = BTreeMap::new();
+    let mut applied = 0;
+    for vector in vectors(VECTORS) {
+        let profile = profile(&lines(&vector.inputs)).unwrap();
+        let mut ours = vector.inputs.mint(&profile, &[]).unwrap();
+        assert_signed(&ours.token, SECRET);
+        assert_eq!(ours.id, None, "{}", vector.id);
+        if vector.inputs.ttl_seconds.is_none() {
+            *skipped.entry("no end: good for ever, so that ours has one").or_insert(0) += 1;
+            let exp = ours.claims.as_object_mut().unwrap().remove("exp");
+            assert_eq!(exp, Some(json!(vector.inputs.now + 3_600)));
+        } else {
+            applied += 1;
+        }
+        vector.assert_same(&ours);
+    }
+    assert_eq!(skipped, BTreeMap::from([("no end: good for ever, so that ours has one", 1)]));
+    assert_eq!(applied, 9);
+}
+
+#[test]
+fn a_profile_says_which_rooms_and_what_daily_takes() {
+    let good = "resources = [\"standup\"]";
+    for (lines, told) in [
+        (String::new(), "call.resources: needs at least one resource"),
+        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{good}\nidentity = \"none\""), "unique: must be false"),
+        (format!("{good}\nparams = {{ o = 1 }}"), "params: o: must be true or false"),
+        (format!("{good}\nparams = {{ eje = 0 }}"), "params: eje: must be a whole number"),
+        (format!("{good}\nparams = {{ p = {{ cs = \"v,x\" }} }}"), "params: p: must be an object"),
+        (format!("{good}\nparams = {{ p = {{ canSend = false }} }}"), "params: p: must be an"),
+        (format!("{good}\nparams = {{ p = {{ ca = [1] }} }}"), "params: p: must be an object"),
+        (format!("{good}\nparams = {{ ud = \"a\" }}"), "params: ud: unknown key"),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let named = OWN.replace("3c475c00-8fa1-4ba0-96f8-4f2ae955cc17", "my-domain");
+    let problem =
+        super::profile(&format!("{named}api_key_env = \"SECRET\"\n{good}\n"), SECRET).unwrap_err();
+    assert!(problem.contains("call.domain_id: is not a domain's id"), "{problem}");
+    let problem = super::profile(&format!("{OWN}api_key_env = \"SECRET\"\n{good}\n"), "short");
+    assert!(problem.unwrap_err().contains("allow_weak_secret = true"));
+}
+
+#[tokio::test]
+async fn calls_set_what_the_profile_opens_and_are_no_owners() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{OWN}api_key_file = \"SECRET_FILE\"\nallow_resources = [\"room-*\"]\nmax_ttl = \"2h\"\n\
+         params = {{ ss = false }}\ncaller_params = [\"u\", \"p\", \"eje\"]\n"
+    );
+    let serve = serve(directory.path(), &text, SECRET).await;
+    let room = ["alice", "--resource", "room-1"];
+    let plain = minted(&serve, &room).await;
+    assert_eq!((&plain["ud"], &plain["r"]), (&json!("alice"), &json!("room-1")));
+    assert_eq!((&plain["ss"], &plain["o"]), (&json!(false), &Value::Null));
+    assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 3_600);
+    let set = ["--param", "u=Zo\u{eb}", "--param", r#"p={"hp": false, "cs": "v,a"}"#];
+    let set = minted(&serve, &[&room[..], &set].concat()).await;
+    assert_eq!((&set["u"], &set["p"]), (&json!("Zo\u{eb}"), &json!({"hp": false, "cs": "v,a"})));
+
+    for (more, told) in [
+        (&["--param", "o=true"][..], &["PARAM_NOT_ALLOWED", "options.params.o"][..]),
+        (&["--param", "ss=true"], &["PARAM_NOT_ALLOWED", "options.params.ss"]),
+        (&["--param", "ud=bob"], &["PARAM_INVALID", "options.params.ud: is no parameter"]),
+        (&["--param", "r=cellar"], &["PARAM_INVALID", "options.params.r: is no parameter"]),
+        (&["--param", "eje=soon"], &["PARAM_INVALID", "options.params.eje: must be a whole"]),
+        (&["--param", "p={\"ca\": 1}"], &["PARAM_INVALID", "options.params.p: must be an object"]),
+        (&["--ttl", "3h"], &["TTL_OUT_OF_RANGE", "at most 7200s"]),
+    ] {
+        assert_refused(&serve, &[&room[..], more].concat(), told).await;
+    }
+    let user = "u".repeat(37);
+    assert_refused(&serve, &[&user, "--resource", "room-1"], &["IDENTITY_INVALID", "36"]).await;
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+}
