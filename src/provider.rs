@@ -3,6 +3,7 @@
 
 pub mod daily;
 mod demo;
+pub mod hundred_ms;
 pub mod jwt;
 pub mod livekit;
 mod secret;
@@ -34,8 +35,13 @@ use crate::{
 };
 
 /// All kinds.
-pub static KINDS: &[&dyn Kind] =
-    &[&daily::Daily, &livekit::LiveKit, &twilio_access::TwilioAccess, &twilio_live::TwilioLive];
+pub static KINDS: &[&dyn Kind] = &[
+    &daily::Daily,
+    &hundred_ms::HundredMs,
+    &livekit::LiveKit,
+    &twilio_access::TwilioAccess,
+    &twilio_live::TwilioLive,
+];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.
 #[must_use]

@@ -2,6 +2,7 @@
 //! same inputs, and the whole way through the real binary.
 
 mod daily;
+mod hundred_ms;
 mod jwt;
 mod libraries;
 mod livekit;
@@ -190,6 +191,7 @@ pub(crate) fn in_snake_case(name: &str) -> String {
 #[test]
 fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
     let files = [
+        ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("daily", include_str!("../vectors/daily.json"), 10),
         ("livekit", include_str!("../vectors/livekit.json"), 19),
         ("twilio", include_str!("../vectors/access_tokens.json"), 97),

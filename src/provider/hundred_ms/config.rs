@@ -1,0 +1,36 @@
+//! The kind's own part of a profile's configuration.
+
+use serde_json::{Value, json};
+
+use crate::{
+    provider::secret::{KeySecret, parse_key_name},
+    settings::{SecretKeys, Section},
+};
+
+const SECRET: SecretKeys =
+    SecretKeys { file: "app_secret_file", env: "app_secret_env", value: "app_secret" };
+
+/// What a `100ms` profile says beside the keys that all kinds have.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) access_key: String,
+    /// The secret signs as the text that it is, though it looks like base64.
+    pub(super) app_secret: KeySecret,
+}
+
+impl Config {
+    /// Reads the kind's keys.
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let access_key = section.required("access_key", parse_key_name);
+        let app_secret = KeySecret::read(section, SECRET);
+        Some(Self { access_key: access_key?, app_secret: app_secret? })
+    }
+
+    /// The keys as they may be shown.
+    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
+        [("access_key", json!(self.access_key))]
+            .into_iter()
+            .chain(self.app_secret.shown())
+            .collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! 100ms' app tokens: ours against those that 100ms' library made of the same inputs, and the
+//! whole way through the real binary.
+
+use std::collections::BTreeMap;
+
+use grantmint::config::Profile;
+use serde_json::{Map, Value, json};
+
+use super::{Inputs, assert_refused, assert_signed, in_toml, minted, serve, vectors};
+
+const VECTORS: &str = include_str!("../../vectors/100ms.json");
+
+const SECRET: &str = "gJxd5VGiEm7k48ZYf3h5VaPH1Q8OB6lVGZEaH2GZkzfZxdK6h9QcMUX8OUzl_-==";
+
+const OWN: &str = "[profiles.peer]\nkind = \"100ms\"\naccess_key = \"e883f095d75618043a557de9\"\n";
+
+/// A profile with these lines.
+fn profile(lines: &str) -> Result<Profile, String> {
+    super::profile(&format!("{OWN}app_secret_env = \"SECRET\"\n{lines}\n"), SECRET)
+}
+
+/// What a profile says for tokens of these inputs; else why there is none.
+fn lines(inputs: &Inputs) -> Result<String, &'static str> {
+    let mut params = inputs.params.clone();
+    let room = Value::from(inputs.resource.as_deref().unwrap());
+    let mut lines = format!("resources = [{room}]\n");
+    if inputs.identity.is_none() {
+        lines += "identity = \"none\"\n";
+    }
+    if params.remove("not_valid_before").is_some() {
+        return Err("good only from a later time on: no profile says that");
+    }
+    if params.remove("issued_at").is_some_and(|at| at == inputs.now) {
+        lines += "iat_backdate = \"0s\"\nnbf_backdate = \"0s\"\n";
+    }
+    Ok(lines + &format!("params = {}\n", in_toml(&params.into())))
+}
+
+/// The part of a token that the web client reads with bare `atob`.
+fn payload(token: &str) -> &str {
+    token.split('.').nth(1).unwrap()
+}
+
+#[test]
+fn our_tokens_mean_what_the_librarys_tokens_mean() {
+    let mut skipped = BTreeMap::new();
+    let mut applied = 0;
+    for vector in vectors(VECTORS) {
+        let lines = match lines(&vector.inputs) {
+            Ok(lines) => lines,
+            Err(reason) => {
+                *skipped.entry(reason).or_insert(0) += 1;
+                continue;
+            }
+        };
+        let ours = vector.inputs.mint(&profile(&lines).unwrap(), &[]).unwrap();
+        assert_signed(&ours.token, SECRET);
+        assert_eq!(ours.claims["jti"], Value::from(ours.id.clone()), "{}", vector.id);
+        vector.assert_same(&ours);
+        assert!(!payload(&ours.token).contains(['-', '_']), "{}", vector.id);
+        applied += 1;
+    }
+    let meant = BTreeMap::from([("good only from a later time on: no profile says that", 1)]);
+    assert_eq!(skipped, meant);
+    assert_eq!(applied, 6);
+}
+
+#[test]
+fn the_web_client_reads_whatever_stands_in_a_token() {
+    let profile = profile("allow_resources = [\"*\"]\ncaller_params = [\"role\"]").unwrap();
+    for text in ["~~~", "???", ">>>", "a~b>c?d", "\u{eb}\u{1f3a5}\u{ff}", "-_-_\u{7f}"] {
+        let inputs = Inputs {
+            now: 1_700_000_000,
+            ttl_seconds: Some(600),
+            identity: Some(text.to_owned()),
+            resource: Some(text.to_owned()),
+            params: Map::new(),
+        };
+        let ours = inputs.mint(&profile, &[("role".to_owned(), text.into())]).unwrap();
+        assert!(!payload(&ours.token).contains(['-', '_']), "{text}");
+        for claim in ["user_id", "room_id", "role"] {
+            assert_eq!(ours.claims[claim], text, "{claim}");
+        }
+    }
+}
+
+#[test]
+fn each_token_has_a_role_that_the_profile_or_the_call_says() {
+    let room = "resources = [\"64f0\"]";
+    for (lines, told) in [
+        (room.to_owned(), "peer.params: role: is required"),
+        (format!("{room}\nparams = {{ role = \"\" }}"), "params: role: must be the name of a role"),
+        (format!("{room}\nparams = {{ role = 7 }}"), "params: role: must be the name of a role"),
+        ("params = { role = \"guest\" }".to_owned(), "resources: needs at least one resource"),
+        (
+            format!("{room}\nparams = {{ role = \"guest\" }}\nidentity = \"none\"\nunique = false"),
+            "unique: must be true: each token has an id",
+        ),
+        (
+            format!("{room}\nparams = {{ role = \"guest\" }}\nallow_unscoped = true"),
+            "allow_unscoped: unknown key",
+        ),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let text = format!("{OWN}app_secret_env = \"SECRET\"\n{room}\nparams = {{ role = \"a\" }}\n");
+    assert!(super::profile(&text, "short").unwrap_err().contains("allow_weak_secret = true"));
+}
+
+#[tokio::test]
+async fn calls_say_the_role_where_the_profile_opens_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{OWN}app_secret_file = \"SECRET_FILE\"\nallow_resources = [\"64*\"]\nmax_ttl = \"24h\"\n\
+         caller_params = [\"role\"]\n"
+    );
+    let serve = serve(directory.path(), &text, SECRET).await;
+    let room = ["alice", "--resource", "64f0"];
+    let guest = ["--param", "role=guest"];
+    let claims = minted(&serve, &[&room[..], &guest].concat()).await;
+    assert_eq!((&claims["role"], &claims["user_id"]), (&json!("guest"), &json!("alice")));
+    assert_eq!((&claims["type"], &claims["version"]), (&json!("app"), &json!(2)));
+    assert_eq!(claims["iat"], claims["nbf"]);
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 24 * 3_600);
+    for (arguments, told) in [
+        (&room[..], &["PARAM_REQUIRED", "options.params.role: is required"][..]),
+        (&["alice", "--param", "role=guest"], &["RESOURCE_REQUIRED"]),
+        (
+            &["alice", "--resource", "64f0", "--param", "role=7"],
+            &["PARAM_INVALID", "options.params.role: must be the name of a role"],
+        ),
+        (
+            &["alice", "--resource", "64f0", "--param", "role=guest", "--ttl", "25h"],
+            &["TTL_OUT_OF_RANGE", "at most 86400s"],
+        ),
+        (&[&"u".repeat(257), "--resource", "64f0", "--param", "role=guest"], &["IDENTITY_INVALID"]),
+    ] {
+        assert_refused(&serve, arguments, told).await;
+    }
+}
