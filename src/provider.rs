@@ -11,6 +11,7 @@ mod tokens;
 mod twilio;
 pub mod twilio_access;
 pub mod twilio_live;
+pub mod zoom_videosdk;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -41,6 +42,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &livekit::LiveKit,
     &twilio_access::TwilioAccess,
     &twilio_live::TwilioLive,
+    &zoom_videosdk::ZoomVideoSdk,
 ];
 
 /// The demo of a sandbox that nobody configured: the first that a kind has.

@@ -7,6 +7,7 @@ mod jwt;
 mod libraries;
 mod livekit;
 mod twilio_access;
+mod zoom_videosdk;
 
 use std::{fs, path::Path};
 
@@ -196,6 +197,7 @@ fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
         ("livekit", include_str!("../vectors/livekit.json"), 19),
         ("twilio", include_str!("../vectors/access_tokens.json"), 97),
         ("twilio-access", include_str!("../vectors/twilio-access.json"), 16),
+        ("zoom-videosdk", include_str!("../vectors/zoom-videosdk.json"), 8),
     ];
     let view = View { now: WallTime::from_unix_seconds(1_700_000_000), mask: None };
     for (kind, text, least) in files {

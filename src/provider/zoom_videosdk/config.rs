@@ -1,0 +1,50 @@
+//! The kind's own part of a profile's configuration.
+
+use serde_json::{Value, json};
+
+use crate::{
+    provider::secret::{KeySecret, parse_key_name},
+    settings::{SecretKeys, Section},
+};
+
+const SECRET: SecretKeys =
+    SecretKeys { file: "sdk_secret_file", env: "sdk_secret_env", value: "sdk_secret" };
+
+/// The claims that the identity may be in: today's and the sample's.
+const IDENTITY_CLAIMS: [&str; 2] = ["user_key", "user_identity"];
+
+/// What a `zoom-videosdk` profile says beside the keys that all kinds have.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) sdk_key: String,
+    pub(super) sdk_secret: KeySecret,
+    /// The claim that the identity is in.
+    pub(super) identity_claim: &'static str,
+}
+
+impl Config {
+    /// Reads the kind's keys.
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let sdk_key = section.required("sdk_key", parse_key_name);
+        let sdk_secret = KeySecret::read(section, SECRET);
+        let identity_claim = section.parsed("identity_claim", parse_identity_claim);
+        Some(Self {
+            sdk_key: sdk_key?,
+            sdk_secret: sdk_secret?,
+            identity_claim: identity_claim.unwrap_or(IDENTITY_CLAIMS[0]),
+        })
+    }
+
+    /// The keys as they may be shown.
+    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![("sdk_key", json!(self.sdk_key))];
+        keys.extend(self.sdk_secret.shown());
+        keys.push(("identity_claim", json!(self.identity_claim)));
+        keys
+    }
+}
+
+fn parse_identity_claim(text: &str) -> Result<&'static str, &'static str> {
+    let known = IDENTITY_CLAIMS.into_iter().find(|claim| *claim == text);
+    known.ok_or("is \"user_key\", or \"user_identity\" as former versions of the SDK read it")
+}

@@ -1,0 +1,176 @@
+//! Tokens of Zoom's Video SDK: ours against those that Zoom's sample made, and those made as its
+//! guide shows, and the whole way through the real binary.
+
+use std::collections::BTreeMap;
+
+use grantmint::config::Profile;
+use serde_json::{Map, Value, json};
+
+use super::{Inputs, assert_refused, assert_signed, in_toml, minted, serve, vectors};
+
+const VECTORS: &str = include_str!("../../vectors/zoom-videosdk.json");
+
+const SECRET: &str = "L4FvUhDjrgrSCTdMIhn89TrIA3v2yCa5Q7l8";
+
+const OWN: &str = "[profiles.session]\nkind = \"zoom-videosdk\"\n\
+                   sdk_key = \"3mMGO2rr3Cn9QBLZPdk0T9\"\n";
+
+/// A profile with these lines.
+fn profile(lines: &str) -> Result<Profile, String> {
+    super::profile(&format!("{OWN}sdk_secret_env = \"SECRET\"\n{lines}\n"), SECRET)
+}
+
+/// What a profile says for tokens of these inputs.
+fn lines(inputs: &Inputs) -> String {
+    let mut params = inputs.params.clone();
+    let session = Value::from(inputs.resource.as_deref().unwrap());
+    let back = params.remove("iat_backdate_seconds").unwrap_or_else(|| 0.into());
+    let mut lines = vec![format!("resources = [{session}]"), format!("iat_backdate = \"{back}s\"")];
+    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
+    let claim = ["user_key", "user_identity"].into_iter().find(|it| params.remove(*it).is_some());
+    lines.push(claim.map_or_else(
+        || "identity = \"none\"\nunique = false".to_owned(),
+        |claim| format!("identity_claim = \"{claim}\""),
+    ));
+    lines.push(format!("params = {}", in_toml(&params.into())));
+    lines.join("\n")
+}
+
+#[test]
+fn our_tokens_mean_what_zooms_tokens_mean() {
+    let mut other = BTreeMap::new();
+    let mut applied = 0;
+    for mut vector in vectors(VECTORS) {
+        let refused = |told: &str| {
+            let problem = profile(&lines(&vector.inputs)).unwrap_err();
+            assert!(problem.contains(told), "{}: {problem}", vector.id);
+        };
+        let reason = match vector.id.split('@').next().unwrap() {
+            "ttl-too-short" | "ttl-too-long" => {
+                refused("token_ttl: must be from 30m to 2days");
+                "a life that Zoom refuses: refused here too"
+            }
+            "role-2" => {
+                refused("role_type: must be a whole number from 0 to 1");
+                "a role that there is not: refused here too"
+            }
+            "identity-36" => {
+                assert!(profile(&lines(&vector.inputs)).is_ok());
+                "36 characters: refused by the sample, taken by the guide and here"
+            }
+            "geo-regions" => {
+                refused("geo_regions: must be a text of regions");
+                vector.inputs.params.insert("geo_regions".to_owned(), "US,AU,CA".into());
+                "regions with a space between them: the sample drops it, here it is refused"
+            }
+            _ => "",
+        };
+        if !reason.is_empty() {
+            *other.entry(reason).or_insert(0) += 1;
+        }
+        if vector.claims.is_none() {
+            continue;
+        }
+        let ours = vector.inputs.mint(&profile(&lines(&vector.inputs)).unwrap(), &[]).unwrap();
+        assert_signed(&ours.token, SECRET);
+        assert_eq!(ours.id, None, "{}", vector.id);
+        vector.assert_same(&ours);
+        applied += 1;
+    }
+    let meant = BTreeMap::from([
+        ("36 characters: refused by the sample, taken by the guide and here", 1),
+        ("a life that Zoom refuses: refused here too", 2),
+        ("a role that there is not: refused here too", 1),
+        ("regions with a space between them: the sample drops it, here it is refused", 1),
+    ]);
+    assert_eq!(other, meant);
+    assert_eq!(applied, 8);
+}
+
+#[test]
+fn nobody_is_a_host_without_being_told_so() {
+    let inputs = Inputs {
+        now: 1_700_000_000,
+        ttl_seconds: None,
+        identity: Some("alice".to_owned()),
+        resource: Some("standup".to_owned()),
+        params: Map::new(),
+    };
+    let role = |lines: &str, params: &[(String, Value)]| {
+        let profile = profile(&format!("resources = [\"standup\"]\n{lines}")).unwrap();
+        inputs.mint(&profile, params).map(|read| read.claims["role_type"].clone())
+    };
+    let host = [("role_type".to_owned(), json!(1))];
+    assert_eq!(role("", &[]), Ok(json!(0)));
+    assert_eq!(role("", &host), Err("role_type is not open to calls".to_owned()));
+    assert_eq!(role("params = { role_type = 1 }", &[]), Ok(json!(1)));
+    let open = "caller_params = [\"role_type\"]";
+    assert_eq!(role(open, &[]), Ok(json!(0)));
+    assert_eq!(role(open, &host), Ok(json!(1)));
+}
+
+#[test]
+fn a_profile_is_of_sessions_that_zoom_takes() {
+    let good = "resources = [\"standup\"]";
+    let long = "s".repeat(201);
+    for (lines, told) in [
+        (String::new(), "session.resources: needs at least one resource"),
+        ("resources = [\"a/b\"]".to_owned(), "is no session's name"),
+        ("resources = [\"caf\u{e9}\"]".to_owned(), "is no session's name"),
+        (format!("resources = [\"{long}\"]"), "is no session's name"),
+        (format!("{good}\nidentity_claim = \"sub\""), "identity_claim: is \"user_key\", or"),
+        (format!("{good}\nmax_ttl = \"49h\""), "max_ttl: must be from 30m to 2days"),
+        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{good}\nidentity = \"none\""), "unique: must be false"),
+        (format!("{good}\nnbf_backdate = \"1s\""), "nbf_backdate: unknown key"),
+        (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let symbols = r"resources = ['Aa0 !#$%&()+-:;<=.>?@[]^_{}|~,\']";
+    assert!(profile(symbols).is_ok());
+    assert!(
+        super::profile(&format!("{OWN}sdk_secret_env = \"SECRET\"\n{good}\n"), "short")
+            .unwrap_err()
+            .contains("allow_weak_secret = true")
+    );
+}
+
+#[tokio::test]
+async fn calls_set_what_the_profile_opens_within_zooms_limits() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{OWN}sdk_secret_file = \"SECRET_FILE\"\nallow_resources = [\"room*\"]\n\
+         caller_params = [\"session_key\", \"geo_regions\", \"cloud_recording_option\"]\n"
+    );
+    let serve = serve(directory.path(), &text, SECRET).await;
+    let room = ["alice", "--resource", "room 1"];
+    let plain = minted(&serve, &room).await;
+    assert_eq!((&plain["user_key"], &plain["role_type"]), (&json!("alice"), &json!(0)));
+    assert_eq!((&plain["tpc"], &plain["version"]), (&json!("room 1"), &json!(1)));
+    let life = plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap();
+    assert_eq!(life, 7_200);
+    let set = ["--ttl", "30m", "--param", "session_key=k", "--param", "geo_regions=US,AU"];
+    let set = minted(&serve, &[&room[..], &set].concat()).await;
+    assert_eq!((&set["session_key"], &set["geo_regions"]), (&json!("k"), &json!("US,AU")));
+    assert_eq!(set["exp"].as_i64().unwrap() - set["iat"].as_i64().unwrap(), 1_800);
+
+    let key = format!("session_key={}", "k".repeat(37));
+    for (more, told) in [
+        (&["--ttl", "1799s"][..], &["TTL_OUT_OF_RANGE", "at least 1800s"][..]),
+        (&["--ttl", "49h"], &["TTL_OUT_OF_RANGE", "at most 172800s"]),
+        (&["--param", "role_type=1"], &["PARAM_NOT_ALLOWED", "options.params.role_type"]),
+        (&["--param", &key], &["PARAM_INVALID", "options.params.session_key: must be a text of"]),
+        (&["--param", "geo_regions=FR"], &["PARAM_INVALID", "options.params.geo_regions"]),
+        (
+            &["--param", "cloud_recording_option=2"],
+            &["PARAM_INVALID", "options.params.cloud_recording_option: must be a whole number"],
+        ),
+    ] {
+        assert_refused(&serve, &[&room[..], more].concat(), told).await;
+    }
+    let user = "u".repeat(37);
+    assert_refused(&serve, &[&user, "--resource", "room 1"], &["IDENTITY_INVALID", "36"]).await;
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+}
