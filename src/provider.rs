@@ -39,6 +39,7 @@ use crate::{
 pub static KINDS: &[&dyn Kind] = &[
     &daily::Daily,
     &hundred_ms::HundredMs,
+    &jwt::AnyJwt,
     &livekit::LiveKit,
     &twilio_access::TwilioAccess,
     &twilio_live::TwilioLive,
