@@ -11,7 +11,7 @@ use http::{Uri, uri::Scheme};
 
 pub use self::{
     proxy::{Proxy, ProxyError, ProxySetting},
-    roots::{Roots, RootsError},
+    roots::{ExtraRoots, Roots, RootsError},
 };
 use crate::settings::Env;
 
@@ -82,17 +82,31 @@ pub enum EgressError {
 impl Egress {
     /// The way to `upstream`, as its profile and this process's environment have it.
     pub fn of(upstream: &Uri, setting: &ProxySetting) -> Result<Self, EgressError> {
-        // What is no text is reported as wrong, not taken for absent.
-        let env = |name: &str| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned());
-        Self::by(upstream, setting, &env)
+        Self::trusting(upstream, setting, None)
     }
 
-    fn by(upstream: &Uri, setting: &ProxySetting, env: Env<'_>) -> Result<Self, EgressError> {
+    /// The same, its certificate verified with these roots too.
+    pub fn trusting(
+        upstream: &Uri,
+        setting: &ProxySetting,
+        extra: Option<&ExtraRoots>,
+    ) -> Result<Self, EgressError> {
+        // What is no text is reported as wrong, not taken for absent.
+        let env = |name: &str| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned());
+        Self::by(upstream, setting, extra, &env)
+    }
+
+    fn by(
+        upstream: &Uri,
+        setting: &ProxySetting,
+        extra: Option<&ExtraRoots>,
+        env: Env<'_>,
+    ) -> Result<Self, EgressError> {
         let route = Route::of(upstream, setting, env)?;
         if upstream.scheme() != Some(&Scheme::HTTPS) {
             return Ok(Self { route, roots: None, warnings: Vec::new() });
         }
-        let (roots, mut warnings) = Roots::load(env)?;
+        let (roots, mut warnings) = Roots::load(extra, env)?;
         if let (ProxySetting::Environment, Route::Through { .. }) = (setting, &route)
             && let Some((variable, hosts)) = set(&NO_PROXY, env)
             && let Some(entry) = proxy::unusable_entry(&hosts)

@@ -30,6 +30,47 @@ pub struct Roots {
     pub from: Option<String>,
 }
 
+/// Roots that a profile names for its own upstream, beside all others.
+#[derive(Clone)]
+pub struct ExtraRoots {
+    file: String,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl ExtraRoots {
+    /// Reads the file at `path`, PEM.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used, in words that follow the name of the key.
+    pub fn load(path: &str) -> Result<Self, String> {
+        let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let certificates = certificates.map_err(|_| "has a part that is not PEM".to_owned())?;
+        let mut store = RootCertStore::empty();
+        let (usable, _) = store.add_parsable_certificates(certificates.iter().cloned());
+        match (usable, certificates.len()) {
+            (0, 0) => Err("holds no certificate in PEM form".to_owned()),
+            (usable, all) if usable < all => {
+                Err(format!("has {} of {all} certificates that cannot be used", all - usable))
+            }
+            _ => Ok(Self { file: path.to_owned(), certificates }),
+        }
+    }
+
+    /// Where they are from.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+impl fmt::Debug for ExtraRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExtraRoots({})", self.file)
+    }
+}
+
 /// There are no roots; what was tried and why it failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
@@ -49,7 +90,10 @@ pub enum RootsError {
 
 impl Roots {
     /// Loads them; reports what cannot be used beside those that can.
-    pub(super) fn load(env: Env<'_>) -> Result<(Self, Vec<String>), RootsError> {
+    pub(super) fn load(
+        extra: Option<&ExtraRoots>,
+        env: Env<'_>,
+    ) -> Result<(Self, Vec<String>), RootsError> {
         let mut found = Found { store: RootCertStore::empty(), problems: Vec::new() };
         let file = set(&[FILE], env).map(|(_, file)| file);
         let directories = set(&[DIRECTORIES], env).map(|(_, directories)| directories);
@@ -75,6 +119,12 @@ impl Roots {
                     .problems
                     .push(format!("{other} is set and not read: name its file in {FILE}"));
             }
+        }
+        let mut from = from;
+        if let Some(extra) = extra {
+            found.store.add_parsable_certificates(extra.certificates.iter().cloned());
+            let others = from.as_deref().unwrap_or("the system");
+            from = Some(format!("{others} and ca_file {}", extra.file.escape_debug()));
         }
         match (found.store.is_empty(), &from) {
             (true, Some(_)) => Err(RootsError::Named(found.problems)),

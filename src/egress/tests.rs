@@ -102,7 +102,7 @@ fn an_entry_that_exempts_nothing_is_told_by_its_place() {
         _ => None,
     };
     let upstream = Uri::from_static(HTTPS);
-    let egress = Egress::by(&upstream, &ProxySetting::Environment, &env).unwrap();
+    let egress = Egress::by(&upstream, &ProxySetting::Environment, None, &env).unwrap();
     let warning = "no_proxy: entry 1 exempts nothing: it is no name, address or network";
     assert_eq!(egress.warnings, [warning]);
 }
@@ -180,7 +180,7 @@ fn roots(env: &[(&str, &Path)]) -> String {
         let known = env.iter().find(|(known, _)| *known == name);
         known.map(|(_, path)| path.to_str().unwrap().to_owned())
     };
-    match Roots::load(&env) {
+    match Roots::load(None, &env) {
         Ok((roots, problems)) => format!("{roots}; {problems:?}"),
         Err(error) => error.to_string(),
     }
