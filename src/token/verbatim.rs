@@ -17,8 +17,11 @@ pub struct Verbatim;
 impl TokenFormat for Verbatim {
     fn prepare(&self, grant: Option<&Grant>, _: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
         let text = grant.ok_or(PrepareError::NoGrant)?.content().as_str();
-        // A credential goes into a header or a URL; what holds a line break could add lines.
-        if text.is_empty() || text.chars().any(char::is_control) {
+        // A credential goes into a header or a URL; what holds a line break could add lines. JSON
+        // goes into neither, and may have been written in several.
+        let is_json = text.starts_with(['[', '{']);
+        let spaces: &[char] = if is_json { &['\n', '\r', '\t'] } else { &[] };
+        if text.is_empty() || text.chars().any(|it| it.is_control() && !spaces.contains(&it)) {
             return Err(PrepareError::GrantUnfit);
         }
         let credential = Credential { id: fingerprint(text), text: text.to_owned().into() };
@@ -103,7 +106,10 @@ mod tests {
 
     #[test]
     fn what_is_no_credential_is_not_handed_on() {
-        for unfit in ["", "a\nb", "a\r", "\0", "a\u{85}b", "\u{7f}"] {
+        for json in ["[\n {\"urls\": \"a\"}\r\n]", "{\t}"] {
+            assert!(prepared(json).is_ok(), "{json:?}");
+        }
+        for unfit in ["", "a\nb", "a\r", "\0", "a\u{85}b", "\u{7f}", "[\0]", "a[\n]"] {
             assert_eq!(prepared(unfit).unwrap_err(), PrepareError::GrantUnfit, "{unfit:?}");
         }
         let none = Verbatim.prepare(None, Clock::system().now());
