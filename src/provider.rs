@@ -3,6 +3,7 @@
 
 pub mod daily;
 mod demo;
+pub mod forward;
 pub mod hundred_ms;
 pub mod jwt;
 pub mod livekit;
@@ -18,7 +19,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 
 pub use self::{
-    demo::{Demo, DemoSecret},
+    demo::{Demo, DemoSecret, Served, configuration},
     tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
 };
 pub use crate::token::{
@@ -35,7 +36,7 @@ use crate::{
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
-/// All kinds.
+/// All kinds. What a sandbox emulates where nobody says is of the first with an upstream.
 pub static KINDS: &[&dyn Kind] = &[
     &daily::Daily,
     &hundred_ms::HundredMs,
@@ -44,19 +45,25 @@ pub static KINDS: &[&dyn Kind] = &[
     &twilio_access::TwilioAccess,
     &twilio_live::TwilioLive,
     &zoom_videosdk::ZoomVideoSdk,
+    &forward::Forward,
 ];
 
-/// The demo of a sandbox that nobody configured: the first that a kind has.
+/// The demos of all kinds.
+#[must_use]
+pub fn demos() -> Vec<Demo> {
+    KINDS.iter().flat_map(|kind| kind.demos()).collect()
+}
+
+/// The demo that a sandbox emulates where nobody says which: the first with an upstream.
 #[must_use]
 pub fn demo() -> Option<Demo> {
-    KINDS.iter().find_map(|kind| kind.demo())
+    demos().into_iter().find(|demo| demo.endpoint.is_some())
 }
 
 /// The bodies of faults that the emulated upstreams of all kinds have of their own.
 #[must_use]
 pub fn bodies() -> Vec<&'static str> {
-    let demos = KINDS.iter().filter_map(|kind| kind.demo());
-    sandbox::bodies(&demos.map(|demo| demo.endpoint).collect::<Vec<_>>())
+    sandbox::bodies(&demos().into_iter().filter_map(|demo| demo.endpoint).collect::<Vec<_>>())
 }
 
 /// A sort of profile: one product of a provider.
@@ -72,10 +79,10 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
 
-    /// A profile with public keys, and the emulated upstream that knows them; every kind with
-    /// an upstream should have one.
-    fn demo(&self) -> Option<Demo> {
-        None
+    /// Profiles with public keys, and the emulated upstreams that know them; every kind with an
+    /// upstream should have one.
+    fn demos(&self) -> Vec<Demo> {
+        Vec::new()
     }
 }
 
@@ -164,6 +171,11 @@ impl fmt::Debug for Rules {
 pub trait Provider: fmt::Debug + Send + Sync {
     /// The kind's own keys as they may be shown: never a secret, only where it is.
     fn shown(&self) -> Vec<(&'static str, Value)>;
+
+    /// What whoever configures it should know, a sentence each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The format of its tokens, which say of themselves what the profile does.
     fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat>;

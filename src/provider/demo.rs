@@ -1,4 +1,4 @@
-//! A kind's demo: a profile whose keys are public, and the emulated upstream that knows them.
+//! A kind's demos: profiles whose keys are public, and the emulated upstreams that know them.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -11,25 +11,40 @@ use crate::{sandbox::Endpoint, settings::SecretKeys};
 pub struct Demo {
     /// The kind's name.
     pub kind: &'static str,
+    /// What it emulates: the kind's name, or that of something that the kind knows.
+    pub name: &'static str,
+    /// The profile's name.
+    pub profile: &'static str,
+    /// Whether a service that nobody configured has it.
+    pub served: Served,
     /// The kind's own keys that a profile needs, less its secret, in the order of its sample.
     pub keys: Vec<(&'static str, Value)>,
     /// The secret; none where the kind has none.
     pub secret: Option<DemoSecret>,
-    /// The resources.
+    /// The resources; empty where the profile needs none.
     pub resources: Vec<&'static str>,
-    /// The emulated upstream that knows these keys.
-    pub endpoint: Arc<dyn Endpoint>,
+    /// The emulated upstream that knows these keys; none where tokens are made with a key alone.
+    pub endpoint: Option<Arc<dyn Endpoint>>,
+}
+
+/// Whether a service that nobody configured has a demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It has.
+    Yes,
+    /// It has not.
+    No,
 }
 
 /// A demo's secret: public, as all of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DemoSecret {
     /// The keys that say where it is.
     pub keys: SecretKeys,
     /// The environment variable that it is in.
     pub variable: &'static str,
-    /// The secret.
-    pub value: &'static str,
+    /// The secret, on one line.
+    pub value: String,
 }
 
 impl Demo {
@@ -38,29 +53,29 @@ impl Demo {
     pub fn lines(&self) -> Vec<String> {
         // What a demo's keys hold is written alike in JSON and in TOML.
         let mut lines = vec![format!("kind = {}", Value::from(self.kind))];
-        lines.extend(self.keys.iter().map(|(key, value)| format!("{key} = {value}")));
-        lines.extend(
-            self.secret.map(|it| format!("{} = {}", it.keys.env, Value::from(it.variable))),
-        );
-        lines.push(format!("resources = {}", Value::from(self.resources.clone())));
+        lines.extend(self.kinds_own_lines());
+        if !self.resources.is_empty() {
+            lines.push(format!("resources = {}", Value::from(self.resources.clone())));
+        }
         lines
     }
 
-    /// A configuration with this as its one profile, `demo`.
-    #[must_use]
-    pub fn configuration(&self) -> String {
-        let mut text = "[profiles.demo]\n".to_owned();
-        for line in self.lines() {
-            // Writing to a text never fails.
-            let _ = writeln!(text, "{line}");
-        }
-        text
+    /// Those of them that are the kind's own.
+    pub(super) fn kinds_own_lines(&self) -> Vec<String> {
+        let keys = self.keys.iter().map(|(key, value)| format!("{key} = {value}"));
+        let mut lines: Vec<_> = keys.collect();
+        lines.extend(
+            self.secret
+                .as_ref()
+                .map(|it| format!("{} = {}", it.keys.env, Value::from(it.variable))),
+        );
+        lines
     }
 
     /// The value of an environment variable, where it is the one that the secret is in.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<String> {
-        self.secret.filter(|it| it.variable == name).map(|it| it.value.to_owned())
+        self.secret.as_ref().filter(|it| it.variable == name).map(|it| it.value.clone())
     }
 
     /// All its values by key, the secret's too, for machines.
@@ -68,8 +83,26 @@ impl Demo {
     pub fn values(&self) -> Map<String, Value> {
         let mut values: Map<_, _> =
             self.keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        values.extend(self.secret.map(|it| (it.keys.value.to_owned(), it.value.into())));
-        values.insert("resources".to_owned(), self.resources.clone().into());
+        let secret = self.secret.as_ref();
+        values.extend(secret.map(|it| (it.keys.value.to_owned(), it.value.clone().into())));
+        if !self.resources.is_empty() {
+            values.insert("resources".to_owned(), self.resources.clone().into());
+        }
         values
     }
+}
+
+/// A configuration with a profile for each of these demos; calls that name none are for the
+/// first that has an upstream.
+#[must_use]
+pub fn configuration(demos: &[Demo]) -> String {
+    let mut text = String::new();
+    if let Some(first) = demos.iter().find(|demo| demo.endpoint.is_some()) {
+        // Writing to a text never fails.
+        let _ = writeln!(text, "default_profile = {}", Value::from(first.profile));
+    }
+    for demo in demos {
+        let _ = writeln!(text, "\n[profiles.{}]\n{}", demo.profile, demo.lines().join("\n"));
+    }
+    text
 }

@@ -11,10 +11,13 @@ mod token;
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::config::Config;
-use super::{Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens};
+use super::{
+    Demo, DemoSecret, Draft, Kind, Provider, Rules, Scope, Served, SupplyRules, TimeRule,
+    TokenRules, Tokens,
+};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
@@ -28,6 +31,12 @@ pub struct LiveKit;
 
 /// The kind's name.
 pub const KIND: &str = "livekit";
+
+/// The demo's API key.
+const DEMO_API_KEY: &str = "APIsandbox";
+
+/// Its secret: public, and known to no server.
+const DEMO_API_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
 
 fn rules() -> Rules {
     Rules {
@@ -59,6 +68,27 @@ impl Kind for LiveKit {
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
         reading::read(token)
+    }
+
+    fn demos(&self) -> Vec<Demo> {
+        vec![Demo {
+            kind: KIND,
+            name: KIND,
+            profile: "room",
+            served: Served::Yes,
+            keys: vec![
+                ("api_key", json!(DEMO_API_KEY)),
+                ("allow_resources", json!(["*"])),
+                ("caller_params", json!(["name", "metadata", "attributes", "can_publish"])),
+            ],
+            secret: Some(DemoSecret {
+                keys: config::SECRET,
+                variable: "GRANTMINT_SANDBOX_ROOM_SECRET",
+                value: DEMO_API_SECRET.to_owned(),
+            }),
+            resources: Vec::new(),
+            endpoint: None,
+        }]
     }
 }
 

@@ -76,8 +76,8 @@ impl Kind for TwilioLive {
         reading::read(token, view).filter(|_| reading::has_player(token))
     }
 
-    fn demo(&self) -> Option<Demo> {
-        demo::demo()
+    fn demos(&self) -> Vec<Demo> {
+        demo::demo().into_iter().collect()
     }
 }
 

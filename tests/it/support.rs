@@ -44,7 +44,8 @@ use tonic_types::StatusExt;
 
 /// A sandbox that emulates the demo's upstream.
 pub(crate) fn emulated() -> sandbox::Config {
-    sandbox::Config::new(vec![provider::demo().expect("a demo").endpoint])
+    let demo = provider::demo().expect("a demo");
+    sandbox::Config::new(vec![demo.endpoint.expect("an upstream")])
 }
 
 /// Nothing in a test takes longer.

@@ -183,6 +183,8 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
             write_egress(&mut out, egress)?;
         }
         write_promise(&mut out, profile)?;
+        let notes = profile.provider.notes();
+        notes.iter().try_for_each(|note| writeln!(out, "# {note}"))?;
     }
     Ok(())
 }
@@ -284,7 +286,9 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
             promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
             promise["budget_capacity_resources"] = json!(grants.capacity());
         }
-        let told = [("egress", egress), ("promise", Some(promise))];
+        let notes = Some(profile.provider.notes()).filter(|notes| !notes.is_empty());
+        let notes = notes.map(|notes| json!(notes));
+        let told = [("egress", egress), ("promise", Some(promise)), ("notes", notes)];
         keys.extend(told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         (profile.name.to_string(), Value::Object(keys))
     });

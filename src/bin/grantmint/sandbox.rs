@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use clap::builder::PossibleValuesParser;
 use grantmint::{
     clock::Clock,
     listen::Listen,
     provider::{self, Demo},
-    sandbox::{Config, Fault, FaultError, MAX_CONCURRENT, Sandbox, scenario},
+    sandbox::{Config, Endpoint, Fault, FaultError, MAX_CONCURRENT, Sandbox, scenario},
     telemetry::{LogFormat, start_logging},
 };
 use serde_json::Value;
@@ -22,16 +23,20 @@ While it runs, at its address: PUT, POST and DELETE /sandbox/fault switch faults
 /sandbox/scenario plays a file, GET /sandbox/counters and /sandbox/requests tell what came in.
 It prints the commands for that, and a profile with its demo credential.";
 
-/// Run the emulated upstream alone
+/// Run an emulated upstream alone
 ///
-/// Serves Twilio Live's PlaybackGrant endpoint on loopback, under a public demo credential,
-/// until SIGINT or SIGTERM.
+/// Serves an upstream's endpoint on loopback, under a public demo credential, until SIGINT or
+/// SIGTERM: Twilio Live's PlaybackGrant endpoint unless --emulate says another.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = AT_RUN_TIME)]
 pub(crate) struct SandboxCommand {
     /// Where to listen; loopback only, port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
     listen: Listen,
+
+    /// Which upstream: twilio-live, or a preset of the kind forward
+    #[arg(long, value_name = "NAME", value_parser = emulated_names())]
+    emulate: Option<String>,
 
     /// A file of faults, by time or request number; see scenario.toml for a sample
     ///
@@ -75,8 +80,8 @@ impl SandboxCommand {
         let _log = start_logging(LogFormat::of_terminal(), "info")
             .map_err(|error| failed(error.to_string()))?;
         let mut signals = Signals::take()?;
-        let demo = demo()?;
-        let own = demo.endpoint.bodies();
+        let (demo, endpoint) = demo(self.emulate.as_deref())?;
+        let own = endpoint.bodies();
         let (given, scenario) = (self.fault, self.scenario);
         // A file may be a pipe that nobody writes to.
         let read = spawn_blocking(move || faults(given, scenario.as_deref(), own));
@@ -84,7 +89,7 @@ impl SandboxCommand {
             read = read => read.map_err(|error| failed(error.to_string()))??,
             _ = signals.stop() => return Ok(Exit::Done),
         };
-        let endpoints = vec![Arc::clone(&demo.endpoint)];
+        let endpoints = vec![endpoint];
         let max_concurrent = self.max_concurrent;
         let config = Config { endpoints, max_concurrent, faults, seed: seed()? };
         let sandbox =
@@ -100,9 +105,21 @@ impl SandboxCommand {
     }
 }
 
-/// The profile that the sandbox knows where nobody configured one.
-pub(crate) fn demo() -> Result<Demo, Failure> {
-    provider::demo().ok_or_else(|| Failure::for_good("no kind has a demo".to_owned()))
+/// The names of what can be emulated.
+fn emulated_names() -> PossibleValuesParser {
+    let mut demos = provider::demos();
+    demos.retain(|demo| demo.endpoint.is_some());
+    demos.into_iter().map(|demo| demo.name).collect::<Vec<_>>().into()
+}
+
+/// The profile that the sandbox knows, and its upstream: of this name, or the first.
+fn demo(name: Option<&str>) -> Result<(Demo, Arc<dyn Endpoint>), Failure> {
+    let demo = match name {
+        Some(name) => provider::demos().into_iter().find(|demo| demo.name == name),
+        None => provider::demo(),
+    };
+    let endpoint = demo.as_ref().and_then(|demo| demo.endpoint.clone());
+    demo.zip(endpoint).ok_or_else(|| Failure::for_good("no kind has such a demo".to_owned()))
 }
 
 /// Takes a fault that an emulated upstream of some kind can do.
@@ -143,8 +160,8 @@ fn greeting(sandbox: &Sandbox, demo: &Demo) -> String {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
     let own = sandbox.control_url();
-    let profile = demo.lines().join("\n  ");
-    let secret = demo.secret.map_or_else(String::new, |it| {
+    let (name, profile) = (demo.profile, demo.lines().join("\n  "));
+    let secret = demo.secret.as_ref().map_or_else(String::new, |it| {
         format!(
             "\nGive the server the demo's secret, which is public and good for nothing else:\n\
              \n  export {}={}\n",
@@ -156,7 +173,7 @@ fn greeting(sandbox: &Sandbox, demo: &Demo) -> String {
 
 Point a profile at it:
 
-  [profiles.demo]
+  [profiles.{name}]
   {profile}
   upstream = \"{base}\"
 {secret}

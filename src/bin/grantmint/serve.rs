@@ -12,7 +12,7 @@ use grantmint::{
     clock::Clock,
     config::{Config, Supply, loopback},
     listen::Listen,
-    provider::Upstream,
+    provider::{self, Served, Upstream},
     sandbox::{self, Endpoint, Sandbox},
     server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
@@ -27,7 +27,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output,
-    sandbox::{demo, fault, faults, seed},
+    sandbox::{fault, faults, seed},
     signals::Signals,
 };
 
@@ -237,11 +237,13 @@ fn forbid_core_dumps() {
     }
 }
 
-/// One profile against the sandbox, through the same door as any other.
+/// The demos' profiles against the sandbox, through the same door as any other.
 fn sandbox_configuration() -> Result<Config, Failure> {
-    let demo = demo()?;
-    let secret = |name: &str| demo.variable(name);
-    Ok(Config::parse_with("the sandbox's profile", &demo.configuration(), &secret)?)
+    let mut demos = provider::demos();
+    demos.retain(|demo| demo.served == Served::Yes);
+    let secret = |name: &str| demos.iter().find_map(|demo| demo.variable(name));
+    let text = provider::configuration(&demos);
+    Ok(Config::parse_with("the sandbox's profiles", &text, &secret)?)
 }
 
 async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandbox, Failure> {

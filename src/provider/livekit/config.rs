@@ -7,7 +7,7 @@ use crate::{
     settings::{SecretKeys, Section},
 };
 
-const SECRET: SecretKeys =
+pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_secret_file", env: "api_secret_env", value: "api_secret" };
 
 /// What a `livekit` profile says beside the keys that all kinds have.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{KIND, endpoint::PlaybackGrantEndpoint};
 use crate::provider::{
-    Demo, DemoSecret,
+    Demo, DemoSecret, Served,
     twilio::{
         SECRET,
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
@@ -35,15 +35,19 @@ pub(super) fn demo() -> Option<Demo> {
         key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
         secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
     };
-    let secret = DemoSecret { keys: SECRET, variable: VARIABLE, value: DEMO_API_KEY_SECRET };
+    let value = DEMO_API_KEY_SECRET.to_owned();
+    let secret = DemoSecret { keys: SECRET, variable: VARIABLE, value };
     Some(Demo {
         kind: KIND,
+        name: KIND,
+        profile: "demo",
+        served: Served::Yes,
         keys: vec![
             ("account_sid", json!(DEMO_ACCOUNT_SID)),
             ("api_key_sid", json!(DEMO_API_KEY_SID)),
         ],
         secret: Some(secret),
         resources: vec![DEMO_RESOURCE],
-        endpoint: Arc::new(endpoint),
+        endpoint: Some(Arc::new(endpoint)),
     })
 }

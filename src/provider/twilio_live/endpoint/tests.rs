@@ -1,5 +1,7 @@
 //! What the emulated endpoint answers, without a connection.
 
+use std::sync::Arc;
+
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
@@ -10,17 +12,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     clock::WallTime,
-    provider::{
-        Kind,
-        twilio_live::{
-            DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, TwilioLive,
-        },
+    provider::twilio_live::{
+        DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, demo::demo,
     },
     sandbox::Random,
 };
 
 const NOW: i64 = 1_700_000_000;
 const FORM: &str = "Ttl=60&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com";
+
+fn demo_endpoint() -> Arc<dyn Endpoint> {
+    demo().unwrap().endpoint.unwrap()
+}
 
 fn basic_of(user: &str, secret: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{secret}")))
@@ -42,7 +45,7 @@ fn posted(form: &str) -> Request<Bytes> {
 
 /// What the demo's endpoint answers, where a grant would have this flaw.
 fn answer(request: &Request<Bytes>, flaw: Flaw<'_>) -> Answer {
-    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let endpoint = demo_endpoint();
     let (now, base) = (WallTime::from_unix_seconds(NOW), "http://sandbox");
     let mut random = Random::with_seed(0);
     endpoint.answer(request, &mut Moment { now, base, random: &mut random, flaw })
@@ -159,10 +162,10 @@ fn only_a_known_key_and_secret_get_in() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         assert_eq!(body(&answer), error_body(20003, message, 401));
         assert!(answer.headers.contains_key(header::WWW_AUTHENTICATE));
-        let endpoint = TwilioLive.demo().unwrap().endpoint;
+        let endpoint = demo_endpoint();
         assert_eq!(endpoint.recognise(&request).credential, credential);
     }
-    let demo = format!("{:?}", TwilioLive.demo().unwrap().endpoint);
+    let demo = format!("{:?}", demo_endpoint());
     assert!(demo.contains(DEMO_API_KEY_SID) && !demo.contains(DEMO_API_KEY_SECRET), "{demo}");
 }
 
@@ -187,7 +190,7 @@ fn only_a_player_streamer_is_found_and_only_posted_to() {
 
 #[test]
 fn a_status_comes_with_its_documented_body() {
-    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let endpoint = demo_endpoint();
     let missing = format!(
         "The requested resource /PlayerStreamers/{DEMO_RESOURCE}/PlaybackGrant was not found"
     );
@@ -240,7 +243,7 @@ fn a_bad_body_holds_no_grant_of_what_was_asked() {
 
 #[test]
 fn the_log_is_told_the_resource_and_the_form() {
-    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let endpoint = demo_endpoint();
     let said = |text: &str| Some(text.to_owned());
     let wanted = Recognised {
         path: true,
@@ -263,7 +266,7 @@ fn the_log_is_told_the_resource_and_the_form() {
 
 #[test]
 fn all_answers_have_headers_of_the_upstream() {
-    let endpoint = TwilioLive.demo().unwrap().endpoint;
+    let endpoint = demo_endpoint();
     let mut headers = HeaderMap::new();
     let (mut random, held) = (Random::with_seed(0), Duration::from_millis(1_500));
     endpoint.add_headers(&mut headers, &mut Served { at_work: 2, held, random: &mut random });

@@ -1,0 +1,192 @@
+//! The credential in an answer, handed on as it is.
+
+use std::time::UNIX_EPOCH;
+
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    life::{At, Life, LifeRule},
+    pointer::Pointer,
+};
+use crate::{
+    clock::WallTime,
+    grant::{Content, Fault, FaultClass},
+    source::{Granted, Mark, json},
+};
+
+/// What came is not what the upstream should give.
+pub(super) const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
+
+/// The longest credential that is taken: callers put it into a header most often.
+const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
+
+/// Where in an answer the credential is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CredentialAt {
+    /// It is the whole body.
+    Text,
+    /// There, in JSON. A text is its characters; an array or an object its JSON, byte for byte.
+    Json(Pointer),
+}
+
+/// A credential as an answer holds it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) content: Content,
+    pub(super) granted: Granted,
+    pub(super) mark: Mark,
+}
+
+/// Takes the credential out of a good answer.
+///
+/// # Errors
+///
+/// `MALFORMED_ANSWER`: a page, nothing, something else than the upstream gives, or no life.
+pub(super) fn take(
+    credential: &CredentialAt,
+    life: &LifeRule,
+    headers: &HeaderMap,
+    body: &[u8],
+    at: At,
+) -> Result<Taken, Fault> {
+    if is_page(headers, body) {
+        return Err(MALFORMED);
+    }
+    let (content, whole) = match credential {
+        CredentialAt::Text => (text(body)?, None),
+        CredentialAt::Json(pointer) => {
+            let whole: &RawValue = json::parse(body)?;
+            let found = pointer.follow(whole).map_err(|_| MALFORMED)?.ok_or(MALFORMED)?;
+            (value(found)?, Some(whole))
+        }
+    };
+    if content.as_str().len() > MAX_CREDENTIAL_BYTES {
+        return Err(MALFORMED);
+    }
+    let Life { granted, expires } = life.read(whole, content.as_str(), at)?;
+    let mark = Mark::of(content.as_str(), expires);
+    Ok(Taken { content, granted, mark })
+}
+
+/// The answer's Date, by the upstream's clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<WallTime> {
+    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    Some(WallTime::from_unix_seconds(0) + date.duration_since(UNIX_EPOCH).ok()?)
+}
+
+/// Whether it is a page for people: a login, a proxy's error.
+fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_html = content_type.is_some_and(|it| {
+        let it = it.trim_ascii_start().to_ascii_lowercase();
+        it.starts_with(b"text/html") || it.starts_with(b"application/xhtml")
+    });
+    is_html || body.trim_ascii_start().starts_with(b"<")
+}
+
+/// A body that is a credential and nothing else, a line break behind it apart.
+fn text(body: &[u8]) -> Result<Content, Fault> {
+    let text = str::from_utf8(body).map_err(|_| MALFORMED)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    let is_credential = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || !is_credential || text.starts_with(['<', '{', '[', '"']) {
+        return Err(MALFORMED);
+    }
+    Ok(text.into())
+}
+
+/// A credential in JSON.
+fn value(raw: &RawValue) -> Result<Content, Fault> {
+    match raw.get().as_bytes().first() {
+        Some(b'"') => {
+            let text: String = serde_json::from_str(raw.get()).map_err(|_| MALFORMED)?;
+            let is_blank = text.trim().is_empty() || text.contains(char::is_control);
+            if is_blank { Err(MALFORMED) } else { Ok(text.into()) }
+        }
+        Some(b'[' | b'{') => {
+            // Deeper than a parser by recursion goes, nobody could use it.
+            match serde_json::from_str(raw.get()) {
+                Ok(Value::Array(items)) if !items.is_empty() => Ok(raw.get().into()),
+                Ok(Value::Object(members)) if !members.is_empty() => Ok(raw.get().into()),
+                _ => Err(MALFORMED),
+            }
+        }
+        _ => Err(MALFORMED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::forward::life::LifeAt;
+
+    fn take_of(credential: &CredentialAt, content_type: &str, body: &[u8]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        let life = LifeAt::Fixed(Duration::from_secs(60)).into();
+        let at = At { anchor: WallTime::from_unix_seconds(0), date: None, asked: None };
+        let taken = take(credential, &life, &headers, body, at);
+        taken.map(|taken| taken.content.as_str().to_owned()).ok()
+    }
+
+    #[test]
+    fn a_text_is_its_characters_and_what_is_more_is_its_json() {
+        let at = CredentialAt::Json("/t".parse().unwrap());
+        let taken = |body: &str| take_of(&at, "application/json", body.as_bytes());
+        for (body, credential) in [
+            (r#"{"t":"a\u0062\/c"}"#, "ab/c"),
+            ("\u{feff}{\"t\": \"x\"}\n", "x"),
+            (r#"{"x":1,"t":[ {"urls" : ["a"]} , 1.0 ]}"#, r#"[ {"urls" : ["a"]} , 1.0 ]"#),
+            (r#"{"t":{"b":1,"a":"\u0041"}}"#, r#"{"b":1,"a":"\u0041"}"#),
+        ] {
+            assert_eq!(taken(body).as_deref(), Some(credential), "{body}");
+        }
+        let deep = format!(r#"{{"t":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        let long = format!(r#"{{"t":"{}"}}"#, "x".repeat(MAX_CREDENTIAL_BYTES + 1));
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"t":null}"#,
+            r#"{"t":1}"#,
+            r#"{"t":true}"#,
+            r#"{"t":""}"#,
+            r#"{"t":" "}"#,
+            r#"{"t":"a\nb"}"#,
+            r#"{"t":[]}"#,
+            r#"{"t":{}}"#,
+            r#"{"t":"a","t":"b"}"#,
+            r#"{"t":"a""#,
+            "<html>",
+            &deep,
+            &long,
+        ] {
+            assert_eq!(taken(body), None, "{body}");
+        }
+        assert_eq!(take_of(&at, " Text/HTML; charset=utf-8", br#"{"t":"x"}"#), None);
+    }
+
+    #[test]
+    fn a_whole_body_is_a_credential_alone() {
+        let taken = |body: &str| take_of(&CredentialAt::Text, "text/plain", body.as_bytes());
+        assert_eq!(taken("abc.def_-=+/~\r\n\n").as_deref(), Some("abc.def_-=+/~"));
+        for body in ["", "\n", " a", "a b", "a\tb", "<html>", "{}", "[1]", "\"a\"", "é", "a\0"] {
+            assert_eq!(taken(body), None, "{body}");
+        }
+        assert_eq!(take_of(&CredentialAt::Text, "text/plain", b"\xff"), None);
+        assert_eq!(take_of(&CredentialAt::Text, "text/html", b"abc"), None);
+    }
+
+    #[test]
+    fn a_date_is_the_upstreams_clock() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(date(&headers), None);
+        let value = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");
+        headers.insert(header::DATE, value);
+        assert_eq!(date(&headers), Some(WallTime::from_unix_seconds(784_111_777)));
+    }
+}

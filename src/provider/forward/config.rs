@@ -1,0 +1,210 @@
+//! The kind's own part of a profile's configuration: a preset or a recipe of the profile's own,
+//! and how the upstream is reached.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    assertion::Assertion,
+    custom,
+    endpoint::Emulation,
+    life::LifeAt,
+    presets::{self, Preset},
+    recipe::Recipe,
+    secret::Secret,
+    template::Place,
+};
+use crate::{
+    egress::{ExtraRoots, ProxySetting},
+    name::{NameError, Resource},
+    provider::{GrantRules, LifeRules},
+    settings::{LONGEST, Section, shown, unknown_key},
+    source::{base_url::BaseUrl, http::DEFAULT_TIMEOUT},
+};
+
+/// Where in its life a credential is refreshed, unless its preset knows better.
+pub(super) const USUAL_POINT: f64 = 5.0 / 6.0;
+
+/// The life that a recipe of a profile's own asks for where the profile does not say.
+const USUAL_LIFE: Duration = Duration::from_secs(60);
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a credential's life covers: how much of it a caller must have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Covers {
+    /// The opening of a connection, which then outlives the credential.
+    Connect,
+    /// All that is done with it.
+    Session,
+}
+
+/// What a preset, or a recipe of the profile's own, makes of the keys.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) recipe: Recipe,
+    pub(super) secret: Option<Secret>,
+    pub(super) assertion: Option<Assertion>,
+    /// Whose credentials they are, beside the upstream; never a secret.
+    pub(super) account: String,
+    /// The keys as they may be shown.
+    pub(super) shown: Vec<(&'static str, Value)>,
+    pub(super) covers: Option<Covers>,
+}
+
+impl Parts {
+    /// A recipe, and nothing else yet.
+    pub(super) const fn new(recipe: Recipe, covers: Covers) -> Self {
+        Self {
+            recipe,
+            secret: None,
+            assertion: None,
+            account: String::new(),
+            shown: Vec::new(),
+            covers: Some(covers),
+        }
+    }
+}
+
+/// What a `forward` profile says beside the keys that all kinds have.
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) preset: Option<&'static Preset>,
+    /// Its base is the upstream that is asked.
+    pub(super) recipe: Recipe,
+    pub(super) secret: Option<Secret>,
+    pub(super) assertion: Option<Assertion>,
+    account: String,
+    shown: Vec<(&'static str, Value)>,
+    pub(super) covers: Option<Covers>,
+    pub(super) timeout: Duration,
+    pub(super) proxy: ProxySetting,
+    pub(super) ca: Option<ExtraRoots>,
+}
+
+/// What a profile's keys prescribe for its grants, known even where some of them are wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prescribed {
+    pub(super) grants: GrantRules,
+    pub(super) parse_resource: fn(&str) -> Result<Resource, NameError>,
+}
+
+impl Config {
+    /// Reads the kind's keys.
+    pub(super) fn read(section: &mut Section<'_>) -> (Prescribed, Option<Arc<Self>>) {
+        let preset = if section.has("preset") {
+            let Some(preset) = section.parsed("preset", find) else {
+                // Without it nobody knows which keys are right.
+                return (Prescribed::of(None, None), None);
+            };
+            Some(preset)
+        } else {
+            None
+        };
+        let parts = match preset {
+            Some(preset) => (preset.read)(section),
+            None => custom::read(section),
+        };
+        let prescribed = Prescribed::of(preset, parts.as_ref().map(|parts| &parts.recipe));
+        (prescribed, Self::reached(section, preset, parts).map(Arc::new))
+    }
+
+    /// Reads how the upstream is reached.
+    fn reached(
+        section: &mut Section<'_>,
+        preset: Option<&'static Preset>,
+        parts: Option<Parts>,
+    ) -> Option<Self> {
+        let upstream: Option<BaseUrl> = section.parsed("upstream", str::parse);
+        let proxy = section.parsed("proxy", ProxySetting::parse).unwrap_or_default();
+        let least = Duration::from_secs(1);
+        let timeout = section.duration_within("timeout", DEFAULT_TIMEOUT, least..=MAX_TIMEOUT);
+        let ca = if section.has("ca_file") {
+            Some(section.parsed("ca_file", ExtraRoots::load)?)
+        } else {
+            None
+        };
+        let Parts { mut recipe, secret, assertion, account, mut shown, covers } = parts?;
+        if let Some(upstream) = upstream {
+            recipe.base = upstream;
+        } else if section.has("upstream") {
+            return None;
+        }
+        if let Err(error) = proxy.check(recipe.base.uri()) {
+            section.problem("proxy", error.to_string());
+        }
+        shown.push(("upstream", json!(recipe.base.to_string())));
+        shown.push(("proxy", json!(proxy.to_string())));
+        shown.extend(ca.as_ref().map(|ca| ("ca_file", json!(ca.file()))));
+        let timeout = timeout?;
+        Some(Self { preset, recipe, secret, assertion, account, shown, covers, timeout, proxy, ca })
+    }
+
+    /// The upstream and whose credentials it gives.
+    pub(super) fn account(&self) -> String {
+        format!("{} {}", self.recipe.base, self.account)
+    }
+
+    /// The keys as they may be shown: never a secret, only where it is.
+    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
+        let mut keys: Vec<_> =
+            self.preset.iter().map(|preset| ("preset", json!(preset.name))).collect();
+        keys.extend(self.shown.iter().cloned());
+        keys.push(("timeout", json!(shown(self.timeout))));
+        keys
+    }
+
+    /// The life that its emulated upstream gives where none is asked for.
+    pub(super) fn usual_life(&self, emulation: &Emulation) -> Duration {
+        match (self.preset, &self.recipe.life.at) {
+            (None, LifeAt::Fixed(life)) => *life,
+            _ => emulation.life,
+        }
+    }
+
+    /// What whoever configures it should know.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let note = match self.covers {
+            Some(Covers::Connect) => {
+                "the life covers connecting: what was opened in time outlives the credential"
+            }
+            Some(Covers::Session) => {
+                "the life covers the whole session: callers set min_remaining_validity to their \
+                 longest one"
+            }
+            None => "what the life covers is not configured: covers = \"connect\" or \"session\"",
+        };
+        vec![note.to_owned()]
+    }
+}
+
+impl Prescribed {
+    fn of(preset: Option<&'static Preset>, recipe: Option<&Recipe>) -> Self {
+        if let Some(preset) = preset {
+            let grants = GrantRules { life: preset.life, refresh_at: preset.refresh_at };
+            return Self { grants, parse_resource: preset.parse_resource };
+        }
+        let asks = recipe.is_some_and(|recipe| recipe.places().contains(&Place::GrantTtl));
+        let asked = LifeRules::Asked { default: USUAL_LIFE, max: LONGEST };
+        let life = if asks { asked } else { LifeRules::Told };
+        let grants = GrantRules { life, refresh_at: USUAL_POINT };
+        Self { grants, parse_resource }
+    }
+}
+
+/// A resource: what could climb in a path is none.
+pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
+    if matches!(text, "." | "..") {
+        return Err(NameError::NotOfItsKind("is a step in a path and no name"));
+    }
+    Resource::parse(text)
+}
+
+fn find(name: &str) -> Result<&'static Preset, String> {
+    presets::ALL.iter().copied().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
+        let told = unknown_key(name, &names);
+        format!("is not a preset that there is: {}", told.trim_start_matches("unknown key; "))
+    })
+}

@@ -1,0 +1,240 @@
+//! A recipe of the profile's own.
+
+mod life;
+mod signed;
+
+use http::{HeaderName, Method};
+use serde_json::{Map, Value, json};
+
+use super::{
+    answer::CredentialAt,
+    assertion::{Alg, Assertion},
+    config::{Covers, Parts},
+    errors::{ErrorCodes, Errors},
+    json::Json,
+    life::{LifeAt, LifeRule},
+    pointer::Pointer,
+    recipe::{Basic, Body, FormEncoded, Recipe, address, header_name, header_value, in_url, parse},
+    secret::{self, Secret},
+    template::{Place, Template},
+};
+use crate::{
+    grant::FaultClass,
+    settings::{SecretKeys, SecretOrigin, Section},
+};
+
+/// The keys of the secret.
+pub(super) const SECRET: SecretKeys =
+    SecretKeys { file: "secret_file", env: "secret_env", value: "secret" };
+
+/// Reads it.
+pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
+    if !section.has("url") {
+        section.problem("url", "is missing: a profile of this kind has a preset, or a url");
+    }
+    let mut shown = Vec::new();
+    let url = section.text("url");
+    shown.extend(url.map(|url| ("url", json!(url))));
+    let address = section.parsed("url", address);
+    let method = read_method(section);
+    let query = read_pairs(section, "query");
+    let headers = read_headers(section);
+    let basic = section.parsed("basic_user", parse_user);
+    let body = read_body(section, &method);
+    let credential = section.required("credential", parse_credential);
+    let life = life::read(section);
+    let errors = read_errors(section);
+    let covers = section.parsed("covers", parse_covers);
+    if query.iter().flatten().any(|(_, it)| it.places().any(Place::is_secret)) {
+        section.problem("query", in_url());
+    }
+    if basic.is_some() && headers.iter().flatten().any(|(name, _)| name == "authorization") {
+        section.problem("basic_user", "excludes the header authorization: keep one of them");
+    }
+
+    let (base, path) = address?;
+    let recipe = Recipe {
+        method,
+        base,
+        path,
+        query: query?,
+        headers: headers?,
+        basic: basic.map(|user| Basic { user, form_encoded: FormEncoded::No }),
+        body: body?,
+        usual_life: None,
+        credential: credential?,
+        life: life?,
+        errors: errors?,
+    };
+    let places = recipe.places();
+    let (secret, assertion) = read_proofs(section, &places, &mut shown)?;
+    life::check(section, &recipe, &places);
+    if let Some(basic) = &recipe.basic {
+        shown.push(("basic_user", json!(basic.user)));
+    }
+    shown.push(("method", json!(recipe.method.as_str())));
+    let account = format!("{} {}", recipe.basic.as_ref().map_or("", |it| &it.user), url?);
+    Some(Parts { recipe, secret, assertion, account, shown, covers })
+}
+
+/// The secret and the assertion, as far as the recipe has places for them.
+fn read_proofs(
+    section: &mut Section<'_>,
+    places: &[Place],
+    shown: &mut Vec<(&'static str, Value)>,
+) -> Option<(Option<Secret>, Option<Assertion>)> {
+    let asserts = section.has("assertion");
+    let mut signed = section.section("assertion");
+    let alg = if asserts { signed::read_alg(&mut signed) } else { None };
+    let written = [SECRET.file, SECRET.env, SECRET.value].map(|key| section.has(key));
+    let is_sent = places.contains(&Place::Secret);
+    let needed = is_sent || alg == Some(Alg::Hs256);
+    let secret: Option<(Secret, SecretOrigin)> =
+        if needed || written.contains(&true) { Some(Secret::read(section, SECRET)?) } else { None };
+    if let Some((_, origin)) = &secret {
+        if !needed {
+            let key = if section.has(SECRET.file) { SECRET.file } else { SECRET.env };
+            section.problem(key, "is for nothing: no place {secret} and no basic_user");
+        }
+        shown.push((SECRET.value, secret::shown(origin)));
+    }
+    let secret = secret.map(|(secret, _)| secret);
+    let assertion = match alg {
+        Some(alg) => Some(signed::read(section, signed, alg, secret.as_ref(), shown)?),
+        None if asserts => return None,
+        None => None,
+    };
+    match (assertion.is_some(), places.contains(&Place::Assertion)) {
+        (true, false) => {
+            section.problem("assertion", "is for nothing: there is no place {assertion}");
+        }
+        (false, true) => {
+            section.problem("assertion", "is missing: a place {assertion} names it");
+        }
+        _ => {}
+    }
+    Some((secret, assertion))
+}
+
+fn read_method(section: &mut Section<'_>) -> Method {
+    let parse = |text: &str| match text {
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "GET" => Ok(Method::GET),
+        _ => Err("is none of POST, PUT and GET"),
+    };
+    section.parsed("method", parse).unwrap_or(Method::POST)
+}
+
+fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
+    let (form, json) = (section.has("form"), section.has("json"));
+    if form && json {
+        section.problem("json", "excludes form: keep one of them");
+    }
+    if (form || json) && *method == Method::GET {
+        section.problem("method", "is GET, which has no body: a form or json needs POST or PUT");
+    }
+    if form {
+        return read_pairs(section, "form").map(Body::Form);
+    }
+    if !json {
+        return Some(Body::Empty);
+    }
+    let value: Value = section.deserialized("json")?;
+    told(section, "json", Json::parse(value)).map(Body::Json)
+}
+
+/// Names and texts with places, or numbers and truths as they are.
+fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, Template)>> {
+    let Some(table) = table(section, key)? else { return Some(Vec::new()) };
+    let pairs = table.into_iter().map(|(name, value)| {
+        let template = match value {
+            Value::String(text) => parse(&text),
+            Value::Number(number) => Ok(Template::literal(number.to_string())),
+            Value::Bool(flag) => Ok(Template::literal(flag.to_string())),
+            _ => Err("must be a text, a number or a truth".to_owned()),
+        };
+        let template = template.map_err(|error| format!("{}: {error}", name.escape_debug()))?;
+        Ok::<_, String>((name, template))
+    });
+    told(section, key, pairs.collect())
+}
+
+fn read_headers(section: &mut Section<'_>) -> Option<Vec<(HeaderName, Template)>> {
+    let Some(table) = table(section, "headers")? else { return Some(Vec::new()) };
+    let headers = table.into_iter().map(|(name, value)| {
+        let text = value.as_str().ok_or_else(|| "must be a text".to_owned());
+        let header = text.and_then(|text| Ok((header_name(&name)?, header_value(text)?)));
+        header.map_err(|error| format!("{}: {error}", name.escape_debug()))
+    });
+    told(section, "headers", headers.collect::<Result<_, _>>())
+}
+
+/// A table, as JSON; none where the key is absent.
+fn table(section: &mut Section<'_>, key: &'static str) -> Option<Option<Map<String, Value>>> {
+    if section.has(key) { section.deserialized(key).map(Some) } else { Some(None) }
+}
+
+fn read_errors(section: &mut Section<'_>) -> Option<Errors> {
+    const KEYS: [(&str, FaultClass); 5] = [
+        ("transient", FaultClass::Transient),
+        ("throttled", FaultClass::Throttled),
+        ("credential", FaultClass::Credential),
+        ("resource", FaultClass::Resource),
+        ("misconfigured", FaultClass::Misconfigured),
+    ];
+    if !section.has("errors") {
+        return Some(Errors::default());
+    }
+    let mut errors = section.section("errors");
+    let pointer: Option<Pointer> = errors.required("pointer", str::parse);
+    let mut classes: Vec<(String, FaultClass)> = Vec::new();
+    for (key, class) in KEYS {
+        let codes: Vec<Value> =
+            if errors.has(key) { errors.deserialized(key)? } else { Vec::new() };
+        for code in codes {
+            let code = match code {
+                Value::String(text) if !text.is_empty() => text,
+                Value::Number(number) if number.is_i64() => number.to_string(),
+                _ => {
+                    errors.problem(key, "holds a code that is neither a text nor a whole number");
+                    continue;
+                }
+            };
+            if code == "0" || classes.iter().any(|(other, _)| *other == code) {
+                errors.problem(key, "holds 0, or a code that is there already");
+            }
+            classes.push((code, class));
+        }
+    }
+    errors.finish();
+    let codes = Some(ErrorCodes { pointer: pointer?, classes });
+    Some(Errors { codes, ..Errors::default() })
+}
+
+fn parse_credential(text: &str) -> Result<CredentialAt, &'static str> {
+    if text == "text" { Ok(CredentialAt::Text) } else { text.parse().map(CredentialAt::Json) }
+}
+
+fn parse_user(text: &str) -> Result<String, &'static str> {
+    let is_user = !text.is_empty() && !text.contains(|it: char| it == ':' || it.is_control());
+    if is_user { Ok(text.to_owned()) } else { Err("is empty, or holds a colon") }
+}
+
+fn parse_covers(text: &str) -> Result<Covers, &'static str> {
+    match text {
+        "connect" => Ok(Covers::Connect),
+        "session" => Ok(Covers::Session),
+        _ => Err(r#"is neither "connect" nor "session""#),
+    }
+}
+
+/// What was read of a key, or the problem with it.
+fn told<T, E: ToString>(section: &Section<'_>, key: &str, result: Result<T, E>) -> Option<T> {
+    result.map_err(|error| section.problem(key, error.to_string())).ok()
+}
+
+/// A life of the answer's own, by a pointer.
+fn at(pointer: &str, life: fn(Pointer) -> LifeAt) -> Result<LifeRule, String> {
+    pointer.parse().map(|pointer| life(pointer).into()).map_err(str::to_owned)
+}

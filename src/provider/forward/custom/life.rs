@@ -1,0 +1,67 @@
+//! The key `life`: how long a credential lasts.
+
+use serde_json::Value;
+
+use super::{LifeAt, LifeRule, Place, Recipe, at, told};
+use crate::{
+    provider::forward::{answer::CredentialAt, life::parse_duration},
+    settings::Section,
+};
+
+const FORMS: &str = r#"must be { seconds = "/pointer" }, { until = "/pointer" }, "jwt", "requested" or a duration like "10m""#;
+
+/// Reads it.
+pub(super) fn read(section: &mut Section<'_>) -> Option<LifeRule> {
+    if !section.has("life") {
+        section.problem(
+            "life",
+            format!("is missing: nobody would know the credential's end. It {FORMS}"),
+        );
+        return None;
+    }
+    let value: Value = section.deserialized("life")?;
+    told(section, "life", parse(&value))
+}
+
+/// Holds it against the recipe that it is of.
+pub(super) fn check(section: &Section<'_>, recipe: &Recipe, places: &[Place]) {
+    let asks = places.contains(&Place::GrantTtl);
+    match recipe.life.at {
+        LifeAt::Requested if !asks => {
+            section.problem("life", "is what is requested, and no place {grant_ttl} requests it");
+        }
+        LifeAt::Seconds(_) | LifeAt::Until(_) if recipe.credential == CredentialAt::Text => {
+            section.problem("life", "points into JSON, and the credential is the whole body");
+        }
+        _ => {}
+    }
+}
+
+fn parse(value: &Value) -> Result<LifeRule, String> {
+    match value {
+        Value::String(text) => match text.as_str() {
+            "jwt" => Ok(LifeAt::Jwt.into()),
+            "requested" => Ok(LifeAt::Requested.into()),
+            duration => {
+                let life =
+                    parse_duration(duration).map_err(|error| format!("{error}; it {FORMS}"))?;
+                Ok(LifeAt::Fixed(life).into())
+            }
+        },
+        Value::Object(members) => {
+            let text = |name| members.get(name).map(|it| it.as_str().ok_or(FORMS)).transpose();
+            let known = ["seconds", "until", "otherwise"];
+            if members.keys().any(|name| !known.contains(&name.as_str())) {
+                return Err(FORMS.to_owned());
+            }
+            let mut rule = match (text("seconds")?, text("until")?) {
+                (Some(pointer), None) => at(pointer, LifeAt::Seconds)?,
+                (None, Some(pointer)) => at(pointer, LifeAt::Until)?,
+                _ => return Err(FORMS.to_owned()),
+            };
+            rule.otherwise = text("otherwise")?.map(parse_duration).transpose()?;
+            Ok(rule)
+        }
+        _ => Err(FORMS.to_owned()),
+    }
+}

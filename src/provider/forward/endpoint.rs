@@ -1,0 +1,230 @@
+//! A recipe's endpoint as the sandbox emulates it: it takes the very requests that the recipe
+//! makes, and answers as the preset's upstream does, or as the recipe reads.
+
+mod given;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde_json::json;
+
+pub(super) use self::given::Given;
+use self::seen::{Proof, Seen};
+use super::{config::Config, template::Place};
+use crate::sandbox::{Answer, Credential, Endpoint, Flaw, Moment, Recognised};
+
+/// What is known of a preset's upstream.
+pub(super) struct Emulation {
+    /// The life of a credential that was asked for without one.
+    pub(super) life: Duration,
+    /// The longest that may be asked for.
+    pub(super) max_life: Duration,
+    /// How far ahead an assertion's end may be.
+    pub(super) assertion_life: Duration,
+    /// How long before its end a credential is followed by another; none: at every request.
+    pub(super) renewed_before: Option<Duration>,
+    /// The status under which a wrong credential is refused.
+    pub(super) wrong_credential: StatusCode,
+    /// The answer that gives a credential, and that.
+    pub(super) answer: fn(&Given<'_>) -> (Answer, String),
+    /// The answer that refuses.
+    pub(super) refuse: fn(&Refused) -> Answer,
+}
+
+/// What is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) why: Why,
+}
+
+/// Why it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The credential is wrong.
+    Credential,
+    /// The request, or a fault says so.
+    Other,
+}
+
+impl Emulation {
+    /// What holds where nothing else is known.
+    pub(super) const USUAL: Self = Self {
+        life: Duration::from_secs(60 * 60),
+        max_life: Duration::from_secs(366 * 24 * 60 * 60),
+        assertion_life: Duration::from_secs(60 * 60),
+        renewed_before: None,
+        wrong_credential: StatusCode::UNAUTHORIZED,
+        answer: given::of_no_preset,
+        refuse: |refused| {
+            let reason = refused.status.canonical_reason().unwrap_or("Error");
+            Answer::json(refused.status, &json!({"error": reason}))
+        },
+    };
+}
+
+/// The bodies that only these credentials have.
+const BODIES: [&str; 4] = [CREDENTIAL_MISSING, HTML, LIFE_ZERO, SAME_CREDENTIAL];
+
+/// There is no credential where one should be.
+const CREDENTIAL_MISSING: &str = "credential-missing";
+
+/// A page, under 200.
+const HTML: &str = "html";
+
+/// A life of no seconds, where the answer states one.
+const LIFE_ZERO: &str = "life-zero";
+
+/// The credential that the last request for the resource was given, with what is left of it.
+const SAME_CREDENTIAL: &str = "same-credential";
+
+/// The endpoint of a profile.
+#[derive(Debug)]
+pub(super) struct Emulated {
+    config: Arc<Config>,
+    last: Mutex<HashMap<String, Last>>,
+}
+
+/// The last credential of a resource. No secret: the sandbox's credentials open nothing.
+#[derive(Clone, Debug)]
+struct Last {
+    name: String,
+    /// Unix seconds.
+    end: i64,
+}
+
+impl Emulated {
+    /// The endpoint that knows what this profile knows.
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self { config, last: Mutex::default() }
+    }
+
+    fn emulation(&self) -> &'static Emulation {
+        self.config.preset.map_or(&Emulation::USUAL, |preset| &preset.emulation)
+    }
+
+    fn refuse(&self, status: StatusCode, why: Why) -> Answer {
+        (self.emulation().refuse)(&Refused { status, why })
+    }
+
+    /// What is to be given, if anything.
+    fn check<'m>(
+        &self,
+        request: &Request<Bytes>,
+        moment: &Moment<'m>,
+    ) -> Result<Asked<'m>, Answer> {
+        let recipe = &self.config.recipe;
+        let other = |status| self.refuse(status, Why::Other);
+        let seen = Seen::of(&self.config, request).ok_or_else(|| other(StatusCode::NOT_FOUND))?;
+        if *request.method() != recipe.method {
+            return Err(other(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        let emulation = self.emulation();
+        let now = moment.now.unix_seconds();
+        if seen.proof(&self.config, Some((now, emulation.assertion_life))) != Proof::Good {
+            return Err(self.refuse(emulation.wrong_credential, Why::Credential));
+        }
+        if !seen.fits {
+            return Err(other(StatusCode::BAD_REQUEST));
+        }
+        let resource = seen.resource(&self.config);
+        let parsed = self.config.preset.map(|preset| (preset.parse_resource)(&resource));
+        if parsed.is_some_and(|parsed| parsed.is_err()) {
+            return Err(other(StatusCode::NOT_FOUND));
+        }
+        let life = match seen.found(Place::GrantTtl) {
+            Some(text) => {
+                let life =
+                    text.parse().ok().filter(|life| (1..=secs(emulation.max_life)).contains(life));
+                life.ok_or_else(|| other(StatusCode::BAD_REQUEST))?
+            }
+            None => secs(self.config.usual_life(emulation)),
+        };
+        Ok(Asked { resource, life, flaw: moment.flaw })
+    }
+
+    /// The name and the end of what is given.
+    fn next(&self, asked: &Asked<'_>, moment: &mut Moment<'_>) -> Last {
+        let now = moment.now.unix_seconds();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.get(&asked.resource).filter(|last| last.end > now);
+        let renewed = self.emulation().renewed_before.map_or(i64::MAX, secs);
+        let again = asked.flaw == Flaw::Body(SAME_CREDENTIAL);
+        if let Some(before) = before.filter(|last| again || last.end - now > renewed) {
+            return before.clone();
+        }
+        let life = match asked.flaw {
+            Flaw::ShorterLife(by) => asked.life.saturating_sub(secs(by)).max(0),
+            Flaw::Body(LIFE_ZERO) => 0,
+            _ => asked.life,
+        };
+        let next = Last { name: moment.random.hex(), end: now.saturating_add(life) };
+        last.insert(asked.resource.clone(), next.clone());
+        next
+    }
+}
+
+/// What is asked for.
+struct Asked<'m> {
+    resource: String,
+    /// Seconds.
+    life: i64,
+    flaw: Flaw<'m>,
+}
+
+impl Endpoint for Emulated {
+    fn bodies(&self) -> &'static [&'static str] {
+        &BODIES
+    }
+
+    fn recognise(&self, request: &Request<Bytes>) -> Recognised {
+        let Some(seen) = Seen::of(&self.config, request) else { return Recognised::default() };
+        let asks = *request.method() == self.config.recipe.method;
+        Recognised {
+            path: true,
+            credential: match seen.proof(&self.config, None) {
+                Proof::Good => Credential::Proven,
+                Proof::Named => Credential::Named,
+                Proof::None => Credential::Foreign,
+            },
+            resource: asks.then(|| seen.resource(&self.config)),
+            notes: vec![("ttl", seen.found(Place::GrantTtl).map(str::to_owned))],
+        }
+    }
+
+    fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
+        let asked = match self.check(request, moment) {
+            Ok(asked) => asked,
+            Err(refusal) => return refusal,
+        };
+        let Last { name, end } = self.next(&asked, moment);
+        let life = end - moment.now.unix_seconds();
+        let given = Given { name: &name, life, end, config: &self.config };
+        let (answer, credential) = (self.emulation().answer)(&given);
+        let answer = match asked.flaw {
+            Flaw::Body(HTML) => {
+                Answer::new(StatusCode::OK, "text/html", "<html><body>Sign in</body></html>")
+            }
+            Flaw::Body(CREDENTIAL_MISSING) => given.without_credential(answer),
+            _ => answer,
+        };
+        answer.granting(credential)
+    }
+
+    fn refusal(&self, _: &Request<Bytes>, status: StatusCode) -> Answer {
+        self.refuse(status, Why::Other)
+    }
+}
+
+/// Whole seconds.
+fn secs(duration: Duration) -> i64 {
+    duration.as_secs().try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,174 @@
+//! What a request holds in the places of a recipe.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use serde_json::Value;
+
+use super::secs;
+use crate::{
+    provider::forward::{
+        assertion::Claim,
+        config::Config,
+        recipe::{Body, FormEncoded, Recipe},
+        template::{Place, Template},
+    },
+    sandbox::request::{basic, form},
+};
+
+/// The resource of a recipe that has no place for one.
+const ONLY: &str = "default";
+
+/// What a request holds in the places of a recipe. It has no `Debug`: there are secrets in it.
+pub(super) struct Seen {
+    found: Vec<(Place, String)>,
+    /// Whether it has all that the recipe has.
+    pub(super) fits: bool,
+}
+
+/// How far a request proves who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// As it should.
+    Good,
+    /// It says who, and proves it not.
+    Named,
+    /// Not at all.
+    None,
+}
+
+impl Seen {
+    /// Reads a request; none where its path is not the recipe's.
+    pub(super) fn of(config: &Config, request: &Request<Bytes>) -> Option<Self> {
+        let recipe = &config.recipe;
+        let mut seen = Self { found: Vec::new(), fits: true };
+        for (place, text) in recipe.path.captured(request.uri().path())? {
+            seen.found.push((place, percent_decoded(text)?));
+        }
+        if recipe.path.places().any(|place| place == Place::Resource) {
+            // One segment, and a name in it.
+            let resource = seen.found(Place::Resource)?;
+            if resource.is_empty() || request.uri().path().split('/').count() != segments(recipe) {
+                return None;
+            }
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        seen.take_pairs(&recipe.query, &query);
+        seen.take_headers(recipe, request.headers());
+        match &recipe.body {
+            Body::Empty => {}
+            Body::Form(pairs) => seen.take_pairs(pairs, &form(request)),
+            Body::Json(json) => {
+                let value: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+                let found = json.captured(&value);
+                seen.fits &= found.is_some();
+                seen.found.extend(found.unwrap_or_default());
+            }
+        }
+        Some(seen)
+    }
+
+    fn take_headers(&mut self, recipe: &Recipe, headers: &HeaderMap) {
+        for (name, template) in &recipe.headers {
+            let text = headers.get(name).and_then(|value| value.to_str().ok());
+            self.take(template, text);
+        }
+        let Some(own) = &recipe.basic else { return };
+        let decoded = |text: String| match own.form_encoded {
+            FormEncoded::No => text,
+            FormEncoded::Yes => {
+                let pair = format!("x={text}");
+                form_urlencoded::parse(pair.as_bytes()).next().map_or(text, |(_, it)| it.into())
+            }
+        };
+        match basic(headers) {
+            Some((user, secret)) if decoded(user.clone()) == own.user => {
+                self.found.push((Place::Secret, decoded(secret)));
+            }
+            _ => self.fits = false,
+        }
+    }
+
+    fn take_pairs(&mut self, own: &[(String, Template)], pairs: &[(String, String)]) {
+        for (name, template) in own {
+            let text = pairs.iter().find(|(its, _)| its == name).map(|(_, text)| text.as_str());
+            if text.is_some() || !template.is_only(Place::GrantTtl) {
+                self.take(template, text);
+            }
+        }
+    }
+
+    fn take(&mut self, template: &Template, text: Option<&str>) {
+        let found = text.and_then(|text| template.captured(text));
+        self.fits &= found.is_some();
+        let found = found.into_iter().flatten();
+        self.found.extend(found.map(|(place, text)| (place, text.to_owned())));
+    }
+
+    /// What it holds in this place.
+    pub(super) fn found(&self, place: Place) -> Option<&str> {
+        self.found.iter().find(|(its, _)| *its == place).map(|(_, text)| text.as_str())
+    }
+
+    /// The resource that it asks for.
+    pub(super) fn resource(&self, config: &Config) -> String {
+        let has_place = config.recipe.places().contains(&Place::Resource);
+        let found = self.found(Place::Resource).filter(|_| has_place);
+        found.unwrap_or(ONLY).to_owned()
+    }
+
+    /// How far it proves that the profile asks. Times of an assertion count where it is said
+    /// what time it is, and how far ahead its end may be.
+    pub(super) fn proof(&self, config: &Config, at: Option<(i64, Duration)>) -> Proof {
+        let mut proof = Proof::Good;
+        for place in config.recipe.places().into_iter().filter(|place| place.is_secret()) {
+            let Some(found) = self.found(place) else { return Proof::None };
+            let own = match place {
+                Place::Assertion => is_asserted(config, found, at),
+                _ => config.secret.as_ref().is_some_and(|secret| secret.expose() == found),
+            };
+            if !own {
+                proof = Proof::Named;
+            }
+        }
+        proof
+    }
+}
+
+/// Whether an assertion is the profile's, and its times are good.
+fn is_asserted(config: &Config, found: &str, at: Option<(i64, Duration)>) -> bool {
+    let Some(assertion) = &config.assertion else { return false };
+    let Some(claims) = assertion.verified(found) else { return false };
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64);
+    assertion.claims().iter().all(|(name, claim)| match (claim, at) {
+        (Claim::Constant(value), _) => claims.get(name) == Some(value),
+        (Claim::Now { .. }, Some((now, _))) => time(name).is_some_and(|issued| issued <= now),
+        (Claim::Exp, Some((now, most))) => {
+            time(name).is_some_and(|end| end > now && end - now <= secs(most))
+        }
+        _ => claims.contains_key(name),
+    })
+}
+
+/// How many segments a path of this recipe has, whatever the resource.
+fn segments(recipe: &Recipe) -> usize {
+    recipe.path.literals().map(|text| text.matches('/').count()).sum::<usize>() + 1
+}
+
+/// A text without its percent-encoding; none where it is not UTF-8 or not well encoded.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+        bytes.push(u8::try_from(16 * high + low).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}

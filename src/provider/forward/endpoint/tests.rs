@@ -1,0 +1,287 @@
+//! Each preset against its own emulated endpoint, over real HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    grant::FaultClass,
+    provider::{
+        Provider,
+        forward::{
+            presets::{ALL, Preset},
+            tests::{demo_of, fetch, read, usual_life},
+        },
+    },
+    sandbox::{self, Sandbox},
+    source::{FetchError, Fetched, Granted, base_url::BaseUrl},
+};
+
+/// A profile, and a sandbox that emulates its upstream.
+struct World {
+    sandbox: Sandbox,
+    provider: Arc<dyn Provider>,
+    resource: &'static str,
+    grant_ttl: Option<Duration>,
+}
+
+impl World {
+    /// The profile with `lines`, whose secret is `secret`, before an upstream that knows `known`.
+    async fn of(lines: &str, secret: &str, known: &str, resource: &'static str) -> Self {
+        let (knowing, _) = read(lines, known).unwrap();
+        let endpoint = knowing.upstream().unwrap().endpoint();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = sandbox::Config::new(vec![endpoint]);
+        let sandbox = Sandbox::bind(any, config, Clock::system()).await.unwrap();
+        let base: BaseUrl = sandbox.base_url().to_string().parse().unwrap();
+        let (asking, grants) = read(lines, secret).unwrap();
+        let provider = asking.upstream().unwrap().replaced_by(&base);
+        Self { sandbox, provider, resource, grant_ttl: usual_life(&grants) }
+    }
+
+    /// A preset's demo.
+    async fn preset(preset: &Preset) -> Self {
+        let (lines, secret) = demo_of(preset);
+        let resource = (preset.demo)().resources.first().copied().unwrap_or("default");
+        Self::of(&lines, &secret, &secret, resource).await
+    }
+
+    async fn fetch(&self) -> Result<Fetched, FetchError> {
+        fetch(&*self.provider, self.resource, self.grant_ttl).await
+    }
+
+    /// What comes of a request that meets this fault.
+    async fn under(&self, fault: &str) -> Result<Fetched, FetchError> {
+        self.sandbox.set_fault(fault.parse().unwrap_or_else(|why| panic!("{fault}: {why}")));
+        let result = self.fetch().await;
+        self.sandbox.clear_faults();
+        result
+    }
+
+    /// The class and the reason of a failure, and how long to wait.
+    async fn fault(&self, fault: &str) -> (FaultClass, String, Option<Duration>) {
+        refused(self.under(fault).await, fault)
+    }
+}
+
+fn refused(
+    result: Result<Fetched, FetchError>,
+    case: &str,
+) -> (FaultClass, String, Option<Duration>) {
+    match result {
+        Err(FetchError::Failed { fault, retry_after }) => {
+            (fault.class, fault.reason.into_owned(), retry_after)
+        }
+        other => panic!("{case}: {other:?}"),
+    }
+}
+
+fn malformed() -> (FaultClass, String, Option<Duration>) {
+    (FaultClass::Transient, "MALFORMED_ANSWER".to_owned(), None)
+}
+
+/// What each preset's own life is, whether the answer states it, and the credential's shape.
+const GIVEN: [(&str, u64, bool, &str); 8] = [
+    ("deepgram", 30, true, "eyJ"),
+    ("azure-speech", 600, false, "eyJ"),
+    ("cloudflare-turn", 86_400, false, "[{"),
+    ("twilio-nts", 86_400, true, "[{"),
+    ("oauth2", 3_600, true, ""),
+    ("google", 3_599, true, "ya29."),
+    ("github-app", 3_600, true, "ghs_"),
+    ("wechat", 7_200, true, ""),
+];
+
+#[tokio::test]
+async fn every_preset_is_given_what_its_upstream_gives() {
+    assert_eq!(GIVEN.map(|(name, ..)| name), ALL.map(|preset| preset.name));
+    for (preset, (name, life, is_stated, start)) in ALL.iter().zip(GIVEN) {
+        let world = World::preset(preset).await;
+        let first = world.fetch().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let ttl = first.granted.ttl();
+        // Until an end, what has gone by since is not left.
+        let least = if name == "github-app" { life - 2 } else { life };
+        assert!(ttl <= Duration::from_secs(life) && ttl >= Duration::from_secs(least), "{name}");
+        assert_eq!(matches!(first.granted, Granted::Stated(_)), is_stated, "{name}");
+        assert!(first.content.as_str().starts_with(start), "{name}");
+        let second = world.fetch().await.unwrap();
+        let is_same = first.mark.fingerprint == second.mark.fingerprint;
+        assert_eq!(is_same, name == "wechat", "{name}: the same until shortly before its end");
+        let requests = world.sandbox.requests();
+        assert_eq!(requests[0].credential.as_deref(), Some(first.content.as_str()), "{name}");
+        assert_eq!(requests[0].resource.as_deref(), Some(world.resource), "{name}");
+        assert!(!format!("{requests:?}").contains(first.content.as_str()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_one_of_the_account() {
+    for preset in ALL {
+        let (lines, secret) = demo_of(preset);
+        let wrong = match preset.name {
+            // Another key that is good as such.
+            "google" | "github-app" => continue,
+            _ => "another-secret",
+        };
+        let world = World::of(&lines, wrong, &secret, "default").await;
+        let (class, reason, _) = refused(world.fetch().await, preset.name);
+        assert_eq!(class, FaultClass::Credential, "{}: {reason}", preset.name);
+        assert_eq!(world.sandbox.counters().granted, 0, "{}", preset.name);
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_of_another_key_or_app_is_refused() {
+    let github = ALL.iter().find(|preset| preset.name == "github-app").unwrap();
+    let (lines, secret) = demo_of(github);
+    let world = World::preset(github).await;
+    let base: BaseUrl = world.sandbox.base_url().to_string().parse().unwrap();
+    let another = read(&lines.replace("app_id = \"1\"", "app_id = 2"), &secret).unwrap().0;
+    let another = another.upstream().unwrap().replaced_by(&base);
+    let (class, reason, _) = refused(fetch(&*another, "1", None).await, "another app");
+    assert_eq!((class, &*reason), (FaultClass::Credential, "HTTP_STATUS_401"));
+    // An installation that there is not, and what is no number of one.
+    world.sandbox.set_fault("status=404,resource=7".parse().unwrap());
+    match fetch(&*world.provider, "7", None).await {
+        Err(FetchError::Failed { fault, .. }) => assert!(fault.not_found, "{fault}"),
+        other => panic!("{other:?}"),
+    }
+    match fetch(&*world.provider, "x", None).await {
+        Err(FetchError::Failed { fault, .. }) => assert!(fault.not_found, "{fault}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_preset_takes_every_fault_for_what_it_is() {
+    for preset in ALL {
+        let world = World::preset(preset).await;
+        let name = preset.name;
+        for (fault, wanted) in [
+            ("body=html", malformed()),
+            ("body=credential-missing", malformed()),
+            ("body-text=", malformed()),
+            ("body-text=<html>", malformed()),
+            ("body-text={}", malformed()),
+            ("status=502", (FaultClass::Transient, "HTTP_STATUS_502".to_owned(), None)),
+        ] {
+            assert_eq!(world.fault(fault).await, wanted, "{name}: {fault}");
+        }
+        let (class, reason, wait) = world.fault("status=429,retry-after=7").await;
+        assert_eq!(class, FaultClass::Throttled, "{name}: {reason}");
+        assert_eq!(wait, Some(Duration::from_secs(7)), "{name}: {reason}");
+        let (class, reason, _) = world.fault("status=403,retry-after=7").await;
+        // WeChat refuses under 200, with codes.
+        let wanted = if name == "wechat" { FaultClass::Credential } else { FaultClass::Throttled };
+        assert_eq!(class, wanted, "{name}: {reason}");
+        let is_transient = world.fault("status=503").await.0 == FaultClass::Transient;
+        assert!(is_transient, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
+    for (preset, (name, life, is_stated, _)) in ALL.iter().zip(GIVEN) {
+        let world = World::preset(preset).await;
+        let zero = world.under("body=life-zero").await;
+        let shorter = world.under("shorter-life=20s").await.unwrap().granted.ttl();
+        if is_stated {
+            assert_eq!(refused(zero, name), malformed(), "{name}");
+            let left = Duration::from_secs(life - 20);
+            assert!(shorter <= left && shorter + Duration::from_secs(2) > left, "{name}");
+        } else {
+            assert_eq!(shorter, Duration::from_secs(life), "{name}: it says nothing of it");
+            assert!(zero.is_ok(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_credential_comes_again_with_what_is_left_of_it() {
+    for preset in ALL {
+        let world = World::preset(preset).await;
+        let first = world.fetch().await.unwrap();
+        let again = world.under("body=same-credential").await.unwrap();
+        assert_eq!(first.mark.fingerprint, again.mark.fingerprint, "{}", preset.name);
+        assert_eq!(first.content.as_str(), again.content.as_str(), "{}", preset.name);
+        assert!(again.granted.ttl() <= first.granted.ttl(), "{}", preset.name);
+    }
+}
+
+#[tokio::test]
+async fn a_recipe_of_a_profiles_own_is_emulated_as_it_reads() {
+    let lines = r#"
+url = "https://api.example/v1/{resource}/token"
+query = { region = "eu" }
+headers = { x-key = "K {secret}" }
+json = { app = "a", ttl = "{grant_ttl}" }
+credential = "/data/token"
+life = { until = "/data/end" }
+errors = { pointer = "/code", credential = [7] }
+secret_env = "S"
+"#;
+    let world = World::of(lines, "s3cret", "s3cret", "room/1").await;
+    let first = world.fetch().await.unwrap();
+    assert!(first.granted.ttl() <= Duration::from_secs(60), "{first:?}");
+    let request = &world.sandbox.requests()[0];
+    assert_eq!(request.resource.as_deref(), Some("room/1"));
+    assert_eq!(request.note("ttl"), Some("60"));
+    let wrong = World::of(lines, "wrong", "s3cret", "r").await;
+    let (class, reason, _) = refused(wrong.fetch().await, "wrong");
+    assert_eq!((class, &*reason), (FaultClass::Credential, "HTTP_STATUS_401"));
+}
+
+#[tokio::test]
+async fn what_is_not_the_recipes_request_is_refused_as_it_is_documented() {
+    let world = World::preset(ALL[0]).await;
+    let base = world.sandbox.base_url().to_string();
+    let ask = async |method: &str, path: &str, key: &str, body: &str| {
+        let authority = base.trim_start_matches("http://").trim_end_matches('/');
+        let stream = tokio::net::TcpStream::connect(authority).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", key)
+            .header("content-type", "application/json")
+            .body(http_body_util::Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .unwrap();
+        sender.send_request(request).await.unwrap().status().as_u16()
+    };
+    let (path, key) = ("/v1/auth/grant", "Token public-demo-key-of-the-sandbox-only");
+    for (method, path, key, body, status) in [
+        ("POST", path, key, "{}", 200),
+        ("POST", path, key, r#"{"ttl_seconds":3600,"more":1}"#, 200),
+        ("POST", path, key, r#"{"ttl_seconds":3601}"#, 400),
+        ("POST", path, key, r#"{"ttl_seconds":0}"#, 400),
+        ("POST", path, key, r#"{"ttl_seconds":"soon"}"#, 400),
+        ("POST", path, key, "nothing", 400),
+        ("GET", path, key, "", 405),
+        ("POST", "/v1/auth", key, "{}", 404),
+        ("POST", path, "Token other", "{}", 400),
+        ("POST", path, "Bearer other", "{}", 400),
+    ] {
+        assert_eq!(ask(method, path, key, body).await, status, "{method} {path} {key} {body}");
+    }
+}
+
+#[test]
+fn an_endpoint_shows_no_secret() {
+    for preset in ALL {
+        let (lines, secret) = demo_of(preset);
+        let (provider, _) = read(&lines, &secret).unwrap();
+        let shown = format!(
+            "{provider:?} {:?} {:?}",
+            provider.upstream().unwrap().endpoint(),
+            json!(provider.shown()),
+        );
+        assert!(!shown.contains(&secret), "{shown}");
+        assert!(!shown.contains("BEGIN"), "{shown}");
+    }
+}

@@ -1,0 +1,339 @@
+//! How long a credential lasts, and who says so.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::{answer::MALFORMED, pointer::Pointer};
+use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
+
+/// Where the life of a credential is found, and what holds where it is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LifeRule {
+    pub(super) at: LifeAt,
+    /// The life where the answer has none.
+    pub(super) otherwise: Option<Duration>,
+}
+
+/// Where the life of a credential is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LifeAt {
+    /// A number of seconds in the answer.
+    Seconds(Pointer),
+    /// An end in the answer: RFC 3339, or Unix seconds.
+    Until(Pointer),
+    /// The `exp` inside the credential, a JWT.
+    Jwt,
+    /// It is what was asked for.
+    Requested,
+    /// It is always this.
+    Fixed(Duration),
+}
+
+/// What a life is reckoned by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    /// Our wall clock, before the request was sent.
+    pub(super) anchor: WallTime,
+    /// The answer's Date.
+    pub(super) date: Option<WallTime>,
+    /// The life that was asked for.
+    pub(super) asked: Option<Duration>,
+}
+
+/// A life, and the end that the answer or the credential states, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Life {
+    pub(super) granted: Granted,
+    pub(super) expires: Option<f64>,
+}
+
+impl From<LifeAt> for LifeRule {
+    fn from(at: LifeAt) -> Self {
+        Self { at, otherwise: None }
+    }
+}
+
+impl LifeRule {
+    /// The life of `credential` by this rule. Never longer than what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// The answer says nothing of it and nothing is configured, or what it says is no life.
+    pub(super) fn read(
+        &self,
+        whole: Option<&RawValue>,
+        credential: &str,
+        at: At,
+    ) -> Result<Life, Fault> {
+        let ends_inside = jwt_end(credential);
+        let of = |pointer: &Pointer| match whole {
+            Some(whole) => {
+                let found = pointer.follow(whole).map_err(|_| MALFORMED)?;
+                Ok(found.map(RawValue::get).filter(|it| *it != "null"))
+            }
+            None => Ok(None),
+        };
+        let (stated, expires) = match &self.at {
+            LifeAt::Seconds(pointer) => (of(pointer)?.map(seconds).transpose()?, ends_inside),
+            LifeAt::Until(pointer) => {
+                let end = of(pointer)?.map(end).transpose()?;
+                (end.map(|end| at.remaining(end)).transpose()?, end.or(ends_inside))
+            }
+            LifeAt::Jwt => (ends_inside.map(|end| at.remaining(end)).transpose()?, ends_inside),
+            LifeAt::Requested | LifeAt::Fixed(_) => (None, ends_inside),
+        };
+        let assumed = match self.at {
+            LifeAt::Requested => at.asked,
+            LifeAt::Fixed(life) => Some(life),
+            _ => self.otherwise,
+        };
+        let granted = match (stated, assumed) {
+            (Some(life), _) => Granted::Stated(at.asked.map_or(life, |asked| life.min(asked))),
+            (None, Some(life)) => Granted::Assumed(life),
+            (None, None) => return Err(MALFORMED),
+        };
+        if granted.ttl().is_zero() { Err(MALFORMED) } else { Ok(Life { granted, expires }) }
+    }
+}
+
+impl At {
+    /// What is left until `end`, by whichever clock says less: ours before the request, or the
+    /// upstream's by the answer's Date. So it is never longer than what is stated, however far
+    /// the two are apart.
+    fn remaining(self, end: f64) -> Result<Duration, Fault> {
+        let end = Duration::try_from_secs_f64(end).map_err(|_| MALFORMED)?;
+        let end = WallTime::from_unix_seconds(0) + end;
+        let now = self.date.map_or(self.anchor, |date| date.max(self.anchor));
+        let left = end.since(now);
+        // Milliseconds in the place of seconds, most likely.
+        if left > LONGEST { Err(MALFORMED) } else { Ok(left) }
+    }
+}
+
+/// Whole seconds out of a number, or a decimal text: rounded down, over zero.
+fn seconds(raw: &str) -> Result<Duration, Fault> {
+    let seconds = number(raw).ok_or(MALFORMED)?.floor();
+    if seconds < 1.0 {
+        return Err(MALFORMED);
+    }
+    // What is too long for a Duration is longer than this.
+    Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST, |life| life.min(LONGEST)))
+}
+
+/// An end in Unix seconds, out of a number, a decimal text or RFC 3339.
+fn end(raw: &str) -> Result<f64, Fault> {
+    if let Some(number) = number(raw) {
+        return Ok(number);
+    }
+    let text: String = serde_json::from_str(raw).map_err(|_| MALFORMED)?;
+    rfc3339(&text).ok_or(MALFORMED)
+}
+
+/// A number, or a text of digits with one point at the most.
+fn number(raw: &str) -> Option<f64> {
+    if !raw.starts_with('"') {
+        return serde_json::from_str(raw).ok();
+    }
+    let text: String = serde_json::from_str(raw).ok()?;
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    is_decimal.then(|| text.parse().ok())?
+}
+
+/// An RFC 3339 time, with any offset, in Unix seconds.
+fn rfc3339(text: &str) -> Option<f64> {
+    let text = text.to_ascii_uppercase();
+    let (local, ahead) = if let Some(local) = text.strip_suffix('Z') {
+        (local, 0)
+    } else {
+        let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+        let (sign, offset) = offset.split_at_checked(1)?;
+        let (hours, minutes) = offset.split_once(':')?;
+        let minutes = hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?;
+        match sign {
+            "+" => (local, minutes),
+            "-" => (local, -minutes),
+            _ => return None,
+        }
+    };
+    let local = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let since = local.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(since.as_secs_f64() - 60.0 * f64::from(ahead))
+}
+
+/// A life that is configured.
+///
+/// # Errors
+///
+/// It is none, in words that follow the name of the key.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    let life = humantime::parse_duration(text).map_err(|_| r#"is not a duration like "10m""#)?;
+    if life.is_zero() || life > LONGEST {
+        return Err("must be over zero, and a year at the most");
+    }
+    Ok(life)
+}
+
+/// The `exp` of a credential that is a JWT. Nothing is verified.
+pub(super) fn jwt_end(credential: &str) -> Option<f64> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: Option<f64>,
+    }
+
+    let mut parts = credential.split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    let claims =
+        BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok().map(Zeroizing::new)?;
+    serde_json::from_slice::<Claims>(&claims).ok()?.exp
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn read(
+        rule: &LifeRule,
+        value: &serde_json::Value,
+        asked: Option<u64>,
+    ) -> Result<Granted, Fault> {
+        read_at(rule, value, asked, None)
+    }
+
+    fn read_at(
+        rule: &LifeRule,
+        value: &serde_json::Value,
+        asked: Option<u64>,
+        date: Option<i64>,
+    ) -> Result<Granted, Fault> {
+        let text = json!({"life": value}).to_string();
+        let whole: &RawValue = serde_json::from_str(&text).unwrap();
+        let at = At {
+            anchor: WallTime::from_unix_seconds(NOW),
+            date: date.map(WallTime::from_unix_seconds),
+            asked: asked.map(Duration::from_secs),
+        };
+        rule.read(Some(whole), "credential", at).map(|life| life.granted)
+    }
+
+    fn stated(seconds: u64) -> Result<Granted, Fault> {
+        Ok(Granted::Stated(Duration::from_secs(seconds)))
+    }
+
+    fn pointer() -> Pointer {
+        "/life".parse().unwrap()
+    }
+
+    #[test]
+    fn seconds_are_a_number_or_a_decimal_text_rounded_down() {
+        let rule = LifeRule::from(LifeAt::Seconds(pointer()));
+        for (value, life) in [
+            (json!(30), 30),
+            (json!(59.94), 59),
+            (json!("86400"), 86_400),
+            (json!("59.9"), 59),
+            (json!(1e2), 100),
+            (json!(1e300), LONGEST.as_secs()),
+        ] {
+            assert_eq!(read(&rule, &value, None), stated(life), "{value}");
+        }
+        for value in [
+            json!(0),
+            json!(0.9),
+            json!(-1),
+            json!(""),
+            json!("-1"),
+            json!("1e3"),
+            json!("NaN"),
+            json!("inf"),
+            json!("1h"),
+            json!(true),
+            json!([60]),
+            json!({}),
+            json!(null),
+            json!(".."),
+        ] {
+            assert_eq!(read(&rule, &value, None), Err(MALFORMED), "{value}");
+        }
+        assert_eq!(read(&rule, &json!(30), Some(60)), stated(30), "the answer wins");
+        assert_eq!(read(&rule, &json!(90), Some(60)), stated(60), "never lengthened");
+    }
+
+    #[test]
+    fn what_is_configured_holds_only_where_the_answer_says_nothing() {
+        let otherwise = Some(Duration::from_secs(600));
+        let rule = LifeRule { at: LifeAt::Seconds(pointer()), otherwise };
+        assert_eq!(read(&rule, &json!(30), None), stated(30));
+        assert_eq!(read(&rule, &json!(null), None), Ok(Granted::Assumed(otherwise.unwrap())));
+        assert_eq!(read(&rule, &json!(0), None), Err(MALFORMED));
+        let rule = LifeRule::from(LifeAt::Requested);
+        let asked = Granted::Assumed(Duration::from_secs(60));
+        assert_eq!(read(&rule, &json!(1), Some(60)), Ok(asked));
+        assert_eq!(read(&rule, &json!(1), None), Err(MALFORMED));
+    }
+
+    #[test]
+    fn an_end_is_a_time_or_unix_seconds() {
+        let rule = LifeRule::from(LifeAt::Until(pointer()));
+        for value in [
+            json!("2023-11-14T23:13:20Z"),
+            json!("2023-11-14t23:13:20.000z"),
+            json!("2023-11-15T01:13:20+02:00"),
+            json!("2023-11-14T17:43:20-05:30"),
+            json!(NOW + 3_600),
+            json!((NOW + 3_600).to_string()),
+        ] {
+            assert_eq!(read(&rule, &value, None), stated(3_600), "{value}");
+        }
+        for value in [
+            json!("2023-11-14"),
+            json!("tomorrow"),
+            json!("2023-11-14T23:13:20"),
+            json!(true),
+            json!((NOW + 3_600) * 1_000),
+            json!(NOW),
+            json!(NOW - 1),
+            json!(-1),
+            json!("é+02:00"),
+            json!(null),
+        ] {
+            assert_eq!(read(&rule, &value, None), Err(MALFORMED), "{value}");
+        }
+    }
+
+    #[test]
+    fn whichever_clock_says_less_wins() {
+        let rule = LifeRule::from(LifeAt::Until(pointer()));
+        let until = json!(NOW + 3_600);
+        for (date, life) in [(0, 3_600), (600, 3_000), (-600, 3_600)] {
+            assert_eq!(read_at(&rule, &until, None, Some(NOW + date)), stated(life), "{date}");
+        }
+    }
+
+    #[test]
+    fn a_jwt_states_its_own_end() {
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": NOW + 600}).to_string());
+        let token = format!("e30.{claims}.c2ln");
+        let at = At { anchor: WallTime::from_unix_seconds(NOW), date: None, asked: None };
+        let expires = Some(1_700_000_600.0);
+        let life = LifeRule::from(LifeAt::Jwt).read(None, &token, at).unwrap();
+        assert_eq!(life, Life { granted: stated(600).unwrap(), expires });
+        let fixed = LifeRule::from(LifeAt::Fixed(Duration::from_secs(60)));
+        let granted = Granted::Assumed(Duration::from_secs(60));
+        assert_eq!(fixed.read(None, &token, at), Ok(Life { granted, expires }));
+        for other in ["", "a.b", "a.b.c", "e30.e30.e30", "e30.W10.e30"] {
+            assert_eq!(
+                LifeRule::from(LifeAt::Jwt).read(None, other, at),
+                Err(MALFORMED),
+                "{other}"
+            );
+        }
+    }
+}

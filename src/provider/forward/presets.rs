@@ -1,0 +1,118 @@
+//! Recipes of known providers, a file each. To add one: its file, and a line in [`ALL`].
+//!
+//! There is none for credentials that are not for sharing: `AssemblyAI`'s temporary tokens are
+//! good for one use, and Amazon IVS Chat tokens are a user's own.
+
+mod azure_speech;
+mod cloudflare_turn;
+mod deepgram;
+mod github_app;
+mod google;
+mod oauth2;
+mod twilio_nts;
+mod wechat;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{
+    config::Parts,
+    endpoint::Emulation,
+    recipe::{Making, Recipe},
+};
+use crate::{
+    name::{NameError, Resource},
+    provider::LifeRules,
+    settings::{SecretKeys, Section},
+};
+
+/// All presets.
+pub(super) static ALL: [&Preset; 8] = [
+    &deepgram::PRESET,
+    &azure_speech::PRESET,
+    &cloudflare_turn::PRESET,
+    &twilio_nts::PRESET,
+    &oauth2::PRESET,
+    &google::PRESET,
+    &github_app::PRESET,
+    &wechat::PRESET,
+];
+
+/// A recipe of a known provider.
+pub(super) struct Preset {
+    /// Its name, as `preset` takes it.
+    pub(super) name: &'static str,
+    /// Who decides how long its credentials live.
+    pub(super) life: LifeRules,
+    /// The refresh point where a profile names none, as a share of a credential's life.
+    pub(super) refresh_at: f64,
+    /// Takes a resource.
+    pub(super) parse_resource: fn(&str) -> Result<Resource, NameError>,
+    /// Reads its keys.
+    pub(super) read: fn(&mut Section<'_>) -> Option<Parts>,
+    /// Its upstream, as the sandbox emulates it.
+    pub(super) emulation: Emulation,
+    /// A profile with public keys.
+    pub(super) demo: fn() -> DemoKeys,
+}
+
+/// The keys of a preset's demo. They are public, and good for nothing but the sandbox.
+pub(super) struct DemoKeys {
+    pub(super) keys: Vec<(&'static str, Value)>,
+    pub(super) secret: SecretKeys,
+    pub(super) value: String,
+    pub(super) resources: Vec<&'static str>,
+}
+
+impl fmt::Debug for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Preset").field(&self.name).finish()
+    }
+}
+
+/// The recipe that a preset makes of its keys. What is wrong with it is told of this key: what a
+/// preset says by itself is never wrong.
+fn made(section: &Section<'_>, key: &str, making: Making) -> Option<Recipe> {
+    making.made().map_err(|error| section.problem(key, error)).ok()
+}
+
+/// A name that stands in a URL as it is.
+fn parse_name(text: &str) -> Result<String, &'static str> {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=128).contains(&text.len()) && text.bytes().all(of_name) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 letters, digits, hyphens and underscores")
+    }
+}
+
+/// A text that is sent as it is: one line, not blank.
+fn parse_text(text: &str) -> Result<String, &'static str> {
+    let is_line =
+        !text.trim().is_empty() && !text.contains(char::is_control) && text.len() <= 1_024;
+    if is_line { Ok(text.to_owned()) } else { Err("must be a line of 1 to 1024 bytes") }
+}
+
+/// A text as a template writes it.
+fn escaped(text: &str) -> String {
+    text.replace('{', "{{").replace('}', "}}")
+}
+
+/// Keys of a secret.
+const fn secret_keys(file: &'static str, env: &'static str, value: &'static str) -> SecretKeys {
+    SecretKeys { file, env, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_theirs_alone() {
+        for (at, preset) in ALL.iter().enumerate() {
+            assert!(ALL[..at].iter().all(|other| other.name != preset.name), "{preset:?}");
+            assert!(preset.refresh_at > 0.0 && preset.refresh_at < 1.0, "{preset:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Deepgram: temporary tokens for its APIs.
+//!
+//! Source: Deepgram's guide "Token-Based Authentication" and its API reference,
+//! `POST /v1/auth/grant`. That a wrong key is answered with 400 was reported by a user.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{DemoKeys, Preset, made, secret_keys};
+use crate::{
+    grant::FaultClass,
+    provider::{
+        LifeRules,
+        forward::{
+            config::{Covers, Parts, USUAL_POINT, parse_resource},
+            endpoint::{Emulation, Given, Refused, Why},
+            recipe::Making,
+            secret::{self, Secret},
+        },
+    },
+    sandbox::Answer,
+    settings::{SecretKeys, Section},
+};
+
+const API_KEY: SecretKeys = secret_keys("api_key_file", "api_key_env", "api_key");
+
+/// The life of a token that was asked for without one.
+const USUAL_LIFE: Duration = Duration::from_secs(30);
+
+const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
+
+pub(super) static PRESET: Preset = Preset {
+    name: "deepgram",
+    life: LifeRules::Asked { default: USUAL_LIFE, max: MAX_LIFE },
+    refresh_at: USUAL_POINT,
+    parse_resource,
+    read,
+    emulation: Emulation {
+        life: USUAL_LIFE,
+        max_life: MAX_LIFE,
+        answer,
+        refuse,
+        ..Emulation::USUAL
+    },
+    demo: || DemoKeys {
+        keys: Vec::new(),
+        secret: API_KEY,
+        value: "public-demo-key-of-the-sandbox-only".to_owned(),
+        resources: Vec::new(),
+    },
+};
+
+fn read(section: &mut Section<'_>) -> Option<Parts> {
+    let (secret, origin) = Secret::read(section, API_KEY)?;
+    let making = Making::post("https://api.deepgram.com/v1/auth/grant")
+        .header("authorization", "Token {secret}")
+        .json(json!({"ttl_seconds": "{grant_ttl}"}))
+        .with(|it| it.usual_life = Some(USUAL_LIFE))
+        .credential("/access_token")
+        .seconds("/expires_in")
+        // A wrong key, under 400.
+        .codes("/err_msg", &[("Invalid credentials.", FaultClass::Credential)]);
+    Some(Parts {
+        secret: Some(secret),
+        shown: vec![(API_KEY.value, secret::shown(&origin))],
+        ..Parts::new(made(section, "preset", making)?, Covers::Connect)
+    })
+}
+
+fn answer(given: &Given<'_>) -> (Answer, String) {
+    let token = given.jwt(&json!({"scopes": ["asr:write"]}));
+    let life = f64::from(u32::try_from(given.life).unwrap_or(u32::MAX));
+    let body = json!({"access_token": token, "expires_in": life});
+    (Answer::json(StatusCode::OK, &body), token)
+}
+
+fn refuse(refused: &Refused) -> Answer {
+    let (code, message) = match (refused.why, refused.status.as_u16()) {
+        (Why::Credential, _) => {
+            let body = json!({"err_code": "BAD_REQUEST", "err_msg": "Invalid credentials."});
+            return Answer::json(StatusCode::BAD_REQUEST, &body);
+        }
+        (_, 400) => ("BAD_REQUEST", "Bad request."),
+        (_, 401) => ("INVALID_AUTH", "Invalid credentials."),
+        (_, 403) => ("FORBIDDEN", "Insufficient permissions."),
+        (_, 429) => ("TOO_MANY_REQUESTS", "Too many requests."),
+        _ => return Answer::page(refused.status),
+    };
+    Answer::json(refused.status, &json!({"err_code": code, "err_msg": message}))
+}

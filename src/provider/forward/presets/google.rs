@@ -1,0 +1,155 @@
+//! Google: access tokens of a service account.
+//!
+//! Source: Google's guide "Using OAuth 2.0 for Server to Server Applications".
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, json};
+use zeroize::Zeroizing;
+
+use super::{DemoKeys, Preset, escaped, made, parse_text, secret_keys};
+use crate::{
+    grant::FaultClass,
+    provider::{
+        LifeRules,
+        forward::{
+            assertion::{Alg, Assertion, Claim},
+            config::{Covers, Parts, USUAL_POINT, parse_resource},
+            demo::RSA_KEY,
+            endpoint::{Emulation, Given, Refused, Why},
+            recipe::Making,
+            secret,
+        },
+    },
+    sandbox::Answer,
+    settings::{SecretKeys, Section},
+};
+
+const SERVICE_ACCOUNT: SecretKeys =
+    secret_keys("service_account_file", "service_account_env", "service_account");
+
+/// An assertion may live for an hour.
+const ASSERTION_LIFE: Duration = Duration::from_secs(30 * 60);
+
+/// Clocks differ, and an assertion of the future is refused.
+const BACK: Duration = Duration::from_secs(30);
+
+const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+pub(super) static PRESET: Preset = Preset {
+    name: "google",
+    life: LifeRules::Told,
+    refresh_at: USUAL_POINT,
+    parse_resource,
+    read,
+    emulation: Emulation {
+        life: Duration::from_secs(3_599),
+        assertion_life: Duration::from_secs(60 * 60),
+        wrong_credential: StatusCode::BAD_REQUEST,
+        answer,
+        refuse,
+        ..Emulation::USUAL
+    },
+    demo: || DemoKeys {
+        keys: vec![("scope", "https://www.googleapis.com/auth/cloud-platform".into())],
+        secret: SERVICE_ACCOUNT,
+        value: BASE64_STANDARD.encode(demo_account()),
+        resources: Vec::new(),
+    },
+};
+
+/// What a service-account file holds, as far as it is used.
+#[derive(Deserialize)]
+struct ServiceAccount {
+    client_email: String,
+    private_key: String,
+    private_key_id: String,
+    token_uri: String,
+}
+
+fn read(section: &mut Section<'_>) -> Option<Parts> {
+    let scope = section.required("scope", parse_text);
+    let account = section.secret(SERVICE_ACCOUNT, parse_account);
+    let (scope, ((account, key), origin)) = (scope?, account?);
+    let text = |text: &str| Claim::Constant(text.into());
+    let claims = [
+        ("iss", text(&account.client_email)),
+        ("scope", text(&scope)),
+        ("aud", text(&account.token_uri)),
+        ("iat", Claim::Now { back: BACK }),
+        ("exp", Claim::Exp),
+    ];
+    let claims = claims.map(|(name, claim)| (name.to_owned(), claim)).into();
+    let header = Map::from_iter([("kid".to_owned(), account.private_key_id.into())]);
+    let assertion = Assertion::new(Alg::Rs256, header, claims, ASSERTION_LIFE, key);
+    let assertion = assertion
+        .map_err(|error| section.problem("preset", format!("its key is of no use: {error}")))
+        .ok()?;
+    let making = Making::post(&escaped(&account.token_uri))
+        .form(&[("grant_type", GRANT_TYPE), ("assertion", "{assertion}")])
+        .credential("/access_token")
+        .seconds("/expires_in")
+        // The key, or the clock.
+        .codes(
+            "/error",
+            &[
+                ("invalid_grant", FaultClass::Credential),
+                ("invalid_client", FaultClass::Credential),
+            ],
+        );
+    let shown = vec![
+        ("client_email", json!(account.client_email)),
+        ("scope", json!(scope)),
+        (SERVICE_ACCOUNT.value, secret::shown(&origin)),
+    ];
+    Some(Parts {
+        assertion: Some(assertion),
+        account: account.client_email,
+        shown,
+        ..Parts::new(made(section, "preset", making)?, Covers::Session)
+    })
+}
+
+/// Takes a service-account file's text, or base64 of it.
+fn parse_account(text: &str) -> Result<(ServiceAccount, jsonwebtoken::EncodingKey), String> {
+    const NONE: &str = "is no service-account file in JSON, nor base64 of one";
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let decoded = BASE64_STANDARD.decode(text).ok().map(Zeroizing::new);
+    let bytes = decoded.as_ref().map_or(text.as_bytes(), |decoded| decoded.as_slice());
+    let mut account: ServiceAccount = serde_json::from_slice(bytes).map_err(|_| NONE)?;
+    let key = Zeroizing::new(std::mem::take(&mut account.private_key));
+    let key = Alg::Rs256.key(&key);
+    let key = key.map_err(|error| format!("has a private_key that {error}"))?;
+    Ok((account, key))
+}
+
+/// The demo's file. Its key is public and protects nothing.
+fn demo_account() -> String {
+    json!({
+        "type": "service_account",
+        "project_id": "demo",
+        "private_key_id": "demo",
+        "private_key": RSA_KEY,
+        "client_email": "demo@demo.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    })
+    .to_string()
+}
+
+fn answer(given: &Given<'_>) -> (Answer, String) {
+    let token = format!("ya29.{}", given.name);
+    let body = json!({"access_token": token, "expires_in": given.life, "token_type": "Bearer"});
+    (Answer::json(StatusCode::OK, &body), token)
+}
+
+fn refuse(refused: &Refused) -> Answer {
+    if refused.why == Why::Credential {
+        let description = "Invalid JWT Signature.";
+        let body = json!({"error": "invalid_grant", "error_description": description});
+        return Answer::json(StatusCode::BAD_REQUEST, &body);
+    }
+    super::oauth2::refuse(refused)
+}

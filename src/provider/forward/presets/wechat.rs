@@ -1,0 +1,107 @@
+//! WeChat: the access token of an official account or a mini program, which all servers share.
+//!
+//! Source: WeChat's guide "Get stable access token" and its list of error codes. Every answer
+//! is a 200. Until shortly before its end, the same token comes again.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{DemoKeys, Preset, escaped, made, parse_name, secret_keys};
+use crate::{
+    grant::FaultClass,
+    provider::{
+        LifeRules,
+        forward::{
+            config::{Covers, Parts, USUAL_POINT, parse_resource},
+            endpoint::{Emulation, Given, Refused, Why},
+            recipe::Making,
+            secret::{self, Secret},
+        },
+    },
+    sandbox::Answer,
+    settings::{SecretKeys, Section},
+};
+
+const APP_SECRET: SecretKeys = secret_keys("app_secret_file", "app_secret_env", "app_secret");
+
+pub(super) static PRESET: Preset = Preset {
+    name: "wechat",
+    life: LifeRules::Told,
+    refresh_at: USUAL_POINT,
+    parse_resource,
+    read,
+    emulation: Emulation {
+        life: Duration::from_secs(7_200),
+        renewed_before: Some(Duration::from_secs(5 * 60)),
+        answer,
+        refuse,
+        ..Emulation::USUAL
+    },
+    demo: || DemoKeys {
+        keys: vec![("app_id", "wx0123456789abcdef".into())],
+        secret: APP_SECRET,
+        value: "public-demo-secret-of-the-sandbox-only".to_owned(),
+        resources: Vec::new(),
+    },
+};
+
+/// Codes whose class is known: busy; too many calls a day, a minute; a wrong secret, a wrong app,
+/// an address that is not on the list, a frozen secret.
+const CODES: [(&str, FaultClass); 8] = [
+    ("-1", FaultClass::Transient),
+    ("45009", FaultClass::Throttled),
+    ("45011", FaultClass::Throttled),
+    ("40001", FaultClass::Credential),
+    ("40013", FaultClass::Credential),
+    ("40125", FaultClass::Credential),
+    ("40164", FaultClass::Credential),
+    ("40243", FaultClass::Credential),
+];
+
+fn read(section: &mut Section<'_>) -> Option<Parts> {
+    let app = section.required("app_id", parse_name);
+    let secret = Secret::read(section, APP_SECRET);
+    let (app, (secret, origin)) = (app?, secret?);
+    let body = json!({
+        "grant_type": "client_credential",
+        "appid": escaped(&app),
+        "secret": "{secret}",
+        // Another server's token stays good.
+        "force_refresh": false,
+    });
+    let making = Making::post("https://api.weixin.qq.com/cgi-bin/stable_token")
+        .json(body)
+        .credential("/access_token")
+        .seconds("/expires_in")
+        .codes("/errcode", &CODES);
+    let shown = vec![("app_id", json!(app)), (APP_SECRET.value, secret::shown(&origin))];
+    Some(Parts {
+        secret: Some(secret),
+        account: app,
+        shown,
+        ..Parts::new(made(section, "app_id", making)?, Covers::Session)
+    })
+}
+
+fn answer(given: &Given<'_>) -> (Answer, String) {
+    let token = format!("{}_{}", given.name, given.password());
+    let body = json!({"access_token": token, "expires_in": given.life});
+    (Answer::json(StatusCode::OK, &body), token)
+}
+
+/// All of its own refusals are a 200 with a code.
+fn refuse(refused: &Refused) -> Answer {
+    let (code, message) = match (refused.why, refused.status.as_u16()) {
+        (Why::Credential, _) => (40125, "invalid appsecret"),
+        (_, 400) => (40002, "invalid grant_type"),
+        (_, 401 | 403) => (40001, "invalid credential"),
+        (_, 405) => (43002, "require POST method"),
+        (_, 429) => (45009, "reach max api daily quota limit"),
+        (_, 503) => (-1, "system error"),
+        _ => return Answer::page(refused.status),
+    };
+    let body = json!({"errcode": code, "errmsg": message});
+    Answer::json(StatusCode::OK, &body).refusing(refused.status)
+}

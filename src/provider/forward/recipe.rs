@@ -1,0 +1,352 @@
+//! How a credential is asked for and where it is in the answer: all that tells one provider's
+//! endpoint from another's.
+
+use std::time::Duration;
+
+use http::{HeaderName, Method, header, uri::PathAndQuery};
+use serde_json::Value;
+
+use super::{
+    answer::CredentialAt,
+    errors::{ErrorCodes, Errors},
+    json::Json,
+    life::{LifeAt, LifeRule},
+    pointer::Pointer,
+    template::{Place, Template, Values},
+};
+use crate::{
+    grant::FaultClass,
+    source::base_url::{BaseUrl, BaseUrlError},
+};
+
+/// How a credential is asked for, and what is answered.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    pub(super) method: Method,
+    /// Scheme, host and port.
+    pub(super) base: BaseUrl,
+    /// What is asked below them; its values are percent-encoded.
+    pub(super) path: Template,
+    pub(super) query: Vec<(String, Template)>,
+    pub(super) headers: Vec<(HeaderName, Template)>,
+    /// The user of a Basic credential, whose password is the secret.
+    pub(super) basic: Option<Basic>,
+    pub(super) body: Body,
+    /// The life that the upstream gives where none is asked for. Then none is.
+    pub(super) usual_life: Option<Duration>,
+    pub(super) credential: CredentialAt,
+    pub(super) life: LifeRule,
+    pub(super) errors: Errors,
+}
+
+/// The user of a Basic credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Basic {
+    pub(super) user: String,
+    pub(super) form_encoded: FormEncoded,
+}
+
+/// Whether the parts of a Basic credential are encoded as in a form: RFC 6749, 2.3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormEncoded {
+    Yes,
+    No,
+}
+
+/// What a request holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Body {
+    /// Nothing.
+    Empty,
+    /// `application/x-www-form-urlencoded`.
+    Form(Vec<(String, Template)>),
+    /// JSON.
+    Json(Json),
+}
+
+/// Headers that are HTTP's own, or made here.
+const NOT_TO_SET: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::ACCEPT_ENCODING,
+    header::EXPECT,
+];
+
+impl Recipe {
+    /// All its places.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let pairs = |pairs: &[(String, Template)]| -> Vec<Place> {
+            pairs.iter().flat_map(|(_, template)| template.places()).collect()
+        };
+        let mut places: Vec<_> = self.path.places().collect();
+        places.extend(pairs(&self.query));
+        places.extend(self.headers.iter().flat_map(|(_, template)| template.places()));
+        places.extend(match &self.body {
+            Body::Empty => Vec::new(),
+            Body::Form(form) => pairs(form),
+            Body::Json(json) => json.places(),
+        });
+        places.extend(self.basic.as_ref().map(|_| Place::Secret));
+        places
+    }
+
+    /// Whether it asks for a life.
+    pub(super) fn asks(&self) -> bool {
+        self.places().contains(&Place::GrantTtl)
+    }
+
+    /// Path and query, below the base.
+    pub(super) fn target(&self, values: &Values<'_>) -> String {
+        let mut target = (*self.path.filled_with(values, |it| percent_encoded(it).into())).clone();
+        if !self.query.is_empty() {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            for (name, template) in &self.query {
+                query.append_pair(name, &template.filled(values));
+            }
+            target.push('?');
+            target.push_str(&query.finish());
+        }
+        target
+    }
+}
+
+/// A recipe in the making, or what is wrong with it first; never what was written.
+#[derive(Clone, Debug)]
+pub(super) struct Making(Result<Recipe, String>);
+
+impl Making {
+    /// A POST to `url` for the answer's whole body, which lives as long as it says, as a JWT.
+    pub(super) fn post(url: &str) -> Self {
+        Self(address(url).map(|(base, path)| Recipe {
+            method: Method::POST,
+            base,
+            path,
+            query: Vec::new(),
+            headers: Vec::new(),
+            basic: None,
+            body: Body::Empty,
+            usual_life: None,
+            credential: CredentialAt::Text,
+            life: LifeAt::Jwt.into(),
+            errors: Errors::default(),
+        }))
+    }
+
+    /// With more that cannot be wrong.
+    pub(super) fn with(mut self, add: impl FnOnce(&mut Recipe)) -> Self {
+        if let Ok(recipe) = &mut self.0 {
+            add(recipe);
+        }
+        self
+    }
+
+    /// With more that can be wrong.
+    fn and(self, add: impl FnOnce(&mut Recipe) -> Result<(), String>) -> Self {
+        Self(self.0.and_then(|mut recipe| add(&mut recipe).map(|()| recipe)))
+    }
+
+    /// The credential is there in JSON.
+    pub(super) fn credential(self, pointer: &str) -> Self {
+        self.and(|it| {
+            it.credential = CredentialAt::Json(parse_pointer(pointer)?);
+            Ok(())
+        })
+    }
+
+    /// Its life is this.
+    pub(super) fn life(self, at: LifeAt) -> Self {
+        self.with(|it| it.life = at.into())
+    }
+
+    /// Its life is a number of seconds there.
+    pub(super) fn seconds(self, pointer: &str) -> Self {
+        self.and(|it| {
+            it.life = LifeAt::Seconds(parse_pointer(pointer)?).into();
+            Ok(())
+        })
+    }
+
+    /// Its end is there.
+    pub(super) fn until(self, pointer: &str) -> Self {
+        self.and(|it| {
+            it.life = LifeAt::Until(parse_pointer(pointer)?).into();
+            Ok(())
+        })
+    }
+
+    /// With a header.
+    pub(super) fn header(self, name: &str, value: &str) -> Self {
+        self.and(|it| {
+            it.headers.push((header_name(name)?, header_value(value)?));
+            Ok(())
+        })
+    }
+
+    /// With a form.
+    pub(super) fn form(self, pairs: &[(&str, &str)]) -> Self {
+        let pair = |(name, text): &(&str, &str)| Ok(((*name).to_owned(), parse(text)?));
+        self.and(|it| {
+            it.body = Body::Form(pairs.iter().map(pair).collect::<Result<_, String>>()?);
+            Ok(())
+        })
+    }
+
+    /// With JSON.
+    pub(super) fn json(self, value: Value) -> Self {
+        self.and(|it| {
+            it.body = Body::Json(Json::parse(value).map_err(|error| error.to_string())?);
+            Ok(())
+        })
+    }
+
+    /// Its refusals hold a code there, of which these are of a class.
+    pub(super) fn codes(self, pointer: &str, classes: &[(&str, FaultClass)]) -> Self {
+        self.and(|it| {
+            let classes =
+                classes.iter().map(|(code, class)| ((*code).to_owned(), *class)).collect();
+            it.errors.codes = Some(ErrorCodes { pointer: parse_pointer(pointer)?, classes });
+            Ok(())
+        })
+    }
+
+    /// The recipe.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn made(self) -> Result<Recipe, String> {
+        self.0
+    }
+}
+
+fn parse_pointer(text: &str) -> Result<Pointer, String> {
+    text.parse().map_err(str::to_owned)
+}
+
+/// A header's name that may be set.
+pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = name.parse().map_err(|_| "is not a header's name".to_owned())?;
+    if NOT_TO_SET.contains(&name) { Err("is set by HTTP itself".to_owned()) } else { Ok(name) }
+}
+
+/// A header's value, which is one line of visible ASCII.
+pub(super) fn header_value(text: &str) -> Result<Template, String> {
+    let visible = |it: char| it.is_ascii_graphic() || it == ' ';
+    if text.trim() != text || !text.chars().all(visible) {
+        return Err("must be one line of visible ASCII, with no space around it".to_owned());
+    }
+    parse(text)
+}
+
+/// A text with places.
+pub(super) fn parse(text: &str) -> Result<Template, String> {
+    Template::parse(text).map_err(|error| error.to_string())
+}
+
+/// Takes a URL apart: into its base, and its path with places.
+pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
+    if url.contains(['?', '#']) {
+        return Err("must not have a query or a fragment: the query is a key of its own".to_owned());
+    }
+    let of_base = |error: BaseUrlError| match error {
+        BaseUrlError::NotAUrl => "is not of the form https://host[:port]/path".to_owned(),
+        error => error.to_string(),
+    };
+    let behind = url.find("://").map_or(0, |at| at + 3);
+    let slash = url.get(behind..).and_then(|rest| rest.find('/')).map(|at| behind + at);
+    let (base, path) = url.split_at(slash.unwrap_or(url.len()));
+    if base.contains(['{', '}']) {
+        return Err("has a placeholder before its path: it must be one upstream".to_owned());
+    }
+    let base: BaseUrl = base.parse().map_err(of_base)?;
+    let path = parse(if path.is_empty() { "/" } else { path })?;
+    if path.places().any(Place::is_secret) {
+        return Err(in_url());
+    }
+    let example = Values { resource: "r", grant_ttl: "1", secret: "", assertion: "" };
+    let example = path.filled(&example);
+    let is_path = example.parse::<PathAndQuery>().is_ok_and(|it| it.as_str() == *example);
+    let climbs = example.split('/').any(|segment| matches!(segment, "." | ".."));
+    if is_path && !climbs {
+        Ok((base, path))
+    } else {
+        Err("has a path that is none: percent-encode what has a meaning in URLs".to_owned())
+    }
+}
+
+/// Why a secret is no part of a URL.
+pub(super) fn in_url() -> String {
+    "must not hold {secret} or {assertion}: servers and proxies write URLs into their logs. Put it \
+     into a header or the body"
+        .to_owned()
+}
+
+/// All but what is unreserved in URLs percent-encoded (RFC 3986, 2.3), so that a value never
+/// becomes more than a part of one segment.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(digit.into(), 16).unwrap_or('0');
+                encoded.push(digit.to_ascii_uppercase());
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str, resource: &str) -> String {
+        let recipe = Making::post(url).made().unwrap();
+        recipe.target(&Values { resource, grant_ttl: "60", secret: "", assertion: "" })
+    }
+
+    #[test]
+    fn a_resource_never_changes_the_shape_of_a_path() {
+        let url = "https://api.example/a/{resource}/b";
+        for (resource, path) in [
+            ("123", "/a/123/b"),
+            ("a/../b?c#d%2e", "/a/a%2F..%2Fb%3Fc%23d%252e/b"),
+            ("é \\;", "/a/%C3%A9%20%5C%3B/b"),
+        ] {
+            assert_eq!(target(url, resource), path);
+        }
+        assert_eq!(target("https://api.example", "x"), "/");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_an_echo() {
+        let password = "q1W2e3R4";
+        for url in [
+            "api.example/token".to_owned(),
+            "https://{resource}.example/token".to_owned(),
+            "https://api.example/{secret}".to_owned(),
+            "https://api.example/a/{assertion}".to_owned(),
+            "https://api.example/{x}".to_owned(),
+            "https://api.example/a b".to_owned(),
+            "https://api.example/a/../b".to_owned(),
+            format!("https://api.example/?key={password}"),
+            format!("https://api.example/#{password}"),
+            format!("https://user:{password}@api.example/"),
+            format!("http://{password}.example/"),
+        ] {
+            let error = Making::post(&url).made().map(|_| ()).unwrap_err();
+            assert!(!error.contains(password), "{error}");
+        }
+        for name in ["host", "Content-Length", "a b", ""] {
+            assert!(header_name(name).is_err(), "{name}");
+        }
+        for value in [" a", "a\nb", "é", "{x}"] {
+            assert!(header_value(value).is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A provider's secret as its console shows it: sent, never signed with here.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::settings::{SecretKeys, SecretOrigin, Section, text};
+
+/// A text that is no secret. It never holds the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SecretError {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// In quotes.
+    #[error("is in quotes, which would be part of it: write it without")]
+    Quoted,
+    /// White space, control characters or characters that cannot be seen.
+    #[error(
+        "holds white space or a character that cannot be seen: write it on one line, as it was \
+         given"
+    )]
+    Invisible,
+}
+
+/// A secret that is sent to the upstream. Its `Debug` is silent, and it is zeroed on drop.
+#[derive(Clone, Debug)]
+pub(super) struct Secret(SecretString);
+
+impl Secret {
+    /// Takes a secret, white space around it apart.
+    ///
+    /// # Errors
+    ///
+    /// It is empty, or looks like something else than a secret.
+    pub(super) fn parse(text: &str) -> Result<Self, SecretError> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
+        if text.is_empty() {
+            Err(SecretError::Empty)
+        } else if text::is_quoted(text) {
+            Err(SecretError::Quoted)
+        } else if text.contains(never) {
+            Err(SecretError::Invisible)
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+
+    /// Reads the secret that these keys name, and where it was.
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        keys: SecretKeys,
+    ) -> Option<(Self, SecretOrigin)> {
+        section.secret(keys, Self::parse)
+    }
+
+    /// The secret.
+    pub(super) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// What is shown of a secret: where it is.
+pub(super) fn shown(origin: &SecretOrigin) -> serde_json::Value {
+    format!("(set, {origin})").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_taken_as_it_was_given() {
+        for good in ["k", "p@ss:w/rd+1~=\"x", "\u{feff} key \r\n"] {
+            let secret = Secret::parse(good).unwrap();
+            assert_eq!(secret.expose(), good.trim_matches(['\u{feff}', ' ', '\r', '\n']));
+            assert!(!format!("{secret:?}").contains(secret.expose()), "{secret:?}");
+        }
+        for (bad, error) in [
+            ("", SecretError::Empty),
+            (" \n", SecretError::Empty),
+            ("\"key\"", SecretError::Quoted),
+            ("two words", SecretError::Invisible),
+            ("a\nb", SecretError::Invisible),
+            ("a\u{200b}b", SecretError::Invisible),
+        ] {
+            assert_eq!(Secret::parse(bad).err(), Some(error), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A recipe's endpoint as a [`GrantSource`].
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use zeroize::Zeroizing;
+
+use super::{
+    answer::{date, take},
+    config::Config,
+    life::At,
+    template::Values,
+};
+use crate::{
+    clock::WallTime,
+    grant::{Fault, FaultClass},
+    source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
+};
+
+/// Asks an upstream for credentials, and takes them as they are.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    client: HttpClient,
+    config: Arc<Config>,
+    /// The life that is asked for; none where the recipe asks for none.
+    grant_ttl: Option<Duration>,
+}
+
+impl Credentials {
+    /// Credentials by `config`'s recipe that are asked to live for `grant_ttl`.
+    pub(super) fn new(
+        config: Arc<Config>,
+        client: HttpClient,
+        grant_ttl: Option<Duration>,
+    ) -> Self {
+        let grant_ttl = grant_ttl.filter(|_| config.recipe.asks());
+        Self { client, config, grant_ttl }
+    }
+
+    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        let Config { recipe, secret, .. } = &*self.config;
+        let resource = request.resource.as_str();
+        // Before connecting: the upstream's clock for the credential can only start later.
+        let anchor = self.client.clock().now();
+        let assertion = self.assertion(anchor.wall, resource)?;
+        let grant_ttl = self.grant_ttl.map_or_else(String::new, |ttl| ttl.as_secs().to_string());
+        let values = Values {
+            resource,
+            grant_ttl: &grant_ttl,
+            secret: secret.as_ref().map_or("", |secret| secret.expose()),
+            assertion: &assertion,
+        };
+        let asks = self.grant_ttl.is_some() && self.grant_ttl != recipe.usual_life;
+        let request = recipe.request(self.client.uri(&recipe.target(&values))?, &values, asks)?;
+        let answer = self.client.exchange(request).await?;
+        recipe.errors.judge(&answer, self.client.clock().now().wall)?;
+        let at = At { anchor: anchor.wall, date: date(&answer.headers), asked: self.grant_ttl };
+        let taken = take(&recipe.credential, &recipe.life, &answer.headers, answer.body()?, at)?;
+        let (content, granted, mark) = (taken.content, taken.granted, taken.mark);
+        Ok(Fetched { content, anchor, granted, mark })
+    }
+
+    fn assertion(&self, now: WallTime, resource: &str) -> Result<Zeroizing<String>, Fault> {
+        let Some(assertion) = &self.config.assertion else { return Ok(Zeroizing::default()) };
+        let signed = assertion.sign(now, resource);
+        signed.map_err(|_| Fault::new(FaultClass::Misconfigured, "ASSERTION_NOT_SIGNED"))
+    }
+}
+
+impl GrantSource for Credentials {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        self.ask(request).boxed()
+    }
+
+    fn clock_skew(&self) -> Option<f64> {
+        self.client.clock_skew()
+    }
+}

@@ -1,0 +1,255 @@
+//! Texts with places for values: `{resource}`, `{grant_ttl}`, `{secret}` and `{assertion}`;
+//! `{{` and `}}` are braces.
+
+use std::{borrow::Cow, fmt};
+
+use zeroize::Zeroizing;
+
+/// What stands in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The resource that a credential is asked for.
+    Resource,
+    /// The life that is asked for, in whole seconds.
+    GrantTtl,
+    /// The profile's secret.
+    Secret,
+    /// A JWT that proves who asks, signed anew for each attempt.
+    Assertion,
+}
+
+impl Place {
+    const ALL: [Self; 4] = [Self::Resource, Self::GrantTtl, Self::Secret, Self::Assertion];
+
+    /// Its name between the braces.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::GrantTtl => "grant_ttl",
+            Self::Secret => "secret",
+            Self::Assertion => "assertion",
+        }
+    }
+
+    /// Whether what stands there opens the upstream.
+    pub(super) const fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::Assertion)
+    }
+}
+
+/// What one attempt puts into the places. Its `Debug` is silent.
+#[derive(Clone, Copy)]
+pub(super) struct Values<'a> {
+    pub(super) resource: &'a str,
+    pub(super) grant_ttl: &'a str,
+    pub(super) secret: &'a str,
+    pub(super) assertion: &'a str,
+}
+
+impl<'a> Values<'a> {
+    /// What stands in this place.
+    pub(super) const fn of(&self, place: Place) -> &'a str {
+        match place {
+            Place::Resource => self.resource,
+            Place::GrantTtl => self.grant_ttl,
+            Place::Secret => self.secret,
+            Place::Assertion => self.assertion,
+        }
+    }
+}
+
+impl fmt::Debug for Values<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Values")
+    }
+}
+
+/// A text that is no template. It never holds the text: that may hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TemplateError {
+    /// A brace without its other.
+    #[error("has a brace without its other one; a brace itself is written {{{{ or }}}}")]
+    Brace,
+    /// A name that is none of a place.
+    #[error(
+        "has a placeholder that there is not; there are {{resource}}, {{grant_ttl}}, {{secret}} \
+         and {{assertion}}"
+    )]
+    Unknown,
+}
+
+/// A text with places for values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Place(Place),
+}
+
+impl Template {
+    /// A text as it is, braces and all.
+    pub(super) fn literal(text: impl Into<String>) -> Self {
+        let text = text.into();
+        if text.is_empty() { Self::default() } else { Self(vec![Piece::Text(text)]) }
+    }
+
+    /// Takes a text with its places.
+    ///
+    /// # Errors
+    ///
+    /// A brace stands alone, or a place has an unknown name.
+    pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            literal.push_str(before);
+            if let Some(after) = from.strip_prefix("{{") {
+                literal.push('{');
+                rest = after;
+            } else if let Some(after) = from.strip_prefix("}}") {
+                literal.push('}');
+                rest = after;
+            } else {
+                let inside = from.strip_prefix('{').ok_or(TemplateError::Brace)?;
+                let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace)?;
+                let place = Place::ALL.into_iter().find(|place| place.name() == name);
+                if !literal.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut literal)));
+                }
+                pieces.push(Piece::Place(place.ok_or(TemplateError::Unknown)?));
+                rest = after;
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(literal));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// Its places.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Place(place) => Some(*place),
+        })
+    }
+
+    /// Its texts between the places.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            Piece::Place(_) => None,
+        })
+    }
+
+    /// Whether it is this place and nothing else.
+    pub(super) fn is_only(&self, place: Place) -> bool {
+        self.0 == [Piece::Place(place)]
+    }
+
+    /// The text with these values in its places.
+    pub(super) fn filled(&self, values: &Values<'_>) -> Zeroizing<String> {
+        self.filled_with(values, |value| value.into())
+    }
+
+    /// The same, each value encoded so.
+    pub(super) fn filled_with(
+        &self,
+        values: &Values<'_>,
+        encoded: impl Fn(&str) -> Cow<'_, str>,
+    ) -> Zeroizing<String> {
+        let part = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            // Encoded, a byte is three at the most.
+            Piece::Place(place) => 3 * values.of(*place).len(),
+        };
+        // Room for all, so that nothing is left behind by growing.
+        let mut text = Zeroizing::new(String::with_capacity(self.0.iter().map(part).sum()));
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(literal) => text.push_str(literal),
+                Piece::Place(place) => text.push_str(&encoded(values.of(*place))),
+            }
+        }
+        text
+    }
+
+    /// What stands in its places in a text that was made of it; none where the text was not.
+    pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Place, &'t str)>> {
+        let (mut rest, mut found, mut open) = (text, Vec::new(), None);
+        for piece in &self.0 {
+            match (piece, open.take()) {
+                (Piece::Text(literal), None) => rest = rest.strip_prefix(literal.as_str())?,
+                (Piece::Text(literal), Some(place)) => {
+                    let (value, after) = rest.split_once(literal.as_str())?;
+                    found.push((place, value));
+                    rest = after;
+                }
+                (Piece::Place(place), before) => {
+                    found.extend(before.map(|before| (before, "")));
+                    open = Some(*place);
+                }
+            }
+        }
+        match open {
+            Some(place) => found.push((place, rest)),
+            None if rest.is_empty() => {}
+            None => return None,
+        }
+        Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: Values<'_> =
+        Values { resource: "a/b", grant_ttl: "60", secret: "s3cret", assertion: "x.y.z" };
+
+    fn parse(text: &str) -> Template {
+        Template::parse(text).unwrap()
+    }
+
+    #[test]
+    fn places_are_filled_and_found_again() {
+        for (text, filled, found) in [
+            ("plain", "plain", vec![]),
+            ("Token {secret}", "Token s3cret", vec![(Place::Secret, "s3cret")]),
+            (
+                "{resource}:{grant_ttl}!",
+                "a/b:60!",
+                vec![(Place::Resource, "a/b"), (Place::GrantTtl, "60")],
+            ),
+            ("{{{assertion}}}", "{x.y.z}", vec![(Place::Assertion, "x.y.z")]),
+            ("", "", vec![]),
+        ] {
+            let template = parse(text);
+            assert_eq!(*template.filled(&VALUES), filled);
+            assert_eq!(template.captured(filled), Some(found), "{text}");
+            assert_eq!(parse("Bearer {secret}").captured(filled), None, "{text}");
+        }
+        assert_eq!(parse("plain").captured("plainer"), None);
+        assert!(parse("{grant_ttl}").is_only(Place::GrantTtl));
+        assert!(!parse("{grant_ttl}s").is_only(Place::GrantTtl));
+        assert_eq!(Template::literal("{x}").filled(&VALUES).as_str(), "{x}");
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused_without_an_echo() {
+        for text in ["{", "}", "{secret", "a } b", "{{}"] {
+            assert_eq!(Template::parse(text), Err(TemplateError::Brace), "{text}");
+        }
+        for text in ["{}", "{token}", "{ secret }", "{Secret}"] {
+            let error = Template::parse(text).unwrap_err();
+            assert_eq!(error, TemplateError::Unknown, "{text}");
+            assert!(error.to_string().contains("{assertion}"), "{error}");
+        }
+        assert_eq!(format!("{VALUES:?}"), "Values");
+    }
+}

@@ -1,0 +1,62 @@
+//! The kind against upstreams over real HTTP: the recorded answers, and what a profile says.
+
+mod profiles;
+mod upstream;
+mod vectors;
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Forward, presets::Preset};
+use crate::{
+    clock::Clock,
+    name::Resource,
+    provider::{GrantRules, Kind, LifeRules, Provider, SupplyRules},
+    settings::{Document, Problems},
+    source::{FetchError, FetchRequest, Fetched, Urgency},
+};
+
+/// The secret of every profile here, unless a test has another.
+pub(super) const SECRET: &str = "zqmarkerqz-secret";
+
+/// A profile with these lines, whose environment holds this under every name.
+pub(super) fn read(lines: &str, secret: &str) -> Result<(Arc<dyn Provider>, GrantRules), Problems> {
+    let env = |_: &str| Some(secret.to_owned());
+    let document = Document::parse("test.toml", lines, &env)?;
+    let mut section = document.root();
+    let draft = Forward.read(&mut section);
+    section.finish();
+    let SupplyRules::Forwarded(grants) = draft.rules.supply else { panic!("{:?}", draft.rules) };
+    document.conclude(draft.provider).map(|provider| (provider, grants))
+}
+
+/// The lines of a preset's demo, and the secret.
+pub(super) fn demo_of(preset: &Preset) -> (String, String) {
+    let demo = (preset.demo)();
+    let mut lines = format!("preset = \"{}\"\n{} = \"S\"\n", preset.name, demo.secret.env);
+    for (key, value) in demo.keys {
+        lines += &format!("{key} = {value}\n");
+    }
+    (lines, demo.value)
+}
+
+/// The life that these rules ask for unless a profile says otherwise.
+pub(super) fn usual_life(grants: &GrantRules) -> Option<Duration> {
+    match grants.life {
+        LifeRules::Asked { default, .. } => Some(default),
+        LifeRules::Told => None,
+    }
+}
+
+/// One attempt.
+pub(super) async fn fetch(
+    provider: &dyn Provider,
+    resource: &str,
+    grant_ttl: Option<Duration>,
+) -> Result<Fetched, FetchError> {
+    let upstream = provider.upstream().unwrap();
+    let clock = Clock::system();
+    let give_up_at = clock.now().boot + Duration::from_secs(10);
+    let source = upstream.source(clock, &upstream.egress().unwrap(), grant_ttl);
+    let resource = Resource::parse(resource).unwrap();
+    source.fetch(FetchRequest { resource, urgency: Urgency::Early, give_up_at }).await
+}
