@@ -228,7 +228,21 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
         assert!(PROVIDERS.contains(&format!("\n## {name}\n")), "{name} has no section");
         assert!(README.contains(&format!("docs/providers.md#{name}")), "{name} is in no table");
     }
-    let secret = |_: &str| Some("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned());
+    // A private key where one is wanted; it is public, and protects nothing.
+    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
+    let secret = |name: &str| {
+        let account = serde_json::json!({
+            "client_email": "a@b.iam.gserviceaccount.com",
+            "private_key": KEY,
+            "private_key_id": "1",
+            "token_uri": "https://oauth2.googleapis.com/token",
+        });
+        Some(match name {
+            "/run/secrets/github-app" => KEY.to_owned(),
+            "/run/secrets/google" => account.to_string(),
+            _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
+        })
+    };
     let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
     let mut seen = 0;
     for entry in fs::read_dir(below).unwrap() {

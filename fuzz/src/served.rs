@@ -39,12 +39,13 @@ fn served() -> &'static Served {
 async fn serve() -> (Client, Sandbox, Running) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let demo = provider::demo().expect("a demo");
-    let emulated = sandbox::Config::new(vec![demo.endpoint.clone()]);
+    let endpoint = demo.endpoint.clone().expect("an upstream");
+    let emulated = sandbox::Config::new(vec![endpoint]);
     let sandbox = Sandbox::bind(any.into(), emulated, Clock::system()).await.expect("a sandbox");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         {}upstream = \"{}\"\n",
-        demo.configuration(),
+        "{}upstream = \"{}\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+        provider::configuration(std::slice::from_ref(&demo)),
         sandbox.base_url().to_string().trim_end_matches('/')
     );
     let secret = |name: &str| demo.variable(name);

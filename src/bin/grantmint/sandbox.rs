@@ -51,6 +51,7 @@ pub(crate) struct SandboxCommand {
     /// One effect: status=CODE (with retry-after=TEXT or retry-after-date=DURATION, and
     /// body-text=TEXT, if wanted), body=grant-null|grant-string|grant-missing|wrong-sid|
     /// wrong-streamer|wrong-account|duplicate|nested|truncated|cut|slow|huge|endless|gzip,
+    /// of a preset also body=credential-missing|html|life-zero|same-credential,
     /// body-text=TEXT, hang, reset or shorter-life=DURATION.
     ///
     /// With it or alone: latency=DURATION holds the answer back, keep-alive=DURATION closes the

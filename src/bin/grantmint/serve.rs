@@ -12,7 +12,7 @@ use grantmint::{
     clock::Clock,
     config::{Config, Supply, loopback},
     listen::Listen,
-    provider::{self, Served, Upstream},
+    provider::{self, Demo, Served, Upstream},
     sandbox::{self, Endpoint, Sandbox},
     server::descriptors,
     source::base_url::{BaseUrl, BaseUrlError},
@@ -201,9 +201,16 @@ impl ServeCommand {
         } else {
             format!(" --server http://{listen}")
         };
-        for command in ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"] {
-            lines.push(format!("  grantmint {command}{server}"));
+        let mut commands = ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"]
+            .map(str::to_owned)
+            .to_vec();
+        if self.config.is_none() {
+            commands.extend(served_demos().iter().skip(1).map(|demo| {
+                let resource = if demo.endpoint.is_none() { " --resource lobby" } else { "" };
+                format!("mint alice --profile {}{resource}", demo.profile)
+            }));
         }
+        lines.extend(commands.into_iter().map(|command| format!("  grantmint {command}{server}")));
         lines.join("\n")
     }
 }
@@ -237,10 +244,19 @@ fn forbid_core_dumps() {
     }
 }
 
-/// The demos' profiles against the sandbox, through the same door as any other.
-fn sandbox_configuration() -> Result<Config, Failure> {
+/// The demos that are served where nobody configured anything, that of calls without a profile
+/// first.
+fn served_demos() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.served == Served::Yes);
+    let first = demos.iter().position(|demo| demo.endpoint.is_some());
+    demos.swap(0, first.unwrap_or(0));
+    demos
+}
+
+/// The demos' profiles against the sandbox, through the same door as any other.
+fn sandbox_configuration() -> Result<Config, Failure> {
+    let demos = served_demos();
     let secret = |name: &str| demos.iter().find_map(|demo| demo.variable(name));
     let text = provider::configuration(&demos);
     Ok(Config::parse_with("the sandbox's profiles", &text, &secret)?)

@@ -146,7 +146,7 @@ fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
 
 /// Names and texts with places, or numbers and truths as they are.
 fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, Template)>> {
-    let Some(table) = table(section, key)? else { return Some(Vec::new()) };
+    let table = table(section, key)?;
     let pairs = table.into_iter().map(|(name, value)| {
         let template = match value {
             Value::String(text) => parse(&text),
@@ -161,7 +161,7 @@ fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(Strin
 }
 
 fn read_headers(section: &mut Section<'_>) -> Option<Vec<(HeaderName, Template)>> {
-    let Some(table) = table(section, "headers")? else { return Some(Vec::new()) };
+    let table = table(section, "headers")?;
     let headers = table.into_iter().map(|(name, value)| {
         let text = value.as_str().ok_or_else(|| "must be a text".to_owned());
         let header = text.and_then(|text| Ok((header_name(&name)?, header_value(text)?)));
@@ -170,9 +170,9 @@ fn read_headers(section: &mut Section<'_>) -> Option<Vec<(HeaderName, Template)>
     told(section, "headers", headers.collect::<Result<_, _>>())
 }
 
-/// A table, as JSON; none where the key is absent.
-fn table(section: &mut Section<'_>, key: &'static str) -> Option<Option<Map<String, Value>>> {
-    if section.has(key) { section.deserialized(key).map(Some) } else { Some(None) }
+/// A table, as JSON; an empty one where the key is absent.
+fn table(section: &mut Section<'_>, key: &'static str) -> Option<Map<String, Value>> {
+    if section.has(key) { section.deserialized(key) } else { Some(Map::new()) }
 }
 
 fn read_errors(section: &mut Section<'_>) -> Option<Errors> {

@@ -36,7 +36,7 @@ pub(super) struct Emulation {
     /// The answer that gives a credential, and that.
     pub(super) answer: fn(&Given<'_>) -> (Answer, String),
     /// The answer that refuses.
-    pub(super) refuse: fn(&Refused) -> Answer,
+    pub(super) refuse: fn(Refused) -> Answer,
 }
 
 /// What is refused.
@@ -111,18 +111,14 @@ impl Emulated {
         self.config.preset.map_or(&Emulation::USUAL, |preset| &preset.emulation)
     }
 
-    fn refuse(&self, status: StatusCode, why: Why) -> Answer {
-        (self.emulation().refuse)(&Refused { status, why })
-    }
-
     /// What is to be given, if anything.
     fn check<'m>(
         &self,
         request: &Request<Bytes>,
         moment: &Moment<'m>,
-    ) -> Result<Asked<'m>, Answer> {
+    ) -> Result<Asked<'m>, Refused> {
         let recipe = &self.config.recipe;
-        let other = |status| self.refuse(status, Why::Other);
+        let other = |status| Refused { status, why: Why::Other };
         let seen = Seen::of(&self.config, request).ok_or_else(|| other(StatusCode::NOT_FOUND))?;
         if *request.method() != recipe.method {
             return Err(other(StatusCode::METHOD_NOT_ALLOWED));
@@ -130,7 +126,7 @@ impl Emulated {
         let emulation = self.emulation();
         let now = moment.now.unix_seconds();
         if seen.proof(&self.config, Some((now, emulation.assertion_life))) != Proof::Good {
-            return Err(self.refuse(emulation.wrong_credential, Why::Credential));
+            return Err(Refused { status: emulation.wrong_credential, why: Why::Credential });
         }
         if !seen.fits {
             return Err(other(StatusCode::BAD_REQUEST));
@@ -203,7 +199,7 @@ impl Endpoint for Emulated {
     fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
         let asked = match self.check(request, moment) {
             Ok(asked) => asked,
-            Err(refusal) => return refusal,
+            Err(refused) => return (self.emulation().refuse)(refused),
         };
         let Last { name, end } = self.next(&asked, moment);
         let life = end - moment.now.unix_seconds();
@@ -220,7 +216,7 @@ impl Endpoint for Emulated {
     }
 
     fn refusal(&self, _: &Request<Bytes>, status: StatusCode) -> Answer {
-        self.refuse(status, Why::Other)
+        (self.emulation().refuse)(Refused { status, why: Why::Other })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use http::HeaderValue;
 use serde_json::{Value, value::RawValue};
 
 use super::pointer::Pointer;
@@ -59,10 +58,11 @@ impl Errors {
             let retry_after = answer.retry_after().filter(|_| class == FaultClass::Throttled);
             return Err(FetchError::Failed { fault, retry_after });
         }
-        if may_be_throttled && let Some(wait) = self.rate_limit.and_then(|it| it.spent(answer, now))
-        {
+        if may_be_throttled && let Some(limit) = self.rate_limit.filter(|it| it.is_spent(answer)) {
             return Err(match answer.refused_as(FaultClass::Throttled) {
-                FetchError::Failed { fault, .. } => FetchError::Failed { fault, retry_after: wait },
+                FetchError::Failed { fault, .. } => {
+                    FetchError::Failed { fault, retry_after: limit.wait(answer, now) }
+                }
                 other => other,
             });
         }
@@ -92,7 +92,10 @@ impl ErrorCodes {
     /// again slowly. Elsewhere the status tells.
     fn class_of(&self, code: &str, is_success: bool) -> Option<FaultClass> {
         let known = self.classes.iter().find(|(known, _)| known == code);
-        known.map(|(_, class)| *class).or(is_success.then_some(FaultClass::Resource))
+        match known {
+            Some((_, class)) => Some(*class),
+            None => is_success.then_some(FaultClass::Resource),
+        }
     }
 
     /// The reason that a code becomes. Of those that are not known only short numbers: what else
@@ -106,15 +109,21 @@ impl ErrorCodes {
 }
 
 impl RateLimit {
-    /// How long to wait where nothing is left, as far as it is told.
-    fn spent(self, answer: &Answer, now: WallTime) -> Option<Option<Duration>> {
-        let text = |name| answer.headers.get(name).map(HeaderValue::to_str)?.ok().map(str::trim);
-        if text(self.remaining) != Some("0") {
-            return None;
-        }
-        let reset = text(self.reset).and_then(|reset| reset.parse().ok());
-        Some(reset.map(|reset| WallTime::from_unix_seconds(reset).since(now)))
+    /// Whether nothing is left.
+    fn is_spent(self, answer: &Answer) -> bool {
+        text(answer, self.remaining) == Some("0")
     }
+
+    /// How long to wait, as far as that is told.
+    fn wait(self, answer: &Answer, now: WallTime) -> Option<Duration> {
+        let reset = text(answer, self.reset)?.parse().ok()?;
+        Some(WallTime::from_unix_seconds(reset).since(now))
+    }
+}
+
+/// A header's value.
+fn text<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// The reason that a code becomes.

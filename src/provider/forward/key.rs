@@ -20,7 +20,9 @@ pub(super) enum KeyError {
     Encrypted,
 }
 
-/// What a PEM says that it holds.
+/// What a PEM says that it holds, and the bytes.
+type Pem = (String, Zeroizing<Vec<u8>>);
+
 const PKCS8: &str = "PRIVATE KEY";
 const PKCS1: &str = "RSA PRIVATE KEY";
 
@@ -43,8 +45,8 @@ pub(super) fn ec(text: &str) -> Result<EncodingKey, KeyError> {
     if label == PKCS8 { Ok(EncodingKey::from_ec_der(&der)) } else { Err(KeyError::OtherPem) }
 }
 
-/// The label and the bytes of the first PEM in a text, or in the text whose base64 it is.
-fn pem(text: &str) -> Result<(String, Zeroizing<Vec<u8>>), KeyError> {
+/// The first PEM in a text, or in the text whose base64 it is.
+fn pem(text: &str) -> Result<Pem, KeyError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if let Some(found) = plain_pem(text) {
         return found;
@@ -58,7 +60,7 @@ fn pem(text: &str) -> Result<(String, Zeroizing<Vec<u8>>), KeyError> {
 }
 
 /// The same of a text that has one as it is; none where it has not.
-fn plain_pem(text: &str) -> Option<Result<(String, Zeroizing<Vec<u8>>), KeyError>> {
+fn plain_pem(text: &str) -> Option<Result<Pem, KeyError>> {
     let (_, rest) = text.split_once("-----BEGIN ")?;
     let (label, rest) = rest.split_once("-----")?;
     let (body, _) = rest.split_once("-----END ")?;

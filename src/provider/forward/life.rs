@@ -223,8 +223,8 @@ mod tests {
         rule.read(Some(whole), "credential", at).map(|life| life.granted)
     }
 
-    fn stated(seconds: u64) -> Result<Granted, Fault> {
-        Ok(Granted::Stated(Duration::from_secs(seconds)))
+    fn stated(seconds: u64) -> Granted {
+        Granted::Stated(Duration::from_secs(seconds))
     }
 
     fn pointer() -> Pointer {
@@ -242,7 +242,7 @@ mod tests {
             (json!(1e2), 100),
             (json!(1e300), LONGEST.as_secs()),
         ] {
-            assert_eq!(read(&rule, &value, None), stated(life), "{value}");
+            assert_eq!(read(&rule, &value, None), Ok(stated(life)), "{value}");
         }
         for value in [
             json!(0),
@@ -262,16 +262,16 @@ mod tests {
         ] {
             assert_eq!(read(&rule, &value, None), Err(MALFORMED), "{value}");
         }
-        assert_eq!(read(&rule, &json!(30), Some(60)), stated(30), "the answer wins");
-        assert_eq!(read(&rule, &json!(90), Some(60)), stated(60), "never lengthened");
+        assert_eq!(read(&rule, &json!(30), Some(60)), Ok(stated(30)), "the answer wins");
+        assert_eq!(read(&rule, &json!(90), Some(60)), Ok(stated(60)), "never lengthened");
     }
 
     #[test]
     fn what_is_configured_holds_only_where_the_answer_says_nothing() {
-        let otherwise = Some(Duration::from_secs(600));
-        let rule = LifeRule { at: LifeAt::Seconds(pointer()), otherwise };
-        assert_eq!(read(&rule, &json!(30), None), stated(30));
-        assert_eq!(read(&rule, &json!(null), None), Ok(Granted::Assumed(otherwise.unwrap())));
+        let otherwise = Duration::from_secs(600);
+        let rule = LifeRule { at: LifeAt::Seconds(pointer()), otherwise: Some(otherwise) };
+        assert_eq!(read(&rule, &json!(30), None), Ok(stated(30)));
+        assert_eq!(read(&rule, &json!(null), None), Ok(Granted::Assumed(otherwise)));
         assert_eq!(read(&rule, &json!(0), None), Err(MALFORMED));
         let rule = LifeRule::from(LifeAt::Requested);
         let asked = Granted::Assumed(Duration::from_secs(60));
@@ -290,7 +290,7 @@ mod tests {
             json!(NOW + 3_600),
             json!((NOW + 3_600).to_string()),
         ] {
-            assert_eq!(read(&rule, &value, None), stated(3_600), "{value}");
+            assert_eq!(read(&rule, &value, None), Ok(stated(3_600)), "{value}");
         }
         for value in [
             json!("2023-11-14"),
@@ -313,7 +313,7 @@ mod tests {
         let rule = LifeRule::from(LifeAt::Until(pointer()));
         let until = json!(NOW + 3_600);
         for (date, life) in [(0, 3_600), (600, 3_000), (-600, 3_600)] {
-            assert_eq!(read_at(&rule, &until, None, Some(NOW + date)), stated(life), "{date}");
+            assert_eq!(read_at(&rule, &until, None, Some(NOW + date)), Ok(stated(life)), "{date}");
         }
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let at = At { anchor: WallTime::from_unix_seconds(NOW), date: None, asked: None };
         let expires = Some(1_700_000_600.0);
         let life = LifeRule::from(LifeAt::Jwt).read(None, &token, at).unwrap();
-        assert_eq!(life, Life { granted: stated(600).unwrap(), expires });
+        assert_eq!(life, Life { granted: stated(600), expires });
         let fixed = LifeRule::from(LifeAt::Fixed(Duration::from_secs(60)));
         let granted = Granted::Assumed(Duration::from_secs(60));
         assert_eq!(fixed.read(None, &token, at), Ok(Life { granted, expires }));

@@ -32,11 +32,10 @@ pub(super) fn read(lines: &str, secret: &str) -> Result<(Arc<dyn Provider>, Gran
 /// The lines of a preset's demo, and the secret.
 pub(super) fn demo_of(preset: &Preset) -> (String, String) {
     let demo = (preset.demo)();
-    let mut lines = format!("preset = \"{}\"\n{} = \"S\"\n", preset.name, demo.secret.env);
-    for (key, value) in demo.keys {
-        lines += &format!("{key} = {value}\n");
-    }
-    (lines, demo.value)
+    let mut lines =
+        vec![format!("preset = \"{}\"", preset.name), format!("{} = \"S\"", demo.secret.env)];
+    lines.extend(demo.keys.iter().map(|(key, value)| format!("{key} = {value}")));
+    (lines.join("\n"), demo.value)
 }
 
 /// The life that these rules ask for unless a profile says otherwise.

@@ -75,7 +75,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::new(StatusCode::OK, "application/jwt; charset=us-ascii", token.clone()), token)
 }
 
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     let message = match refused.status.as_u16() {
         401 => {
             "Access denied due to invalid subscription key or wrong API endpoint. Make sure to \

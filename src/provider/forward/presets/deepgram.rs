@@ -76,7 +76,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::OK, &body), token)
 }
 
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
         (Why::Credential, _) => {
             let body = json!({"err_code": "BAD_REQUEST", "err_msg": "Invalid credentials."});

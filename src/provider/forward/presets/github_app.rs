@@ -143,7 +143,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::CREATED, &body), token)
 }
 
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     let message = match refused.status.as_u16() {
         400 => "Problems parsing JSON",
         401 => "A JSON web token could not be decoded",

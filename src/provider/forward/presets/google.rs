@@ -145,7 +145,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::OK, &body), token)
 }
 
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     if refused.why == Why::Credential {
         let description = "Invalid JWT Signature.";
         let body = json!({"error": "invalid_grant", "error_description": description});

@@ -96,7 +96,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::OK, &body), token)
 }
 
-pub(super) fn refuse(refused: &Refused) -> Answer {
+pub(super) fn refuse(refused: Refused) -> Answer {
     let error = match (refused.why, refused.status.as_u16()) {
         (Why::Credential, _) | (_, 401) => "invalid_client",
         (_, 400) => "invalid_request",

@@ -100,7 +100,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::CREATED, &body), ice_servers.to_string())
 }
 
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     let status = refused.status;
     let (code, message) = match status.as_u16() {
         400 => (20001, "Bad request"),

@@ -92,7 +92,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
 }
 
 /// All of its own refusals are a 200 with a code.
-fn refuse(refused: &Refused) -> Answer {
+fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
         (Why::Credential, _) => (40125, "invalid appsecret"),
         (_, 400) => (40002, "invalid grant_type"),

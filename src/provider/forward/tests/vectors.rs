@@ -80,7 +80,7 @@ fn profile(provider: &str) -> (String, &'static str) {
 /// The life that a recorded request asks for.
 fn asked_for(body: &str) -> Option<Duration> {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
-    let json = json.get("ttl_seconds").or(json.get("ttl")).and_then(Value::as_u64);
+    let json = json.get("ttl_seconds").or_else(|| json.get("ttl")).and_then(Value::as_u64);
     let form = || body.strip_prefix("Ttl=").and_then(|text| text.parse().ok());
     json.or_else(form).map(Duration::from_secs)
 }
@@ -110,7 +110,7 @@ async fn holds(vector: &Vector) {
     assert!(own.upstream().unwrap().account().starts_with(&base), "{id}");
     let lines = format!("{lines}\nupstream = '{}'", upstream.url);
     let (provider, _) = read(&lines, secret).unwrap();
-    let ttl = asked_for(&vector.request.body).or(usual_life(&grants));
+    let ttl = asked_for(&vector.request.body).or_else(|| usual_life(&grants));
     let result = fetch(&*provider, "default", ttl).await;
 
     let [asked] = &upstream.asked()[..] else { panic!("{id}: {:?}", upstream.asked()) };
