@@ -24,6 +24,9 @@ const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Variables that others take for a proxy of https too.
 const OTHER_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 
+/// What asks upstreams: some refuse requests that do not say it.
+pub const USER_AGENT: &str = concat!("grantmint/", env!("CARGO_PKG_VERSION"));
+
 /// How one upstream is reached.
 #[derive(Clone, Debug)]
 pub struct Egress {

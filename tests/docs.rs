@@ -130,6 +130,9 @@ fn the_error_table_has_every_reason_with_its_code() {
 
 /// The quoted reasons in the code below, its tests and the variables of demos apart.
 fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
+    if path.ends_with("tests") {
+        return;
+    }
     if path.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             fault_reasons(&entry.unwrap().path(), found);

@@ -5,19 +5,17 @@
 //! was asked.
 
 mod config;
+mod demo;
 mod params;
 mod reading;
 mod token;
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::config::Config;
-use super::{
-    Demo, DemoSecret, Draft, Kind, Provider, Rules, Scope, Served, SupplyRules, TimeRule,
-    TokenRules, Tokens,
-};
+use super::{Demo, Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
@@ -31,12 +29,6 @@ pub struct LiveKit;
 
 /// The kind's name.
 pub const KIND: &str = "livekit";
-
-/// The demo's API key.
-const DEMO_API_KEY: &str = "APIsandbox";
-
-/// Its secret: public, and known to no server.
-const DEMO_API_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
 
 fn rules() -> Rules {
     Rules {
@@ -71,24 +63,7 @@ impl Kind for LiveKit {
     }
 
     fn demos(&self) -> Vec<Demo> {
-        vec![Demo {
-            kind: KIND,
-            name: KIND,
-            profile: "room",
-            served: Served::Yes,
-            keys: vec![
-                ("api_key", json!(DEMO_API_KEY)),
-                ("allow_resources", json!(["*"])),
-                ("caller_params", json!(["name", "metadata", "attributes", "can_publish"])),
-            ],
-            secret: Some(DemoSecret {
-                keys: config::SECRET,
-                variable: "GRANTMINT_SANDBOX_ROOM_SECRET",
-                value: DEMO_API_SECRET.to_owned(),
-            }),
-            resources: Vec::new(),
-            endpoint: None,
-        }]
+        vec![demo::demo()]
     }
 }
 

@@ -3,6 +3,7 @@
 mod binary;
 mod channels;
 mod examples;
+mod forward;
 mod kinds;
 mod operations;
 mod own_kind;

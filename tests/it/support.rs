@@ -149,9 +149,12 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    /// `serve --sandbox` and these arguments, on free ports.
+    /// `serve --sandbox` and these arguments, on free ports; without a configuration among them
+    /// the demo's profile alone, so that what is seen is its.
     pub(crate) async fn sandboxed(arguments: &[&str]) -> Self {
+        let alone = (!arguments.contains(&"--config")).then(|| Configured::profile(""));
         let mut all = vec!["--sandbox"];
+        all.extend(alone.iter().flat_map(|alone| ["--config", alone.path()]));
         all.extend(arguments);
         Self::start(&all).await
     }

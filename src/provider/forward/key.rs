@@ -64,7 +64,7 @@ fn plain_pem(text: &str) -> Option<Result<Pem, KeyError>> {
     let (_, rest) = text.split_once("-----BEGIN ")?;
     let (label, rest) = rest.split_once("-----")?;
     let (body, _) = rest.split_once("-----END ")?;
-    if label.contains("ENCRYPTED") || body.contains("ENCRYPTED") {
+    if label.contains("ENCRYPTED ") || body.contains("4,ENCRYPTED") {
         return Some(Err(KeyError::Encrypted));
     }
     // Where a PEM is one line of an environment file, its line ends are written out.

@@ -13,10 +13,10 @@ use super::{
     recipe::{Basic, Body, FormEncoded, Recipe},
     template::{Place, Template, Values},
 };
-use crate::grant::{Fault, FaultClass};
-
-/// What asks: some upstreams refuse requests that do not say it.
-const USER_AGENT: &str = concat!("grantmint/", env!("CARGO_PKG_VERSION"));
+use crate::{
+    egress::USER_AGENT,
+    grant::{Fault, FaultClass},
+};
 
 const INVALID: Fault = Fault::new(FaultClass::Misconfigured, "REQUEST_INVALID");
 

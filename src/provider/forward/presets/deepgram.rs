@@ -79,14 +79,17 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
 fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
         (Why::Credential, _) => {
-            let body = json!({"err_code": "BAD_REQUEST", "err_msg": "Invalid credentials."});
-            return Answer::json(StatusCode::BAD_REQUEST, &body);
+            return error(StatusCode::BAD_REQUEST, "bad_request", "Invalid credentials.");
         }
-        (_, 400) => ("BAD_REQUEST", "Bad request."),
-        (_, 401) => ("INVALID_AUTH", "Invalid credentials."),
-        (_, 403) => ("FORBIDDEN", "Insufficient permissions."),
-        (_, 429) => ("TOO_MANY_REQUESTS", "Too many requests."),
+        (_, 400) => ("bad_request", "Bad request."),
+        (_, 401) => ("invalid_auth", "Invalid credentials."),
+        (_, 403) => ("forbidden", "Insufficient permissions."),
+        (_, 429) => ("too_many_requests", "Too many requests."),
         _ => return Answer::page(refused.status),
     };
-    Answer::json(refused.status, &json!({"err_code": code, "err_msg": message}))
+    error(refused.status, code, message)
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    Answer::json(status, &json!({"err_code": code.to_ascii_uppercase(), "err_msg": message}))
 }

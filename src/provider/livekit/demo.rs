@@ -1,0 +1,28 @@
+//! The demo's key: public, and known to no server.
+
+use serde_json::json;
+
+use super::{KIND, config::SECRET};
+use crate::provider::{Demo, DemoSecret, Served};
+
+/// The demo.
+pub(super) fn demo() -> Demo {
+    Demo {
+        kind: KIND,
+        name: KIND,
+        profile: "room",
+        served: Served::Yes,
+        keys: vec![
+            ("api_key", json!("APIsandbox")),
+            ("allow_resources", json!(["*"])),
+            ("caller_params", json!(["name", "metadata", "attributes", "can_publish"])),
+        ],
+        secret: Some(DemoSecret {
+            keys: SECRET,
+            variable: "GRANTMINT_SANDBOX_ROOM_SECRET",
+            value: "public-demo-secret-of-the-sandbox-only".to_owned(),
+        }),
+        resources: Vec::new(),
+        endpoint: None,
+    }
+}
