@@ -226,13 +226,13 @@ fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
 #[test]
 fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
     const PROVIDERS: &str = include_str!("../docs/providers.md");
+    // A private key where one is wanted; it is public, and protects nothing.
+    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
     for kind in grantmint::provider::KINDS {
         let name = kind.name();
         assert!(PROVIDERS.contains(&format!("\n## {name}\n")), "{name} has no section");
         assert!(README.contains(&format!("docs/providers.md#{name}")), "{name} is in no table");
     }
-    // A private key where one is wanted; it is public, and protects nothing.
-    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
     let secret = |name: &str| {
         let account = serde_json::json!({
             "client_email": "a@b.iam.gserviceaccount.com",

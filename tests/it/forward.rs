@@ -2,7 +2,7 @@
 //! thousand calls, the command that emulates each upstream, and no secret by any door but an
 //! answer's token.
 
-use std::{collections::BTreeSet, fs, process::Stdio};
+use std::{collections::BTreeSet, fmt::Write, fs, process::Stdio};
 
 use grantmint::{
     provider::{self, Demo},
@@ -23,8 +23,8 @@ const SECRET: &str = "planted-secret-5feceb66ffc86f38d952786c6d696c79";
 /// What an upstream says is not ours to repeat.
 const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-6b86b273ff34fce1";
 
-fn of(profile: &str) -> Option<MintOptions> {
-    Some(MintOptions { profile: profile.to_owned(), ..<_>::default() })
+fn of(profile: &str) -> MintOptions {
+    MintOptions { profile: profile.to_owned(), ..<_>::default() }
 }
 
 /// The demos that a preset is.
@@ -90,10 +90,12 @@ async fn without_a_file_there_is_a_profile_of_each_sort() {
     let serve = Serve::start(&["--sandbox"]).await;
     let mut client = serve.tokens().await;
     for profile in ["demo", "speech"] {
-        until(profile, async || soon(client.mint_token(mint("a", of(profile)))).await.is_ok())
-            .await;
+        until(profile, async || {
+            soon(client.mint_token(mint("a", Some(of(profile))))).await.is_ok()
+        })
+        .await;
     }
-    let options = MintOptions { resource: "lobby".to_owned(), ..of("room").expect("options") };
+    let options = MintOptions { resource: "lobby".to_owned(), ..of("room") };
     let minted = soon(client.mint_token(mint("alice", Some(options)))).await;
     assert_eq!(minted.expect("a token").into_inner().token.split('.').count(), 3);
 }
@@ -136,7 +138,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
         match soon(client.mint_token(mint("viewer", None))).await {
             Ok(_) => false,
             Err(status) => {
-                told += &format!("{status:?}");
+                write!(told, "{status:?}").expect("text");
                 true
             }
         }
