@@ -75,6 +75,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// the section.
     fn read(&self, section: &mut Section<'_>) -> Draft;
 
+    /// What a credential says that is no JWT; none where it is of no form that this kind knows.
+    /// Begins with [`Reading::opaque`].
+    fn read_credential(&self, _: &str, _: View<'_>) -> Option<Reading> {
+        None
+    }
+
     /// What a token of this kind says; none where it is not of this kind. Begins with
     /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
@@ -91,6 +97,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
     let reading = KINDS.iter().find_map(|kind| kind.read_token(token, view));
     reading.unwrap_or_else(|| Reading::of_no_kind(token)).complete(token, view.now)
+}
+
+/// What a credential says that is no JWT; none where no kind knows its form.
+#[must_use]
+pub fn read_credential(text: &str, view: View<'_>) -> Option<Reading> {
+    KINDS.iter().find_map(|kind| kind.read_credential(text, view))
 }
 
 /// What was read of a kind's own keys.

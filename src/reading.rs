@@ -40,6 +40,10 @@ pub struct Reading {
     pub validity: Validity,
     /// The error with which its verifiers refuse it before it starts, where that is known.
     pub early_error: Option<&'static str>,
+    /// Whether its verifiers allow for clocks that differ.
+    pub has_leeway: bool,
+    /// Whether tokens of its kind need no `iat`.
+    pub needs_no_iat: bool,
     /// What ends with it, the earliest first.
     pub ends: Vec<End>,
     /// What is odd about it.
@@ -87,7 +91,24 @@ impl Reading {
             claims: token.claims.clone(),
             validity,
             early_error: None,
+            has_leeway: false,
+            needs_no_iat: false,
             ends: Vec::from_iter(end),
+            oddities: Vec::new(),
+        }
+    }
+
+    /// What a kind begins with where a credential is no JWT: nothing is known of it.
+    #[must_use]
+    pub fn opaque() -> Self {
+        Self {
+            lines: Vec::new(),
+            claims: Map::new(),
+            validity: Validity { issued: None, starts: None, ends: None },
+            early_error: None,
+            has_leeway: false,
+            needs_no_iat: false,
+            ends: Vec::new(),
             oddities: Vec::new(),
         }
     }

@@ -18,6 +18,7 @@ mod key;
 mod life;
 mod pointer;
 mod presets;
+mod reading;
 mod recipe;
 mod request;
 mod secret;
@@ -71,6 +72,10 @@ impl Kind for Forward {
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
         // They are their providers' own, and may be anything.
         None
+    }
+
+    fn read_credential(&self, text: &str, view: View<'_>) -> Option<Reading> {
+        reading::read(text, view)
     }
 
     fn demos(&self) -> Vec<Demo> {

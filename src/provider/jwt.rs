@@ -74,8 +74,8 @@ impl Provider for Config {
     fn token_format(&self, _: &Tokens) -> Arc<dyn TokenFormat> {
         let table = self.claims.table(self.header());
         match self.algorithm {
-            Algorithm::HS256 => Arc::new(Hs256::new(table, self.key.clone())),
-            longer => Arc::new(Signed::new(table, JwtKey::hmac(longer, &self.key))),
+            Algorithm::HS256 => Arc::new(Hs256::new(table, self.key.secret.clone())),
+            longer => Arc::new(Signed::new(table, JwtKey::hmac(longer, &self.key.secret))),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
 
 fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.time("iat") {
+        None if reading.needs_no_iat => {}
         None => reading.note("iat", "is missing; when it was issued is not told"),
         Some(at) if at > now => {
             let ahead = length_after(now, at);
@@ -39,7 +40,7 @@ fn start(now: i64, reading: &mut Reading) {
     if starts > now {
         let ahead = length_after(now, starts);
         reading.note("nbf", format!("is {ahead} ahead; until then it is refused{error}"));
-    } else if reading.validity.issued.is_some_and(|issued| starts >= issued) {
+    } else if !reading.has_leeway && reading.validity.issued.is_some_and(|it| starts >= it) {
         reading.note(
             "nbf",
             format!(
@@ -107,6 +108,17 @@ mod tests {
             let [(about, message)] = &odd[..] else { panic!("{claims}: {odd:?}") };
             assert!(*about == claim && message.contains(told), "{claims}: {odd:?}");
         }
+    }
+
+    #[test]
+    fn a_kind_may_know_the_issue_and_allow_for_other_clocks() {
+        let mut token = unsigned(&json!({"alg": "HS256"}), &json!({"nbf": NOW, "exp": NOW + 60}));
+        token.signature = "x".repeat(43);
+        let mut reading = Reading::of(&token);
+        reading.validity.issued = reading.validity.starts;
+        (reading.has_leeway, reading.needs_no_iat) = (true, true);
+        let odd = reading.complete(&token, WallTime::from_unix_seconds(NOW)).oddities;
+        assert_eq!(odd, []);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use grantmint::{
     provider,
     reading::{Jwt, Reading, Signature, View},
     settings::{SigningSecret, read_secret},
+    token::id::fingerprint,
 };
 use serde_json::{Value, json};
 
@@ -50,13 +51,20 @@ impl InspectCommand {
             "-" => standard_input()?,
             token => token.to_owned(),
         };
-        let token = pasted::find(&text)
-            .map_err(|why| Failure::for_good(why).next("mint one with: grantmint mint alice"))?;
+        let now = Clock::system().now().wall;
+        let view = View { now, mask: (!self.show_grant).then_some(MASK) };
+        let token = match pasted::find(&text) {
+            Ok(token) => token,
+            Err(why) => match provider::read_credential(&text, view) {
+                Some(reading) => return self.tell_credential(&text, &reading),
+                None => {
+                    return Err(Failure::for_good(why).next("mint one with: grantmint mint alice"));
+                }
+            },
+        };
         let key = self.key_file.as_deref().map(secret).transpose()?;
         let signature = token.check(key.as_ref());
-        let now = Clock::system().now().wall;
-        let mask = (!self.show_grant).then_some(MASK);
-        let reading = provider::read_token(&token, View { now, mask });
+        let reading = provider::read_token(&token, view);
         if self.json {
             output::data(&as_json(&token, &reading, signature).to_string())?;
         } else {
@@ -72,18 +80,39 @@ impl InspectCommand {
     }
 }
 
+impl InspectCommand {
+    /// Tells of a credential that is no JWT.
+    fn tell_credential(&self, text: &str, reading: &Reading) -> Result<Exit, Failure> {
+        let id = fingerprint(text.trim());
+        if self.json {
+            let lines = reading.lines.iter().map(|line| json!({line.label: line.text}));
+            let said: Vec<_> = lines.collect();
+            let odd = odd(reading);
+            let whole = json!({"credential": said, "token_id": id, "oddities": odd});
+            output::data(&whole.to_string())?;
+        } else {
+            let lines = words::lines_of_credential(reading, &id);
+            lines.iter().try_for_each(|line| output::data(line))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn odd(reading: &Reading) -> Vec<Value> {
+    let odd = reading.oddities.iter();
+    odd.map(|odd| json!({"about": odd.about, "message": odd.message})).collect()
+}
+
 fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
     let ends = reading.ends.iter();
     let ends: Vec<_> =
         ends.map(|end| json!({"what": end.name, "time": utc(Some(&stamp(end.at)))})).collect();
-    let odd = reading.oddities.iter();
-    let odd: Vec<_> = odd.map(|odd| json!({"about": odd.about, "message": odd.message})).collect();
     json!({
         "header": token.header,
         "claims": reading.claims,
         "ends": ends,
         "signature": words::name_of_signature(signature),
-        "oddities": odd,
+        "oddities": odd(reading),
     })
 }
 
@@ -120,5 +149,5 @@ fn text_of(bytes: &[u8]) -> String {
 fn secret(path: &Path) -> Result<SigningSecret, Failure> {
     let failed = |why: String| Failure::for_good(format!("{}: {why}", path.display()));
     let text = read_secret(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    SigningSecret::parse(&text).map_err(|error| failed(format!("the secret in it {error}")))
+    SigningSecret::parse_weak(&text).map_err(|error| failed(format!("the secret in it {error}")))
 }

@@ -4,7 +4,10 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
 use super::claims::Claims;
-use crate::settings::{SecretKeys, SecretOrigin, Section, SigningSecret};
+use crate::{
+    provider::secret::KeySecret,
+    settings::{SecretKeys, Section},
+};
 
 const SECRET: SecretKeys = SecretKeys { file: "key_file", env: "key_env", value: "key" };
 
@@ -15,9 +18,7 @@ const ALGORITHMS: [(&str, Algorithm); 3] =
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) algorithm: Algorithm,
-    pub(super) key: SigningSecret,
-    key_origin: SecretOrigin,
-    allow_weak_secret: bool,
+    pub(super) key: KeySecret,
     header: Map<String, Value>,
     no_exp: bool,
     written: Map<String, Value>,
@@ -28,28 +29,11 @@ impl Config {
     /// Reads the kind's keys.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let algorithm = section.required("alg", parse_algorithm);
-        let allow_weak_secret = section.flag("allow_weak_secret").unwrap_or(false);
-        let key = section.secret(SECRET, |text| {
-            if allow_weak_secret {
-                SigningSecret::parse_weak(text)
-            } else {
-                SigningSecret::parse(text)
-            }
-        });
+        let key = KeySecret::read(section, SECRET);
         let header = read_header(section);
         let no_exp = section.flag("no_exp").unwrap_or(false);
         let (written, claims) = read_claims(section, no_exp)?;
-        let (key, key_origin) = key?;
-        Some(Self {
-            algorithm: algorithm?,
-            key,
-            key_origin,
-            allow_weak_secret,
-            header: header?,
-            no_exp,
-            written,
-            claims,
-        })
+        Some(Self { algorithm: algorithm?, key: key?, header: header?, no_exp, written, claims })
     }
 
     /// The header of its tokens.
@@ -62,11 +46,11 @@ impl Config {
 
     /// The keys as they may be shown: never a secret, only where it is.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
-        let secret = format!("(set, {})", self.key_origin);
-        let mut keys =
-            vec![("alg", json!(format!("{:?}", self.algorithm))), (SECRET.value, json!(secret))];
-        let flags = [("allow_weak_secret", self.allow_weak_secret), ("no_exp", self.no_exp)];
-        keys.extend(flags.into_iter().filter(|(_, set)| *set).map(|(key, set)| (key, json!(set))));
+        let mut keys = vec![("alg", json!(format!("{:?}", self.algorithm)))];
+        keys.extend(self.key.shown());
+        if self.no_exp {
+            keys.push(("no_exp", json!(true)));
+        }
         if !self.header.is_empty() {
             keys.push(("header", json!(self.header)));
         }

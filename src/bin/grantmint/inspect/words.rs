@@ -40,6 +40,16 @@ pub(super) fn lines(
     lines
 }
 
+/// The same of a credential that is no JWT, with what stands for its id.
+pub(super) fn lines_of_credential(reading: &Reading, id: &str) -> Vec<String> {
+    let said = reading.lines.iter().map(|told| (told.label, told.text.clone()));
+    let id = ("token id", id.to_owned());
+    let ends = ("dies first", "nothing in it says when it ends".to_owned());
+    let odd = reading.oddities.iter().map(|it| ("odd", format!("{}: {}", it.about, it.message)));
+    let lines = said.chain([id, ends]).chain(odd);
+    lines.map(|(what, said)| format!("{what:<12}{said}")).collect()
+}
+
 const fn of_signature(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none: anybody can make such a token",

@@ -1,0 +1,111 @@
+//! What a credential says that is no JWT.
+//!
+//! Sources: GitHub's page "Authentication: token formats"; Google's "Token types"; W3C's
+//! "WebRTC", `RTCIceServer`.
+
+use serde_json::{Map, Value};
+
+use crate::reading::{Reading, View, words::plain};
+
+/// How credentials of these begin.
+const BEGINNINGS: [(&str, &str); 2] = [
+    ("ghs_", "an installation token of a GitHub App"),
+    ("ya29.", "an access token of Google's OAuth 2.0"),
+];
+
+/// The longest text that is looked at: as much as a credential may have, and quotes around it.
+const MAX_BYTES: usize = 17 * 1024;
+
+/// Reads a credential that an upstream gave; none where it is of no known form.
+pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
+    let text = text.trim();
+    if text.len() > MAX_BYTES {
+        return None;
+    }
+    if let Some((_, what)) = BEGINNINGS.iter().find(|(beginning, _)| is_one(text, beginning)) {
+        let mut reading = Reading::opaque();
+        reading.tell("what", *what);
+        reading.note("credential", "is opaque: only its issuer knows whose it is and when it ends");
+        return Some(reading);
+    }
+    let servers: Vec<Map<String, Value>> = match serde_json::from_str(text).ok()? {
+        Value::Array(servers) => servers.into_iter().map(object).collect::<Option<_>>()?,
+        server => vec![object(server)?],
+    };
+    let has_address = |it: &Map<String, Value>| it.contains_key("urls") || it.contains_key("url");
+    if servers.is_empty() || !servers.iter().all(has_address) {
+        return None;
+    }
+    Some(ice_servers(&servers, view))
+}
+
+/// One word that begins so.
+fn is_one(text: &str, beginning: &str) -> bool {
+    text.strip_prefix(beginning)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+fn object(value: Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Some(members),
+        _ => None,
+    }
+}
+
+/// Servers that a browser connects through.
+fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
+    let mut reading = Reading::opaque();
+    reading.tell("what", "ICE servers for WebRTC");
+    for server in servers {
+        let urls = match server.get("urls").or_else(|| server.get("url")) {
+            Some(Value::Array(urls)) => urls.iter().map(plain).collect::<Vec<_>>().join(", "),
+            Some(url) => plain(url),
+            None => continue,
+        };
+        reading.tell("for", urls);
+        if let Some(user) = server.get("username") {
+            reading.tell("user", plain(user));
+        }
+        if let Some(credential) = server.get("credential") {
+            reading.tell("password", view.mask.map_or_else(|| plain(credential), str::to_owned));
+        }
+    }
+    if servers.iter().any(|server| !server.contains_key("urls")) {
+        reading.note("url", "is of the past: browsers want urls");
+    }
+    let has_password = |it: &Map<String, Value>| it.contains_key("credential");
+    if !servers.iter().any(has_password) {
+        reading.note("credential", "is missing: no TURN server takes that");
+    }
+    reading
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::WallTime;
+
+    const VIEW: View<'_> = View { now: WallTime::from_unix_seconds(0), mask: Some("(hidden)") };
+
+    fn told(text: &str) -> Option<String> {
+        let reading = read(text, VIEW)?;
+        let lines = reading.lines.iter().map(|line| format!("{} {}", line.label, line.text));
+        let odd = reading.oddities.iter().map(|odd| format!("odd {}", odd.about));
+        Some(lines.chain(odd).collect::<Vec<_>>().join("; "))
+    }
+
+    #[test]
+    fn what_upstreams_give_is_known_by_its_form() {
+        let github = "what an installation token of a GitHub App; odd credential";
+        assert_eq!(told(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
+        let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;
+        let ice = "what ICE servers for WebRTC; for stun:a, turn:b; user u; password (hidden)";
+        assert_eq!(told(servers).as_deref(), Some(ice));
+        let old = r#"{"url": "stun:a"}"#;
+        let ice = "what ICE servers for WebRTC; for stun:a; odd url; odd credential";
+        assert_eq!(told(old).as_deref(), Some(ice));
+        for other in ["", "ghs_", "ghs_a b", "[]", "{}", "[1]", r#"[{"a": 1}]"#, "hello", "7"] {
+            assert_eq!(told(other), None, "{other}");
+        }
+    }
+}
