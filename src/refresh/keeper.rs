@@ -64,7 +64,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         loop {
             self.tell();
             if AssertUnwindSafe(self.turn()).catch_unwind().await.is_err() {
-                tracing::error!(grant = %self.publisher.name(), "the refresh panicked; it goes on");
+                tracing::error!(grant = %self.publisher.name(), "the refresh panicked and resumes");
                 self.metrics.attempted(PANICKED);
                 self.state.abandoned(self.clock.now());
             }
@@ -200,7 +200,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             }
             RefreshState::Ok => {
                 let failures = before.consecutive_failures;
-                tracing::info!(%grant, failures, "the refresh is well again");
+                tracing::info!(%grant, failures, "the refresh works again");
             }
             RefreshState::Retrying => {
                 tracing::warn!(%grant, state, fault, "a refresh failed; it is retried");
@@ -211,7 +211,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             RefreshState::Rejected
                 if before.state(now, self.publisher.margin()) == GrantState::Live =>
             {
-                tracing::error!(%grant, state, fault, "the upstream refuses; mend it before the present grant ends");
+                tracing::error!(%grant, state, fault, "the upstream refuses; fix it before the present grant ends");
             }
             RefreshState::Rejected => {
                 tracing::error!(%grant, state, fault, "the upstream refuses; a person must act");
