@@ -60,7 +60,7 @@ fn note(token: &Jwt, reading: &mut Reading) {
     }
     for claim in ["eje", "exp", "nbf", "iat"] {
         if token.claims.get(claim).is_some_and(Value::is_string) {
-            reading.note(claim, "is a text; Daily wants a number");
+            reading.note(claim, "is a text; Daily requires a number");
         }
     }
 }

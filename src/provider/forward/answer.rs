@@ -1,6 +1,6 @@
 //! The credential in an answer, handed on as it is.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, value::RawValue};
@@ -75,6 +75,12 @@ pub(super) fn date(headers: &HeaderMap) -> Option<WallTime> {
     Some(WallTime::from_unix_seconds(0) + date.duration_since(UNIX_EPOCH).ok()?)
 }
 
+/// How long caches on the way have held the answer, in whole seconds (RFC 9111, 5.1).
+pub(super) fn age(headers: &HeaderMap) -> Duration {
+    let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(age.unwrap_or(0))
+}
+
 /// Whether it is a page for people: a login, a proxy's error.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -118,8 +124,6 @@ fn value(raw: &RawValue) -> Result<Content, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::provider::forward::life::LifeAt;
 
@@ -127,7 +131,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let life = LifeAt::Fixed(Duration::from_secs(60)).into();
-        let at = At { anchor: WallTime::from_unix_seconds(0), date: None, asked: None };
+        let age = Duration::ZERO;
+        let at = At { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
         let taken = take(credential, &life, &headers, body, at);
         taken.map(|taken| taken.content.as_str().to_owned()).ok()
     }

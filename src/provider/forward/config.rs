@@ -189,7 +189,10 @@ impl Prescribed {
         let asked = LifeRules::Asked { default: USUAL_LIFE, max: LONGEST };
         let life = if asks { asked } else { LifeRules::Told };
         let grants = GrantRules { life, refresh_at: USUAL_POINT };
-        Self { grants, parse_resource }
+        let headers = recipe.map(|recipe| recipe.headers.as_slice()).unwrap_or_default();
+        let mut places = headers.iter().flat_map(|(_, template)| template.places());
+        let is_in_header = places.any(|place| place == Place::Resource);
+        Self { grants, parse_resource: if is_in_header { parse_header } else { parse_resource } }
     }
 }
 
@@ -199,6 +202,14 @@ pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
         return Err(NameError::NotOfItsKind("is a step in a path and no name"));
     }
     Resource::parse(text)
+}
+
+/// A resource that a header holds.
+fn parse_header(text: &str) -> Result<Resource, NameError> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(NameError::NotOfItsKind("is not visible ASCII, which a header takes"));
+    }
+    parse_resource(text)
 }
 
 fn find(name: &str) -> Result<&'static Preset, String> {

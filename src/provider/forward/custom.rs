@@ -27,6 +27,9 @@ use crate::{
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "secret_file", env: "secret_env", value: "secret" };
 
+/// The keys of what proves who asks.
+const PROOFS: [&str; 2] = [SECRET.value, signed::PRIVATE_KEY.value];
+
 /// Reads it.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     if !section.has("url") {
@@ -73,7 +76,18 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
         shown.push(("basic_user", json!(basic.user)));
     }
     shown.push(("method", json!(recipe.method.as_str())));
-    let account = format!("{} {}", recipe.basic.as_ref().map_or("", |it| &it.user), url?);
+    shown.extend(recipe.names());
+    for key in ["credential", "covers"] {
+        shown.extend(section.text(key).map(|text| (key, json!(text))));
+    }
+    let life: Option<Value> = section.deserialized("life");
+    shown.extend(life.map(|life| ("life", life)));
+    // Where no user is named, where the proof is stands for whose it is: what is refused to one
+    // must not hold another.
+    let proofs = shown.iter().filter(|(key, _)| PROOFS.contains(key)).map(|(_, at)| at.to_string());
+    let proofs: Vec<_> = proofs.collect();
+    let user = recipe.basic.as_ref().map_or("", |it| &it.user);
+    let account = format!("{user} {} {}", url?, proofs.join(" "));
     Some(Parts { recipe, secret, assertion, account, shown, covers })
 }
 
@@ -144,7 +158,7 @@ fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
     told(section, "json", Json::parse(value)).map(Body::Json)
 }
 
-/// Names and texts with places, or numbers and truths as they are.
+/// Names and texts with places, or numbers and flags as they are.
 fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, Template)>> {
     let table = table(section, key)?;
     let pairs = table.into_iter().map(|(name, value)| {
@@ -152,7 +166,7 @@ fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(Strin
             Value::String(text) => parse(&text),
             Value::Number(number) => Ok(Template::literal(number.to_string())),
             Value::Bool(flag) => Ok(Template::literal(flag.to_string())),
-            _ => Err("must be a text, a number or a truth".to_owned()),
+            _ => Err("must be a text, a number, true or false".to_owned()),
         };
         let template = template.map_err(|error| format!("{}: {error}", name.escape_debug()))?;
         Ok::<_, String>((name, template))

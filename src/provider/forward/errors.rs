@@ -46,18 +46,24 @@ impl Errors {
     /// It is one: throttled, where it says how long to wait; else of the class that its code has;
     /// else throttled, where the provider's rate limit is spent; else by its status.
     pub(super) fn judge(&self, answer: &Answer, now: WallTime) -> Result<(), FetchError> {
-        let may_be_throttled = matches!(answer.status.as_u16(), 403 | 429);
-        if may_be_throttled && answer.retry_after().is_some() {
+        let says_when = answer.retry_after().is_some();
+        if says_when && matches!(answer.status.as_u16(), 403 | 429 | 503) {
             return Err(answer.refused_as(FaultClass::Throttled));
         }
         if let Some(codes) = &self.codes
             && let Some(code) = codes.code_in(answer)
             && let Some(class) = codes.class_of(&code, answer.status.is_success())
         {
+            // Who says when to come back is heard, whatever heals then.
+            let class = match class {
+                FaultClass::Transient if says_when => FaultClass::Throttled,
+                class => class,
+            };
             let fault = Fault { class, reason: codes.reason(&code), not_found: false };
             let retry_after = answer.retry_after().filter(|_| class == FaultClass::Throttled);
             return Err(FetchError::Failed { fault, retry_after });
         }
+        let may_be_throttled = matches!(answer.status.as_u16(), 403 | 429);
         if may_be_throttled && let Some(limit) = self.rate_limit.filter(|it| it.is_spent(answer)) {
             return Err(match answer.refused_as(FaultClass::Throttled) {
                 FetchError::Failed { fault, .. } => {

@@ -48,6 +48,14 @@ impl Json {
         })
     }
 
+    /// The names of its members.
+    pub(super) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Object(members) => members.iter().map(|(name, _)| name.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Its places.
     pub(super) fn places(&self) -> Vec<Place> {
         match self {

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 use super::{answer::MALFORMED, pointer::Pointer};
 use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
 
+/// How far an end in whole seconds may be before the true end.
+const ROUNDING: Duration = Duration::from_secs(1);
+
 /// Where the life of a credential is found, and what holds where it is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LifeRule {
@@ -42,6 +45,8 @@ pub(super) struct At {
     pub(super) date: Option<WallTime>,
     /// The life that was asked for.
     pub(super) asked: Option<Duration>,
+    /// How long caches on the way have held the answer: its Age.
+    pub(super) age: Duration,
 }
 
 /// A life, and the end that the answer or the credential states, in Unix seconds.
@@ -58,7 +63,8 @@ impl From<LifeAt> for LifeRule {
 }
 
 impl LifeRule {
-    /// The life of `credential` by this rule. Never longer than what was asked for.
+    /// The life of `credential` by this rule: never longer than what was asked for, nor than
+    /// what a JWT says of itself, and less what a cache has held it.
     ///
     /// # Errors
     ///
@@ -91,9 +97,22 @@ impl LifeRule {
             LifeAt::Fixed(life) => Some(life),
             _ => self.otherwise,
         };
+        // An end that lies behind says that a clock is off, and is no measure.
+        let left_inside = ends_inside.and_then(|end| at.remaining(end).ok());
+        let left_inside = left_inside.filter(|left| !left.is_zero());
+        // What is counted from the answer has begun when a cache took it.
+        let is_counted = !matches!(self.at, LifeAt::Until(_) | LifeAt::Jwt);
+        let age = if is_counted { at.age } else { Duration::ZERO };
+        let left = |life: Duration| {
+            let life = life.saturating_sub(age);
+            // An end in whole seconds is up to one before the true end.
+            left_inside.filter(|left| *left + ROUNDING < life).unwrap_or(life)
+        };
         let granted = match (stated, assumed) {
-            (Some(life), _) => Granted::Stated(at.asked.map_or(life, |asked| life.min(asked))),
-            (None, Some(life)) => Granted::Assumed(life),
+            (Some(life), _) => {
+                Granted::Stated(left(at.asked.map_or(life, |asked| life.min(asked))))
+            }
+            (None, Some(life)) => Granted::Assumed(left(life)),
             (None, None) => return Err(MALFORMED),
         };
         if granted.ttl().is_zero() { Err(MALFORMED) } else { Ok(Life { granted, expires }) }
@@ -219,6 +238,7 @@ mod tests {
             anchor: WallTime::from_unix_seconds(NOW),
             date: date.map(WallTime::from_unix_seconds),
             asked: asked.map(Duration::from_secs),
+            age: Duration::ZERO,
         };
         rule.read(Some(whole), "credential", at).map(|life| life.granted)
     }
@@ -321,13 +341,30 @@ mod tests {
     fn a_jwt_states_its_own_end() {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": NOW + 600}).to_string());
         let token = format!("e30.{claims}.c2ln");
-        let at = At { anchor: WallTime::from_unix_seconds(NOW), date: None, asked: None };
+        let at = At {
+            anchor: WallTime::from_unix_seconds(NOW),
+            date: None,
+            asked: None,
+            age: Duration::ZERO,
+        };
         let expires = Some(1_700_000_600.0);
         let life = LifeRule::from(LifeAt::Jwt).read(None, &token, at).unwrap();
         assert_eq!(life, Life { granted: stated(600), expires });
         let fixed = LifeRule::from(LifeAt::Fixed(Duration::from_secs(60)));
         let granted = Granted::Assumed(Duration::from_secs(60));
         assert_eq!(fixed.read(None, &token, at), Ok(Life { granted, expires }));
+        let longer = LifeRule::from(LifeAt::Fixed(Duration::from_secs(3_600)));
+        let granted = Granted::Assumed(Duration::from_secs(600));
+        assert_eq!(longer.read(None, &token, at), Ok(Life { granted, expires }));
+        let late = At { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
+        let granted = Granted::Assumed(Duration::from_secs(3_600));
+        assert_eq!(longer.read(None, &token, late), Ok(Life { granted, expires }), "no measure");
+        // What a cache has held is not all there; its own end is not moved by that.
+        let held = At { age: Duration::from_secs(3_300), ..at };
+        let granted = Granted::Assumed(Duration::from_secs(300));
+        assert_eq!(longer.read(None, &token, held), Ok(Life { granted, expires }));
+        let life = LifeRule::from(LifeAt::Jwt).read(None, &token, held).unwrap();
+        assert_eq!(life.granted, stated(600));
         for other in ["", "a.b", "a.b.c", "e30.e30.e30", "e30.W10.e30"] {
             assert_eq!(
                 LifeRule::from(LifeAt::Jwt).read(None, other, at),

@@ -71,7 +71,7 @@ fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
         }
     }
     if servers.iter().any(|server| !server.contains_key("urls")) {
-        reading.note("url", "is of the past: browsers want urls");
+        reading.note("url", "is the old name: browsers read urls");
     }
     let has_password = |it: &Map<String, Value>| it.contains_key("credential");
     if !servers.iter().any(has_password) {

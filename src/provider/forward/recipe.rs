@@ -92,6 +92,20 @@ impl Recipe {
         places
     }
 
+    /// The names of what it sends, by key: never a value, which may hold the secret.
+    pub(super) fn names(&self) -> Vec<(&'static str, Value)> {
+        let query: Vec<_> = self.query.iter().map(|(name, _)| name.as_str()).collect();
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let (form, json) = match &self.body {
+            Body::Empty => (Vec::new(), Vec::new()),
+            Body::Form(form) => (form.iter().map(|(name, _)| name.as_str()).collect(), Vec::new()),
+            Body::Json(json) => (Vec::new(), json.names()),
+        };
+        let lists = [("query", query), ("headers", headers), ("form", form), ("json", json)];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        lists.map(|(key, names)| (key, names.into())).collect()
+    }
+
     /// Whether it asks for a life.
     pub(super) fn asks(&self) -> bool {
         self.places().contains(&Place::GrantTtl)

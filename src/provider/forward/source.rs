@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use zeroize::Zeroizing;
 
 use super::{
-    answer::{date, take},
+    answer::{age, date, take},
     config::Config,
     life::At,
     template::Values,
@@ -54,7 +54,12 @@ impl Credentials {
         let request = recipe.request(self.client.uri(&recipe.target(&values))?, &values, asks)?;
         let answer = self.client.exchange(request).await?;
         recipe.errors.judge(&answer, self.client.clock().now().wall)?;
-        let at = At { anchor: anchor.wall, date: date(&answer.headers), asked: self.grant_ttl };
+        let at = At {
+            anchor: anchor.wall,
+            date: date(&answer.headers),
+            asked: self.grant_ttl,
+            age: age(&answer.headers),
+        };
         let taken = take(&recipe.credential, &recipe.life, &answer.headers, answer.body()?, at)?;
         let (content, granted, mark) = (taken.content, taken.granted, taken.mark);
         Ok(Fetched { content, anchor, granted, mark })

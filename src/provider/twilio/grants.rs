@@ -26,6 +26,17 @@ pub struct ProductGrants {
     pub task_router: Option<TaskRouterGrant>,
 }
 
+/// Why a profile with an empty room is refused.
+pub(in crate::provider) const EMPTY_ROOM: &str =
+    "video.room: is empty; leave it out, and Twilio lets into any room";
+
+impl ProductGrants {
+    /// Whether Video's room is a text with nothing in it, which nobody can mean.
+    pub(in crate::provider) fn names_empty_room(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| video.room.as_deref() == Some(""))
+    }
+}
+
 /// A grant whose members are texts that may be left out.
 macro_rules! text_grant {
     ($name:ident, $doc:literal, $($member:ident: $member_doc:literal),+) => {

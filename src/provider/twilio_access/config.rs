@@ -7,7 +7,7 @@ use crate::{
         secret::KeySecret,
         twilio::{
             SECRET,
-            grants::ProductGrants,
+            grants::{EMPTY_ROOM, ProductGrants},
             ids::{AccountSid, ApiKeySid},
             parse_region,
         },
@@ -65,6 +65,10 @@ pub(super) fn read_grants(section: &mut Section<'_>) -> Option<ProductGrants> {
     let grants: ProductGrants = section.deserialized("grants")?;
     if grants == ProductGrants::default() {
         section.problem("grants", NO_PRODUCT);
+    }
+    if grants.names_empty_room() {
+        section.problem("grants", EMPTY_ROOM);
+        return None;
     }
     let no_parameter = match &grants.voice {
         None => "has no meaning here: the one parameter is incoming, of grants.voice",

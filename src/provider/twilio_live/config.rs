@@ -7,7 +7,7 @@ use crate::{
     egress::ProxySetting,
     provider::twilio::{
         SECRET,
-        grants::ProductGrants,
+        grants::{EMPTY_ROOM, ProductGrants},
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
         parse_region,
     },
@@ -60,7 +60,10 @@ impl Config {
             section.problem("proxy", error.to_string());
         }
         let region = section.parsed("region", parse_region);
-        let grants = section.deserialized("grants");
+        let grants: Option<ProductGrants> = section.deserialized("grants");
+        if grants.as_ref().is_some_and(ProductGrants::names_empty_room) {
+            section.problem("grants", EMPTY_ROOM);
+        }
         let (api_key_secret, api_key_secret_origin) = secret?;
         Some(Self {
             account_sid: account_sid?,

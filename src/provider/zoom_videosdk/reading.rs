@@ -53,7 +53,7 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     for claim in NUMBERS {
         match token.claims.get(claim) {
             Some(value) if !is_number(value) => {
-                reading.note(claim, "is not a whole number; Zoom wants one");
+                reading.note(claim, "is not a whole number, as Zoom requires");
             }
             None if [ROLE_TYPE, "version"].contains(&claim) => {
                 reading.note(claim, "is missing; Zoom refuses such a token");
@@ -80,7 +80,7 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
         reading.note("exp", format!("is {life} after its issue; Zoom takes {least} to {most}"));
     }
     if token.claims.get("exp").is_some_and(Value::is_string) {
-        reading.note("exp", "is a text; Zoom wants a number");
+        reading.note("exp", "is a text; Zoom requires a number");
     }
 }
 

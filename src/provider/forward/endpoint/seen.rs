@@ -32,7 +32,7 @@ pub(super) struct Seen {
 pub(super) enum Proof {
     /// As it should.
     Good,
-    /// It says who, and proves it not.
+    /// It names who asks, and does not prove it.
     Named,
     /// Not at all.
     None,

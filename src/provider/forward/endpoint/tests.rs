@@ -187,12 +187,16 @@ async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
         let world = World::preset(preset).await;
         let zero = world.under("body=life-zero").await;
         let shorter = world.under("shorter-life=20s").await.unwrap().granted.ttl();
-        if is_stated {
-            assert_eq!(refused(zero, name), malformed(), "{name}");
+        // Azure's answer says nothing of it, but the JWT that it is does.
+        if is_stated || name == "azure-speech" {
             let left = Duration::from_secs(life - 20);
             assert!(shorter <= left && shorter + Duration::from_secs(2) > left, "{name}");
         } else {
             assert_eq!(shorter, Duration::from_secs(life), "{name}: it says nothing of it");
+        }
+        if is_stated {
+            assert_eq!(refused(zero, name), malformed(), "{name}");
+        } else {
             assert!(zero.is_ok(), "{name}");
         }
     }

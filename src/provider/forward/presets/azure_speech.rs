@@ -56,6 +56,8 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         .life(LifeAt::Fixed(LIFE));
     Some(Parts {
         secret: Some(secret),
+        // The key says nobody's name: where it is stands for whose it is.
+        account: origin.to_string(),
         shown: vec![("region", json!(region)), (KEY.value, secret::shown(&origin))],
         ..Parts::new(made(section, "region", making)?, Covers::Session)
     })

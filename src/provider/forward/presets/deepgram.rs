@@ -64,6 +64,8 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         .codes("/err_msg", &[("Invalid credentials.", FaultClass::Credential)]);
     Some(Parts {
         secret: Some(secret),
+        // The key says nobody's name: where it is stands for whose it is.
+        account: origin.to_string(),
         shown: vec![(API_KEY.value, secret::shown(&origin))],
         ..Parts::new(made(section, "preset", making)?, Covers::Connect)
     })

@@ -18,10 +18,8 @@ use crate::{
             recipe::{Basic, FormEncoded, Making},
             secret::{self, Secret},
         },
-        twilio_live::{
-            DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID,
-            ids::{AccountSid, ApiKeySid},
-        },
+        twilio::ids::{AccountSid, ApiKeySid},
+        twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
     },
     sandbox::Answer,
     settings::{SecretKeys, Section},

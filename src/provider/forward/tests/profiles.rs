@@ -128,7 +128,9 @@ async fn a_code_in_a_body_says_what_a_status_does_not() {
     let errors = r#"errors = { pointer = "/e/code", transient = [-1], throttled = ["slow"],
         credential = [40001], misconfigured = ["gone away"] }"#;
     for (status, code, class, reason) in [
-        (200, "-1", FaultClass::Transient, "UPSTREAM_CODE_MINUS_1"),
+        // Who says when to come back is heard, whatever heals then.
+        (200, "-1", FaultClass::Throttled, "UPSTREAM_CODE_MINUS_1"),
+        (503, "-1", FaultClass::Throttled, "HTTP_STATUS_503"),
         (200, "40001", FaultClass::Credential, "UPSTREAM_CODE_40001"),
         (400, "40001", FaultClass::Credential, "UPSTREAM_CODE_40001"),
         (400, "\"slow\"", FaultClass::Throttled, "UPSTREAM_CODE_SLOW"),
