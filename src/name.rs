@@ -45,6 +45,11 @@ fn check_text(text: &str) -> Result<(), NameError> {
     if text.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong);
     }
+    // Most are printable ASCII, which is seen many bytes at once.
+    let printable = |byte: u8| (b' '..=b'~').contains(&byte);
+    if text.bytes().fold(true, |all, byte| all & printable(byte)) {
+        return Ok(());
+    }
     if text.chars().any(char::is_control) {
         return Err(NameError::ControlCharacter);
     }

@@ -1,12 +1,11 @@
 //! The read side as it is, over grants that are published here: as many as wanted, and as
 //! often.
 
-use std::{future::pending, hint::black_box, sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use futures_util::FutureExt;
+use anyhow::{Context, Result, ensure};
 use grantmint::{
-    clock::{Clock, WallTime},
+    clock::Clock,
     drain::{Drain, drain},
     grant::{
         Generation, Grant,
@@ -14,7 +13,6 @@ use grantmint::{
     },
     mint::{
         self, Grants, Limits,
-        bulk::{Bulk, Selection},
         minter::{Minter, Profile, Supply},
         options::Options,
         terms::ExpiryPolicy,
@@ -25,13 +23,13 @@ use grantmint::{
     telemetry::Metrics,
     token::{Preparer, id::Serials, params::Parameters},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::interval;
 
 use crate::{
     load::IDENTITY,
     mint::{format, thread_nanos},
+    mints::mint_one,
 };
 
 const MARGIN: Duration = Duration::from_secs(2);
@@ -40,33 +38,6 @@ const MARGIN: Duration = Duration::from_secs(2);
 const LIFE: Duration = Duration::from_secs(3_600);
 
 const PROFILE: &str = "live";
-
-/// So many tokens of so many grants, and nothing else: what a process does whose instructions
-/// are counted.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Mints {
-    pub(crate) grant: Box<RawValue>,
-    pub(crate) grants: u32,
-    pub(crate) tokens: u32,
-    /// By a bulk instead of one by one.
-    pub(crate) bulk: bool,
-}
-
-impl Mints {
-    /// By a clock that stands still, so that a slow machine mints the same. The system's is not
-    /// read at all: that crashes under valgrind, which hides where the kernel keeps it.
-    pub(crate) fn make(self) -> Result<()> {
-        let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
-        let live = Live::new(usize::try_from(self.grants)?, &self.grant, clock)?;
-        let (_drainer, drain) = drain();
-        let minter = live.minter(drain.clone())?;
-        if self.bulk {
-            mint_bulk(Arc::new(minter), drain, self.tokens)
-        } else {
-            live.mint_by(&minter, self.tokens)
-        }
-    }
-}
 
 /// Live grants with a minter over them.
 pub(crate) struct Live {
@@ -111,7 +82,8 @@ impl Live {
         Ok(generation)
     }
 
-    fn minter(&self, drain: Drain) -> Result<Minter> {
+    /// A minter over them.
+    pub(crate) fn minter(&self, drain: Drain) -> Result<Minter> {
         let name = ProfileName::parse(PROFILE)?;
         let profile = Profile {
             name: name.clone(),
@@ -149,16 +121,14 @@ impl Live {
         Ok((thread_nanos() - start) / f64::from(count))
     }
 
-    fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
+    /// So many tokens of resources drawn at random.
+    pub(crate) fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
         let identity = Identity::parse(IDENTITY)?;
         let mut rng = fastrand::Rng::with_seed(4_711);
         for _ in 0..count {
             let resource = rng.choice(&self.resources).context("no resource")?;
             let options = Options { resource: resource.as_str(), ..Options::default() };
-            let plan = minter.plan(&options);
-            let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
-            let token = minter.mint(&plan, &identity, None).now_or_never();
-            black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
+            mint_one(minter, &options, &identity)?;
         }
         Ok(())
     }
@@ -185,24 +155,5 @@ impl Live {
             ticks.tick().await;
             generation = self.publish(generation)?;
         }
-    }
-}
-
-/// Mints a bulk into a buffer, chunk by chunk.
-fn mint_bulk(minter: Arc<Minter>, drain: Drain, count: u32) -> Result<()> {
-    let plan = minter.plan(&Options::default());
-    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
-    let selection = Selection::series("viewer-".to_owned(), count.into());
-    let selection = selection.map_err(|_| anyhow!("no selection"))?;
-    let mut bulk = Bulk::new(minter, drain, plan, selection, 0, 0, None);
-    let mut buffer = Vec::new();
-    loop {
-        let chunk = bulk.next_chunk().now_or_never().context("a chunk waits")?;
-        let Some(chunk) = chunk.map_err(|_| anyhow!("no chunk"))? else { return Ok(()) };
-        buffer.clear();
-        for token in chunk.tokens() {
-            token?.put_into(&mut buffer);
-        }
-        black_box(&buffer);
     }
 }

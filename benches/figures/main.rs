@@ -11,10 +11,13 @@
 )]
 
 mod baseline;
+mod configuration;
 mod live;
+mod livekit;
 mod load;
 mod measure;
 mod mint;
+mod mints;
 mod peer;
 mod process;
 mod report;
@@ -24,7 +27,7 @@ use std::{env, io, path::PathBuf};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use self::{baseline::Baseline, live::Mints, measure::Part, process::Cores, report::Report};
+use self::{baseline::Baseline, measure::Part, mints::Mints, process::Cores, report::Report};
 
 /// Measures the figures that are promised.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]

@@ -2,8 +2,11 @@
 
 mod alone;
 mod calls;
+mod forward;
 pub(crate) mod instructions;
+mod kinds;
 mod latency;
+mod livekit;
 mod peers;
 mod rounds;
 
@@ -24,6 +27,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     baseline::Baseline,
+    configuration::Configuration,
     load::{self, Connection},
     process::{Cores, Server},
     report::Report,
@@ -83,11 +87,27 @@ pub(crate) struct Programs {
 impl Programs {
     /// The service against its sandbox, as shipped.
     fn serve(&self, on: &Cores, all: &Cores) -> Result<Server> {
+        Server::start(self.service(), "", on, all)
+    }
+
+    /// The same with this configuration, all of whose upstreams are the sandbox.
+    fn serve_configured(
+        &self,
+        configuration: &Configuration,
+        on: &Cores,
+        all: &Cores,
+    ) -> Result<Server> {
+        let mut command = self.service();
+        command.arg("--config=/dev/stdin").envs(&configuration.variables);
+        Server::start(command, &configuration.text, on, all)
+    }
+
+    fn service(&self) -> Command {
         let any = "127.0.0.1:0";
         let mut command = Command::new(&self.grantmint);
         command.args(["serve", "--sandbox", "--json", "--log=warn"]);
         command.args(["--listen", any, "--admin-listen", any]);
-        Server::start(command, "", on, all)
+        command
     }
 
     fn baseline(&self, baseline: &Baseline, on: &Cores, all: &Cores) -> Result<Server> {
@@ -112,6 +132,12 @@ pub(crate) enum Part {
     Rounds,
     /// Single calls against the servers that teams would write
     Peers,
+    /// A token that is made with a key alone
+    Livekit,
+    /// Single calls for a credential that all share
+    Forward,
+    /// A server with a profile of each kind
+    Kinds,
 }
 
 impl Part {
@@ -133,6 +159,9 @@ impl Part {
             Self::Latency => latency::run(programs, cores, size, report).await,
             Self::Rounds => rounds::run(programs, cores, size, report).await,
             Self::Peers => peers::run(programs, cores, size, report).await,
+            Self::Livekit => livekit::run(programs, size, report),
+            Self::Forward => forward::run(programs, cores, size, report).await,
+            Self::Kinds => kinds::run(programs, cores, size, report).await,
         }
     }
 }

@@ -139,7 +139,8 @@ impl Ways {
     }
 }
 
-fn nanos_a_token<T>(mut make: impl FnMut() -> T) -> f64 {
+/// Nanoseconds of what is made, one after the other.
+pub(crate) fn nanos_a_token<T>(mut make: impl FnMut() -> T) -> f64 {
     let start = thread_nanos();
     for _ in 0..TOKENS_A_ROUND {
         black_box(make());

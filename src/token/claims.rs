@@ -200,6 +200,10 @@ impl Table {
     }
 }
 
+/// White space that may stand before the first piece that varies by call, so that whole groups
+/// can be made of what follows.
+pub(super) const MOST_FILL: &str = "  ";
+
 /// A piece of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
@@ -222,6 +226,7 @@ pub(super) enum Part {
 /// A member that is written only if the call sets it, or something in it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Optional {
+    /// In quotes, and the colon behind it.
     name: String,
     value: OptionalValue,
     comma: Comma,
@@ -249,15 +254,17 @@ impl Optional {
     /// Writes it, with its comma, as far as `params` set it.
     pub(super) fn write(&self, call: &Call<'_>, text: &mut String) {
         let start = text.len();
+        // Behind a brace, or behind nothing but white space, it is the first of its object.
         if self.comma == Comma::Before
-            || (self.comma == Comma::Between && !(text.is_empty() || text.ends_with('{')))
+            || (self.comma == Comma::Between
+                && !matches!(text.as_bytes().last(), None | Some(b'{' | b' ')))
         {
             text.push(',');
         }
-        text.extend([&self.name[..], ":"]);
+        text.push_str(&self.name);
         let is_set = match &self.value {
             OptionalValue::Resource => {
-                text.push_str(&json::quoted(call.resource));
+                json::push_quoted(call.resource, text);
                 !call.resource.is_empty()
             }
             OptionalValue::Parameter(number) => {
@@ -295,7 +302,7 @@ impl Part {
         match self {
             Self::Text(constant) => text.push_str(constant),
             Self::Time(time) => text.push_str(itoa::Buffer::new().format(times.at(*time))),
-            Self::Resource => text.push_str(&json::quoted(call.resource)),
+            Self::Resource => json::push_quoted(call.resource, text),
             Self::Optional(member) => member.write(call, text),
             Self::Grant | Self::Identity | Self::Id(_) => {}
         }
@@ -434,5 +441,5 @@ fn optional(name: &str, node: &Node, comma: Comma) -> Optional {
             members.iter().map(|(name, node)| optional(name, node, Comma::Between)).collect(),
         ),
     };
-    Optional { name: json::quoted(name), value, comma }
+    Optional { name: json::quoted(name) + ":", value, comma }
 }

@@ -12,6 +12,7 @@
 //! texts between them end on base64 groups: each is encoded alone, and the texts are not encoded
 //! again.
 
+mod called;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
 
+use self::called::called;
 use super::{
     Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
@@ -139,6 +141,8 @@ struct Text {
     lead: Vec<Part>,
     /// From there to the end.
     own: Vec<Part>,
+    /// Whether anything of that varies by call.
+    own_varies: bool,
 }
 
 impl Text {
@@ -161,6 +165,7 @@ impl Text {
             opening: parts,
             body: encoded(&constant(&body)),
             lead,
+            own_varies: own.iter().any(Part::is_of_call),
             own,
         })
     }
@@ -373,7 +378,7 @@ impl fmt::Debug for Sheet {
 impl Stamped for Sheet {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let shared = [&self.opening[..], &self.text.body, ""];
-        Ok(sign(shared, &self.hmac, "", &self.own, identity, serial))
+        Ok(sign(shared, &self.hmac, b"", &self.own, identity, serial))
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
@@ -386,68 +391,11 @@ impl Stamped for Sheet {
     }
 }
 
-/// What tokens of one grant, one pair of times and one call share.
-struct CallSheet {
-    sheet: Arc<Sheet>,
-    /// What the call's claims become, encoded, up to the end of a block.
-    lead: String,
-    /// The rest of that.
-    rest: String,
-    /// The HMAC of what begins with the sheet's beginning and the lead.
-    hmac: Hmac,
-    /// What is a token's own; none where it is the sheet's.
-    own: Option<Own>,
-}
-
-/// What signs tokens of `sheet` for `call`.
-fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
-    let text = &sheet.text;
-    let own_varies = text.own.iter().any(Part::is_of_call);
-    if text.lead.is_empty() && !own_varies {
-        return sheet;
-    }
-    let mut lead = String::new();
-    text.lead.iter().for_each(|part| part.write(sheet.times, call, &mut lead));
-    let mut lead = encoded(&lead);
-    let rest = lead.split_off(lead.len() / BLOCK * BLOCK);
-    let hmac = sheet.hmac.then(lead.as_bytes().as_chunks().0);
-    let own = own_varies.then(|| Own::new(&text.own, sheet.times, call));
-    Arc::new(CallSheet { sheet, lead, rest, hmac, own })
-}
-
-impl CallSheet {
-    fn own(&self) -> &Own {
-        self.own.as_ref().unwrap_or(&self.sheet.own)
-    }
-}
-
-impl fmt::Debug for CallSheet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallSheet").field("sheet", &self.sheet).finish_non_exhaustive()
-    }
-}
-
-impl Stamped for CallSheet {
-    fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
-        let shared = [&self.sheet.opening[..], &self.sheet.text.body, &self.lead];
-        Ok(sign(shared, &self.hmac, &self.rest, self.own(), identity, serial))
-    }
-
-    fn token_bytes(&self, identity: &str) -> usize {
-        let shared = self.sheet.opening.len() + self.sheet.text.body.len() + self.lead.len();
-        shared + self.rest.len() + self.own().chars(json::ascii(identity).len()) + SIGNATURE
-    }
-
-    fn token_id(&self, serial: Serial) -> Option<String> {
-        self.sheet.id(serial)
-    }
-}
-
 /// A token that begins with what is shared, which `hmac` has taken.
 fn sign<'a>(
     shared: [&'a str; 3],
     hmac: &Hmac,
-    rest: &str,
+    rest: &[u8],
     own: &Own,
     identity: &str,
     serial: Serial,
@@ -457,7 +405,7 @@ fn sign<'a>(
     let mut tail = Tail::zeros(length + SIGNATURE);
     let blocks = tail.blocks_mut();
 
-    let mut room = base64::put(rest.as_bytes(), blocks.as_flattened_mut());
+    let mut room = base64::put(rest, blocks.as_flattened_mut());
     for piece in &own.pieces {
         room = piece.put(&identity, serial, room);
     }

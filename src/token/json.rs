@@ -8,6 +8,11 @@ use serde_json::Value;
 
 /// A value as JSON text.
 pub(super) fn written(value: &Value) -> String {
+    if let Value::String(text) = value
+        && stands_for_itself(text)
+    {
+        return ["\"", text, "\""].concat();
+    }
     // Characters that are not plain stand in its texts alone.
     let text = value.to_string();
     let mut escaped = String::with_capacity(text.len());
@@ -22,13 +27,21 @@ pub(super) fn written(value: &Value) -> String {
 
 /// `text` as a JSON string.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", ascii(text))
+    let mut string = String::with_capacity(text.len() + 2);
+    push_quoted(text, &mut string);
+    string
+}
+
+/// `text` as a JSON string, at the end of another text.
+pub(super) fn push_quoted(text: &str, before: &mut String) {
+    before.push('"');
+    before.push_str(&ascii(text));
+    before.push('"');
 }
 
 /// `text` as the inside of a JSON string.
 pub(super) fn ascii(text: &str) -> Cow<'_, str> {
-    // Without a branch a byte, so that it is checked many bytes at once.
-    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+    if stands_for_itself(text) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() * 3);
@@ -40,6 +53,12 @@ pub(super) fn ascii(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Whether all of `text` is plain, without a branch a byte, so that it is checked many bytes at
+/// once.
+fn stands_for_itself(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & is_plain(byte))
 }
 
 /// Whether a byte is a character that stands for itself.

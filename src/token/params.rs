@@ -184,14 +184,16 @@ impl Parameters {
         if given.is_empty() && bad.is_empty() {
             return Ok(Arc::clone(&self.defaults));
         }
-        let mut values = self.defaults.to_vec();
+        let mut values: Values = self.defaults.iter().cloned().collect();
+        // Nobody else has them yet, so that they are not copied again.
+        let own = Arc::make_mut(&mut values);
         for (name, value) in given {
             match self.value(name, value) {
-                Ok((place, value)) => values[place] = value,
+                Ok((place, value)) => own[place] = value,
                 Err(error) => bad.push((name.clone(), error)),
             }
         }
-        if bad.is_empty() { Ok(values.into()) } else { Err(bad) }
+        if bad.is_empty() { Ok(values) } else { Err(bad) }
     }
 
     fn value(&self, name: &str, value: &Json) -> Result<(usize, Option<String>), ParamError> {

@@ -14,14 +14,14 @@ use crate::{
     report::{Goal, Report, ratios},
 };
 
-const MEGABYTE: f64 = 1e6;
+pub(super) const MEGABYTE: f64 = 1e6;
 
 /// Streams whose readers stop, and the connections that they share.
 const STOPPED: usize = 64;
 const STOPPED_A_CONNECTION: usize = 8;
 
 /// After this, nothing moves any more.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 /// From the start of `serve --sandbox` to its first token.
 pub(super) async fn start(

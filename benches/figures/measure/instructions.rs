@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::{Programs, Sample, Size};
 use crate::{
-    live::Mints,
+    livekit::Rooms,
+    mints::{Kind, Mints},
     process::Cores,
     report::{Goal, Report, ratios},
 };
@@ -30,7 +31,8 @@ pub(super) async fn run(
     let grants = size.counted_grants;
     let grant = Sample::of(&programs.serve(cores, cores)?).await?.grant;
     let tokens = grants * TOKENS_A_GRANT;
-    let counted = [1, grants].map(|grants| a_mint(programs, &grant, grants, tokens));
+    let counted = [1, grants]
+        .map(|grants| a_token(programs, &grant, Kind::TwilioLive(grants), false, tokens));
     match counted.into_iter().collect::<Result<Vec<_>>>().as_deref() {
         Ok([one, many]) => {
             report.series("a whole mint, one live grant", "instructions", &[*one]);
@@ -44,14 +46,48 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Instructions a mint of these, less what it takes to start and to publish.
-fn a_mint(programs: &Programs, grant: &RawValue, grants: u32, tokens: u32) -> Result<f64> {
-    let mints = |tokens| Mints { grant: grant.to_owned(), grants, tokens, bulk: false };
-    a_token(programs, tokens, mints)
+/// What LiveKit's tokens take beside Twilio Live's, and rooms in turn beside one.
+pub(super) fn livekit(programs: &Programs, report: &mut Report) -> Result<()> {
+    let grant: Box<RawValue> = serde_json::from_str(GRANT)?;
+    let counted = [
+        (Kind::TwilioLive(1), false),
+        (Kind::LiveKit(Rooms::OF_A_PATTERN), false),
+        (Kind::LiveKit(Rooms::OF_A_PATTERN), true),
+        (Kind::LiveKit(Rooms::ONE_OF_THEM), false),
+        (Kind::LiveKit(Rooms::LISTED), false),
+    ]
+    .map(|(kind, bulk)| a_token(programs, &grant, kind, bulk, GUARDED_TOKENS));
+    match counted.into_iter().collect::<Result<Vec<_>>>().as_deref() {
+        Ok([twilio, mint, bulk, one, many]) => {
+            for (name, instructions) in [
+                ("a whole mint, twilio-live", twilio),
+                ("a whole mint, livekit", mint),
+                ("a token of a bulk, livekit", bulk),
+                ("a whole mint, one listed room", one),
+                ("a whole mint, 10,000 listed rooms", many),
+            ] {
+                report.series(name, "instructions", &[*instructions]);
+            }
+            let name = "livekit_mint_vs_twilio_live_by_instructions";
+            report.figure(name, Goal::AtMost(1.1), &ratios(&[*mint], &[*twilio]));
+            let name = "livekit_10000_rooms_vs_one";
+            report.figure(name, Goal::AtMost(1.05), &ratios(&[*many], &[*one]));
+        }
+        Ok(_) => {}
+        Err(why) => report.skip("instructions of livekit's tokens".to_owned(), why),
+    }
+    Ok(())
 }
 
 /// Instructions a token of so many, less what the process takes without them.
-fn a_token(programs: &Programs, tokens: u32, mints: impl Fn(u32) -> Mints) -> Result<f64> {
+fn a_token(
+    programs: &Programs,
+    grant: &RawValue,
+    kind: Kind,
+    bulk: bool,
+    tokens: u32,
+) -> Result<f64> {
+    let mints = |tokens| Mints { kind, grant: grant.to_owned(), tokens, bulk };
     let count = |tokens| counted(programs, &mints(tokens));
     Ok((count(tokens)? - count(0)?) / f64::from(tokens))
 }
@@ -60,8 +96,12 @@ fn a_token(programs: &Programs, tokens: u32, mints: impl Fn(u32) -> Mints) -> Re
 const COMPILER: &str = "rustc 1.95.";
 
 /// What a token takes, on x86-64 without SHA extensions, which valgrind has not.
-const STATED: [(&str, bool, f64); 2] =
-    [("a whole mint", false, 14_200.0), ("a token of a bulk", true, 11_700.0)];
+const STATED: [(&str, Kind, bool, f64); 4] = [
+    ("a whole mint", Kind::TwilioLive(1), false, 14_200.0),
+    ("a token of a bulk", Kind::TwilioLive(1), true, 11_700.0),
+    ("a whole mint of livekit", Kind::LiveKit(Rooms::OF_A_PATTERN), false, 15_600.0),
+    ("a token of a bulk of livekit", Kind::LiveKit(Rooms::OF_A_PATTERN), true, 11_700.0),
+];
 
 /// More than stated by this share is too much. Where glibc has no AVX to copy with it is 1.4 %;
 /// a token that is allocated and copied once more takes 6 %.
@@ -74,9 +114,8 @@ const GRANT: &str = include_str!("grant.json");
 pub(crate) fn guard(programs: &Programs) -> Result<()> {
     let grant: Box<RawValue> = serde_json::from_str(GRANT)?;
     let mut kept = true;
-    for (name, bulk, stated) in STATED {
-        let mints = |tokens| Mints { grant: grant.clone(), grants: 1, tokens, bulk };
-        let counted = a_token(programs, GUARDED_TOKENS, mints)?;
+    for (name, kind, bulk, stated) in STATED {
+        let counted = a_token(programs, &grant, kind, bulk, GUARDED_TOKENS)?;
         let most = stated * (1.0 + TOLERANCE);
         println!("{name}: {counted:.0} instructions; stated {stated:.0}, at most {most:.0}");
         kept &= counted <= most;

@@ -1,0 +1,136 @@
+//! Tokens that are made with a key alone, in process: LiveKit's, of a room that each call names,
+//! with a name that it sets.
+
+pub(crate) mod ways;
+
+use anyhow::{Result, bail};
+use grantmint::{
+    clock::Clock,
+    config::{self, Config},
+    drain::Drain,
+    mint::{
+        Grants, Limits,
+        minter::{Key, Minter, Profile, Supply},
+        options::Options,
+    },
+    name::Identity,
+    token::id::Serials,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{load::IDENTITY, mints::mint_one};
+
+const API_KEY: &str = "APIabcdefghijk";
+
+/// Public, and good for nothing.
+const SECRET: &str = "public-secret-of-the-bench-that-opens-nothing";
+
+/// Rooms of a profile that lists them, and calls that differ.
+const ROOMS: u32 = 10_000;
+
+/// Which rooms calls name.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Rooms {
+    /// Whether the profile lists its rooms; else it has a pattern.
+    listed: bool,
+    /// Whether each call names another room.
+    in_turn: bool,
+}
+
+impl Rooms {
+    /// Another one each call, of a pattern.
+    pub(crate) const OF_A_PATTERN: Self = Self { listed: false, in_turn: true };
+    /// Another one each call, of 10,000 that are listed.
+    pub(crate) const LISTED: Self = Self { listed: true, in_turn: true };
+    /// Always the same of 10,000 that are listed.
+    pub(crate) const ONE_OF_THEM: Self = Self { listed: true, in_turn: false };
+
+    fn configuration(self) -> Result<String> {
+        let rooms = if self.listed {
+            let rooms: Vec<_> = (0..ROOMS).map(room).collect();
+            format!("resources = {}", serde_json::to_string(&rooms)?)
+        } else {
+            "allow_resources = [\"room-*\"]".to_owned()
+        };
+        let keys = format!("kind = \"livekit\"\napi_key = \"{API_KEY}\"\napi_secret_env = \"S\"");
+        Ok(format!("[profiles.room]\n{keys}\ncaller_params = [\"name\"]\n{rooms}\n"))
+    }
+}
+
+fn room(number: u32) -> String {
+    format!("room-{number:05}")
+}
+
+/// What a call asks for.
+struct Asked {
+    room: String,
+    params: [(String, Value); 1],
+}
+
+/// A profile of the kind, and calls of it.
+pub(crate) struct LiveKit {
+    profile: config::Profile,
+    asked: Vec<Asked>,
+    clock: Clock,
+}
+
+impl LiveKit {
+    /// With calls of these rooms.
+    pub(crate) fn new(rooms: Rooms, clock: Clock) -> Result<Self> {
+        let (text, secret) = (rooms.configuration()?, |_: &str| Some(SECRET.to_owned()));
+        let config = Config::parse_with("the profile", &text, &secret)?;
+        let Ok([profile]) = <[_; 1]>::try_from(config.profiles) else { bail!("no one profile") };
+        let asked = |number| Asked {
+            room: room(if rooms.in_turn { number } else { 0 }),
+            params: [("name".to_owned(), format!("Viewer {number:05}").into())],
+        };
+        Ok(Self { profile, asked: (0..ROOMS).map(asked).collect(), clock })
+    }
+
+    /// A minter of it.
+    pub(crate) fn minter(&self, drain: Drain) -> Result<Minter> {
+        let profile = &self.profile;
+        let config::Supply::Key(rooms) = &profile.supply else { bail!("there is an upstream") };
+        let signer = profile.token_format().prepare(None, self.clock.now())?;
+        let minted = Profile {
+            name: profile.name.clone(),
+            default_resource: profile.default_resource.clone(),
+            parse_resource: profile.rules.parse_resource,
+            token_ttl: profile.token_ttl,
+            min_token_ttl: profile.rules.min_token_ttl,
+            max_token_ttl: profile.max_token_ttl,
+            margin: profile.margin,
+            identity_form: profile.rules.tokens.identity_form,
+            parameters: profile.tokens.parameters(),
+            supply: Supply::Key(Key {
+                signer: signer.into(),
+                resources: rooms.clone(),
+                iat_backdate: profile.tokens.iat_backdate(),
+                reuse_for: profile.tokens.reuse_for,
+            }),
+        };
+        Ok(Minter::new(
+            vec![minted],
+            Some(profile.name.clone()),
+            &Grants::default(),
+            Limits::default(),
+            Serials::draw()?,
+            self.clock.clone(),
+            drain,
+        ))
+    }
+
+    /// What the call of this number asks for.
+    pub(crate) fn options(&self, number: usize) -> Options<'_> {
+        let Asked { room, params } = &self.asked[number % self.asked.len()];
+        Options { resource: room, params, ..Options::default() }
+    }
+
+    /// So many tokens, each of a call of its own.
+    pub(crate) fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
+        let identity = Identity::parse(IDENTITY)?;
+        (0..count as usize)
+            .try_for_each(|number| mint_one(minter, &self.options(number), &identity))
+    }
+}

@@ -1,0 +1,23 @@
+//! A token that is made with a key alone, whose room and name are a call's own.
+
+use anyhow::Result;
+
+use super::{Programs, Size, instructions};
+use crate::{
+    livekit::ways::Ways,
+    report::{Goal, Report, ratios},
+};
+
+pub(super) fn run(programs: &Programs, size: Size, report: &mut Report) -> Result<()> {
+    instructions::livekit(programs, report)?;
+    let ways = Ways::new()?;
+    let (mut mint, mut encode) = (Vec::new(), Vec::new());
+    for _ in 0..size.rounds {
+        mint.push(ways.mint());
+        encode.push(ways.encode());
+    }
+    report.series("livekit mint in process", "ns", &mint);
+    report.series("jsonwebtoken of its claims", "ns", &encode);
+    report.figure("livekit_mint_vs_jsonwebtoken", Goal::AtLeast(8.0), &ratios(&encode, &mint));
+    Ok(())
+}

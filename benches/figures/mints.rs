@@ -1,0 +1,100 @@
+//! Tokens and nothing else: what a process does whose instructions are counted.
+
+use std::{hint::black_box, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
+use grantmint::{
+    clock::{Clock, WallTime},
+    drain::{Drain, drain},
+    mint::{
+        bulk::{Bulk, Selection},
+        minter::Minter,
+        options::Options,
+    },
+    name::Identity,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    live::Live,
+    livekit::{LiveKit, Rooms},
+};
+
+/// Whose tokens.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// Twilio Live's, of so many grants.
+    TwilioLive(u32),
+    /// LiveKit's, each with a name of its own.
+    LiveKit(Rooms),
+}
+
+/// So many tokens.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Mints {
+    pub(crate) kind: Kind,
+    /// Of the kinds that have grants.
+    pub(crate) grant: Box<RawValue>,
+    pub(crate) tokens: u32,
+    /// By a bulk instead of one by one.
+    pub(crate) bulk: bool,
+}
+
+impl Mints {
+    /// By a clock that stands still, so that a slow machine mints the same. The system's is not
+    /// read at all: that crashes under valgrind, which hides where the kernel keeps it.
+    pub(crate) fn make(self) -> Result<()> {
+        let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+        let (_drainer, drain) = drain();
+        match self.kind {
+            Kind::TwilioLive(grants) => {
+                let live = Live::new(usize::try_from(grants)?, &self.grant, clock)?;
+                let minter = live.minter(drain.clone())?;
+                if self.bulk {
+                    mint_bulk(Arc::new(minter), drain, &Options::default(), self.tokens)
+                } else {
+                    live.mint_by(&minter, self.tokens)
+                }
+            }
+            Kind::LiveKit(rooms) => {
+                let livekit = LiveKit::new(rooms, clock)?;
+                let minter = livekit.minter(drain.clone())?;
+                if self.bulk {
+                    mint_bulk(Arc::new(minter), drain, &livekit.options(0), self.tokens)
+                } else {
+                    livekit.mint_by(&minter, self.tokens)
+                }
+            }
+        }
+    }
+}
+
+/// One token, from the plan on.
+pub(crate) fn mint_one(minter: &Minter, options: &Options<'_>, identity: &Identity) -> Result<()> {
+    let plan = minter.plan(options);
+    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+    let token = minter.mint(&plan, identity, None).now_or_never();
+    black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
+    Ok(())
+}
+
+/// Mints a bulk into a buffer, chunk by chunk.
+fn mint_bulk(minter: Arc<Minter>, drain: Drain, options: &Options<'_>, count: u32) -> Result<()> {
+    let plan = minter.plan(options);
+    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+    let selection = Selection::series("viewer-".to_owned(), count.into());
+    let selection = selection.map_err(|_| anyhow!("no selection"))?;
+    let mut bulk = Bulk::new(minter, drain, plan, selection, 0, 0, None);
+    let mut buffer = Vec::new();
+    loop {
+        let chunk = bulk.next_chunk().now_or_never().context("a chunk waits")?;
+        let Some(chunk) = chunk.map_err(|_| anyhow!("no chunk"))? else { return Ok(()) };
+        buffer.clear();
+        for token in chunk.tokens() {
+            token?.put_into(&mut buffer);
+        }
+        black_box(&buffer);
+    }
+}
