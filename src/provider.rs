@@ -1,9 +1,11 @@
 //! The kinds of profiles, a line each. A kind is one folder, and nothing outside it knows its
 //! provider.
 
+mod claims;
 pub mod daily;
 mod demo;
 pub mod forward;
+mod header;
 pub mod hundred_ms;
 pub mod jwt;
 pub mod livekit;

@@ -2,7 +2,6 @@
 //!
 //! Source of the claims' meaning: RFC 7519. What a verifier demands is for the profile to say.
 
-mod claims;
 mod config;
 
 use std::{sync::Arc, time::Duration};

@@ -20,7 +20,12 @@ impl JwtKey {
     /// An HMAC under the raw bytes of a secret.
     #[must_use]
     pub fn hmac(algorithm: Algorithm, secret: &SigningSecret) -> Self {
-        let secret = secret.expose().as_bytes();
+        Self::hmac_of(algorithm, secret.expose().as_bytes())
+    }
+
+    /// An HMAC under these bytes, whatever they are.
+    #[must_use]
+    pub fn hmac_of(algorithm: Algorithm, secret: &[u8]) -> Self {
         let (signs, verifies) =
             (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
         Self { algorithm, signs, verifies }

@@ -1,186 +1,160 @@
 //! Assertions: JWTs that prove to an upstream who asks (RFC 7523), signed anew for each attempt.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, jwk::Jwk};
-use serde_json::{Map, Value};
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
-use super::key::{self, KeyError};
-use crate::clock::WallTime;
-
-/// How an assertion is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alg {
-    /// RSA, PKCS#1, SHA-256.
-    Rs256,
-    /// P-256, SHA-256.
-    Es256,
-    /// HMAC, SHA-256, under the profile's secret.
-    Hs256,
-}
-
-/// What a claim's value is.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Claim {
-    /// Always this.
-    Constant(Value),
-    /// When it is signed, less this.
-    Now {
-        /// How far back.
-        back: Duration,
+use crate::{
+    clock::{Clock, WallTime},
+    provider::header,
+    token::{
+        Call, PrepareError, SignError, Signer, Times, TokenFormat,
+        claims::{Conflict, Table, Value},
+        id::{NoRandomness, Serials},
+        key::JwtKey,
+        signed::Signed,
     },
-    /// Its end.
-    Exp,
-    /// A random UUID.
-    Uuid,
-    /// The resource.
-    Resource,
-}
+};
 
-/// An assertion that could not be made. It holds nothing of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the assertion cannot be signed")]
-pub(super) struct NotSigned;
+/// Why there are no assertions of a profile. It holds nothing of its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AssertionError {
+    /// None can be signed, or what is signed does not verify.
+    #[error("no assertion can be made: {0}")]
+    Unfit(#[from] PrepareError),
+    /// No ids can be made.
+    #[error("no assertion can be made: the system gives no random bytes")]
+    NoRandomness,
+}
 
 /// Makes assertions. Its `Debug` shows no key, and the key is zeroed on drop.
 #[derive(Clone)]
 pub(super) struct Assertion {
-    alg: Alg,
+    claims: Table,
+    key: JwtKey,
     ttl: Duration,
-    header: Map<String, Value>,
-    claims: Vec<(String, Claim)>,
-    key: EncodingKey,
-}
-
-impl fmt::Debug for Assertion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Assertion").field("alg", &self.alg).finish_non_exhaustive()
-    }
-}
-
-impl Alg {
-    /// Its name in a header.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::Hs256 => "HS256",
-        }
-    }
-
-    /// The algorithm of this name.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        [Self::Rs256, Self::Es256, Self::Hs256]
-            .into_iter()
-            .find(|alg| alg.name() == text)
-            .ok_or("is none of RS256, ES256 and HS256")
-    }
-
-    /// Takes a key of it.
-    pub(super) fn key(self, text: &str) -> Result<EncodingKey, KeyError> {
-        match self {
-            Self::Rs256 => key::rsa(text),
-            Self::Es256 => key::ec(text),
-            Self::Hs256 => Ok(EncodingKey::from_secret(text.as_bytes())),
-        }
-    }
-
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Self::Rs256 => Algorithm::RS256,
-            Self::Es256 => Algorithm::ES256,
-            Self::Hs256 => Algorithm::HS256,
-        }
-    }
+    signer: Arc<dyn Signer>,
+    serials: Arc<Serials>,
 }
 
 impl Assertion {
-    /// Assertions with these headers and claims that live for `ttl`, under `key`. One is signed
-    /// and verified first.
+    /// Assertions of these claims that live for `ttl`, under `key`. One is signed and verified
+    /// first.
     ///
     /// # Errors
     ///
     /// The key does not sign, or what it signs does not verify.
     pub(super) fn new(
-        alg: Alg,
-        header: Map<String, Value>,
-        claims: Vec<(String, Claim)>,
+        claims: Result<Table, Conflict>,
+        key: JwtKey,
         ttl: Duration,
-        key: EncodingKey,
-    ) -> Result<Self, NotSigned> {
-        let header = header.into_iter().filter(|(name, _)| name != "alg").collect();
-        let assertion = Self { alg, ttl, header, claims, key };
-        let signed = assertion.sign(WallTime::from_unix_seconds(0), "self-test")?;
-        assertion.verified(&signed).ok_or(NotSigned)?;
-        Ok(assertion)
+    ) -> Result<Self, AssertionError> {
+        let claims = claims.map_err(PrepareError::from)?;
+        let format = Signed::new(Ok(claims.clone()), key.clone());
+        let signer = format.prepare(None, Clock::system().now())?.into();
+        let serials = Serials::draw().map_err(|NoRandomness| AssertionError::NoRandomness)?;
+        Ok(Self { claims, key, ttl, signer, serials: Arc::new(serials) })
     }
 
     /// One, signed now.
     ///
     /// # Errors
     ///
-    /// The key does not sign, or there is no randomness.
+    /// The key does not sign.
     pub(super) fn sign(
         &self,
         now: WallTime,
         resource: &str,
-    ) -> Result<Zeroizing<String>, NotSigned> {
-        let seconds = |at: WallTime| Value::from(at.unix_seconds());
-        let mut header = self.header.clone();
-        header.entry("typ").or_insert_with(|| "JWT".into());
-        header.insert("alg".to_owned(), self.alg.name().into());
-        let mut claims = Map::new();
-        for (name, claim) in &self.claims {
-            let value = match claim {
-                Claim::Constant(value) => value.clone(),
-                Claim::Now { back } => seconds(now - *back),
-                Claim::Exp => seconds(now + self.ttl),
-                Claim::Uuid => uuid()?.into(),
-                Claim::Resource => resource.into(),
-            };
-            claims.insert(name.clone(), value);
-        }
-        let part = |members: Map<String, Value>| {
-            BASE64_URL_SAFE_NO_PAD.encode(Value::Object(members).to_string())
-        };
-        let message = Zeroizing::new(format!("{}.{}", part(header), part(claims)));
-        let algorithm = self.alg.algorithm();
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, algorithm);
-        let signature = Zeroizing::new(signature.map_err(|_| NotSigned)?);
-        Ok(Zeroizing::new(format!("{}.{}", *message, *signature)))
+    ) -> Result<Zeroizing<String>, SignError> {
+        let times = Times { issue: now.unix_seconds(), expire: (now + self.ttl).unix_seconds() };
+        let stamped = self.signer.at(times, &Call { resource, params: &[] })?;
+        let token = stamped.sign("", self.serials.next())?;
+        Ok(Zeroizing::new(token.into()))
     }
 
-    /// The claims of an assertion that this key signed; its times are not looked at.
-    pub(super) fn verified(&self, assertion: &str) -> Option<Map<String, Value>> {
-        let algorithm = self.alg.algorithm();
-        let key = match self.alg {
-            Alg::Hs256 => DecodingKey::from_secret(self.key.as_bytes()),
-            _ => DecodingKey::from_jwk(&Jwk::from_encoding_key(&self.key, algorithm).ok()?).ok()?,
-        };
-        let mut validation = Validation::new(algorithm);
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        Some(jsonwebtoken::decode(assertion, &key, &validation).ok()?.claims)
+    /// What an assertion says that this key signed; its times are not looked at.
+    pub(super) fn verified(&self, assertion: &str) -> Option<Json> {
+        self.key.read(assertion).map(|read| read.claims)
     }
 
     /// Its claims.
-    pub(super) fn claims(&self) -> &[(String, Claim)] {
+    pub(super) const fn claims(&self) -> &Table {
         &self.claims
     }
 }
 
-/// A random UUID (RFC 9562, version 4).
-fn uuid() -> Result<String, NotSigned> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| NotSigned)?;
-    let mut number = u128::from_be_bytes(bytes);
-    number &= !(0xf000 << 64) & !(0xc000 << 48);
-    number |= (0x4000 << 64) | (0x8000 << 48);
-    let digits = format!("{number:032x}");
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-    Ok(parts.map(|part| digits.get(part).unwrap_or_default().to_owned()).join("-"))
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assertion").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// A header of this algorithm, and these claims.
+///
+/// # Errors
+///
+/// Two claims have one name.
+pub(super) fn table<const N: usize>(
+    algorithm: Algorithm,
+    own_header: Map<String, Json>,
+    claims: [(&str, Value); N],
+) -> Result<Table, Conflict> {
+    let mut table = Table::new(header::of(algorithm, own_header));
+    for (name, value) in claims {
+        table.add(&[name], value)?;
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::claims::{Id, Time};
+
+    #[test]
+    fn each_is_signed_for_its_attempt() {
+        let claims = [
+            ("iss", Value::Constant("app".into())),
+            ("sub", Value::Resource),
+            ("iat", Value::Time(Time::Issue { back: 60 })),
+            ("exp", Value::Time(Time::Expire)),
+            ("jti", Value::Id(Id::Uuid)),
+        ];
+        let header = Map::from_iter([("kid".to_owned(), "1".into())]);
+        let claims = table(Algorithm::HS256, header, claims);
+        let key = JwtKey::hmac_of(Algorithm::HS256, b"p@ss");
+        let assertion = Assertion::new(claims, key, Duration::from_secs(600)).unwrap();
+        let signed = [1_000, 2_000].map(|now| {
+            let now = WallTime::from_unix_seconds(now);
+            assertion.verified(&assertion.sign(now, "a \"b\"").unwrap()).unwrap()
+        });
+        for (now, claims) in [1_000, 2_000].into_iter().zip(&signed) {
+            let id = &claims["jti"];
+            assert_eq!(id.as_str().unwrap().len(), 36);
+            let meant = json!({"iss": "app", "sub": "a \"b\"", "iat": now - 60, "exp": now + 600,
+                "jti": id});
+            assert_eq!(*claims, meant);
+        }
+        assert_ne!(signed[0]["jti"], signed[1]["jti"]);
+        assert!(!format!("{assertion:?}").contains("p@ss"));
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_no_assertion() {
+        let twice = [("iss", Value::Resource), ("iss", Value::Resource)];
+        let key = JwtKey::hmac_of(Algorithm::HS256, b"p@ss");
+        let error = Assertion::new(
+            table(Algorithm::HS256, Map::new(), twice),
+            key.clone(),
+            Duration::from_secs(600),
+        );
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "no assertion can be made: two claims are in one place: iss");
+        let other = table(Algorithm::HS384, Map::new(), []);
+        assert!(Assertion::new(other, key, Duration::from_secs(600)).is_err());
+    }
 }

@@ -4,11 +4,12 @@ mod life;
 mod signed;
 
 use http::{HeaderName, Method};
+use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
 use super::{
     answer::CredentialAt,
-    assertion::{Alg, Assertion},
+    assertion::Assertion,
     config::{Covers, Parts},
     errors::{ErrorCodes, Errors},
     json::Json,
@@ -99,10 +100,10 @@ fn read_proofs(
 ) -> Option<(Option<Secret>, Option<Assertion>)> {
     let asserts = section.has("assertion");
     let mut signed = section.section("assertion");
-    let alg = if asserts { signed::read_alg(&mut signed) } else { None };
+    let algorithm = if asserts { signed::read_algorithm(&mut signed) } else { None };
     let written = [SECRET.file, SECRET.env, SECRET.value].map(|key| section.has(key));
     let is_sent = places.contains(&Place::Secret);
-    let needed = is_sent || alg == Some(Alg::Hs256);
+    let needed = is_sent || algorithm == Some(Algorithm::HS256);
     let secret: Option<(Secret, SecretOrigin)> =
         if needed || written.contains(&true) { Some(Secret::read(section, SECRET)?) } else { None };
     if let Some((_, origin)) = &secret {
@@ -113,8 +114,8 @@ fn read_proofs(
         shown.push((SECRET.value, secret::shown(origin)));
     }
     let secret = secret.map(|(secret, _)| secret);
-    let assertion = match alg {
-        Some(alg) => Some(signed::read(section, signed, alg, secret.as_ref(), shown)?),
+    let assertion = match algorithm {
+        Some(algorithm) => Some(signed::read(section, signed, algorithm, secret.as_ref(), shown)?),
         None if asserts => return None,
         None => None,
     };

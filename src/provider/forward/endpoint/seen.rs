@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::secs;
 use crate::{
     provider::forward::{
-        assertion::Claim,
         config::Config,
         recipe::{Body, FormEncoded, Recipe},
         template::{Place, Template},
     },
     sandbox::request::{basic, form},
+    token::claims::{Time, Value as Claim},
 };
 
 /// The resource of a recipe that has no place for one.
@@ -141,14 +141,19 @@ impl Seen {
 fn is_asserted(config: &Config, found: &str, at: Option<(i64, Duration)>) -> bool {
     let Some(assertion) = &config.assertion else { return false };
     let Some(claims) = assertion.verified(found) else { return false };
-    let time = |name: &str| claims.get(name).and_then(Value::as_i64);
-    assertion.claims().iter().all(|(name, claim)| match (claim, at) {
-        (Claim::Constant(value), _) => claims.get(name) == Some(value),
-        (Claim::Now { .. }, Some((now, _))) => time(name).is_some_and(|issued| issued <= now),
-        (Claim::Exp, Some((now, most))) => {
-            time(name).is_some_and(|end| end > now && end - now <= secs(most))
+    assertion.claims().claims().into_iter().all(|(path, claim)| {
+        let Some(found) = path.iter().try_fold(&claims, |at, name| at.get(name)) else {
+            return false;
+        };
+        let is_time = |holds: &dyn Fn(i64) -> bool| found.as_i64().is_some_and(holds);
+        match (claim, at) {
+            (Claim::Constant(value), _) => found == value,
+            (Claim::Time(Time::Issue { .. }), Some((now, _))) => is_time(&|issued| issued <= now),
+            (Claim::Time(Time::Expire), Some((now, most))) => {
+                is_time(&|end| end > now && end - now <= secs(most))
+            }
+            _ => true,
         }
-        _ => claims.contains_key(name),
     })
 }
 

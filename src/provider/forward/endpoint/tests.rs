@@ -238,6 +238,61 @@ secret_env = "S"
 }
 
 #[tokio::test]
+async fn an_assertion_of_a_profiles_own_is_taken_where_the_key_and_the_claims_are_its_own() {
+    const KEYS: &str = include_str!("../../../../tests/vectors/keys.json");
+    let keys: serde_json::Value = serde_json::from_str(KEYS).unwrap();
+    let lines = r#"
+url = "https://api.example/{resource}/token"
+headers = { authorization = "Bearer {assertion}" }
+credential = "text"
+life = "10m"
+KEY_env = "S"
+[assertion]
+alg = "ALG"
+ttl = "10m"
+header = { kid = "key-1" }
+[assertion.claims]
+iss = "app"
+sub = { from = "resource" }
+iat = { from = "now", back = "60s" }
+exp = { from = "exp" }
+jti = { from = "uuid" }
+"context.app" = { scopes = ["a"] }
+"#;
+    // A secret signs whatever characters it has.
+    let secrets = ["p@ss:w/rd+1", "p@ss:w/rd+2"];
+    let own = |name: &str| keys[name].as_str().unwrap().to_owned();
+    for (algorithm, key, secret, another) in [
+        ("HS256", "secret", secrets[0].to_owned(), secrets[1].to_owned()),
+        ("RS256", "private_key", own("rsa_pkcs1"), own("rsa_pkcs8")),
+        ("ES256", "private_key", own("p256_pkcs8"), own("p256_pkcs8_2")),
+    ] {
+        let lines = lines.replace("KEY", key).replace("ALG", algorithm);
+        let world = World::of(&lines, &secret, &secret, "room 1").await;
+        for _ in 0..2 {
+            world.fetch().await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+        }
+        assert_eq!(world.sandbox.requests()[1].resource.as_deref(), Some("room 1"));
+
+        let refused_of = async |lines: &str, secret: &str| {
+            let base: BaseUrl = world.sandbox.base_url().to_string().parse().unwrap();
+            let (another, _) = read(lines, secret).unwrap();
+            let another = another.upstream().unwrap().replaced_by(&base);
+            refused(fetch(&*another, "r", None).await, algorithm).0
+        };
+        assert_eq!(refused_of(&lines, &another).await, FaultClass::Credential, "{algorithm}");
+        for (claim, instead) in [
+            (r#"iss = "app""#, r#"iss = "another""#),
+            (r#"scopes = ["a"]"#, r#"scopes = ["a", "b"]"#),
+        ] {
+            let lines = lines.replace(claim, instead);
+            let class = refused_of(&lines, &secret).await;
+            assert_eq!(class, FaultClass::Credential, "{algorithm}: {instead}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_the_recipes_request_is_refused_as_it_is_documented() {
     let world = World::preset(ALL[0]).await;
     let base = world.sandbox.base_url().to_string();

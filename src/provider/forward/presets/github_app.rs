@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderValue, StatusCode};
+use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
 use super::{DemoKeys, Preset, made, parse_name, secret_keys};
@@ -16,17 +17,19 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            assertion::{Alg, Assertion, Claim},
+            assertion::{Assertion, table},
             config::{Covers, Parts, USUAL_POINT},
             demo::RSA_KEY,
             endpoint::{Emulation, Given, Refused},
             errors::RateLimit,
+            key,
             recipe::Making,
             secret,
         },
     },
     sandbox::Answer,
     settings::{SecretKeys, Section},
+    token::claims::{Time, Value as Claim},
 };
 
 const PRIVATE_KEY: SecretKeys = secret_keys("private_key_file", "private_key_env", "private_key");
@@ -34,8 +37,8 @@ const PRIVATE_KEY: SecretKeys = secret_keys("private_key_file", "private_key_env
 /// An assertion's end may be ten minutes ahead by GitHub's clock.
 const ASSERTION_LIFE: Duration = Duration::from_secs(9 * 60);
 
-/// GitHub's advice against clocks that differ.
-const BACK: Duration = Duration::from_secs(60);
+/// GitHub's advice against clocks that differ, in seconds.
+const BACK: u32 = 60;
 
 const RATE_LIMIT: RateLimit =
     RateLimit { remaining: "x-ratelimit-remaining", reset: "x-ratelimit-reset" };
@@ -67,7 +70,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         section.problem("app_id", "is missing");
     }
     let app = parse_name(&app?).map_err(|error| section.problem("app_id", error)).ok();
-    let key = section.secret(PRIVATE_KEY, |text| Alg::Rs256.key(text));
+    let key = section.secret(PRIVATE_KEY, |text| key::parse(text, Algorithm::RS256));
     let repositories = section.list_or_empty("repositories", parse_name_of_repository);
     let permissions: Option<Map<String, Value>> = if section.has("permissions") {
         section.deserialized("permissions")
@@ -77,11 +80,11 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let (app, (key, origin), repositories, permissions) = (app?, key?, repositories?, permissions?);
     let claims = [
         ("iss", Claim::Constant(json!(app))),
-        ("iat", Claim::Now { back: BACK }),
-        ("exp", Claim::Exp),
+        ("iat", Claim::Time(Time::Issue { back: BACK })),
+        ("exp", Claim::Time(Time::Expire)),
     ];
-    let claims = claims.map(|(name, claim)| (name.to_owned(), claim)).into();
-    let assertion = Assertion::new(Alg::Rs256, Map::new(), claims, ASSERTION_LIFE, key);
+    let assertion =
+        Assertion::new(table(Algorithm::RS256, Map::new(), claims), key, ASSERTION_LIFE);
     let at = if section.has(PRIVATE_KEY.file) { PRIVATE_KEY.file } else { PRIVATE_KEY.env };
     let assertion = assertion.map_err(|error| section.problem(at, error.to_string())).ok()?;
     let mut making =

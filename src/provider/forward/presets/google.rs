@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::StatusCode;
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
@@ -16,16 +17,21 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            assertion::{Alg, Assertion, Claim},
+            assertion::{Assertion, table},
             config::{Covers, Parts, USUAL_POINT, parse_resource},
             demo::RSA_KEY,
             endpoint::{Emulation, Given, Refused, Why},
+            key,
             recipe::Making,
             secret,
         },
     },
     sandbox::Answer,
     settings::{SecretKeys, Section},
+    token::{
+        claims::{Time, Value as Claim},
+        key::JwtKey,
+    },
 };
 
 const SERVICE_ACCOUNT: SecretKeys =
@@ -34,8 +40,8 @@ const SERVICE_ACCOUNT: SecretKeys =
 /// An assertion may live for an hour.
 const ASSERTION_LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// Clocks differ, and an assertion of the future is refused.
-const BACK: Duration = Duration::from_secs(30);
+/// Clocks differ, and an assertion of the future is refused; in seconds.
+const BACK: u32 = 30;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
@@ -79,12 +85,11 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         ("iss", text(&account.client_email)),
         ("scope", text(&scope)),
         ("aud", text(&account.token_uri)),
-        ("iat", Claim::Now { back: BACK }),
-        ("exp", Claim::Exp),
+        ("iat", Claim::Time(Time::Issue { back: BACK })),
+        ("exp", Claim::Time(Time::Expire)),
     ];
-    let claims = claims.map(|(name, claim)| (name.to_owned(), claim)).into();
     let header = Map::from_iter([("kid".to_owned(), account.private_key_id.into())]);
-    let assertion = Assertion::new(Alg::Rs256, header, claims, ASSERTION_LIFE, key);
+    let assertion = Assertion::new(table(Algorithm::RS256, header, claims), key, ASSERTION_LIFE);
     let assertion = assertion
         .map_err(|error| section.problem("preset", format!("its key is of no use: {error}")))
         .ok()?;
@@ -114,14 +119,14 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
 }
 
 /// Takes a service-account file's text, or base64 of it.
-fn parse_account(text: &str) -> Result<(ServiceAccount, jsonwebtoken::EncodingKey), String> {
+fn parse_account(text: &str) -> Result<(ServiceAccount, JwtKey), String> {
     const NONE: &str = "is no service-account file in JSON, nor base64 of one";
     let text = text.trim_start_matches('\u{feff}').trim();
     let decoded = BASE64_STANDARD.decode(text).ok().map(Zeroizing::new);
     let bytes = decoded.as_ref().map_or(text.as_bytes(), |decoded| decoded.as_slice());
     let mut account: ServiceAccount = serde_json::from_slice(bytes).map_err(|_| NONE)?;
     let key = Zeroizing::new(std::mem::take(&mut account.private_key));
-    let key = Alg::Rs256.key(&key);
+    let key = key::parse(&key, Algorithm::RS256);
     let key = key.map_err(|error| format!("has a private_key that {error}"))?;
     Ok((account, key))
 }

@@ -1,9 +1,9 @@
-//! The claims of a profile's own table.
+//! The claims of a profile's own table: a token's, or an assertion's.
 
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    settings::unknown_key,
+    settings::{Section, unknown_key},
     token::{
         claims::{Conflict, Id, Table, Time, Value},
         params::{Parameter, Setter, Shape},
@@ -20,7 +20,14 @@ const MOST_BYTES: i64 = 8 * 1024;
 const MAX_BACK: u64 = 60 * 60;
 
 /// Where a value may come from.
-const SOURCES: [&str; 7] = ["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
+pub(super) type Sources = &'static [&'static str];
+
+/// Where the values of tokens may come from.
+pub(super) const OF_TOKENS: Sources =
+    &["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
+
+/// Where the values of assertions may come from: there is no caller, and nothing that one sets.
+pub(super) const OF_ASSERTIONS: Sources = &["resource", "now", "exp", "uuid"];
 
 /// What parameters may be.
 const TYPES: [&str; 6] = ["text", "integer", "number", "bool", "list", "object"];
@@ -35,18 +42,40 @@ pub(super) struct Claims {
 }
 
 /// What is wrong with a claim: its path, and why.
-pub(super) type Problem = (String, String);
+type Problem = (String, String);
 
 impl Claims {
-    /// Reads a table.
+    /// Reads the table `claims` of a section, which must be there: as it is written, and as it is
+    /// meant.
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        sources: Sources,
+    ) -> Option<(Map<String, Json>, Self)> {
+        if !section.has("claims") {
+            section.problem("claims", "is missing: write a table with what a token says");
+            return None;
+        }
+        let written: Map<String, Json> = section.deserialized("claims")?;
+        match Self::parse(&written, sources) {
+            Ok(claims) => Some((written, claims)),
+            Err(problems) => {
+                for (path, why) in problems {
+                    section.problem("claims", format!("{}: {why}", path.escape_debug()));
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes a table whose values may come from these sources.
     ///
     /// # Errors
     ///
     /// All that is wrong with it.
-    pub(super) fn read(table: &Map<String, Json>) -> Result<Self, Vec<Problem>> {
+    fn parse(table: &Map<String, Json>, sources: Sources) -> Result<Self, Vec<Problem>> {
         let mut claims = Self::default();
         let mut problems = Vec::new();
-        claims.walk(table, &[], &mut problems);
+        claims.walk(table, &[], sources, &mut problems);
         if let Err(Conflict(path)) = claims.table(Map::new()) {
             problems.push((path, "is there twice, or leads through another claim".to_owned()));
         }
@@ -74,33 +103,44 @@ impl Claims {
             .any(|(path, value)| *path == ["exp"] && *value == Value::Time(Time::Expire))
     }
 
-    fn walk(&mut self, table: &Map<String, Json>, above: &[String], problems: &mut Vec<Problem>) {
+    fn walk(
+        &mut self,
+        table: &Map<String, Json>,
+        above: &[String],
+        sources: Sources,
+        problems: &mut Vec<Problem>,
+    ) {
         for (key, value) in table {
             let path: Vec<_> = above.iter().cloned().chain(split(key)).collect();
             match value {
                 Json::Object(members) if members.contains_key("from") => {
-                    match self.reference(members, &path) {
+                    match self.reference(members, &path, sources) {
                         Ok(value) => self.entries.push((path, value)),
                         Err(problem) => problems.push((path.join("."), problem)),
                     }
                 }
                 Json::Object(members) if !members.is_empty() => {
-                    self.walk(members, &path, problems);
+                    self.walk(members, &path, sources, problems);
                 }
                 constant => self.entries.push((path, Value::Constant(constant.clone()))),
             }
         }
     }
 
-    fn reference(&mut self, members: &Map<String, Json>, path: &[String]) -> Result<Value, String> {
+    fn reference(
+        &mut self,
+        members: &Map<String, Json>,
+        path: &[String],
+        sources: Sources,
+    ) -> Result<Value, String> {
         let from = text(members, "from")?.unwrap_or_default();
         let known: &[&str] = match from {
             "now" => &["from", "back"],
             "param" => &["from", "type", "max", "required", "name"],
             _ => &["from"],
         };
-        if !SOURCES.contains(&from) {
-            return Err(format!("from: must be one of {}", SOURCES.join(", ")));
+        if !sources.contains(&from) {
+            return Err(format!("from: must be one of {}", sources.join(", ")));
         }
         if let Some(unknown) = members.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(format!("{}: {}", unknown.escape_debug(), unknown_key(unknown, known)));
@@ -200,7 +240,7 @@ mod tests {
     use super::*;
 
     fn read(table: &Json) -> Result<Claims, Vec<Problem>> {
-        Claims::read(table.as_object().unwrap())
+        Claims::parse(table.as_object().unwrap(), OF_TOKENS)
     }
 
     #[test]
@@ -251,6 +291,15 @@ mod tests {
             let problems = problems.iter().map(|(path, why)| format!("{path} {why}"));
             let problems: Vec<_> = problems.collect();
             assert!(problems.iter().any(|it| it.starts_with(told)), "{told}: {problems:?}");
+        }
+    }
+    #[test]
+    fn an_assertion_has_no_caller() {
+        for from in ["identity", "param", "token_id"] {
+            let table = json!({"a": {"from": from}});
+            let problems = Claims::parse(table.as_object().unwrap(), OF_ASSERTIONS).unwrap_err();
+            let told = "from: must be one of resource, now, exp, uuid";
+            assert_eq!(problems, [("a".to_owned(), told.to_owned())]);
         }
     }
 }
