@@ -104,6 +104,8 @@ pub enum Flaw<'a> {
 /// How a request was served.
 #[derive(Debug)]
 pub struct Served<'a> {
+    /// When it is answered.
+    pub now: WallTime,
     /// Requests that were at work when it came in, itself too.
     pub at_work: usize,
     /// How long it was held.

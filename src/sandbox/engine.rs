@@ -164,7 +164,8 @@ impl Engine {
         let Answer { status, mut headers, body, outcome, delivery } = answer;
         let at_work = entry.at_work;
         let held = entry.answered(status, outcome);
-        let mut served = Served { at_work, held, random: &mut self.random() };
+        let now = self.clock.now().wall;
+        let mut served = Served { now, at_work, held, random: &mut self.random() };
         endpoint.add_headers(&mut headers, &mut served);
         let mut response = Response::new(delivery.body(body));
         *response.status_mut() = status;

@@ -13,13 +13,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde_json::json;
 
 pub(super) use self::given::Given;
 use self::seen::{Proof, Seen};
 use super::{config::Config, template::Place};
-use crate::sandbox::{Answer, Credential, Endpoint, Flaw, Moment, Recognised};
+use crate::sandbox::{Answer, Credential, Endpoint, Flaw, Moment, Recognised, Served};
 
 /// What is known of a preset's upstream.
 pub(super) struct Emulation {
@@ -85,6 +85,9 @@ const LIFE_ZERO: &str = "life-zero";
 
 /// The credential that the last request for the resource was given, with what is left of it.
 const SAME_CREDENTIAL: &str = "same-credential";
+
+/// After this a spent rate limit is full again.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The endpoint of a profile.
 #[derive(Debug)]
@@ -216,7 +219,20 @@ impl Endpoint for Emulated {
     }
 
     fn refusal(&self, _: &Request<Bytes>, status: StatusCode) -> Answer {
-        (self.emulation().refuse)(Refused { status, why: Why::Other })
+        let mut answer = (self.emulation().refuse)(Refused { status, why: Why::Other });
+        let limit = self.config.recipe.errors.rate_limit;
+        if let Some(limit) = limit.filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
+            answer.headers.insert(limit.remaining, HeaderValue::from_static("0"));
+        }
+        answer
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
+        let limit = self.config.recipe.errors.rate_limit;
+        if let Some(limit) = limit.filter(|limit| headers.contains_key(limit.remaining)) {
+            let reset = served.now + RATE_WINDOW;
+            headers.insert(limit.reset, reset.unix_seconds().into());
+        }
     }
 }
 

@@ -152,7 +152,7 @@ fn end(raw: &str) -> Result<f64, Fault> {
     rfc3339(&text).ok_or(MALFORMED)
 }
 
-/// A number, or a text of digits with one point at the most.
+/// A number, or a text of digits with at most one point.
 fn number(raw: &str) -> Option<f64> {
     if !raw.starts_with('"') {
         return serde_json::from_str(raw).ok();
@@ -191,7 +191,7 @@ fn rfc3339(text: &str) -> Option<f64> {
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let life = humantime::parse_duration(text).map_err(|_| r#"is not a duration like "10m""#)?;
     if life.is_zero() || life > LONGEST {
-        return Err("must be over zero, and a year at the most");
+        return Err("must be over zero, and at most a year");
     }
     Ok(life)
 }

@@ -165,7 +165,7 @@ impl Template {
     ) -> Zeroizing<String> {
         let part = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
-            // Encoded, a byte is three at the most.
+            // Encoded, a byte is at most three.
             Piece::Place(place) => 3 * values.of(*place).len(),
         };
         // Room for all, so that nothing is left behind by growing.

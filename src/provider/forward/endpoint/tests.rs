@@ -182,6 +182,17 @@ async fn every_preset_takes_every_fault_for_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_rate_limit_that_is_spent_says_when_there_will_be_more() {
+    for preset in ALL {
+        let world = World::preset(preset).await;
+        let (class, reason, wait) = world.fault("status=429").await;
+        assert_eq!(class, FaultClass::Throttled, "{}: {reason}", preset.name);
+        let told = wait.is_some_and(|wait| (55..=60).contains(&wait.as_secs()));
+        assert_eq!(told, preset.name == "github-app", "{}: {wait:?}", preset.name);
+    }
+}
+
+#[tokio::test]
 async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
     for (preset, (name, life, is_stated, _)) in ALL.iter().zip(GIVEN) {
         let world = World::preset(preset).await;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
@@ -161,9 +161,5 @@ fn refuse(refused: Refused) -> Answer {
         "documentation_url": "https://docs.github.com/rest",
         "status": refused.status.as_str(),
     });
-    let mut answer = Answer::json(refused.status, &body);
-    if refused.status == StatusCode::TOO_MANY_REQUESTS {
-        answer.headers.insert(RATE_LIMIT.remaining, HeaderValue::from_static("0"));
-    }
-    answer
+    Answer::json(refused.status, &body)
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    clock::WallTime,
+    clock::{Clock, WallTime},
     provider::twilio_live::{
         DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE, demo::demo,
     },
@@ -269,7 +269,10 @@ fn all_answers_have_headers_of_the_upstream() {
     let endpoint = demo_endpoint();
     let mut headers = HeaderMap::new();
     let (mut random, held) = (Random::with_seed(0), Duration::from_millis(1_500));
-    endpoint.add_headers(&mut headers, &mut Served { at_work: 2, held, random: &mut random });
+    endpoint.add_headers(
+        &mut headers,
+        &mut Served { now: Clock::system().now().wall, at_work: 2, held, random: &mut random },
+    );
     assert_eq!(headers["twilio-concurrent-requests"], "2");
     assert_eq!(headers["twilio-request-duration"], "1.500");
     let id = headers["twilio-request-id"].to_str().unwrap();
