@@ -2,6 +2,8 @@
 //! thousand calls, the command that emulates each upstream, and no secret by any door but an
 //! answer's token.
 
+mod examples;
+
 use std::{collections::BTreeSet, fmt::Write, fs, process::Stdio};
 
 use grantmint::{
@@ -28,14 +30,14 @@ fn of(profile: &str) -> MintOptions {
 }
 
 /// The demos that a preset is.
-fn presets() -> Vec<Demo> {
+pub(crate) fn presets() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.kind == "forward");
     demos
 }
 
 /// A file with one profile, `shared`, of a preset's demo under this secret.
-fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, String) {
+pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, String) {
     let dir = TempDir::new().expect("a directory");
     let kept = dir.path().join("secret");
     fs::write(&kept, secret).expect("written");

@@ -7,7 +7,10 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use grantmint::{clock::Clock, sandbox::Sandbox};
+use grantmint::{
+    clock::Clock,
+    sandbox::{self, Sandbox},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tempfile::TempDir;
@@ -18,7 +21,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{BINARY, Configured, Ran, Serve, emulated, found, soon};
+use crate::{
+    forward,
+    support::{BINARY, Configured, Ran, Serve, emulated, found, soon},
+};
 
 const PASSWORD: &str = "planted-password-5994471abb01112a";
 
@@ -40,8 +46,13 @@ impl SecureUpstream {
 
     /// The same, whose own certificate is a CA's where that is so.
     async fn presenting(is_ca: bool) -> Self {
+        Self::before(emulated(), is_ca).await
+    }
+
+    /// The same before this sandbox.
+    async fn before(config: sandbox::Config, is_ca: bool) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-        let sandbox = Sandbox::bind(any, emulated(), Clock::system()).await;
+        let sandbox = Sandbox::bind(any, config, Clock::system()).await;
         let sandbox = sandbox.expect("a sandbox");
         let names = [HOST.to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
@@ -231,6 +242,26 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
         let check = run(&["check", config.path()], &env).await;
         assert!(check.stdout.contains(&way) && check.stdout.contains(&roots), "{check:?}");
     }
+}
+
+#[tokio::test]
+async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
+    let demo = forward::presets().remove(0);
+    let config = sandbox::Config::new(vec![demo.endpoint.clone().expect("an upstream")]);
+    let upstream = SecureUpstream::before(config, false).await;
+    let secret = demo.secret.as_ref().expect("a secret").value.clone();
+    let address = format!("upstream = \"https://{}\"", upstream.addr);
+    let trusting = format!("{address}\nca_file = \"{}\"", upstream.roots());
+    for (lines, trusts) in [(address, false), (trusting, true)] {
+        let (_dir, config) = forward::configured(&demo, &secret, &lines);
+        let serve = Serve::start(&["--config", &config]).await;
+        if trusts {
+            assert_eq!(serve.first_token().await.token.split('.').count(), 3);
+        } else {
+            assert_eq!(fault(&serve).await, "TLS_CERTIFICATE_UNTRUSTED (misconfigured)");
+        }
+    }
+    assert_eq!(upstream.sandbox.counters().granted, 1);
 }
 
 #[tokio::test]
