@@ -1,7 +1,7 @@
 //! Credentials that an upstream gives for sharing, fetched in the background and handed on as
 //! they are: bearer tokens, TURN credentials, installation tokens.
 //!
-//! A [`recipe::Recipe`] says how one is asked for and where it is in the answer. Presets are
+//! A recipe says how one is asked for and where it is in the answer. Presets are
 //! recipes of known providers, a file each below `presets/`; a profile may also write its own.
 //!
 //! Sources: the providers' guides, named in each preset's file. No living provider was asked.
