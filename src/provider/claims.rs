@@ -122,6 +122,10 @@ impl Claims {
                 Json::Object(members) if !members.is_empty() => {
                     self.walk(members, &path, sources, problems);
                 }
+                constant if holds_reference(constant) => {
+                    let why = "holds a value from elsewhere in a list, where only constants may be";
+                    problems.push((path.join("."), why.to_owned()));
+                }
                 constant => self.entries.push((path, Value::Constant(constant.clone()))),
             }
         }
@@ -166,6 +170,17 @@ impl Claims {
             return Err("has the name of another parameter: give it one with name".to_owned());
         }
         Ok(())
+    }
+}
+
+/// Whether a reference is in a list, at any depth: it would be handed on as it is written.
+fn holds_reference(value: &Json) -> bool {
+    match value {
+        Json::Array(items) => items.iter().any(holds_reference),
+        Json::Object(members) => {
+            members.contains_key("from") || members.values().any(holds_reference)
+        }
+        _ => false,
     }
 }
 
@@ -276,6 +291,8 @@ mod tests {
             (json!({"a": {"from": "now", "bak": "1s"}}), "a bak: unknown key; did you mean back?"),
             (json!({"a": {"from": "now", "back": "2h"}}), "a back: must be whole seconds"),
             (json!({"a": {"from": "exp", "back": "2s"}}), "a back: unknown key"),
+            (json!({"a": [{"from": "resource"}]}), "a holds a value from elsewhere in a list"),
+            (json!({"a": [[{"b": {"from": "x"}}]]}), "a holds a value from elsewhere in a list"),
             (json!({"a": 1, "a.b": 2}), "a.b is there twice, or leads through"),
             (param(json!({"type": "txt"})), "a.b type: must be one of text"),
             (param(json!({"max": 0})), "a.b max: must be from 1"),

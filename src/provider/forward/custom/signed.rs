@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The keys of the private key.
-const PRIVATE_KEY: SecretKeys =
+pub(super) const PRIVATE_KEY: SecretKeys =
     SecretKeys { file: "private_key_file", env: "private_key_env", value: "private_key" };
 
 /// HS256 is under the profile's secret.
