@@ -164,6 +164,6 @@ bench: peer-tools
 	cargo build --locked --release
 	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
 
-## The same in under a minute, with fewer and shorter rounds.
+## The same in little over a minute, with fewer and shorter rounds.
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"

@@ -118,7 +118,13 @@ impl Resource {
 
 /// A pattern of resources: `*` stands for any run of characters, also for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern {
+    text: String,
+    /// What stands before, between and behind the `*`; a text without one is the first.
+    first: String,
+    between: Vec<String>,
+    last: Option<String>,
+}
 
 impl Pattern {
     /// Takes a text that a resource can match.
@@ -128,27 +134,28 @@ impl Pattern {
     /// It is empty, too long, or has control characters.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check_text(text)?;
-        Ok(Self(text.to_owned()))
+        let mut pieces = text.split('*').map(str::to_owned);
+        let first = pieces.next().unwrap_or_default();
+        let last = pieces.next_back();
+        Ok(Self { text: text.to_owned(), first, between: pieces.collect(), last })
     }
 
     /// The pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether the whole of `text` is of this pattern.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let mut pieces = self.0.split('*');
-        let first = pieces.next().unwrap_or_default();
-        let Some(last) = pieces.next_back() else { return text == first };
-        let Some(rest) = text.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else {
-            return false;
-        };
+        let Some(last) = &self.last else { return text == self.first };
+        let rest = text.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&**last));
         // The earliest place of each piece leaves the most to those behind it.
-        let found = pieces.try_fold(rest, |rest, piece| Some(rest.split_once(piece)?.1));
-        found.is_some()
+        let mut between = self.between.iter();
+        rest.is_some_and(|rest| {
+            between.try_fold(rest, |rest, piece| Some(rest.split_once(&**piece)?.1)).is_some()
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a call's own claims add to what tokens share.
 
-use std::{fmt, sync::Arc};
+use std::{cell::Cell, fmt, sync::Arc};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -34,8 +34,13 @@ struct Filled {
     hmac: Hmac,
 }
 
-/// Bytes that are written of a call's claims before more room is needed.
-const USUAL_LEAD: usize = 256;
+thread_local! {
+    /// Room to write a call's claims in: it is kept, since few need more.
+    static ROOM: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// Bytes of the room that is kept.
+const USUAL_ROOM: usize = 256;
 
 /// Bytes that become a block.
 const BLOCK_BYTES: usize = BLOCK / GROUP_CHARS * GROUP;
@@ -46,16 +51,21 @@ pub(super) fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
     if text.lead.is_empty() && !text.own_varies {
         return sheet;
     }
-    let mut lead = String::with_capacity(USUAL_LEAD);
-    lead.push_str(MOST_FILL);
-    text.lead.iter().for_each(|part| part.write(sheet.times, call, &mut lead));
+    let mut room = ROOM.take();
+    room.reserve(USUAL_ROOM);
+    room.push_str(MOST_FILL);
+    text.lead.iter().for_each(|part| part.write(sheet.times, call, &mut room));
     // As much white space as makes whole groups.
-    let lead = &lead.as_bytes()[lead.len() % GROUP..];
+    let lead = &room.as_bytes()[room.len() % GROUP..];
     let (blocks, end) = lead.split_at(lead.len() / BLOCK_BYTES * BLOCK_BYTES);
     let mut rest = [0; BLOCK];
     base64::put_groups(end.as_chunks().0, &mut rest);
     let rest_chars = end.len() / GROUP * GROUP_CHARS;
     let filled = (!blocks.is_empty()).then(|| Filled::new(blocks, &sheet.hmac));
+    if room.capacity() == USUAL_ROOM {
+        room.clear();
+        ROOM.set(room);
+    }
     let own = text.own_varies.then(|| Own::new(&text.own, sheet.times, call));
     Arc::new(CallSheet { sheet, filled, rest, rest_chars, own })
 }
