@@ -35,7 +35,7 @@ struct Filled {
 }
 
 thread_local! {
-    /// Room to write a call's claims in: it is kept, since few need more.
+    /// Room to write a call's claims in, behind white space: it is kept, since few need more.
     static ROOM: Cell<String> = const { Cell::new(String::new()) };
 }
 
@@ -52,8 +52,10 @@ pub(super) fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
         return sheet;
     }
     let mut room = ROOM.take();
-    room.reserve(USUAL_ROOM);
-    room.push_str(MOST_FILL);
+    if room.is_empty() {
+        room.reserve(USUAL_ROOM);
+        room.push_str(MOST_FILL);
+    }
     text.lead.iter().for_each(|part| part.write(sheet.times, call, &mut room));
     // As much white space as makes whole groups.
     let lead = &room.as_bytes()[room.len() % GROUP..];
@@ -63,7 +65,7 @@ pub(super) fn called(sheet: Arc<Sheet>, call: &Call<'_>) -> Arc<dyn Stamped> {
     let rest_chars = end.len() / GROUP * GROUP_CHARS;
     let filled = (!blocks.is_empty()).then(|| Filled::new(blocks, &sheet.hmac));
     if room.capacity() == USUAL_ROOM {
-        room.clear();
+        room.truncate(MOST_FILL.len());
         ROOM.set(room);
     }
     let own = text.own_varies.then(|| Own::new(&text.own, sheet.times, call));
