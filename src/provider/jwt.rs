@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-use self::config::Config;
+use self::{claims::Claims, config::Config};
 use super::{Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens};
 use crate::{
     name::Resource,
@@ -31,8 +31,8 @@ impl Kind for AnyJwt {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        let config = Config::read(section);
-        Draft::new(rules(config.as_ref()), config)
+        let (claims, config) = Config::read(section);
+        Draft::new(rules(claims.as_ref()), config)
     }
 
     /// None: a JWT of one's own says by nothing that it is one.
@@ -42,9 +42,9 @@ impl Kind for AnyJwt {
 }
 
 /// What follows from the claims; of wrong ones, what follows from none.
-fn rules(config: Option<&Config>) -> Rules {
+fn rules(claims: Option<&Claims>) -> Rules {
     let has = |wanted: fn(&Claim) -> bool| {
-        config.is_some_and(|config| config.claims.entries.iter().any(|(_, it)| wanted(it)))
+        claims.is_some_and(|claims| claims.entries.iter().any(|(_, it)| wanted(it)))
     };
     let names_resource = has(|it| *it == Claim::Resource);
     let names_identity = has(|it| *it == Claim::Identity);
@@ -54,7 +54,7 @@ fn rules(config: Option<&Config>) -> Rules {
         max_token_ttl: LONGEST,
         supply: SupplyRules::Key,
         tokens: TokenRules {
-            parameters: config.map(|it| it.claims.parameters.clone()).unwrap_or_default(),
+            parameters: claims.map(|it| it.parameters.clone()).unwrap_or_default(),
             all_open: true,
             scope: if names_resource { Scope::One } else { Scope::None },
             identity: if names_identity { IdentityRule::Always } else { IdentityRule::Never },

@@ -28,15 +28,27 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the kind's keys.
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    /// Reads the kind's keys; the claims also where others of them are wrong.
+    pub(super) fn read(section: &mut Section<'_>) -> (Option<Claims>, Option<Self>) {
         let algorithm =
             section.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS));
         let key = KeySecret::read(section, SECRET);
         let header = header::read(section);
         let no_exp = section.flag("no_exp").unwrap_or(false);
-        let (written, claims) = read_claims(section, no_exp)?;
-        Some(Self { algorithm: algorithm?, key: key?, header: header?, no_exp, written, claims })
+        let read = read_claims(section, no_exp);
+        let claims = read.as_ref().map(|(_, claims)| claims.clone());
+        let config = || {
+            let (written, claims) = read?;
+            Some(Self {
+                algorithm: algorithm?,
+                key: key?,
+                header: header?,
+                no_exp,
+                written,
+                claims,
+            })
+        };
+        (claims, config())
     }
 
     /// The header of its tokens.
