@@ -5,6 +5,7 @@ mod channels;
 mod examples;
 mod forward;
 mod kinds;
+mod markers;
 mod operations;
 mod own_kind;
 mod page;
