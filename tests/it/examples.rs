@@ -13,6 +13,7 @@ use grantmint::{
     provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{ListGrantsRequest, grant::RefreshState},
 };
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdout, Command},
@@ -20,8 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    python::python,
-    support::{Configured, Serve, found, reserved_port, soon, until, verified},
+    python::{python, succeeds},
+    support::{Configured, Serve, found, payload, reserved_port, soon, until, verified},
 };
 
 fn root() -> PathBuf {
@@ -249,6 +250,39 @@ async fn what_cannot_be_served_is_not_repeated_in_go() {
 #[tokio::test]
 async fn what_cannot_be_served_is_not_repeated_in_rust() {
     what_cannot_be_served_is_not_repeated(in_rust()).await;
+}
+
+/// A third argument is a room, and the caller's values are in the token for it.
+async fn a_token_for_a_room_says_what_was_set(mut command: Command) {
+    let serve = Serve::start(&["--sandbox"]).await;
+    command.args([serve.server.trim_start_matches("http://"), "1", "room-1"]);
+    let lines = succeeds(&mut command).await;
+    let last = lines.lines().next_back().expect("a line");
+    let token = last.strip_prefix("alice ").expect("alice's");
+    let claims: Value = serde_json::from_str(&payload(token)).expect("JSON");
+    assert_eq!((&claims["sub"], &claims["name"]), (&json!("alice"), &json!("Alice")));
+    let video = json!({"roomJoin": true, "room": "room-1", "canPublish": false});
+    assert_eq!(claims["video"], video, "{lines}");
+}
+
+#[tokio::test]
+async fn a_token_for_a_room_says_what_was_set_in_python() {
+    a_token_for_a_room_says_what_was_set(in_python()).await;
+}
+
+#[tokio::test]
+async fn a_token_for_a_room_says_what_was_set_in_node() {
+    a_token_for_a_room_says_what_was_set(in_node()).await;
+}
+
+#[tokio::test]
+async fn a_token_for_a_room_says_what_was_set_in_go() {
+    a_token_for_a_room_says_what_was_set(in_go()).await;
+}
+
+#[tokio::test]
+async fn a_token_for_a_room_says_what_was_set_in_rust() {
+    a_token_for_a_room_says_what_was_set(in_rust()).await;
 }
 
 /// The lines below, less the indentation that they share.
