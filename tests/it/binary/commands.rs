@@ -10,7 +10,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{BINARY, Configured, Serve, get, request, run, soon, until};
+use crate::support::{BINARY, Configured, Serve, get, ran, request, run, soon, until};
 
 /// The name of the sandbox's only grant.
 const GRANT: &str = "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef";
@@ -287,4 +287,34 @@ async fn a_banner_names_commands_that_work_as_they_stand() {
     };
     let words: Vec<_> = ["mint"].into_iter().chain(command.split(' ')).collect();
     until("the banner's command minting", async || run(&words).await.code == Some(0)).await;
+}
+
+#[tokio::test]
+async fn the_sandbox_serves_tokens_of_a_grant_a_key_and_a_shared_credential() {
+    let serve = Serve::start(&["--sandbox"]).await;
+    let told =
+        async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (token, tokens) = (dir.path().join("token.txt"), dir.path().join("tokens.txt"));
+
+    let room = ["--profile", "room", "--resource", "room-1"];
+    let params = ["--param", "name=Alice", "--param", "can_publish=false"];
+    let minted = told(&[&["mint", "alice"], &room[..], &params].concat()).await;
+    assert_eq!(minted.code, Some(0), "{}", minted.stderr);
+    std::fs::write(&token, minted.stdout).expect("written");
+    let mut inspect = Command::new(BINARY);
+    inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("there"));
+    let read = ran(inspect).await;
+    for line in ["whose       alice\n", "the room room-1", "not canPublish"] {
+        assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
+    }
+    let to = ["--count", "100000", "-o", tokens.to_str().expect("text")];
+    let bulk = told(&[&["bulk"], &room[..], &to].concat()).await;
+    assert!(bulk.stderr.contains("100000 of 100000 tokens in "), "{}", bulk.stderr);
+    assert_eq!(std::fs::read_to_string(&tokens).expect("text").lines().count(), 100_000);
+    until("a shared credential", async || {
+        let minted = told(&["mint", "web", "--profile", "speech"]).await;
+        minted.code == Some(0) && minted.stdout.lines().count() == 1
+    })
+    .await;
 }
