@@ -2,11 +2,15 @@
 //! same inputs, and the whole way through the real binary.
 
 mod daily;
+mod each;
 mod hundred_ms;
 mod jwt;
 mod libraries;
 mod livekit;
+mod matrix;
+mod secrets;
 mod twilio_access;
+mod values;
 mod zoom_videosdk;
 
 use std::{fs, path::Path};

@@ -5,7 +5,7 @@ mod bulk;
 mod compression;
 mod endless;
 mod grants;
-mod harness;
+pub(crate) mod harness;
 mod listener;
 mod minting;
 mod options;

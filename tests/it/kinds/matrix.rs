@@ -1,0 +1,226 @@
+//! Every parameter of every kind: of which type it is, who may set it, and what a token is good
+//! for that names nothing.
+
+use grantmint::{
+    config::Config,
+    provider::{KINDS, Setter},
+    rpc::proto::MintOptions,
+};
+use prost_types::Struct;
+use serde_json::{Value, json};
+use tonic::Code::InvalidArgument;
+
+use super::{parts, values::wire};
+use crate::wire::harness::{World, assert_refused};
+
+/// Kind, a good value, and the parameters of its type; `!` before those of the profile alone.
+const DECLARED: [(&str, &str, &str); 19] = [
+    ("100ms", r#""viewer""#, "role"),
+    ("daily", r#""US""#, "u rome er mjh uil"),
+    ("daily", "{}", "sro p"),
+    ("daily", "1", "eje"),
+    ("daily", "true", "o k ctoe ij sr ast ss vo ao ejt erui"),
+    ("jwt", r#""text""#, "a_text"),
+    ("jwt", "1", "a_count"),
+    ("jwt", "true", "a_flag"),
+    ("jwt", "[]", "a_list"),
+    ("jwt", "{}", "an_object"),
+    ("livekit", r#""text""#, "name metadata !room_preset !destination_room !kind !sha256"),
+    ("livekit", "{}", "attributes !room_config !sip !inference !observability"),
+    ("livekit", r#"["camera"]"#, "can_publish_sources"),
+    ("livekit", r#"[{"agent_name": "a"}]"#, "agents"),
+    ("livekit", "[]", "!kind_details"),
+    (
+        "livekit",
+        "true",
+        "can_publish can_subscribe can_publish_data can_update_own_metadata \
+         can_subscribe_metrics can_manage_agent_session hidden room_admin !room_join \
+         !room_create !room_list !room_record !ingress_admin !recorder !agent",
+    ),
+    ("twilio-access", "true", "incoming"),
+    (
+        "zoom-videosdk",
+        "1",
+        "role_type cloud_recording_option cloud_recording_election \
+         cloud_recording_transcript_option video_webrtc_mode audio_webrtc_mode",
+    ),
+    ("zoom-videosdk", r#""US""#, "session_key geo_regions telemetry_tracking_id"),
+];
+
+/// A value of each type; a number that is not whole, so that none is good for a count.
+fn one_of_each_type() -> [Value; 6] {
+    [json!(null), json!(true), json!(1.5), json!("1.5"), json!([null]), json!({"exp": null})]
+}
+
+/// The parameters of a kind, each with a good value and whether it is the profile's alone.
+fn declared(kind: &str) -> Vec<(&'static str, Value, bool)> {
+    let of_kind = DECLARED.iter().filter(|(its, ..)| *its == kind);
+    let each = of_kind.flat_map(|(_, good, names)| {
+        let good: Value = serde_json::from_str(good).unwrap();
+        names.split_whitespace().map(move |name| (name, good.clone()))
+    });
+    each.map(|(name, good)| (name.trim_start_matches('!'), good, name.starts_with('!'))).collect()
+}
+
+/// The keys of a kind, without those of its parameters.
+fn keys(kind: &str) -> &'static str {
+    match kind {
+        "100ms" => "access_key = \"k\"\napp_secret_env = \"SECRET\"",
+        "daily" => "domain_id = \"3c475c00-8fa1-4ba0-96f8-4f2ae955cc17\"\napi_key_env = \"SECRET\"",
+        "jwt" => {
+            "alg = \"HS256\"\nkey_env = \"SECRET\"\nclaims = { sub = { from = \"identity\" }, \
+             room = { from = \"resource\" }, exp = { from = \"exp\" }, \
+             a_text = { from = \"param\" }, a_count = { from = \"param\", type = \"integer\" }, \
+             a_flag = { from = \"param\", type = \"bool\" }, \
+             a_list = { from = \"param\", type = \"list\" }, \
+             an_object = { from = \"param\", type = \"object\" } }"
+        }
+        "livekit" => "api_key = \"k\"\napi_secret_env = \"SECRET\"",
+        "twilio-access" => {
+            "account_sid = \"AC0123456789abcdef0123456789abcdef\"\n\
+             api_key_sid = \"SK0123456789abcdef0123456789abcdef\"\n\
+             api_key_secret_env = \"SECRET\"\ngrants = { video = {}, voice = {} }"
+        }
+        "zoom-videosdk" => "sdk_key = \"k\"\nsdk_secret_env = \"SECRET\"",
+        kind => panic!("what is {kind}?"),
+    }
+}
+
+/// The configuration of these profiles, all of which have one secret.
+fn parsed(text: &str) -> Result<Config, String> {
+    let secret = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
+    let config = Config::parse_with("f.toml", text, &|_| Some(secret.to_owned()));
+    config.map_err(|problems| problems.to_string())
+}
+
+/// The kinds that sign with a key alone.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    let granted = ["twilio-live", "forward"];
+    KINDS.iter().map(|kind| kind.name()).filter(move |kind| !granted.contains(kind))
+}
+
+/// A profile of this name, with these lines beside the kind's keys.
+fn profile(name: &str, kind: &str, lines: &str) -> String {
+    format!("[profiles.{name}]\nkind = \"{kind}\"\n{}\n{lines}\n", keys(kind))
+}
+
+/// What a profile of the kind must set that opens nothing.
+fn required(kind: &str) -> &'static str {
+    if kind == "100ms" { "params = { role = \"guest\" }" } else { "" }
+}
+
+const ROOMS: &str = "resources = [\"room\"]";
+
+/// A profile that opens all that it may, and one that opens nothing.
+fn profiles(kind: &str) -> String {
+    let open = declared(kind).into_iter().filter(|(_, _, is_profiles)| !is_profiles);
+    let open: Vec<_> = open.map(|(name, ..)| name).collect();
+    let lines = match kind {
+        "jwt" => String::new(),
+        _ => format!("caller_params = {open:?}"),
+    };
+    let mut tables = profile(&format!("of-{kind}-open"), kind, &format!("{ROOMS}\n{lines}"));
+    // Of a table of one's own each parameter is there to be set by calls.
+    if kind != "jwt" {
+        let lines = format!("{ROOMS}\n{}", required(kind));
+        tables += &profile(&format!("of-{kind}-closed"), kind, &lines);
+    }
+    tables
+}
+
+fn set(profile: String, name: &str, value: &Value) -> MintOptions {
+    let params = Some(Struct { fields: [(name.to_owned(), wire(value))].into() });
+    MintOptions { profile, resource: "room".to_owned(), params, ..<_>::default() }
+}
+
+#[test]
+fn each_kind_declares_these_and_opens_no_server_right() {
+    for kind in kinds() {
+        let config = parsed(&profiles(kind)).unwrap();
+        let meant = declared(kind);
+        let known = &config.profiles[0].tokens.declared;
+        let mut names: Vec<_> =
+            known.iter().map(|it| (it.name.as_str(), it.setter == Setter::Profile)).collect();
+        let mut meant_names: Vec<_> = meant.iter().map(|(name, _, its)| (*name, *its)).collect();
+        names.sort_unstable();
+        meant_names.sort_unstable();
+        assert_eq!(names, meant_names, "{kind}");
+        for (name, ..) in meant.iter().filter(|(_, _, is_profiles)| *is_profiles) {
+            let text = profile("a", kind, &format!("{ROOMS}\ncaller_params = [\"{name}\"]"));
+            let problem = parsed(&text).unwrap_err();
+            let told = "a.caller_params[0]: is set by the profile alone";
+            assert!(problem.contains(told), "{name}: {problem}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
+    let world = World::of(&kinds().map(profiles).collect::<String>()).await;
+    for kind in kinds() {
+        for (name, good, is_profiles) in declared(kind) {
+            let field = format!("options.params.{name}");
+            let refused = async |profile: &str, value: &Value, reason: &str| {
+                let profile = format!("of-{kind}-{profile}");
+                let case = format!("{profile}: {name} = {value}");
+                let status = world.mint("alice", set(profile, name, value)).await;
+                let status = status.err().unwrap_or_else(|| panic!("{case} is taken"));
+                assert_refused(&case, &status, InvalidArgument, reason, &[&field]);
+            };
+            if kind != "jwt" {
+                refused("closed", &good, "PARAM_NOT_ALLOWED").await;
+            }
+            if is_profiles {
+                refused("open", &good, "PARAM_NOT_ALLOWED").await;
+                continue;
+            }
+            let taken = world.mint("alice", set(format!("of-{kind}-open"), name, &good)).await;
+            assert!(taken.is_ok(), "{kind}: {name} = {good}: {taken:?}");
+            let is_of_type = |value: &&Value| {
+                std::mem::discriminant(*value) == std::mem::discriminant(&good) && !good.is_number()
+            };
+            for wrong in one_of_each_type().iter().filter(|value| !is_of_type(value)) {
+                refused("open", wrong, "PARAM_INVALID").await;
+            }
+            if good.is_array() && good != json!([]) {
+                refused("open", &json!([]), "PARAM_INVALID").await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
+    let any = "allow_resources = [\"*\"]";
+    let mut tables: String = kinds()
+        .map(|kind| profile(&format!("of-{kind}"), kind, &format!("{any}\n{}", required(kind))))
+        .collect();
+    for kind in ["daily", "livekit", "twilio-access"] {
+        tables += &profile(&format!("of-{kind}-all"), kind, "allow_unscoped = true");
+    }
+    let world = World::of(&tables).await;
+    let mint = async |profile: &str| {
+        let options = MintOptions { profile: profile.to_owned(), ..<_>::default() };
+        world.mint("alice", options).await
+    };
+    for kind in kinds() {
+        let refused = mint(&format!("of-{kind}"))
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{kind}: for everything"));
+        let field = &["options.resource"];
+        assert_refused(kind, &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
+    }
+    for (kind, room) in
+        [("daily", "/r"), ("livekit", "/video/room"), ("twilio-access", "/grants/video/room")]
+    {
+        let minted = mint(&format!("of-{kind}-all")).await.unwrap();
+        let [_, claims] = parts(&minted.token);
+        assert_eq!(claims.pointer(room), None, "{claims}");
+    }
+    for kind in ["100ms", "zoom-videosdk", "jwt"] {
+        let text = profile("a", kind, "resources = [\"room\"]\nallow_unscoped = true");
+        let problems = parsed(&text).unwrap_err();
+        assert!(problems.contains("a.allow_unscoped: unknown key"), "{kind}: {problems}");
+    }
+}
