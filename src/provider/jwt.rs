@@ -9,8 +9,11 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-use self::{claims::Claims, config::Config};
-use super::{Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens};
+use self::config::Config;
+use super::{
+    Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens,
+    claims::Claims,
+};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
