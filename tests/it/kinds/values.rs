@@ -90,11 +90,13 @@ fn fitting(parameter: &Parameter) -> BoxedStrategy<Value> {
 
 /// What a call sets: parameters of the profile, open or not, and names of no parameter.
 fn given(profile: &Profile) -> impl Strategy<Value = BTreeMap<String, Value>> + use<> {
-    let open = profile.tokens.declared.iter().filter(|it| profile.tokens.open.contains(&it.name));
-    let good: Vec<_> = open.map(|it| (Just(it.name.clone()), fitting(it)).boxed()).collect();
-    let good = (0..good.len()).prop_flat_map(move |at| good[at].clone()).boxed();
-    let names: Vec<_> = profile.tokens.declared.iter().map(|it| it.name.clone()).collect();
-    let any = (prop_oneof![select(names), text()], json());
+    let each = |is_meant: &dyn Fn(&Parameter) -> bool| {
+        let meant = profile.tokens.declared.iter().filter(|it| is_meant(it));
+        let of: Vec<_> = meant.map(|it| (Just(it.name.clone()), fitting(it)).boxed()).collect();
+        (0..of.len()).prop_flat_map(move |at| of[at].clone()).boxed()
+    };
+    let good = each(&|it| profile.tokens.open.contains(&it.name));
+    let any = prop_oneof![each(&|_| true), (text(), json())];
     // Calls that are served and calls that are refused, in like numbers.
     let given = prop_oneof![4 => good.clone(), 1 => any.boxed()];
     prop_oneof![collection::vec(good, 0..6), collection::vec(given, 0..6)]
