@@ -44,7 +44,7 @@ impl Kind for AnyJwt {
     }
 }
 
-/// What follows from the claims; of wrong ones, what follows from none.
+/// What follows from the claims; of wrong ones, what raises no other problem.
 fn rules(claims: Option<&Claims>) -> Rules {
     let has = |wanted: fn(&Claim) -> bool| {
         claims.is_some_and(|claims| claims.entries.iter().any(|(_, it)| wanted(it)))
@@ -61,7 +61,7 @@ fn rules(claims: Option<&Claims>) -> Rules {
             all_open: true,
             scope: if names_resource { Scope::One } else { Scope::None },
             identity: if names_identity { IdentityRule::Always } else { IdentityRule::Never },
-            has_id: has(|it| matches!(it, Claim::Id(_))),
+            has_id: claims.is_none() || has(|it| matches!(it, Claim::Id(_))),
             ..TokenRules::default()
         },
         parse_resource: Resource::parse,
