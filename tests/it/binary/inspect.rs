@@ -61,7 +61,7 @@ async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same()
     });
     assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
 
-    for (secret, said) in [(Some("short"), "under 32 bytes"), (None, "cannot be read")] {
+    for (secret, said) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
         match secret {
             Some(secret) => fs::write(&key, secret).expect("written"),
             None => fs::remove_file(&key).expect("removed"),
