@@ -1,4 +1,4 @@
-//! The header of JWTs whose profile writes it.
+//! The header of JWTs.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};

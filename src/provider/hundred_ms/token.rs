@@ -1,10 +1,11 @@
 //! The app token, for one peer of one room.
 
+use jsonwebtoken::Algorithm;
 use serde_json::Map;
 
 use super::config::Config;
 use crate::{
-    provider::Tokens,
+    provider::{Tokens, header},
     token::claims::{Conflict, Id, Table, Value},
 };
 
@@ -16,9 +17,7 @@ pub(super) const VERSION: u64 = 2;
 
 /// The header and claims, as the library writes them.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
-    let header = [("alg", "HS256"), ("typ", "JWT")];
-    let header = header.map(|(name, value)| (name.to_owned(), value.into()));
-    let mut table = Table::new(Map::from_iter(header));
+    let mut table = Table::new(header::of(Algorithm::HS256, Map::new()));
     table.add(&["access_key"], Value::Constant(config.access_key.as_str().into()))?;
     table.add(&["type"], Value::Constant(TYPE.into()))?;
     table.add(&["version"], Value::Constant(VERSION.into()))?;

@@ -1,19 +1,18 @@
 //! LiveKit's access token, for one participant of one room.
 
+use jsonwebtoken::Algorithm;
 use serde_json::Map;
 
 use super::config::Config;
 use crate::{
-    provider::Tokens,
+    provider::{Tokens, header},
     token::claims::{Conflict, Id, Table, Value},
 };
 
 /// The header and claims. LiveKit takes a `jti` where there is a `sub`, which it then does not
 /// take for the identity.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
-    let header = [("alg", "HS256"), ("typ", "JWT")];
-    let header = header.map(|(name, value)| (name.to_owned(), value.into()));
-    let mut table = Table::new(Map::from_iter(header));
+    let mut table = Table::new(header::of(Algorithm::HS256, Map::new()));
     table.add(&["iss"], Value::Constant(config.api_key.as_str().into()))?;
     tokens.add_times(&mut table)?;
     tokens.add_params(&mut table)?;
