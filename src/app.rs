@@ -298,7 +298,15 @@ fn log_egress(profile: &config::Profile, egress: &Egress) {
     }
 }
 
-fn of_mint(profile: &config::Profile, clock: &Clock) -> Result<mint::minter::Profile, StartError> {
+/// What minting needs to know of a configured profile.
+///
+/// # Errors
+///
+/// Its key does not make tokens that verify.
+pub fn of_mint(
+    profile: &config::Profile,
+    clock: &Clock,
+) -> Result<mint::minter::Profile, StartError> {
     let supply = match &profile.supply {
         config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
             resources: grants.resources.clone(),

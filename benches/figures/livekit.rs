@@ -5,14 +5,11 @@ pub(crate) mod ways;
 
 use anyhow::{Result, bail};
 use grantmint::{
+    app,
     clock::Clock,
     config::{self, Config},
     drain::Drain,
-    mint::{
-        Grants, Limits,
-        minter::{Key, Minter, Profile, Supply},
-        options::Options,
-    },
+    mint::{Grants, Limits, minter::Minter, options::Options},
     name::Identity,
     token::id::Serials,
 };
@@ -91,27 +88,8 @@ impl LiveKit {
     /// A minter of it.
     pub(crate) fn minter(&self, drain: Drain) -> Result<Minter> {
         let profile = &self.profile;
-        let config::Supply::Key(rooms) = &profile.supply else { bail!("there is an upstream") };
-        let signer = profile.token_format().prepare(None, self.clock.now())?;
-        let minted = Profile {
-            name: profile.name.clone(),
-            default_resource: profile.default_resource.clone(),
-            parse_resource: profile.rules.parse_resource,
-            token_ttl: profile.token_ttl,
-            min_token_ttl: profile.rules.min_token_ttl,
-            max_token_ttl: profile.max_token_ttl,
-            margin: profile.margin,
-            identity_form: profile.rules.tokens.identity_form,
-            parameters: profile.tokens.parameters(),
-            supply: Supply::Key(Key {
-                signer: signer.into(),
-                resources: rooms.clone(),
-                iat_backdate: profile.tokens.iat_backdate(),
-                reuse_for: profile.tokens.reuse_for,
-            }),
-        };
         Ok(Minter::new(
-            vec![minted],
+            vec![app::of_mint(profile, &self.clock)?],
             Some(profile.name.clone()),
             &Grants::default(),
             Limits::default(),
