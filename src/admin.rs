@@ -87,7 +87,7 @@ impl Admin {
                 () = drain.wait(Phase::Cut) => return,
                 accepted = self.listeners.accept() => accepted,
             };
-            let Ok(stream) = accepted else {
+            let Ok((stream, _)) = accepted else {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };

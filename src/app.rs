@@ -24,7 +24,7 @@ use crate::{
     name::GrantName,
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
-    rpc::{Api, HealthReporter, Parts, layers::Guarded, report_health},
+    rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, Server},
     source::{
         GrantSource,
@@ -80,7 +80,7 @@ pub enum StartError {
 pub struct App {
     server: Server,
     admin: Admin,
-    api: Guarded<Api>,
+    api: Layers<Api>,
     reporter: HealthReporter,
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
@@ -177,7 +177,7 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Guarded::new(api, &metrics),
+            api: Layers::new(api, &metrics),
             reporter,
             ready,
             keepers,

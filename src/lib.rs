@@ -19,6 +19,7 @@
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
+//! - [`auth`]: who calls
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
 //! - [`config`], [`app`]: what is to run, and running it
@@ -35,6 +36,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod drain;

@@ -192,16 +192,15 @@ impl Listeners {
         self.first.local_addr()
     }
 
-    /// The next connection. Dropping the future loses none.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = match &self.second {
-            None => self.first.accept().await?,
+    /// The next connection, and where it comes from. Dropping the future loses none.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match &self.second {
+            None => self.first.accept().await,
             Some(second) => tokio::select! {
-                accepted = self.first.accept() => accepted?,
-                accepted = second.accept() => accepted?,
+                accepted = self.first.accept() => accepted,
+                accepted = second.accept() => accepted,
             },
-        };
-        Ok(stream)
+        }
     }
 }
 
@@ -278,7 +277,7 @@ mod tests {
         for peer in peers.into_iter().take(1 + usize::from(listeners.second.is_some())) {
             let peer: SocketAddr = peer;
             let (peer, accepted) = tokio::join!(TcpStream::connect(peer), listeners.accept());
-            assert_eq!(peer.unwrap().local_addr().unwrap(), accepted.unwrap().peer_addr().unwrap());
+            assert_eq!(peer.unwrap().local_addr().unwrap(), accepted.unwrap().1);
             reached += 1;
         }
         assert!(reached > 0);

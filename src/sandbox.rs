@@ -192,7 +192,7 @@ async fn accept(listeners: Listeners, engine: Arc<Engine>) {
     let mut connections = JoinSet::new();
     loop {
         match listeners.accept().await {
-            Ok(stream) => {
+            Ok((stream, _)) => {
                 engine.ledger.connected();
                 connections.spawn(connection::serve(stream, Arc::clone(&engine)));
             }

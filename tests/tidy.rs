@@ -42,9 +42,10 @@ const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "teleme
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 15] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("grant", &[]),
     ("egress", &[]),
+    ("auth", &[]),
     ("source", &["egress", "grant"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
@@ -52,8 +53,8 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("provider", &["egress", "source", "token", "grant", "reading", "sandbox"]),
     ("mint", &["token", "grant"]),
     ("ready", &["grant"]),
-    ("rpc", &["mint", "grant", "ready"]),
-    ("server", &["rpc"]),
+    ("rpc", &["auth", "mint", "grant", "ready"]),
+    ("server", &["auth", "rpc"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
     ("config", &["provider", "server", "admin", "mint", "rpc", "refresh", "source"]),

@@ -18,7 +18,7 @@ use grantmint::{
         terms::ExpiryPolicy,
     },
     name::{GrantName, Identity, ProfileName, Resource},
-    rpc::{self, Api, Parts, layers::Guarded},
+    rpc::{self, Api, Parts, layers::Layers},
     server::Server,
     telemetry::Metrics,
     token::{Preparer, id::Serials, params::Parameters},
@@ -147,7 +147,7 @@ impl Live {
         })?;
         let server = Server::bind("127.0.0.1:0".parse()?, drain).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
-        tokio::spawn(server.run(Guarded::new(api, &metrics)));
+        tokio::spawn(server.run(Layers::new(api, &metrics)));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;

@@ -21,7 +21,10 @@ use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use super::{request_body::RequestBody, status};
-use crate::telemetry::{Metrics, RpcMetrics};
+use crate::{
+    auth::peer::Peer,
+    telemetry::{Metrics, RpcMetrics},
+};
 
 /// The deadline of a unary call that has none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(12);
@@ -31,13 +34,26 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than any call takes: a deadline that is no further off counts as past.
 const NO_TIME: Duration = Duration::from_micros(1);
 
-/// A call's deadline, among its request's extensions.
-#[derive(Clone, Copy, Debug)]
-struct Deadline(Instant);
+/// Where a call comes from and how long it may take, among its request's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// Its deadline; none for a stream without one.
+    pub(super) deadline: Option<Instant>,
+    /// The other end of its connection.
+    #[expect(dead_code, reason = "what a caller may do follows")]
+    pub(super) peer: Arc<Peer>,
+}
+
+impl Origin {
+    /// That of `request`; none where it came through no layer.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Option<&Self> {
+        request.extensions().get()
+    }
+}
 
 /// A call's deadline; none for a stream without one.
 pub(super) fn deadline_of<T>(request: &tonic::Request<T>) -> Option<Instant> {
-    request.extensions().get::<Deadline>().map(|deadline| deadline.0)
+    Origin::of(request)?.deadline
 }
 
 /// The methods that are counted, as (gRPC type, service, method).
@@ -82,19 +98,46 @@ struct Method {
     metrics: RpcMetrics,
 }
 
-/// A service with a deadline, a net and a count around each call.
+/// A service with its layers, for all connections.
+#[derive(Clone, Debug)]
+pub struct Layers<S> {
+    inner: S,
+    methods: Methods,
+}
+
+/// A service with a deadline, a net and a count around each call of one connection.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
-    methods: Arc<HashMap<String, Arc<Method>>>,
+    methods: Methods,
+    peer: Arc<Peer>,
+}
+
+#[derive(Clone, Debug)]
+struct Methods {
+    by_path: Arc<HashMap<String, Arc<Method>>>,
     /// Whatever is not a method of ours: its name must not become a label.
     unknown: Arc<Method>,
 }
 
-impl<S> Guarded<S> {
-    /// `inner`, guarded.
+impl<S> Layers<S> {
+    /// `inner` with its layers.
     #[must_use]
     pub fn new(inner: S, metrics: &Metrics) -> Self {
+        Self { inner, methods: Methods::new(metrics) }
+    }
+}
+
+impl<S: Clone> Layers<S> {
+    /// The service of a connection with `peer`.
+    #[must_use]
+    pub fn around(&self, peer: Peer) -> Guarded<S> {
+        Guarded { inner: self.inner.clone(), methods: self.methods.clone(), peer: Arc::new(peer) }
+    }
+}
+
+impl Methods {
+    fn new(metrics: &Metrics) -> Self {
         let method = |kind: &str, service: &str, name: &str| {
             let metrics = metrics.rpc(kind, service, name, &CODES);
             let (unary, one_request) = (kind == "unary", kind != "bidi_stream");
@@ -104,10 +147,13 @@ impl<S> Guarded<S> {
             (format!("/{service}/{name}"), method(kind, service, name))
         });
         Self {
-            inner,
-            methods: Arc::new(methods.collect()),
+            by_path: Arc::new(methods.collect()),
             unknown: method("unary", "unknown", "unknown"),
         }
+    }
+
+    fn find(&self, path: &str) -> &Arc<Method> {
+        self.by_path.get(path).unwrap_or(&self.unknown)
     }
 }
 
@@ -125,7 +171,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let method = self.methods.get(request.uri().path()).unwrap_or(&self.unknown);
+        let method = self.methods.find(request.uri().path());
         let now = Instant::now();
         let ending = Ending::begin(Arc::clone(method), now);
         let asked = timeout_asked(request.headers());
@@ -134,9 +180,8 @@ where
             asked => asked,
         };
         let deadline = deadline.and_then(|timeout| now.checked_add(timeout));
-        if let Some(deadline) = deadline {
-            request.extensions_mut().insert(Deadline(deadline));
-        }
+        let peer = Arc::clone(&self.peer);
+        request.extensions_mut().insert(Origin { deadline, peer });
         if ending.method.unary && deadline.is_some_and(|deadline| deadline <= now + NO_TIME) {
             // Nobody waits for what it would do. A stream says itself how far it got.
             let mut ending = ending;

@@ -16,20 +16,19 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     calls::OpenCalls,
     frames::{Excess, Received, Sent},
 };
 
-/// Gathered at the most; what is larger is written as it comes.
+/// What a connection is made over: TCP, or TLS over it.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for S {}
+
+/// Bytes gathered before they are written; a larger write is passed on as it comes.
 const GATHERED: usize = 32 * 1024;
 
 /// Written of a bulk before calls elsewhere are thought of: about a chunk.
@@ -40,10 +39,10 @@ const MUCH: usize = 64 * 1024;
 pub(super) struct Answered(Arc<AtomicUsize>);
 
 /// The connection's end of a socket, and its driver's.
-pub(super) fn split(stream: TcpStream, answered: Answered) -> (Socket, Driver) {
-    let (input, output) = stream.into_split();
+pub(super) fn split<S: Io>(stream: S, answered: Answered) -> (Socket<S>, Driver<S>) {
     let output = Output {
-        stream: output,
+        stream,
+        unflushed: false,
         gathered: BytesMut::new(),
         written: 0,
         answered_here: 0,
@@ -54,30 +53,43 @@ pub(super) fn split(stream: TcpStream, answered: Answered) -> (Socket, Driver) {
     let output = Arc::new(Mutex::new(output));
     let driver = Driver { read: Arc::default(), frames: Arc::default(), output, answered };
     let received = Received::new();
-    (Socket { input, driver: driver.clone(), received, frames: 0 }, driver)
+    (Socket { driver: driver.clone(), received, frames: 0 }, driver)
 }
 
 /// What the connection reads from and writes to.
-pub(super) struct Socket {
-    input: OwnedReadHalf,
-    driver: Driver,
+pub(super) struct Socket<S> {
+    driver: Driver<S>,
     received: Received,
     /// Frames that had been sent when it was last read from.
     frames: usize,
 }
 
 /// Drives the connection, and writes what it gathered.
-#[derive(Clone)]
-pub(super) struct Driver {
+pub(super) struct Driver<S> {
     read: Arc<AtomicUsize>,
     /// Frames sent.
     frames: Arc<AtomicUsize>,
-    output: Arc<Mutex<Output>>,
+    output: Arc<Mutex<Output<S>>>,
     answered: Answered,
 }
 
-struct Output {
-    stream: OwnedWriteHalf,
+impl<S> Clone for Driver<S> {
+    fn clone(&self) -> Self {
+        Self {
+            read: Arc::clone(&self.read),
+            frames: Arc::clone(&self.frames),
+            output: Arc::clone(&self.output),
+            answered: self.answered.clone(),
+        }
+    }
+}
+
+struct Output<S> {
+    /// Both directions: a TLS session cannot be split, and all of a connection's work is done
+    /// by one task.
+    stream: S,
+    /// Whether the stream may hold bytes that it was handed and has not sent.
+    unflushed: bool,
     /// Tokens are in it.
     gathered: BytesMut,
     /// Bytes written since a call of this connection ended, or since [`MUCH`] of them.
@@ -90,7 +102,7 @@ struct Output {
     excess: Option<Excess>,
 }
 
-impl Driver {
+impl<S: Io> Driver<S> {
     /// Bytes read so far.
     pub(super) fn bytes_read(&self) -> usize {
         self.read.load(Ordering::Relaxed)
@@ -132,7 +144,7 @@ impl Driver {
     /// Whether this thread has written so much of a bulk that calls on other connections should
     /// have their turn on its core. The system would let it work on to the end of its slice,
     /// some milliseconds; but who gives way without need has little of a core that is shared.
-    fn should_give_way(&self, answered: usize, output: &mut Output) -> bool {
+    fn should_give_way(&self, answered: usize, output: &mut Output<S>) -> bool {
         if answered > 0 {
             self.answered.0.fetch_add(1, Ordering::Relaxed);
             output.answered_here += 1;
@@ -147,12 +159,12 @@ impl Driver {
         mem::replace(&mut output.answered_elsewhere, elsewhere) != elsewhere
     }
 
-    fn output(&self) -> MutexGuard<'_, Output> {
+    fn output(&self) -> MutexGuard<'_, Output<S>> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Output {
+impl<S: Io> Output<S> {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
@@ -161,6 +173,11 @@ impl Output {
             }
             self.gathered.advance(written);
             self.written += written;
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -173,6 +190,7 @@ impl Output {
         if length > GATHERED {
             let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
             self.written += written;
+            self.unflushed = true;
             return Poll::Ready(Ok(written));
         }
         for buf in bufs {
@@ -201,14 +219,14 @@ impl Output {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: Io> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.input).poll_read(cx, buf);
+        let polled = Pin::new(&mut self.driver.output().stream).poll_read(cx, buf);
         let read = &buf.filled()[before..];
         if read.is_empty() {
             return polled;
@@ -225,7 +243,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: Io> AsyncWrite for Socket<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -272,13 +290,13 @@ mod tests {
     use hyper::rt::Executor;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
         sync::{mpsc::unbounded_channel, oneshot},
     };
 
     use super::*;
 
-    async fn connected() -> (Socket, Driver, TcpStream) {
+    async fn connected() -> (Socket<TcpStream>, Driver<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, driver) = split(listener.accept().await.unwrap().0, Answered::default());
@@ -342,7 +360,7 @@ mod tests {
             open.push((socket, peer));
         }
         let [calls, bulk, other_bulk] = &drivers[..] else { unreachable!("three") };
-        let gives_way = |driver: &Driver, answered, written| {
+        let gives_way = |driver: &Driver<TcpStream>, answered, written| {
             let mut output = driver.output();
             output.written += written;
             driver.should_give_way(answered, &mut output)

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -11,8 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use grantmint::{
+    auth::peer::Peer,
     drain::{Drainer, drain},
-    rpc::layers::Guarded,
+    rpc::layers::Layers,
     server::Server,
     telemetry::{Metrics, MetricsFormat},
 };
@@ -84,7 +85,7 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)).into(), drain).await.unwrap();
     let addr = server.addr();
-    tokio::spawn(server.run(Guarded::new(Misbehaves, metrics)));
+    tokio::spawn(server.run(Layers::new(Misbehaves, metrics)));
     (addr, drainer)
 }
 
@@ -124,7 +125,8 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
-    let mut guarded = Guarded::new(Misbehaves, &Metrics::default());
+    let peer = Peer { name: None, address: Ipv4Addr::LOCALHOST.into() };
+    let mut guarded = Layers::new(Misbehaves, &Metrics::default()).around(peer);
     let call = |method: &str, timeout: Option<&str>| {
         let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"));
         if let Some(timeout) = timeout {
