@@ -9,7 +9,12 @@ mod schedule;
 mod supply;
 mod tokens;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use self::{
     expiry::Expiry,
@@ -23,8 +28,8 @@ use crate::{
     name::ProfileName,
     provider::{KINDS, Kind},
     rpc, server,
-    settings::{self, Document, Env, Problems, Section},
-    source::budget,
+    settings::{self, Document, Env, KeyFiles, Problems, Section},
+    source::{base_url::BaseUrl, budget},
 };
 
 /// The kinds that profiles may be of.
@@ -43,6 +48,20 @@ pub struct Config {
     pub default_profile: Option<ProfileName>,
     /// The profiles, by name; at least one.
     pub profiles: Vec<Profile>,
+    /// What stands in for every profile's upstream; none for their own.
+    pub upstream: Option<BaseUrl>,
+    /// The file that it was read from; none where it is of another origin, or a pipe, which
+    /// cannot be read twice.
+    pub file: Option<ConfigFile>,
+}
+
+/// The file that a configuration was read from, as it was then.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it held.
+    pub text: Arc<str>,
 }
 
 /// Limits on what calls may ask for.
@@ -57,7 +76,10 @@ pub struct Limits {
 impl Config {
     /// Reads and validates the file at `path`.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        settings::load(path, Self::parse)
+        let text: Arc<str> = settings::read(path)?.into();
+        let config = Self::parse(&path.display().to_string(), &text)?;
+        let file = path.is_file().then(|| ConfigFile { path: path.to_owned(), text });
+        Ok(Self { file, ..config })
     }
 
     /// Validates `text`; `file` is its name in messages.
@@ -68,6 +90,35 @@ impl Config {
     /// Validates `text`, with the variables of the environment as `env` has them.
     pub fn parse_with(file: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
         Self::parse_of(file, text, env, KINDS)
+    }
+
+    /// Gets the grants of all profiles from `upstream` instead of their own.
+    pub fn point_at(&mut self, upstream: BaseUrl) {
+        for profile in &mut self.profiles {
+            profile.point_at(&upstream);
+        }
+        self.upstream = Some(upstream);
+    }
+
+    /// Reads one profile of `text`, by itself: nothing else in it is looked at. Where its key is
+    /// comes back in any case.
+    pub fn parse_profile(
+        file: &str,
+        text: &str,
+        env: Env<'_>,
+        kinds: Kinds,
+        name: &ProfileName,
+    ) -> (Result<Profile, Problems>, KeyFiles) {
+        let document = match Document::parse(file, text, env) {
+            Ok(document) => document,
+            Err(problems) => return (Err(problems), KeyFiles::default()),
+        };
+        let sections = document.root().sections("profiles");
+        let section = sections.into_iter().find(|(it, _)| *it == name.as_str());
+        let profile = section.and_then(|(_, mut it)| Profile::read(name.clone(), &mut it, kinds));
+        let left = document.take_key_files();
+        let key_files = profile.as_ref().map_or(left, |profile| profile.key_files.clone());
+        (document.conclude(profile), key_files)
     }
 
     /// Validates `text`, whose profiles are of these kinds.
@@ -117,7 +168,8 @@ impl Config {
             [profile] => Some(profile.name.clone()),
             _ => None,
         };
-        Some(Self { server, admin, limits, default_profile: default_profile.or(only), profiles })
+        let default_profile = default_profile.or(only);
+        Some(Self { server, admin, limits, default_profile, profiles, upstream: None, file: None })
     }
 }
 

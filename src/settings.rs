@@ -3,12 +3,14 @@
 //!
 //! Nothing here puts a value of the file into a message: it may be a secret in a wrong place.
 
+mod followed;
 mod nested;
 mod problems;
 mod secret;
 mod section;
 mod signing;
 pub mod text;
+mod values;
 
 use std::{cell::RefCell, fs::File, io::Read, path::Path};
 
@@ -16,10 +18,12 @@ use toml::{Spanned, de::DeTable};
 
 use self::problems::Place;
 pub use self::{
+    followed::Followed,
     problems::{Problem, Problems},
-    secret::{SecretKeys, SecretOrigin, read_secret},
+    secret::{KeyFiles, NameKeys, SecretKeys, SecretOrigin, read_secret},
     section::{LONGEST, Section, shown, unknown_key},
     signing::{SecretError, SigningSecret},
+    values::Values,
 };
 
 /// More than any file that is read here has: a million resources take less.
@@ -33,6 +37,11 @@ pub fn load<T>(
     path: &Path,
     parse: impl FnOnce(&str, &str) -> Result<T, Problems>,
 ) -> Result<T, Problems> {
+    parse(&path.display().to_string(), &read(path)?)
+}
+
+/// The text of the file at `path`.
+pub fn read(path: &Path) -> Result<String, Problems> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     File::open(path)
@@ -42,7 +51,7 @@ pub fn load<T>(
         return Err(Problems::with_file(&file, "is far too large".to_owned()));
     }
     let text = text::decode(&bytes).map_err(|why| Problems::with_file(&file, why))?;
-    parse(&file, text)
+    Ok(text.to_owned())
 }
 
 /// A file that is well-formed TOML, and what was found wrong with it so far.
@@ -52,6 +61,7 @@ pub struct Document<'a> {
     root: Spanned<DeTable<'a>>,
     env: Env<'a>,
     places: RefCell<Vec<Place>>,
+    key_files: RefCell<KeyFiles>,
 }
 
 impl<'a> Document<'a> {
@@ -59,7 +69,8 @@ impl<'a> Document<'a> {
     pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            return Ok(Self { file, text, root, env, places: RefCell::default() });
+            let (places, key_files) = (RefCell::default(), RefCell::default());
+            return Ok(Self { file, text, root, env, places, key_files });
         }
         let places = errors.iter().map(|error| Place {
             // The rest of a toml error quotes the line.
@@ -73,6 +84,12 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), 0, Some(self.root.get_ref()))
+    }
+
+    /// Where the keys that were read so far are, since the last time that this was asked.
+    #[must_use]
+    pub fn take_key_files(&self) -> KeyFiles {
+        self.key_files.take()
     }
 
     /// What was read, unless something is wrong with it.

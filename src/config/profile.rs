@@ -13,8 +13,8 @@ use crate::{
     mint::terms::least_ttl,
     name::{ProfileName, Resource},
     provider::{Draft, Kind, Provider, Rules, Scope, SupplyRules, TokenFormat, Tokens, Upstream},
-    settings::Section,
-    source::http::DEFAULT_TIMEOUT,
+    settings::{KeyFiles, Section},
+    source::{base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
 const MARGIN: Duration = Duration::from_secs(2);
@@ -45,6 +45,8 @@ pub struct Profile {
     pub supply: Supply,
     /// What it says of its tokens' claims.
     pub tokens: Tokens,
+    /// Where its key is.
+    pub key_files: KeyFiles,
 }
 
 impl Profile {
@@ -67,6 +69,13 @@ impl Profile {
                 Some(own.min(grants.policy.worst_hand_out()?))
             }
             Supply::Key(_) => Some(own.saturating_sub(self.tokens.spent())),
+        }
+    }
+
+    /// Gets its grants from `upstream` instead of its own.
+    pub fn point_at(&mut self, upstream: &BaseUrl) {
+        if let Some(replaced) = self.provider.upstream().map(|it| it.replaced_by(upstream)) {
+            self.provider = replaced;
         }
     }
 
@@ -134,6 +143,7 @@ impl Profile {
             margin: margin?,
             supply,
             tokens: tokens?,
+            key_files: section.take_key_files(),
         })
     }
 

@@ -37,7 +37,7 @@ fn problems(more: &str) -> String {
 
 #[test]
 fn what_is_left_out_has_its_default() {
-    let Config { server, admin, limits, default_profile, profiles } = parse(LIVE).unwrap();
+    let Config { server, admin, limits, default_profile, profiles, .. } = parse(LIVE).unwrap();
     assert_eq!(server.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(server.drain_delay, Duration::from_secs(3));
     assert_eq!(server.drain_grace, Duration::from_secs(5));

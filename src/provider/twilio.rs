@@ -13,13 +13,16 @@ use serde_json::Map;
 
 use self::ids::{AccountSid, ApiKeySid};
 use crate::{
-    settings::SecretKeys,
+    settings::{NameKeys, SecretKeys},
     token::claims::{Conflict, Id, Table, Time, Value},
 };
 
 /// The keys of the API key's secret.
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
+
+/// The settings that the API key's SID can be in.
+pub(super) const SID: NameKeys = NameKeys { value: "api_key_sid", file: "api_key_sid_file" };
 
 /// "Access Tokens": a lifetime of up to 24 hours.
 pub(super) const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,6 +1,7 @@
 //! Secrets: the file says where one is, never what it is.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::File,
     io::{self, Read},
@@ -9,7 +10,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Section, text};
+use super::{Followed, Section, text};
 
 /// More than any secret has.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -23,6 +24,25 @@ pub struct SecretKeys {
     pub env: &'static str,
     /// What somebody writes who takes it for a value; always refused.
     pub value: &'static str,
+}
+
+/// The settings that a key's public name can be in.
+#[derive(Clone, Copy, Debug)]
+pub struct NameKeys {
+    /// Holds it.
+    pub value: &'static str,
+    /// Names the file that it is in.
+    pub file: &'static str,
+}
+
+/// Where keys are: what changes when a key does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The paths of the settings that name a key or say where it is, whether they are there or
+    /// not.
+    pub settings: BTreeSet<String>,
+    /// The files that keys were read from.
+    pub files: Followed,
 }
 
 /// Where a secret was found.
@@ -52,6 +72,7 @@ impl Section<'_> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<(T, SecretOrigin)> {
         let SecretKeys { file, env, value } = keys;
+        self.note_settings([file, env]);
         let written = self.refuse(
             value,
             &format!(
@@ -67,7 +88,7 @@ impl Section<'_> {
             (true, false) => {
                 let path = self.text(file)?;
                 let named = named(path, is_path);
-                let secret = match read_secret(Path::new(path)) {
+                let secret = match self.key_file(path) {
                     Ok(text) => text,
                     Err(error) => {
                         self.problem(file, format!("the file {named}cannot be read: {error}"));
@@ -109,6 +130,61 @@ impl Section<'_> {
     }
 }
 
+impl Section<'_> {
+    /// The public name of a key, which is written here or in a file of its own, just one of
+    /// them. A file changes together with that of the secret.
+    pub fn key_name<T, E: fmt::Display>(
+        &mut self,
+        keys: NameKeys,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let NameKeys { value, file } = keys;
+        self.note_settings([value, file]);
+        match (self.has(value), self.has(file)) {
+            (true, true) => {
+                self.problem(file, format!("excludes {value}: keep one of them"));
+                None
+            }
+            (false, true) => {
+                let path = self.text(file)?;
+                let named = named(path, is_path);
+                let read = self.key_file(path).map_err(|error| {
+                    self.problem(file, format!("the file {named}cannot be read: {error}"));
+                });
+                parse(read.ok()?.trim())
+                    .map_err(|error| {
+                        self.problem(file, format!("the file {named}holds what {error}"))
+                    })
+                    .ok()
+            }
+            (_, false) => self.required(value, parse),
+        }
+    }
+
+    /// Where the keys that were read so far are, since the last time that this was asked.
+    #[must_use]
+    pub fn take_key_files(&self) -> KeyFiles {
+        self.document.take_key_files()
+    }
+
+    fn key_file(&self, path: &str) -> io::Result<Zeroizing<String>> {
+        let path = Path::new(path);
+        let read = read_secret_bytes(path);
+        let files = &mut self.document.key_files.borrow_mut().files;
+        match &read {
+            Ok(bytes) => files.add(path, bytes),
+            Err(_) => files.add_unreadable(path),
+        }
+        decode_secret(&read?)
+    }
+
+    /// Notes that a key changes with these settings.
+    pub fn note_settings<const N: usize>(&self, keys: [&str; N]) {
+        let settings = keys.map(|key| self.path_of(key));
+        self.document.key_files.borrow_mut().settings.extend(settings);
+    }
+}
+
 /// The name as messages tell it, with a space behind; nothing where it may be the secret
 /// itself, written in the wrong place.
 fn named(text: &str, is_name: fn(&str) -> bool) -> String {
@@ -128,12 +204,20 @@ fn is_variable(text: &str) -> bool {
 
 /// The text of a file that holds a secret, without a byte order mark.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    decode_secret(&read_secret_bytes(path)?)
+}
+
+fn read_secret_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all, so that nothing is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     File::open(path)?.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_SECRET_BYTES {
         return Err(io::Error::other("it is far larger than a secret"));
     }
-    let text = text::decode(&bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
+    Ok(bytes)
+}
+
+fn decode_secret(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
+    let text = text::decode(bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -104,7 +104,7 @@ impl ServeCommand {
         };
         tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
         output::announce(self.addresses(&app, sandbox.as_ref()));
-        Ok(app.spawn().until(async || signals.stop().await).await)
+        Ok(app.spawn().until(async || signals.ask().await).await)
     }
 
     /// Reads what there is to read, and binds.
@@ -122,10 +122,7 @@ impl ServeCommand {
             let upstream = sandbox.base_url().to_string().parse();
             let upstream: BaseUrl =
                 upstream.map_err(|why: BaseUrlError| failed(format!("the sandbox's URL {why}")))?;
-            for profile in &mut config.profiles {
-                let replaced = profile.provider.upstream().map(|it| it.replaced_by(&upstream));
-                profile.provider = replaced.unwrap_or_else(|| Arc::clone(&profile.provider));
-            }
+            config.point_at(upstream);
         }
 
         let app = App::build(&config, clock).await.map_err(|error| explain(&error))?;

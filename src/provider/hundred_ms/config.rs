@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     provider::secret::{KeySecret, parse_key_name},
-    settings::{SecretKeys, Section},
+    settings::{NameKeys, SecretKeys, Section},
 };
+
+const NAME: NameKeys = NameKeys { value: "access_key", file: "access_key_file" };
 
 const SECRET: SecretKeys =
     SecretKeys { file: "app_secret_file", env: "app_secret_env", value: "app_secret" };
@@ -21,7 +23,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads the kind's keys.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let access_key = section.required("access_key", parse_key_name);
+        let access_key = section.key_name(NAME, parse_key_name);
         let app_secret = KeySecret::read(section, SECRET);
         Some(Self { access_key: access_key?, app_secret: app_secret? })
     }

@@ -34,6 +34,7 @@ impl Config {
             section.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS));
         let key = KeySecret::read(section, SECRET);
         let header = header::read(section);
+        section.note_settings(["header.kid"]);
         let no_exp = section.flag("no_exp").unwrap_or(false);
         let read = read_claims(section, no_exp);
         let claims = read.as_ref().map(|(_, claims)| claims.clone());

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     provider::secret::{KeySecret, parse_key_name},
-    settings::{SecretKeys, Section},
+    settings::{NameKeys, SecretKeys, Section},
 };
+
+const NAME: NameKeys = NameKeys { value: "api_key", file: "api_key_file" };
 
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_secret_file", env: "api_secret_env", value: "api_secret" };
@@ -20,7 +22,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads the kind's keys.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let api_key = section.required("api_key", parse_key_name);
+        let api_key = section.key_name(NAME, parse_key_name);
         let api_secret = KeySecret::read(section, SECRET);
         Some(Self { api_key: api_key?, api_secret: api_secret? })
     }

@@ -6,7 +6,7 @@ use crate::{
     provider::{
         secret::KeySecret,
         twilio::{
-            SECRET,
+            SECRET, SID,
             grants::{EMPTY_ROOM, ProductGrants},
             ids::{AccountSid, ApiKeySid},
             parse_region,
@@ -31,7 +31,7 @@ impl Config {
     /// Reads the kind's keys beside the grants.
     pub(super) fn read(section: &mut Section<'_>, grants: Option<ProductGrants>) -> Option<Self> {
         let account_sid = section.required("account_sid", AccountSid::parse);
-        let api_key_sid = section.required("api_key_sid", ApiKeySid::parse);
+        let api_key_sid = section.key_name(SID, ApiKeySid::parse);
         let api_key_secret = KeySecret::read(section, SECRET);
         let region = section.parsed("region", parse_region);
         Some(Self {

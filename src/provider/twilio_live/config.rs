@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     egress::ProxySetting,
     provider::twilio::{
-        SECRET,
+        SECRET, SID,
         grants::{EMPTY_ROOM, ProductGrants},
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
         parse_region,
@@ -45,7 +45,7 @@ impl Config {
     /// Reads the kind's keys.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let account_sid = section.required("account_sid", AccountSid::parse);
-        let api_key_sid = section.required("api_key_sid", ApiKeySid::parse);
+        let api_key_sid = section.key_name(SID, ApiKeySid::parse);
         let secret = section.secret(SECRET, ApiKeySecret::parse);
         let allow_origin = section.parsed("allow_origin", parse_origin);
         let upstream: Option<BaseUrl> = if section.has("upstream") {

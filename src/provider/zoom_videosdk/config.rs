@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     provider::secret::{KeySecret, parse_key_name},
-    settings::{SecretKeys, Section},
+    settings::{NameKeys, SecretKeys, Section},
 };
+
+const NAME: NameKeys = NameKeys { value: "sdk_key", file: "sdk_key_file" };
 
 const SECRET: SecretKeys =
     SecretKeys { file: "sdk_secret_file", env: "sdk_secret_env", value: "sdk_secret" };
@@ -25,7 +27,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads the kind's keys.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let sdk_key = section.required("sdk_key", parse_key_name);
+        let sdk_key = section.key_name(NAME, parse_key_name);
         let sdk_secret = KeySecret::read(section, SECRET);
         let identity_claim = section.parsed("identity_claim", parse_identity_claim);
         Some(Self {

@@ -1,0 +1,121 @@
+//! The files that a configuration names, by what they held when they were read.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+/// What a file holds, as far as one content is to be told from another; none where it cannot be
+/// read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Digest(Option<[u8; 32]>);
+
+impl Digest {
+    fn of(contents: &[u8]) -> Self {
+        Self(Some(Sha256::digest(contents).into()))
+    }
+
+    fn of_file(path: &Path) -> Self {
+        let read = || -> io::Result<_> {
+            let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+            let mut buffer = zeroize::Zeroizing::new([0; 8 * 1024]);
+            loop {
+                match file.read(&mut *buffer)? {
+                    0 => return Ok(hash.finalize().into()),
+                    read => hash.update(buffer.get(..read).unwrap_or_default()),
+                }
+            }
+        };
+        Self(read().ok())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest")
+    }
+}
+
+/// Files, by what they held when they were read. No content is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed(Vec<(PathBuf, Digest)>);
+
+impl Followed {
+    /// A file that holds this. What is no regular file, such as a pipe, cannot be read twice and
+    /// is not followed.
+    pub fn add(&mut self, path: &Path, contents: &[u8]) {
+        if path.is_file() {
+            self.put(path, Digest::of(contents));
+        }
+    }
+
+    /// A file that could not be read.
+    pub fn add_unreadable(&mut self, path: &Path) {
+        self.put(path, Digest(None));
+    }
+
+    /// Adds those of `other`; of a file in both, what `other` knows of it.
+    pub fn extend(&mut self, other: Self) {
+        for (path, digest) in other.0 {
+            self.put(&path, digest);
+        }
+    }
+
+    /// Whether one of them holds something else now. Each is opened by its path: a symlink on
+    /// the way may lead elsewhere than it did.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.0.iter().any(|(path, digest)| Digest::of_file(path) != *digest)
+    }
+
+    fn put(&mut self, path: &Path, digest: Digest) {
+        match self.0.iter_mut().find(|(known, _)| known == path) {
+            Some((_, known)) => *known = digest,
+            None => self.0.push((path.to_owned(), digest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn contents_are_compared_whatever_a_path_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("1", "one"), ("2", "one"), ("3", "two")] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("key"), text).unwrap();
+        }
+        // As Kubernetes swaps a volume.
+        let swap = |to: &str| {
+            let (next, data) = (dir.path().join("..next"), dir.path().join("..data"));
+            std::os::unix::fs::symlink(to, &next).unwrap();
+            fs::rename(next, data).unwrap();
+        };
+        swap("1");
+        let path = dir.path().join("..data").join("key");
+        let mut followed = Followed::default();
+        followed.add(&path, b"one");
+        assert!(!followed.has_changed());
+        swap("2");
+        assert!(!followed.has_changed(), "another file with the same contents");
+        swap("3");
+        assert!(followed.has_changed());
+        followed.add(&path, b"two");
+        assert!(!followed.has_changed());
+        fs::remove_file(dir.path().join("3").join("key")).unwrap();
+        assert!(followed.has_changed());
+        followed.add_unreadable(&path);
+        assert!(!followed.has_changed());
+        let mut followed = Followed::default();
+        followed.add(Path::new("/dev/null"), b"once");
+        assert!(!followed.has_changed(), "no regular file");
+    }
+}

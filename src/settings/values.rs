@@ -1,0 +1,52 @@
+//! The values of a file by their keys' paths, for telling what was changed in it.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+/// The values of a file, by the paths of their keys: `profiles.live.margin`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Values(BTreeMap<String, Value>);
+
+impl Values {
+    /// Those of a text; none where it is not TOML.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let mut values = Self::default();
+        values.add("", text.parse::<Table>().ok()?);
+        Some(values)
+    }
+
+    fn add(&mut self, path: &str, table: Table) {
+        for (key, value) in table {
+            let path = super::section::join(path, &key);
+            match value {
+                Value::Table(table) => self.add(&path, table),
+                value => drop(self.0.insert(path, value)),
+            }
+        }
+    }
+
+    /// The paths that have another value in `other`, or a value in one of the two only.
+    pub fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
+        let gone_or_other = self.0.iter().filter(|(path, value)| other.0.get(*path) != Some(value));
+        let new = other.0.iter().filter(|(path, _)| !self.0.contains_key(*path));
+        gone_or_other.chain(new).map(|(path, _)| path.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_is_known_by_its_path() {
+        let before = Values::of("a = 1\n[b]\nc = [1]\nd = 'x'\n[b.e]\nf = true").unwrap();
+        let after = Values::of("a = 1\nb.c = [2]\n[b.e]\nf = true\ng = 1\n[h]").unwrap();
+        let mut changed: Vec<_> = before.changed(&after).collect();
+        changed.sort_unstable();
+        assert_eq!(changed, ["b.c", "b.d", "b.e.g"]);
+        assert_eq!(before.changed(&before).count(), 0);
+        assert_eq!(Values::of("a ="), None);
+    }
+}
