@@ -1,15 +1,22 @@
 //! The composition root: builds both sides from the configuration, binds, spawns, and brings
 //! it all to its end.
 
+mod keys;
+mod reload;
+
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
+use self::{
+    keys::{Key, KeyPart},
+    reload::{Part, Reload},
+};
 use crate::{
     admin::Admin,
     clock::Clock,
@@ -23,17 +30,22 @@ use crate::{
     },
     name::GrantName,
     ready::Ready,
-    refresh::{jump::watch_for_jumps, keeper::Keeper, state::State},
+    refresh::{
+        jump::watch_for_jumps,
+        keeper::{Events, Keeper},
+        state::State,
+    },
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, Server},
     source::{
         GrantSource,
         budget::{Budget, Budgeted},
         metered::Metered,
+        replaceable::Replaceable,
     },
     telemetry::Metrics,
     token::{
-        PrepareError, Preparer,
+        PrepareError, Preparer, PresentFormat, PresentSigner,
         id::{NoRandomness, Serials},
     },
 };
@@ -89,6 +101,9 @@ pub struct App {
     drainer: Drainer,
     drain: Drain,
     config: server::Config,
+    /// None where there is no file to follow.
+    reload: Option<Reload>,
+    reload_asked: Arc<Notify>,
 }
 
 impl App {
@@ -102,7 +117,7 @@ impl App {
         let (jumps, _) = watch::channel(());
         let mut rng = seeded()?;
         let mut grants = Grants::default();
-        let mut keepers = Vec::new();
+        let (mut keepers, mut keys) = (Vec::new(), Vec::new());
         let mut budgets = HashMap::new();
         for profile in &config.profiles {
             let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
@@ -115,28 +130,40 @@ impl App {
                 error,
             })?;
             log_egress(profile, &egress);
-            let format = profile.token_format();
+            let format = PresentFormat::new(profile.token_format());
             let policy = of_grants.policy;
-            let source = upstream.source(clock.clone(), &egress, policy.grant_ttl());
-            let told = Arc::clone(&source);
+            let grant_ttl = policy.grant_ttl();
+            let source = Replaceable::new(upstream.source(clock.clone(), &egress, grant_ttl));
+            let told = source.clone();
             metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
-            let source = Metered::new(source, metrics.upstream(&profile.name), clock.clone());
             // The configuration gives all profiles of an account the same limits.
             let budget = budgets.entry(upstream.account()).or_insert_with(|| {
                 Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
             });
+            let (rekeyed, _) = watch::channel(());
+            let key = keys::OfGrants {
+                format: format.clone(),
+                source: source.clone(),
+                budget: Arc::clone(budget),
+                grant_ttl,
+                resource: of_grants.resources.first().cloned(),
+                rekeyed: rekeyed.clone(),
+            };
+            keys.push((profile.name.clone(), Key::OfGrants(key)));
+            let upstream_metrics = metrics.upstream(&profile.name);
+            let source = Metered::new(Arc::new(source), upstream_metrics, clock.clone());
             let source = Budgeted::new(Arc::new(source), Arc::clone(budget), policy.attempt);
             let source: Arc<dyn GrantSource> = Arc::new(source);
             for resource in &of_grants.resources {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
-                let preparer = Preparer::new(Arc::clone(&format), clock.clone());
+                let preparer = Preparer::new(format.clone(), clock.clone());
                 let publisher = grants.add(name.clone(), profile.margin, preparer);
                 keepers.push(Keeper::new(
                     Arc::clone(&source),
                     publisher,
                     State::new(policy, rng.fork(), clock.now()),
                     clock.clone(),
-                    jumps.subscribe(),
+                    Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
                     &metrics,
                 ));
             }
@@ -145,7 +172,11 @@ impl App {
         let roster = grants.roster();
         let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
         let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
-        let profiles = profiles.collect::<Result<_, _>>()?;
+        let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+        keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
+            Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
+            Supply::Grants(_) | Supply::Forwarded(_) => None,
+        }));
         let minter = Minter::new(
             profiles,
             config.default_profile.clone(),
@@ -167,6 +198,23 @@ impl App {
             limits: config.limits.rpc,
         })?;
 
+        let reload_asked = Arc::new(Notify::new());
+        let reload = config.file.as_ref().map(|file| {
+            let parts = keys.into_iter().filter_map(|(profile, key)| {
+                let files = config.profiles.iter().find(|it| it.name == profile)?.key_files.clone();
+                let part: Arc<dyn Part> = Arc::new(KeyPart {
+                    name: format!("profiles/{profile}"),
+                    profile,
+                    key: Arc::new(key),
+                    settings: files.settings,
+                    upstream: config.upstream.clone(),
+                    clock: clock.clone(),
+                });
+                Some((part, files.files))
+            });
+            Reload::new(file, parts.collect(), Arc::clone(&reload_asked), &metrics)
+        });
+
         let bound = |address| move |error| StartError::Bind { address, error };
         let listen = config.server.listen;
         let server = Server::bind(listen, drain.clone()).await.map_err(bound(listen))?;
@@ -186,6 +234,8 @@ impl App {
             drainer,
             drain,
             config: config.server,
+            reload,
+            reload_asked,
         })
     }
 
@@ -209,10 +259,21 @@ impl App {
             tasks.spawn(keeper.run());
         }
         tasks.spawn(watch_for_jumps(self.clock, self.jumps));
+        let can_reload = self.reload.is_some();
+        if let Some(reload) = self.reload {
+            tasks.spawn(reload.run());
+        }
         tasks.spawn(self.admin.run(self.drain.clone()));
         let health = tokio::spawn(report_health(self.reporter, self.ready, self.drain));
         let server = tokio::spawn(self.server.run(self.api));
-        Running { tasks, server, health, drainer: self.drainer, config: self.config }
+        Running {
+            tasks,
+            server,
+            health,
+            drainer: self.drainer,
+            config: self.config,
+            reload_asked: can_reload.then_some(self.reload_asked),
+        }
     }
 }
 
@@ -224,6 +285,8 @@ pub struct Running {
     health: JoinHandle<()>,
     drainer: Drainer,
     config: server::Config,
+    /// None where there is nothing to reload.
+    reload_asked: Option<Arc<Notify>>,
 }
 
 /// What ended a server.
@@ -233,6 +296,15 @@ pub enum Ended {
     Told,
     /// A task of its own ended it: a bug.
     TaskEnded,
+}
+
+/// What a server is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To stop.
+    Stop(Stop),
+    /// To look for changes of its configuration now.
+    Reload,
 }
 
 /// How urgently a server is told to stop.
@@ -245,10 +317,20 @@ pub enum Stop {
 }
 
 impl Running {
-    /// Serves until `stop` says so, then leaves in order: not ready at once, every call served
-    /// for the drain delay, then open work brought to its end within the grace. A second
-    /// `stop` cuts at once.
-    pub async fn until(mut self, mut stop: impl AsyncFnMut() -> Stop) -> Ended {
+    /// Serves until `ask` says to stop, then leaves in order: not ready at once, every call
+    /// served as before for the drain delay, then open work brought to its end within the
+    /// grace. A second time cuts at once.
+    pub async fn until(mut self, mut ask: impl AsyncFnMut() -> Ask) -> Ended {
+        let reload_asked = self.reload_asked.take();
+        let mut stop = async || loop {
+            match (ask().await, &reload_asked) {
+                (Ask::Stop(stop), _) => return stop,
+                (Ask::Reload, Some(reload)) => reload.notify_one(),
+                (Ask::Reload, None) => {
+                    tracing::info!("told to reload, and there is nothing to reload");
+                }
+            }
+        };
         let (ended, urgency) = tokio::select! {
             urgency = stop() => (Ended::Told, urgency),
             _ = self.tasks.join_next() => (Ended::TaskEnded, Stop::Now),
@@ -323,7 +405,7 @@ pub fn of_mint(
             let signer = signer
                 .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
             Supply::Key(mint::profile::Key {
-                signer: signer.into(),
+                signer: PresentSigner::new(signer),
                 resources: allowed.clone(),
                 iat_backdate: profile.tokens.iat_backdate(),
                 reuse_for: profile.tokens.reuse_for,
@@ -375,6 +457,7 @@ mod tests {
                 health: tokio::spawn(task(2)),
                 drainer,
                 config: server::Config::default(),
+                reload_asked: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
             assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");

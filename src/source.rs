@@ -8,6 +8,7 @@ pub mod http;
 pub mod json;
 mod mark;
 pub mod metered;
+pub mod replaceable;
 mod skew;
 
 use std::{fmt, time::Duration};

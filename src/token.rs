@@ -15,6 +15,7 @@ mod verify;
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use bytes::BufMut;
 
 use self::{id::Serial, tail::Tail};
@@ -84,17 +85,57 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
 }
 
-/// Makes grants ready with one token format.
+/// A profile's token format, which is replaced when the profile's key is.
+#[derive(Clone, Debug)]
+pub struct PresentFormat(Arc<ArcSwap<Arc<dyn TokenFormat>>>);
+
+impl PresentFormat {
+    /// `format`, until it is replaced.
+    #[must_use]
+    pub fn new(format: Arc<dyn TokenFormat>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(format)))
+    }
+
+    /// Replaces it, for all that is prepared from now on.
+    pub fn replace(&self, format: Arc<dyn TokenFormat>) {
+        self.0.store(Arc::new(format));
+    }
+}
+
+/// The signer of a key without a grant, which is replaced when the key is.
+#[derive(Clone, Debug)]
+pub struct PresentSigner(Arc<ArcSwap<Box<dyn Signer>>>);
+
+impl PresentSigner {
+    /// `signer`, until it is replaced.
+    #[must_use]
+    pub fn new(signer: Box<dyn Signer>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(signer)))
+    }
+
+    /// Replaces it, for all calls and chunks that load it from now on.
+    pub fn replace(&self, signer: Box<dyn Signer>) {
+        self.0.store(Arc::new(signer));
+    }
+
+    /// The present one. Load once a call, or once a chunk, so that no token is of two keys.
+    #[must_use]
+    pub fn load(&self) -> Arc<Box<dyn Signer>> {
+        self.0.load_full()
+    }
+}
+
+/// Makes grants ready with a profile's token format.
 #[derive(Debug)]
 pub struct Preparer {
-    format: Arc<dyn TokenFormat>,
+    format: PresentFormat,
     clock: Clock,
 }
 
 impl Preparer {
     /// Of this format, by this clock.
     #[must_use]
-    pub fn new(format: Arc<dyn TokenFormat>, clock: Clock) -> Self {
+    pub fn new(format: PresentFormat, clock: Clock) -> Self {
         Self { format, clock }
     }
 }
@@ -104,7 +145,7 @@ impl Prepare for Preparer {
     type Error = PrepareError;
 
     fn prepare(&self, grant: &Grant) -> Result<Self::Ready, PrepareError> {
-        self.format.prepare(Some(grant), self.clock.now())
+        self.format.0.load().prepare(Some(grant), self.clock.now())
     }
 }
 

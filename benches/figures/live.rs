@@ -21,7 +21,7 @@ use grantmint::{
     rpc::{self, Api, Parts, layers::Layers},
     server::Server,
     telemetry::Metrics,
-    token::{Preparer, id::Serials, params::Parameters},
+    token::{Preparer, PresentFormat, id::Serials, params::Parameters},
 };
 use serde_json::value::RawValue;
 use tokio::time::interval;
@@ -63,7 +63,8 @@ impl Live {
             let resource = Resource::parse(&format!("VJ{number:032x}"))?;
             let name = GrantName { profile: ProfileName::parse(PROFILE)?, resource };
             live.resources.push(name.resource.clone());
-            let preparer = Preparer::new(Arc::clone(&format) as _, live.clock.clone());
+            let preparer =
+                Preparer::new(PresentFormat::new(Arc::clone(&format) as _), live.clock.clone());
             live.publishers.push(live.grants.add(name, MARGIN, preparer));
         }
         live.publish(Generation::NONE)?;

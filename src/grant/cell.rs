@@ -27,7 +27,7 @@ pub trait Prepare {
 #[derive(Debug)]
 pub struct Published<R> {
     /// The grant.
-    pub grant: Grant,
+    pub grant: Arc<Grant>,
     /// What was prepared.
     pub ready: R,
 }
@@ -182,10 +182,27 @@ impl<P: Prepare> Publisher<P> {
         match self.preparer.prepare(&grant) {
             Err(error) => Publication::Unprepared(error),
             Ok(ready) => {
-                self.cell.published.store(Some(Arc::new(Published { grant, ready })));
+                self.put(Arc::new(grant), ready);
                 Publication::Published(life.generation)
             }
         }
+    }
+
+    /// Prepares the present grant again, under its generation, since what it is prepared with
+    /// has changed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be prepared; what was prepared before stays.
+    pub fn prepare_again(&mut self) -> Result<(), P::Error> {
+        let Some(present) = self.cell.published.load_full() else { return Ok(()) };
+        let ready = self.preparer.prepare(&present.grant)?;
+        self.put(Arc::clone(&present.grant), ready);
+        Ok(())
+    }
+
+    fn put(&self, grant: Arc<Grant>, ready: P::Ready) {
+        self.cell.published.store(Some(Arc::new(Published { grant, ready })));
     }
 
     /// Tells how the grant fares. The life told is always the published grant's.

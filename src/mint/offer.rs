@@ -30,7 +30,7 @@ pub(super) struct Offer {
 /// What a token can be made with.
 enum With {
     Grant(Arc<Published<Box<dyn Signer>>>),
-    Key(Arc<dyn Signer>),
+    Key(Arc<Box<dyn Signer>>),
 }
 
 impl Offer {
@@ -71,7 +71,7 @@ impl Minter {
     fn offer_of_key(&self, plan: &Plan, profile: &Profile) -> Result<Offer, Unserved> {
         let Supply::Key(key) = &profile.supply else { return Err(SignError.into()) };
         let terms = plan.ask.terms_of_key(key, profile.margin, self.clock.now());
-        Ok(Offer { with: With::Key(Arc::clone(&key.signer)), terms })
+        Ok(Offer { with: With::Key(key.signer.load()), terms })
     }
 
     async fn wait_for_offer(

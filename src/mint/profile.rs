@@ -1,11 +1,11 @@
 //! What minting needs to know of a profile.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::terms::ExpiryPolicy;
 use crate::{
     name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
-    token::{Signer, params::Parameters},
+    token::{PresentSigner, params::Parameters},
 };
 
 /// What minting needs to know of a profile.
@@ -70,7 +70,7 @@ pub struct Forwarded {
 #[derive(Clone)]
 pub struct Key {
     /// Signs them.
-    pub signer: Arc<dyn Signer>,
+    pub signer: PresentSigner,
     /// The resources that calls may name.
     pub resources: Allowed,
     /// How long before the issue the token's life is counted from.

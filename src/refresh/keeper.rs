@@ -31,6 +31,15 @@ fn results() -> impl Iterator<Item = &'static str> {
     ["ok", HELD, PANICKED].into_iter().chain(FaultClass::ALL.map(FaultClass::as_str))
 }
 
+/// What a keeper heeds beside time and demand.
+#[derive(Debug)]
+pub struct Events {
+    /// A clock jumped.
+    pub jumps: watch::Receiver<()>,
+    /// The key was replaced: what tokens are signed with, and what the upstream is asked with.
+    pub rekeyed: watch::Receiver<()>,
+}
+
 /// Keeps one grant fresh.
 pub struct Keeper<P: Prepare> {
     source: Arc<dyn GrantSource>,
@@ -39,7 +48,7 @@ pub struct Keeper<P: Prepare> {
     state: State,
     lineage: Lineage,
     clock: Clock,
-    jumps: watch::Receiver<()>,
+    events: Events,
     metrics: GrantMetrics,
 }
 
@@ -50,13 +59,13 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         publisher: Publisher<P>,
         state: State,
         clock: Clock,
-        jumps: watch::Receiver<()>,
+        events: Events,
         metrics: &Metrics,
     ) -> Self {
         let metrics = metrics.grant(publisher.name(), results());
         let demanded = publisher.demanded();
         let lineage = Lineage::default();
-        Self { source, publisher, demanded, state, lineage, clock, jumps, metrics }
+        Self { source, publisher, demanded, state, lineage, clock, events, metrics }
     }
 
     /// Keeps the grant fresh for ever. A panic costs one attempt, not the keeper.
@@ -79,7 +88,8 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
                 tokio::select! {
                     () = tokio::time::sleep(until.since(now.boot)) => {}
                     () = self.demanded.asked() => self.state.demanded(self.clock.now()),
-                    Ok(()) = self.jumps.changed() => self.state.jumped(self.clock.now()),
+                    Ok(()) = self.events.jumps.changed() => self.state.jumped(self.clock.now()),
+                    Ok(()) = self.events.rekeyed.changed() => self.rekeyed(),
                 }
             }
         }
@@ -92,7 +102,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             urgency: attempt.urgency,
             give_up_at: attempt.give_up_at,
         };
-        let outcome = self.source.fetch(request).await.and_then(|fetched| self.publish(fetched));
+        let outcome = self.fetch(request).await.and_then(|fetched| self.publish(fetched));
         self.metrics.attempted(match &outcome {
             Ok(()) => "ok",
             Err(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
@@ -111,6 +121,27 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             (Ok(()), None) => self.state.abandoned(now),
             (Err(error), _) => self.state.failed(attempt, error, now),
         }
+    }
+
+    /// A key that is replaced meanwhile is no longer signed with, however long the upstream
+    /// takes.
+    async fn fetch(&mut self, request: FetchRequest) -> Result<Fetched, FetchError> {
+        let source = Arc::clone(&self.source);
+        let mut fetch = source.fetch(request);
+        loop {
+            tokio::select! {
+                fetched = &mut fetch => return fetched,
+                Ok(()) = self.events.rekeyed.changed() => self.rekeyed(),
+            }
+        }
+    }
+
+    fn rekeyed(&mut self) {
+        if let Err(error) = self.publisher.prepare_again() {
+            let grant = self.publisher.name();
+            tracing::error!(%grant, %error, "the present grant stays with the former key");
+        }
+        self.state.rekeyed(self.clock.now());
     }
 
     fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {

@@ -210,7 +210,18 @@ impl State {
         };
     }
 
-    /// How it fares.
+    /// The credential was replaced: that the former one was refused no longer matters.
+    pub fn rekeyed(&mut self, now: Anchor) {
+        let refused = |fault: &Fault| fault.class == FaultClass::Credential;
+        if self.running || !self.last_fault.as_ref().is_some_and(refused) {
+            return;
+        }
+        self.refusals = 0;
+        self.quiet_until = None;
+        self.due = self.not_too_soon(now.boot);
+    }
+
+    /// The state of the refresh.
     #[must_use]
     pub fn status(&self, now: Anchor) -> Status {
         let unknown = Status::unknown();

@@ -111,12 +111,7 @@ impl Budget {
         let now = self.clock.now().boot;
         self.account().check_hold(now, request.urgency)?;
 
-        let patience = request.give_up_at.since(now);
-        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
-        let Ok(Ok(permit)) = place else { return Err(busy(request.give_up_at)) };
-        let turn = self.take_turn(request)?;
-        tokio::time::sleep(turn).await;
-
+        let permit = self.place(request).await?;
         // The account may have been held while this waited.
         let mut account = self.account();
         let now = self.clock.now().boot;
@@ -124,6 +119,45 @@ impl Budget {
         account.probe(now, attempt);
         drop(account);
         Ok(permit)
+    }
+
+    /// A place among those in flight, at a turn of the rate.
+    async fn place(&self, request: &FetchRequest) -> Result<SemaphorePermit<'_>, FetchError> {
+        let patience = request.give_up_at.since(self.clock.now().boot);
+        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
+        let Ok(Ok(permit)) = place else { return Err(busy(request.give_up_at)) };
+        let turn = self.take_turn(request)?;
+        tokio::time::sleep(turn).await;
+        Ok(permit)
+    }
+
+    /// Asks `source`, whose credential is not in use yet, within the rate and never while the
+    /// account is throttled. A refusal of that credential holds nobody.
+    ///
+    /// # Errors
+    ///
+    /// As any attempt's.
+    pub async fn try_out(
+        &self,
+        source: &dyn GrantSource,
+        request: FetchRequest,
+    ) -> Result<Fetched, FetchError> {
+        self.account().check_throttled(self.clock.now().boot)?;
+        let _permit = self.place(&request).await?;
+        self.account().check_throttled(self.clock.now().boot)?;
+        let urgency = request.urgency;
+        let result = source.fetch(request).await;
+        match &result {
+            Err(FetchError::Failed { fault, .. }) if fault.class == FaultClass::Throttled => {
+                self.remember(result, urgency)
+            }
+            _ => result,
+        }
+    }
+
+    /// Forgets that the account's credential was refused: it has another.
+    pub fn credential_replaced(&self) {
+        self.account().well();
     }
 
     /// Reserves the next free place in the rate, and tells how long it is away.
@@ -189,6 +223,13 @@ impl Account {
                 Err(FetchError::Held { class, until })
             }
             _ => Ok(()),
+        }
+    }
+
+    fn check_throttled(&self, now: BootTime) -> Result<(), FetchError> {
+        match self.throttled_until.filter(|until| *until > now) {
+            Some(until) => Err(FetchError::Held { class: FaultClass::Throttled, until }),
+            None => Ok(()),
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 /// Instants, in seconds since the Unix epoch.
 pub(super) type Timestamps = Family<Labels, Gauge<f64, AtomicU64>>;
 
+/// Numbers that go up and down.
+pub(super) type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
 /// What one grant's keeper records.
 #[derive(Debug)]
 pub struct GrantMetrics {
@@ -117,6 +120,31 @@ impl MintMetrics {
     /// No grant would do.
     pub fn unserved(&self) {
         self.unserved.inc();
+    }
+}
+
+/// What one part of the configuration that is reloaded records.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    pub(super) reloaded: Counter,
+    pub(super) failed: Counter,
+    pub(super) failing: Gauge<f64, AtomicU64>,
+}
+
+impl ReloadMetrics {
+    /// What changed is in force.
+    pub fn reloaded(&self) {
+        self.reloaded.inc();
+    }
+
+    /// What changed is not taken.
+    pub fn failed(&self) {
+        self.failed.inc();
+    }
+
+    /// Whether what is in the files is not what is in force.
+    pub fn failing(&self, failing: bool) {
+        self.failing.set(f64::from(u8::from(failing)));
     }
 }
 

@@ -10,8 +10,8 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        GrantMetrics, Labels, MintMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics,
-        seconds,
+        Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics, RpcMetrics, Timestamp,
+        Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     sampled::Sampled,
@@ -107,6 +107,8 @@ struct Inner {
     upstream: Histograms,
     upstream_skews: Family<Labels, Sampled>,
     connections: Sampled,
+    reloads: Counters,
+    reload_failing: Gauges,
     drain_phase: Sampled,
     started: Sampled,
     minted: Counter,
@@ -131,6 +133,8 @@ impl Default for Metrics {
             upstream: Histograms::new_with_constructor(&UPSTREAM),
             upstream_skews: Family::default(),
             connections: Sampled::default(),
+            reloads: Counters::default(),
+            reload_failing: Gauges::default(),
             drain_phase: Sampled::default(),
             started: Sampled::default(),
             minted: Counter::default(),
@@ -238,6 +242,16 @@ impl Inner {
             self.connections.clone(),
         );
         self.registry.register(
+            "grantmint_reloads",
+            "Changes of the configuration's files that were applied (ok) or not (failed), by part",
+            self.reloads.clone(),
+        );
+        self.registry.register(
+            "grantmint_reload_failing",
+            "Whether the files of a part hold what cannot be applied: 1, else 0",
+            self.reload_failing.clone(),
+        );
+        self.registry.register(
             "grantmint_drain_phase",
             "How far the way out is: 0 serving, 1 leaving, 2 draining, 3 cut",
             self.drain_phase.clone(),
@@ -324,6 +338,18 @@ impl Metrics {
             of_profile: self.0.upstream_requests.get_or_create_owned(&labels),
             of_all: self.0.requested.clone(),
             took: self.0.upstream.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The handles of one part of the configuration that is reloaded.
+    #[must_use]
+    pub fn reload(&self, what: &str) -> ReloadMetrics {
+        let labels = vec![("what", what.to_owned())];
+        let count = |result| self.0.reloads.get_or_create_owned(&with(&labels, "result", result));
+        ReloadMetrics {
+            reloaded: count("ok"),
+            failed: count("failed"),
+            failing: self.0.reload_failing.get_or_create_owned(&labels),
         }
     }
 

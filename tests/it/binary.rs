@@ -17,6 +17,7 @@ mod metrics;
 mod outage;
 mod pipes;
 mod refusals;
+mod reload;
 mod resume;
 mod scenario;
 mod scrape;

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, io, ops::RangeInclusive};
 
 use futures_util::future::select_all;
-use grantmint::app::Stop;
+use grantmint::app::{Ask, Stop};
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -78,11 +78,19 @@ impl Signals {
     /// Waits for one that asks to stop. What the others ask for is logged.
     pub(crate) async fn stop(&mut self) -> Stop {
         loop {
+            match self.ask().await {
+                Ask::Stop(stop) => return stop,
+                Ask::Reload => tracing::info!("told to reload, and there is nothing to reload"),
+            }
+        }
+    }
+
+    /// Waits for one that asks for something. The others are logged.
+    pub(crate) async fn ask(&mut self) -> Ask {
+        loop {
             match self.next().await {
-                (_, Wish::Stop(stop)) => return stop,
-                (_, Wish::Reload) => tracing::warn!(
-                    "told to reload, which is not supported yet; restart to apply a change"
-                ),
+                (_, Wish::Stop(stop)) => return Ask::Stop(stop),
+                (_, Wish::Reload) => return Ask::Reload,
                 (signal, Wish::Nothing) => {
                     tracing::info!(signal = &*signal, "a signal was ignored");
                 }

@@ -11,6 +11,7 @@ use crate::{
     mint::options::{Attainable, Field, Invalid, Violation},
     name::{Pattern, Resource},
     token::{
+        PresentSigner,
         claims::{Id, Table, Time, Value},
         hs256::Template,
         params::Parameters,
@@ -42,7 +43,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
     table.add(&["room"], Value::Resource).unwrap();
     table.add(&["sub"], Value::Identity).unwrap();
     table.add(&["jti"], Value::Id(Id::Serial)).unwrap();
-    let signer = Arc::new(Template::new(&table, None, KEY).unwrap());
+    let signer = PresentSigner::new(Box::new(Template::new(&table, None, KEY).unwrap()));
     let patterns = vec![Pattern::parse("room-*").unwrap()];
     let resources = Allowed { listed: vec![resource("lobby")], patterns, unscoped };
     let name = ProfileName::parse("rooms").unwrap();

@@ -71,10 +71,11 @@ impl World {
         let (lives, point) = (Lives::Told, Point::Share(0.5));
         let policy = Policy { lives, margin: secs(2), attempt: secs(2), point };
         let state = State::new(policy, Rng::with_seed(1), clock.now());
-        let jumps = watch::Sender::new(()).subscribe();
+        let never = || watch::Sender::new(()).subscribe();
+        let events = Events { jumps: never(), rekeyed: never() };
         let source = Arc::new(source);
         let keeper =
-            Keeper::new(source, publisher, state, clock.clone(), jumps, &Metrics::default());
+            Keeper::new(source, publisher, state, clock.clone(), events, &Metrics::default());
         tokio::spawn(keeper.run());
         Self { reader, clock, start, asked }
     }
@@ -162,4 +163,62 @@ async fn a_credential_that_was_cut_short_is_dead_when_its_upstream_says() {
     assert!(told.last_fault.is_some(), "it is no success: {told:?}");
     world.until(2_100).await;
     assert!(world.life().generation > first && world.end() > 5_000);
+}
+
+/// Prepares a grant as its text and the key that is in force.
+struct Keyed(Arc<Mutex<&'static str>>);
+
+impl Prepare for Keyed {
+    type Ready = String;
+    type Error = &'static str;
+
+    fn prepare(&self, grant: &Grant) -> Result<String, &'static str> {
+        Ok(format!("{} by {}", grant.content().as_str(), self.0.lock().unwrap()))
+    }
+}
+
+/// Answers once, then never.
+struct Hangs(Clock, Mutex<bool>);
+
+impl GrantSource for Hangs {
+    fn fetch(&self, _: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        if std::mem::replace(&mut *self.1.lock().unwrap(), true) {
+            return std::future::pending().boxed();
+        }
+        let (anchor, mark) = (self.0.now(), Mark::of("a", None));
+        let granted = Granted::Assumed(secs(60));
+        std::future::ready(Ok(Fetched { content: "a".into(), anchor, granted, mark })).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs() {
+    let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+    let key = Arc::new(Mutex::new("old"));
+    let profile = ProfileName::parse("live").unwrap();
+    let name = GrantName { profile, resource: Resource::parse("a").unwrap() };
+    let changes = Arc::new(watch::Sender::new(()));
+    let (publisher, reader) = cell(name, secs(2), Keyed(Arc::clone(&key)), changes);
+    let policy = Policy {
+        lives: Lives::Asked(secs(60)),
+        margin: secs(2),
+        attempt: secs(2),
+        point: Point::Share(0.5),
+    };
+    let state = State::new(policy, Rng::with_seed(1), clock.now());
+    let (jumps, rekeyed) = (watch::Sender::new(()), watch::Sender::new(()));
+    let events = Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() };
+    let source = Arc::new(Hangs(clock.clone(), Mutex::new(false)));
+    let keeper = Keeper::new(source, publisher, state, clock, events, &Metrics::default());
+    tokio::spawn(keeper.run());
+    let ready = || reader.load().as_ref().map(|it| (it.ready.clone(), it.grant.life().generation));
+    for (wait, new) in [(1, "second"), (49, "third")] {
+        sleep(secs(wait)).await;
+        let (_, generation) = ready().unwrap();
+        *key.lock().unwrap() = new;
+        rekeyed.send_replace(());
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(ready(), Some((format!("a by {new}"), generation)));
+    }
+    assert!(reader.view().status().attempting, "the second was during an attempt");
 }

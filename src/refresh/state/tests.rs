@@ -216,3 +216,20 @@ fn an_answer_without_anything_new_does_not_end_what_was_wrong_before() {
         assert_eq!(told.consecutive_failures, 3);
     }
 }
+
+#[test]
+fn a_new_credential_is_asked_with_at_once_and_a_refused_resource_is_not() {
+    let of_class = |class| FetchError::from(Fault::new(class, "REFUSED"));
+    for (class, at_once) in [(FaultClass::Credential, true), (FaultClass::Resource, false)] {
+        let mut machine = Machine::with_a_grant();
+        for at in [50, 52] {
+            let attempt = machine.attempt(secs(at));
+            machine.fail(attempt, of_class(class), secs(at));
+        }
+        assert_eq!(machine.state.status(machine.at(secs(52))).refresh, RefreshState::Rejected);
+        let now = machine.at(secs(52) + millis(500));
+        machine.state.rekeyed(now);
+        let due = machine.state.status(now).next_attempt.unwrap().since(machine.start.boot);
+        assert_eq!(due <= secs(52) + millis(500), at_once, "{class:?}: {due:?}");
+    }
+}

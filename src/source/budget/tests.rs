@@ -191,3 +191,54 @@ async fn a_turn_that_comes_too_late_is_told_and_not_taken() {
     );
     assert_eq!(account.sent(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_tried_out_and_refused_holds_nobody_and_waits_for_who_throttles() {
+    let refused = Fault::new(FaultClass::Credential, "CREDENTIAL_REFUSED");
+    let throttled = FetchError::Failed {
+        fault: Fault::new(FaultClass::Throttled, "THROTTLED"),
+        retry_after: Some(secs(9)),
+    };
+    let account = account(Limits::default(), vec![]);
+    let other = Scripted {
+        clock: account.clock.clone(),
+        sent: AtomicUsize::default(),
+        answers: vec![(secs(0), refused.clone().into()); 3]
+            .into_iter()
+            .chain([(secs(0), throttled)])
+            .collect(),
+    };
+    let try_out = async || {
+        let give_up_at = account.clock.now().boot + ATTEMPT;
+        let resource = Resource::parse("a").unwrap();
+        let request = FetchRequest { resource, urgency: Urgency::Lapsed, give_up_at };
+        account.source.budget.try_out(&other, request).await
+    };
+    for _ in 0..3 {
+        assert_eq!(try_out().await.unwrap_err(), refused.clone().into());
+        assert!(account.fetch(Urgency::Early).await.is_ok());
+    }
+    assert!(try_out().await.is_err());
+    let held = |result: Result<Fetched, FetchError>| {
+        matches!(result, Err(FetchError::Held { class: FaultClass::Throttled, .. }))
+    };
+    assert!(held(account.fetch(Urgency::Early).await), "the upstream asked all to wait");
+    assert!(held(try_out().await), "the new key too");
+    sleep(secs(10)).await;
+    assert!(try_out().await.is_ok() && account.fetch(Urgency::Early).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_replaces_a_refused_one_is_not_held_for_it() {
+    let refused = || (0, Fault::new(FaultClass::Credential, "CREDENTIAL_REFUSED").into());
+    let account = account(Limits::default(), vec![refused(), refused()]);
+    assert!(account.fetch(Urgency::Lapsed).await.is_err());
+    assert!(matches!(
+        account.fetch(Urgency::Lapsed).await,
+        Err(FetchError::Held { class: FaultClass::Credential, .. })
+    ));
+    account.source.budget.credential_replaced();
+    assert!(account.fetch(Urgency::Lapsed).await.is_err(), "it is asked");
+    account.source.budget.credential_replaced();
+    assert!(account.fetch(Urgency::Lapsed).await.is_ok());
+}

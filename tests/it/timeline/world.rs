@@ -23,7 +23,7 @@ use grantmint::{
     provider::twilio_live::{self, access_tokens, ids},
     refresh::{
         jump::watch_for_jumps,
-        keeper::Keeper,
+        keeper::{Events, Keeper},
         schedule::{Lives, Point, Policy},
         state::State,
     },
@@ -33,7 +33,7 @@ use grantmint::{
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
-    token::{Preparer, Signer, hs256::Hs256, id::Serials, params::Parameters},
+    token::{Preparer, PresentFormat, Signer, hs256::Hs256, id::Serials, params::Parameters},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -265,7 +265,7 @@ impl World {
             let resource = Resource::parse(&resource(number)).unwrap();
             names.push(resource.clone());
             let name = GrantName { profile: profile.clone(), resource };
-            let preparer = Preparer::new(Arc::new(tokens()), clock.clone());
+            let preparer = Preparer::new(PresentFormat::new(Arc::new(tokens())), clock.clone());
             let publisher = grants.add(name.clone(), policy.margin, preparer);
             let source = Budgeted::new(Arc::new(upstream.clone()), Arc::clone(&budget), ATTEMPT);
             let keeper = Keeper::new(
@@ -273,7 +273,10 @@ impl World {
                 publisher,
                 State::new(policy, rng.fork(), clock.now()),
                 clock.clone(),
-                jumps.subscribe(),
+                Events {
+                    jumps: jumps.subscribe(),
+                    rekeyed: tokio::sync::watch::Sender::new(()).subscribe(),
+                },
                 &Metrics::default(),
             );
             tokio::spawn(keeper.run());

@@ -5,7 +5,7 @@ use crate::{
     grant::{Grant, cell::Publisher},
     mint::bulk::{Bulk, Selection},
     name::GrantName,
-    token::{Preparer, verbatim::Verbatim},
+    token::{Preparer, PresentFormat, verbatim::Verbatim},
 };
 
 /// A minter of one shared credential, and where it is put.
@@ -13,7 +13,11 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
     let (name, clock) = (ProfileName::parse("shared").unwrap(), Clock::system());
     let grant = GrantName { profile: name.clone(), resource: resource("default") };
     let mut grants = Grants::default();
-    let publisher = grants.add(grant, secs(2), Preparer::new(Arc::new(Verbatim), clock.clone()));
+    let publisher = grants.add(
+        grant,
+        secs(2),
+        Preparer::new(PresentFormat::new(Arc::new(Verbatim)), clock.clone()),
+    );
     let profile = Profile {
         name: name.clone(),
         default_resource: Some(resource("default")),

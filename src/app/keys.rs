@@ -1,0 +1,142 @@
+//! The key of a running profile, which changes without a restart.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, TryFutureExt};
+use tokio::sync::watch;
+
+use super::reload::{Change, Part};
+
+use crate::{
+    clock::Clock,
+    config::{self, Config},
+    egress::EgressError,
+    grant::{Generation, Grant},
+    name::{ProfileName, Resource},
+    provider::KINDS,
+    settings::Followed,
+    source::{
+        FetchError, FetchRequest, Urgency, base_url::BaseUrl, budget::Budget,
+        replaceable::Replaceable,
+    },
+    token::{PrepareError, PresentFormat, PresentSigner},
+};
+
+/// Where a running profile's key is in use.
+pub(super) enum Key {
+    /// It fetches grants and may sign around them.
+    OfGrants(OfGrants),
+    /// It signs alone.
+    Alone(PresentSigner),
+}
+
+/// The key of a profile with an upstream.
+pub(super) struct OfGrants {
+    pub(super) format: PresentFormat,
+    pub(super) source: Replaceable,
+    pub(super) budget: Arc<Budget>,
+    pub(super) grant_ttl: Option<Duration>,
+    /// One of the profile's resources, for which a new key is tried.
+    pub(super) resource: Option<Resource>,
+    /// Tells the profile's keepers that the key was replaced.
+    pub(super) rekeyed: watch::Sender<()>,
+}
+
+/// A profile's key as a part of the configuration.
+pub(super) struct KeyPart {
+    pub(super) profile: ProfileName,
+    /// `profiles/NAME`
+    pub(super) name: String,
+    pub(super) key: Arc<Key>,
+    /// The paths of the settings that the key changes with.
+    pub(super) settings: BTreeSet<String>,
+    /// What stands in for every upstream; none for the profile's own.
+    pub(super) upstream: Option<BaseUrl>,
+    pub(super) clock: Clock,
+}
+
+impl Part for KeyPart {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        self.settings.contains(setting)
+    }
+
+    fn depends_on(&self, setting: &str) -> bool {
+        let below =
+            setting.strip_prefix("profiles.").and_then(|it| it.strip_prefix(self.profile.as_str()));
+        below.is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let env = |name: &str| std::env::var(name).ok();
+        let (read, key_files) = Config::parse_profile(file, text, &env, KINDS, &self.profile);
+        let read = read.map_err(|problems| problems.to_string()).map(|mut profile| {
+            if let Some(upstream) = &self.upstream {
+                profile.point_at(upstream);
+            }
+            let (key, clock) = (Arc::clone(&self.key), self.clock.clone());
+            let replace = async move { key.replace(&profile, &clock).await };
+            replace.map_err(|error| error.to_string()).boxed()
+        });
+        (key_files.files, read)
+    }
+}
+
+/// Why a new key is not used. It never holds the key.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    /// It does not make tokens that verify.
+    #[error(transparent)]
+    Unprepared(#[from] PrepareError),
+    /// The upstream cannot be talked to.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// The upstream returned no grant for it.
+    #[error("the upstream returned no grant for it: {0}")]
+    Unfetched(#[from] FetchError),
+    /// The profile has an upstream now and had none, or the other way round.
+    #[error("it is of another kind of profile")]
+    OfAnotherKind,
+}
+
+impl Key {
+    /// Replaces it by that of `profile`, once that has proved to work: a key that the upstream
+    /// refuses, or that makes no tokens that verify, changes nothing.
+    pub(super) async fn replace(
+        &self,
+        profile: &config::Profile,
+        clock: &Clock,
+    ) -> Result<(), KeyError> {
+        match self {
+            Self::OfGrants(key) => key.replace(profile, clock).await,
+            Self::Alone(signer) => {
+                signer.replace(profile.token_format().prepare(None, clock.now())?);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl OfGrants {
+    async fn replace(&self, profile: &config::Profile, clock: &Clock) -> Result<(), KeyError> {
+        let upstream = profile.provider.upstream().ok_or(KeyError::OfAnotherKind)?;
+        let format = profile.token_format();
+        let source = upstream.source(clock.clone(), &upstream.egress()?, self.grant_ttl);
+        if let Some(resource) = self.resource.clone() {
+            let give_up_at = clock.now().boot + upstream.attempt();
+            let request = FetchRequest { resource, urgency: Urgency::Early, give_up_at };
+            let fetched = self.budget.try_out(&*source, request).await?;
+            let (ttl, generation) = (fetched.granted.ttl(), Generation::NONE);
+            let grant = Grant::new(fetched.content, fetched.anchor, ttl, generation);
+            format.prepare(Some(&grant), clock.now())?;
+        }
+        self.format.replace(format);
+        self.source.replace(source);
+        self.budget.credential_replaced();
+        self.rekeyed.send_replace(());
+        Ok(())
+    }
+}
