@@ -17,8 +17,16 @@ const DOC: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
 /// Labels whose values depend on the configuration, or are the API's own.
-const OPEN: [&str; 7] =
-    ["profile", "resource", "version", "grpc_type", "grpc_service", "grpc_method", "grpc_code"];
+const OPEN: [&str; 8] = [
+    "profile",
+    "what",
+    "resource",
+    "version",
+    "grpc_type",
+    "grpc_service",
+    "grpc_method",
+    "grpc_code",
+];
 
 /// The rows of the tables below the heading, a cell a string.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
