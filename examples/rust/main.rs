@@ -87,7 +87,9 @@ async fn mint_for(tokens: &mut Tokens, identity: &str, room: &str) -> Result<Str
 /// not read.
 fn retry_in(status: &Status, attempt: u32) -> Option<Duration> {
     const ATTEMPTS: u32 = 4;
-    if status.code() != Code::Unavailable || attempt == ATTEMPTS {
+    // A connection that closed before the call was sent is CANCELLED in tonic, with a source.
+    let heals = status.code() == Code::Unavailable || status.source().is_some();
+    if !heals || attempt == ATTEMPTS {
         return None;
     }
     match status.metadata().get("grpc-retry-pushback-ms") {

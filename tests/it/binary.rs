@@ -19,6 +19,7 @@ mod pipes;
 mod refusals;
 mod reload;
 mod resume;
+mod rollout;
 mod scenario;
 mod scrape;
 mod secrets;
