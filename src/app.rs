@@ -8,7 +8,7 @@ use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
@@ -140,7 +140,7 @@ impl App {
             let budget = budgets.entry(upstream.account()).or_insert_with(|| {
                 Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
             });
-            let (rekeyed, _) = watch::channel(());
+            let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0)));
             let key = keys::OfGrants {
                 format: format.clone(),
                 source: source.clone(),

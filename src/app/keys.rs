@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, TryFutureExt};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use super::reload::{Change, Part};
 
@@ -22,6 +25,9 @@ use crate::{
     token::{PrepareError, PresentFormat, PresentSigner},
 };
 
+/// How long all grants of a profile may take to be prepared with a new key.
+const PREPARED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Where a running profile's key is in use.
 pub(super) enum Key {
     /// It fetches grants and may sign around them.
@@ -38,8 +44,8 @@ pub(super) struct OfGrants {
     pub(super) grant_ttl: Option<Duration>,
     /// One of the profile's resources, for which a new key is tried.
     pub(super) resource: Option<Resource>,
-    /// Tells the profile's keepers that the key was replaced.
-    pub(super) rekeyed: watch::Sender<()>,
+    /// Tells the profile's keepers that the key was replaced; each answers with a permit.
+    pub(super) rekeyed: watch::Sender<Arc<Semaphore>>,
 }
 
 /// A profile's key as a part of the configuration.
@@ -136,7 +142,16 @@ impl OfGrants {
         self.format.replace(format);
         self.source.replace(source);
         self.budget.credential_replaced();
-        self.rekeyed.send_replace(());
+        self.grants_are_prepared_again().await;
         Ok(())
+    }
+
+    /// When this returns, no token is signed with the former key any more.
+    async fn grants_are_prepared_again(&self) {
+        let done = Arc::new(Semaphore::new(0));
+        self.rekeyed.send_replace(Arc::clone(&done));
+        let keepers = u32::try_from(self.rekeyed.receiver_count()).unwrap_or(u32::MAX);
+        // A keeper that panicked just now prepares its grant when it resumes.
+        let _ = timeout(PREPARED_WITHIN, done.acquire_many(keepers)).await;
     }
 }

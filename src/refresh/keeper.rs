@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     lineage::{Lineage, News, Present},
@@ -37,7 +37,8 @@ pub struct Events {
     /// A clock jumped.
     pub jumps: watch::Receiver<()>,
     /// The key was replaced: what tokens are signed with, and what the upstream is asked with.
-    pub rekeyed: watch::Receiver<()>,
+    /// A keeper that has prepared its grant again adds a permit.
+    pub rekeyed: watch::Receiver<Arc<Semaphore>>,
 }
 
 /// Keeps one grant fresh.
@@ -142,6 +143,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             tracing::error!(%grant, %error, "the present grant stays with the former key");
         }
         self.state.rekeyed(self.clock.now());
+        self.events.rekeyed.borrow_and_update().add_permits(1);
     }
 
     fn publish(&mut self, fetched: Fetched) -> Result<(), FetchError> {

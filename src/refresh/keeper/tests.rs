@@ -71,8 +71,9 @@ impl World {
         let (lives, point) = (Lives::Told, Point::Share(0.5));
         let policy = Policy { lives, margin: secs(2), attempt: secs(2), point };
         let state = State::new(policy, Rng::with_seed(1), clock.now());
-        let never = || watch::Sender::new(()).subscribe();
-        let events = Events { jumps: never(), rekeyed: never() };
+        let jumps = watch::Sender::new(()).subscribe();
+        let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0))).subscribe();
+        let events = Events { jumps, rekeyed };
         let source = Arc::new(source);
         let keeper =
             Keeper::new(source, publisher, state, clock.clone(), events, &Metrics::default());
@@ -206,7 +207,8 @@ async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs(
         point: Point::Share(0.5),
     };
     let state = State::new(policy, Rng::with_seed(1), clock.now());
-    let (jumps, rekeyed) = (watch::Sender::new(()), watch::Sender::new(()));
+    let jumps = watch::Sender::new(());
+    let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0)));
     let events = Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() };
     let source = Arc::new(Hangs(clock.clone(), Mutex::new(false)));
     let keeper = Keeper::new(source, publisher, state, clock, events, &Metrics::default());
@@ -216,8 +218,9 @@ async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs(
         sleep(secs(wait)).await;
         let (_, generation) = ready().unwrap();
         *key.lock().unwrap() = new;
-        rekeyed.send_replace(());
-        sleep(Duration::from_millis(1)).await;
+        let done = Arc::new(Semaphore::new(0));
+        rekeyed.send_replace(Arc::clone(&done));
+        done.acquire().await.unwrap().forget();
         assert_eq!(ready(), Some((format!("a by {new}"), generation)));
     }
     assert!(reader.view().status().attempting, "the second was during an attempt");

@@ -257,6 +257,7 @@ impl World {
         let budget = Budget::new(budget::Limits::default(), clock.clone(), Rng::with_seed(seed));
         let budget = Arc::new(budget);
         let jumps = tokio::sync::watch::Sender::new(());
+        let rekeyed = tokio::sync::watch::Sender::new(Arc::new(tokio::sync::Semaphore::new(0)));
         let profile = ProfileName::parse("live").unwrap();
         let mut rng = Rng::with_seed(seed + 1);
         let mut grants = Table::default();
@@ -273,10 +274,7 @@ impl World {
                 publisher,
                 State::new(policy, rng.fork(), clock.now()),
                 clock.clone(),
-                Events {
-                    jumps: jumps.subscribe(),
-                    rekeyed: tokio::sync::watch::Sender::new(()).subscribe(),
-                },
+                Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
                 &Metrics::default(),
             );
             tokio::spawn(keeper.run());
