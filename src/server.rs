@@ -126,7 +126,8 @@ impl Server {
                 accepted = accept(&listeners, &places) => accepted,
             };
             let (socket, driver) = socket::split(stream, answered.clone());
-            let peer = Peer { name: everybody.clone(), address: from.ip() };
+            let name = everybody.clone();
+            let peer = Peer { name, also: Vec::new(), address: from.ip() };
             let (service, drain) = (layers.around(peer), drain.clone());
             connections.spawn(async move {
                 serve(socket, driver, service, drain).await;

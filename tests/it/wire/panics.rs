@@ -125,7 +125,7 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
-    let peer = Peer { name: None, address: Ipv4Addr::LOCALHOST.into() };
+    let peer = Peer { name: None, also: Vec::new(), address: Ipv4Addr::LOCALHOST.into() };
     let mut guarded = Layers::new(Misbehaves, &Metrics::default()).around(peer);
     let call = |method: &str, timeout: Option<&str>| {
         let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"));
