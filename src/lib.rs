@@ -20,6 +20,7 @@
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
 //! - [`auth`]: who calls
+//! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
 //! - [`config`], [`app`]: what is to run, and running it
@@ -55,4 +56,5 @@ pub mod server;
 pub mod settings;
 pub mod source;
 pub mod telemetry;
+pub mod tls;
 pub mod token;

@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
-    handles::{GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics},
+    handles::{Counts, GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics},
     log_lines::LogEnd,
     metrics::Metrics,
 };

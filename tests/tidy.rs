@@ -42,10 +42,11 @@ const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "teleme
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("grant", &[]),
     ("egress", &[]),
     ("auth", &[]),
+    ("tls", &["auth"]),
     ("source", &["egress", "grant"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
@@ -54,15 +55,15 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("mint", &["token", "grant"]),
     ("ready", &["grant"]),
     ("rpc", &["auth", "mint", "grant", "ready"]),
-    ("server", &["auth", "rpc"]),
+    ("server", &["auth", "rpc", "tls"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
-    ("config", &["provider", "server", "admin", "mint", "rpc", "refresh", "source"]),
+    ("config", &["provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls"]),
     (
         "app",
         &[
             "admin", "config", "egress", "grant", "mint", "provider", "ready", "refresh", "rpc",
-            "server", "source", "token",
+            "server", "source", "tls", "token",
         ],
     ),
 ];

@@ -170,3 +170,16 @@ impl RpcMetrics {
         self.took.record(took, 1);
     }
 }
+
+/// Counts events by sort: all sorts are resolved beforehand, and on the page from the start.
+#[derive(Debug)]
+pub struct Counts(pub(super) Vec<(&'static str, Counter)>);
+
+impl Counts {
+    /// One event, of one of the sorts that were resolved.
+    pub fn add(&self, sort: &str) {
+        if let Some((_, count)) = self.0.iter().find(|(name, _)| *name == sort) {
+            count.inc();
+        }
+    }
+}

@@ -10,7 +10,7 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics, RpcMetrics, Timestamp,
+        Counts, Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics, RpcMetrics, Timestamp,
         Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
@@ -109,6 +109,10 @@ struct Inner {
     connections: Sampled,
     reloads: Counters,
     reload_failing: Gauges,
+    handshakes: Counters,
+    authentication_failures: Counters,
+    certificate_starts: Timestamps,
+    certificate_ends: Timestamps,
     drain_phase: Sampled,
     started: Sampled,
     minted: Counter,
@@ -135,6 +139,10 @@ impl Default for Metrics {
             connections: Sampled::default(),
             reloads: Counters::default(),
             reload_failing: Gauges::default(),
+            handshakes: Counters::default(),
+            authentication_failures: Counters::default(),
+            certificate_starts: Timestamps::default(),
+            certificate_ends: Timestamps::default(),
             drain_phase: Sampled::default(),
             started: Sampled::default(),
             minted: Counter::default(),
@@ -143,6 +151,7 @@ impl Default for Metrics {
         inner.register_minting();
         inner.register_calls();
         inner.register_grants();
+        inner.register_transport();
         inner.register_process();
         Self(Arc::new(inner))
     }
@@ -235,12 +244,41 @@ impl Inner {
         );
     }
 
-    fn register_process(&mut self) {
+    fn register_transport(&mut self) {
         self.registry.register(
             "grantmint_open_connections",
             "Connections of callers that are open now",
             self.connections.clone(),
         );
+        self.registry.register(
+            "grantmint_handshakes",
+            "Connections by how they began: ok, refused (the client is not authenticated), no_http2, failed, timed_out, or displaced by a newer one",
+            self.handshakes.clone(),
+        );
+        self.registry.register(
+            "grantmint_authentication_failures",
+            "Clients that were not authenticated, by cause",
+            self.authentication_failures.clone(),
+        );
+        let timestamps = [
+            (
+                "start",
+                "Since when a certificate or revocation list is valid: what is server, client_ca, crl or a trust domain",
+                &self.certificate_starts,
+            ),
+            (
+                "end",
+                "Until when a certificate or revocation list is valid, of several the first to end",
+                &self.certificate_ends,
+            ),
+        ];
+        for (what, help, family) in timestamps {
+            let name = format!("grantmint_certificate_{what}_timestamp");
+            self.registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+        }
+    }
+
+    fn register_process(&mut self) {
         self.registry.register(
             "grantmint_reloads",
             "Changes of the configuration's files that were applied (ok) or not (failed), by part",
@@ -293,6 +331,31 @@ impl Metrics {
     /// Where the number of open connections is read.
     pub fn open_connections(&self, read: impl Fn() -> usize + Send + Sync + 'static) {
         self.0.connections.read_from(move || Some(count(read())));
+    }
+
+    /// Counts how connections begin: `results` are all the ways.
+    #[must_use]
+    pub fn handshakes(&self, results: &[&'static str]) -> Counts {
+        counts(&self.0.handshakes, "result", results)
+    }
+
+    /// Counts clients that are not authenticated: `causes` are all that there are.
+    #[must_use]
+    pub fn authentication_failures(&self, causes: &[&'static str]) -> Counts {
+        counts(&self.0.authentication_failures, "cause", causes)
+    }
+
+    /// The certificates and lists in force, each with the time that it is valid from and to.
+    pub fn certificates(&self, all: impl Iterator<Item = (String, WallTime, Option<WallTime>)>) {
+        self.0.certificate_starts.clear();
+        self.0.certificate_ends.clear();
+        for (what, start, end) in all {
+            let labels = vec![("what", what)];
+            self.0.certificate_starts.get_or_create_owned(&labels).set(seconds(start));
+            if let Some(end) = end {
+                self.0.certificate_ends.get_or_create_owned(&labels).set(seconds(end));
+            }
+        }
     }
 
     /// Where the phase of the drain is read, as its number.
@@ -385,6 +448,13 @@ impl Metrics {
             took: self.0.handling.get_or_create_owned(&labels),
         }
     }
+}
+
+fn counts(family: &Counters, label: &'static str, sorts: &[&'static str]) -> Counts {
+    let counter = |sort: &&'static str| {
+        (*sort, family.get_or_create_owned(&vec![(label, (*sort).to_owned())]))
+    };
+    Counts(sorts.iter().map(counter).collect())
 }
 
 fn of_profile(profile: &ProfileName) -> Labels {

@@ -1,0 +1,200 @@
+//! `[server.tls]`: where the files are, and how strict the server is.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::revocation::WhenExpired;
+use crate::{auth::name::is_trust_domain, settings::Section};
+
+/// Where the files are, and how strict the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The server's certificate and those that lead to its root, PEM.
+    pub cert: PathBuf,
+    /// The certificate's private key, PEM.
+    pub key: PathBuf,
+    /// The authorities that vouch for DNS names, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// What those authorities have revoked: lists in PEM.
+    pub client_crl: Option<PathBuf>,
+    /// What becomes of a list whose successor is late.
+    pub crl_expired: WhenExpired,
+    /// The bundle of each trust domain, PEM: it vouches for that domain's SPIFFE IDs alone.
+    pub trust_domains: BTreeMap<String, PathBuf>,
+    /// Whether clients must have a certificate.
+    pub client_auth: ClientAuth,
+    /// The oldest version of TLS.
+    pub min_version: MinVersion,
+}
+
+/// Whether clients must have a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// A client without one is refused.
+    Required,
+    /// A client without one has no name.
+    Optional,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 and 1.3.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+impl ClientAuth {
+    /// As the file has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+impl MinVersion {
+    /// As the file has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}
+
+impl Config {
+    /// Reads `[server.tls]`; none where a key is wrong, as the section was told.
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let cert = section.required("cert", path);
+        let key = section.required("key", path);
+        let client_ca = section.parsed("client_ca", path);
+        let client_crl = section.parsed("client_crl", path);
+        let crl_expired = section.parsed("client_crl_expired", when_expired);
+        let trust_domains = read_trust_domains(section);
+        let client_auth = section.parsed("client_auth", client_auth);
+        let client_auth = client_auth.unwrap_or(ClientAuth::Required);
+        let min_version = section.parsed("min_version", min_version);
+        if client_crl.is_some() && client_ca.is_none() {
+            section.problem("client_crl", "needs client_ca: it lists what that has revoked");
+        }
+        if client_auth == ClientAuth::Required
+            && !section.has("client_ca")
+            && !section.has("trust_domains")
+        {
+            section.problem_here(
+                "needs client_ca or trust_domains: without either no client's certificate can be \
+                 verified",
+            );
+        }
+        section.finish();
+        Some(Self {
+            cert: cert?,
+            key: key?,
+            client_ca,
+            client_crl,
+            crl_expired: crl_expired.unwrap_or(WhenExpired::Keep),
+            trust_domains: trust_domains?,
+            client_auth,
+            min_version: min_version.unwrap_or(MinVersion::Tls13),
+        })
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.contains("-----BEGIN") {
+        return Err("must be the path of a file, not what is in it");
+    }
+    if text.is_empty() { Err("is empty: write the path of a file") } else { Ok(text.into()) }
+}
+
+fn read_trust_domains(section: &mut Section<'_>) -> Option<BTreeMap<String, PathBuf>> {
+    if !section.has("trust_domains") {
+        return Some(BTreeMap::new());
+    }
+    let written: BTreeMap<String, String> = section.deserialized("trust_domains")?;
+    let mut read = BTreeMap::new();
+    for (domain, file) in written {
+        let taken = if is_trust_domain(&domain) {
+            path(&file)
+        } else {
+            Err("is no trust domain: write it like prod.example.org, without spiffe://")
+        };
+        match taken {
+            Ok(path) => drop(read.insert(domain, path)),
+            Err(why) => {
+                section.problem("trust_domains", format!("{}: {why}", domain.escape_debug()));
+                return None;
+            }
+        }
+    }
+    Some(read)
+}
+
+fn client_auth(text: &str) -> Result<ClientAuth, &'static str> {
+    match text {
+        "required" => Ok(ClientAuth::Required),
+        "optional" => Ok(ClientAuth::Optional),
+        _ => Err(r#"must be "required" or "optional""#),
+    }
+}
+
+fn min_version(text: &str) -> Result<MinVersion, &'static str> {
+    match text {
+        "1.2" => Ok(MinVersion::Tls12),
+        "1.3" => Ok(MinVersion::Tls13),
+        _ => Err(r#"must be "1.3" or "1.2""#),
+    }
+}
+
+fn when_expired(text: &str) -> Result<WhenExpired, &'static str> {
+    match text {
+        "keep" => Ok(WhenExpired::Keep),
+        "refuse" => Ok(WhenExpired::Refuse),
+        _ => Err(r#"must be "keep" or "refuse""#),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Document, Env};
+
+    fn read(text: &str) -> Result<Config, String> {
+        let env: Env<'_> = &|_| None;
+        let document = Document::parse("f.toml", text, env).map_err(|it| it.to_string())?;
+        let read = Config::read(&mut document.root());
+        document.conclude(read).map_err(|it| it.to_string())
+    }
+
+    const PAIR: &str = "cert = \"c\"\nkey = \"k\"\n";
+
+    #[test]
+    fn defaults_are_the_strict_ones() {
+        let config = read(&format!("{PAIR}client_ca = \"ca\"\n")).unwrap();
+        assert_eq!(config.client_auth, ClientAuth::Required);
+        assert_eq!(config.min_version, MinVersion::Tls13);
+        assert_eq!(config.crl_expired, WhenExpired::Keep);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (more, told) in [
+            ("", "needs client_ca or trust_domains"),
+            ("client_auth = \"optional\"\nclient_crl = \"crl\"\n", "client_crl: needs client_ca"),
+            ("client_ca = \"\"\n", "client_ca: is empty"),
+            ("client_ca = \"-----BEGIN CERTIFICATE-----\"\n", "not what is in it"),
+            ("trust_domains = { \"spiffe://a\" = \"f\" }\n", "is no trust domain"),
+            ("client_ca = \"ca\"\nmin_version = \"1.1\"\n", "must be \"1.3\" or \"1.2\""),
+            ("client_ca = \"ca\"\nclient_auth = \"none\"\n", "\"required\" or \"optional\""),
+            ("client_ca = \"ca\"\nclient_crl_expired = \"x\"\n", "\"keep\" or \"refuse\""),
+        ] {
+            let error = read(&format!("{PAIR}{more}")).unwrap_err();
+            assert!(error.contains(told), "{more}: {error}");
+        }
+        assert!(read("client_ca = \"ca\"\n").unwrap_err().contains("cert: is missing"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading the files of `[server.tls]`.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use zeroize::Zeroizing;
+
+use super::{
+    config::Config,
+    identity::Identity,
+    trust::{Contents, Trust},
+};
+use crate::clock::WallTime;
+
+/// More than any bundle of certificates has; revocation lists are the largest.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// `[server.tls]` with what its files hold.
+#[derive(Clone)]
+pub struct Loaded {
+    /// Where the files are.
+    pub config: Config,
+    /// The certificate and its key.
+    pub identity: Arc<Identity>,
+    /// The authorities and what they revoked.
+    pub trust: Arc<Trust>,
+    /// What is no mistake, but what an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// A file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct LoadError {
+    /// The key of `[server.tls]` that names it.
+    pub key: &'static str,
+    /// Why, in words that follow the key.
+    pub why: String,
+}
+
+impl Config {
+    /// Reads the files, for a server that starts `now`; what is wrong with both groups is
+    /// reported at once.
+    pub fn load(self, now: WallTime) -> Result<Loaded, Vec<LoadError>> {
+        let identity = self.load_identity(now);
+        let trust = self.load_trust();
+        match (identity, trust) {
+            (Ok(identity), Ok(trust)) => {
+                let mut warnings = identity.warnings();
+                warnings.extend(trust.warnings());
+                warnings.extend(readable_by_others(&self.key));
+                let (identity, trust) = (Arc::new(identity), Arc::new(trust));
+                Ok(Loaded { config: self, identity, trust, warnings })
+            }
+            (identity, trust) => Err(identity.err().into_iter().chain(trust.err()).collect()),
+        }
+    }
+
+    /// Reads the certificate and its key.
+    pub fn load_identity(&self, now: WallTime) -> Result<Identity, LoadError> {
+        let of = |key| move |why| LoadError { key, why };
+        let cert = read(&self.cert).map_err(of("cert"))?;
+        let key = Zeroizing::new(read(&self.key).map_err(of("key"))?);
+        Identity::new(&cert, &key, now).map_err(|error| {
+            let (key, why) = error.parts();
+            LoadError { key, why: why.to_owned() }
+        })
+    }
+
+    /// Reads the authorities, their revocation lists and the bundles.
+    pub fn load_trust(&self) -> Result<Trust, LoadError> {
+        let of = |key| move |why| LoadError { key, why };
+        let read_some = |path: &Option<_>| path.as_deref().map(read).transpose();
+        let domains = self.trust_domains.iter().map(|(domain, path)| {
+            let bundle = read(path).map_err(|why| format!("{domain}: its file {why}"));
+            Ok((domain.clone(), bundle.map_err(of("trust_domains"))?))
+        });
+        let contents = Contents {
+            client_ca: read_some(&self.client_ca).map_err(of("client_ca"))?,
+            client_crl: read_some(&self.client_crl).map_err(of("client_crl"))?,
+            trust_domains: domains.collect::<Result<_, _>>()?,
+        };
+        Trust::new(&contents, self.crl_expired)
+            .map_err(|error| LoadError { key: error.key, why: error.why })
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_file(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// Reads a file of PEM. The error follows the file's name.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    // To its full size, so that growing leaves no copy of a key behind.
+    let length = file.metadata()?.len().min(MAX_BYTES);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is far too large"));
+    }
+    Ok(bytes)
+}
+
+/// What to say where accounts other than its owner and group can read a private key.
+#[must_use]
+pub fn readable_by_others(path: &Path) -> Option<String> {
+    const OTHERS_READ: u32 = 0o004;
+
+    let metadata = path.metadata().ok()?;
+    if metadata.mode() & OTHERS_READ == 0 {
+        return None;
+    }
+    // As containers mount secrets: nobody else is there to read them.
+    let is_read_only = statvfs(path).is_ok_and(|it| it.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if metadata.uid() == 0 && is_read_only {
+        return None;
+    }
+    let path = path.display().to_string();
+    let path = path.escape_debug();
+    Some(format!("anybody on this machine can read the key in {path}: chmod o-r it"))
+}
