@@ -11,6 +11,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::dial::{TlsArgs, tls_failure, unusable};
+
 /// Windows wide enough that a bulk stream is never held up by them.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
@@ -34,6 +36,8 @@ pub(crate) struct ServerArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     server: ServerUrl,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// The URL of a server.
@@ -53,13 +57,13 @@ pub(crate) enum ServerUrlError {
     BadPort,
     #[error("is an IPv6 address without brackets: write it like [::1]:50051")]
     NoBrackets,
-    #[error("is https; there is no TLS yet: write http://host:port")]
-    Https,
-    #[error("is of a scheme that is not supported: write http://host:port")]
+    #[error(
+        "is of a scheme that is not supported: write https://host:port, or http:// on loopback"
+    )]
     Scheme,
     #[error("must not hold a user name or password")]
     Credential,
-    #[error("must not have a path, a query or a fragment: write http://host:port")]
+    #[error("must not have a path, a query or a fragment: write https://host:port")]
     MoreThanAHost,
 }
 
@@ -73,11 +77,12 @@ impl FromStr for ServerUrl {
             return Err(ServerUrlError::Scheme);
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "" | "http" => {}
-            "https" => return Err(ServerUrlError::Https),
+        let told = !scheme.is_empty();
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "" | "http" => "http",
+            "https" => "https",
             _ => return Err(ServerUrlError::Scheme),
-        }
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
             return Err(ServerUrlError::Credential);
@@ -97,15 +102,16 @@ impl FromStr for ServerUrl {
                 host
             }
             _ if !authority.is_empty() && authority.bytes().all(|it| it.is_ascii_digit()) => "",
-            _ if scheme.is_empty() && !authority.is_empty() => return Err(ServerUrlError::NoPort),
+            _ if !told && !authority.is_empty() => return Err(ServerUrlError::NoPort),
             _ => authority,
         };
         if host.is_empty() && !authority.is_empty() {
             return Err(ServerUrlError::NoHost);
         }
-        let uri: Uri = format!("http://{authority}").parse().map_err(|_| ServerUrlError::Form)?;
+        let url = format!("{scheme}://{authority}");
+        let uri: Uri = url.parse().map_err(|_| ServerUrlError::Form)?;
         uri.host().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Form)?;
-        Ok(Self(format!("http://{authority}")))
+        Ok(Self(url))
     }
 }
 
@@ -134,16 +140,21 @@ impl ServerArgs {
     pub(crate) async fn connect(&self) -> Result<Channel, Status> {
         let endpoint = Endpoint::from_shared(self.server.0.clone())
             .map_err(|_| Status::invalid_argument(ServerUrlError::Form.to_string()))?;
-        endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
             .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .map_err(|_| Status::unavailable(format!("cannot connect to {}", self.server)))
+            .keep_alive_timeout(Duration::from_secs(10));
+        let connected = match self.tls.dialer(endpoint.uri()).map_err(unusable)? {
+            None => endpoint.connect().await,
+            Some(dialer) => endpoint.connect_with_connector(dialer).await,
+        };
+        connected.map_err(|error| match tls_failure(&error) {
+            Some(failure) => unusable(failure),
+            None => Status::unavailable(format!("cannot connect to {}", self.server)),
+        })
     }
 }
 
@@ -299,6 +310,8 @@ mod tests {
             ("HTTP://mint:50051/", "http://mint:50051"),
             ("dns:///mint:50051", "http://mint:50051"),
             (" http://mint ", "http://mint"),
+            ("HTTPS://mint:50051/", "https://mint:50051"),
+            ("https://mint", "https://mint"),
             ("dns:mint:50051", "http://mint:50051"),
             ("ipv6:[::1]:50051", "http://[::1]:50051"),
             ("dns:50051", "http://dns:50051"),
@@ -316,7 +329,6 @@ mod tests {
             ("http://host:1?x=1", ServerUrlError::MoreThanAHost),
             ("host:1#x", ServerUrlError::MoreThanAHost),
             ("http://user:q1W2e3R4@host:1", ServerUrlError::Credential),
-            ("https://host:1", ServerUrlError::Https),
             ("grpc://host:1", ServerUrlError::Scheme),
             ("localhost", ServerUrlError::NoPort),
             ("[::1]", ServerUrlError::NoPort),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{exit::Exit, output::seconds};
+use crate::{dial, exit::Exit, output::seconds};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -138,7 +138,9 @@ impl From<Status> for Failure {
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
         );
-        let exit = if later || disconnected(&status) { Exit::TryLater } else { Exit::Failed };
+        let for_good = dial::problem(&status).is_some_and(|problem| !problem.heals());
+        let later = (later || disconnected(&status)) && !for_good;
+        let exit = if later { Exit::TryLater } else { Exit::Failed };
         let bad = status.get_details_bad_request().map(|bad| bad.field_violations);
         let details = bad.unwrap_or_default().into_iter();
         let next = what_next(&status).map(str::to_owned);
@@ -189,6 +191,9 @@ impl Failure {
 }
 
 fn what_next(status: &Status) -> Option<&'static str> {
+    if let Some(problem) = dial::problem(status) {
+        return problem.next();
+    }
     match reason(status).as_deref() {
         None if disconnected(status) => {
             Some("is the server running there? start one with: grantmint serve --sandbox")
@@ -216,7 +221,10 @@ pub(crate) fn disconnected(status: &Status) -> bool {
 
 /// Whether going on is worth a try: the server is to be back, or another in its place.
 pub(crate) fn heals(status: &Status) -> bool {
-    status.code() == Code::Unavailable || disconnected(status)
+    match dial::problem(status) {
+        Some(problem) => problem.heals(),
+        None => status.code() == Code::Unavailable || disconnected(status),
+    }
 }
 
 /// When the server says that trying again makes sense.

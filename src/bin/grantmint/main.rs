@@ -8,6 +8,7 @@ mod check;
 mod chunks;
 mod client;
 mod completions;
+mod dial;
 mod environment;
 mod exit;
 mod failure;

@@ -1,0 +1,175 @@
+//! How commands reach a server: over TLS, or in plain text on loopback.
+
+use std::{
+    error::Error,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Once},
+    task::{Context, Poll},
+};
+
+use clap::Args;
+use grantmint::tls::{
+    begun::Begun,
+    client::{ConnectError, Expected, Files, connect},
+    files::readable_by_others,
+};
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tonic::{Code, Status};
+use tower_service::Service;
+
+use crate::output;
+
+/// Whom the server must prove to be, and what the command proves.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// The authorities that the server is verified with, PEM; left out: the system's
+    #[arg(long, value_name = "FILE", env = "GRANTMINT_CA")]
+    ca: Option<PathBuf>,
+    /// The certificate that is shown to the server, PEM
+    #[arg(long, value_name = "FILE", env = "GRANTMINT_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", env = "GRANTMINT_KEY", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Whom the server must prove to be: a DNS name or a SPIFFE ID; left out: the URL's host
+    #[arg(long, value_name = "NAME", env = "GRANTMINT_SERVER_NAME", value_parser = Expected::parse)]
+    server_name: Option<Expected>,
+    /// Speak plain text to a server off loopback: where a mesh encrypts
+    #[arg(long, env = "GRANTMINT_PLAINTEXT")]
+    plaintext: bool,
+}
+
+/// Why a server is not talked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("plain http is for a server on this machine: what is sent could be read on the way")]
+    PlainHttp,
+    #[error("the URL's host is no name that a certificate can have")]
+    Host,
+    #[error(transparent)]
+    Tls(#[from] ConnectError),
+}
+
+impl Problem {
+    /// Whether trying again may help: a handshake breaks where a server goes away.
+    pub(crate) const fn heals(&self) -> bool {
+        matches!(self, Self::Tls(ConnectError::Failed(_)))
+    }
+
+    /// What to do next.
+    pub(crate) fn next(&self) -> Option<&'static str> {
+        match self {
+            Self::PlainHttp => Some(
+                "write https://host:port; or, where a mesh encrypts, add --plaintext (or set \
+                 GRANTMINT_PLAINTEXT=1)",
+            ),
+            Self::Host => Some("say whom the server must prove to be with --server-name"),
+            Self::Tls(ConnectError::NoRoots) => Some("name the server's authority with --ca"),
+            Self::Tls(ConnectError::Server(_)) => Some(
+                "is --ca the authority that issued the server's certificate, and --server-name \
+                 (or the URL's host) a name in it?",
+            ),
+            Self::Tls(ConnectError::Alert(_)) => Some(
+                "does the server know the authority of --cert? its log says why it refuses, and \
+                 certificate_required means that it wants --cert and --key",
+            ),
+            Self::Tls(ConnectError::Failed(_)) => {
+                Some("does the server speak TLS there? http://host:port is for one that does not")
+            }
+            Self::Tls(ConnectError::File { .. }) => None,
+        }
+    }
+}
+
+impl TlsArgs {
+    /// What connects to this server; none for plain text.
+    pub(crate) fn dialer(&self, server: &Uri) -> Result<Option<Dialer>, Problem> {
+        let host = server.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if server.scheme_str() != Some("https") {
+            let is_allowed = self.plaintext || is_loopback(host);
+            return is_allowed.then_some(None).ok_or(Problem::PlainHttp);
+        }
+        let expected = match &self.server_name {
+            Some(name) => name.clone(),
+            None => Expected::parse(host).map_err(|_| Problem::Host)?,
+        };
+        let pair = self.cert.clone().zip(self.key.clone());
+        if let Some((_, key)) = &pair {
+            static ONCE: Once = Once::new();
+            ONCE.call_once(|| {
+                if let Some(warning) = readable_by_others(key) {
+                    output::say(&warning);
+                }
+            });
+        }
+        let files = Files { ca: self.ca.clone(), pair };
+        Ok(Some(Dialer { expected, files }))
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address: Result<std::net::IpAddr, _> = host.parse();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+}
+
+/// Connects to a server over TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    expected: Expected,
+    files: Files,
+}
+
+type Connected = TokioIo<Begun<TlsStream<TcpStream>>>;
+
+impl Service<Uri> for Dialer {
+    type Response = Connected;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let Self { expected, files } = self.clone();
+        Box::pin(async move {
+            let host = server.host().ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let port = server.port_u16().unwrap_or(443);
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(connect(stream, &expected, &files).await?))
+        })
+    }
+}
+
+/// The TLS failure that an error comes from.
+pub(crate) fn tls_failure(error: &(dyn Error + 'static)) -> Option<Problem> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) = error.downcast_ref::<ConnectError>() {
+            return Some(Problem::Tls(failure.clone()));
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The status of a server that is not talked to.
+pub(crate) fn unusable(problem: Problem) -> Status {
+    let code = if problem.heals() { Code::Unavailable } else { Code::FailedPrecondition };
+    let mut status = Status::new(code, problem.to_string());
+    status.set_source(Arc::new(problem));
+    status
+}
+
+/// What is wrong between this command and its server; none where that is no matter of TLS.
+pub(crate) fn problem(status: &Status) -> Option<&Problem> {
+    status.source()?.downcast_ref()
+}
