@@ -36,7 +36,7 @@ use crate::{
         state::State,
     },
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
-    server::{self, Server},
+    server::{self, Server, Transport},
     source::{
         GrantSource,
         budget::{Budget, Budgeted},
@@ -44,6 +44,7 @@ use crate::{
         replaceable::Replaceable,
     },
     telemetry::Metrics,
+    tls::{self, Tls},
     token::{
         PrepareError, Preparer, PresentFormat, PresentSigner,
         id::{NoRandomness, Serials},
@@ -96,6 +97,8 @@ pub struct App {
     reporter: HealthReporter,
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
+    /// Whose ends are watched, and where they are shown.
+    certificates: Option<(Arc<Tls>, Metrics)>,
     jumps: watch::Sender<()>,
     clock: Clock,
     drainer: Drainer,
@@ -216,8 +219,14 @@ impl App {
         });
 
         let bound = |address| move |error| StartError::Bind { address, error };
+        let tls = config.tls.as_ref().map(|loaded| {
+            log_tls(loaded);
+            Arc::new(Tls::new(loaded, clock.clone(), &metrics))
+        });
+        let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
         let listen = config.server.listen;
-        let server = Server::bind(listen, drain.clone()).await.map_err(bound(listen))?;
+        let server = Server::bind(&config.server, transport, drain.clone(), &metrics).await;
+        let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
         let listen = config.admin.listen;
         let admin = Admin::bind(listen, Arc::clone(&ready), metrics.clone()).await;
@@ -229,6 +238,7 @@ impl App {
             reporter,
             ready,
             keepers,
+            certificates: tls.map(|tls| (tls, metrics)),
             jumps,
             clock,
             drainer,
@@ -245,6 +255,12 @@ impl App {
         self.server.addr()
     }
 
+    /// Whether calls come over TLS.
+    #[must_use]
+    pub const fn has_tls(&self) -> bool {
+        self.certificates.is_some()
+    }
+
     /// Where the operator looks.
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
@@ -257,6 +273,9 @@ impl App {
         let mut tasks = JoinSet::new();
         for keeper in self.keepers {
             tasks.spawn(keeper.run());
+        }
+        if let Some((tls, metrics)) = self.certificates {
+            tasks.spawn(tls::expiry::watch(tls, metrics, self.clock.clone()));
         }
         tasks.spawn(watch_for_jumps(self.clock, self.jumps));
         let can_reload = self.reload.is_some();
@@ -377,6 +396,13 @@ fn log_egress(profile: &config::Profile, egress: &Egress) {
     tracing::info!(%profile, %route, roots, "how the upstream is reached");
     for problem in &egress.warnings {
         tracing::warn!(%profile, problem, "a part of the environment is not used");
+    }
+}
+
+/// Logs what an operator should know of the files of TLS.
+fn log_tls(loaded: &tls::Loaded) {
+    for problem in &loaded.warnings {
+        tracing::warn!(problem, "a file of TLS needs a look");
     }
 }
 

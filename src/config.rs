@@ -3,6 +3,7 @@
 //! Each profile is read by itself, its `kind` first, so that every problem of the file is told
 //! at once.
 
+pub mod access;
 mod expiry;
 mod profile;
 mod schedule;
@@ -23,6 +24,7 @@ pub use self::{
 };
 use crate::{
     admin,
+    clock::Clock,
     listen::Listen,
     mint,
     name::ProfileName,
@@ -30,6 +32,7 @@ use crate::{
     rpc, server,
     settings::{self, Document, Env, KeyFiles, Problems, Section},
     source::{base_url::BaseUrl, budget},
+    tls,
 };
 
 /// The kinds that profiles may be of.
@@ -40,6 +43,10 @@ pub type Kinds = &'static [&'static dyn Kind];
 pub struct Config {
     /// `[server]`.
     pub server: server::Config,
+    /// `[server.tls]` and what its files hold.
+    pub tls: Option<tls::Loaded>,
+    /// Whether there is a section `[callers]`.
+    pub has_callers: bool,
     /// `[admin]`.
     pub admin: admin::Config,
     /// `[limits]`.
@@ -129,13 +136,26 @@ impl Config {
     }
 
     fn read(mut root: Section<'_>, kinds: Kinds) -> Option<Self> {
-        let server = read_server(root.section("server"));
+        let mut server_section = root.section("server");
+        let (mut server, tls) = read_server(&mut server_section);
+        let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
         if admin.listen.overlaps(server.listen) {
             admin_section.problem("listen", "must not be where [server] listens");
         }
-        let limits = Limits::read(root.section("limits"));
+        let limits = Limits::read(root.section("limits"), &mut server);
+        let may_listen = access::may_listen(
+            server.listen,
+            &access::Access {
+                has_tls: !matches!(tls, ReadTls::None),
+                has_callers,
+                plaintext: server.plaintext,
+            },
+        );
+        if let Err(why) = may_listen {
+            server_section.problem(why.key(), why.to_string());
+        }
         let default_profile = root.parsed("default_profile", ProfileName::parse);
 
         let mut names = Vec::new();
@@ -168,22 +188,61 @@ impl Config {
             [profile] => Some(profile.name.clone()),
             _ => None,
         };
-        let default_profile = default_profile.or(only);
-        Some(Self { server, admin, limits, default_profile, profiles, upstream: None, file: None })
+        let tls = match tls {
+            ReadTls::None => None,
+            ReadTls::Loaded(loaded) => Some(*loaded),
+            // What is wrong with it was reported.
+            ReadTls::Wrong => return None,
+        };
+        Some(Self {
+            server,
+            tls,
+            has_callers,
+            admin,
+            limits,
+            default_profile: default_profile.or(only),
+            profiles,
+            upstream: None,
+            file: None,
+        })
     }
 }
 
-fn read_server(mut section: Section<'_>) -> server::Config {
+/// What became of `[server.tls]`.
+enum ReadTls {
+    None,
+    Loaded(Box<tls::Loaded>),
+    Wrong,
+}
+
+fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls) {
     let default = server::Config::default();
-    let listen = section.parsed("listen", loopback);
+    let listen = section.parsed("listen", str::parse::<Listen>);
     let longest = Duration::from_secs(10 * 60);
     let mut drain = |key, default| {
         section.duration_within(key, default, Duration::ZERO..=longest).unwrap_or(default)
     };
     let drain_delay = drain("drain_delay", default.drain_delay);
     let drain_grace = drain("drain_grace", default.drain_grace);
+    let plaintext = section.flag("plaintext").unwrap_or(false);
+    let tls = if section.has("tls") { read_tls(section.section("tls")) } else { ReadTls::None };
     section.finish();
-    server::Config { listen: listen.unwrap_or(default.listen), drain_delay, drain_grace }
+    let listen = listen.unwrap_or(default.listen);
+    (server::Config { listen, plaintext, drain_delay, drain_grace, ..default }, tls)
+}
+
+/// Reads the section and the files that it names.
+fn read_tls(mut section: Section<'_>) -> ReadTls {
+    let Some(config) = tls::Config::read(&mut section) else { return ReadTls::Wrong };
+    match config.load(Clock::system().now().wall) {
+        Ok(loaded) => ReadTls::Loaded(Box::new(loaded)),
+        Err(errors) => {
+            for tls::LoadError { key, why } in errors {
+                section.problem(key, why);
+            }
+            ReadTls::Wrong
+        }
+    }
 }
 
 fn read_admin(section: &mut Section<'_>) -> admin::Config {
@@ -193,11 +252,13 @@ fn read_admin(section: &mut Section<'_>) -> admin::Config {
 }
 
 impl Limits {
-    fn read(mut section: Section<'_>) -> Self {
+    /// Reads the section; what of it is the transport's goes to `server`.
+    fn read(mut section: Section<'_>, server: &mut server::Config) -> Self {
         let Self { mint, rpc } = Self::default();
         let most_bytes = 64 * 1024 * 1024;
         let indices = section.integer("indices", 1..=1_000_000_000);
         let mut limit = |key, default, bounds| section.integer(key, bounds).unwrap_or(default);
+        server.handshakes = limit("handshakes", server.handshakes, 1..=65_536);
         let limits = Self {
             mint: mint::Limits {
                 identities: limit("identities", mint.identities, 1..=1_000_000),
@@ -220,13 +281,13 @@ impl Limits {
     }
 }
 
-/// Takes an address on loopback: there is no TLS yet.
+/// Takes an address on loopback, where the operator's pages are.
 fn check_loopback(address: Listen) -> Result<Listen, &'static str> {
     if address.is_loopback() {
         Ok(address)
     } else {
-        Err("must be on loopback (127.0.0.1 or [::1]): there is no TLS yet, so anybody on the \
-             network could call and read along")
+        Err("must be on loopback (127.0.0.1 or [::1]): these pages are for anybody who can reach \
+             them")
     }
 }
 

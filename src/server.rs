@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -11,17 +12,26 @@ use std::{
 
 use http::Request;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
-use self::{accept::accept, connection::serve, socket::Answered};
+use self::{
+    accept::accept,
+    connection::serve,
+    opening::{Open, Opening, Stream},
+    socket::{Answered, Io},
+};
 use crate::{
-    auth::{name::CallerName, peer::Peer},
+    auth::name::CallerName,
     drain::{Drain, Phase},
     listen::{Listen, Listeners},
-    rpc::{layers::Layers, request_body::RequestBody},
+    rpc::{
+        layers::{Guarded, Layers},
+        request_body::RequestBody,
+    },
+    telemetry::Metrics,
+    tls::{Tls, server::Client},
 };
 
 mod accept;
@@ -29,6 +39,8 @@ mod calls;
 mod connection;
 pub mod descriptors;
 mod frames;
+mod handshakes;
+mod opening;
 mod socket;
 
 /// What answers calls: one clone a connection.
@@ -59,8 +71,12 @@ impl<S> Calls for S where
 /// Where the server listens and how it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address; loopback only until there is TLS.
+    /// The address.
     pub listen: Listen,
+    /// Whether TLS ends before this server, in a mesh: all that come are one caller.
+    pub plaintext: bool,
+    /// Handshakes at the same time.
+    pub handshakes: usize,
     /// How long calls are served as ever after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
     /// How long open work may take to end after that.
@@ -71,6 +87,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_051)).into(),
+            plaintext: false,
+            handshakes: 256,
             drain_delay: Duration::from_secs(3),
             drain_grace: Duration::from_secs(5),
         }
@@ -80,26 +98,51 @@ impl Default for Config {
 /// Connections at the same time, where there are descriptors for that many.
 const MAX_CONNECTIONS: usize = 1_024;
 
+/// What connections are made over.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Without TLS: who comes over it, where that is known of all of them.
+    Plain(Option<CallerName>),
+    /// TLS, where each client proves who it is.
+    Tls(Arc<Tls>),
+}
+
+impl Config {
+    /// What connections are made over where there is no TLS here.
+    #[must_use]
+    pub fn plain(&self) -> Transport {
+        Transport::Plain(if self.plaintext {
+            Some(CallerName::Plaintext)
+        } else {
+            self.listen.is_loopback().then_some(CallerName::Loopback)
+        })
+    }
+}
+
 /// A bound server.
-#[derive(Debug)]
 pub struct Server {
     listeners: Listeners,
     addr: SocketAddr,
-    /// Who comes over this listener, where that is known of all of them.
-    everybody: Option<CallerName>,
-    places: usize,
+    opening: Opening,
     drain: Drain,
     connections: TaskTracker,
 }
 
 impl Server {
-    /// Binds to `listen`.
-    pub async fn bind(listen: Listen, drain: Drain) -> io::Result<Self> {
-        let listeners = Listeners::bind(listen).await?;
+    /// Binds as `config` says.
+    pub async fn bind(
+        config: &Config,
+        transport: Transport,
+        drain: Drain,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        let listeners = Listeners::bind(config.listen).await?;
         let addr = listeners.addr()?;
         let places = descriptors::places(MAX_CONNECTIONS);
-        let everybody = listen.is_loopback().then_some(CallerName::Loopback);
-        Ok(Self { listeners, addr, everybody, places, drain, connections: TaskTracker::new() })
+        // Each takes a descriptor too, and those are few where there are few places.
+        let handshakes = config.handshakes.min(places / 4).max(1);
+        let opening = Opening::new(transport, handshakes, places, metrics);
+        Ok(Self { listeners, addr, opening, drain, connections: TaskTracker::new() })
     }
 
     /// Where it listens: for `localhost`, one of two addresses.
@@ -117,25 +160,60 @@ impl Server {
     /// Serves until the drain is over: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, layers: Layers<S>) {
-        let Self { listeners, everybody, places, drain, connections, .. } = self;
-        let (places, answered) = (Arc::new(Semaphore::new(places)), Answered::default());
+        let Self { listeners, opening, drain, connections, .. } = self;
+        let answered = Answered::default();
         loop {
-            let (stream, from, place) = tokio::select! {
+            let next = async {
+                let (stream, from) = accept(&listeners).await;
+                (stream, from, opening.turn(from).await)
+            };
+            let (stream, from, turn) = tokio::select! {
                 biased;
                 () = drain.wait(Phase::Draining) => break,
-                accepted = accept(&listeners, &places) => accepted,
+                next = next => next,
             };
-            let (socket, driver) = socket::split(stream, answered.clone());
-            let name = everybody.clone();
-            let peer = Peer { name, also: Vec::new(), address: from.ip() };
-            let (service, drain) = (layers.around(peer), drain.clone());
+            let (opening, layers) = (opening.clone(), layers.clone());
+            let (answered, drain) = (answered.clone(), drain.clone());
             connections.spawn(async move {
-                serve(socket, driver, service, drain).await;
+                let opened = tokio::select! {
+                    opened = opening.open(stream, from, turn) => opened,
+                    () = drain.wait(Phase::Draining) => None,
+                };
+                let Some(Open { stream, peer, place }) = opened else { return };
+                let service = layers.around(peer);
+                match stream {
+                    Stream::Plain(stream) => {
+                        converse(stream, answered, service, drain, pending()).await;
+                    }
+                    Stream::Tls(stream, client) => {
+                        let untrusted = until_untrusted(&opening.transport, client);
+                        converse(stream, answered, service, drain, untrusted).await;
+                    }
+                }
                 drop(place);
             });
         }
         drop(listeners);
         connections.close();
         connections.wait().await;
+    }
+}
+
+async fn converse<I: Io, S: Calls>(
+    stream: I,
+    answered: Answered,
+    service: Guarded<S>,
+    drain: Drain,
+    untrusted: impl Future<Output = ()>,
+) {
+    let (socket, driver) = socket::split(stream, answered);
+    serve(socket, driver, service, drain, untrusted).await;
+}
+
+/// Returns when a client's certificate no longer holds; never for one without a certificate.
+async fn until_untrusted(transport: &Transport, client: Option<Client>) {
+    match (transport, client) {
+        (Transport::Tls(tls), Some(client)) => tls.until_untrusted(client).await,
+        _ => pending().await,
     }
 }

@@ -19,7 +19,7 @@ use grantmint::{
     },
     name::{GrantName, Identity, ProfileName, Resource},
     rpc::{self, Api, Parts, layers::Layers},
-    server::Server,
+    server::{self, Server},
     telemetry::Metrics,
     token::{Preparer, PresentFormat, id::Serials, params::Parameters},
 };
@@ -146,7 +146,8 @@ impl Live {
             metrics: metrics.clone(),
             limits: rpc::Limits::default(),
         })?;
-        let server = Server::bind("127.0.0.1:0".parse()?, drain).await?;
+        let config = server::Config { listen: "127.0.0.1:0".parse()?, ..server::Config::default() };
+        let server = Server::bind(&config, config.plain(), drain, &metrics).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
         tokio::spawn(server.run(Layers::new(api, &metrics)));
         let Some(every) = swap_every else { return pending().await };

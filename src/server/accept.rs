@@ -1,25 +1,16 @@
-//! The next connection, once there is a place for it.
+//! The next connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
-};
+use tokio::{net::TcpStream, time::sleep};
 
 use crate::listen::Listeners;
 
 /// A pause where accepting fails for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The next connection, after a place for it is free.
-pub(super) async fn accept(
-    listeners: &Listeners,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// The next connection, and where it comes from.
+pub(super) async fn accept(listeners: &Listeners) -> (TcpStream, SocketAddr) {
     let mut failures = 0_u64;
     loop {
         match listeners.accept().await {
@@ -29,7 +20,7 @@ pub(super) async fn accept(
                 }
                 // Answers are small: waiting to fill a packet only costs time.
                 let _ = stream.set_nodelay(true);
-                return (stream, from, place);
+                return (stream, from);
             }
             // Its peer is gone already, or we are short of descriptors or memory: a loop
             // without a pause would spin.

@@ -43,12 +43,17 @@ const PREFACE_BYTES: usize = 24 + 9;
 /// over replicas that came later.
 const CONNECTION_AGE: Duration = Duration::from_secs(600);
 
-/// Serves one connection to its end.
+/// How long a client may go on whose certificate no longer holds.
+const UNTRUSTED_GRACE: Duration = Duration::from_secs(9);
+
+/// Serves one connection to its end. It is told to go when its client is no longer trusted, and
+/// cut soon after.
 pub(super) async fn serve<I: Io, S: Calls>(
     socket: Socket<I>,
     driver: Driver<I>,
     service: Guarded<S>,
     drain: Drain,
+    untrusted: impl Future<Output = ()>,
 ) {
     let service = TowerToHyperService::new(service);
     let mut calls = OpenCalls::default();
@@ -57,22 +62,34 @@ pub(super) async fn serve<I: Io, S: Calls>(
 
     let mut preface = pin!(sleep(PREFACE_TIMEOUT));
     let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
+    let (mut untrusted, mut is_trusted) = (pin!(untrusted), true);
     tokio::select! {
         ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
         () = preface.as_mut() => {}
+        () = untrusted.as_mut() => is_trusted = false,
         () = drain.wait(Phase::Draining) => {}
     }
     if driver.bytes_read() < PREFACE_BYTES {
         return;
     }
-    tokio::select! {
-        ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
-        () = age.as_mut() => {}
-        () = drain.wait(Phase::Draining) => {}
+    if is_trusted {
+        tokio::select! {
+            ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
+            () = age.as_mut() => {}
+            () = untrusted.as_mut() => is_trusted = false,
+            () = drain.wait(Phase::Draining) => {}
+        }
     }
     connection.as_mut().graceful_shutdown();
+    let cut = async {
+        if is_trusted {
+            untrusted.await;
+        }
+        sleep(UNTRUSTED_GRACE).await;
+    };
     tokio::select! {
         ended = driver.run(connection, &mut calls) => report(ended),
+        () = cut => {}
         () = drain.wait(Phase::Cut) => {}
     }
 }

@@ -42,6 +42,12 @@ impl<'a> Section<'a> {
         self.value(key).is_some()
     }
 
+    /// Whether the key is written, which does not ask for it.
+    #[must_use]
+    pub fn mentions(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// A text.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
         self.string(key, A_TEXT)

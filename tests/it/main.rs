@@ -13,4 +13,5 @@ mod python;
 mod sandbox;
 mod support;
 mod timeline;
+mod tls;
 mod wire;

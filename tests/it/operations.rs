@@ -10,7 +10,8 @@ use grantmint::grant::FaultClass;
 
 use crate::{
     page::{Declared, Page},
-    support::{Serve, found},
+    support::found,
+    tls::pki::Pki,
 };
 
 const DOC: &str = include_str!("../../docs/operations.md");
@@ -43,11 +44,16 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 
 /// A page on which everything has its figure.
 async fn page() -> Page {
-    let serve = Serve::sandboxed(&[]).await;
-    serve.first_token().await;
-    found("the clock skew", async || {
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    found("a grant, the clock skew and the certificates", async || {
         let page = Page::read(&serve.page("/metrics").await.1);
-        (!page.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty()).then_some(page)
+        let late = [
+            "grantmint_grant_end_timestamp_seconds",
+            "grantmint_upstream_clock_skew_seconds",
+            "grantmint_certificate_end_timestamp_seconds",
+        ];
+        late.iter().all(|metric| !page.of(metric, &[]).is_empty()).then_some(page)
     })
     .await
 }

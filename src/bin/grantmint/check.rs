@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use grantmint::{
     refresh::schedule::{Point, Policy},
     settings::shown,
     source::budget,
+    tls,
 };
 use serde_json::{Map, Value, json};
 
@@ -93,11 +94,13 @@ impl Checked {
 type Keys = Vec<(&'static str, Value)>;
 
 /// The keys of the top level and of the tables that are no profile's.
-fn sections(config: &Config) -> (Keys, [(&'static str, Keys); 3]) {
-    let Config { server, admin, limits, default_profile, .. } = config;
+fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
+    let Config { server, tls, admin, limits, default_profile, .. } = config;
+    let server_handshakes = server.handshakes;
     let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
     let server = vec![
         ("listen", json!(server.listen.to_string())),
+        ("plaintext", json!(server.plaintext)),
         ("drain_delay", json!(shown(server.drain_delay))),
         ("drain_grace", json!(shown(server.drain_grace))),
     ];
@@ -109,8 +112,30 @@ fn sections(config: &Config) -> (Keys, [(&'static str, Keys); 3]) {
         ("request_bytes", json!(limits.rpc.request_bytes)),
         ("bulk_request_bytes", json!(limits.rpc.bulk_request_bytes)),
         ("waiting_calls", json!(limits.mint.waiting_calls)),
+        ("handshakes", json!(server_handshakes)),
     ];
-    (default.collect(), [("server", server), ("admin", admin), ("limits", limits)])
+    let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
+    let mut sections = vec![("server", server)];
+    sections.extend(tls);
+    sections.extend([("admin", admin), ("limits", limits)]);
+    (default.collect(), sections)
+}
+
+fn tls_keys(tls: &tls::Config) -> Keys {
+    let path = |path: &Path| json!(path.display().to_string());
+    let mut keys = vec![("cert", path(&tls.cert)), ("key", path(&tls.key))];
+    keys.extend(tls.client_ca.iter().map(|file| ("client_ca", path(file))));
+    if let Some(file) = &tls.client_crl {
+        keys.push(("client_crl", path(file)));
+        keys.push(("client_crl_expired", json!(tls.crl_expired.as_str())));
+    }
+    if !tls.trust_domains.is_empty() {
+        let bundles = tls.trust_domains.iter().map(|(domain, file)| (domain.clone(), path(file)));
+        keys.push(("trust_domains", Value::Object(bundles.collect())));
+    }
+    keys.push(("client_auth", json!(tls.client_auth.as_str())));
+    keys.push(("min_version", json!(tls.min_version.as_str())));
+    keys
 }
 
 fn profile_keys(profile: &Profile) -> Keys {
@@ -175,6 +200,10 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     for (name, keys) in &sections {
         writeln!(out, "\n[{name}]")?;
         write_keys(&mut out, keys)?;
+        if *name == "server.tls" {
+            let warnings = checked.config.tls.iter().flat_map(|loaded| &loaded.warnings);
+            warnings.into_iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))?;
+        }
     }
     for (profile, egress) in checked.profiles() {
         writeln!(out, "\n[profiles.{}]", profile.name)?;
@@ -266,7 +295,17 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     let (top, sections) = sections(&checked.config);
     let mut whole = object(top);
     for (name, keys) in sections {
-        whole.insert(name.to_owned(), Value::Object(object(keys)));
+        let mut keys = object(keys);
+        // The only section in a section comes after it.
+        if let Some((outer, inner)) = name.split_once('.') {
+            let warnings = checked.config.tls.iter().flat_map(|loaded| &loaded.warnings);
+            keys.insert("warnings".to_owned(), warnings.map(String::as_str).collect());
+            if let Some(Value::Object(outer)) = whole.get_mut(outer) {
+                outer.insert(inner.to_owned(), Value::Object(keys));
+            }
+            continue;
+        }
+        whole.insert(name.to_owned(), Value::Object(keys));
     }
     let profiles = checked.profiles().map(|(profile, egress)| {
         let mut keys = object(profile_keys(profile));

@@ -10,7 +10,11 @@ use clap::{Args, ValueEnum};
 use grantmint::{
     app::{App, Ended, StartError},
     clock::Clock,
-    config::{Config, Supply, loopback},
+    config::{
+        Config, Supply,
+        access::{Access, may_listen},
+        loopback,
+    },
     listen::Listen,
     provider::{self, Demo, Served, Upstream},
     sandbox::{self, Endpoint, Sandbox},
@@ -40,8 +44,8 @@ pub(crate) struct ServeCommand {
     /// Start an emulated upstream too, and fetch from it: needs no account and no set-up
     #[arg(long)]
     sandbox: bool,
-    /// Listen for calls here instead; loopback only until there is TLS
-    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN", value_parser = loopback)]
+    /// Listen for calls here instead; off loopback with TLS and callers, or the sandbox alone
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
     listen: Option<Listen>,
     /// Listen for the operator here instead; loopback only
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN", value_parser = loopback)]
@@ -169,6 +173,7 @@ impl ServeCommand {
                 *address = flag;
             }
         }
+        self.check_listen(&config)?;
         if config.admin.listen.overlaps(config.server.listen) {
             return Err(Failure::misuse(
                 "--listen and --admin-listen, or what the file says in their place, are one address",
@@ -177,12 +182,43 @@ impl ServeCommand {
         Ok(config)
     }
 
+    /// The sandbox alone may listen anywhere: its keys are public.
+    fn check_listen(&self, config: &Config) -> Result<(), Failure> {
+        let listen = config.server.listen;
+        if self.config.is_none() {
+            if !listen.is_loopback() {
+                tracing::warn!(
+                    %listen,
+                    "anybody who reaches this address may call: the sandbox is for trying out"
+                );
+            }
+            return Ok(());
+        }
+        let access = Access {
+            has_tls: config.tls.is_some(),
+            has_callers: config.has_callers,
+            plaintext: config.server.plaintext,
+        };
+        may_listen(listen, &access).map_err(|why| {
+            Failure::misuse(format!("--listen {listen} {why}"))
+                .next("write [server.tls] and [callers] into the configuration")
+        })?;
+        if access.plaintext {
+            tracing::warn!(
+                %listen,
+                "TLS ends before this server: who reaches this address is the caller plaintext"
+            );
+        }
+        Ok(())
+    }
+
     fn addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> String {
         let (listen, admin) = (app.addr(), app.admin_addr());
+        let scheme = if app.has_tls() { "https" } else { "http" };
         let sandbox = sandbox.map(|sandbox| sandbox.base_url().to_string());
         if self.json {
             return serde_json::json!({
-                "server": format!("http://{listen}"),
+                "server": format!("{scheme}://{listen}"),
                 "admin": format!("http://{admin}"),
                 "sandbox": sandbox,
             })
@@ -193,10 +229,13 @@ impl ServeCommand {
         )];
         lines.extend(sandbox.map(|url| format!("the sandbox emulates the upstream on {url}")));
         lines.push("in another shell:".to_owned());
-        let server = if listen.port() == 50_051 {
-            String::new()
-        } else {
-            format!(" --server http://{listen}")
+        let server = match (app.has_tls(), listen.port()) {
+            // The certificate's name is not known to be this address.
+            (true, port) => {
+                format!(" --server https://HOST:{port} --ca FILE --cert FILE --key FILE")
+            }
+            (false, 50_051) => String::new(),
+            (false, _) => format!(" --server http://{listen}"),
         };
         let mut commands = ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"]
             .map(str::to_owned)

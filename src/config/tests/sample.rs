@@ -1,5 +1,12 @@
 //! The sample file tells the truth.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use tempfile::TempDir;
+
 use super::*;
 use crate::refresh::schedule::Point;
 
@@ -46,7 +53,14 @@ fn its_commented_keys_are_the_defaults() {
 fn its_examples_are_good() {
     let examples =
         uncommented("#     ").replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "");
+    let files = tls_files();
+    let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
     let config = parse(&examples).unwrap();
+    let tls = &config.tls.unwrap().config;
+    assert!(tls.client_crl.is_some() && tls.trust_domains.contains_key("prod.example.org"));
+    let defaults = (tls.client_auth, tls.min_version, tls.crl_expired);
+    let expected = (tls::ClientAuth::Required, tls::MinVersion::Tls13, tls::WhenExpired::Keep);
+    assert_eq!(defaults, expected);
     let live = &config.profiles[0];
     assert_eq!(live.grants().unwrap().policy.usual_point(), Some(Duration::from_secs(34)));
     let shown = live.provider.shown().into_iter().chain(live.shown_tokens());
@@ -56,21 +70,54 @@ fn its_examples_are_good() {
     }
 }
 
+/// The files of TLS that the sample names.
+fn tls_files() -> TempDir {
+    let pem = |label: &str, der: &[u8]| {
+        let text = BASE64_STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["mint.example.org".to_owned()]).unwrap();
+    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let certificate = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 1),
+        next_update: date_time_ymd(4026, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&Issuer::from_params(&params, &key)).unwrap();
+    let directory = TempDir::new().unwrap();
+    for (file, text) in [
+        ("tls.crt", certificate.clone()),
+        ("tls.key", pem("PRIVATE KEY", key.serialized_der())),
+        ("ca.crt", certificate.clone()),
+        ("ca.crl", pem("X509 CRL", list.der())),
+        ("bundle.pem", certificate),
+    ] {
+        std::fs::write(directory.path().join(file), text).unwrap();
+    }
+    directory
+}
+
 #[test]
 fn it_has_every_key() {
     // A key unlike any other is answered with all that there are.
     const UNLIKE: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
-        "{UNLIKE}[server]\n{UNLIKE}[admin]\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
+        "{UNLIKE}[server]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
          [profiles.live.budget]\n{UNLIKE}"
     );
     let problems = parse(&text).unwrap_err();
-    assert_eq!(problems.list().len(), 6);
-    for problem in problems.list() {
-        let (_, known) = problem.message.split_once("known here: ").unwrap();
+    let unknown = problems.list().iter().filter_map(|it| it.message.split_once("known here: "));
+    let unknown: Vec<_> = unknown.collect();
+    assert_eq!(unknown.len(), 7);
+    for (_, known) in unknown {
         for key in known.split(", ") {
             let written = format!("{key} = ");
-            let table = [format!("\n[{key}"), format!(".{key}.")];
+            let table = [format!("\n[{key}"), format!(".{key}."), format!(".{key}]\n")];
             let there =
                 SAMPLE.contains(&written) || table.iter().any(|table| SAMPLE.contains(table));
             assert!(there, "{key} is not in the sample");

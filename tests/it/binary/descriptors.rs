@@ -84,14 +84,14 @@ async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
 
     let address = serve.server.strip_prefix("http://").expect("plain http");
     let mut idle = Vec::new();
-    for _ in 0..120 {
+    for number in 0..120 {
         let mut stream = soon(TcpStream::connect(address)).await.expect("a connection");
         stream.write_all(HELLO).await.expect("sent");
+        // Half of the descriptors are for connections, and the caller holds one.
+        if number < 47 {
+            soon(stream.read_u8()).await.expect("it is served");
+        }
         idle.push(stream);
-    }
-    // Half of the descriptors are for connections, and the caller holds one.
-    for stream in &mut idle[..47] {
-        soon(stream.read_u8()).await.expect("it is served");
     }
     // The upstream's connection is closed after this, and needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;

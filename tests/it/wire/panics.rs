@@ -14,7 +14,7 @@ use grantmint::{
     auth::peer::Peer,
     drain::{Drainer, drain},
     rpc::layers::Layers,
-    server::Server,
+    server::{self, Server},
     telemetry::{Metrics, MetricsFormat},
 };
 use http::{HeaderMap, Request, Response};
@@ -83,7 +83,9 @@ impl<B> Service<Request<B>> for Misbehaves {
 
 async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)).into(), drain).await.unwrap();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    let config = server::Config { listen, ..server::Config::default() };
+    let server = Server::bind(&config, config.plain(), drain, metrics).await.unwrap();
     let addr = server.addr();
     tokio::spawn(server.run(Layers::new(Misbehaves, metrics)));
     (addr, drainer)

@@ -1,0 +1,92 @@
+//! Where a server may listen: off loopback only if it knows who calls.
+
+use crate::listen::Listen;
+
+/// What of a configuration decides who can call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whether there is `[server.tls]`.
+    pub has_tls: bool,
+    /// Whether there are `[callers]`.
+    pub has_callers: bool,
+    /// Whether TLS ends before this server, in a mesh.
+    pub plaintext: bool,
+}
+
+/// Why a server must not listen there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// Both TLS and none.
+    #[error("excludes [server.tls]: it says that TLS ends before this server")]
+    PlaintextAndTls,
+    /// Nobody is allowed anything.
+    #[error("needs [callers]: every connection is the caller plaintext, which needs an entry")]
+    PlaintextWithoutCallers,
+    /// Off loopback without TLS.
+    #[error(
+        "must be on loopback (127.0.0.1 or [::1]) without [server.tls]: anybody on the network \
+         could call and read along; behind a mesh that ends TLS, set plaintext = true"
+    )]
+    NoTls,
+    /// Off loopback without callers.
+    #[error(
+        "must be on loopback (127.0.0.1 or [::1]) without [callers]: nothing says who may call \
+         what"
+    )]
+    NoCallers,
+}
+
+impl AccessError {
+    /// The key of `[server]` that it is about.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::PlaintextAndTls | Self::PlaintextWithoutCallers => "plaintext",
+            Self::NoTls | Self::NoCallers => "listen",
+        }
+    }
+}
+
+/// Whether a server may listen there.
+pub fn may_listen(listen: Listen, access: &Access) -> Result<(), AccessError> {
+    let Access { has_tls, has_callers, plaintext } = *access;
+    match (plaintext, has_tls, has_callers) {
+        (true, true, _) => Err(AccessError::PlaintextAndTls),
+        (true, false, false) => Err(AccessError::PlaintextWithoutCallers),
+        (true, false, true) => Ok(()),
+        _ if listen.is_loopback() => Ok(()),
+        (false, false, _) => Err(AccessError::NoTls),
+        (false, true, false) => Err(AccessError::NoCallers),
+        (false, true, true) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_loopback_a_server_needs_tls_and_callers() {
+        use AccessError::{NoCallers, NoTls, PlaintextAndTls, PlaintextWithoutCallers};
+
+        for (listen, has_tls, has_callers, plaintext, expected) in [
+            ("127.0.0.1:1", false, false, false, Ok(())),
+            ("localhost:1", true, false, false, Ok(())),
+            ("0.0.0.0:1", false, false, false, Err(NoTls)),
+            ("0.0.0.0:1", false, true, false, Err(NoTls)),
+            ("[::]:1", true, false, false, Err(NoCallers)),
+            ("10.0.0.1:1", true, true, false, Ok(())),
+            ("0.0.0.0:1", false, true, true, Ok(())),
+            ("0.0.0.0:1", false, false, true, Err(PlaintextWithoutCallers)),
+            ("127.0.0.1:1", false, false, true, Err(PlaintextWithoutCallers)),
+            ("0.0.0.0:1", true, true, true, Err(PlaintextAndTls)),
+        ] {
+            let access = Access { has_tls, has_callers, plaintext };
+            assert_eq!(
+                may_listen(listen.parse().unwrap(), &access),
+                expected,
+                "{listen} {access:?}"
+            );
+        }
+    }
+}

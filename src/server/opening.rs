@@ -1,0 +1,168 @@
+//! How a connection begins: the TLS handshake, or the preface of HTTP/2 where there is no TLS.
+//! A client that is silent holds a place for handshakes, never one for connections.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::{
+    Transport,
+    handshakes::{Handshakes, Place as Turn},
+};
+use crate::{
+    auth::{name::CallerName, peer::Peer},
+    telemetry::{Counts, Metrics},
+    tls::{
+        begun::Begun,
+        server::{Client, HandshakeError},
+    },
+};
+
+/// A connection that has not begun by then is closed.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every HTTP/2 client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The ways that connections begin.
+const RESULTS: [&str; 6] = ["ok", "refused", "no_http2", "failed", "timed_out", "displaced"];
+
+/// What connections need to begin, for all of them.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) transport: Transport,
+    handshakes: Handshakes,
+    places: Arc<Semaphore>,
+    results: Arc<Counts>,
+}
+
+/// A connection that has begun, and holds a place.
+pub(super) struct Open {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// What it is made over.
+pub(super) enum Stream {
+    Plain(Begun<TcpStream>),
+    Tls(Box<TlsStream<TcpStream>>, Option<Client>),
+}
+
+impl Opening {
+    pub(super) fn new(
+        transport: Transport,
+        handshakes: usize,
+        places: usize,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            transport,
+            handshakes: Handshakes::new(handshakes),
+            places: Arc::new(Semaphore::new(places)),
+            results: Arc::new(metrics.handshakes(&RESULTS)),
+        }
+    }
+
+    /// The turn of a connection from there.
+    pub(super) async fn turn(&self, from: SocketAddr) -> Turn {
+        self.handshakes.begin(from.ip()).await
+    }
+
+    /// Brings a connection to its beginning; none where it comes to nothing.
+    pub(super) async fn open(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        turn: Turn,
+    ) -> Option<Open> {
+        let opened = async {
+            let (stream, name, also) = self.begin(stream, from.ip()).await?;
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            let place = place.map_err(|_| "failed")?;
+            let peer = Peer { name, also, address: from.ip() };
+            Ok(Open { stream, peer, place })
+        };
+        let opened = tokio::select! {
+            biased;
+            () = turn.displaced() => Err("displaced"),
+            opened = timeout(TIMEOUT, opened) => opened.unwrap_or(Err("timed_out")),
+        };
+        self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
+        opened.ok()
+    }
+
+    async fn begin(
+        &self,
+        stream: TcpStream,
+        from: IpAddr,
+    ) -> Result<(Stream, Option<CallerName>, Vec<CallerName>), &'static str> {
+        match &self.transport {
+            Transport::Plain(everybody) => {
+                let begun = read_preface(stream).await.map_err(|_| "failed")?;
+                Ok((Stream::Plain(begun), everybody.clone(), Vec::new()))
+            }
+            Transport::Tls(tls) => {
+                let accepted = tls.accept(stream, from).await;
+                let (stream, client) = accepted.map_err(|error| {
+                    tracing::debug!(address = %from, %error, "a TLS handshake failed");
+                    match error {
+                        HandshakeError::Refused(_) => "refused",
+                        HandshakeError::NoHttp2 => "no_http2",
+                        HandshakeError::Failed(_) => "failed",
+                    }
+                })?;
+                let verified = client.as_ref().map(|client| client.verified.clone());
+                let (name, also) = verified.map(|it| (it.name, it.also)).unzip();
+                let stream = Stream::Tls(Box::new(stream), client);
+                Ok((stream, name, also.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// Reads the preface, or as much as shows that there is none.
+async fn read_preface<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Begun<S>> {
+    let mut beginning = BytesMut::with_capacity(1_024);
+    while beginning.len() < PREFACE.len() && PREFACE.starts_with(&beginning) {
+        if stream.read_buf(&mut beginning).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(Begun::new(beginning, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_to_see_how_it_begins_is_read_again() {
+        for sent in [&[PREFACE, b"and more"].concat()[..], b"GET / HTTP/1.1\r\n\r\n"] {
+            let (mut client, server) = duplex(4_096);
+            client.write_all(sent).await.unwrap();
+            let mut begun = read_preface(server).await.unwrap();
+            drop(client);
+            let mut read = Vec::new();
+            begun.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read, sent);
+        }
+        let (client, server) = duplex(64);
+        drop(client);
+        assert!(read_preface(server).await.is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! TLS on the real binary: who gets in, who does not and is told why, and who must go.
+
+mod accepted;
+mod commands;
+mod handshakes;
+mod languages;
+pub(crate) mod pki;
+mod refused;
+
+use std::{error::Error, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, task};
+
+use grantmint::tls::{
+    begun::Begun,
+    client::{Expected, Files, connect},
+};
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::ServerName,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+use tower_service::Service;
+
+use self::pki::{Entity, Pki};
+use crate::support::{Serve, soon};
+
+/// The HTTP/2 preface and an empty SETTINGS frame.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Where the server listens.
+fn address(serve: &Serve) -> SocketAddr {
+    serve.server.strip_prefix("https://").expect("TLS").parse().expect("an address")
+}
+
+/// How a client speaks TLS.
+struct Client {
+    config: ClientConfig,
+}
+
+impl Client {
+    /// One that shows this chain, its own certificate first.
+    fn with(pki: &Pki, chain: &[&Entity]) -> Self {
+        Self::speaking(pki, chain, &[&rustls::version::TLS13])
+    }
+
+    fn speaking(
+        pki: &Pki,
+        chain: &[&Entity],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.server_ca.certificate.clone()).expect("a root");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match chain.first() {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => {
+                let key = provider.key_provider.load_private_key(leaf.key()).expect("a key");
+                let chain = chain.iter().map(|entity| entity.certificate.clone());
+                let certified = CertifiedKey::new(chain.collect(), key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config }
+    }
+
+    /// Connects and waits for the server's first word; the alert where it is refused.
+    async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
+        let stream = soon(TcpStream::connect(address(serve))).await.expect("a connection");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = TlsConnector::from(Arc::new(self.config.clone()));
+        let mut stream =
+            soon(connector.connect(name, stream)).await.map_err(|error| alert(&error))?;
+        stream.write_all(HELLO).await.map_err(|error| alert(&error))?;
+        match soon(stream.read_u8()).await {
+            Ok(_) => Ok(stream),
+            Err(error) => Err(alert(&error)),
+        }
+    }
+}
+
+fn alert(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => format!("{alert:?}"),
+        _ => error.to_string(),
+    }
+}
+
+/// The version that was agreed on.
+fn version(stream: &TlsStream<TcpStream>) -> Option<ProtocolVersion> {
+    stream.get_ref().1.protocol_version()
+}
+
+/// A channel of a client with this certificate.
+async fn channel(pki: &Pki, serve: &Serve, pair: (PathBuf, PathBuf)) -> Channel {
+    let files = Files { ca: Some(pki.path("server-ca.pem")), pair: Some(pair) };
+    let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
+    soon(endpoint.connect_with_connector(Dial(files))).await.expect("a connection")
+}
+
+#[derive(Clone)]
+struct Dial(Files);
+
+type Connected = TokioIo<Begun<TlsStream<TcpStream>>>;
+
+impl Service<Uri> for Dial {
+    type Response = Connected;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> task::Poll<Result<(), Self::Error>> {
+        task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let files = self.0.clone();
+        Box::pin(async move {
+            let stream = TcpStream::connect(server.authority().expect("one").as_str()).await?;
+            let expected = Expected::parse("localhost")?;
+            Ok(TokioIo::new(connect(stream, &expected, &files).await?))
+        })
+    }
+}
+
+/// A counter's value for this label.
+async fn counted(serve: &Serve, metric: &str, label: &str) -> u64 {
+    let (_, page) = serve.page("/metrics").await;
+    let start = format!("{metric}{{{label}}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("no {start}\n{page}")).parse().expect("a number")
+}

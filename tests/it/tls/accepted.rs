@@ -1,0 +1,128 @@
+//! Who gets in, and until when.
+
+use grantmint::rpc::proto::{WatchGrantsRequest, grant_service_client::GrantServiceClient};
+use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::time::{Duration, Instant};
+
+use super::{
+    Client, channel,
+    pki::{CALLER_ID, DAY, Pki, ca, dns, uris, valid},
+    version,
+};
+use crate::support::{soon, until};
+
+#[tokio::test]
+async fn every_good_certificate_is_let_in() {
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    let between = pki.dns_ca.issue(ca("Intermediate"));
+    let below = between.issue(dns(&["api.media.svc"]));
+    let mut both = uris(&[CALLER_ID]);
+    both.subject_alt_names.extend(dns(&["api.media.svc"]).subject_alt_names);
+    let single = [
+        ("a SPIFFE ID", pki.prod.issue(uris(&[CALLER_ID]))),
+        ("another domain's", pki.dev.issue(uris(&["spiffe://dev.example.org/a"]))),
+        ("a SPIFFE ID and a DNS name", pki.prod.issue(both)),
+        ("a DNS name", pki.dns_ca.issue(dns(&["api.media.svc"]))),
+        ("two DNS names", pki.dns_ca.issue(dns(&["a.media.svc", "b.media.svc"]))),
+        ("a wildcard beside a name", pki.dns_ca.issue(dns(&["*.media.svc", "a.media.svc"]))),
+        ("an authority without a list", pki.listless_ca.issue(dns(&["api.media.svc"]))),
+        ("RSA", pki.dns_ca.issue_for(dns(&["rsa.svc"]), &PKCS_RSA_SHA256)),
+        ("P-384", pki.prod.issue_for(uris(&[CALLER_ID]), &PKCS_ECDSA_P384_SHA384)),
+    ];
+    for (what, entity) in &single {
+        let met = Client::with(&pki, &[entity]).meet(&serve).await;
+        assert!(met.is_ok(), "{what}: {met:?}");
+    }
+    let met = Client::with(&pki, &[&below, &between]).meet(&serve).await;
+    assert!(met.is_ok(), "an intermediate: {met:?}");
+}
+
+#[tokio::test]
+async fn no_session_is_resumed() {
+    let pki = Pki::new();
+    let serve = pki.serve("min_version = \"1.2\"").await;
+    let good = pki.dns_ca.issue(dns(&["api.media.svc"]));
+    for offered in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        // It keeps whatever would let it resume, and shows it the next time.
+        let client = Client::speaking(&pki, &[&good], &[offered]);
+        for _ in 0..3 {
+            let stream = client.meet(&serve).await.expect("let in");
+            let kind = stream.get_ref().1.handshake_kind();
+            assert!(
+                matches!(
+                    kind,
+                    Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+                ),
+                "{kind:?}"
+            );
+            assert_eq!(version(&stream), Some(offered.version));
+        }
+    }
+    let newest = Client::speaking(&pki, &[&good], rustls::ALL_VERSIONS);
+    let stream = newest.meet(&serve).await.expect("let in");
+    assert_eq!(version(&stream), Some(ProtocolVersion::TLSv1_3));
+}
+
+#[tokio::test]
+async fn without_a_certificate_a_client_gets_in_where_none_is_required() {
+    let pki = Pki::new();
+    let serve = pki.serve("client_auth = \"optional\"").await;
+    assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
+    let ended = pki.dns_ca.issue(valid(dns(&["a.svc"]), -2 * DAY, -DAY));
+    assert!(Client::with(&pki, &[&ended]).meet(&serve).await.is_err(), "a bad one is no none");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    const LIFE: u64 = 3;
+
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    let began = Instant::now();
+    // The first certificate of a chain that ends counts.
+    let between = pki.prod.issue(valid(ca("Intermediate"), -DAY, i64::try_from(LIFE).unwrap()));
+    let lasting = between.issue(uris(&[CALLER_ID]));
+    let channel = channel(&pki, &serve, pki.write_pair("chain", &[&lasting, &between])).await;
+    let mut client = GrantServiceClient::new(channel);
+    let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("let in");
+    let mut watch = watch.into_inner();
+    // It holds its connection open until that is cut.
+    while soon(watch.message()).await.is_ok_and(|message| message.is_some()) {}
+    let lasted = began.elapsed();
+    let (least, most) = (Duration::from_secs(LIFE - 1), Duration::from_secs(LIFE + 10));
+    assert!((least..most).contains(&lasted), "{lasted:?}");
+
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert_eq!(log.matches("a connection comes to its end with its certificate").count(), 1);
+}
+
+#[tokio::test]
+async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    let all = ["server", "client_ca", "crl", "prod.example.org", "dev.example.org"];
+    until("they are there", async || {
+        let (_, page) = serve.page("/metrics").await;
+        all.iter().all(|what| {
+            ["start", "end"].iter().all(|edge| {
+                let line =
+                    format!("grantmint_certificate_{edge}_timestamp_seconds{{what=\"{what}\"}} ");
+                page.contains(&line)
+            })
+        })
+    })
+    .await;
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert!(!log.contains("of its life left"), "half of it is left");
+    pki.renew_server(valid(dns(&["localhost"]), -900, 100));
+    let serve = pki.serve("").await;
+    until("it is told", async || serve.page("/metrics").await.1.contains("what=\"server\"")).await;
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    let line = log.lines().find(|it| it.contains("a certificate has a tenth of its life left"));
+    assert!(line.is_some_and(|it| it.contains("\"what\":\"server\"") && it.contains("ERROR")));
+}

@@ -1,0 +1,131 @@
+//! The commands over TLS.
+
+use std::path::Path;
+
+use super::pki::{CALLER_ID, Entity, Pki, SERVER_ID, dns, uris};
+use crate::support::{Ran, Serve, found, run};
+
+struct Caller<'a> {
+    serve: &'a Serve,
+    ca: &'a Path,
+    pair: Option<(&'a Path, &'a Path)>,
+}
+
+impl Caller<'_> {
+    async fn mint(&self, more: &[&str]) -> Ran {
+        let text = |path: &Path| path.to_str().expect("text").to_owned();
+        let mut all = vec!["mint".to_owned(), "alice".to_owned()];
+        all.extend(["--server".to_owned(), self.serve.server.clone()]);
+        all.extend(["--ca".to_owned(), text(self.ca)]);
+        if let Some((cert, key)) = self.pair {
+            all.extend(["--cert".to_owned(), text(cert), "--key".to_owned(), text(key)]);
+        }
+        all.extend(more.iter().map(|it| (*it).to_owned()));
+        run(&all.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+}
+
+#[tokio::test]
+async fn a_command_proves_its_name_and_has_the_server_prove_its() {
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    let write = |name: &str, entity: &Entity| pki.write_pair(name, &[entity]);
+    let spiffe = write("spiffe", &pki.prod.issue(uris(&[CALLER_ID])));
+    let named = write("named", &pki.dns_ca.issue(dns(&["api.media.svc"])));
+    let ca = pki.path("server-ca.pem");
+    let caller = |pair: &'_ (std::path::PathBuf, std::path::PathBuf)| {
+        let pair = pair.clone();
+        let (serve, ca) = (&serve, &ca);
+        async move |more: &[&str]| {
+            let pair = Some((&*pair.0, &*pair.1));
+            Caller { serve, ca, pair }.mint(more).await
+        }
+    };
+    found("a token", async || {
+        let ran = caller(&spiffe)(&["--server-name", SERVER_ID]).await;
+        (ran.code == Some(0)).then_some(())
+    })
+    .await;
+    for more in [&[][..], &["--server-name", "localhost"], &["--server-name", SERVER_ID]] {
+        let ran = caller(&named)(more).await;
+        assert_eq!(ran.code, Some(0), "{more:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout.matches('.').count(), 2, "a token");
+    }
+
+    for (name, told) in [
+        ("mint.example.org", "the server's certificate is refused"),
+        (CALLER_ID, "its name is spiffe://prod.example.org/ns/media/sa/mint, and not"),
+    ] {
+        let ran = caller(&named)(&["--server-name", name]).await;
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(told) && ran.stderr.contains("--server-name"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let ran = Caller { serve: &serve, ca: &ca, pair: None }.mint(&[]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("certificate_required"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--cert and --key"), "{}", ran.stderr);
+    let other = pki.path("dev.pem");
+    let pair = Some((&*named.0, &*named.1));
+    let ran = Caller { serve: &serve, ca: &other, pair }.mint(&[]).await;
+    assert!(ran.stderr.contains("no authority that is trusted here"), "{}", ran.stderr);
+    let mixed = Some((&*named.0, &*spiffe.1));
+    let ran = Caller { serve: &serve, ca: &ca, pair: mixed }.mint(&[]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("they are of two pairs"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn plain_text_leaves_this_machine_only_where_that_is_wanted() {
+    let ran = run(&["mint", "alice", "--server", "http://mint.invalid:50051"]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for told in ["plain http is for a server on this machine", "https://", "--plaintext"] {
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+    let ran = run(&["mint", "alice", "--server", "http://mint.invalid:1", "--plaintext"]).await;
+    assert!(ran.stderr.contains("cannot connect"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() {
+    let pki = Pki::new();
+    let listening = |section: &str| {
+        let top = format!("[server]\nlisten = \"0.0.0.0:0\"\n{section}");
+        let secret = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
+        crate::support::Configured::with_secret(&top, "", secret)
+    };
+    for (section, told) in [
+        (
+            String::new(),
+            "server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]",
+        ),
+        (
+            pki.section(""),
+            "server.listen: must be on loopback (127.0.0.1 or [::1]) without [callers]",
+        ),
+        ("plaintext = true\n".to_owned(), "server.plaintext: needs [callers]"),
+        (pki.section("").replace("server.key", "spiffe.key"), "server.tls.key: cannot be read"),
+        (pki.section("").replace("ca.pem", "server.key"), "server.tls.client_ca: "),
+    ] {
+        let config = listening(&section);
+        for command in ["check", "serve"] {
+            let ran = run(&[command, "--config", config.path()]).await;
+            assert_eq!(ran.code, Some(1), "{command} {section}: {}", ran.stderr);
+            assert!(ran.stderr.contains(told), "{command}: {told}: {}", ran.stderr);
+        }
+    }
+    let local = crate::support::Configured::profile("");
+    let ran = run(&["serve", "--config", local.path(), "--listen", "0.0.0.0:0"]).await;
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("[server.tls]"), "{}", ran.stderr);
+
+    // Its keys are public.
+    let anywhere = ["--sandbox", "--listen", "0.0.0.0:0"];
+    let serve = Serve::start(&anywhere).await;
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert!(log.contains("anybody who reaches this address may call"), "{log}");
+}
