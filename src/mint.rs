@@ -2,6 +2,7 @@
 //! by one or in bulk.
 
 pub mod bulk;
+mod draft;
 pub mod minter;
 mod offer;
 pub mod options;

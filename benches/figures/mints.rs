@@ -9,7 +9,7 @@ use grantmint::{
     drain::{Drain, drain},
     mint::{
         bulk::{Bulk, Selection},
-        minter::Minter,
+        minter::{Draft, Minter, Plan},
         options::Options,
     },
     name::Identity,
@@ -73,17 +73,20 @@ impl Mints {
 
 /// One token, from the plan on.
 pub(crate) fn mint_one(minter: &Minter, options: &Options<'_>, identity: &Identity) -> Result<()> {
-    let plan = minter.plan(options);
-    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+    let plan = plan(minter, options)?;
     let token = minter.mint(&plan, identity, None).now_or_never();
     black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
     Ok(())
 }
 
+fn plan(minter: &Minter, options: &Options<'_>) -> Result<Plan> {
+    let draft = minter.draft(minter.target(options), options);
+    draft.and_then(Draft::plan).map_err(|_| anyhow!("a plan is refused"))
+}
+
 /// Mints a bulk into a buffer, chunk by chunk.
 fn mint_bulk(minter: Arc<Minter>, drain: Drain, options: &Options<'_>, count: u32) -> Result<()> {
-    let plan = minter.plan(options);
-    let plan = plan.map_err(|_| anyhow!("a plan is refused"))?;
+    let plan = plan(&minter, options)?;
     let selection = Selection::series("viewer-".to_owned(), count.into());
     let selection = selection.map_err(|_| anyhow!("no selection"))?;
     let mut bulk = Bulk::new(minter, drain, plan, selection, 0, 0, None);

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    minter::{ANSWER_ALLOWANCE, Minter, Plan, Unserved},
+    minter::{ANSWER_ALLOWANCE, Draft, Minter, Plan, Unserved},
     options::{Field, Invalid, Violation},
     terms::Terms,
 };
@@ -63,25 +63,26 @@ impl Selection {
         }
     }
 
-    /// Holds the identities against the plan's profile; long lists give other tasks a turn.
+    /// Checks the identities by the rule of the call's profile; long lists give other tasks a
+    /// turn.
     ///
     /// # Errors
     ///
     /// The first that the profile's tokens cannot be for.
-    pub async fn check(&self, plan: &Plan) -> Result<(), Violation> {
+    pub async fn check(&self, draft: &Draft) -> Result<(), Violation> {
         match self {
             Self::List(identities) => {
                 for (index, identity) in identities.iter().enumerate() {
                     if index % SLICE == SLICE - 1 {
                         tokio::task::yield_now().await;
                     }
-                    plan.check_identity(identity.as_str(), Field::ListedIdentity(index))?;
+                    draft.check_identity(identity.as_str(), Field::ListedIdentity(index))?;
                 }
                 Ok(())
             }
             Self::Series { prefix, count } => {
                 let longest = format!("{prefix}{}", count.saturating_sub(1).max(0));
-                plan.check_identity(&longest, Field::SeriesPrefix)
+                draft.check_identity(&longest, Field::SeriesPrefix)
             }
         }
     }

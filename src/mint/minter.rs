@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use tokio::{sync::Semaphore, time::Instant};
 
-pub use super::profile::{Allowed, Forwarded, Key, Profile, Supply};
 use super::{
     Grants, Limits,
-    options::{Field, Invalid, Options, Refusal, Violation},
-    profile,
+    options::{Options, Refusal},
     resolve::{Profiles, Seat},
-    terms::{Ask, ExpiryPolicy, Terms},
+    terms::{Ask, Terms},
+};
+pub use super::{
+    draft::Draft,
+    profile::{Allowed, Forwarded, Key, Profile, Supply},
+    resolve::Target,
 };
 use crate::{
     clock::{Clock, WallTime},
     drain::Drain,
-    grant::Generation,
     name::{Identity, ProfileName},
     token::{
         Call, SignError,
@@ -23,9 +25,6 @@ use crate::{
         params::Values,
     },
 };
-
-/// How long a call waits for a grant unless it says otherwise.
-const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Kept free before a call's deadline to answer in.
 pub const ANSWER_ALLOWANCE: Duration = Duration::from_millis(50);
@@ -37,7 +36,7 @@ pub struct Plan {
     pub(super) ask: Ask,
     pub(super) max_wait: Duration,
     /// What the call's tokens say, by the places of the kind's parameters.
-    params: Values,
+    pub(super) params: Values,
 }
 
 impl Plan {
@@ -51,31 +50,9 @@ impl Plan {
         }
     }
 
-    /// Whether the profile's tokens can be for an identity that is in `field`.
-    ///
-    /// # Errors
-    ///
-    /// Its kind has a rule of its own, which the identity does not fit.
-    pub fn check_identity(&self, identity: &str, field: Field) -> Result<(), Violation> {
-        let profile = match &self.seat {
-            Seat::Granted(granted) => &granted.profile,
-            Seat::Keyed(profile, _) => profile,
-        };
-        match profile.identity_form {
-            Some(form) if !(form.fits)(identity) => {
-                Err(Violation::new(field, Invalid::Identity, form.wanted))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What the call puts into its tokens.
     pub(super) fn call(&self) -> Call<'_> {
-        let resource = match &self.seat {
-            Seat::Granted(granted) => granted.resource.as_str(),
-            Seat::Keyed(_, resource) => resource.as_ref().map_or("", |it| it.as_str()),
-        };
-        Call { resource, params: &self.params }
+        Call { resource: self.seat.resource(), params: &self.params }
     }
 }
 
@@ -173,44 +150,21 @@ impl Minter {
         self.limits.waiting_calls.saturating_sub(self.waiting.available_permits())
     }
 
-    /// Checks what a call asks for. All that is wrong comes back together, the profile and the
-    /// resource first.
+    /// What a call is for. Nothing is refused yet.
+    #[must_use]
+    pub fn target<'a>(&'a self, options: &Options<'a>) -> Target<'a> {
+        self.profiles.target(options)
+    }
+
+    /// Checks that what a call is for exists, and its fields as far as they do not depend on the
+    /// life of its tokens.
     ///
     /// # Errors
     ///
-    /// The call asks wrongly.
-    pub fn plan(&self, options: &Options<'_>) -> Result<Plan, Refusal> {
-        let seats = self.profiles.find(options.profile)?;
-        let profile = &seats.profile;
-        let clamp = ExpiryPolicy::ClampToGrant;
-        let (ttl, policy) = match &profile.supply {
-            Supply::Grants(profile::Grants { policy, .. }) => {
-                (options.ttl, options.policy.unwrap_or(*policy))
-            }
-            // What a call says of these is refused.
-            Supply::Forwarded(_) => (None, clamp),
-            Supply::Key(_) => (options.ttl, options.policy.unwrap_or(clamp)),
-        };
-        let ask = Ask {
-            ttl: ttl.unwrap_or(profile.token_ttl),
-            min_remaining: options.min_remaining,
-            policy,
-            after: Generation::from_caller(options.after_generation),
-        };
-        let mut bad = Vec::new();
-        let seat = seats.seat(options.resource)?.map_err(|violation| bad.push(violation)).ok();
-        profile.check_own_end(options, &mut bad);
-        profile.check(&ask, seat.as_ref(), &mut bad);
-        let after = options.after_generation;
-        bad.extend(profile.check_generation(after, seat.as_ref(), &self.clock).err());
-        let params = profile.check_params(options.params, &mut bad);
-        match (seat, params) {
-            (Some(seat), Some(params)) if bad.is_empty() => {
-                let max_wait = options.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
-                Ok(Plan { seat, ask, max_wait, params })
-            }
-            _ => Err(Refusal::Invalid(bad)),
-        }
+    /// There is no such profile, or no such resource in it.
+    pub fn draft(&self, target: Target<'_>, options: &Options<'_>) -> Result<Draft, Refusal> {
+        let (profile, seat) = target.found()?;
+        Ok(Draft::new(profile, seat, options, &self.clock))
     }
 
     /// Mints one token, waiting for a grant as the plan allows.

@@ -1,15 +1,16 @@
 //! Finds what a call names: its profile, and what the tokens of its resource are made with.
+//! Whether the caller may have it is asked before it is said whether it exists.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Grants,
-    options::{Field, Invalid, Refusal, Violation},
+    options::{Field, Invalid, Options, Refusal, Violation},
     profile::{self, Forwarded, Key, Profile, Supply},
 };
 use crate::{
     grant::cell::Reader,
-    name::{GrantName, ProfileName, Resource},
+    name::{GrantName, NameError, ProfileName, Resource},
     token::Signer,
 };
 
@@ -23,7 +24,7 @@ pub(super) struct Profiles {
 /// A profile's resources.
 #[derive(Debug)]
 pub(super) struct Seats {
-    pub(super) profile: Arc<Profile>,
+    profile: Arc<Profile>,
     by_resource: HashMap<Resource, Seat>,
     default: Option<Seat>,
 }
@@ -58,17 +59,118 @@ impl Profiles {
         Self { by_name: profiles.into_iter().map(seats).collect(), default }
     }
 
-    /// The one of this name; the default where the name is empty.
-    pub(super) fn find(&self, name: &str) -> Result<&Seats, Refusal> {
-        if !name.is_empty() {
-            return self.by_name.get(name).ok_or(Refusal::ProfileNotFound);
+    /// What a call names, with the defaults in the place of what it does not.
+    pub(super) fn target<'a>(&'a self, options: &Options<'a>) -> Target<'a> {
+        let named = options.resource;
+        let default = || self.default.as_ref().map(ProfileName::as_str);
+        let profile = Some(options.profile).filter(|name| !name.is_empty()).or_else(default);
+        let seat = match profile.map(|name| self.by_name.get(name)) {
+            Some(Some(seats)) => seats.seat(named),
+            Some(None) => Err(Missing::Profile),
+            None => Err(Missing::NoProfile),
+        };
+        Target { profile, named, seat }
+    }
+}
+
+/// What a call is for, by name: its resource in the one form that its kind knows it by, or as
+/// the call has it where it is of no such form. It may not exist.
+#[derive(Debug)]
+pub struct Target<'a> {
+    profile: Option<&'a str>,
+    /// The resource as the call has it.
+    named: &'a str,
+    seat: Result<Seat, Missing<'a>>,
+}
+
+/// Why there is nothing of that name.
+#[derive(Debug)]
+enum Missing<'a> {
+    /// The call names no profile, and there is no default.
+    NoProfile,
+    /// There is no such profile.
+    Profile,
+    /// The profile has no such resource.
+    Resource(Resource),
+    /// The call's resource is bad, which is said beside the other fields.
+    BadResource(&'a Arc<Profile>, BadResource),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum BadResource {
+    /// The call names none, and the profile has no default.
+    Absent,
+    /// It is not of the kind's form.
+    Malformed(NameError),
+}
+
+impl<'a> Target<'a> {
+    /// The profile; none where the call names none and there is no default.
+    #[must_use]
+    pub fn profile(&self) -> Option<&'a str> {
+        self.profile
+    }
+
+    /// The resource; empty where the call names none and there is no default.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        match &self.seat {
+            Ok(seat) => seat.resource(),
+            Err(Missing::Resource(resource)) => resource.as_str(),
+            Err(Missing::NoProfile | Missing::Profile | Missing::BadResource(..)) => self.named,
         }
-        let default = self.default.as_ref().and_then(|name| self.by_name.get(name));
-        default.ok_or_else(|| {
-            let required = "name a profile, since there is no default";
-            let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);
-            Refusal::Invalid(vec![required])
-        })
+    }
+
+    /// The profile, and the resource unless that is a bad field.
+    ///
+    /// # Errors
+    ///
+    /// There is no such profile, or no such resource in it.
+    pub(super) fn found(self) -> Result<(Arc<Profile>, Result<Seat, Violation>), Refusal> {
+        match self.seat {
+            Ok(seat) => Ok((Arc::clone(seat.profile()), Ok(seat))),
+            Err(Missing::NoProfile) => {
+                let required = "name a profile, since there is no default";
+                let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);
+                Err(Refusal::Invalid(vec![required]))
+            }
+            Err(Missing::Profile) => Err(Refusal::ProfileNotFound),
+            Err(Missing::Resource(_)) => Err(Refusal::ResourceNotFound),
+            Err(Missing::BadResource(profile, bad)) => {
+                Ok((Arc::clone(profile), Err(bad.violation())))
+            }
+        }
+    }
+}
+
+impl BadResource {
+    fn violation(self) -> Violation {
+        match self {
+            Self::Absent => {
+                let required = "name a resource, since the profile has no default";
+                Violation::new(Field::Resource, Invalid::ResourceRequired, required)
+            }
+            Self::Malformed(error) => {
+                Violation::new(Field::Resource, Invalid::Resource, error.as_str())
+            }
+        }
+    }
+}
+
+impl Seat {
+    pub(super) fn profile(&self) -> &Arc<Profile> {
+        match self {
+            Self::Granted(granted) => &granted.profile,
+            Self::Keyed(profile, _) => profile,
+        }
+    }
+
+    /// Its resource; empty where its tokens are good for all.
+    pub(super) fn resource(&self) -> &str {
+        match self {
+            Self::Granted(granted) => granted.resource.as_str(),
+            Self::Keyed(_, resource) => resource.as_ref().map_or("", Resource::as_str),
+        }
     }
 }
 
@@ -100,30 +202,31 @@ impl Seats {
         Self { profile, by_resource, default }
     }
 
-    /// The resource of this name, or the default. One that is a bad field comes back as that.
-    pub(super) fn seat(&self, name: &str) -> Result<Result<Seat, Violation>, Refusal> {
-        let field = Field::Resource;
+    /// The resource of this name, or the default.
+    fn seat(&self, name: &str) -> Result<Seat, Missing<'_>> {
         if name.is_empty() {
-            let required = "name a resource, since the profile has no default";
-            let required = || Violation::new(field, Invalid::ResourceRequired, required);
-            return Ok(self.default.clone().ok_or_else(required));
+            let absent = || Missing::BadResource(&self.profile, BadResource::Absent);
+            return self.default.clone().ok_or_else(absent);
         }
         if let Some(seat) = self.by_resource.get(name) {
-            return Ok(Ok(seat.clone()));
+            return Ok(seat.clone());
         }
         let resource = match (self.profile.parse_resource)(name) {
             Ok(resource) => resource,
-            Err(error) => return Ok(Err(Violation::new(field, Invalid::Resource, error.as_str()))),
+            Err(error) => {
+                return Err(Missing::BadResource(&self.profile, BadResource::Malformed(error)));
+            }
         };
         // It may be written in another way than it is known by.
-        let known = self.by_resource.get(&resource).cloned();
-        let seat = known.or_else(|| match &self.profile.supply {
+        if let Some(known) = self.by_resource.get(&resource) {
+            return Ok(known.clone());
+        }
+        match &self.profile.supply {
             Supply::Key(key) if key.resources.matches(&resource) => {
-                Some(Seat::Keyed(Arc::clone(&self.profile), Some(resource)))
+                Ok(Seat::Keyed(Arc::clone(&self.profile), Some(resource)))
             }
-            _ => None,
-        });
-        seat.map(Ok).ok_or(Refusal::ResourceNotFound)
+            _ => Err(Missing::Resource(resource)),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::{
     proto,
     violation::{OPTION_INVALID, TTL_OUT_OF_RANGE, Violation},
@@ -15,8 +17,12 @@ use crate::{
     },
 };
 
-/// A mint's options, and the fields that are malformed whatever the profile.
-pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Violation>) {
+/// A mint's options with these parameters, and the fields that are malformed whatever the
+/// profile.
+pub(super) fn options<'a>(
+    wire: Option<&'a proto::MintOptions>,
+    params: &'a Result<Vec<(String, Json)>, Violation>,
+) -> (Options<'a>, Vec<Violation>) {
     let mut bad = Vec::new();
     let Some(wire) = wire else { return (Options::default(), bad) };
     let mut read = |field, reason, wire: Option<&prost_types::Duration>| {
@@ -34,6 +40,10 @@ pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Vi
         bad.push(violation);
         None
     });
+    let params = params.as_ref().unwrap_or_else(|violation| {
+        bad.push(violation.clone());
+        const { &Vec::new() }
+    });
     let options = Options {
         profile: &wire.profile,
         resource: &wire.resource,
@@ -42,7 +52,7 @@ pub(super) fn options(wire: Option<&proto::MintOptions>) -> (Options<'_>, Vec<Vi
         max_wait,
         policy,
         after_generation: wire.after_generation,
-        params: &[],
+        params,
     };
     (options, bad)
 }

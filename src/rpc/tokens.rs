@@ -1,6 +1,7 @@
 //! `TokenService`.
 
 mod bulk;
+mod plan;
 
 use std::sync::Arc;
 
@@ -15,19 +16,13 @@ use tonic_prost::ProstCodec;
 use super::{
     Answer, Call, Limits, Parts, convert, encodings,
     layers::deadline_of,
-    params,
-    proto::{self, MintTokenRequest, MintTokenResponse},
+    proto::{MintTokenRequest, MintTokenResponse},
     status,
     streams::Streams,
-    violation::{IDENTITY_INVALID, Refusal, Violation, together},
 };
 use crate::{
     drain::Drain,
-    mint::{
-        minter::{Cause, Minted, Minter, Plan, Unserved},
-        options::{Field, Options},
-    },
-    name::Identity,
+    mint::minter::{Cause, Minted, Minter, Unserved},
     telemetry::MintMetrics,
 };
 
@@ -61,43 +56,12 @@ impl Tokens {
         Box::pin(async move { Ok(grpc.unary(method, call).await) })
     }
 
-    /// Plans a call; `more` are bad fields beside the options.
-    fn plan(
-        &self,
-        options: Option<&proto::MintOptions>,
-        more: Vec<Violation>,
-    ) -> Result<Plan, Refusal> {
-        let params = params::read(options.and_then(|options| options.params.as_ref()));
-        let (options, mut bad) = convert::options(options);
-        let params = params.unwrap_or_else(|violation| {
-            bad.push(violation);
-            Vec::new()
-        });
-        let options = Options { params: &params, ..options };
-        match self.minter.plan(&options) {
-            Ok(plan) if bad.is_empty() && more.is_empty() => Ok(plan),
-            planned => Err(together(planned.err(), bad, more)),
-        }
-    }
-
     async fn mint_token(
         &self,
         request: Request<MintTokenRequest>,
     ) -> Result<Response<MintTokenResponse>, Status> {
         let deadline = deadline_of(&request);
-        let MintTokenRequest { options, identity } = request.into_inner();
-        let mut bad = Vec::new();
-        let identity = Identity::parse(identity).map_err(|error| {
-            bad.push(Violation::new("identity", IDENTITY_INVALID, error.as_str()));
-        });
-        let plan = self.plan(options.as_ref(), bad).and_then(|plan| match identity {
-            Ok(identity) => {
-                plan.check_identity(identity.as_str(), Field::Identity).map_err(Violation::from)?;
-                Ok((plan, identity))
-            }
-            Err(()) => Err(Refusal::Invalid(Vec::new())),
-        });
-        let (plan, identity) = plan.map_err(|refusal| {
+        let (plan, identity) = self.plan_one(request.into_inner()).map_err(|refusal| {
             self.one.refused();
             status::refused(refusal)
         })?;

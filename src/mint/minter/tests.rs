@@ -8,7 +8,11 @@ use serde_json::{Map, Value as Json, json};
 use super::*;
 use crate::{
     drain::drain,
-    mint::options::{Attainable, Field, Invalid, Violation},
+    grant::Generation,
+    mint::{
+        options::{Attainable, Field, Invalid, Violation},
+        terms::ExpiryPolicy,
+    },
     name::{Pattern, Resource},
     token::{
         PresentSigner,
@@ -63,8 +67,12 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
     Minter::new(vec![profile], Some(name), &Grants::default(), limits, serials, clock, drain().1)
 }
 
+fn plan(minter: &Minter, options: &Options<'_>) -> Result<Plan, Refusal> {
+    minter.draft(minter.target(options), options)?.plan()
+}
+
 fn violations(minter: &Minter, options: &Options<'_>) -> Vec<Violation> {
-    match minter.plan(options) {
+    match plan(minter, options) {
         Err(Refusal::Invalid(bad)) => bad,
         other => panic!("{other:?}"),
     }
@@ -81,7 +89,7 @@ async fn a_token_needs_no_grant() {
             min_remaining: secs(588),
             ..Options::default()
         };
-        let plan = minter.plan(&options).unwrap();
+        let plan = plan(&minter, &options).unwrap();
         assert_eq!(plan.grant_name(), "");
         let identity = Identity::parse("alice").unwrap();
         let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
@@ -106,7 +114,7 @@ async fn a_token_needs_no_grant() {
 #[test]
 fn a_resource_is_listed_or_matched_and_none_is_a_persons_choice() {
     let planned =
-        |minter: &Minter, resource| minter.plan(&Options { resource, ..Options::default() });
+        |minter: &Minter, resource| plan(minter, &Options { resource, ..Options::default() });
     let rooms = minter(None, false);
     for known in ["lobby", "room-", "room-1"] {
         assert_eq!(planned(&rooms, known).unwrap().call().resource, known);
@@ -125,7 +133,7 @@ fn a_token_never_ends_before_its_use() {
     let ttl = |ttl| Options { ttl: Some(secs(ttl)), ..Options::default() };
     let bad = violations(&minter, &ttl(12));
     assert_eq!(bad[0].attainable, Some(Attainable::Min(secs(13))));
-    assert!(minter.plan(&ttl(13)).is_ok());
+    assert!(plan(&minter, &ttl(13)).is_ok());
 }
 
 #[test]

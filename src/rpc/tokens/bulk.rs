@@ -17,18 +17,12 @@ use self::chunks::{Chunks, Unsigned};
 use super::{Tokens, count};
 use crate::{
     mint::{
-        bulk::{Bulk, End, Selection},
+        bulk::{Bulk, End},
         minter::ANSWER_ALLOWANCE,
     },
     rpc::{
-        Answer, Call, convert, encodings,
-        layers::deadline_of,
-        proto::{
-            IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request as selection,
-        },
-        status,
+        Answer, Call, convert, encodings, layers::deadline_of, proto::MintTokensRequest, status,
         streams::Place,
-        violation::{BULK_TOO_LARGE, OPTION_INVALID, Refusal, SELECTION_INVALID, Violation},
     },
     telemetry::MintMetrics,
 };
@@ -67,47 +61,6 @@ impl Tokens {
         };
         let open = OpenBulk { bulk, metrics: self.many.clone(), _place: place };
         Ok(Response::new(Box::pin(stream::try_unfold(open, OpenBulk::next))))
-    }
-
-    async fn plan_bulk(
-        &self,
-        request: MintTokensRequest,
-        deadline: Option<Instant>,
-    ) -> Result<Bulk, Refusal> {
-        let MintTokensRequest { options, selection, start_index, chunk_size } = request;
-        let limits = self.minter.limits();
-        let mut bad = Vec::new();
-        let selection = match selection {
-            None => Err(Violation::new("selection", SELECTION_INVALID, "is missing")),
-            Some(selection::Selection::IdentityList(IdentityList { identities }))
-                if identities.len() > limits.identities =>
-            {
-                Err(Violation::new(LIST, BULK_TOO_LARGE, TOO_LARGE))
-            }
-            Some(selection::Selection::IdentityList(IdentityList { identities })) => {
-                Selection::list(identities).await.map_err(Violation::from)
-            }
-            Some(selection::Selection::IdentitySeries(IdentitySeries { prefix, count })) => {
-                Selection::series(prefix, count).map_err(Violation::from)
-            }
-        };
-        let selection = selection.map_err(|violation| bad.push(violation)).ok();
-        check_range(selection.as_ref(), start_index, limits.indices, &mut bad);
-        if chunk_size < 0 {
-            bad.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
-        }
-        let plan = self.plan(options.as_ref(), bad)?;
-        let Some(selection) = selection else { return Err(Refusal::Invalid(Vec::new())) };
-        selection.check(&plan).await.map_err(Violation::from)?;
-        Ok(Bulk::new(
-            Arc::clone(&self.minter),
-            self.drain.clone(),
-            plan,
-            selection,
-            start_index,
-            chunk_size,
-            deadline,
-        ))
     }
 }
 
@@ -154,32 +107,6 @@ impl OpenBulk {
                 })
             }
         }
-    }
-}
-
-const LIST: &str = "identity_list.identities";
-const COUNT: &str = "identity_series.count";
-const TOO_LARGE: &str = "has more than one call may ask for";
-
-/// Checks where a selection begins and ends; of one that is bad itself, what can be told yet.
-fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut Vec<Violation>) {
-    let count = selection.map(Selection::count);
-    let field = match selection {
-        Some(Selection::Series { .. }) => COUNT,
-        _ => LIST,
-    };
-    if count.is_some_and(|count| count <= 0) {
-        bad.push(Violation::new(field, SELECTION_INVALID, "selects nothing"));
-    }
-    match count {
-        Some(count) if count > 0 && start >= 0 && count - start > most => {
-            bad.push(Violation::new(field, BULK_TOO_LARGE, TOO_LARGE));
-        }
-        count if start < 0 || count.is_some_and(|count| (1..start).contains(&count)) => {
-            let outside = "is outside the selection";
-            bad.push(Violation::new("start_index", SELECTION_INVALID, outside));
-        }
-        _ => {}
     }
 }
 

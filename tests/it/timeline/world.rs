@@ -343,7 +343,7 @@ impl World {
     }
 
     pub(super) fn plan(&self, options: &Options<'_>) -> Plan {
-        self.minter.plan(options).unwrap()
+        self.minter.draft(self.minter.target(options), options).unwrap().plan().unwrap()
     }
 
     /// A token now, without waiting.

@@ -1,0 +1,139 @@
+//! What calls of both methods ask for, checked in the order that the answers keep to.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Tokens;
+use crate::{
+    mint::{
+        bulk::{Bulk, Selection},
+        minter::{Draft, Plan},
+        options::{self, Field},
+    },
+    name::Identity,
+    rpc::{
+        convert, params,
+        proto::{
+            IdentityList, IdentitySeries, MintTokenRequest, MintTokensRequest,
+            mint_tokens_request as selection,
+        },
+        violation::{
+            BULK_TOO_LARGE, IDENTITY_INVALID, OPTION_INVALID, Refusal, SELECTION_INVALID,
+            Violation, together,
+        },
+    },
+};
+
+impl Tokens {
+    /// Plans a call of `MintToken`.
+    pub(super) fn plan_one(&self, request: MintTokenRequest) -> Result<(Plan, Identity), Refusal> {
+        let MintTokenRequest { options, identity } = request;
+        let params = params::read(options.as_ref().and_then(|options| options.params.as_ref()));
+        let (options, before) = convert::options(options.as_ref(), &params);
+        let mut after = Vec::new();
+        let identity = Identity::parse(identity).map_err(|error| {
+            after.push(Violation::new("identity", IDENTITY_INVALID, error.as_str()));
+        });
+        let draft = self.minter.draft(self.minter.target(&options), &options);
+        if let (Ok(draft), Ok(identity)) = (&draft, &identity) {
+            let formed = draft.check_identity(identity.as_str(), Field::Identity);
+            after.extend(formed.map_err(Violation::from).err());
+        }
+        let plan = planned(draft, before, after)?;
+        identity.map(|identity| (plan, identity)).map_err(|()| Refusal::Invalid(Vec::new()))
+    }
+
+    /// Plans a call of `MintTokens`.
+    pub(super) async fn plan_bulk(
+        &self,
+        request: MintTokensRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Bulk, Refusal> {
+        let MintTokensRequest { options, selection, start_index, chunk_size } = request;
+        let params = params::read(options.as_ref().and_then(|options| options.params.as_ref()));
+        let (options, before) = convert::options(options.as_ref(), &params);
+        let mut after = Vec::new();
+        let limits = self.minter.limits();
+        let selection = read_selection(selection, limits.identities).await;
+        let selection = selection.map_err(|violation| after.push(violation));
+        check_range(selection.as_ref().ok(), start_index, limits.indices, &mut after);
+        if chunk_size < 0 {
+            after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
+        }
+        let draft = self.minter.draft(self.minter.target(&options), &options);
+        if let (Ok(draft), Ok(selection)) = (&draft, &selection) {
+            let formed = selection.check(draft).await;
+            after.extend(formed.map_err(Violation::from).err());
+        }
+        let plan = planned(draft, before, after)?;
+        let selection = selection.map_err(|()| Refusal::Invalid(Vec::new()))?;
+        Ok(Bulk::new(
+            Arc::clone(&self.minter),
+            self.drain.clone(),
+            plan,
+            selection,
+            start_index,
+            chunk_size,
+            deadline,
+        ))
+    }
+}
+
+/// The plan, where nothing is wrong before and after its own fields either.
+fn planned(
+    draft: Result<Draft, options::Refusal>,
+    before: Vec<Violation>,
+    after: Vec<Violation>,
+) -> Result<Plan, Refusal> {
+    match draft.and_then(Draft::plan) {
+        Ok(plan) if before.is_empty() && after.is_empty() => Ok(plan),
+        planned => Err(together(planned.err(), before, after)),
+    }
+}
+
+const LIST: &str = "identity_list.identities";
+const COUNT: &str = "identity_series.count";
+const TOO_LARGE: &str = "has more than one call may ask for";
+
+async fn read_selection(
+    selection: Option<selection::Selection>,
+    most: usize,
+) -> Result<Selection, Violation> {
+    match selection {
+        None => Err(Violation::new("selection", SELECTION_INVALID, "is missing")),
+        Some(selection::Selection::IdentityList(IdentityList { identities }))
+            if identities.len() > most =>
+        {
+            Err(Violation::new(LIST, BULK_TOO_LARGE, TOO_LARGE))
+        }
+        Some(selection::Selection::IdentityList(IdentityList { identities })) => {
+            Selection::list(identities).await.map_err(Violation::from)
+        }
+        Some(selection::Selection::IdentitySeries(IdentitySeries { prefix, count })) => {
+            Selection::series(prefix, count).map_err(Violation::from)
+        }
+    }
+}
+
+/// Checks where a selection begins and ends; of one that is bad itself, what can be told yet.
+fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut Vec<Violation>) {
+    let count = selection.map(Selection::count);
+    let field = match selection {
+        Some(Selection::Series { .. }) => COUNT,
+        _ => LIST,
+    };
+    if count.is_some_and(|count| count <= 0) {
+        bad.push(Violation::new(field, SELECTION_INVALID, "selects nothing"));
+    }
+    match count {
+        Some(count) if count > 0 && start >= 0 && count - start > most => {
+            bad.push(Violation::new(field, BULK_TOO_LARGE, TOO_LARGE));
+        }
+        count if start < 0 || count.is_some_and(|count| (1..start).contains(&count)) => {
+            let outside = "is outside the selection";
+            bad.push(Violation::new("start_index", SELECTION_INVALID, outside));
+        }
+        _ => {}
+    }
+}
