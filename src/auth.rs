@@ -1,4 +1,14 @@
-//! Who calls: the name of a caller, and the peer of a connection.
+//! Who calls, and what that caller may do: names, the entries of `[callers]` that they are in,
+//! and the rows and quotas of these.
 
+pub mod callers;
+pub mod method;
 pub mod name;
+pub mod pattern;
 pub mod peer;
+pub mod policy;
+pub mod quota;
+pub mod refusal;
+pub mod row;
+pub mod text;
+pub mod usage;

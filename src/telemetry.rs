@@ -17,7 +17,10 @@ use tracing_subscriber::EnvFilter;
 use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
-    handles::{Counts, GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics},
+    handles::{
+        CallerMetrics, Counts, GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics,
+        UpstreamMetrics,
+    },
     log_lines::LogEnd,
     metrics::Metrics,
 };

@@ -16,6 +16,22 @@ pub enum CallerName {
     Plaintext,
 }
 
+impl CallerName {
+    /// Takes a name as a person writes it, in a configuration or on a command line. What a peer
+    /// says of itself never comes this way.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text {
+            "loopback" => Ok(Self::Loopback),
+            "plaintext" => Ok(Self::Plaintext),
+            _ => match text.strip_prefix("dns:") {
+                Some(name) => Ok(Self::Dns(DnsName::parse(name)?)),
+                None if text.contains("://") => Ok(Self::Spiffe(SpiffeId::parse(text)?)),
+                None => Err(NameError::Sort),
+            },
+        }
+    }
+}
+
 impl fmt::Display for CallerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -36,6 +52,9 @@ pub enum NameError {
     /// A DNS name that is none, or a wildcard.
     #[error("is no DNS name")]
     Dns,
+    /// Of no sort that there is.
+    #[error("names no caller: write spiffe://DOMAIN/PATH, dns:NAME, loopback or plaintext")]
+    Sort,
 }
 
 /// A SPIFFE ID with a path: `spiffe://DOMAIN/PATH`

@@ -148,6 +148,35 @@ impl ReloadMetrics {
     }
 }
 
+/// What is recorded of the callers of one entry.
+#[derive(Clone, Debug)]
+pub struct CallerMetrics {
+    pub(super) one: Counter,
+    pub(super) many: Counter,
+    pub(super) refusals: Vec<(&'static str, &'static str, Counter)>,
+}
+
+impl CallerMetrics {
+    /// A token was minted by itself.
+    pub fn minted_one(&self) {
+        self.one.inc();
+    }
+
+    /// Tokens were minted in bulk.
+    pub fn minted_many(&self, tokens: u64) {
+        self.many.inc_by(tokens);
+    }
+
+    /// A call was refused, or would be, for this reason in this mode: both are of those that the
+    /// handles were resolved for.
+    pub fn refused(&self, reason: &str, mode: &str) {
+        let mut refusals = self.refusals.iter();
+        if let Some((_, _, count)) = refusals.find(|it| (it.0, it.1) == (reason, mode)) {
+            count.inc();
+        }
+    }
+}
+
 /// What one RPC records.
 #[derive(Clone, Debug)]
 pub struct RpcMetrics {

@@ -10,8 +10,8 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        Counts, Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics, RpcMetrics, Timestamp,
-        Timestamps, UpstreamMetrics, seconds,
+        CallerMetrics, Counts, Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics,
+        RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     sampled::Sampled,
@@ -96,6 +96,8 @@ struct Inner {
     tokens: Counters,
     validities: Histograms,
     waiting_calls: Sampled,
+    caller_tokens: Counters,
+    caller_refusals: Counters,
     calls_started: Counters,
     calls_handled: Counters,
     handling: Histograms,
@@ -126,6 +128,8 @@ impl Default for Metrics {
             tokens: Counters::default(),
             validities: Histograms::new_with_constructor(&VALIDITIES),
             waiting_calls: Sampled::default(),
+            caller_tokens: Counters::default(),
+            caller_refusals: Counters::default(),
             calls_started: Counters::default(),
             calls_handled: Counters::default(),
             handling: Histograms::new_with_constructor(&HANDLING),
@@ -149,6 +153,7 @@ impl Default for Metrics {
             requested: Counter::default(),
         };
         inner.register_minting();
+        inner.register_callers();
         inner.register_calls();
         inner.register_grants();
         inner.register_transport();
@@ -183,6 +188,19 @@ impl Inner {
             "grantmint_tokens_per_upstream_request",
             "Tokens minted for each request sent to the upstream since the start",
             per_request,
+        );
+    }
+
+    fn register_callers(&mut self) {
+        self.registry.register(
+            "grantmint_caller_tokens",
+            "Tokens minted, by the entry of the caller and method",
+            self.caller_tokens.clone(),
+        );
+        self.registry.register(
+            "grantmint_caller_refusals",
+            "Calls that are not allowed or over a limit of their caller, by the entry of the caller, reason and mode",
+            self.caller_refusals.clone(),
         );
     }
 
@@ -428,6 +446,30 @@ impl Metrics {
             unserved: counter("unserved"),
             of_all: self.0.minted.clone(),
             validity: self.0.validities.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The handles of the callers of one entry: `reasons` are all that they can be refused for,
+    /// `modes` all that can come of it.
+    #[must_use]
+    pub fn caller(
+        &self,
+        entry: &str,
+        reasons: &[&'static str],
+        modes: &[&'static str],
+    ) -> CallerMetrics {
+        let labels = vec![("caller", entry.to_owned())];
+        let tokens =
+            |method| self.0.caller_tokens.get_or_create_owned(&with(&labels, "method", method));
+        let refusals = modes.iter().flat_map(|mode| reasons.iter().map(move |it| (*it, *mode)));
+        let refusals = refusals.map(|(reason, mode)| {
+            let labels = with(&with(&labels, "reason", reason), "mode", mode);
+            (reason, mode, self.0.caller_refusals.get_or_create_owned(&labels))
+        });
+        CallerMetrics {
+            one: tokens("MintToken"),
+            many: tokens("MintTokens"),
+            refusals: refusals.collect(),
         }
     }
 

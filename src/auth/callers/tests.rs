@@ -1,0 +1,69 @@
+//! What outlives a change of the entries, and what does not.
+
+use super::*;
+use crate::auth::{pattern::CallerPattern, policy::Limits, quota::Rate};
+
+fn entries(name: &str, limits: Limits) -> Entries {
+    let matches = vec![CallerPattern::parse("loopback").unwrap()];
+    let name = EntryName::parse(name).unwrap();
+    Entries::new(vec![Entry { name, matches, rows: Vec::new(), limits }]).unwrap()
+}
+
+fn caller(callers: &Callers) -> Arc<Caller> {
+    match callers.standing([&CallerName::Loopback]) {
+        Standing::Caller(caller) => caller,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_used_stays_used_when_the_entries_change() {
+    let tokens = |rate, burst| Limits { tokens: Some(Rate { rate, burst }), ..Limits::default() };
+    let limits = Limits { streams: 1, ..tokens(1, 10) };
+    let policy = Policy::Entries(entries("a", limits));
+    let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
+    let before = caller(&callers);
+    assert_eq!(before.take(Quota::Tokens, 1, 7, 1), Ok(7));
+    let place = before.place(Use::Stream).expect("a place");
+
+    callers.replace(entries("a", Limits { streams: 1, ..tokens(2, 10) }));
+    let after = caller(&callers);
+    assert!(after.place(Use::Stream).is_none(), "the stream is still open");
+    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(3));
+    drop(place);
+    assert!(after.place(Use::Stream).is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(2), "at the new rate");
+
+    callers.replace(entries("b", tokens(2, 10)));
+    assert_eq!(caller(&callers).take(Quota::Tokens, 1, 100, 1), Ok(10), "another entry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_quota_is_also_among_those_who_wait() {
+    let policy = Policy::Entries(entries("a", Limits { waiting: 33, ..Limits::default() }));
+    let caller = caller(&Callers::new(policy, Mode::Enforce, &Metrics::default()));
+    let waiting: Vec<_> = (0..32).map(|_| caller.place(Use::Quota).expect("a place")).collect();
+    assert!(caller.place(Use::Quota).is_none(), "at most 32");
+    let last = caller.place(Use::Grant).expect("the 33rd");
+    assert!(caller.place(Use::Grant).is_none());
+    drop((waiting, last));
+    assert!(
+        (0..33).map(|_| caller.place(Use::Grant)).collect::<Vec<_>>().iter().all(Option::is_some)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_name_or_an_entry_nobody_may_call() {
+    let policy = Policy::Entries(entries("a", Limits::default()));
+    let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
+    let denied = |names: &[&CallerName]| match callers.standing(names.iter().copied()) {
+        Standing::Nobody(denied) => denied,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(denied(&[]), Denied::Unauthenticated);
+    assert_eq!(denied(&[&CallerName::Plaintext]), Denied::Unknown);
+    let open = Callers::new(Policy::Open, Mode::Enforce, &Metrics::default());
+    open.replace(entries("a", Limits::default()));
+    assert!(matches!(open.standing([]), Standing::Anybody), "only a restart closes it");
+}

@@ -1,0 +1,82 @@
+//! The methods that rows of `[callers]` may name.
+
+/// A method of the API that is allowed by rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `TokenService.MintToken`.
+    MintToken,
+    /// `TokenService.MintTokens`.
+    MintTokens,
+    /// `GrantService.GetGrant`, and the health of single profiles.
+    GetGrant,
+    /// `GrantService.ListGrants`.
+    ListGrants,
+    /// `GrantService.WatchGrants`.
+    WatchGrants,
+    /// `ServerReflection.ServerReflectionInfo`, in both versions.
+    ServerReflectionInfo,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::MintToken,
+        Self::MintTokens,
+        Self::GetGrant,
+        Self::ListGrants,
+        Self::WatchGrants,
+        Self::ServerReflectionInfo,
+    ];
+
+    /// Its name, as the protos and the configuration have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MintToken => "MintToken",
+            Self::MintTokens => "MintTokens",
+            Self::GetGrant => "GetGrant",
+            Self::ListGrants => "ListGrants",
+            Self::WatchGrants => "WatchGrants",
+            Self::ServerReflectionInfo => "ServerReflectionInfo",
+        }
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none: those that there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str);
+            format!("is no method; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// A set of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods(u8);
+
+impl Methods {
+    /// Those of a row that names none: minting.
+    pub const MINTING: Self = Self(1 << Method::MintToken as u8 | 1 << Method::MintTokens as u8);
+
+    /// Whether it holds `method`.
+    #[must_use]
+    pub const fn has(self, method: Method) -> bool {
+        self.0 & 1 << method as u8 != 0
+    }
+
+    /// Whether it holds `method` and no other.
+    #[must_use]
+    pub const fn is_only(self, method: Method) -> bool {
+        self.0 == 1 << method as u8
+    }
+}
+
+impl FromIterator<Method> for Methods {
+    fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
+        Self(methods.into_iter().fold(0, |set, method| set | 1 << method as u8))
+    }
+}
