@@ -19,6 +19,10 @@ use self::{
 };
 use crate::{
     admin::Admin,
+    auth::{
+        callers::Callers,
+        policy::{Mode, Policy},
+    },
     clock::Clock,
     config::{self, Config},
     drain::{Drain, Drainer, Phase, drain},
@@ -37,6 +41,7 @@ use crate::{
     },
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, Server, Transport},
+    settings::Problem,
     source::{
         GrantSource,
         budget::{Budget, Budgeted},
@@ -218,6 +223,13 @@ impl App {
             Reload::new(file, parts.collect(), Arc::clone(&reload_asked), &metrics)
         });
 
+        let callers = Arc::new(Callers::new(config.callers.clone(), config.authorize, &metrics));
+        log_callers(&config.callers, config.authorize);
+        for Problem { line, message } in &config.remarks {
+            let remark = message.as_str();
+            tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
+        }
+
         let bound = |address| move |error| StartError::Bind { address, error };
         let tls = config.tls.as_ref().map(|loaded| {
             log_tls(loaded);
@@ -234,7 +246,7 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Layers::new(api, &metrics),
+            api: Layers::new(api, callers, &metrics),
             reporter,
             ready,
             keepers,
@@ -389,6 +401,21 @@ impl Running {
     }
 }
 
+/// Logs who may call, where that is more than a person may expect.
+fn log_callers(policy: &Policy, mode: Mode) {
+    match (policy, mode) {
+        (Policy::Open, _) => {
+            tracing::warn!("whoever can connect may call every method: there is no [callers]");
+        }
+        (Policy::Entries(_), Mode::Observe) => {
+            tracing::warn!("what callers are not allowed is only observed, and served");
+        }
+        (Policy::Entries(entries), Mode::Enforce) => {
+            tracing::info!(entries = entries.all().len(), "callers are held to their entries");
+        }
+    }
+}
+
 /// Logs how a profile's upstream is reached, and what of the environment is not used.
 fn log_egress(profile: &config::Profile, egress: &Egress) {
     let (profile, route) = (&profile.name, &egress.route);
@@ -448,6 +475,7 @@ pub fn of_mint(
         margin: profile.margin,
         identity_form: profile.rules.tokens.identity_form.filter(|_| profile.tokens.has_identity),
         parameters: profile.tokens.parameters(),
+        units: profile.token_format().units(),
         supply,
     })
 }

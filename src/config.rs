@@ -4,6 +4,7 @@
 //! at once.
 
 pub mod access;
+pub mod callers;
 mod expiry;
 mod profile;
 mod schedule;
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use self::callers::{Loaded, Others};
 pub use self::{
     expiry::Expiry,
     profile::Profile,
@@ -24,13 +26,14 @@ pub use self::{
 };
 use crate::{
     admin,
+    auth::policy::{Mode, Policy},
     clock::Clock,
     listen::Listen,
     mint,
     name::ProfileName,
     provider::{KINDS, Kind},
     rpc, server,
-    settings::{self, Document, Env, KeyFiles, Problems, Section},
+    settings::{self, Document, Env, KeyFiles, Problem, Problems, Section},
     source::{base_url::BaseUrl, budget},
     tls,
 };
@@ -45,8 +48,6 @@ pub struct Config {
     pub server: server::Config,
     /// `[server.tls]` and what its files hold.
     pub tls: Option<tls::Loaded>,
-    /// Whether there is a section `[callers]`.
-    pub has_callers: bool,
     /// `[admin]`.
     pub admin: admin::Config,
     /// `[limits]`.
@@ -55,6 +56,12 @@ pub struct Config {
     pub default_profile: Option<ProfileName>,
     /// The profiles, by name; at least one.
     pub profiles: Vec<Profile>,
+    /// `[callers]`.
+    pub callers: Policy,
+    /// What comes of a call that its caller is not allowed.
+    pub authorize: Mode,
+    /// What is good, but may not be what was meant.
+    pub remarks: Vec<Problem>,
     /// What stands in for every profile's upstream; none for their own.
     pub upstream: Option<BaseUrl>,
     /// The file that it was read from; none where it is of another origin, or a pipe, which
@@ -99,6 +106,12 @@ impl Config {
         Self::parse_of(file, text, env, KINDS)
     }
 
+    /// Whether there is a section `[callers]`.
+    #[must_use]
+    pub const fn has_callers(&self) -> bool {
+        matches!(self.callers, Policy::Entries(_))
+    }
+
     /// Gets the grants of all profiles from `upstream` instead of their own.
     pub fn point_at(&mut self, upstream: BaseUrl) {
         for profile in &mut self.profiles {
@@ -132,12 +145,13 @@ impl Config {
     pub fn parse_of(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
         let document = Document::parse(file, text, env)?;
         let config = Self::read(document.root(), kinds);
-        document.conclude(config)
+        let remarks = document.remarks();
+        document.conclude(config.map(|config| Self { remarks, ..config }))
     }
 
     fn read(mut root: Section<'_>, kinds: Kinds) -> Option<Self> {
         let mut server_section = root.section("server");
-        let (mut server, tls) = read_server(&mut server_section);
+        let (mut server, tls, authorize) = read_server(&mut server_section);
         let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
@@ -176,6 +190,9 @@ impl Config {
         if default_profile.as_ref().is_some_and(|default| !names.contains(default)) {
             root.problem("default_profile", "is not among the profiles");
         }
+        let profiles: Vec<_> = read.iter().map(|(profile, _)| profile).collect();
+        let loaded = Loaded { profiles: &profiles, names: &names, others: Others::Refused };
+        let callers = callers::read(&mut root, &loaded);
         root.finish();
         check_accounts(&read);
 
@@ -197,13 +214,15 @@ impl Config {
         Some(Self {
             server,
             tls,
-            has_callers,
             admin,
             limits,
             default_profile: default_profile.or(only),
             profiles,
             upstream: None,
             file: None,
+            callers: callers?,
+            authorize,
+            remarks: Vec::new(),
         })
     }
 }
@@ -215,7 +234,7 @@ enum ReadTls {
     Wrong,
 }
 
-fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls) {
+fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls, Mode) {
     let default = server::Config::default();
     let listen = section.parsed("listen", str::parse::<Listen>);
     let longest = Duration::from_secs(10 * 60);
@@ -226,9 +245,10 @@ fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls) {
     let drain_grace = drain("drain_grace", default.drain_grace);
     let plaintext = section.flag("plaintext").unwrap_or(false);
     let tls = if section.has("tls") { read_tls(section.section("tls")) } else { ReadTls::None };
+    let authorize = section.parsed("authorize", Mode::parse).unwrap_or_default();
     section.finish();
     let listen = listen.unwrap_or(default.listen);
-    (server::Config { listen, plaintext, drain_delay, drain_grace, ..default }, tls)
+    (server::Config { listen, plaintext, drain_delay, drain_grace, ..default }, tls, authorize)
 }
 
 /// Reads the section and the files that it names.

@@ -3,10 +3,12 @@
 
 pub mod bulk;
 mod draft;
+mod hold;
 pub mod minter;
 mod offer;
 pub mod options;
 pub mod profile;
+pub mod quota;
 mod resolve;
 pub mod terms;
 mod validate;

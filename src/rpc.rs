@@ -1,9 +1,11 @@
 //! The gRPC API over what is minted and what is known of the grants.
 
+mod access;
 mod convert;
 mod grants;
 mod health;
 pub mod layers;
+mod methods;
 mod params;
 mod reflection;
 pub mod request_body;
@@ -34,8 +36,13 @@ use tower_service::Service;
 
 pub use self::health::{HealthReporter, report_health};
 use self::{
-    health::health, proto::grant_service_server::GrantServiceServer, reflection::Reflection,
-    request_body::RequestBody, streams::Streams, tokens::Tokens,
+    health::health,
+    methods::{HEALTH_SERVICE, REFLECTION_SERVICES},
+    proto::grant_service_server::GrantServiceServer,
+    reflection::Reflection,
+    request_body::RequestBody,
+    streams::Streams,
+    tokens::Tokens,
 };
 use crate::{
     clock::Clock, drain::Drain, grant::table::Roster, mint::minter::Minter, telemetry::Metrics,
@@ -96,7 +103,8 @@ impl Default for Limits {
 const TOKEN_SERVICE: &str = "grantmint.v1.TokenService";
 const GRANT_SERVICE: &str = "grantmint.v1.GrantService";
 
-/// The whole API as one service: what a path names is called directly.
+/// The whole API as one service: what a path names is called directly. What is no gRPC, or no
+/// method, does not come so far.
 #[derive(Clone)]
 pub struct Api {
     tokens: Arc<Tokens>,
@@ -212,17 +220,14 @@ impl Service<Call> for Api {
     }
 
     fn call(&mut self, request: Call) -> Self::Future {
-        if let Some(refusal) = not_grpc(&request) {
-            return Box::pin(async { Ok(refusal) });
-        }
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         match path.split_once('/') {
             Some((TOKEN_SERVICE, "MintToken")) => self.tokens.answer_one(request),
             Some((TOKEN_SERVICE, "MintTokens")) => self.tokens.answer_many(request),
             Some((GRANT_SERVICE, _)) => self.grants.call(request),
-            Some(("grpc.health.v1.Health", _)) => (self.health)(request),
-            Some(("grpc.reflection.v1.ServerReflection", _)) => (self.reflection)(request),
-            Some(("grpc.reflection.v1alpha.ServerReflection", _)) => {
+            Some((HEALTH_SERVICE, _)) => (self.health)(request),
+            Some((service, _)) if service == REFLECTION_SERVICES[0] => (self.reflection)(request),
+            Some((service, _)) if service == REFLECTION_SERVICES[1] => {
                 (self.reflection_alpha)(request)
             }
             _ => Box::pin(async { Ok(status::unknown_method().into_http()) }),

@@ -62,6 +62,7 @@ pub struct Document<'a> {
     env: Env<'a>,
     places: RefCell<Vec<Place>>,
     key_files: RefCell<KeyFiles>,
+    remarks: RefCell<Vec<Place>>,
 }
 
 impl<'a> Document<'a> {
@@ -69,8 +70,8 @@ impl<'a> Document<'a> {
     pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            let (places, key_files) = (RefCell::default(), RefCell::default());
-            return Ok(Self { file, text, root, env, places, key_files });
+            let (places, key_files, remarks) = <_>::default();
+            return Ok(Self { file, text, root, env, places, key_files, remarks });
         }
         let places = errors.iter().map(|error| Place {
             // The rest of a toml error quotes the line.
@@ -92,6 +93,13 @@ impl<'a> Document<'a> {
         self.key_files.take()
     }
 
+    /// What was remarked so far, by line: it is good, but may not be what was meant.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<Problem> {
+        let remarks = self.remarks.take();
+        Problems::new(self.file, self.text, remarks).list().to_vec()
+    }
+
     /// What was read, unless something is wrong with it.
     pub fn conclude<T>(self, read: Option<T>) -> Result<T, Problems> {
         let mut places = self.places.into_inner();
@@ -104,6 +112,11 @@ impl<'a> Document<'a> {
                 Err(Problems::new(self.file, self.text, places))
             }
         }
+    }
+
+    fn remark(&self, offset: usize, path: &str, message: &str) {
+        let message = format!("{}: {message}", path.escape_debug());
+        self.remarks.borrow_mut().push(Place { offset, message });
     }
 
     fn problem(&self, offset: usize, path: &str, message: &str) {

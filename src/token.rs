@@ -83,6 +83,9 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
     /// The key cannot sign, the grant is not of the form that the tokens hold, or what was
     /// minted is not what was meant.
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
+
+    /// What a signature costs, in units of an HMAC: callers' quotas are charged by it.
+    fn units(&self) -> u32;
 }
 
 /// A profile's token format, which is replaced when the profile's key is.

@@ -11,8 +11,11 @@ const FAULTS: &str = include_str!("../docs/faults.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
 /// Where reasons are named.
-const STATUS: &str =
-    concat!(include_str!("../src/rpc/status.rs"), include_str!("../src/rpc/violation.rs"));
+const STATUS: &str = concat!(
+    include_str!("../src/rpc/status.rs"),
+    include_str!("../src/rpc/violation.rs"),
+    include_str!("../src/auth/refusal.rs")
+);
 const PROTOS: [&str; 2] = [
     include_str!("../proto/grantmint/v1/token_service.proto"),
     include_str!("../proto/grantmint/v1/grant_service.proto"),
@@ -43,7 +46,8 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
                 keys.insert((table.clone(), key.to_owned()), None);
                 continue;
             }
-            table = format!("[{}]", name.replace("profiles.live", "profiles.NAME"));
+            let name = name.replace("profiles.live", "profiles.NAME");
+            table = format!("[{}]", name.replace("callers.player-api", "callers.NAME"));
             continue;
         }
         let Some((key, value)) = written.split_once(" = ") else { continue };

@@ -58,12 +58,12 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("server", &["auth", "rpc", "tls"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
-    ("config", &["provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls"]),
+    ("config", &["auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls"]),
     (
         "app",
         &[
-            "admin", "config", "egress", "grant", "mint", "provider", "ready", "refresh", "rpc",
-            "server", "source", "tls", "token",
+            "admin", "auth", "config", "egress", "grant", "mint", "provider", "ready", "refresh",
+            "rpc", "server", "source", "tls", "token",
         ],
     ),
 ];

@@ -5,6 +5,10 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use grantmint::{
+    auth::{
+        callers::Callers,
+        policy::{Mode, Policy},
+    },
     clock::Clock,
     drain::{Drain, drain},
     grant::{
@@ -96,6 +100,7 @@ impl Live {
             margin: MARGIN,
             identity_form: None,
             parameters: Parameters::default(),
+            units: 1,
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),
                 grant_ttl: Some(LIFE),
@@ -149,7 +154,8 @@ impl Live {
         let config = server::Config { listen: "127.0.0.1:0".parse()?, ..server::Config::default() };
         let server = Server::bind(&config, config.plain(), drain, &metrics).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
-        tokio::spawn(server.run(Layers::new(api, &metrics)));
+        let callers = Callers::new(Policy::Open, Mode::Enforce, &metrics);
+        tokio::spawn(server.run(Layers::new(api, Arc::new(callers), &metrics)));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;

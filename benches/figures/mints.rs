@@ -6,11 +6,12 @@ use anyhow::{Context, Result, anyhow};
 use futures_util::FutureExt;
 use grantmint::{
     clock::{Clock, WallTime},
-    drain::{Drain, drain},
+    drain::drain,
     mint::{
         bulk::{Bulk, Selection},
-        minter::{Draft, Minter, Plan},
+        minter::{Minter, Plan},
         options::Options,
+        quota::Unlimited,
     },
     name::Identity,
 };
@@ -51,18 +52,18 @@ impl Mints {
         match self.kind {
             Kind::TwilioLive(grants) => {
                 let live = Live::new(usize::try_from(grants)?, &self.grant, clock)?;
-                let minter = live.minter(drain.clone())?;
+                let minter = live.minter(drain)?;
                 if self.bulk {
-                    mint_bulk(Arc::new(minter), drain, &Options::default(), self.tokens)
+                    mint_bulk(Arc::new(minter), &Options::default(), self.tokens)
                 } else {
                     live.mint_by(&minter, self.tokens)
                 }
             }
             Kind::LiveKit(rooms) => {
                 let livekit = LiveKit::new(rooms, clock)?;
-                let minter = livekit.minter(drain.clone())?;
+                let minter = livekit.minter(drain)?;
                 if self.bulk {
-                    mint_bulk(Arc::new(minter), drain, &livekit.options(0), self.tokens)
+                    mint_bulk(Arc::new(minter), &livekit.options(0), self.tokens)
                 } else {
                     livekit.mint_by(&minter, self.tokens)
                 }
@@ -74,22 +75,22 @@ impl Mints {
 /// One token, from the plan on.
 pub(crate) fn mint_one(minter: &Minter, options: &Options<'_>, identity: &Identity) -> Result<()> {
     let plan = plan(minter, options)?;
-    let token = minter.mint(&plan, identity, None).now_or_never();
+    let token = minter.mint(&plan, identity, None, &Unlimited).now_or_never();
     black_box(token.context("a mint waits")?.map_err(|_| anyhow!("no token"))?);
     Ok(())
 }
 
 fn plan(minter: &Minter, options: &Options<'_>) -> Result<Plan> {
-    let draft = minter.draft(minter.target(options), options);
-    draft.and_then(Draft::plan).map_err(|_| anyhow!("a plan is refused"))
+    let draft = minter.draft(&minter.target(options), options);
+    draft.and_then(|draft| draft.plan(None)).map_err(|_| anyhow!("a plan is refused"))
 }
 
 /// Mints a bulk into a buffer, chunk by chunk.
-fn mint_bulk(minter: Arc<Minter>, drain: Drain, options: &Options<'_>, count: u32) -> Result<()> {
+fn mint_bulk(minter: Arc<Minter>, options: &Options<'_>, count: u32) -> Result<()> {
     let plan = plan(&minter, options)?;
     let selection = Selection::series("viewer-".to_owned(), count.into());
     let selection = selection.map_err(|_| anyhow!("no selection"))?;
-    let mut bulk = Bulk::new(minter, drain, plan, selection, 0, 0, None);
+    let mut bulk = Bulk::new(minter, plan, selection, 0, 0, None, Arc::new(Unlimited));
     let mut buffer = Vec::new();
     loop {
         let chunk = bulk.next_chunk().now_or_never().context("a chunk waits")?;

@@ -20,6 +20,8 @@ pub struct Callers {
     mode: Mode,
     changes: watch::Sender<()>,
     nobody: CallerMetrics,
+    /// What is logged of callers that are in no entry.
+    logged: Usage,
     metrics: Metrics,
 }
 
@@ -73,8 +75,15 @@ impl Callers {
             mode,
             changes: watch::Sender::new(()),
             nobody: metrics.caller(NO_ENTRY, &OF_NOBODY, mode.outcomes()),
+            logged: Usage::default(),
             metrics: metrics.clone(),
         }
+    }
+
+    /// Whether it is time to log that a caller in no entry would be refused.
+    #[must_use]
+    pub fn is_time_to_log(&self) -> bool {
+        self.logged.is_time_to_log()
     }
 
     /// What comes of calls that are not allowed.

@@ -139,6 +139,12 @@ impl<'a> Reach<'a> {
         self.rows.iter().enumerate().filter(reaches)
     }
 
+    /// The first of them, which decides where there is nothing else to allow.
+    #[must_use]
+    pub fn first(&self) -> Option<Allowed> {
+        self.rows().next().map(|(row, it)| Allowed { row, max_ttl: it.max_ttl })
+    }
+
     /// The row that allows a call with these parameters, whose tokens are to live for `ttl`;
     /// none for as long as they may.
     ///
@@ -148,7 +154,7 @@ impl<'a> Reach<'a> {
     pub fn judge<'n>(
         &self,
         whose: Whose<'_>,
-        params: impl Iterator<Item = &'n str> + Clone,
+        params: &(impl Iterator<Item = &'n str> + Clone),
         ttl: Option<Duration>,
     ) -> Result<Allowed, Denied> {
         let rows = self.rows().filter(|(_, row)| row.allows_identities(whose));
@@ -184,7 +190,7 @@ impl Sieve<'_> {
     /// As [`Reach::judge`], of the rows that are left.
     pub fn judge<'n>(
         self,
-        params: impl Iterator<Item = &'n str> + Clone,
+        params: &(impl Iterator<Item = &'n str> + Clone),
         ttl: Option<Duration>,
     ) -> Result<Allowed, Denied> {
         settle(self.rows.into_iter(), self.refused, params, ttl)
@@ -196,7 +202,7 @@ impl Sieve<'_> {
 fn settle<'r, 'n>(
     rows: impl Iterator<Item = (usize, &'r Row)>,
     index: Option<usize>,
-    params: impl Iterator<Item = &'n str> + Clone,
+    params: &(impl Iterator<Item = &'n str> + Clone),
     ttl: Option<Duration>,
 ) -> Result<Allowed, Denied> {
     let mut furthest = Denied::Identity { index };

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::mint::terms::ExpiryPolicy;
 
+mod callers;
 mod profiles;
 mod sample;
 mod secrets;

@@ -1,16 +1,19 @@
 //! Many tokens for identities that are known now, a chunk at a time, each chunk of one grant.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
+    hold::Hold,
     minter::{ANSWER_ALLOWANCE, Draft, Minter, Plan, Unserved},
+    offer::Offer,
     options::{Field, Invalid, Violation},
+    quota::Quota,
     terms::Terms,
 };
 use crate::{
-    drain::{Drain, Phase},
+    drain::Phase,
     name::Identity,
     token::{SignError, Stamped, Token, id::Serial},
 };
@@ -19,7 +22,11 @@ use crate::{
 pub const CHUNK_BYTES: usize = 96 * 1024;
 
 /// Identities that are validated before other tasks get a turn.
-const SLICE: usize = 1_024;
+pub const SLICE: usize = 1_024;
+
+/// The fewest tokens that a chunk is cut to for want of quota, unless fewer are left or the
+/// quota never holds so many: a stream of chunks of one costs more than it signs.
+const LEAST_CHUNK: u64 = 16;
 
 /// Whose tokens, by index.
 #[derive(Debug)]
@@ -153,6 +160,22 @@ pub struct Chunk {
     serials: Serial,
     bytes: usize,
     terms: Terms,
+    charge: Charge,
+}
+
+/// What was taken for a chunk: given back with it, unless it was signed.
+#[derive(Debug)]
+struct Charge {
+    quota: Arc<dyn Quota>,
+    units: u64,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.quota.give_back(self.units);
+        }
+    }
 }
 
 impl Chunk {
@@ -188,6 +211,11 @@ impl Chunk {
             Some(self.stamped.sign(identity, self.serials.plus(further)))
         })
     }
+
+    /// All of them are signed: what was taken for them is spent.
+    pub fn spend(mut self) {
+        self.charge.units = 0;
+    }
 }
 
 /// Why a bulk ended before its last index.
@@ -203,12 +231,12 @@ pub enum End {
 #[derive(Debug)]
 pub struct Bulk {
     minter: Arc<Minter>,
-    drain: Drain,
     plan: Plan,
     selection: Arc<Selection>,
     indices: Range<i64>,
     chunk_tokens: i64,
     deadline: Option<Instant>,
+    quota: Arc<dyn Quota>,
 }
 
 impl Bulk {
@@ -217,18 +245,30 @@ impl Bulk {
     #[must_use]
     pub fn new(
         minter: Arc<Minter>,
-        drain: Drain,
         plan: Plan,
         selection: Selection,
         start_index: i64,
         chunk_size: i32,
         deadline: Option<Instant>,
+        quota: Arc<dyn Quota>,
     ) -> Self {
         let most = i64::try_from(minter.limits.chunk_tokens).unwrap_or(i64::MAX);
         let chunk_tokens = if chunk_size <= 0 { most } else { most.min(chunk_size.into()) };
         let indices = start_index..selection.count();
         let selection = Arc::new(selection);
-        Self { minter, drain, plan, selection, indices, chunk_tokens, deadline }
+        Self { minter, plan, selection, indices, chunk_tokens, deadline, quota }
+    }
+
+    /// Goes on by other rights of its caller.
+    pub fn change(&mut self, max_ttl: Option<Duration>, quota: Arc<dyn Quota>) {
+        self.plan.limit_ttl(max_ttl);
+        self.quota = quota;
+    }
+
+    /// The identities.
+    #[must_use]
+    pub fn selection(&self) -> &Arc<Selection> {
+        &self.selection
     }
 
     /// The index that the next chunk starts with.
@@ -254,22 +294,47 @@ impl Bulk {
         if self.indices.is_empty() {
             return Ok(None);
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() + ANSWER_ALLOWANCE >= deadline) {
-            return Err(End::Deadline);
+        let quota = Arc::clone(&self.quota);
+        let mut hold = Hold::new(&self.plan, self.deadline, &*quota);
+        loop {
+            if self.deadline.is_some_and(|deadline| Instant::now() + ANSWER_ALLOWANCE >= deadline) {
+                return Err(End::Deadline);
+            }
+            if self.minter.drain.reached(Phase::Draining) {
+                return Err(End::Unserved(Minter::draining()));
+            }
+            let offer = self.minter.offer(&self.plan, &mut hold).await.map_err(End::Unserved)?;
+            match self.chunk(&offer)? {
+                Ok(chunk) => return Ok(Some(chunk)),
+                Err(refill) => {
+                    let waited = self.minter.wait_for_units(refill, &mut hold).await;
+                    waited.map_err(End::Unserved)?;
+                }
+            }
         }
-        if self.drain.reached(Phase::Draining) {
-            return Err(End::Unserved(Minter::draining()));
-        }
-        let offer = self.minter.offer(&self.plan, self.deadline).await.map_err(End::Unserved)?;
+    }
 
-        let Range { start, end } = self.indices;
-        let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
+    /// The next chunk, as long as it may be; else when there is quota for one.
+    fn chunk(&mut self, offer: &Offer) -> Result<Result<Chunk, Duration>, End> {
         let stamped = offer.stamped(&self.plan).map_err(|error| End::Unserved(error.into()))?;
         let token_bytes = |identity: &str| stamped.token_bytes(identity);
-        let (indices, bytes) = self.selection.fitting(wanted, token_bytes);
+        let Range { start, end } = self.indices;
+        let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
+        let (mut indices, mut bytes) = self.selection.fitting(wanted, token_bytes);
+        let wanted = indices.clone().count() as u64;
+        let taken = match self.quota.take(LEAST_CHUNK.min(wanted), wanted, self.plan.units) {
+            Ok(taken) => taken,
+            Err(refill) => return Ok(Err(refill)),
+        };
+        let units = taken.saturating_mul(self.plan.units.into());
+        let charge = Charge { quota: Arc::clone(&self.quota), units };
+        if taken < wanted {
+            let cut = start..start.saturating_add_unsigned(taken);
+            (indices, bytes) = self.selection.fitting(cut, token_bytes);
+        }
         self.indices.start = indices.end;
         let serials = self.minter.serials.range(indices.clone().count() as u64);
-        let selection = Arc::clone(&self.selection);
-        Ok(Some(Chunk { stamped, selection, indices, serials, bytes, terms: offer.terms }))
+        let (selection, terms) = (Arc::clone(&self.selection), offer.terms);
+        Ok(Ok(Chunk { stamped, selection, indices, serials, bytes, terms, charge }))
     }
 }

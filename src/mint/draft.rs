@@ -19,7 +19,9 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
 pub struct Draft {
     profile: Arc<Profile>,
     seat: Option<Seat>,
+    /// Its ttl is the profile's where the call wants none.
     ask: Ask,
+    wants_ttl: bool,
     max_wait: Duration,
     params: Option<Values>,
     /// What is wrong with the fields that are told before those of the life.
@@ -59,7 +61,8 @@ impl Draft {
         after.extend(profile.check_generation(generation, seat.as_ref(), clock).err());
         let params = profile.check_params(options.params, &mut after);
         let max_wait = options.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
-        Self { profile, seat, ask, max_wait, params, before, after }
+        let wants_ttl = options.ttl.is_some();
+        Self { profile, seat, ask, wants_ttl, max_wait, params, before, after }
     }
 
     /// Whether nothing is wrong with the fields so far.
@@ -82,20 +85,24 @@ impl Draft {
         }
     }
 
-    /// Checks what depends on the life of the tokens too. All that is wrong comes back
-    /// together, the resource first.
+    /// Checks what depends on the life of the tokens too, of which the caller may have no more
+    /// than `max_ttl`. All that is wrong comes back together, the resource first.
     ///
     /// # Errors
     ///
     /// The call asks wrongly.
-    pub fn plan(self) -> Result<Plan, Refusal> {
-        let Self { profile, seat, ask, max_wait, params, before, after } = self;
+    pub fn plan(self, max_ttl: Option<Duration>) -> Result<Plan, Refusal> {
+        let Self { profile, seat, mut ask, wants_ttl, max_wait, params, before, after } = self;
+        if let (Some(max_ttl), false, false) = (max_ttl, wants_ttl, profile.hands_its_grant_on()) {
+            ask.ttl = ask.ttl.min(max_ttl);
+        }
         let mut bad = before;
         profile.check(&ask, seat.as_ref(), &mut bad);
         bad.extend(after);
         match (seat, params) {
             (Some(seat), Some(params)) if bad.is_empty() => {
-                Ok(Plan { seat, ask, max_wait, params })
+                let units = profile.units;
+                Ok(Plan { seat, ask, wants_ttl, max_ttl, max_wait, params, units })
             }
             _ => Err(Refusal::Invalid(bad)),
         }

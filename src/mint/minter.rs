@@ -6,7 +6,10 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Grants, Limits,
+    hold::Hold,
+    offer::Offer,
     options::{Options, Refusal},
+    quota::Quota,
     resolve::{Profiles, Seat},
     terms::{Ask, Terms},
 };
@@ -34,12 +37,25 @@ pub const ANSWER_ALLOWANCE: Duration = Duration::from_millis(50);
 pub struct Plan {
     pub(super) seat: Seat,
     pub(super) ask: Ask,
+    pub(super) wants_ttl: bool,
+    /// The longest life that the caller's tokens may have.
+    pub(super) max_ttl: Option<Duration>,
     pub(super) max_wait: Duration,
     /// What the call's tokens say, by the places of the kind's parameters.
     pub(super) params: Values,
+    /// What a signature costs.
+    pub(super) units: u32,
 }
 
 impl Plan {
+    /// The caller's tokens may have another longest life now.
+    pub fn limit_ttl(&mut self, max_ttl: Option<Duration>) {
+        self.max_ttl = max_ttl;
+        if let (Some(max_ttl), false) = (max_ttl, self.wants_ttl) {
+            self.ask.ttl = self.ask.ttl.min(max_ttl);
+        }
+    }
+
     /// The grant that it is served from: `profiles/{profile}/grants/{resource}`; empty where
     /// there is none.
     #[must_use]
@@ -87,6 +103,10 @@ pub enum Cause {
     Draining,
     /// A signature could not be made.
     SigningFailed,
+    /// The caller has used up its quota.
+    QuotaExceeded,
+    /// The grant, which is the token, lives longer than the caller's tokens may.
+    LivesTooLong(Duration),
 }
 
 /// A call that gets no token, now.
@@ -162,19 +182,34 @@ impl Minter {
     /// # Errors
     ///
     /// There is no such profile, or no such resource in it.
-    pub fn draft(&self, target: Target<'_>, options: &Options<'_>) -> Result<Draft, Refusal> {
+    pub fn draft(&self, target: &Target<'_>, options: &Options<'_>) -> Result<Draft, Refusal> {
         let (profile, seat) = target.found()?;
         Ok(Draft::new(profile, seat, options, &self.clock))
     }
 
-    /// Mints one token, waiting for a grant as the plan allows.
+    /// Mints one token, waiting for a grant and for the caller's quota as the plan allows.
     pub async fn mint(
         &self,
         plan: &Plan,
         identity: &Identity,
         deadline: Option<Instant>,
+        quota: &dyn Quota,
     ) -> Result<Minted, Unserved> {
-        let offer = self.offer(plan, deadline).await?;
+        let mut hold = Hold::new(plan, deadline, quota);
+        loop {
+            let offer = self.offer(plan, &mut hold).await?;
+            match quota.take(1, 1, plan.units) {
+                Ok(_) => {
+                    let minted = self.sign(plan, &offer, identity);
+                    return minted.inspect_err(|_| quota.give_back(plan.units.into()));
+                }
+                // The grant may have ended when there is quota again.
+                Err(refill) => self.wait_for_units(refill, &mut hold).await?,
+            }
+        }
+    }
+
+    fn sign(&self, plan: &Plan, offer: &Offer, identity: &Identity) -> Result<Minted, Unserved> {
         let serial = self.serials.next();
         let stamped = offer.stamped(plan)?;
         let token = String::from(stamped.sign(identity.as_str(), serial)?);

@@ -6,7 +6,8 @@ use arc_swap::Guard;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    minter::{ANSWER_ALLOWANCE, Cause, Minter, Plan, Unserved},
+    hold::Hold,
+    minter::{Cause, Minter, Plan, Unserved},
     profile::{Profile, Supply},
     resolve::{Granted, Seat},
     terms::{Lack, Terms},
@@ -17,9 +18,6 @@ use crate::{
     grant::{RefreshState, cell::Published},
     token::{SignError, Signer, Stamped},
 };
-
-/// How long a call waits for a grant at the most.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What a token can be made with, and what it would be good for.
 pub(super) struct Offer {
@@ -46,17 +44,24 @@ impl Offer {
 
 impl Minter {
     /// What will do, at once or after waiting for it.
-    pub(super) async fn offer(
-        &self,
-        plan: &Plan,
-        deadline: Option<Instant>,
-    ) -> Result<Offer, Unserved> {
-        match &plan.seat {
-            Seat::Granted(granted) => match self.try_offer(plan, granted) {
-                Ok(offer) => Ok(offer),
-                Err(_) => self.wait_for_offer(plan, granted, deadline).await,
-            },
-            Seat::Keyed(profile, _) => self.offer_of_key(plan, profile),
+    pub(super) async fn offer(&self, plan: &Plan, hold: &mut Hold<'_>) -> Result<Offer, Unserved> {
+        let granted = match &plan.seat {
+            Seat::Granted(granted) => granted,
+            Seat::Keyed(profile, _) => return self.offer_of_key(plan, profile),
+        };
+        let offer = match self.try_offer(plan, granted) {
+            Ok(offer) => offer,
+            Err(_) => self.wait_for_offer(plan, granted, hold).await?,
+        };
+        // The life of all other tokens is what the call asked for, or was cut to.
+        match plan.max_ttl {
+            Some(max)
+                if granted.profile.hands_its_grant_on()
+                    && offer.terms.use_within + granted.profile.margin > max =>
+            {
+                Err(Unserved { cause: Cause::LivesTooLong(max), retry_in: Duration::ZERO })
+            }
+            _ => Ok(offer),
         }
     }
 
@@ -78,12 +83,13 @@ impl Minter {
         &self,
         plan: &Plan,
         granted: &Granted,
-        deadline: Option<Instant>,
+        hold: &mut Hold<'_>,
     ) -> Result<Offer, Unserved> {
         // Before the look, so that no change is missed.
         let mut changes = granted.reader.view().changes();
-        let give_up = give_up(plan.max_wait, deadline);
+        let give_up = hold.until();
         let place = self.waiting.try_acquire();
+        let own_place = hold.quota.wait_for_grant();
         let unserved = |lack| unserved(granted, lack, self.clock.now());
         loop {
             let lack = match self.try_offer(plan, granted) {
@@ -96,7 +102,10 @@ impl Minter {
                 return Err(Self::draining());
             }
             let unserved_now = unserved(lack);
-            if place.is_err() || Instant::now() + unserved_now.retry_in > give_up {
+            if place.is_err()
+                || own_place.is_none()
+                || Instant::now() + unserved_now.retry_in > give_up
+            {
                 return Err(unserved_now);
             }
             tokio::select! {
@@ -112,16 +121,6 @@ impl Minter {
     /// What a call gets when the server goes away: another one serves it at once.
     pub(super) const fn draining() -> Unserved {
         Unserved { cause: Cause::Draining, retry_in: Duration::ZERO }
-    }
-}
-
-/// Until when a call waits.
-fn give_up(max_wait: Duration, deadline: Option<Instant>) -> Instant {
-    let now = Instant::now();
-    let patience = now + max_wait.min(LONGEST_WAIT);
-    match deadline {
-        Some(deadline) => patience.min(deadline.checked_sub(ANSWER_ALLOWANCE).unwrap_or(now)),
-        None => patience,
     }
 }
 

@@ -29,8 +29,17 @@ pub struct Profile {
     pub identity_form: Option<IdentityForm>,
     /// What its tokens say beside resource, identity and times.
     pub parameters: Parameters,
+    /// What a signature of its tokens costs, in units of an HMAC.
+    pub units: u32,
     /// What its tokens are made with.
     pub supply: Supply,
+}
+
+impl Profile {
+    /// Whether its tokens are their grant, whose end is theirs.
+    pub(super) const fn hands_its_grant_on(&self) -> bool {
+        matches!(self.supply, Supply::Forwarded(_))
+    }
 }
 
 /// What a profile's tokens are made with.

@@ -126,9 +126,9 @@ impl<'a> Target<'a> {
     /// # Errors
     ///
     /// There is no such profile, or no such resource in it.
-    pub(super) fn found(self) -> Result<(Arc<Profile>, Result<Seat, Violation>), Refusal> {
-        match self.seat {
-            Ok(seat) => Ok((Arc::clone(seat.profile()), Ok(seat))),
+    pub(super) fn found(&self) -> Result<(Arc<Profile>, Result<Seat, Violation>), Refusal> {
+        match &self.seat {
+            Ok(seat) => Ok((Arc::clone(seat.profile()), Ok(seat.clone()))),
             Err(Missing::NoProfile) => {
                 let required = "name a profile, since there is no default";
                 let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);

@@ -11,8 +11,10 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Parts, convert,
-    layers::deadline_of,
+    Parts,
+    access::{Access, NoStream},
+    convert,
+    layers::Origin,
     proto::{
         self, GetGrantRequest, GetGrantResponse, ListGrantsRequest, ListGrantsResponse,
         WatchGrantsRequest, WatchGrantsResponse, grant_service_server::GrantService,
@@ -23,6 +25,7 @@ use super::{
     violation::{GRANT_NAME_INVALID, OPTION_INVALID, PAGE_TOKEN_INVALID, Refusal, Violation},
 };
 use crate::{
+    auth::{method::Method, usage},
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase},
     grant::{self, Life, cell::View, table::Roster},
@@ -33,6 +36,7 @@ use crate::{
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
 
+#[derive(Clone)]
 pub(super) struct Grants {
     roster: Roster,
     clock: Clock,
@@ -50,10 +54,11 @@ impl Grants {
         }
     }
 
-    fn named(&self, name: &str) -> Result<View, Refusal> {
+    fn named(&self, name: &str, access: &Access, method: Method) -> Result<View, Refusal> {
         let name = GrantName::parse(name).map_err(|error| {
             Refusal::from(Violation::new("name", GRANT_NAME_INVALID, error.as_str()))
         })?;
+        access.reach(method, name.profile.as_str(), name.resource.as_str())?;
         match self.roster.view(&name) {
             Some(view) => Ok(view.clone()),
             None => self.listed(name.profile.as_str()).and(Err(Refusal::ResourceNotFound)),
@@ -79,8 +84,29 @@ impl Grants {
         Ok(views)
     }
 
-    fn page(&self, request: &ListGrantsRequest) -> Result<ListGrantsResponse, Refusal> {
-        let views = self.listed(&request.profile)?;
+    /// The grants that are followed by a watch of this target, as far as its caller may see them.
+    fn watched(&self, target: Option<&Target>, access: &Access) -> Result<Vec<View>, Refusal> {
+        match target {
+            None => Ok(shown(self.listed("")?, access, Method::WatchGrants)),
+            Some(Target::Profile(profile)) => {
+                access.reach_profile(Method::WatchGrants, profile)?;
+                Ok(shown(self.listed(profile)?, access, Method::WatchGrants))
+            }
+            Some(Target::Name(name)) => {
+                self.named(name, access, Method::WatchGrants).map(|view| vec![view])
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        request: &ListGrantsRequest,
+        access: &Access,
+    ) -> Result<ListGrantsResponse, Refusal> {
+        if !request.profile.is_empty() {
+            access.reach_profile(Method::ListGrants, &request.profile)?;
+        }
+        let views = shown(self.listed(&request.profile)?, access, Method::ListGrants);
         let mut bad = Vec::new();
         let size = match usize::try_from(request.page_size) {
             Ok(0) => DEFAULT_PAGE,
@@ -113,6 +139,15 @@ impl Grants {
     }
 }
 
+/// Those that a list shows to a caller.
+fn shown(mut views: Vec<View>, access: &Access, method: Method) -> Vec<View> {
+    views.retain(|view| {
+        let name = view.name();
+        access.shows(method, name.profile.as_str(), name.resource.as_str())
+    });
+    views
+}
+
 /// A page token is the name of the last grant of the page before, of the profile that is
 /// listed.
 fn read_page_token(token: &str, profile: &str) -> Option<GrantName> {
@@ -127,7 +162,9 @@ impl GrantService for Grants {
         &self,
         request: Request<GetGrantRequest>,
     ) -> Result<Response<GetGrantResponse>, Status> {
-        let view = self.named(&request.get_ref().name).map_err(status::refused)?;
+        let Origin { access, .. } = Origin::of(&request)?;
+        let view = self.named(&request.get_ref().name, &access, Method::GetGrant);
+        let view = view.map_err(status::refused)?;
         let grant = convert::grant(&view, &view.status(), self.clock.now());
         Ok(Response::new(GetGrantResponse { grant: Some(grant) }))
     }
@@ -136,7 +173,8 @@ impl GrantService for Grants {
         &self,
         request: Request<ListGrantsRequest>,
     ) -> Result<Response<ListGrantsResponse>, Status> {
-        self.page(request.get_ref()).map(Response::new).map_err(status::refused)
+        let Origin { access, .. } = Origin::of(&request)?;
+        self.page(request.get_ref(), &access).map(Response::new).map_err(status::refused)
     }
 
     type WatchGrantsStream =
@@ -146,24 +184,27 @@ impl GrantService for Grants {
         &self,
         request: Request<WatchGrantsRequest>,
     ) -> Result<Response<Self::WatchGrantsStream>, Status> {
-        let deadline = deadline_of(&request);
-        let views = match request.into_inner().target {
-            None => Ok(self.roster.views().to_vec()),
-            Some(Target::Profile(profile)) => self.listed(&profile),
-            Some(Target::Name(name)) => self.named(&name).map(|view| vec![view]),
-        };
-        let views = views.map_err(status::refused)?;
+        let Origin { deadline, access } = Origin::of(&request)?;
+        // Before the entries are asked, so that no change is missed.
+        let rights = access.changes();
+        let target = request.into_inner().target;
+        let views = self.watched(target.as_ref(), &access).map_err(status::refused)?;
         let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
+        let own_place = access
+            .stream()
+            .map_err(|NoStream| status::streams_exceeded(access.entry_name(), deadline, None))?;
         let told = views.iter().map(|_| None).collect();
         let watch = Watch {
+            grants: self.clone(),
+            target,
+            access,
+            rights,
             views,
             changes: self.roster.changes(),
-            clock: self.clock.clone(),
-            drain: self.drain.clone(),
             deadline,
             told,
             stage: Stage::Snapshot(0),
-            _place: place,
+            _places: (place, own_place),
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
@@ -171,15 +212,18 @@ impl GrantService for Grants {
 
 /// One caller that follows grants.
 struct Watch {
+    grants: Grants,
+    target: Option<Target>,
+    access: Access,
+    /// Changes of what callers may.
+    rights: watch::Receiver<()>,
     views: Vec<View>,
     changes: watch::Receiver<()>,
-    clock: Clock,
-    drain: Drain,
     deadline: Option<Instant>,
     /// What was last told of each view, in their order.
     told: Vec<Option<Told>>,
     stage: Stage,
-    _place: Place,
+    _places: (Place, Option<usage::Place>),
 }
 
 /// How far a watch is. Each message is made when the transport asks for it.
@@ -214,16 +258,39 @@ impl Told {
 }
 
 impl Watch {
+    /// Judges it again where the entries have changed for its caller. What it shows may become
+    /// more; where it would become less the watch ends.
+    fn judge(&mut self) -> Result<(), Status> {
+        self.rights.mark_unchanged();
+        let changed = self.access.changed(Method::WatchGrants);
+        let changed = changed.map_err(|denied| status::denied(&denied, None))?;
+        let Some(access) = changed else { return Ok(()) };
+        let views = self.grants.watched(self.target.as_ref(), &access).map_err(status::refused)?;
+        let is_shown = |view: &View| views.iter().any(|shown| shown.name() == view.name());
+        if !self.views.iter().all(is_shown) {
+            let denied = access.hides();
+            return Err(status::denied(&denied, None));
+        }
+        self.access = access;
+        if views.len() > self.views.len() {
+            self.told = views.iter().map(|_| None).collect();
+            self.views = views;
+            self.stage = Stage::Snapshot(0);
+        }
+        Ok(())
+    }
+
     async fn next(mut self) -> Result<Option<(WatchGrantsResponse, Self)>, Status> {
         loop {
             let deadline = self.deadline;
             // A watch that always has something to send must end too.
-            if self.drain.reached(Phase::Draining) {
+            if self.grants.drain.reached(Phase::Draining) {
                 return Err(status::draining(deadline));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(status::deadline_exceeded(None));
             }
+            self.judge()?;
             self.changes.mark_unchanged();
             let message = match self.stage {
                 Stage::Snapshot(from) => Some(self.snapshot(from)),
@@ -232,11 +299,12 @@ impl Watch {
             if let Some(message) = message {
                 return Ok(Some((message, self)));
             }
-            let by_time = next_end_of_life(&self.views, self.clock.now());
+            let by_time = next_end_of_life(&self.views, self.grants.clock.now());
             tokio::select! {
                 _ = self.changes.changed() => {}
+                _ = self.rights.changed() => {}
                 () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
-                () = self.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
+                () = self.grants.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),
             }
         }
@@ -244,7 +312,7 @@ impl Watch {
 
     /// The next message of the snapshot.
     fn snapshot(&mut self, from: usize) -> WatchGrantsResponse {
-        let now = self.clock.now();
+        let now = self.grants.clock.now();
         let end = self.views.len().min(from + MAX_PAGE);
         let grants = (from..end).filter_map(|index| self.tell(index, now)).collect();
         let snapshot_complete = end == self.views.len();
@@ -255,7 +323,7 @@ impl Watch {
     /// The grants of which something else is to be told than was, from one view on; none where
     /// there is none.
     fn changed(&mut self, from: usize) -> Option<WatchGrantsResponse> {
-        let now = self.clock.now();
+        let now = self.grants.clock.now();
         let mut grants = Vec::new();
         for index in (from..self.views.len()).chain(0..from) {
             if grants.len() == MAX_PAGE {

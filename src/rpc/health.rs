@@ -11,7 +11,7 @@ use tonic_health::pb::{
     health_server::Health,
 };
 
-use super::{GRANT_SERVICE, TOKEN_SERVICE, status};
+use super::{GRANT_SERVICE, TOKEN_SERVICE, access::Access, layers::Origin, status};
 use crate::{
     drain::{Drain, Phase},
     ready::Ready,
@@ -40,9 +40,13 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        match self.0.borrow().get(&request.get_ref().service) {
-            Some(status) => Ok(Response::new(HealthCheckResponse { status: (*status).into() })),
-            None => Err(status::unknown_service()),
+        let Origin { access, .. } = Origin::of(&request)?;
+        let service = &request.get_ref().service;
+        match self.0.borrow().get(service) {
+            Some(status) if is_shown(&access, service) => {
+                Ok(Response::new(HealthCheckResponse { status: (*status).into() }))
+            }
+            _ => Err(status::unknown_service()),
         }
     }
 
@@ -52,14 +56,23 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let watch =
-            Watch { service: request.into_inner().service, statuses: self.0.clone(), told: None };
+        let Origin { access, .. } = Origin::of(&request)?;
+        let watch = Watch {
+            rights: access.changes(),
+            access,
+            service: request.into_inner().service,
+            statuses: self.0.clone(),
+            told: None,
+        };
         Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
     }
 }
 
 /// One caller that follows a service.
 struct Watch {
+    access: Access,
+    /// Changes of what callers may.
+    rights: watch::Receiver<()>,
     service: String,
     statuses: watch::Receiver<Statuses>,
     told: Option<ServingStatus>,
@@ -68,14 +81,29 @@ struct Watch {
 impl Watch {
     /// The service's status once it is another than was told; none when the server drains.
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
-        let Self { service, statuses, told } = &mut self;
+        let Self { access, rights, service, statuses, told } = &mut self;
         let known = |all: &Statuses| {
-            all.get(service.as_str()).copied().unwrap_or(ServingStatus::ServiceUnknown)
+            let known = all.get(service.as_str()).filter(|_| is_shown(access, service));
+            known.copied().unwrap_or(ServingStatus::ServiceUnknown)
         };
-        let status = known(&*statuses.wait_for(|all| Some(known(all)) != *told).await.ok()?);
+        let status = loop {
+            rights.mark_unchanged();
+            tokio::select! {
+                changed = statuses.wait_for(|all| Some(known(all)) != *told) => {
+                    break known(&*changed.ok()?);
+                }
+                changed = rights.changed() => changed.ok()?,
+            }
+        };
         *told = Some(status);
         Some((Ok(HealthCheckResponse { status: status.into() }), self))
     }
+}
+
+/// Whether a caller may know the health of this. A profile's is a part of the state of its
+/// grants.
+fn is_shown(access: &Access, service: &str) -> bool {
+    service.strip_prefix("profiles/").is_none_or(|profile| access.shows_health_of(profile))
 }
 
 /// Tells health whatever changes, until the drain: then every health watch is ended.
@@ -119,7 +147,8 @@ mod tests {
     #[tokio::test]
     async fn a_watched_service_that_becomes_known_is_told_and_the_end_of_health_ends_the_watch() {
         let (reporter, service) = health();
-        let request = Request::new(HealthCheckRequest { service: "late".to_owned() });
+        let mut request = Request::new(HealthCheckRequest { service: "late".to_owned() });
+        request.extensions_mut().insert(Origin { deadline: None, access: Access::of_anybody() });
         let mut watch = service.watch(request).await.unwrap().into_inner();
         let mut next = || {
             let told = watch.next().now_or_never()?;

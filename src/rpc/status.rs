@@ -2,16 +2,22 @@
 //!
 //! Nothing of what a request held, and nothing of a cause's own text, gets in here.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::violation::{Refusal, Violation};
-use crate::mint::{
-    minter::{Cause, Unserved},
-    options::Attainable,
+use super::violation::{Refusal, Violation, param_path};
+use crate::{
+    auth::{
+        refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
+        usage::Quota,
+    },
+    mint::{
+        minter::{Cause, Unserved},
+        options::Attainable,
+    },
 };
 
 const DOMAIN: &str = "grantmint";
@@ -43,6 +49,7 @@ fn simple(code: Code, reason: &str, message: &str) -> Status {
 pub(super) fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Invalid(violations) => invalid(&violations),
+        Refusal::Denied(why) => denied(&why, None),
         Refusal::ProfileNotFound => {
             simple(Code::NotFound, "PROFILE_NOT_FOUND", "no such profile is configured")
         }
@@ -50,6 +57,87 @@ pub(super) fn refused(refusal: Refusal) -> Status {
             simple(Code::NotFound, "RESOURCE_NOT_FOUND", "no such resource is configured")
         }
     }
+}
+
+/// A call that its caller is not allowed. What does not exist is answered alike. `resume` is
+/// where a bulk goes on.
+pub(super) fn denied(denied: &Denied, resume: Option<i64>) -> Status {
+    let mut metadata = Metadata::new();
+    resumes(&mut metadata, resume);
+    let mut add = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
+    let (code, message) = match denied {
+        Denied::Unauthenticated => {
+            add("cause", "no_credential".to_owned());
+            (Code::Unauthenticated, "the caller shows no credential that names it".into())
+        }
+        Denied::Unknown => (Code::PermissionDenied, "the caller is in no entry".into()),
+        Denied::Method => (Code::PermissionDenied, "the caller may not call this method".into()),
+        Denied::Profile => (Code::PermissionDenied, "the caller may not use this profile".into()),
+        Denied::Resource => (Code::PermissionDenied, "the caller may not use this resource".into()),
+        Denied::Identity { index } => {
+            if let Some(index) = index {
+                add("index", index.to_string());
+            }
+            let message = "the caller may not have tokens for this identity";
+            (Code::PermissionDenied, message.into())
+        }
+        Denied::Param { name } => {
+            let message = match param_path(name) {
+                Some(path) => format!("the caller may not set {path}").into(),
+                None => Cow::Borrowed("the caller may not set such a parameter"),
+            };
+            (Code::PermissionDenied, message)
+        }
+        Denied::Ttl { attainable_max } => {
+            let most = seconds(*attainable_max);
+            add("attainable_max", most.clone());
+            let message = format!("the caller's tokens may live at most {most}");
+            (Code::PermissionDenied, message.into())
+        }
+    };
+    build(code, &message, details(denied.reason(), metadata))
+}
+
+/// A caller has used up one of its quotas, which holds what the call needs in `refill`. `resume`
+/// is where a bulk goes on.
+pub(super) fn quota_exceeded(
+    entry: &str,
+    quota: Quota,
+    refill: Duration,
+    deadline: Option<Instant>,
+    resume: Option<i64>,
+) -> Status {
+    let message = "the caller has used up its quota; retry when it is refilled";
+    let delay = refill + SPREAD.mul_f64(fastrand::f64());
+    exhausted((QUOTA_EXCEEDED, message), (entry, quota.as_str()), delay, deadline, resume)
+}
+
+/// As many calls of a caller's entry stream as may. `resume` is where a bulk begins.
+pub(super) fn streams_exceeded(
+    entry: &str,
+    deadline: Option<Instant>,
+    resume: Option<i64>,
+) -> Status {
+    let message = "as many calls of the caller stream as may; retry when one has ended";
+    let delay = OVERLOADED_FOR + SPREAD.mul_f64(fastrand::f64());
+    exhausted((STREAMS_EXCEEDED, message), (entry, "streams"), delay, deadline, resume)
+}
+
+fn exhausted(
+    (reason, message): (&str, &str),
+    (entry, limit): (&str, &str),
+    delay: Duration,
+    deadline: Option<Instant>,
+    resume: Option<i64>,
+) -> Status {
+    let mut metadata = Metadata::new();
+    resumes(&mut metadata, resume);
+    let mut details = details(reason, metadata);
+    details.add_quota_failure_violation(format!("callers/{entry}"), limit);
+    details.set_retry_info(Some(delay));
+    let mut status = build(Code::ResourceExhausted, message, details);
+    push_back(&mut status, delay, deadline);
+    status
 }
 
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
@@ -130,6 +218,8 @@ pub(super) fn unserved(
         Cause::Draining => {
             (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
         }
+        // Each is told with the caller's entry, by whoever knows that.
+        Cause::QuotaExceeded | Cause::LivesTooLong(_) => return unexpected(),
         Cause::SigningFailed => {
             tracing::error!("a signature could not be made");
             (Code::Internal, SIGNING_FAILED, UNSIGNED)

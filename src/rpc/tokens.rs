@@ -2,9 +2,11 @@
 
 mod bulk;
 mod plan;
+mod rights;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tonic::{
     Request, Response, Status,
     codec::EnabledCompressionEncodings,
@@ -14,21 +16,22 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::{
-    Answer, Call, Limits, Parts, convert, encodings,
-    layers::deadline_of,
+    Answer, Call, Limits, Parts,
+    access::{Access, Spending},
+    convert, encodings,
+    layers::Origin,
     proto::{MintTokenRequest, MintTokenResponse},
     status,
     streams::Streams,
 };
 use crate::{
-    drain::Drain,
+    auth::usage::Quota,
     mint::minter::{Cause, Minted, Minter, Unserved},
     telemetry::MintMetrics,
 };
 
 pub(super) struct Tokens {
     minter: Arc<Minter>,
-    drain: Drain,
     streams: Streams,
     one: MintMetrics,
     many: MintMetrics,
@@ -39,7 +42,6 @@ impl Tokens {
     pub(super) fn new(parts: &Parts, streams: Streams) -> Self {
         Self {
             minter: Arc::clone(&parts.minter),
-            drain: parts.drain.clone(),
             streams,
             one: parts.metrics.minting("MintToken"),
             many: parts.metrics.minting("MintTokens"),
@@ -60,21 +62,24 @@ impl Tokens {
         &self,
         request: Request<MintTokenRequest>,
     ) -> Result<Response<MintTokenResponse>, Status> {
-        let deadline = deadline_of(&request);
-        let (plan, identity) = self.plan_one(request.into_inner()).map_err(|refusal| {
+        let Origin { deadline, access } = Origin::of(&request)?;
+        let planned = self.plan_one(request.into_inner(), &access);
+        let (plan, identity) = planned.map_err(|refusal| {
             self.one.refused();
             status::refused(refusal)
         })?;
 
-        match self.minter.mint(&plan, &identity, deadline).await {
+        let quota = Spending::new(&access, Quota::Tokens);
+        match self.minter.mint(&plan, &identity, deadline, &quota).await {
             Ok(Minted { token, token_id, terms }) => {
                 self.one.minted(1, terms.use_within);
+                access.metrics().minted_one();
                 let validity = Some(convert::validity(&terms, plan.grant_name()));
                 Ok(Response::new(MintTokenResponse { token, token_id, validity }))
             }
             Err(unserved) => {
-                count(unserved, &self.one);
-                Err(status::unserved(unserved, plan.grant_name(), deadline, None))
+                let call = Ending { quota: Quota::Tokens, deadline, resume: None };
+                Err(call.unserved(unserved, plan.grant_name(), &access, &self.one))
             }
         }
     }
@@ -93,9 +98,40 @@ impl UnaryService<MintTokenRequest> for MintToken {
     }
 }
 
-/// A call that ends because the server leaves lacks no grant.
-fn count(unserved: Unserved, metrics: &MintMetrics) {
-    if unserved.cause != Cause::Draining {
-        metrics.unserved();
+/// A call that ends without the tokens it asked for.
+#[derive(Clone, Copy)]
+struct Ending {
+    quota: Quota,
+    deadline: Option<Instant>,
+    /// Where a bulk goes on.
+    resume: Option<i64>,
+}
+
+impl Ending {
+    /// What the call is told, once it is counted.
+    fn unserved(
+        self,
+        unserved: Unserved,
+        grant: &str,
+        access: &Access,
+        metrics: &MintMetrics,
+    ) -> Status {
+        let Self { quota, deadline, resume } = self;
+        match unserved.cause {
+            Cause::QuotaExceeded => {
+                metrics.refused();
+                access.over_quota();
+                let entry = access.entry_name();
+                return status::quota_exceeded(entry, quota, unserved.retry_in, deadline, resume);
+            }
+            Cause::LivesTooLong(most) => {
+                metrics.refused();
+                return status::denied(&access.lives_too_long(most), resume);
+            }
+            // A call that ends because the server leaves lacks no grant.
+            Cause::Draining => {}
+            _ => metrics.unserved(),
+        }
+        status::unserved(unserved, grant, deadline, resume)
     }
 }

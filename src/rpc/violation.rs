@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::mint::options::{self, Attainable, Field, Invalid};
+use crate::{
+    auth::refusal::Denied,
+    mint::options::{self, Attainable, Field, Invalid},
+};
 
 /// One bad field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,11 @@ impl From<options::Violation> for Violation {
     }
 }
 
+/// The path of a parameter; none of what is no name, which could be as long as the request.
+pub(super) fn param_path(name: &str) -> Option<String> {
+    is_name(name).then(|| format!("{PARAMS}.{name}"))
+}
+
 fn path(field: &Field) -> Cow<'static, str> {
     match field {
         Field::Profile => "options.profile".into(),
@@ -76,9 +84,7 @@ fn path(field: &Field) -> Cow<'static, str> {
         Field::MinRemaining => "options.min_remaining_validity".into(),
         Field::ExpiryPolicy => "options.expiry_policy".into(),
         Field::AfterGeneration => "options.after_generation".into(),
-        Field::Param(name) if is_name(name) => format!("options.params.{name}").into(),
-        // What is no name could be as long as the request.
-        Field::Param(_) => PARAMS.into(),
+        Field::Param(name) => param_path(name).map_or(Cow::Borrowed(PARAMS), Cow::Owned),
         Field::Identity => "identity".into(),
         Field::ListedIdentity(index) => format!("identity_list.identities[{index}]").into(),
         Field::SeriesPrefix => "identity_series.prefix".into(),
@@ -111,6 +117,14 @@ pub(super) enum Refusal {
     ProfileNotFound,
     /// No such resource in that profile.
     ResourceNotFound,
+    /// Its caller may not have that.
+    Denied(Denied),
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 impl From<Violation> for Refusal {

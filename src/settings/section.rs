@@ -248,6 +248,11 @@ impl<'a> Section<'a> {
         self.document.problem(self.offset_of(key), &self.path_of(key), message.as_ref());
     }
 
+    /// Remarks that a key is good, but may not be what was meant.
+    pub fn remark(&self, key: &str, message: impl AsRef<str>) {
+        self.document.remark(self.offset_of(key), &self.path_of(key), message.as_ref());
+    }
+
     /// Tells that something is wrong with the section as a whole.
     pub fn problem_here(&self, message: impl AsRef<str>) {
         self.document.problem(self.offset, &self.path, message.as_ref());

@@ -66,6 +66,10 @@ impl TokenFormat for Hs256 {
         key.verify(table, grant, now, |times, call| Ok(template.once(times, call)))?;
         Ok(Box::new(template))
     }
+
+    fn units(&self) -> u32 {
+        1
+    }
 }
 
 impl fmt::Debug for Hs256 {

@@ -42,6 +42,10 @@ impl TokenFormat for Signed {
         self.key.verify(table, grant, now, |times, call| ready.at(times, call))?;
         Ok(Box::new(ready))
     }
+
+    fn units(&self) -> u32 {
+        self.key.units()
+    }
 }
 
 impl fmt::Debug for Signed {

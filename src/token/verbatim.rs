@@ -27,6 +27,10 @@ impl TokenFormat for Verbatim {
         let credential = Credential { id: fingerprint(text), text: text.to_owned().into() };
         Ok(Box::new(Shared(Arc::new(credential))))
     }
+
+    fn units(&self) -> u32 {
+        1
+    }
 }
 
 /// Hands out one credential.

@@ -18,7 +18,7 @@ const DOC: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
 /// Labels whose values depend on the configuration, or are the API's own.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 9] = [
     "profile",
     "what",
     "resource",
@@ -27,6 +27,7 @@ const OPEN: [&str; 8] = [
     "grpc_service",
     "grpc_method",
     "grpc_code",
+    "caller",
 ];
 
 /// The rows of the tables below the heading, a cell a string.
@@ -45,7 +46,9 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 /// A page on which everything has its figure.
 async fn page() -> Page {
     let pki = Pki::new();
-    let serve = pki.serve("").await;
+    let observed = "[server]\nauthorize = \"observe\"\n[callers.demo]\nmatch = [\"loopback\"]\n\
+                    allow = [{ profiles = [\"*\"] }]";
+    let serve = pki.serve(observed).await;
     found("a grant, the clock skew and the certificates", async || {
         let page = Page::read(&serve.page("/metrics").await.1);
         let late = [

@@ -2,6 +2,7 @@
 //! wrongly and rightly, and what the transport and the upstream's client let through.
 
 mod bulk;
+mod callers;
 mod compression;
 mod endless;
 mod grants;

@@ -121,7 +121,7 @@ fn call(rng: &mut Rng) -> Call {
     let (resource, whose, second, third) = (text(), text(), text(), text());
     Call {
         method: *rng.choice(&[Method::MintToken, Method::MintTokens, Method::GetGrant]).unwrap(),
-        profile: *rng.choice(&PROFILES).unwrap(),
+        profile: rng.choice(&PROFILES).unwrap(),
         resource,
         whose: match rng.u8(..3) {
             0 => Wanted::One(whose),
@@ -208,12 +208,12 @@ fn judged(entry: &Entry, call: &Call) -> Result<Allowed, Denied> {
     let reach = entry.reach(call.method, call.profile, call.resource)?;
     let (params, ttl) = (call.params.iter().copied(), call.ttl.map(Duration::from_secs));
     match &call.whose {
-        Wanted::One(identity) => reach.judge(Whose::One(identity), params, ttl),
-        Wanted::Series(prefix) => reach.judge(Whose::Series(prefix), params, ttl),
+        Wanted::One(identity) => reach.judge(Whose::One(identity), &params, ttl),
+        Wanted::Series(prefix) => reach.judge(Whose::Series(prefix), &params, ttl),
         Wanted::List(list) => {
             let mut sieve = reach.sieve();
             list.iter().enumerate().for_each(|(index, identity)| sieve.admit(index, identity));
-            sieve.judge(params, ttl)
+            sieve.judge(&params, ttl)
         }
     }
 }
@@ -264,7 +264,7 @@ fn a_call_is_allowed_by_one_row_or_not_at_all() {
     let entry = Entry { rows: written.iter().map(row).collect(), ..entry(0, &[]) };
     let mint = |profile, identity| {
         let reach = entry.reach(Method::MintToken, profile, "r")?;
-        reach.judge(Whose::One(identity), [].into_iter(), None)
+        reach.judge(Whose::One(identity), &[].into_iter(), None)
     };
     assert_eq!(mint("live", "b1"), Err(Denied::Identity { index: None }));
     assert_eq!(mint("room", "b1").map(|allowed| allowed.row), Ok(1));
@@ -290,7 +290,7 @@ fn an_empty_list_allows_nothing() {
     ] {
         let entry = Entry { rows: vec![row(&written)], ..entry(0, &[]) };
         let reach = entry.reach(Method::MintToken, "live", "r");
-        let judged = reach.and_then(|it| it.judge(Whose::One("a"), ["name"].into_iter(), None));
+        let judged = reach.and_then(|it| it.judge(Whose::One("a"), &["name"].into_iter(), None));
         assert_eq!(judged, Err(denied));
     }
 }

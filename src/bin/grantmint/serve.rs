@@ -196,7 +196,7 @@ impl ServeCommand {
         }
         let access = Access {
             has_tls: config.tls.is_some(),
-            has_callers: config.has_callers,
+            has_callers: config.has_callers(),
             plaintext: config.server.plaintext,
         };
         may_listen(listen, &access).map_err(|why| {

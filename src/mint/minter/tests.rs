@@ -11,6 +11,7 @@ use crate::{
     grant::Generation,
     mint::{
         options::{Attainable, Field, Invalid, Violation},
+        quota::Unlimited,
         terms::ExpiryPolicy,
     },
     name::{Pattern, Resource},
@@ -61,6 +62,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         margin: secs(2),
         identity_form: None,
         parameters: Parameters::default(),
+        units: 1,
         supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10), reuse_for: None }),
     };
     let (limits, serials, clock) = (Limits::default(), Serials::draw().unwrap(), Clock::system());
@@ -68,7 +70,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
 }
 
 fn plan(minter: &Minter, options: &Options<'_>) -> Result<Plan, Refusal> {
-    minter.draft(minter.target(options), options)?.plan()
+    minter.draft(&minter.target(options), options)?.plan(None)
 }
 
 fn violations(minter: &Minter, options: &Options<'_>) -> Vec<Violation> {
@@ -92,7 +94,8 @@ async fn a_token_needs_no_grant() {
         let plan = plan(&minter, &options).unwrap();
         assert_eq!(plan.grant_name(), "");
         let identity = Identity::parse("alice").unwrap();
-        let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
+        let Minted { token, token_id, terms } =
+            minter.mint(&plan, &identity, None, &Unlimited).await.unwrap();
 
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;

@@ -49,22 +49,28 @@ impl Watched {
         let publisher = table.add(name, MARGIN, Unsigned);
         let roster = table.roster();
         let streams = Streams::default();
+        let access = Access::of_anybody();
+        let place = streams.open().unwrap();
+        let (views, changes) = (roster.views().to_vec(), roster.changes());
+        let grants = Grants { roster, clock, drain, streams };
         let watch = Watch {
-            views: roster.views().to_vec(),
-            changes: roster.changes(),
-            clock: clock.clone(),
-            drain: drain.clone(),
+            grants: grants.clone(),
+            target: None,
+            rights: access.changes(),
+            access,
+            views,
+            changes,
             deadline: None,
             told: vec![None],
             stage: Stage::Changes(0),
-            _place: streams.open().unwrap(),
+            _places: (place, None),
         };
-        Self { publisher, watch, grants: Grants { roster, clock, drain, streams }, hand, drainer }
+        Self { publisher, watch, grants, hand, drainer }
     }
 
     /// Publishes a grant of a minute and tells of it.
     fn publish(&mut self) {
-        let now = self.watch.clock.now();
+        let now = self.watch.grants.clock.now();
         let generation = Generation::after(Generation::NONE, now.wall);
         let grant = Grant::new("{}".into(), now, Duration::from_secs(60), generation);
         assert_eq!(self.publisher.publish(grant), Publication::Published(generation));
@@ -77,7 +83,8 @@ impl Watched {
     }
 
     fn seconds(&self) -> (i64, i64) {
-        let grants = self.grants.page(&ListGrantsRequest::default()).unwrap().grants;
+        let grants =
+            self.grants.page(&ListGrantsRequest::default(), &Access::of_anybody()).unwrap().grants;
         let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
         (seconds(&grants[0].fetch_time), seconds(&grants[0].end_time))
     }
@@ -88,7 +95,7 @@ async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
     let mut watched = Watched::new();
     watched.publish();
     assert_eq!(watched.changed(), 1);
-    let now = watched.watch.clock.now().boot;
+    let now = watched.watch.grants.clock.now().boot;
     watched.publisher.tell(grant::Status {
         next_if_demanded: Some(now),
         usual_latency: Duration::from_secs(1),

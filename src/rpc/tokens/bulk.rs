@@ -14,14 +14,24 @@ use tonic::{
 };
 
 use self::chunks::{Chunks, Unsigned};
-use super::{Tokens, count};
+use super::{Ending, Tokens, rights::Rights};
 use crate::{
+    auth::{
+        method::Method,
+        refusal::Denied,
+        usage::{self, Quota},
+    },
     mint::{
         bulk::{Bulk, End},
         minter::ANSWER_ALLOWANCE,
     },
     rpc::{
-        Answer, Call, convert, encodings, layers::deadline_of, proto::MintTokensRequest, status,
+        Answer, Call,
+        access::{Access, NoStream, Spending},
+        convert, encodings,
+        layers::Origin,
+        proto::MintTokensRequest,
+        status,
         streams::Place,
     },
     telemetry::MintMetrics,
@@ -43,15 +53,15 @@ impl Tokens {
         &self,
         request: Request<MintTokensRequest>,
     ) -> Result<Response<Chunked>, Status> {
-        let deadline = deadline_of(&request);
+        let Origin { deadline, access } = Origin::of(&request)?;
         let request = request.into_inner();
         let start = request.start_index;
-        let planned = in_time(deadline, self.plan_bulk(request, deadline)).await;
+        let planned = in_time(deadline, self.plan_bulk(request, deadline, &access)).await;
         let planned = planned.map_err(|_| {
             self.many.unserved();
             status::deadline_exceeded(Some(start))
         })?;
-        let bulk = planned.map_err(|refusal| {
+        let (bulk, rights) = planned.map_err(|refusal| {
             self.many.refused();
             status::refused(refusal)
         })?;
@@ -59,7 +69,12 @@ impl Tokens {
             self.many.unserved();
             return Err(status::overloaded(deadline, Some(start)));
         };
-        let open = OpenBulk { bulk, metrics: self.many.clone(), _place: place };
+        let own_place = access.stream().map_err(|NoStream| {
+            self.many.refused();
+            status::streams_exceeded(access.entry_name(), deadline, Some(start))
+        })?;
+        let metrics = self.many.clone();
+        let open = OpenBulk { bulk, rights, access, metrics, _places: (place, own_place) };
         Ok(Response::new(Box::pin(stream::try_unfold(open, OpenBulk::next))))
     }
 }
@@ -81,18 +96,41 @@ impl ServerStreamingService<MintTokensRequest> for MintTokens {
 /// A bulk that streams.
 struct OpenBulk {
     bulk: Bulk,
+    rights: Rights,
+    access: Access,
     metrics: MintMetrics,
-    _place: Place,
+    _places: (Place, Option<usage::Place>),
 }
 
 impl OpenBulk {
+    /// Judges it again where the entries have changed for its caller.
+    async fn judge(&mut self) -> Result<(), Denied> {
+        let Some(access) = self.access.changed(Method::MintTokens)? else { return Ok(()) };
+        let max_ttl = match self.rights.reach(&access)? {
+            Some(reach) => {
+                let (selection, from) = (self.bulk.selection(), self.bulk.next_index());
+                self.rights.judge(&access, &reach, selection, from).await?
+            }
+            None => None,
+        };
+        let quota = Arc::new(Spending::new(access.clone(), Quota::BulkTokens));
+        self.bulk.change(max_ttl, quota);
+        self.access = access;
+        Ok(())
+    }
+
     async fn next(mut self) -> Result<Option<(Unsigned, Self)>, Status> {
-        let Self { bulk, metrics, .. } = &mut self;
+        if let Err(denied) = self.judge().await {
+            self.metrics.refused();
+            return Err(status::denied(&denied, Some(self.bulk.next_index())));
+        }
+        let Self { bulk, access, metrics, .. } = &mut self;
         match bulk.next_chunk().await {
             Ok(None) => Ok(None),
             Ok(Some(chunk)) => {
                 let terms = chunk.terms();
                 metrics.minted(chunk.count() as u64, terms.use_within);
+                access.metrics().minted_many(chunk.count() as u64);
                 let validity = convert::validity(terms, bulk.grant_name());
                 Ok(Some((Unsigned { chunk, validity }, self)))
             }
@@ -101,8 +139,9 @@ impl OpenBulk {
                 Err(match end {
                     End::Deadline => status::deadline_exceeded(resume),
                     End::Unserved(unserved) => {
-                        count(unserved, metrics);
-                        status::unserved(unserved, bulk.grant_name(), bulk.deadline(), resume)
+                        let (quota, deadline) = (Quota::BulkTokens, bulk.deadline());
+                        let call = Ending { quota, deadline, resume };
+                        call.unserved(unserved, bulk.grant_name(), access, metrics)
                     }
                 })
             }

@@ -1,11 +1,12 @@
 //! What calls of both methods ask for, checked in the order that the answers keep to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Tokens;
+use super::{Tokens, rights::Rights};
 use crate::{
+    auth::{method::Method, row::Whose, usage::Quota},
     mint::{
         bulk::{Bulk, Selection},
         minter::{Draft, Plan},
@@ -13,6 +14,7 @@ use crate::{
     },
     name::Identity,
     rpc::{
+        access::{Access, Spending},
         convert, params,
         proto::{
             IdentityList, IdentitySeries, MintTokenRequest, MintTokensRequest,
@@ -27,7 +29,11 @@ use crate::{
 
 impl Tokens {
     /// Plans a call of `MintToken`.
-    pub(super) fn plan_one(&self, request: MintTokenRequest) -> Result<(Plan, Identity), Refusal> {
+    pub(super) fn plan_one(
+        &self,
+        request: MintTokenRequest,
+        access: &Access,
+    ) -> Result<(Plan, Identity), Refusal> {
         let MintTokenRequest { options, identity } = request;
         let params = params::read(options.as_ref().and_then(|options| options.params.as_ref()));
         let (options, before) = convert::options(options.as_ref(), &params);
@@ -35,12 +41,28 @@ impl Tokens {
         let identity = Identity::parse(identity).map_err(|error| {
             after.push(Violation::new("identity", IDENTITY_INVALID, error.as_str()));
         });
-        let draft = self.minter.draft(self.minter.target(&options), &options);
+        let target = self.minter.target(&options);
+        let reach = match target.profile() {
+            Some(profile) => access.reach(Method::MintToken, profile, target.resource())?,
+            // That is refused, whoever calls.
+            None => None,
+        };
+        let draft = self.minter.draft(&target, &options);
         if let (Ok(draft), Ok(identity)) = (&draft, &identity) {
             let formed = draft.check_identity(identity.as_str(), Field::Identity);
             after.extend(formed.map_err(Violation::from).err());
         }
-        let plan = planned(draft, before, after)?;
+        let mut max_ttl = None;
+        if let (Some(reach), Ok(draft), Ok(identity)) = (reach, &draft, &identity)
+            && draft.is_good()
+            && before.is_empty()
+            && after.is_empty()
+        {
+            let params = options.params.iter().map(|(name, _)| name.as_str());
+            let judged = reach.judge(Whose::One(identity.as_str()), &params, options.ttl);
+            max_ttl = access.decide(judged)?.and_then(|allowed| allowed.max_ttl);
+        }
+        let plan = planned(draft, max_ttl, before, after)?;
         identity.map(|identity| (plan, identity)).map_err(|()| Refusal::Invalid(Vec::new()))
     }
 
@@ -49,7 +71,8 @@ impl Tokens {
         &self,
         request: MintTokensRequest,
         deadline: Option<Instant>,
-    ) -> Result<Bulk, Refusal> {
+        access: &Access,
+    ) -> Result<(Bulk, Rights), Refusal> {
         let MintTokensRequest { options, selection, start_index, chunk_size } = request;
         let params = params::read(options.as_ref().and_then(|options| options.params.as_ref()));
         let (options, before) = convert::options(options.as_ref(), &params);
@@ -61,32 +84,51 @@ impl Tokens {
         if chunk_size < 0 {
             after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
         }
-        let draft = self.minter.draft(self.minter.target(&options), &options);
+        let target = self.minter.target(&options);
+        let rights = Rights {
+            profile: target.profile().unwrap_or_default().to_owned(),
+            resource: target.resource().to_owned(),
+            params: options.params.iter().map(|(name, _)| name.clone()).collect(),
+            ttl: options.ttl,
+        };
+        // No profile at all is refused, whoever calls.
+        let reach = if target.profile().is_some() { rights.reach(access)? } else { None };
+        let draft = self.minter.draft(&target, &options);
         if let (Ok(draft), Ok(selection)) = (&draft, &selection) {
             let formed = selection.check(draft).await;
             after.extend(formed.map_err(Violation::from).err());
         }
-        let plan = planned(draft, before, after)?;
+        let mut max_ttl = None;
+        if let (Some(reach), Ok(draft), Ok(selection)) = (reach, &draft, &selection)
+            && draft.is_good()
+            && before.is_empty()
+            && after.is_empty()
+        {
+            max_ttl = rights.judge(access, &reach, selection, start_index).await?;
+        }
+        let plan = planned(draft, max_ttl, before, after)?;
         let selection = selection.map_err(|()| Refusal::Invalid(Vec::new()))?;
-        Ok(Bulk::new(
+        let bulk = Bulk::new(
             Arc::clone(&self.minter),
-            self.drain.clone(),
             plan,
             selection,
             start_index,
             chunk_size,
             deadline,
-        ))
+            Arc::new(Spending::new(access.clone(), Quota::BulkTokens)),
+        );
+        Ok((bulk, rights))
     }
 }
 
 /// The plan, where nothing is wrong before and after its own fields either.
 fn planned(
     draft: Result<Draft, options::Refusal>,
+    max_ttl: Option<Duration>,
     before: Vec<Violation>,
     after: Vec<Violation>,
 ) -> Result<Plan, Refusal> {
-    match draft.and_then(Draft::plan) {
+    match draft.and_then(|draft| draft.plan(max_ttl)) {
         Ok(plan) if before.is_empty() && after.is_empty() => Ok(plan),
         planned => Err(together(planned.err(), before, after)),
     }

@@ -9,6 +9,7 @@ use grantmint::{
         bulk::{Bulk, End, Selection},
         minter::Cause,
         options::Options,
+        quota::Unlimited,
     },
     name::Identity,
 };
@@ -55,8 +56,8 @@ async fn no_more_than_eight_requests_hang_at_once() {
 
 fn bulk(world: &World, selection: Selection, start: i64, deadline: Option<Instant>) -> Bulk {
     let options = Options { max_wait: Some(secs(10)), ..Options::default() };
-    let (minter, drain) = (Arc::clone(&world.minter), world.drain.clone());
-    Bulk::new(minter, drain, world.plan(&options), selection, start, 50, deadline)
+    let minter = Arc::clone(&world.minter);
+    Bulk::new(minter, world.plan(&options), selection, start, 50, deadline, Arc::new(Unlimited))
 }
 
 #[tokio::test(start_paused = true)]

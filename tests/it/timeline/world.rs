@@ -10,13 +10,14 @@ use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 use grantmint::{
     clock::{Anchor, BootTime, Clock, Simulation, WallTime},
-    drain::{Drain, Drainer, drain},
+    drain::{Drainer, drain},
     egress::ProxySetting,
     grant::{Fault, FaultClass, GrantState, Status, table::Table},
     mint::{
         self, Limits,
         minter::{Cause, Minted, Minter, Plan, Profile, Supply, Unserved},
         options::Options,
+        quota::Unlimited,
         terms::{ExpiryPolicy, Terms},
     },
     name::{GrantName, Identity, ProfileName, Resource},
@@ -220,7 +221,6 @@ pub(super) struct World {
     pub(super) hand: Arc<Simulation>,
     pub(super) minter: Arc<Minter>,
     pub(super) upstream: Upstream,
-    pub(super) drain: Drain,
     pub(super) drainer: Drainer,
     grants: Table<Box<dyn Signer>>,
     token_ids: Mutex<HashSet<String>>,
@@ -292,6 +292,7 @@ impl World {
             margin: policy.margin,
             identity_form: None,
             parameters: Parameters::default(),
+            units: 1,
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
                 grant_ttl: Some(secs(60)),
@@ -302,10 +303,9 @@ impl World {
         let serials = Serials::draw().unwrap();
         let default = Some(profile.name.clone());
         let profiles = vec![profile];
-        let minter =
-            Minter::new(profiles, default, &grants, limits, serials, clock.clone(), drain.clone());
+        let minter = Minter::new(profiles, default, &grants, limits, serials, clock.clone(), drain);
         let (minter, token_ids) = (Arc::new(minter), Mutex::default());
-        Self { clock, hand, minter, upstream, drain, drainer, grants, token_ids }
+        Self { clock, hand, minter, upstream, drainer, grants, token_ids }
     }
 
     /// Lets time pass until `at` after the start.
@@ -343,7 +343,7 @@ impl World {
     }
 
     pub(super) fn plan(&self, options: &Options<'_>) -> Plan {
-        self.minter.draft(self.minter.target(options), options).unwrap().plan().unwrap()
+        self.minter.draft(&self.minter.target(options), options).unwrap().plan(None).unwrap()
     }
 
     /// A token now, without waiting.
@@ -361,7 +361,10 @@ impl World {
         deadline: Option<Instant>,
     ) -> Result<Minted, Unserved> {
         let plan = self.plan(options);
-        let minted = self.minter.mint(&plan, &Identity::parse("alice").unwrap(), deadline).await?;
+        let minted = self
+            .minter
+            .mint(&plan, &Identity::parse("alice").unwrap(), deadline, &Unlimited)
+            .await?;
         self.check(&minted.token, &minted.terms);
         Ok(minted)
     }

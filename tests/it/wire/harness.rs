@@ -75,8 +75,9 @@ impl World {
         let demo = sandbox::Config { faults, ..emulated() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.unwrap();
+        let server = if tables.contains("[server]") { "" } else { "[server]\n" };
         let text = format!(
-            "{tables}\n[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
+            "{tables}\n{server}listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
         );
         let text = text.replace("UPSTREAM", sandbox.base_url().to_string().trim_end_matches('/'));
         let env = |name: &str| (name == "SECRET").then(|| DEMO_API_KEY_SECRET.to_owned());

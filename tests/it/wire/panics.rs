@@ -5,13 +5,18 @@ use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use grantmint::{
-    auth::peer::Peer,
+    auth::{
+        callers::Callers,
+        peer::Peer,
+        policy::{Mode, Policy},
+    },
     drain::{Drainer, drain},
     rpc::layers::Layers,
     server::{self, Server},
@@ -25,7 +30,7 @@ use tower_service::Service;
 use super::harness::{MARKER, assert_refused, post, raw_client};
 use crate::support::until;
 
-/// Does what its path says.
+/// Does what a header says.
 #[derive(Clone)]
 struct Misbehaves;
 
@@ -58,16 +63,17 @@ impl<B> Service<Request<B>> for Misbehaves {
     }
 
     fn call(&mut self, request: Request<B>) -> Answer {
-        let path = request.uri().path().to_owned();
-        assert!(path != "/panics/InCall", "{MARKER} in call");
+        let does = request.headers().get("does").map(|does| does.to_str().unwrap());
+        let does = does.unwrap_or("nothing").to_owned();
+        assert!(does != "panic in call", "{MARKER} in call");
         Box::pin(async move {
-            match path.as_str() {
-                "/panics/InFuture" => {
+            match does.as_str() {
+                "panic in future" => {
                     tokio::task::yield_now().await;
                     panic!("{MARKER} in the future");
                 }
-                "/panics/InBody" => Ok(Response::new(Body::new(PanickingBody(false)))),
-                path if path.ends_with("/MintToken") => std::future::pending().await,
+                "panic in body" => Ok(Response::new(Body::new(PanickingBody(false)))),
+                "nothing" => std::future::pending().await,
                 _ => {
                     let mut trailers = HeaderMap::new();
                     trailers.insert("grpc-status", 0.into());
@@ -81,13 +87,17 @@ impl<B> Service<Request<B>> for Misbehaves {
     }
 }
 
+fn callers(metrics: &Metrics) -> Arc<Callers> {
+    Arc::new(Callers::new(Policy::Open, Mode::Enforce, metrics))
+}
+
 async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     let config = server::Config { listen, ..server::Config::default() };
     let server = Server::bind(&config, config.plain(), drain, metrics).await.unwrap();
     let addr = server.addr();
-    tokio::spawn(server.run(Layers::new(Misbehaves, metrics)));
+    tokio::spawn(server.run(Layers::new(Misbehaves, callers(metrics), metrics)));
     (addr, drainer)
 }
 
@@ -103,12 +113,13 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
         async move { post(&client, path, &[("grpc-timeout", "1500m")], Bytes::new()).await }
     });
     for _ in 0..3 {
-        for path in ["/panics/InCall", "/panics/InFuture", "/panics/InBody"] {
-            let answer = post(&client, path, &[], Bytes::new()).await;
-            assert_refused(path, answer.status(), Code::Internal, "UNEXPECTED", &[]);
-            assert_eq!(answer.body.len(), if path == "/panics/InBody" { 5 } else { 0 });
+        let get = "/grantmint.v1.GrantService/GetGrant";
+        for does in ["panic in call", "panic in future", "panic in body"] {
+            let answer = post(&client, get, &[("does", does)], Bytes::new()).await;
+            assert_refused(does, answer.status(), Code::Internal, "UNEXPECTED", &[]);
+            assert_eq!(answer.body.len(), if does == "panic in body" { 5 } else { 0 });
         }
-        let good = post(&client, "/panics/Not", &[], Bytes::new()).await;
+        let good = post(&client, get, &[("does", "well")], Bytes::new()).await;
         assert_eq!(good.status().code(), Code::Ok);
     }
     let held = held.await.unwrap();
@@ -118,7 +129,7 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
         let code = format!("grpc_code=\"{code}\"");
         let line = page
             .lines()
-            .find(|l| l.contains("handled") && l.contains("\"unknown\"") && l.contains(&code));
+            .find(|l| l.contains("handled") && l.contains("\"GetGrant\"") && l.contains(&code));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
     };
     until("all are counted", async || counted("Internal") == Some(9)).await;
@@ -128,9 +139,13 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
     let peer = Peer { name: None, also: Vec::new(), address: Ipv4Addr::LOCALHOST.into() };
-    let mut guarded = Layers::new(Misbehaves, &Metrics::default()).around(peer);
+    let metrics = Metrics::default();
+    let mut guarded = Layers::new(Misbehaves, callers(&metrics), &metrics).around(peer);
     let call = |method: &str, timeout: Option<&str>| {
-        let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"));
+        let does = if method == "MintToken" { "nothing" } else { "well" };
+        let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"))
+            .header("content-type", "application/grpc")
+            .header("does", does);
         if let Some(timeout) = timeout {
             request = request.header("grpc-timeout", timeout);
         }

@@ -28,6 +28,7 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
         margin: secs(2),
         identity_form: None,
         parameters: Parameters::default(),
+        units: 1,
         supply: Supply::Forwarded(Forwarded { resources: vec![resource("default")], grant_ttl }),
     };
     let (limits, serials) = (Limits::default(), Serials::draw().unwrap());
@@ -52,7 +53,8 @@ async fn all_get_the_grant_as_it_came_until_its_end() {
     assert_eq!(plan.grant_name(), "profiles/shared/grants/default");
     for identity in ["alice", "bob"] {
         let identity = Identity::parse(identity).unwrap();
-        let Minted { token, token_id, terms } = minter.mint(&plan, &identity, None).await.unwrap();
+        let Minted { token, token_id, terms } =
+            minter.mint(&plan, &identity, None, &Unlimited).await.unwrap();
         assert_eq!((&*token, token_id), ("bearer-a", fingerprint("bearer-a")));
         let ends = life.end(life.anchor);
         assert_eq!(terms.expire, WallTime::from_unix_seconds(ends.unix_seconds()));
@@ -62,8 +64,7 @@ async fn all_get_the_grant_as_it_came_until_its_end() {
         assert_eq!(terms.generation.get(), generation);
     }
     let selection = Selection::series("viewer-".to_owned(), 3).unwrap();
-    let drain = minter.drain.clone();
-    let mut bulk = Bulk::new(Arc::clone(&minter), drain, plan, selection, 1, 0, None);
+    let mut bulk = Bulk::new(Arc::clone(&minter), plan, selection, 1, 0, None, Arc::new(Unlimited));
     let chunk = bulk.next_chunk().await.unwrap().unwrap();
     let tokens: Vec<_> = chunk.tokens().map(|token| String::from(token.unwrap())).collect();
     assert_eq!((chunk.first_index(), tokens), (1, vec!["bearer-a".to_owned(); 2]));
@@ -116,8 +117,8 @@ async fn who_was_refused_is_not_served_by_the_same_generation() {
     let now = Some(Duration::ZERO);
     let options = Options { after_generation, max_wait: now, ..Options::default() };
     let (plan, identity) = (plan(&minter, &options).unwrap(), Identity::parse("alice").unwrap());
-    let unserved = minter.mint(&plan, &identity, None).await.err().unwrap();
+    let unserved = minter.mint(&plan, &identity, None, &Unlimited).await.err().unwrap();
     assert_eq!(unserved.cause, Cause::GrantNotNewer);
     publish(&minter, &mut publisher, "b", 60);
-    assert_eq!(minter.mint(&plan, &identity, None).await.ok().unwrap().token, "b");
+    assert_eq!(minter.mint(&plan, &identity, None, &Unlimited).await.ok().unwrap().token, "b");
 }

@@ -66,6 +66,7 @@ impl Encoder for Chunks {
             encode_varint(token.bytes() as u64, buffer);
             token.put_into(buffer);
         }
+        chunk.spend();
         // The buffer grows as it must.
         rest.encode(buffer).map_err(|_| status::unexpected())
     }

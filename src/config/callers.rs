@@ -1,0 +1,321 @@
+//! `[callers.NAME]`: who may call, what they may, and how much of it. It can be read by itself,
+//! for a change without a restart.
+
+use std::{collections::HashMap, convert::Infallible, time::Duration};
+
+use super::{Profile, Supply};
+use crate::{
+    auth::{
+        method::{Method, Methods},
+        pattern::CallerPattern,
+        policy::{Entries, Entry, EntryName, Limits, Policy},
+        quota::{HIGHEST, Rate},
+        row::{Profiles, Resources, Row},
+        text::{Text, Texts},
+        usage::Quota,
+    },
+    mint::terms::least_ttl,
+    name::ProfileName,
+    settings::{Document, Env, Problem, Problems, Section, shown},
+};
+
+/// The profiles that rows are held against.
+pub(super) struct Loaded<'a> {
+    /// Those that could be read.
+    pub(super) profiles: &'a [&'a Profile],
+    /// The names of all that are configured.
+    pub(super) names: &'a [ProfileName],
+    /// What becomes of a row that names another.
+    pub(super) others: Others,
+}
+
+/// What becomes of a row that names a profile which is not loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// It is a problem: at the start the file is right or nothing starts.
+    Refused,
+    /// It is kept and allows nothing: profiles are loaded by a restart alone.
+    Kept,
+}
+
+/// Reads `[callers.*]` of a file alone, for a server that runs with these profiles, and what is
+/// to be warned of.
+///
+/// # Errors
+///
+/// Something is wrong with them, or there are none any more.
+pub fn reread(
+    file: &str,
+    text: &str,
+    env: Env<'_>,
+    profiles: &[Profile],
+) -> Result<(Entries, Vec<Problem>), Problems> {
+    let document = Document::parse(file, text, env)?;
+    let names: Vec<_> = profiles.iter().map(|profile| profile.name.clone()).collect();
+    let profiles: Vec<_> = profiles.iter().collect();
+    let loaded = Loaded { profiles: &profiles, names: &names, others: Others::Kept };
+    let mut root = document.root();
+    let entries = match read(&mut root, &loaded) {
+        Some(Policy::Entries(entries)) => Some(entries),
+        Some(Policy::Open) => {
+            root.problem("callers", "is missing: only a restart opens the server to everybody");
+            None
+        }
+        None => None,
+    };
+    let remarks = document.remarks();
+    document.conclude(entries.map(|entries| (entries, remarks)))
+}
+
+/// Who may call; none where something is wrong, as the section was told.
+pub(super) fn read(root: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Policy> {
+    if !root.has("callers") {
+        return Some(Policy::Open);
+    }
+    let sections = root.sections("callers");
+    if sections.is_empty() {
+        root.problem("callers", "needs at least one entry: [callers.NAME]");
+        return None;
+    }
+    let (mut entries, mut owners) = (Vec::new(), HashMap::new());
+    let count = sections.len();
+    for (name, mut section) in sections {
+        match EntryName::parse(name) {
+            Ok(name) => {
+                entries.extend(read_entry(name, &mut section, &mut owners, loaded));
+            }
+            Err(error) => section.problem_here(error),
+        }
+    }
+    if entries.len() < count {
+        return None;
+    }
+    // That no pattern is there twice has been seen to.
+    Entries::new(entries).ok().map(Policy::Entries)
+}
+
+fn read_entry(
+    name: EntryName,
+    section: &mut Section<'_>,
+    owners: &mut HashMap<CallerPattern, EntryName>,
+    loaded: &Loaded<'_>,
+) -> Option<Entry> {
+    let matches = section.list("match", |text| {
+        let pattern = CallerPattern::parse(text).map_err(|error| error.to_string())?;
+        match owners.insert(pattern.clone(), name.clone()) {
+            Some(owner) if owner == name => Err("is there twice".to_owned()),
+            Some(owner) => Err(format!("is in [callers.{owner}] too: it must lead to one entry")),
+            None => Ok(pattern),
+        }
+    });
+    if matches.as_ref().is_some_and(Vec::is_empty) || !section.has("match") {
+        section.problem("match", r#"needs at least one caller, as ["spiffe://…"]"#);
+    }
+    let (tokens, bulk_tokens) =
+        (read_rate(section, Quota::Tokens), read_rate(section, Quota::BulkTokens));
+    let default = Limits::default();
+    let mut limit = |key, default| section.integer(key, 1..=1_000_000).unwrap_or(default);
+    let limits = Limits {
+        tokens: tokens.ok().flatten(),
+        bulk_tokens: bulk_tokens.ok().flatten(),
+        streams: limit("streams", default.streams),
+        waiting: limit("waiting", default.waiting),
+        connections: section.integer("connections", 1..=1_000_000),
+    };
+    if !section.has("allow") {
+        section.problem("allow", "is missing: a list of rows, as [{ profiles = [\"…\"] }]");
+    }
+    let tables = section.tables("allow");
+    let count = tables.len();
+    let rows: Vec<_> =
+        tables.into_iter().filter_map(|mut table| read_row(&mut table, loaded)).collect();
+    for (quota, method) in
+        [(Quota::Tokens, Method::MintToken), (Quota::BulkTokens, Method::MintTokens)]
+    {
+        check_burst(section, quota, method, &limits, &rows, loaded);
+    }
+    section.finish();
+    if rows.len() < count {
+        return None;
+    }
+    Some(Entry { name, matches: matches?, rows, limits })
+}
+
+/// A key is wrong, as the section was told.
+struct Wrong;
+
+/// A rate with its burst, if it is there.
+fn read_rate(section: &mut Section<'_>, quota: Quota) -> Result<Option<Rate>, Wrong> {
+    let key = quota.as_str();
+    if !section.has(key) {
+        return Ok(None);
+    }
+    let mut section = section.section(key);
+    for key in ["rate", "burst"] {
+        if !section.has(key) {
+            section.problem(key, "is missing");
+        }
+    }
+    let (rate, burst) =
+        (section.integer("rate", 1..=HIGHEST), section.integer("burst", 1..=HIGHEST));
+    section.finish();
+    rate.zip(burst).map(|(rate, burst)| Some(Rate { rate, burst })).ok_or(Wrong)
+}
+
+fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
+    let methods = if section.has("methods") {
+        section.list("methods", Method::parse).map(Methods::from_iter)
+    } else {
+        Some(Methods::MINTING)
+    };
+    let is_reflection = methods.is_some_and(|it| it.is_only(Method::ServerReflectionInfo));
+    let profiles = if section.has("profiles") {
+        read_profiles(section, loaded)
+    } else if is_reflection {
+        Some(Profiles::Named(Vec::new()))
+    } else {
+        section.problem("profiles", "is missing: names of profiles, or [\"*\"] for all");
+        None
+    };
+    let texts = |section: &mut Section<'_>, key| section.list(key, Text::parse);
+    let resources = if_there(section, "resources", texts);
+    let identities = if_there(section, "identities", texts);
+    let any_name = |name: &str| Ok::<_, Infallible>(name.to_owned());
+    let params = if_there(section, "params", |section, key| section.list(key, any_name));
+    let max_ttl = if_there(section, "max_ttl", Section::duration);
+    section.finish();
+
+    let (methods, profiles, resources) = (methods?, profiles?, resources.ok()?);
+    let (identities, params, max_ttl) = (identities.ok()?, params.ok()?, max_ttl.ok()?);
+    let named = || loaded.profiles.iter().filter(|it| profiles.allow(it.name.as_str()));
+    let mints = methods.has(Method::MintToken) || methods.has(Method::MintTokens);
+    for profile in named().filter(|_| mints) {
+        if let Some(max_ttl) = max_ttl {
+            check_max_ttl(section, profile, max_ttl);
+        }
+        let names_nobody =
+            matches!(profile.supply, Supply::Forwarded(_)) || !profile.tokens.has_identity;
+        if identities.is_some() && names_nobody {
+            let name = &profile.name;
+            section.remark(
+                "identities",
+                format!(
+                    "are compared with what calls say: a token of profile {name} names nobody, \
+                     and is good for whoever holds it"
+                ),
+            );
+        }
+    }
+    let known = named().filter_map(|profile| {
+        let texts = resources.as_ref()?.iter().map(|text| in_known_form(text, profile));
+        let texts: Vec<_> = texts.collect();
+        (Some(&texts) != resources.as_ref())
+            .then(|| (profile.name.clone(), texts.into_iter().collect()))
+    });
+    let known = known.collect();
+    let texts =
+        |list: Option<Vec<Text>>| list.map_or(Texts::Any, |list| list.into_iter().collect());
+    let resources = Resources { written: texts(resources), known };
+    Some(Row { methods, profiles, resources, identities: texts(identities), params, max_ttl })
+}
+
+/// A resource in the form that the profile's kind knows it by.
+fn in_known_form(text: &Text, profile: &Profile) -> Text {
+    match text {
+        Text::Exact(written) => match (profile.rules.parse_resource)(written) {
+            Ok(resource) => Text::Exact(resource.as_str().to_owned()),
+            Err(_) => text.clone(),
+        },
+        Text::Any | Text::Prefix(_) => text.clone(),
+    }
+}
+
+/// What a key says, if it is there.
+fn if_there<'a, T>(
+    section: &mut Section<'a>,
+    key: &'static str,
+    read: impl FnOnce(&mut Section<'a>, &'static str) -> Option<T>,
+) -> Result<Option<T>, Wrong> {
+    if section.has(key) { read(section, key).map(Some).ok_or(Wrong) } else { Ok(None) }
+}
+
+fn read_profiles(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Profiles> {
+    let mut any = false;
+    let mut others = Vec::new();
+    let names = section.list("profiles", |text| {
+        if text == "*" {
+            any = true;
+            return Ok(None);
+        }
+        let name = ProfileName::parse(text).map_err(|error| error.to_string())?;
+        if loaded.names.contains(&name) {
+            return Ok(Some(name));
+        }
+        match loaded.others {
+            Others::Refused => {
+                let names: Vec<_> = loaded.names.iter().map(ProfileName::as_str).collect();
+                Err(format!("is no profile of this file: {}", names.join(", ")))
+            }
+            Others::Kept => {
+                others.push(name.clone());
+                Ok(Some(name))
+            }
+        }
+    })?;
+    for name in others {
+        let message = format!("{name} is not loaded: the row allows nothing of it until a restart");
+        section.remark("profiles", message);
+    }
+    Some(if any { Profiles::Any } else { Profiles::Named(names.into_iter().flatten().collect()) })
+}
+
+fn check_max_ttl(section: &Section<'_>, profile: &Profile, max_ttl: Duration) {
+    let name = &profile.name;
+    let least = least_ttl(profile.margin, profile.tokens.spent()).max(profile.rules.min_token_ttl);
+    if max_ttl < least {
+        let least = shown(least);
+        section.problem(
+            "max_ttl",
+            format!("is under {least}, the shortest life that a token of profile {name} has"),
+        );
+    }
+    if let Supply::Forwarded(grants) = &profile.supply
+        && let Some(life) = grants.policy.grant_ttl()
+        && max_ttl < life
+    {
+        let life = shown(life);
+        section.problem(
+            "max_ttl",
+            format!(
+                "is under {life}, as long as the credential of profile {name} may live, which is \
+                 handed on as it is"
+            ),
+        );
+    }
+}
+
+/// A burst that does not hold one token would hold calls for ever.
+fn check_burst(
+    section: &Section<'_>,
+    quota: Quota,
+    method: Method,
+    limits: &Limits,
+    rows: &[Row],
+    loaded: &Loaded<'_>,
+) {
+    let Some(Rate { burst, .. }) = quota.rate(limits) else { return };
+    for profile in loaded.profiles {
+        let name = profile.name.as_str();
+        let allowed = rows.iter().any(|row| row.methods.has(method) && row.profiles.allow(name));
+        let units = profile.token_format().units();
+        if allowed && burst < units {
+            section.problem(
+                quota.as_str(),
+                format!(
+                    "has a burst of {burst}, and one token of profile {name} costs {units}: write \
+                     burst = {units} or more"
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `[callers]`: what is taken, and every way in which it is refused.
+
+use super::*;
+use crate::{
+    auth::{
+        method::Method,
+        name::CallerName,
+        policy::{Entries, Limits as CallerLimits},
+        quota::Rate,
+    },
+    config::callers::reread,
+};
+
+const SPEECH: &str = r#"[profiles.speech]
+kind = "forward"
+preset = "deepgram"
+api_key_env = "API_SECRET"
+shareable = true
+"#;
+
+fn with(entries: &str) -> Result<Config, Problems> {
+    parse(&format!("{LIVE}{SPEECH}default_resource = \"default\"\n{entries}"))
+}
+
+fn entries(config: &Config) -> &Entries {
+    match &config.callers {
+        Policy::Entries(entries) => entries,
+        Policy::Open => panic!("there are entries"),
+    }
+}
+
+#[test]
+fn without_a_table_everything_is_open_and_with_one_only_what_rows_say() {
+    assert!(matches!(parse(LIVE).unwrap().callers, Policy::Open));
+    let config = with(
+        r#"[callers.a]
+match = ["loopback", "spiffe://a.org/ns/media/*"]
+tokens = { rate = 5, burst = 10 }
+connections = 7
+allow = [{ profiles = ["live"], max_ttl = "10m" }, { methods = ["ServerReflectionInfo"] }]
+[server]
+authorize = "observe"
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.authorize, Mode::Observe);
+    let all = entries(&config);
+    assert_eq!(all.find([&CallerName::Loopback]), Ok(0));
+    let [entry] = all.all() else { panic!("{all:?}") };
+    let tokens = Some(Rate { rate: 5, burst: 10 });
+    let limits = CallerLimits { tokens, connections: Some(7), ..CallerLimits::default() };
+    assert_eq!(entry.limits, limits);
+    assert!(entry.reach_method(Method::ServerReflectionInfo).is_ok());
+    assert!(entry.reach_method(Method::GetGrant).is_err());
+    let sid = "VJ0123456789abcdef0123456789abcdef";
+    let reach = entry.reach(Method::MintTokens, "live", sid).unwrap();
+    assert_eq!(reach.first().unwrap().max_ttl, Some(Duration::from_secs(600)));
+}
+
+#[test]
+fn every_problem_of_the_entries_is_told_with_its_line() {
+    let told = with(
+        r#"[callers.unknown]
+[callers.a]
+match = ["loopback", "loopback", "dns:*.svc", "uid:0"]
+tokens = { rate = 0 }
+steams = 1
+allow = [
+  { profile = ["live"] },
+  { profiles = ["nobody"], methods = ["Mint"], resources = ["a*b"] },
+  { profiles = ["live"], max_ttl = "2s" },
+  { profiles = ["speech"], max_ttl = "3s" },
+]
+[callers.b]
+match = ["loopback"]
+[callers.c]
+allow = []
+"#,
+    )
+    .unwrap_err()
+    .to_string();
+    let lines: Vec<_> = told.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    for (at, part) in [
+        "callers.unknown: stands for callers that are in no entry",
+        "callers.a.match[1]: is there twice",
+        "callers.a.match[2]: would match a whole top-level domain",
+        "callers.a.match[3]: names no caller",
+        "callers.a.tokens.burst: is missing",
+        "callers.a.tokens.rate: must be from 1 to",
+        "callers.a.steams: unknown key; did you mean streams?",
+        "callers.a.allow[0].profiles: is missing",
+        "callers.a.allow[0].profile: unknown key; did you mean profiles?",
+        "callers.a.allow[1].profiles[0]: is no profile of this file: live, speech",
+        "callers.a.allow[1].methods[0]: is no method; there are MintToken,",
+        "callers.a.allow[1].resources[0]: has a * that is not its end",
+        "callers.a.allow[2].max_ttl: is under 3s, the shortest life that a token of profile live",
+        "callers.a.allow[3].max_ttl: is under",
+        "callers.b.match[0]: is in [callers.a] too",
+        "callers.b.allow: is missing",
+        "callers.c.match: needs at least one caller",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(lines.iter().any(|line| line.starts_with(part)), "{at} {part}\n{told}");
+    }
+    assert_eq!(lines.len(), 17, "{told}");
+    assert!(told.contains("f.toml:14: callers.a.match[1]"), "{told}");
+    let none = with("[callers]\n").unwrap_err().to_string();
+    assert!(none.contains("needs at least one entry"), "{none}");
+}
+
+#[test]
+fn what_is_good_but_may_not_be_meant_is_remarked() {
+    let config = with(
+        "[callers.a]\nmatch = [\"loopback\"]\n\
+         allow = [{ profiles = [\"speech\"], identities = [\"viewer-*\"] }]\n",
+    )
+    .unwrap();
+    let [Problem { line: Some(15), message }] = config.remarks.as_slice() else {
+        panic!("{:?}", config.remarks)
+    };
+    assert!(message.contains("a token of profile speech names nobody"), "{message}");
+}
+
+#[test]
+fn entries_are_read_again_by_themselves_and_keep_rows_of_profiles_that_are_not_loaded() {
+    let config = with("[callers.a]\nmatch = [\"loopback\"]\nallow = []\n").unwrap();
+    let again = |text: &str| reread("f.toml", text, &|_| None, &config.profiles);
+    // What is wrong elsewhere does not matter to them.
+    let (entries, remarks) = again(
+        "nonsense = 1\n[callers.b]\nmatch = [\"plaintext\"]\n\
+         allow = [{ profiles = [\"later\"] }, { profiles = [\"live\"] }]\n",
+    )
+    .unwrap();
+    assert_eq!(entries.all()[0].name.as_str(), "b");
+    assert_eq!(entries.all()[0].rows.len(), 2);
+    assert_eq!(remarks.len(), 1);
+    assert!(remarks[0].message.contains("later is not loaded"), "{remarks:?}");
+    assert!(again("[callers.b]\nmatch = []\nallow = []\n").is_err());
+    let opened = again("").unwrap_err().to_string();
+    assert!(opened.contains("only a restart opens the server"), "{opened}");
+}

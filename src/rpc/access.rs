@@ -1,0 +1,286 @@
+//! What a call's caller may do, and what comes of it where that is not enough.
+
+use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::methods::Rule;
+use crate::{
+    auth::{
+        callers::{Callers, Standing},
+        method::Method,
+        peer::Peer,
+        policy::{Mode, NO_ENTRY},
+        refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
+        row::Reach,
+        usage::{self, Quota, Use},
+    },
+    mint,
+    telemetry::CallerMetrics,
+};
+
+/// A call's caller, as it was known at this moment: entries and rows may change while it lasts.
+#[derive(Clone)]
+pub(super) struct Access {
+    callers: Arc<Callers>,
+    peer: Arc<Peer>,
+    standing: Standing,
+    /// Whether it was not allowed already, and goes on since that is only observed.
+    is_observed: bool,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("entry", &self.entry_name()).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// The caller of a method with this rule.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not call it, whatever for.
+    pub(super) fn admit(
+        callers: &Arc<Callers>,
+        peer: &Arc<Peer>,
+        rule: Rule,
+    ) -> Result<Self, Denied> {
+        let standing = callers.standing(peer.names());
+        let (callers, peer) = (Arc::clone(callers), Arc::clone(peer));
+        let mut access = Self { callers, peer, standing, is_observed: false };
+        if let Rule::Rows(method) = rule {
+            let named = match &access.standing {
+                Standing::Anybody => Ok(()),
+                Standing::Caller(caller) => caller.entry.reach_method(method),
+                Standing::Nobody(denied) => Err(denied.clone()),
+            };
+            let is_enforced =
+                method == Method::ServerReflectionInfo || named == Err(Denied::Unauthenticated);
+            let mode = if is_enforced { Mode::Enforce } else { access.callers.mode() };
+            access.is_observed = access.decide_in(mode, named)?.is_none();
+        }
+        Ok(access)
+    }
+
+    /// Anybody, where everybody may do everything.
+    #[cfg(test)]
+    pub(super) fn of_anybody() -> Self {
+        use crate::auth::{name::CallerName, policy::Policy};
+
+        let metrics = crate::telemetry::Metrics::default();
+        let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), address });
+        Self { callers, peer, standing: Standing::Anybody, is_observed: false }
+    }
+
+    /// The same caller by the entries of this moment; none where they have not changed for it.
+    pub(super) fn changed(&self, method: Method) -> Result<Option<Self>, Denied> {
+        let standing = self.callers.standing(self.peer.names());
+        let is_same = match (&self.standing, &standing) {
+            (Standing::Anybody, Standing::Anybody) => true,
+            (Standing::Caller(before), Standing::Caller(now)) => Arc::ptr_eq(before, now),
+            (Standing::Nobody(before), Standing::Nobody(now)) => before == now,
+            _ => false,
+        };
+        if is_same {
+            return Ok(None);
+        }
+        Self::admit(&self.callers, &self.peer, Rule::Rows(method)).map(Some)
+    }
+
+    /// Changes of the entries from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.callers.changes()
+    }
+
+    /// The name of the caller's entry.
+    pub(super) fn entry_name(&self) -> &str {
+        match &self.standing {
+            Standing::Caller(caller) => caller.entry.name.as_str(),
+            Standing::Anybody | Standing::Nobody(_) => NO_ENTRY,
+        }
+    }
+
+    /// What is counted of the caller.
+    pub(super) fn metrics(&self) -> &CallerMetrics {
+        match &self.standing {
+            Standing::Caller(caller) => &caller.metrics,
+            Standing::Anybody | Standing::Nobody(_) => self.callers.nobody(),
+        }
+    }
+
+    /// The rows that name what a call is for; none where all is allowed.
+    ///
+    /// # Errors
+    ///
+    /// No row does.
+    pub(super) fn reach<'a>(
+        &'a self,
+        method: Method,
+        profile: &'a str,
+        resource: &'a str,
+    ) -> Result<Option<Reach<'a>>, Denied> {
+        match &self.standing {
+            Standing::Caller(caller) if !self.is_observed => {
+                self.decide(caller.entry.reach(method, profile, resource))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether rows name the profile.
+    ///
+    /// # Errors
+    ///
+    /// No row does.
+    pub(super) fn reach_profile(&self, method: Method, profile: &str) -> Result<(), Denied> {
+        match &self.standing {
+            Standing::Caller(caller) if !self.is_observed => {
+                self.decide(caller.entry.reach_profile(method, profile)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a list shows this.
+    pub(super) fn shows(&self, method: Method, profile: &str, resource: &str) -> bool {
+        match &self.standing {
+            Standing::Caller(caller) if self.callers.mode() == Mode::Enforce => {
+                caller.entry.reach(method, profile, resource).is_ok()
+            }
+            Standing::Anybody | Standing::Caller(_) => true,
+            Standing::Nobody(_) => self.callers.mode() == Mode::Observe,
+        }
+    }
+
+    /// Whether the health of a profile is shown, which is a part of the state of its grants.
+    pub(super) fn shows_health_of(&self, profile: &str) -> bool {
+        match self.callers.standing(self.peer.names()) {
+            Standing::Anybody => true,
+            _ if self.callers.mode() == Mode::Observe => true,
+            Standing::Caller(caller) => {
+                caller.entry.reach_profile(Method::GetGrant, profile).is_ok()
+            }
+            Standing::Nobody(_) => false,
+        }
+    }
+
+    /// What comes of a judgement: what is not allowed is refused, or else none and observed.
+    pub(super) fn decide<T>(&self, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
+        self.decide_in(self.callers.mode(), judged)
+    }
+
+    fn decide_in<T>(&self, mode: Mode, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
+        let denied = match judged {
+            Ok(allowed) => return Ok(Some(allowed)),
+            Err(denied) => denied,
+        };
+        self.count(denied.reason(), mode);
+        match mode {
+            Mode::Enforce => Err(denied),
+            Mode::Observe => Ok(None),
+        }
+    }
+
+    fn count(&self, reason: &'static str, mode: Mode) {
+        self.metrics().refused(reason, mode.as_str());
+        if mode == Mode::Observe && self.is_time_to_log() {
+            let caller = self.entry_name();
+            tracing::warn!(caller, reason, "a call would be refused; it is only observed");
+        }
+    }
+
+    fn is_time_to_log(&self) -> bool {
+        match &self.standing {
+            Standing::Caller(caller) => caller.is_time_to_log(),
+            Standing::Anybody | Standing::Nobody(_) => self.callers.is_time_to_log(),
+        }
+    }
+
+    /// A call is refused since the caller's quota is used up.
+    pub(super) fn over_quota(&self) {
+        self.count(QUOTA_EXCEEDED, Mode::Enforce);
+    }
+
+    /// The grant, which is the token, lives longer than the caller's tokens may.
+    pub(super) fn lives_too_long(&self, attainable_max: Duration) -> Denied {
+        let denied = Denied::Ttl { attainable_max };
+        self.count(denied.reason(), Mode::Enforce);
+        denied
+    }
+
+    /// A watch ends, since it would no longer show all that it did.
+    pub(super) fn hides(&self) -> Denied {
+        self.count(Denied::Resource.reason(), Mode::Enforce);
+        Denied::Resource
+    }
+
+    /// A place to stream in among those of the caller's entry, where one is free.
+    ///
+    /// # Errors
+    ///
+    /// None is.
+    pub(super) fn stream(&self) -> Result<Option<usage::Place>, NoStream> {
+        let Standing::Caller(caller) = &self.standing else { return Ok(None) };
+        caller.place(Use::Stream).map(Some).ok_or_else(|| {
+            self.count(STREAMS_EXCEEDED, Mode::Enforce);
+            NoStream
+        })
+    }
+
+    fn place(&self, taken: Use) -> Option<mint::quota::Place> {
+        match &self.standing {
+            Standing::Caller(caller) => Some(Box::new(caller.place(taken)?)),
+            Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
+        }
+    }
+}
+
+/// As many calls of an entry stream as may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoStream;
+
+/// One of the quotas of a call's caller.
+#[derive(Debug)]
+pub(super) struct Spending<A> {
+    access: A,
+    quota: Quota,
+}
+
+impl<A: Borrow<Access>> Spending<A> {
+    /// Of this quota.
+    pub(super) const fn new(access: A, quota: Quota) -> Self {
+        Self { access, quota }
+    }
+}
+
+impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spending<A> {
+    fn take(&self, least: u64, most: u64, each: u32) -> Result<u64, Duration> {
+        let access = self.access.borrow();
+        let Standing::Caller(caller) = &access.standing else { return Ok(most) };
+        let taken = caller.take(self.quota, least, most, each);
+        if access.callers.mode() == Mode::Enforce {
+            return taken;
+        }
+        if taken.is_err() {
+            access.count(QUOTA_EXCEEDED, Mode::Observe);
+        }
+        Ok(most)
+    }
+
+    fn give_back(&self, units: u64) {
+        if let Standing::Caller(caller) = &self.access.borrow().standing {
+            caller.give_back(self.quota, units);
+        }
+    }
+
+    fn wait_for_grant(&self) -> Option<mint::quota::Place> {
+        self.access.borrow().place(Use::Grant)
+    }
+
+    fn wait_for_units(&self) -> Option<mint::quota::Place> {
+        self.access.borrow().place(Use::Quota)
+    }
+}

@@ -1,0 +1,101 @@
+//! The count of calls: how each ended, and how long it took.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::HeaderMap;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::{
+    rpc::methods::{Kind, METHODS, Rule},
+    telemetry::{Metrics, RpcMetrics},
+};
+
+/// The codes by number, as dashboards know them.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// A method that is counted.
+#[derive(Debug)]
+pub(super) struct Method {
+    pub(super) unary: bool,
+    /// Whether it takes one request, not a stream of them.
+    pub(super) one_request: bool,
+    /// Who may call it; none of what is no method of ours.
+    pub(super) rule: Option<Rule>,
+    metrics: RpcMetrics,
+}
+
+/// The methods by path.
+#[derive(Clone, Debug)]
+pub(super) struct Methods {
+    by_path: Arc<HashMap<String, Arc<Method>>>,
+    /// Whatever is not a method of ours: its name must not become a label.
+    unknown: Arc<Method>,
+}
+
+impl Methods {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let method = |kind: Kind, service: &str, name: &str, rule| {
+            let metrics = metrics.rpc(kind.as_str(), service, name, &CODES);
+            let (unary, one_request) = (kind == Kind::Unary, kind != Kind::BidiStream);
+            Arc::new(Method { unary, one_request, rule, metrics })
+        };
+        let methods = METHODS.into_iter().map(|it| {
+            let path = format!("/{}/{}", it.service, it.name);
+            (path, method(it.kind, it.service, it.name, Some(it.rule)))
+        });
+        Self {
+            by_path: Arc::new(methods.collect()),
+            unknown: method(Kind::Unary, "unknown", "unknown", None),
+        }
+    }
+
+    pub(super) fn find(&self, path: &str) -> &Arc<Method> {
+        self.by_path.get(path).unwrap_or(&self.unknown)
+    }
+}
+
+/// Counts a call's end once, with its time: by its status, or as cancelled where none was
+/// sent.
+pub(super) struct Ending {
+    pub(super) method: Arc<Method>,
+    began: Instant,
+    pub(super) code: Code,
+}
+
+impl Ending {
+    pub(super) fn begin(method: Arc<Method>, began: Instant) -> Self {
+        method.metrics.started();
+        Self { method, began, code: Code::Cancelled }
+    }
+
+    pub(super) fn note(&mut self, headers: &HeaderMap) {
+        if let Some(status) = Status::from_header_map(headers) {
+            self.code = status.code();
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.method.metrics.handled(self.code as usize, self.began.elapsed());
+    }
+}

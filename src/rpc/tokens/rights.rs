@@ -1,0 +1,62 @@
+//! What a bulk is judged by: at its start, and again when its caller's entry changes.
+
+use std::time::Duration;
+
+use tokio::task::yield_now;
+
+use crate::{
+    auth::{
+        method::Method,
+        refusal::Denied,
+        row::{Reach, Whose},
+    },
+    mint::bulk::{SLICE, Selection},
+    rpc::access::Access,
+};
+
+/// What a call of `MintTokens` asks for, as far as rows are concerned.
+#[derive(Debug)]
+pub(super) struct Rights {
+    pub(super) profile: String,
+    pub(super) resource: String,
+    /// The names of the parameters that it sets.
+    pub(super) params: Vec<String>,
+    /// The life that it wants, if any.
+    pub(super) ttl: Option<Duration>,
+}
+
+impl Rights {
+    /// The caller's rows that name what the call is for; none where all is allowed.
+    pub(super) fn reach<'a>(&'a self, access: &'a Access) -> Result<Option<Reach<'a>>, Denied> {
+        access.reach(Method::MintTokens, &self.profile, &self.resource)
+    }
+
+    /// The longest life that a row allows which also allows the selection from an index on; long
+    /// lists give other tasks a turn.
+    pub(super) async fn judge(
+        &self,
+        access: &Access,
+        reach: &Reach<'_>,
+        selection: &Selection,
+        from: i64,
+    ) -> Result<Option<Duration>, Denied> {
+        let params = self.params.iter().map(String::as_str);
+        let judged = match selection {
+            Selection::Series { prefix, .. } => {
+                reach.judge(Whose::Series(prefix), &params, self.ttl)
+            }
+            Selection::List(identities) => {
+                let mut sieve = reach.sieve();
+                let from = usize::try_from(from).unwrap_or_default();
+                for (index, identity) in identities.iter().enumerate().skip(from) {
+                    if index % SLICE == SLICE - 1 {
+                        yield_now().await;
+                    }
+                    sieve.admit(index, identity.as_str());
+                }
+                sieve.judge(&params, self.ttl)
+            }
+        };
+        Ok(access.decide(judged)?.and_then(|allowed| allowed.max_ttl))
+    }
+}

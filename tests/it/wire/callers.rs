@@ -1,0 +1,297 @@
+//! Callers held to their entries: what they are refused, with what, and what they see.
+
+use std::time::Duration;
+
+use grantmint::rpc::proto::{
+    GetGrantRequest, IdentityList, IdentitySeries, ListGrantsRequest, MintOptions,
+    MintTokensRequest, WatchGrantsRequest, mint_tokens_request::Selection,
+    watch_grants_request::Target,
+};
+use prost_types::{Struct, Value, value::Kind};
+use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+};
+use tonic_types::StatusExt;
+
+use super::harness::{Told, VJ, World, profile, told};
+use crate::support::soon;
+
+/// A profile that signs with a key alone.
+const ROOM: &str = r#"
+[profiles.room]
+kind = "livekit"
+api_key = "APIabc"
+api_secret_env = "SECRET"
+allow_resources = ["*"]
+token_ttl = "10m"
+caller_params = ["name", "metadata"]
+"#;
+
+/// What tests need beside what they try.
+const SEEN: &str = r#"{ methods = ["ListGrants", "WatchGrants"], profiles = ["live"] }"#;
+
+async fn world(keys: &str, rows: &str) -> World {
+    let live = profile("live", &VJ[..2], "");
+    World::of(&format!(
+        "{live}{ROOM}\n[callers.tester]\nmatch = [\"loopback\"]\n{keys}\nallow = [{rows}, {SEEN}]\n"
+    ))
+    .await
+}
+
+fn of(profile: &str, resource: &str) -> MintOptions {
+    MintOptions { profile: profile.to_owned(), resource: resource.to_owned(), ..<_>::default() }
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+fn param(name: &str) -> Struct {
+    let value = Value { kind: Some(Kind::StringValue("x".to_owned())) };
+    Struct { fields: [(name.to_owned(), value)].into() }
+}
+
+fn series(options: MintOptions, prefix: &str, start_index: i64, count: i64) -> MintTokensRequest {
+    let series = IdentitySeries { prefix: prefix.to_owned(), count };
+    let selection = Some(Selection::IdentitySeries(series));
+    MintTokensRequest { options: Some(options), selection, start_index, chunk_size: 0 }
+}
+
+async fn bulk(world: &World, request: MintTokensRequest) -> Result<Vec<usize>, (usize, Status)> {
+    let mut chunks = Vec::new();
+    let mut count = 0;
+    let mut stream = match soon(world.tokens().mint_tokens(request)).await {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return Err((0, status)),
+    };
+    loop {
+        match soon(stream.message()).await {
+            Ok(Some(chunk)) => {
+                count += chunk.tokens.len();
+                chunks.push(chunk.tokens.len());
+            }
+            Ok(None) => return Ok(chunks),
+            Err(status) => return Err((count, status)),
+        }
+    }
+}
+
+#[track_caller]
+fn denied(status: &Status, reason: &str) -> Told {
+    let told = told(status);
+    assert_eq!((told.code, told.reason.as_str()), (Code::PermissionDenied, reason));
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_refused_for_the_first_thing_that_no_row_allows() {
+    let world = world(
+        "",
+        r#"
+        { profiles = ["room"], resources = ["room-*"], identities = ["viewer-*"], params = ["name"], max_ttl = "5m" },
+        { methods = ["MintToken"], profiles = ["live"], identities = ["bob"],
+          resources = ["VJ0123456789ABCDEF0123456789ABCDE1", "VJ0123456789abcdef0123456789abcde3"] },
+        { profiles = ["room"], resources = ["room-*"], identities = ["carol"], params = [], max_ttl = "8m" }
+        "#,
+    )
+    .await;
+    let room = || of("room", "room-1");
+    let mint = async |identity: &str, options: MintOptions| world.mint(identity, options).await;
+    for (identity, options, reason) in [
+        ("viewer-1", of("room", "cellar"), "RESOURCE_NOT_ALLOWED"),
+        ("viewer-1", of("nowhere", "room-1"), "PROFILE_NOT_ALLOWED"),
+        ("carol", of("speech", "x"), "PROFILE_NOT_ALLOWED"),
+        // A row each allows the half of these.
+        ("bob", room(), "IDENTITY_NOT_ALLOWED"),
+        ("viewer-1", of("live", VJ[0]), "IDENTITY_NOT_ALLOWED"),
+        ("carol", MintOptions { params: Some(param("name")), ..room() }, "PARAM_NOT_ALLOWED"),
+        ("viewer-1", MintOptions { ttl: Some(seconds(301)), ..room() }, "TTL_NOT_ALLOWED"),
+    ] {
+        let status = mint(identity, options).await.unwrap_err();
+        let told = denied(&status, reason);
+        if reason == "TTL_NOT_ALLOWED" {
+            assert_eq!(told.metadata["attainable_max"], "300s");
+        }
+    }
+    // What no row allows is not told apart from what there is not, whatever else is wrong.
+    let absent = mint("viewer-1", of("nowhere", "room-1")).await.unwrap_err();
+    for other in [of("secret", "room-1"), MintOptions { ttl: Some(seconds(-1)), ..of("x y", "") }] {
+        let status = mint("", other).await.unwrap_err();
+        assert_eq!((status.message(), status.details()), (absent.message(), absent.details()));
+    }
+    // What rows allow is looked at as ever.
+    let bad = mint("viewer-1", MintOptions { ttl: Some(seconds(-1)), ..room() }).await.unwrap_err();
+    assert_eq!(told(&bad).reason, "TTL_OUT_OF_RANGE");
+    let absent = mint("bob", of("live", VJ[2])).await.unwrap_err();
+    assert_eq!(told(&absent).reason, "RESOURCE_NOT_FOUND");
+
+    let within = |answer: grantmint::rpc::proto::MintTokenResponse| {
+        answer.validity.unwrap().use_within.unwrap().seconds
+    };
+    let plain = within(mint("viewer-1", room()).await.unwrap());
+    assert!((290..300).contains(&plain), "an unset ttl is cut to the row's: {plain}");
+    let named = MintOptions { params: Some(param("name")), ttl: Some(seconds(300)), ..room() };
+    assert!(mint("viewer-2", named).await.is_ok());
+    let longer = within(mint("carol", room()).await.unwrap());
+    assert!((470..480).contains(&longer), "each row has its own: {longer}");
+    for written in [VJ[0].to_owned(), VJ[0].to_uppercase()] {
+        assert!(mint("bob", of("live", &written)).await.is_ok(), "{written} is one resource");
+    }
+
+    let list = |identities: &[&str]| MintTokensRequest {
+        selection: Some(Selection::IdentityList(IdentityList {
+            identities: identities.iter().map(|&it| it.to_owned()).collect(),
+        })),
+        ..series(room(), "", 0, 0)
+    };
+    let (_, status) = bulk(&world, list(&["viewer-1", "carol", "viewer-2"])).await.unwrap_err();
+    assert_eq!(denied(&status, "IDENTITY_NOT_ALLOWED").metadata["index"], "1");
+    assert_eq!(bulk(&world, list(&["viewer-1", "viewer-2"])).await.unwrap(), [2]);
+    for (prefix, fine) in
+        [("viewer-", true), ("viewer-a", true), ("viewer", false), ("carol", false)]
+    {
+        let answer = bulk(&world, series(room(), prefix, 0, 1)).await;
+        assert_eq!(answer.is_ok(), fine, "{prefix}: {answer:?}");
+    }
+    let (_, status) = bulk(&world, series(of("live", VJ[0]), "bob", 0, 1)).await.unwrap_err();
+    denied(&status, "PROFILE_NOT_ALLOWED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_watches_show_what_rows_allow_and_health_is_for_whoever_is_connected() {
+    let live = profile("live", &VJ[..2], "") + &profile("other", &VJ[2..], "");
+    let world = World::of(&format!(
+        "{live}[callers.tester]\nmatch = [\"loopback\"]\n\
+         allow = [{{ methods = [\"ListGrants\"], profiles = [\"live\"], resources = [{:?}] }},\n\
+         {{ methods = [\"GetGrant\", \"WatchGrants\"], profiles = [\"other\"] }}]\n",
+        VJ[1]
+    ))
+    .await;
+    let list = async |profile: &str| {
+        let request = ListGrantsRequest { profile: profile.to_owned(), ..<_>::default() };
+        let listed = soon(world.grants().list_grants(request)).await?.into_inner();
+        Ok::<_, Status>(listed.grants.into_iter().map(|it| it.name).collect::<Vec<_>>())
+    };
+    let name = |profile: &str, resource: &str| format!("profiles/{profile}/grants/{resource}");
+    assert_eq!(list("").await.unwrap(), [name("live", VJ[1])]);
+    assert_eq!(list("live").await.unwrap(), [name("live", VJ[1])]);
+    for hidden in ["other", "nowhere"] {
+        denied(&list(hidden).await.unwrap_err(), "PROFILE_NOT_ALLOWED");
+    }
+    let watch = async |target| {
+        let request = WatchGrantsRequest { target };
+        let mut stream = soon(world.grants().watch_grants(request)).await?.into_inner();
+        let first = soon(stream.message()).await?.unwrap();
+        Ok::<_, Status>(first.grants.into_iter().map(|it| it.name).collect::<Vec<_>>())
+    };
+    assert_eq!(watch(None).await.unwrap(), [name("other", VJ[2])]);
+    for target in [Target::Profile("live".into()), Target::Name(name("live", VJ[1]))] {
+        denied(&watch(Some(target)).await.unwrap_err(), "PROFILE_NOT_ALLOWED");
+    }
+    let get = async |name: String| soon(world.grants().get_grant(GetGrantRequest { name })).await;
+    assert!(get(name("other", VJ[2])).await.is_ok());
+    assert_eq!(told(&get(name("other", VJ[0])).await.unwrap_err()).reason, "RESOURCE_NOT_FOUND");
+    denied(&get(name("live", VJ[1])).await.unwrap_err(), "PROFILE_NOT_ALLOWED");
+    denied(&world.mint("alice", of("live", VJ[1])).await.unwrap_err(), "METHOD_NOT_ALLOWED");
+
+    let health = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        soon(HealthClient::new(world.channel.clone()).check(request)).await.is_ok()
+    };
+    assert!(health("").await && health("profiles/other").await);
+    assert!(!health("profiles/live").await, "as if there were none");
+    let mut reflection = ServerReflectionClient::new(world.channel.clone());
+    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let status = soon(reflection.server_reflection_info(asked)).await.err().unwrap();
+    denied(&status, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_in_no_entry_may_do_nothing_but_ask_for_health() {
+    let live = profile("live", &VJ[..1], "");
+    let tables = format!(
+        "{live}[callers.mesh]\nmatch = [\"plaintext\"]\nallow = [{{ profiles = [\"*\"] }}]\n"
+    );
+    let world = World::with_faults(&tables, &[]).await;
+    denied(&world.mint("alice", None).await.unwrap_err(), "CALLER_UNKNOWN");
+    let listed = soon(world.grants().list_grants(ListGrantsRequest::default())).await;
+    denied(&listed.unwrap_err(), "CALLER_UNKNOWN");
+    let request = HealthCheckRequest::default();
+    assert!(soon(HealthClient::new(world.channel.clone()).check(request)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_charged_for_what_is_signed_and_says_when_it_holds_more() {
+    let world = world(
+        "tokens = { rate = 1, burst = 3 }\nbulk_tokens = { rate = 1, burst = 40 }",
+        r#"{ profiles = ["room"], identities = ["a*"] }"#,
+    )
+    .await;
+    let now = |resource: &str| MintOptions { max_wait: Some(seconds(0)), ..of("room", resource) };
+    // What is refused takes nothing.
+    for _ in 0..10 {
+        assert!(world.mint("bob", now("r")).await.is_err());
+        assert!(world.mint("", now("r")).await.is_err());
+    }
+    for _ in 0..3 {
+        world.mint("alice", now("r")).await.unwrap();
+    }
+    let status = world.mint("alice", now("r")).await.unwrap_err();
+    let told = told(&status);
+    assert_eq!((told.code, &*told.reason), (Code::ResourceExhausted, "CALLER_QUOTA_EXCEEDED"));
+    let quota = status.get_details_quota_failure().unwrap();
+    let violation = &quota.violations[0];
+    assert_eq!((&*violation.subject, &*violation.description), ("callers/tester", "tokens"));
+    let refill = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(refill > Duration::ZERO && refill <= Duration::from_millis(1_250), "{refill:?}");
+    let held = MintOptions { max_wait: None, ..now("r") };
+    assert!(world.mint("alice", held).await.is_ok(), "it is held until there is one more");
+
+    // Bulks have a quota of their own: one chunk of what it holds, then the end of the wait.
+    let (count, status) = bulk(&world, series(now("r"), "a", 0, 100)).await.unwrap_err();
+    assert_eq!(count, 40);
+    let told = super::harness::told(&status);
+    assert_eq!((&*told.reason, &*told.metadata["resume_index"]), ("CALLER_QUOTA_EXCEEDED", "40"));
+    let refill = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(refill > Duration::from_secs(14), "a chunk is not cut under 16 tokens: {refill:?}");
+    // But for what is left: that is held until there is as much.
+    assert_eq!(bulk(&world, series(of("room", "r"), "a", 99, 100)).await.unwrap(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_has_so_many_streams() {
+    let world = world("streams = 2", r#"{ profiles = ["room"] }"#).await;
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        let request = WatchGrantsRequest::default();
+        watches.push(soon(world.grants().watch_grants(request)).await.unwrap());
+    }
+    let (_, status) = bulk(&world, series(of("room", "r"), "a", 0, 1)).await.unwrap_err();
+    let told = told(&status);
+    assert_eq!((told.code, &*told.reason), (Code::ResourceExhausted, "CALLER_STREAMS_EXCEEDED"));
+    assert_eq!(status.get_details_quota_failure().unwrap().violations[0].description, "streams");
+    assert!(world.mint("alice", of("room", "r")).await.is_ok(), "that is no stream");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_observed_is_served() {
+    let live = profile("live", &VJ[..1], "");
+    let tables = format!(
+        "{live}{ROOM}\n[callers.tester]\nmatch = [\"loopback\"]\n\
+         tokens = {{ rate = 1, burst = 1 }}\nallow = [{{ profiles = [\"live\"], max_ttl = \"5s\" }}]\n\
+         [server]\nauthorize = \"observe\"\n"
+    );
+    let world = World::of(&tables).await;
+    for _ in 0..5 {
+        assert!(world.mint("alice", of("room", "r")).await.is_ok());
+    }
+    assert_eq!(bulk(&world, series(of("room", "r"), "a", 0, 5)).await.unwrap(), [5]);
+    let status = world.mint("alice", of("nowhere", "r")).await.unwrap_err();
+    assert_eq!(told(&status).reason, "PROFILE_NOT_FOUND", "as if there were no rows");
+    let mut reflection = ServerReflectionClient::new(world.channel.clone());
+    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let status = soon(reflection.server_reflection_info(asked)).await.err().unwrap();
+    denied(&status, "METHOD_NOT_ALLOWED");
+}
