@@ -1,5 +1,6 @@
 //! The real binary.
 
+mod allowed;
 mod bench;
 mod bulk;
 mod commands;

@@ -1,4 +1,8 @@
-//! `grantmint check`: what is wrong with a configuration, or what it promises.
+//! `grantmint check`: what is wrong with a configuration, or what it promises; and what it allows
+//! a caller.
+
+mod allowed;
+mod callers;
 
 use std::{
     io::{self, Write},
@@ -14,17 +18,19 @@ use grantmint::{
     name::{Pattern, Resource},
     provider::Upstream,
     refresh::schedule::{Point, Policy},
-    settings::shown,
+    settings::{Problem, shown},
     source::budget,
     tls,
 };
 use serde_json::{Map, Value, json};
 
+use self::allowed::{Answer, CallArgs};
 use crate::{exit::Exit, failure::Failure};
 
 /// Validate a configuration, show it without its secrets, and say what each profile promises
 ///
-/// Exits with 0 where it is good; with 1 where it is not, all that is wrong with it on stderr.
+/// Exits with 0 where it is good, and where a caller named with --as is allowed its call; with 1
+/// where it is not, all that is wrong with it on stderr.
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {
     /// The configuration file
@@ -38,13 +44,22 @@ pub(crate) struct CheckCommand {
     /// Write one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    call: CallArgs,
 }
 
 impl CheckCommand {
     /// Validates and shows.
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let path = self.file.as_ref().or(self.config.as_ref()).cloned().unwrap_or_default();
-        let checked = Checked::new(Config::load(&path)?)?;
+        let config = Config::load(&path)?;
+        if let Some(Answer { text, json, exit }) = self.call.answer(&config)? {
+            let answer = if self.json { format!("{json}\n") } else { text };
+            let written = io::stdout().write_all(answer.as_bytes());
+            return written.map_err(Failure::from_stdout).map(|()| exit);
+        }
+        let checked = Checked::new(config)?;
         let mut shown = Vec::new();
         let written = if self.json {
             write_json(&mut shown, &checked)
@@ -103,6 +118,7 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
         ("plaintext", json!(server.plaintext)),
         ("drain_delay", json!(shown(server.drain_delay))),
         ("drain_grace", json!(shown(server.drain_grace))),
+        ("authorize", json!(config.authorize.as_str())),
     ];
     let admin = vec![("listen", json!(admin.listen.to_string()))];
     let limits = vec![
@@ -215,7 +231,12 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         let notes = profile.provider.notes();
         notes.iter().try_for_each(|note| writeln!(out, "# {note}"))?;
     }
-    Ok(())
+    callers::write_text(&mut out, &checked.config)?;
+    let mut remarks = checked.config.remarks.iter();
+    remarks.try_for_each(|Problem { line, message }| match line {
+        Some(line) => writeln!(out, "# warning: line {line}: {message}"),
+        None => writeln!(out, "# warning: {message}"),
+    })
 }
 
 /// How a profile's upstream is reached from here.
@@ -333,6 +354,15 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     });
     let profiles = profiles.collect();
     whole.insert("profiles".to_owned(), Value::Object(profiles));
+    if let Some(callers) = callers::json(&checked.config) {
+        whole.insert("callers".to_owned(), callers);
+    }
+    let remarks = checked.config.remarks.iter();
+    let remarks: Vec<_> =
+        remarks.map(|it| json!({"line": it.line, "message": it.message})).collect();
+    if !remarks.is_empty() {
+        whole.insert("warnings".to_owned(), json!(remarks));
+    }
     writeln!(out, "{:#}", Value::Object(whole))
 }
 

@@ -1,0 +1,92 @@
+//! The entries of `[callers]`, with their quotas in tokens of each profile.
+
+use std::io::{self, Write};
+
+use grantmint::{
+    auth::{
+        method::Method,
+        pattern::CallerPattern,
+        policy::{Entry, Policy},
+        quota::Rate,
+        usage::Quota,
+    },
+    config::Config,
+};
+use serde_json::{Map, Value, json};
+
+/// A quota, and the method that is charged to it.
+const QUOTAS: [(Quota, Method); 2] =
+    [(Quota::Tokens, Method::MintToken), (Quota::BulkTokens, Method::MintTokens)];
+
+/// Shows the entries.
+pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
+    let Policy::Entries(entries) = &config.callers else {
+        return writeln!(
+            out,
+            "\n# there is no [callers]: whoever can connect may call every method"
+        );
+    };
+    for entry in entries.all() {
+        writeln!(out, "\n[callers.{}]", entry.name)?;
+        for (key, value) in keys(entry) {
+            writeln!(out, "{key} = {value}")?;
+        }
+        writeln!(out, "# {} rows allow what they say", entry.rows.len())?;
+        for (quota, profile, Rate { rate, burst }) in in_tokens(entry, config) {
+            let key = quota.as_str();
+            writeln!(out, "# {key}: {rate} tokens of {profile} a second, {burst} at once")?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for machines; none where there are no entries.
+pub(super) fn json(config: &Config) -> Option<Value> {
+    let Policy::Entries(entries) = &config.callers else { return None };
+    let entries = entries.all().iter().map(|entry| {
+        let mut keys: Map<String, Value> =
+            keys(entry).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut tokens = Map::new();
+        for (quota, profile, Rate { rate, burst }) in in_tokens(entry, config) {
+            let of_quota = tokens.entry(quota.as_str()).or_insert_with(|| json!({}));
+            of_quota[profile] = json!({"rate": rate, "burst": burst});
+        }
+        keys.insert("rows".to_owned(), json!(entry.rows.len()));
+        keys.insert("quota_in_tokens".to_owned(), Value::Object(tokens));
+        (entry.name.to_string(), Value::Object(keys))
+    });
+    Some(Value::Object(entries.collect()))
+}
+
+fn keys(entry: &Entry) -> Vec<(&'static str, Value)> {
+    let matches: Vec<_> = entry.matches.iter().map(CallerPattern::to_string).collect();
+    let limits = &entry.limits;
+    let mut keys = vec![("match", json!(matches))];
+    for (quota, _) in QUOTAS {
+        let rate = quota.rate(limits);
+        let shown = rate.map(|it| json!({"rate": it.rate, "burst": it.burst}));
+        keys.extend(shown.map(|shown| (quota.as_str(), shown)));
+    }
+    keys.extend([("streams", json!(limits.streams)), ("waiting", json!(limits.waiting))]);
+    keys.extend(limits.connections.map(|it| ("connections", json!(it))));
+    keys
+}
+
+/// What the quotas are in whole tokens of each profile that rows allow to mint with.
+fn in_tokens<'a>(
+    entry: &'a Entry,
+    config: &'a Config,
+) -> impl Iterator<Item = (Quota, &'a str, Rate)> {
+    QUOTAS.into_iter().flat_map(move |(quota, method)| {
+        let rate = quota.rate(&entry.limits);
+        let allowed = config.profiles.iter().filter(move |profile| {
+            let name = profile.name.as_str();
+            entry.rows.iter().any(|row| row.methods.has(method) && row.profiles.allow(name))
+        });
+        allowed.filter_map(move |profile| {
+            let (rate, units) = (rate?, profile.token_format().units());
+            let rate = Rate { rate: rate.rate / units, burst: rate.burst / units };
+            Some((quota, profile.name.as_str(), rate))
+        })
+    })
+}
