@@ -59,6 +59,9 @@ use crate::{
 /// How long cut work may take to notice.
 const CUT_GRACE: Duration = Duration::from_millis(500);
 
+/// What `/readyz` says while rows are tried out.
+const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
+
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -178,7 +181,11 @@ impl App {
         }
 
         let roster = grants.roster();
-        let ready = Arc::new(Ready::new(roster.clone(), clock.clone(), drain.clone()));
+        let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone());
+        if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
+            ready = ready.noting(ONLY_OBSERVED);
+        }
+        let ready = Arc::new(ready);
         let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
         let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
         keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
@@ -223,12 +230,7 @@ impl App {
             Reload::new(file, parts.collect(), Arc::clone(&reload_asked), &metrics)
         });
 
-        let callers = Arc::new(Callers::new(config.callers.clone(), config.authorize, &metrics));
-        log_callers(&config.callers, config.authorize);
-        for Problem { line, message } in &config.remarks {
-            let remark = message.as_str();
-            tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
-        }
+        let callers = held_callers(config, &metrics);
 
         let bound = |address| move |error| StartError::Bind { address, error };
         let tls = config.tls.as_ref().map(|loaded| {
@@ -399,6 +401,16 @@ impl Running {
             let _ = timeout(longest, &mut self.server).await;
         }
     }
+}
+
+/// Who may call; what a person may not expect of that is logged.
+fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
+    log_callers(&config.callers, config.authorize);
+    for Problem { line, message } in &config.remarks {
+        let remark = message.as_str();
+        tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
+    }
+    Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
 }
 
 /// Logs who may call, where that is more than a person may expect.

@@ -28,6 +28,8 @@ pub struct Ready {
     clock: Clock,
     drain: Drain,
     gate_opens: BootTime,
+    /// What an operator should know beside the grants.
+    note: Option<&'static str>,
     /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
     gate_open: AtomicBool,
 }
@@ -37,7 +39,14 @@ impl Ready {
     #[must_use]
     pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
-        Self { roster, clock, drain, gate_opens, gate_open: AtomicBool::new(false) }
+        let gate_open = AtomicBool::new(false);
+        Self { roster, clock, drain, gate_opens, note: None, gate_open }
+    }
+
+    /// The same with a line for people before those of the grants.
+    #[must_use]
+    pub fn noting(self, note: &'static str) -> Self {
+        Self { note: Some(note), ..self }
     }
 
     /// Whether calls should come here.
@@ -78,7 +87,7 @@ impl Ready {
         profiles
     }
 
-    /// A line for each grant, for people. Of more than 1,000, those that are not well come
+    /// What there is to note, and a line for each grant, for people. Of more than 1,000, those that are not well come
     /// first, and the last line says how many were left out.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
@@ -103,7 +112,8 @@ impl Ready {
                     && view.with_status(|status| status.last_fault.is_none())
             });
         }
-        let mut lines: Vec<_> = shown.into_iter().take(MOST_LINES).map(line).collect();
+        let note = self.note.map(str::to_owned).into_iter();
+        let mut lines: Vec<_> = note.chain(shown.into_iter().take(MOST_LINES).map(line)).collect();
         if views.len() > MOST_LINES {
             let left_out = views.len() - MOST_LINES;
             lines.push(format!("and {left_out} more; grantmint grants lists them all"));

@@ -126,7 +126,12 @@ fn it_has_every_key() {
                 assert!(SAMPLE.contains(&format!("{key},")) || SAMPLE.contains(&format!("{key}.")));
                 continue;
             }
-            let table = [format!("\n[{key}"), format!(" [{key}."), format!(".{key}."), format!(".{key}]\n")];
+            let table = [
+                format!("\n[{key}"),
+                format!(" [{key}."),
+                format!(".{key}."),
+                format!(".{key}]\n"),
+            ];
             let there =
                 SAMPLE.contains(&written) || table.iter().any(|table| SAMPLE.contains(table));
             assert!(there, "{key} is not in the sample");

@@ -35,6 +35,20 @@ async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
 }
 
 #[tokio::test]
+async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
+    let observed = "[server]\nauthorize = \"observe\"\n[callers.demo]\nmatch = [\"loopback\"]\n\
+                    allow = []";
+    let config = Configured::with_secret(observed, "", DEMO_API_KEY_SECRET);
+    let serve = Serve::configured(&config, &[]).await;
+    serve.first_token().await;
+    let (status, page) = serve.page("/readyz").await;
+    let second = page.lines().nth(1).unwrap_or_default();
+    assert_eq!((status, second), (200, ONLY_OBSERVED), "{page}");
+}
+
+const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
+
+#[tokio::test]
 async fn health_serves_from_the_first_grant_on_and_not_before() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let mut watches = Vec::new();
