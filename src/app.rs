@@ -40,7 +40,7 @@ use crate::{
         state::State,
     },
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
-    server::{self, Server, Transport},
+    server::{self, Admission, Server, Transport},
     settings::Problem,
     source::{
         GrantSource,
@@ -239,7 +239,9 @@ impl App {
         });
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
         let listen = config.server.listen;
-        let server = Server::bind(&config.server, transport, drain.clone(), &metrics).await;
+        let admission = if config.has_callers() { Admission::Named } else { Admission::Anybody };
+        let server =
+            Server::bind(&config.server, transport, admission, drain.clone(), &metrics).await;
         let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
         let listen = config.admin.listen;

@@ -150,15 +150,17 @@ impl Config {
     }
 
     fn read(mut root: Section<'_>, kinds: Kinds) -> Option<Self> {
+        let mut limits = root.section("limits");
+        let of_connections = read_connection_limits(&mut limits);
+        let limits = Limits::read(limits);
         let mut server_section = root.section("server");
-        let (mut server, tls, authorize) = read_server(&mut server_section);
+        let (server, tls, authorize) = read_server(&mut server_section, of_connections);
         let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
         if admin.listen.overlaps(server.listen) {
             admin_section.problem("listen", "must not be where [server] listens");
         }
-        let limits = Limits::read(root.section("limits"), &mut server);
         let may_listen = access::may_listen(
             server.listen,
             &access::Access {
@@ -234,7 +236,10 @@ enum ReadTls {
     Wrong,
 }
 
-fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls, Mode) {
+fn read_server(
+    section: &mut Section<'_>,
+    limits: server::Limits,
+) -> (server::Config, ReadTls, Mode) {
     let default = server::Config::default();
     let listen = section.parsed("listen", str::parse::<Listen>);
     let longest = Duration::from_secs(10 * 60);
@@ -248,7 +253,7 @@ fn read_server(section: &mut Section<'_>) -> (server::Config, ReadTls, Mode) {
     let authorize = section.parsed("authorize", Mode::parse).unwrap_or_default();
     section.finish();
     let listen = listen.unwrap_or(default.listen);
-    (server::Config { listen, plaintext, drain_delay, drain_grace, ..default }, tls, authorize)
+    (server::Config { listen, plaintext, drain_delay, drain_grace, limits }, tls, authorize)
 }
 
 /// Reads the section and the files that it names.
@@ -271,14 +276,33 @@ fn read_admin(section: &mut Section<'_>) -> admin::Config {
     listen.map_or_else(admin::Config::default, |listen| admin::Config { listen })
 }
 
+fn read_connection_limits(section: &mut Section<'_>) -> server::Limits {
+    let default = server::Limits::default();
+    let mut limit = |key, default| section.integer(key, 1..=100_000).unwrap_or(default);
+    let connections = limit("connections", default.connections);
+    let connections_per_caller = limit("connections_per_caller", default.connections_per_caller);
+    let handshakes = limit("handshakes", default.handshakes);
+    let streams = section.integer("streams_per_connection", 1..=1_000);
+    let second = Duration::from_secs(1);
+    let mut time = |key, default, longest| {
+        section.duration_within(key, default, second..=longest).unwrap_or(default)
+    };
+    server::Limits {
+        connections,
+        connections_per_caller,
+        streams_per_connection: streams.unwrap_or(default.streams_per_connection),
+        handshakes,
+        stall: time("stall", default.stall, Duration::from_secs(10 * 60)),
+        connection_age: time("connection_age", default.connection_age, Duration::from_secs(86_400)),
+    }
+}
+
 impl Limits {
-    /// Reads the section; what of it is the transport's goes to `server`.
-    fn read(mut section: Section<'_>, server: &mut server::Config) -> Self {
+    fn read(mut section: Section<'_>) -> Self {
         let Self { mint, rpc } = Self::default();
         let most_bytes = 64 * 1024 * 1024;
         let indices = section.integer("indices", 1..=1_000_000_000);
         let mut limit = |key, default, bounds| section.integer(key, bounds).unwrap_or(default);
-        server.handshakes = limit("handshakes", server.handshakes, 1..=65_536);
         let limits = Self {
             mint: mint::Limits {
                 identities: limit("identities", mint.identities, 1..=1_000_000),
@@ -294,6 +318,7 @@ impl Limits {
                     rpc.bulk_request_bytes,
                     1_024..=most_bytes,
                 ),
+                streaming_calls: limit("streaming_calls", rpc.streaming_calls, 1..=100_000),
             },
         };
         section.finish();

@@ -1,5 +1,7 @@
 //! How far the way out is: every part of the server watches the same phase.
 
+pub mod lifetime;
+
 use tokio::sync::watch;
 
 /// A step on the way out; it only ever goes on. The operator is told its number.

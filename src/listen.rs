@@ -1,5 +1,7 @@
 //! Where to listen, as people write it, and the sockets that follow from it.
 
+pub mod crowd;
+
 use std::{
     fmt,
     io::{self, ErrorKind},

@@ -4,6 +4,7 @@ mod access;
 mod convert;
 mod grants;
 mod health;
+pub mod incoming;
 pub mod layers;
 mod methods;
 mod params;
@@ -21,7 +22,6 @@ use std::{
 };
 
 use http::{Method, Request, StatusCode, header};
-use hyper::body::Incoming;
 use tonic::{
     body::Body,
     codec::{CompressionEncoding, EnabledCompressionEncodings},
@@ -37,6 +37,7 @@ use tower_service::Service;
 pub use self::health::{HealthReporter, report_health};
 use self::{
     health::health,
+    incoming::Incoming,
     methods::{HEALTH_SERVICE, REFLECTION_SERVICES},
     proto::grant_service_server::GrantServiceServer,
     reflection::Reflection,
@@ -92,11 +93,17 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of a `MintTokens` request.
     pub bulk_request_bytes: usize,
+    /// Calls of `MintTokens` and `WatchGrants` that stream at a time, on all connections.
+    pub streaming_calls: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes: 64 * 1024, bulk_request_bytes: 4 * 1024 * 1024 }
+        Self {
+            request_bytes: 64 * 1024,
+            bulk_request_bytes: 4 * 1024 * 1024,
+            streaming_calls: 1_024,
+        }
     }
 }
 
@@ -159,7 +166,7 @@ impl Api {
                     .accept_compressed(CompressionEncoding::Deflate)
             };
         }
-        let streams = Streams::default();
+        let streams = Streams::new(parts.limits.streaming_calls);
         let tokens = Arc::new(Tokens::new(parts, streams.clone()));
         let (reporter, health) = health();
         // Ours, health, and the types that error details travel in.

@@ -1,5 +1,5 @@
-//! The transport: an accept loop over hyper's HTTP/2, since tonic's own server cannot drain
-//! with a watch open and leaves holes that its options do not close.
+//! The transport: an accept loop over h2, since tonic's own server cannot drain with a watch
+//! open and leaves holes that its options do not close.
 
 use std::{
     convert::Infallible,
@@ -11,26 +11,29 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
 use self::{
     accept::accept,
-    connection::serve,
+    connection::Connection,
+    exchange::Exchanges,
+    handshakes::Place as Turn,
     opening::{Open, Opening, Stream},
-    socket::{Answered, Io},
+    places::Places,
+    refusals::Refusals,
+    socket::{Answered, Io, Watched},
+    unread::{Sum, Unread},
 };
+pub use self::{limits::Limits, places::Admission};
 use crate::{
-    auth::name::CallerName,
-    drain::{Drain, Phase},
+    auth::{name::CallerName, peer::Peer},
+    drain::{Drain, Phase, lifetime::Lifetime},
     listen::{Listen, Listeners},
-    rpc::{
-        layers::{Guarded, Layers},
-        request_body::RequestBody,
-    },
-    telemetry::Metrics,
+    rpc::{incoming::Incoming, layers::Layers, request_body::RequestBody},
+    telemetry::{CutMetrics, Metrics},
     tls::{Tls, server::Client},
 };
 
@@ -38,10 +41,16 @@ mod accept;
 mod calls;
 mod connection;
 pub mod descriptors;
+mod exchange;
 mod frames;
 mod handshakes;
+mod http2;
+mod limits;
 mod opening;
+mod places;
+mod refusals;
 mod socket;
+mod unread;
 
 /// What answers calls: one clone a connection.
 pub trait Calls:
@@ -75,12 +84,12 @@ pub struct Config {
     pub listen: Listen,
     /// Whether TLS ends before this server, in a mesh: all that come are one caller.
     pub plaintext: bool,
-    /// Handshakes at the same time.
-    pub handshakes: usize,
     /// How long calls are served as ever after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
     /// How long open work may take to end after that.
     pub drain_grace: Duration,
+    /// What connections may use.
+    pub limits: Limits,
 }
 
 impl Default for Config {
@@ -88,15 +97,12 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_051)).into(),
             plaintext: false,
-            handshakes: 256,
             drain_delay: Duration::from_secs(3),
             drain_grace: Duration::from_secs(5),
+            limits: Limits::default(),
         }
     }
 }
-
-/// Connections at the same time, where there are descriptors for that many.
-const MAX_CONNECTIONS: usize = 1_024;
 
 /// What connections are made over.
 #[derive(Clone, Debug)]
@@ -123,9 +129,21 @@ impl Config {
 pub struct Server {
     listeners: Listeners,
     addr: SocketAddr,
-    opening: Opening,
-    drain: Drain,
+    shared: Shared,
     connections: TaskTracker,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Shared {
+    opening: Opening,
+    places: Places,
+    answered: Answered,
+    /// Unread bytes of all connections.
+    unread: Sum,
+    limits: Limits,
+    drain: Drain,
+    cut: CutMetrics,
 }
 
 impl Server {
@@ -133,16 +151,23 @@ impl Server {
     pub async fn bind(
         config: &Config,
         transport: Transport,
+        admission: Admission,
         drain: Drain,
         metrics: &Metrics,
     ) -> io::Result<Self> {
         let listeners = Listeners::bind(config.listen).await?;
         let addr = listeners.addr()?;
-        let places = descriptors::places(MAX_CONNECTIONS);
-        // Each takes a descriptor too, and those are few where there are few places.
-        let handshakes = config.handshakes.min(places / 4).max(1);
-        let opening = Opening::new(transport, handshakes, places, metrics);
-        Ok(Self { listeners, addr, opening, drain, connections: TaskTracker::new() })
+        let limits = descriptors::within(config.limits);
+        let shared = Shared {
+            opening: Opening::new(transport, limits.handshakes, metrics),
+            places: Places::new(&limits, admission),
+            answered: Answered::default(),
+            unread: Sum::default(),
+            limits,
+            drain,
+            cut: metrics.streams_cut(),
+        };
+        Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
     }
 
     /// Where it listens: for `localhost`, one of two addresses.
@@ -157,41 +182,33 @@ impl Server {
         move || connections.len()
     }
 
-    /// Serves until the drain is over: it stops accepting when that begins, and returns when
+    /// Serves until the drain has ended: it stops accepting when that begins, and returns when
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, layers: Layers<S>) {
-        let Self { listeners, opening, drain, connections, .. } = self;
-        let answered = Answered::default();
+        let Self { listeners, shared, connections, .. } = self;
         loop {
             let next = async {
                 let (stream, from) = accept(&listeners).await;
-                (stream, from, opening.turn(from).await)
+                (stream, from, shared.opening.turn(from).await)
             };
             let (stream, from, turn) = tokio::select! {
                 biased;
-                () = drain.wait(Phase::Draining) => break,
+                () = shared.drain.wait(Phase::Draining) => break,
                 next = next => next,
             };
-            let (opening, layers) = (opening.clone(), layers.clone());
-            let (answered, drain) = (answered.clone(), drain.clone());
+            let (shared, layers) = (shared.clone(), layers.clone());
             connections.spawn(async move {
                 let opened = tokio::select! {
-                    opened = opening.open(stream, from, turn) => opened,
-                    () = drain.wait(Phase::Draining) => None,
+                    opened = shared.opening.open(stream, from, turn) => opened,
+                    () = shared.drain.wait(Phase::Draining) => None,
                 };
-                let Some(Open { stream, peer, place }) = opened else { return };
-                let service = layers.around(peer);
-                match stream {
-                    Stream::Plain(stream) => {
-                        converse(stream, answered, service, drain, pending()).await;
-                    }
-                    Stream::Tls(stream, client) => {
-                        let untrusted = until_untrusted(&opening.transport, client);
-                        converse(stream, answered, service, drain, untrusted).await;
-                    }
+                if let Some(open) = opened {
+                    shared.serve(open, layers).await;
                 }
-                drop(place);
             });
+            // Those that came before have their turn: who has sent a preface is no longer silent,
+            // and does not give way to the next.
+            yield_now().await;
         }
         drop(listeners);
         connections.close();
@@ -199,15 +216,49 @@ impl Server {
     }
 }
 
-async fn converse<I: Io, S: Calls>(
-    stream: I,
-    answered: Answered,
-    service: Guarded<S>,
-    drain: Drain,
-    untrusted: impl Future<Output = ()>,
-) {
-    let (socket, driver) = socket::split(stream, answered);
-    serve(socket, driver, service, drain, untrusted).await;
+impl Shared {
+    async fn serve<S: Calls>(self, open: Open, layers: Layers<S>) {
+        let Open { stream, peer, turn } = open;
+        match stream {
+            Stream::Plain(stream) => self.converse(stream, peer, turn, layers, pending()).await,
+            Stream::Tls(stream, client) => {
+                let transport = self.opening.transport.clone();
+                let untrusted = until_untrusted(&transport, client);
+                self.converse(stream, peer, turn, layers, untrusted).await;
+            }
+        }
+    }
+
+    /// Serves a connection, once it has spoken HTTP/2, where there is a place for it.
+    async fn converse<I: Io, S: Calls>(
+        self,
+        stream: I,
+        peer: Peer,
+        turn: Turn,
+        layers: Layers<S>,
+        untrusted: impl Future<Output = ()>,
+    ) {
+        let Self { places, answered, unread, limits, drain, cut, .. } = self;
+        let (unread, refusals) = (Unread::new(unread), Refusals::new());
+        let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
+        let (socket, driver) = socket::split(stream, watched);
+        let lifetime = Lifetime::default();
+        let service = layers.around(peer.clone(), lifetime.clone());
+        let exchanges = Exchanges { unread, refusals, stall: limits.stall, cut };
+        let mut connection =
+            Connection::new(socket, driver, service, exchanges, lifetime, &limits, drain);
+        if !connection.begins(&turn).await {
+            return;
+        }
+        match places.take(&peer) {
+            Ok(place) => {
+                drop(turn);
+                connection.serve(place, untrusted).await;
+            }
+            // Until it is closed it holds the place of a handshake.
+            Err(_) => connection.refuse().await,
+        }
+    }
 }
 
 /// Returns when a client's certificate no longer holds; never for one without a certificate.

@@ -18,7 +18,7 @@ use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
     handles::{
-        CallerMetrics, Counts, GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics,
+        CallerMetrics, Counts, CutMetrics, GrantMetrics, MintMetrics, ReloadMetrics, RpcMetrics,
         UpstreamMetrics,
     },
     log_lines::LogEnd,

@@ -23,7 +23,7 @@ use grantmint::{
     },
     name::{GrantName, Identity, ProfileName, Resource},
     rpc::{self, Api, Parts, layers::Layers},
-    server::{self, Server},
+    server::{self, Admission, Server},
     telemetry::Metrics,
     token::{Preparer, PresentFormat, id::Serials, params::Parameters},
 };
@@ -152,7 +152,8 @@ impl Live {
             limits: rpc::Limits::default(),
         })?;
         let config = server::Config { listen: "127.0.0.1:0".parse()?, ..server::Config::default() };
-        let server = Server::bind(&config, config.plain(), drain, &metrics).await?;
+        let (transport, admission) = (config.plain(), Admission::Anybody);
+        let server = Server::bind(&config, transport, admission, drain, &metrics).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
         let callers = Callers::new(Policy::Open, Mode::Enforce, &metrics);
         tokio::spawn(server.run(Layers::new(api, Arc::new(callers), &metrics)));

@@ -48,7 +48,8 @@ fn what_is_left_out_has_its_default() {
         (10_000, 1_000_000, 512)
     );
     assert_eq!((limits.rpc.request_bytes, limits.rpc.bulk_request_bytes), (65_536, 4_194_304));
-    assert_eq!(limits.mint.waiting_calls, 4_096);
+    assert_eq!((limits.mint.waiting_calls, limits.rpc.streaming_calls), (4_096, 1_024));
+    assert_eq!(server.limits, server::Limits::default());
     assert_eq!(default_profile.unwrap().as_str(), "live");
 
     let [live] = profiles.as_slice() else { panic!("{profiles:?}") };
@@ -151,6 +152,28 @@ fn the_two_listeners_are_not_the_same() {
     assert_eq!(told, "f.toml:8: admin.listen: must not be where [server] listens");
     let any = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
     assert!(parse(&format!("{LIVE}{any}")).is_ok());
+}
+
+#[test]
+fn limits_on_connections_have_bounds() {
+    let limits = "[limits]\nconnections = 5\nconnections_per_caller = 2\nhandshakes = 3\n\
+                  streams_per_connection = 7\nstall = \"1s\"\nconnection_age = \"1h\"\n";
+    let wanted = server::Limits {
+        connections: 5,
+        connections_per_caller: 2,
+        streams_per_connection: 7,
+        handshakes: 3,
+        stall: Duration::from_secs(1),
+        connection_age: Duration::from_secs(3_600),
+    };
+    assert_eq!(parse(&format!("{LIVE}{limits}")).unwrap().server.limits, wanted);
+    let told = problems("[limits]\nconnections = 0\nstall = \"10ms\"\nstreaming_calls = 0\n");
+    assert_eq!(
+        told,
+        "f.toml:8: limits.connections: must be from 1 to 100000\n\
+         f.toml:9: limits.stall: must be from 1s to 10m\n\
+         f.toml:10: limits.streaming_calls: must be from 1 to 100000"
+    );
 }
 
 #[test]

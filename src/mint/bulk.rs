@@ -277,6 +277,12 @@ impl Bulk {
         self.indices.start
     }
 
+    /// Whether every index has been answered.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.indices.is_empty()
+    }
+
     /// The grant that it is served from.
     #[must_use]
     pub fn grant_name(&self) -> &str {
@@ -291,7 +297,7 @@ impl Bulk {
 
     /// The next chunk; none after the last index.
     pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, End> {
-        if self.indices.is_empty() {
+        if self.is_done() {
             return Ok(None);
         }
         let quota = Arc::clone(&self.quota);

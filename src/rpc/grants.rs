@@ -27,7 +27,7 @@ use super::{
 use crate::{
     auth::{method::Method, usage},
     clock::{Anchor, BootTime, Clock},
-    drain::{Drain, Phase},
+    drain::{Drain, Phase, lifetime::Lifetime},
     grant::{self, Life, cell::View, table::Roster},
     name::GrantName,
     ready::next_end_of_life,
@@ -184,7 +184,7 @@ impl GrantService for Grants {
         &self,
         request: Request<WatchGrantsRequest>,
     ) -> Result<Response<Self::WatchGrantsStream>, Status> {
-        let Origin { deadline, access } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
         // Before the entries are asked, so that no change is missed.
         let rights = access.changes();
         let target = request.into_inner().target;
@@ -201,6 +201,7 @@ impl GrantService for Grants {
             rights,
             views,
             changes: self.roster.changes(),
+            lifetime,
             deadline,
             told,
             stage: Stage::Snapshot(0),
@@ -219,6 +220,7 @@ struct Watch {
     rights: watch::Receiver<()>,
     views: Vec<View>,
     changes: watch::Receiver<()>,
+    lifetime: Lifetime,
     deadline: Option<Instant>,
     /// What was last told of each view, in their order.
     told: Vec<Option<Told>>,
@@ -287,6 +289,9 @@ impl Watch {
             if self.grants.drain.reached(Phase::Draining) {
                 return Err(status::draining(deadline));
             }
+            if self.lifetime.has_ended() {
+                return Err(status::lifetime_reached(deadline, None));
+            }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(status::deadline_exceeded(None));
             }
@@ -305,6 +310,9 @@ impl Watch {
                 _ = self.rights.changed() => {}
                 () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
                 () = self.grants.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
+                () = self.lifetime.ended() => {
+                    return Err(status::lifetime_reached(deadline, None));
+                }
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),
             }
         }

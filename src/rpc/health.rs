@@ -4,7 +4,7 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
@@ -13,7 +13,7 @@ use tonic_health::pb::{
 
 use super::{GRANT_SERVICE, TOKEN_SERVICE, access::Access, layers::Origin, status};
 use crate::{
-    drain::{Drain, Phase},
+    drain::{Drain, Phase, lifetime::Lifetime},
     ready::Ready,
 };
 
@@ -56,15 +56,17 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let Origin { access, .. } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
         let watch = Watch {
             rights: access.changes(),
             access,
             service: request.into_inner().service,
             statuses: self.0.clone(),
+            lifetime,
+            deadline,
             told: None,
         };
-        Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
+        Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
 }
 
@@ -75,13 +77,15 @@ struct Watch {
     rights: watch::Receiver<()>,
     service: String,
     statuses: watch::Receiver<Statuses>,
+    lifetime: Lifetime,
+    deadline: Option<Instant>,
     told: Option<ServingStatus>,
 }
 
 impl Watch {
     /// The service's status once it is another than was told; none when the server drains.
-    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
-        let Self { access, rights, service, statuses, told } = &mut self;
+    async fn next(mut self) -> Result<Option<(HealthCheckResponse, Self)>, Status> {
+        let Self { access, rights, service, statuses, lifetime, deadline, told } = &mut self;
         let known = |all: &Statuses| {
             let known = all.get(service.as_str()).filter(|_| is_shown(access, service));
             known.copied().unwrap_or(ServingStatus::ServiceUnknown)
@@ -89,14 +93,16 @@ impl Watch {
         let status = loop {
             rights.mark_unchanged();
             tokio::select! {
-                changed = statuses.wait_for(|all| Some(known(all)) != *told) => {
-                    break known(&*changed.ok()?);
-                }
-                changed = rights.changed() => changed.ok()?,
+                changed = statuses.wait_for(|all| Some(known(all)) != *told) => match changed {
+                    Ok(all) => break known(&all),
+                    Err(_) => return Ok(None),
+                },
+                changed = rights.changed() => if changed.is_err() { return Ok(None) },
+                () = lifetime.ended() => return Err(status::lifetime_reached(*deadline, None)),
             }
         };
         *told = Some(status);
-        Some((Ok(HealthCheckResponse { status: status.into() }), self))
+        Ok(Some((HealthCheckResponse { status: status.into() }, self)))
     }
 }
 
@@ -148,7 +154,11 @@ mod tests {
     async fn a_watched_service_that_becomes_known_is_told_and_the_end_of_health_ends_the_watch() {
         let (reporter, service) = health();
         let mut request = Request::new(HealthCheckRequest { service: "late".to_owned() });
-        request.extensions_mut().insert(Origin { deadline: None, access: Access::of_anybody() });
+        request.extensions_mut().insert(Origin {
+            deadline: None,
+            access: Access::of_anybody(),
+            lifetime: Lifetime::default(),
+        });
         let mut watch = service.watch(request).await.unwrap().into_inner();
         let mut next = || {
             let told = watch.next().now_or_never()?;

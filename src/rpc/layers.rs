@@ -29,6 +29,7 @@ use self::{
 use super::{access::Access, methods::Rule, not_grpc, request_body::RequestBody, status};
 use crate::{
     auth::{callers::Callers, peer::Peer},
+    drain::lifetime::Lifetime,
     telemetry::Metrics,
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Origin {
     pub(super) deadline: Option<Instant>,
     /// Its caller.
     pub(super) access: Access,
+    /// The life of its connection.
+    pub(super) lifetime: Lifetime,
 }
 
 impl Origin {
@@ -70,6 +73,7 @@ pub struct Guarded<S> {
     methods: Methods,
     callers: Arc<Callers>,
     peer: Arc<Peer>,
+    lifetime: Lifetime,
 }
 
 impl<S> Layers<S> {
@@ -81,14 +85,15 @@ impl<S> Layers<S> {
 }
 
 impl<S: Clone> Layers<S> {
-    /// The service of a connection with `peer`.
+    /// The service of a connection with `peer`, for its lifetime.
     #[must_use]
-    pub fn around(&self, peer: Peer) -> Guarded<S> {
+    pub fn around(&self, peer: Peer, lifetime: Lifetime) -> Guarded<S> {
         Guarded {
             inner: self.inner.clone(),
             methods: self.methods.clone(),
             callers: Arc::clone(&self.callers),
             peer: Arc::new(peer),
+            lifetime,
         }
     }
 }
@@ -148,7 +153,11 @@ where
                 return Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) });
             }
         };
-        request.extensions_mut().insert(Origin { deadline, access });
+        request.extensions_mut().insert(Origin {
+            deadline,
+            access,
+            lifetime: self.lifetime.clone(),
+        });
         let due = ending.method.one_request.then(|| now + REQUEST_TIMEOUT);
         let request = request.map(|body| RequestBody::new(body, due));
         // A handler may panic before its first await, and after.

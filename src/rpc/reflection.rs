@@ -7,12 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, stream};
 use prost::{DecodeError, Message};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{layers::Origin, status};
 
 /// The files of a descriptor set as they are encoded: decoding loses what prost does not know.
 #[derive(Clone, PartialEq, Message)]
@@ -264,8 +266,20 @@ macro_rules! serve {
                     requests: Request<Streaming<ServerReflectionRequest>>,
                 ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
                     let index = Arc::clone(&self.0);
-                    let answers =
-                        requests.into_inner().map_ok(move |request| answer(&index, request));
+                    let Origin { deadline, lifetime, .. } = Origin::of(&requests)?;
+                    let requests = requests.into_inner();
+                    let answers = stream::try_unfold(requests, move |mut requests| {
+                        let (index, lifetime) = (Arc::clone(&index), lifetime.clone());
+                        async move {
+                            let request = tokio::select! {
+                                request = requests.message() => request?,
+                                () = lifetime.ended() => {
+                                    return Err(status::lifetime_reached(deadline, None));
+                                }
+                            };
+                            Ok(request.map(|request| (answer(&index, request), requests)))
+                        }
+                    });
                     Ok(Response::new(Box::pin(answers)))
                 }
             }

@@ -264,23 +264,41 @@ pub(super) fn request_late() -> Status {
 
 /// The server goes away, and no grant in particular is concerned.
 pub(super) fn draining(deadline: Option<Instant>) -> Status {
-    let mut details = details("DRAINING", Metadata::new());
-    let delay = SPREAD.mul_f64(fastrand::f64());
-    details.set_retry_info(Some(delay));
     let message = "this server is going away; retry on another";
-    let mut status = build(Code::Unavailable, message, details);
-    push_back(&mut status, delay, deadline);
-    status
+    unavailable("DRAINING", message, Duration::ZERO, deadline, None)
 }
 
 /// As many calls stream as may. `resume` is where a bulk begins.
 pub(super) fn overloaded(deadline: Option<Instant>, resume: Option<i64>) -> Status {
+    let message = "too many calls stream at once; retry, or ask another server";
+    unavailable("OVERLOADED", message, OVERLOADED_FOR, deadline, resume)
+}
+
+/// The connection's time is up. `resume` is where a bulk goes on.
+pub(super) fn lifetime_reached(deadline: Option<Instant>, resume: Option<i64>) -> Status {
+    let message = "the connection's time is up; resume on a new one";
+    unavailable("STREAM_LIFETIME_REACHED", message, Duration::ZERO, deadline, resume)
+}
+
+/// A bulk's caller took too long to read a chunk. `resume` is that chunk's first index.
+pub(super) fn chunk_stale(deadline: Option<Instant>, resume: i64) -> Status {
+    let message = "the last chunk was read too late to be of use; resume with it, and read faster";
+    unavailable("CHUNK_STALE", message, Duration::ZERO, deadline, Some(resume))
+}
+
+/// What another call, after `delay` and some jitter, will not meet.
+fn unavailable(
+    reason: &str,
+    message: &str,
+    delay: Duration,
+    deadline: Option<Instant>,
+    resume: Option<i64>,
+) -> Status {
     let mut metadata = Metadata::new();
     resumes(&mut metadata, resume);
-    let mut details = details("OVERLOADED", metadata);
-    let delay = OVERLOADED_FOR + SPREAD.mul_f64(fastrand::f64());
+    let mut details = details(reason, metadata);
+    let delay = delay + SPREAD.mul_f64(fastrand::f64());
     details.set_retry_info(Some(delay));
-    let message = "too many calls stream at once; retry, or ask another server";
     let mut status = build(Code::Unavailable, message, details);
     push_back(&mut status, delay, deadline);
     status

@@ -26,12 +26,14 @@ use super::{
 };
 use crate::{
     auth::usage::Quota,
+    clock::Clock,
     mint::minter::{Cause, Minted, Minter, Unserved},
     telemetry::MintMetrics,
 };
 
 pub(super) struct Tokens {
     minter: Arc<Minter>,
+    clock: Clock,
     streams: Streams,
     one: MintMetrics,
     many: MintMetrics,
@@ -42,6 +44,7 @@ impl Tokens {
     pub(super) fn new(parts: &Parts, streams: Streams) -> Self {
         Self {
             minter: Arc::clone(&parts.minter),
+            clock: parts.clock.clone(),
             streams,
             one: parts.metrics.minting("MintToken"),
             many: parts.metrics.minting("MintTokens"),
@@ -62,7 +65,7 @@ impl Tokens {
         &self,
         request: Request<MintTokenRequest>,
     ) -> Result<Response<MintTokenResponse>, Status> {
-        let Origin { deadline, access } = Origin::of(&request)?;
+        let Origin { deadline, access, .. } = Origin::of(&request)?;
         let planned = self.plan_one(request.into_inner(), &access);
         let (plan, identity) = planned.map_err(|refusal| {
             self.one.refused();

@@ -9,7 +9,7 @@ use crate::listen::Listeners;
 /// A pause where accepting fails for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The next connection, and where it comes from.
+/// The next connection.
 pub(super) async fn accept(listeners: &Listeners) -> (TcpStream, SocketAddr) {
     let mut failures = 0_u64;
     loop {

@@ -3,27 +3,21 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use hyper::rt::Executor;
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where a connection puts its calls. Each call has one, so that it must not hold them.
-#[derive(Clone)]
-pub(super) struct Arrivals(Weak<Mutex<Vec<Call>>>);
+/// Where a connection puts its calls.
+pub(super) struct Arrivals(Arc<Mutex<Vec<Call>>>);
 
-impl<F> Executor<F> for Arrivals
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, call: F) {
-        if let Some(arrived) = self.0.upgrade() {
-            lock(&arrived).push(Box::pin(call));
-        }
+impl Arrivals {
+    /// Begins `call` at the connection's next turn.
+    pub(super) fn add(&self, call: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.0).push(Box::pin(call));
     }
 }
 
@@ -37,7 +31,7 @@ pub(super) struct OpenCalls {
 impl OpenCalls {
     /// Where their connection is to put them.
     pub(super) fn arrivals(&self) -> Arrivals {
-        Arrivals(Arc::downgrade(&self.arrived))
+        Arrivals(Arc::clone(&self.arrived))
     }
 
     /// Lets those go on that can. How many ended; none where there were none at all.
@@ -46,6 +40,11 @@ impl OpenCalls {
         let before = self.running.len();
         while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
         (before > 0).then(|| before - self.running.len())
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
     }
 
     /// Whether none has come since.
@@ -81,8 +80,8 @@ mod tests {
         let mut calls = OpenCalls::default();
         assert_eq!(go_on(&mut calls).await, None);
         let ((release, held), (tell, mut told)) = (oneshot::channel::<()>(), oneshot::channel());
-        calls.arrivals().execute(async { drop(held.await) });
-        calls.arrivals().execute(async { tell.send("answered").unwrap() });
+        calls.arrivals().add(async { drop(held.await) });
+        calls.arrivals().add(async { tell.send("answered").unwrap() });
         assert_eq!(go_on(&mut calls).await, Some(1));
         assert_eq!(told.try_recv(), Ok("answered"), "it waits for no other");
         assert_eq!(go_on(&mut calls).await, Some(0), "one waits");
@@ -96,11 +95,9 @@ mod tests {
         let mut calls = OpenCalls::default();
         let never = |calls: &OpenCalls| {
             let (held, dropped) = oneshot::channel::<()>();
-            // As hyper's calls do.
-            let arrivals = calls.arrivals();
-            calls.arrivals().execute(async move {
+            calls.arrivals().add(async move {
                 pending::<()>().await;
-                drop((held, arrivals));
+                drop(held);
             });
             dropped
         };

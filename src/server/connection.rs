@@ -1,134 +1,202 @@
 //! One connection, from its preface to its end.
 
-use std::{error::Error, pin::pin, time::Duration};
-
-use hyper::server::conn::http2;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
 };
-use tokio::time::sleep;
+
+use tokio::time::{sleep, timeout};
 
 use super::{
     Calls,
-    calls::{Arrivals, OpenCalls},
+    calls::OpenCalls,
+    exchange::Exchanges,
     frames::Excess,
+    handshakes::Place as Turn,
+    http2::{Ended, Http2},
+    limits::Limits,
+    places::Place,
     socket::{Driver, Io, Socket},
+    unread::Watch,
 };
 use crate::{
-    drain::{Drain, Phase},
+    drain::{Drain, Phase, lifetime::Lifetime},
     rpc::layers::Guarded,
 };
-
-/// Streams at the same time on one connection.
-const MAX_STREAMS: u32 = 128;
-
-/// What a reader that stops can hold of each stream.
-const SEND_BUFFER: usize = 64 * 1024;
-
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_HEADER_BYTES: u32 = 8 * 1024;
-const HEADER_TABLE: u32 = 4_096;
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that has not sent its preface and settings by then is closed.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The HTTP/2 preface and an empty SETTINGS frame.
-const PREFACE_BYTES: usize = 24 + 9;
+/// How long the calls of a connection may go on once it has been told to go. Longer than any
+/// call waits for a grant.
+const GRACE: Duration = Duration::from_secs(12);
 
-/// Connections are asked to move on after this, less up to a tenth, so that clients spread
-/// over replicas that came later.
-const CONNECTION_AGE: Duration = Duration::from_secs(600);
-
-/// How long a client may go on whose certificate no longer holds.
+/// The same for a client whose certificate no longer holds.
 const UNTRUSTED_GRACE: Duration = Duration::from_secs(9);
 
-/// Serves one connection to its end. It is told to go when its client is no longer trusted, and
-/// cut soon after.
-pub(super) async fn serve<I: Io, S: Calls>(
-    socket: Socket<I>,
+/// The same for a connection that is closed because its calls do not authenticate.
+const SHORT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a connection may be open whose peer has no name, where callers must have one.
+const STRANGERS_TIME: Duration = Duration::from_secs(10);
+
+/// How long the refusal of a connection may take to be sent.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// One connection, from its handshake to its end.
+pub(super) struct Connection<I: Io, S> {
     driver: Driver<I>,
-    service: Guarded<S>,
+    http2: Pin<Box<Http2<I, S>>>,
+    calls: OpenCalls,
+    exchanges: Arc<Exchanges>,
+    watch: Watch,
+    lifetime: Lifetime,
+    age: Duration,
     drain: Drain,
-    untrusted: impl Future<Output = ()>,
-) {
-    let service = TowerToHyperService::new(service);
-    let mut calls = OpenCalls::default();
-    let connection = builder(calls.arrivals()).serve_connection(TokioIo::new(socket), service);
-    let mut connection = pin!(connection);
+}
 
-    let mut preface = pin!(sleep(PREFACE_TIMEOUT));
-    let mut age = pin!(sleep(CONNECTION_AGE.mul_f64(1.0 - 0.1 * fastrand::f64())));
-    let (mut untrusted, mut is_trusted) = (pin!(untrusted), true);
-    tokio::select! {
-        ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
-        () = preface.as_mut() => {}
-        () = untrusted.as_mut() => is_trusted = false,
-        () = drain.wait(Phase::Draining) => {}
+/// Why a connection is told to go.
+enum Farewell {
+    /// The server drains; its end cuts what is left.
+    Draining,
+    /// This connection's time is up.
+    Expired,
+    /// Its client's certificate no longer holds.
+    Untrusted,
+    /// Its calls do not authenticate.
+    Unauthenticated,
+}
+
+impl<I: Io, S: Calls> Connection<I, S> {
+    pub(super) fn new(
+        socket: Socket<I>,
+        driver: Driver<I>,
+        service: Guarded<S>,
+        exchanges: Exchanges,
+        lifetime: Lifetime,
+        limits: &Limits,
+        drain: Drain,
+    ) -> Self {
+        let (exchanges, calls) = (Arc::new(exchanges), OpenCalls::default());
+        let watch = Watch::new(exchanges.unread.clone(), limits.stall);
+        let (streams, shared) = (limits.streams_per_connection, Arc::clone(&exchanges));
+        let http2 = Http2::new(socket, streams, service, calls.arrivals(), shared);
+        let age = limits.connection_age.mul_f64(1.0 - 0.1 * fastrand::f64());
+        Self { driver, http2: Box::pin(http2), calls, exchanges, watch, lifetime, age, drain }
     }
-    if driver.bytes_read() < PREFACE_BYTES {
-        return;
-    }
-    if is_trusted {
+
+    /// Waits for the client's preface, while its `turn` may go to another. Whether it
+    /// has come.
+    pub(super) async fn begins(&mut self, turn: &Turn) -> bool {
+        let (drain, read) = (self.drain.clone(), self.driver.bytes_read().clone());
         tokio::select! {
-            ended = driver.run(connection.as_mut(), &mut calls) => return report(ended),
-            () = age.as_mut() => {}
-            () = untrusted.as_mut() => is_trusted = false,
-            () = drain.wait(Phase::Draining) => {}
+            biased;
+            () = read.preface() => true,
+            ended = self.run() => {
+                self.report(ended);
+                false
+            }
+            () = sleep(PREFACE_TIMEOUT) => false,
+            () = turn.displaced() => false,
+            () = drain.wait(Phase::Draining) => false,
         }
     }
-    connection.as_mut().graceful_shutdown();
-    let cut = async {
-        if is_trusted {
-            untrusted.await;
-        }
-        sleep(UNTRUSTED_GRACE).await;
-    };
-    tokio::select! {
-        ended = driver.run(connection, &mut calls) => report(ended),
-        () = cut => {}
-        () = drain.wait(Phase::Cut) => {}
-    }
-}
 
-/// Logs the end of a connection that was cut on our side.
-fn report(ended: Result<Result<(), hyper::Error>, Excess>) {
-    let error = match ended {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
-        Err(excess) => {
-            let limit = excess.as_str();
-            tracing::warn!(limit, "a connection is cut: its client exceeds a limit");
-            return;
-        }
-    };
-    if error.is_timeout() {
-        tracing::info!("a connection is cut: its client does not answer pings");
-    } else if let Some(error) = error.source().and_then(|error| error.downcast_ref::<h2::Error>())
-        && error.is_library()
-        && let Some(reason) = error.reason()
-    {
-        tracing::warn!(?reason, %error, "a connection is cut: its client breaks HTTP/2");
+    /// Tells the client that there is no place for it.
+    pub(super) async fn refuse(mut self) {
+        self.http2.as_mut().refuse();
+        let _ = timeout(REFUSAL_TIMEOUT, self.run()).await;
     }
-}
 
-fn builder(calls: Arrivals) -> http2::Builder<Arrivals> {
-    let mut builder = http2::Builder::new(calls);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        // The socket limits both by rate.
-        .max_local_error_reset_streams(None)
-        .max_pending_accept_reset_streams(usize::MAX)
-        .max_send_buf_size(SEND_BUFFER)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .header_table_size(HEADER_TABLE)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    builder
+    /// Serves it to its end. Once its client is `untrusted` it is told to go, and cut soon after.
+    pub(super) async fn serve(mut self, place: Place, untrusted: impl Future<Output = ()>) {
+        let mut untrusted = pin!(untrusted);
+        let (drain, exchanges) = (self.drain.clone(), Arc::clone(&self.exchanges));
+        exchanges.unread.counts_for(place.unread.clone());
+        let age = sleep(self.age);
+        let strangers_end = async {
+            if place.is_strangers() {
+                sleep(STRANGERS_TIME).await;
+            } else {
+                pending::<()>().await;
+            }
+        };
+        let farewell = tokio::select! {
+            ended = self.run() => return self.report(ended),
+            () = drain.wait(Phase::Draining) => Farewell::Draining,
+            () = age => Farewell::Expired,
+            () = untrusted.as_mut() => Farewell::Untrusted,
+            () = exchanges.refusals.closed() => Farewell::Unauthenticated,
+            () = strangers_end => Farewell::Unauthenticated,
+        };
+        self.http2.as_mut().go_away();
+        let grace = match farewell {
+            Farewell::Draining => None,
+            Farewell::Expired => Some(GRACE),
+            Farewell::Untrusted => Some(UNTRUSTED_GRACE),
+            Farewell::Unauthenticated => {
+                tracing::warn!("a connection is closed: its client does not authenticate");
+                Some(SHORT_GRACE)
+            }
+        };
+        let is_trusted = !matches!(farewell, Farewell::Untrusted);
+        let expired = async {
+            let ends = async {
+                let Some(grace) = grace else { return pending().await };
+                sleep(grace).await;
+            };
+            let ends_untrusted = async {
+                if is_trusted {
+                    untrusted.await;
+                }
+                sleep(UNTRUSTED_GRACE).await;
+            };
+            tokio::select! {
+                () = ends => {}
+                () = ends_untrusted => {}
+            }
+        };
+        if grace.is_some() {
+            self.lifetime.end();
+        }
+        tokio::select! {
+            ended = self.run() => self.report(ended),
+            () = drain.wait(Phase::Cut) => {}
+            () = expired => {
+                let calls = self.calls.len();
+                exchanges.cut.grace(calls);
+                tracing::info!(calls, "a connection is cut: its time is up");
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Result<Ended, Excess> {
+        self.driver.run(self.http2.as_mut(), &mut self.calls, &mut self.watch).await
+    }
+
+    /// Logs the end of a connection that was cut on our side.
+    fn report(&self, ended: Result<Ended, Excess>) {
+        match ended {
+            Ok(Ended::Closed) => {}
+            Ok(Ended::NoPong) => {
+                tracing::info!("a connection is cut: its client does not answer pings");
+            }
+            Ok(Ended::Failed(error)) => {
+                if error.is_library()
+                    && let Some(reason) = error.reason()
+                {
+                    tracing::warn!(?reason, %error, "a connection is cut: its client breaks HTTP/2");
+                }
+            }
+            Err(excess) => {
+                if excess == Excess::Unread {
+                    self.exchanges.cut.unread(self.exchanges.unread.streams());
+                }
+                let limit = excess.as_str();
+                tracing::warn!(limit, "a connection is cut: its client exceeds a limit");
+            }
+        }
+    }
 }

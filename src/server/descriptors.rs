@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::limits::Limits;
+
 /// Kept free of callers' connections: for the upstream, name lookups, the operator and files.
 const RESERVED: u64 = 256;
 
@@ -13,20 +15,32 @@ pub fn raise_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// How many connections there is room for beside the reserve, at most `wanted`. Where the
-/// limit is lower than twice the reserve, half of it is kept free.
-pub(super) fn places(wanted: usize) -> usize {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return wanted };
-    let places = wanted.min(room(limit));
-    if places < wanted {
+/// The limits with as many connections and handshakes as there is room for beside the reserve.
+/// Where the limit on open files is lower than twice the reserve, half of it is kept free.
+pub(super) fn within(limits: Limits) -> Limits {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return limits };
+    let fitting = fit(limits, room(limit));
+    if fitting != limits {
         tracing::warn!(
             limit,
-            connections = places,
-            wanted,
+            connections = fitting.connections,
+            wanted = limits.connections,
             "the limit on open files leaves room for fewer connections; raise it"
         );
     }
-    places
+    fitting
+}
+
+/// The limits within that many descriptors, shared as the limits are.
+fn fit(limits: Limits, room: usize) -> Limits {
+    let Limits { connections, handshakes, .. } = limits;
+    let wanted = connections + handshakes;
+    if room >= wanted {
+        return limits;
+    }
+    let handshakes = (handshakes * room / wanted).max(1);
+    let connections = room.saturating_sub(handshakes).max(1);
+    Limits { connections, handshakes, ..limits }
 }
 
 fn room(limit: u64) -> usize {
@@ -42,5 +56,18 @@ mod tests {
         for (limit, left) in [(20_000, 19_744), (1_024, 768), (512, 256), (96, 48), (1, 1)] {
             assert_eq!(room(limit), left, "{limit}");
         }
+    }
+
+    #[test]
+    fn connections_and_handshakes_share_the_room() {
+        let fit = |room| {
+            let Limits { connections, handshakes, .. } = fit(Limits::default(), room);
+            (connections, handshakes)
+        };
+        assert_eq!(fit(10_000), (1_024, 256));
+        assert_eq!(fit(1_280), (1_024, 256));
+        assert_eq!(fit(640), (512, 128));
+        assert_eq!(fit(48), (39, 9));
+        assert_eq!(fit(1), (1, 1));
     }
 }

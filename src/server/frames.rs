@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::unread::Unread;
+
 const HEAD: usize = 9;
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 
@@ -32,6 +35,8 @@ pub(super) enum Excess {
     ForcedResets,
     /// The client opens streams and does not read what comes of them.
     Unanswered,
+    /// The client reads answers too slowly, or not at all.
+    Unread,
 }
 
 impl Excess {
@@ -41,6 +46,7 @@ impl Excess {
             Self::Cancels => "too_many_cancels",
             Self::ForcedResets => "too_many_forced_resets",
             Self::Unanswered => "too_many_unanswered_streams",
+            Self::Unread => "too_much_unread",
         }
     }
 
@@ -71,8 +77,9 @@ impl Scanner {
         Self { head: [0; HEAD], filled: 0, payload: before }
     }
 
-    /// Calls `found` with the kind and stream of each frame that begins in `bytes`.
-    fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u32)) {
+    /// Calls `found` with the kind, the stream and the length of each frame that begins in
+    /// `bytes`.
+    fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u32, usize)) {
         loop {
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
@@ -88,7 +95,7 @@ impl Scanner {
                 let [high, mid, low, kind, _, stream @ ..] = self.head;
                 self.filled = 0;
                 self.payload = u32::from_be_bytes([0, high, mid, low]) as usize;
-                found(kind, u32::from_be_bytes(stream) & (u32::MAX >> 1));
+                found(kind, u32::from_be_bytes(stream) & (u32::MAX >> 1), self.payload);
             }
         }
     }
@@ -130,15 +137,17 @@ impl Resets {
 /// Frames that a client sends.
 pub(super) struct Received {
     scanner: Scanner,
+    unread: Unread,
     cancels: Resets,
     unanswered: usize,
     last_stream: u32,
 }
 
 impl Received {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(unread: Unread) -> Self {
         Self {
             scanner: Scanner::new(PREFACE),
+            unread,
             cancels: Resets::new(),
             unanswered: 0,
             last_stream: 0,
@@ -149,12 +158,15 @@ impl Received {
     pub(super) fn count(&mut self, bytes: &[u8], sent: usize) -> Result<(), Excess> {
         let mut cancels = 0;
         self.unanswered = self.unanswered.saturating_sub(sent);
-        self.scanner.scan(bytes, |kind, stream| match kind {
+        self.scanner.scan(bytes, |kind, stream, _| match kind {
             HEADERS => {
                 self.unanswered += 1;
                 self.last_stream = self.last_stream.max(stream);
             }
-            RST_STREAM => cancels += 1,
+            RST_STREAM => {
+                cancels += 1;
+                self.unread.dropped(stream);
+            }
             _ => {}
         });
         if !self.cancels.take(cancels) {
@@ -173,19 +185,27 @@ impl Received {
 pub(super) struct Sent {
     scanner: Scanner,
     resets: Resets,
+    unread: Unread,
 }
 
 impl Sent {
-    pub(super) fn new() -> Self {
-        Self { scanner: Scanner::new(0), resets: Resets::new() }
+    pub(super) fn new(unread: Unread) -> Self {
+        Self { scanner: Scanner::new(0), resets: Resets::new(), unread }
     }
 
     /// Counts the frames in `bytes`: how many, unless too many of them reset a stream.
     pub(super) fn count(&mut self, bytes: &[u8]) -> Result<usize, Excess> {
         let (mut frames, mut resets) = (0, 0);
-        self.scanner.scan(bytes, |kind, _| {
+        self.scanner.scan(bytes, |kind, stream, length| {
             frames += 1;
-            resets += u32::from(kind == RST_STREAM);
+            match kind {
+                DATA => self.unread.written(stream, length),
+                RST_STREAM => {
+                    resets += 1;
+                    self.unread.dropped(stream);
+                }
+                _ => {}
+            }
         });
         if self.resets.take(resets) { Ok(frames) } else { Err(Excess::ForcedResets) }
     }
@@ -198,7 +218,7 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::unread::Sum, *};
 
     fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap();
@@ -208,17 +228,17 @@ mod tests {
     #[test]
     fn frames_are_found_in_pieces_of_any_size() {
         let reset = frame(RST_STREAM, 0x8000_0003, &[0; 4]);
-        let bytes = [frame(0, 1, &[3; 30]), reset, frame(4, 0, &[])].concat();
+        let bytes = [frame(DATA, 1, &[3; 30]), reset, frame(4, 0, &[])].concat();
         for size in 1..=bytes.len() {
             let (mut scanner, mut seen) = (Scanner::new(0), Vec::new());
             for piece in bytes.chunks(size) {
-                scanner.scan(piece, |kind, stream| seen.push((kind, stream)));
+                scanner.scan(piece, |kind, stream, length| seen.push((kind, stream, length)));
             }
-            assert_eq!(seen, [(0, 1), (RST_STREAM, 3), (4, 0)], "{size}");
+            assert_eq!(seen, [(DATA, 1, 30), (RST_STREAM, 3, 4), (4, 0, 0)], "{size}");
             assert!(scanner.is_between_frames());
         }
         let mut scanner = Scanner::new(0);
-        scanner.scan(&bytes[..12], |_, _| {});
+        scanner.scan(&bytes[..12], |_, _, _| {});
         assert!(!scanner.is_between_frames());
     }
 
@@ -240,7 +260,8 @@ mod tests {
     #[test]
     fn streams_without_an_answer_are_limited_and_answers_make_room() {
         let opened = frame(HEADERS, 1, &[]);
-        let mut received = Received::new();
+        let unread = Unread::new(Sum::default());
+        let mut received = Received::new(unread);
         received.count(&[0; PREFACE], 0).unwrap();
         for _ in 0..10 * UNANSWERED {
             received.count(&opened, 1).unwrap();

@@ -12,7 +12,6 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -44,15 +43,14 @@ const RESULTS: [&str; 6] = ["ok", "refused", "no_http2", "failed", "timed_out", 
 pub(super) struct Opening {
     pub(super) transport: Transport,
     handshakes: Handshakes,
-    places: Arc<Semaphore>,
     results: Arc<Counts>,
 }
 
-/// A connection that has begun, and holds a place.
+/// A connection that has begun, and still holds its turn.
 pub(super) struct Open {
     pub(super) stream: Stream,
     pub(super) peer: Peer,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) turn: Turn,
 }
 
 /// What it is made over.
@@ -62,16 +60,10 @@ pub(super) enum Stream {
 }
 
 impl Opening {
-    pub(super) fn new(
-        transport: Transport,
-        handshakes: usize,
-        places: usize,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(super) fn new(transport: Transport, handshakes: usize, metrics: &Metrics) -> Self {
         Self {
             transport,
             handshakes: Handshakes::new(handshakes),
-            places: Arc::new(Semaphore::new(places)),
             results: Arc::new(metrics.handshakes(&RESULTS)),
         }
     }
@@ -90,10 +82,8 @@ impl Opening {
     ) -> Option<Open> {
         let opened = async {
             let (stream, name, also) = self.begin(stream, from.ip()).await?;
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(|_| "failed")?;
             let peer = Peer { name, also, address: from.ip() };
-            Ok(Open { stream, peer, place })
+            Ok((stream, peer))
         };
         let opened = tokio::select! {
             biased;
@@ -101,7 +91,8 @@ impl Opening {
             opened = timeout(TIMEOUT, opened) => opened.unwrap_or(Err("timed_out")),
         };
         self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
-        opened.ok()
+        let (stream, peer) = opened.ok()?;
+        Some(Open { stream, peer, turn })
     }
 
     async fn begin(

@@ -3,7 +3,7 @@
 //! small answer to the system costs more than to make it.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     mem,
     pin::Pin,
@@ -16,11 +16,17 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    time::{Sleep, sleep_until},
+};
 
 use super::{
     calls::OpenCalls,
     frames::{Excess, Received, Sent},
+    refusals::Refusals,
+    unread::{Unread, Watch},
 };
 
 /// What a connection is made over: TCP, or TLS over it.
@@ -38,8 +44,47 @@ const MUCH: usize = 64 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answered(Arc<AtomicUsize>);
 
+/// The HTTP/2 preface and an empty SETTINGS frame.
+const PREFACE_BYTES: usize = 24 + 9;
+
+/// How many bytes have been read from a socket.
+#[derive(Clone, Default)]
+pub(super) struct BytesRead(Arc<Read>);
+
+#[derive(Default)]
+struct Read {
+    bytes: AtomicUsize,
+    preface: Notify,
+}
+
+impl BytesRead {
+    pub(super) fn get(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before < PREFACE_BYTES && before + bytes >= PREFACE_BYTES {
+            self.0.preface.notify_one();
+        }
+    }
+
+    /// Waits, once, until as much has been read as the shortest preface has.
+    pub(super) async fn preface(&self) {
+        self.0.preface.notified().await;
+    }
+}
+
+/// What a socket counts for others, and what keeps it from being read.
+pub(super) struct Watched {
+    pub(super) answered: Answered,
+    pub(super) unread: Unread,
+    pub(super) refusals: Refusals,
+}
+
 /// The connection's end of a socket, and its driver's.
-pub(super) fn split<S: Io>(stream: S, answered: Answered) -> (Socket<S>, Driver<S>) {
+pub(super) fn split<S: Io>(stream: S, watched: Watched) -> (Socket<S>, Driver<S>) {
+    let Watched { answered, unread, refusals } = watched;
     let output = Output {
         stream,
         unflushed: false,
@@ -47,13 +92,14 @@ pub(super) fn split<S: Io>(stream: S, answered: Answered) -> (Socket<S>, Driver<
         written: 0,
         answered_here: 0,
         answered_elsewhere: 0,
-        sent: Sent::new(),
+        sent: Sent::new(unread.clone()),
         excess: None,
     };
     let output = Arc::new(Mutex::new(output));
-    let driver = Driver { read: Arc::default(), frames: Arc::default(), output, answered };
-    let received = Received::new();
-    (Socket { driver: driver.clone(), received, frames: 0 }, driver)
+    let read = BytesRead::default();
+    let driver = Driver { read, frames: Arc::default(), output, answered };
+    let received = Received::new(unread);
+    (Socket { driver: driver.clone(), received, frames: 0, refusals, pause: None }, driver)
 }
 
 /// What the connection reads from and writes to.
@@ -62,11 +108,14 @@ pub(super) struct Socket<S> {
     received: Received,
     /// Frames that had been sent when it was last read from.
     frames: usize,
+    refusals: Refusals,
+    /// While it is not read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// Drives the connection, and writes what it gathered.
 pub(super) struct Driver<S> {
-    read: Arc<AtomicUsize>,
+    read: BytesRead,
     /// Frames sent.
     frames: Arc<AtomicUsize>,
     output: Arc<Mutex<Output<S>>>,
@@ -76,7 +125,7 @@ pub(super) struct Driver<S> {
 impl<S> Clone for Driver<S> {
     fn clone(&self) -> Self {
         Self {
-            read: Arc::clone(&self.read),
+            read: self.read.clone(),
             frames: Arc::clone(&self.frames),
             output: Arc::clone(&self.output),
             answered: self.answered.clone(),
@@ -103,9 +152,9 @@ struct Output<S> {
 }
 
 impl<S: Io> Driver<S> {
-    /// Bytes read so far.
-    pub(super) fn bytes_read(&self) -> usize {
-        self.read.load(Ordering::Relaxed)
+    /// Counts what is read.
+    pub(super) fn bytes_read(&self) -> &BytesRead {
+        &self.read
     }
 
     /// Runs `connection` and its calls to its end, or to an excess of its client's. What their
@@ -114,6 +163,7 @@ impl<S: Io> Driver<S> {
         &self,
         mut connection: Pin<&mut F>,
         calls: &mut OpenCalls,
+        unread: &mut Watch,
     ) -> Result<F::Output, Excess> {
         poll_fn(|cx| {
             let mut polled = connection.as_mut().poll(cx);
@@ -134,9 +184,12 @@ impl<S: Io> Driver<S> {
                 thread::yield_now();
             }
             match output.excess {
-                Some(excess) => Poll::Ready(Err(excess)),
-                None => polled.map(Ok),
+                Some(excess) => return Poll::Ready(Err(excess)),
+                None if polled.is_ready() => return polled.map(Ok),
+                None => drop(output),
             }
+            let excess = ready!(unread.poll(cx));
+            Poll::Ready(Err(excess))
         })
         .await
     }
@@ -219,19 +272,40 @@ impl<S: Io> Output<S> {
     }
 }
 
+impl<S> Socket<S> {
+    /// Counts what is read.
+    pub(super) fn bytes_read(&self) -> BytesRead {
+        self.driver.read.clone()
+    }
+
+    /// Waits until the socket may be read.
+    fn poll_unpaused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(until) = self.refusals.paused_until() {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            if pause.deadline() != until {
+                pause.as_mut().reset(until);
+            }
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.pause = None;
+        Poll::Ready(())
+    }
+}
+
 impl<S: Io> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_unpaused(cx));
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.driver.output().stream).poll_read(cx, buf);
         let read = &buf.filled()[before..];
         if read.is_empty() {
             return polled;
         }
-        self.driver.read.fetch_add(read.len(), Ordering::Relaxed);
+        self.driver.read.add(read.len());
         let frames = self.driver.frames.load(Ordering::Relaxed);
         let sent = frames.wrapping_sub(mem::replace(&mut self.frames, frames));
         if let Err(excess) = self.received.count(read, sent) {
@@ -284,23 +358,32 @@ impl<S: Io> AsyncWrite for Socket<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, pin::pin};
+    use std::{future::pending, pin::pin, time::Duration};
 
     use futures_util::FutureExt;
-    use hyper::rt::Executor;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
         sync::{mpsc::unbounded_channel, oneshot},
     };
 
-    use super::*;
+    use super::{super::unread::Sum, *};
 
     async fn connected() -> (Socket<TcpStream>, Driver<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, driver) = split(listener.accept().await.unwrap().0, Answered::default());
+        let (refusals, answered) = (Refusals::new(), Answered::default());
+        let watched = Watched { answered, unread: unread(), refusals };
+        let (socket, driver) = split(listener.accept().await.unwrap().0, watched);
         (socket, driver, peer)
+    }
+
+    fn unread() -> Unread {
+        Unread::new(Sum::default())
+    }
+
+    fn nobody_watches() -> Watch {
+        Watch::new(unread(), Duration::MAX)
     }
 
     #[tokio::test]
@@ -310,7 +393,7 @@ mod tests {
         let (say, mut sayings) = unbounded_channel();
         for saying in [&b"one, "[..], b"two"] {
             let say = say.clone();
-            calls.arrivals().execute(async move { say.send(saying).unwrap() });
+            calls.arrivals().add(async move { say.send(saying).unwrap() });
         }
         let connection = async {
             while let Some(saying) = sayings.recv().await {
@@ -323,9 +406,9 @@ mod tests {
             let read = peer.read(&mut buffer).await.unwrap();
             buffer[..read].to_vec()
         };
-        let connection = pin!(connection);
+        let (connection, mut unwatched) = (pin!(connection), nobody_watches());
         tokio::select! {
-            _ = driver.run(connection, &mut calls) => unreachable!("it never ends"),
+            _ = driver.run(connection, &mut calls, &mut unwatched) => unreachable!("it never ends"),
             said = said => assert_eq!(said, b"one, two"),
         }
     }
@@ -333,6 +416,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_comes_while_others_are_answered_has_its_turn() {
         let (_socket, driver, _peer) = connected().await;
+        let mut unwatched = nobody_watches();
         let mut calls = OpenCalls::default();
         let arrivals = calls.arrivals();
         let ((tell, mut told), mut polls) = (oneshot::channel(), 0);
@@ -340,12 +424,12 @@ mod tests {
         let connection = pin!(poll_fn(|_| {
             polls += 1;
             match polls {
-                1 => arrivals.execute(pending::<()>()),
-                _ => second.take().into_iter().for_each(|call| arrivals.execute(call)),
+                1 => arrivals.add(pending::<()>()),
+                _ => second.take().into_iter().for_each(|call| arrivals.add(call)),
             }
             Poll::<()>::Pending
         }));
-        assert!(driver.run(connection, &mut calls).now_or_never().is_none());
+        assert!(driver.run(connection, &mut calls, &mut unwatched).now_or_never().is_none());
         assert_eq!(told.try_recv(), Ok("answered"));
     }
 
@@ -384,9 +468,9 @@ mod tests {
             socket.write_all(b", end").await.unwrap();
             socket.shutdown().await.unwrap();
         };
-        let connection = pin!(connection);
+        let (connection, mut unwatched) = (pin!(connection), nobody_watches());
         let (mut calls, mut read) = (OpenCalls::default(), Vec::new());
-        let (_, _) = tokio::join!(driver.run(connection, &mut calls), async {
+        let (_, _) = tokio::join!(driver.run(connection, &mut calls, &mut unwatched), async {
             peer.read_to_end(&mut read).await.unwrap()
         });
         assert_eq!(read, [b"small, ", &large[..], b", end"].concat());
@@ -397,6 +481,6 @@ mod tests {
         let (mut socket, driver, mut peer) = connected().await;
         peer.write_all(b"hello").await.unwrap();
         socket.read_exact(&mut [0; 5]).await.unwrap();
-        assert_eq!(driver.bytes_read(), 5);
+        assert_eq!(driver.bytes_read().get(), 5);
     }
 }

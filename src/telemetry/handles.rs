@@ -212,3 +212,28 @@ impl Counts {
         }
     }
 }
+
+/// What is recorded of calls that a connection cuts.
+#[derive(Clone, Debug)]
+pub struct CutMetrics {
+    pub(super) stalled: Counter,
+    pub(super) unread: Counter,
+    pub(super) grace: Counter,
+}
+
+impl CutMetrics {
+    /// A call was reset: its client kept the window closed.
+    pub fn stalled(&self) {
+        self.stalled.inc();
+    }
+
+    /// As many calls ended with a connection whose client read too slowly.
+    pub fn unread(&self, calls: usize) {
+        self.unread.inc_by(calls as u64);
+    }
+
+    /// As many calls were open when their connection's grace ended.
+    pub fn grace(&self, calls: usize) {
+        self.grace.inc_by(calls as u64);
+    }
+}

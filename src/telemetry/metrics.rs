@@ -10,8 +10,8 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        CallerMetrics, Counts, Gauges, GrantMetrics, Labels, MintMetrics, ReloadMetrics,
-        RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
+        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics,
+        ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     sampled::Sampled,
@@ -101,6 +101,7 @@ struct Inner {
     calls_started: Counters,
     calls_handled: Counters,
     handling: Histograms,
+    streams_cut: Counters,
     refreshes: Counters,
     fetched: Timestamps,
     ends: Timestamps,
@@ -133,6 +134,7 @@ impl Default for Metrics {
             calls_started: Counters::default(),
             calls_handled: Counters::default(),
             handling: Histograms::new_with_constructor(&HANDLING),
+            streams_cut: Counters::default(),
             refreshes: Counters::default(),
             fetched: Timestamps::default(),
             ends: Timestamps::default(),
@@ -221,6 +223,11 @@ impl Inner {
             "Time from a gRPC call's headers to its end, by method",
             Unit::Seconds,
             self.handling.clone(),
+        );
+        self.registry.register(
+            "grantmint_streams_cut",
+            "Calls cut before they were answered whole, by cause: stalled (the client closed its window), unread (its connection read too slowly), grace (open when its connection's time was up)",
+            self.streams_cut.clone(),
         );
     }
 
@@ -470,6 +477,20 @@ impl Metrics {
             one: tokens("MintToken"),
             many: tokens("MintTokens"),
             refusals: refusals.collect(),
+        }
+    }
+
+    /// The handles of calls that are cut.
+    #[must_use]
+    pub fn streams_cut(&self) -> CutMetrics {
+        let counter = |cause: &str| {
+            let labels = vec![("cause", cause.to_owned())];
+            self.0.streams_cut.get_or_create_owned(&labels)
+        };
+        CutMetrics {
+            stalled: counter("stalled"),
+            unread: counter("unread"),
+            grace: counter("grace"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod allowed;
 mod bench;
-mod bulk;
+pub(crate) mod bulk;
 mod commands;
 mod descriptors;
 mod drain;
@@ -14,7 +14,7 @@ mod health;
 mod host;
 mod inspect;
 mod machines;
-mod metrics;
+pub(crate) mod metrics;
 mod outage;
 mod pipes;
 mod refusals;

@@ -1,9 +1,11 @@
 //! What a user can run, tried as a sceptic would: the real binary, real HTTP, real gRPC.
 
+mod attacks;
 mod binary;
 mod channels;
 mod examples;
 mod forward;
+mod frames;
 mod kinds;
 mod markers;
 mod operations;

@@ -309,7 +309,9 @@ impl Running<'_> {
             } else if !heals(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
-                if reason(&status).is_none_or(|reason| reason == "DRAINING") {
+                let leaves =
+                    |reason: String| matches!(&*reason, "DRAINING" | "STREAM_LIFETIME_REACHED");
+                if reason(&status).is_none_or(leaves) {
                     channel = None;
                 }
                 let pause = retry_delay(&status).unwrap_or(MAX_PAUSE);

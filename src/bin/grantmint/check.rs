@@ -111,7 +111,6 @@ type Keys = Vec<(&'static str, Value)>;
 /// The keys of the top level and of the tables that are no profile's.
 fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let Config { server, tls, admin, limits, default_profile, .. } = config;
-    let server_handshakes = server.handshakes;
     let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
     let server = vec![
         ("listen", json!(server.listen.to_string())),
@@ -121,6 +120,7 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
         ("authorize", json!(config.authorize.as_str())),
     ];
     let admin = vec![("listen", json!(admin.listen.to_string()))];
+    let connections = &config.server.limits;
     let limits = vec![
         ("identities", json!(limits.mint.identities)),
         ("indices", json!(limits.mint.indices)),
@@ -128,7 +128,13 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
         ("request_bytes", json!(limits.rpc.request_bytes)),
         ("bulk_request_bytes", json!(limits.rpc.bulk_request_bytes)),
         ("waiting_calls", json!(limits.mint.waiting_calls)),
-        ("handshakes", json!(server_handshakes)),
+        ("streaming_calls", json!(limits.rpc.streaming_calls)),
+        ("connections", json!(connections.connections)),
+        ("connections_per_caller", json!(connections.connections_per_caller)),
+        ("streams_per_connection", json!(connections.streams_per_connection)),
+        ("handshakes", json!(connections.handshakes)),
+        ("stall", json!(shown(connections.stall))),
+        ("connection_age", json!(shown(connections.connection_age))),
     ];
     let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
     let mut sections = vec![("server", server)];

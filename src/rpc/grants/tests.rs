@@ -48,7 +48,7 @@ impl Watched {
         let mut table = Table::default();
         let publisher = table.add(name, MARGIN, Unsigned);
         let roster = table.roster();
-        let streams = Streams::default();
+        let streams = Streams::new(1_024);
         let access = Access::of_anybody();
         let place = streams.open().unwrap();
         let (views, changes) = (roster.views().to_vec(), roster.changes());
@@ -58,6 +58,7 @@ impl Watched {
             target: None,
             rights: access.changes(),
             access,
+            lifetime: Lifetime::default(),
             views,
             changes,
             deadline: None,

@@ -21,6 +21,8 @@ use crate::{
         refusal::Denied,
         usage::{self, Quota},
     },
+    clock::{BootTime, Clock},
+    drain::lifetime::Lifetime,
     mint::{
         bulk::{Bulk, End},
         minter::ANSWER_ALLOWANCE,
@@ -36,6 +38,9 @@ use crate::{
     },
     telemetry::MintMetrics,
 };
+
+/// The part of a chunk's `use_within` in which its caller has to read it.
+const STALE_AFTER: u32 = 3;
 
 type Chunked = Pin<Box<dyn Stream<Item = Result<Unsigned, Status>> + Send>>;
 
@@ -53,7 +58,7 @@ impl Tokens {
         &self,
         request: Request<MintTokensRequest>,
     ) -> Result<Response<Chunked>, Status> {
-        let Origin { deadline, access } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
         let request = request.into_inner();
         let start = request.start_index;
         let planned = in_time(deadline, self.plan_bulk(request, deadline, &access)).await;
@@ -73,8 +78,16 @@ impl Tokens {
             self.many.refused();
             status::streams_exceeded(access.entry_name(), deadline, Some(start))
         })?;
-        let metrics = self.many.clone();
-        let open = OpenBulk { bulk, rights, access, metrics, _places: (place, own_place) };
+        let open = OpenBulk {
+            bulk,
+            rights,
+            access,
+            lifetime,
+            clock: self.clock.clone(),
+            last: None,
+            metrics: self.many.clone(),
+            _places: (place, own_place),
+        };
         Ok(Response::new(Box::pin(stream::try_unfold(open, OpenBulk::next))))
     }
 }
@@ -98,8 +111,18 @@ struct OpenBulk {
     bulk: Bulk,
     rights: Rights,
     access: Access,
+    lifetime: Lifetime,
+    clock: Clock,
+    last: Option<LastChunk>,
     metrics: MintMetrics,
     _places: (Place, Option<usage::Place>),
+}
+
+/// The chunk that the transport asked for last.
+struct LastChunk {
+    first_index: i64,
+    /// The next one is asked for before this, or this one waited too long.
+    stale: BootTime,
 }
 
 impl OpenBulk {
@@ -120,17 +143,28 @@ impl OpenBulk {
     }
 
     async fn next(mut self) -> Result<Option<(Unsigned, Self)>, Status> {
+        if let Some(LastChunk { first_index, stale }) = self.last
+            && self.clock.now().boot > stale
+        {
+            return Err(status::chunk_stale(self.bulk.deadline(), first_index));
+        }
+        if self.lifetime.has_ended() && !self.bulk.is_done() {
+            let resume = Some(self.bulk.next_index());
+            return Err(status::lifetime_reached(self.bulk.deadline(), resume));
+        }
         if let Err(denied) = self.judge().await {
             self.metrics.refused();
             return Err(status::denied(&denied, Some(self.bulk.next_index())));
         }
-        let Self { bulk, access, metrics, .. } = &mut self;
+        let Self { bulk, access, clock, last, metrics, .. } = &mut self;
         match bulk.next_chunk().await {
             Ok(None) => Ok(None),
             Ok(Some(chunk)) => {
                 let terms = chunk.terms();
                 metrics.minted(chunk.count() as u64, terms.use_within);
                 access.metrics().minted_many(chunk.count() as u64);
+                let stale = clock.now().boot + terms.use_within / STALE_AFTER;
+                *last = Some(LastChunk { first_index: chunk.first_index(), stale });
                 let validity = convert::validity(terms, bulk.grant_name());
                 Ok(Some((Unsigned { chunk, validity }, self)))
             }

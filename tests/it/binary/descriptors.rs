@@ -29,7 +29,7 @@ async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
     serve.signal("INT");
     let log = serve.ended().await.1;
     let told = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
-    assert!(told.contains("\"connections\":444"), "{told}");
+    assert!(told.contains("\"connections\":356"), "{told}");
 }
 
 /// Sets the soft limit of a running server.
@@ -92,6 +92,11 @@ async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
             soon(stream.read_u8()).await.expect("it is served");
         }
         idle.push(stream);
+    }
+    // Half of the descriptors are for connections, a fifth of these for handshakes, and the caller
+    // holds one. Others are refused.
+    for stream in &mut idle[..38] {
+        soon(stream.read_u8()).await.expect("it is served");
     }
     // The upstream's connection is closed after this, and needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;

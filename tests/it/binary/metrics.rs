@@ -25,7 +25,7 @@ use crate::{
     support::{Configured, Serve, found, mint, reason, series, soon, until},
 };
 
-pub(super) async fn page(serve: &Serve) -> Page {
+pub(crate) async fn page(serve: &Serve) -> Page {
     Page::read(&serve.page("/metrics").await.1)
 }
 

@@ -1,6 +1,6 @@
 //! The listener, spoken to in raw bytes.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use grantmint::rpc::proto::MintOptions;
 use tokio::{
@@ -10,51 +10,13 @@ use tokio::{
 };
 
 use super::harness::World;
-use crate::support::soon;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-const SETTINGS: u8 = 4;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A `MintToken`'s HEADERS, whose body never comes.
-fn half_a_call(stream: u32) -> Vec<u8> {
-    let path = b"/grantmint.v1.TokenService/MintToken";
-    let length = u8::try_from(path.len()).unwrap();
-    let mut block = vec![0x83, 0x86, 0x04, length];
-    block.extend(path);
-    block.extend(b"\x01\x01x\x0f\x10\x10application/grpc\x00\x02te\x08trailers");
-    frame(1, 4, stream, &block)
-}
+use crate::{
+    frames::{Conversation, GOAWAY, PREFACE, RST_STREAM, SETTINGS, frame, half_a_call},
+    support::soon,
+};
 
 /// The frames on one stream.
 type Attack<'a> = &'a dyn Fn(u32) -> Vec<u8>;
-
-struct Conversation(TcpStream);
-
-impl Conversation {
-    async fn begin(addr: SocketAddr) -> Self {
-        let mut stream = soon(TcpStream::connect(addr)).await.unwrap();
-        stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
-        Self(stream)
-    }
-
-    /// The next frame's kind and payload.
-    async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 9];
-        soon(self.0.read_exact(&mut head)).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        soon(self.0.read_exact(&mut payload)).await.unwrap();
-        (head[3], payload)
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
@@ -95,7 +57,7 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
         for portion in 0_u32..300 {
             let burst = (0..100).flat_map(|call| attack(2 * (100 * portion + call) + 1));
             let burst = burst.chain(frame(6, 0, 0, &[0; 8])).collect::<Vec<_>>();
-            conversation.0.write_all(&burst).await.unwrap();
+            assert!(conversation.send(&burst).await);
             payload = loop {
                 match conversation.frame().await {
                     (GOAWAY, payload) => break Some(payload),
@@ -132,7 +94,7 @@ async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
     assert_eq!(settings.get(&6), Some(&8_192), "MAX_HEADER_LIST_SIZE");
 
     let calls: Vec<u8> = (0..200).flat_map(|call| half_a_call(2 * call + 1)).collect();
-    conversation.0.write_all(&calls).await.unwrap();
+    assert!(conversation.send(&calls).await);
     for _ in 128..200 {
         let (kind, payload) = loop {
             let (kind, payload) = conversation.frame().await;

@@ -17,9 +17,9 @@ use grantmint::{
         peer::Peer,
         policy::{Mode, Policy},
     },
-    drain::{Drainer, drain},
+    drain::{Drainer, drain, lifetime::Lifetime},
     rpc::layers::Layers,
-    server::{self, Server},
+    server::{self, Admission, Server},
     telemetry::{Metrics, MetricsFormat},
 };
 use http::{HeaderMap, Request, Response};
@@ -95,7 +95,8 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     let config = server::Config { listen, ..server::Config::default() };
-    let server = Server::bind(&config, config.plain(), drain, metrics).await.unwrap();
+    let (transport, admission) = (config.plain(), Admission::Anybody);
+    let server = Server::bind(&config, transport, admission, drain, metrics).await.unwrap();
     let addr = server.addr();
     tokio::spawn(server.run(Layers::new(Misbehaves, callers(metrics), metrics)));
     (addr, drainer)
@@ -140,7 +141,8 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
     let peer = Peer { name: None, also: Vec::new(), address: Ipv4Addr::LOCALHOST.into() };
     let metrics = Metrics::default();
-    let mut guarded = Layers::new(Misbehaves, callers(&metrics), &metrics).around(peer);
+    let mut guarded =
+        Layers::new(Misbehaves, callers(&metrics), &metrics).around(peer, Lifetime::default());
     let call = |method: &str, timeout: Option<&str>| {
         let does = if method == "MintToken" { "nothing" } else { "well" };
         let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"))

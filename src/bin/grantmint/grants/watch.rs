@@ -28,7 +28,7 @@ use super::{
 use crate::{
     client::{ServerArgs, clock_time},
     exit::Exit,
-    failure::{Failure, heals, retry_delay},
+    failure::{Failure, heals, reason, retry_delay},
     output::{self, Voice, seconds},
     terminal::{Paint, moves},
 };
@@ -83,6 +83,10 @@ async fn watch(server: ServerArgs, profile: Option<String>, events: mpsc::Sender
             return;
         }
         let pause = retry_delay(&status).unwrap_or(PAUSE);
+        if reason(&status).as_deref() == Some("STREAM_LIFETIME_REACHED") {
+            sleep(pause).await;
+            continue;
+        }
         if events.send(Event::Lost(status, pause)).await.is_err() {
             return;
         }

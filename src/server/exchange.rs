@@ -1,0 +1,197 @@
+//! One call on its HTTP/2 stream: its response and body are sent as far as the client has room.
+//!
+//! Of a body, only what fits in the client's windows is handed to HTTP/2, so that the call is
+//! open, and holds what it holds, until its client has read nearly all of it.
+
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+use super::{Calls, refusals::Refusals, unread::Unread};
+use crate::{
+    rpc::{
+        incoming::Incoming,
+        layers::{Guarded, GuardedBody},
+    },
+    telemetry::CutMetrics,
+};
+
+/// Handed to HTTP/2 at once: the largest DATA frame.
+const PIECE: usize = 16 * 1024;
+
+/// What of a call's body may be unread when more of it is made, and when the call ends.
+const LEFT: usize = 16 * 1024;
+
+/// How long room is kept, and then left to others, by a call that has nothing to send yet.
+const TURN: Duration = Duration::from_millis(50);
+
+/// What the exchanges of one connection share.
+pub(super) struct Exchanges {
+    pub(super) unread: Unread,
+    pub(super) refusals: Refusals,
+    /// How long a client may leave its window closed.
+    pub(super) stall: Duration,
+    pub(super) cut: CutMetrics,
+}
+
+/// Why an answer was not sent whole.
+enum Unsent {
+    /// The client, or the connection's end, reset the stream.
+    Reset,
+    /// The client kept its window closed for too long.
+    Stalled,
+}
+
+impl From<h2::Error> for Unsent {
+    fn from(_: h2::Error) -> Self {
+        Self::Reset
+    }
+}
+
+impl Exchanges {
+    /// Answers one call.
+    pub(super) async fn answer<S: Calls>(
+        &self,
+        service: Guarded<S>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let Some(response) = made(service, request, &mut respond).await else { return };
+        let (head, body) = response.into_parts();
+        let head = Response::from_parts(head, ());
+        self.refusals.note(head.headers());
+        if body.is_end_stream() {
+            // Fails only where the stream has been reset.
+            let _ = respond.send_response(head, true);
+            return;
+        }
+        let Ok(stream) = respond.send_response(head, false) else { return };
+        let mut sending = Sending { exchanges: self, id: stream.stream_id().as_u32(), stream };
+        let Err(unsent) = sending.send(body).await else { return };
+        if matches!(unsent, Unsent::Stalled) {
+            self.cut.stalled();
+            sending.stream.send_reset(Reason::CANCEL);
+        }
+        self.unread.dropped(sending.id);
+    }
+}
+
+/// The response to a call; none where the client resets the stream, which drops the call and so
+/// stops the work for it.
+async fn made<S: Calls>(
+    mut service: Guarded<S>,
+    request: Request<RecvStream>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Response<GuardedBody>> {
+    let mut call = service.call(request.map(Incoming::from));
+    poll_fn(|cx| {
+        if let Poll::Ready(Ok(response)) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        respond.poll_reset(cx).map(|_| None)
+    })
+    .await
+}
+
+/// A response under way.
+struct Sending<'a> {
+    exchanges: &'a Exchanges,
+    id: u32,
+    stream: SendStream<Bytes>,
+}
+
+impl Sending<'_> {
+    async fn send<B>(&mut self, body: B) -> Result<(), Unsent>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let mut body = pin!(body);
+        loop {
+            self.may_make_more().await?;
+            let frame = poll_fn(|cx| {
+                if self.stream.poll_reset(cx)?.is_ready() {
+                    return Poll::Ready(Err(Unsent::Reset));
+                }
+                body.as_mut().poll_frame(cx).map(Ok)
+            });
+            match frame.await? {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.send_data(data).await?,
+                    Err(frame) => {
+                        let Ok(trailers) = frame.into_trailers() else { continue };
+                        self.exchanges.refusals.note(&trailers);
+                        // What is reserved of the connection's window is free for others.
+                        self.stream.reserve_capacity(0);
+                        return Ok(self.stream.send_trailers(trailers)?);
+                    }
+                },
+                Some(Err(_)) => {
+                    self.stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Err(Unsent::Reset);
+                }
+                None => return Ok(self.stream.send_data(Bytes::new(), true)?),
+            }
+        }
+    }
+
+    /// Waits until nearly all that was made is written, and, where much is unread elsewhere,
+    /// until the client has room for more.
+    async fn may_make_more(&mut self) -> Result<(), Unsent> {
+        let Self { exchanges: Exchanges { unread, .. }, id, stream } = self;
+        poll_fn(|cx| {
+            if unread.poll_at_most(*id, LEFT, cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            stream.poll_reset(cx).map(|_| Err(Unsent::Reset))
+        })
+        .await?;
+        if unread.is_over_budget() {
+            let stall = self.exchanges.stall;
+            timeout(stall, self.room_for_a_piece()).await.map_err(|_| Unsent::Stalled)??;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client has room for a piece that has not been made yet. Room that is too
+    /// little is left to calls that have something to send: a client may make no more before all
+    /// of it is used.
+    async fn room_for_a_piece(&mut self) -> Result<(), Unsent> {
+        loop {
+            self.stream.reserve_capacity(PIECE);
+            if let Ok(room) = timeout(TURN, self.room_for(PIECE)).await {
+                return room;
+            }
+            self.stream.reserve_capacity(0);
+            sleep(TURN).await;
+        }
+    }
+
+    async fn send_data(&mut self, mut data: Bytes) -> Result<(), Unsent> {
+        let Exchanges { unread, stall, .. } = self.exchanges;
+        unread.made(self.id, data.len());
+        while !data.is_empty() {
+            let piece = data.len().min(PIECE);
+            self.stream.reserve_capacity(piece);
+            if self.stream.capacity() == 0 {
+                timeout(*stall, self.room_for(1)).await.map_err(|_| Unsent::Stalled)??;
+            }
+            let piece = data.split_to(piece.min(self.stream.capacity()));
+            self.stream.send_data(piece, false)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client has room for that many bytes, or resets the stream.
+    async fn room_for(&mut self, bytes: usize) -> Result<(), Unsent> {
+        while self.stream.capacity() < bytes {
+            let more = poll_fn(|cx| self.stream.poll_capacity(cx)).await;
+            more.ok_or(Unsent::Reset)??;
+        }
+        Ok(())
+    }
+}

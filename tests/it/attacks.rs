@@ -1,0 +1,8 @@
+//! Clients that mean harm, beside one that does not: it gets every answer, and they get no hold
+//! of the server's memory, its connections or its calls.
+
+mod floods;
+mod honest;
+mod lifetime;
+mod readers;
+mod silence;

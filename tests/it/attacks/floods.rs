@@ -1,0 +1,122 @@
+//! Connections that keep the server busy with frames.
+
+use tokio::{io::AsyncWriteExt, task::JoinSet};
+
+use super::honest::{Honest, address, limited};
+use crate::{
+    frames::{
+        CONTINUATION, Conversation, DATA, END_HEADERS, HEADERS, PING, RST_STREAM, SETTINGS,
+        call_headers, frame, half_a_call, next_frame,
+    },
+    support::soon,
+};
+
+/// Streams of an attack; no more are opened on one connection.
+const ROUNDS: u32 = 50_000;
+
+/// The ping that an attacker sends last.
+const LAST: [u8; 8] = [9; 8];
+
+/// What comes of an attack on its own connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// It is cut.
+    Cut,
+    /// It goes on: what it does costs next to nothing.
+    Tolerated,
+}
+
+/// The frames of one round, the first of which is the number 0.
+type Round = fn(u32) -> Vec<u8>;
+
+const MINT: &str = "/grantmint.v1.TokenService/MintToken";
+
+/// A request so malformed that its stream must be reset.
+fn malformed(round: u32) -> Vec<u8> {
+    frame(HEADERS, 5, 2 * round + 1, b"\x83\x86\x84\x01\x04a b%")
+}
+
+fn cancelled(round: u32) -> Vec<u8> {
+    let stream = 2 * round + 1;
+    [half_a_call(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+}
+
+fn half_open(round: u32) -> Vec<u8> {
+    half_a_call(2 * round + 1)
+}
+
+/// A header block that never ends.
+fn continued(round: u32) -> Vec<u8> {
+    let block = call_headers(MINT);
+    match round {
+        0 => frame(HEADERS, 0, 1, &block),
+        _ => frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b"),
+    }
+}
+
+fn empty_data(round: u32) -> Vec<u8> {
+    match round {
+        0 => frame(HEADERS, END_HEADERS, 1, &call_headers(MINT)),
+        _ => frame(DATA, 0, 1, &[]),
+    }
+}
+
+fn pings(_: u32) -> Vec<u8> {
+    frame(PING, 0, 0, &[7; 8])
+}
+
+fn settings(_: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[])
+}
+
+fn priorities(round: u32) -> Vec<u8> {
+    const PRIORITY: u8 = 2;
+    frame(PRIORITY, 0, 2 * round + 1, &[0, 0, 0, 0, 9])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_frames_cost_an_honest_caller_no_call() {
+    for (name, round, wanted) in [
+        ("malformed", malformed as Round, End::Cut),
+        ("cancelled", cancelled, End::Cut),
+        ("half open", half_open, End::Cut),
+        ("continued", continued, End::Cut),
+        ("empty data", empty_data, End::Cut),
+        ("pings", pings, End::Tolerated),
+        ("settings", settings, End::Tolerated),
+        ("priorities", priorities, End::Tolerated),
+    ] {
+        let serve = limited("").await;
+        let honest = Honest::begin(&serve).await;
+        let mut attackers = JoinSet::new();
+        for _ in 0..2 {
+            let Conversation { mut read, mut write } = Conversation::begin(address(&serve)).await;
+            // What is never read would end the connection by itself.
+            let heard = tokio::spawn(async move {
+                while let Some(frame) = next_frame(&mut read).await {
+                    // The last ping of a flood that is tolerated is answered.
+                    if frame.kind == PING && frame.payload == LAST {
+                        return End::Tolerated;
+                    }
+                }
+                End::Cut
+            });
+            attackers.spawn(async move {
+                for first in (0..ROUNDS).step_by(500) {
+                    let burst: Vec<u8> = (first..first + 500).flat_map(round).collect();
+                    if soon(write.write_all(&burst)).await.is_err() {
+                        break;
+                    }
+                }
+                let _ = write.write_all(&frame(PING, 0, 0, &LAST)).await;
+                let ended = soon(heard).await.expect("it listens");
+                drop(write);
+                ended
+            });
+        }
+        for ended in attackers.join_all().await {
+            assert_eq!(ended, wanted, "{name}");
+        }
+        honest.end(&serve).await;
+    }
+}

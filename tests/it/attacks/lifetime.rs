@@ -1,0 +1,112 @@
+//! Calls that would hold their connection for ever, and chunks that are read too late.
+
+use std::time::Duration;
+
+use grantmint::rpc::proto::{
+    MintOptions, MintTokensRequest, WatchGrantsRequest, token_service_client::TokenServiceClient,
+};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_types::StatusExt;
+
+use super::honest::limited;
+use crate::{
+    binary::{bulk::read, metrics::page},
+    support::{BINARY, mint, ran, reason, resume_index, series, soon, until},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
+    let serve = limited("connection_age = \"1s\"").await;
+    let watch = soon(serve.grants().await.watch_grants(WatchGrantsRequest::default())).await;
+    let mut watch = watch.expect("a watch").into_inner();
+    let health = soon(serve.health().await.watch(HealthCheckRequest::default())).await;
+    let mut health = health.expect("a watch").into_inner();
+    let bulk = soon(serve.tokens().await.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+
+    let watched = async {
+        loop {
+            if let Err(status) = soon(watch.message()).await {
+                return status;
+            }
+        }
+    };
+    let followed = async {
+        loop {
+            if let Err(status) = soon(health.message()).await {
+                return status;
+            }
+        }
+    };
+    let streamed = async {
+        let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
+        let ended = ended.expect("an end that is not OK");
+        assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
+        ended
+    };
+    for ended in <[_; 3]>::from(tokio::join!(watched, followed, streamed)) {
+        let wanted = (Code::Unavailable, "STREAM_LIFETIME_REACHED");
+        assert_eq!((ended.code(), reason(&ended).as_str()), wanted);
+        let retry = ended.get_details_retry_info().expect("a time").retry_delay.expect("a time");
+        assert!(retry <= Duration::from_millis(250), "{retry:?}");
+        assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
+    }
+    soon(serve.tokens().await.mint_token(mint("after", None))).await.expect("a token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bulk_command_goes_on_over_connections_that_end() {
+    let serve = limited("connection_age = \"1s\"").await;
+    let mut command = Command::new(BINARY);
+    command.args(["bulk", "--count", "60000", "--json", "--server", &serve.server]);
+    command.env_clear().kill_on_drop(true);
+    let ran = ran(command).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("STREAM_LIFETIME_REACHED"), "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 60_000, "none is lost or doubled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_does_not_end_is_cut_with_its_connection() {
+    let serve = limited("connection_age = \"1s\"\nstall = \"10m\"").await;
+    let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
+    let channel = soon(endpoint.initial_stream_window_size(1).connect()).await;
+    let mut client = TokenServiceClient::new(channel.expect("a connection"));
+    let began = Instant::now();
+    let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk").into_inner();
+    until("it is cut", async || {
+        let cut = [("cause", "grace")];
+        page(&serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
+    })
+    .await;
+    assert!(began.elapsed() >= Duration::from_secs(12), "calls have a grace");
+    drop(bulk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_that_is_read_too_late_ends_its_bulk_there() {
+    let serve = limited("").await;
+    // A third of what is left of its life beside the margin: 0.33 s.
+    let ttl = Some(prost_types::Duration { seconds: 3, nanos: 0 });
+    let options = Some(MintOptions { ttl, ..MintOptions::default() });
+    let request = MintTokensRequest { options, ..series(5, 1_000_000) };
+    let bulk = soon(serve.tokens().await.mint_tokens(request)).await.expect("a bulk");
+    let mut chunks = bulk.into_inner();
+    let mut first_indices = Vec::new();
+    let ended = loop {
+        match soon(chunks.message()).await {
+            Ok(chunk) => first_indices.push(chunk.expect("it does not end well").first_index),
+            Err(status) => break status,
+        }
+        // Meanwhile a chunk is ready, and waits for room in the window.
+        sleep(Duration::from_millis(700)).await;
+    };
+    assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "CHUNK_STALE"));
+    let stale = *first_indices.last().expect("a chunk");
+    assert_eq!(resume_index(&ended), stale, "its tokens may be asked for again");
+    assert!(stale > 5);
+}

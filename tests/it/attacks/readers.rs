@@ -1,0 +1,159 @@
+//! Clients that have answers made and do not read them.
+
+use std::time::Duration;
+
+use grantmint::rpc::proto::MintTokensRequest;
+use tokio::{
+    io::AsyncWriteExt,
+    task::JoinSet,
+    time::{Instant, interval},
+};
+
+use super::honest::{Honest, address, limited, memory};
+use crate::{
+    binary::metrics::page,
+    frames::{CANCEL, Conversation, RST_STREAM, call, next_frame, window_update},
+    support::{Serve, mint, series, until},
+};
+
+const CONNECTIONS: usize = 2;
+const STREAMS: u32 = 128;
+const CALLS: f64 = 256.0;
+
+const MINT: &str = "/grantmint.v1.TokenService/MintToken";
+const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
+
+/// What one call may hold.
+const MOST_EACH: u64 = 256 << 10;
+
+fn streams() -> impl Iterator<Item = u32> {
+    (0..STREAMS).map(|call| 2 * call + 1)
+}
+
+fn calls(of: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    streams().flat_map(of).collect()
+}
+
+fn endless(stream: u32) -> Vec<u8> {
+    call(stream, BULK, &series(0, 1_000_000))
+}
+
+fn one_chunk(stream: u32) -> Vec<u8> {
+    call(stream, BULK, &MintTokensRequest { chunk_size: 64, ..series(0, 64) })
+}
+
+fn unary(stream: u32) -> Vec<u8> {
+    call(stream, MINT, &mint("reader", None))
+}
+
+async fn figure(serve: &Serve, metric: &str, method: &str) -> f64 {
+    page(serve).await.figure(metric, &[("grpc_method", method)])
+}
+
+async fn cut(serve: &Serve, cause: &str) -> f64 {
+    page(serve).await.figure("grantmint_streams_cut_total", &[("cause", cause)])
+}
+
+/// All calls have been begun, and this is what they hold.
+async fn held(serve: &Serve, method: &str, already: f64, before: u64) {
+    until("all calls begin", async || {
+        figure(serve, "grpc_server_started_total", method).await >= already + CALLS
+    })
+    .await;
+    let each = memory(serve).saturating_sub(before) / 256;
+    assert!(each <= MOST_EACH, "{each} bytes each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on() {
+    for (window, method, calls_of) in [
+        (0, "MintTokens", endless as fn(u32) -> Vec<u8>),
+        (1, "MintTokens", endless),
+        (1, "MintTokens", one_chunk),
+        (0, "MintToken", unary),
+        (1, "MintToken", unary),
+    ] {
+        let serve = limited("stall = \"2s\"").await;
+        let honest = Honest::begin(&serve).await;
+        let before = memory(&serve);
+        let already = figure(&serve, "grpc_server_started_total", method).await;
+        let mut readers = JoinSet::new();
+        let began = Instant::now();
+        for _ in 0..CONNECTIONS {
+            let mut reader = Conversation::with_window(address(&serve), window).await;
+            assert!(reader.send(&calls(calls_of)).await);
+            readers.spawn(async move {
+                for _ in 0..STREAMS {
+                    let reset = loop {
+                        let frame = reader.next().await.expect("the connection goes on");
+                        if frame.kind == RST_STREAM {
+                            break frame;
+                        }
+                    };
+                    assert_eq!(reset.payload, CANCEL);
+                }
+                reader
+            });
+        }
+        // A unary caller may be through before all have come.
+        if method == "MintTokens" {
+            held(&serve, method, already, before).await;
+        }
+        let readers = readers.join_all().await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(7), "{took:?}");
+        assert!(cut(&serve, "stalled").await >= CALLS, "{window} {method}");
+        assert!(cut(&serve, "unread").await < 0.5);
+        honest.end(&serve).await;
+        drop(readers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_reads_a_byte_at_a_time_is_cut() {
+    for (method, calls_of) in [
+        ("MintTokens", endless as fn(u32) -> Vec<u8>),
+        ("MintTokens", one_chunk),
+        ("MintToken", unary),
+    ] {
+        let serve = limited("stall = \"3s\"").await;
+        let honest = Honest::begin(&serve).await;
+        let before = memory(&serve);
+        let already = figure(&serve, "grpc_server_started_total", method).await;
+        let mut readers = JoinSet::new();
+        let began = Instant::now();
+        for _ in 0..CONNECTIONS {
+            let mut reader = Conversation::with_window(address(&serve), 1).await;
+            assert!(reader.send(&calls(calls_of)).await);
+            let Conversation { mut read, mut write } = reader;
+            readers.spawn(async move {
+                let mut ticks = interval(Duration::from_millis(250));
+                let opened: Vec<u8> = streams().flat_map(|it| window_update(it, 1)).collect();
+                loop {
+                    tokio::select! {
+                        frame = next_frame(&mut read) => {
+                            if frame.is_none() {
+                                return;
+                            }
+                        }
+                        _ = ticks.tick() => {
+                            if write.write_all(&opened).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        if method == "MintTokens" {
+            held(&serve, method, already, before).await;
+        }
+        readers.join_all().await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(7), "{took:?}");
+        // Those for which nothing was made before there was room for it are reset first.
+        let (unread, stalled) = (cut(&serve, "unread").await, cut(&serve, "stalled").await);
+        assert!(unread > 0.5 && unread + stalled >= CALLS, "{method}: {unread} {stalled}");
+        honest.end(&serve).await;
+    }
+}

@@ -1,0 +1,65 @@
+//! Connections that say nothing.
+
+use std::time::Duration;
+
+use grantmint::server::descriptors;
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, timeout},
+};
+
+use super::honest::{address, limited};
+use crate::{
+    frames::{Conversation, GOAWAY, connect_from},
+    support::{mint, soon, until},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_silent_connections_keep_nobody_out() {
+    descriptors::raise_limit().expect("ours");
+    let serve = limited("").await;
+    let mut silent = Vec::new();
+    for _ in 0..2_000 {
+        silent.push(connect_from([127, 0, 0, 2], address(&serve)).await);
+    }
+    let came = Instant::now();
+    let mut tokens = serve.tokens().await;
+    soon(tokens.mint_token(mint("new", None))).await.expect("a token");
+    assert!(came.elapsed() < Duration::from_secs(1), "{:?}", came.elapsed());
+
+    // The older ones gave way, long before the time for a preface was up.
+    for old in &mut silent[..1_000] {
+        let mut rest = Vec::new();
+        let ended = timeout(Duration::from_secs(4), old.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "it gives way");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_place() {
+    let serve = limited("connections = 3").await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut tokens = serve.tokens().await;
+        soon(tokens.mint_token(mint("early", None))).await.expect("a token");
+        held.push(tokens);
+    }
+    let mut late = Conversation::begin(address(&serve)).await;
+    let mut told = None;
+    while let Some(frame) = late.next().await {
+        told = (frame.kind == GOAWAY).then_some(frame).or(told);
+    }
+    assert_eq!(told.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+
+    held.remove(0);
+    until("a place", async || {
+        let mut next = Conversation::begin(address(&serve)).await;
+        // A settings frame and its acknowledgement, and then nothing.
+        let mut frames = Vec::new();
+        while let Ok(Some(frame)) = timeout(Duration::from_millis(300), next.next()).await {
+            frames.push(frame.kind);
+        }
+        !frames.contains(&GOAWAY)
+    })
+    .await;
+}
