@@ -1,6 +1,8 @@
-//! The operator's HTTP listener, on loopback: `/livez`, `/readyz` and `/metrics`.
+//! The operator's HTTP listener: `/livez`, `/readyz` and `/metrics`. It may be open to a network,
+//! so that it does nothing but tell, and names resources only where it is configured to.
 
 mod accept;
+mod host;
 
 use std::{
     convert::Infallible,
@@ -16,32 +18,61 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    sync::Semaphore,
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
 use self::accept::metrics_format;
 use crate::{
     drain::{Drain, Phase},
-    listen::{Listen, Listeners},
+    listen::{
+        Listen, Listeners,
+        crowd::{Crowd, Entry},
+    },
     ready::Ready,
-    telemetry::Metrics,
+    settings::SigningSecret,
+    telemetry::{Metrics, ResourceNames},
 };
 
-/// Where the admin listener is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The admin listener.
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// The address; loopback only.
+    /// The address.
     pub listen: Listen,
+    /// Whether the pages name resources; unset: on loopback only.
+    pub details: Option<bool>,
+    /// What stands for a resource where they are not named is made with this; without it, whoever
+    /// knows a resource can find it on the pages.
+    pub names_key: Option<SigningSecret>,
+    /// Names that requests may be for, beside `localhost` and IP addresses: in lower case.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_464)).into() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_464)).into(),
+            details: None,
+            names_key: None,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the pages name resources.
+    #[must_use]
+    pub fn has_details(&self) -> bool {
+        self.details.unwrap_or_else(|| self.listen.is_loopback())
     }
 }
 
 const MAX_CONNECTIONS: usize = 64;
+/// Of these, as many as one address may have.
+const OF_ADDRESS: usize = 16;
+
+/// A request's head comes by then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection is closed after this: probes and scrapes are short.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
@@ -61,14 +92,22 @@ pub struct Admin {
 struct Told {
     ready: Arc<Ready>,
     metrics: Metrics,
+    resource_names: ResourceNames,
+    hosts: Arc<[String]>,
 }
 
 impl Admin {
-    /// Binds to `listen`.
-    pub async fn bind(listen: Listen, ready: Arc<Ready>, metrics: Metrics) -> io::Result<Self> {
-        let listeners = Listeners::bind(listen).await?;
+    /// Binds to the address that is configured. Resources are written as `resource_names` says.
+    pub async fn bind(
+        config: &Config,
+        ready: Arc<Ready>,
+        metrics: Metrics,
+        resource_names: ResourceNames,
+    ) -> io::Result<Self> {
+        let listeners = Listeners::bind(config.listen).await?;
         let addr = listeners.addr()?;
-        Ok(Self { listeners, addr, told: Told { ready, metrics } })
+        let hosts = config.hosts.clone().into();
+        Ok(Self { listeners, addr, told: Told { ready, metrics, resource_names, hosts } })
     }
 
     /// Where it listens.
@@ -79,36 +118,43 @@ impl Admin {
 
     /// Answers until everything else has ended.
     pub async fn run(self, drain: Drain) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let crowd = Crowd::new(MAX_CONNECTIONS, OF_ADDRESS);
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = drain.wait(Phase::Cut) => return,
                 accepted = self.listeners.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, from)) = accepted else {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let told = self.told.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let response = told.answer(&request);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                let _ = timeout(CONNECTION_LIFE, connection).await;
-                drop(place);
-            });
+            tokio::spawn(serve(stream, self.told.clone(), crowd.enter(from.ip())));
         }
+    }
+}
+
+/// Answers the requests of one connection, until it has to give way to another.
+async fn serve(stream: TcpStream, told: Told, entry: Entry) {
+    let service = service_fn(move |request| {
+        let response = told.answer(&request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = timeout(CONNECTION_LIFE, connection) => {}
+        () = entry.gives_way() => {}
     }
 }
 
 impl Told {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !host::is_ours(request, &self.hosts) {
+            let refused = "the Host is no IP address, not localhost and not in [admin] hosts\n";
+            return text(StatusCode::MISDIRECTED_REQUEST, refused.to_owned());
+        }
         let page = match request.uri().path() {
             "/livez" => Self::liveness,
             "/readyz" => Self::readiness,
@@ -141,7 +187,7 @@ impl Told {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready")
         };
         let mut body = format!("{word}\n");
-        for line in self.ready.lines() {
+        for line in self.ready.lines(&self.resource_names) {
             body.push_str(&line);
             body.push('\n');
         }

@@ -7,6 +7,7 @@ mod reload;
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fastrand::Rng;
+use sha2::{Digest, Sha256};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -18,7 +19,7 @@ use self::{
     reload::{Part, Reload},
 };
 use crate::{
-    admin::Admin,
+    admin::{self, Admin},
     auth::{
         callers::Callers,
         policy::{Mode, Policy},
@@ -48,11 +49,12 @@ use crate::{
         metered::Metered,
         replaceable::Replaceable,
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, ResourceNames},
     tls::{self, Tls},
     token::{
         PrepareError, Preparer, PresentFormat, PresentSigner,
         id::{NoRandomness, Serials},
+        keyed_hash,
     },
 };
 
@@ -120,7 +122,8 @@ pub struct App {
 impl App {
     /// Builds the write side and the read side, and binds the listeners.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let metrics = Metrics::default();
+        let resource_names = resource_names(&config.admin);
+        let metrics = Metrics::naming(resource_names.clone());
         metrics.started(clock.now().wall);
         let (drainer, drain) = drain();
         let told = drain.clone();
@@ -244,9 +247,9 @@ impl App {
             Server::bind(&config.server, transport, admission, drain.clone(), &metrics).await;
         let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
-        let listen = config.admin.listen;
-        let admin = Admin::bind(listen, Arc::clone(&ready), metrics.clone()).await;
-        let admin = admin.map_err(bound(listen))?;
+        let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
+        let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
+        let admin = admin.map_err(bound(config.admin.listen))?;
         Ok(Self {
             server,
             admin,
@@ -428,6 +431,21 @@ fn log_callers(policy: &Policy, mode: Mode) {
             tracing::info!(entries = entries.all().len(), "callers are held to their entries");
         }
     }
+}
+
+/// How resources are written where the admin listener is open to others.
+fn resource_names(admin: &admin::Config) -> ResourceNames {
+    if admin.has_details() {
+        return ResourceNames::default();
+    }
+    if let Some(key) = admin.names_key.clone() {
+        return ResourceNames::hashed(move |resource| keyed_hash(&key, resource));
+    }
+    tracing::warn!(
+        "the admin listener writes resources as plain hashes, which who knows a resource can find; \
+         set names_key_file in [admin]"
+    );
+    ResourceNames::hashed(|resource| Sha256::digest(resource).into())
 }
 
 /// Logs how a profile's upstream is reached, and what of the environment is not used.

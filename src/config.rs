@@ -33,7 +33,9 @@ use crate::{
     name::ProfileName,
     provider::{KINDS, Kind},
     rpc, server,
-    settings::{self, Document, Env, KeyFiles, Problem, Problems, Section},
+    settings::{
+        self, Document, Env, KeyFiles, Problem, Problems, SecretKeys, Section, SigningSecret,
+    },
     source::{base_url::BaseUrl, budget},
     tls,
 };
@@ -270,10 +272,34 @@ fn read_tls(mut section: Section<'_>) -> ReadTls {
     }
 }
 
+const NAMES_KEY: SecretKeys =
+    SecretKeys { file: "names_key_file", env: "names_key_env", value: "names_key" };
+
 fn read_admin(section: &mut Section<'_>) -> admin::Config {
-    let listen = section.parsed("listen", loopback);
+    let default = admin::Config::default();
+    let listen = section.parsed("listen", str::parse::<Listen>);
+    let details = section.flag("details");
+    let has_key = section.has(NAMES_KEY.file) || section.has(NAMES_KEY.env);
+    let names_key = if has_key {
+        section.secret(NAMES_KEY, SigningSecret::parse).map(|(key, _)| key)
+    } else {
+        section.refuse(NAMES_KEY.value, "a secret is never a value in this file: name its file");
+        None
+    };
+    let hosts = section.list_or_empty("hosts", host).unwrap_or_default();
     section.finish();
-    listen.map_or_else(admin::Config::default, |listen| admin::Config { listen })
+    let listen = listen.unwrap_or(default.listen);
+    admin::Config { listen, details, names_key, hosts }
+}
+
+/// Takes a host's name as requests have it, in lower case.
+fn host(text: &str) -> Result<String, &'static str> {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !text.is_empty() && text.bytes().all(of_name) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("is no host's name: write it without scheme and port")
+    }
 }
 
 fn read_connection_limits(section: &mut Section<'_>) -> server::Limits {

@@ -12,7 +12,8 @@ use crate::{
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase},
     grant::{GrantState, cell::View, table::Roster},
-    name::ProfileName,
+    name::{GrantName, ProfileName},
+    telemetry::ResourceNames,
 };
 
 /// How many grants are told of in lines.
@@ -87,10 +88,11 @@ impl Ready {
         profiles
     }
 
-    /// What there is to note, and a line for each grant, for people. Of more than 1,000, those that are not well come
+    /// What there is to note, and a line for each grant, for people, with its resource written
+    /// like this. Of more than 1,000, those that are not well come
     /// first, and the last line says how many were left out.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub fn lines(&self, resource_names: &ResourceNames) -> Vec<String> {
         let now = self.clock.now();
         let line = |view: &View| {
             view.with_status(|status| {
@@ -100,8 +102,10 @@ impl Ready {
                     Some(fault) => format!(", {fault}"),
                     None => String::new(),
                 };
-                let (name, state, refresh) = (view.name(), state.as_str(), status.refresh.as_str());
-                format!("{name}: {state}, {left} s left, refresh {refresh}{fault}")
+                let GrantName { profile, resource } = view.name();
+                let resource = resource_names.write(resource);
+                let (state, refresh) = (state.as_str(), status.refresh.as_str());
+                format!("profiles/{profile}/grants/{resource}: {state}, {left} s left, refresh {refresh}{fault}")
             })
         };
         let views = self.roster.views();

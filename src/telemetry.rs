@@ -5,6 +5,7 @@ mod handles;
 mod histogram;
 mod log_lines;
 mod metrics;
+mod resource_names;
 mod sampled;
 
 use std::{
@@ -23,6 +24,7 @@ pub use self::{
     },
     log_lines::LogEnd,
     metrics::Metrics,
+    resource_names::ResourceNames,
 };
 
 /// How log lines are written.

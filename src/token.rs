@@ -18,11 +18,18 @@ use std::{fmt, sync::Arc};
 use arc_swap::ArcSwap;
 use bytes::BufMut;
 
-use self::{id::Serial, tail::Tail};
+use self::{hmac::Hmac, id::Serial, tail::Tail};
 use crate::{
     clock::{Anchor, Clock},
     grant::{Grant, cell::Prepare},
+    settings::SigningSecret,
 };
+
+/// HMAC-SHA-256 of `text` under a secret: a name for it that only who has the secret can make.
+#[must_use]
+pub fn keyed_hash(secret: &SigningSecret, text: &str) -> [u8; 32] {
+    Hmac::new(secret.expose().as_bytes()).of(text.as_bytes())
+}
 
 /// When a token was issued and when it ends, in whole Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,6 +50,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((limits.rpc.request_bytes, limits.rpc.bulk_request_bytes), (65_536, 4_194_304));
     assert_eq!((limits.mint.waiting_calls, limits.rpc.streaming_calls), (4_096, 1_024));
     assert_eq!(server.limits, server::Limits::default());
+    assert!(admin.has_details() && admin.hosts.is_empty() && admin.names_key.is_none());
     assert_eq!(default_profile.unwrap().as_str(), "live");
 
     let [live] = profiles.as_slice() else { panic!("{profiles:?}") };
@@ -152,6 +153,28 @@ fn the_two_listeners_are_not_the_same() {
     assert_eq!(told, "f.toml:8: admin.listen: must not be where [server] listens");
     let any = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
     assert!(parse(&format!("{LIVE}{any}")).is_ok());
+}
+
+#[test]
+fn an_admin_listener_for_others_tells_no_resources_unless_it_is_told_to() {
+    let admin = |more: &str| parse(&format!("{LIVE}[admin]\n{more}")).map(|it| it.admin);
+    assert!(!admin("listen = \"0.0.0.0:9464\"").unwrap().has_details());
+    assert!(admin("listen = \"[::]:9464\"\ndetails = true").unwrap().has_details());
+    assert!(!admin("details = false").unwrap().has_details());
+    let keyed = admin("names_key_env = \"API_SECRET\"\nhosts = [\"Mint.Example\"]").unwrap();
+    assert_eq!((keyed.names_key.is_some(), keyed.hosts), (true, vec!["mint.example".to_owned()]));
+    for (more, told) in [
+        (
+            "hosts = [\"http://mint\"]",
+            "f.toml:8: admin.hosts[0]: is no host's name: write it without scheme and port",
+        ),
+        (
+            "names_key = \"q1W2\"",
+            "f.toml:8: admin.names_key: a secret is never a value in this file: name its file",
+        ),
+    ] {
+        assert_eq!(admin(more).unwrap_err().to_string(), told);
+    }
 }
 
 #[test]

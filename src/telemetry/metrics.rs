@@ -14,6 +14,7 @@ use super::{
         ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
+    resource_names::ResourceNames,
     sampled::Sampled,
 };
 use crate::{
@@ -93,6 +94,7 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
+    resource_names: ResourceNames,
     tokens: Counters,
     validities: Histograms,
     waiting_calls: Sampled,
@@ -124,8 +126,17 @@ struct Inner {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::naming(ResourceNames::default())
+    }
+}
+
+impl Metrics {
+    /// Metrics whose resources are written like this.
+    #[must_use]
+    pub fn naming(resource_names: ResourceNames) -> Self {
         let mut inner = Inner {
             registry: Registry::default(),
+            resource_names,
             tokens: Counters::default(),
             validities: Histograms::new_with_constructor(&VALIDITIES),
             waiting_calls: Sampled::default(),
@@ -404,8 +415,8 @@ impl Metrics {
         name: &GrantName,
         results: impl Iterator<Item = &'static str>,
     ) -> GrantMetrics {
-        let labels =
-            vec![("profile", name.profile.to_string()), ("resource", name.resource.to_string())];
+        let resource = self.0.resource_names.write(&name.resource);
+        let labels = vec![("profile", name.profile.to_string()), ("resource", resource)];
         let attempts = results.map(|result| {
             let labels = with(&labels, "result", result);
             (result, self.0.refreshes.get_or_create_owned(&labels))

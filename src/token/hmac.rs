@@ -52,6 +52,13 @@ impl Hmac {
         Self { inner: after(&block, 0x36), outer: after(&block, 0x5c), taken: BLOCK }
     }
 
+    /// The authentication code of the message that ends with `rest`.
+    pub(super) fn of(&self, rest: &[u8]) -> [u8; DIGEST] {
+        let mut blocks = vec![[0; BLOCK]; (rest.len() + PADDING).div_ceil(BLOCK)];
+        blocks.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
+        self.finish(&mut blocks, rest.len())
+    }
+
     /// The same key, of messages that go on with these blocks.
     pub(super) fn then(&self, blocks: &[[u8; BLOCK]]) -> Self {
         let mut longer = self.clone();
@@ -108,12 +115,6 @@ mod tests {
 
     use super::*;
 
-    fn finish(hmac: &Hmac, rest: &[u8]) -> [u8; DIGEST] {
-        let mut blocks = vec![[0; BLOCK]; (rest.len() + PADDING).div_ceil(BLOCK)];
-        blocks.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
-        hmac.finish(&mut blocks, rest.len())
-    }
-
     fn meant(key: &[u8], message: &[u8]) -> [u8; DIGEST] {
         let mut hmac = hmac::Hmac::<Sha256>::new_from_slice(key).unwrap();
         hmac.update(message);
@@ -130,7 +131,7 @@ mod tests {
             let (blocks, _) = message.as_chunks();
             let begin = begin.min(blocks.len());
             let hmac = Hmac::new(&key).then(&blocks[..begin]);
-            prop_assert_eq!(finish(&hmac, &message[begin * BLOCK..]), meant(&key, &message));
+            prop_assert_eq!(hmac.of(&message[begin * BLOCK..]), meant(&key, &message));
         }
     }
 
@@ -139,7 +140,7 @@ mod tests {
         let message = [b'm'; 2 * BLOCK];
         for length in 0..=message.len() {
             let message = &message[..length];
-            assert_eq!(finish(&Hmac::new(b"key"), message), meant(b"key", message), "{length}");
+            assert_eq!(Hmac::new(b"key").of(message), meant(b"key", message), "{length}");
         }
     }
 
@@ -148,7 +149,7 @@ mod tests {
         let key = [b'k'; 2 * BLOCK];
         for length in 0..=key.len() {
             let key = &key[..length];
-            assert_eq!(finish(&Hmac::new(key), b"message"), meant(key, b"message"), "{length}");
+            assert_eq!(Hmac::new(key).of(b"message"), meant(key, b"message"), "{length}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The real binary.
 
+mod admin;
 mod allowed;
 mod bench;
 pub(crate) mod bulk;

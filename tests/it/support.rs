@@ -191,8 +191,11 @@ impl Serve {
         if !arguments.contains(&"--log") {
             command.args(["--log", "trace"]);
         }
+        if !arguments.contains(&"--admin-listen") {
+            command.args(["--admin-listen", "127.0.0.1:0"]);
+        }
         command
-            .args(["--json", "--admin-listen", "127.0.0.1:0"])
+            .arg("--json")
             .args(["--log-format", "json"])
             .args(arguments)
             .env_clear()

@@ -119,7 +119,10 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
         ("drain_grace", json!(shown(server.drain_grace))),
         ("authorize", json!(config.authorize.as_str())),
     ];
-    let admin = vec![("listen", json!(admin.listen.to_string()))];
+    let mut of_admin =
+        vec![("listen", json!(admin.listen.to_string())), ("details", json!(admin.has_details()))];
+    of_admin.extend(admin.names_key.iter().map(|_| ("names_key", json!("(set)"))));
+    of_admin.push(("hosts", json!(admin.hosts)));
     let connections = &config.server.limits;
     let limits = vec![
         ("identities", json!(limits.mint.identities)),
@@ -139,7 +142,7 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
     let mut sections = vec![("server", server)];
     sections.extend(tls);
-    sections.extend([("admin", admin), ("limits", limits)]);
+    sections.extend([("admin", of_admin), ("limits", limits)]);
     (default.collect(), sections)
 }
 

@@ -13,7 +13,6 @@ use grantmint::{
     config::{
         Config, Supply,
         access::{Access, may_listen},
-        loopback,
     },
     listen::Listen,
     provider::{self, Demo, Served, Upstream},
@@ -47,8 +46,8 @@ pub(crate) struct ServeCommand {
     /// Listen for calls here instead; off loopback with TLS and callers, or the sandbox alone
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
     listen: Option<Listen>,
-    /// Listen for the operator here instead; loopback only
-    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN", value_parser = loopback)]
+    /// Listen for the operator here instead: plain HTTP, which only tells
+    #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
     admin_listen: Option<Listen>,
     /// A scenario that the sandbox plays: a file of faults; see scenario.toml for a sample
     #[arg(long, value_name = "FILE", requires = "sandbox")]

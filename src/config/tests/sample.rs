@@ -54,8 +54,11 @@ fn its_commented_keys_are_the_defaults() {
 
 #[test]
 fn its_examples_are_good() {
-    let examples =
-        uncommented("#     ").replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "");
+    let examples = uncommented("#     ")
+        .replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "")
+        .replace("\napi_key_sid_file = \"/run/secrets/twilio-sid\"", "")
+        .replace("\nnames_key_file = \"/run/secrets/names\"", "")
+        .replace("NAMES_KEY", "API_SECRET");
     let files = tls_files();
     let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
     let config = parse(&examples).unwrap();

@@ -13,12 +13,10 @@ async fn serve_with_nothing_to_serve_names_both_ways() {
 
 #[tokio::test]
 async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
-    for flag in ["--listen", "--admin-listen"] {
-        let ran = run(&["serve", "--sandbox", flag, "0.0.0.0:0"]).await;
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
-        let stderr = ran.stderr.to_lowercase();
-        assert!(stderr.contains("0.0.0.0:0") && stderr.contains("loopback"), "{}", ran.stderr);
-    }
+    let ran = run(&["serve", "--sandbox", "--listen", "0.0.0.0:0"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+    let stderr = ran.stderr.to_lowercase();
+    assert!(stderr.contains("0.0.0.0:0") && stderr.contains("loopback"), "{}", ran.stderr);
     let ran = run(&["sandbox", "--listen", "0.0.0.0:0"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("loopback"), "{}", ran.stderr);

@@ -1,0 +1,39 @@
+//! How resources are written where others than the operator may read.
+
+use std::{fmt, fmt::Write as _, sync::Arc};
+
+use crate::name::Resource;
+
+/// Hex digits that stand for a resource.
+const DIGITS: usize = 12;
+
+/// How resources are written in metrics and on the admin pages: by default as they are.
+#[derive(Clone, Default)]
+pub struct ResourceNames(Option<Hash>);
+
+type Hash = Arc<dyn Fn(&str) -> [u8; 32] + Send + Sync>;
+
+impl ResourceNames {
+    /// Each as 12 hex digits of its hash.
+    pub fn hashed(hash: impl Fn(&str) -> [u8; 32] + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hash)))
+    }
+
+    /// What stands for `resource`.
+    #[must_use]
+    pub fn write(&self, resource: &Resource) -> String {
+        let Some(hash) = &self.0 else { return resource.to_string() };
+        let mut digits = String::with_capacity(DIGITS);
+        for byte in &hash(resource.as_str())[..DIGITS / 2] {
+            // Writing to a string does not fail.
+            let _ = write!(digits, "{byte:02x}");
+        }
+        digits
+    }
+}
+
+impl fmt::Debug for ResourceNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Hashed" } else { "Plain" })
+    }
+}
