@@ -441,10 +441,7 @@ fn resource_names(admin: &admin::Config) -> ResourceNames {
     if let Some(key) = admin.names_key.clone() {
         return ResourceNames::hashed(move |resource| keyed_hash(&key, resource));
     }
-    tracing::warn!(
-        "the admin listener writes resources as plain hashes, which who knows a resource can find; \
-         set names_key_file in [admin]"
-    );
+    tracing::warn!("the admin listener writes resources as plain hashes; set names_key_file");
     ResourceNames::hashed(|resource| Sha256::digest(resource).into())
 }
 
