@@ -1,0 +1,249 @@
+//! What a certificate proves, and what a swap of the authorities does to those that are known.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, date_time_ymd,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+};
+use tokio::{io::duplex, time::Instant};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    server::Client,
+    trust::{Contents, Verified},
+    *,
+};
+use crate::{
+    clock::{Clock, WallTime},
+    telemetry::Metrics,
+};
+
+struct Entity {
+    der: CertificateDer<'static>,
+    key: KeyPair,
+    params: CertificateParams,
+}
+
+fn named(uris: &[&str], dns: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::new([]).unwrap();
+    let uris = uris.iter().map(|it| SanType::URI((*it).try_into().unwrap()));
+    let dns = dns.iter().map(|it| SanType::DnsName((*it).try_into().unwrap()));
+    params.subject_alt_names = uris.chain(dns).collect();
+    params
+}
+
+fn authority() -> Entity {
+    let mut params = named(&[], &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().unwrap();
+    let der = params.self_signed(&key).unwrap().der().clone();
+    Entity { der, key, params }
+}
+
+fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+    let text = BASE64_STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n").into_bytes()
+}
+
+impl Entity {
+    fn issue(&self, params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let der = params.signed_by(&key, &issuer).unwrap().der().clone();
+        Self { der, key, params }
+    }
+
+    fn pem(&self) -> Vec<u8> {
+        pem("CERTIFICATE", &self.der)
+    }
+
+    fn revoking(&self, serial: u64) -> Vec<u8> {
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: serial.into(),
+                revocation_time: date_time_ymd(2020, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        pem("X509 CRL", list.signed_by(&issuer).unwrap().der())
+    }
+}
+
+fn trusting(client_ca: Vec<u8>, domain: &Entity, client_crl: Option<Vec<u8>>) -> Trust {
+    let trust_domains = BTreeMap::from([("prod.example.org".to_owned(), domain.pem())]);
+    let contents = Contents { client_ca: Some(client_ca), client_crl, trust_domains };
+    Trust::new(&contents, WhenExpired::Keep).unwrap()
+}
+
+fn names(verified: &Verified) -> Vec<String> {
+    let also = verified.also.iter().map(ToString::to_string);
+    std::iter::once(verified.name.to_string()).chain(also).collect()
+}
+
+const NOW: WallTime = WallTime::from_unix_seconds(1_800_000_000);
+
+#[test]
+fn a_certificate_proves_its_spiffe_id_or_else_its_dns_names_in_their_order() {
+    let (ca, domain) = (authority(), authority());
+    let trust = trusting(ca.pem(), &domain, None);
+    let proved = |entity: &Entity| names(&trust.verify(&[entity.der.clone()], NOW).unwrap());
+
+    let dns = ca.issue(named(&[], &["B.media.svc", "*.media.svc", "a.media.svc"]));
+    assert_eq!(proved(&dns), ["dns:b.media.svc", "dns:a.media.svc"]);
+    let both = domain.issue(named(&["SPIFFE://prod.example.org/a"], &["b.media.svc"]));
+    assert_eq!(proved(&both), ["spiffe://prod.example.org/a"]);
+}
+
+#[test]
+fn what_of_a_chain_ends_first_ends_it() {
+    let (ca, domain) = (authority(), authority());
+    let trust = trusting(ca.pem(), &domain, None);
+    let at = WallTime::from_unix_seconds;
+    let between = |end| {
+        let mut params = authority().params;
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+        ca.issue(params)
+    };
+    for (of_leaf, of_other, first) in [
+        (1_900_000_000, 1_900_000_009, 1_900_000_000),
+        (1_900_000_009, 1_900_000_000, 1_900_000_000),
+    ] {
+        let between = between(of_other);
+        let mut params = named(&[], &["a.svc"]);
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(of_leaf);
+        let leaf = between.issue(params);
+        let verified = trust.verify(&[leaf.der, between.der], NOW).unwrap();
+        assert_eq!(verified.end, at(first));
+    }
+}
+
+#[test]
+fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
+    // As after a change of key: one name, two keys.
+    let (old, new, domain) = (authority(), authority(), authority());
+    assert_eq!(old.params.distinguished_name, new.params.distinguished_name);
+    let both = [old.pem(), new.pem()].concat();
+    let trust = trusting(both, &domain, Some(old.revoking(7)));
+    let with_serial = |ca: &Entity, serial: u64| {
+        let mut params = named(&[], &["a.svc"]);
+        params.serial_number = Some(serial.into());
+        trust.verify(&[ca.issue(params).der], NOW).map_err(|refused| refused.cause)
+    };
+    assert_eq!(with_serial(&old, 7), Err(Cause::Revoked));
+    for (ca, serial) in [(&old, 8), (&new, 7), (&new, 8)] {
+        assert!(with_serial(ca, serial).is_ok());
+    }
+    assert_eq!(trust.warnings().len(), 1, "the new one has no list");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named_with_the_reason() {
+    let ca = authority();
+    let other = authority();
+    let key = |entity: &Entity| pem("PRIVATE KEY", entity.key.serialized_der());
+    let leaf = ca.issue(named(&[], &["mint.svc"]));
+    let refused = |cert: &[u8], key: &[u8], now: i64| {
+        Identity::new(cert, key, WallTime::from_unix_seconds(now)).unwrap_err().to_string()
+    };
+    let now = NOW.unix_seconds();
+    assert!(Identity::new(&leaf.pem(), &key(&leaf), NOW).is_ok());
+    for (told, error) in [
+        ("cert: holds no certificate", refused(b"", &key(&leaf), now)),
+        ("key: holds no private key", refused(&leaf.pem(), &leaf.pem(), now)),
+        ("key: is not the certificate's", refused(&leaf.pem(), &key(&other), now)),
+        ("not valid yet", refused(&leaf.pem(), &key(&leaf), 0)),
+        ("has expired", refused(&leaf.pem(), &key(&leaf), 1 << 40)),
+    ] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    let contents = |client_ca: &[u8], client_crl: &[u8]| Contents {
+        client_ca: Some(client_ca.to_vec()),
+        client_crl: Some(client_crl.to_vec()),
+        ..Contents::default()
+    };
+    for (key, wrong) in [
+        ("client_ca", contents(b"", &ca.revoking(1))),
+        ("client_ca", contents(&pem("CERTIFICATE", b"none"), &ca.revoking(1))),
+        ("client_crl", contents(&ca.pem(), &ca.pem())),
+        ("client_crl", contents(&ca.pem(), &pem("X509 CRL", b"none"))),
+    ] {
+        assert_eq!(Trust::new(&wrong, WhenExpired::Keep).unwrap_err().key, key);
+    }
+}
+
+/// A client of this certificate, as the server knows it after their handshake.
+async fn known(tls: &Tls, root: &Entity, leaf: &Entity) -> Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der.clone()).unwrap();
+    let key = PrivateKeyDer::try_from(leaf.key.serialize_der()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![leaf.der.clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![HTTP2.to_vec()];
+    let (ours, theirs) = duplex(64 * 1024);
+    let connector = TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from("mint.svc").unwrap();
+    let (accepted, connected) =
+        tokio::join!(tls.accept(ours, Ipv4Addr::LOCALHOST.into()), connector.connect(name, theirs));
+    connected.unwrap();
+    accepted.unwrap().1.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
+    let (ca, domain, next) = (authority(), authority(), authority());
+    let server = ca.issue(named(&[], &["mint.svc"]));
+    let key = pem("PRIVATE KEY", server.key.serialized_der());
+    let config = Config {
+        cert: "".into(),
+        key: "".into(),
+        client_ca: None,
+        client_crl: None,
+        crl_expired: WhenExpired::Keep,
+        trust_domains: BTreeMap::new(),
+        client_auth: ClientAuth::Required,
+        min_version: MinVersion::Tls13,
+    };
+    let loaded = Loaded {
+        config,
+        identity: Arc::new(Identity::new(&server.pem(), &key, NOW).unwrap()),
+        trust: Arc::new(trusting(ca.pem(), &domain, None)),
+        warnings: Vec::new(),
+    };
+    let tls = Tls::new(&loaded, Clock::system(), &Metrics::default());
+    let of_ca = known(&tls, &ca, &ca.issue(named(&[], &["a.svc"]))).await;
+    let id = domain.issue(named(&["spiffe://prod.example.org/a"], &[]));
+    let of_domain = known(&tls, &ca, &id).await;
+
+    let began = Instant::now();
+    let swaps = async {
+        // Another certificate, then authorities that both are still vouched for by.
+        tls.set_identity(Arc::clone(&loaded.identity));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        tls.set_trust(Arc::new(trusting([ca.pem(), next.pem()].concat(), &domain, None)));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        tls.set_trust(Arc::new(trusting(next.pem(), &domain, None)));
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(tls.until_untrusted(of_ca), swaps) } => {}
+        () = tls.until_untrusted(of_domain) => panic!("its authority is still there"),
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(120), "at once");
+}
