@@ -15,6 +15,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +29,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -43,8 +46,12 @@ func connect(server string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	transport, err := security()
+	if err != nil {
+		return nil, err
+	}
 	return grpc.Dial(server,
-		grpc.WithInsecure(),
+		transport,
 		grpc.WithDefaultServiceConfig(string(config)),
 		// Without pings only failing calls tell that a connection died silently.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
@@ -52,6 +59,31 @@ func connect(server string) (*grpc.ClientConn, error) {
 			Timeout:             10 * time.Second,
 			PermitWithoutStream: true,
 		}))
+}
+
+// security is TLS with a certificate where GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY name
+// files in PEM form, else plain text.
+func security() (grpc.DialOption, error) {
+	if os.Getenv("GRANTMINT_CA") == "" {
+		return grpc.WithInsecure(), nil
+	}
+	ca, err := os.ReadFile(os.Getenv("GRANTMINT_CA"))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("GRANTMINT_CA has no certificate")
+	}
+	config := &tls.Config{RootCAs: roots}
+	if cert := os.Getenv("GRANTMINT_CERT"); cert != "" {
+		// Read for each connection, so that it may be replaced.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, os.Getenv("GRANTMINT_KEY"))
+			return &pair, err
+		}
+	}
+	return grpc.WithTransportCredentials(credentials.NewTLS(config)), nil
 }
 
 // mint gets a token; the service config has the library retry what heals by itself.

@@ -84,9 +84,21 @@ function optionsFor(room) {
   return { profile: "room", resource: room, params: { fields } };
 }
 
+/**
+ * What the server is spoken to with: TLS and a certificate where GRANTMINT_CA, GRANTMINT_CERT and
+ * GRANTMINT_KEY name files in PEM form, else plain text.
+ */
+function credentials() {
+  const [ca, key, cert] = ["CA", "KEY", "CERT"].map((name) => {
+    const file = process.env[`GRANTMINT_${name}`];
+    return file ? readFileSync(file) : null;
+  });
+  return ca ? grpc.credentials.createSsl(ca, key, cert) : grpc.credentials.createInsecure();
+}
+
 async function main(server, count, room) {
   // One client, and so one channel, for the life of the process.
-  const tokens = new TokenService(server, grpc.credentials.createInsecure(), OPTIONS);
+  const tokens = new TokenService(server, credentials(), OPTIONS);
   const mint = promisify(tokens.MintToken).bind(tokens);
   const { token } = await mint({ identity: "alice" }, { deadline: Date.now() + 10_000 });
   console.log("alice", token);

@@ -4,8 +4,12 @@
     python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. \
         grantmint/v1/token_service.proto
     python main.py 127.0.0.1:50051 1000 room-1
+
+With GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it
+speaks TLS and shows its certificate.
 """
 
+import os
 import pathlib
 import sys
 import time
@@ -30,6 +34,15 @@ OPTIONS = [
 
 ENDS_EARLY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 PATIENCE = 60  # seconds without a token
+
+
+def connect(server):
+    """The channel of the process; over TLS where the environment names files for that."""
+    files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
+    ca, key, cert = (file and pathlib.Path(file).read_bytes() for file in files)
+    if not ca:
+        return grpc.insecure_channel(server, OPTIONS)
+    return grpc.secure_channel(server, grpc.ssl_channel_credentials(ca, key, cert), OPTIONS)
 
 
 def mint_many(tokens, prefix, count):
@@ -90,7 +103,7 @@ def mint_for(tokens, identity, room):
 
 def main(server, count, room=None):
     # One channel for the life of the process, not one a call.
-    with grpc.insecure_channel(server, OPTIONS) as channel:
+    with connect(server) as channel:
         tokens = TokenServiceStub(channel)
         answer = tokens.MintToken(api.MintTokenRequest(identity="alice"), timeout=10)
         print("alice", answer.token)

@@ -4,24 +4,50 @@
 //! cargo run --example rust 127.0.0.1:50051 1000 room-1
 //! ```
 //!
+//! With `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` in the environment, files in PEM form,
+//! it speaks TLS and shows its certificate.
+//!
 //! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
-//! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here.
+//! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here, and tonic's
+//! feature `tls-aws-lc` what is `grantmint::tls::client`.
 
 #![expect(clippy::print_stdout, reason = "tokens are its output")]
 
-use std::{collections::BTreeMap, env, error::Error, process::ExitCode, time::Duration};
-
-use grantmint::rpc::proto::{
-    IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
-    mint_tokens_request::Selection, token_service_client::TokenServiceClient,
+use std::{
+    collections::BTreeMap,
+    env,
+    error::Error,
+    path::PathBuf,
+    pin::Pin,
+    process::ExitCode,
+    task::{Context, Poll},
+    time::Duration,
 };
+
+use grantmint::{
+    rpc::proto::{
+        IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
+        mint_tokens_request::Selection, token_service_client::TokenServiceClient,
+    },
+    tls::{
+        begun::Begun,
+        client::{self as tls, Expected, Files},
+    },
+};
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use prost_types::{Struct, Value, value::Kind};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use tokio_rustls::client::TlsStream;
 use tonic::{
     Code, Request, Status,
     transport::{self, Channel, Endpoint},
 };
 use tonic_types::StatusExt;
+use tower_service::Service;
 
 type Tokens = TokenServiceClient<Channel>;
 
@@ -30,13 +56,49 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One channel for the life of the process: clones of it share the connection.
 fn connect(server: &str) -> Result<Tokens, transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{server}"))?
+    let files = tls_files();
+    let scheme = if files.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{server}"))?
         .connect_timeout(Duration::from_secs(2))
         // Without pings only failing calls tell that a connection died silently.
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
-    Ok(TokenServiceClient::new(endpoint.connect_lazy()))
+    Ok(TokenServiceClient::new(match files {
+        None => endpoint.connect_lazy(),
+        Some(files) => endpoint.connect_with_connector_lazy(Tls(files)),
+    }))
+}
+
+/// What TLS is spoken with; none for plain text.
+fn tls_files() -> Option<Files> {
+    let file = |name| env::var_os(name).map(PathBuf::from);
+    let pair = file("GRANTMINT_CERT").zip(file("GRANTMINT_KEY"));
+    Some(Files { ca: Some(file("GRANTMINT_CA")?), pair })
+}
+
+/// Connects over TLS; the files are read for each connection, so that they may be replaced.
+#[derive(Clone)]
+struct Tls(Files);
+
+impl Service<Uri> for Tls {
+    type Response = TokioIo<Begun<TlsStream<TcpStream>>>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let files = self.0.clone();
+        Box::pin(async move {
+            let authority = server.authority().ok_or("no host")?;
+            let stream = TcpStream::connect(authority.as_str()).await?;
+            let expected = Expected::parse(authority.host())?;
+            Ok(TokioIo::new(tls::connect(stream, &expected, &files).await?))
+        })
+    }
 }
 
 /// A token; what heals by itself is tried again, all within one deadline.

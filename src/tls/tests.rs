@@ -100,7 +100,8 @@ const NOW: WallTime = WallTime::from_unix_seconds(1_800_000_000);
 fn a_certificate_proves_its_spiffe_id_or_else_its_dns_names_in_their_order() {
     let (ca, domain) = (authority(), authority());
     let trust = trusting(ca.pem(), &domain, None);
-    let proved = |entity: &Entity| names(&trust.verify(&[entity.der.clone()], NOW).unwrap());
+    let proved =
+        |entity: &Entity| names(&trust.verify(std::slice::from_ref(&entity.der), NOW).unwrap());
 
     let dns = ca.issue(named(&[], &["B.media.svc", "*.media.svc", "a.media.svc"]));
     assert_eq!(proved(&dns), ["dns:b.media.svc", "dns:a.media.svc"]);

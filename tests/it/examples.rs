@@ -43,25 +43,25 @@ fn example(folder: &str, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-fn in_python() -> Command {
+pub(crate) fn in_python() -> Command {
     let mut command = example("python", python());
     command.arg("main.py").env("PYTHONPATH", made("python")).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn in_node() -> Command {
+pub(crate) fn in_node() -> Command {
     let mut command = example("node", "node");
     command.arg("main.js").env("NODE_PATH", made("node/node_modules"));
     command
 }
 
-fn in_go() -> Command {
+pub(crate) fn in_go() -> Command {
     let mut command = example("go", made("go/caller"));
     command.env("GRPC_GO_RETRY", "on");
     command
 }
 
-fn in_rust() -> Command {
+pub(crate) fn in_rust() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = example("rust", cargo);
     command.args(["run", "--quiet", "--locked", "--example", "rust"]);

@@ -5,7 +5,32 @@ use std::path::PathBuf;
 use tokio::process::Command;
 
 use super::pki::{CALLER_ID, Pki, uris};
-use crate::python::{python, succeeds};
+use crate::{
+    examples::{in_go, in_node, in_python, in_rust},
+    python::{python, succeeds},
+    support::found,
+};
+
+#[tokio::test]
+async fn the_examples_speak_tls_and_show_their_certificate() {
+    const COUNT: usize = 10;
+
+    let pki = Pki::new();
+    let serve = pki.serve("").await;
+    let (cert, key) = pki.write_pair("caller", &[&pki.prod.issue(uris(&[CALLER_ID]))]);
+    found("a grant", async || serve.page("/readyz").await.1.contains("live").then_some(())).await;
+    let server = serve.server.trim_start_matches("https://").replace("127.0.0.1", "localhost");
+    for mut example in [in_python(), in_node(), in_go(), in_rust()] {
+        example
+            .args([&server, &COUNT.to_string()])
+            .env("GRANTMINT_CA", pki.path("server-ca.pem"))
+            .env("GRANTMINT_CERT", &cert)
+            .env("GRANTMINT_KEY", &key);
+        let stdout = succeeds(&mut example).await;
+        // One token, the bulk, and what is wrong with a bad request.
+        assert_eq!(stdout.lines().count(), COUNT + 2, "{example:?}: {stdout}");
+    }
+}
 
 #[tokio::test]
 async fn a_python_caller_with_a_certificate_mints() {
