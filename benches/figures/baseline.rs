@@ -34,18 +34,20 @@ use tonic::{
     body::Body,
     codegen::BoxFuture,
     server::{NamedService, ServerStreamingService},
-    transport::{Server, server::TcpIncoming},
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use crate::{live::Live, mint::Encoder};
+use crate::{live::Live, mint::Encoder, secure::Shown};
 
 /// Which server, and what it answers with.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Baseline {
     /// An echo of so many bytes; in bulk messages of so many, each for as many as these tokens.
     Stock { answer: usize, chunk: usize, tokens: usize },
+    /// The same echo over TLS, as stock tonic does it, with this certificate.
+    StockOverTls { answer: usize, shown: Shown },
     /// Tokens around this grant, in chunks of so many.
     Jsonwebtoken { grant: Box<RawValue>, tokens: usize },
     /// Our own read side around this grant, with a new one this often.
@@ -59,6 +61,12 @@ impl Baseline {
             Self::Stock { answer, chunk, tokens } => {
                 let echo = TokenServiceServer::new(Echo::new(answer));
                 serve(Stock { echo, constant: Constant::new(chunk, tokens) }).await
+            }
+            Self::StockOverTls { answer, shown } => {
+                let identity = Identity::from_pem(shown.cert, shown.key);
+                let tls = ServerTlsConfig::new().identity(identity);
+                let echo = TokenServiceServer::new(Echo::new(answer));
+                serve_by(Server::builder().tls_config(tls)?, echo).await
             }
             Self::Jsonwebtoken { grant, tokens } => {
                 serve(TokenServiceServer::new(Signing::new(grant, tokens))).await
@@ -76,10 +84,19 @@ where
     S: NamedService + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
+    serve_by(Server::builder(), service).await
+}
+
+async fn serve_by<S>(mut server: Server, service: S) -> Result<()>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: NamedService + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+    Ok(server.add_service(service).serve_with_incoming(incoming).await?)
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<MintTokensResponse, Status>> + Send>>;

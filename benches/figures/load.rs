@@ -1,7 +1,7 @@
 //! The load: HTTP/2 by hand, so that the client costs little beside the server it measures.
 //! Answers are read to their end and their status is checked; the messages are not decoded.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,10 +12,15 @@ use grantmint::rpc::proto::{
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use prost::Message;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::{Duration, Instant},
 };
+use tokio_rustls::TlsConnector;
+
+use crate::secure::SERVER_NAME;
 
 /// How many calls there are at the same time.
 #[derive(Clone, Copy)]
@@ -38,14 +43,41 @@ const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const FRAME: u32 = 128 * 1024;
 
+/// Where a server is, and how it is spoken to.
+#[derive(Clone)]
+pub(crate) struct Target {
+    addr: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(addr: SocketAddr) -> Self {
+        Self { addr, tls: None }
+    }
+}
+
+impl Target {
+    /// A server that speaks TLS.
+    pub(crate) fn over_tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        Self { addr, tls: Some(Arc::clone(config)) }
+    }
+}
+
 /// A connection to a server.
 #[derive(Clone)]
 pub(crate) struct Connection(SendRequest<Bytes>);
 
 impl Connection {
-    pub(crate) async fn open(addr: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(target: impl Into<Target>) -> Result<Self> {
+        let Target { addr, tls } = target.into();
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
+        let Some(config) = tls else { return Self::over(stream).await };
+        let name = ServerName::try_from(SERVER_NAME)?;
+        Self::over(TlsConnector::from(config).connect(name, stream).await?).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self> {
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -126,10 +158,15 @@ impl Unary {
 }
 
 /// Calls `MintToken` as fast as the answers come, for this long.
-pub(crate) async fn unary(addr: SocketAddr, callers: Callers, time: Duration) -> Result<Unary> {
+pub(crate) async fn unary(
+    target: impl Into<Target>,
+    callers: Callers,
+    time: Duration,
+) -> Result<Unary> {
+    let target = target.into();
     let mut connections = Vec::new();
     for _ in 0..callers.connections {
-        connections.push(Connection::open(addr).await?);
+        connections.push(Connection::open(target.clone()).await?);
     }
     let request = mint_token();
     let start = Instant::now();
@@ -171,8 +208,8 @@ pub(crate) struct Bulk {
 }
 
 /// Reads one `MintTokens` call of so many tokens to its end.
-pub(crate) async fn bulk(addr: SocketAddr, count: u32) -> Result<Bulk> {
-    let connection = Connection::open(addr).await?;
+pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> {
+    let connection = Connection::open(target).await?;
     let start = Instant::now();
     let mut bytes = 0;
     let body = connection.call("MintTokens", series(count)?).await?;

@@ -21,6 +21,7 @@ mod mints;
 mod peer;
 mod process;
 mod report;
+mod secure;
 
 use std::{env, io, path::PathBuf};
 

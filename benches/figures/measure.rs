@@ -9,6 +9,7 @@ mod latency;
 mod livekit;
 mod peers;
 mod rounds;
+mod tls;
 
 use std::{
     path::{Path, PathBuf},
@@ -138,6 +139,8 @@ pub(crate) enum Part {
     Forward,
     /// A server with a profile of each kind
     Kinds,
+    /// Calls and bulk over TLS, and of callers that are known
+    Tls,
 }
 
 impl Part {
@@ -162,6 +165,7 @@ impl Part {
             Self::Livekit => livekit::run(programs, size, report),
             Self::Forward => forward::run(programs, cores, size, report).await,
             Self::Kinds => kinds::run(programs, cores, size, report).await,
+            Self::Tls => tls::run(programs, cores, size, report).await,
         }
     }
 }

@@ -90,7 +90,7 @@ impl Server {
         let told: serde_json::Value =
             serde_json::from_str(&line).with_context(|| format!("no addresses: {line:?}"))?;
         let url = told["server"].as_str().context("no server's address")?;
-        let addr = url.trim_start_matches("http://").parse()?;
+        let addr = url.rsplit('/').next().unwrap_or(url).parse()?;
         Ok(Self { running, addr })
     }
 

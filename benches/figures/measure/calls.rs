@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{load, process::Server, report::Report};
+use crate::{
+    load::{self, Target},
+    process::Server,
+    report::Report,
+};
 
 /// One server's single calls, by round.
 #[derive(Default)]
@@ -18,8 +22,18 @@ pub(super) struct Calls {
 impl Calls {
     /// One round of so long.
     pub(super) async fn measure(&mut self, server: &Server, time: Duration) -> Result<()> {
+        self.measure_at(server, server.addr.into(), time).await
+    }
+
+    /// The same, where the server is spoken to in another way.
+    pub(super) async fn measure_at(
+        &mut self,
+        server: &Server,
+        target: Target,
+        time: Duration,
+    ) -> Result<()> {
         let before = server.cpu_seconds()?;
-        let load = load::unary(server.addr, load::MANY, time).await?;
+        let load = load::unary(target, load::MANY, time).await?;
         let cpu = server.cpu_seconds()? - before;
         self.rate.push(load.calls / load.seconds);
         self.cpu_micros.push(cpu / load.calls * 1e6);

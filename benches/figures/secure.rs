@@ -1,0 +1,117 @@
+//! Certificates of a server and a caller, made for one run, and both ends of TLS with them.
+
+use std::{fs, sync::Arc};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+/// The trust domain of the caller.
+const DOMAIN: &str = "bench.example";
+
+/// The caller's SPIFFE ID.
+const CALLER: &str = "spiffe://bench.example/ns/media/sa/api";
+
+/// The server's name in its certificate.
+pub(crate) const SERVER_NAME: &str = "localhost";
+
+/// What a server shows, as PEM.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+/// A CA, and what it issued.
+pub(crate) struct Secure {
+    dir: TempDir,
+    ca: CertificateDer<'static>,
+    pub(crate) server: Shown,
+    caller: (CertificateDer<'static>, KeyPair),
+}
+
+impl Secure {
+    pub(crate) fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let issue = |name: SanType, usage: ExtendedKeyUsagePurpose| {
+            let mut params = CertificateParams::new(Vec::new())?;
+            params.subject_alt_names = vec![name];
+            params.extended_key_usages = vec![usage];
+            let key = KeyPair::generate()?;
+            anyhow::Ok((params.signed_by(&key, &ca)?, key))
+        };
+        let (cert, key) =
+            issue(SanType::DnsName(SERVER_NAME.try_into()?), ExtendedKeyUsagePurpose::ServerAuth)?;
+        let server = Shown { cert: cert.pem(), key: key.serialize_pem() };
+        let (cert, key) =
+            issue(SanType::URI(CALLER.try_into()?), ExtendedKeyUsagePurpose::ClientAuth)?;
+        let dir = TempDir::new()?;
+        for (name, text) in
+            [("tls.crt", &server.cert), ("tls.key", &server.key), ("ca.crt", &ca.pem())]
+        {
+            fs::write(dir.path().join(name), text)?;
+        }
+        Ok(Self { dir, ca: ca.der().clone(), server, caller: (cert.der().clone(), key) })
+    }
+
+    /// The part of a configuration for TLS alone.
+    pub(crate) fn tls(&self) -> String {
+        let dir = self.dir.path().display();
+        format!("[server.tls]\ncert = \"{dir}/tls.crt\"\nkey = \"{dir}/tls.key\"\n")
+    }
+
+    /// The same, and a caller that is known by its certificate, may do what a row says, and has
+    /// quotas that it does not reach.
+    pub(crate) fn known_caller(&self, profile: &str) -> String {
+        let dir = self.dir.path().display();
+        self.tls()
+            + &format!(
+                "trust_domains = {{ \"{DOMAIN}\" = \"{dir}/ca.crt\" }}\n\
+                 [callers.bench]\nmatch = [\"spiffe://{DOMAIN}/ns/media/*\"]\n\
+                 tokens = {{ rate = 100000000, burst = 100000000 }}\n\
+                 bulk_tokens = {{ rate = 100000000, burst = 100000000 }}\n\
+                 allow = [{{ profiles = [\"{profile}\"], identities = [\"viewer-*\"], max_ttl = \"10m\" }}]\n"
+            )
+    }
+
+    /// A client that shows no certificate.
+    pub(crate) fn stranger(&self) -> Result<Arc<ClientConfig>> {
+        let builder = self.verifying()?;
+        Ok(Arc::new(finished(builder.with_no_client_auth())))
+    }
+
+    /// A client that shows the caller's.
+    pub(crate) fn caller(&self) -> Result<Arc<ClientConfig>> {
+        let (cert, key) = &self.caller;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = self.verifying()?.with_client_auth_cert(vec![cert.clone()], key);
+        Ok(Arc::new(finished(config.context("the caller's certificate")?)))
+    }
+
+    fn verifying(
+        &self,
+    ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.clone())?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots))
+    }
+}
+
+fn finished(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    config
+}
