@@ -352,22 +352,6 @@ impl Limits {
     }
 }
 
-/// Takes an address on loopback, where the operator's pages are.
-fn check_loopback(address: Listen) -> Result<Listen, &'static str> {
-    if address.is_loopback() {
-        Ok(address)
-    } else {
-        Err("must be on loopback (127.0.0.1 or [::1]): these pages are for anybody who can reach \
-             them")
-    }
-}
-
-/// Takes an address to listen on, on loopback.
-pub fn loopback(text: &str) -> Result<Listen, String> {
-    let address = text.parse::<Listen>().map_err(|why| why.to_string())?;
-    check_loopback(address).map_err(str::to_owned)
-}
-
 /// Profiles of one upstream and account share its budget: it must be one, and enough for the
 /// resources of all of them.
 fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
