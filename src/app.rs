@@ -2,22 +2,21 @@
 //! it all to its end.
 
 mod keys;
+mod parts;
+mod profiles;
 mod reload;
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 
-use self::{
-    keys::{Key, KeyPart},
-    reload::{Part, Reload},
-};
+pub use self::profiles::of_mint;
+use self::{keys::Key, profiles::WriteSide, reload::Reload};
 use crate::{
     admin::{self, Admin},
     auth::{
@@ -25,34 +24,19 @@ use crate::{
         policy::{Mode, Policy},
     },
     clock::Clock,
-    config::{self, Config},
+    config::Config,
     drain::{Drain, Drainer, Phase, drain},
-    egress::{Egress, EgressError},
+    egress::EgressError,
     listen::Listen,
-    mint::{
-        self, Grants,
-        minter::{Minter, Supply},
-    },
-    name::GrantName,
+    mint::minter::{Minter, Supply},
     ready::Ready,
-    refresh::{
-        jump::watch_for_jumps,
-        keeper::{Events, Keeper},
-        state::State,
-    },
+    refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, Admission, Server, Transport},
-    settings::Problem,
-    source::{
-        GrantSource,
-        budget::{Budget, Budgeted},
-        metered::Metered,
-        replaceable::Replaceable,
-    },
     telemetry::{Metrics, ResourceNames},
     tls::{self, Tls},
     token::{
-        PrepareError, Preparer, PresentFormat, PresentSigner,
+        PrepareError, Preparer,
         id::{NoRandomness, Serials},
         keyed_hash,
     },
@@ -129,60 +113,8 @@ impl App {
         let told = drain.clone();
         metrics.drain_phase(move || told.phase() as u8);
         let (jumps, _) = watch::channel(());
-        let mut rng = seeded()?;
-        let mut grants = Grants::default();
-        let (mut keepers, mut keys) = (Vec::new(), Vec::new());
-        let mut budgets = HashMap::new();
-        for profile in &config.profiles {
-            let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
-            else {
-                grants.add_without_grants(profile.name.clone());
-                continue;
-            };
-            let egress = upstream.egress().map_err(|error| StartError::Upstream {
-                profile: profile.name.to_string(),
-                error,
-            })?;
-            log_egress(profile, &egress);
-            let format = PresentFormat::new(profile.token_format());
-            let policy = of_grants.policy;
-            let grant_ttl = policy.grant_ttl();
-            let source = Replaceable::new(upstream.source(clock.clone(), &egress, grant_ttl));
-            let told = source.clone();
-            metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
-            // The configuration gives all profiles of an account the same limits.
-            let budget = budgets.entry(upstream.account()).or_insert_with(|| {
-                Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
-            });
-            let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0)));
-            let key = keys::OfGrants {
-                format: format.clone(),
-                source: source.clone(),
-                budget: Arc::clone(budget),
-                grant_ttl,
-                resource: of_grants.resources.first().cloned(),
-                rekeyed: rekeyed.clone(),
-            };
-            keys.push((profile.name.clone(), Key::OfGrants(key)));
-            let upstream_metrics = metrics.upstream(&profile.name);
-            let source = Metered::new(Arc::new(source), upstream_metrics, clock.clone());
-            let source = Budgeted::new(Arc::new(source), Arc::clone(budget), policy.attempt);
-            let source: Arc<dyn GrantSource> = Arc::new(source);
-            for resource in &of_grants.resources {
-                let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
-                let preparer = Preparer::new(format.clone(), clock.clone());
-                let publisher = grants.add(name.clone(), profile.margin, preparer);
-                keepers.push(Keeper::new(
-                    Arc::clone(&source),
-                    publisher,
-                    State::new(policy, rng.fork(), clock.now()),
-                    clock.clone(),
-                    Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
-                    &metrics,
-                ));
-            }
-        }
-
+        let WriteSide { grants, keepers, mut keys } =
+            WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
         let roster = grants.roster();
         let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone());
         if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
@@ -216,28 +148,11 @@ impl App {
             limits: config.limits.rpc,
         })?;
 
-        let reload_asked = Arc::new(Notify::new());
-        let reload = config.file.as_ref().map(|file| {
-            let parts = keys.into_iter().filter_map(|(profile, key)| {
-                let files = config.profiles.iter().find(|it| it.name == profile)?.key_files.clone();
-                let part: Arc<dyn Part> = Arc::new(KeyPart {
-                    name: format!("profiles/{profile}"),
-                    profile,
-                    key: Arc::new(key),
-                    settings: files.settings,
-                    upstream: config.upstream.clone(),
-                    clock: clock.clone(),
-                });
-                Some((part, files.files))
-            });
-            Reload::new(file, parts.collect(), Arc::clone(&reload_asked), &metrics)
-        });
-
         let callers = held_callers(config, &metrics);
 
         let bound = |address| move |error| StartError::Bind { address, error };
         let tls = config.tls.as_ref().map(|loaded| {
-            log_tls(loaded);
+            parts::log_warnings(loaded.warnings.iter().cloned());
             Arc::new(Tls::new(loaded, clock.clone(), &metrics))
         });
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
@@ -247,6 +162,12 @@ impl App {
             Server::bind(&config.server, transport, admission, drain.clone(), &metrics).await;
         let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
+        let reload_asked = Arc::new(Notify::new());
+        let reload = config.file.as_ref().map(|file| {
+            let mut parts = keys::parts(config, keys, &clock);
+            parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
+            Reload::new(file, parts, Arc::clone(&reload_asked), &metrics)
+        });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
         let admin = admin.map_err(bound(config.admin.listen))?;
@@ -411,10 +332,7 @@ impl Running {
 /// Who may call; what a person may not expect of that is logged.
 fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
     log_callers(&config.callers, config.authorize);
-    for Problem { line, message } in &config.remarks {
-        let remark = message.as_str();
-        tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
-    }
+    parts::log_remarks(&config.remarks);
     Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
 }
 
@@ -443,77 +361,6 @@ fn resource_names(admin: &admin::Config) -> ResourceNames {
     }
     tracing::warn!("the admin listener writes resources as plain hashes; set names_key_file");
     ResourceNames::hashed(|resource| Sha256::digest(resource).into())
-}
-
-/// Logs how a profile's upstream is reached, and what of the environment is not used.
-fn log_egress(profile: &config::Profile, egress: &Egress) {
-    let (profile, route) = (&profile.name, &egress.route);
-    let roots = egress.roots.as_ref().map(ToString::to_string);
-    tracing::info!(%profile, %route, roots, "how the upstream is reached");
-    for problem in &egress.warnings {
-        tracing::warn!(%profile, problem, "a part of the environment is not used");
-    }
-}
-
-/// Logs what an operator should know of the files of TLS.
-fn log_tls(loaded: &tls::Loaded) {
-    for problem in &loaded.warnings {
-        tracing::warn!(problem, "a file of TLS needs a look");
-    }
-}
-
-/// What minting needs to know of a configured profile.
-///
-/// # Errors
-///
-/// Its key does not make tokens that verify.
-pub fn of_mint(
-    profile: &config::Profile,
-    clock: &Clock,
-) -> Result<mint::minter::Profile, StartError> {
-    let supply = match &profile.supply {
-        config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
-            resources: grants.resources.clone(),
-            grant_ttl: grants.policy.grant_ttl(),
-            policy: expiry.policy,
-            allow_independent: expiry.allow_independent,
-        }),
-        config::Supply::Forwarded(grants) => Supply::Forwarded(mint::profile::Forwarded {
-            resources: grants.resources.clone(),
-            grant_ttl: grants.policy.grant_ttl(),
-        }),
-        config::Supply::Key(allowed) => {
-            let signer = profile.token_format().prepare(None, clock.now());
-            let signer = signer
-                .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
-            Supply::Key(mint::profile::Key {
-                signer: PresentSigner::new(signer),
-                resources: allowed.clone(),
-                iat_backdate: profile.tokens.iat_backdate(),
-                reuse_for: profile.tokens.reuse_for,
-            })
-        }
-    };
-    Ok(mint::minter::Profile {
-        name: profile.name.clone(),
-        default_resource: profile.default_resource.clone(),
-        parse_resource: profile.rules.parse_resource,
-        token_ttl: profile.token_ttl,
-        min_token_ttl: profile.rules.min_token_ttl,
-        max_token_ttl: profile.max_token_ttl,
-        margin: profile.margin,
-        identity_form: profile.rules.tokens.identity_form.filter(|_| profile.tokens.has_identity),
-        parameters: profile.tokens.parameters(),
-        units: profile.token_format().units(),
-        supply,
-    })
-}
-
-/// The one generator that all jitter is drawn from, seeded by the system.
-fn seeded() -> Result<Rng, NoRandomness> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
-    Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
 }
 
 #[cfg(test)]

@@ -122,6 +122,18 @@ impl Config {
         self.upstream = Some(upstream);
     }
 
+    /// Reads a part of `text`'s `[server.tls]`, by itself: nothing else in it is looked at.
+    pub fn parse_tls<T>(
+        file: &str,
+        text: &str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Result<T, Problems> {
+        let env = |_: &str| None;
+        let document = Document::parse(file, text, &env)?;
+        let read = read(&mut document.root().section("server").section("tls"));
+        document.conclude(read)
+    }
+
     /// Reads one profile of `text`, by itself: nothing else in it is looked at. Where its key is
     /// comes back in any case.
     pub fn parse_profile(

@@ -26,7 +26,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use self::{
     cause::Cause,
     certificate::Validity,
-    config::{ClientAuth, Config, MinVersion},
+    config::{Authorities, ClientAuth, Config, MinVersion, Pair},
     files::{LoadError, Loaded},
     identity::Identity,
     revocation::WhenExpired,

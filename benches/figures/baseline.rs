@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
@@ -28,13 +29,21 @@ use grantmint::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::unbounded_channel,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::{
     Request, Response, Status,
     body::Body,
     codegen::BoxFuture,
     server::{NamedService, ServerStreamingService},
-    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+    transport::{
+        Server,
+        server::{Connected, TcpIncoming},
+    },
 };
 use tonic_prost::ProstCodec;
 use tower_service::Service;
@@ -63,10 +72,8 @@ impl Baseline {
                 serve(Stock { echo, constant: Constant::new(chunk, tokens) }).await
             }
             Self::StockOverTls { answer, shown } => {
-                let identity = Identity::from_pem(shown.cert, shown.key);
-                let tls = ServerTlsConfig::new().identity(identity);
                 let echo = TokenServiceServer::new(Echo::new(answer));
-                serve_by(Server::builder().tls_config(tls)?, echo).await
+                serve_over_tls(echo, shown.acceptor()?).await
             }
             Self::Jsonwebtoken { grant, tokens } => {
                 serve(TokenServiceServer::new(Signing::new(grant, tokens))).await
@@ -84,10 +91,15 @@ where
     S: NamedService + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    serve_by(Server::builder(), service).await
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
-async fn serve_by<S>(mut server: Server, service: S) -> Result<()>
+/// The same over TLS, as tonic's own TLS does it: each handshake in a task of its own, and the
+/// streams of tokio-rustls under hyper.
+async fn serve_over_tls<S>(service: S, acceptor: TlsAcceptor) -> Result<()>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S: NamedService + Clone + Send + Sync + 'static,
@@ -95,8 +107,70 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", serde_json::json!({"server": format!("http://{}", listener.local_addr()?)}));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(server.add_service(service).serve_with_incoming(incoming).await?)
+    let (opened, incoming) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, opened) = (acceptor.clone(), opened.clone());
+            tokio::spawn(async move {
+                let _ = stream.set_nodelay(true);
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let _ = opened.send(io::Result::Ok(OverTls(stream)));
+                }
+            });
+        }
+    });
+    let incoming = stream::unfold(incoming, async |mut incoming| {
+        incoming.recv().await.map(|opened| (opened, incoming))
+    });
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+}
+
+struct OverTls(TlsStream<TcpStream>);
+
+impl Connected for OverTls {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for OverTls {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for OverTls {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<MintTokensResponse, Status>> + Send>>;

@@ -8,13 +8,14 @@ use rcgen::{
     SanType,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
     crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
 
 /// The trust domain of the caller.
 const DOMAIN: &str = "bench.example";
@@ -30,6 +31,19 @@ pub(crate) const SERVER_NAME: &str = "localhost";
 pub(crate) struct Shown {
     pub(crate) cert: String,
     pub(crate) key: String,
+}
+
+impl Shown {
+    /// What shakes hands with it, as a server does by default.
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
+        let certificate = CertificateDer::from_pem_slice(self.cert.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![certificate], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config).into())
+    }
 }
 
 /// A CA, and what it issued.
@@ -68,6 +82,10 @@ impl Secure {
 
     /// The part of a configuration for TLS alone.
     pub(crate) fn tls(&self) -> String {
+        self.pair() + "client_auth = \"optional\"\n"
+    }
+
+    fn pair(&self) -> String {
         let dir = self.dir.path().display();
         format!("[server.tls]\ncert = \"{dir}/tls.crt\"\nkey = \"{dir}/tls.key\"\n")
     }
@@ -76,7 +94,7 @@ impl Secure {
     /// quotas that it does not reach.
     pub(crate) fn known_caller(&self, profile: &str) -> String {
         let dir = self.dir.path().display();
-        self.tls()
+        self.pair()
             + &format!(
                 "trust_domains = {{ \"{DOMAIN}\" = \"{dir}/ca.crt\" }}\n\
                  [callers.bench]\nmatch = [\"spiffe://{DOMAIN}/ns/media/*\"]\n\

@@ -48,17 +48,38 @@ pub(super) struct OfGrants {
     pub(super) rekeyed: watch::Sender<Arc<Semaphore>>,
 }
 
+/// The keys of all profiles as parts of the configuration, each with the files that it is in.
+pub(super) fn parts(
+    config: &Config,
+    keys: Vec<(ProfileName, Key)>,
+    clock: &Clock,
+) -> Vec<(Arc<dyn Part>, Followed)> {
+    let parts = keys.into_iter().filter_map(|(profile, key)| {
+        let files = config.profiles.iter().find(|it| it.name == profile)?.key_files.clone();
+        let part: Arc<dyn Part> = Arc::new(KeyPart {
+            name: format!("profiles/{profile}"),
+            profile,
+            key: Arc::new(key),
+            settings: files.settings,
+            upstream: config.upstream.clone(),
+            clock: clock.clone(),
+        });
+        Some((part, files.files))
+    });
+    parts.collect()
+}
+
 /// A profile's key as a part of the configuration.
-pub(super) struct KeyPart {
-    pub(super) profile: ProfileName,
+struct KeyPart {
+    profile: ProfileName,
     /// `profiles/NAME`
-    pub(super) name: String,
-    pub(super) key: Arc<Key>,
+    name: String,
+    key: Arc<Key>,
     /// The paths of the settings that the key changes with.
-    pub(super) settings: BTreeSet<String>,
+    settings: BTreeSet<String>,
     /// What stands in for every upstream; none for the profile's own.
-    pub(super) upstream: Option<BaseUrl>,
-    pub(super) clock: Clock,
+    upstream: Option<BaseUrl>,
+    clock: Clock,
 }
 
 impl Part for KeyPart {

@@ -8,10 +8,28 @@ use crate::{auth::name::is_trust_domain, settings::Section};
 /// Where the files are, and how strict the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What the server shows.
+    pub pair: Pair,
+    /// Whom it trusts.
+    pub authorities: Authorities,
+    /// Whether clients must have a certificate.
+    pub client_auth: ClientAuth,
+    /// The oldest version of TLS.
+    pub min_version: MinVersion,
+}
+
+/// Where the certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
     /// The server's certificate and those that lead to its root, PEM.
     pub cert: PathBuf,
     /// The certificate's private key, PEM.
     pub key: PathBuf,
+}
+
+/// Where the authorities and their revocation lists are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
     /// The authorities that vouch for DNS names, PEM.
     pub client_ca: Option<PathBuf>,
     /// What those authorities have revoked: lists in PEM.
@@ -20,10 +38,6 @@ pub struct Config {
     pub crl_expired: WhenExpired,
     /// The bundle of each trust domain, PEM: it vouches for that domain's SPIFFE IDs alone.
     pub trust_domains: BTreeMap<String, PathBuf>,
-    /// Whether clients must have a certificate.
-    pub client_auth: ClientAuth,
-    /// The oldest version of TLS.
-    pub min_version: MinVersion,
 }
 
 /// Whether clients must have a certificate.
@@ -69,15 +83,44 @@ impl MinVersion {
 impl Config {
     /// Reads `[server.tls]`; none where a key is wrong, as the section was told.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let pair = Pair::read(section);
+        let client_auth = section.parsed("client_auth", client_auth);
+        let client_auth = client_auth.unwrap_or(ClientAuth::Required);
+        let authorities = Authorities::read(section, client_auth);
+        let min_version = section.parsed("min_version", min_version);
+        section.finish();
+        Some(Self {
+            pair: pair?,
+            authorities: authorities?,
+            client_auth,
+            min_version: min_version.unwrap_or(MinVersion::Tls13),
+        })
+    }
+}
+
+impl Pair {
+    /// The settings that it is read from.
+    pub const SETTINGS: [&str; 2] = ["cert", "key"];
+
+    /// Reads these settings of `[server.tls]`; none where one is wrong, as the section was told.
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let cert = section.required("cert", path);
         let key = section.required("key", path);
+        Some(Self { cert: cert?, key: key? })
+    }
+}
+
+impl Authorities {
+    /// The settings that they are read from.
+    pub const SETTINGS: [&str; 4] =
+        ["client_ca", "client_crl", "client_crl_expired", "trust_domains"];
+
+    /// Reads these settings of `[server.tls]`; none where one is wrong, as the section was told.
+    pub fn read(section: &mut Section<'_>, client_auth: ClientAuth) -> Option<Self> {
         let client_ca = section.parsed("client_ca", path);
         let client_crl = section.parsed("client_crl", path);
         let crl_expired = section.parsed("client_crl_expired", when_expired);
         let trust_domains = read_trust_domains(section);
-        let client_auth = section.parsed("client_auth", client_auth);
-        let client_auth = client_auth.unwrap_or(ClientAuth::Required);
-        let min_version = section.parsed("min_version", min_version);
         if client_crl.is_some() && client_ca.is_none() {
             section.problem("client_crl", "needs client_ca: it lists what that has revoked");
         }
@@ -90,16 +133,11 @@ impl Config {
                  verified",
             );
         }
-        section.finish();
         Some(Self {
-            cert: cert?,
-            key: key?,
             client_ca,
             client_crl,
             crl_expired: crl_expired.unwrap_or(WhenExpired::Keep),
             trust_domains: trust_domains?,
-            client_auth,
-            min_version: min_version.unwrap_or(MinVersion::Tls13),
         })
     }
 }
@@ -177,7 +215,7 @@ mod tests {
         let config = read(&format!("{PAIR}client_ca = \"ca\"\n")).unwrap();
         assert_eq!(config.client_auth, ClientAuth::Required);
         assert_eq!(config.min_version, MinVersion::Tls13);
-        assert_eq!(config.crl_expired, WhenExpired::Keep);
+        assert_eq!(config.authorities.crl_expired, WhenExpired::Keep);
     }
 
     #[test]

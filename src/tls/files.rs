@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -13,11 +13,11 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use zeroize::Zeroizing;
 
 use super::{
-    config::Config,
+    config::{Authorities, Config, Pair},
     identity::Identity,
     trust::{Contents, Trust},
 };
-use crate::clock::WallTime;
+use crate::{clock::WallTime, settings::Followed};
 
 /// More than any bundle of certificates has; revocation lists are the largest.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -31,6 +31,10 @@ pub struct Loaded {
     pub identity: Arc<Identity>,
     /// The authorities and what they revoked.
     pub trust: Arc<Trust>,
+    /// The files of the certificate and its key.
+    pub of_identity: Followed,
+    /// The files of the authorities.
+    pub of_trust: Followed,
     /// What is no mistake, but what an operator should know.
     pub warnings: Vec<String>,
 }
@@ -49,43 +53,57 @@ impl Config {
     /// Reads the files, for a server that starts `now`; what is wrong with both groups is
     /// reported at once.
     pub fn load(self, now: WallTime) -> Result<Loaded, Vec<LoadError>> {
-        let identity = self.load_identity(now);
-        let trust = self.load_trust();
+        let (mut of_identity, mut of_trust) = (Followed::default(), Followed::default());
+        let identity = self.pair.load(now, &mut of_identity);
+        let trust = self.authorities.load(&mut of_trust);
         match (identity, trust) {
             (Ok(identity), Ok(trust)) => {
                 let mut warnings = identity.warnings();
                 warnings.extend(trust.warnings());
-                warnings.extend(readable_by_others(&self.key));
+                warnings.extend(readable_by_others(&self.pair.key));
                 let (identity, trust) = (Arc::new(identity), Arc::new(trust));
-                Ok(Loaded { config: self, identity, trust, warnings })
+                Ok(Loaded { config: self, identity, trust, of_identity, of_trust, warnings })
             }
             (identity, trust) => Err(identity.err().into_iter().chain(trust.err()).collect()),
         }
     }
+}
 
-    /// Reads the certificate and its key.
-    pub fn load_identity(&self, now: WallTime) -> Result<Identity, LoadError> {
+impl Pair {
+    /// Reads the certificate and its key. What was read is noted in `followed`, also where it
+    /// cannot be used.
+    pub fn load(&self, now: WallTime, followed: &mut Followed) -> Result<Identity, LoadError> {
         let of = |key| move |why| LoadError { key, why };
-        let cert = read(&self.cert).map_err(of("cert"))?;
-        let key = Zeroizing::new(read(&self.key).map_err(of("key"))?);
-        Identity::new(&cert, &key, now).map_err(|error| {
+        let cert = read(&self.cert, followed).map_err(of("cert"));
+        let key = Zeroizing::new(read(&self.key, followed).map_err(of("key"))?);
+        Identity::new(&cert?, &key, now).map_err(|error| {
             let (key, why) = error.parts();
             LoadError { key, why: why.to_owned() }
         })
     }
+}
 
-    /// Reads the authorities, their revocation lists and the bundles.
-    pub fn load_trust(&self) -> Result<Trust, LoadError> {
+impl Authorities {
+    /// Reads the authorities, their revocation lists and the bundles. What was read is noted in
+    /// `followed`, also where it cannot be used.
+    pub fn load(&self, followed: &mut Followed) -> Result<Trust, LoadError> {
         let of = |key| move |why| LoadError { key, why };
-        let read_some = |path: &Option<_>| path.as_deref().map(read).transpose();
-        let domains = self.trust_domains.iter().map(|(domain, path)| {
-            let bundle = read(path).map_err(|why| format!("{domain}: its file {why}"));
-            Ok((domain.clone(), bundle.map_err(of("trust_domains"))?))
-        });
+        let mut read_some =
+            |path: &Option<PathBuf>| path.as_deref().map(|path| read(path, followed)).transpose();
+        let (client_ca, client_crl) = (read_some(&self.client_ca), read_some(&self.client_crl));
+        let domains: Vec<_> = self
+            .trust_domains
+            .iter()
+            .map(|(domain, path)| {
+                let bundle = read(path, followed);
+                let bundle = bundle.map_err(|why| format!("{domain}: its file {why}"));
+                Ok((domain.clone(), bundle.map_err(of("trust_domains"))?))
+            })
+            .collect();
         let contents = Contents {
-            client_ca: read_some(&self.client_ca).map_err(of("client_ca"))?,
-            client_crl: read_some(&self.client_crl).map_err(of("client_crl"))?,
-            trust_domains: domains.collect::<Result<_, _>>()?,
+            client_ca: client_ca.map_err(of("client_ca"))?,
+            client_crl: client_crl.map_err(of("client_crl"))?,
+            trust_domains: domains.into_iter().collect::<Result<_, _>>()?,
         };
         Trust::new(&contents, self.crl_expired)
             .map_err(|error| LoadError { key: error.key, why: error.why })
@@ -98,8 +116,13 @@ impl fmt::Debug for Loaded {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_file(path).map_err(|error| format!("cannot be read: {error}"))
+fn read(path: &Path, followed: &mut Followed) -> Result<Vec<u8>, String> {
+    let read = read_file(path);
+    match &read {
+        Ok(contents) => followed.add(path, contents),
+        Err(_) => followed.add_unreadable(path),
+    }
+    read.map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// Reads a file of PEM. The error follows the file's name.

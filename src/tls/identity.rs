@@ -74,7 +74,7 @@ impl Identity {
     }
 
     /// What an operator should know of it.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let unnamed = "the certificate names no host: clients that do not verify a SPIFFE ID \
                        cannot verify it (SPIRE adds DNS names with -dns)";
         (!self.names_a_host).then(|| unnamed.to_owned()).into_iter().collect()

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, WallTime},
+    settings::Followed,
     telemetry::Metrics,
 };
 
@@ -213,12 +214,13 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     let server = ca.issue(named(&[], &["mint.svc"]));
     let key = pem("PRIVATE KEY", server.key.serialized_der());
     let config = Config {
-        cert: "".into(),
-        key: "".into(),
-        client_ca: None,
-        client_crl: None,
-        crl_expired: WhenExpired::Keep,
-        trust_domains: BTreeMap::new(),
+        pair: Pair { cert: "".into(), key: "".into() },
+        authorities: Authorities {
+            client_ca: None,
+            client_crl: None,
+            crl_expired: WhenExpired::Keep,
+            trust_domains: BTreeMap::new(),
+        },
         client_auth: ClientAuth::Required,
         min_version: MinVersion::Tls13,
     };
@@ -226,6 +228,8 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
         config,
         identity: Arc::new(Identity::new(&server.pem(), &key, NOW).unwrap()),
         trust: Arc::new(trusting(ca.pem(), &domain, None)),
+        of_identity: Followed::default(),
+        of_trust: Followed::default(),
         warnings: Vec::new(),
     };
     let tls = Tls::new(&loaded, Clock::system(), &Metrics::default());

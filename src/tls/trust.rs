@@ -154,7 +154,7 @@ impl Trust {
     }
 
     /// What an operator should know of the revocation lists.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.revocation.validities().next().is_none() {
             return warnings;

@@ -6,6 +6,7 @@ mod handshakes;
 mod languages;
 pub(crate) mod pki;
 mod refused;
+mod reload;
 
 use std::{error::Error, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, task};
 

@@ -148,14 +148,15 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
 
 fn tls_keys(tls: &tls::Config) -> Keys {
     let path = |path: &Path| json!(path.display().to_string());
-    let mut keys = vec![("cert", path(&tls.cert)), ("key", path(&tls.key))];
-    keys.extend(tls.client_ca.iter().map(|file| ("client_ca", path(file))));
-    if let Some(file) = &tls.client_crl {
+    let mut keys = vec![("cert", path(&tls.pair.cert)), ("key", path(&tls.pair.key))];
+    keys.extend(tls.authorities.client_ca.iter().map(|file| ("client_ca", path(file))));
+    if let Some(file) = &tls.authorities.client_crl {
         keys.push(("client_crl", path(file)));
-        keys.push(("client_crl_expired", json!(tls.crl_expired.as_str())));
+        keys.push(("client_crl_expired", json!(tls.authorities.crl_expired.as_str())));
     }
-    if !tls.trust_domains.is_empty() {
-        let bundles = tls.trust_domains.iter().map(|(domain, file)| (domain.clone(), path(file)));
+    if !tls.authorities.trust_domains.is_empty() {
+        let bundles =
+            tls.authorities.trust_domains.iter().map(|(domain, file)| (domain.clone(), path(file)));
         keys.push(("trust_domains", Value::Object(bundles.collect())));
     }
     keys.push(("client_auth", json!(tls.client_auth.as_str())));

@@ -63,8 +63,11 @@ fn its_examples_are_good() {
     let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
     let config = parse(&examples).unwrap();
     let tls = &config.tls.unwrap().config;
-    assert!(tls.client_crl.is_some() && tls.trust_domains.contains_key("prod.example.org"));
-    let defaults = (tls.client_auth, tls.min_version, tls.crl_expired);
+    assert!(
+        tls.authorities.client_crl.is_some()
+            && tls.authorities.trust_domains.contains_key("prod.example.org")
+    );
+    let defaults = (tls.client_auth, tls.min_version, tls.authorities.crl_expired);
     let expected = (tls::ClientAuth::Required, tls::MinVersion::Tls13, tls::WhenExpired::Keep);
     assert_eq!(defaults, expected);
     let live = &config.profiles[0];

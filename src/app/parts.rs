@@ -1,0 +1,152 @@
+//! The parts of the configuration that change without a restart, beside the profiles' keys.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::ready};
+
+use super::reload::{Change, Part};
+use crate::{
+    auth::callers::Callers,
+    clock::Clock,
+    config::{self, Config, callers},
+    settings::{Followed, Problem, Section},
+    tls::{self, Tls},
+};
+
+/// Those that this configuration has, each with the files that it was read from. What is not in
+/// force takes a restart to come into force.
+pub(super) fn all(
+    config: &Config,
+    tls: Option<&Arc<Tls>>,
+    callers: &Arc<Callers>,
+    clock: &Clock,
+) -> Vec<(Arc<dyn Part>, Followed)> {
+    let mut parts: Vec<(Arc<dyn Part>, Followed)> = Vec::new();
+    if let (Some(tls), Some(loaded)) = (tls, &config.tls) {
+        let certificate = CertificatePart { tls: Arc::clone(tls), clock: clock.clone() };
+        let client_auth = loaded.config.client_auth;
+        let authorities = AuthoritiesPart { tls: Arc::clone(tls), client_auth };
+        parts.push((Arc::new(certificate), loaded.of_identity.clone()));
+        parts.push((Arc::new(authorities), loaded.of_trust.clone()));
+    }
+    if config.has_callers() {
+        let (callers, profiles) = (Arc::clone(callers), config.profiles.clone().into());
+        parts.push((Arc::new(CallersPart { callers, profiles }), Followed::default()));
+    }
+    parts
+}
+
+/// The server's certificate and its key.
+struct CertificatePart {
+    tls: Arc<Tls>,
+    clock: Clock,
+}
+
+/// The authorities that vouch for callers, and their revocation lists.
+struct AuthoritiesPart {
+    tls: Arc<Tls>,
+    client_auth: tls::ClientAuth,
+}
+
+/// `[callers]`.
+struct CallersPart {
+    callers: Arc<Callers>,
+    /// The profiles that the server runs with.
+    profiles: Arc<[config::Profile]>,
+}
+
+/// Whether a setting is one of these of `[server.tls]`, or in one of them.
+fn is_of_tls(setting: &str, settings: &[&str]) -> bool {
+    let own = setting.strip_prefix("server.tls.").and_then(|it| it.split('.').next());
+    own.is_some_and(|own| settings.contains(&own))
+}
+
+/// A change that is done at once.
+fn at_once(change: impl FnOnce() + Send + 'static) -> Change {
+    ready(()).map(|()| Ok(change())).boxed()
+}
+
+impl Part for CertificatePart {
+    fn name(&self) -> &'static str {
+        "certificate"
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        is_of_tls(setting, &tls::Pair::SETTINGS)
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let mut followed = Followed::default();
+        let pair = Config::parse_tls(file, text, tls::Pair::read).map_err(|it| it.to_string());
+        let identity = pair.and_then(|pair| {
+            pair.load(self.clock.now().wall, &mut followed).map_err(|error| error.to_string())
+        });
+        let change = identity.map(|identity| {
+            log_warnings(identity.warnings());
+            let tls = Arc::clone(&self.tls);
+            at_once(move || tls.set_identity(Arc::new(identity)))
+        });
+        (followed, change)
+    }
+}
+
+impl Part for AuthoritiesPart {
+    fn name(&self) -> &'static str {
+        "authorities"
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        is_of_tls(setting, &tls::Authorities::SETTINGS)
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let mut followed = Followed::default();
+        let read = |section: &mut Section<'_>| tls::Authorities::read(section, self.client_auth);
+        let authorities = Config::parse_tls(file, text, read).map_err(|it| it.to_string());
+        let trust = authorities.and_then(|authorities| {
+            authorities.load(&mut followed).map_err(|error| error.to_string())
+        });
+        let change = trust.map(|trust| {
+            log_warnings(trust.warnings());
+            let tls = Arc::clone(&self.tls);
+            at_once(move || tls.set_trust(Arc::new(trust)))
+        });
+        (followed, change)
+    }
+}
+
+impl Part for CallersPart {
+    fn name(&self) -> &'static str {
+        "callers"
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        setting.starts_with("callers.")
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let env = |_: &str| None;
+        let read = callers::reread(file, text, &env, &self.profiles);
+        let change = read.map_err(|problems| problems.to_string()).map(|(entries, remarks)| {
+            log_remarks(&remarks);
+            let callers = Arc::clone(&self.callers);
+            at_once(move || callers.replace(entries))
+        });
+        (Followed::default(), change)
+    }
+}
+
+/// Logs what an operator should know of the files of TLS.
+pub(super) fn log_warnings(warnings: impl IntoIterator<Item = String>) {
+    for problem in warnings {
+        tracing::warn!(problem, "a file of TLS needs a look");
+    }
+}
+
+/// Logs what is good in the configuration, but may not be what was meant.
+pub(super) fn log_remarks(remarks: &[Problem]) {
+    for Problem { line, message } in remarks {
+        let remark = message.as_str();
+        tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
+    }
+}

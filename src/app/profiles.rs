@@ -1,0 +1,167 @@
+//! What is built of the configured profiles: what keeps their grants fresh, and what minting
+//! needs to know of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use fastrand::Rng;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    StartError,
+    keys::{self, Key},
+};
+use crate::{
+    clock::Clock,
+    config,
+    egress::Egress,
+    mint::{self, Grants, minter::Supply},
+    name::{GrantName, ProfileName},
+    refresh::{
+        keeper::{Events, Keeper},
+        state::State,
+    },
+    source::{
+        GrantSource,
+        budget::{Budget, Budgeted},
+        metered::Metered,
+        replaceable::Replaceable,
+    },
+    telemetry::Metrics,
+    token::{Preparer, PresentFormat, PresentSigner, id::NoRandomness},
+};
+
+/// Where grants are kept, and what keeps them fresh.
+pub(super) struct WriteSide {
+    pub(super) grants: Grants,
+    pub(super) keepers: Vec<Keeper<Preparer>>,
+    /// The keys of the profiles that have grants.
+    pub(super) keys: Vec<(ProfileName, Key)>,
+}
+
+impl WriteSide {
+    pub(super) fn build(
+        profiles: &[config::Profile],
+        jumps: &watch::Sender<()>,
+        metrics: &Metrics,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
+        let mut rng = seeded()?;
+        let mut grants = Grants::default();
+        let (mut keepers, mut keys) = (Vec::new(), Vec::new());
+        let mut budgets = HashMap::new();
+        for profile in profiles {
+            let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
+            else {
+                grants.add_without_grants(profile.name.clone());
+                continue;
+            };
+            let egress = upstream.egress().map_err(|error| StartError::Upstream {
+                profile: profile.name.to_string(),
+                error,
+            })?;
+            log_egress(profile, &egress);
+            let format = PresentFormat::new(profile.token_format());
+            let policy = of_grants.policy;
+            let grant_ttl = policy.grant_ttl();
+            let source = Replaceable::new(upstream.source(clock.clone(), &egress, grant_ttl));
+            let told = source.clone();
+            metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
+            // The configuration gives all profiles of an account the same limits.
+            let budget = budgets.entry(upstream.account()).or_insert_with(|| {
+                Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
+            });
+            let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0)));
+            let key = keys::OfGrants {
+                format: format.clone(),
+                source: source.clone(),
+                budget: Arc::clone(budget),
+                grant_ttl,
+                resource: of_grants.resources.first().cloned(),
+                rekeyed: rekeyed.clone(),
+            };
+            keys.push((profile.name.clone(), Key::OfGrants(key)));
+            let upstream_metrics = metrics.upstream(&profile.name);
+            let source = Metered::new(Arc::new(source), upstream_metrics, clock.clone());
+            let source = Budgeted::new(Arc::new(source), Arc::clone(budget), policy.attempt);
+            let source: Arc<dyn GrantSource> = Arc::new(source);
+            for resource in &of_grants.resources {
+                let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
+                let preparer = Preparer::new(format.clone(), clock.clone());
+                let publisher = grants.add(name.clone(), profile.margin, preparer);
+                keepers.push(Keeper::new(
+                    Arc::clone(&source),
+                    publisher,
+                    State::new(policy, rng.fork(), clock.now()),
+                    clock.clone(),
+                    Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
+                    &metrics,
+                ));
+            }
+        }
+        Ok(Self { grants, keepers, keys })
+    }
+}
+
+/// Logs how a profile's upstream is reached, and what of the environment is not used.
+fn log_egress(profile: &config::Profile, egress: &Egress) {
+    let (profile, route) = (&profile.name, &egress.route);
+    let roots = egress.roots.as_ref().map(ToString::to_string);
+    tracing::info!(%profile, %route, roots, "how the upstream is reached");
+    for problem in &egress.warnings {
+        tracing::warn!(%profile, problem, "a part of the environment is not used");
+    }
+}
+
+/// What minting needs to know of a configured profile.
+///
+/// # Errors
+///
+/// Its key does not make tokens that verify.
+pub fn of_mint(
+    profile: &config::Profile,
+    clock: &Clock,
+) -> Result<mint::minter::Profile, StartError> {
+    let supply = match &profile.supply {
+        config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
+            resources: grants.resources.clone(),
+            grant_ttl: grants.policy.grant_ttl(),
+            policy: expiry.policy,
+            allow_independent: expiry.allow_independent,
+        }),
+        config::Supply::Forwarded(grants) => Supply::Forwarded(mint::profile::Forwarded {
+            resources: grants.resources.clone(),
+            grant_ttl: grants.policy.grant_ttl(),
+        }),
+        config::Supply::Key(allowed) => {
+            let signer = profile.token_format().prepare(None, clock.now());
+            let signer = signer
+                .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
+            Supply::Key(mint::profile::Key {
+                signer: PresentSigner::new(signer),
+                resources: allowed.clone(),
+                iat_backdate: profile.tokens.iat_backdate(),
+                reuse_for: profile.tokens.reuse_for,
+            })
+        }
+    };
+    Ok(mint::minter::Profile {
+        name: profile.name.clone(),
+        default_resource: profile.default_resource.clone(),
+        parse_resource: profile.rules.parse_resource,
+        token_ttl: profile.token_ttl,
+        min_token_ttl: profile.rules.min_token_ttl,
+        max_token_ttl: profile.max_token_ttl,
+        margin: profile.margin,
+        identity_form: profile.rules.tokens.identity_form.filter(|_| profile.tokens.has_identity),
+        parameters: profile.tokens.parameters(),
+        units: profile.token_format().units(),
+        supply,
+    })
+}
+
+/// The one generator that all jitter is drawn from, seeded by the system.
+fn seeded() -> Result<Rng, NoRandomness> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
+    Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
+}

@@ -1,0 +1,198 @@
+//! Certificates, authorities and callers that change without a restart.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
+    rpc::proto::token_service_client::TokenServiceClient,
+};
+use tonic::Code;
+
+use super::{
+    Client, channel, counted,
+    pki::{CALLER_ID, Entity, Pki, ca, dns, uris},
+};
+use crate::support::{Configured, Serve, mint, reason, series, soon, until};
+
+const CALLERS: &str = "[callers.api]\nmatch = [\"spiffe://prod.example.org/ns/media/*\"]\n\
+                       allow = [{ profiles = [\"demo\"] }]\n";
+
+/// A server whose files stay where they are.
+struct World {
+    pki: Pki,
+    configured: Configured,
+    serve: Serve,
+}
+
+impl World {
+    async fn new(more: &str) -> Self {
+        let pki = Pki::new();
+        let configured = Configured::with_secret(&pki.section(more), "", DEMO_API_KEY_SECRET);
+        let serve = Serve::configured(&configured, &[]).await;
+        Self { pki, configured, serve }
+    }
+
+    /// A caller with this certificate of the authority of `prod.example.org`.
+    async fn caller(&self) -> TokenServiceClient<tonic::transport::Channel> {
+        let entity = self.pki.prod.issue(uris(&[CALLER_ID]));
+        let pair = self.pki.write_pair("caller", &[&entity]);
+        TokenServiceClient::new(channel(&self.pki, &self.serve, pair).await)
+    }
+
+    fn reload(&self) {
+        self.serve.signal("HUP");
+    }
+
+    async fn reloads(&self, what: &str) -> u64 {
+        let label = format!("what=\"{what}\",result=\"ok\"");
+        counted(&self.serve, "grantmint_reloads_total", &label).await
+    }
+
+    async fn is_failing(&self, what: &str) -> bool {
+        let label = format!("what=\"{what}\"");
+        let page = self.serve.page("/metrics").await.1;
+        page.contains(&format!("grantmint_reload_failing{{{label}}} 1"))
+    }
+
+    /// Changes the configuration's file.
+    fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(&self.configured.file).expect("text");
+        fs::write(&self.configured.file, change(text)).expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_certificates_are_swapped_under_load_and_no_connection_fails() {
+    let world = Arc::new(World::new("").await);
+    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+    let done = Arc::new(AtomicBool::new(false));
+    let load = tokio::spawn({
+        let (world, done) = (Arc::clone(&world), Arc::clone(&done));
+        async move {
+            let mut minted = 0;
+            while !done.load(Ordering::Relaxed) {
+                // A connection of its own.
+                let mut tokens = world.caller().await;
+                soon(tokens.mint_token(mint("v", None))).await.expect("a token");
+                minted += 1;
+            }
+            minted
+        }
+    });
+    for swap in 1..=20 {
+        // Its two files are not written at once.
+        world.pki.renew_server(dns(&["localhost", &format!("mint-{swap}.svc")]));
+        world.reload();
+        until("it is in force", async || world.reloads("certificate").await >= swap).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(soon(load).await.expect("no call fails") > 20);
+    assert!(!world.is_failing("certificate").await);
+
+    // What does not match is reported, and the former certificate is still shown.
+    let stranger = Entity::self_signed(dns(&["localhost"]));
+    let key = world.pki.write_pair("stranger", &[&stranger]).1;
+    fs::copy(key, world.pki.path("server.key")).expect("copied");
+    until("it is reported", async || world.is_failing("certificate").await).await;
+    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+}
+
+#[tokio::test]
+async fn who_is_no_longer_trusted_must_go_and_others_stay() {
+    let world = World::new("").await;
+    let id = |entity: &Entity| Client::with(&world.pki, &[entity]);
+    let (prod, dev) = (
+        world.pki.prod.issue(uris(&[CALLER_ID])),
+        world.pki.dev.issue(uris(&["spiffe://dev.example.org/a"])),
+    );
+    let mut of_prod = id(&prod).meet(&world.serve).await.expect("trusted");
+    let mut tokens = world.caller().await;
+    let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
+    let mut bulk = bulk.into_inner();
+    soon(bulk.message()).await.expect("a chunk");
+    let pair = world.pki.write_pair("dev", &[&dev]);
+    let mut stays = TokenServiceClient::new(channel(&world.pki, &world.serve, pair).await);
+
+    // Not a bundle: nothing changes.
+    fs::write(world.pki.path("prod.pem"), "garbage").expect("written");
+    world.reload();
+    until("it is reported", async || world.is_failing("authorities").await).await;
+    id(&prod).meet(&world.serve).await.expect("still trusted");
+
+    let other = Entity::self_signed(ca("prod"));
+    let bundle = super::pki::pem("CERTIFICATE", &other.certificate);
+    fs::write(world.pki.path("prod.pem"), bundle).expect("written");
+    world.reload();
+    until("it is in force", async || world.reloads("authorities").await == 1).await;
+    assert_eq!(id(&prod).meet(&world.serve).await.err().as_deref(), Some("UnknownCA"));
+    id(&other.issue(uris(&[CALLER_ID]))).meet(&world.serve).await.expect("the next one");
+    // Its calls end, with where to resume, and then its connection.
+    let ended = loop {
+        match soon(bulk.message()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended well"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((ended.code(), &*reason(&ended)), (Code::Unavailable, "STREAM_LIFETIME_REACHED"));
+    let mut rest = Vec::new();
+    let end = tokio::io::AsyncReadExt::read_to_end(&mut of_prod, &mut rest);
+    let _ = soon(end).await;
+    soon(stays.mint_token(mint("v", None))).await.expect("another domain's");
+}
+
+#[tokio::test]
+async fn callers_are_judged_by_the_rows_of_this_moment_and_a_typo_stops_nothing_else() {
+    let world = World::new(CALLERS).await;
+    let mut tokens = world.caller().await;
+    soon(tokens.mint_token(mint("v", None))).await.expect("a token");
+    let mut bulk =
+        soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk").into_inner();
+    soon(bulk.message()).await.expect("a chunk");
+
+    // A row with a typo, and a certificate beside it.
+    world.rewrite(|text| text.replace("profiles = [\"demo\"]", "profile = [\"demo\"]"));
+    world.pki.renew_server(dns(&["localhost", "next.svc"]));
+    world.reload();
+    until("it is reported", async || world.is_failing("callers").await).await;
+    until("the certificate is", async || world.reloads("certificate").await == 1).await;
+    soon(tokens.mint_token(mint("v", None))).await.expect("a token");
+
+    let narrow = "profiles = [\"demo\"], identities = [\"v\"]";
+    world.rewrite(|text| text.replace("profile = [\"demo\"]", narrow));
+    world.reload();
+    until("it is in force", async || world.reloads("callers").await == 1).await;
+    soon(tokens.mint_token(mint("v", None))).await.expect("a token");
+    let refused = soon(tokens.mint_token(mint("w", None))).await.expect_err("not allowed");
+    assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
+    // A call that is under way is judged again.
+    let ended = loop {
+        match soon(bulk.message()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended well"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::PermissionDenied);
+    assert_eq!(reason(&ended), "IDENTITY_NOT_ALLOWED");
+
+    // To open the server takes a restart.
+    world.rewrite(|text| {
+        text[..text.find("[callers").expect("callers")].to_owned()
+            + "[profiles"
+            + text.split_once("[profiles").expect("profiles").1
+    });
+    world.reload();
+    until("it is reported", async || world.is_failing("callers").await).await;
+    let refused = soon(tokens.mint_token(mint("w", None))).await.expect_err("not allowed");
+    assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
+    world.serve.signal("TERM");
+    let (_, log) = soon(world.serve.ended()).await;
+    assert!(log.contains("\"what\":\"callers\""), "{log}");
+}
