@@ -10,7 +10,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
@@ -100,7 +100,7 @@ pub struct App {
     config: server::Config,
     /// None where there is no file to follow.
     reload: Option<Reload>,
-    reload_asked: Arc<Notify>,
+    reload_asked: watch::Sender<()>,
 }
 
 impl App {
@@ -162,11 +162,11 @@ impl App {
             Server::bind(&config.server, transport, admission, drain.clone(), &metrics).await;
         let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
-        let reload_asked = Arc::new(Notify::new());
+        let reload_asked = watch::Sender::new(());
         let reload = config.file.as_ref().map(|file| {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
-            Reload::new(file, parts, Arc::clone(&reload_asked), &metrics)
+            Reload::new(file, parts, reload_asked.clone(), &metrics)
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
@@ -245,7 +245,7 @@ pub struct Running {
     drainer: Drainer,
     config: server::Config,
     /// None where there is nothing to reload.
-    reload_asked: Option<Arc<Notify>>,
+    reload_asked: Option<watch::Sender<()>>,
 }
 
 /// What ended a server.
@@ -284,7 +284,10 @@ impl Running {
         let mut stop = async || loop {
             match (ask().await, &reload_asked) {
                 (Ask::Stop(stop), _) => return stop,
-                (Ask::Reload, Some(reload)) => reload.notify_one(),
+                (Ask::Reload, Some(reload)) => {
+                    tracing::info!("told to reload: what changed is applied");
+                    reload.send_replace(());
+                }
                 (Ask::Reload, None) => {
                     tracing::info!("told to reload, and there is nothing to reload");
                 }

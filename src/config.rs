@@ -129,7 +129,7 @@ impl Config {
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Result<T, Problems> {
         let env = |_: &str| None;
-        let document = Document::parse(file, text, &env)?;
+        let document = Document::parse(file, text, &env)?.of_regular_files();
         let read = read(&mut document.root().section("server").section("tls"));
         document.conclude(read)
     }
@@ -144,7 +144,7 @@ impl Config {
         name: &ProfileName,
     ) -> (Result<Profile, Problems>, KeyFiles) {
         let document = match Document::parse(file, text, env) {
-            Ok(document) => document,
+            Ok(document) => document.of_regular_files(),
             Err(problems) => return (Err(problems), KeyFiles::default()),
         };
         let sections = document.root().sections("profiles");

@@ -3,6 +3,7 @@
 //!
 //! Nothing here puts a value of the file into a message: it may be a secret in a wrong place.
 
+mod file;
 mod followed;
 mod nested;
 mod problems;
@@ -12,12 +13,18 @@ mod signing;
 pub mod text;
 mod values;
 
-use std::{cell::RefCell, fs::File, io::Read, path::Path};
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use toml::{Spanned, de::DeTable};
 
 use self::problems::Place;
 pub use self::{
+    file::{is_readable_by_others, open_regular},
     followed::Followed,
     problems::{Problem, Problems},
     secret::{KeyFiles, NameKeys, SecretKeys, SecretOrigin, read_secret},
@@ -42,9 +49,18 @@ pub fn load<T>(
 
 /// The text of the file at `path`.
 pub fn read(path: &Path) -> Result<String, Problems> {
+    read_opened(path, File::open(path))
+}
+
+/// The same, once more: it must be a regular file.
+pub fn read_again(path: &Path) -> Result<String, Problems> {
+    read_opened(path, open_regular(path))
+}
+
+fn read_opened(path: &Path, opened: io::Result<File>) -> Result<String, Problems> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
-    File::open(path)
+    opened
         .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -54,12 +70,22 @@ pub fn read(path: &Path) -> Result<String, Problems> {
     Ok(text.to_owned())
 }
 
+/// Which files may be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    /// Also pipes, which a server that starts may wait for.
+    Any,
+    /// Regular files: who reads must not be held.
+    Regular,
+}
+
 /// A file that is well-formed TOML, and what was found wrong with it so far.
 pub struct Document<'a> {
     file: &'a str,
     text: &'a str,
     root: Spanned<DeTable<'a>>,
     env: Env<'a>,
+    files: Files,
     places: RefCell<Vec<Place>>,
     key_files: RefCell<KeyFiles>,
     remarks: RefCell<Vec<Place>>,
@@ -71,7 +97,8 @@ impl<'a> Document<'a> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             let (places, key_files, remarks) = <_>::default();
-            return Ok(Self { file, text, root, env, places, key_files, remarks });
+            let files = Files::Any;
+            return Ok(Self { file, text, root, env, files, places, key_files, remarks });
         }
         let places = errors.iter().map(|error| Place {
             // The rest of a toml error quotes the line.
@@ -79,6 +106,12 @@ impl<'a> Document<'a> {
             message: format!("is not TOML: {}", error.message()),
         });
         Err(Problems::new(file, text, places.collect()))
+    }
+
+    /// Reads regular files alone, of those that are named: for who must not be held by a pipe.
+    #[must_use]
+    pub fn of_regular_files(self) -> Self {
+        Self { files: Files::Regular, ..self }
     }
 
     /// The keys of the top level.

@@ -147,6 +147,6 @@ pub(super) fn log_warnings(warnings: impl IntoIterator<Item = String>) {
 pub(super) fn log_remarks(remarks: &[Problem]) {
     for Problem { line, message } in remarks {
         let remark = message.as_str();
-        tracing::warn!(line, remark, "a part of the configuration may not do what it seems to");
+        tracing::warn!(line, remark, "a setting needs a look");
     }
 }

@@ -1,16 +1,12 @@
 //! Applies what changed in the configuration's file, and in the files that it names, without a
 //! restart: part by part, so that a mistake in one never stops another.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::Notify,
-    task::spawn_blocking,
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, sleep_until},
 };
 
@@ -56,12 +52,12 @@ pub(super) trait Part: Send + Sync {
 pub(super) struct Reload {
     path: PathBuf,
     /// The last text of the file that was TOML.
-    text: Text,
-    /// What is in force of all settings that no part has.
-    in_force: Values,
+    text: watch::Sender<Text>,
+    /// What the server started with: settings that no part has keep these values.
+    started: Arc<Values>,
     parts: Vec<Watched>,
     file: Watch,
-    asked: Arc<Notify>,
+    asked: watch::Sender<()>,
 }
 
 /// A text of the configuration's file.
@@ -74,7 +70,9 @@ struct Text {
 /// A part and how it was last read.
 struct Watched {
     part: Arc<dyn Part>,
+    file: String,
     text: Text,
+    started: Arc<Values>,
     files: Followed,
     watch: Watch,
 }
@@ -100,96 +98,81 @@ enum State {
 }
 
 impl Reload {
-    /// Follows `file` and these parts, with the files that each was read from.
+    /// Follows `file` and these parts, with the files that each was read from. What is sent to
+    /// `asked` makes all of them look at once.
     pub(super) fn new(
         file: &ConfigFile,
         parts: Vec<(Arc<dyn Part>, Followed)>,
-        asked: Arc<Notify>,
+        asked: watch::Sender<()>,
         metrics: &Metrics,
     ) -> Self {
-        let values = Values::of(&file.text).unwrap_or_default();
-        let text = Text { text: Arc::clone(&file.text), values: Arc::new(values.clone()) };
+        let started = Arc::new(Values::of(&file.text).unwrap_or_default());
+        let text = Text { text: Arc::clone(&file.text), values: Arc::clone(&started) };
         let parts = parts.into_iter().map(|(part, files)| {
             let watch = Watch { state: State::Good, metrics: metrics.reload(part.name()) };
-            Watched { part, text: text.clone(), files, watch }
+            let (file, started) = (file.path.display().to_string(), Arc::clone(&started));
+            Watched { part, file, text: text.clone(), started, files, watch }
         });
         Self {
             path: file.path.clone(),
             parts: parts.collect(),
-            text,
-            in_force: values,
+            text: watch::Sender::new(text),
+            started,
             file: Watch { state: State::Good, metrics: metrics.reload("configuration") },
             asked,
         }
     }
 
-    /// Applies changes for ever.
+    /// Applies changes for ever. Each part has a task of its own: one that waits for an upstream
+    /// holds up no other.
     pub(super) async fn run(mut self) {
-        let mut poll = Instant::now() + POLL;
+        let mut tasks = JoinSet::new();
+        let parts: Vec<_> = self.parts.iter().map(|it| Arc::clone(&it.part)).collect();
+        for part in self.parts.drain(..) {
+            tasks.spawn(part.run(self.text.subscribe(), self.asked.subscribe()));
+        }
+        let mut asked = self.asked.subscribe();
         loop {
-            let asked = tokio::select! {
-                () = sleep_until(self.next_look(poll)) => false,
-                () = self.asked.notified() => true,
-            };
-            if Instant::now() >= poll {
-                poll = Instant::now() + POLL;
+            tokio::select! {
+                () = sleep_until(self.file.next_look()) => {}
+                Ok(()) = asked.changed() => {}
+                // None ends before it is aborted.
+                Some(_) = tasks.join_next() => return,
             }
-            let reloaded = self.look().await;
-            if asked {
-                tracing::info!(parts = reloaded, "reloaded as told; what did not change stays");
-            }
+            self.read_file(&parts).await;
         }
     }
 
-    fn next_look(&self, poll: Instant) -> Instant {
-        let watches = self.parts.iter().map(|it| &it.watch).chain([&self.file]);
-        watches.filter_map(Watch::again).min().map_or(poll, |again| again.min(poll))
-    }
-
-    /// Reads what changed. How many parts were replaced.
-    async fn look(&mut self) -> usize {
-        let is_another = self.read_file().await;
-        let mut reloaded = 0;
-        for part in &mut self.parts {
-            reloaded += usize::from(part.look(&self.path, &self.text).await);
-        }
-        if is_another {
-            self.name_what_needs_a_restart();
-        }
-        reloaded
-    }
-
-    /// Takes the file's text, if it is another and TOML. Whether it was.
-    async fn read_file(&mut self) -> bool {
+    /// Takes the file's text, if it is another and TOML.
+    async fn read_file(&mut self, parts: &[Arc<dyn Part>]) {
         let path = self.path.clone();
         let read = spawn_blocking(move || {
-            let text = settings::read(&path).map_err(|problems| problems.to_string())?;
+            let text = settings::read_again(&path).map_err(|problems| problems.to_string())?;
             let values = Values::of(&text).ok_or("is not TOML")?;
             Ok::<_, String>((text, values))
         });
         // It runs to its end unless the runtime is shut down.
-        let Ok(read) = read.await else { return false };
+        let Ok(read) = read.await else { return };
         let (text, values) = match read {
             Ok(read) => read,
-            Err(reason) => {
-                self.file.failed("configuration", reason);
-                return false;
-            }
+            Err(reason) => return self.file.failed("configuration", reason),
         };
-        if *text == *self.text.text {
-            self.file.good("configuration", false);
-            return false;
+        if *text == *self.text.borrow().text {
+            return self.file.good("configuration", false);
         }
-        self.text = Text { text: text.into(), values: Arc::new(values) };
+        let latest = Text { text: text.into(), values: Arc::new(values) };
+        let former = self.text.send_replace(latest.clone());
         self.file.good("configuration", true);
-        true
+        self.name_what_needs_a_restart(&former, &latest, parts);
     }
 
-    fn name_what_needs_a_restart(&self) {
-        let of_no_part = |setting: &&str| !self.parts.iter().any(|it| it.part.has(setting));
-        let of_no_part = self.in_force.changed(&self.text.values).filter(of_no_part);
-        let waiting = self.parts.iter().flat_map(|it| it.waiting(&self.text));
-        let mut settings: Vec<_> = of_no_part.chain(waiting).collect();
+    fn name_what_needs_a_restart(&self, former: &Text, latest: &Text, parts: &[Arc<dyn Part>]) {
+        let of_no_part = |setting: &&str| !parts.iter().any(|part| part.has(setting));
+        let mut settings: Vec<_> =
+            self.started.changed(&latest.values).filter(of_no_part).collect();
+        for part in parts.iter().filter(|part| is_held_back(&***part, &self.started, latest)) {
+            settings.extend(former.values.changed(&latest.values).filter(|it| part.has(it)));
+        }
         settings.sort_unstable();
         if !settings.is_empty() {
             let settings = settings.join(", ");
@@ -198,31 +181,42 @@ impl Reload {
     }
 }
 
+/// Whether a part cannot be read from this text: with another setting that takes a restart, a
+/// change of its own may make no sense yet.
+fn is_held_back(part: &dyn Part, started: &Values, latest: &Text) -> bool {
+    started.changed(&latest.values).any(|it| !part.has(it) && part.depends_on(it))
+}
+
 impl Watched {
-    /// Its own settings that it does not take from this text.
-    fn waiting<'a>(&'a self, latest: &'a Text) -> impl Iterator<Item = &'a str> {
-        self.text.values.changed(&latest.values).filter(|it| self.part.has(it))
+    async fn run(mut self, mut texts: watch::Receiver<Text>, mut asked: watch::Receiver<()>) {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.watch.next_look()) => {}
+                Ok(()) = texts.changed() => {}
+                Ok(()) = asked.changed() => {}
+            }
+            let latest = texts.borrow_and_update().clone();
+            self.look(&latest).await;
+        }
     }
 
-    /// Reads it if it changed. Whether it was replaced.
-    async fn look(&mut self, file: &Path, latest: &Text) -> bool {
+    /// Reads it if it changed, and replaces what is in force.
+    async fn look(&mut self, latest: &Text) {
         let mut changed = false;
-        if !Arc::ptr_eq(&self.text.text, &latest.text) {
-            let settings: Vec<_> = self.text.values.changed(&latest.values).collect();
-            // With another setting that takes a restart, a change here may make no sense yet.
-            if !settings.iter().any(|it| !self.part.has(it) && self.part.depends_on(it)) {
-                changed = settings.iter().any(|it| self.part.has(it));
-                self.text = latest.clone();
-            }
+        if !Arc::ptr_eq(&self.text.text, &latest.text)
+            && !is_held_back(&*self.part, &self.started, latest)
+        {
+            changed = self.text.values.changed(&latest.values).any(|it| self.part.has(it));
+            self.text = latest.clone();
         }
         let (part, text) = (Arc::clone(&self.part), Arc::clone(&self.text.text));
-        let (followed, file) = (self.files.clone(), file.display().to_string());
+        let (followed, file) = (self.files.clone(), self.file.clone());
         let due = self.watch.again().is_some_and(|again| again <= Instant::now());
         let read = spawn_blocking(move || {
             let changed = changed || followed.has_changed();
             (changed || due).then(|| (changed, part.read(&file, &text)))
         });
-        let Ok(Some((changed, (files, read)))) = read.await else { return false };
+        let Ok(Some((changed, (files, read)))) = read.await else { return };
         if changed {
             self.watch.forget();
         }
@@ -234,19 +228,22 @@ impl Watched {
             Ok(()) => {
                 self.files = files;
                 self.watch.good(self.part.name(), true);
-                true
             }
             Err(reason) => {
                 // Those that the last good text names are still followed.
                 self.files.extend(files);
                 self.watch.failed(self.part.name(), reason);
-                false
             }
         }
     }
 }
 
 impl Watch {
+    fn next_look(&self) -> Instant {
+        let poll = Instant::now() + POLL;
+        self.again().map_or(poll, |again| again.min(poll))
+    }
+
     /// When to look again, whether anything changes or not.
     fn again(&self) -> Option<Instant> {
         match self.state {

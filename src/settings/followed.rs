@@ -2,12 +2,14 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::{MAX_BYTES, open_regular};
 
 /// What a file holds, as far as one content is to be told from another; none where it cannot be
 /// read.
@@ -21,8 +23,9 @@ impl Digest {
 
     fn of_file(path: &Path) -> Self {
         let read = || -> io::Result<_> {
-            let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-            let mut buffer = zeroize::Zeroizing::new([0; 8 * 1024]);
+            // A file that grows all the time has an end too.
+            let mut file = open_regular(path)?.take(MAX_BYTES);
+            let (mut hash, mut buffer) = (Sha256::new(), Zeroizing::new([0; 8 * 1024]));
             loop {
                 match file.read(&mut *buffer)? {
                     0 => return Ok(hash.finalize().into()),

@@ -10,7 +10,11 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Followed, Section, text};
+use super::{Files, Followed, Section, is_readable_by_others, open_regular, text};
+
+/// What is to be said of a secret in the environment.
+const IN_ENVIRONMENT: &str = "the environment of a process can be read by others of its user, and \
+                              changes only with a restart: a file is better";
 
 /// More than any secret has.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -95,6 +99,14 @@ impl Section<'_> {
                         return None;
                     }
                 };
+                if is_readable_by_others(Path::new(path)) {
+                    self.remark(
+                        file,
+                        format!(
+                            "the file {named}can be read by everybody on this machine: chmod o-r it"
+                        ),
+                    );
+                }
                 let secret = parse(&secret).map_err(|error| {
                     self.problem(file, format!("the secret in the file {named}{error}"));
                 });
@@ -109,6 +121,7 @@ impl Section<'_> {
                     self.problem(env, message);
                     return None;
                 };
+                self.remark(env, IN_ENVIRONMENT);
                 let secret = parse(&text).map_err(|error| {
                     self.problem(env, format!("the secret in the variable {named}{error}"));
                 });
@@ -169,7 +182,10 @@ impl Section<'_> {
 
     fn key_file(&self, path: &str) -> io::Result<Zeroizing<String>> {
         let path = Path::new(path);
-        let read = read_secret_bytes(path);
+        let read = match self.document.files {
+            Files::Any => read_secret_bytes(File::open(path)),
+            Files::Regular => read_secret_bytes(open_regular(path)),
+        };
         let files = &mut self.document.key_files.borrow_mut().files;
         match &read {
             Ok(bytes) => files.add(path, bytes),
@@ -204,13 +220,13 @@ fn is_variable(text: &str) -> bool {
 
 /// The text of a file that holds a secret, without a byte order mark.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
-    decode_secret(&read_secret_bytes(path)?)
+    decode_secret(&read_secret_bytes(File::open(path))?)
 }
 
-fn read_secret_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+fn read_secret_bytes(opened: io::Result<File>) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all, so that nothing is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
-    File::open(path)?.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    opened?.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_SECRET_BYTES {
         return Err(io::Error::other("it is far larger than a secret"));
     }

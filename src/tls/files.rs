@@ -2,14 +2,11 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
 use zeroize::Zeroizing;
 
 use super::{
@@ -17,7 +14,10 @@ use super::{
     identity::Identity,
     trust::{Contents, Trust},
 };
-use crate::{clock::WallTime, settings::Followed};
+use crate::{
+    clock::WallTime,
+    settings::{Followed, is_readable_by_others, open_regular},
+};
 
 /// More than any bundle of certificates has; revocation lists are the largest.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -127,7 +127,7 @@ fn read(path: &Path, followed: &mut Followed) -> Result<Vec<u8>, String> {
 
 /// Reads a file of PEM. The error follows the file's name.
 pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     // To its full size, so that growing leaves no copy of a key behind.
     let length = file.metadata()?.len().min(MAX_BYTES);
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
@@ -141,18 +141,8 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 /// What to say where accounts other than its owner and group can read a private key.
 #[must_use]
 pub fn readable_by_others(path: &Path) -> Option<String> {
-    const OTHERS_READ: u32 = 0o004;
-
-    let metadata = path.metadata().ok()?;
-    if metadata.mode() & OTHERS_READ == 0 {
-        return None;
-    }
-    // As containers mount secrets: nobody else is there to read them.
-    let is_read_only = statvfs(path).is_ok_and(|it| it.f_flag.contains(StatVfsMountFlags::RDONLY));
-    if metadata.uid() == 0 && is_read_only {
-        return None;
-    }
-    let path = path.display().to_string();
-    let path = path.escape_debug();
-    Some(format!("anybody on this machine can read the key in {path}: chmod o-r it"))
+    let named = path.display().to_string();
+    let named = named.escape_debug();
+    is_readable_by_others(path)
+        .then(|| format!("anybody on this machine can read the key in {named}: chmod o-r it"))
 }

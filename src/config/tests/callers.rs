@@ -114,7 +114,7 @@ fn what_is_good_but_may_not_be_meant_is_remarked() {
          allow = [{ profiles = [\"speech\"], identities = [\"viewer-*\"] }]\n",
     )
     .unwrap();
-    let [Problem { line: Some(15), message }] = config.remarks.as_slice() else {
+    let [.., Problem { line: Some(15), message }] = config.remarks.as_slice() else {
         panic!("{:?}", config.remarks)
     };
     assert!(message.contains("a token of profile speech names nobody"), "{message}");
