@@ -21,7 +21,7 @@ use crate::{
     telemetry::CutMetrics,
 };
 
-/// Handed to HTTP/2 at once: the largest DATA frame.
+/// The room that a client must have before more is made for it while much is unread.
 const PIECE: usize = 16 * 1024;
 
 /// What of a call's body may be unread when more of it is made, and when the call ends.
@@ -175,13 +175,14 @@ impl Sending<'_> {
         let Exchanges { unread, stall, .. } = self.exchanges;
         unread.made(self.id, data.len());
         while !data.is_empty() {
-            let piece = data.len().min(PIECE);
-            self.stream.reserve_capacity(piece);
+            self.stream.reserve_capacity(data.len());
             if self.stream.capacity() == 0 {
                 timeout(*stall, self.room_for(1)).await.map_err(|_| Unsent::Stalled)??;
             }
-            let piece = data.split_to(piece.min(self.stream.capacity()));
-            self.stream.send_data(piece, false)?;
+            // All that fits at once: where the client takes large frames, a whole chunk is one
+            // frame, which is written as it is.
+            let fits = data.len().min(self.stream.capacity());
+            self.stream.send_data(data.split_to(fits), false)?;
         }
         Ok(())
     }

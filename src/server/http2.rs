@@ -26,8 +26,9 @@ use super::{
 };
 use crate::rpc::layers::Guarded;
 
-/// Answers that HTTP/2 holds of each stream while the socket takes no more: about a chunk.
-const SEND_BUFFER: usize = 96 * 1024;
+/// Answers that HTTP/2 holds of each stream while the socket takes no more: a chunk of 96 KiB
+/// with its framing, and what may be left of the one before it.
+const SEND_BUFFER: usize = 128 * 1024;
 
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
