@@ -20,8 +20,7 @@ use self::{
     accept::accept,
     connection::Connection,
     exchange::Exchanges,
-    handshakes::Place as Turn,
-    opening::{Open, Opening, Stream},
+    opening::{Newcomer, Open, Opening, Stream},
     places::Places,
     refusals::Refusals,
     socket::{Answered, Io, Watched},
@@ -29,7 +28,7 @@ use self::{
 };
 pub use self::{limits::Limits, places::Admission};
 use crate::{
-    auth::{name::CallerName, peer::Peer},
+    auth::name::CallerName,
     drain::{Drain, Phase, lifetime::Lifetime},
     listen::{Listen, Listeners},
     rpc::{incoming::Incoming, layers::Layers, request_body::RequestBody},
@@ -218,13 +217,13 @@ impl Server {
 
 impl Shared {
     async fn serve<S: Calls>(self, open: Open, layers: Layers<S>) {
-        let Open { stream, peer, turn } = open;
+        let Open { stream, newcomer } = open;
         match stream {
-            Stream::Plain(stream) => self.converse(stream, peer, turn, layers, pending()).await,
+            Stream::Plain(stream) => self.converse(stream, newcomer, layers, pending()).await,
             Stream::Tls(stream, client) => {
                 let transport = self.opening.transport.clone();
                 let untrusted = until_untrusted(&transport, client);
-                self.converse(stream, peer, turn, layers, untrusted).await;
+                self.converse(stream, newcomer, layers, untrusted).await;
             }
         }
     }
@@ -233,12 +232,12 @@ impl Shared {
     async fn converse<I: Io, S: Calls>(
         self,
         stream: I,
-        peer: Peer,
-        turn: Turn,
+        newcomer: Newcomer,
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
         let Self { places, answered, unread, limits, drain, cut, .. } = self;
+        let Newcomer { peer, turn, due } = newcomer;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
         let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
         let (socket, driver) = socket::split(stream, watched);
@@ -247,7 +246,7 @@ impl Shared {
         let exchanges = Exchanges { unread, refusals, stall: limits.stall, cut };
         let mut connection =
             Connection::new(socket, driver, service, exchanges, lifetime, &limits, drain);
-        if !connection.begins(&turn).await {
+        if !connection.begins(&turn, due).await {
             return;
         }
         match places.take(&peer) {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     Calls,
@@ -25,9 +25,6 @@ use crate::{
     drain::{Drain, Phase, lifetime::Lifetime},
     rpc::layers::Guarded,
 };
-
-/// A connection that has not sent its preface and settings by then is closed.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the calls of a connection may go on once it has been told to go. Longer than any
 /// call waits for a grant.
@@ -87,18 +84,18 @@ impl<I: Io, S: Calls> Connection<I, S> {
         Self { driver, http2: Box::pin(http2), calls, exchanges, watch, lifetime, age, drain }
     }
 
-    /// Waits for the client's preface, while its `turn` may go to another. Whether it
-    /// has come.
-    pub(super) async fn begins(&mut self, turn: &Turn) -> bool {
+    /// Waits for the client's preface, until `due` at most, while its `turn` may go to another.
+    /// Whether it has come. Calls that come with it wait for a place.
+    pub(super) async fn begins(&mut self, turn: &Turn, due: Instant) -> bool {
         let (drain, read) = (self.drain.clone(), self.driver.bytes_read().clone());
         tokio::select! {
             biased;
             () = read.preface() => true,
-            ended = self.run() => {
+            ended = self.run_without_calls() => {
                 self.report(ended);
                 false
             }
-            () = sleep(PREFACE_TIMEOUT) => false,
+            () = sleep_until(due) => false,
             () = turn.displaced() => false,
             () = drain.wait(Phase::Draining) => false,
         }
@@ -107,7 +104,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
     /// Tells the client that there is no place for it.
     pub(super) async fn refuse(mut self) {
         self.http2.as_mut().refuse();
-        let _ = timeout(REFUSAL_TIMEOUT, self.run()).await;
+        let _ = timeout(REFUSAL_TIMEOUT, self.run_without_calls()).await;
     }
 
     /// Serves it to its end. Once its client is `untrusted` it is told to go, and cut soon after.
@@ -174,6 +171,12 @@ impl<I: Io, S: Calls> Connection<I, S> {
 
     async fn run(&mut self) -> Result<Ended, Excess> {
         self.driver.run(self.http2.as_mut(), &mut self.calls, &mut self.watch).await
+    }
+
+    /// Runs the connection alone: calls that arrive are kept, and not begun.
+    async fn run_without_calls(&mut self) -> Result<Ended, Excess> {
+        let mut none = OpenCalls::default();
+        self.driver.run(self.http2.as_mut(), &mut none, &mut self.watch).await
     }
 
     /// Logs the end of a connection that was cut on our side.

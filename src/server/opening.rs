@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -29,7 +29,8 @@ use crate::{
     },
 };
 
-/// A connection that has not begun by then is closed.
+/// A connection that has not done its handshake and sent its preface and settings by then is
+/// closed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every HTTP/2 client sends first (RFC 9113, section 3.4).
@@ -46,11 +47,19 @@ pub(super) struct Opening {
     results: Arc<Counts>,
 }
 
-/// A connection that has begun, and still holds its turn.
+/// A connection that has begun.
 pub(super) struct Open {
     pub(super) stream: Stream,
+    pub(super) newcomer: Newcomer,
+}
+
+/// Who has no place for connections yet.
+pub(super) struct Newcomer {
     pub(super) peer: Peer,
+    /// Held until there is a place.
     pub(super) turn: Turn,
+    /// When its preface and settings must have come.
+    pub(super) due: Instant,
 }
 
 /// What it is made over.
@@ -80,6 +89,7 @@ impl Opening {
         from: SocketAddr,
         turn: Turn,
     ) -> Option<Open> {
+        let due = Instant::now() + TIMEOUT;
         let opened = async {
             let (stream, name, also) = self.begin(stream, from.ip()).await?;
             let peer = Peer { name, also, address: from.ip() };
@@ -88,11 +98,11 @@ impl Opening {
         let opened = tokio::select! {
             biased;
             () = turn.displaced() => Err("displaced"),
-            opened = timeout(TIMEOUT, opened) => opened.unwrap_or(Err("timed_out")),
+            opened = timeout_at(due, opened) => opened.unwrap_or(Err("timed_out")),
         };
         self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
         let (stream, peer) = opened.ok()?;
-        Some(Open { stream, peer, turn })
+        Some(Open { stream, newcomer: Newcomer { peer, turn, due } })
     }
 
     async fn begin(

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use grantmint::server::descriptors;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout},
 };
 
 use super::honest::{address, limited};
 use crate::{
-    frames::{Conversation, GOAWAY, connect_from},
+    frames::{
+        Conversation, GOAWAY, HEADERS, PREFACE, SETTINGS, call, connect_from, frame, next_frame,
+    },
     support::{mint, soon, until},
 };
 
@@ -44,9 +46,15 @@ async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_pla
         soon(tokens.mint_token(mint("early", None))).await.expect("a token");
         held.push(tokens);
     }
-    let mut late = Conversation::begin(address(&serve)).await;
+    // Its call comes with the preface, and must not be answered before it has a place.
+    let mut late = connect_from([127, 0, 0, 2], address(&serve)).await;
+    let asked = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
+    let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat();
+    soon(late.write_all(&flight)).await.expect("it is read");
+    let (mut read, _write) = late.into_split();
     let mut told = None;
-    while let Some(frame) = late.next().await {
+    while let Some(frame) = next_frame(&mut read).await {
+        assert_ne!(frame.kind, HEADERS, "an answer");
         told = (frame.kind == GOAWAY).then_some(frame).or(told);
     }
     assert_eq!(told.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
