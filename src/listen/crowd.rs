@@ -1,5 +1,5 @@
 //! Connections that nobody has vouched for: anybody may open as many as they like, so that each
-//! address has only so many places, and older ones give way to newer.
+//! address (of IPv6, each network) has only so many places, and older ones give way to newer.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,6 +8,8 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
+
+use super::network;
 
 /// The places. There is always one more: an older connection gives way for it.
 #[derive(Clone, Debug)]
@@ -41,16 +43,16 @@ impl Crowd {
     }
 
     /// A place for a connection from `address`. Where the address has as many as it may, its
-    /// oldest gives way; where all places are taken, the oldest of the address that has most.
+    /// oldest gives way; where all places are taken, the oldest of the address that has most, of
+    /// several the one with the oldest.
     #[must_use]
     pub fn enter(&self, address: IpAddr) -> Entry {
-        let gives_way = CancellationToken::new();
+        let (address, gives_way) = (network(address), CancellationToken::new());
         let mut inner = self.lock();
         if inner.by_address.get(&address).is_some_and(|open| *open >= inner.of_address) {
             inner.give_way(address);
         } else if inner.open.len() >= inner.places {
-            let most = inner.by_address.iter().max_by_key(|(_, open)| **open);
-            if let Some(address) = most.map(|(address, _)| *address) {
+            if let Some(address) = inner.most_crowded() {
                 inner.give_way(address);
             }
         }
@@ -68,6 +70,13 @@ impl Crowd {
 }
 
 impl Inner {
+    /// The address that has most, of several the one with the oldest.
+    fn most_crowded(&self) -> Option<IpAddr> {
+        let most = self.by_address.values().max();
+        let mut by_age = self.open.values().map(|(address, _)| *address);
+        by_age.find(|address| self.by_address.get(address) == most)
+    }
+
     /// Takes its place from the oldest connection of `address`.
     fn give_way(&mut self, address: IpAddr) {
         let oldest = self.open.iter().find(|(_, (of, _))| *of == address);
@@ -134,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn the_addresses_of_an_ipv6_network_are_one() {
+        let crowd = Crowd::new(256, 2);
+        let from = |text: &str| crowd.enter(text.parse().unwrap());
+        let open = [from("2001:db8::1"), from("2001:db8::2"), from("2001:db8::3")];
+        assert!(gave_way(&open[0]) && !gave_way(&open[1]) && !gave_way(&open[2]));
+    }
+
+    #[test]
     fn where_all_places_are_taken_the_address_that_has_most_gives_way() {
         let crowd = Crowd::new(8, OF_ADDRESS);
         let caller = crowd.enter(address(1));
@@ -142,6 +159,11 @@ mod tests {
         assert!(gave_way(&many[0]) && !gave_way(&many[1]));
         assert!(!gave_way(&caller) && !gave_way(&late));
         drop((caller, late, many));
+        let each: Vec<_> = (1..=8).map(|number| crowd.enter(address(number))).collect();
+        let next = crowd.enter(address(9));
+        let gave: Vec<_> = each.iter().map(gave_way).collect();
+        assert!(gave[0] && !gave[1..].contains(&true), "of many with one each, the oldest");
+        drop((each, next));
         let inner = crowd.lock();
         assert!(inner.open.is_empty() && inner.by_address.is_empty());
     }
