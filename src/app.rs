@@ -32,7 +32,7 @@ use crate::{
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
-    server::{self, Admission, Server, Transport},
+    server::{self, Server, Transport},
     telemetry::{Metrics, ResourceNames},
     tls::{self, Tls},
     token::{
@@ -157,9 +157,8 @@ impl App {
         });
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
         let listen = config.server.listen;
-        let admission = if config.has_callers() { Admission::Named } else { Admission::Anybody };
-        let server =
-            Server::bind(&config.server, transport, admission, drain.clone(), &metrics).await;
+        let known = Arc::clone(&callers);
+        let server = Server::bind(&config.server, transport, known, drain.clone(), &metrics).await;
         let server = server.map_err(bound(listen))?;
         metrics.open_connections(server.open_connections());
         let reload_asked = watch::Sender::new(());

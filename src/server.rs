@@ -16,19 +16,20 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower_service::Service;
 
+pub use self::limits::Limits;
 use self::{
     accept::accept,
     connection::Connection,
     exchange::Exchanges,
+    news::{ConnectionLog, News},
     opening::{Newcomer, Open, Opening, Stream},
     places::Places,
     refusals::Refusals,
     socket::{Answered, Io, Watched},
     unread::{Sum, Unread},
 };
-pub use self::{limits::Limits, places::Admission};
 use crate::{
-    auth::name::CallerName,
+    auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
     listen::{Listen, Listeners},
     rpc::{incoming::Incoming, layers::Layers, request_body::RequestBody},
@@ -45,6 +46,7 @@ mod frames;
 mod handshakes;
 mod http2;
 mod limits;
+mod news;
 mod opening;
 mod places;
 mod refusals;
@@ -137,6 +139,7 @@ pub struct Server {
 struct Shared {
     opening: Opening,
     places: Places,
+    news: News,
     answered: Answered,
     /// Unread bytes of all connections.
     unread: Sum,
@@ -146,11 +149,11 @@ struct Shared {
 }
 
 impl Server {
-    /// Binds as `config` says.
+    /// Binds as `config` says, for these callers.
     pub async fn bind(
         config: &Config,
         transport: Transport,
-        admission: Admission,
+        callers: Arc<Callers>,
         drain: Drain,
         metrics: &Metrics,
     ) -> io::Result<Self> {
@@ -159,7 +162,8 @@ impl Server {
         let limits = descriptors::within(config.limits);
         let shared = Shared {
             opening: Opening::new(transport, limits.handshakes, metrics),
-            places: Places::new(&limits, admission),
+            places: Places::new(&limits, callers),
+            news: News::default(),
             answered: Answered::default(),
             unread: Sum::default(),
             limits,
@@ -236,16 +240,17 @@ impl Shared {
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
-        let Self { places, answered, unread, limits, drain, cut, .. } = self;
+        let Self { places, news, answered, unread, limits, drain, cut, .. } = self;
         let Newcomer { peer, turn, due } = newcomer;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
         let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
-        let (socket, driver) = socket::split(stream, watched);
+        let halves = socket::split(stream, watched);
         let lifetime = Lifetime::default();
         let service = layers.around(peer.clone(), lifetime.clone());
         let exchanges = Exchanges { unread, refusals, stall: limits.stall, cut };
+        let log = ConnectionLog::new(peer.clone(), news);
         let mut connection =
-            Connection::new(socket, driver, service, exchanges, lifetime, &limits, drain);
+            Connection::new(halves, service, exchanges, lifetime, log, &limits, drain);
         if !connection.begins(&turn, due).await {
             return;
         }
@@ -255,7 +260,7 @@ impl Shared {
                 connection.serve(place, untrusted).await;
             }
             // Until it is closed it holds the place of a handshake.
-            Err(_) => connection.refuse().await,
+            Err(denied) => connection.refuse(denied).await,
         }
     }
 }

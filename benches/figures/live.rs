@@ -23,7 +23,7 @@ use grantmint::{
     },
     name::{GrantName, Identity, ProfileName, Resource},
     rpc::{self, Api, Parts, layers::Layers},
-    server::{self, Admission, Server},
+    server::{self, Server},
     telemetry::Metrics,
     token::{Preparer, PresentFormat, id::Serials, params::Parameters},
 };
@@ -152,11 +152,11 @@ impl Live {
             limits: rpc::Limits::default(),
         })?;
         let config = server::Config { listen: "127.0.0.1:0".parse()?, ..server::Config::default() };
-        let (transport, admission) = (config.plain(), Admission::Anybody);
-        let server = Server::bind(&config, transport, admission, drain, &metrics).await?;
+        let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
+        let (transport, known) = (config.plain(), Arc::clone(&callers));
+        let server = Server::bind(&config, transport, known, drain, &metrics).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
-        let callers = Callers::new(Policy::Open, Mode::Enforce, &metrics);
-        tokio::spawn(server.run(Layers::new(api, Arc::new(callers), &metrics)));
+        tokio::spawn(server.run(Layers::new(api, callers, &metrics)));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;

@@ -17,7 +17,8 @@ use super::{
     handshakes::Place as Turn,
     http2::{Ended, Http2},
     limits::Limits,
-    places::Place,
+    news::ConnectionLog,
+    places::{Denied, Place},
     socket::{Driver, Io, Socket},
     unread::Watch,
 };
@@ -36,7 +37,7 @@ const UNTRUSTED_GRACE: Duration = Duration::from_secs(9);
 /// The same for a connection that is closed because its calls do not authenticate.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection may be open whose peer has no name, where callers must have one.
+/// How long a connection may be open whose peer is in no entry, where callers must be in one.
 const STRANGERS_TIME: Duration = Duration::from_secs(10);
 
 /// How long the refusal of a connection may take to be sent.
@@ -49,6 +50,7 @@ pub(super) struct Connection<I: Io, S> {
     calls: OpenCalls,
     exchanges: Arc<Exchanges>,
     watch: Watch,
+    log: ConnectionLog,
     lifetime: Lifetime,
     age: Duration,
     drain: Drain,
@@ -68,11 +70,11 @@ enum Farewell {
 
 impl<I: Io, S: Calls> Connection<I, S> {
     pub(super) fn new(
-        socket: Socket<I>,
-        driver: Driver<I>,
+        (socket, driver): (Socket<I>, Driver<I>),
         service: Guarded<S>,
         exchanges: Exchanges,
         lifetime: Lifetime,
+        log: ConnectionLog,
         limits: &Limits,
         drain: Drain,
     ) -> Self {
@@ -81,7 +83,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
         let (streams, shared) = (limits.streams_per_connection, Arc::clone(&exchanges));
         let http2 = Http2::new(socket, streams, service, calls.arrivals(), shared);
         let age = limits.connection_age.mul_f64(1.0 - 0.1 * fastrand::f64());
-        Self { driver, http2: Box::pin(http2), calls, exchanges, watch, lifetime, age, drain }
+        Self { driver, http2: Box::pin(http2), calls, exchanges, watch, log, lifetime, age, drain }
     }
 
     /// Waits for the client's preface, until `due` at most, while its `turn` may go to another.
@@ -92,7 +94,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             biased;
             () = read.preface() => true,
             ended = self.run_without_calls() => {
-                self.report(ended);
+                self.report(&ended);
                 false
             }
             () = sleep_until(due) => false,
@@ -102,26 +104,30 @@ impl<I: Io, S: Calls> Connection<I, S> {
     }
 
     /// Tells the client that there is no place for it.
-    pub(super) async fn refuse(mut self) {
+    pub(super) async fn refuse(mut self, denied: Denied) {
+        self.log.refused(denied);
         self.http2.as_mut().refuse();
         let _ = timeout(REFUSAL_TIMEOUT, self.run_without_calls()).await;
     }
 
     /// Serves it to its end. Once its client is `untrusted` it is told to go, and cut soon after.
-    pub(super) async fn serve(mut self, place: Place, untrusted: impl Future<Output = ()>) {
+    pub(super) async fn serve(mut self, mut place: Place, untrusted: impl Future<Output = ()>) {
         let mut untrusted = pin!(untrusted);
         let (drain, exchanges) = (self.drain.clone(), Arc::clone(&self.exchanges));
-        exchanges.unread.counts_for(place.unread.clone());
-        let age = sleep(self.age);
+        exchanges.unread.counts_for(place.unread());
+        let (age, peer) = (sleep(self.age), self.log.peer().clone());
         let strangers_end = async {
             if place.is_strangers() {
                 sleep(STRANGERS_TIME).await;
-            } else {
-                pending::<()>().await;
+                if place.is_still_strangers(&peer) {
+                    return;
+                }
+                exchanges.unread.counts_for(place.unread());
             }
+            pending::<()>().await;
         };
         let farewell = tokio::select! {
-            ended = self.run() => return self.report(ended),
+            ended = self.run() => return self.report(&ended),
             () = drain.wait(Phase::Draining) => Farewell::Draining,
             () = age => Farewell::Expired,
             () = untrusted.as_mut() => Farewell::Untrusted,
@@ -134,7 +140,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             Farewell::Expired => Some(GRACE),
             Farewell::Untrusted => Some(UNTRUSTED_GRACE),
             Farewell::Unauthenticated => {
-                tracing::warn!("a connection is closed: its client does not authenticate");
+                self.log.unauthenticated();
                 Some(SHORT_GRACE)
             }
         };
@@ -159,12 +165,12 @@ impl<I: Io, S: Calls> Connection<I, S> {
             self.lifetime.end();
         }
         tokio::select! {
-            ended = self.run() => self.report(ended),
+            ended = self.run() => self.report(&ended),
             () = drain.wait(Phase::Cut) => {}
             () = expired => {
                 let calls = self.calls.len();
                 exchanges.cut.grace(calls);
-                tracing::info!(calls, "a connection is cut: its time is up");
+                self.log.time_is_up(calls);
             }
         }
     }
@@ -179,27 +185,10 @@ impl<I: Io, S: Calls> Connection<I, S> {
         self.driver.run(self.http2.as_mut(), &mut none, &mut self.watch).await
     }
 
-    /// Logs the end of a connection that was cut on our side.
-    fn report(&self, ended: Result<Ended, Excess>) {
-        match ended {
-            Ok(Ended::Closed) => {}
-            Ok(Ended::NoPong) => {
-                tracing::info!("a connection is cut: its client does not answer pings");
-            }
-            Ok(Ended::Failed(error)) => {
-                if error.is_library()
-                    && let Some(reason) = error.reason()
-                {
-                    tracing::warn!(?reason, %error, "a connection is cut: its client breaks HTTP/2");
-                }
-            }
-            Err(excess) => {
-                if excess == Excess::Unread {
-                    self.exchanges.cut.unread(self.exchanges.unread.streams());
-                }
-                let limit = excess.as_str();
-                tracing::warn!(limit, "a connection is cut: its client exceeds a limit");
-            }
+    fn report(&self, ended: &Result<Ended, Excess>) {
+        if matches!(ended, Err(Excess::Unread)) {
+            self.exchanges.cut.unread(self.exchanges.unread.streams());
         }
+        self.log.ended(ended);
     }
 }

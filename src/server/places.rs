@@ -2,56 +2,50 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
+    iter::once,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::{limits::Limits, unread::Sum};
-use crate::auth::{name::CallerName, peer::Peer};
+use crate::{
+    auth::{
+        callers::{Callers, Standing},
+        name::CallerName,
+        peer::Peer,
+        policy::{EntryName, Mode},
+        refusal,
+    },
+    listen::network,
+};
 
-/// Connections of one address at a time that have no name where callers must have one.
-const STRANGERS_OF_ADDRESS: usize = 64;
-
-const LOGGED_EVERY: Duration = Duration::from_secs(60);
-
-/// Whether callers must have a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Anybody may call.
-    Anybody,
-    /// Who has no name may call nothing.
-    Named,
-}
+/// Connections of one network at a time that are of no known caller where callers are known.
+const STRANGERS_OF_NETWORK: usize = 64;
 
 /// The places for connections.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Mutex<Inner>>);
+pub(super) struct Places {
+    callers: Arc<Callers>,
+    taken: Arc<Mutex<Taken>>,
+}
 
-struct Inner {
-    admission: Admission,
+struct Taken {
     /// Of everybody.
     most: usize,
-    /// Of one caller that has a certificate's name.
-    most_of_caller: usize,
-    taken: usize,
-    of_callers: HashMap<CallerName, OfCaller>,
+    /// Of one caller's name that has no limit of its entry's.
+    most_of_name: usize,
+    /// Of one entry or name, whatever its limit: there is room beside it.
+    share: usize,
+    all: usize,
+    of_entries: HashMap<EntryName, usize>,
+    of_names: HashMap<CallerName, OfName>,
     strangers: usize,
-    strangers_by_address: HashMap<IpAddr, usize>,
-    denials: Denials,
-}
-
-/// Denials that have not been logged.
-#[derive(Default)]
-struct Denials {
-    count: u64,
-    logged: Option<Instant>,
+    strangers_by_network: HashMap<IpAddr, usize>,
 }
 
 #[derive(Default)]
-struct OfCaller {
+struct OfName {
     connections: usize,
     unread: Sum,
 }
@@ -61,18 +55,31 @@ pub(super) struct Place {
     holder: Holder,
     places: Places,
     /// Unread bytes of all connections of its caller.
-    pub(super) unread: Sum,
+    unread: Sum,
 }
 
 /// Who holds a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Holder {
-    /// A caller with a certificate's name.
-    Caller(CallerName),
+    /// A caller of an entry.
+    Caller { entry: EntryName, name: CallerName, limit: Limit },
+    /// Somebody with a certificate's name, where a name needs no entry.
+    Named(CallerName),
     /// Whoever may connect to this listener.
     Anybody,
-    /// Somebody without a name, where callers must have one.
+    /// Somebody in no entry, where callers must be in one.
     Stranger(IpAddr),
+}
+
+/// How many connections a caller of an entry may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// That many in the whole entry.
+    OfEntry(usize),
+    /// As many as the limits say of each name.
+    OfName,
+    /// None but the entry's share: one name stands for everybody on the listener.
+    Share,
 }
 
 /// Why there is no place.
@@ -80,9 +87,9 @@ enum Holder {
 pub(super) enum Denied {
     /// All are taken.
     Full,
-    /// The caller has as many as one may.
+    /// The caller has as many as its name or its entry may have.
     OfCaller,
-    /// Connections without a name have as many as they may.
+    /// Strangers have as many as they may.
     Strangers,
 }
 
@@ -92,196 +99,190 @@ impl Denied {
         match self {
             Self::Full => "connections",
             Self::OfCaller => "connections_per_caller",
-            Self::Strangers => "connections_without_a_name",
+            Self::Strangers => "connections_of_strangers",
         }
     }
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits, admission: Admission) -> Self {
-        // However much one caller is allowed, there is room beside it.
+    pub(super) fn new(limits: &Limits, callers: Arc<Callers>) -> Self {
         let share = (limits.connections * 3 / 4).max(1);
-        Self(Arc::new(Mutex::new(Inner {
-            admission,
+        let taken = Taken {
             most: limits.connections,
-            most_of_caller: limits.connections_per_caller.min(share),
-            taken: 0,
-            of_callers: HashMap::new(),
+            most_of_name: limits.connections_per_caller.min(share),
+            share,
+            all: 0,
+            of_entries: HashMap::new(),
+            of_names: HashMap::new(),
             strangers: 0,
-            strangers_by_address: HashMap::new(),
-            denials: Denials::default(),
-        })))
+            strangers_by_network: HashMap::new(),
+        };
+        Self { callers, taken: Arc::new(Mutex::new(taken)) }
     }
 
     /// A place for a connection with `peer`.
     pub(super) fn take(&self, peer: &Peer) -> Result<Place, Denied> {
-        let mut inner = self.lock();
-        let holder = inner.holder(peer);
-        match inner.take(&holder) {
-            Ok(unread) => {
-                drop(inner);
-                Ok(Place { holder, places: self.clone(), unread })
-            }
-            Err(denied) => {
-                inner.denials.note(denied);
-                Err(denied)
-            }
+        let holder = self.holder(peer);
+        let mut taken = self.lock();
+        if taken.all >= taken.most {
+            return Err(Denied::Full);
         }
+        let unread = taken.take(&holder)?;
+        taken.all += 1;
+        drop(taken);
+        Ok(Place { holder, places: self.clone(), unread })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Who `peer` is, by the entries of this moment.
+    fn holder(&self, peer: &Peer) -> Holder {
+        let shared =
+            |name: &CallerName| matches!(name, CallerName::Loopback | CallerName::Plaintext);
+        let named = match self.callers.standing(peer.names()) {
+            Standing::Caller(caller) => {
+                let entry = &caller.entry;
+                // The order of a certificate's names is its requester's choice, and so are names
+                // that are in no entry.
+                let name = least(peer.names().filter(|name| {
+                    matches!(self.callers.standing(once(*name)), Standing::Caller(_))
+                }));
+                let Some(name) = name else { return Holder::Stranger(network(peer.address)) };
+                let limit = match entry.limits.connections {
+                    Some(most) => Limit::OfEntry(most),
+                    None if shared(&name) => Limit::Share,
+                    None => Limit::OfName,
+                };
+                return Holder::Caller { entry: entry.name.clone(), name, limit };
+            }
+            Standing::Anybody => peer.names().find(|name| !shared(name)),
+            // Its calls are served.
+            Standing::Nobody(refusal::Denied::Unknown) if self.callers.mode() == Mode::Observe => {
+                peer.names().next()
+            }
+            Standing::Nobody(_) => return Holder::Stranger(network(peer.address)),
+        };
+        named.and_then(|_| least(peer.names())).map_or(Holder::Anybody, Holder::Named)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    fn holder(&self, peer: &Peer) -> Holder {
-        match &peer.name {
-            Some(CallerName::Loopback | CallerName::Plaintext) => Holder::Anybody,
-            Some(name) => Holder::Caller(name.clone()),
-            None if self.admission == Admission::Named => Holder::Stranger(peer.address),
-            None => Holder::Anybody,
-        }
-    }
+/// The first by their texts.
+fn least<'n>(names: impl Iterator<Item = &'n CallerName>) -> Option<CallerName> {
+    names.min_by_key(|name| name.to_string()).cloned()
+}
 
-    fn take(&mut self, holder: &Holder) -> Result<Sum, Denied> {
-        if self.taken >= self.most {
-            return Err(Denied::Full);
-        }
-        let unread = self.take_of(holder)?;
-        self.taken += 1;
-        Ok(unread)
-    }
-
+impl Taken {
     /// A place of those that holders like this may have.
-    fn take_of(&mut self, holder: &Holder) -> Result<Sum, Denied> {
+    fn take(&mut self, holder: &Holder) -> Result<Sum, Denied> {
         match holder {
             Holder::Anybody => Ok(Sum::default()),
-            Holder::Caller(name) => {
-                let of_caller = self.of_callers.entry(name.clone()).or_default();
-                if of_caller.connections >= self.most_of_caller {
+            Holder::Named(name) => self.take_of_name(name, self.most_of_name),
+            Holder::Caller { entry, name, limit } => {
+                let (of_entry, of_name) = match limit {
+                    Limit::OfEntry(most) => (self.share.min(*most), usize::MAX),
+                    Limit::OfName => (self.share, self.most_of_name),
+                    Limit::Share => (self.share, usize::MAX),
+                };
+                let taken = self.of_entries.get(entry).copied().unwrap_or(0);
+                if taken >= of_entry {
                     return Err(Denied::OfCaller);
                 }
-                of_caller.connections += 1;
-                Ok(of_caller.unread.clone())
+                let unread = self.take_of_name(name, of_name)?;
+                self.of_entries.insert(entry.clone(), taken + 1);
+                Ok(unread)
             }
-            Holder::Stranger(address) => {
-                let of_address = self.strangers_by_address.get(address).copied().unwrap_or(0);
-                if self.strangers >= self.most / 2 || of_address >= STRANGERS_OF_ADDRESS {
+            Holder::Stranger(network) => {
+                let of_network = self.strangers_by_network.get(network).copied().unwrap_or(0);
+                if self.strangers >= self.most / 2 || of_network >= STRANGERS_OF_NETWORK {
                     return Err(Denied::Strangers);
                 }
                 self.strangers += 1;
-                self.strangers_by_address.insert(*address, of_address + 1);
+                self.strangers_by_network.insert(*network, of_network + 1);
                 Ok(Sum::default())
             }
         }
     }
 
+    fn take_of_name(&mut self, name: &CallerName, most: usize) -> Result<Sum, Denied> {
+        let taken = self.of_names.get(name).map_or(0, |it| it.connections);
+        if taken >= most {
+            return Err(Denied::OfCaller);
+        }
+        let of_name = self.of_names.entry(name.clone()).or_default();
+        of_name.connections += 1;
+        Ok(of_name.unread.clone())
+    }
+
     fn free(&mut self, holder: &Holder) {
-        self.taken -= 1;
         match holder {
             Holder::Anybody => {}
-            Holder::Caller(name) => {
-                if let Some(of_caller) = self.of_callers.get_mut(name) {
-                    of_caller.connections -= 1;
-                    if of_caller.connections == 0 {
-                        self.of_callers.remove(name);
-                    }
-                }
+            Holder::Named(name) => self.free_of_name(name),
+            Holder::Caller { entry, name, .. } => {
+                one_less(&mut self.of_entries, entry);
+                self.free_of_name(name);
             }
-            Holder::Stranger(address) => {
+            Holder::Stranger(network) => {
                 self.strangers -= 1;
-                if let Some(of_address) = self.strangers_by_address.get_mut(address) {
-                    *of_address -= 1;
-                    if *of_address == 0 {
-                        self.strangers_by_address.remove(address);
-                    }
-                }
+                one_less(&mut self.strangers_by_network, network);
+            }
+        }
+    }
+
+    fn free_of_name(&mut self, name: &CallerName) {
+        if let Some(of_name) = self.of_names.get_mut(name) {
+            of_name.connections -= 1;
+            if of_name.connections == 0 {
+                self.of_names.remove(name);
             }
         }
     }
 }
 
-impl Denials {
-    /// Logs it, but not more often than once a minute.
-    fn note(&mut self, denied: Denied) {
-        self.count += 1;
-        if self.logged.is_none_or(|at| at.elapsed() >= LOGGED_EVERY) {
-            let (limit, refused) = (denied.as_str(), self.count);
-            tracing::warn!(limit, refused, "connections are refused: as many are open as may be");
-            *self = Self { count: 0, logged: Some(Instant::now()) };
+fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
 
 impl Place {
-    /// Whether its holder has no name where callers must have one.
-    pub(super) fn is_strangers(&self) -> bool {
+    /// Whether its holder is in no entry where callers must be in one.
+    pub(super) const fn is_strangers(&self) -> bool {
         matches!(self.holder, Holder::Stranger(_))
+    }
+
+    /// Looks a stranger up again, since the entries may have changed: whether it is one still. A
+    /// caller that it has become needs a place as such.
+    pub(super) fn is_still_strangers(&mut self, peer: &Peer) -> bool {
+        let holder = self.places.holder(peer);
+        if matches!(holder, Holder::Stranger(_)) {
+            return true;
+        }
+        let mut taken = self.places.lock();
+        let Ok(unread) = taken.take(&holder) else { return true };
+        taken.free(&self.holder);
+        drop(taken);
+        (self.holder, self.unread) = (holder, unread);
+        false
+    }
+
+    /// Unread bytes of all connections of its caller.
+    pub(super) fn unread(&self) -> Sum {
+        self.unread.clone()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().free(&self.holder);
+        let mut taken = self.places.lock();
+        taken.all -= 1;
+        taken.free(&self.holder);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::name::DnsName;
-
-    fn peer(name: Option<&str>, last: u8) -> Peer {
-        let name = name.map(|name| CallerName::Dns(DnsName::parse(name).unwrap()));
-        Peer { name, also: Vec::new(), address: [192, 0, 2, last].into() }
-    }
-
-    fn places(connections: usize, connections_per_caller: usize) -> Places {
-        let limits = Limits { connections, connections_per_caller, ..Limits::default() };
-        Places::new(&limits, Admission::Named)
-    }
-
-    #[test]
-    fn a_caller_has_its_places_and_leaves_a_quarter_to_others() {
-        for (of_caller, most) in [(2, 2), (100, 6)] {
-            let places = places(8, of_caller);
-            let take = |name| places.take(&peer(Some(name), 1));
-            let mut held: Vec<_> = (0..most).map(|_| take("a.example").ok().unwrap()).collect();
-            assert_eq!(take("a.example").err(), Some(Denied::OfCaller));
-            held.push(take("b.example").ok().unwrap());
-            held.remove(0);
-            held.push(take("a.example").ok().unwrap());
-            drop(held);
-            assert!(places.lock().of_callers.is_empty());
-        }
-    }
-
-    #[test]
-    fn strangers_have_half_of_the_places_and_an_address_has_64() {
-        let places = places(200, 200);
-        let take = |last| places.take(&peer(None, last));
-        let mut held: Vec<_> = (0..64).map(|_| take(1).ok().unwrap()).collect();
-        assert!(held[0].is_strangers());
-        assert_eq!(take(1).err(), Some(Denied::Strangers));
-        held.extend((0..36).map(|_| take(2).ok().unwrap()));
-        assert_eq!(take(3).err(), Some(Denied::Strangers), "half are taken");
-        let named = places.take(&peer(Some("a.example"), 1)).ok().unwrap();
-        assert!(!named.is_strangers());
-        drop((held, named));
-        let inner = places.lock();
-        assert_eq!((inner.taken, inner.strangers), (0, 0));
-        assert!(inner.strangers_by_address.is_empty());
-    }
-
-    #[test]
-    fn anybody_may_hold_all_places_where_nobody_needs_a_name() {
-        let limits = Limits { connections: 300, connections_per_caller: 1, ..Limits::default() };
-        let places = Places::new(&limits, Admission::Anybody);
-        let loopback = Peer { name: Some(CallerName::Loopback), ..peer(None, 1) };
-        let mut held: Vec<_> =
-            (0..299).map(|_| places.take(&peer(None, 1)).ok().unwrap()).collect();
-        held.push(places.take(&loopback).ok().unwrap());
-        assert_eq!(places.take(&loopback).err(), Some(Denied::Full));
-    }
-}
+mod tests;

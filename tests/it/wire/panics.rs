@@ -19,7 +19,7 @@ use grantmint::{
     },
     drain::{Drainer, drain, lifetime::Lifetime},
     rpc::layers::Layers,
-    server::{self, Admission, Server},
+    server::{self, Server},
     telemetry::{Metrics, MetricsFormat},
 };
 use http::{HeaderMap, Request, Response};
@@ -95,10 +95,11 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let (drainer, drain) = drain();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     let config = server::Config { listen, ..server::Config::default() };
-    let (transport, admission) = (config.plain(), Admission::Anybody);
-    let server = Server::bind(&config, transport, admission, drain, metrics).await.unwrap();
+    let callers = callers(metrics);
+    let bound = Server::bind(&config, config.plain(), Arc::clone(&callers), drain, metrics).await;
+    let server = bound.unwrap();
     let addr = server.addr();
-    tokio::spawn(server.run(Layers::new(Misbehaves, callers(metrics), metrics)));
+    tokio::spawn(server.run(Layers::new(Misbehaves, callers, metrics)));
     (addr, drainer)
 }
 
