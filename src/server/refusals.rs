@@ -23,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A connection that has sent nothing for that long after a pause begins with the shortest again.
+const FORGIVEN: Duration = Duration::from_secs(2);
+
 /// How the calls of one connection are answered.
 #[derive(Clone)]
 pub(super) struct Refusals(Arc<Shared>);
@@ -40,17 +43,21 @@ struct Count {
     unauthenticated_in_a_row: u32,
     /// The connection is not read before this.
     paused_until: Option<Instant>,
+    /// When the last pause ended, or ends.
+    pause_ends: Instant,
     next_pause: Duration,
 }
 
 impl Refusals {
     pub(super) fn new() -> Self {
+        let now = Instant::now();
         let count = Count {
-            began: Instant::now(),
+            began: now,
             calls: 0,
             refused: 0,
             unauthenticated_in_a_row: 0,
             paused_until: None,
+            pause_ends: now,
             next_pause: FIRST_PAUSE,
         };
         Self(Arc::new(Shared { count: Mutex::new(count), closed: Notify::new() }))
@@ -94,7 +101,8 @@ impl Count {
             Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted
         );
         if now.duration_since(self.began) >= SECOND {
-            if self.refused < REFUSED {
+            let idle = now.duration_since(self.began.max(self.pause_ends));
+            if self.refused < REFUSED || idle > FORGIVEN {
                 self.next_pause = FIRST_PAUSE;
             }
             (self.began, self.calls, self.refused) = (now, 0, 0);
@@ -111,7 +119,8 @@ impl Count {
             return false;
         }
         if self.refused >= REFUSED && self.paused_until.is_none_or(|until| until <= now) {
-            self.paused_until = Some(now + self.next_pause);
+            self.pause_ends = now + self.next_pause;
+            self.paused_until = Some(self.pause_ends);
             self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
         }
         self.unauthenticated_in_a_row >= UNAUTHENTICATED
@@ -156,6 +165,18 @@ mod tests {
         advance(SECOND).await;
         answered(&refusals, Code::PermissionDenied, REFUSED);
         assert_eq!(pause(&refusals), Some(50), "after a second without");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_as_short_as_the_first_after_a_time_without_calls() {
+        let refusals = Refusals::new();
+        for (idle, wanted) in [(0, 50), (1_900, 100), (FORGIVEN.as_millis() + 1, 50)] {
+            advance(Duration::from_millis(u64::try_from(idle).unwrap())).await;
+            answered(&refusals, Code::PermissionDenied, REFUSED);
+            let milliseconds = pause(&refusals).unwrap();
+            assert_eq!(milliseconds, wanted, "after {idle} ms");
+            advance(Duration::from_millis(u64::try_from(milliseconds).unwrap())).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
