@@ -20,7 +20,7 @@ pub use self::limits::Limits;
 use self::{
     accept::accept,
     connection::Connection,
-    exchange::Exchanges,
+    exchange::{Exchanges, Turns},
     news::{ConnectionLog, News},
     opening::{Newcomer, Open, Opening, Stream},
     places::Places,
@@ -247,7 +247,13 @@ impl Shared {
         let halves = socket::split(stream, watched);
         let lifetime = Lifetime::default();
         let service = layers.around(peer.clone(), lifetime.clone());
-        let exchanges = Exchanges { unread, refusals, stall: limits.stall, cut };
+        let exchanges = Exchanges {
+            unread,
+            refusals,
+            stall: limits.stall,
+            cut,
+            turns: Turns::default(),
+        };
         let log = ConnectionLog::new(peer.clone(), news);
         let mut connection =
             Connection::new(halves, service, exchanges, lifetime, log, &limits, drain);

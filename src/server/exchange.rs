@@ -3,13 +3,16 @@
 //! Of a body, only what fits in the client's windows is handed to HTTP/2, so that the call is
 //! open, and holds what it holds, until its client has read nearly all of it.
 
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{future::poll_fn, mem, pin::pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{Request, Response};
 use http_body::Body;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{sleep, timeout},
+};
 use tower_service::Service;
 
 use super::{Calls, refusals::Refusals, unread::Unread};
@@ -37,6 +40,22 @@ pub(super) struct Exchanges {
     /// How long a client may leave its window closed.
     pub(super) stall: Duration,
     pub(super) cut: CutMetrics,
+    pub(super) turns: Turns,
+}
+
+/// Who goes on while more is unread than may be: one at a time, since its client may read well
+/// whatever others do.
+pub(super) struct Turns {
+    /// To make an answer.
+    answer: Semaphore,
+    /// To make more of a stream whose client has little room.
+    stream: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { answer: Semaphore::new(1), stream: Semaphore::new(1) }
+    }
 }
 
 /// Why an answer was not sent whole.
@@ -61,8 +80,23 @@ impl Exchanges {
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
     ) {
+        let turn = match self.turn_to_answer(&mut respond).await {
+            Ok(turn) => turn,
+            Err(unsent) => {
+                if matches!(unsent, Unsent::Stalled) {
+                    self.cut.stalled();
+                    respond.send_reset(Reason::CANCEL);
+                }
+                return;
+            }
+        };
+        let request = request.map(Incoming::from);
         let Some(response) = made(service, request, &mut respond).await else { return };
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        // Held as long as there is something to send.
+        let held = mem::take(&mut head.extensions);
+        // That of a stream only begins here.
+        let _turn = turn.filter(|_| body.is_unary());
         let head = Response::from_parts(head, ());
         self.refusals.note(head.headers());
         if body.is_end_stream() {
@@ -71,13 +105,41 @@ impl Exchanges {
             return;
         }
         let Ok(stream) = respond.send_response(head, false) else { return };
-        let mut sending = Sending { exchanges: self, id: stream.stream_id().as_u32(), stream };
-        let Err(unsent) = sending.send(body).await else { return };
+        let (id, is_unary) = (stream.stream_id().as_u32(), body.is_unary());
+        let mut sending = Sending { exchanges: self, id, is_unary, stream, turn: None };
+        let Err(unsent) = sending.send(body).await else {
+            if !held.is_empty() {
+                poll_fn(|cx| self.unread.poll_at_most(id, 0, cx)).await;
+            }
+            return;
+        };
         if matches!(unsent, Unsent::Stalled) {
             self.cut.stalled();
             sending.stream.send_reset(Reason::CANCEL);
         }
         self.unread.dropped(sending.id);
+    }
+
+    /// Waits until an answer may be made; while too much is unread, with a turn for it.
+    async fn turn_to_answer(
+        &self,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Result<Option<SemaphorePermit<'_>>, Unsent> {
+        if !self.unread.is_over_budget() {
+            return Ok(None);
+        }
+        let turn = async {
+            while self.unread.is_over_budget() {
+                if let Ok(turn) = timeout(TURN, self.turns.answer.acquire()).await {
+                    return turn.ok();
+                }
+            }
+            None
+        };
+        tokio::select! {
+            turn = timeout(self.stall, turn) => turn.map_err(|_| Unsent::Stalled),
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => Err(Unsent::Reset),
+        }
     }
 }
 
@@ -85,10 +147,10 @@ impl Exchanges {
 /// stops the work for it.
 async fn made<S: Calls>(
     mut service: Guarded<S>,
-    request: Request<RecvStream>,
+    request: Request<Incoming>,
     respond: &mut SendResponse<Bytes>,
 ) -> Option<Response<GuardedBody>> {
-    let mut call = service.call(request.map(Incoming::from));
+    let mut call = service.call(request);
     poll_fn(|cx| {
         if let Poll::Ready(Ok(response)) = call.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
@@ -102,10 +164,13 @@ async fn made<S: Calls>(
 struct Sending<'a> {
     exchanges: &'a Exchanges,
     id: u32,
+    is_unary: bool,
     stream: SendStream<Bytes>,
+    /// Held until what was made in it is written.
+    turn: Option<SemaphorePermit<'a>>,
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
     async fn send<B>(&mut self, body: B) -> Result<(), Unsent>
     where
         B: Body<Data = Bytes>,
@@ -140,9 +205,9 @@ impl Sending<'_> {
     }
 
     /// Waits until nearly all that was made is written, and, where much is unread elsewhere,
-    /// until the client has room for more.
+    /// until the client has room for more. A unary answer is made already, and small.
     async fn may_make_more(&mut self) -> Result<(), Unsent> {
-        let Self { exchanges: Exchanges { unread, .. }, id, stream } = self;
+        let Self { exchanges: Exchanges { unread, .. }, id, stream, .. } = self;
         poll_fn(|cx| {
             if unread.poll_at_most(*id, LEFT, cx).is_ready() {
                 return Poll::Ready(Ok(()));
@@ -150,21 +215,31 @@ impl Sending<'_> {
             stream.poll_reset(cx).map(|_| Err(Unsent::Reset))
         })
         .await?;
-        if unread.is_over_budget() {
-            let stall = self.exchanges.stall;
-            timeout(stall, self.room_for_a_piece()).await.map_err(|_| Unsent::Stalled)??;
+        self.turn = None;
+        if !self.is_unary && unread.is_over_budget() {
+            let Exchanges { stall, turns, .. } = self.exchanges;
+            let room = timeout(*stall, self.room_for_a_piece(&turns.stream)).await;
+            self.turn = room.map_err(|_| Unsent::Stalled)??;
         }
         Ok(())
     }
 
-    /// Waits until the client has room for a piece that has not been made yet. Room that is too
-    /// little is left to calls that have something to send: a client may make no more before all
-    /// of it is used.
-    async fn room_for_a_piece(&mut self) -> Result<(), Unsent> {
+    /// Waits until the client has room for a piece that has not been made yet, or for a turn with
+    /// less. Room that is too little is left to calls that have something to send: a client may
+    /// make no more before all of it is used, and some never make so much.
+    async fn room_for_a_piece(
+        &mut self,
+        turns: &'a Semaphore,
+    ) -> Result<Option<SemaphorePermit<'a>>, Unsent> {
         loop {
             self.stream.reserve_capacity(PIECE);
             if let Ok(room) = timeout(TURN, self.room_for(PIECE)).await {
-                return room;
+                return room.map(|()| None);
+            }
+            if self.stream.capacity() > 0
+                && let Ok(turn) = turns.try_acquire()
+            {
+                return Ok(Some(turn));
             }
             self.stream.reserve_capacity(0);
             sleep(TURN).await;

@@ -45,6 +45,14 @@ pub struct GuardedBody {
     pub(super) ending: Ending,
 }
 
+impl GuardedBody {
+    /// Whether it is one message, and not a stream of them.
+    #[must_use]
+    pub fn is_unary(&self) -> bool {
+        self.ending.method.unary
+    }
+}
+
 impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = Status;

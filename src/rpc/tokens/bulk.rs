@@ -86,9 +86,13 @@ impl Tokens {
             clock: self.clock.clone(),
             last: None,
             metrics: self.many.clone(),
-            _places: (place, own_place),
         };
-        Ok(Response::new(Box::pin(stream::try_unfold(open, OpenBulk::next))))
+        let chunks: Chunked = Box::pin(stream::try_unfold(open, OpenBulk::next));
+        let mut response = Response::new(chunks);
+        response
+            .extensions_mut()
+            .insert(Places { _of_all: Arc::new(place), _of_entry: own_place.map(Arc::new) });
+        Ok(response)
     }
 }
 
@@ -115,7 +119,14 @@ struct OpenBulk {
     clock: Clock,
     last: Option<LastChunk>,
     metrics: MintMetrics,
-    _places: (Place, Option<usage::Place>),
+}
+
+/// The places that a bulk holds. The transport keeps a response's extensions until the response
+/// is written, which is later than its chunks are made.
+#[derive(Clone)]
+struct Places {
+    _of_all: Arc<Place>,
+    _of_entry: Option<Arc<usage::Place>>,
 }
 
 /// The chunk that the transport asked for last.

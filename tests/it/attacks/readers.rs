@@ -12,8 +12,8 @@ use tokio::{
 use super::honest::{Honest, address, limited, memory};
 use crate::{
     binary::metrics::page,
-    frames::{CANCEL, Conversation, RST_STREAM, call, next_frame, window_update},
-    support::{Serve, mint, series, until},
+    frames::{CANCEL, Conversation, DATA, RST_STREAM, call, next_frame, window_update},
+    support::{Serve, mint, reason, series, until},
 };
 
 const CONNECTIONS: usize = 2;
@@ -106,6 +106,57 @@ async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on
         assert!(cut(&serve, "unread").await < 0.5);
         honest.end(&serve).await;
         drop(readers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_bulk_keeps_its_place_until_it_is_written() {
+    let serve = limited("streaming_calls = 2\nstall = \"2s\"").await;
+    let mut reader = Conversation::with_window(address(&serve), 0).await;
+    let bulks = [1, 3].map(|stream| call(stream, BULK, &series(0, 10)));
+    let began = Instant::now();
+    assert!(reader.send(&bulks.concat()).await);
+    let mut tokens = serve.tokens().await;
+    let mut bulk = async || tokens.mint_tokens(series(0, 10)).await.map(drop);
+    until("both places are taken", async || {
+        bulk().await.is_err_and(|status| reason(&status) == "OVERLOADED")
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    until("they are reset", async || bulk().await.is_ok()).await;
+    assert!(began.elapsed() >= Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
+    const WINDOW: u32 = 8 * 1024;
+    const READ: usize = 400 << 10;
+    let serve = limited("").await;
+    let mut client = Conversation::with_window(address(&serve), WINDOW).await;
+    let unread = streams().take(20).flat_map(endless).collect::<Vec<_>>();
+    assert!(client.send(&[window_update(0, 1 << 30), unread].concat()).await);
+    // Each sends what fits in its window, and holds a chunk.
+    let mut full = 0;
+    while full < 10 {
+        let frame = client.next().await.expect("the connection goes on");
+        full += u32::from(frame.kind == DATA);
+    }
+    let (asked, bulk) = (unary(101), endless(103));
+    assert!(client.send(&[asked, bulk].concat()).await);
+    let (mut answered, mut read) = (false, 0);
+    while !answered || read < READ {
+        let frame = client.next().await.expect("the connection goes on");
+        assert_ne!(frame.kind, RST_STREAM, "stream {}", frame.stream);
+        match (frame.stream, frame.kind) {
+            (101, DATA) => answered = true,
+            (103, DATA) => {
+                let bytes = frame.payload.len();
+                read += bytes;
+                let more = u32::try_from(bytes).expect("few");
+                assert!(client.send(&window_update(103, more)).await);
+            }
+            _ => {}
+        }
     }
 }
 
