@@ -32,7 +32,11 @@ use crate::{
     auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
     listen::{Listen, Listeners},
-    rpc::{incoming::Incoming, layers::Layers, request_body::RequestBody},
+    rpc::{
+        incoming::{Incoming, Uploads},
+        layers::Layers,
+        request_body::RequestBody,
+    },
     telemetry::{CutMetrics, Metrics},
     tls::{Tls, server::Client},
 };
@@ -143,6 +147,7 @@ struct Shared {
     answered: Answered,
     /// Unread bytes of all connections.
     unread: Sum,
+    uploads: Uploads,
     limits: Limits,
     drain: Drain,
     cut: CutMetrics,
@@ -166,6 +171,7 @@ impl Server {
             news: News::default(),
             answered: Answered::default(),
             unread: Sum::default(),
+            uploads: Uploads::default(),
             limits,
             drain,
             cut: metrics.streams_cut(),
@@ -240,7 +246,7 @@ impl Shared {
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
-        let Self { places, news, answered, unread, limits, drain, cut, .. } = self;
+        let Self { places, news, answered, unread, uploads, limits, drain, cut, .. } = self;
         let Newcomer { peer, turn, due } = newcomer;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
         let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
@@ -252,6 +258,7 @@ impl Shared {
             refusals,
             stall: limits.stall,
             cut,
+            uploads: uploads.of_connection(),
             turns: Turns::default(),
         };
         let log = ConnectionLog::new(peer.clone(), news);

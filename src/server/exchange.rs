@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{Calls, refusals::Refusals, unread::Unread};
 use crate::{
     rpc::{
-        incoming::Incoming,
+        incoming::{ConnectionUploads, Incoming},
         layers::{Guarded, GuardedBody},
     },
     telemetry::CutMetrics,
@@ -40,6 +40,7 @@ pub(super) struct Exchanges {
     /// How long a client may leave its window closed.
     pub(super) stall: Duration,
     pub(super) cut: CutMetrics,
+    pub(super) uploads: ConnectionUploads,
     pub(super) turns: Turns,
 }
 
@@ -90,7 +91,7 @@ impl Exchanges {
                 return;
             }
         };
-        let request = request.map(Incoming::from);
+        let request = request.map(|body| Incoming::new(body, self.uploads.clone()));
         let Some(response) = made(service, request, &mut respond).await else { return };
         let (mut head, body) = response.into_parts();
         // Held as long as there is something to send.

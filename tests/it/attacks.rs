@@ -6,3 +6,4 @@ mod honest;
 mod lifetime;
 mod readers;
 mod silence;
+mod uploads;

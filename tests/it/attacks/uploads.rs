@@ -1,0 +1,97 @@
+//! Clients that begin large requests and do not end them.
+
+use std::{collections::HashMap, time::Duration};
+
+use grantmint::rpc::proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection};
+use tokio::time::timeout;
+
+use super::honest::{Honest, address, limited};
+use crate::{
+    frames::{
+        Conversation, DATA, END_HEADERS, HEADERS, RST_STREAM, WINDOW_UPDATE, call_headers, frame,
+    },
+    support::{series, soon},
+};
+
+const STREAMS: u32 = 128;
+
+/// As much as is sent of each request, and a byte less than it says that it has.
+const LENGTH: usize = 3 << 20;
+
+/// What may come of all of them beside the one that goes on.
+const MOST_BESIDE: usize = 2 << 20;
+
+const FRAME: usize = 16 * 1024;
+
+/// The room that the server gives, on the connection (0) and on each stream.
+struct Room(HashMap<u32, usize>);
+
+impl Room {
+    /// That of a connection before its windows are opened further.
+    fn new() -> Self {
+        Self((0..STREAMS).map(|call| (2 * call + 1, 65_535)).chain([(0, 65_535)]).collect())
+    }
+
+    fn take(&mut self, stream: u32, most: usize) -> usize {
+        let of = |stream| self.0.get(&stream).copied().unwrap_or(0);
+        let taken = of(0).min(of(stream)).min(most);
+        for stream in [0, stream] {
+            self.0.entry(stream).and_modify(|room| *room -= taken);
+        }
+        taken
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_do_not_end_hold_little_and_one_at_a_time_goes_on() {
+    let serve = limited("").await;
+    let honest = Honest::begin(&serve).await;
+    let mut uploader = Conversation::begin(address(&serve)).await;
+    let path = "/grantmint.v1.TokenService/MintTokens";
+    let says = u32::try_from(LENGTH - 5 + 1).expect("few").to_be_bytes();
+    let (mut room, mut sent) = (Room::new(), HashMap::new());
+    for call in 0..STREAMS {
+        let stream = 2 * call + 1;
+        let begun = [
+            frame(HEADERS, END_HEADERS, stream, &call_headers(path)),
+            frame(DATA, 0, stream, &[&[0], &says[..]].concat()),
+        ];
+        assert!(uploader.send(&begun.concat()).await);
+        room.take(stream, 5);
+        sent.insert(stream, 5);
+    }
+    loop {
+        for (stream, sent) in &mut sent {
+            loop {
+                let bytes = room.take(*stream, FRAME.min(LENGTH - *sent));
+                if bytes == 0 {
+                    break;
+                }
+                assert!(uploader.send(&frame(DATA, 0, *stream, &vec![0; bytes])).await);
+                *sent += bytes;
+            }
+        }
+        let next = timeout(Duration::from_secs(1), uploader.next()).await;
+        let Ok(Some(came)) = next else { break };
+        match came.kind {
+            WINDOW_UPDATE => {
+                let more = u32::from_be_bytes(came.payload.try_into().expect("four bytes"));
+                let more = usize::try_from(more).expect("few");
+                *room.0.entry(came.stream).or_default() += more;
+            }
+            RST_STREAM | HEADERS => drop(room.0.remove(&came.stream)),
+            _ => {}
+        }
+    }
+    let all: usize = sent.values().sum();
+    let whole = sent.values().filter(|sent| **sent == LENGTH).count();
+    assert_eq!(whole, 1, "{all}");
+    assert!(all <= LENGTH + MOST_BESIDE, "{all}");
+
+    // Elsewhere a large request is as welcome as ever.
+    let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
+    let selection = Some(Selection::IdentityList(IdentityList { identities }));
+    let request = MintTokensRequest { selection, ..series(0, 0) };
+    soon(serve.tokens().await.mint_tokens(request)).await.expect("a bulk");
+    honest.end(&serve).await;
+}
