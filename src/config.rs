@@ -172,6 +172,8 @@ impl Config {
         let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
+        // It is no profile's: the first one would take it for its own.
+        drop(admin_section.take_key_files());
         if admin.listen.overlaps(server.listen) {
             admin_section.problem("listen", "must not be where [server] listens");
         }

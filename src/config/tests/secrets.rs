@@ -138,3 +138,18 @@ fn a_secret_in_any_wrong_place_is_not_repeated() {
     let inside = format!("upstream = \"https://user:{SECRET}@media.example\"");
     assert!(told(&format!("{ENV}\n{inside}")).contains("must not hold a user name or password"));
 }
+
+#[test]
+fn the_key_of_names_is_no_profiles() {
+    let directory = tempfile::tempdir().unwrap();
+    let [of_names, of_live] = ["names", "twilio"].map(|name| directory.path().join(name));
+    fs::write(&of_names, "k7".repeat(16)).unwrap();
+    fs::write(&of_live, SECRET).unwrap();
+    let key = format!("api_key_secret_file = {of_live:?}");
+    let profile = LIVE.replace("api_key_secret_env = \"API_SECRET\"", &key);
+    let alone = parse(&profile).unwrap();
+    let both = parse(&format!("{profile}[admin]\nnames_key_file = {of_names:?}\n")).unwrap();
+    let files = |config: &Config| format!("{:?}", config.profiles[0].key_files);
+    assert!(both.admin.names_key.is_some());
+    assert_eq!(files(&both), files(&alone));
+}
