@@ -18,6 +18,9 @@ use crate::{
 /// The most characters of a name that is logged before anybody vouches for it.
 const LONGEST_CLAIM: usize = 256;
 
+/// The most DNS names of one certificate, wildcards aside: each is looked up at each call.
+pub(super) const MOST_NAMES: usize = 32;
+
 /// When a certificate or a revocation list holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
@@ -98,6 +101,9 @@ impl Read {
             return Err(Cause::NoName);
         }
         let first = names.remove(0);
+                if names.len() == MOST_NAMES {
+                    return Err(Cause::Malformed);
+                }
         Ok(Names::Dns(first, names))
     }
 
