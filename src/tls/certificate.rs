@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use x509_cert::{
     Certificate,
     der::{Decode, asn1::Ia5String},
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    ext::pkix::{BasicConstraints, SubjectAltName, name::GeneralName},
     time::Time,
 };
 
@@ -69,6 +69,13 @@ impl Read {
         self.0.tbs_certificate.subject.to_string()
     }
 
+    /// Whether it may issue others: what it says of itself, as `basicConstraints`
+    /// (<https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.9>).
+    pub(super) fn is_authority(&self) -> bool {
+        let constraints = self.0.tbs_certificate.get::<BasicConstraints>();
+        constraints.is_ok_and(|found| found.is_some_and(|(_, it)| it.ca))
+    }
+
     /// Whether ordinary clients can verify it as a server's: by DNS name or address.
     pub(super) fn names_a_host(&self) -> bool {
         let names = self.alternative_names().unwrap_or_default();
@@ -94,6 +101,9 @@ impl Read {
             if let GeneralName::DnsName(name) = name
                 && !is_wildcard(name)
             {
+                if names.len() == MOST_NAMES {
+                    return Err(Cause::Malformed);
+                }
                 names.push(DnsName::parse(name.as_str()).map_err(|_| Cause::Malformed)?);
             }
         }
@@ -101,9 +111,6 @@ impl Read {
             return Err(Cause::NoName);
         }
         let first = names.remove(0);
-                if names.len() == MOST_NAMES {
-                    return Err(Cause::Malformed);
-                }
         Ok(Names::Dns(first, names))
     }
 

@@ -12,9 +12,11 @@ use x509_cert::{
 };
 
 use super::{
+    cause::Cause,
     certificate::{Validity, wall},
     provider,
 };
+use crate::clock::WallTime;
 
 /// What becomes of a revocation list whose successor is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +45,31 @@ pub(super) struct Revocation {
     when_expired: WhenExpired,
 }
 
+/// Who issued a certificate. Two authorities may have one name.
+pub(super) struct Issuer {
+    /// Its name, in the form that webpki compares them in.
+    pub(super) name: Vec<u8>,
+    /// Its key, a `SubjectPublicKeyInfo`.
+    pub(super) key: Vec<u8>,
+    /// Whether it is trusted by itself.
+    pub(super) is_anchor: bool,
+}
+
+/// One revocation list.
 #[derive(Debug)]
-struct List {
-    crl: CertRevocationList<'static>,
-    /// The key of the authority in `client_ca` that issued it; none where that is another, whose
-    /// certificate clients send along.
-    issuer: Option<Vec<u8>>,
+pub(super) struct List {
+    pub(super) crl: CertRevocationList<'static>,
+    signer: Signer,
     validity: Validity,
+}
+
+/// Who signed a list.
+#[derive(Debug)]
+enum Signer {
+    /// The authority in `client_ca` with this key.
+    Anchor { key: Vec<u8> },
+    /// Another, whose certificate clients send along; the list is verified with that.
+    Other { der: Vec<u8> },
 }
 
 impl Revocation {
@@ -75,21 +95,39 @@ impl Revocation {
         Ok(Self { lists: lists.collect::<Result<_, _>>()?, when_expired })
     }
 
-    /// The lists that could name a certificate of this issuer. Two authorities may have one name.
-    pub(super) fn lists_of(
-        &self,
-        name: &[u8],
-        key: &[u8],
-        is_anchor: bool,
-    ) -> Vec<&CertRevocationList<'static>> {
-        let of_issuer = |list: &&List| match &list.issuer {
-            Some(issuer) => issuer == key,
-            None => !is_anchor && list.crl.issuer() == name,
-        };
-        self.lists.iter().filter(of_issuer).map(|list| &list.crl).collect()
+    /// The lists that could name a certificate of this issuer.
+    pub(super) fn lists_of(&self, issuer: &Issuer) -> impl Iterator<Item = &List> {
+        self.lists.iter().filter(|list| match &list.signer {
+            Signer::Anchor { key } => *key == issuer.key,
+            Signer::Other { .. } => !issuer.is_anchor && list.crl.issuer() == issuer.name,
+        })
     }
 
-    /// How a certificate is checked against these lists; none where there are none.
+    /// Checks the certificate of an authority, by the lists of its issuer that there are.
+    ///
+    /// # Errors
+    ///
+    /// It is revoked, or such a list has ended where that is refused.
+    pub(super) fn check_authority(
+        &self,
+        issuer: &Issuer,
+        serial: &[u8],
+        now: WallTime,
+    ) -> Result<(), Cause> {
+        for list in self.lists_of(issuer).filter(|list| list.is_by(issuer)) {
+            if list.crl.find_serial(serial)?.is_some() {
+                return Err(Cause::Revoked);
+            }
+            let has_ended = list.validity.end.is_some_and(|end| end <= now);
+            if has_ended && self.when_expired == WhenExpired::Refuse {
+                return Err(Cause::RevocationUnknown);
+            }
+        }
+        Ok(())
+    }
+
+    /// How a client's own certificate is checked against these lists; none where there are
+    /// none. It is refused where they do not cover it: that is the default.
     pub(super) fn options<'a>(
         &self,
         lists: &'a [&'a CertRevocationList<'static>],
@@ -98,10 +136,21 @@ impl Revocation {
             WhenExpired::Keep => ExpirationPolicy::Ignore,
             WhenExpired::Refuse => ExpirationPolicy::Enforce,
         };
-        // A certificate of which the lists say nothing is refused: that is the default.
         let options = RevocationOptionsBuilder::new(lists).ok()?;
         let options = options.with_depth(RevocationCheckDepth::EndEntity);
         Some(options.with_expiration_policy(expiration).build())
+    }
+
+    /// When the first of these lists no longer counts, after `now`: one that has ended already
+    /// is not the one that was looked at.
+    pub(super) fn end_of(&self, lists: &[&List], now: WallTime) -> Option<WallTime> {
+        match self.when_expired {
+            WhenExpired::Keep => None,
+            WhenExpired::Refuse => {
+                let ends = lists.iter().filter_map(|list| list.validity.end);
+                ends.filter(|end| *end > now).min()
+            }
+        }
     }
 
     /// How long each list holds.
@@ -112,12 +161,14 @@ impl Revocation {
     /// Whether the authority with this key has a list.
     pub(super) fn covers(&self, anchor: &TrustAnchor<'_>) -> bool {
         let key = spki_for_anchor(anchor);
-        self.lists.iter().any(|list| list.issuer.as_deref() == Some(&*key))
+        let is_its =
+            |signer: &Signer| matches!(signer, Signer::Anchor { key: its } if **its == *key);
+        self.lists.iter().any(|list| is_its(&list.signer))
     }
 
     /// How many lists are by no authority of `client_ca`.
     pub(super) fn of_others(&self) -> usize {
-        self.lists.iter().filter(|list| list.issuer.is_none()).count()
+        self.lists.iter().filter(|list| matches!(list.signer, Signer::Other { .. })).count()
     }
 }
 
@@ -134,10 +185,23 @@ impl List {
         let crl = CertRevocationList::from(crl);
         let same_name = anchors.iter().filter(|anchor| is_subject(anchor, crl.issuer()));
         let keys = same_name.map(|anchor| spki_for_anchor(anchor).to_vec());
-        let issuer = keys.into_iter().find(|key| has_signed(key, &list, signed));
+        let signer = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
+            Some(key) => Signer::Anchor { key },
+            None => Signer::Other { der: der.to_vec() },
+        };
         let start = wall(list.tbs_cert_list.this_update);
         let end = list.tbs_cert_list.next_update.map(wall);
-        Ok(Self { crl, issuer, validity: Validity { start, end } })
+        Ok(Self { crl, signer, validity: Validity { start, end } })
+    }
+
+    /// Whether an authority of the list's name has signed it.
+    fn is_by(&self, issuer: &Issuer) -> bool {
+        match &self.signer {
+            Signer::Anchor { key } => *key == issuer.key,
+            Signer::Other { der } => CertificateList::from_der(der).is_ok_and(|list| {
+                signed_part(der).is_some_and(|it| has_signed(&issuer.key, &list, it))
+            }),
+        }
     }
 }
 

@@ -39,10 +39,23 @@ fn named(uris: &[&str], dns: &[&str]) -> CertificateParams {
     params
 }
 
-fn authority() -> Entity {
+fn of_authority() -> CertificateParams {
     let mut params = named(&[], &[]);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn until(end: u64, mut params: CertificateParams) -> CertificateParams {
+    params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+    params
+}
+
+fn authority() -> Entity {
+    self_signed(of_authority())
+}
+
+fn self_signed(params: CertificateParams) -> Entity {
     let key = KeyPair::generate().unwrap();
     let der = params.self_signed(&key).unwrap().der().clone();
     Entity { der, key, params }
@@ -65,10 +78,23 @@ impl Entity {
         pem("CERTIFICATE", &self.der)
     }
 
+    /// The same key and name in a certificate with another end.
+    fn renewed(&self, end: u64) -> Self {
+        let key = KeyPair::try_from(self.key.serialize_der()).unwrap();
+        let params = until(end, self.params.clone());
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Self { der, key, params }
+    }
+
     fn revoking(&self, serial: u64) -> Vec<u8> {
+        self.revoking_until(4_000 * 31_556_952, serial)
+    }
+
+    /// The next list is to come at `next`.
+    fn revoking_until(&self, next: u64, serial: u64) -> Vec<u8> {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(4000, 1, 1),
+            next_update: date_time_ymd(1970, 1, 1) + Duration::from_secs(next),
             crl_number: 1.into(),
             issuing_distribution_point: None,
             revoked_certs: vec![RevokedCertParams {
@@ -113,23 +139,42 @@ fn a_certificate_proves_its_spiffe_id_or_else_its_dns_names_in_their_order() {
 #[test]
 fn what_of_a_chain_ends_first_ends_it() {
     let (ca, domain) = (authority(), authority());
-    let trust = trusting(ca.pem(), &domain, None);
-    let at = WallTime::from_unix_seconds;
-    let between = |end| {
-        let mut params = authority().params;
-        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
-        ca.issue(params)
-    };
-    for (of_leaf, of_other, first) in [
-        (1_900_000_000, 1_900_000_009, 1_900_000_000),
-        (1_900_000_009, 1_900_000_000, 1_900_000_000),
-    ] {
-        let between = between(of_other);
-        let mut params = named(&[], &["a.svc"]);
-        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(of_leaf);
-        let leaf = between.issue(params);
+    let (first, later) = (1_900_000_000, 1_900_000_009);
+    for (of_leaf, of_other, of_ca) in
+        [(first, later, later), (later, first, later), (later, later, first)]
+    {
+        let ca = ca.renewed(of_ca);
+        let trust = trusting(ca.pem(), &domain, None);
+        let between = ca.issue(until(of_other, of_authority()));
+        let leaf = between.issue(until(of_leaf, named(&[], &["a.svc"])));
         let verified = trust.verify(&[leaf.der, between.der], NOW).unwrap();
-        assert_eq!(verified.end, at(first));
+        assert_eq!(verified.end.unix_seconds(), 1_900_000_000);
+    }
+}
+
+#[test]
+fn an_authority_vouches_for_nobody_after_its_own_end() {
+    let (ca, domain) = (authority(), authority());
+    let leaf = ca.issue(named(&[], &["a.svc"])).der;
+    let verify = |client_ca: Vec<u8>| {
+        let verified = trusting(client_ca, &domain, None).verify(std::slice::from_ref(&leaf), NOW);
+        verified.map(|it| it.end.unix_seconds()).map_err(|refused| refused.cause)
+    };
+    let (ended, renewed) = (ca.renewed(1_799_999_999), ca.renewed(1_900_000_000));
+    assert_eq!(verify(ended.pem()), Err(Cause::Expired));
+    let both = [ended.pem(), renewed.pem()].concat();
+    assert_eq!(verify(both), Ok(1_900_000_000), "the renewed one does");
+}
+
+#[test]
+fn a_certificate_has_so_many_names() {
+    let (ca, domain) = (authority(), authority());
+    let trust = trusting(ca.pem(), &domain, None);
+    for (count, fine) in [(32, true), (33, false)] {
+        let names: Vec<_> = (0..count).map(|it| format!("n{it}.svc")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let verified = trust.verify(&[ca.issue(named(&[], &names)).der], NOW);
+        assert_eq!(verified.map_err(|it| it.cause).err(), (!fine).then_some(Cause::Malformed));
     }
 }
 
@@ -150,6 +195,40 @@ fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
         assert!(with_serial(ca, serial).is_ok());
     }
     assert_eq!(trust.warnings().len(), 1, "the new one has no list");
+}
+
+#[test]
+fn an_authority_that_is_revoked_vouches_for_nobody() {
+    let (ca, domain) = (authority(), authority());
+    let trust = trusting(ca.pem(), &domain, Some(ca.revoking(7)));
+    for (serial, meant) in [(7, Some(Cause::Revoked)), (8, None)] {
+        let mut params = of_authority();
+        params.serial_number = Some(serial.into());
+        let between = ca.issue(params);
+        // The one between has no list of its own.
+        let leaf = between.issue(named(&[], &["a.svc"]));
+        let verified = trust.verify(&[leaf.der, between.der], NOW);
+        assert_eq!(verified.map_err(|refused| refused.cause).err(), meant);
+    }
+}
+
+#[test]
+fn where_an_old_list_refuses_its_end_is_the_end_of_those_it_could_name() {
+    let (ca, other) = (authority(), authority());
+    let leaf = ca.issue(named(&[], &["a.svc"])).der;
+    let end = |when_expired, next, now: i64| {
+        let lists = [ca.revoking_until(next, 7), other.revoking_until(1_800_000_001, 7)].concat();
+        let client_ca = Some([ca.pem(), other.pem()].concat());
+        let contents = Contents { client_ca, client_crl: Some(lists), ..Contents::default() };
+        let trust = Trust::new(&contents, when_expired).unwrap();
+        let now = WallTime::from_unix_seconds(now);
+        let verified = trust.verify(std::slice::from_ref(&leaf), now);
+        verified.map(|it| it.end.unix_seconds()).map_err(|refused| refused.cause)
+    };
+    let (now, next) = (1_800_000_000, 1_800_000_600);
+    assert_eq!(end(WhenExpired::Refuse, next, now), Ok(1_800_000_600));
+    assert_eq!(end(WhenExpired::Refuse, next, now + 601), Err(Cause::RevocationUnknown));
+    assert!(end(WhenExpired::Keep, next, now + 601).unwrap() > 1_900_000_000);
 }
 
 #[test]
@@ -180,6 +259,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     for (key, wrong) in [
         ("client_ca", contents(b"", &ca.revoking(1))),
         ("client_ca", contents(&pem("CERTIFICATE", b"none"), &ca.revoking(1))),
+        ("client_ca", contents(&leaf.pem(), &ca.revoking(1))),
         ("client_crl", contents(&ca.pem(), &ca.pem())),
         ("client_crl", contents(&ca.pem(), &pem("X509 CRL", b"none"))),
     ] {

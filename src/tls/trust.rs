@@ -1,15 +1,17 @@
 //! Whom the server trusts: authorities for DNS names, and one bundle for each trust domain.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ptr, sync::Arc};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject};
-use webpki::{EndEntityCert, KeyUsage, RevocationOptions, anchor_from_trusted_cert};
+use webpki::{
+    EndEntityCert, KeyUsage, RevocationOptions, anchor_from_trusted_cert, spki_for_anchor,
+};
 
 use super::{
     cause::Cause,
     certificate::{Names, Read, Validity},
     provider,
-    revocation::{Revocation, WhenExpired},
+    revocation::{Issuer, List, Revocation, WhenExpired},
 };
 use crate::{auth::name::CallerName, clock::WallTime};
 
@@ -120,21 +122,37 @@ impl Trust {
                 let bundle = self.domains.get(id.trust_domain()).ok_or(Cause::UnknownCa)?;
                 bundle.verify(&leaf, intermediates, now, None)?.end
             }
-            Names::Dns(..) => {
-                let authorities = self.dns.as_ref().ok_or(Cause::UnknownCa)?;
-                let path = authorities.verify(&leaf, intermediates, now, None)?;
-                let lists =
-                    self.revocation.lists_of(leaf.issuer(), &path.issuer_key, path.is_direct);
-                let revocation = self.revocation.options(&lists);
-                if revocation.is_some() {
-                    authorities.verify(&leaf, intermediates, now, revocation)?;
-                }
-                path.end
-            }
+            Names::Dns(..) => self.verify_unrevoked(&leaf, intermediates, now)?,
         };
         let end = read.validity().end.map_or(end, |own| own.min(end));
         let (name, also) = names.into_callers();
         Ok(Verified { name, also, end })
+    }
+
+    /// Verifies a certificate with DNS names, also by the revocation lists of its issuer and of
+    /// theirs. Returns when the first of what it was verified with ends.
+    fn verify_unrevoked(
+        &self,
+        leaf: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: WallTime,
+    ) -> Result<WallTime, Cause> {
+        let authorities = self.dns.as_ref().ok_or(Cause::UnknownCa)?;
+        let Path { issuers, serials, end } = authorities.verify(leaf, intermediates, now, None)?;
+        let lists_of = |issuers: &[Issuer]| -> Vec<&List> {
+            issuers.iter().flat_map(|it| self.revocation.lists_of(it)).collect()
+        };
+        let own = lists_of(issuers.get(..1).unwrap_or_default());
+        let own: Vec<_> = own.into_iter().map(|list| &list.crl).collect();
+        let options = self.revocation.options(&own);
+        if options.is_some() {
+            authorities.verify(leaf, intermediates, now, options)?;
+        }
+        for (issuer, serial) in issuers.iter().skip(1).zip(&serials) {
+            self.revocation.check_authority(issuer, serial, now)?;
+        }
+        let first = self.revocation.end_of(&lists_of(&issuers), now);
+        Ok(first.map_or(end, |first| first.min(end)))
     }
 
     /// The certificates and lists of this group: for each `what`, how long the first of them to
@@ -181,11 +199,11 @@ impl Trust {
 
 /// How a certificate is verified.
 struct Path {
-    /// The key of its issuer.
-    issuer_key: Vec<u8>,
-    /// Whether a trusted authority issued it, with none between.
-    is_direct: bool,
-    /// When the first of those between ends.
+    /// Its issuer, and in turn theirs, up to the trusted one.
+    issuers: Vec<Issuer>,
+    /// The serial numbers of their certificates, but for the trusted one's.
+    serials: Vec<Vec<u8>>,
+    /// When the first of their certificates ends.
     end: WallTime,
 }
 
@@ -204,6 +222,12 @@ impl Authorities {
             let read = Read::new(der).map_err(|_| unusable())?;
             let anchor = anchor_from_trusted_cert(der).map_err(|_| unusable())?;
             anchors.push(anchor.to_owned());
+            if !read.is_authority() {
+                return Err(format!(
+                    "has a certificate that is no authority's: number {}",
+                    index + 1
+                ));
+            }
             certificates.push((read.subject(), read.validity()));
         }
         Ok(Self { anchors, certificates })
@@ -225,16 +249,49 @@ impl Authorities {
             unix(now),
             usage,
             revocation,
-            None,
+            Some(&|path| self.holds(path.anchor(), now)),
         )?;
-        let mut end = WallTime::from_unix_seconds(i64::MAX);
-        let mut is_direct = true;
+        let anchor = path.anchor();
+        let of_anchor = self.validity(anchor).and_then(|it| it.end);
+        let mut end = of_anchor.unwrap_or(WallTime::from_unix_seconds(i64::MAX));
+        let (mut issuers, mut serials) = (Vec::new(), Vec::new());
         for certificate in path.intermediate_certificates() {
-            is_direct = false;
             let validity = Read::new(&certificate.der())?.validity();
             end = validity.end.map_or(end, |its| its.min(end));
         }
-        Ok(Path { issuer_key: path.issuer_spki().to_vec(), is_direct, end })
+            serials.push(certificate.serial().to_vec());
+            issuers.push(Issuer {
+                name: certificate.subject().to_vec(),
+                key: certificate.subject_public_key_info().to_vec(),
+                is_anchor: false,
+            });
+        }
+        issuers.push(Issuer {
+            name: anchor.subject.to_vec(),
+            key: spki_for_anchor(anchor).to_vec(),
+            is_anchor: true,
+        });
+        Ok(Path { issuers, serials, end })
+    }
+
+    /// When the certificate of one of them holds.
+    fn validity(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
+        let mut all = self.anchors.iter().zip(&self.certificates);
+        all.find(|(it, _)| ptr::eq(*it, anchor)).map(|(_, (_, validity))| *validity)
+    }
+
+    /// Whether the certificate of an authority holds: webpki takes it for granted.
+    fn holds(&self, anchor: &TrustAnchor<'_>, now: WallTime) -> Result<(), webpki::Error> {
+        let Some(Validity { start, end }) = self.validity(anchor) else { return Ok(()) };
+        let time = unix(now);
+        match end {
+            _ if now < start => {
+                Err(webpki::Error::CertNotValidYet { time, not_before: unix(start) })
+            }
+            Some(end) if end < now => {
+                Err(webpki::Error::CertExpired { time, not_after: unix(end) })
+            }
+            _ => Ok(()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -87,7 +87,8 @@ fn tls_files() -> TempDir {
     };
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["mint.example.org".to_owned()]).unwrap();
-    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = pem("CERTIFICATE", params.self_signed(&key).unwrap().der());
     let list = CertificateRevocationListParams {
         this_update: date_time_ymd(2026, 1, 1),
