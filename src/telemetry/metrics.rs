@@ -299,7 +299,7 @@ impl Inner {
         let timestamps = [
             (
                 "start",
-                "Since when a certificate or revocation list is valid: what is server, client_ca, crl or a trust domain",
+                "Since when a certificate or revocation list is valid: what is server, client_ca, crl or trust_domain/NAME",
                 &self.certificate_starts,
             ),
             (

@@ -165,8 +165,10 @@ impl Trust {
             first(&mut authorities.certificates.iter().map(|(_, it)| *it))
         };
         let dns = self.dns.iter().filter_map(|it| Some(("client_ca".to_owned(), of(it)?)));
-        let domains =
-            self.domains.iter().filter_map(|(domain, it)| Some((domain.clone(), of(it)?)));
+        let domains = self
+            .domains
+            .iter()
+            .filter_map(|(domain, it)| Some((format!("trust_domain/{domain}"), of(it)?)));
         let lists = first(&mut self.revocation.validities()).map(|it| ("crl".to_owned(), it));
         dns.chain(domains).chain(lists).collect()
     }
@@ -220,14 +222,14 @@ impl Authorities {
             let unusable =
                 || format!("has a certificate that cannot be used: number {}", index + 1);
             let read = Read::new(der).map_err(|_| unusable())?;
-            let anchor = anchor_from_trusted_cert(der).map_err(|_| unusable())?;
-            anchors.push(anchor.to_owned());
             if !read.is_authority() {
                 return Err(format!(
                     "has a certificate that is no authority's: number {}",
                     index + 1
                 ));
             }
+            let anchor = anchor_from_trusted_cert(der).map_err(|_| unusable())?;
+            anchors.push(anchor.to_owned());
             certificates.push((read.subject(), read.validity()));
         }
         Ok(Self { anchors, certificates })
@@ -258,7 +260,6 @@ impl Authorities {
         for certificate in path.intermediate_certificates() {
             let validity = Read::new(&certificate.der())?.validity();
             end = validity.end.map_or(end, |its| its.min(end));
-        }
             serials.push(certificate.serial().to_vec());
             issuers.push(Issuer {
                 name: certificate.subject().to_vec(),
@@ -292,6 +293,7 @@ impl Authorities {
                 Err(webpki::Error::CertExpired { time, not_after: unix(end) })
             }
             _ => Ok(()),
+        }
     }
 }
 

@@ -103,7 +103,13 @@ async fn a_connection_ends_with_its_certificate() {
 async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
-    let all = ["server", "client_ca", "crl", "prod.example.org", "dev.example.org"];
+    let all = [
+        "server",
+        "client_ca",
+        "crl",
+        "trust_domain/prod.example.org",
+        "trust_domain/dev.example.org",
+    ];
     until("they are there", async || {
         let (_, page) = serve.page("/metrics").await;
         all.iter().all(|what| {
