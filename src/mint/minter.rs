@@ -48,10 +48,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The caller's tokens may have another longest life now.
+    /// Changes the longest life that the caller's tokens may have. The life of a token that is
+    /// its grant is not the call's to cut: it is compared with the limit when it is known.
     pub fn limit_ttl(&mut self, max_ttl: Option<Duration>) {
         self.max_ttl = max_ttl;
-        if let (Some(max_ttl), false) = (max_ttl, self.wants_ttl) {
+        let is_given = self.wants_ttl || self.seat.profile().hands_its_grant_on();
+        if let (Some(max_ttl), false) = (max_ttl, is_given) {
             self.ask.ttl = self.ask.ttl.min(max_ttl);
         }
     }

@@ -1,6 +1,9 @@
 //! Profiles whose tokens are made with a key alone.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value as Json, json};
@@ -10,6 +13,7 @@ use crate::{
     drain::drain,
     grant::Generation,
     mint::{
+        bulk::{Bulk, Selection},
         options::{Attainable, Field, Invalid, Violation},
         quota::Unlimited,
         terms::ExpiryPolicy,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     grant::{Grant, cell::Publisher},
-    mint::bulk::{Bulk, Selection},
+    mint::bulk::End,
     name::GrantName,
     token::{Preparer, PresentFormat, verbatim::Verbatim},
 };
@@ -121,4 +121,24 @@ async fn who_was_refused_is_not_served_by_the_same_generation() {
     assert_eq!(unserved.cause, Cause::GrantNotNewer);
     publish(&minter, &mut publisher, "b", 60);
     assert_eq!(minter.mint(&plan, &identity, None, &Unlimited).await.ok().unwrap().token, "b");
+}
+
+#[tokio::test]
+async fn a_limit_that_comes_later_is_held_against_the_life_of_the_grant() {
+    let (minter, mut publisher) = shared(None);
+    publish(&minter, &mut publisher, "a", 3_600);
+    let end = publisher.life().unwrap();
+    let end = end.end(end.anchor).unix_seconds();
+    let plan = plan(&minter, &Options::default()).unwrap();
+    let selection = Selection::series("viewer-".to_owned(), 3).unwrap();
+    let mut bulk = Bulk::new(Arc::clone(&minter), plan, selection, 0, 1, None, Arc::new(Unlimited));
+
+    bulk.change(Some(secs(4_000)), Arc::new(Unlimited));
+    let chunk = bulk.next_chunk().await.unwrap().unwrap();
+    assert_eq!(chunk.terms().expire.unix_seconds(), end, "a token ends with its grant");
+    bulk.change(Some(secs(60)), Arc::new(Unlimited));
+    let Err(End::Unserved(unserved)) = bulk.next_chunk().await else { panic!("it was served") };
+    assert_eq!(unserved.cause, Cause::LivesTooLong(secs(60)));
+    bulk.change(None, Arc::new(Unlimited));
+    assert_eq!(bulk.next_chunk().await.unwrap().unwrap().first_index(), 1);
 }
