@@ -76,7 +76,7 @@ impl Selection {
     /// # Errors
     ///
     /// The first that the profile's tokens cannot be for.
-    pub async fn check(&self, draft: &Draft) -> Result<(), Violation> {
+    pub async fn check(&self, draft: &Draft<'_>) -> Result<(), Violation> {
         match self {
             Self::List(identities) => {
                 for (index, identity) in identities.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! A call that is planned: what it names exists, and what is wrong with its fields is collected.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     minter::Plan,
@@ -16,8 +16,8 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// A call whose profile and resource are known, before it is known how long its tokens may live.
 #[derive(Debug)]
-pub struct Draft {
-    profile: Arc<Profile>,
+pub struct Draft<'a> {
+    profile: &'a Profile,
     seat: Option<Seat>,
     /// Its ttl is the profile's where the call wants none.
     ask: Ask,
@@ -30,11 +30,11 @@ pub struct Draft {
     after: Vec<Violation>,
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
     /// Checks the fields that do not depend on the life of the tokens; `seat` is the bad field
     /// where the call's resource is one.
     pub(super) fn new(
-        profile: Arc<Profile>,
+        profile: &'a Profile,
         seat: Result<Seat, Violation>,
         options: &Options<'_>,
         clock: &Clock,
@@ -98,7 +98,9 @@ impl Draft {
         }
         let mut bad = before;
         profile.check(&ask, seat.as_ref(), &mut bad);
-        bad.extend(after);
+        if !after.is_empty() {
+            bad.extend(after);
+        }
         match (seat, params) {
             (Some(seat), Some(params)) if bad.is_empty() => {
                 let units = profile.units;

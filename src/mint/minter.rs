@@ -184,7 +184,11 @@ impl Minter {
     /// # Errors
     ///
     /// There is no such profile, or no such resource in it.
-    pub fn draft(&self, target: &Target<'_>, options: &Options<'_>) -> Result<Draft, Refusal> {
+    pub fn draft<'a>(
+        &'a self,
+        target: &Target<'a>,
+        options: &Options<'_>,
+    ) -> Result<Draft<'a>, Refusal> {
         let (profile, seat) = target.found()?;
         Ok(Draft::new(profile, seat, options, &self.clock))
     }

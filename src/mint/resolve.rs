@@ -1,7 +1,7 @@
 //! Finds what a call names: its profile, and what the tokens of its resource are made with.
 //! Whether the caller may have it is asked before it is said whether it exists.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{
     Grants,
@@ -80,7 +80,15 @@ pub struct Target<'a> {
     profile: Option<&'a str>,
     /// The resource as the call has it.
     named: &'a str,
-    seat: Result<Seat, Missing<'a>>,
+    seat: Result<Found<'a>, Missing<'a>>,
+}
+
+/// What a call names.
+#[derive(Debug)]
+struct Found<'a> {
+    profile: &'a Profile,
+    /// Its own where the resource is one of a pattern.
+    seat: Cow<'a, Seat>,
 }
 
 /// Why there is nothing of that name.
@@ -93,7 +101,7 @@ enum Missing<'a> {
     /// The profile has no such resource.
     Resource(Resource),
     /// The call's resource is bad, which is said beside the other fields.
-    BadResource(&'a Arc<Profile>, BadResource),
+    BadResource(&'a Profile, BadResource),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +123,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn resource(&self) -> &str {
         match &self.seat {
-            Ok(seat) => seat.resource(),
+            Ok(found) => found.seat.resource(),
             Err(Missing::Resource(resource)) => resource.as_str(),
             Err(Missing::NoProfile | Missing::Profile | Missing::BadResource(..)) => self.named,
         }
@@ -126,9 +134,9 @@ impl<'a> Target<'a> {
     /// # Errors
     ///
     /// There is no such profile, or no such resource in it.
-    pub(super) fn found(&self) -> Result<(Arc<Profile>, Result<Seat, Violation>), Refusal> {
+    pub(super) fn found(&self) -> Result<(&'a Profile, Result<Seat, Violation>), Refusal> {
         match &self.seat {
-            Ok(seat) => Ok((Arc::clone(seat.profile()), Ok(seat.clone()))),
+            Ok(found) => Ok((found.profile, Ok(Seat::clone(&found.seat)))),
             Err(Missing::NoProfile) => {
                 let required = "name a profile, since there is no default";
                 let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);
@@ -136,9 +144,7 @@ impl<'a> Target<'a> {
             }
             Err(Missing::Profile) => Err(Refusal::ProfileNotFound),
             Err(Missing::Resource(_)) => Err(Refusal::ResourceNotFound),
-            Err(Missing::BadResource(profile, bad)) => {
-                Ok((Arc::clone(profile), Err(bad.violation())))
-            }
+            Err(Missing::BadResource(profile, bad)) => Ok((profile, Err(bad.violation()))),
         }
     }
 }
@@ -203,13 +209,15 @@ impl Seats {
     }
 
     /// The resource of this name, or the default.
-    fn seat(&self, name: &str) -> Result<Seat, Missing<'_>> {
+    fn seat(&self, name: &str) -> Result<Found<'_>, Missing<'_>> {
+        let found = |seat| Found { profile: &self.profile, seat };
+        let known = |seat| found(Cow::Borrowed(seat));
         if name.is_empty() {
             let absent = || Missing::BadResource(&self.profile, BadResource::Absent);
-            return self.default.clone().ok_or_else(absent);
+            return self.default.as_ref().map(known).ok_or_else(absent);
         }
         if let Some(seat) = self.by_resource.get(name) {
-            return Ok(seat.clone());
+            return Ok(known(seat));
         }
         let resource = match (self.profile.parse_resource)(name) {
             Ok(resource) => resource,
@@ -218,12 +226,13 @@ impl Seats {
             }
         };
         // It may be written in another way than it is known by.
-        if let Some(known) = self.by_resource.get(&resource) {
-            return Ok(known.clone());
+        if let Some(seat) = self.by_resource.get(&resource) {
+            return Ok(known(seat));
         }
         match &self.profile.supply {
             Supply::Key(key) if key.resources.matches(&resource) => {
-                Ok(Seat::Keyed(Arc::clone(&self.profile), Some(resource)))
+                let seat = Seat::Keyed(Arc::clone(&self.profile), Some(resource));
+                Ok(found(Cow::Owned(seat)))
             }
             _ => Err(Missing::Resource(resource)),
         }

@@ -160,9 +160,9 @@ fn read_page_token(token: &str, profile: &str) -> Option<GrantName> {
 impl GrantService for Grants {
     async fn get_grant(
         &self,
-        request: Request<GetGrantRequest>,
+        mut request: Request<GetGrantRequest>,
     ) -> Result<Response<GetGrantResponse>, Status> {
-        let Origin { access, .. } = Origin::of(&request)?;
+        let Origin { access, .. } = Origin::take(&mut request)?;
         let view = self.named(&request.get_ref().name, &access, Method::GetGrant);
         let view = view.map_err(status::refused)?;
         let grant = convert::grant(&view, &view.status(), self.clock.now());
@@ -171,9 +171,9 @@ impl GrantService for Grants {
 
     async fn list_grants(
         &self,
-        request: Request<ListGrantsRequest>,
+        mut request: Request<ListGrantsRequest>,
     ) -> Result<Response<ListGrantsResponse>, Status> {
-        let Origin { access, .. } = Origin::of(&request)?;
+        let Origin { access, .. } = Origin::take(&mut request)?;
         self.page(request.get_ref(), &access).map(Response::new).map_err(status::refused)
     }
 
@@ -182,9 +182,9 @@ impl GrantService for Grants {
 
     async fn watch_grants(
         &self,
-        request: Request<WatchGrantsRequest>,
+        mut request: Request<WatchGrantsRequest>,
     ) -> Result<Response<Self::WatchGrantsStream>, Status> {
-        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
         // Before the entries are asked, so that no change is missed.
         let rights = access.changes();
         let target = request.into_inner().target;

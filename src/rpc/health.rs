@@ -38,9 +38,9 @@ pub(super) fn health() -> (HealthReporter, HealthService) {
 impl Health for HealthService {
     async fn check(
         &self,
-        request: Request<HealthCheckRequest>,
+        mut request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let Origin { access, .. } = Origin::of(&request)?;
+        let Origin { access, .. } = Origin::take(&mut request)?;
         let service = &request.get_ref().service;
         match self.0.borrow().get(service) {
             Some(status) if is_shown(&access, service) => {
@@ -54,9 +54,9 @@ impl Health for HealthService {
 
     async fn watch(
         &self,
-        request: Request<HealthCheckRequest>,
+        mut request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
         let watch = Watch {
             rights: access.changes(),
             access,

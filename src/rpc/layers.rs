@@ -48,13 +48,13 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// That of `request`.
+    /// Takes that of `request`.
     ///
     /// # Errors
     ///
     /// It came through no layer, which is a bug: it is not served.
-    pub(super) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
-        request.extensions().get().cloned().ok_or_else(status::unexpected)
+    pub(super) fn take<T>(request: &mut tonic::Request<T>) -> Result<Self, Status> {
+        request.extensions_mut().remove().ok_or_else(status::unexpected)
     }
 }
 

@@ -263,10 +263,10 @@ macro_rules! serve {
 
                 async fn server_reflection_info(
                     &self,
-                    requests: Request<Streaming<ServerReflectionRequest>>,
+                    mut requests: Request<Streaming<ServerReflectionRequest>>,
                 ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
                     let index = Arc::clone(&self.0);
-                    let Origin { deadline, lifetime, .. } = Origin::of(&requests)?;
+                    let Origin { deadline, lifetime, .. } = Origin::take(&mut requests)?;
                     let requests = requests.into_inner();
                     let answers = stream::try_unfold(requests, move |mut requests| {
                         let (index, lifetime) = (Arc::clone(&index), lifetime.clone());

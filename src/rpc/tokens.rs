@@ -63,9 +63,9 @@ impl Tokens {
 
     async fn mint_token(
         &self,
-        request: Request<MintTokenRequest>,
+        mut request: Request<MintTokenRequest>,
     ) -> Result<Response<MintTokenResponse>, Status> {
-        let Origin { deadline, access, .. } = Origin::of(&request)?;
+        let Origin { deadline, access, .. } = Origin::take(&mut request)?;
         let planned = self.plan_one(request.into_inner(), &access);
         let (plan, identity) = planned.map_err(|refusal| {
             self.one.refused();

@@ -56,9 +56,9 @@ impl Tokens {
 
     async fn mint_tokens(
         &self,
-        request: Request<MintTokensRequest>,
+        mut request: Request<MintTokensRequest>,
     ) -> Result<Response<Chunked>, Status> {
-        let Origin { deadline, access, lifetime } = Origin::of(&request)?;
+        let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
         let request = request.into_inner();
         let start = request.start_index;
         let planned = in_time(deadline, self.plan_bulk(request, deadline, &access)).await;

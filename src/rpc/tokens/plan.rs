@@ -123,7 +123,7 @@ impl Tokens {
 
 /// The plan, where nothing is wrong before and after its own fields either.
 fn planned(
-    draft: Result<Draft, options::Refusal>,
+    draft: Result<Draft<'_>, options::Refusal>,
     max_ttl: Option<Duration>,
     before: Vec<Violation>,
     after: Vec<Violation>,
