@@ -5,7 +5,10 @@ mod chunks;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, error::Elapsed, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, error::Elapsed, timeout_at},
+};
 use tonic::{
     Request, Response, Status,
     codec::EnabledCompressionEncodings,
@@ -59,6 +62,8 @@ impl Tokens {
         mut request: Request<MintTokensRequest>,
     ) -> Result<Response<Chunked>, Status> {
         let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
+        // Before the entries are asked, so that no change is missed.
+        let changes = access.changes();
         let request = request.into_inner();
         let start = request.start_index;
         let planned = in_time(deadline, self.plan_bulk(request, deadline, &access)).await;
@@ -82,6 +87,7 @@ impl Tokens {
             bulk,
             rights,
             access,
+            changes,
             lifetime,
             clock: self.clock.clone(),
             last: None,
@@ -115,6 +121,8 @@ struct OpenBulk {
     bulk: Bulk,
     rights: Rights,
     access: Access,
+    /// Changes of what callers may.
+    changes: watch::Receiver<()>,
     lifetime: Lifetime,
     clock: Clock,
     last: Option<LastChunk>,
@@ -139,6 +147,7 @@ struct LastChunk {
 impl OpenBulk {
     /// Judges it again where the entries have changed for its caller.
     async fn judge(&mut self) -> Result<(), Denied> {
+        self.changes.mark_unchanged();
         let Some(access) = self.access.changed(Method::MintTokens)? else { return Ok(()) };
         let max_ttl = match self.rights.reach(&access)? {
             Some(reach) => {
@@ -159,16 +168,26 @@ impl OpenBulk {
         {
             return Err(status::chunk_stale(self.bulk.deadline(), first_index));
         }
-        if self.lifetime.has_ended() && !self.bulk.is_done() {
+        let chunk = loop {
+            if let Err(denied) = self.judge().await {
+                self.metrics.refused();
+                return Err(status::denied(&denied, Some(self.bulk.next_index())));
+            }
             let resume = Some(self.bulk.next_index());
-            return Err(status::lifetime_reached(self.bulk.deadline(), resume));
-        }
-        if let Err(denied) = self.judge().await {
-            self.metrics.refused();
-            return Err(status::denied(&denied, Some(self.bulk.next_index())));
-        }
+            let (deadline, is_done) = (self.bulk.deadline(), self.bulk.is_done());
+            // Each time that the chunk is tried for again: it may wait for a grant or for quota.
+            tokio::select! {
+                biased;
+                // They last as long as the server.
+                _ = self.changes.changed() => {}
+                () = self.lifetime.ended(), if !is_done => {
+                    return Err(status::lifetime_reached(deadline, resume));
+                }
+                chunk = self.bulk.next_chunk() => break chunk,
+            }
+        };
         let Self { bulk, access, clock, last, metrics, .. } = &mut self;
-        match bulk.next_chunk().await {
+        match chunk {
             Ok(None) => Ok(None),
             Ok(Some(chunk)) => {
                 let terms = chunk.terms();

@@ -1,6 +1,6 @@
 //! Callers held to their entries: what they are refused, with what, and what they see.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grantmint::rpc::proto::{
     GetGrantRequest, IdentityList, IdentitySeries, ListGrantsRequest, MintOptions,
@@ -9,14 +9,16 @@ use grantmint::rpc::proto::{
 };
 use prost_types::{Struct, Value, value::Kind};
 use tonic::{Code, Status};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
 };
 use tonic_types::StatusExt;
 
 use super::harness::{Told, VJ, World, profile, told};
-use crate::support::soon;
+use crate::support::{get, soon};
 
 /// A profile that signs with a key alone.
 const ROOM: &str = r#"
@@ -273,6 +275,75 @@ async fn an_entry_has_so_many_streams() {
     assert_eq!((told.code, &*told.reason), (Code::ResourceExhausted, "CALLER_STREAMS_EXCEEDED"));
     assert_eq!(status.get_details_quota_failure().unwrap().violations[0].description, "streams");
     assert!(world.mint("alice", of("room", "r")).await.is_ok(), "that is no stream");
+}
+
+/// Tables of one entry, with these rows.
+fn tables(keys: &str, rows: &str) -> String {
+    let live = profile("live", &VJ[..2], "");
+    format!("{live}\n[callers.tester]\nmatch = [\"loopback\"]\n{keys}\nallow = [{rows}, {SEEN}]\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_is_judged_again_when_rows_change() {
+    let slow = "bulk_tokens = { rate = 4, burst = 16 }";
+    let mints = |row: &str| format!("{{ methods = [\"MintTokens\", \"GetGrant\"], {row} }}");
+    let before = tables(slow, &mints("profiles = [\"live\"], identities = [\"a*\"]"));
+    let (world, file) = World::following(&before).await;
+    let options = || MintOptions { max_wait: Some(seconds(10)), ..of("live", VJ[0]) };
+    // The second chunk waits for quota, for 4 s.
+    let request = series(options(), "a", 0, 100);
+    let mut bulk = soon(world.tokens().mint_tokens(request)).await.unwrap().into_inner();
+    assert_eq!(soon(bulk.message()).await.unwrap().unwrap().tokens.len(), 16);
+    let waiting = tokio::spawn(async move { bulk.message().await });
+    let watched = WatchGrantsRequest { target: None };
+    let mut watch = soon(world.grants().watch_grants(watched)).await.unwrap().into_inner();
+    assert!(soon(watch.message()).await.unwrap().unwrap().snapshot_complete);
+    let asked = HealthCheckRequest { service: "profiles/live".to_owned() };
+    let mut health =
+        soon(HealthClient::new(world.channel.clone()).watch(asked)).await.unwrap().into_inner();
+    let known = soon(health.message()).await.unwrap().unwrap().status();
+    assert_eq!(known, ServingStatus::Serving);
+
+    let began = Instant::now();
+    let after = mints("profiles = [\"live\"], identities = [\"b*\"], resources = [\"x\"]");
+    let fewer = SEEN.replace("profiles", "resources = [\"x\"], profiles");
+    file.write(&tables(slow, &after.replace(", \"GetGrant\"", "")).replace(SEEN, &fewer));
+    let status = soon(waiting).await.unwrap().unwrap_err();
+    assert!(began.elapsed() < Duration::from_millis(3_500), "it waited: {:?}", began.elapsed());
+    let told = denied(&status, "RESOURCE_NOT_ALLOWED");
+    assert_eq!(told.metadata["resume_index"], "16");
+    denied(&soon(watch.message()).await.unwrap_err(), "RESOURCE_NOT_ALLOWED");
+    let unknown = soon(health.message()).await.unwrap().unwrap().status();
+    assert_eq!(unknown, ServingStatus::ServiceUnknown, "as if there were none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_observed_is_counted() {
+    let live = profile("live", &VJ[..1], "");
+    let tables = format!(
+        "{live}{ROOM}\n[callers.tester]\nmatch = [\"loopback\"]\n\
+         tokens = {{ rate = 1, burst = 1 }}\nallow = [{{ profiles = [\"room\"], identities = [\"a*\"] }}]\n\
+         [server]\nauthorize = \"observe\"\n"
+    );
+    let world = World::with_faults(&tables, &[]).await;
+    for identity in ["bob", "a1", "a2"] {
+        assert!(world.mint(identity, of("room", "r")).await.is_ok());
+    }
+    assert!(world.mint("a", of("live", VJ[0])).await.is_ok());
+    let page = get(&format!("http://{}/metrics", world.admin)).await.1;
+    // How many are over the quota depends on how fast they came.
+    for (reason, counts) in [
+        ("IDENTITY_NOT_ALLOWED", 1..=1),
+        ("PROFILE_NOT_ALLOWED", 1..=1),
+        ("CALLER_QUOTA_EXCEEDED", 1..=3),
+    ] {
+        let labels = format!("{{caller=\"tester\",reason=\"{reason}\",mode=\"observe\"}} ");
+        let line = page.lines().find_map(|it| {
+            it.strip_prefix("grantmint_caller_refusals_total")?.strip_prefix(&labels)
+        });
+        let count: u64 = line.expect("a counter").parse().expect("a count");
+        assert!(counts.contains(&count), "{reason}: {count}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

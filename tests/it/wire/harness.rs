@@ -1,10 +1,10 @@
 //! A server of its own for each test, over a sandbox of its own, and what its errors tell.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use bytes::Bytes;
 use grantmint::{
-    app::{App, Running},
+    app::{App, Ask, Running, Stop},
     clock::Clock,
     config::Config,
     provider::twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
@@ -19,7 +19,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::TcpStream;
+use tempfile::TempDir;
+use tokio::{net::TcpStream, sync::mpsc};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -51,9 +52,48 @@ pub(crate) fn profile(name: &str, resources: &[&str], more: &str) -> String {
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) addr: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) raw: RawClient,
-    _running: Running,
+    _running: Option<Running>,
+}
+
+/// The file of a server that follows it.
+pub(crate) struct File {
+    dir: TempDir,
+    upstream: String,
+    reload: mpsc::UnboundedSender<()>,
+}
+
+impl File {
+    /// Puts these tables in force.
+    pub(crate) fn write(&self, tables: &str) {
+        fs::write(self.dir.path().join("grantmint.toml"), self.text(tables)).expect("written");
+        self.reload.send(()).expect("a server");
+    }
+
+    fn text(&self, tables: &str) -> String {
+        let secret = format!("api_key_secret_file = {:?}", self.dir.path().join("secret"));
+        let tables = tables.replace("api_key_secret_env = \"SECRET\"", &secret);
+        text(&tables, &self.upstream)
+    }
+}
+
+/// A configuration of these tables.
+fn text(tables: &str, upstream: &str) -> String {
+    let server = if tables.contains("[server]") { "" } else { "[server]\n" };
+    let text =
+        format!("{tables}\n{server}listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n");
+    text.replace("UPSTREAM", upstream)
+}
+
+async fn sandbox(faults: &[&str]) -> (Sandbox, String) {
+    let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    let demo = sandbox::Config { faults, ..emulated() };
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.unwrap();
+    let upstream = sandbox.base_url().to_string().trim_end_matches('/').to_owned();
+    (sandbox, upstream)
 }
 
 impl World {
@@ -71,27 +111,45 @@ impl World {
 
     /// A server of these tables, over a sandbox in which these faults stand.
     pub(crate) async fn with_faults(tables: &str, faults: &[&str]) -> Self {
-        let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
-        let demo = sandbox::Config { faults, ..emulated() };
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sandbox = Sandbox::bind(any.into(), demo, Clock::system()).await.unwrap();
-        let server = if tables.contains("[server]") { "" } else { "[server]\n" };
-        let text = format!(
-            "{tables}\n{server}listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n"
-        );
-        let text = text.replace("UPSTREAM", sandbox.base_url().to_string().trim_end_matches('/'));
+        let (sandbox, upstream) = sandbox(faults).await;
+        let text = text(tables, &upstream);
         let env = |name: &str| (name == "SECRET").then(|| DEMO_API_KEY_SECRET.to_owned());
         let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
         let app = App::build(&config, Clock::system()).await.unwrap();
-        let addr = app.addr();
+        let (addr, admin) = (app.addr(), app.admin_addr());
+        Self::at(sandbox, addr, admin, Some(app.spawn())).await
+    }
+
+    /// A server of these tables in a file that it follows; all first grants are there.
+    pub(crate) async fn following(tables: &str) -> (Self, File) {
+        let (sandbox, upstream) = sandbox(&[]).await;
+        let dir = TempDir::new().expect("a directory");
+        fs::write(dir.path().join("secret"), DEMO_API_KEY_SECRET).expect("written");
+        let (reload, mut asked) = mpsc::unbounded_channel();
+        let file = File { dir, upstream, reload };
+        let path = file.dir.path().join("grantmint.toml");
+        fs::write(&path, file.text(tables)).expect("written");
+        let config = Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
+        let app = App::build(&config, Clock::system()).await.unwrap();
+        let (addr, admin) = (app.addr(), app.admin_addr());
         let running = app.spawn();
-        Self {
-            sandbox,
-            addr,
-            channel: connect(addr).await,
-            raw: raw_client(addr).await,
-            _running: running,
-        }
+        tokio::spawn(running.until(async move || match asked.recv().await {
+            Some(()) => Ask::Reload,
+            None => Ask::Stop(Stop::Now),
+        }));
+        let world = Self::at(sandbox, addr, admin, None).await;
+        world.settled().await;
+        (world, file)
+    }
+
+    async fn at(
+        sandbox: Sandbox,
+        addr: SocketAddr,
+        admin: SocketAddr,
+        running: Option<Running>,
+    ) -> Self {
+        let (channel, raw) = (connect(addr).await, raw_client(addr).await);
+        Self { sandbox, addr, admin, channel, raw, _running: running }
     }
 
     pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
