@@ -78,12 +78,6 @@ impl Tokens {
         let (options, before) = convert::options(options.as_ref(), &params);
         let mut after = Vec::new();
         let limits = self.minter.limits();
-        let selection = read_selection(selection, limits.identities).await;
-        let selection = selection.map_err(|violation| after.push(violation));
-        check_range(selection.as_ref().ok(), start_index, limits.indices, &mut after);
-        if chunk_size < 0 {
-            after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
-        }
         let target = self.minter.target(&options);
         let rights = Rights {
             profile: target.profile().unwrap_or_default().to_owned(),
@@ -93,6 +87,12 @@ impl Tokens {
         };
         // No profile at all is refused, whoever calls.
         let reach = if target.profile().is_some() { rights.reach(access)? } else { None };
+        let selection = read_selection(selection, limits.identities).await;
+        let selection = selection.map_err(|violation| after.push(violation));
+        check_range(selection.as_ref().ok(), start_index, limits.indices, &mut after);
+        if chunk_size < 0 {
+            after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
+        }
         let draft = self.minter.draft(&target, &options);
         if let (Ok(draft), Ok(selection)) = (&draft, &selection) {
             let formed = selection.check(draft).await;
