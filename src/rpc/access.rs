@@ -151,20 +151,26 @@ impl Access {
                 caller.entry.reach(method, profile, resource).is_ok()
             }
             Standing::Anybody | Standing::Caller(_) => true,
-            Standing::Nobody(_) => self.callers.mode() == Mode::Observe,
+            Standing::Nobody(denied) => self.is_only_observed(denied),
         }
     }
 
     /// Whether the health of a profile is shown, which is a part of the state of its grants.
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
-        match self.callers.standing(self.peer.names()) {
-            Standing::Anybody => true,
-            _ if self.callers.mode() == Mode::Observe => true,
-            Standing::Caller(caller) => {
-                caller.entry.reach_profile(Method::GetGrant, profile).is_ok()
-            }
-            Standing::Nobody(_) => false,
+        let named = match self.callers.standing(self.peer.names()) {
+            Standing::Anybody => Ok(()),
+            Standing::Caller(caller) => caller.entry.reach_profile(Method::GetGrant, profile),
+            Standing::Nobody(denied) => Err(denied),
+        };
+        match named {
+            Ok(()) => true,
+            Err(denied) => self.is_only_observed(&denied),
         }
+    }
+
+    /// Whether what is not allowed is served all the same. Authentication is always enforced.
+    fn is_only_observed(&self, denied: &Denied) -> bool {
+        self.callers.mode() == Mode::Observe && *denied != Denied::Unauthenticated
     }
 
     /// What comes of a judgement: what is not allowed is refused, or else none and observed.

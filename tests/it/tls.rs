@@ -106,7 +106,12 @@ fn version(stream: &TlsStream<TcpStream>) -> Option<ProtocolVersion> {
 
 /// A channel of a client with this certificate.
 async fn channel(pki: &Pki, serve: &Serve, pair: (PathBuf, PathBuf)) -> Channel {
-    let files = Files { ca: Some(pki.path("server-ca.pem")), pair: Some(pair) };
+    connected(pki, serve, Some(pair)).await
+}
+
+/// A channel of a client with this certificate, or with none.
+async fn connected(pki: &Pki, serve: &Serve, pair: Option<(PathBuf, PathBuf)>) -> Channel {
+    let files = Files { ca: Some(pki.path("server-ca.pem")), pair };
     let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
     soon(endpoint.connect_with_connector(Dial(files))).await.expect("a connection")
 }

@@ -1,16 +1,22 @@
 //! Who gets in, and until when.
 
-use grantmint::rpc::proto::{WatchGrantsRequest, grant_service_client::GrantServiceClient};
+use grantmint::rpc::proto::{
+    MintOptions, WatchGrantsRequest, grant_service_client::GrantServiceClient,
+    token_service_client::TokenServiceClient,
+};
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::time::{Duration, Instant};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 use super::{
-    Client, channel,
+    Client, channel, connected,
     pki::{CALLER_ID, DAY, Pki, ca, dns, uris, valid},
     version,
 };
-use crate::support::{soon, until};
+use crate::support::{mint, soon, until};
 
 #[tokio::test]
 async fn every_good_certificate_is_let_in() {
@@ -72,6 +78,58 @@ async fn without_a_certificate_a_client_gets_in_where_none_is_required() {
     assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
     let ended = pki.dns_ca.issue(valid(dns(&["a.svc"]), -2 * DAY, -DAY));
     assert!(Client::with(&pki, &[&ended]).meet(&serve).await.is_err(), "a bad one is no none");
+}
+
+#[tokio::test]
+async fn without_a_certificate_a_client_may_do_nothing_under_callers_even_where_rows_are_tried() {
+    let pki = Pki::new();
+    let entry =
+        format!("[callers.api]\nmatch = [{CALLER_ID:?}]\nallow = [{{ profiles = [\"demo\"] }}]\n");
+    for server in ["", "[server]\nauthorize = \"observe\"\n"] {
+        let serve = pki.serve(&format!("client_auth = \"optional\"\n{server}{entry}")).await;
+        let channel = connected(&pki, &serve, None).await;
+        let mut tokens = TokenServiceClient::new(channel.clone());
+        let refused = soon(tokens.mint_token(mint("alice", None))).await.expect_err("nobody");
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        let info = refused.get_details_error_info().expect("a reason");
+        assert_eq!(info.reason, "CALLER_UNAUTHENTICATED");
+        let mut health = HealthClient::new(channel);
+        for (service, told) in [("", true), ("profiles/demo", false)] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            assert_eq!(soon(health.check(request)).await.is_ok(), told, "{server}{service}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_entry_over_its_quota_leaves_the_others_theirs() {
+    let pki = Pki::new();
+    let entry = |name: &str, caller: &str| {
+        format!(
+            "[callers.{name}]\nmatch = [{caller:?}]\ntokens = {{ rate = 1, burst = 20 }}\n\
+             allow = [{{ profiles = [\"demo\"] }}]\n"
+        )
+    };
+    let other = "spiffe://prod.example.org/ns/media/sa/web";
+    let serve = pki.serve(&(entry("api", CALLER_ID) + &entry("web", other))).await;
+    let of = async |id: &str| {
+        let leaf = pki.prod.issue(uris(&[id]));
+        TokenServiceClient::new(channel(&pki, &serve, pki.write_pair("client", &[&leaf])).await)
+    };
+    let (mut api, mut web) = (of(CALLER_ID).await, of(other).await);
+    let now = || {
+        let max_wait = Some(prost_types::Duration::default());
+        mint("alice", Some(MintOptions { max_wait, ..MintOptions::default() }))
+    };
+    until("there is a grant", async || api.clone().mint_token(mint("a", None)).await.is_ok()).await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        for _ in 0..3 {
+            refused += usize::from(soon(api.mint_token(now())).await.is_err());
+        }
+        soon(web.mint_token(now())).await.expect("within its own quota");
+    }
+    assert!(refused >= 30, "20 and what came since then are all that one has: {refused}");
 }
 
 #[tokio::test]
