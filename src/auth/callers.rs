@@ -163,16 +163,23 @@ impl Caller {
     }
 
     /// Takes `most` tokens of so many units `each` from a quota, or as many as there are, but
-    /// `least` or what the quota can hold.
+    /// `least` or what the quota can hold; none where there is no limit to take them from.
     ///
     /// # Errors
     ///
     /// There are not so many: how long until there are.
-    pub fn take(&self, quota: Quota, least: u64, most: u64, each: u32) -> Result<u64, Duration> {
-        let Some(rate) = quota.rate(&self.entry.limits) else { return Ok(most) };
+    pub fn take(
+        &self,
+        quota: Quota,
+        least: u64,
+        most: u64,
+        each: u32,
+    ) -> Result<Option<u64>, Duration> {
+        let Some(rate) = quota.rate(&self.entry.limits) else { return Ok(None) };
         // One token at least: the configuration refuses a burst that does not hold one.
         let holds = u64::from(rate.burst / each.max(1)).max(1);
-        self.usage.level(quota).take(rate, self.usage.now(), least.min(holds), most, each)
+        let level = self.usage.level(quota);
+        level.take(rate, self.usage.now(), least.min(holds), most, each).map(Some)
     }
 
     /// Gives so many units back that were not used.

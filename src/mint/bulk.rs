@@ -332,10 +332,9 @@ impl Bulk {
             Ok(taken) => taken,
             Err(refill) => return Ok(Err(refill)),
         };
-        let units = taken.saturating_mul(self.plan.units.into());
-        let charge = Charge { quota: Arc::clone(&self.quota), units };
-        if taken < wanted {
-            let cut = start..start.saturating_add_unsigned(taken);
+        let charge = Charge { quota: Arc::clone(&self.quota), units: taken.units };
+        if taken.tokens < wanted {
+            let cut = start..start.saturating_add_unsigned(taken.tokens);
             (indices, bytes) = self.selection.fitting(cut, token_bytes);
         }
         self.indices.start = indices.end;

@@ -205,9 +205,9 @@ impl Minter {
         loop {
             let offer = self.offer(plan, &mut hold).await?;
             match quota.take(1, 1, plan.units) {
-                Ok(_) => {
+                Ok(taken) => {
                     let minted = self.sign(plan, &offer, identity);
-                    return minted.inspect_err(|_| quota.give_back(plan.units.into()));
+                    return minted.inspect_err(|_| quota.give_back(taken.units));
                 }
                 // The grant may have ended when there is quota again.
                 Err(refill) => self.wait_for_units(refill, &mut hold).await?,

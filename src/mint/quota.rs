@@ -10,7 +10,7 @@ pub trait Quota: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// There are not so many, and nothing is taken: how long until there are.
-    fn take(&self, least: u64, most: u64, each: u32) -> Result<u64, Duration>;
+    fn take(&self, least: u64, most: u64, each: u32) -> Result<Taken, Duration>;
 
     /// Gives so many units back that were taken for what is not signed.
     fn give_back(&self, units: u64);
@@ -22,6 +22,16 @@ pub trait Quota: fmt::Debug + Send + Sync {
     fn wait_for_units(&self) -> Option<Place>;
 }
 
+/// What a call may sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// So many tokens.
+    pub tokens: u64,
+    /// The signing units that they were charged: none where there is no limit, fewer than they
+    /// cost where the limit is not enforced.
+    pub units: u64,
+}
+
 /// A place to wait in; free again with its end.
 pub type Place = Box<dyn Send>;
 
@@ -30,8 +40,8 @@ pub type Place = Box<dyn Send>;
 pub struct Unlimited;
 
 impl Quota for Unlimited {
-    fn take(&self, _: u64, most: u64, _: u32) -> Result<u64, Duration> {
-        Ok(most)
+    fn take(&self, _: u64, most: u64, _: u32) -> Result<Taken, Duration> {
+        Ok(Taken { tokens: most, units: 0 })
     }
 
     fn give_back(&self, _: u64) {}

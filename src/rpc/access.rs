@@ -15,7 +15,7 @@ use crate::{
         row::Reach,
         usage::{self, Quota, Use},
     },
-    mint,
+    mint::{self, quota::Taken},
     telemetry::CallerMetrics,
 };
 
@@ -263,17 +263,23 @@ impl<A: Borrow<Access>> Spending<A> {
 }
 
 impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spending<A> {
-    fn take(&self, least: u64, most: u64, each: u32) -> Result<u64, Duration> {
+    fn take(&self, least: u64, most: u64, each: u32) -> Result<Taken, Duration> {
         let access = self.access.borrow();
-        let Standing::Caller(caller) = &access.standing else { return Ok(most) };
-        let taken = caller.take(self.quota, least, most, each);
-        if access.callers.mode() == Mode::Enforce {
-            return taken;
+        let free = Taken { tokens: most, units: 0 };
+        let Standing::Caller(caller) = &access.standing else { return Ok(free) };
+        let charged = |tokens| Taken { tokens, units: tokens * u64::from(each) };
+        let taken = match caller.take(self.quota, least, most, each) {
+            Ok(taken) => taken.map_or(free, charged),
+            Err(_) if access.callers.mode() == Mode::Observe => {
+                access.count(QUOTA_EXCEEDED, Mode::Observe);
+                free
+            }
+            Err(refill) => return Err(refill),
+        };
+        match access.callers.mode() {
+            Mode::Enforce => Ok(taken),
+            Mode::Observe => Ok(Taken { tokens: most, ..taken }),
         }
-        if taken.is_err() {
-            access.count(QUOTA_EXCEEDED, Mode::Observe);
-        }
-        Ok(most)
     }
 
     fn give_back(&self, units: u64) {

@@ -23,20 +23,20 @@ async fn what_is_used_stays_used_when_the_entries_change() {
     let policy = Policy::Entries(entries("a", limits));
     let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
     let before = caller(&callers);
-    assert_eq!(before.take(Quota::Tokens, 1, 7, 1), Ok(7));
+    assert_eq!(before.take(Quota::Tokens, 1, 7, 1), Ok(Some(7)));
     let place = before.place(Use::Stream).expect("a place");
 
     callers.replace(entries("a", Limits { streams: 1, ..tokens(2, 10) }));
     let after = caller(&callers);
     assert!(after.place(Use::Stream).is_none(), "the stream is still open");
-    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(3));
+    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(Some(3)));
     drop(place);
     assert!(after.place(Use::Stream).is_some());
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(2), "at the new rate");
+    assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(Some(2)), "at the new rate");
 
     callers.replace(entries("b", tokens(2, 10)));
-    assert_eq!(caller(&callers).take(Quota::Tokens, 1, 100, 1), Ok(10), "another entry");
+    assert_eq!(caller(&callers).take(Quota::Tokens, 1, 100, 1), Ok(Some(10)), "another entry");
 }
 
 #[tokio::test(start_paused = true)]

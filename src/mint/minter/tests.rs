@@ -15,7 +15,7 @@ use crate::{
     mint::{
         bulk::{Bulk, Selection},
         options::{Attainable, Field, Invalid, Violation},
-        quota::Unlimited,
+        quota::{Place, Taken, Unlimited},
         terms::ExpiryPolicy,
     },
     name::{Pattern, Resource},
@@ -168,4 +168,46 @@ fn what_a_key_can_never_give_is_refused_with_what_it_can() {
         assert_eq!((&violation.field, violation.invalid), (&field, invalid));
         assert_eq!(violation.attainable, attainable);
     }
+}
+
+/// Lets everything be signed, and charges a part of it.
+#[derive(Debug, Default)]
+struct Charged(AtomicU64);
+
+impl Quota for Charged {
+    fn take(&self, _: u64, most: u64, _: u32) -> Result<Taken, Duration> {
+        let units = most.min(7);
+        self.0.fetch_add(units, Ordering::Relaxed);
+        Ok(Taken { tokens: most, units })
+    }
+
+    fn give_back(&self, units: u64) {
+        self.0.fetch_sub(units, Ordering::Relaxed);
+    }
+
+    fn wait_for_grant(&self) -> Option<Place> {
+        None
+    }
+
+    fn wait_for_units(&self) -> Option<Place> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn what_was_charged_for_a_chunk_is_given_back_unless_it_was_signed() {
+    let minter = Arc::new(minter(Some("lobby"), false));
+    let plan = plan(&minter, &Options::default()).unwrap();
+    let selection = Selection::series("viewer-".to_owned(), 30).unwrap();
+    let quota = Arc::new(Charged::default());
+    let mut bulk = Bulk::new(minter, plan, selection, 0, 10, None, quota.clone());
+    let charged = || quota.0.load(Ordering::Relaxed);
+    let unsigned = bulk.next_chunk().await.unwrap().unwrap();
+    assert_eq!((unsigned.count(), charged()), (10, 7));
+    drop(unsigned);
+    assert_eq!(charged(), 0, "the call went before it was signed");
+    let signed = bulk.next_chunk().await.unwrap().unwrap();
+    assert_eq!(signed.tokens().filter(Result::is_ok).count(), 10);
+    signed.spend();
+    assert_eq!(charged(), 7);
 }
