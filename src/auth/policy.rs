@@ -175,7 +175,7 @@ impl Entry {
     }
 }
 
-/// All entries, of which no two have the same pattern.
+/// All entries. The configuration refuses a pattern that is in two of them.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     all: Vec<Entry>,
@@ -184,43 +184,21 @@ pub struct Entries {
     patterns: Vec<(CallerPattern, usize)>,
 }
 
-/// A pattern that is in two entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twice {
-    /// The pattern.
-    pub pattern: CallerPattern,
-    /// The entries, as they came.
-    pub entries: [usize; 2],
-}
-
 impl Entries {
-    /// These.
-    ///
-    /// # Errors
-    ///
-    /// Two of them have the same pattern.
-    pub fn new(all: Vec<Entry>) -> Result<Self, Twice> {
-        let mut owners: HashMap<&CallerPattern, usize> = HashMap::new();
+    /// These, of which no two have the same pattern.
+    #[must_use]
+    pub fn new(all: Vec<Entry>) -> Self {
         let (mut exact, mut patterns) = (HashMap::new(), Vec::new());
-        for (index, pattern) in all
-            .iter()
-            .enumerate()
-            .flat_map(|(index, it)| it.matches.iter().map(move |p| (index, p)))
-        {
-            match owners.insert(pattern, index) {
-                Some(owner) if owner != index => {
-                    return Err(Twice { pattern: pattern.clone(), entries: [owner, index] });
+        for (index, entry) in all.iter().enumerate() {
+            for pattern in &entry.matches {
+                match pattern {
+                    CallerPattern::Exact(name) => drop(exact.insert(name.clone(), index)),
+                    pattern => patterns.push((pattern.clone(), index)),
                 }
-                Some(_) => continue,
-                None => {}
-            }
-            match pattern {
-                CallerPattern::Exact(name) => drop(exact.insert(name.clone(), index)),
-                pattern => patterns.push((pattern.clone(), index)),
             }
         }
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.fixed()));
-        Ok(Self { all, exact, patterns })
+        Self { all, exact, patterns }
     }
 
     /// All of them, as they came.

@@ -90,8 +90,7 @@ pub(super) fn read(root: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Policy
     if entries.len() < count {
         return None;
     }
-    // That no pattern is there twice has been seen to.
-    Entries::new(entries).ok().map(Policy::Entries)
+    Some(Policy::Entries(Entries::new(entries)))
 }
 
 fn read_entry(

@@ -6,7 +6,7 @@ use crate::auth::{pattern::CallerPattern, policy::Limits, quota::Rate};
 fn entries(name: &str, limits: Limits) -> Entries {
     let matches = vec![CallerPattern::parse("loopback").unwrap()];
     let name = EntryName::parse(name).unwrap();
-    Entries::new(vec![Entry { name, matches, rows: Vec::new(), limits }]).unwrap()
+    Entries::new(vec![Entry { name, matches, rows: Vec::new(), limits }])
 }
 
 fn caller(callers: &Callers) -> Arc<Caller> {
