@@ -51,6 +51,10 @@ pub(crate) enum Problem {
     PlainHttp,
     #[error("the URL's host is no name that a certificate can have")]
     Host,
+    #[error(
+        "a SPIFFE ID is vouched for by its trust domain alone, not by this system's authorities"
+    )]
+    NoBundle,
     #[error(transparent)]
     Tls(#[from] ConnectError),
 }
@@ -69,6 +73,7 @@ impl Problem {
                  GRANTMINT_PLAINTEXT=1)",
             ),
             Self::Host => Some("say whom the server must prove to be with --server-name"),
+            Self::NoBundle => Some("name the bundle of the server's trust domain with --ca"),
             Self::Tls(ConnectError::NoRoots) => Some("name the server's authority with --ca"),
             Self::Tls(ConnectError::Server(_)) => Some(
                 "is --ca the authority that issued the server's certificate, and --server-name \
@@ -99,6 +104,9 @@ impl TlsArgs {
             Some(name) => name.clone(),
             None => Expected::parse(host).map_err(|_| Problem::Host)?,
         };
+        if matches!(expected, Expected::Spiffe(_)) && self.ca.is_none() {
+            return Err(Problem::NoBundle);
+        }
         let pair = self.cert.clone().zip(self.key.clone());
         if let Some((_, key)) = &pair {
             static ONCE: Once = Once::new();

@@ -64,6 +64,9 @@ async fn a_command_proves_its_name_and_has_the_server_prove_its() {
             ran.stderr
         );
     }
+    let ran = run(&["mint", "a", "--server", &serve.server, "--server-name", SERVER_ID]).await;
+    assert_eq!(ran.code, Some(1), "no public authority vouches for a SPIFFE ID");
+    assert!(ran.stderr.contains("name the bundle"), "{}", ran.stderr);
     let ran = Caller { serve: &serve, ca: &ca, pair: None }.mint(&[]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("certificate_required"), "{}", ran.stderr);
