@@ -192,9 +192,7 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         if let Some(max_ttl) = max_ttl {
             check_max_ttl(section, profile, max_ttl);
         }
-        let names_nobody =
-            matches!(profile.supply, Supply::Forwarded(_)) || !profile.tokens.has_identity;
-        if identities.is_some() && names_nobody {
+        if identities.is_some() && profile.names_nobody() {
             let name = &profile.name;
             section.remark(
                 "identities",

@@ -59,6 +59,12 @@ impl Profile {
         }
     }
 
+    /// Whether its tokens hold no identity, and are good for whoever has them.
+    #[must_use]
+    pub const fn names_nobody(&self) -> bool {
+        matches!(self.supply, Supply::Forwarded(_)) || !self.tokens.has_identity
+    }
+
     /// The least time that a token of the profile's own life may be used for, when a healthy
     /// profile hands it out; none where that depends on the life that the upstream grants.
     #[must_use]

@@ -23,7 +23,7 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
         (&["--as", "loopback", "--identity", "viewer-*", "--method", "MintTokens"], 0, "row 1"),
         (&["--as", "loopback", "--identity", "bob"], 1, "IDENTITY_NOT_ALLOWED"),
         (&["--as", "loopback", "--identity", "view*"], 1, "IDENTITY_NOT_ALLOWED"),
-        (&["--as", "loopback", "--identity", "viewer-7", "--ttl", "1h"], 1, "more than 10m"),
+        (&["--as", "loopback", "--identity", "viewer-7", "--ttl", "1h"], 1, "a life of over 10m"),
         (&["--as", "loopback", "--profile", "other"], 1, "PROFILE_NOT_ALLOWED"),
         (&["--as", "loopback", "--method", "ListGrants"], 1, "METHOD_NOT_ALLOWED"),
         (&["--as", "dns:a.b.c", "--identity", "viewer-7"], 1, "CALLER_UNKNOWN"),
@@ -44,6 +44,27 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
     }
     let shown = run(&["check", config.path()]).await.stdout;
     assert!(shown.contains("# tokens: 70 tokens of demo a second, 140 at once"), "{shown}");
+
+    // A grant's name is compared as it is written, and has no default but the profile's.
+    let named = "resources = [\"VJ0123456789ABCDEF0123456789ABCDE1\"]";
+    let named = CALLERS.replace("profiles = [\"*\"]", &format!("profiles = [\"demo\"], {named}"));
+    let named = Configured::with_secret(&named, "", DEMO_API_KEY_SECRET);
+    for (resource, code) in
+        [("VJ0123456789abcdef0123456789abcde1", 0), ("VJ0123456789ABCDEF0123456789ABCDE1", 1)]
+    {
+        let call = ["--as", "loopback", "--method", "GetGrant", "--resource", resource];
+        let ran = run(&[&["check", named.path()], &call[..]].concat()).await;
+        assert_eq!(ran.code, Some(code), "{resource}: {}", ran.stdout);
+    }
+
+    let observing = format!("[server]\nauthorize = \"observe\"\n{CALLERS}");
+    let observing = Configured::with_secret(&observing, "", DEMO_API_KEY_SECRET);
+    for (method, served) in [("MintTokens", true), ("ServerReflectionInfo", false)] {
+        let call = ["--as", "loopback", "--identity", "bob", "--method", method];
+        let ran = run(&[&["check", observing.path()], &call[..]].concat()).await;
+        assert_eq!(ran.code, Some(1));
+        assert_eq!(ran.stdout.contains("it would be served"), served, "{}", ran.stdout);
+    }
 
     let open = Configured::profile("");
     let ran = run(&["check", open.path(), "--as", "loopback"]).await;

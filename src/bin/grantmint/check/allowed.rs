@@ -7,9 +7,10 @@ use grantmint::{
     auth::{
         method::Method,
         name::CallerName,
-        policy::{Entry, Policy},
+        policy::{Entry, Mode, Policy},
         refusal::Denied,
-        row::{Allowed, Whose},
+        row::{Allowed, Row, Whose},
+        text::Texts,
     },
     config::{Config, Profile},
     name::{ProfileName, Resource},
@@ -76,17 +77,25 @@ impl CallArgs {
         let of_entry = name.map_or_else(String::new, |name| format!(" by [callers.{name}]"));
         Ok(Some(match judged {
             Ok(Allowed { row, max_ttl }) => {
+                let names_nobody = entry.and_then(|entry| self.names_nobody(entry, row, config));
+                let remark = names_nobody.map_or_else(String::new, |profile| {
+                    format!(
+                        "its identity is compared with what the call says: a token of profile \
+                         {profile} names nobody, and is good for whoever holds it\n"
+                    )
+                });
                 let row = row + 1;
                 let life = max_ttl.map_or_else(String::new, |max_ttl| {
                     format!("; its tokens live at most {}", shown(max_ttl))
                 });
                 Answer {
-                    text: format!("allowed{of_entry}, row {row}{life}\n"),
+                    text: format!("allowed{of_entry}, row {row}{life}\n{remark}"),
                     json: json!({
                         "allowed": true,
                         "entry": name,
                         "row": row,
                         "max_ttl_seconds": max_ttl.map(|it| it.as_secs_f64()),
+                        "identity_in_token": names_nobody.is_none(),
                     }),
                     exit: Exit::Done,
                 }
@@ -94,9 +103,20 @@ impl CallArgs {
             Err(denied) => {
                 let reason = denied.reason();
                 let why = why(&denied, self);
+                // Reflection is refused in either mode.
+                let served = config.authorize == Mode::Observe
+                    && self.method != Method::ServerReflectionInfo;
+                let observed =
+                    if served { "; it would be served, since authorize = \"observe\"" } else { "" };
                 Answer {
-                    text: format!("not allowed{of_entry}: {reason}, {why}\n"),
-                    json: json!({"allowed": false, "entry": name, "row": null, "reason": reason}),
+                    text: format!("not allowed{of_entry}: {reason}, {why}{observed}\n"),
+                    json: json!({
+                        "allowed": false,
+                        "served": served,
+                        "entry": name,
+                        "row": null,
+                        "reason": reason,
+                    }),
                     exit: Exit::Failed,
                 }
             }
@@ -114,14 +134,25 @@ impl CallArgs {
         let profile = named.or_else(default).ok_or_else(|| {
             Failure::misuse("name a profile with --profile: the file has no default")
         })?;
+        if matches!(self.method, Method::ListGrants | Method::WatchGrants)
+            && self.resource.is_empty()
+        {
+            // They show of the profile what rows allow.
+            let named = |row: &Row| row.methods.has(self.method) && row.profiles.allow(profile);
+            let row = entry.rows.iter().position(named);
+            let reached = entry.reach_profile(self.method, profile);
+            return Ok(reached.and_then(|()| {
+                row.map(|row| Allowed { row, max_ttl: None }).ok_or(Denied::Profile)
+            }));
+        }
         let loaded = config.profiles.iter().find(|it| it.name.as_str() == profile);
-        let resource = resource(&self.resource, loaded);
+        let resource = self.resource(loaded);
         let reach = match entry.reach(self.method, profile, &resource) {
             Ok(reach) => reach,
             Err(denied) => return Ok(Err(denied)),
         };
         let params = self.params.iter().map(String::as_str);
-        if !matches!(self.method, Method::MintToken | Method::MintTokens) {
+        if !self.mints() {
             return Ok(reach.first().ok_or(Denied::Resource));
         }
         let identity = self.identity.as_ref().ok_or_else(|| {
@@ -133,16 +164,40 @@ impl CallArgs {
         };
         Ok(reach.judge(whose, &params, self.ttl))
     }
-}
 
-/// The resource in the form that its kind knows it by, with the profile's default.
-fn resource(given: &str, profile: Option<&Profile>) -> String {
-    let Some(profile) = profile else { return given.to_owned() };
-    if given.is_empty() {
-        return profile.default_resource.as_ref().map_or("", Resource::as_str).to_owned();
+    const fn mints(&self) -> bool {
+        matches!(self.method, Method::MintToken | Method::MintTokens)
     }
-    let known = (profile.rules.parse_resource)(given);
-    known.map_or_else(|_| given.to_owned(), |resource| resource.as_str().to_owned())
+
+    /// The resource as the server compares it, with the profile's default: that of a mint in the
+    /// form that its kind knows it by, that of a grant's name as it is written.
+    fn resource(&self, profile: Option<&Profile>) -> String {
+        let given = &self.resource;
+        let Some(profile) = profile else { return given.clone() };
+        if given.is_empty() {
+            return profile.default_resource.as_ref().map_or("", Resource::as_str).to_owned();
+        }
+        if !self.mints() {
+            return given.clone();
+        }
+        let known = (profile.rules.parse_resource)(given);
+        known.map_or_else(|_| given.clone(), |resource| resource.as_str().to_owned())
+    }
+
+    /// The profile, where the row names identities and the profile's tokens name nobody.
+    fn names_nobody<'a>(
+        &self,
+        entry: &Entry,
+        row: usize,
+        config: &'a Config,
+    ) -> Option<&'a ProfileName> {
+        let row = entry.rows.get(row).filter(|_| self.mints())?;
+        let named = config.profiles.iter().find(|it| it.name.as_str() == self.profile);
+        let default =
+            || config.profiles.iter().find(|it| Some(&it.name) == config.default_profile.as_ref());
+        let profile = named.or_else(default)?;
+        (row.identities != Texts::Any && profile.names_nobody()).then_some(&profile.name)
+    }
 }
 
 /// Why, in words.
@@ -154,10 +209,17 @@ fn why(denied: &Denied, call: &CallArgs) -> String {
         Denied::Method => format!("no row names the method {}", call.method.as_str()),
         Denied::Profile => "no row with that method names the profile".to_owned(),
         Denied::Resource => "no row with that method and profile allows the resource".to_owned(),
-        Denied::Identity { .. } => "no row that goes so far allows the identity".to_owned(),
-        Denied::Param { name } => format!("no row that goes so far allows the parameter {name}"),
+        Denied::Identity { .. } => {
+            "no row for this method, profile and resource allows the identity".to_owned()
+        }
+        Denied::Param { name } => {
+            format!("no row for this call and identity allows the parameter {name}")
+        }
         Denied::Ttl { attainable_max } => {
-            format!("no row that goes so far allows more than {}", shown(*attainable_max))
+            format!(
+                "no row for this call and identity allows a life of over {}",
+                shown(*attainable_max)
+            )
         }
     }
 }

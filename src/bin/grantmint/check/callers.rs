@@ -12,7 +12,7 @@ use grantmint::{
     },
     config::Config,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 /// A quota, and the method that is charged to it.
 const QUOTAS: [(Quota, Method); 2] =
@@ -32,7 +32,7 @@ pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()
             writeln!(out, "{key} = {value}")?;
         }
         writeln!(out, "# {} rows allow what they say", entry.rows.len())?;
-        for (quota, profile, Rate { rate, burst }) in in_tokens(entry, config) {
+        for (quota, profile, InTokens { rate, burst }) in in_tokens(entry, config) {
             let key = quota.as_str();
             writeln!(out, "# {key}: {rate} tokens of {profile} a second, {burst} at once")?;
         }
@@ -47,7 +47,7 @@ pub(super) fn json(config: &Config) -> Option<Value> {
         let mut keys: Map<String, Value> =
             keys(entry).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let mut tokens = Map::new();
-        for (quota, profile, Rate { rate, burst }) in in_tokens(entry, config) {
+        for (quota, profile, InTokens { rate, burst }) in in_tokens(entry, config) {
             let of_quota = tokens.entry(quota.as_str()).or_insert_with(|| json!({}));
             of_quota[profile] = json!({"rate": rate, "burst": burst});
         }
@@ -72,11 +72,29 @@ fn keys(entry: &Entry) -> Vec<(&'static str, Value)> {
     keys
 }
 
-/// What the quotas are in whole tokens of each profile that rows allow to mint with.
+/// A quota in tokens of one profile.
+struct InTokens {
+    /// Tokens a second, to one decimal; to three where that would be none.
+    rate: Number,
+    /// Whole tokens that it can hold.
+    burst: u32,
+}
+
+impl InTokens {
+    fn new(Rate { rate, burst }: Rate, units: u32) -> Self {
+        let exact = f64::from(rate) / f64::from(units);
+        let steps = if exact < 0.1 { 1_000.0 } else { 10.0 };
+        let rounded = Number::from_f64((exact * steps).round() / steps);
+        let shown = rounded.filter(|_| !rate.is_multiple_of(units));
+        Self { rate: shown.unwrap_or_else(|| (rate / units).into()), burst: burst / units }
+    }
+}
+
+/// What the quotas are in tokens of each profile that rows allow to mint with.
 fn in_tokens<'a>(
     entry: &'a Entry,
     config: &'a Config,
-) -> impl Iterator<Item = (Quota, &'a str, Rate)> {
+) -> impl Iterator<Item = (Quota, &'a str, InTokens)> {
     QUOTAS.into_iter().flat_map(move |(quota, method)| {
         let rate = quota.rate(&entry.limits);
         let allowed = config.profiles.iter().filter(move |profile| {
@@ -85,8 +103,22 @@ fn in_tokens<'a>(
         });
         allowed.filter_map(move |profile| {
             let (rate, units) = (rate?, profile.token_format().units());
-            let rate = Rate { rate: rate.rate / units, burst: rate.burst / units };
-            Some((quota, profile.name.as_str(), rate))
+            Some((quota, profile.name.as_str(), InTokens::new(rate, units)))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_under_one_token_is_not_none() {
+        for (rate, units, shown) in
+            [(70, 1, "70"), (70, 35, "2"), (50, 35, "1.4"), (1, 35, "0.029"), (39, 400, "0.098")]
+        {
+            let rate = Rate { rate, burst: 400 };
+            assert_eq!(InTokens::new(rate, units).rate.to_string(), shown);
+        }
+    }
 }
