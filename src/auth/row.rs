@@ -68,7 +68,7 @@ impl Resources {
 pub enum Whose<'a> {
     /// This identity.
     One(&'a str),
-    /// Those that begin so, and end with any number.
+    /// Identities that are this prefix and a number.
     Series(&'a str),
 }
 

@@ -17,7 +17,7 @@ pub struct Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     /// Both TLS and none.
-    #[error("excludes [server.tls]: it says that TLS ends before this server")]
+    #[error("cannot be combined with [server.tls]: TLS would end before this server")]
     PlaintextAndTls,
     /// Nobody is allowed anything.
     #[error("needs [callers]: every connection is the caller plaintext, which needs an entry")]

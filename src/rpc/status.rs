@@ -118,7 +118,7 @@ pub(super) fn streams_exceeded(
     deadline: Option<Instant>,
     resume: Option<i64>,
 ) -> Status {
-    let message = "as many calls of the caller stream as may; retry when one has ended";
+    let message = "the caller has reached its limit of open streams; retry when one has ended";
     let delay = OVERLOADED_FOR + SPREAD.mul_f64(fastrand::f64());
     exhausted((STREAMS_EXCEEDED, message), (entry, "streams"), delay, deadline, resume)
 }

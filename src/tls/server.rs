@@ -196,7 +196,7 @@ impl Tls {
                         tracing::info!(
                             name,
                             cause,
-                            "a connection comes to its end: its certificate is no longer trusted"
+                            "a connection ends: its client's certificate is no longer trusted"
                         );
                         return;
                     }
@@ -205,7 +205,7 @@ impl Tls {
             let left = client.verified.end.since(now);
             if left.is_zero() {
                 let name = client.verified.name.to_string();
-                tracing::info!(name, "a connection comes to its end with its certificate");
+                tracing::info!(name, "a connection ends: its client's certificate has expired");
                 return;
             }
             tokio::select! {

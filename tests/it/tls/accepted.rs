@@ -154,7 +154,7 @@ async fn a_connection_ends_with_its_certificate() {
 
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert_eq!(log.matches("a connection comes to its end with its certificate").count(), 1);
+    assert_eq!(log.matches("a connection ends: its client's certificate has expired").count(), 1);
 }
 
 #[tokio::test]
