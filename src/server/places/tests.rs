@@ -24,7 +24,7 @@ fn entry(name: &str, patterns: &[&str], connections: Option<usize>) -> Entry {
 }
 
 fn entries(all: Vec<Entry>) -> Entries {
-    Entries::new(all).unwrap()
+    Entries::new(all)
 }
 
 /// With one entry for `a.example`, and one for names below `team.example`.
