@@ -74,6 +74,7 @@ impl Identity {
     }
 
     /// What an operator should know of it.
+    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let unnamed = "the certificate names no host: clients that do not verify a SPIFFE ID \
                        cannot verify it (SPIRE adds DNS names with -dns)";

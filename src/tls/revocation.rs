@@ -185,13 +185,13 @@ impl List {
         let crl = CertRevocationList::from(crl);
         let same_name = anchors.iter().filter(|anchor| is_subject(anchor, crl.issuer()));
         let keys = same_name.map(|anchor| spki_for_anchor(anchor).to_vec());
-        let signer = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
+        let by = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
             Some(key) => Signer::Anchor { key },
             None => Signer::Other { der: der.to_vec() },
         };
         let start = wall(list.tbs_cert_list.this_update);
         let end = list.tbs_cert_list.next_update.map(wall);
-        Ok(Self { crl, signer, validity: Validity { start, end } })
+        Ok(Self { crl, signer: by, validity: Validity { start, end } })
     }
 
     /// Whether an authority of the list's name has signed it.

@@ -190,29 +190,37 @@ impl Tls {
             if !Arc::ptr_eq(&trust, &client.trust) {
                 match trust.verify(&client.chain, now) {
                     Ok(verified) => client = Client { verified, trust, ..client },
-                    Err(refused) => {
-                        let cause = refused.cause.as_str();
-                        let name = client.verified.name.to_string();
-                        tracing::info!(
-                            name,
-                            cause,
-                            "a connection ends: its client's certificate is no longer trusted"
-                        );
-                        return;
-                    }
+                    Err(refused) => return client.log_end(refused.cause),
                 }
             }
             let left = client.verified.end.since(now);
             if left.is_zero() {
-                let name = client.verified.name.to_string();
-                tracing::info!(name, "a connection ends: its client's certificate has expired");
-                return;
+                // It may be a revocation list that has ended.
+                let refused = client.trust.verify(&client.chain, now).err();
+                return client.log_end(refused.map_or(Cause::Expired, |refused| refused.cause));
             }
             tokio::select! {
                 () = sleep(left.min(LOOK_AGAIN)) => {}
                 // It lasts as long as self.
                 _ = replaced.changed() => {}
             }
+        }
+    }
+}
+
+impl Client {
+    /// Logs why its connection ends.
+    fn log_end(&self, cause: Cause) {
+        let name = self.verified.name.to_string();
+        if cause == Cause::Expired {
+            tracing::info!(name, "a connection ends: its client's certificate has expired");
+        } else {
+            let cause = cause.as_str();
+            tracing::info!(
+                name,
+                cause,
+                "a connection ends: its client's certificate is no longer trusted"
+            );
         }
     }
 }

@@ -174,6 +174,7 @@ impl Trust {
     }
 
     /// What an operator should know of the revocation lists.
+    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.revocation.validities().next().is_none() {
