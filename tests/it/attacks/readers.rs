@@ -131,15 +131,16 @@ async fn a_small_bulk_keeps_its_place_until_it_is_written() {
 async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
     const WINDOW: u32 = 8 * 1024;
     const READ: usize = 400 << 10;
+    // As many as one connection may have unread, each with a chunk less its window.
+    const HELD: usize = 12;
     let serve = limited("").await;
     let mut client = Conversation::with_window(address(&serve), WINDOW).await;
-    let unread = streams().take(20).flat_map(endless).collect::<Vec<_>>();
+    let unread = streams().take(HELD).flat_map(endless).collect::<Vec<_>>();
     assert!(client.send(&[window_update(0, 1 << 30), unread].concat()).await);
-    // Each sends what fits in its window, and holds a chunk.
     let mut full = 0;
-    while full < 10 {
+    while full < HELD {
         let frame = client.next().await.expect("the connection goes on");
-        full += u32::from(frame.kind == DATA);
+        full += usize::from(frame.kind == DATA);
     }
     let (asked, bulk) = (unary(101), endless(103));
     assert!(client.send(&[asked, bulk].concat()).await);
