@@ -1,3 +1,5 @@
+//! Who gets how many places.
+
 use crate::{
     auth::{
         name::DnsName,
