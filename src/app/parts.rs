@@ -63,7 +63,12 @@ fn is_of_tls(setting: &str, settings: &[&str]) -> bool {
 
 /// A change that is done at once.
 fn at_once(change: impl FnOnce() + Send + 'static) -> Change {
-    ready(()).map(|()| Ok(change())).boxed()
+    ready(())
+        .map(|()| {
+            change();
+            Ok(())
+        })
+        .boxed()
 }
 
 impl Part for CertificatePart {

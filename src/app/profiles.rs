@@ -94,7 +94,7 @@ impl WriteSide {
                     State::new(policy, rng.fork(), clock.now()),
                     clock.clone(),
                     Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
-                    &metrics,
+                    metrics,
                 ));
             }
         }

@@ -51,10 +51,10 @@ impl Crowd {
         let mut inner = self.lock();
         if inner.by_address.get(&address).is_some_and(|open| *open >= inner.of_address) {
             inner.give_way(address);
-        } else if inner.open.len() >= inner.places {
-            if let Some(address) = inner.most_crowded() {
-                inner.give_way(address);
-            }
+        } else if inner.open.len() >= inner.places
+            && let Some(address) = inner.most_crowded()
+        {
+            inner.give_way(address);
         }
         let id = inner.next;
         inner.next += 1;

@@ -43,13 +43,11 @@ impl Incoming {
         if self.upload.is_none() && self.came > SMALL && !self.stream.is_end_stream() {
             self.upload = Some(self.uploads.begin());
         }
-        match &self.upload {
-            Some(upload) => upload.came(bytes),
-            None => {
-                self.release(bytes);
-                Ok(())
-            }
+        if let Some(upload) = &self.upload {
+            return upload.came(bytes);
         }
+        self.release(bytes);
+        Ok(())
     }
 
     fn release(&mut self, bytes: usize) {

@@ -95,7 +95,7 @@ impl Exchanges {
         let Some(response) = made(service, request, &mut respond).await else { return };
         let (mut head, body) = response.into_parts();
         // Held as long as there is something to send.
-        let held = mem::take(&mut head.extensions);
+        let places = mem::take(&mut head.extensions);
         // That of a stream only begins here.
         let _turn = turn.filter(|_| body.is_unary());
         let head = Response::from_parts(head, ());
@@ -109,7 +109,7 @@ impl Exchanges {
         let (id, is_unary) = (stream.stream_id().as_u32(), body.is_unary());
         let mut sending = Sending { exchanges: self, id, is_unary, stream, turn: None };
         let Err(unsent) = sending.send(body).await else {
-            if !held.is_empty() {
+            if !places.is_empty() {
                 poll_fn(|cx| self.unread.poll_at_most(id, 0, cx)).await;
             }
             return;

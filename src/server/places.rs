@@ -170,7 +170,7 @@ impl Places {
 
 /// The first by their texts.
 fn least<'n>(names: impl Iterator<Item = &'n CallerName>) -> Option<CallerName> {
-    names.min_by_key(|name| name.to_string()).cloned()
+    names.min_by_key(ToString::to_string).cloned()
 }
 
 impl Taken {

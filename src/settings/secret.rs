@@ -166,7 +166,7 @@ impl Section<'_> {
                 });
                 parse(read.ok()?.trim())
                     .map_err(|error| {
-                        self.problem(file, format!("the file {named}holds what {error}"))
+                        self.problem(file, format!("the file {named}holds what {error}"));
                     })
                     .ok()
             }
