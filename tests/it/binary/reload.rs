@@ -14,7 +14,10 @@ use std::{
 use grantmint::{
     clock::Clock,
     config::Config,
-    provider::twilio_live::{DEMO_ACCOUNT_SID, DEMO_RESOURCE},
+    provider::{
+        Upstream,
+        twilio_live::{DEMO_ACCOUNT_SID, DEMO_RESOURCE},
+    },
     sandbox::{self, Endpoint, Sandbox},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -138,7 +141,7 @@ async fn upstream(known: usize) -> Sandbox {
     let env = |name: &str| Some(secret(name.trim_start_matches("KEY_").parse().ok()?));
     let config = Config::parse_with("known", &text, &env).unwrap_or_else(|e| panic!("{e}"));
     let upstreams = config.profiles.iter().filter_map(|it| it.provider.upstream());
-    let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(|it| it.endpoint()).collect();
+    let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(Upstream::endpoint).collect();
     let emulated = sandbox::Config { endpoints, ..emulated() };
     Sandbox::bind("127.0.0.1:0".parse().expect("an address"), emulated, Clock::system())
         .await

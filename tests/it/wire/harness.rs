@@ -73,7 +73,8 @@ impl File {
     }
 
     fn text(&self, tables: &str) -> String {
-        let secret = format!("api_key_secret_file = {:?}", self.dir.path().join("secret"));
+        let secret = self.dir.path().join("secret");
+        let secret = format!("api_key_secret_file = \"{}\"", secret.display());
         let tables = tables.replace("api_key_secret_env = \"SECRET\"", &secret);
         text(&tables, &self.upstream)
     }
