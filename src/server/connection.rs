@@ -97,8 +97,9 @@ impl<I: Io, S: Calls> Connection<I, S> {
                 self.report(&ended);
                 false
             }
-            () = sleep_until(due) => false,
-            () = turn.displaced() => false,
+            // Who was not let run for a while may have read it only just now.
+            () = sleep_until(due) => read.has_preface(),
+            () = turn.displaced() => read.has_preface(),
             () = drain.wait(Phase::Draining) => false,
         }
     }

@@ -69,6 +69,11 @@ impl BytesRead {
         }
     }
 
+    /// Whether as much has been read as the shortest preface has.
+    pub(super) fn has_preface(&self) -> bool {
+        self.get() >= PREFACE_BYTES
+    }
+
     /// Waits, once, until as much has been read as the shortest preface has.
     pub(super) async fn preface(&self) {
         self.0.preface.notified().await;
