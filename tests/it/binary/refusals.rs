@@ -13,7 +13,9 @@ async fn serve_with_nothing_to_serve_names_both_ways() {
 
 #[tokio::test]
 async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
-    let ran = run(&["serve", "--sandbox", "--listen", "0.0.0.0:0"]).await;
+    let local = Configured::profile("");
+    let everywhere = ["serve", "--sandbox", "--config", local.path(), "--listen", "0.0.0.0:0"];
+    let ran = run(&everywhere).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
     let stderr = ran.stderr.to_lowercase();
     assert!(stderr.contains("0.0.0.0:0") && stderr.contains("loopback"), "{}", ran.stderr);
