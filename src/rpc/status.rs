@@ -108,8 +108,7 @@ pub(super) fn quota_exceeded(
     resume: Option<i64>,
 ) -> Status {
     let message = "the caller has used up its quota; retry when it is refilled";
-    let delay = refill + SPREAD.mul_f64(fastrand::f64());
-    exhausted((QUOTA_EXCEEDED, message), (entry, quota.as_str()), delay, deadline, resume)
+    exhausted((QUOTA_EXCEEDED, message), (entry, quota.as_str()), refill, deadline, resume)
 }
 
 /// As many calls of a caller's entry stream as may. `resume` is where a bulk begins.
@@ -119,8 +118,7 @@ pub(super) fn streams_exceeded(
     resume: Option<i64>,
 ) -> Status {
     let message = "the caller has reached its limit of open streams; retry when one has ended";
-    let delay = OVERLOADED_FOR + SPREAD.mul_f64(fastrand::f64());
-    exhausted((STREAMS_EXCEEDED, message), (entry, "streams"), delay, deadline, resume)
+    exhausted((STREAMS_EXCEEDED, message), (entry, "streams"), OVERLOADED_FOR, deadline, resume)
 }
 
 fn exhausted(
@@ -134,10 +132,7 @@ fn exhausted(
     resumes(&mut metadata, resume);
     let mut details = details(reason, metadata);
     details.add_quota_failure_violation(format!("callers/{entry}"), limit);
-    details.set_retry_info(Some(delay));
-    let mut status = build(Code::ResourceExhausted, message, details);
-    push_back(&mut status, delay, deadline);
-    status
+    retryable(Code::ResourceExhausted, message, details, delay, deadline)
 }
 
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
@@ -225,15 +220,11 @@ pub(super) fn unserved(
             (Code::Internal, SIGNING_FAILED, UNSIGNED)
         }
     };
-    let mut details = details(reason, metadata);
+    let details = details(reason, metadata);
     if code != Code::Unavailable {
         return build(code, message, details);
     }
-    let delay = unserved.retry_in + SPREAD.mul_f64(fastrand::f64());
-    details.set_retry_info(Some(delay));
-    let mut status = build(code, message, details);
-    push_back(&mut status, delay, deadline);
-    status
+    retryable(code, message, details, unserved.retry_in, deadline)
 }
 
 fn resumes(metadata: &mut Metadata, resume: Option<i64>) {
@@ -296,10 +287,20 @@ fn unavailable(
 ) -> Status {
     let mut metadata = Metadata::new();
     resumes(&mut metadata, resume);
-    let mut details = details(reason, metadata);
+    retryable(Code::Unavailable, message, details(reason, metadata), delay, deadline)
+}
+
+/// What is worth trying again after `delay`, spread so that not all callers come at once.
+fn retryable(
+    code: Code,
+    message: &str,
+    mut details: ErrorDetails,
+    delay: Duration,
+    deadline: Option<Instant>,
+) -> Status {
     let delay = delay + SPREAD.mul_f64(fastrand::f64());
     details.set_retry_info(Some(delay));
-    let mut status = build(Code::Unavailable, message, details);
+    let mut status = build(code, message, details);
     push_back(&mut status, delay, deadline);
     status
 }
