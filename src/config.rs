@@ -149,9 +149,10 @@ impl Config {
         };
         let sections = document.root().sections("profiles");
         let section = sections.into_iter().find(|(it, _)| *it == name.as_str());
-        let profile = section.and_then(|(_, mut it)| Profile::read(name.clone(), &mut it, kinds));
-        let left = document.take_key_files();
-        let key_files = profile.as_ref().map_or(left, |profile| profile.key_files.clone());
+        let (profile, key_files) = section.map_or_else(<_>::default, |(_, mut section)| {
+            let profile = Profile::read(name.clone(), &mut section, kinds);
+            (profile, section.key_files().clone())
+        });
         (document.conclude(profile), key_files)
     }
 
@@ -172,8 +173,6 @@ impl Config {
         let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
-        // It is no profile's: the first one would take it for its own.
-        drop(admin_section.take_key_files());
         if admin.listen.overlaps(server.listen) {
             admin_section.problem("listen", "must not be where [server] listens");
         }

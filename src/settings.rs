@@ -87,7 +87,6 @@ pub struct Document<'a> {
     env: Env<'a>,
     files: Files,
     places: RefCell<Vec<Place>>,
-    key_files: RefCell<KeyFiles>,
     remarks: RefCell<Vec<Place>>,
 }
 
@@ -96,9 +95,9 @@ impl<'a> Document<'a> {
     pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            let (places, key_files, remarks) = <_>::default();
+            let (places, remarks) = <_>::default();
             let files = Files::Any;
-            return Ok(Self { file, text, root, env, files, places, key_files, remarks });
+            return Ok(Self { file, text, root, env, files, places, remarks });
         }
         let places = errors.iter().map(|error| Place {
             // The rest of a toml error quotes the line.
@@ -118,12 +117,6 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), 0, Some(self.root.get_ref()))
-    }
-
-    /// Where the keys that were read so far are, since the last time that this was asked.
-    #[must_use]
-    pub fn take_key_files(&self) -> KeyFiles {
-        self.key_files.take()
     }
 
     /// What was remarked so far, by line: it is good, but may not be what was meant.

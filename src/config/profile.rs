@@ -149,7 +149,7 @@ impl Profile {
             margin: margin?,
             supply,
             tokens: tokens?,
-            key_files: section.take_key_files(),
+            key_files: section.key_files().clone(),
         })
     }
 

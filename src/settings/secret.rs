@@ -174,19 +174,19 @@ impl Section<'_> {
         }
     }
 
-    /// Where the keys that were read so far are, since the last time that this was asked.
+    /// Where the keys are that were read from this section.
     #[must_use]
-    pub fn take_key_files(&self) -> KeyFiles {
-        self.document.take_key_files()
+    pub const fn key_files(&self) -> &KeyFiles {
+        &self.key_files
     }
 
-    fn key_file(&self, path: &str) -> io::Result<Zeroizing<String>> {
+    fn key_file(&mut self, path: &str) -> io::Result<Zeroizing<String>> {
         let path = Path::new(path);
         let read = match self.document.files {
             Files::Any => read_secret_bytes(File::open(path)),
             Files::Regular => read_secret_bytes(open_regular(path)),
         };
-        let files = &mut self.document.key_files.borrow_mut().files;
+        let files = &mut self.key_files.files;
         match &read {
             Ok(bytes) => files.add(path, bytes),
             Err(_) => files.add_unreadable(path),
@@ -195,9 +195,9 @@ impl Section<'_> {
     }
 
     /// Notes that a key changes with these settings.
-    pub fn note_settings<const N: usize>(&self, keys: [&str; N]) {
+    pub fn note_settings<const N: usize>(&mut self, keys: [&str; N]) {
         let settings = keys.map(|key| self.path_of(key));
-        self.document.key_files.borrow_mut().settings.extend(settings);
+        self.key_files.settings.extend(settings);
     }
 }
 

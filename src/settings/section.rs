@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::Document;
+use super::{Document, KeyFiles};
 
 /// Longer than anything that is configured, and short enough to add up without overflow.
 pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -25,6 +25,7 @@ pub struct Section<'a> {
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
     refused: Vec<&'static str>,
+    pub(super) key_files: KeyFiles,
 }
 
 impl<'a> Section<'a> {
@@ -34,7 +35,8 @@ impl<'a> Section<'a> {
         offset: usize,
         table: Option<&'a DeTable<'a>>,
     ) -> Self {
-        Self { document, path, offset, table, asked: Vec::new(), refused: Vec::new() }
+        let (asked, refused, key_files) = <_>::default();
+        Self { document, path, offset, table, asked, refused, key_files }
     }
 
     /// Whether the key is there, right or wrong.
