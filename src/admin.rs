@@ -128,7 +128,8 @@ impl Admin {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            tokio::spawn(serve(stream, self.told.clone(), crowd.enter(from.ip())));
+            let entry = crowd.enter(from.ip()).await;
+            tokio::spawn(serve(stream, self.told.clone(), entry));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where to listen, as people write it, and the sockets that follow from it.
 
 pub mod crowd;
+pub mod log_limit;
 
 use std::{
     fmt,

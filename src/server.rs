@@ -21,7 +21,7 @@ use self::{
     accept::accept,
     connection::Connection,
     exchange::{Exchanges, Turns},
-    news::{ConnectionLog, News},
+    log::ConnectionLog,
     opening::{Newcomer, Open, Opening, Stream},
     places::Places,
     refusals::Refusals,
@@ -31,7 +31,7 @@ use self::{
 use crate::{
     auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
-    listen::{Listen, Listeners},
+    listen::{Listen, Listeners, log_limit::LogLimit},
     rpc::{
         incoming::{Incoming, Uploads},
         layers::Layers,
@@ -47,10 +47,9 @@ mod connection;
 pub mod descriptors;
 mod exchange;
 mod frames;
-mod handshakes;
 mod http2;
 mod limits;
-mod news;
+mod log;
 mod opening;
 mod places;
 mod refusals;
@@ -143,7 +142,7 @@ pub struct Server {
 struct Shared {
     opening: Opening,
     places: Places,
-    news: News,
+    log_limit: LogLimit,
     answered: Answered,
     /// Unread bytes of all connections.
     unread: Sum,
@@ -168,7 +167,7 @@ impl Server {
         let shared = Shared {
             opening: Opening::new(transport, limits.handshakes, metrics),
             places: Places::new(&limits, callers),
-            news: News::default(),
+            log_limit: LogLimit::default(),
             answered: Answered::default(),
             unread: Sum::default(),
             uploads: Uploads::default(),
@@ -246,7 +245,7 @@ impl Shared {
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
-        let Self { places, news, answered, unread, uploads, limits, drain, cut, .. } = self;
+        let Self { places, log_limit, answered, unread, uploads, limits, drain, cut, .. } = self;
         let Newcomer { peer, turn, due } = newcomer;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
         let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
@@ -261,7 +260,7 @@ impl Shared {
             uploads: uploads.of_connection(),
             turns: Turns::default(),
         };
-        let log = ConnectionLog::new(peer.clone(), news);
+        let log = ConnectionLog::new(peer.clone(), log_limit);
         let mut connection =
             Connection::new(halves, service, exchanges, lifetime, log, &limits, drain);
         if !connection.begins(&turn, due).await {

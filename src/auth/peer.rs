@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::name::CallerName;
-pub use crate::listen::network;
 
 /// The other end of a connection: made once, when the connection is, and carried by each of
 /// its calls. What a caller may do is never kept with it, since that changes.

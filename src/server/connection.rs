@@ -14,16 +14,16 @@ use super::{
     calls::OpenCalls,
     exchange::Exchanges,
     frames::Excess,
-    handshakes::Place as Turn,
     http2::{Ended, Http2},
     limits::Limits,
-    news::ConnectionLog,
+    log::ConnectionLog,
     places::{Denied, Place},
     socket::{Driver, Io, Socket},
     unread::Watch,
 };
 use crate::{
     drain::{Drain, Phase, lifetime::Lifetime},
+    listen::crowd::Entry,
     rpc::layers::Guarded,
 };
 
@@ -88,7 +88,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
 
     /// Waits for the client's preface, until `due` at most, while its `turn` may go to another.
     /// Whether it has come. Calls that come with it wait for a place.
-    pub(super) async fn begins(&mut self, turn: &Turn, due: Instant) -> bool {
+    pub(super) async fn begins(&mut self, turn: &Entry, due: Instant) -> bool {
         let (drain, read) = (self.drain.clone(), self.driver.bytes_read().clone());
         tokio::select! {
             biased;
@@ -99,7 +99,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             }
             // Who was not let run for a while may have read it only just now.
             () = sleep_until(due) => read.has_preface(),
-            () = turn.displaced() => read.has_preface(),
+            () = turn.gives_way() => read.has_preface(),
             () = drain.wait(Phase::Draining) => false,
         }
     }

@@ -16,18 +16,23 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{
-    Transport,
-    handshakes::{Handshakes, Place as Turn},
-};
+use super::Transport;
 use crate::{
     auth::{name::CallerName, peer::Peer},
+    listen::crowd::{Crowd, Entry},
     telemetry::{Counts, Metrics},
     tls::{
         begun::Begun,
         server::{Client, HandshakeError},
     },
 };
+
+/// Handshakes of one address at the same time.
+const OF_ADDRESS: usize = 32;
+
+/// A handshake does not give way before that: a client that opens many connections at once, as
+/// after a restart, is waiting for us.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// A connection that has not done its handshake and sent its preface and settings by then is
 /// closed.
@@ -43,7 +48,7 @@ const RESULTS: [&str; 6] = ["ok", "refused", "no_http2", "failed", "timed_out", 
 #[derive(Clone)]
 pub(super) struct Opening {
     pub(super) transport: Transport,
-    handshakes: Handshakes,
+    handshakes: Crowd,
     results: Arc<Counts>,
 }
 
@@ -57,7 +62,7 @@ pub(super) struct Open {
 pub(super) struct Newcomer {
     pub(super) peer: Peer,
     /// Held until there is a place.
-    pub(super) turn: Turn,
+    pub(super) turn: Entry,
     /// When its preface and settings must have come.
     pub(super) due: Instant,
 }
@@ -72,14 +77,14 @@ impl Opening {
     pub(super) fn new(transport: Transport, handshakes: usize, metrics: &Metrics) -> Self {
         Self {
             transport,
-            handshakes: Handshakes::new(handshakes),
+            handshakes: Crowd::new(handshakes, OF_ADDRESS).settling_for(SETTLING),
             results: Arc::new(metrics.handshakes(&RESULTS)),
         }
     }
 
     /// The turn of a connection from there.
-    pub(super) async fn turn(&self, from: SocketAddr) -> Turn {
-        self.handshakes.begin(from.ip()).await
+    pub(super) async fn turn(&self, from: SocketAddr) -> Entry {
+        self.handshakes.enter(from.ip()).await
     }
 
     /// Brings a connection to its beginning; none where it comes to nothing.
@@ -87,7 +92,7 @@ impl Opening {
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        turn: Turn,
+        turn: Entry,
     ) -> Option<Open> {
         let due = Instant::now() + TIMEOUT;
         let opened = async {
@@ -97,7 +102,7 @@ impl Opening {
         };
         let opened = tokio::select! {
             biased;
-            () = turn.displaced() => Err("displaced"),
+            () = turn.gives_way() => Err("displaced"),
             opened = timeout_at(due, opened) => opened.unwrap_or(Err("timed_out")),
         };
         self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
