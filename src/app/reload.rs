@@ -252,7 +252,7 @@ impl Watch {
         }
     }
 
-    /// What failed is gone: what is there now has its own second look.
+    /// The files have changed: their new content gets a second look of its own.
     fn forget(&mut self) {
         self.state = State::Good;
     }
@@ -264,7 +264,7 @@ impl Watch {
             self.metrics.reloaded();
             tracing::info!(what, "reloaded");
         } else if let State::Failed { .. } = before {
-            tracing::info!(what, "what was loaded before is there again");
+            tracing::info!(what, "the file holds again what was loaded");
         }
     }
 

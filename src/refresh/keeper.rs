@@ -140,7 +140,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
     fn rekeyed(&mut self) {
         if let Err(error) = self.publisher.prepare_again() {
             let grant = self.publisher.name();
-            tracing::error!(%grant, %error, "the present grant stays with the former key");
+            tracing::error!(%grant, %error, "tokens are still signed with the former key");
         }
         self.state.rekeyed(self.clock.now());
         self.events.rekeyed.borrow_and_update().add_permits(1);
