@@ -1,7 +1,5 @@
 //! What is logged of connections that we end, with who is at their other end.
 
-use tracing::field::display;
-
 use super::{frames::Excess, http2::Ended, places::Denied};
 use crate::{auth::peer::Peer, listen::log_limit::LogLimit};
 
@@ -88,6 +86,6 @@ impl ConnectionLog {
     }
 
     fn name(&self) -> Option<impl tracing::Value> {
-        self.peer.name.as_ref().map(display)
+        self.peer.name.as_ref().map(tracing::field::display)
     }
 }
