@@ -28,7 +28,7 @@ use crate::{
     auth::{method::Method, usage},
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase, lifetime::Lifetime},
-    grant::{self, Life, cell::View, table::Roster},
+    grant::{self, Fault, GrantState, Life, RefreshState, cell::View, table::Roster},
     name::GrantName,
     ready::next_end_of_life,
 };
@@ -238,24 +238,37 @@ enum Stage {
     Changes(usize),
 }
 
-/// What a change is judged by: all that is sent, but for times, which move with the clocks,
-/// what they are worked out from.
-#[derive(PartialEq)]
+/// What a change is judged by: all that is sent, but for times, which move with the clocks, what
+/// they are worked out from.
 struct Told {
-    timeless: proto::Grant,
+    state: GrantState,
+    refresh: RefreshState,
     life: Option<Life>,
     next_attempt: Option<BootTime>,
+    last_fault: Option<Fault>,
+    consecutive_failures: u32,
 }
 
 impl Told {
-    fn new(grant: &proto::Grant, status: &grant::Status) -> Self {
-        let timeless = proto::Grant {
-            fetch_time: None,
-            end_time: None,
-            next_attempt_time: None,
-            ..grant.clone()
-        };
-        Self { timeless, life: status.life, next_attempt: status.next_attempt }
+    fn new(status: &grant::Status, state: GrantState) -> Self {
+        Self {
+            state,
+            refresh: status.refresh,
+            life: status.life,
+            next_attempt: status.next_attempt,
+            last_fault: status.last_fault.clone(),
+            consecutive_failures: status.consecutive_failures,
+        }
+    }
+
+    /// Whether it says the same; nothing is copied, since most grants have not changed.
+    fn is(&self, status: &grant::Status, state: GrantState) -> bool {
+        self.state == state
+            && self.refresh == status.refresh
+            && self.life == status.life
+            && self.next_attempt == status.next_attempt
+            && self.last_fault == status.last_fault
+            && self.consecutive_failures == status.consecutive_failures
     }
 }
 
@@ -346,16 +359,15 @@ impl Watch {
 
     /// A grant, where something else is to be told of it than was.
     fn tell(&mut self, index: usize, now: Anchor) -> Option<proto::Grant> {
-        let view = self.views.get(index)?;
-        let status = view.status();
-        let grant = convert::grant(view, &status, now);
-        let tell = Told::new(&grant, &status);
-        let told = self.told.get_mut(index)?;
-        if told.as_ref() == Some(&tell) {
-            return None;
-        }
-        *told = Some(tell);
-        Some(grant)
+        let (view, told) = (self.views.get(index)?, self.told.get_mut(index)?);
+        view.with_status(|status| {
+            let state = status.state(now, view.margin());
+            if told.as_ref().is_some_and(|told| told.is(status, state)) {
+                return None;
+            }
+            *told = Some(Told::new(status, state));
+            Some(convert::grant(view, status, now))
+        })
     }
 }
 
