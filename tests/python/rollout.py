@@ -3,8 +3,8 @@ use.
 
 Usage: rollout.py PROTO_DIR SERVICE_CONFIG HOST:PORT,HOST:PORT
 
-Calls until standard input ends; then prints the number of calls that succeeded, and ends with a
-traceback where one failed.
+Mints and lists grants until standard input ends; then prints the number of tokens, and ends with
+a traceback where a call failed.
 """
 
 import pathlib
@@ -22,6 +22,8 @@ PATIENCE = 30  # seconds, for any call
 def main(protos, config, targets):
     with tempfile.TemporaryDirectory() as out:
         generate(protos, out)
+        from grantmint.v1 import grant_service_pb2 as grant_messages
+        from grantmint.v1 import grant_service_pb2_grpc as grant_services
         from grantmint.v1 import token_service_pb2 as messages
         from grantmint.v1 import token_service_pb2_grpc as services
 
@@ -32,6 +34,7 @@ def main(protos, config, targets):
         ]
         channel = grpc.insecure_channel(f"ipv4:{targets}", options=options)
         tokens = services.TokenServiceStub(channel)
+        grants = grant_services.GrantServiceStub(channel)
         done, failures, counts = threading.Event(), [], [0] * CALLERS
 
         def call(caller):
@@ -39,6 +42,7 @@ def main(protos, config, targets):
                 request = messages.MintTokenRequest(identity=f"viewer-{caller}")
                 try:
                     assert tokens.MintToken(request, timeout=PATIENCE).token
+                    grants.ListGrants(grant_messages.ListGrantsRequest(), timeout=PATIENCE)
                     counts[caller] += 1
                 except grpc.RpcError as error:
                     failures.append(f"{error.code()}: {error.details()}")

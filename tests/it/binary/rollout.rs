@@ -18,8 +18,9 @@ use tonic::{
 };
 
 use crate::{
+    page::Page,
     python::python,
-    support::{Configured, Serve, mint, reserved_port, soon},
+    support::{Configured, Serve, mint, reserved_port, soon, until},
 };
 
 const RESTARTS: usize = 10;
@@ -50,6 +51,12 @@ async fn calls(servers: Vec<String>, done: Arc<AtomicBool>) -> Result<usize, Sta
 
 fn heals(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
+}
+
+/// Whether calls of the callers in Python come to it: they alone list grants.
+async fn served_python(serve: &Serve) -> bool {
+    let page = Page::read(&serve.page("/metrics").await.1);
+    page.sum("grpc_server_started_total", &[("grpc_method", "ListGrants")]) > 0.0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +99,10 @@ async fn servers_that_are_replaced_one_by_one_fail_no_call() {
         former.signal("TERM");
         let (status, _) = soon(former.ended()).await;
         assert_eq!(status.code(), Some(0));
-        servers[at] = Some(start(at).await);
+        let serve = start(at).await;
+        // As a deploy waits before it takes the next: clients connect again after a second or more.
+        until("Python's calls", async || served_python(&serve).await).await;
+        servers[at] = Some(serve);
     }
     done.store(true, Ordering::Relaxed);
     let calls = soon(load).await.expect("it ends").expect("no call fails");
