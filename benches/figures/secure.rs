@@ -97,9 +97,10 @@ impl Secure {
         self.pair()
             + &format!(
                 "trust_domains = {{ \"{DOMAIN}\" = \"{dir}/ca.crt\" }}\n\
+                 [limits]\nconnections_per_caller = 1024\n\
                  [callers.bench]\nmatch = [\"spiffe://{DOMAIN}/ns/media/*\"]\n\
-                 tokens = {{ rate = 100000000, burst = 100000000 }}\n\
-                 bulk_tokens = {{ rate = 100000000, burst = 100000000 }}\n\
+                 tokens = {{ rate = 10000000, burst = 10000000 }}\n\
+                 bulk_tokens = {{ rate = 10000000, burst = 10000000 }}\n\
                  allow = [{{ profiles = [\"{profile}\"], identities = [\"viewer-*\"], max_ttl = \"10m\" }}]\n"
             )
     }
