@@ -8,6 +8,7 @@ pub mod id;
 mod json;
 pub mod key;
 pub mod params;
+pub mod private;
 pub mod signed;
 mod tail;
 pub mod verbatim;

@@ -14,7 +14,6 @@ mod demo;
 mod endpoint;
 mod errors;
 mod json;
-mod key;
 mod life;
 mod pointer;
 mod presets;

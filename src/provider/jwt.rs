@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-use self::config::Config;
+use self::config::{Config, Key};
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens,
     claims::Claims,
@@ -75,9 +75,12 @@ impl Provider for Config {
 
     fn token_format(&self, _: &Tokens) -> Arc<dyn TokenFormat> {
         let table = self.claims.table(self.header());
-        match self.algorithm {
-            Algorithm::HS256 => Arc::new(Hs256::new(table, self.key.secret.clone())),
-            longer => Arc::new(Signed::new(table, JwtKey::hmac(longer, &self.key.secret))),
+        match (&self.key, self.algorithm) {
+            (Key::Secret(key), Algorithm::HS256) => Arc::new(Hs256::new(table, key.secret.clone())),
+            (Key::Secret(key), longer) => {
+                Arc::new(Signed::new(table, JwtKey::hmac(longer, &key.secret)))
+            }
+            (Key::Private(key), _) => Arc::new(Signed::new(table, key.key.clone())),
         }
     }
 }

@@ -1,19 +1,40 @@
 //! Keys that sign JWTs with an algorithm, and verify what they signed.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, crypto, jwk::Jwk};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, crypto};
 use serde::de::DeserializeOwned;
 
-use super::{PrepareError, SignError};
+use super::{
+    SignError,
+    private::{KeyError, PrivateKey},
+};
 use crate::settings::SigningSecret;
 
 /// A key of one algorithm. Its `Debug` shows no key, and the key is zeroed on drop.
 #[derive(Clone)]
 pub struct JwtKey {
     algorithm: Algorithm,
-    signs: EncodingKey,
+    signs: Signing,
     verifies: DecodingKey,
+}
+
+#[derive(Clone)]
+enum Signing {
+    /// `jsonwebtoken` signs.
+    Secret(EncodingKey),
+    /// We do: `jsonwebtoken` would parse the key for each token.
+    Private(Arc<PrivateKey>),
+}
+
+/// Where a signature is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// In the task of the call.
+    Fast,
+    /// In the pool: it would keep the task's thread, and so other calls, for too long.
+    Slow,
 }
 
 impl JwtKey {
@@ -28,19 +49,23 @@ impl JwtKey {
     pub fn hmac_of(algorithm: Algorithm, secret: &[u8]) -> Self {
         let (signs, verifies) =
             (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        Self { algorithm, signs, verifies }
+        Self { algorithm, signs: Signing::Secret(signs), verifies }
     }
 
-    /// A private key, which says its public one.
+    /// A private key, whose public half verifies.
+    #[must_use]
+    pub fn private(key: PrivateKey) -> Self {
+        let (algorithm, verifies) = (key.algorithm(), key.public());
+        Self { algorithm, signs: Signing::Private(Arc::new(key)), verifies }
+    }
+
+    /// A private key in any of its forms.
     ///
     /// # Errors
     ///
-    /// It is no key of this algorithm.
-    pub fn private(algorithm: Algorithm, key: EncodingKey) -> Result<Self, PrepareError> {
-        let unusable = |_| PrepareError::KeyUnusable;
-        let public = Jwk::from_encoding_key(&key, algorithm).map_err(unusable)?;
-        let verifies = DecodingKey::from_jwk(&public).map_err(unusable)?;
-        Ok(Self { algorithm, signs: key, verifies })
+    /// The text is no private key of this algorithm.
+    pub fn parse_private(text: &str, algorithm: Algorithm) -> Result<Self, KeyError> {
+        PrivateKey::parse(text, algorithm).map(Self::private)
     }
 
     /// The algorithm.
@@ -62,13 +87,32 @@ impl JwtKey {
         }
     }
 
+    /// Where its signatures are made.
+    #[must_use]
+    pub const fn speed(&self) -> Speed {
+        match self.algorithm {
+            Algorithm::HS256
+            | Algorithm::HS384
+            | Algorithm::HS512
+            | Algorithm::EdDSA
+            | Algorithm::ES256 => Speed::Fast,
+            // ES384 and RSA; what is not known is not fast.
+            _ => Speed::Slow,
+        }
+    }
+
     /// A signature of this message, in base64url.
     ///
     /// # Errors
     ///
     /// It cannot be made.
     pub fn sign(&self, message: &[u8]) -> Result<String, SignError> {
-        crypto::sign(message, &self.signs, self.algorithm).map_err(|_| SignError)
+        match &self.signs {
+            Signing::Secret(key) => {
+                crypto::sign(message, key, self.algorithm).map_err(|_| SignError)
+            }
+            Signing::Private(key) => Ok(URL_SAFE_NO_PAD.encode(key.sign(message)?)),
+        }
     }
 
     /// A token's header and claims; none where this key did not sign it. Its times are not

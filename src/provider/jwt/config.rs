@@ -7,6 +7,7 @@ use crate::{
     provider::{
         claims::{Claims, OF_TOKENS},
         header,
+        private_key::{self, PrivateKey},
         secret::KeySecret,
     },
     settings::{SecretKeys, Section},
@@ -14,13 +15,60 @@ use crate::{
 
 const SECRET: SecretKeys = SecretKeys { file: "key_file", env: "key_env", value: "key" };
 
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+const ALGORITHMS: [Algorithm; 10] = [
+    Algorithm::HS256,
+    Algorithm::HS384,
+    Algorithm::HS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// What its tokens are signed with.
+#[derive(Clone, Debug)]
+pub(super) enum Key {
+    /// An HMAC's secret.
+    Secret(KeySecret),
+    /// The private key of all other algorithms.
+    Private(PrivateKey),
+}
+
+impl Key {
+    fn read(section: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<Self> {
+        let Some(algorithm) = algorithm else {
+            // Which of them are right is not known.
+            for keys in [SECRET, private_key::KEYS] {
+                for key in [keys.file, keys.env] {
+                    section.has(key);
+                }
+            }
+            return None;
+        };
+        match algorithm {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+                KeySecret::read(section, SECRET).map(Self::Secret)
+            }
+            _ => PrivateKey::read(section, algorithm).map(Self::Private),
+        }
+    }
+
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Secret(secret) => secret.shown().collect(),
+            Self::Private(key) => vec![key.shown()],
+        }
+    }
+}
 
 /// What a `jwt` profile says beside the keys that all kinds have.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) algorithm: Algorithm,
-    pub(super) key: KeySecret,
+    pub(super) key: Key,
     header: Map<String, Value>,
     no_exp: bool,
     written: Map<String, Value>,
@@ -32,7 +80,7 @@ impl Config {
     pub(super) fn read(section: &mut Section<'_>) -> (Option<Claims>, Option<Self>) {
         let algorithm =
             section.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS));
-        let key = KeySecret::read(section, SECRET);
+        let key = Key::read(section, algorithm);
         let header = header::read(section);
         section.note_settings(["header.kid"]);
         let no_exp = section.flag("no_exp").unwrap_or(false);

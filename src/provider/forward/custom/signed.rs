@@ -9,7 +9,7 @@ use super::{Assertion, Secret, SecretKeys, told};
 use crate::{
     provider::{
         claims::{Claims, OF_ASSERTIONS},
-        forward::{key, secret::shown as where_it_is},
+        forward::secret::shown as where_it_is,
         header,
     },
     settings::{Section, shown},
@@ -49,10 +49,12 @@ pub(super) fn read(
     let key = if algorithm == Algorithm::HS256 {
         secret.map(|secret| JwtKey::hmac_of(algorithm, secret.expose().as_bytes()))
     } else {
-        section.secret(PRIVATE_KEY, |text| key::parse(text, algorithm)).map(|(key, origin)| {
-            told_keys.push((PRIVATE_KEY.value, where_it_is(&origin)));
-            key
-        })
+        section.secret(PRIVATE_KEY, |text| JwtKey::parse_private(text, algorithm)).map(
+            |(key, origin)| {
+                told_keys.push((PRIVATE_KEY.value, where_it_is(&origin)));
+                key
+            },
+        )
     };
     let (header, (_, claims), ttl, key) = (header?, claims?, ttl?, key?);
     told_keys.push(("assertion", json!(format!("{algorithm:?}, for {}", shown(ttl)))));

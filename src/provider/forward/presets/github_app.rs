@@ -22,14 +22,16 @@ use crate::{
             demo::RSA_KEY,
             endpoint::{Emulation, Given, Refused},
             errors::RateLimit,
-            key,
             recipe::Making,
             secret,
         },
     },
     sandbox::Answer,
     settings::{SecretKeys, Section},
-    token::claims::{Time, Value as Claim},
+    token::{
+        claims::{Time, Value as Claim},
+        key::JwtKey,
+    },
 };
 
 const PRIVATE_KEY: SecretKeys = secret_keys("private_key_file", "private_key_env", "private_key");
@@ -70,7 +72,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         section.problem("app_id", "is missing");
     }
     let app = parse_name(&app?).map_err(|error| section.problem("app_id", error)).ok();
-    let key = section.secret(PRIVATE_KEY, |text| key::parse(text, Algorithm::RS256));
+    let key = section.secret(PRIVATE_KEY, |text| JwtKey::parse_private(text, Algorithm::RS256));
     let repositories = section.list_or_empty("repositories", parse_name_of_repository);
     let permissions: Option<Map<String, Value>> = if section.has("permissions") {
         section.deserialized("permissions")

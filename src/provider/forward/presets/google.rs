@@ -21,7 +21,6 @@ use crate::{
             config::{Covers, Parts, USUAL_POINT, parse_resource},
             demo::RSA_KEY,
             endpoint::{Emulation, Given, Refused, Why},
-            key,
             recipe::Making,
             secret,
         },
@@ -126,7 +125,7 @@ fn parse_account(text: &str) -> Result<(ServiceAccount, JwtKey), String> {
     let bytes = decoded.as_ref().map_or(text.as_bytes(), |decoded| decoded.as_slice());
     let mut account: ServiceAccount = serde_json::from_slice(bytes).map_err(|_| NONE)?;
     let key = Zeroizing::new(std::mem::take(&mut account.private_key));
-    let key = key::parse(&key, Algorithm::RS256);
+    let key = JwtKey::parse_private(&key, Algorithm::RS256);
     let key = key.map_err(|error| format!("has a private_key that {error}"))?;
     Ok((account, key))
 }

@@ -1,0 +1,73 @@
+//! Keys in PEM, also where an environment file made one line of it.
+
+use base64::{
+    Engine,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use zeroize::Zeroizing;
+
+use super::{Form, KeyError};
+
+/// What a PEM says that it holds, and the bytes.
+type Pem = (SectionKind, Vec<u8>);
+
+/// The one private key in a text that has a PEM. Parameters of curves, certificates and the
+/// public half may stand beside it.
+pub(super) fn private(text: &str) -> Result<Form, KeyError> {
+    if text.contains("-----BEGIN ENCRYPTED ") || text.contains("4,ENCRYPTED") {
+        return Err(KeyError::Encrypted);
+    }
+    let text = in_lines(text);
+    let (mut found, mut is_public) = (None, text.contains("-----BEGIN RSA PUBLIC KEY-----"));
+    for section in Pem::pem_slice_iter(text.as_bytes()) {
+        let (kind, der) = section.map_err(|_| KeyError::Damaged)?;
+        let der = Zeroizing::new(der);
+        let form = match kind {
+            SectionKind::PrivateKey => Form::Pkcs8(der),
+            SectionKind::RsaPrivateKey => Form::Pkcs1(der),
+            SectionKind::EcPrivateKey => Form::Sec1(der),
+            SectionKind::PublicKey | SectionKind::Certificate => {
+                is_public = true;
+                continue;
+            }
+            _ => continue,
+        };
+        if found.replace(form).is_some() {
+            return Err(KeyError::Several);
+        }
+    }
+    found.ok_or(if is_public { KeyError::Public } else { KeyError::OtherPem })
+}
+
+/// A text that another one is base64 of, of either alphabet, with or without its padding.
+pub(super) fn base64_text(text: &str) -> Option<Zeroizing<String>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let dense: Zeroizing<String> = Zeroizing::new(
+        text.chars().filter(|it| !it.is_whitespace() && *it != '\u{feff}').collect(),
+    );
+    [STANDARD, URL_SAFE].iter().find_map(|alphabet| {
+        let decoded = GeneralPurpose::new(alphabet, CONFIG).decode(dense.as_bytes());
+        let decoded = Zeroizing::new(decoded.ok()?);
+        Some(Zeroizing::new(str::from_utf8(&decoded).ok()?.to_owned()))
+    })
+}
+
+/// A PEM in its lines again: where it is one line of an environment file, their ends are written
+/// out or left out.
+pub(super) fn in_lines(text: &str) -> Zeroizing<String> {
+    const ENDS: [(&str, &str); 7] = [
+        ("\\r", ""),
+        ("\\n", "\n"),
+        ("-----BEGIN ", "\n-----BEGIN "),
+        ("KEY-----", "KEY-----\n"),
+        ("PARAMETERS-----", "PARAMETERS-----\n"),
+        ("CERTIFICATE-----", "CERTIFICATE-----\n"),
+        ("-----END ", "\n-----END "),
+    ];
+    ENDS.iter().fold(Zeroizing::new(text.to_owned()), |text, (from, to)| {
+        Zeroizing::new(text.replace(from, to))
+    })
+}
