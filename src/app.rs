@@ -28,7 +28,7 @@ use crate::{
     drain::{Drain, Drainer, Phase, drain},
     egress::EgressError,
     listen::Listen,
-    mint::minter::{Minter, Supply},
+    mint::minter::{self, Minter, Supply},
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
@@ -36,9 +36,10 @@ use crate::{
     telemetry::{Metrics, ResourceNames},
     tls::{self, Tls},
     token::{
-        PrepareError, Preparer,
+        PrepareError, Preparer, Speed,
         id::{NoRandomness, Serials},
         keyed_hash,
+        pool::{Pool, Threads},
     },
 };
 
@@ -75,6 +76,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The threads of the pool of slow signatures do not start.
+    #[error("the threads that sign cannot be started: {0}")]
+    Threads(io::Error),
     /// No randomness for token ids and jitter.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -91,6 +95,8 @@ pub struct App {
     reporter: HealthReporter,
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
+    /// None where no signature is slow.
+    signing: Option<Threads>,
     /// Whose ends are watched, and where they are shown.
     certificates: Option<(Arc<Tls>, Metrics)>,
     jumps: watch::Sender<()>,
@@ -127,14 +133,24 @@ impl App {
             Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
             Supply::Grants(_) | Supply::Forwarded(_) => None,
         }));
+        let is_slow = |profile: &minter::Profile| profile.signing.speed() == Speed::Slow;
+        let (pool, signing) = if profiles.iter().any(is_slow) {
+            let pool = Pool::start(config.signing, clock.clone(), metrics.signing());
+            pool.map(|(pool, threads)| (Some(pool), Some(threads))).map_err(StartError::Threads)?
+        } else {
+            (None, None)
+        };
         let minter = Minter::new(
             profiles,
             config.default_profile.clone(),
             &grants,
-            config.limits.mint,
-            Serials::draw()?,
-            clock.clone(),
-            drain.clone(),
+            minter::Parts {
+                limits: config.limits.mint,
+                serials: Serials::draw()?,
+                pool,
+                clock: clock.clone(),
+                drain: drain.clone(),
+            },
         );
         let minter = Arc::new(minter);
         let told = Arc::clone(&minter);
@@ -177,6 +193,7 @@ impl App {
             reporter,
             ready,
             keepers,
+            signing,
             certificates: tls.map(|tls| (tls, metrics)),
             jumps,
             clock,
@@ -228,6 +245,7 @@ impl App {
             tasks,
             server,
             health,
+            signing: self.signing,
             drainer: self.drainer,
             config: self.config,
             reload_asked: can_reload.then_some(self.reload_asked),
@@ -241,6 +259,8 @@ pub struct Running {
     tasks: JoinSet<()>,
     server: JoinHandle<()>,
     health: JoinHandle<()>,
+    /// None where no signature is slow.
+    signing: Option<Threads>,
     drainer: Drainer,
     config: server::Config,
     /// None where there is nothing to reload.
@@ -318,6 +338,7 @@ impl Running {
         }
         self.drainer.advance(Phase::Cut);
         self.server_ends(CUT_GRACE).await;
+        drop(self.signing);
         tracing::info!("stopped");
         ended
     }
@@ -387,6 +408,7 @@ mod tests {
                 tasks,
                 server: tokio::spawn(task(1)),
                 health: tokio::spawn(task(2)),
+                signing: None,
                 drainer,
                 config: server::Config::default(),
                 reload_asked: None,

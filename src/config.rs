@@ -38,6 +38,7 @@ use crate::{
     },
     source::{base_url::BaseUrl, budget},
     tls,
+    token::pool,
 };
 
 /// The kinds that profiles may be of.
@@ -54,6 +55,8 @@ pub struct Config {
     pub admin: admin::Config,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[signing]`.
+    pub signing: pool::Config,
     /// The profile of calls that name none: the one configured, or the only one there is.
     pub default_profile: Option<ProfileName>,
     /// The profiles, by name; at least one.
@@ -187,6 +190,7 @@ impl Config {
         if let Err(why) = may_listen {
             server_section.problem(why.key(), why.to_string());
         }
+        let signing = read_signing(root.section("signing"));
         let default_profile = root.parsed("default_profile", ProfileName::parse);
 
         let mut names = Vec::new();
@@ -233,6 +237,7 @@ impl Config {
             tls,
             admin,
             limits,
+            signing,
             default_profile: default_profile.or(only),
             profiles,
             upstream: None,
@@ -340,12 +345,14 @@ impl Limits {
     fn read(mut section: Section<'_>) -> Self {
         let Self { mint, rpc } = Self::default();
         let most_bytes = 64 * 1024 * 1024;
-        let indices = section.integer("indices", 1..=1_000_000_000);
+        let mut indices = |key| section.integer(key, 1..=1_000_000_000);
+        let (indices, slow_indices) = (indices("indices"), indices("slow_indices"));
         let mut limit = |key, default, bounds| section.integer(key, bounds).unwrap_or(default);
         let limits = Self {
             mint: mint::Limits {
                 identities: limit("identities", mint.identities, 1..=1_000_000),
                 indices: indices.unwrap_or(mint.indices),
+                slow_indices: slow_indices.unwrap_or(mint.slow_indices),
                 chunk_tokens: limit("chunk_tokens", mint.chunk_tokens, 1..=4_096),
                 waiting_calls: limit("waiting_calls", mint.waiting_calls, 1..=1_000_000),
             },
@@ -363,6 +370,14 @@ impl Limits {
         section.finish();
         limits
     }
+}
+
+fn read_signing(mut section: Section<'_>) -> pool::Config {
+    let default = pool::Config::default();
+    let threads = section.integer("threads", 1..=1_024).unwrap_or(default.threads);
+    let queue = section.integer("queue", 1..=1_000_000).unwrap_or(default.queue);
+    section.finish();
+    pool::Config { threads, queue }
 }
 
 /// Profiles of one upstream and account share its budget: it must be one, and enough for the

@@ -10,6 +10,7 @@ pub mod options;
 pub mod profile;
 pub mod quota;
 mod resolve;
+mod sign;
 pub mod terms;
 mod validate;
 
@@ -25,6 +26,8 @@ pub struct Limits {
     pub identities: usize,
     /// Indices in one bulk call.
     pub indices: i64,
+    /// The same where signatures are slow.
+    pub slow_indices: i64,
     /// Tokens in one chunk.
     pub chunk_tokens: usize,
     /// Calls that wait for a grant at the same time.
@@ -33,6 +36,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { identities: 10_000, indices: 1_000_000, chunk_tokens: 512, waiting_calls: 4_096 }
+        Self {
+            identities: 10_000,
+            indices: 1_000_000,
+            slow_indices: 100_000,
+            chunk_tokens: 512,
+            waiting_calls: 4_096,
+        }
     }
 }

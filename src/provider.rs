@@ -9,6 +9,7 @@ mod header;
 pub mod hundred_ms;
 pub mod jwt;
 pub mod livekit;
+mod private_key;
 mod secret;
 mod tokens;
 mod twilio;

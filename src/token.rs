@@ -8,7 +8,9 @@ pub mod id;
 mod json;
 pub mod key;
 pub mod params;
+pub mod pool;
 pub mod private;
+mod shared;
 pub mod signed;
 mod tail;
 pub mod verbatim;
@@ -20,6 +22,7 @@ use arc_swap::ArcSwap;
 use bytes::BufMut;
 
 use self::{hmac::Hmac, id::Serial, tail::Tail};
+pub use self::{key::Speed, shared::SharedTokens};
 use crate::{
     clock::{Anchor, Clock},
     grant::{Grant, cell::Prepare},
@@ -94,6 +97,11 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
 
     /// What a signature costs, in units of an HMAC: callers' quotas are charged by it.
     fn units(&self) -> u32;
+
+    /// Where its signatures are made.
+    fn speed(&self) -> Speed {
+        Speed::Fast
+    }
 }
 
 /// A profile's token format, which is replaced when the profile's key is.
@@ -115,23 +123,39 @@ impl PresentFormat {
 
 /// The signer of a key without a grant, which is replaced when the key is.
 #[derive(Clone, Debug)]
-pub struct PresentSigner(Arc<ArcSwap<Box<dyn Signer>>>);
+pub struct PresentSigner(Arc<ArcSwap<KeySigner>>);
+
+/// What signs with one key, without a grant.
+#[derive(Debug)]
+pub struct KeySigner {
+    /// Signs each token.
+    pub signer: Box<dyn Signer>,
+    /// The tokens that callers share.
+    pub shared: SharedTokens,
+}
+
+impl KeySigner {
+    fn new(signer: Box<dyn Signer>) -> Self {
+        Self { signer, shared: SharedTokens::default() }
+    }
+}
 
 impl PresentSigner {
     /// `signer`, until it is replaced.
     #[must_use]
     pub fn new(signer: Box<dyn Signer>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(signer)))
+        Self(Arc::new(ArcSwap::from_pointee(KeySigner::new(signer))))
     }
 
-    /// Replaces it, for all calls and chunks that load it from now on.
+    /// Replaces it, for all calls and chunks that load it from now on. No token of the former key
+    /// is shared any more.
     pub fn replace(&self, signer: Box<dyn Signer>) {
-        self.0.store(Arc::new(signer));
+        self.0.store(Arc::new(KeySigner::new(signer)));
     }
 
     /// The present one. Load once a call, or once a chunk, so that no token is of two keys.
     #[must_use]
-    pub fn load(&self) -> Arc<Box<dyn Signer>> {
+    pub fn load(&self) -> Arc<KeySigner> {
         self.0.load_full()
     }
 }
@@ -211,6 +235,14 @@ impl Token<'_> {
     fn parts(&self) -> [&[u8]; 4] {
         let [first, second, third] = self.shared.map(str::as_bytes);
         [first, second, third, self.own.as_bytes()]
+    }
+}
+
+impl<'a> Token<'a> {
+    /// A token that is signed already.
+    #[must_use]
+    pub fn whole(text: &'a str) -> Self {
+        Self { shared: [text, "", ""], own: Tail::zeros(0) }
     }
 }
 

@@ -58,7 +58,13 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("server", &["auth", "rpc", "tls"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
-    ("config", &["auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls"]),
+    (
+        "config",
+        &[
+            "auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls",
+            "token",
+        ],
+    ),
     (
         "app",
         &[

@@ -17,15 +17,16 @@ use grantmint::{
     },
     mint::{
         self, Grants, Limits,
-        minter::{Minter, Profile, Supply},
+        minter::{self, Minter, Profile, Supply},
         options::Options,
+        profile::Signing,
         terms::ExpiryPolicy,
     },
     name::{GrantName, Identity, ProfileName, Resource},
     rpc::{self, Api, Parts, layers::Layers},
     server::{self, Server},
     telemetry::Metrics,
-    token::{Preparer, PresentFormat, id::Serials, params::Parameters},
+    token::{Preparer, PresentFormat, Speed, id::Serials, params::Parameters},
 };
 use serde_json::value::RawValue;
 use tokio::time::interval;
@@ -101,6 +102,7 @@ impl Live {
             identity_form: None,
             parameters: Parameters::default(),
             units: 1,
+            signing: Signing::Own(Speed::Fast),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),
                 grant_ttl: Some(LIFE),
@@ -112,10 +114,13 @@ impl Live {
             vec![profile],
             Some(name),
             &self.grants,
-            Limits::default(),
-            Serials::draw()?,
-            self.clock.clone(),
-            drain,
+            minter::Parts {
+                limits: Limits::default(),
+                serials: Serials::draw()?,
+                pool: None,
+                clock: self.clock.clone(),
+                drain,
+            },
         ))
     }
 

@@ -9,7 +9,11 @@ use grantmint::{
     clock::Clock,
     config::{self, Config},
     drain::Drain,
-    mint::{Grants, Limits, minter::Minter, options::Options},
+    mint::{
+        Grants, Limits,
+        minter::{self, Minter},
+        options::Options,
+    },
     name::Identity,
     token::id::Serials,
 };
@@ -92,10 +96,13 @@ impl LiveKit {
             vec![app::of_mint(profile, &self.clock)?],
             Some(profile.name.clone()),
             &Grants::default(),
-            Limits::default(),
-            Serials::draw()?,
-            self.clock.clone(),
-            drain,
+            minter::Parts {
+                limits: Limits::default(),
+                serials: Serials::draw()?,
+                pool: None,
+                clock: self.clock.clone(),
+                drain,
+            },
         ))
     }
 

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     config,
     egress::Egress,
-    mint::{self, Grants, minter::Supply},
+    mint::{self, Grants, minter::Supply, profile::Signing},
     name::{GrantName, ProfileName},
     refresh::{
         keeper::{Events, Keeper},
@@ -121,6 +121,12 @@ pub fn of_mint(
     profile: &config::Profile,
     clock: &Clock,
 ) -> Result<mint::minter::Profile, StartError> {
+    let format = profile.token_format();
+    let signing = match profile.tokens.reuse_for {
+        // An HMAC costs less than a look at those that are kept.
+        Some(_) if format.units() > 1 => Signing::Shared(format.speed()),
+        _ => Signing::Own(format.speed()),
+    };
     let supply = match &profile.supply {
         config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
             resources: grants.resources.clone(),
@@ -133,7 +139,7 @@ pub fn of_mint(
             grant_ttl: grants.policy.grant_ttl(),
         }),
         config::Supply::Key(allowed) => {
-            let signer = profile.token_format().prepare(None, clock.now());
+            let signer = format.prepare(None, clock.now());
             let signer = signer
                 .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
             Supply::Key(mint::profile::Key {
@@ -154,7 +160,11 @@ pub fn of_mint(
         margin: profile.margin,
         identity_form: profile.rules.tokens.identity_form.filter(|_| profile.tokens.has_identity),
         parameters: profile.tokens.parameters(),
-        units: profile.token_format().units(),
+        units: match signing {
+            Signing::Own(_) => format.units(),
+            Signing::Shared(_) => 1,
+        },
+        signing,
         supply,
     })
 }

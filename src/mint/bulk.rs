@@ -1,6 +1,6 @@
 //! Many tokens for identities that are known now, a chunk at a time, each chunk of one grant.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -9,13 +9,14 @@ use super::{
     minter::{ANSWER_ALLOWANCE, Draft, Minter, Plan, Unserved},
     offer::Offer,
     options::{Field, Invalid, Violation},
-    quota::Quota,
+    profile::Signing,
+    quota::{Charge, Quota},
     terms::Terms,
 };
 use crate::{
     drain::Phase,
     name::Identity,
-    token::{SignError, Stamped, Token, id::Serial},
+    token::{SignError, Speed, Stamped, Token, id::Serial},
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
@@ -23,6 +24,9 @@ pub const CHUNK_BYTES: usize = 96 * 1024;
 
 /// Identities that are validated before other tasks get a turn.
 pub const SLICE: usize = 1_024;
+
+/// Tokens in a chunk whose signatures are slow: all of them are signed before it is sent.
+const SLOW_CHUNK: i64 = 64;
 
 /// The fewest tokens that a chunk is cut to for want of quota, unless fewer are left or the
 /// quota never holds so many: a stream of chunks of one costs more than it signs.
@@ -104,7 +108,7 @@ impl Selection {
     }
 
     /// Writes the identity of `index` to `buffer`, or lends the listed one.
-    fn identity<'a>(&'a self, index: i64, buffer: &'a mut String) -> Option<&'a str> {
+    pub(super) fn identity<'a>(&'a self, index: i64, buffer: &'a mut String) -> Option<&'a str> {
         match self {
             Self::List(identities) => {
                 identities.get(usize::try_from(index).ok()?).map(Identity::as_str)
@@ -154,27 +158,27 @@ impl Selection {
 /// Tokens for consecutive indices, all of one grant, signed when they are asked for.
 #[derive(Debug)]
 pub struct Chunk {
-    stamped: Arc<dyn Stamped>,
-    selection: Arc<Selection>,
-    indices: Range<i64>,
-    serials: Serial,
+    pub(super) signatures: Signatures,
+    pub(super) selection: Arc<Selection>,
+    pub(super) indices: Range<i64>,
     bytes: usize,
-    terms: Terms,
-    charge: Charge,
+    pub(super) terms: Terms,
+    charge: Charge<Arc<dyn Quota>>,
 }
 
-/// What was taken for a chunk: given back with it, unless it was signed.
-#[derive(Debug)]
-struct Charge {
-    quota: Arc<dyn Quota>,
-    units: u64,
+/// The signatures of a chunk.
+pub(super) enum Signatures {
+    /// Made when they are asked for, with consecutive serials.
+    ToMake(Arc<dyn Stamped>, Serial),
+    /// Made.
+    Made(Vec<String>),
+    /// One for all.
+    Shared(Arc<str>),
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        if self.units > 0 {
-            self.quota.give_back(self.units);
-        }
+impl fmt::Debug for Signatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signatures")
     }
 }
 
@@ -203,18 +207,25 @@ impl Chunk {
         &self.terms
     }
 
-    /// Signs them, one after the other.
+    /// Each of them, signed now unless it was signed before.
     pub fn tokens(&self) -> impl Iterator<Item = Result<Token<'_>, SignError>> {
         let mut buffer = String::new();
-        self.indices.clone().zip(0..).map_while(move |(index, further)| {
-            let identity = self.selection.identity(index, &mut buffer)?;
-            Some(self.stamped.sign(identity, self.serials.plus(further)))
+        self.indices.clone().zip(0..).map_while(move |(index, number)| match &self.signatures {
+            Signatures::ToMake(stamped, serials) => {
+                let identity = self.selection.identity(index, &mut buffer)?;
+                Some(stamped.sign(identity, serials.plus(number)))
+            }
+            Signatures::Made(tokens) => {
+                let token = tokens.get(usize::try_from(number).ok()?)?;
+                Some(Ok(Token::whole(token)))
+            }
+            Signatures::Shared(token) => Some(Ok(Token::whole(token))),
         })
     }
 
     /// All of them are signed: what was taken for them is spent.
-    pub fn spend(mut self) {
-        self.charge.units = 0;
+    pub fn spend(self) {
+        self.charge.spend();
     }
 }
 
@@ -311,7 +322,11 @@ impl Bulk {
             }
             let offer = self.minter.offer(&self.plan, &mut hold).await.map_err(End::Unserved)?;
             match self.chunk(&offer)? {
-                Ok(chunk) => return Ok(Some(chunk)),
+                Ok(chunk) => {
+                    let chunk = self.signed(chunk, &offer).await.map_err(End::Unserved)?;
+                    self.indices.start = chunk.indices.end;
+                    return Ok(Some(chunk));
+                }
                 Err(refill) => {
                     let waited = self.minter.wait_for_units(refill, &mut hold).await;
                     waited.map_err(End::Unserved)?;
@@ -320,26 +335,38 @@ impl Bulk {
         }
     }
 
+    /// The chunk, with its signatures where they are not to be made when it is written.
+    async fn signed(&self, chunk: Chunk, offer: &Offer) -> Result<Chunk, Unserved> {
+        match self.plan.signing {
+            Signing::Own(Speed::Fast) => Ok(chunk),
+            _ => self.minter.sign_chunk(chunk, &self.plan, offer, self.deadline).await,
+        }
+    }
+
     /// The next chunk, as long as it may be; else when there is quota for one.
-    fn chunk(&mut self, offer: &Offer) -> Result<Result<Chunk, Duration>, End> {
+    fn chunk(&self, offer: &Offer) -> Result<Result<Chunk, Duration>, End> {
         let stamped = offer.stamped(&self.plan).map_err(|error| End::Unserved(error.into()))?;
         let token_bytes = |identity: &str| stamped.token_bytes(identity);
         let Range { start, end } = self.indices;
-        let wanted = start..end.min(start.saturating_add(self.chunk_tokens));
+        let most = match self.plan.signing {
+            Signing::Own(Speed::Slow) => self.chunk_tokens.min(SLOW_CHUNK),
+            Signing::Own(Speed::Fast) | Signing::Shared(_) => self.chunk_tokens,
+        };
+        let wanted = start..end.min(start.saturating_add(most));
         let (mut indices, mut bytes) = self.selection.fitting(wanted, token_bytes);
         let wanted = indices.clone().count() as u64;
         let taken = match self.quota.take(LEAST_CHUNK.min(wanted), wanted, self.plan.units) {
             Ok(taken) => taken,
             Err(refill) => return Ok(Err(refill)),
         };
-        let charge = Charge { quota: Arc::clone(&self.quota), units: taken.units };
+        let charge = Charge::new(Arc::clone(&self.quota), taken);
         if taken.tokens < wanted {
             let cut = start..start.saturating_add_unsigned(taken.tokens);
             (indices, bytes) = self.selection.fitting(cut, token_bytes);
         }
-        self.indices.start = indices.end;
         let serials = self.minter.serials.range(indices.clone().count() as u64);
+        let signatures = Signatures::ToMake(stamped, serials);
         let (selection, terms) = (Arc::clone(&self.selection), offer.terms);
-        Ok(Ok(Chunk { stamped, selection, indices, serials, bytes, terms, charge }))
+        Ok(Ok(Chunk { signatures, selection, indices, bytes, terms, charge }))
     }
 }

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use super::{
+    Limits,
     minter::Plan,
     options::{Field, Invalid, Options, Refusal, Violation},
-    profile::{self, Profile, Supply},
+    profile::{self, Profile, Signing, Supply},
     resolve::Seat,
     terms::{Ask, ExpiryPolicy},
 };
-use crate::{clock::Clock, grant::Generation, token::params::Values};
+use crate::{
+    clock::Clock,
+    grant::Generation,
+    token::{Speed, params::Values},
+};
 
 /// How long a call waits for a grant unless it says otherwise.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
@@ -71,6 +76,15 @@ impl<'a> Draft<'a> {
         self.before.is_empty() && self.after.is_empty()
     }
 
+    /// The most indices that a bulk of the profile may ask for.
+    #[must_use]
+    pub fn most_indices(&self, limits: Limits) -> i64 {
+        match self.profile.signing {
+            Signing::Own(Speed::Slow) => limits.indices.min(limits.slow_indices),
+            Signing::Own(Speed::Fast) | Signing::Shared(_) => limits.indices,
+        }
+    }
+
     /// Whether the profile's tokens can be for an identity that is in `field`.
     ///
     /// # Errors
@@ -103,8 +117,8 @@ impl<'a> Draft<'a> {
         }
         match (seat, params) {
             (Some(seat), Some(params)) if bad.is_empty() => {
-                let units = profile.units;
-                Ok(Plan { seat, ask, wants_ttl, max_ttl, max_wait, params, units })
+                let (units, signing) = (profile.units, profile.signing);
+                Ok(Plan { seat, ask, wants_ttl, max_ttl, max_wait, params, units, signing })
             }
             _ => Err(Refusal::Invalid(bad)),
         }

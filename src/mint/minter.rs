@@ -7,9 +7,9 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{
     Grants, Limits,
     hold::Hold,
-    offer::Offer,
     options::{Options, Refusal},
-    quota::Quota,
+    profile::Signing,
+    quota::{Charge, Quota},
     resolve::{Profiles, Seat},
     terms::{Ask, Terms},
 };
@@ -22,11 +22,7 @@ use crate::{
     clock::{Clock, WallTime},
     drain::Drain,
     name::{Identity, ProfileName},
-    token::{
-        Call, SignError,
-        id::{Serials, fingerprint},
-        params::Values,
-    },
+    token::{Call, SignError, Speed, id::Serials, params::Values, pool::Pool},
 };
 
 /// Kept free before a call's deadline to answer in.
@@ -43,8 +39,9 @@ pub struct Plan {
     pub(super) max_wait: Duration,
     /// What the call's tokens say, by the places of the kind's parameters.
     pub(super) params: Values,
-    /// What a signature costs.
+    /// What a token costs.
     pub(super) units: u32,
+    pub(super) signing: Signing,
 }
 
 impl Plan {
@@ -105,6 +102,8 @@ pub enum Cause {
     Draining,
     /// A signature could not be made.
     SigningFailed,
+    /// Too many slow signatures wait.
+    Overloaded,
     /// The caller has used up its quota.
     QuotaExceeded,
     /// The grant, which is the token, lives longer than the caller's tokens may.
@@ -126,6 +125,21 @@ impl From<SignError> for Unserved {
     }
 }
 
+/// What a minter works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Limits on what one call may ask for.
+    pub limits: Limits,
+    /// Numbers the tokens.
+    pub serials: Serials,
+    /// Makes slow signatures; none where no profile has such.
+    pub pool: Option<Pool>,
+    /// The time.
+    pub clock: Clock,
+    /// Whether the server goes away.
+    pub drain: Drain,
+}
+
 /// Mints tokens. Readers do no work that could be done at publish, and take no lock.
 #[derive(Debug)]
 pub struct Minter {
@@ -135,6 +149,7 @@ pub struct Minter {
     pub(super) serials: Serials,
     pub(super) limits: Limits,
     pub(super) waiting: Semaphore,
+    pub(super) pool: Option<Pool>,
 }
 
 impl Minter {
@@ -145,11 +160,9 @@ impl Minter {
         profiles: Vec<Profile>,
         default_profile: Option<ProfileName>,
         grants: &Grants,
-        limits: Limits,
-        serials: Serials,
-        clock: Clock,
-        drain: Drain,
+        parts: Parts,
     ) -> Self {
+        let Parts { limits, serials, pool, clock, drain } = parts;
         Self {
             profiles: Profiles::new(profiles, default_profile, grants),
             clock,
@@ -157,6 +170,7 @@ impl Minter {
             serials,
             waiting: Semaphore::new(limits.waiting_calls),
             limits,
+            pool,
         }
     }
 
@@ -206,21 +220,17 @@ impl Minter {
             let offer = self.offer(plan, &mut hold).await?;
             match quota.take(1, 1, plan.units) {
                 Ok(taken) => {
-                    let minted = self.sign(plan, &offer, identity);
-                    return minted.inspect_err(|_| quota.give_back(taken.units));
+                    let charge = Charge::new(quota, taken);
+                    let minted = match plan.signing {
+                        Signing::Own(Speed::Fast) => self.sign(plan, &offer, identity),
+                        _ => self.sign_slowly(plan, &offer, identity, deadline).await,
+                    };
+                    return minted.inspect(|_| charge.spend());
                 }
                 // The grant may have ended when there is quota again.
                 Err(refill) => self.wait_for_units(refill, &mut hold).await?,
             }
         }
-    }
-
-    fn sign(&self, plan: &Plan, offer: &Offer, identity: &Identity) -> Result<Minted, Unserved> {
-        let serial = self.serials.next();
-        let stamped = offer.stamped(plan)?;
-        let token = String::from(stamped.sign(identity.as_str(), serial)?);
-        let token_id = stamped.token_id(serial).unwrap_or_else(|| fingerprint(&token));
-        Ok(Minted { token, token_id, terms: offer.terms })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     clock::Anchor,
     drain::Phase,
     grant::{RefreshState, cell::Published},
-    token::{SignError, Signer, Stamped},
+    token::{KeySigner, SharedTokens, SignError, Signer, Stamped},
 };
 
 /// What a token can be made with, and what it would be good for.
@@ -28,16 +28,24 @@ pub(super) struct Offer {
 /// What a token can be made with.
 enum With {
     Grant(Arc<Published<Box<dyn Signer>>>),
-    Key(Arc<Box<dyn Signer>>),
+    Key(Arc<KeySigner>),
 }
 
 impl Offer {
+    /// The tokens that callers share; none of a grant's.
+    pub(super) fn shared(&self) -> Option<&SharedTokens> {
+        match &self.with {
+            With::Grant(_) => None,
+            With::Key(key) => Some(&key.shared),
+        }
+    }
+
     /// What signs tokens of these terms for the call.
     pub(super) fn stamped(&self, plan: &Plan) -> Result<Arc<dyn Stamped>, SignError> {
         let (times, call) = (self.terms.times(), plan.call());
         match &self.with {
             With::Grant(published) => published.ready.at(times, &call),
-            With::Key(signer) => signer.at(times, &call),
+            With::Key(key) => key.signer.at(times, &call),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::terms::ExpiryPolicy;
 use crate::{
     name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
-    token::{PresentSigner, params::Parameters},
+    token::{PresentSigner, Speed, params::Parameters},
 };
 
 /// What minting needs to know of a profile.
@@ -29,8 +29,10 @@ pub struct Profile {
     pub identity_form: Option<IdentityForm>,
     /// What its tokens say beside resource, identity and times.
     pub parameters: Parameters,
-    /// What a signature of its tokens costs, in units of an HMAC.
+    /// What a token costs, in units of an HMAC.
     pub units: u32,
+    /// How its signatures are made.
+    pub signing: Signing,
     /// What its tokens are made with.
     pub supply: Supply,
 }
@@ -39,6 +41,25 @@ impl Profile {
     /// Whether its tokens are their grant, whose end is theirs.
     pub(super) const fn hands_its_grant_on(&self) -> bool {
         matches!(self.supply, Supply::Forwarded(_))
+    }
+}
+
+/// How a profile's signatures are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// One for each token.
+    Own(Speed),
+    /// One for all calls of a period that say the same.
+    Shared(Speed),
+}
+
+impl Signing {
+    /// Where they are made.
+    #[must_use]
+    pub const fn speed(self) -> Speed {
+        match self {
+            Self::Own(speed) | Self::Shared(speed) => speed,
+        }
     }
 }
 

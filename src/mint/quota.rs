@@ -1,6 +1,6 @@
 //! What a caller may have, as far as minting has to ask for it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Deref, time::Duration};
 
 /// What a caller may have: units to sign with, and places to wait in.
 pub trait Quota: fmt::Debug + Send + Sync {
@@ -30,6 +30,32 @@ pub struct Taken {
     /// The signing units that they were charged: none where there is no limit, fewer than they
     /// cost where the limit is not enforced.
     pub units: u64,
+}
+
+/// What was taken for tokens: given back with it, unless they were signed.
+#[derive(Debug)]
+pub(super) struct Charge<Q: Deref<Target: Quota>> {
+    quota: Q,
+    units: u64,
+}
+
+impl<Q: Deref<Target: Quota>> Charge<Q> {
+    pub(super) const fn new(quota: Q, taken: Taken) -> Self {
+        Self { quota, units: taken.units }
+    }
+
+    /// They are signed.
+    pub(super) fn spend(mut self) {
+        self.units = 0;
+    }
+}
+
+impl<Q: Deref<Target: Quota>> Drop for Charge<Q> {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.quota.give_back(self.units);
+        }
+    }
 }
 
 /// A place to wait in; free again with its end.

@@ -141,6 +141,14 @@ impl Ask {
 }
 
 impl Terms {
+    /// The same of a token that is handed out at `now`, after its signature was waited for; none
+    /// where that took longer than it could be used for.
+    #[must_use]
+    pub fn handed_out_at(self, now: Anchor) -> Option<Self> {
+        let use_within = self.use_by.since(now.wall).min(self.use_within);
+        (!use_within.is_zero()).then_some(Self { use_within, ..self })
+    }
+
     /// The token's own times.
     #[must_use]
     pub fn times(&self) -> Times {

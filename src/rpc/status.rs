@@ -213,6 +213,11 @@ pub(super) fn unserved(
         Cause::Draining => {
             (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
         }
+        Cause::Overloaded => (
+            Code::Unavailable,
+            "OVERLOADED",
+            "too many slow signatures wait; retry, or ask another server",
+        ),
         // Each is told with the caller's entry, by whoever knows that.
         Cause::QuotaExceeded | Cause::LivesTooLong(_) => return unexpected(),
         Cause::SigningFailed => {

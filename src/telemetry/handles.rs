@@ -123,6 +123,37 @@ impl MintMetrics {
     }
 }
 
+/// What the pool of slow signatures records.
+#[derive(Clone, Debug)]
+pub struct PoolMetrics {
+    pub(super) waiting: Gauge<f64, AtomicU64>,
+    pub(super) busy: Gauge<f64, AtomicU64>,
+    pub(super) delay: Histogram,
+}
+
+impl PoolMetrics {
+    /// So many tokens wait for a thread.
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts so many")]
+    pub fn waiting(&self, tokens: usize) {
+        self.waiting.set(tokens as f64);
+    }
+
+    /// A thread signs.
+    pub fn busy(&self) {
+        self.busy.inc();
+    }
+
+    /// It has signed.
+    pub fn idle(&self) {
+        self.busy.dec();
+    }
+
+    /// A token, or the first of a chunk, has waited for a thread.
+    pub fn waited(&self, time: Duration) {
+        self.delay.record(time, 1);
+    }
+}
+
 /// What one part of the configuration that is reloaded records.
 #[derive(Clone, Debug)]
 pub struct ReloadMetrics {

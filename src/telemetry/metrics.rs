@@ -2,17 +2,25 @@
 
 mod register;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+    },
     registry::Registry,
 };
 
 use super::{
     format::MetricsFormat,
     handles::{
-        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics,
+        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics, PoolMetrics,
         ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
@@ -100,6 +108,9 @@ struct Inner {
     tokens: Counters,
     validities: Histograms,
     waiting_calls: Sampled,
+    signing_waiting: Gauge<f64, AtomicU64>,
+    signing_busy: Gauge<f64, AtomicU64>,
+    signing_delays: Histogram,
     caller_tokens: Counters,
     caller_refusals: Counters,
     calls_started: Counters,
@@ -142,6 +153,9 @@ impl Metrics {
             tokens: Counters::default(),
             validities: Histograms::new_with_constructor(&VALIDITIES),
             waiting_calls: Sampled::default(),
+            signing_waiting: Gauge::default(),
+            signing_busy: Gauge::default(),
+            signing_delays: (&HANDLING).new_metric(),
             caller_tokens: Counters::default(),
             caller_refusals: Counters::default(),
             calls_started: Counters::default(),
@@ -198,6 +212,16 @@ impl Metrics {
     /// Where the number of calls that wait for a grant is read.
     pub fn waiting_calls(&self, read: impl Fn() -> usize + Send + Sync + 'static) {
         self.0.waiting_calls.read_from(move || Some(count(read())));
+    }
+
+    /// The handles of the pool that makes slow signatures.
+    #[must_use]
+    pub fn signing(&self) -> PoolMetrics {
+        PoolMetrics {
+            waiting: self.0.signing_waiting.clone(),
+            busy: self.0.signing_busy.clone(),
+            delay: self.0.signing_delays.clone(),
+        }
     }
 
     /// Where the number of open connections is read.

@@ -10,7 +10,7 @@ use super::{
     claims::{Conflict, Id, Part, Table},
     id::Serial,
     json,
-    key::JwtKey,
+    key::{JwtKey, Speed},
 };
 use crate::{clock::Anchor, grant::Grant};
 
@@ -45,6 +45,10 @@ impl TokenFormat for Signed {
 
     fn units(&self) -> u32 {
         self.key.units()
+    }
+
+    fn speed(&self) -> Speed {
+        self.key.speed()
     }
 }
 

@@ -67,10 +67,15 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         identity_form: None,
         parameters: Parameters::default(),
         units: 1,
+        signing: Signing::Own(Speed::Fast),
         supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10), reuse_for: None }),
     };
-    let (limits, serials, clock) = (Limits::default(), Serials::draw().unwrap(), Clock::system());
-    Minter::new(vec![profile], Some(name), &Grants::default(), limits, serials, clock, drain().1)
+    Minter::new(vec![profile], Some(name), &Grants::default(), parts(Clock::system()))
+}
+
+fn parts(clock: Clock) -> Parts {
+    let (limits, serials) = (Limits::default(), Serials::draw().unwrap());
+    Parts { limits, serials, pool: None, clock, drain: drain().1 }
 }
 
 fn plan(minter: &Minter, options: &Options<'_>) -> Result<Plan, Refusal> {

@@ -89,11 +89,12 @@ impl Tokens {
         let reach = if target.profile().is_some() { rights.reach(access)? } else { None };
         let selection = read_selection(selection, limits.identities).await;
         let selection = selection.map_err(|violation| after.push(violation));
-        check_range(selection.as_ref().ok(), start_index, limits.indices, &mut after);
+        let draft = self.minter.draft(&target, &options);
+        let most = draft.as_ref().map_or(limits.indices, |draft| draft.most_indices(limits));
+        check_range(selection.as_ref().ok(), start_index, most, &mut after);
         if chunk_size < 0 {
             after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
         }
-        let draft = self.minter.draft(&target, &options);
         if let (Ok(draft), Ok(selection)) = (&draft, &selection) {
             let formed = selection.check(draft).await;
             after.extend(formed.map_err(Violation::from).err());

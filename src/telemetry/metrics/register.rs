@@ -22,6 +22,22 @@ impl Inner {
             "Calls that wait for a grant now",
             self.waiting_calls.clone(),
         );
+        self.registry.register(
+            "grantmint_signing_queue_depth",
+            "Tokens that wait for a thread that makes slow signatures (RSA, ES384)",
+            self.signing_waiting.clone(),
+        );
+        self.registry.register_with_unit(
+            "grantmint_signing_queue_delay",
+            "Time that a token, or the first of a chunk, waited for such a thread",
+            Unit::Seconds,
+            self.signing_delays.clone(),
+        );
+        self.registry.register(
+            "grantmint_signing_threads_busy",
+            "Threads that make slow signatures now",
+            self.signing_busy.clone(),
+        );
         let per_request = Sampled::default();
         let (minted, requested) = (self.minted.clone(), self.requested.clone());
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]

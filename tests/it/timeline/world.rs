@@ -15,8 +15,9 @@ use grantmint::{
     grant::{Fault, FaultClass, GrantState, Status, table::Table},
     mint::{
         self, Limits,
-        minter::{Cause, Minted, Minter, Plan, Profile, Supply, Unserved},
+        minter::{Cause, Minted, Minter, Parts, Plan, Profile, Supply, Unserved},
         options::Options,
+        profile::Signing,
         quota::Unlimited,
         terms::{ExpiryPolicy, Terms},
     },
@@ -34,7 +35,9 @@ use grantmint::{
         budget::{self, Budget, Budgeted},
     },
     telemetry::Metrics,
-    token::{Preparer, PresentFormat, Signer, hs256::Hs256, id::Serials, params::Parameters},
+    token::{
+        Preparer, PresentFormat, Signer, Speed, hs256::Hs256, id::Serials, params::Parameters,
+    },
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -293,6 +296,7 @@ impl World {
             identity_form: None,
             parameters: Parameters::default(),
             units: 1,
+            signing: Signing::Own(Speed::Fast),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
                 grant_ttl: Some(secs(60)),
@@ -303,7 +307,8 @@ impl World {
         let serials = Serials::draw().unwrap();
         let default = Some(profile.name.clone());
         let profiles = vec![profile];
-        let minter = Minter::new(profiles, default, &grants, limits, serials, clock.clone(), drain);
+        let parts = Parts { limits, serials, pool: None, clock: clock.clone(), drain };
+        let minter = Minter::new(profiles, default, &grants, parts);
         let (minter, token_ids) = (Arc::new(minter), Mutex::default());
         Self { clock, hand, minter, upstream, drainer, grants, token_ids }
     }

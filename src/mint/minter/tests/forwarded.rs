@@ -5,7 +5,7 @@ use crate::{
     grant::{Grant, cell::Publisher},
     mint::bulk::End,
     name::GrantName,
-    token::{Preparer, PresentFormat, verbatim::Verbatim},
+    token::{Preparer, PresentFormat, id::fingerprint, verbatim::Verbatim},
 };
 
 /// A minter of one shared credential, and where it is put.
@@ -29,10 +29,10 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
         identity_form: None,
         parameters: Parameters::default(),
         units: 1,
+        signing: Signing::Own(Speed::Fast),
         supply: Supply::Forwarded(Forwarded { resources: vec![resource("default")], grant_ttl }),
     };
-    let (limits, serials) = (Limits::default(), Serials::draw().unwrap());
-    let minter = Minter::new(vec![profile], Some(name), &grants, limits, serials, clock, drain().1);
+    let minter = Minter::new(vec![profile], Some(name), &grants, parts(clock));
     (Arc::new(minter), publisher)
 }
 

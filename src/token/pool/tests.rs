@@ -1,0 +1,164 @@
+//! The pool with signatures that the tests let go one by one.
+
+use std::{
+    future::Future,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use futures_util::FutureExt;
+use tokio::{task::yield_now, time::advance};
+
+use super::*;
+use crate::telemetry::Metrics;
+
+fn pool(threads: usize, queue: usize) -> (Pool, Threads) {
+    let metrics = Metrics::default().signing();
+    Pool::start(Config { threads, queue }, Clock::system(), metrics).unwrap()
+}
+
+/// What is signed, in its order, and who lets it go on.
+struct Bench {
+    // Dropped before the threads, which wait for it.
+    gate: Sender<()>,
+    pool: Pool,
+    _threads: Threads,
+    order: Arc<Mutex<Vec<String>>>,
+    passes: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Bench {
+    fn new(queue: usize) -> Self {
+        let (pool, threads) = pool(1, queue);
+        let (gate, passes) = channel();
+        let order = Arc::default();
+        Self { pool, _threads: threads, order, gate, passes: Arc::new(Mutex::new(passes)) }
+    }
+
+    /// Tokens that are each made when the gate lets one pass.
+    fn sign(
+        &self,
+        lane: Lane,
+        name: &'static str,
+        count: usize,
+        until: Option<Instant>,
+    ) -> impl Future<Output = Result<Vec<String>, Unsigned>> + use<'_> {
+        let (order, passes) = (Arc::clone(&self.order), Arc::clone(&self.passes));
+        self.pool.sign(lane, count, until, move |number| {
+            passes.lock().unwrap().recv().map_err(|_| SignError)?;
+            let token = format!("{name}{number}");
+            order.lock().unwrap().push(token.clone());
+            Ok(token)
+        })
+    }
+
+    fn let_pass(&self, tokens: usize) {
+        (0..tokens).for_each(|_| self.gate.send(()).unwrap());
+    }
+
+    /// Waits until the thread has begun, so that what comes now has to wait.
+    async fn is_busy(&self) {
+        while self.pool.0.queues().waiting() > 0 {
+            yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn single_tokens_come_first_and_chunks_take_turns() {
+    let bench = Bench::new(8);
+    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+    assert!(first.as_mut().now_or_never().is_none());
+    bench.is_busy().await;
+    let mut a = Box::pin(bench.sign(Lane::Chunk, "a", 3, None));
+    let mut b = Box::pin(bench.sign(Lane::Chunk, "b", 2, None));
+    let mut one = Box::pin(bench.sign(Lane::One, "one", 1, None));
+    assert!(a.as_mut().now_or_never().is_none());
+    assert!(b.as_mut().now_or_never().is_none());
+    assert!(one.as_mut().now_or_never().is_none());
+    assert_eq!(bench.pool.0.queues().waiting(), 6);
+    bench.let_pass(7);
+    assert_eq!(first.await.unwrap(), ["first0"]);
+    assert_eq!(a.await.unwrap(), ["a0", "a1", "a2"]);
+    assert_eq!(b.await.unwrap(), ["b0", "b1"]);
+    assert_eq!(one.await.unwrap(), ["one0"]);
+    assert_eq!(*bench.order.lock().unwrap(), ["first0", "one0", "a0", "b0", "a1", "b1", "a2"]);
+}
+
+#[tokio::test]
+async fn what_is_no_longer_waited_for_leaves_its_place() {
+    let bench = Bench::new(1);
+    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+    assert!(first.as_mut().now_or_never().is_none());
+    bench.is_busy().await;
+    let mut dropped = Box::pin(bench.sign(Lane::One, "dropped", 1, None));
+    assert!(dropped.as_mut().now_or_never().is_none());
+    let refused = bench.sign(Lane::One, "refused", 1, None).await;
+    assert!(matches!(refused, Err(Unsigned::Overloaded(_))), "{refused:?}");
+    drop(dropped);
+    let mut chunk = Box::pin(bench.sign(Lane::Chunk, "chunk", 64, None));
+    assert!(chunk.as_mut().now_or_never().is_none());
+    drop(chunk);
+    let mut last = Box::pin(bench.sign(Lane::One, "last", 1, None));
+    assert!(last.as_mut().now_or_never().is_none());
+    bench.let_pass(2);
+    assert_eq!(first.await.unwrap(), ["first0"]);
+    assert_eq!(last.await.unwrap(), ["last0"]);
+    assert_eq!(*bench.order.lock().unwrap(), ["first0", "last0"]);
+    assert_eq!(bench.pool.0.queues().waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_made_in_time_is_refused() {
+    let bench = Bench::new(8);
+    let until = Some(Instant::now() + Duration::from_secs(1));
+    let mut late = Box::pin(bench.sign(Lane::One, "late", 1, until));
+    assert!(late.as_mut().now_or_never().is_none());
+    advance(Duration::from_millis(1_001)).await;
+    let late = late.await;
+    assert!(matches!(late, Err(Unsigned::Overloaded(_))), "{late:?}");
+    bench.let_pass(2);
+    assert_eq!(bench.sign(Lane::One, "next", 1, None).await.unwrap(), ["next0"]);
+}
+
+#[tokio::test]
+async fn a_failure_and_a_panic_cost_their_own_call_alone() {
+    let (pool, _threads) = pool(1, 8);
+    let failed = pool.sign(Lane::Chunk, 3, None, |number| {
+        if number == 1 { Err(SignError) } else { Ok(String::new()) }
+    });
+    assert_eq!(failed.await, Err(Unsigned::Failed));
+    let panicked = pool.sign(Lane::One, 1, None, |_| panic!("planned"));
+    assert_eq!(panicked.await, Err(Unsigned::Failed));
+    assert_eq!(pool.sign(Lane::One, 1, None, |_| Ok("well".into())).await.unwrap(), ["well"]);
+}
+
+#[tokio::test]
+async fn the_end_of_the_threads_ends_what_waits() {
+    let bench = Bench::new(8);
+    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+    assert!(first.as_mut().now_or_never().is_none());
+    bench.is_busy().await;
+    let mut waits = Box::pin(bench.sign(Lane::Chunk, "waits", 9, None));
+    assert!(waits.as_mut().now_or_never().is_none());
+    drop(bench.pool.0.queues().close());
+    bench.let_pass(1);
+    assert_eq!(waits.await, Err(Unsigned::Closed));
+    assert_eq!(first.await.unwrap(), ["first0"], "what is being made is made");
+    let refused = bench.pool.sign(Lane::One, 1, None, |_| Ok(String::new())).await;
+    assert_eq!(refused, Err(Unsigned::Closed));
+}
+
+#[tokio::test]
+async fn all_threads_sign_one_chunk() {
+    let (pool, _threads) = pool(4, 8);
+    // Each waits for the others.
+    let barrier = Arc::new(std::sync::Barrier::new(4));
+    let signed = pool.sign(Lane::Chunk, 8, None, move |number| {
+        barrier.wait();
+        Ok(number.to_string())
+    });
+    assert_eq!(signed.await.unwrap(), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+}
