@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::jwt::tests::unsigned;
 pub use self::{
     jwt::{Jwt, Validity, decode_part, whole_seconds},
-    signature::Signature,
+    signature::{Key, Signature, is_hmac},
 };
 use crate::clock::WallTime;
 

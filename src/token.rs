@@ -98,6 +98,11 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
     /// What a signature costs, in units of an HMAC: callers' quotas are charged by it.
     fn units(&self) -> u32;
 
+    /// The algorithm of its signatures, as JWTs name it; none of tokens that are not signed here.
+    fn algorithm(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Where its signatures are made.
     fn speed(&self) -> Speed {
         Speed::Fast

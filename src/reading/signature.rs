@@ -5,6 +5,14 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto::verify};
 use super::Jwt;
 use crate::settings::SigningSecret;
 
+/// What a signature is checked with.
+pub enum Key {
+    /// The secret of an HMAC, which signs as the text that it is.
+    Secret(SigningSecret),
+    /// The public half of a key pair.
+    Public(DecodingKey),
+}
+
 /// What is known of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
@@ -12,8 +20,8 @@ pub enum Signature {
     None,
     /// Nobody gave the key.
     NotChecked,
-    /// No secret makes such signatures, but a private key.
-    NotBySecret,
+    /// Such signatures are not made with such a key.
+    OtherKey,
     /// The key's.
     Right,
     /// Not the key's, or not of this header and these claims.
@@ -21,27 +29,41 @@ pub enum Signature {
 }
 
 impl Jwt {
-    /// Checks the signature with a secret, which signs as the text that it is.
+    /// The algorithm that it says it is signed with, where it is signed with one that is known.
     #[must_use]
-    pub fn check(&self, secret: Option<&SigningSecret>) -> Signature {
-        let algorithm = match self.algorithm() {
+    pub fn signed_with(&self) -> Option<Algorithm> {
+        self.algorithm().and_then(|name| name.parse().ok())
+    }
+
+    /// Checks the signature with a key.
+    #[must_use]
+    pub fn check(&self, key: Option<&Key>) -> Signature {
+        match self.algorithm() {
             _ if self.signature.is_empty() => return Signature::None,
-            Some(algorithm) if !algorithm.eq_ignore_ascii_case("none") => algorithm,
+            Some(algorithm) if !algorithm.eq_ignore_ascii_case("none") => {}
             _ => return Signature::None,
+        }
+        let Some(key) = key else { return Signature::NotChecked };
+        let of_secret;
+        let (key, algorithm) = match (self.signed_with(), key) {
+            (Some(algorithm), Key::Secret(secret)) if is_hmac(algorithm) => {
+                of_secret = DecodingKey::from_secret(secret.expose().as_bytes());
+                (&of_secret, algorithm)
+            }
+            (Some(algorithm), Key::Public(key)) if !is_hmac(algorithm) => (key, algorithm),
+            _ => return Signature::OtherKey,
         };
-        let Some(secret) = secret else { return Signature::NotChecked };
-        let algorithm = match algorithm {
-            "HS256" => Algorithm::HS256,
-            "HS384" => Algorithm::HS384,
-            "HS512" => Algorithm::HS512,
-            _ => return Signature::NotBySecret,
-        };
-        let key = DecodingKey::from_secret(secret.expose().as_bytes());
-        match verify(&self.signature, self.signed.as_bytes(), &key, algorithm) {
+        match verify(&self.signature, self.signed.as_bytes(), key, algorithm) {
             Ok(true) => Signature::Right,
             Ok(false) | Err(_) => Signature::Wrong,
         }
     }
+}
+
+/// Whether a secret makes signatures of it.
+#[must_use]
+pub const fn is_hmac(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
 }
 
 #[cfg(test)]
@@ -60,6 +82,7 @@ mod tests {
         let [own, other] =
             ["q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC", "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxD"].map(secret);
         let key = EncodingKey::from_secret(own.expose().as_bytes());
+        let [own, other] = [own, other].map(Key::Secret);
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let text =
                 jsonwebtoken::encode(&Header::new(algorithm), &json!({"exp": 60}), &key).unwrap();
@@ -74,12 +97,12 @@ mod tests {
 
     #[test]
     fn what_no_secret_signs_is_not_called_wrong() {
-        let own = secret("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC");
+        let own = Key::Secret(secret("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC"));
         for (alg, meant) in [
             (json!("none"), Signature::None),
             (json!("NONE"), Signature::None),
             (json!(7), Signature::None),
-            (json!("ES384"), Signature::NotBySecret),
+            (json!("ES384"), Signature::OtherKey),
         ] {
             let token = unsigned(&json!({"alg": alg}), &json!({}));
             assert_eq!(token.check(Some(&own)), meant, "{alg}");

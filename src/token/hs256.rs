@@ -70,6 +70,10 @@ impl TokenFormat for Hs256 {
     fn units(&self) -> u32 {
         1
     }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        Some("HS256")
+    }
 }
 
 impl fmt::Debug for Hs256 {

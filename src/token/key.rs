@@ -74,6 +74,27 @@ impl JwtKey {
         self.algorithm
     }
 
+    /// The algorithm, as headers name it.
+    #[must_use]
+    pub const fn algorithm_name(&self) -> &'static str {
+        match self.algorithm {
+            Algorithm::HS256 => "HS256",
+            Algorithm::HS384 => "HS384",
+            Algorithm::HS512 => "HS512",
+            Algorithm::ES256 => "ES256",
+            Algorithm::ES384 => "ES384",
+            Algorithm::RS256 => "RS256",
+            Algorithm::RS384 => "RS384",
+            Algorithm::RS512 => "RS512",
+            Algorithm::PS256 => "PS256",
+            Algorithm::PS384 => "PS384",
+            Algorithm::PS512 => "PS512",
+            Algorithm::EdDSA => "EdDSA",
+            // A later version may know more.
+            _ => "unknown",
+        }
+    }
+
     /// What a signature costs, in units of an HMAC, as measured side by side.
     #[must_use]
     pub const fn units(&self) -> u32 {

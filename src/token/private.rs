@@ -19,7 +19,7 @@ use aws_lc_rs::{
         RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
     },
 };
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use zeroize::Zeroizing;
 
 use super::SignError;
@@ -108,7 +108,7 @@ enum Form {
     Pkcs8(Zeroizing<Vec<u8>>),
     Pkcs1(Zeroizing<Vec<u8>>),
     Sec1(Zeroizing<Vec<u8>>),
-    Jwk(jwk::Jwk),
+    Jwk(Box<jwk::Jwk>),
 }
 
 impl Form {
@@ -214,6 +214,37 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// The key that verifies what is signed with an algorithm, from a public key (PEM or JWK, or
+/// base64 of one) or from the private one.
+///
+/// # Errors
+///
+/// It is no such key.
+pub fn verifying_key(text: &str, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
+    match PrivateKey::parse(text, algorithm) {
+        Err(KeyError::Public) => {}
+        parsed => return parsed.map(|key| key.public()),
+    }
+    let decoded = pem::base64_text(text);
+    let text = decoded.as_ref().map_or(text, |text| text.as_str());
+    if !text.contains("-----BEGIN ") {
+        let jwk: Jwk = serde_json::from_str(text).map_err(|_| KeyError::Damaged)?;
+        return DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::Damaged);
+    }
+    let der = pem::public(text).ok_or(KeyError::OtherPem)?;
+    let (found, key) = der::public(&der).ok_or(KeyError::Damaged)?;
+    let needed = Type::of(algorithm).ok_or(KeyError::OtherPem)?;
+    if found != needed {
+        let (found, needed) = (found.as_str(), needed.as_str());
+        return Err(KeyError::OtherType { found, algorithm, needed });
+    }
+    Ok(match needed {
+        Type::Rsa => DecodingKey::from_rsa_der(key),
+        Type::Ed25519 => DecodingKey::from_ed_der(key),
+        _ => DecodingKey::from_ec_der(key),
+    })
+}
+
 /// The one private key in a text.
 fn form(text: &str) -> Result<Form, KeyError> {
     if let Some(form) = plain_form(text) {
@@ -228,7 +259,7 @@ fn plain_form(text: &str) -> Option<Result<Form, KeyError>> {
     if text.contains("-----BEGIN ") {
         Some(pem::private(text))
     } else if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
-        Some(jwk::private(text).map(Form::Jwk))
+        Some(jwk::private(text).map(|jwk| Form::Jwk(Box::new(jwk))))
     } else {
         None
     }

@@ -54,8 +54,8 @@ impl SharedTokens {
         let subject = Subject::new(times, call);
         let kept = self.kept.load().get(&subject).map(|kept| Arc::clone(&kept.token));
         let token = kept.unwrap_or_else(|| self.add(subject));
-        let made = token.get_or_try_init(async || make().await.map(Arc::from)).await?;
-        Ok(Arc::clone(made))
+        let signed = token.get_or_try_init(async || make().await.map(Arc::from)).await?;
+        Ok(Arc::clone(signed))
     }
 
     /// Adds a token that is not made yet, and drops those of former periods.

@@ -47,6 +47,10 @@ impl TokenFormat for Signed {
         self.key.units()
     }
 
+    fn algorithm(&self) -> Option<&'static str> {
+        Some(self.key.algorithm_name())
+    }
+
     fn speed(&self) -> Speed {
         self.key.speed()
     }

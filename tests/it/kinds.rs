@@ -9,6 +9,7 @@ mod libraries;
 mod livekit;
 mod matrix;
 mod secrets;
+mod slow;
 mod twilio_access;
 mod values;
 mod zoom_videosdk;

@@ -3,6 +3,7 @@
 
 mod allowed;
 mod callers;
+mod rates;
 
 use std::{
     io::{self, Write},
@@ -24,7 +25,10 @@ use grantmint::{
 };
 use serde_json::{Map, Value, json};
 
-use self::allowed::{Answer, CallArgs};
+use self::{
+    allowed::{Answer, CallArgs},
+    rates::Rate,
+};
 use crate::{exit::Exit, failure::Failure};
 
 /// Validate a configuration, show it without its secrets, and say what each profile promises
@@ -127,6 +131,7 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let limits = vec![
         ("identities", json!(limits.mint.identities)),
         ("indices", json!(limits.mint.indices)),
+        ("slow_indices", json!(limits.mint.slow_indices)),
         ("chunk_tokens", json!(limits.mint.chunk_tokens)),
         ("request_bytes", json!(limits.rpc.request_bytes)),
         ("bulk_request_bytes", json!(limits.rpc.bulk_request_bytes)),
@@ -142,7 +147,9 @@ fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
     let mut sections = vec![("server", server)];
     sections.extend(tls);
-    sections.extend([("admin", of_admin), ("limits", limits)]);
+    let signing =
+        vec![("threads", json!(config.signing.threads)), ("queue", json!(config.signing.queue))];
+    sections.extend([("admin", of_admin), ("limits", limits), ("signing", signing)]);
     (default.collect(), sections)
 }
 
@@ -238,6 +245,9 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
             write_egress(&mut out, egress)?;
         }
         write_promise(&mut out, profile)?;
+        let rate = Rate::of(profile, &checked.config);
+        let lines = rate.map(|rate| rate.lines(profile)).unwrap_or_default();
+        lines.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
         let notes = profile.provider.notes();
         notes.iter().try_for_each(|note| writeln!(out, "# {note}"))?;
     }
@@ -355,6 +365,9 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
             promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
             promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
             promise["budget_capacity_resources"] = json!(grants.capacity());
+        }
+        if let Some(rate) = Rate::of(profile, &checked.config) {
+            promise["signing"] = rate.json();
         }
         let notes = Some(profile.provider.notes()).filter(|notes| !notes.is_empty());
         let notes = notes.map(|notes| json!(notes));

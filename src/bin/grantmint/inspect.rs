@@ -12,9 +12,9 @@ use clap::Args;
 use grantmint::{
     clock::Clock,
     provider,
-    reading::{Jwt, Reading, Signature, View},
+    reading::{Jwt, Key, Reading, Signature, View, is_hmac},
     settings::{SigningSecret, read_secret},
-    token::id::fingerprint,
+    token::{id::fingerprint, private::verifying_key},
 };
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ const MASK: &str = "(hidden; show it with --show-grant)";
 pub(crate) struct InspectCommand {
     /// The token, or a text that holds it; - for standard input
     token: String,
-    /// Check the signature with the API key's secret in this file
+    /// Check the signature with the secret, or the private or public key, in this file
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Show the secret part of the grant too
@@ -62,7 +62,7 @@ impl InspectCommand {
                 }
             },
         };
-        let key = self.key_file.as_deref().map(secret).transpose()?;
+        let key = self.key_file.as_deref().map(|path| key(path, &token)).transpose()?;
         let signature = token.check(key.as_ref());
         let reading = provider::read_token(&token, view);
         if self.json {
@@ -73,7 +73,7 @@ impl InspectCommand {
         }
         match signature {
             Signature::Wrong => Err(Failure::for_good("the signature is not of this key").next(
-                "is the secret that of the API key in iss? was the token changed on its way?",
+                "is it the key that the token names (iss, kid)? was the token changed on its way?",
             )),
             _ => Ok(Exit::Done),
         }
@@ -145,9 +145,16 @@ fn text_of(bytes: &[u8]) -> String {
     }
 }
 
-/// The API key's secret in a file.
-fn secret(path: &Path) -> Result<SigningSecret, Failure> {
+/// What the token's signature is checked with, from a file.
+fn key(path: &Path, token: &Jwt) -> Result<Key, Failure> {
     let failed = |why: String| Failure::for_good(format!("{}: {why}", path.display()));
     let text = read_secret(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    SigningSecret::parse_weak(&text).map_err(|error| failed(format!("the secret in it {error}")))
+    match token.signed_with() {
+        Some(algorithm) if !is_hmac(algorithm) => verifying_key(&text, algorithm)
+            .map(Key::Public)
+            .map_err(|error| failed(format!("the key in it {error}"))),
+        _ => SigningSecret::parse_weak(&text)
+            .map(Key::Secret)
+            .map_err(|error| failed(format!("the secret in it {error}"))),
+    }
 }

@@ -27,6 +27,16 @@ pub(super) fn type_of_pkcs8(der: &[u8]) -> Option<Type> {
     Some(type_of_algorithm(algorithm))
 }
 
+/// The type of the key in a `SubjectPublicKeyInfo`, and the key; none where it cannot be read.
+pub(super) fn public(der: &[u8]) -> Option<(Type, &[u8])> {
+    const BIT_STRING: u8 = 0x03;
+    let (info, _) = element(der, SEQUENCE)?;
+    let (algorithm, rest) = element(info, SEQUENCE)?;
+    let (key, _) = element(rest, BIT_STRING)?;
+    // The first byte counts unused bits.
+    Some((type_of_algorithm(algorithm), key.get(1..)?))
+}
+
 /// The curve of a SEC1 `ECPrivateKey`; none where it does not say it.
 pub(super) fn curve_of_sec1(der: &[u8]) -> Option<Type> {
     let (key, _) = element(der, SEQUENCE)?;

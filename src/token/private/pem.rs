@@ -41,6 +41,13 @@ pub(super) fn private(text: &str) -> Result<Form, KeyError> {
     found.ok_or(if is_public { KeyError::Public } else { KeyError::OtherPem })
 }
 
+/// The first public key in a text that has a PEM.
+pub(super) fn public(text: &str) -> Option<Vec<u8>> {
+    let sections = in_lines(text);
+    let mut sections = Pem::pem_slice_iter(sections.as_bytes()).filter_map(Result::ok);
+    sections.find(|(kind, _)| *kind == SectionKind::PublicKey).map(|(_, der)| der)
+}
+
 /// A text that another one is base64 of, of either alphabet, with or without its padding.
 pub(super) fn base64_text(text: &str) -> Option<Zeroizing<String>> {
     const CONFIG: GeneralPurposeConfig =

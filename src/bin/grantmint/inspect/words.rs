@@ -53,8 +53,8 @@ pub(super) fn lines_of_credential(reading: &Reading, id: &str) -> Vec<String> {
 const fn of_signature(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none: anybody can make such a token",
-        Signature::NotChecked => "not checked; give the API key's secret with --key-file FILE",
-        Signature::NotBySecret => "not checked: no secret makes signatures of this alg",
+        Signature::NotChecked => "not checked; give the secret or the key with --key-file FILE",
+        Signature::OtherKey => "not checked: such a key makes no signatures of this alg",
         Signature::Right => "right: the key's, and nothing was changed since",
         Signature::Wrong => "WRONG: not this key's, or the token was changed",
     }
@@ -65,7 +65,7 @@ pub(super) const fn name_of_signature(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none",
         Signature::NotChecked => "not_checked",
-        Signature::NotBySecret => "not_by_secret",
+        Signature::OtherKey => "other_key",
         Signature::Right => "right",
         Signature::Wrong => "wrong",
     }
@@ -101,7 +101,7 @@ mod tests {
                 "issued      2023-11-14T22:13:20.000Z (10 s ago)",
                 "ends        2023-11-14T23:13:20.000Z (in 59 min)",
                 "dies first  2023-11-14T22:14:20.000Z (in 50 s), the grant",
-                "signature   HS256, not checked; give the API key's secret with --key-file FILE",
+                "signature   HS256, not checked; give the secret or the key with --key-file FILE",
                 "odd         jti: is missing",
             ]
         );

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     clock::WallTime,
-    reading::{Signature, unsigned},
+    reading::{Key, Signature, unsigned},
     settings::SigningSecret,
 };
 
@@ -117,7 +117,7 @@ fn a_token_is_twilios_by_its_content_type_or_its_grants() {
 #[test]
 fn every_librarys_signature_is_right_with_its_secret_and_wrong_with_another() {
     let [own, other] = ["q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC", "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxD"]
-        .map(|secret| SigningSecret::parse(secret).unwrap());
+        .map(|secret| Key::Secret(SigningSecret::parse(secret).unwrap()));
     for (id, jwt) in vectors() {
         let token = Jwt::decode(&jwt).unwrap();
         assert_eq!(token.check(Some(&own)), Signature::Right, "{id}");

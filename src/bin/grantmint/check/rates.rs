@@ -1,0 +1,81 @@
+//! How many tokens a second a core signs for a profile, measured now.
+
+use std::time::Duration;
+
+use grantmint::{
+    clock::Clock,
+    config::{Config, Profile, Supply},
+    token::{Call, Speed, Times, id::Serial},
+};
+use serde_json::{Value, json};
+
+/// How long a profile's signatures are measured for; one is made in any case.
+const TIME: Duration = Duration::from_millis(4);
+
+/// Signatures of a profile whose tokens are made with a key alone.
+pub(super) struct Rate {
+    algorithm: &'static str,
+    /// Tokens a second of one core.
+    a_second: u64,
+    /// The most that one bulk call may ask for.
+    bulk: i64,
+    /// Threads that sign at the same time; none where calls sign themselves.
+    threads: Option<usize>,
+}
+
+impl Rate {
+    /// Measures it; none of a profile with grants, or of a key that does not sign.
+    pub(super) fn of(profile: &Profile, config: &Config) -> Option<Self> {
+        let Supply::Key(_) = profile.supply else { return None };
+        let (format, limits) = (profile.token_format(), config.limits.mint);
+        let is_slow = format.speed() == Speed::Slow;
+        let bulk = match (is_slow, profile.tokens.reuse_for) {
+            (true, None) => limits.indices.min(limits.slow_indices),
+            _ => limits.indices,
+        };
+        let clock = Clock::system();
+        let start = clock.now();
+        let signer = format.prepare(None, start).ok()?;
+        let issue = start.wall.unix_seconds();
+        let stamped = signer.at(Times { issue, expire: issue + 60 }, &Call::NONE).ok()?;
+        let (mut count, mut took) = (0_u32, Duration::ZERO);
+        let start = clock.now().boot;
+        while took < TIME {
+            stamped.sign("check", Serial::SELF_TEST).ok()?;
+            count += 1;
+            took = clock.now().boot.since(start);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+        let a_second = (f64::from(count) / took.as_secs_f64()) as u64;
+        let threads = is_slow.then_some(config.signing.threads);
+        Some(Self { algorithm: format.algorithm()?, a_second, bulk, threads })
+    }
+
+    /// For people.
+    pub(super) fn lines(&self, profile: &Profile) -> Vec<String> {
+        let Self { algorithm, a_second, bulk, threads } = self;
+        let on = match threads {
+            Some(threads) => format!("; {threads} thread(s) sign"),
+            None => String::new(),
+        };
+        let mut lines = vec![
+            format!("{algorithm}: about {a_second} tokens a second of a core{on}"),
+            format!("a bulk call may ask for {bulk} tokens"),
+        ];
+        if profile.tokens.reuse_for.is_some() {
+            lines.push("one signature serves all calls of a period that say the same".to_owned());
+        }
+        lines
+    }
+
+    /// For machines.
+    pub(super) fn json(&self) -> Value {
+        let Self { algorithm, a_second, bulk, threads } = self;
+        json!({
+            "algorithm": algorithm,
+            "tokens_a_second_of_a_core": a_second,
+            "bulk_tokens": bulk,
+            "threads": threads,
+        })
+    }
+}
