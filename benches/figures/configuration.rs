@@ -22,7 +22,13 @@ pub(crate) struct Configuration {
 impl Configuration {
     /// Takes a configuration whose secrets are all in variables, and gives it secrets.
     pub(crate) fn new(text: String) -> Result<Self> {
-        let variables = RefCell::new(BTreeMap::new());
+        Self::with(text, &[])
+    }
+
+    /// The same, where these variables hold keys.
+    pub(crate) fn with(text: String, keys: &[(&str, String)]) -> Result<Self> {
+        let keys = keys.iter().map(|(name, key)| ((*name).to_owned(), key.clone()));
+        let variables = RefCell::new(BTreeMap::from_iter(keys));
         let generated = |name: &str| {
             let digits = repeat_with(|| char::from_digit(fastrand::u32(..16), 16));
             let secret: String = digits.flatten().take(SECRET_CHARS).collect();

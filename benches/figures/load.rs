@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use grantmint::rpc::proto::{
-    IdentitySeries, MintTokenRequest, MintTokensRequest, mint_tokens_request::Selection,
+    IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
+    mint_tokens_request::Selection,
 };
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
@@ -48,36 +49,49 @@ const FRAME: u32 = 128 * 1024;
 pub(crate) struct Target {
     addr: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
+    /// Empty for the server's default.
+    profile: &'static str,
 }
 
 impl From<SocketAddr> for Target {
     fn from(addr: SocketAddr) -> Self {
-        Self { addr, tls: None }
+        Self { addr, tls: None, profile: "" }
     }
 }
 
 impl Target {
     /// A server that speaks TLS.
     pub(crate) fn over_tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        Self { addr, tls: Some(Arc::clone(config)) }
+        Self { addr, tls: Some(Arc::clone(config)), profile: "" }
+    }
+
+    /// A server that is asked for tokens of this profile.
+    pub(crate) fn of_profile(addr: SocketAddr, profile: &'static str) -> Self {
+        Self { addr, tls: None, profile }
     }
 }
 
 /// A connection to a server.
 #[derive(Clone)]
-pub(crate) struct Connection(SendRequest<Bytes>);
+pub(crate) struct Connection {
+    send: SendRequest<Bytes>,
+    profile: &'static str,
+}
 
 impl Connection {
     pub(crate) async fn open(target: impl Into<Target>) -> Result<Self> {
-        let Target { addr, tls } = target.into();
+        let Target { addr, tls, profile } = target.into();
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        let Some(config) = tls else { return Self::over(stream).await };
+        let Some(config) = tls else { return Self::over(stream, profile).await };
         let name = ServerName::try_from(SERVER_NAME)?;
-        Self::over(TlsConnector::from(config).connect(name, stream).await?).await
+        Self::over(TlsConnector::from(config).connect(name, stream).await?, profile).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self> {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        profile: &'static str,
+    ) -> Result<Self> {
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -85,7 +99,7 @@ impl Connection {
             .handshake(stream)
             .await?;
         tokio::spawn(connection);
-        Ok(Self(send))
+        Ok(Self { send, profile })
     }
 
     /// Sends a call and gives back the answer's body, nothing of which is read yet.
@@ -94,7 +108,7 @@ impl Connection {
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;
-        let mut ready = self.0.clone().ready().await?;
+        let mut ready = self.send.clone().ready().await?;
         let (response, mut body) = ready.send_request(request, false)?;
         body.send_data(message, true)?;
         let response = response.await?;
@@ -105,7 +119,8 @@ impl Connection {
     /// One token of this server.
     pub(crate) async fn mint(&self) -> Result<Bytes> {
         let mut answer = BytesMut::new();
-        drain(self.call("MintToken", mint_token()).await?, |data| answer.put(data)).await?;
+        drain(self.call("MintToken", mint_token(self.profile)).await?, |data| answer.put(data))
+            .await?;
         Ok(answer.freeze())
     }
 }
@@ -136,8 +151,8 @@ fn message(message: &impl Message) -> Result<Bytes> {
     Ok(bytes.freeze())
 }
 
-fn mint_token() -> Bytes {
-    let request = MintTokenRequest { identity: IDENTITY.to_owned(), ..Default::default() };
+fn mint_token(profile: &str) -> Bytes {
+    let request = MintTokenRequest { identity: IDENTITY.to_owned(), options: options(profile) };
     message(&request).unwrap_or_default()
 }
 
@@ -168,7 +183,7 @@ pub(crate) async fn unary(
     for _ in 0..callers.connections {
         connections.push(Connection::open(target.clone()).await?);
     }
-    let request = mint_token();
+    let request = mint_token(target.profile);
     let start = Instant::now();
     let callers = connections.iter().flat_map(|connection| {
         (0..callers.calls_a_connection).map(|_| {
@@ -194,11 +209,17 @@ pub(crate) async fn unary(
     Ok(Unary { calls: latencies.len() as f64, seconds, latencies })
 }
 
+fn options(profile: &str) -> Option<MintOptions> {
+    let profile = profile.to_owned();
+    (!profile.is_empty()).then(|| MintOptions { profile, ..Default::default() })
+}
+
 /// A `MintTokens` call for numbered identities.
-pub(crate) fn series(count: u32) -> Result<Bytes> {
+pub(crate) fn series(profile: &str, count: u32) -> Result<Bytes> {
     let series = IdentitySeries { prefix: "viewer-".to_owned(), count: count.into() };
     let selection = Some(Selection::IdentitySeries(series));
-    message(&MintTokensRequest { selection, ..Default::default() })
+    let options = options(profile);
+    message(&MintTokensRequest { options, selection, ..Default::default() })
 }
 
 /// What a bulk came to.
@@ -212,7 +233,7 @@ pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> 
     let connection = Connection::open(target).await?;
     let start = Instant::now();
     let mut bytes = 0;
-    let body = connection.call("MintTokens", series(count)?).await?;
+    let body = connection.call("MintTokens", series(connection.profile, count)?).await?;
     drain(body, |data| bytes += data.len()).await?;
     Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
 }
@@ -221,7 +242,7 @@ pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> 
 pub(crate) async fn first_chunk(addr: SocketAddr) -> Result<Bytes> {
     let connection = Connection::open(addr).await?;
     let mut answer = BytesMut::new();
-    let body = connection.call("MintTokens", series(1_000)?).await?;
+    let body = connection.call("MintTokens", series(connection.profile, 1_000)?).await?;
     drain(body, |data| answer.put(data)).await?;
     let length = answer.get(1..5).context("no message")?.try_into().map(u32::from_be_bytes)?;
     let message = answer.get(5..5 + length as usize).context("a short message")?;

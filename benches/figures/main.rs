@@ -22,6 +22,7 @@ mod peer;
 mod process;
 mod report;
 mod secure;
+mod signing;
 
 use std::{env, io, path::PathBuf};
 

@@ -9,6 +9,7 @@ mod latency;
 mod livekit;
 mod peers;
 mod rounds;
+mod signing;
 mod tls;
 
 use std::{
@@ -141,6 +142,8 @@ pub(crate) enum Part {
     Kinds,
     /// Calls and bulk over TLS, and of callers that are known
     Tls,
+    /// Slow signatures, and tokens that are shared
+    Signing,
 }
 
 impl Part {
@@ -166,6 +169,7 @@ impl Part {
             Self::Forward => forward::run(programs, cores, size, report).await,
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
+            Self::Signing => signing::run(programs, cores, size, report).await,
         }
     }
 }

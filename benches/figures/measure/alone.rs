@@ -57,7 +57,7 @@ pub(super) async fn memory(programs: &Programs, cores: &Cores, report: &mut Repo
             connections.push(Connection::open(server.addr).await?);
         }
         if let Some(connection) = connections.last() {
-            stopped.push(connection.call("MintTokens", load::series(1_000_000)?).await?);
+            stopped.push(connection.call("MintTokens", load::series("", 1_000_000)?).await?);
         }
     }
     sleep(SETTLED).await;

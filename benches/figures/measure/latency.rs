@@ -15,7 +15,7 @@ use anyhow::{Result, anyhow};
 use super::{Programs, Sample, Size};
 use crate::{
     baseline::Baseline,
-    load,
+    load::{self, Target},
     process::Cores,
     report::{Goal, Report, ratios},
 };
@@ -65,20 +65,32 @@ pub(super) async fn run(
 
 /// One server's p99 alone and beside a bulk, by round.
 #[derive(Default)]
-struct Beside {
-    alone: Vec<f64>,
-    beside: Vec<f64>,
+pub(super) struct Beside {
+    pub(super) alone: Vec<f64>,
+    pub(super) beside: Vec<f64>,
 }
 
 impl Beside {
     async fn measure(&mut self, addr: SocketAddr, cores: &Cores, time: Duration) -> Result<()> {
-        self.alone.push(load::unary(addr, load::FEW, time).await?.micros(99));
-        let bulk = BulkBeside::start(addr, cores.clone());
-        self.beside.push(load::unary(addr, load::FEW, time).await?.micros(99));
+        self.measure_of(&addr.into(), &addr.into(), BESIDE, cores, time).await
+    }
+
+    /// Single calls of one target, and bulks of so many tokens of another.
+    pub(super) async fn measure_of(
+        &mut self,
+        one: &Target,
+        many: &Target,
+        tokens: u32,
+        cores: &Cores,
+        time: Duration,
+    ) -> Result<()> {
+        self.alone.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
+        let bulk = BulkBeside::start(many.clone(), tokens, cores.clone());
+        self.beside.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
         bulk.stop()
     }
 
-    fn ratios(&self) -> Vec<f64> {
+    pub(super) fn ratios(&self) -> Vec<f64> {
         ratios(&self.beside, &self.alone)
     }
 }
@@ -90,7 +102,7 @@ struct BulkBeside {
 }
 
 impl BulkBeside {
-    fn start(addr: SocketAddr, cores: Cores) -> Self {
+    fn start(target: Target, tokens: u32, cores: Cores) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -98,7 +110,7 @@ impl BulkBeside {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 while !stopped.load(Ordering::Relaxed) {
-                    load::bulk(addr, BESIDE).await?;
+                    load::bulk(target.clone(), tokens).await?;
                 }
                 Ok(())
             })

@@ -1,0 +1,121 @@
+//! Slow signatures: the pool against bare ones, calls beside a bulk of them, and tokens that are
+//! shared.
+
+use anyhow::Result;
+use futures_util::future::try_join_all;
+
+use super::{Programs, Size, calls::Calls, latency::Beside};
+use crate::{
+    configuration::Configuration,
+    load::{self, Target},
+    process::Cores,
+    report::{Goal, Report, ratios},
+    signing::{Slow, key},
+};
+
+/// Bulks at the same time, so that the pool is never without work, and the tokens of each.
+const BULKS: usize = 3;
+const TOKENS: u32 = 400;
+
+/// The sandbox's own profile, and one of each algorithm.
+const PROFILES: &str = r#"
+default_profile = "demo"
+
+[profiles.demo]
+kind = "twilio-live"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+api_key_sid = "SK0123456789abcdef0123456789abcdef"
+api_key_secret_env = "API_KEY"
+resources = ["VJ0123456789abcdef0123456789abcdef"]
+
+[profiles.hs256]
+kind = "jwt"
+alg = "HS256"
+key_env = "HMAC"
+claims = { sub = { from = "identity" }, iat = { from = "now" }, exp = { from = "exp" }, jti = { from = "token_id" } }
+
+[profiles.rs256]
+kind = "jwt"
+alg = "RS256"
+private_key_env = "RSA"
+claims = { sub = { from = "identity" }, iat = { from = "now" }, exp = { from = "exp" }, jti = { from = "token_id" } }
+
+[profiles.es384]
+kind = "jwt"
+alg = "ES384"
+private_key_env = "P384"
+claims = { sub = { from = "identity" }, iat = { from = "now" }, exp = { from = "exp" }, jti = { from = "token_id" } }
+
+[profiles.mux]
+kind = "mux"
+signing_key_id = "bench"
+private_key_env = "RSA"
+resources = ["bench"]
+unique = false
+"#;
+
+pub(super) async fn run(
+    programs: &Programs,
+    cores: &Cores,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let one = cores.of_server();
+    let keys = [("RSA", key("rsa_pkcs1")?), ("P384", key("p384_pkcs8")?)];
+    let configuration = Configuration::with(PROFILES.to_owned(), &keys)?;
+    let on_one = programs.serve_configured(&configuration, &one, cores)?;
+    let on_all = programs.serve_configured(&configuration, cores, cores)?;
+
+    for (slow, profile) in [(Slow::rs256()?, "rs256"), (Slow::es384()?, "es384")] {
+        let (mut pool, mut bare, mut encoded) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bulk = Vec::new();
+        for _ in 0..size.rounds {
+            pool.push(slow.by_pool(&one, cores, size.unary).await?);
+            bare.push(slow.by_aws_lc(&one, size.unary)?);
+            encoded.push(slow.by_jsonwebtoken(&one, size.unary)?);
+            let target = Target::of_profile(on_one.addr, profile);
+            let bulks = (0..BULKS).map(|_| load::bulk(target.clone(), TOKENS));
+            let longest = try_join_all(bulks).await?.into_iter().map(|it| it.seconds);
+            bulk.push(BULKS as f64 * f64::from(TOKENS) / longest.fold(0.0, f64::max));
+        }
+        let algorithm = format!("{:?}", slow.algorithm);
+        for (what, rates) in [
+            ("in the pool", &pool),
+            ("by aws-lc-rs alone", &bare),
+            ("by jsonwebtoken", &encoded),
+            ("in a bulk over gRPC", &bulk),
+        ] {
+            report.series(format!("{algorithm} {what}"), "a second", rates);
+        }
+        let figure = |name: &str| format!("{profile}_{name}");
+        let vs = |ours: &[f64], theirs: &[f64]| ratios(ours, theirs);
+        report.figure(figure("pool_vs_aws_lc"), Goal::AtLeast(0.95), &vs(&pool, &bare));
+        report.figure(figure("bulk_vs_aws_lc"), Goal::AtLeast(0.9), &vs(&bulk, &bare));
+        report.figure(figure("pool_vs_jsonwebtoken"), Goal::AtLeast(1.5), &vs(&pool, &encoded));
+    }
+
+    let many = Target::of_profile(on_all.addr, "rs256");
+    for profile in ["hs256", "rs256"] {
+        let (one, mut beside) = (Target::of_profile(on_all.addr, profile), Beside::default());
+        for _ in 0..size.rounds {
+            beside.measure_of(&one, &many, TOKENS, cores, size.unary).await?;
+        }
+        report.series(format!("{profile} p99 alone"), "µs", &beside.alone);
+        report.series(format!("{profile} p99 beside a bulk of RS256"), "µs", &beside.beside);
+        let name = format!("{profile}_p99_beside_rs256_bulk_vs_alone");
+        report.figure(name, Goal::AtMost(3.0), &beside.ratios());
+    }
+
+    let (mut shared, mut live) = (Calls::default(), Calls::default());
+    for _ in 0..size.rounds {
+        let target = Target::of_profile(on_one.addr, "mux");
+        shared.measure_at(&on_one, target, size.unary).await?;
+        live.measure(&on_one, size.unary).await?;
+    }
+    let names = ["calls", "server CPU", "p50", "p99"];
+    shared.tell(names.map(|what| format!("shared mux {what}")), report);
+    live.tell(names.map(|what| format!("twilio-live {what}")), report);
+    let ratios = ratios(&shared.rate, &live.rate);
+    report.figure("shared_mux_calls_vs_twilio_live", Goal::AtLeast(0.9), &ratios);
+    Ok(())
+}
