@@ -103,3 +103,101 @@ impl std::fmt::Debug for SharedTokens {
         f.write_str("SharedTokens")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::{FutureExt, future::join_all};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    const TIMES: Times = Times { issue: 60, expire: 120 };
+
+    fn of(resource: &str) -> Call<'_> {
+        Call { resource, params: &[] }
+    }
+
+    /// A token of its number.
+    async fn get(
+        shared: &SharedTokens,
+        times: Times,
+        call: &Call<'_>,
+        made: &AtomicUsize,
+    ) -> Arc<str> {
+        let make = async || {
+            yield_now().await;
+            Ok::<_, Infallible>(made.fetch_add(1, Ordering::Relaxed).to_string())
+        };
+        shared.get(times, call, make).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn those_that_ask_at_once_get_one_token() {
+        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let call = of("a");
+        let all = join_all((0..100).map(|_| get(&shared, TIMES, &call, &made))).await;
+        assert!(all.iter().all(|token| **token == *"0"));
+        assert_eq!(&*get(&shared, TIMES, &of("b"), &made).await, "1");
+        assert_eq!(&*get(&shared, TIMES, &of("a"), &made).await, "0");
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_told_apart() {
+        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let text = |text: &str| Some(text.to_owned());
+        let params: [&[Option<String>]; 5] =
+            [&[], &[None], &[text("1")], &[text("1:1")], &[None, text("1")]];
+        for (number, params) in params.into_iter().enumerate() {
+            for (further, resource) in ["", "a", "1:a"].into_iter().enumerate() {
+                let call = Call { resource, params };
+                let token = get(&shared, TIMES, &call, &made).await;
+                assert_eq!(*token, *(3 * number + further).to_string(), "{call:?}");
+            }
+        }
+        let longer = Times { expire: 121, ..TIMES };
+        assert_eq!(&*get(&shared, longer, &of("a"), &made).await, "15");
+    }
+
+    #[tokio::test]
+    async fn a_new_period_has_a_new_token() {
+        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        for (period, token) in [(0, "0"), (1, "1"), (1, "1"), (2, "2")] {
+            let times = Times { issue: 60 * period, expire: 60 * period + 60 };
+            assert_eq!(&*get(&shared, times, &of("a"), &made).await, token);
+            assert_eq!(shared.kept.load().len(), 1, "that of the period before is dropped");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_makes_what_was_given_up() {
+        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let failed = shared.get(TIMES, &of("a"), async || Err("full")).await;
+        assert_eq!(failed, Err("full"));
+        let call = of("a");
+        let mut given_up = Box::pin(shared.get(TIMES, &call, pending::<Result<String, ()>>));
+        assert!(given_up.as_mut().now_or_never().is_none());
+        let mut waits = Box::pin(get(&shared, TIMES, &call, &made));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(given_up);
+        assert_eq!(&*waits.await, "0");
+    }
+
+    #[tokio::test]
+    async fn the_oldest_are_dropped_where_there_are_too_many() {
+        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        for number in 0..=KEPT {
+            get(&shared, TIMES, &of(&number.to_string()), &made).await;
+        }
+        assert_eq!(shared.kept.load().len(), KEPT);
+        let kept = get(&shared, TIMES, &of(&KEPT.to_string()), &made).await;
+        assert_eq!(*kept, *KEPT.to_string());
+        let again = get(&shared, TIMES, &of("0"), &made).await;
+        assert_eq!(*again, *(KEPT + 1).to_string());
+    }
+}
