@@ -50,6 +50,14 @@ impl<'a> Section<'a> {
         self.entry(key).is_some()
     }
 
+    /// Whether a table below says that a key of it is true, which asks for neither.
+    #[must_use]
+    pub fn affirms(&self, table: &str, key: &str) -> bool {
+        let below = self.entry(table).and_then(|(_, value)| value.get_ref().as_table());
+        let value = below.and_then(|below| below.iter().find(|(name, _)| name.get_ref() == key));
+        value.is_some_and(|(_, value)| value.get_ref().as_bool() == Some(true))
+    }
+
     /// A text.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
         self.string(key, A_TEXT)

@@ -63,6 +63,16 @@ fn a_refused_key_is_never_suggested() {
 }
 
 #[test]
+fn what_a_table_affirms_is_seen_without_being_asked_for() {
+    let told = told("[a]\nb = true\nc = false\nd = 'true'\n", |root| {
+        let affirms = [("a", "b"), ("a", "c"), ("a", "d"), ("a", "e"), ("b", "b")];
+        let affirms = affirms.map(|(table, key)| root.affirms(table, key));
+        assert_eq!(affirms, [true, false, false, false, false]);
+    });
+    assert!(told.starts_with("f.toml:1: a: unknown key"), "{told}");
+}
+
+#[test]
 fn a_key_cannot_break_a_line() {
     let told = told("\"a\\nb\" = 1\n", |root| assert!(!root.has("c")));
     assert_eq!(told.lines().count(), 1, "{told}");

@@ -32,6 +32,8 @@ pub enum Value {
     Resource,
     /// The resource, a text; nothing where the call has none.
     ResourceIfAny,
+    /// What stands behind the resource's last slash, a text; all of it where it has none.
+    ResourceEnd,
     /// The call's parameter of this number, if it has one.
     Parameter(usize),
     /// The identity, a text.
@@ -215,6 +217,8 @@ pub(super) enum Part {
     Time(Time),
     /// The resource, in quotes.
     Resource,
+    /// What stands behind its last slash, in quotes.
+    ResourceEnd,
     /// A member that is written only if the call sets it.
     Optional(Optional),
     /// The identity without its quotes, which are in the texts around it.
@@ -294,7 +298,7 @@ impl Optional {
 impl Part {
     /// Whether it varies by call, but not by token.
     pub(super) const fn is_of_call(&self) -> bool {
-        matches!(self, Self::Resource | Self::Optional(_))
+        matches!(self, Self::Resource | Self::ResourceEnd | Self::Optional(_))
     }
 
     /// Writes what varies by times and call; nothing of what varies by token.
@@ -303,6 +307,7 @@ impl Part {
             Self::Text(constant) => text.push_str(constant),
             Self::Time(time) => text.push_str(itoa::Buffer::new().format(times.at(*time))),
             Self::Resource => json::push_quoted(call.resource, text),
+            Self::ResourceEnd => json::push_quoted(end_of(call.resource), text),
             Self::Optional(member) => member.write(call, text),
             Self::Grant | Self::Identity | Self::Id(_) => {}
         }
@@ -319,9 +324,9 @@ impl Node {
         match self {
             Self::Leaf(Value::Constant(_) | Value::Grant) => Varies::Never,
             Self::Leaf(Value::Time(_)) => Varies::Second,
-            Self::Leaf(Value::Resource | Value::ResourceIfAny | Value::Parameter(_)) => {
-                Varies::Call
-            }
+            Self::Leaf(
+                Value::Resource | Value::ResourceIfAny | Value::ResourceEnd | Value::Parameter(_),
+            ) => Varies::Call,
             Self::Leaf(Value::Identity | Value::Id(_)) => Varies::Token,
             Self::Object(Object { members, .. }) => {
                 members.iter().map(|(_, node)| node.varies()).max().unwrap_or(Varies::Never)
@@ -358,6 +363,11 @@ impl Id {
             Self::Dated(prefix) => joined(&format!("{prefix}-{}-", date(issue)), &serial.as_text()),
         }
     }
+}
+
+/// What stands behind a resource's last slash.
+fn end_of(resource: &str) -> &str {
+    resource.rsplit_once('/').map_or(resource, |(_, end)| end)
 }
 
 /// A second of issue as ids have it: ten digits.
@@ -419,6 +429,7 @@ impl Parts {
             Value::Grant => self.0.push(Part::Grant),
             Value::Time(time) => self.0.push(Part::Time(*time)),
             Value::Resource => self.0.push(Part::Resource),
+            Value::ResourceEnd => self.0.push(Part::ResourceEnd),
             // It is optional, and so written with its name.
             Value::ResourceIfAny | Value::Parameter(_) => {}
             Value::Identity => {

@@ -50,6 +50,8 @@ pub enum Shape {
     Text(usize),
     /// One of these texts.
     Word(&'static [&'static str]),
+    /// One of these texts, each with the text that is written in its place.
+    Named(&'static [(&'static str, &'static str)]),
     /// At least one of these texts, none of them twice.
     Words(&'static [&'static str]),
     /// Texts by name, of at most so many bytes in all.
@@ -232,6 +234,13 @@ impl Shape {
                     None => Err(self.wanted()),
                 };
             }
+            Self::Named(words) => {
+                let named = words.iter().find(|(name, _)| value.as_str() == Some(*name));
+                return match named {
+                    Some((_, written)) => Ok(Some(Cow::Owned((*written).into()))),
+                    None => Err(self.wanted()),
+                };
+            }
             Self::Flag | Self::TrueOnly => value.is_boolean(),
             Self::Number => value.is_number(),
             Self::Text(most) => value.as_str().is_some_and(|text| text.len() <= most),
@@ -258,6 +267,10 @@ impl Shape {
             Self::Number => "must be a number".to_owned(),
             Self::Text(most) => format!("must be a text of at most {most} bytes"),
             Self::Word(words) => format!("must be one of {}", words.join(", ")),
+            Self::Named(words) => {
+                let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
+                format!("must be one of {}", names.join(", "))
+            }
             Self::Words(words) => {
                 format!("must be a list of at least one of {}, none twice", words.join(", "))
             }
@@ -361,6 +374,9 @@ mod tests {
             (Shape::Text(3), json!(1), false),
             (Shape::Word(&["a"]), json!("a"), true),
             (Shape::Word(&["a"]), json!(["a"]), false),
+            (Shape::Named(&[("a", "b")]), json!("a"), true),
+            (Shape::Named(&[("a", "b")]), json!("b"), false),
+            (Shape::Named(&[("a", "b")]), json!(["a"]), false),
             (words, json!(["b", "a"]), true),
             (words, json!([]), false),
             (words, json!(["a", "a"]), false),
@@ -402,6 +418,8 @@ mod tests {
         );
         assert_eq!(written(big, json!("007")).as_deref(), Some("7"));
         assert_eq!(written(Shape::TrueOnly, json!(false)), None);
+        let named = Shape::Named(&[("video", "v"), ("gif", "g")]);
+        assert_eq!(written(named, json!("gif")).as_deref(), Some("\"g\""));
         assert_eq!(written(Shape::Flag, json!(false)).as_deref(), Some("false"));
     }
 }

@@ -104,6 +104,7 @@ impl<'a> Members<'a> {
                 Value::Id(_) => Meant::Value(id.into()),
                 Value::Parameter(_) => continue,
                 Value::ResourceIfAny if call.resource.is_empty() => continue,
+                Value::ResourceEnd => Meant::Value(call.resource.split('/').next_back().into()),
                 Value::Resource | Value::ResourceIfAny => Meant::Value(call.resource.into()),
             };
             meant.insert(&path, value);

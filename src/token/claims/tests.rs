@@ -19,6 +19,7 @@ fn written(claims: &[(&str, Value)], params: &[Option<&str>]) -> String {
             Part::Time(Time::Issue { back }) => text.extend(["NOW-", &back.to_string()]),
             Part::Time(Time::Expire) => text.push_str("EXP"),
             Part::Resource => text.push_str("RESOURCE"),
+            Part::ResourceEnd => text.push_str("END"),
             Part::Optional(member) => {
                 member.write(&Call { resource: "", params: &params }, &mut text);
             }
@@ -92,6 +93,22 @@ fn members_that_are_not_set_leave_neither_comma_nor_empty_object() {
     assert_eq!(written(&optional_alone, &[None, Some("1")]), r#"{"y":1}"#);
     assert_eq!(written(&optional_alone, &[Some("1"), Some("2")]), r#"{"x":1,"y":2}"#);
     assert_eq!(written(&[], &[]), "{}");
+}
+
+#[test]
+fn what_stands_behind_a_resources_last_slash_varies_as_the_resource_does() {
+    let claims = [
+        ("topic", Value::ResourceEnd),
+        ("resource", Value::Resource),
+        ("exp", Value::Time(Time::Expire)),
+    ];
+    assert_eq!(written(&claims, &[]), r#"{"exp":EXP,"topic":END,"resource":RESOURCE}"#);
+    for (resource, end) in [("arn:a/b", "b"), ("a/b/c\"", "c\\\""), ("a", "a"), ("a/", "")] {
+        let mut text = String::new();
+        let call = Call { resource, params: &[] };
+        Part::ResourceEnd.write(Times { issue: 0, expire: 1 }, &call, &mut text);
+        assert_eq!(text, format!("\"{end}\""), "{resource}");
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl Inputs {
                 claims::Value::Resource | claims::Value::ResourceIfAny => {
                     Some(self.resource.as_str().into())
                 }
+                claims::Value::ResourceEnd => Some(self.resource.split('/').next_back().into()),
                 claims::Value::Identity => Some(self.identity.as_str().into()),
                 claims::Value::Id(_) => token_id.map(Value::from),
                 claims::Value::Parameter(number) => {
@@ -104,6 +105,7 @@ fn table() -> impl Strategy<Value = Table> {
         Just(claims::Value::Time(claims::Time::Expire)),
         Just(claims::Value::Resource),
         Just(claims::Value::ResourceIfAny),
+        Just(claims::Value::ResourceEnd),
         (0..PARAMS).prop_map(claims::Value::Parameter),
         (0..PARAMS).prop_map(claims::Value::Parameter),
         Just(claims::Value::Identity),

@@ -73,6 +73,7 @@ fn fitting(parameter: &Parameter) -> BoxedStrategy<Value> {
         Shape::Number => any::<i32>().prop_map(|eighths| (f64::from(eighths) / 8.0).into()).boxed(),
         Shape::Text(_) => text().prop_map(Value::from).boxed(),
         Shape::Word(words) => select(words).prop_map(Value::from).boxed(),
+        Shape::Named(words) => select(words).prop_map(|(name, _)| Value::from(name)).boxed(),
         Shape::Words(words) => select(words).prop_map(|word| json!([word])).boxed(),
         Shape::Texts(_) => object(text().prop_map(Value::from)).boxed(),
         Shape::List(_) => list(json()).prop_map(Value::from).boxed(),
