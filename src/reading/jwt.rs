@@ -65,6 +65,18 @@ impl Jwt {
         Validity { issued, starts, ends }
     }
 
+    /// Whether it has an ECDSA signature in the form of most other uses: a DER sequence.
+    #[must_use]
+    pub fn has_der_signature(&self) -> bool {
+        let bytes = match self.algorithm() {
+            Some("ES256") => 64,
+            Some("ES384") => 96,
+            _ => return false,
+        };
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(self.signature.trim_end_matches('=')).ok();
+        signature.is_some_and(|it| it.len() > bytes && it.first() == Some(&0x30))
+    }
+
     /// How many characters its signature lacks, by its algorithm. Sources: RFC 7518, section 3.1,
     /// and RFC 8037.
     #[must_use]

@@ -11,22 +11,42 @@ pub(super) fn place(about: &str) -> usize {
     among(&FIRST).or_else(|| Some(FIRST.len() + 1 + among(&LAST)?)).unwrap_or(FIRST.len())
 }
 
+/// The year 5138 in seconds, 1973 in milliseconds.
+const LATEST: i64 = 100_000_000_000;
+
 /// Notes all that is odd, at this Unix second.
 pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     if token.algorithm().is_none_or(|alg| alg.eq_ignore_ascii_case("none")) {
         reading.note("alg", "the token is not signed: nobody should take it");
     }
+    milliseconds(token, reading);
     issue(token, now, reading);
     start(now, reading);
     end(reading);
     signature(token, reading);
 }
 
+/// Times that somebody did not divide by a thousand.
+fn milliseconds(token: &Jwt, reading: &mut Reading) {
+    for about in ["iat", "nbf"] {
+        if is_late(token.time(about)) {
+            reading.note(about, "is in milliseconds; a JWT's times are seconds");
+        }
+    }
+    if is_late(token.time("exp")) {
+        reading.note("exp", "is in milliseconds; verifiers read it as seconds, so it never ends");
+    }
+}
+
+fn is_late(at: Option<i64>) -> bool {
+    at.is_some_and(|at| at >= LATEST)
+}
+
 fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.time("iat") {
         None if reading.needs_no_iat => {}
         None => reading.note("iat", "is missing; when it was issued is not told"),
-        Some(at) if at > now => {
+        Some(at) if at > now && at < LATEST => {
             let ahead = length_after(now, at);
             reading.note("iat", format!("is {ahead} ahead; a clock is off, here or there"));
         }
@@ -37,6 +57,9 @@ fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
 fn start(now: i64, reading: &mut Reading) {
     let Some(starts) = reading.validity.starts else { return };
     let error = reading.early_error.map_or_else(String::new, |error| format!(" ({error})"));
+    if starts >= LATEST {
+        return;
+    }
     if starts > now {
         let ahead = length_after(now, starts);
         reading.note("nbf", format!("is {ahead} ahead; until then it is refused{error}"));
@@ -52,15 +75,24 @@ fn start(now: i64, reading: &mut Reading) {
 }
 
 fn end(reading: &mut Reading) {
+    let begins = reading.validity.issued.max(reading.validity.starts);
     if reading.validity.ends.is_none() {
         reading.note("exp", "is missing or no number; a token should end");
-    } else if reading.validity.is_never() {
+    } else if reading.validity.is_never() && !is_late(begins) {
         reading.note("exp", "is not after its start; it was never valid");
     }
 }
 
-/// A signature that is shorter than its algorithm's: the end of the token is missing.
+/// A signature that is shorter than its algorithm's: the end of the token is missing. Or one that
+/// is no JWT's, as most libraries' ECDSA makes it.
 fn signature(token: &Jwt, reading: &mut Reading) {
+    if token.has_der_signature() {
+        reading.note(
+            "signature",
+            "is DER, which verifiers of JWTs refuse: they want r and s side by side (RFC 7518, 3.4)",
+        );
+        return;
+    }
     let message = match token.missing_of_signature() {
         0 => return,
         _ if token.signature.is_empty() => "is missing".to_owned(),
@@ -72,6 +104,7 @@ fn signature(token: &Jwt, reading: &mut Reading) {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use serde_json::{Value, json};
 
     use super::{super::unsigned, *};
@@ -100,6 +133,9 @@ mod tests {
             ("nbf", json!(1_700_000_000), "the second of its issue"),
             ("exp", json!(null), "missing"),
             ("exp", json!("soon"), "no number"),
+            ("iat", json!(1_700_000_000_000_i64), "is in milliseconds"),
+            ("nbf", json!(1_700_000_000_000_i64), "is in milliseconds"),
+            ("exp", json!(1_700_000_060_000_i64), "never ends"),
             ("exp", json!(1_700_000_000), "never valid"),
         ] {
             let mut claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
@@ -132,6 +168,22 @@ mod tests {
         assert_eq!(cut(0), [("signature", "is missing".to_owned())]);
         assert_eq!(cut(42), [("signature", "its last character is missing".to_owned())]);
         assert_eq!(cut(40), [("signature", "its last 3 characters are missing".to_owned())]);
+    }
+
+    #[test]
+    fn a_signature_in_der_is_told_from_that_of_a_jwt() {
+        let claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
+        for (algorithm, bytes) in [("ES256", 64), ("ES384", 96)] {
+            let sign = |der: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(der);
+            let header = json!({"alg": algorithm});
+            let right = vec![0x30; bytes];
+            assert_eq!(odd(&header, &claims, &sign(&right)), [], "{algorithm}");
+            // A sequence of two integers, each of half as many bytes, or one more for its sign.
+            let inner = u8::try_from(bytes).unwrap() + 4;
+            let der = [&[0x30, inner][..], &vec![2; inner.into()]].concat();
+            let odd = odd(&header, &claims, &sign(&der));
+            assert!(matches!(&odd[..], [("signature", told)] if told.contains("DER")), "{odd:?}");
+        }
     }
 
     #[test]
