@@ -9,6 +9,7 @@ mod header;
 pub mod hundred_ms;
 pub mod jwt;
 pub mod livekit;
+pub mod mux;
 mod private_key;
 mod secret;
 mod tokens;
@@ -45,6 +46,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &hundred_ms::HundredMs,
     &jwt::AnyJwt,
     &livekit::LiveKit,
+    &mux::Mux,
     &twilio_access::TwilioAccess,
     &twilio_live::TwilioLive,
     &zoom_videosdk::ZoomVideoSdk,

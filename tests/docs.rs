@@ -248,7 +248,7 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
             "token_uri": "https://oauth2.googleapis.com/token",
         });
         Some(match name {
-            "/run/secrets/github-app" => KEY.to_owned(),
+            "/run/secrets/github-app" | "/run/secrets/mux" => KEY.to_owned(),
             "/run/secrets/google" => account.to_string(),
             _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
         })

@@ -8,6 +8,8 @@ mod jwt;
 mod libraries;
 mod livekit;
 mod matrix;
+mod mux;
+mod node;
 mod secrets;
 mod slow;
 mod twilio_access;
@@ -65,6 +67,12 @@ pub(crate) struct Read {
 /// Vectors of a file.
 pub(crate) fn vectors(text: &str) -> Vec<Vector> {
     serde_json::from_str(text).unwrap()
+}
+
+/// A key of the vectors, such as `/mux/private_key_base64`. It belongs to no account.
+pub(crate) fn test_key(pointer: &str) -> Option<String> {
+    let keys: Value = serde_json::from_str(include_str!("../vectors/kind_keys.json")).unwrap();
+    keys.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// The one profile of a configuration in which every secret is `secret`.
@@ -200,6 +208,7 @@ fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
         ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("daily", include_str!("../vectors/daily.json"), 10),
         ("livekit", include_str!("../vectors/livekit.json"), 19),
+        ("mux", include_str!("../vectors/mux.json"), 12),
         ("twilio", include_str!("../vectors/access_tokens.json"), 97),
         ("twilio-access", include_str!("../vectors/twilio-access.json"), 16),
         ("zoom-videosdk", include_str!("../vectors/zoom-videosdk.json"), 8),

@@ -10,11 +10,11 @@ use prost_types::Struct;
 use serde_json::{Value, json};
 use tonic::Code::InvalidArgument;
 
-use super::{parts, values::wire};
+use super::{parts, test_key, values::wire};
 use crate::wire::harness::{World, assert_refused};
 
 /// Kind, a good value, and the parameters of its type; `!` before those of the profile alone.
-const DECLARED: [(&str, &str, &str); 19] = [
+const DECLARED: [(&str, &str, &str); 29] = [
     ("100ms", r#""viewer""#, "role"),
     ("daily", r#""US""#, "u rome er mjh uil"),
     ("daily", "{}", "sro p"),
@@ -37,6 +37,16 @@ const DECLARED: [(&str, &str, &str); 19] = [
          can_subscribe_metrics can_manage_agent_session hidden room_admin !room_join \
          !room_create !room_list !room_record !ingress_admin !recorder !agent",
     ),
+    ("mux", r#""gif""#, "token_type"),
+    ("mux", r#""pad""#, "fit_mode"),
+    ("mux", r#""720p""#, "max_resolution min_resolution"),
+    ("mux", r#""desc""#, "rendition_order"),
+    ("mux", r#""en""#, "default_subtitles_lang !playback_restriction_id"),
+    ("mux", "90", "width height rotate program_time program_start_time program_end_time"),
+    ("mux", "9", "fps"),
+    ("mux", "0.5", "time start end asset_start_time asset_end_time"),
+    ("mux", "true", "flip_v flip_h latest redundant_streams roku_trick_play exclude_pdt"),
+    ("mux", "{}", "custom"),
     ("twilio-access", "true", "incoming"),
     (
         "zoom-videosdk",
@@ -76,6 +86,10 @@ fn keys(kind: &str) -> &'static str {
              an_object = { from = \"param\", type = \"object\" } }"
         }
         "livekit" => "api_key = \"k\"\napi_secret_env = \"SECRET\"",
+        "mux" => {
+            "signing_key_id = \"k\"\nprivate_key_env = \"/mux/private_key_base64\"\n\
+             unique = false"
+        }
         "twilio-access" => {
             "account_sid = \"AC0123456789abcdef0123456789abcdef\"\n\
              api_key_sid = \"SK0123456789abcdef0123456789abcdef\"\n\
@@ -89,7 +103,8 @@ fn keys(kind: &str) -> &'static str {
 /// The configuration of these profiles, all of which have one secret.
 fn parsed(text: &str) -> Result<Config, String> {
     let secret = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
-    let config = Config::parse_with("f.toml", text, &|_| Some(secret.to_owned()));
+    let env = |name: &str| test_key(name).or_else(|| Some(secret.to_owned()));
+    let config = Config::parse_with("f.toml", text, &env);
     config.map_err(|problems| problems.to_string())
 }
 
@@ -109,7 +124,14 @@ fn required(kind: &str) -> &'static str {
     if kind == "100ms" { "params = { role = \"guest\" }" } else { "" }
 }
 
-const ROOMS: &str = "resources = [\"room\"]";
+/// A resource of a kind's form.
+fn room(_: &str) -> &'static str {
+    "room"
+}
+
+fn rooms(kind: &str) -> String {
+    format!("resources = [\"{}\"]", room(kind))
+}
 
 /// A profile that opens all that it may, and one that opens nothing.
 fn profiles(kind: &str) -> String {
@@ -119,18 +141,20 @@ fn profiles(kind: &str) -> String {
         "jwt" => String::new(),
         _ => format!("caller_params = {open:?}"),
     };
-    let mut tables = profile(&format!("of-{kind}-open"), kind, &format!("{ROOMS}\n{lines}"));
+    let mut tables =
+        profile(&format!("of-{kind}-open"), kind, &format!("{}\n{lines}", rooms(kind)));
     // Of a table of one's own each parameter is there to be set by calls.
     if kind != "jwt" {
-        let lines = format!("{ROOMS}\n{}", required(kind));
+        let lines = format!("{}\n{}", rooms(kind), required(kind));
         tables += &profile(&format!("of-{kind}-closed"), kind, &lines);
     }
     tables
 }
 
-fn set(profile: String, name: &str, value: &Value) -> MintOptions {
+fn set(kind: &str, profile: &str, name: &str, value: &Value) -> MintOptions {
     let params = Some(Struct { fields: [(name.to_owned(), wire(value))].into() });
-    MintOptions { profile, resource: "room".to_owned(), params, ..<_>::default() }
+    let profile = format!("of-{kind}-{profile}");
+    MintOptions { profile, resource: room(kind).to_owned(), params, ..<_>::default() }
 }
 
 #[test]
@@ -146,7 +170,8 @@ fn each_kind_declares_these_and_opens_no_server_right() {
         meant_names.sort_unstable();
         assert_eq!(names, meant_names, "{kind}");
         for (name, ..) in meant.iter().filter(|(_, _, is_profiles)| *is_profiles) {
-            let text = profile("a", kind, &format!("{ROOMS}\ncaller_params = [\"{name}\"]"));
+            let text =
+                profile("a", kind, &format!("{}\ncaller_params = [\"{name}\"]", rooms(kind)));
             let problem = parsed(&text).unwrap_err();
             let told = "a.caller_params[0]: is set by the profile alone";
             assert!(problem.contains(told), "{name}: {problem}");
@@ -161,9 +186,8 @@ async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
         for (name, good, is_profiles) in declared(kind) {
             let field = format!("options.params.{name}");
             let refused = async |profile: &str, value: &Value, reason: &str| {
-                let profile = format!("of-{kind}-{profile}");
-                let case = format!("{profile}: {name} = {value}");
-                let status = world.mint("alice", set(profile, name, value)).await;
+                let case = format!("{kind}, {profile}: {name} = {value}");
+                let status = world.mint("alice", set(kind, profile, name, value)).await;
                 let status = status.err().unwrap_or_else(|| panic!("{case} is taken"));
                 assert_refused(&case, &status, InvalidArgument, reason, &[&field]);
             };
@@ -174,10 +198,12 @@ async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
                 refused("open", &good, "PARAM_NOT_ALLOWED").await;
                 continue;
             }
-            let taken = world.mint("alice", set(format!("of-{kind}-open"), name, &good)).await;
+            let taken = world.mint("alice", set(kind, "open", name, &good)).await;
             assert!(taken.is_ok(), "{kind}: {name} = {good}: {taken:?}");
+            // A good one that is not whole stands for any number.
             let is_of_type = |value: &&Value| {
-                std::mem::discriminant(*value) == std::mem::discriminant(&good) && !good.is_number()
+                std::mem::discriminant(*value) == std::mem::discriminant(&good)
+                    && (!good.is_number() || good.is_f64())
             };
             for wrong in one_of_each_type().iter().filter(|value| !is_of_type(value)) {
                 refused("open", wrong, "PARAM_INVALID").await;
@@ -218,8 +244,8 @@ async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
         let [_, claims] = parts(&minted.token);
         assert_eq!(claims.pointer(room), None, "{claims}");
     }
-    for kind in ["100ms", "zoom-videosdk", "jwt"] {
-        let text = profile("a", kind, "resources = [\"room\"]\nallow_unscoped = true");
+    for kind in ["100ms", "jwt", "mux", "zoom-videosdk"] {
+        let text = profile("a", kind, &format!("{}\nallow_unscoped = true", rooms(kind)));
         let problems = parsed(&text).unwrap_err();
         assert!(problems.contains("a.allow_unscoped: unknown key"), "{kind}: {problems}");
     }

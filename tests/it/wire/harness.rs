@@ -27,7 +27,10 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-use crate::support::{emulated, mint, soon, until};
+use crate::{
+    kinds::test_key,
+    support::{emulated, mint, soon, until},
+};
 
 /// Stands in every text that is planted; must never come back.
 pub(crate) const MARKER: &str = "zqmarkerqz";
@@ -114,7 +117,10 @@ impl World {
     pub(crate) async fn with_faults(tables: &str, faults: &[&str]) -> Self {
         let (sandbox, upstream) = sandbox(faults).await;
         let text = text(tables, &upstream);
-        let env = |name: &str| (name == "SECRET").then(|| DEMO_API_KEY_SECRET.to_owned());
+        let env = |name: &str| match name {
+            "SECRET" => Some(DEMO_API_KEY_SECRET.to_owned()),
+            pointer => test_key(pointer),
+        };
         let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
         let app = App::build(&config, Clock::system()).await.unwrap();
         let (addr, admin) = (app.addr(), app.admin_addr());

@@ -1,0 +1,83 @@
+//! Mux: tokens for signed playback ids, and for counts of viewers.
+//!
+//! Sources: Mux's pages "Secure video playback", "Signing JWTs", "Get images from a video" and
+//! "Modify playback behavior", and what `@mux/mux-node` emits. No server of Mux was asked.
+
+mod config;
+mod params;
+mod reading;
+mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use self::config::Config;
+use super::{Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TokenRules, Tokens};
+use crate::{
+    name::{NameError, Resource},
+    reading::{Jwt, Reading, View},
+    settings::{LONGEST, Section},
+    token::{TokenFormat, signed::Signed},
+};
+
+/// The kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Mux;
+
+/// The kind's name.
+pub const KIND: &str = "mux";
+
+fn rules() -> Rules {
+    Rules {
+        // Mux checks tokens while their bearers watch: this covers an evening. The library gives
+        // seven days, which a token that is passed on would be good for too.
+        token_ttl: Duration::from_secs(6 * 60 * 60),
+        min_token_ttl: Duration::ZERO,
+        max_token_ttl: LONGEST,
+        supply: SupplyRules::Key,
+        tokens: TokenRules {
+            parameters: params::declared(),
+            identity: IdentityRule::Never,
+            ..TokenRules::default()
+        },
+        parse_resource: parse_id,
+    }
+}
+
+impl Kind for Mux {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    fn read(&self, section: &mut Section<'_>) -> Draft {
+        Draft::new(rules(), Config::read(section))
+    }
+
+    fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
+        reading::read(token)
+    }
+}
+
+impl Provider for Config {
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        self.keys()
+    }
+
+    fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat> {
+        Arc::new(Signed::new(token::table(self, tokens), self.private_key.key.clone()))
+    }
+}
+
+/// A playback id; for counts the id of an asset, a live stream or a video.
+fn parse_id(text: &str) -> Result<Resource, NameError> {
+    if text.is_empty() || params::is_id(text) {
+        return Resource::parse(text);
+    }
+    Err(NameError::NotOfItsKind(if text.contains(['/', '.', ':']) {
+        "is no playback id: it is what stands in https://stream.mux.com/ID.m3u8 between the last \
+         slash and the dot"
+    } else {
+        "is no playback id, nor an id for counts: at most 128 ASCII letters, digits, - and _"
+    }))
+}

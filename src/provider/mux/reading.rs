@@ -1,0 +1,138 @@
+//! What a token of Mux says, also one of another maker.
+
+use serde_json::Value;
+
+use super::params::token_type;
+use crate::reading::{Jwt, Reading, words::plain};
+
+/// Claims that are told by themselves.
+const TOLD: [&str; 6] = ["sub", "aud", "kid", "exp", "iat", "nbf"];
+
+/// Reads a token of a signing key; none where it is another JWT.
+pub(super) fn read(token: &Jwt) -> Option<Reading> {
+    let (what, audience) = token_type(token.claims.get("aud")?)?;
+    let id = token.claims.get("sub")?;
+    let key = token.claims.get("kid").or_else(|| token.header.get("kid"))?;
+    if token.claims.contains_key("iss") {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    reading.needs_no_iat = true;
+    reading.tell("whose", "nobody's: whoever has it may use it");
+    let of = match audience {
+        "asset_id" => "the asset",
+        "live_stream_id" => "the live stream",
+        "video_id" => "the video",
+        _ => "the playback id",
+    };
+    reading.tell("for", format!("{of} {}", plain(id)));
+    reading.tell("type", what);
+    let others = token.claims.iter().filter(|(name, _)| !TOLD.contains(&name.as_str()));
+    let others: Vec<_> =
+        others.map(|(name, value)| format!("{} {}", name.escape_debug(), plain(value))).collect();
+    if !others.is_empty() {
+        reading.tell("with", others.join(", "));
+    }
+    reading.tell("key", plain(key));
+    note(token, &mut reading);
+    Some(reading)
+}
+
+fn note(token: &Jwt, reading: &mut Reading) {
+    if token.algorithm().is_some_and(|algorithm| algorithm != "RS256") {
+        reading.note("alg", "is not RS256, which Mux's signing keys are for");
+    }
+    if !token.claims.contains_key("kid") {
+        reading.note(
+            "kid",
+            "is in the header alone, as Mux's former libraries wrote it; since version 8 they \
+             write it among the claims",
+        );
+    }
+    if token.text("sub").is_none_or(str::is_empty) {
+        reading.note("sub", "names no playback id");
+    }
+    if token.claims.get("exp").is_some_and(Value::is_string) {
+        reading.note("exp", "is a text; it should be a number");
+    }
+    let restriction = token.claims.get("playback_restriction_id");
+    if restriction.is_some_and(|id| id.as_str().is_none_or(str::is_empty)) {
+        reading.note("playback_restriction_id", "is no id of a restriction");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reading::unsigned;
+
+    fn read_parts(header: &Value, claims: &Value) -> Option<Reading> {
+        read(&unsigned(header, claims))
+    }
+
+    fn read_claims(claims: &Value) -> Option<Reading> {
+        read_parts(&json!({"alg": "RS256"}), claims)
+    }
+
+    fn good() -> Value {
+        json!({"sub": "qIJB", "aud": "v", "kid": "cfE3", "exp": 60})
+    }
+
+    #[test]
+    fn what_is_odd_is_noted() {
+        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        for (claim, value, told) in [
+            ("sub", json!(""), "no playback id"),
+            ("sub", json!(7), "no playback id"),
+            ("exp", json!("60"), "is a text"),
+            ("playback_restriction_id", json!(""), "no id of a restriction"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            let odd = read_claims(&claims).unwrap().oddities;
+            assert!(
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                "{claims}: {odd:?}"
+            );
+        }
+        let mut claims = good();
+        claims.as_object_mut().unwrap().remove("kid");
+        let odd = read_parts(&json!({"alg": "RS256", "kid": "cfE3"}), &claims).unwrap().oddities;
+        assert!(matches!(&odd[..], [odd] if odd.message.contains("header alone")), "{odd:?}");
+        let odd = read_parts(&json!({"alg": "HS256"}), &good()).unwrap().oddities;
+        assert!(matches!(&odd[..], [odd] if odd.about == "alg"), "{odd:?}");
+    }
+
+    #[test]
+    fn for_what_and_with_what_is_told() {
+        let lines = |claims: &Value| {
+            let lines = read_claims(claims).unwrap().lines;
+            let lines = lines.into_iter().map(|line| format!("{} {}", line.label, line.text));
+            lines.skip(1).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&good()), ["for the playback id qIJB", "type video", "key cfE3"]);
+        let image = json!({"sub": "a\n", "aud": "t", "kid": "k", "width": 640, "time": "2"});
+        let told =
+            ["for the playback id a\\n", "type thumbnail", "with time 2, width 640", "key k"];
+        assert_eq!(lines(&image), told);
+        let counts = json!({"sub": "a", "aud": "live_stream_id", "kid": "k"});
+        assert_eq!(lines(&counts), ["for the live stream a", "type live_stream_stats", "key k"]);
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_not_read() {
+        for (claim, value) in [
+            ("aud", json!("jitsi")),
+            ("aud", json!(["v"])),
+            ("aud", json!(null)),
+            ("iss", json!("somebody")),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            assert_eq!(read_claims(&claims), None, "{claims}");
+        }
+        assert_eq!(read_claims(&json!({"sub": "a", "aud": "v", "exp": 60})), None);
+    }
+}

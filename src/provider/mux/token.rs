@@ -1,0 +1,19 @@
+//! Mux's token, for one playback id or one thing that is counted.
+
+use serde_json::Map;
+
+use super::config::{ALGORITHM, Config};
+use crate::{
+    provider::{Tokens, header},
+    token::claims::{Conflict, Table, Value},
+};
+
+/// The header and claims. The key's id is a claim, where Mux's libraries write it since version 8.
+pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
+    let mut table = Table::new(header::of(ALGORITHM, Map::new()));
+    table.add(&["kid"], Value::Constant(config.signing_key_id.as_str().into()))?;
+    tokens.add_times(&mut table)?;
+    table.add(&["sub"], tokens.resource())?;
+    tokens.add_params(&mut table)?;
+    Ok(table)
+}

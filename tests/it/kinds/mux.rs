@@ -1,0 +1,324 @@
+//! Tokens of Mux: ours against those that Mux's library made of the same inputs, of fixed ones and
+//! of random ones, and the whole way through the real binary.
+
+use std::fs;
+
+use grantmint::config::Profile;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{select, subsequence},
+    strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Inputs, assert_refused, in_toml, minted, node::assert_signed_by, node::in_node, serve,
+    test_key, vectors,
+};
+use crate::{markers::Markers, support::run};
+
+const VECTORS: &str = include_str!("../../vectors/mux.json");
+
+const KEY: &str = "/mux/private_key_base64";
+const PUBLIC_KEY: &str = "/mux/public_key_pem";
+
+const NOW: i64 = 1_700_000_000;
+
+const OWN: &str = "[profiles.vod]\nkind = \"mux\"\nunique = false\n\
+                   signing_key_id = \"cfE3p9wBy86TAhvmbjaCBSiwNBUDnx3guKmIw7aH\"\n";
+
+/// A profile with these lines.
+fn profile(lines: &str) -> Result<Profile, String> {
+    let text = format!("{OWN}private_key_env = \"KEY\"\n{lines}\n");
+    super::profile(&text, &test_key(KEY).unwrap())
+}
+
+/// A profile of any id, with these constants.
+fn with_params(params: &Map<String, Value>) -> Result<Profile, String> {
+    let params = in_toml(&params.clone().into());
+    profile(&format!("allow_resources = [\"*\"]\nparams = {params}"))
+}
+
+/// The library's word for what a token is for, in ours.
+fn token_type(theirs: &str) -> &str {
+    match theirs {
+        "" => "video",
+        "drm_license" => "drm",
+        "counts:asset" => "asset_stats",
+        "counts:live_stream" => "live_stream_stats",
+        same => same,
+    }
+}
+
+/// The library's interface wants numbers as texts; Mux's guide has numbers.
+fn in_numbers(mut claims: Value) -> Value {
+    for name in ["time", "width", "start", "end"] {
+        if let Some(value) = claims.get_mut(name)
+            && let Some(number) = value.as_str().and_then(|text| text.parse::<i64>().ok())
+        {
+            *value = number.into();
+        }
+    }
+    claims
+}
+
+#[tokio::test]
+async fn our_tokens_mean_what_muxs_tokens_mean() {
+    let mut tokens = Vec::new();
+    for mut vector in vectors(VECTORS) {
+        let inputs = &mut vector.inputs;
+        // The library's own default, which is not ours.
+        inputs.ttl_seconds = inputs.ttl_seconds.or(Some(7 * 24 * 60 * 60));
+        let claims = inputs.params.remove("claims").unwrap_or_else(|| json!({}));
+        let mut params = in_numbers(claims).as_object().unwrap().clone();
+        let theirs = inputs.params["token_type"].as_str().unwrap();
+        if !theirs.is_empty() {
+            params.insert("token_type".to_owned(), token_type(theirs).into());
+        }
+        let ours = inputs.mint(&with_params(&params).unwrap(), &[]).unwrap();
+        assert_eq!(ours.id, None, "{}", vector.id);
+        vector.claims = vector.claims.map(in_numbers);
+        vector.assert_same(&ours);
+        tokens.push(ours.token);
+    }
+    assert_eq!(tokens.len(), 12);
+    assert_signed_by(PUBLIC_KEY, &tokens).await;
+}
+
+/// What a call may ask for.
+#[derive(Clone, Debug)]
+struct Case {
+    id: String,
+    ttl: i64,
+    params: Map<String, Value>,
+}
+
+fn one_of(name: &'static str, values: &'static [&'static str]) -> BoxedStrategy<(String, Value)> {
+    select(values).prop_map(move |value| (name.to_owned(), value.into())).boxed()
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    const RESOLUTIONS: [&str; 8] =
+        ["270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p"];
+    let number = |name: &'static str, most: i64| {
+        (1..=most).prop_map(move |value| (name.to_owned(), value.into())).boxed()
+    };
+    let seconds = |name: &'static str| {
+        let number = |eighths: u32| match (eighths / 8, eighths % 8) {
+            (whole, 0) => Value::from(whole),
+            _ => (f64::from(eighths) / 8.0).into(),
+        };
+        (0..80_000_u32).prop_map(move |it| (name.to_owned(), number(it))).boxed()
+    };
+    let flag = |name: &'static str| {
+        any::<bool>().prop_map(move |value| (name.to_owned(), value.into())).boxed()
+    };
+    let text = || any::<String>().prop_map(Value::from);
+    let custom =
+        vec((any::<String>(), prop_oneof![text(), any::<i32>().prop_map(Value::from)]), 0..3)
+            .prop_map(|members| ("custom".to_owned(), Map::from_iter(members).into()))
+            .boxed();
+    let each = vec![
+        one_of("fit_mode", &["preserve", "stretch", "crop", "smartcrop", "pad"]),
+        one_of("max_resolution", &RESOLUTIONS),
+        one_of("min_resolution", &RESOLUTIONS),
+        one_of("rendition_order", &["asc", "desc"]),
+        one_of("default_subtitles_lang", &["en", "en-US", "zh-Hant"]),
+        select(vec![90, 180, 270]).prop_map(|it| ("rotate".to_owned(), it.into())).boxed(),
+        number("width", 10_000),
+        number("height", 10_000),
+        number("fps", 30),
+        number("program_time", NOW),
+        number("program_start_time", NOW),
+        number("program_end_time", NOW),
+        seconds("time"),
+        seconds("start"),
+        seconds("end"),
+        seconds("asset_start_time"),
+        seconds("asset_end_time"),
+        flag("flip_v"),
+        flag("flip_h"),
+        flag("latest"),
+        flag("redundant_streams"),
+        flag("roku_trick_play"),
+        flag("exclude_pdt"),
+        custom,
+    ];
+    let most = each.len();
+    let params = subsequence(each, 0..most).prop_flat_map(|some| some);
+    let theirs = select(vec![
+        "video",
+        "thumbnail",
+        "gif",
+        "storyboard",
+        "drm",
+        "stats",
+        "asset_stats",
+        "live_stream_stats",
+        "video_stats",
+    ]);
+    ("[A-Za-z0-9_-]{1,128}", 60..=31_000_000_i64, theirs, params).prop_map(
+        |(id, ttl, theirs, params)| {
+            let mut params = Map::from_iter(params);
+            params.insert("token_type".to_owned(), theirs.into());
+            Case { id, ttl, params }
+        },
+    )
+}
+
+#[tokio::test]
+async fn of_random_inputs_our_claims_are_those_of_muxs_library() {
+    let mut runner = TestRunner::deterministic();
+    let cases: Vec<_> = (0..400).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
+    let input = json!({
+        "now": NOW,
+        "key_id": test_key("/mux/key_id").unwrap(),
+        "key": test_key(KEY).unwrap(),
+        "cases": cases.iter().map(|case| {
+            let mut claims = case.params.clone();
+            let token_type = claims.remove("token_type");
+            json!({"id": case.id, "ttl": case.ttl, "type": token_type, "claims": claims})
+        }).collect::<Vec<_>>(),
+    });
+    let theirs = in_node("mux.js", &input).await;
+    assert_eq!(theirs.len(), cases.len());
+    let open =
+        profile(&format!("allow_resources = [\"*\"]\ncaller_params = {:?}", open())).unwrap();
+    let mut tokens = Vec::new();
+    for (case, theirs) in cases.into_iter().zip(theirs) {
+        let inputs = Inputs {
+            now: NOW,
+            ttl_seconds: Some(case.ttl),
+            identity: None,
+            resource: Some(case.id),
+            params: Map::new(),
+        };
+        let params: Vec<_> = case.params.into_iter().collect();
+        let ours = inputs.mint(&open, &params).unwrap();
+        assert_eq!(ours.header, theirs["header"]);
+        assert_eq!(ours.claims, theirs["claims"]);
+        tokens.push(ours.token);
+    }
+    assert_signed_by(PUBLIC_KEY, &tokens).await;
+}
+
+/// The parameters that a profile may open.
+fn open() -> Vec<String> {
+    let any = profile("allow_resources = [\"*\"]").unwrap();
+    let names = any.tokens.declared.into_iter().map(|parameter| parameter.name);
+    names.filter(|name| name != "playback_restriction_id").collect()
+}
+
+#[test]
+fn a_profile_is_of_ids_that_mux_has() {
+    let good = "resources = [\"qIJB\"]";
+    for (lines, told) in [
+        (String::new(), "vod.resources: needs at least one resource"),
+        (
+            "resources = [\"https://stream.mux.com/qIJB.m3u8\"]".to_owned(),
+            "it is what stands in https://stream.mux.com/ID.m3u8",
+        ),
+        ("resources = [\"qIJB.m3u8\"]".to_owned(), "is no playback id: it is what stands"),
+        ("resources = [\"q B\"]".to_owned(), "is no playback id, nor an id for counts"),
+        (format!("resources = [\"{}\"]", "q".repeat(129)), "at most 128 ASCII letters"),
+        (format!("{good}\nidentity = \"none\""), "identity: unknown key"),
+        (format!("{good}\niat_backdate = \"1s\""), "iat_backdate: unknown key"),
+        (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
+        (format!("{good}\nprivate_key = \"x\""), "a secret is never a value in this file"),
+        (
+            format!("{good}\nparams = {{ token_type = \"v\" }}"),
+            "token_type: must be one of video, thumbnail, gif",
+        ),
+        (format!("{good}\nparams = {{ width = 0 }}"), "width: must be a whole number from 1"),
+        (format!("{good}\nparams = {{ rotate = 45 }}"), "rotate: must be 90, 180 or 270"),
+        (format!("{good}\nparams = {{ time = -1 }}"), "time: must be a number of seconds"),
+        (format!("{good}\nparams = {{ fit_mode = \"fill\" }}"), "must be one of preserve"),
+        (
+            format!("{good}\nparams = {{ playback_restriction_id = \"\" }}"),
+            "playback_restriction_id: must be an id",
+        ),
+        (
+            format!("{good}\ncaller_params = [\"playback_restriction_id\"]"),
+            "caller_params[0]: is set by the profile alone",
+        ),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let shared = OWN.replace("unique = false\n", "");
+    let text = format!("{shared}private_key_env = \"KEY\"\n{good}\n");
+    let problem = super::profile(&text, &test_key(KEY).unwrap()).unwrap_err();
+    assert!(problem.contains("unique: must be false: nothing in these tokens"), "{problem}");
+    let ec = test_key("/ivs-playback/private_key_sec1_pem").unwrap();
+    let text = format!("{OWN}private_key_env = \"KEY\"\n{good}\n");
+    let problem = super::profile(&text, &ec).unwrap_err();
+    assert!(problem.contains("a key on the curve P-384, and RS256 needs"), "{problem}");
+    for form in ["private_key_pkcs1_pem", "private_key_base64"] {
+        let key = test_key(&format!("/mux/{form}")).unwrap();
+        assert!(super::profile(&text, &key).is_ok(), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn the_binary_mints_for_all_of_a_player_and_reads_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = test_key("/mux/private_key_pkcs1_pem").unwrap();
+    let text = format!(
+        "{OWN}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"q*\"]\n\
+         reuse_for = \"1h\"\nparams = {{ playback_restriction_id = \"JL88\" }}\n\
+         caller_params = [\"token_type\", \"width\", \"time\", \"rotate\", \"custom\"]\n"
+    );
+    let serve = serve(directory.path(), &text, &key).await;
+    let id = ["alice", "--resource", "qIJB"];
+    let plain = minted(&serve, &id).await;
+    assert_eq!((&plain["sub"], &plain["aud"]), (&json!("qIJB"), &json!("v")));
+    assert_eq!(plain["playback_restriction_id"], "JL88");
+    assert_eq!(plain["kid"], "cfE3p9wBy86TAhvmbjaCBSiwNBUDnx3guKmIw7aH");
+    assert!(plain.get("iat").is_none() && plain.get("jti").is_none(), "{plain}");
+    for (of, audience) in [("thumbnail", "t"), ("storyboard", "s"), ("drm", "d")] {
+        let param = format!("token_type={of}");
+        let claims = minted(&serve, &[&id[..], &["--param", &param]].concat()).await;
+        assert_eq!(claims["aud"], audience);
+    }
+    let image = ["--param", "width=640", "--param", "time=2.5", "--param", "rotate=90"];
+    let claims = minted(&serve, &[&id[..], &image].concat()).await;
+    assert_eq!([&claims["width"], &claims["time"]], [&json!(640), &json!(2.5)]);
+    assert_eq!(claims["rotate"], json!(90));
+    let custom = ["--param", r#"custom={"session_id":"s-1"}"#];
+    let claims = minted(&serve, &[&id[..], &custom].concat()).await;
+    assert_eq!(claims["custom"], json!({"session_id": "s-1"}));
+
+    for (more, told) in [
+        (&["--param", "token_type=v"][..], &["PARAM_INVALID", "must be one of video"][..]),
+        (&["--param", "width=0.5"], &["PARAM_INVALID", "options.params.width"]),
+        (&["--param", "height=9"], &["PARAM_NOT_ALLOWED", "options.params.height"]),
+        (&["--param", "playback_restriction_id=a"], &["PARAM_NOT_ALLOWED"]),
+        (&["--param", "aud=v"], &["PARAM_INVALID", "options.params.aud: is no parameter"]),
+    ] {
+        assert_refused(&serve, &[&id[..], more].concat(), told).await;
+    }
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+    assert_refused(&serve, &["alice", "--resource", "q.m3u8"], &["RESOURCE_INVALID"]).await;
+
+    let ask = [&["mint"], &id[..], &["--server", &serve.server]].concat();
+    let token = run(&ask).await.stdout;
+    let read = run(&["inspect", token.trim()]).await;
+    for line in ["the playback id qIJB", "type        video", "playback_restriction_id JL88"] {
+        assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
+    }
+    let config = directory.path().join("config").to_str().unwrap().to_owned();
+    let check = run(&["check", &config]).await;
+    assert!(check.stdout.contains("cfE3p9wBy86TAhvmbjaCBSiwNBUDnx3guKmIw7aH"), "{}", check.stderr);
+    serve.signal("INT");
+    let (status, log) = serve.ended().await;
+    assert_eq!(status.code(), Some(0));
+    let mut markers = Markers::default();
+    key.lines().filter(|line| line.len() == 64).for_each(|line| markers.add(line));
+    markers.in_none_of("check, inspect or the log", &(check.stdout + &check.stderr + &log));
+    fs::write(directory.path().join("secret"), key.replace("MII", "M%I")).unwrap();
+    let check = run(&["check", &config]).await;
+    assert_eq!(check.code, Some(1));
+    markers.in_none_of("an error", &(check.stdout + &check.stderr));
+}
