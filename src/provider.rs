@@ -7,6 +7,9 @@ mod demo;
 pub mod forward;
 mod header;
 pub mod hundred_ms;
+mod ivs;
+pub mod ivs_playback;
+pub mod ivs_stage;
 pub mod jwt;
 pub mod livekit;
 pub mod mux;
@@ -44,6 +47,8 @@ use crate::{
 pub static KINDS: &[&dyn Kind] = &[
     &daily::Daily,
     &hundred_ms::HundredMs,
+    &ivs_playback::IvsPlayback,
+    &ivs_stage::IvsStage,
     &jwt::AnyJwt,
     &livekit::LiveKit,
     &mux::Mux,

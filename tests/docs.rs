@@ -132,7 +132,8 @@ fn the_error_table_has_every_reason_with_its_code() {
     }
 }
 
-/// The quoted reasons in the code below, its tests and the variables of demos apart.
+/// The quoted reasons in the code below, its tests, the variables of demos and the values of
+/// parameters apart.
 fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
     if path.ends_with("tests") {
         return;
@@ -141,7 +142,10 @@ fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
         for entry in fs::read_dir(path).unwrap() {
             fault_reasons(&entry.unwrap().path(), found);
         }
-    } else if !["tests.rs", "vectors.rs", "demo.rs"].iter().any(|name| path.ends_with(name)) {
+    } else if !["tests.rs", "vectors.rs", "demo.rs", "params.rs"]
+        .iter()
+        .any(|name| path.ends_with(name))
+    {
         let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let quoted = code.split('"').skip(1).step_by(2);
@@ -240,6 +244,9 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
         assert!(PROVIDERS.contains(&format!("\n## {name}\n")), "{name} has no section");
         assert!(README.contains(&format!("docs/providers.md#{name}")), "{name} is in no table");
     }
+    let kind_keys: serde_json::Value =
+        serde_json::from_str(include_str!("vectors/kind_keys.json")).unwrap();
+    let kind_key = |pointer: &str| kind_keys.pointer(pointer).unwrap().as_str().unwrap().to_owned();
     let secret = |name: &str| {
         let account = serde_json::json!({
             "client_email": "a@b.iam.gserviceaccount.com",
@@ -249,6 +256,8 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
         });
         Some(match name {
             "/run/secrets/github-app" | "/run/secrets/mux" => KEY.to_owned(),
+            "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),
+            "/run/secrets/ivs-stage" => kind_key("/ivs-stage/private_key_pkcs8_pem"),
             "/run/secrets/google" => account.to_string(),
             _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
         })

@@ -4,6 +4,8 @@
 mod daily;
 mod each;
 mod hundred_ms;
+mod ivs_playback;
+mod ivs_stage;
 mod jwt;
 mod libraries;
 mod livekit;
@@ -207,6 +209,8 @@ fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
     let files = [
         ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("daily", include_str!("../vectors/daily.json"), 10),
+        ("ivs-playback", include_str!("../vectors/ivs-playback.json"), 10),
+        ("ivs-stage", include_str!("../vectors/ivs-stage.json"), 7),
         ("livekit", include_str!("../vectors/livekit.json"), 19),
         ("mux", include_str!("../vectors/mux.json"), 12),
         ("twilio", include_str!("../vectors/access_tokens.json"), 97),

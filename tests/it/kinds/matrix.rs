@@ -14,12 +14,18 @@ use super::{parts, test_key, values::wire};
 use crate::wire::harness::{World, assert_refused};
 
 /// Kind, a good value, and the parameters of its type; `!` before those of the profile alone.
-const DECLARED: [(&str, &str, &str); 29] = [
+const DECLARED: [(&str, &str, &str); 35] = [
     ("100ms", r#""viewer""#, "role"),
     ("daily", r#""US""#, "u rome er mjh uil"),
     ("daily", "{}", "sro p"),
     ("daily", "1", "eje"),
     ("daily", "true", "o k ctoe ij sr ast ss vo ao ejt erui"),
+    ("ivs-playback", r#""https://a.example""#, "allow_origin"),
+    ("ivs-playback", "1", "viewer_session_version"),
+    ("ivs-playback", r#""HD""#, "maximum_resolution"),
+    ("ivs-playback", "true", "!strict_origin !single_use"),
+    ("ivs-stage", r#"{"allow_publish": true}"#, "capabilities"),
+    ("ivs-stage", "{}", "attributes"),
     ("jwt", r#""text""#, "a_text"),
     ("jwt", "1", "a_count"),
     ("jwt", "true", "a_flag"),
@@ -85,6 +91,12 @@ fn keys(kind: &str) -> &'static str {
              a_list = { from = \"param\", type = \"list\" }, \
              an_object = { from = \"param\", type = \"object\" } }"
         }
+        "ivs-playback" => "private_key_env = \"/ivs-playback/private_key_sec1_pem\"",
+        "ivs-stage" => {
+            "public_key_arn = \"arn:aws:ivs:us-west-2:123456789012:public-key/e5d8282a\"\n\
+             private_key_env = \"/ivs-stage/private_key_pkcs8_pem\"\n\
+             events_url = \"wss://e.example\"\nwhip_url = \"https://w.example\""
+        }
         "livekit" => "api_key = \"k\"\napi_secret_env = \"SECRET\"",
         "mux" => {
             "signing_key_id = \"k\"\nprivate_key_env = \"/mux/private_key_base64\"\n\
@@ -125,8 +137,12 @@ fn required(kind: &str) -> &'static str {
 }
 
 /// A resource of a kind's form.
-fn room(_: &str) -> &'static str {
-    "room"
+fn room(kind: &str) -> &'static str {
+    match kind {
+        "ivs-playback" => "arn:aws:ivs:us-west-2:123456789012:channel/room",
+        "ivs-stage" => "arn:aws:ivs:us-west-2:123456789012:stage/room",
+        _ => "room",
+    }
 }
 
 fn rooms(kind: &str) -> String {
@@ -244,7 +260,7 @@ async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
         let [_, claims] = parts(&minted.token);
         assert_eq!(claims.pointer(room), None, "{claims}");
     }
-    for kind in ["100ms", "jwt", "mux", "zoom-videosdk"] {
+    for kind in ["100ms", "ivs-playback", "ivs-stage", "jwt", "mux", "zoom-videosdk"] {
         let text = profile("a", kind, &format!("{}\nallow_unscoped = true", rooms(kind)));
         let problems = parsed(&text).unwrap_err();
         assert!(problems.contains("a.allow_unscoped: unknown key"), "{kind}: {problems}");

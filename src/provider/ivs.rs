@@ -1,0 +1,92 @@
+//! What the kinds of Amazon IVS share: its ARNs, and the algorithm of its keys.
+//!
+//! Source: the patterns of ARNs in the API references of Amazon IVS.
+
+use jsonwebtoken::Algorithm;
+
+/// What signs every token of IVS.
+pub(super) const ALGORITHM: Algorithm = Algorithm::ES384;
+
+/// Digits of an account's number.
+const ACCOUNT_DIGITS: usize = 12;
+
+/// An ARN of IVS: `arn:aws:ivs:REGION:ACCOUNT:SORT/ID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arn<'a> {
+    pub(super) region: &'a str,
+    pub(super) account: &'a str,
+    /// What it is of, such as `channel`.
+    pub(super) sort: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// Takes a text of that form.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let (region, account, sort) = parts(text)?;
+        let arn = Self { region, account, sort };
+        (is_region(region) && is_account(account)).then_some(arn)
+    }
+}
+
+/// Whether it is an ARN but for its region and its account, which stand in each other's place, as
+/// in a sample of the guide.
+pub(super) fn is_swapped(text: &str) -> bool {
+    parts(text).is_some_and(|(account, region, _)| is_region(region) && is_account(account))
+}
+
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (region, rest) = text.strip_prefix("arn:aws:ivs:")?.split_once(':')?;
+    let (account, rest) = rest.split_once(':')?;
+    let (sort, id) = rest.split_once('/')?;
+    let of_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, sort))
+}
+
+/// Whether a text is a region's name, such as `us-west-2`.
+pub(super) fn is_region(text: &str) -> bool {
+    let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.len() <= 32
+        && text.bytes().all(of_region)
+}
+
+/// Whether a text is an account's number.
+pub(super) fn is_account(text: &str) -> bool {
+    text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_is_taken_whole_or_not_at_all() {
+        let good = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGhIjKl";
+        let arn = Arn { region: "us-west-2", account: "123456789012", sort: "channel" };
+        assert_eq!(Arn::parse(good), Some(arn));
+        for bad in [
+            "",
+            "AbCdEfGhIjKl",
+            "arn:aws:ivs:us-west-2:123456789012:channel/",
+            "arn:aws:ivs:us-west-2:123456789012:channel/a/b",
+            "arn:aws:ivs:us-west-2:123456789012:channel/a b",
+            "arn:aws:ivs:us-west-2:123456789012:channel",
+            "arn:aws:ivs:us-west-2:12345678901:channel/a",
+            "arn:aws:ivs:us-west-2::channel/a",
+            "arn:aws:ivs::123456789012:channel/a",
+            "arn:aws:ivs:US-WEST-2:123456789012:channel/a",
+            "arn:aws:s3:us-west-2:123456789012:channel/a",
+            " arn:aws:ivs:us-west-2:123456789012:channel/a",
+            "arn:aws:ivs:123456789012:us-west-2:channel/a",
+        ] {
+            assert_eq!(Arn::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_region_in_the_accounts_place_is_seen() {
+        assert!(is_swapped("arn:aws:ivs:123456789012:us-west-2:public-key/a"));
+        assert!(!is_swapped("arn:aws:ivs:us-west-2:123456789012:public-key/a"));
+        assert!(!is_swapped("public-key/a"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Amazon IVS, low latency: tokens with which viewers play a private channel.
+//!
+//! Source: the page "Generate and Sign IVS Playback Tokens" of the IVS user guide. No server of
+//! IVS was asked.
+
+mod config;
+mod params;
+mod reading;
+mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use self::config::Config;
+use super::{
+    Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens, ivs::Arn,
+};
+use crate::{
+    name::{IdentityForm, NameError, Resource},
+    reading::{Jwt, Reading, View},
+    settings::{LONGEST, Section},
+    token::{TokenFormat, signed::Signed},
+};
+
+/// The kind.
+#[derive(Clone, Copy, Debug)]
+pub struct IvsPlayback;
+
+/// The kind's name.
+pub const KIND: &str = "ivs-playback";
+
+/// The guide: the longest life of a token with a viewer's id, or for a single use.
+const MAX_OWN_TTL: Duration = Duration::from_secs(10 * 60);
+
+/// The guide: characters of a viewer's id.
+const MAX_VIEWER: usize = 40;
+
+/// What a profile says that its rules depend on.
+#[derive(Clone, Copy)]
+struct Said {
+    /// Tokens name no viewer.
+    names_nobody: bool,
+    /// Each token is good once.
+    single_use: bool,
+    /// The origins are held against each request.
+    strict_origin: bool,
+}
+
+fn rules(said: Said) -> Rules {
+    let is_own = said.single_use || !said.names_nobody;
+    Rules {
+        // IVS looks at a token when playback starts, and has no default.
+        token_ttl: Duration::from_secs(5 * 60),
+        min_token_ttl: Duration::ZERO,
+        max_token_ttl: if is_own { MAX_OWN_TTL } else { LONGEST },
+        supply: SupplyRules::Key,
+        tokens: TokenRules {
+            parameters: params::declared(said.strict_origin),
+            iat: TimeRule::Always(0),
+            identity: IdentityRule::Optional,
+            identity_form: Some(IdentityForm {
+                wanted: "has more than the 40 characters that IVS takes",
+                fits: |identity| identity.chars().count() <= MAX_VIEWER,
+            }),
+            has_id: said.single_use,
+            ..TokenRules::default()
+        },
+        parse_resource: parse_channel,
+    }
+}
+
+impl Kind for IvsPlayback {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    fn read(&self, section: &mut Section<'_>) -> Draft {
+        let said = Said {
+            names_nobody: section.mentions("identity"),
+            single_use: section.affirms("params", params::SINGLE_USE),
+            strict_origin: section.affirms("params", params::STRICT_ORIGIN),
+        };
+        Draft::new(rules(said), Config::read(section))
+    }
+
+    fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
+        reading::read(token, view)
+    }
+}
+
+impl Provider for Config {
+    fn shown(&self) -> Vec<(&'static str, Value)> {
+        vec![self.private_key.shown()]
+    }
+
+    fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat> {
+        Arc::new(Signed::new(token::table(tokens), self.private_key.key.clone()))
+    }
+}
+
+fn parse_channel(text: &str) -> Result<Resource, NameError> {
+    match Arn::parse(text).map(|arn| arn.sort) {
+        Some("channel") => Resource::parse(text),
+        Some("stage") => Err(NameError::NotOfItsKind(
+            "is a stage's ARN, of the kind ivs-stage; a channel's has :channel/",
+        )),
+        _ => Err(NameError::NotOfItsKind(
+            "is no channel's ARN, like arn:aws:ivs:us-west-2:123456789012:channel/AbCdEf",
+        )),
+    }
+}

@@ -1,0 +1,157 @@
+//! What a playback token says, also one of another maker.
+
+use serde_json::Value;
+
+use super::{
+    MAX_OWN_TTL, MAX_VIEWER,
+    params::{MAX_STRICT, are_origins, is_resolution},
+};
+use crate::{
+    provider::ivs::Arn,
+    reading::{
+        Jwt, Reading, View,
+        words::{length, plain},
+    },
+};
+
+const CHANNEL: &str = "aws:channel-arn";
+const VIEWER: &str = "aws:viewer-id";
+const ORIGINS: &str = "aws:access-control-allow-origin";
+const STRICT: &str = "aws:strict-origin-enforcement";
+const SINGLE_USE: &str = "aws:single-use-uuid";
+const VERSION: &str = "aws:viewer-session-version";
+const RESOLUTION: &str = "aws:maximum-resolution";
+
+/// Reads a token for a channel; none where it is another JWT.
+pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+    let channel = token.claims.get(CHANNEL)?;
+    let mut reading = Reading::of(token);
+    reading.needs_no_iat = true;
+    let viewer = token.claims.get(VIEWER).map_or_else(|| "nobody's".to_owned(), plain);
+    reading.tell("whose", viewer);
+    reading.tell("for", format!("the channel {}", plain(channel)));
+    for (label, claim) in [
+        ("origins", ORIGINS),
+        ("resolution", RESOLUTION),
+        ("session", VERSION),
+        ("single use", SINGLE_USE),
+    ] {
+        reading.tell_claim(label, claim);
+    }
+    note(token, &mut reading);
+    note_life(token, view.now.unix_seconds(), &mut reading);
+    Some(reading)
+}
+
+fn note(token: &Jwt, reading: &mut Reading) {
+    if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
+        reading.note("alg", "is not ES384, which IVS requires");
+    }
+    let channel = token.text(CHANNEL).and_then(Arn::parse);
+    if channel.is_none_or(|arn| arn.sort != "channel") {
+        reading.note(CHANNEL, "is no channel's ARN");
+    }
+    if token.text(VIEWER).is_some_and(|viewer| viewer.chars().count() > MAX_VIEWER) {
+        reading.note(VIEWER, format!("is longer than the {MAX_VIEWER} characters that IVS takes"));
+    }
+    let is_strict = token.claims.get(STRICT) == Some(&Value::Bool(true));
+    match token.claims.get(ORIGINS) {
+        Some(origins) if !origins.as_str().is_some_and(are_origins) => {
+            reading.note(ORIGINS, "is no text of origins with commas and no spaces between them");
+        }
+        Some(Value::String(origins)) if is_strict && origins.split(',').count() > MAX_STRICT => {
+            reading.note(ORIGINS, format!("has more than {MAX_STRICT}, with strict enforcement"));
+        }
+        None if is_strict => reading.note(STRICT, "enforces nothing: no origin is named"),
+        _ => {}
+    }
+    if token.claims.get(STRICT).is_some_and(|strict| !strict.is_boolean()) {
+        reading.note(STRICT, "is neither true nor false");
+    }
+    if token.claims.get(VERSION).is_some_and(|version| !version.is_i64()) {
+        reading.note(VERSION, "is not a whole number");
+    }
+    if token.claims.get(RESOLUTION).is_some_and(|resolution| !is_resolution(resolution)) {
+        reading.note(RESOLUTION, "is none of SD, HD and FULL_HD");
+    }
+    if token.claims.get(SINGLE_USE).is_some_and(|uuid| uuid.as_str().is_none_or(str::is_empty)) {
+        reading.note(SINGLE_USE, "is no UUID");
+    }
+}
+
+fn note_life(token: &Jwt, now: i64, reading: &mut Reading) {
+    let own = [(VIEWER, "a viewer's id"), (SINGLE_USE, "single use")];
+    let Some((_, own)) = own.into_iter().find(|(claim, _)| token.claims.contains_key(*claim))
+    else {
+        return;
+    };
+    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
+    if let Some(life) = life.filter(|life| *life > MAX_OWN_TTL.as_secs()) {
+        let (life, most) = (length(life), length(MAX_OWN_TTL.as_secs()));
+        reading.note("exp", format!("is {life} ahead; with {own} IVS takes {most} at most"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::WallTime, reading::unsigned};
+
+    fn read_claims(claims: &Value) -> Option<Reading> {
+        let view = View { now: WallTime::from_unix_seconds(0), mask: None };
+        read(&unsigned(&json!({"alg": "ES384"}), claims), view)
+    }
+
+    fn good() -> Value {
+        json!({"aws:channel-arn": "arn:aws:ivs:us-west-2:123456789012:channel/a", "exp": 600,
+               "aws:viewer-id": "alice", "aws:access-control-allow-origin": "https://a.example"})
+    }
+
+    #[test]
+    fn what_is_odd_is_noted() {
+        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        for (claim, value, told) in [
+            (CHANNEL, json!("a"), "no channel's ARN"),
+            (CHANNEL, json!("arn:aws:ivs:us-west-2:123456789012:stage/a"), "no channel's ARN"),
+            (VIEWER, json!("v".repeat(41)), "40 characters"),
+            (ORIGINS, json!("https://a.example, https://b.example"), "no text of origins"),
+            (ORIGINS, json!(["https://a.example"]), "no text of origins"),
+            (STRICT, json!("true"), "neither true nor false"),
+            (VERSION, json!("0"), "not a whole number"),
+            (RESOLUTION, json!("4K"), "none of SD"),
+            (SINGLE_USE, json!(true), "no UUID"),
+            ("exp", json!(601), "takes 10 min at most"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            let odd = read_claims(&claims).unwrap().oddities;
+            assert!(
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                "{claims}: {odd:?}"
+            );
+        }
+        let mut strict = good();
+        strict[STRICT] = json!(true);
+        assert_eq!(read_claims(&strict).unwrap().oddities, []);
+        strict[ORIGINS] = json!(["https://a.example"; 6].join(","));
+        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("more than 5"));
+        strict.as_object_mut().unwrap().remove(ORIGINS);
+        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("enforces nothing"));
+        let mut shared = good();
+        shared.as_object_mut().unwrap().remove(VIEWER);
+        shared["exp"] = json!(86_400);
+        assert_eq!(read_claims(&shared).unwrap().oddities, []);
+    }
+
+    #[test]
+    fn whose_and_for_what_is_told() {
+        let lines = read_claims(&good()).unwrap().lines;
+        let lines: Vec<_> =
+            lines.iter().map(|line| format!("{} {}", line.label, line.text)).collect();
+        let channel = "for the channel arn:aws:ivs:us-west-2:123456789012:channel/a";
+        assert_eq!(lines, ["whose alice", channel, "origins https://a.example"]);
+        assert_eq!(read_claims(&json!({"sub": "alice", "exp": 60})), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! What a token of a stage says, also one of another maker.
+
+use serde_json::Value;
+
+use super::{
+    MAX_CONNECTION_TTL, MAX_PARTICIPANT_TTL, MAX_USER,
+    params::{CAPABILITIES, MAX_ATTRIBUTES, are_capabilities},
+    token::VERSION,
+};
+use crate::{
+    provider::ivs::{Arn, is_swapped},
+    reading::{
+        Jwt, Reading, View,
+        words::{length, plain},
+    },
+};
+
+/// Characters of a participant's id.
+const MAX_ID: usize = 64;
+
+/// Reads a token of a participant or of a connection; none where it is another JWT.
+pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+    let events = token.text("events_url")?;
+    let is_participant = ["resource", "topic", "whip_url", "capabilities"]
+        .iter()
+        .any(|claim| token.claims.contains_key(*claim));
+    if !is_participant && !token.claims.contains_key("account_id") {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    let max = if is_participant {
+        participant(token, &mut reading);
+        MAX_PARTICIPANT_TTL
+    } else {
+        connection(token, &mut reading);
+        MAX_CONNECTION_TTL
+    };
+    if let Some(key) = token.header.get("kid").map(plain) {
+        reading.tell("key", key);
+    }
+    reading.tell("events", events.escape_debug().to_string());
+    reading.tell_claim("token id", "jti");
+    note(token, &mut reading);
+    let life = reading.validity.life(view.now.unix_seconds());
+    let life = life.and_then(|life| u64::try_from(life).ok());
+    if let Some(life) = life.filter(|life| *life > max.as_secs()) {
+        let (life, max) = (length(life), length(max.as_secs()));
+        reading.note("exp", format!("is {life} after its issue; IVS takes {max} at most"));
+    }
+    Some(reading)
+}
+
+fn participant(token: &Jwt, reading: &mut Reading) {
+    let user = token.claims.get("user_id").map_or_else(|| "nobody's".to_owned(), plain);
+    reading.tell("whose", user);
+    let stage = token.claims.get("resource").map(plain);
+    reading
+        .tell("for", stage.map_or_else(|| "no stage".to_owned(), |it| format!("the stage {it}")));
+    let capabilities = token.claims.get("capabilities");
+    let may = |name: &&str| capabilities.and_then(|it| it.get(*name)) == Some(&Value::Bool(true));
+    let may: Vec<_> = CAPABILITIES.into_iter().filter(may).collect();
+    reading.tell("rights", if may.is_empty() { "none".to_owned() } else { may.join(", ") });
+    reading.tell_claim("attributes", "attributes");
+    note_stage(token, reading);
+
+    if capabilities.is_none_or(|it| !are_capabilities(it)) {
+        let wanted = "is no object of allow_publish and allow_subscribe, each true or false";
+        reading.note("capabilities", wanted);
+    }
+    if token.text("user_id").is_some_and(|user| user.chars().count() > MAX_USER) {
+        reading.note("user_id", format!("is longer than the {MAX_USER} characters of IVS"));
+    }
+    if let Some(attributes) = token.claims.get("attributes") {
+        let bytes = attributes.as_object().and_then(|texts| {
+            texts.iter().map(|(name, text)| Some(name.len() + text.as_str()?.len())).sum()
+        });
+        if bytes.is_none_or(|bytes: usize| bytes > MAX_ATTRIBUTES) {
+            let wanted = format!("are not texts by name, of at most {MAX_ATTRIBUTES} bytes");
+            reading.note("attributes", wanted);
+        }
+    }
+    if token.text("whip_url").is_none_or(str::is_empty) {
+        reading.note("whip_url", "is missing; GetStage tells it");
+    }
+}
+
+fn note_stage(token: &Jwt, reading: &mut Reading) {
+    let resource = token.text("resource").unwrap_or_default();
+    let stage = Arn::parse(resource).filter(|arn| arn.sort == "stage");
+    let Some(stage) = stage else {
+        reading.note("resource", "is no stage's ARN");
+        return;
+    };
+    if token.text("topic") != resource.rsplit('/').next() {
+        reading.note("topic", "is not what stands behind the slash of the stage's ARN");
+    }
+    let key = token.header_text("kid").and_then(Arn::parse);
+    if key.is_some_and(|key| (key.region, key.account) != (stage.region, stage.account)) {
+        reading.note("kid", "is a key of another region or account than the stage's");
+    }
+}
+
+fn connection(token: &Jwt, reading: &mut Reading) {
+    reading.tell("whose", "nobody's");
+    let place = ["account_id", "region"]
+        .map(|claim| token.claims.get(claim).map_or_else(|| "none".to_owned(), plain));
+    let [account, region] = place;
+    reading.tell("for", format!("a connection to stages of account {account} in {region}"));
+    if token.text("region").is_none_or(str::is_empty) {
+        reading.note("region", "is missing, or no text");
+    }
+}
+
+fn note(token: &Jwt, reading: &mut Reading) {
+    if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
+        reading.note("alg", "is not ES384, which IVS requires");
+    }
+    match token.header_text("kid") {
+        None => reading.note("kid", "is missing: the header names no public key"),
+        Some(key) if is_swapped(key) => {
+            reading.note("kid", "has region and account in each other's place");
+        }
+        Some(key) if Arn::parse(key).is_none_or(|arn| arn.sort != "public-key") => {
+            reading.note("kid", "is no public key's ARN");
+        }
+        Some(_) => {}
+    }
+    let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_id = |id: &str| (1..=MAX_ID).contains(&id.len()) && id.bytes().all(of_id);
+    if !token.text("jti").is_some_and(is_id) {
+        let wanted = "is missing, or not of 1 to 64 letters, digits, - and _: on a stage it is the \
+                      participant's id";
+        reading.note("jti", wanted);
+    }
+    if token.text("version") != Some(VERSION) {
+        reading.note("version", "is not the text 1.0");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::WallTime, reading::unsigned};
+
+    const KEY: &str = "arn:aws:ivs:us-west-2:123456789012:public-key/e5d8282a";
+
+    fn read_parts(header: &Value, claims: &Value) -> Option<Reading> {
+        let view = View { now: WallTime::from_unix_seconds(0), mask: None };
+        read(&unsigned(header, claims), view)
+    }
+
+    fn read_claims(claims: &Value) -> Option<Reading> {
+        read_parts(&json!({"alg": "ES384", "kid": KEY}), claims)
+    }
+
+    fn good() -> Value {
+        json!({"resource": "arn:aws:ivs:us-west-2:123456789012:stage/oRmL", "topic": "oRmL",
+               "events_url": "wss://e.example", "whip_url": "https://w.example", "jti": "Mx6c",
+               "capabilities": {"allow_subscribe": true}, "version": "1.0", "user_id": "alice",
+               "iat": 0, "exp": 1_209_600})
+    }
+
+    fn connection() -> Value {
+        json!({"account_id": "123456789012", "region": "us-west-2", "jti": "c-1",
+               "events_url": "wss://e.example", "version": "1.0", "iat": 0, "exp": 2_419_200})
+    }
+
+    fn assert_odd(reading: &Reading, about: &str, told: &str) {
+        let odd = &reading.oddities;
+        assert!(
+            matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(told)),
+            "{about} {told}: {odd:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_odd_is_noted() {
+        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        assert_eq!(read_claims(&connection()).unwrap().oddities, []);
+        for (claim, value, told) in [
+            ("resource", json!("oRmL"), "no stage's ARN"),
+            ("topic", json!("stage/oRmL"), "behind the slash"),
+            ("jti", json!(null), "participant's id"),
+            ("jti", json!("a b"), "participant's id"),
+            ("jti", json!("j".repeat(65)), "participant's id"),
+            ("version", json!(1.0), "the text 1.0"),
+            ("whip_url", json!(null), "GetStage"),
+            ("user_id", json!("u".repeat(129)), "128 characters"),
+            ("capabilities", json!({"allow_publish": "true"}), "no object of"),
+            ("capabilities", json!(["PUBLISH"]), "no object of"),
+            ("attributes", json!({"seat": 3}), "not texts by name"),
+            ("attributes", json!({"seat": "3".repeat(1_024)}), "not texts by name"),
+            ("exp", json!(1_209_601), "takes 14 days at most"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            assert_odd(&read_claims(&claims).unwrap(), claim, told);
+        }
+        for (claim, value, told) in [
+            ("region", json!(null), "missing"),
+            ("jti", json!(null), "missing"),
+            ("exp", json!(2_419_201), "takes 28 days at most"),
+        ] {
+            let mut claims = connection();
+            claims[claim] = value;
+            assert_odd(&read_claims(&claims).unwrap(), claim, told);
+        }
+        for (kid, told) in [
+            (json!(null), "is missing"),
+            (json!("e5d8282a"), "no public key's ARN"),
+            (json!("arn:aws:ivs:123456789012:us-west-2:public-key/a"), "each other's place"),
+            (json!("arn:aws:ivs:eu-west-1:123456789012:public-key/a"), "another region"),
+        ] {
+            let reading = read_parts(&json!({"alg": "ES384", "kid": kid}), &good());
+            assert_odd(&reading.unwrap(), "kid", told);
+        }
+    }
+
+    #[test]
+    fn whose_for_what_and_with_which_rights_is_told() {
+        let lines = |claims: &Value| {
+            let lines = read_claims(claims).unwrap().lines;
+            let lines = lines.into_iter().map(|line| format!("{} {}", line.label, line.text));
+            lines.collect::<Vec<_>>()
+        };
+        let key = format!("key {KEY}");
+        let told = [
+            "whose alice",
+            "for the stage arn:aws:ivs:us-west-2:123456789012:stage/oRmL",
+            "rights allow_subscribe",
+            &key,
+            "events wss://e.example",
+            "token id Mx6c",
+        ];
+        assert_eq!(lines(&good()), told);
+        let told = [
+            "whose nobody's",
+            "for a connection to stages of account 123456789012 in us-west-2",
+            &key,
+            "events wss://e.example",
+            "token id c-1",
+        ];
+        assert_eq!(lines(&connection()), told);
+        assert_eq!(read_claims(&json!({"events_url": "wss://e.example"})), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! Tokens of Amazon IVS: playback of a private channel.
+
+use grantmint::config::Profile;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Inputs, assert_refused, in_toml, minted, node::assert_signed_by, serve, test_key, vectors,
+};
+use crate::support::run;
+
+const VECTORS: &str = include_str!("../../vectors/ivs-playback.json");
+
+const KEY: &str = "/ivs-playback/private_key_sec1_pem";
+const PUBLIC_KEY: &str = "/ivs-playback/public_key_pem";
+
+const CHANNEL: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGhIjKl";
+
+const NOBODY: &str = "identity = \"none\"\nunique = false";
+
+/// A profile with these lines.
+fn profile(lines: &str) -> Result<Profile, String> {
+    let text = format!(
+        "[profiles.private]\nkind = \"ivs-playback\"\nprivate_key_env = \"KEY\"\n{lines}\n"
+    );
+    super::profile(&text, &test_key(KEY).unwrap())
+}
+
+/// A profile whose tokens are these.
+fn of_inputs(inputs: &Inputs, params: &Map<String, Value>) -> Result<Profile, String> {
+    let is_single = params.get("single_use") == Some(&json!(true));
+    let identity = match &inputs.identity {
+        Some(_) => "",
+        None if is_single => "identity = \"none\"",
+        None => NOBODY,
+    };
+    let params = in_toml(&params.clone().into());
+    profile(&format!("resources = [\"{CHANNEL}\"]\n{identity}\nparams = {params}"))
+}
+
+#[tokio::test]
+async fn our_tokens_mean_what_the_guides_tokens_mean() {
+    let mut tokens = Vec::new();
+    let mut single = 0;
+    for mut vector in vectors(VECTORS) {
+        let inputs = &vector.inputs;
+        let mut params = inputs.params.clone();
+        let is_single = params.remove("single_use_uuid").is_some();
+        if is_single {
+            params.insert("single_use".to_owned(), true.into());
+            vector.random.push("aws:single-use-uuid".to_owned());
+            single += 1;
+        }
+        let profile = of_inputs(inputs, &params).unwrap_or_else(|it| panic!("{}: {it}", vector.id));
+        assert!(i128::from(inputs.ttl_seconds.unwrap()) <= profile.max_token_ttl.as_secs().into());
+        let ours = inputs.mint(&profile, &[]).unwrap();
+        // The guide's claims without an iat are taken too; ours always have one.
+        let claims = vector.claims.as_mut().unwrap().as_object_mut().unwrap();
+        claims.entry("iat").or_insert_with(|| inputs.now.into());
+        vector.assert_same(&ours);
+        let uuid = ours.claims.get("aws:single-use-uuid").and_then(Value::as_str);
+        assert_eq!(uuid.map(str::len), is_single.then_some(36), "{}", vector.id);
+        assert_eq!(ours.id.as_deref(), uuid, "{}", vector.id);
+        tokens.push(ours.token);
+    }
+    assert_eq!((tokens.len(), single), (10, 2));
+    assert_signed_by(PUBLIC_KEY, &tokens).await;
+}
+
+#[test]
+fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
+    let good = format!("resources = [\"{CHANNEL}\"]");
+    let origins = ["https://a.example"; 6].join(",");
+    for (lines, told) in [
+        (String::new(), "private.resources: needs at least one resource"),
+        ("resources = [\"AbCdEfGhIjKl\"]".to_owned(), "is no channel's ARN, like arn:aws:ivs:"),
+        (
+            format!("resources = [\"{}\"]", CHANNEL.replace("channel", "stage")),
+            "is a stage's ARN, of the kind ivs-stage",
+        ),
+        (
+            format!("resources = [\"{}\"]", CHANNEL.replace("channel", "playback-key")),
+            "is no channel's ARN",
+        ),
+        (format!("{good}\ntoken_ttl = \"601s\""), "token_ttl: must be from 3s to 10m"),
+        (format!("{good}\nmax_ttl = \"11m\""), "max_ttl: must be from 3s to 10m"),
+        (
+            format!(
+                "{good}\nidentity = \"none\"\nparams = {{ single_use = true }}\nmax_ttl = \"1h\""
+            ),
+            "max_ttl: must be from 3s to 10m",
+        ),
+        (
+            format!("{good}\n{NOBODY}\nparams = {{ single_use = true }}"),
+            "unique: must be true: each token has an id of its own",
+        ),
+        (format!("{good}\nidentity = \"none\""), "unique: must be false"),
+        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (
+            format!("{good}\nparams = {{ allow_origin = \"https://a.example/\" }}"),
+            "allow_origin: must be * or origins like",
+        ),
+        (
+            format!("{good}\nparams = {{ strict_origin = true }}"),
+            "allow_origin: is required: set it here, or let calls by caller_params",
+        ),
+        (
+            format!("{good}\nparams = {{ strict_origin = true, allow_origin = \"{origins}\" }}"),
+            "allow_origin: must be one to five origins",
+        ),
+        (
+            format!("{good}\nparams = {{ strict_origin = true, allow_origin = \"*\" }}"),
+            "allow_origin: must be one to five origins",
+        ),
+        (
+            format!("{good}\nparams = {{ single_use = \"yes\" }}"),
+            "single_use: must be true or false",
+        ),
+        (
+            format!("{good}\nparams = {{ maximum_resolution = \"4K\" }}"),
+            "maximum_resolution: must be one of SD, HD, FULL_HD",
+        ),
+        (
+            format!("{good}\ncaller_params = [\"single_use\"]"),
+            "caller_params[0]: is set by the profile alone",
+        ),
+        (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    for lines in [
+        format!("{NOBODY}\ntoken_ttl = \"30d\""),
+        format!("params = {{ allow_origin = \"{origins}\" }}"),
+        "params = { single_use = false }".to_owned(),
+        "params = { strict_origin = true }\ncaller_params = [\"allow_origin\"]".to_owned(),
+    ] {
+        let problem = profile(&format!("{good}\n{lines}")).err();
+        assert_eq!(problem, None, "{lines}");
+    }
+    let text =
+        format!("[profiles.private]\nkind = \"ivs-playback\"\nprivate_key_env = \"KEY\"\n{good}\n");
+    let rsa = test_key("/mux/private_key_base64").unwrap();
+    let problem = super::profile(&text, &rsa).unwrap_err();
+    assert!(problem.contains("an RSA key, and ES384 needs"), "{problem}");
+}
+
+#[tokio::test]
+async fn the_binary_mints_within_the_limits_and_reads_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[profiles.private]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
+                allow_resources = [\"arn:aws:ivs:us-west-2:123456789012:channel/*\"]\n\
+                params = { strict_origin = true, allow_origin = \"https://a.example\" }\n\
+                caller_params = [\"allow_origin\", \"viewer_session_version\"]\n";
+    let serve = serve(directory.path(), text, &test_key(KEY).unwrap()).await;
+    let channel = ["alice", "--resource", CHANNEL];
+    let plain = minted(&serve, &channel).await;
+    assert_eq!(plain["aws:viewer-id"], "alice");
+    assert_eq!(plain["aws:channel-arn"], CHANNEL);
+    assert_eq!(plain["aws:access-control-allow-origin"], "https://a.example");
+    assert_eq!(plain["aws:strict-origin-enforcement"], true);
+    assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 300);
+    let origin = "allow_origin=https://*.b.example";
+    // Beyond what a double holds.
+    let version = "viewer_session_version=\"9007199254740993\"";
+    let set = ["--param", origin, "--param", version, "--ttl", "10m"];
+    let set = minted(&serve, &[&channel[..], &set].concat()).await;
+    assert_eq!(set["aws:access-control-allow-origin"], "https://*.b.example");
+    assert_eq!(set["aws:viewer-session-version"], json!(9_007_199_254_740_993_i64));
+
+    for (more, told) in [
+        (&["--ttl", "601s"][..], &["TTL_OUT_OF_RANGE", "at most 600s"][..]),
+        (&["--param", "allow_origin=*"], &["PARAM_INVALID", "options.params.allow_origin"]),
+        (&["--param", "strict_origin=false"], &["PARAM_NOT_ALLOWED"]),
+        (&["--param", "single_use=true"], &["PARAM_NOT_ALLOWED"]),
+        (&["--param", "viewer_session_version=-1"], &["PARAM_INVALID", "a whole number from 0"]),
+    ] {
+        assert_refused(&serve, &[&channel[..], more].concat(), told).await;
+    }
+    let viewer = "v".repeat(41);
+    assert_refused(&serve, &[&viewer, "--resource", CHANNEL], &["IDENTITY_INVALID", "40"]).await;
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+    let other = CHANNEL.replace("us-west-2", "eu-west-1");
+    assert_refused(&serve, &["alice", "--resource", &other], &["RESOURCE_NOT_FOUND"]).await;
+
+    let ask = [&["mint"], &channel[..], &["--server", &serve.server]].concat();
+    let token = run(&ask).await.stdout;
+    let read = run(&["inspect", token.trim()]).await;
+    for line in ["whose       alice", "for         the channel arn:aws:ivs", "https://a.example"] {
+        assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
+    }
+    assert_signed_by(PUBLIC_KEY, &[token.trim().to_owned()]).await;
+}
