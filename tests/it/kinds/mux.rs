@@ -87,6 +87,38 @@ async fn our_tokens_mean_what_muxs_tokens_mean() {
     assert_signed_by(PUBLIC_KEY, &tokens).await;
 }
 
+#[tokio::test]
+async fn muxs_player_finds_nothing_wrong_with_a_token_for_its_id_until_its_end() {
+    let mint = |of: &str| {
+        let params = Map::from_iter([("token_type".to_owned(), of.into())]);
+        let inputs = Inputs {
+            now: NOW,
+            ttl_seconds: Some(600),
+            identity: None,
+            resource: Some("qIJB".to_owned()),
+            params: Map::new(),
+        };
+        inputs.mint(&with_params(&params).unwrap(), &[]).unwrap().token
+    };
+    let (video, drm, thumbnail) = (mint("video"), mint("drm"), mint("thumbnail"));
+    let fine = "NETWORK_UNKNOWN_ERROR";
+    let cases = [
+        (NOW, "qIJB", &video, false, fine),
+        (NOW + 600, "qIJB", &video, false, fine),
+        (NOW + 601, "qIJB", &video, false, "NETWORK_TOKEN_EXPIRED"),
+        (NOW, "other", &video, false, "NETWORK_TOKEN_SUB_MISMATCH"),
+        (NOW, "qIJB", &thumbnail, false, "NETWORK_TOKEN_AUD_MISMATCH"),
+        (NOW, "qIJB", &drm, true, fine),
+        (NOW, "qIJB", &video, true, "NETWORK_TOKEN_AUD_MISMATCH"),
+    ];
+    let input = cases
+        .iter()
+        .map(|(at, id, token, drm, _)| json!({"at": at, "id": id, "token": token, "drm": drm}));
+    let verdicts = in_node("mux_player.js", &input.collect()).await;
+    let meant: Vec<_> = cases.iter().map(|case| json!(case.4)).collect();
+    assert_eq!(verdicts, meant);
+}
+
 /// What a call may ask for.
 #[derive(Clone, Debug)]
 struct Case {
