@@ -1,6 +1,7 @@
 //! Tokens of Amazon IVS: playback of a private channel.
 
 use grantmint::config::Profile;
+use proptest::{prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -63,6 +64,69 @@ async fn our_tokens_mean_what_the_guides_tokens_mean() {
         tokens.push(ours.token);
     }
     assert_eq!((tokens.len(), single), (10, 2));
+    assert_signed_by(PUBLIC_KEY, &tokens).await;
+}
+
+/// A viewer, a channel, and what a call says of both.
+fn case() -> impl Strategy<Value = (String, String, i64, Map<String, Value>)> {
+    let origin = prop_oneof![
+        "https://[a-z]{1,8}\\.example",
+        "https://\\*\\.[a-z]{1,8}\\.example",
+        "http://localhost:[1-9][0-9]{1,3}",
+    ];
+    let origins = prop::collection::vec(origin, 1..8).prop_map(|all| Value::from(all.join(",")));
+    let origins = prop_oneof![origins, Just(json!("*"))];
+    let version = (0..=i64::MAX).prop_map(|version| Value::from(version.to_string()));
+    let resolution = select(vec!["SD", "HD", "FULL_HD"]).prop_map(Value::from);
+    let params =
+        (prop::option::of(origins), prop::option::of(version), prop::option::of(resolution));
+    let params = params.prop_map(|(origins, version, resolution)| {
+        let names = ["allow_origin", "viewer_session_version", "maximum_resolution"];
+        let values = names.into_iter().zip([origins, version, resolution]);
+        values.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    });
+    let channel = "[A-Za-z0-9-]{1,40}".prop_map(|id| CHANNEL.replace("AbCdEfGhIjKl", &id));
+    ("[^\\p{Cc}]{1,40}", channel, 3..=600_i64, params)
+}
+
+#[tokio::test]
+async fn random_inputs_become_their_claims_and_no_others() {
+    let open = profile(
+        "allow_resources = [\"*\"]\ncaller_params = [\"allow_origin\", \
+         \"viewer_session_version\", \"maximum_resolution\"]",
+    );
+    let open = open.unwrap();
+    let mut runner = TestRunner::deterministic();
+    let mut tokens = Vec::new();
+    for _ in 0..200 {
+        let (viewer, channel, ttl, params) = case().new_tree(&mut runner).unwrap().current();
+        let mut meant = json!({"aws:channel-arn": channel, "aws:viewer-id": viewer,
+            "iat": 1_700_000_000, "exp": 1_700_000_000 + ttl});
+        for (name, claim) in [
+            ("allow_origin", "aws:access-control-allow-origin"),
+            ("maximum_resolution", "aws:maximum-resolution"),
+        ] {
+            if let Some(value) = params.get(name) {
+                meant[claim] = value.clone();
+            }
+        }
+        if let Some(version) = params.get("viewer_session_version") {
+            let version: i64 = version.as_str().unwrap().parse().unwrap();
+            meant["aws:viewer-session-version"] = version.into();
+        }
+        let inputs = Inputs {
+            now: 1_700_000_000,
+            ttl_seconds: Some(ttl),
+            identity: Some(viewer),
+            resource: Some(channel),
+            params: Map::new(),
+        };
+        let params: Vec<_> = params.into_iter().collect();
+        let ours = inputs.mint(&open, &params).unwrap();
+        assert_eq!(ours.header, json!({"alg": "ES384", "typ": "JWT"}));
+        assert_eq!(ours.claims, meant);
+        tokens.push(ours.token);
+    }
     assert_signed_by(PUBLIC_KEY, &tokens).await;
 }
 
