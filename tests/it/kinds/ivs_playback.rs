@@ -5,7 +5,8 @@ use proptest::{prelude::*, sample::select, strategy::ValueTree, test_runner::Tes
 use serde_json::{Map, Value, json};
 
 use super::{
-    Inputs, assert_refused, in_toml, minted, node::assert_signed_by, serve, test_key, vectors,
+    Inputs, assert_refused, in_toml, minted, node::assert_signed_by, parts, serve, test_key,
+    vectors,
 };
 use crate::support::run;
 
@@ -253,4 +254,35 @@ async fn the_binary_mints_within_the_limits_and_reads_it_back() {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     assert_signed_by(PUBLIC_KEY, &[token.trim().to_owned()]).await;
+}
+
+#[tokio::test]
+async fn viewers_who_are_not_named_share_a_signature_of_their_channel() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[profiles.lobby]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
+         allow_resources = [\"*\"]\n{NOBODY}\nreuse_for = \"1h\"\ntoken_ttl = \"6h\"\n\
+         [profiles.once]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
+         allow_resources = [\"*\"]\nidentity = \"none\"\nparams = {{ single_use = true }}\n"
+    );
+    let serve = serve(directory.path(), &text, &test_key(KEY).unwrap()).await;
+    let mint = async |viewer: &str, profile: &str, channel: &str| {
+        let ask = ["mint", viewer, "--profile", profile, "--resource", channel];
+        let minted = run(&[&ask[..], &["--server", &serve.server]].concat()).await;
+        assert_eq!(minted.code, Some(0), "{}", minted.stderr);
+        let token = minted.stdout.trim().to_owned();
+        let claims = parts(&token)[1].clone();
+        (token, claims)
+    };
+    let (alice, claims) = mint("alice", "lobby", CHANNEL).await;
+    let (bob, of_bob) = mint("bob", "lobby", CHANNEL).await;
+    assert!(claims.get("aws:viewer-id").is_none(), "{claims}");
+    assert_eq!(claims["iat"].as_i64().map(|at| at % 3_600), Some(0), "{claims}");
+    // No two signatures of ES384 are alike. Unless the hour turned in between.
+    assert!(alice == bob || claims["iat"] != of_bob["iat"], "{alice} {bob}");
+    let other = CHANNEL.replace("AbCdEfGhIjKl", "other");
+    assert_eq!(mint("alice", "lobby", &other).await.1["aws:channel-arn"], other);
+    let once = [mint("alice", "once", CHANNEL).await.1, mint("alice", "once", CHANNEL).await.1];
+    let [first, second] = once.map(|claims| claims["aws:single-use-uuid"].clone());
+    assert!(first.is_string() && first != second, "{first} {second}");
 }
