@@ -8,6 +8,8 @@ use grantmint::{
     provider::{KINDS, twilio_live},
 };
 
+use crate::signing::key;
+
 /// Characters of a secret, hexadecimal digits: some kinds want no others.
 const SECRET_CHARS: usize = 32;
 
@@ -28,7 +30,7 @@ impl Configuration {
     /// The same, where these variables hold keys.
     pub(crate) fn with(text: String, keys: &[(&str, String)]) -> Result<Self> {
         let keys = keys.iter().map(|(name, key)| ((*name).to_owned(), key.clone()));
-        let variables = RefCell::new(BTreeMap::from_iter(keys));
+        let variables = RefCell::new(keys.collect::<BTreeMap<_, _>>());
         let generated = |name: &str| {
             let digits = repeat_with(|| char::from_digit(fastrand::u32(..16), 16));
             let secret: String = digits.flatten().take(SECRET_CHARS).collect();
@@ -40,20 +42,39 @@ impl Configuration {
     }
 
     /// A profile of each kind, out of the examples; and the kinds that none of them is of, as far
-    /// as they are good with a secret that is no more than a text. Calls that name no profile are
-    /// for twilio-live's.
+    /// as they are good with a secret that is a text or a private key. Calls that name no profile
+    /// are for twilio-live's.
     pub(crate) fn of_all_kinds() -> Result<(Self, Vec<&'static str>)> {
         let mut text = format!("default_profile = \"of-{}\"\n", twilio_live::KIND);
-        let mut seen = Vec::new();
+        let (mut seen, mut keys) = (Vec::new(), Vec::new());
+        let private = [key("rsa_pkcs8")?, key("p384_pkcs8")?];
         for (name, example) in examples()? {
-            let Ok(Self { kinds, .. }) = Self::new(example.clone()) else { continue };
+            let text_alone = || Self::new(example.clone()).ok();
+            let with_key = || private.iter().find_map(|key| Self::with_all(&example, key).ok());
+            let Some(Self { kinds, variables, .. }) = text_alone().or_else(with_key) else {
+                continue;
+            };
             let Some(kind) = kinds.first().filter(|kind| !seen.contains(*kind)) else { continue };
+            keys.extend(variables);
             // Profiles of several kinds are called alike.
             text += &example.replace(&format!("[profiles.{name}"), &format!("[profiles.of-{kind}"));
             seen.push(*kind);
         }
         let missing = KINDS.iter().map(|kind| kind.name()).filter(|name| !seen.contains(name));
-        Ok((Self::new(text)?, missing.collect()))
+        let keys: Vec<_> = keys.iter().map(|(name, key)| (name.as_str(), key.clone())).collect();
+        Ok((Self::with(text, &keys)?, missing.collect()))
+    }
+
+    /// The same, where all variables hold this.
+    fn with_all(text: &str, secret: &str) -> Result<Self> {
+        let variables = RefCell::new(BTreeMap::new());
+        let same = |name: &str| {
+            variables.borrow_mut().insert(name.to_owned(), secret.to_owned());
+            Some(secret.to_owned())
+        };
+        let config = Config::parse_with("a configuration", text, &same)?;
+        let kinds = config.profiles.iter().map(|profile| profile.kind).collect();
+        Ok(Self { text: text.to_owned(), variables: variables.into_inner(), kinds })
     }
 }
 

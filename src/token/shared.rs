@@ -128,11 +128,11 @@ mod tests {
         shared: &SharedTokens,
         times: Times,
         call: &Call<'_>,
-        made: &AtomicUsize,
+        count: &AtomicUsize,
     ) -> Arc<str> {
         let make = async || {
             yield_now().await;
-            Ok::<_, Infallible>(made.fetch_add(1, Ordering::Relaxed).to_string())
+            Ok::<_, Infallible>(count.fetch_add(1, Ordering::Relaxed).to_string())
         };
         shared.get(times, call, make).await.unwrap()
     }

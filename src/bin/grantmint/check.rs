@@ -3,30 +3,29 @@
 
 mod allowed;
 mod callers;
+mod keys;
 mod rates;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::Args;
 use grantmint::{
     clock::Clock,
-    config::{Config, Grants, Profile, Supply},
+    config::{Config, Profile, Supply},
     egress::Egress,
-    name::{Pattern, Resource},
     provider::Upstream,
     refresh::schedule::{Point, Policy},
     settings::{Problem, shown},
-    source::budget,
-    tls,
 };
 use serde_json::{Map, Value, json};
 
 use self::{
     allowed::{Answer, CallArgs},
+    keys::{Keys, profile_keys, sections},
     rates::Rate,
 };
 use crate::{exit::Exit, failure::Failure};
@@ -108,123 +107,6 @@ impl Checked {
     fn profiles(&self) -> impl Iterator<Item = (&Profile, Option<&Egress>)> {
         self.config.profiles.iter().zip(self.egresses.iter().map(Option::as_ref))
     }
-}
-
-type Keys = Vec<(&'static str, Value)>;
-
-/// The keys of the top level and of the tables that are no profile's.
-fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
-    let Config { server, tls, admin, limits, default_profile, .. } = config;
-    let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
-    let server = vec![
-        ("listen", json!(server.listen.to_string())),
-        ("plaintext", json!(server.plaintext)),
-        ("drain_delay", json!(shown(server.drain_delay))),
-        ("drain_grace", json!(shown(server.drain_grace))),
-        ("authorize", json!(config.authorize.as_str())),
-    ];
-    let mut of_admin =
-        vec![("listen", json!(admin.listen.to_string())), ("details", json!(admin.has_details()))];
-    of_admin.extend(admin.names_key.iter().map(|_| ("names_key", json!("(set)"))));
-    of_admin.push(("hosts", json!(admin.hosts)));
-    let connections = &config.server.limits;
-    let limits = vec![
-        ("identities", json!(limits.mint.identities)),
-        ("indices", json!(limits.mint.indices)),
-        ("slow_indices", json!(limits.mint.slow_indices)),
-        ("chunk_tokens", json!(limits.mint.chunk_tokens)),
-        ("request_bytes", json!(limits.rpc.request_bytes)),
-        ("bulk_request_bytes", json!(limits.rpc.bulk_request_bytes)),
-        ("waiting_calls", json!(limits.mint.waiting_calls)),
-        ("streaming_calls", json!(limits.rpc.streaming_calls)),
-        ("connections", json!(connections.connections)),
-        ("connections_per_caller", json!(connections.connections_per_caller)),
-        ("streams_per_connection", json!(connections.streams_per_connection)),
-        ("handshakes", json!(connections.handshakes)),
-        ("stall", json!(shown(connections.stall))),
-        ("connection_age", json!(shown(connections.connection_age))),
-    ];
-    let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
-    let mut sections = vec![("server", server)];
-    sections.extend(tls);
-    let signing =
-        vec![("threads", json!(config.signing.threads)), ("queue", json!(config.signing.queue))];
-    sections.extend([("admin", of_admin), ("limits", limits), ("signing", signing)]);
-    (default.collect(), sections)
-}
-
-fn tls_keys(tls: &tls::Config) -> Keys {
-    let path = |path: &Path| json!(path.display().to_string());
-    let mut keys = vec![("cert", path(&tls.pair.cert)), ("key", path(&tls.pair.key))];
-    keys.extend(tls.authorities.client_ca.iter().map(|file| ("client_ca", path(file))));
-    if let Some(file) = &tls.authorities.client_crl {
-        keys.push(("client_crl", path(file)));
-        keys.push(("client_crl_expired", json!(tls.authorities.crl_expired.as_str())));
-    }
-    if !tls.authorities.trust_domains.is_empty() {
-        let bundles =
-            tls.authorities.trust_domains.iter().map(|(domain, file)| (domain.clone(), path(file)));
-        keys.push(("trust_domains", Value::Object(bundles.collect())));
-    }
-    keys.push(("client_auth", json!(tls.client_auth.as_str())));
-    keys.push(("min_version", json!(tls.min_version.as_str())));
-    keys
-}
-
-fn profile_keys(profile: &Profile) -> Keys {
-    let resources: Vec<_> = profile.supply.listed().iter().map(Resource::as_str).collect();
-    let mut keys = vec![("kind", json!(profile.kind))];
-    keys.extend(profile.provider.shown());
-    keys.extend(profile.shown_tokens());
-    keys.push(("resources", json!(resources)));
-    if let Some(resource) = &profile.default_resource {
-        keys.push(("default_resource", json!(resource.as_str())));
-    }
-    let margin = ("margin", json!(shown(profile.margin)));
-    let token_ttl = ("token_ttl", json!(shown(profile.token_ttl)));
-    match &profile.supply {
-        Supply::Grants(grants, expiry) => {
-            keys.extend(schedule_keys(grants));
-            keys.extend([margin, token_ttl]);
-            keys.push(("expiry_policy", json!(expiry.policy.as_str())));
-            keys.push(("allow_independent", json!(expiry.allow_independent)));
-            keys.push(budget_key(grants));
-        }
-        Supply::Forwarded(grants) => {
-            keys.push(("shareable", json!(true)));
-            keys.extend(schedule_keys(grants));
-            keys.extend([margin, budget_key(grants)]);
-        }
-        Supply::Key(allowed) => {
-            let patterns: Vec<_> = allowed.patterns.iter().map(Pattern::as_str).collect();
-            keys.push(("allow_resources", json!(patterns)));
-            keys.extend([margin, token_ttl]);
-            keys.push(("max_ttl", json!(shown(profile.max_token_ttl))));
-        }
-    }
-    keys
-}
-
-/// How long grants live, and when they are refreshed, as far as that is known.
-fn schedule_keys(grants: &Grants) -> Keys {
-    let policy = &grants.policy;
-    let mut keys = Vec::new();
-    if let (Some(grant_ttl), Some(point)) = (policy.grant_ttl(), policy.usual_point()) {
-        keys.push(("grant_ttl", json!(shown(grant_ttl))));
-        keys.push(("refresh_after", json!(shown(point))));
-        return keys;
-    }
-    match policy.point {
-        Point::Share(_) => {}
-        Point::After(after) => keys.push(("refresh_after", json!(shown(after)))),
-        Point::Promise(promise) => keys.push(("promise", json!(shown(promise)))),
-    }
-    keys
-}
-
-fn budget_key(grants: &Grants) -> (&'static str, Value) {
-    let budget::Limits { rate, burst, concurrent } = grants.budget;
-    ("budget", json!({"rate": rate, "burst": burst, "concurrent": concurrent}))
 }
 
 fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
