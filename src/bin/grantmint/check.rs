@@ -278,6 +278,7 @@ fn object(keys: Keys) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use grantmint::{
+        config::Grants,
         egress::{Route, Why},
         refresh::schedule::Lives,
     };
