@@ -2,7 +2,7 @@
 
 mod base64;
 pub mod claims;
-mod hmac;
+pub(crate) mod hmac;
 pub mod hs256;
 pub mod id;
 mod json;
@@ -18,6 +18,7 @@ mod verify;
 
 use std::{fmt, sync::Arc};
 
+use ::base64::{Engine, encoded_len, engine::Config};
 use arc_swap::ArcSwap;
 use bytes::BufMut;
 
@@ -221,6 +222,16 @@ pub trait Stamped: fmt::Debug + Send + Sync {
 pub struct Token<'a> {
     shared: [&'a str; 3],
     own: Tail,
+}
+
+impl<'a> Token<'a> {
+    /// A token of this beginning, and `bytes` encoded behind it; none where they are too many to
+    /// be.
+    pub(crate) fn encoded(beginning: &'a str, bytes: &[u8], engine: &impl Engine) -> Option<Self> {
+        let mut own = Tail::zeros(encoded_len(bytes.len(), engine.config().encode_padding())?);
+        engine.encode_slice(bytes, own.blocks_mut().as_flattened_mut()).ok()?;
+        Some(Self { shared: [beginning, "", ""], own })
+    }
 }
 
 impl Token<'_> {

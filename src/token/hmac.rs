@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256, block_api::compress256};
 use zeroize::Zeroizing;
 
 /// Bytes of a block of SHA-256.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Bytes of a digest.
-pub(super) const DIGEST: usize = 32;
+pub(crate) const DIGEST: usize = 32;
 
 /// Least bytes behind a message, up to the end of a block: a one, and its length.
 pub(super) const PADDING: usize = 1 + size_of::<u64>();
@@ -32,7 +32,7 @@ type State = Zeroizing<[u32; 8]>;
 
 /// What signs a message: a key, and what all messages begin with.
 #[derive(Clone)]
-pub(super) struct Hmac {
+pub(crate) struct Hmac {
     inner: State,
     outer: State,
     /// Bytes that `inner` has taken.
@@ -41,7 +41,7 @@ pub(super) struct Hmac {
 
 impl Hmac {
     /// Of messages that begin with nothing.
-    pub(super) fn new(key: &[u8]) -> Self {
+    pub(crate) fn new(key: &[u8]) -> Self {
         let mut block = Zeroizing::new([0; BLOCK]);
         if key.len() > BLOCK {
             block[..DIGEST]
@@ -53,10 +53,11 @@ impl Hmac {
     }
 
     /// The authentication code of the message that ends with `rest`.
-    pub(super) fn of(&self, rest: &[u8]) -> [u8; DIGEST] {
-        let mut blocks = vec![[0; BLOCK]; (rest.len() + PADDING).div_ceil(BLOCK)];
-        blocks.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
-        self.finish(&mut blocks, rest.len())
+    pub(crate) fn of(&self, rest: &[u8]) -> [u8; DIGEST] {
+        let (blocks, rest) = rest.as_chunks();
+        let mut last = [[0; BLOCK]; 2];
+        last.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
+        self.then(blocks).finish(&mut last, rest.len())
     }
 
     /// The same key, of messages that go on with these blocks.

@@ -66,6 +66,13 @@ impl Serial {
         text
     }
 
+    /// A number below `limit`: another one for each of so many serials that follow each other.
+    #[must_use]
+    pub fn number_below(self, limit: u32) -> u32 {
+        let low = u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or_default();
+        low.checked_rem(limit.into()).and_then(|it| u32::try_from(it).ok()).unwrap_or_default()
+    }
+
     /// The serial `further` after this one, of the same range.
     #[must_use]
     pub fn plus(self, further: u64) -> Self {
@@ -149,6 +156,14 @@ mod tests {
             assert_eq!(uuid.matches('-').count(), 4, "{uuid}");
             assert!(seen.insert(uuid));
         }
+    }
+
+    #[test]
+    fn numbers_of_serials_that_follow_each_other_differ() {
+        let first = Serial::of((1 << 70) + 5);
+        let numbers = (0..8).map(|further| first.plus(further).number_below(8));
+        assert_eq!(numbers.collect::<Vec<_>>(), [5, 6, 7, 0, 1, 2, 3, 4]);
+        assert_eq!(first.number_below(0), 0);
     }
 
     #[test]
