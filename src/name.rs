@@ -179,7 +179,7 @@ impl Identity {
 pub struct IdentityForm {
     /// What an identity should be, in words that follow the field's name.
     pub wanted: &'static str,
-    /// Whether it is that. One that fits also fits when it is shorter.
+    /// Whether it is that. Of a series, all are where the first and the last are.
     pub fits: fn(&str) -> bool,
 }
 

@@ -92,8 +92,10 @@ impl Selection {
                 Ok(())
             }
             Self::Series { prefix, count } => {
-                let longest = format!("{prefix}{}", count.saturating_sub(1).max(0));
-                draft.check_identity(&longest, Field::SeriesPrefix)
+                // The first and the last: a kind may refuse the shortest as well as the longest.
+                [0, count.saturating_sub(1).max(0)].into_iter().try_for_each(|index| {
+                    draft.check_identity(&format!("{prefix}{index}"), Field::SeriesPrefix)
+                })
             }
         }
     }
