@@ -37,9 +37,9 @@ use crate::{
     clock::Clock,
     egress::{Egress, EgressError},
     name::{NameError, Resource},
-    reading::{Jwt, Reading, View},
+    reading::{Jwt, Reading, Signature, View},
     sandbox::{self, Endpoint},
-    settings::Section,
+    settings::{Section, SigningSecret},
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
@@ -91,6 +91,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether a secret signed a credential that is no JWT; none where it is of no form that this
+    /// kind knows, or of one without a signature.
+    fn check_credential(&self, _: &str, _: &SigningSecret) -> Option<Signature> {
+        None
+    }
+
     /// What a token of this kind says; none where it is not of this kind. Begins with
     /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
@@ -113,6 +119,12 @@ pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
 #[must_use]
 pub fn read_credential(text: &str, view: View<'_>) -> Option<Reading> {
     KINDS.iter().find_map(|kind| kind.read_credential(text, view))
+}
+
+/// Whether a secret signed a credential that is no JWT; none where no kind can tell.
+#[must_use]
+pub fn check_credential(text: &str, secret: &SigningSecret) -> Option<Signature> {
+    KINDS.iter().find_map(|kind| kind.check_credential(text, secret))
 }
 
 /// What was read of a kind's own keys.

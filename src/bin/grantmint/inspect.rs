@@ -10,13 +10,14 @@ use std::{
 
 use clap::Args;
 use grantmint::{
-    clock::Clock,
+    clock::{Clock, WallTime},
     provider,
     reading::{Jwt, Key, Reading, Signature, View, is_hmac},
     settings::{SigningSecret, read_secret},
     token::{id::fingerprint, private::verifying_key},
 };
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::{
     client::{stamp, utc},
@@ -56,7 +57,12 @@ impl InspectCommand {
         let token = match pasted::find(&text) {
             Ok(token) => token,
             Err(why) => match provider::read_credential(&text, view) {
-                Some(reading) => return self.tell_credential(&text, &reading),
+                Some(reading) => {
+                    let key = self.key_file.as_deref().map(secret).transpose()?;
+                    let signature = key.and_then(|key| provider::check_credential(&text, &key));
+                    self.tell_credential(&text, &reading, signature, now)?;
+                    return concluded(signature.unwrap_or(Signature::NotChecked));
+                }
                 None => {
                     return Err(Failure::for_good(why).next("mint one with: grantmint mint alice"));
                 }
@@ -71,31 +77,51 @@ impl InspectCommand {
             let lines = words::lines(&token, &reading, signature, now);
             lines.iter().try_for_each(|line| output::data(line))?;
         }
-        match signature {
-            Signature::Wrong => Err(Failure::for_good("the signature is not of this key").next(
-                "is it the key that the token names (iss, kid)? was the token changed on its way?",
-            )),
-            _ => Ok(Exit::Done),
-        }
+        concluded(signature)
+    }
+}
+
+fn concluded(signature: Signature) -> Result<Exit, Failure> {
+    match signature {
+        Signature::Wrong => Err(Failure::for_good("the signature is not of this key").next(
+            "is it the key that the token names (iss, kid)? was the token changed on its way?",
+        )),
+        _ => Ok(Exit::Done),
     }
 }
 
 impl InspectCommand {
-    /// Tells of a credential that is no JWT.
-    fn tell_credential(&self, text: &str, reading: &Reading) -> Result<Exit, Failure> {
+    /// Tells of a credential that is no JWT, and of its signature where that was checked.
+    fn tell_credential(
+        &self,
+        text: &str,
+        reading: &Reading,
+        signature: Option<Signature>,
+        now: WallTime,
+    ) -> Result<(), Failure> {
         let id = fingerprint(text.trim());
         if self.json {
             let lines = reading.lines.iter().map(|line| json!({line.label: line.text}));
             let said: Vec<_> = lines.collect();
-            let odd = odd(reading);
-            let whole = json!({"credential": said, "token_id": id, "oddities": odd});
-            output::data(&whole.to_string())?;
+            let signature = signature.map(words::name_of_signature);
+            let whole = json!({
+                "credential": said,
+                "token_id": id,
+                "ends": ends(reading),
+                "signature": signature,
+                "oddities": odd(reading),
+            });
+            output::data(&whole.to_string())
         } else {
-            let lines = words::lines_of_credential(reading, &id);
-            lines.iter().try_for_each(|line| output::data(line))?;
+            let lines = words::lines_of_credential(reading, &id, signature, now);
+            lines.iter().try_for_each(|line| output::data(line))
         }
-        Ok(Exit::Done)
     }
+}
+
+fn ends(reading: &Reading) -> Vec<Value> {
+    let ends = reading.ends.iter();
+    ends.map(|end| json!({"what": end.name, "time": utc(Some(&stamp(end.at)))})).collect()
 }
 
 fn odd(reading: &Reading) -> Vec<Value> {
@@ -104,13 +130,10 @@ fn odd(reading: &Reading) -> Vec<Value> {
 }
 
 fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
-    let ends = reading.ends.iter();
-    let ends: Vec<_> =
-        ends.map(|end| json!({"what": end.name, "time": utc(Some(&stamp(end.at)))})).collect();
     json!({
         "header": token.header,
         "claims": reading.claims,
-        "ends": ends,
+        "ends": ends(reading),
         "signature": words::name_of_signature(signature),
         "oddities": odd(reading),
     })
@@ -147,14 +170,24 @@ fn text_of(bytes: &[u8]) -> String {
 
 /// What the token's signature is checked with, from a file.
 fn key(path: &Path, token: &Jwt) -> Result<Key, Failure> {
-    let failed = |why: String| Failure::for_good(format!("{}: {why}", path.display()));
-    let text = read_secret(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     match token.signed_with() {
-        Some(algorithm) if !is_hmac(algorithm) => verifying_key(&text, algorithm)
+        Some(algorithm) if !is_hmac(algorithm) => verifying_key(&text_in(path)?, algorithm)
             .map(Key::Public)
-            .map_err(|error| failed(format!("the key in it {error}"))),
-        _ => SigningSecret::parse_weak(&text)
-            .map(Key::Secret)
-            .map_err(|error| failed(format!("the secret in it {error}"))),
+            .map_err(|error| failed(path, &format!("the key in it {error}"))),
+        _ => secret(path).map(Key::Secret),
     }
+}
+
+/// The secret in a file.
+fn secret(path: &Path) -> Result<SigningSecret, Failure> {
+    SigningSecret::parse_weak(&text_in(path)?)
+        .map_err(|error| failed(path, &format!("the secret in it {error}")))
+}
+
+fn text_in(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    read_secret(path).map_err(|error| failed(path, &format!("cannot be read: {error}")))
+}
+
+fn failed(path: &Path, why: &str) -> Failure {
+    Failure::for_good(format!("{}: {why}", path.display()))
 }

@@ -28,10 +28,7 @@ pub(super) fn lines(
             line(word, &when(at, now));
         }
     }
-    match reading.ends[..] {
-        [] => line("dies first", "nothing in it says when it ends"),
-        [End { words, at, .. }, ..] => line("dies first", &format!("{}, {words}", when(at, now))),
-    }
+    line("dies first", &dies_first(reading, now));
     let algorithm = token.header.get("alg").map_or_else(|| "no alg".to_owned(), plain);
     line("signature", &format!("{algorithm}, {}", of_signature(signature)));
     for odd in &reading.oddities {
@@ -40,14 +37,31 @@ pub(super) fn lines(
     lines
 }
 
-/// The same of a credential that is no JWT, with what stands for its id.
-pub(super) fn lines_of_credential(reading: &Reading, id: &str) -> Vec<String> {
+/// The same of a credential that is no JWT, with what stands for its id, and its signature where
+/// that was checked.
+pub(super) fn lines_of_credential(
+    reading: &Reading,
+    id: &str,
+    signature: Option<Signature>,
+    now: WallTime,
+) -> Vec<String> {
     let said = reading.lines.iter().map(|told| (told.label, told.text.clone()));
     let id = ("token id", id.to_owned());
-    let ends = ("dies first", "nothing in it says when it ends".to_owned());
+    let validity = reading.validity;
+    let times = [("issued", validity.issued), ("ends", validity.ends)].into_iter();
+    let times = times.filter_map(|(word, at)| Some((word, when(at?, now))));
+    let ends = ("dies first", dies_first(reading, now));
+    let signature = signature.map(|it| ("signature", of_signature(it).to_owned()));
     let odd = reading.oddities.iter().map(|it| ("odd", format!("{}: {}", it.about, it.message)));
-    let lines = said.chain([id, ends]).chain(odd);
+    let lines = said.chain([id]).chain(times).chain([ends]).chain(signature).chain(odd);
     lines.map(|(what, said)| format!("{what:<12}{said}")).collect()
+}
+
+fn dies_first(reading: &Reading, now: WallTime) -> String {
+    match reading.ends[..] {
+        [] => "nothing in it says when it ends".to_owned(),
+        [End { words, at, .. }, ..] => format!("{}, {words}", when(at, now)),
+    }
 }
 
 const fn of_signature(signature: Signature) -> &'static str {
@@ -102,6 +116,19 @@ mod tests {
                 "ends        2023-11-14T23:13:20.000Z (in 59 min)",
                 "dies first  2023-11-14T22:14:20.000Z (in 50 s), the grant",
                 "signature   HS256, not checked; give the secret or the key with --key-file FILE",
+                "odd         jti: is missing",
+            ]
+        );
+        let told = lines_of_credential(&reading, "x", Some(Signature::Wrong), now);
+        assert_eq!(
+            told,
+            [
+                "whose       alice",
+                "token id    x",
+                "issued      2023-11-14T22:13:20.000Z (10 s ago)",
+                "ends        2023-11-14T23:13:20.000Z (in 59 min)",
+                "dies first  2023-11-14T22:14:20.000Z (in 50 s), the grant",
+                "signature   WRONG: not this key's, or the token was changed",
                 "odd         jti: is missing",
             ]
         );
