@@ -2,6 +2,7 @@
 //! provider.
 
 mod claims;
+pub mod cloudflare_stream;
 pub mod daily;
 mod demo;
 pub mod forward;
@@ -45,6 +46,7 @@ use crate::{
 
 /// All kinds. What a sandbox emulates where nobody says is of the first with an upstream.
 pub static KINDS: &[&dyn Kind] = &[
+    &cloudflare_stream::CloudflareStream,
     &daily::Daily,
     &hundred_ms::HundredMs,
     &ivs_playback::IvsPlayback,

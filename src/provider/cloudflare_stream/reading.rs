@@ -1,0 +1,181 @@
+//! What a token of Cloudflare Stream says, also one of another maker.
+
+use serde_json::Value;
+
+use super::{MAX_TOKEN_TTL, is_uid, params::MAX_RULES};
+use crate::reading::{
+    Jwt, Reading, View,
+    words::{length, plain},
+};
+
+/// Reads a token for a video; none where it is another JWT. Cloudflare's have neither of the
+/// registered parties, and a key's id among the claims.
+pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+    let has = |claim: &str| token.claims.contains_key(claim);
+    let video = token.text("sub")?;
+    let is_signed_with_rsa = token.algorithm().is_some_and(|alg| alg.starts_with("RS"));
+    let has_its_claims = has("kid") || has("accessRules") || has("downloadable");
+    let is_of_a_video = is_uid(video) && token.header_text("kid").is_some();
+    if !is_signed_with_rsa || has("iss") || has("aud") || !(has_its_claims || is_of_a_video) {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    reading.needs_no_iat = true;
+    reading.tell("whose", "nobody's");
+    reading.tell("for", format!("the video {}", video.escape_debug()));
+    if token.claims.get("downloadable") == Some(&Value::Bool(true)) {
+        reading.tell("rights", "watch and download");
+    } else {
+        reading.tell("rights", "watch");
+    }
+    for rule in token.claims.get("accessRules").and_then(Value::as_array).into_iter().flatten() {
+        reading.tell("rule", in_words(rule));
+    }
+    let key = token.header.get("kid").or_else(|| token.claims.get("kid"));
+    if let Some(key) = key {
+        reading.tell("key", plain(key));
+    }
+    note(token, view.now.unix_seconds(), &mut reading);
+    Some(reading)
+}
+
+/// A rule on one line, such as `allow ip.geoip.country US, MX`.
+fn in_words(rule: &Value) -> String {
+    let text = |name: &str| rule.get(name).map(plain);
+    let lists = ["country", "ip"].into_iter().filter_map(|name| rule.get(name)?.as_array());
+    let items: Vec<_> = lists.flatten().map(plain).collect();
+    let words = [text("action"), text("type"), Some(items.join(", "))];
+    let words = words.into_iter().flatten().filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+    match (token.header.get("kid"), token.claims.get("kid")) {
+        (None, _) => {
+            reading.note("kid", "is missing in the header; Cloudflare's sample has it in both");
+        }
+        (_, None) => {
+            reading.note("kid", "is missing in the claims; Cloudflare's sample has it in both");
+        }
+        (header, claim) if header != claim => {
+            reading.note("kid", "is another one in the header than in the claims");
+        }
+        _ => {}
+    }
+    if token.text("sub").is_none_or(|video| !is_uid(video)) {
+        reading.note("sub", "is no video's uid, which has 32 hexadecimal digits");
+    }
+    match token.claims.get("accessRules").map(Value::as_array) {
+        Some(None) => reading.note("accessRules", "is no list"),
+        Some(Some(rules)) => note_rules(rules, reading),
+        None => {}
+    }
+    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
+    if let Some(life) = life.filter(|life| *life > MAX_TOKEN_TTL.as_secs()) {
+        let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
+        reading.note("exp", format!("is {life} ahead; Cloudflare takes at most {most}"));
+    }
+}
+
+fn note_rules(rules: &[Value], reading: &mut Reading) {
+    if rules.len() > MAX_RULES {
+        reading.note("accessRules", format!("are more than the {MAX_RULES} that Cloudflare takes"));
+    }
+    let is = |rule: &Value, name: &str, value: &str| rule.get(name) == Some(&Value::from(value));
+    let allows = rules.iter().any(|rule| is(rule, "action", "allow"));
+    let is_closed = rules.iter().any(|rule| is(rule, "type", "any") && is(rule, "action", "block"));
+    if allows && !is_closed {
+        let open = "block nobody else: whoever matches none of them is allowed";
+        reading.note("accessRules", open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::WallTime, reading::unsigned};
+
+    const VIDEO: &str = "ea95132c15732412d22c1476fa83f27a";
+
+    fn read_token(header: &Value, claims: &Value) -> Option<Reading> {
+        let view = View { now: WallTime::from_unix_seconds(0), mask: None };
+        read(&unsigned(header, claims), view)
+    }
+
+    fn header() -> Value {
+        json!({"alg": "RS256", "kid": "k1"})
+    }
+
+    fn good() -> Value {
+        json!({"sub": VIDEO, "kid": "k1", "exp": 3_600})
+    }
+
+    #[test]
+    fn what_is_dangerous_or_refused_is_noted() {
+        assert_eq!(read_token(&header(), &good()).unwrap().oddities, []);
+        let allow = json!({"type": "ip.geoip.country", "action": "allow", "country": ["US"]});
+        let any = json!({"type": "any", "action": "block"});
+        for (claim, value, told) in [
+            ("sub", json!("my-video"), "no video's uid"),
+            ("kid", json!("k2"), "another one in the header"),
+            ("exp", json!(86_401), "Cloudflare takes at most 24 h"),
+            ("accessRules", json!([any, any, any, any, any, any]), "more than the 5"),
+            ("accessRules", json!([allow]), "whoever matches none"),
+            ("accessRules", json!({}), "no list"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            let odd = read_token(&header(), &claims).unwrap().oddities;
+            assert!(
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                "{claims}: {odd:?}"
+            );
+        }
+        let mut claims = good();
+        claims["accessRules"] = json!([allow, any]);
+        assert_eq!(read_token(&header(), &claims).unwrap().oddities, []);
+        claims.as_object_mut().unwrap().remove("kid");
+        let odd = read_token(&header(), &claims).unwrap().oddities;
+        assert!(odd.len() == 1 && odd[0].message.contains("missing in the claims"), "{odd:?}");
+        let odd = read_token(&json!({"alg": "RS256"}), &good()).unwrap().oddities;
+        assert!(odd.len() == 1 && odd[0].message.contains("missing in the header"), "{odd:?}");
+    }
+
+    #[test]
+    fn for_which_video_and_with_which_rules_is_told() {
+        let mut claims = good();
+        claims["downloadable"] = json!(true);
+        claims["accessRules"] = json!([
+            {"type": "ip.src", "action": "allow", "ip": ["::1", "10.0.0.0/8"]},
+            {"type": "any", "action": "block"},
+        ]);
+        let lines = read_token(&header(), &claims).unwrap().lines;
+        let lines: Vec<_> =
+            lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
+        let video = format!("for the video {VIDEO}");
+        let told = [
+            "whose nobody's",
+            &video,
+            "rights watch and download",
+            "rule allow ip.src ::1, 10.0.0.0/8",
+            "rule block any",
+            "key k1",
+        ];
+        assert_eq!(lines, told);
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_not_read() {
+        for (header, claims) in [
+            (json!({"alg": "HS256", "kid": "k"}), good()),
+            (header(), json!({"sub": "alice", "exp": 60})),
+            (header(), json!({"sub": VIDEO, "kid": "k1", "aud": "v"})),
+            (header(), json!({"sub": VIDEO, "iss": "somebody"})),
+            (header(), json!({"kid": "k1", "exp": 60})),
+        ] {
+            assert!(read_token(&header, &claims).is_none(), "{claims}");
+        }
+    }
+}
