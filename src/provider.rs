@@ -1,6 +1,7 @@
 //! The kinds of profiles, a line each. A kind is one folder, and nothing outside it knows its
 //! provider.
 
+pub mod agora;
 mod claims;
 pub mod cloudflare_stream;
 pub mod daily;
@@ -46,6 +47,7 @@ use crate::{
 
 /// All kinds. What a sandbox emulates where nobody says is of the first with an upstream.
 pub static KINDS: &[&dyn Kind] = &[
+    &agora::Agora,
     &cloudflare_stream::CloudflareStream,
     &daily::Daily,
     &hundred_ms::HundredMs,

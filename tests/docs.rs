@@ -255,6 +255,7 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
             "token_uri": "https://oauth2.googleapis.com/token",
         });
         Some(match name {
+            "/run/secrets/agora" => kind_key("/agora/app_certificate"),
             "/run/secrets/cloudflare-stream" => kind_key("/cloudflare-stream/pem_base64"),
             "/run/secrets/github-app" | "/run/secrets/mux" => KEY.to_owned(),
             "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),

@@ -1,0 +1,96 @@
+//! What channels and users may be called, by the comments of `agora-token`.
+
+use crate::name::{IdentityForm, NameError, Resource};
+
+/// A channel's name has fewer bytes, and so has a user's of Signaling and Chat.
+const CHANNEL_BYTES: usize = 64;
+
+/// A user account of RTC has no more bytes.
+const MAX_ACCOUNT: usize = 255;
+
+/// What names may hold beside letters, digits and spaces.
+const SYMBOLS: &str = "!#$%&()+-:;<=.>?@[]^_{}|~,";
+
+/// Users that are known by a number. 0 would be any of them.
+pub(super) const UID: IdentityForm = IdentityForm {
+    wanted: "is no uid of Agora: a whole number from 1 to 4294967295, without leading zeros; 0 \
+             would be any user",
+    fits: is_uid,
+};
+
+/// Users of RTC that are known by a name.
+pub(super) const ACCOUNT: IdentityForm = IdentityForm {
+    wanted: "is no user account of Agora: at most 255 ASCII letters, digits, spaces and symbols \
+             other than quotes, * / \\ and `, and not zeros alone, which would be any user",
+    fits: |text| is_account(text, MAX_ACCOUNT),
+};
+
+/// Users of Signaling and Chat.
+pub(super) const SHORT_ACCOUNT: IdentityForm = IdentityForm {
+    wanted: "is no user of Agora's Signaling and Chat: fewer than 64 ASCII letters, digits, \
+             spaces and symbols other than quotes, * / \\ and `, no space first, and not zeros \
+             alone",
+    fits: |text| is_account(text, CHANNEL_BYTES - 1) && !text.starts_with(' '),
+};
+
+/// A channel's name. It stays as it is written: Agora tells upper and lower case apart.
+pub(super) fn parse_channel(text: &str) -> Result<Resource, NameError> {
+    if text.len() >= CHANNEL_BYTES || !text.chars().all(is_taken) {
+        return Err(NameError::NotOfItsKind(
+            "is no channel's name: fewer than 64 ASCII letters, digits, spaces and symbols other \
+             than quotes, * / \\ and `",
+        ));
+    }
+    Resource::parse(text)
+}
+
+fn is_uid(text: &str) -> bool {
+    text.bytes().all(|it| it.is_ascii_digit())
+        && !text.starts_with('0')
+        && text.parse::<u32>().is_ok()
+}
+
+fn is_account(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len())
+        && text.chars().all(is_taken)
+        && text.bytes().any(|it| it != b'0')
+}
+
+fn is_taken(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == ' ' || SYMBOLS.contains(character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_a_number_that_is_somebody() {
+        for uid in ["1", "42", "2882341273", "4294967295"] {
+            assert!((UID.fits)(uid), "{uid}");
+        }
+        for other in
+            ["", "0", "00", "01", "+1", "-1", "1.0", "1e3", "4294967296", "alice", "\u{661}"]
+        {
+            assert!(!(UID.fits)(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_have_agoras_characters_and_lengths() {
+        let all = "Aa0 !#$%&()+-:;<=.>?@[]^_{}|~,";
+        assert!((ACCOUNT.fits)(all) && (SHORT_ACCOUNT.fits)(all) && parse_channel(all).is_ok());
+        for other in ["a/b", "a*", "*", "a\\b", "a\"b", "a'b", "a`b", "zo\u{eb}", "a\tb"] {
+            assert!(!(ACCOUNT.fits)(other) && !(SHORT_ACCOUNT.fits)(other), "{other}");
+            assert!(parse_channel(other).is_err(), "{other}");
+        }
+        for anybody in ["", "0", "000"] {
+            assert!(!(ACCOUNT.fits)(anybody) && !(SHORT_ACCOUNT.fits)(anybody), "{anybody}");
+        }
+        assert!((ACCOUNT.fits)("007") && !(SHORT_ACCOUNT.fits)(" a"));
+        assert!((ACCOUNT.fits)(&"a".repeat(255)) && !(ACCOUNT.fits)(&"a".repeat(256)));
+        assert!((SHORT_ACCOUNT.fits)(&"a".repeat(63)) && !(SHORT_ACCOUNT.fits)(&"a".repeat(64)));
+        assert!(parse_channel(&"a".repeat(63)).is_ok() && parse_channel(&"a".repeat(64)).is_err());
+        assert!(parse_channel("").is_err());
+    }
+}

@@ -1,0 +1,280 @@
+//! What a token of Agora says, also one of another maker.
+
+use super::{
+    MAX_TOKEN_TTL,
+    format::VERSION,
+    parsed::Parsed,
+    services::{CHAT_APP, Product, RIGHT, Service},
+};
+use crate::{
+    reading::{
+        End, Reading, Signature,
+        words::{length, length_after},
+    },
+    settings::SigningSecret,
+};
+
+/// What tokens of the former format begin with; the app's id follows.
+const FORMER: &str = "006";
+
+/// Characters of an app's id.
+const ID_CHARS: usize = 32;
+
+/// A number of seconds that is more likely an instant: it lies thirty years ahead of the issue.
+const INSTANT: u32 = 1_000_000_000;
+
+/// Reads a token; none where it is something else.
+pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
+    let text = text.trim();
+    if let Some(app_id) = former(text) {
+        let mut reading = Reading::opaque();
+        reading.tell("what", "an access token of Agora, of the former format 006");
+        reading.tell("key", app_id);
+        let old = "is of a format that Agora's libraries no longer make; it is not read here";
+        reading.note("token", old);
+        return Some(reading);
+    }
+    Some(of(&Parsed::parse(text)?, now))
+}
+
+/// Whether the app's certificate signed a token; none where the text is something else.
+pub(super) fn check(text: &str, certificate: &SigningSecret) -> Option<Signature> {
+    let is_signed = Parsed::parse(text.trim())?.is_signed_by(certificate);
+    Some(if is_signed { Signature::Right } else { Signature::Wrong })
+}
+
+/// The app's id in a token of the former format.
+fn former(text: &str) -> Option<&str> {
+    let (app_id, rest) = text.strip_prefix(FORMER)?.split_at_checked(ID_CHARS)?;
+    let is_one = app_id.bytes().all(|it| it.is_ascii_hexdigit())
+        && !rest.is_empty()
+        && rest.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'='));
+    is_one.then_some(app_id)
+}
+
+fn of(token: &Parsed, now: i64) -> Reading {
+    let mut reading = Reading::opaque();
+    let issue = i64::from(token.issue);
+    let end = issue + i64::from(token.life);
+    reading.validity.issued = Some(issue);
+    reading.validity.ends = Some(end);
+    reading.ends.push(End { name: "token", words: "the token", at: end });
+    reading.tell("what", format!("an access token of Agora, format {VERSION}"));
+    let mut users: Vec<_> = token.services.iter().map(|service| service.user.as_str()).collect();
+    users.dedup();
+    for user in &users {
+        let whose =
+            if user.is_empty() { "anybody's".into() } else { user.escape_debug().to_string() };
+        reading.tell("whose", whose);
+    }
+    for service in &token.services {
+        reading.tell("for", place(service));
+        let rights =
+            service.privileges.iter().map(|(number, expire)| right(service, *number, *expire));
+        let rights: Vec<_> = rights.collect();
+        if !rights.is_empty() {
+            reading.tell("rights", rights.join(", "));
+        }
+        let ending =
+            service.privileges.iter().filter(|(_, expire)| (1..token.life).contains(*expire));
+        reading.ends.extend(ending.map(|(number, expire)| End {
+            name: "privilege",
+            words: service.product.privilege(*number).unwrap_or("a privilege"),
+            at: issue + i64::from(*expire),
+        }));
+    }
+    reading.tell("key", token.app_id.escape_debug().to_string());
+    // The token stays before what ends in the same second.
+    reading.ends.sort_by_key(|end| end.at);
+    note_times(token, now, &mut reading);
+    if users.len() > 1 {
+        reading.note("user", "is not the same in all services");
+    }
+    for service in &token.services {
+        note_service(service, token.life, &mut reading);
+    }
+    if let Some(number) = token.unknown {
+        let other = format!("{number} is not known here; it and those behind it were not read");
+        reading.note("service", other);
+    } else if token.services.is_empty() {
+        reading.note("service", "there is none: the token is good for nothing");
+    }
+    reading
+}
+
+fn place(service: &Service) -> String {
+    match (service.product, service.channel.as_deref()) {
+        (Product::Rtc, Some("") | None) => "any channel".to_owned(),
+        (Product::Rtc, Some(channel)) => format!("the channel {}", channel.escape_debug()),
+        (Product::Rtm, _) => "Signaling".to_owned(),
+        (Product::Chat, _) => "Chat".to_owned(),
+    }
+}
+
+/// A privilege, and how long it lasts where that is said.
+fn right(service: &Service, number: u16, expire: u32) -> String {
+    let words = service.product.privilege(number).and_then(|right| right.strip_prefix(RIGHT));
+    let words = words.map_or_else(|| format!("privilege {number}"), str::to_owned);
+    match expire {
+        0 => words,
+        seconds => format!("{words} for {}", length(seconds.into())),
+    }
+}
+
+fn note_times(token: &Parsed, now: i64, reading: &mut Reading) {
+    let most = MAX_TOKEN_TTL.as_secs();
+    if token.life >= INSTANT {
+        let why = "looks like an instant; Agora takes it for seconds from the issue";
+        reading.note("expire", why);
+    } else if u64::from(token.life) > most {
+        let (life, most) = (length(token.life.into()), length(most));
+        reading.note("expire", format!("is {life} after the issue; Agora takes at most {most}"));
+    } else if token.life == 0 {
+        reading.note("expire", "is the second of the issue: the token was never valid");
+    }
+    let issue = i64::from(token.issue);
+    if issue > now {
+        let ahead = length_after(now, issue);
+        reading.note("issue", format!("is {ahead} ahead; a clock is off, here or there"));
+    }
+}
+
+fn note_service(service: &Service, life: u32, reading: &mut Reading) {
+    if service.user.is_empty() {
+        let (about, any) = match service.product {
+            Product::Rtc => ("uid", "is 0 or empty: good for any user of the channel"),
+            // So are those of Chat's whole app.
+            Product::Chat if service.privileges.contains_key(&CHAT_APP) => {
+                ("user", "is nobody, with the rights of the server over the whole app")
+            }
+            Product::Rtm | Product::Chat => ("user", "is empty: good for any user of the app"),
+        };
+        reading.note(about, any);
+    }
+    if service.channel.as_deref() == Some("") {
+        reading.note("channel", "is empty: good for any channel of the app");
+    }
+    if service.privileges.is_empty() {
+        reading.note("privileges", "there are none: the service is good for nothing");
+    }
+    let instants = service.privileges.values().filter(|expire| **expire >= INSTANT).count();
+    let late = service.privileges.values().filter(|expire| (life + 1..INSTANT).contains(*expire));
+    if instants > 0 && life < INSTANT {
+        let why = "look like instants; Agora takes them for seconds from the issue, so that they \
+                   end with the token";
+        reading.note("privileges", why);
+    } else if life < INSTANT && late.count() > 0 {
+        reading.note("privileges", "outlive the token, which ends them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        provider::agora::packed::{Packed, SIGNATURE},
+        token::{Token, id::Serial},
+    };
+    use base64::engine::general_purpose::STANDARD;
+
+    const NOW: i64 = 1_700_000_010;
+
+    fn token(life: u32, services: &[Service]) -> String {
+        let user = services[0].user.clone();
+        let packed = Packed::new("022f71ff2bfd535fa74d8035bd7f2a82", 1_700_000_000, life, services);
+        let salt = 1 + Serial::SELF_TEST.number_below(9);
+        let stream = packed.stream(&user, salt, |_| [0; SIGNATURE]);
+        Token::encoded(VERSION, &stream, &STANDARD).unwrap().into()
+    }
+
+    fn rtc(privileges: &[(u16, u32)]) -> Service {
+        Service {
+            product: Product::Rtc,
+            privileges: privileges.iter().copied().collect(),
+            channel: Some("lobby".to_owned()),
+            user: "42".to_owned(),
+        }
+    }
+
+    fn odd(life: u32, service: Service) -> Vec<(&'static str, String)> {
+        let reading = read(&token(life, &[service]), NOW).unwrap();
+        reading.oddities.into_iter().map(|odd| (odd.about, odd.message)).collect()
+    }
+
+    #[test]
+    fn what_is_dangerous_or_refused_is_noted() {
+        assert_eq!(odd(600, rtc(&[(1, 600), (2, 0)])), []);
+        let anybody = Service { user: String::new(), ..rtc(&[(1, 0)]) };
+        let anywhere = Service { channel: Some(String::new()), ..rtc(&[(1, 0)]) };
+        let server = Service {
+            product: Product::Chat,
+            channel: None,
+            user: String::new(),
+            ..rtc(&[(CHAT_APP, 0)])
+        };
+        for (life, service, about, told) in [
+            (86_401, rtc(&[(1, 0)]), "expire", "at most 24 h"),
+            (1_700_000_600, rtc(&[(1, 0)]), "expire", "looks like an instant"),
+            (0, rtc(&[(1, 0)]), "expire", "never valid"),
+            (600, rtc(&[(1, 1_700_000_600)]), "privileges", "look like instants"),
+            (600, rtc(&[(1, 601)]), "privileges", "outlive the token"),
+            (600, rtc(&[]), "privileges", "good for nothing"),
+            (600, anybody, "uid", "any user"),
+            (600, anywhere, "channel", "any channel"),
+            (600, server, "user", "whole app"),
+        ] {
+            let odd = odd(life, service);
+            assert!(
+                matches!(&odd[..], [(its, message)] if *its == about && message.contains(told)),
+                "{told}: {odd:?}"
+            );
+        }
+        let early = read(&token(600, &[rtc(&[(1, 0)])]), 1_699_999_940).unwrap().oddities;
+        assert!(matches!(&early[..], [odd] if odd.message.contains("60 s ahead")), "{early:?}");
+    }
+
+    #[test]
+    fn whose_for_what_and_what_dies_first_is_told() {
+        let rtm = Service { product: Product::Rtm, channel: None, ..rtc(&[(1, 600)]) };
+        let reading = read(&token(600, &[rtc(&[(1, 0), (3, 300), (9, 0)]), rtm]), NOW).unwrap();
+        let lines: Vec<_> =
+            reading.lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
+        let told = [
+            "what an access token of Agora, format 007",
+            "whose 42",
+            "for the channel lobby",
+            "rights join, publish video for 5 min, privilege 9",
+            "for Signaling",
+            "rights log in to Signaling for 10 min",
+            "key 022f71ff2bfd535fa74d8035bd7f2a82",
+        ];
+        assert_eq!(lines, told);
+        let ends: Vec<_> = reading.ends.iter().map(|end| (end.words, end.at)).collect();
+        let meant = [("the right to publish video", 1_700_000_300), ("the token", 1_700_000_600)];
+        assert_eq!(ends, meant);
+    }
+
+    #[test]
+    fn what_has_another_form_is_not_read() {
+        let good = token(600, &[rtc(&[(1, 0)])]);
+        assert!(read(&format!(" {good}\n"), NOW).is_some());
+        let cut = &good[..good.len() - 8];
+        for other in ["", "007", "007!", "007eJx", "006", "hello", cut, &good[1..]] {
+            assert!(read(other, NOW).is_none(), "{other}");
+        }
+        let former = "006022f71ff2bfd535fa74d8035bd7f2a82IAABCD+/=";
+        let reading = read(former, NOW).unwrap();
+        assert!(reading.oddities[0].message.contains("no longer make"), "{reading:?}");
+    }
+
+    #[test]
+    fn what_unpacks_without_end_is_cut_off() {
+        use flate2::{Compression, write::ZlibEncoder};
+        use std::io::Write;
+
+        let mut bomb = ZlibEncoder::new(Vec::new(), Compression::best());
+        bomb.write_all(&vec![0; 10_000_000]).unwrap();
+        let bomb = Token::encoded(VERSION, &bomb.finish().unwrap(), &STANDARD);
+        assert!(read(&String::from(bomb.unwrap()), NOW).is_none());
+    }
+}
