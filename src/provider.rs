@@ -21,6 +21,7 @@ mod tokens;
 mod twilio;
 pub mod twilio_access;
 pub mod twilio_live;
+pub mod vonage_video;
 pub mod zoom_videosdk;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -58,6 +59,7 @@ pub static KINDS: &[&dyn Kind] = &[
     &mux::Mux,
     &twilio_access::TwilioAccess,
     &twilio_live::TwilioLive,
+    &vonage_video::VonageVideo,
     &zoom_videosdk::ZoomVideoSdk,
     &forward::Forward,
 ];

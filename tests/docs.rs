@@ -261,6 +261,7 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
             "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),
             "/run/secrets/ivs-stage" => kind_key("/ivs-stage/private_key_pkcs8_pem"),
             "/run/secrets/google" => account.to_string(),
+            "/run/secrets/vonage-video" => kind_key("/vonage-video/private_key_pkcs8_pem"),
             _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
         })
     };

@@ -1,0 +1,227 @@
+//! What a token for a session says, also one of another maker or of OpenTok.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::Value;
+
+use super::{
+    MAX_CONNECTION_DATA, MAX_TOKEN_TTL,
+    params::{ROLES, is_class_list},
+    session,
+    token::SCOPE,
+};
+use crate::reading::{
+    Jwt, Reading, View,
+    words::{length, plain},
+};
+
+/// What OpenTok's tokens begin with that are no JWT.
+const LEGACY: &str = "T1==";
+
+/// The longest such token that is looked at.
+const MAX_LEGACY_BYTES: usize = 16 * 1024;
+
+/// Reads a token for a session; none where it is another JWT.
+pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
+    let session = token.claims.get("session_id")?;
+    if token.text("scope").is_none_or(|scope| scope != SCOPE) {
+        return None;
+    }
+    let mut reading = Reading::of(token);
+    let data = token.claims.get("connection_data").map_or_else(|| "nobody's".to_owned(), plain);
+    reading.tell("whose", data);
+    reading.tell("for", format!("the session {}", plain(session)));
+    for (label, claim) in
+        [("role", "role"), ("key", "application_id"), ("key", "iss"), ("token id", "jti")]
+    {
+        reading.tell_claim(label, claim);
+    }
+    if is_legacy(token) {
+        let old = "is OpenTok's: signed with an API secret, for its servers and not for Vonage's";
+        reading.note("ist", old);
+    } else {
+        note_application(token, &mut reading);
+    }
+    note(token, view.now.unix_seconds(), &mut reading);
+    Some(reading)
+}
+
+fn is_legacy(token: &Jwt) -> bool {
+    token.text("ist") == Some("project") && !token.claims.contains_key("application_id")
+}
+
+/// What only tokens of an application have.
+fn note_application(token: &Jwt, reading: &mut Reading) {
+    match token.text("application_id") {
+        None => reading.note("application_id", "is missing; Vonage refuses such a token"),
+        Some(application) => {
+            let owner = token.text("session_id").and_then(session::owner);
+            if owner.is_some_and(|owner| owner != application) {
+                let other = "is another one than that of the session, whose id has its own";
+                reading.note("application_id", other);
+            }
+        }
+    }
+    if token.algorithm() != Some("RS256") {
+        reading.note("alg", "is not RS256, with which applications sign");
+    }
+    for claim in ["sub", "acl"] {
+        if !token.claims.contains_key(claim) {
+            let missing = "is missing; the library for Node writes it, others do not";
+            reading.note(claim, missing);
+        }
+    }
+    if token.claims.get("jti").is_none_or(Value::is_null) {
+        reading.note("jti", "is missing; each of Vonage's libraries writes it");
+    }
+}
+
+fn note(token: &Jwt, now: i64, reading: &mut Reading) {
+    match token.text("role") {
+        Some("moderator") => {
+            reading.note("role", "makes its bearer a moderator, who disconnects and mutes others");
+        }
+        Some(role) if !ROLES.contains(&role) => reading.note("role", "is none of Vonage's"),
+        _ => {}
+    }
+    let classes = token.claims.get("initial_layout_class_list");
+    if classes.is_some_and(|classes| !is_class_list(classes)) {
+        reading.note("initial_layout_class_list", "is no text; the library for Node writes one");
+    }
+    if token.text("session_id").is_none_or(|session| !session::is_id(session)) {
+        reading.note("session_id", "is no session's id as Vonage's API gives them");
+    }
+    if token.text("connection_data").is_some_and(|it| it.chars().count() > MAX_CONNECTION_DATA) {
+        let long = format!("is longer than the {MAX_CONNECTION_DATA} characters that Vonage takes");
+        reading.note("connection_data", long);
+    }
+    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
+    if let Some(life) = life.filter(|life| *life > MAX_TOKEN_TTL.as_secs()) {
+        let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
+        reading.note("exp", format!("is {life} after its issue; Vonage takes at most {most}"));
+    }
+}
+
+/// Reads a token of OpenTok's old form; none where it is something else.
+pub(super) fn read_legacy(text: &str) -> Option<Reading> {
+    let encoded = text.trim().strip_prefix(LEGACY).filter(|it| it.len() <= MAX_LEGACY_BYTES)?;
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
+    let (signed, fields) = decoded.split_once(':')?;
+    let project = signed.split('&').find_map(|field| field.strip_prefix("partner_id="))?;
+    let fields: Vec<(String, String)> =
+        form_urlencoded::parse(fields.as_bytes()).into_owned().collect();
+    let field = |name: &str| {
+        let found = fields.iter().find(|(its, value)| its == name && !value.is_empty())?;
+        Some(found.1.escape_debug().to_string())
+    };
+    let mut reading = Reading::opaque();
+    reading.tell("what", "a token of OpenTok, in its old form");
+    reading.tell("whose", field("connection_data").unwrap_or_else(|| "nobody's".to_owned()));
+    if let Some(session) = field("session_id") {
+        reading.tell("for", format!("the session {session}"));
+    }
+    if let Some(role) = field("role") {
+        reading.tell("role", role);
+    }
+    reading.tell("key", project.escape_debug().to_string());
+    reading.note("token", "is OpenTok's: Vonage's servers take JWTs of an application");
+    Some(reading)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::WallTime, reading::unsigned};
+
+    const APPLICATION: &str = "abcdef01-2345-6789-abcd-ef0123456789";
+
+    const SESSION: &str = "2_MX5hYmNkZWYwMS0yMzQ1LTY3ODktYWJjZC1lZjAxMjM0NTY3ODl-fjE3MDAwMDAwMDAwMDB-dGVzdHNlc3Npb25-fg";
+
+    fn read_claims(claims: &Value) -> Option<Reading> {
+        let view = View { now: WallTime::from_unix_seconds(0), mask: None };
+        read(&unsigned(&json!({"alg": "RS256"}), claims), view)
+    }
+
+    fn good() -> Value {
+        json!({"application_id": APPLICATION, "scope": "session.connect", "session_id": SESSION,
+            "role": "publisher", "initial_layout_class_list": "", "sub": "video",
+            "acl": {"paths": {"/session/**": {}}}, "jti": "1", "iat": 0, "exp": 3_600,
+            "connection_data": "alice"})
+    }
+
+    #[test]
+    fn what_is_dangerous_or_refused_is_noted() {
+        assert_eq!(read_claims(&good()).unwrap().oddities, []);
+        for (claim, value, told) in [
+            ("role", json!("moderator"), "a moderator"),
+            ("role", json!("admin"), "none of Vonage's"),
+            ("initial_layout_class_list", json!(["focus"]), "no text"),
+            ("session_id", json!("lobby"), "no session's id"),
+            ("connection_data", json!("d".repeat(1_001)), "1000 characters"),
+            ("application_id", json!("d42e54fb-dda3-4a36-bd16-2ff315b7c0ce"), "another one"),
+            ("exp", json!(2_592_001), "at most 30 days"),
+            ("jti", json!(null), "is missing"),
+        ] {
+            let mut claims = good();
+            claims[claim] = value;
+            let odd = read_claims(&claims).unwrap().oddities;
+            assert!(
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                "{claims}: {odd:?}"
+            );
+        }
+        for claim in ["application_id", "sub", "acl"] {
+            let mut claims = good();
+            claims.as_object_mut().unwrap().remove(claim);
+            let odd = read_claims(&claims).unwrap().oddities;
+            assert!(matches!(&odd[..], [odd] if odd.about == claim), "{odd:?}");
+        }
+        let old = json!({"iss": "45678901", "ist": "project", "scope": "session.connect",
+            "session_id": "1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-",
+            "role": "publisher", "iat": 0, "exp": 60});
+        let odd = read_claims(&old).unwrap().oddities;
+        assert!(matches!(&odd[..], [odd] if odd.message.contains("OpenTok's")), "{odd:?}");
+    }
+
+    #[test]
+    fn whose_for_what_and_with_which_role_is_told() {
+        let lines = read_claims(&good()).unwrap().lines;
+        let lines: Vec<_> =
+            lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
+        let (session, key) = (format!("for the session {SESSION}"), format!("key {APPLICATION}"));
+        assert_eq!(lines, ["whose alice", &session, "role publisher", &key, "token id 1"]);
+    }
+
+    #[test]
+    fn an_old_token_of_opentok_is_read() {
+        let fields = "partner_id=45678901&sig=c487:session_id=1_MX40&role=publisher&\
+                      connection_data=u%3D1&initial_layout_class_list=";
+        let token = format!("{LEGACY}{}", BASE64_STANDARD.encode(fields));
+        let lines = read_legacy(&token).unwrap().lines;
+        let lines: Vec<_> =
+            lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
+        let told = [
+            "what a token of OpenTok, in its old form",
+            "whose u=1",
+            "for the session 1_MX40",
+            "role publisher",
+            "key 45678901",
+        ];
+        assert_eq!(lines, told);
+        for other in ["", "T1==", "T1==!", "T1==YWJj", "T2==cGFydG5lcl9pZD0xOmE9Yg=="] {
+            assert_eq!(read_legacy(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_not_read() {
+        for claims in [
+            json!({"session_id": SESSION}),
+            json!({"session_id": SESSION, "scope": "other"}),
+            json!({"scope": "session.connect", "sub": "video"}),
+        ] {
+            assert!(read_claims(&claims).is_none(), "{claims}");
+        }
+    }
+}
