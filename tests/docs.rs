@@ -257,7 +257,7 @@ fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
         Some(match name {
             "/run/secrets/agora" => kind_key("/agora/app_certificate"),
             "/run/secrets/cloudflare-stream" => kind_key("/cloudflare-stream/pem_base64"),
-            "/run/secrets/github-app" | "/run/secrets/mux" => KEY.to_owned(),
+            "/run/secrets/github-app" | "/run/secrets/jaas" | "/run/secrets/mux" => KEY.to_owned(),
             "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),
             "/run/secrets/ivs-stage" => kind_key("/ivs-stage/private_key_pkcs8_pem"),
             "/run/secrets/google" => account.to_string(),
