@@ -14,8 +14,14 @@ use super::{parts, test_key, values::wire};
 use crate::wire::harness::{World, assert_refused};
 
 /// Kind, a good value, and the parameters of its type; `!` before those of the profile alone.
-const DECLARED: [(&str, &str, &str); 35] = [
+const DECLARED: [(&str, &str, &str); 43] = [
     ("100ms", r#""viewer""#, "role"),
+    ("agora", r#""publisher""#, "role"),
+    ("agora", "60", "privilege_expire"),
+    ("agora", r#"{"video": false}"#, "!privileges"),
+    ("cloudflare-stream", "true", "downloadable"),
+    ("cloudflare-stream", r#"[{"type": "any", "action": "block"}]"#, "access_rules"),
+    ("cloudflare-stream", r#"{"original": true}"#, "!flags"),
     ("daily", r#""US""#, "u rome er mjh uil"),
     ("daily", "{}", "sro p"),
     ("daily", "1", "eje"),
@@ -54,6 +60,8 @@ const DECLARED: [(&str, &str, &str); 35] = [
     ("mux", "true", "flip_v flip_h latest redundant_streams roku_trick_play exclude_pdt"),
     ("mux", "{}", "custom"),
     ("twilio-access", "true", "incoming"),
+    ("vonage-video", r#""moderator""#, "role"),
+    ("vonage-video", r#""focus""#, "initial_layout_class_list"),
     (
         "zoom-videosdk",
         "1",
@@ -82,6 +90,13 @@ fn declared(kind: &str) -> Vec<(&'static str, Value, bool)> {
 fn keys(kind: &str) -> &'static str {
     match kind {
         "100ms" => "access_key = \"k\"\napp_secret_env = \"SECRET\"",
+        "agora" => {
+            "app_id = \"022f71ff2bfd535fa74d8035bd7f2a82\"\n\
+             app_certificate_env = \"/agora/app_certificate\"\nidentity_type = \"account\""
+        }
+        "cloudflare-stream" => {
+            "key_id = \"k\"\nprivate_key_env = \"/cloudflare-stream/pem_base64\"\nunique = false"
+        }
         "daily" => "domain_id = \"3c475c00-8fa1-4ba0-96f8-4f2ae955cc17\"\napi_key_env = \"SECRET\"",
         "jwt" => {
             "alg = \"HS256\"\nkey_env = \"SECRET\"\nclaims = { sub = { from = \"identity\" }, \
@@ -106,6 +121,10 @@ fn keys(kind: &str) -> &'static str {
             "account_sid = \"AC0123456789abcdef0123456789abcdef\"\n\
              api_key_sid = \"SK0123456789abcdef0123456789abcdef\"\n\
              api_key_secret_env = \"SECRET\"\ngrants = { video = {}, voice = {} }"
+        }
+        "vonage-video" => {
+            "application_id = \"d42e54fb-dda3-4a36-bd16-2ff315b7c0ce\"\n\
+             private_key_env = \"/vonage-video/private_key_pkcs8_pem\""
         }
         "zoom-videosdk" => "sdk_key = \"k\"\nsdk_secret_env = \"SECRET\"",
         kind => panic!("what is {kind}?"),
@@ -133,14 +152,20 @@ fn profile(name: &str, kind: &str, lines: &str) -> String {
 
 /// What a profile of the kind must set that opens nothing.
 fn required(kind: &str) -> &'static str {
-    if kind == "100ms" { "params = { role = \"guest\" }" } else { "" }
+    match kind {
+        "100ms" => "params = { role = \"guest\" }",
+        "agora" => "params = { role = \"subscriber\" }",
+        _ => "",
+    }
 }
 
 /// A resource of a kind's form.
 fn room(kind: &str) -> &'static str {
     match kind {
+        "cloudflare-stream" => "ea95132c15732412d22c1476fa83f27a",
         "ivs-playback" => "arn:aws:ivs:us-west-2:123456789012:channel/room",
         "ivs-stage" => "arn:aws:ivs:us-west-2:123456789012:stage/room",
+        "vonage-video" => "1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-",
         _ => "room",
     }
 }
@@ -155,13 +180,13 @@ fn profiles(kind: &str) -> String {
     let open: Vec<_> = open.map(|(name, ..)| name).collect();
     let lines = match kind {
         "jwt" => String::new(),
-        _ => format!("caller_params = {open:?}"),
+        _ => format!("{}\ncaller_params = {open:?}", required(kind)),
     };
-    let mut tables =
-        profile(&format!("of-{kind}-open"), kind, &format!("{}\n{lines}", rooms(kind)));
+    let rooms = rooms(kind);
+    let mut tables = profile(&format!("of-{kind}-open"), kind, &format!("{rooms}\n{lines}"));
     // Of a table of one's own each parameter is there to be set by calls.
     if kind != "jwt" {
-        let lines = format!("{}\n{}", rooms(kind), required(kind));
+        let lines = format!("{rooms}\n{}", required(kind));
         tables += &profile(&format!("of-{kind}-closed"), kind, &lines);
     }
     tables
@@ -186,8 +211,8 @@ fn each_kind_declares_these_and_opens_no_server_right() {
         meant_names.sort_unstable();
         assert_eq!(names, meant_names, "{kind}");
         for (name, ..) in meant.iter().filter(|(_, _, is_profiles)| *is_profiles) {
-            let text =
-                profile("a", kind, &format!("{}\ncaller_params = [\"{name}\"]", rooms(kind)));
+            let lines = format!("{}\ncaller_params = [\"{name}\"]", rooms(kind));
+            let text = profile("a", kind, &format!("{lines}\n{}", required(kind)));
             let problem = parsed(&text).unwrap_err();
             let told = "a.caller_params[0]: is set by the profile alone";
             assert!(problem.contains(told), "{name}: {problem}");
@@ -260,7 +285,8 @@ async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
         let [_, claims] = parts(&minted.token);
         assert_eq!(claims.pointer(room), None, "{claims}");
     }
-    for kind in ["100ms", "ivs-playback", "ivs-stage", "jwt", "mux", "zoom-videosdk"] {
+    let one = ["100ms", "agora", "cloudflare-stream", "ivs-playback", "ivs-stage", "jwt", "mux"];
+    for kind in one.into_iter().chain(["vonage-video", "zoom-videosdk"]) {
         let text = profile("a", kind, &format!("{}\nallow_unscoped = true", rooms(kind)));
         let problems = parsed(&text).unwrap_err();
         assert!(problems.contains("a.allow_unscoped: unknown key"), "{kind}: {problems}");

@@ -1,0 +1,152 @@
+//! Tokens of Cloudflare Stream: ours against those that Cloudflare's sample made, and the whole
+//! way through the real binary.
+
+use grantmint::config::Profile;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Inputs, assert_refused, assert_signs_as_the_vendor, in_snake_case, in_toml, minted, parts,
+    serve, test_key, vectors,
+};
+use crate::support::run;
+
+const VECTORS: &str = include_str!("../../vectors/cloudflare-stream.json");
+
+const VIDEO: &str = "ea95132c15732412d22c1476fa83f27a";
+
+const KEY_ID: &str = "989f677499176f5c9b7939c68a98dc0f";
+
+fn own() -> String {
+    format!(
+        "[profiles.video]\nkind = \"cloudflare-stream\"\nkey_id = \"{KEY_ID}\"\nunique = false\n"
+    )
+}
+
+/// A profile with these lines, whose key is in one of the forms that Cloudflare's API gives.
+fn profile_with(form: &str, lines: &str) -> Result<Profile, String> {
+    let text = format!("{}private_key_env = \"KEY\"\n{lines}\n", own());
+    super::profile(&text, &test_key(&format!("/cloudflare-stream/{form}")).unwrap())
+}
+
+pub(super) fn profile(lines: &str) -> Result<Profile, String> {
+    profile_with("pem_base64", lines)
+}
+
+/// What a profile says for tokens of these inputs.
+fn lines(inputs: &Inputs) -> String {
+    let mut params: Map<_, _> =
+        inputs.params.iter().map(|(name, it)| (in_snake_case(name), it.clone())).collect();
+    let nbf = params.remove("nbf").and_then(|nbf| nbf.as_i64());
+    let video = Value::from(inputs.resource.as_deref().unwrap());
+    let mut lines = vec![format!("resources = [{video}]")];
+    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
+    lines.extend(nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf)));
+    lines.push(format!("params = {}", in_toml(&params.into())));
+    lines.join("\n")
+}
+
+#[test]
+fn our_tokens_mean_what_the_samples_tokens_mean() {
+    let mut applied = 0;
+    for vector in vectors(VECTORS) {
+        for form in ["pem_base64", "jwk_base64"] {
+            let profile = profile_with(form, &lines(&vector.inputs)).unwrap();
+            let ours = vector.inputs.mint(&profile, &[]).unwrap();
+            // No `typ`, in theirs as in ours.
+            assert_eq!(Some(&ours.header), vector.header.as_ref(), "{}", vector.id);
+            assert_eq!(Some(&ours.claims), vector.claims.as_ref(), "{}", vector.id);
+            assert_eq!(ours.id, None);
+        }
+        applied += 1;
+    }
+    assert_eq!(applied, 8);
+    let key = test_key("/cloudflare-stream/pem_base64").unwrap();
+    assert_eq!(assert_signs_as_the_vendor(VECTORS, &key), 8);
+}
+
+#[test]
+fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
+    let good = format!("resources = [\"{VIDEO}\"]");
+    let upper = VIDEO.to_uppercase();
+    for (lines, told) in [
+        (String::new(), "video.resources: needs at least one resource"),
+        ("resources = [\"my-video\"]".to_owned(), "is no video's uid"),
+        (format!("resources = [\"{upper}\"]"), "is no video's uid"),
+        (format!("{good}\nmax_ttl = \"24h 1s\""), "max_ttl: must be from 63s to 1day"),
+        (format!("{good}\ntoken_ttl = \"25h\""), "token_ttl: must be from 63s to 1day"),
+        (format!("{good}\niat_backdate = \"1s\""), "iat_backdate: unknown key"),
+        (format!("{good}\nidentity = \"none\""), "identity: unknown key"),
+        (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
+        (format!("{good}\nparams = {{ flags = true }}"), "flags: must be an object with original"),
+        (format!("{good}\nparams = {{ access_rules = [] }}"), "access_rules: must be a list of 1"),
+        (format!("{good}\ncaller_params = [\"flags\"]"), "is set by the profile alone"),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let key = test_key("/cloudflare-stream/pem_base64").unwrap();
+    let text = format!("{}private_key_env = \"KEY\"\n{good}\n", own());
+    let unique = super::profile(&text.replace("unique = false", ""), &key).unwrap_err();
+    assert!(unique.contains("unique: must be false"), "{unique}");
+    let no_key = super::profile(&text.replace(KEY_ID, ""), &key).unwrap_err();
+    assert!(no_key.contains("key_id: is not a key's name"), "{no_key}");
+
+    // Nothing of a key is told, good or bad.
+    let piece = &key[80..120];
+    assert!(!format!("{:?}", super::profile(&text, &key).unwrap()).contains(piece));
+    for (key, told) in [
+        (test_key("/cloudflare-stream/public_key_pem").unwrap(), "is a public key"),
+        (key[..400].to_owned(), "private key"),
+        (test_key("/ivs-playback/private_key_pkcs8_pem").unwrap(), "RS256 needs an RSA key"),
+        (VIDEO.to_owned(), "is no private key"),
+    ] {
+        let problem = super::profile(&text, &key).unwrap_err();
+        assert!(problem.contains(told) && problem.contains("private_key_env"), "{problem}");
+        assert!(key.lines().all(|line| line.len() < 20 || !problem.contains(line)), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn calls_set_what_the_profile_opens_within_cloudflares_limits() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"*\"]\n\
+         params = {{ flags = {{ original = true }} }}\n\
+         caller_params = [\"downloadable\", \"access_rules\"]\n",
+        own()
+    );
+    let serve =
+        serve(directory.path(), &text, &test_key("/cloudflare-stream/jwk_base64").unwrap()).await;
+    let video = ["alice", "--resource", VIDEO];
+    let plain = minted(&serve, &video).await;
+    assert_eq!((&plain["sub"], &plain["kid"]), (&json!(VIDEO), &json!(KEY_ID)));
+    assert_eq!(plain["flags"], json!({"original": true}));
+    let rules = json!([{"type": "ip.src", "action": "allow", "ip": ["10.0.0.0/8"]},
+        {"type": "any", "action": "block"}]);
+    let set = format!("access_rules={rules}");
+    let more = ["--ttl", "24h", "--param", "downloadable=true", "--param", &set];
+    let set = minted(&serve, &[&video[..], &more].concat()).await;
+    assert_eq!((&set["downloadable"], &set["accessRules"]), (&json!(true), &rules));
+
+    let six =
+        format!("access_rules={}", Value::from(vec![json!({"type": "any", "action": "block"}); 6]));
+    for (more, told) in [
+        (&["--ttl", "86401s"][..], &["TTL_OUT_OF_RANGE", "at most 86400s"][..]),
+        (&["--param", "flags={}"], &["PARAM_NOT_ALLOWED", "options.params.flags"]),
+        (&["--param", "downloadable=1"], &["PARAM_INVALID", "options.params.downloadable"]),
+        (&["--param", &six], &["PARAM_INVALID", "options.params.access_rules: must be a list"]),
+        (&["--param", "sub=x"], &["PARAM_INVALID", "options.params.sub: is no parameter"]),
+    ] {
+        assert_refused(&serve, &[&video[..], more].concat(), told).await;
+    }
+    assert_refused(&serve, &["alice", "--resource", "lobby"], &["RESOURCE_INVALID", "uid"]).await;
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+
+    let token = run(&[&["mint"], &video[..], &["--server", &serve.server]].concat()).await.stdout;
+    assert_eq!(parts(token.trim())[0], json!({"alg": "RS256", "kid": KEY_ID}));
+    let read = run(&["inspect", token.trim()]).await;
+    for line in [format!("the video {VIDEO}"), format!("key         {KEY_ID}")] {
+        assert!(read.stdout.contains(&line), "{line}: {}{}", read.stdout, read.stderr);
+    }
+    assert!(!read.stdout.contains("\nodd"), "{}", read.stdout);
+}

@@ -1,0 +1,152 @@
+//! Tokens of Vonage Video: ours against those that Vonage's library made, and the whole way
+//! through the real binary.
+
+use std::collections::BTreeMap;
+
+use grantmint::{clock::WallTime, config::Profile, provider::read_credential, reading::View};
+use serde_json::{Value, json};
+
+use super::{
+    Inputs, assert_refused, assert_signs_as_the_vendor, in_toml, minted, serve, test_key, vectors,
+};
+
+pub(super) const VECTORS: &str = include_str!("../../vectors/vonage-video.json");
+
+pub(super) const SESSION: &str =
+    "2_MX5hYmNkZWYwMS0yMzQ1LTY3ODktYWJjZC1lZjAxMjM0NTY3ODl-fjE3MDAwMDAwMDAwMDB-dGVzdHNlc3Npb25-fg";
+
+pub(super) fn private_key() -> String {
+    test_key("/vonage-video/private_key_pkcs8_pem").unwrap()
+}
+
+fn own() -> String {
+    let id = test_key("/vonage-video/application_id").unwrap();
+    format!("[profiles.call]\nkind = \"vonage-video\"\napplication_id = \"{id}\"\n")
+}
+
+/// A profile with these lines.
+pub(super) fn profile(lines: &str) -> Result<Profile, String> {
+    super::profile(&format!("{}private_key_env = \"KEY\"\n{lines}\n", own()), &private_key())
+}
+
+/// What a profile says for tokens of these inputs, whose identity is in `connection_data`.
+fn lines(inputs: &mut Inputs) -> String {
+    let mut params = inputs.params.clone();
+    let data = params.remove("connection_data");
+    inputs.identity = data.as_ref().and_then(Value::as_str).map(str::to_owned);
+    if let Some(Value::Array(classes)) = params.get_mut("initial_layout_class_list") {
+        let classes: Vec<_> = classes.iter().filter_map(Value::as_str).collect();
+        params["initial_layout_class_list"] = classes.join(" ").into();
+    }
+    let session = Value::from(inputs.resource.as_deref().unwrap());
+    let mut lines = vec![format!("resources = [{session}]")];
+    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
+    lines.extend(data.is_none().then(|| "identity = \"none\"".to_owned()));
+    lines.push(format!("params = {}", in_toml(&params.into())));
+    lines.join("\n")
+}
+
+#[test]
+fn our_tokens_mean_what_the_librarys_tokens_mean() {
+    let mut skipped = BTreeMap::new();
+    let mut applied = 0;
+    for mut vector in vectors(VECTORS) {
+        if vector.id.starts_with("legacy-") {
+            *skipped.entry("OpenTok's: not made").or_insert(0) += 1;
+            continue;
+        }
+        let profile = profile(&lines(&mut vector.inputs)).unwrap();
+        let ours = vector.inputs.mint(&profile, &[]).unwrap();
+        assert_eq!(ours.claims["jti"].as_str(), ours.id.as_deref(), "{}", vector.id);
+        vector.assert_same(&ours);
+        applied += 1;
+    }
+    assert_eq!(skipped, BTreeMap::from([("OpenTok's: not made", 3)]));
+    assert_eq!(applied, 7);
+    assert_eq!(assert_signs_as_the_vendor(VECTORS, &private_key()), 7);
+}
+
+#[test]
+fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
+    let view = View { now: WallTime::from_unix_seconds(1_700_000_000), mask: None };
+    let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    let old: Vec<_> = vectors.iter().filter_map(|vector| vector["token"].as_str()).collect();
+    let [old] = old[..] else { panic!("{old:?}") };
+    let lines = read_credential(old, view).unwrap().lines;
+    let lines: Vec<_> = lines.iter().map(|line| (line.label, line.text.as_str())).collect();
+    let session = "the session 1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-";
+    let meant = [
+        ("what", "a token of OpenTok, in its old form"),
+        ("whose", "nobody's"),
+        ("for", session),
+        ("role", "publisher"),
+        ("key", "45678901"),
+    ];
+    assert_eq!(lines, meant);
+}
+
+#[test]
+fn a_profile_is_of_sessions_of_an_application() {
+    let good = format!("resources = [\"{SESSION}\"]");
+    for (lines, told) in [
+        (String::new(), "call.resources: needs at least one resource"),
+        ("resources = [\"lobby\"]".to_owned(), "is no session's id"),
+        (format!("{good}\nmax_ttl = \"31days\""), "max_ttl: must be from 3s to 30days"),
+        (format!("{good}\nunique = false"), "unique: must be true: each token has an id"),
+        (format!("{good}\nnbf_backdate = \"1s\""), "nbf_backdate: unknown key"),
+        (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
+        (format!("{good}\nparams = {{ role = \"admin\" }}"), "role: must be one of publisher, "),
+        (
+            format!("{good}\nparams = {{ initial_layout_class_list = [\"focus\"] }}"),
+            "initial_layout_class_list: must be a text of layout classes",
+        ),
+        (format!("{good}\nparams = {{ connection_data = \"a\" }}"), "unknown key"),
+    ] {
+        let problem = profile(&lines).unwrap_err();
+        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+    }
+    let text = format!("{}private_key_env = \"KEY\"\n{good}\n", own());
+    let project = text.replace(&test_key("/vonage-video/application_id").unwrap(), "45678901");
+    let problem = super::profile(&project, &private_key()).unwrap_err();
+    assert!(problem.contains("application_id: is no application's id, a UUID"), "{problem}");
+    let of_an_api = super::profile(&text, &test_key("/opentok/api_secret").unwrap()).unwrap_err();
+    assert!(of_an_api.contains("is no private key"), "{of_an_api}");
+    assert!(!of_an_api.contains("df0467b1"), "{of_an_api}");
+    let debug = format!("{:?}", profile(&good).unwrap());
+    assert!(private_key().lines().all(|line| line.len() < 20 || !debug.contains(line)), "{debug}");
+}
+
+#[tokio::test]
+async fn calls_set_what_the_profile_opens_within_vonages_limits() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"2_*\"]\n\
+         caller_params = [\"role\"]\n",
+        own()
+    );
+    let serve = serve(directory.path(), &text, &private_key()).await;
+    let session = ["zo\u{eb}", "--resource", SESSION];
+    let plain = minted(&serve, &session).await;
+    assert_eq!(plain["connection_data"], "zo\u{eb}");
+    assert_eq!((&plain["session_id"], &plain["role"]), (&json!(SESSION), &json!("publisher")));
+    assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 86_400);
+    assert_eq!(plain["initial_layout_class_list"], "");
+    let more = ["--ttl", "30days", "--param", "role=moderator"];
+    let set = minted(&serve, &[&session[..], &more].concat()).await;
+    assert_eq!(set["role"], "moderator");
+    assert_ne!(set["jti"], plain["jti"]);
+
+    for (more, told) in [
+        (&["--ttl", "2592001s"][..], &["TTL_OUT_OF_RANGE", "at most 2592000s"][..]),
+        (&["--param", "role=admin"], &["PARAM_INVALID", "options.params.role: must be one of"]),
+        (
+            &["--param", "initial_layout_class_list=focus"],
+            &["PARAM_NOT_ALLOWED", "options.params.initial_layout_class_list"],
+        ),
+        (&["--param", "scope=x"], &["PARAM_INVALID", "options.params.scope: is no parameter"]),
+    ] {
+        assert_refused(&serve, &[&session[..], more].concat(), told).await;
+    }
+    assert_refused(&serve, &["alice", "--resource", "a"], &["RESOURCE_INVALID", "session"]).await;
+    assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
+}
