@@ -18,6 +18,7 @@ mod secrets;
 mod slow;
 mod twilio_access;
 mod values;
+mod video;
 mod vonage_video;
 mod zoom_videosdk;
 
