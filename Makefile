@@ -160,7 +160,7 @@ planted:
 	tests/planted/run $(BUGS)
 
 ## What is promised of speed and size, as ratios measured in one run; `ARGS=--json` for machines.
-bench: peer-tools
+bench: peer-tools library-tools
 	cargo build --locked --release
 	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
 

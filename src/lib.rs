@@ -13,7 +13,8 @@
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
 //! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
 //! - [`source`]: where grants come from, under an account's budget
-//! - [`token`]: tokens whose shared part is encoded and hashed once a second
+//! - [`token`]: tokens whose shared part is encoded and hashed once a second, keys, and the pool
+//!   of slow signatures
 //! - [`reading`]: what a token says, read without trust
 //! - [`sandbox`]: the engine of emulated upstreams, which kinds bring
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider

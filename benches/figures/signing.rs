@@ -153,6 +153,38 @@ impl Slow {
     }
 }
 
+const AGORA: &str = r#"
+[profiles.viewer]
+kind = "agora"
+app_id = "022f71ff2bfd535fa74d8035bd7f2a82"
+app_certificate_env = "CERTIFICATE"
+allow_resources = ["*"]
+params = { role = "subscriber" }
+"#;
+
+/// Tokens of Agora's a second, whole, on this thread.
+pub(crate) fn agora(time: Duration) -> Result<f64> {
+    let certificate = |_: &str| Some("5cfd2fd1755d40ecb72977518be15d3b".to_owned());
+    let config = grantmint::config::Config::parse_with("agora", AGORA, &certificate)?;
+    let profile = config.profiles.first().context("no profile")?;
+    let signer = profile.token_format().prepare(None, Clock::system().now())?;
+    let params = profile.tokens.parameters().of_call(&[]);
+    let params = params.map_err(|_| anyhow!("a parameter is required"))?;
+    let call = Call { resource: "lobby", params: &params };
+    let times = Times { issue: CLAIMS.iat, expire: CLAIMS.exp };
+    let start = Instant::now();
+    let mut count = 0.0;
+    while start.elapsed() < time {
+        for _ in 0..100 {
+            // As each call does.
+            let stamped = signer.at(times, &call)?;
+            black_box(String::from(stamped.sign(black_box("42"), Serial::SELF_TEST)?));
+        }
+        count += 100.0;
+    }
+    Ok(count / start.elapsed().as_secs_f64())
+}
+
 /// How often a second `work` is done by a thread on each of these cores.
 fn on_threads(on: &Cores, time: Duration, work: impl Fn() -> Result<()> + Sync) -> Result<f64> {
     let start = Instant::now();

@@ -1,7 +1,9 @@
 //! Slow signatures: the pool against bare ones, calls beside a bulk of them, and tokens that are
 //! shared.
 
-use anyhow::Result;
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 
 use super::{Programs, Size, calls::Calls, latency::Beside};
@@ -10,7 +12,7 @@ use crate::{
     load::{self, Target},
     process::Cores,
     report::{Goal, Report, ratios},
-    signing::{Slow, key},
+    signing::{self, Slow, key},
 };
 
 /// Bulks at the same time, so that the pool is never without work, and the tokens of each.
@@ -117,5 +119,42 @@ pub(super) async fn run(
     live.tell(names.map(|what| format!("twilio-live {what}")), report);
     let ratios = ratios(&shared.rate, &live.rate);
     report.figure("shared_mux_calls_vs_twilio_live", Goal::AtLeast(0.9), &ratios);
+    agora(&one, cores, size, report)
+}
+
+/// A token of Agora's in process, and what Agora's own library makes of it in Node.
+fn agora(on: &Cores, all: &Cores, size: Size, report: &mut Report) -> Result<()> {
+    const FIGURE: &str = "agora_vs_agora_token_in_node";
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..size.peer_rounds {
+        on.bind()?;
+        let rates = signing::agora(size.peer).and_then(|rate| Ok((rate, in_node(size.peer)?)));
+        all.of_clients().bind()?;
+        match rates {
+            Ok((rate, in_node)) => {
+                ours.push(rate);
+                theirs.push(in_node);
+            }
+            Err(error) => {
+                report.skip(FIGURE.to_owned(), &error);
+                return Ok(());
+            }
+        }
+    }
+    report.series("agora in process", "a second", &ours);
+    report.series("agora-token in Node", "a second", &theirs);
+    report.figure(FIGURE, Goal::AtLeast(10.0), &ratios(&ours, &theirs));
     Ok(())
+}
+
+fn in_node(time: Duration) -> Result<f64> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ran = Command::new("node")
+        .arg(root.join("benches/peers/agora/rate.js"))
+        .arg(time.as_millis().to_string())
+        .env("NODE_PATH", root.join("target/libraries/node/node_modules"))
+        .output()
+        .context("Node.js is needed")?;
+    ensure!(ran.status.success(), "agora-token is needed: make library-tools");
+    Ok(String::from_utf8(ran.stdout)?.trim().parse()?)
 }
