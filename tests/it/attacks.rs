@@ -6,4 +6,5 @@ mod honest;
 mod lifetime;
 mod readers;
 mod silence;
+mod strangers;
 mod uploads;
