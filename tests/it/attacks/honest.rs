@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::{
-    frames::{Conversation, connect},
+    frames::{Conversation, Stream, connect},
     support::{Configured, Serve, found, mint, soon},
     tls::{
         Client, connected,
@@ -124,12 +124,17 @@ impl Attacked {
     }
 
     async fn converse(&self, window: Option<u32>) -> Conversation {
+        Conversation::over(self.stream().await, window).await
+    }
+
+    /// A connection of the other, before its first byte.
+    pub(super) async fn stream(&self) -> Box<dyn Stream> {
         let stream = connect(self.serve.address()).await;
         if self.pki.is_none() {
-            return Conversation::over(stream, window).await;
+            return Box::new(stream);
         }
-        let stream = self.client(Some(ATTACKER)).shake_hands(stream).await.expect("it is known");
-        Conversation::over(stream, window).await
+        let client = self.client(Some(ATTACKER));
+        Box::new(client.shake_hands(stream).await.expect("it is known"))
     }
 }
 
