@@ -172,7 +172,7 @@ pub(crate) struct Pki {
 pub(super) const SERVER_ID: &str = "spiffe://prod.example.org/ns/media/sa/mint";
 
 /// The SPIFFE ID of a caller.
-pub(super) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
+pub(crate) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
 
 impl Pki {
     pub(crate) fn new() -> Self {
@@ -231,7 +231,7 @@ impl Pki {
     }
 
     /// `[server.tls]` with all of it, and these lines.
-    pub(super) fn section(&self, lines: &str) -> String {
+    pub(crate) fn section(&self, lines: &str) -> String {
         let dir = self.dir.path().display();
         format!(
             "[server.tls]\ncert = \"{dir}/server.crt\"\nkey = \"{dir}/server.key\"\n\
