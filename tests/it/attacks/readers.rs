@@ -13,7 +13,7 @@ use super::honest::{Attacked, Honest, Way, memory};
 use crate::{
     binary::metrics::page,
     frames::{CANCEL, Conversation, DATA, RST_STREAM, call, next_frame, send, window_update},
-    support::{Serve, mint, reason, series, until},
+    support::{Serve, mint, reason, series, soon, until},
 };
 
 const CONNECTIONS: usize = 2;
@@ -211,7 +211,7 @@ async fn reads_a_byte_at_a_time(way: Way, method: &str, calls_of: Calls) {
     if method == "MintTokens" {
         held(serve, method, already, before).await;
     }
-    readers.join_all().await;
+    soon(readers.join_all()).await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(7), "{took:?}");
     // Those for which nothing was made before there was room for it are reset first.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
 use grantmint::rpc::proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection};
 
 use super::honest::{Attacked, Honest, Way};
@@ -39,19 +40,21 @@ impl Room {
     }
 }
 
+async fn does_not_end_requests(way: Way) {
+    let attacked = way.limited("").await;
+    let honest = Honest::begin(&attacked).await;
+    upload(&attacked).await;
+    // Elsewhere a large request is as welcome as ever.
+    let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
+    let selection = Some(Selection::IdentityList(IdentityList { identities }));
+    let request = MintTokensRequest { selection, ..series(0, 0) };
+    soon(attacked.tokens().await.mint_tokens(request)).await.expect("a bulk");
+    honest.end(&attacked).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_do_not_end_hold_little_and_one_at_a_time_goes_on() {
-    for way in Way::BOTH {
-        let attacked = way.limited("").await;
-        let honest = Honest::begin(&attacked).await;
-        upload(&attacked).await;
-        // Elsewhere a large request is as welcome as ever.
-        let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
-        let selection = Some(Selection::IdentityList(IdentityList { identities }));
-        let request = MintTokensRequest { selection, ..series(0, 0) };
-        soon(attacked.tokens().await.mint_tokens(request)).await.expect("a bulk");
-        honest.end(&attacked).await;
-    }
+    join_all(Way::BOTH.map(does_not_end_requests)).await;
 }
 
 /// Begins many large requests, until one of them has come as far as it does.
