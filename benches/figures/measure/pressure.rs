@@ -7,7 +7,7 @@ use anyhow::Result;
 use rustls::ClientConfig;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
-use super::{Programs, Size, aside::Aside, tls::PROFILE};
+use super::{Programs, Size, aside::Aside, calls::Calls, tls::PROFILE};
 use crate::{
     configuration::Configuration,
     load::{self, Callers, Connection, Target},
@@ -40,64 +40,72 @@ pub(super) async fn run(
     let server = programs.serve_configured(&configuration, &cores.of_server(), cores)?;
     let over = |config: &Arc<ClientConfig>| Target::over_tls(server.addr, config);
     let (caller, other) = (over(&secure.caller()?), over(&secure.other_caller()?));
-    beside_a_greedy_caller(&caller, &other, cores, size, report).await?;
-    too_much_load(&caller, size, report).await?;
+    beside_a_greedy_caller((&caller, &other), &server, cores, size, report).await?;
+    too_much_load(&caller, &server, size, report).await?;
     beside_attacks((&caller, &other), &server, cores, size, report).await
 }
 
-/// The rate of one caller while another asks for far more than its quota.
+/// What one caller keeps while another asks for far more than its quota: calls a second, and by
+/// what the server works for each of them.
 async fn beside_a_greedy_caller(
-    caller: &Target,
-    other: &Target,
+    (caller, other): (&Target, &Target),
+    server: &Server,
     cores: &Cores,
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut alone, mut beside) = (Calls::default(), Calls::default());
     let (mut asked, mut minted) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
-        let rate = async || {
-            let load = load::unary(caller.clone(), load::MANY, size.unary).await?;
-            anyhow::Ok(load.calls / load.seconds)
-        };
-        alone.push(rate().await?);
+        alone.measure_at(server, caller.clone(), size.unary).await?;
         let (other, began) = (other.clone(), Instant::now());
         let greedy = Aside::start(cores, async move |stop| {
             load::greedy(other, GREEDY, || stop.is_set()).await
         });
-        beside.push(rate().await?);
+        beside.measure_at(server, caller.clone(), size.unary).await?;
         let greedy = greedy.stop()?;
         let seconds = began.elapsed().as_secs_f64();
         asked.push(greedy.calls / seconds / f64::from(QUOTA));
         minted.push(greedy.minted / seconds / f64::from(QUOTA));
     }
-    report.series("calls alone", "a second", &alone);
-    report.series("calls beside a greedy caller", "a second", &beside);
-    report.series("what that one asks for", "quotas", &asked);
-    report.series("what that one gets", "quotas", &minted);
-    let kept = ratios(&beside, &alone);
-    report.figure("other_callers_beside_ten_times_a_quota", Goal::AtLeast(0.95), &kept);
+    let names = ["calls", "server CPU", "p50", "p99"];
+    alone.tell(names.map(|name| format!("a known caller's {name}, alone")), report);
+    beside.tell(names.map(|name| format!("its {name} beside a greedy one")), report);
+    report.series("what the greedy one asks for", "quotas", &asked);
+    report.series("what it gets", "quotas", &minted);
+    kept("other_callers_beside_ten_times_a_quota", 0.95, &beside, &alone, report);
     Ok(())
 }
 
 /// Ten times as many calls in flight as the peak needs.
-async fn too_much_load(caller: &Target, size: Size, report: &mut Report) -> Result<()> {
-    let (mut peak, mut rate, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+async fn too_much_load(
+    caller: &Target,
+    server: &Server,
+    size: Size,
+    report: &mut Report,
+) -> Result<()> {
+    let (mut peak, mut more, mut waits) = (Calls::default(), Calls::default(), Vec::new());
     for _ in 0..size.rounds {
-        let load = load::unary(caller.clone(), load::MANY, size.unary).await?;
-        peak.push(load.calls / load.seconds);
-        let load = load::unary(caller.clone(), TOO_MANY, size.unary).await?;
-        rate.push(load.calls / load.seconds);
+        peak.measure_at(server, caller.clone(), size.unary).await?;
+        let load = more.measure_of(server, caller.clone(), TOO_MANY, size.unary).await?;
         // Each call waits for all that are in flight with it.
         let queue = TOO_MANY.calls() / (load.calls / load.seconds);
         waits.push(load.micros(99) / 1e6 / queue);
     }
-    report.series("peak calls", "a second", &peak);
-    report.series("calls at ten times the load", "a second", &rate);
-    let goodput = ratios(&rate, &peak);
-    report.figure("goodput_at_ten_times_the_load", Goal::AtLeast(0.9), &goodput);
+    let names = ["calls", "server CPU", "p50", "p99"];
+    peak.tell(names.map(|name| format!("{name} at the peak")), report);
+    more.tell(names.map(|name| format!("{name} at ten times the load")), report);
+    kept("goodput_at_ten_times_the_load", 0.9, &more, &peak, report);
     report.figure("p99_at_ten_times_the_load_vs_queue", Goal::AtMost(2.0), &waits);
     Ok(())
+}
+
+/// The same as a rate and, where other programs take their part of the cores, by server time.
+fn kept(name: &str, least: f64, under: &Calls, before: &Calls, report: &mut Report) {
+    let goal = Goal::AtLeast(least);
+    report.figure(name, goal, &ratios(&under.rate, &before.rate));
+    let by_cpu = ratios(&before.cpu_micros, &under.cpu_micros);
+    report.figure(format!("{name}_by_cpu"), goal, &by_cpu);
 }
 
 /// How long few calls take while another caller attacks.
