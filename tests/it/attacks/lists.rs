@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::honest::{Attacked, Honest, Way};
 use crate::{
-    frames::call,
+    frames::{HEADERS, call},
     support::{mint, series, soon},
 };
 
@@ -80,6 +80,11 @@ async fn hold_lists(way: Way, list: Bytes) {
         call(2 * number + 1, "/grantmint.v1.TokenService/MintToken", &mint("reader", None))
     });
     assert!(unread.send(&calls.collect::<Vec<_>>()).await);
+    let mut answered = 0;
+    while answered < STREAMS {
+        let frame = unread.next().await.expect("the connection goes on");
+        answered += u32::from(frame.kind == HEADERS);
+    }
     honest.end(&attacked).await;
     drop((bulks, unread));
 }
