@@ -100,12 +100,12 @@ async fn too_much_load(
     Ok(())
 }
 
-/// The same as a rate and, where other programs take their part of the cores, by server time.
+/// What of a rate is kept, and the same by server time, which tells it where other programs take
+/// their part of the cores.
 fn kept(name: &str, least: f64, under: &Calls, before: &Calls, report: &mut Report) {
-    let goal = Goal::AtLeast(least);
-    report.figure(name, goal, &ratios(&under.rate, &before.rate));
+    report.figure(name, Goal::AtLeast(least), &ratios(&under.rate, &before.rate));
     let by_cpu = ratios(&before.cpu_micros, &under.cpu_micros);
-    report.figure(format!("{name}_by_cpu"), goal, &by_cpu);
+    report.series(format!("{name}, by server CPU"), "ratio", &by_cpu);
 }
 
 /// How long few calls take while another caller attacks.
