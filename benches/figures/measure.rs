@@ -1,6 +1,7 @@
 //! What is measured, in its order.
 
 mod alone;
+mod aside;
 mod calls;
 mod forward;
 pub(crate) mod instructions;
@@ -8,6 +9,7 @@ mod kinds;
 mod latency;
 mod livekit;
 mod peers;
+mod pressure;
 mod rounds;
 mod tls;
 
@@ -141,6 +143,8 @@ pub(crate) enum Part {
     Kinds,
     /// Calls and bulk over TLS, and of callers that are known
     Tls,
+    /// A known caller beside greedy and hostile ones, and ten times the load
+    Load,
 }
 
 impl Part {
@@ -166,6 +170,7 @@ impl Part {
             Self::Forward => forward::run(programs, cores, size, report).await,
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
+            Self::Load => pressure::run(programs, cores, size, report).await,
         }
     }
 }
