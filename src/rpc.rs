@@ -6,6 +6,7 @@ mod grants;
 mod health;
 pub mod incoming;
 pub mod layers;
+mod lists;
 mod methods;
 mod params;
 mod reflection;

@@ -10,8 +10,11 @@ use grantmint::rpc::proto::{
     IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
     mint_tokens_request::Selection,
 };
-use h2::client::SendRequest;
-use http::{HeaderMap, Request};
+use h2::{
+    Reason, SendStream,
+    client::{ResponseFuture, SendRequest},
+};
+use http::{HeaderMap, Request, Response};
 use prost::Message;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -28,6 +31,18 @@ use crate::secure::SERVER_NAME;
 pub(crate) struct Callers {
     connections: usize,
     calls_a_connection: usize,
+}
+
+impl Callers {
+    /// So many times as many, on more connections.
+    pub(crate) const fn times(self, times: usize) -> Self {
+        Self { connections: self.connections * times, ..self }
+    }
+
+    /// All at the same time.
+    pub(crate) fn calls(self) -> f64 {
+        (self.connections * self.calls_a_connection) as f64
+    }
 }
 
 /// Enough to keep a core busy.
@@ -80,20 +95,26 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(target: impl Into<Target>) -> Result<Self> {
+        Self::open_with_window(target, STREAM_WINDOW).await
+    }
+
+    /// With this first window of each stream.
+    pub(crate) async fn open_with_window(target: impl Into<Target>, window: u32) -> Result<Self> {
         let Target { addr, tls, profile } = target.into();
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        let Some(config) = tls else { return Self::over(stream, profile).await };
+        let Some(config) = tls else { return Self::over(stream, profile, window).await };
         let name = ServerName::try_from(SERVER_NAME)?;
-        Self::over(TlsConnector::from(config).connect(name, stream).await?, profile).await
+        Self::over(TlsConnector::from(config).connect(name, stream).await?, profile, window).await
     }
 
     async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         profile: &'static str,
+        window: u32,
     ) -> Result<Self> {
         let (send, connection) = h2::client::Builder::new()
-            .initial_window_size(STREAM_WINDOW)
+            .initial_window_size(window)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
             .handshake(stream)
@@ -104,16 +125,35 @@ impl Connection {
 
     /// Sends a call and gives back the answer's body, nothing of which is read yet.
     pub(crate) async fn call(&self, method: &str, message: Bytes) -> Result<h2::RecvStream> {
+        let response = self.send(method, message).await?;
+        check(response.headers())?;
+        Ok(response.into_body())
+    }
+
+    async fn send(&self, method: &str, message: Bytes) -> Result<Response<h2::RecvStream>> {
+        let Begun { response, mut body } = self.begin(method).await?;
+        body.send_data(message, true)?;
+        Ok(response.await?)
+    }
+
+    /// Begins a call, whose message does not come yet.
+    pub(crate) async fn begin(&self, method: &str) -> Result<Begun> {
         let request = Request::post(format!("http://server/grantmint.v1.TokenService/{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;
         let mut ready = self.send.clone().ready().await?;
-        let (response, mut body) = ready.send_request(request, false)?;
-        body.send_data(message, true)?;
-        let response = response.await?;
-        check(response.headers())?;
-        Ok(response.into_body())
+        let (response, body) = ready.send_request(request, false)?;
+        Ok(Begun { response, body })
+    }
+
+    /// Whether a token came, or a refusal.
+    async fn try_mint(&self, request: Bytes) -> Result<bool> {
+        let response = self.send("MintToken", request).await?;
+        if response.headers().contains_key("grpc-status") {
+            return Ok(false);
+        }
+        drain(response.into_body(), drop).await.map(|()| true)
     }
 
     /// One token of this server.
@@ -122,6 +162,19 @@ impl Connection {
         drain(self.call("MintToken", mint_token(self.profile)).await?, |data| answer.put(data))
             .await?;
         Ok(answer.freeze())
+    }
+}
+
+/// A call that has begun.
+pub(crate) struct Begun {
+    response: ResponseFuture,
+    body: SendStream<Bytes>,
+}
+
+impl Begun {
+    /// Takes it back.
+    pub(crate) fn cancel(mut self) {
+        self.body.send_reset(Reason::CANCEL);
     }
 }
 
@@ -212,6 +265,52 @@ pub(crate) async fn unary(
 fn options(profile: &str) -> Option<MintOptions> {
     let profile = profile.to_owned();
     (!profile.is_empty()).then(|| MintOptions { profile, ..Default::default() })
+}
+
+/// What a caller that asks for more than its quota came to.
+#[derive(Default)]
+pub(crate) struct Greedy {
+    pub(crate) calls: f64,
+    pub(crate) minted: f64,
+}
+
+/// Calls `MintToken` again at once, whatever comes of it.
+pub(crate) async fn greedy(
+    target: Target,
+    (connections, calls_a_connection): (usize, usize),
+    stop: impl Fn() -> bool,
+) -> Result<Greedy> {
+    let request = message(&MintTokenRequest {
+        identity: IDENTITY.to_owned(),
+        options: Some(MintOptions {
+            max_wait: Some(prost_types::Duration::default()),
+            ..Default::default()
+        }),
+    })?;
+    let mut opened = Vec::new();
+    for _ in 0..connections {
+        opened.push(Connection::open(target.clone()).await?);
+    }
+    let stop = &stop;
+    let callers = opened.iter().flat_map(|connection| {
+        (0..calls_a_connection).map(|_| {
+            let (connection, request) = (connection.clone(), request.clone());
+            async move {
+                let mut came = Greedy::default();
+                while !stop() {
+                    let minted = connection.try_mint(request.clone()).await?;
+                    came.calls += 1.0;
+                    came.minted += f64::from(u8::from(minted));
+                }
+                anyhow::Ok(came)
+            }
+        })
+    });
+    let all = try_join_all(callers).await?;
+    Ok(all.iter().fold(Greedy::default(), |all, one| Greedy {
+        calls: all.calls + one.calls,
+        minted: all.minted + one.minted,
+    }))
 }
 
 /// A `MintTokens` call for numbered identities.

@@ -1,6 +1,7 @@
 //! What is measured, in its order.
 
 mod alone;
+mod aside;
 mod calls;
 mod forward;
 pub(crate) mod instructions;
@@ -8,6 +9,7 @@ mod kinds;
 mod latency;
 mod livekit;
 mod peers;
+mod pressure;
 mod rounds;
 mod signing;
 mod tls;
@@ -144,6 +146,8 @@ pub(crate) enum Part {
     Tls,
     /// Slow signatures, and tokens that are shared
     Signing,
+    /// A known caller beside greedy and hostile ones, and ten times the load
+    Load,
 }
 
 impl Part {
@@ -170,6 +174,7 @@ impl Part {
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
+            Self::Load => pressure::run(programs, cores, size, report).await,
         }
     }
 }

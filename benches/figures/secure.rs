@@ -23,6 +23,12 @@ const DOMAIN: &str = "bench.example";
 /// The caller's SPIFFE ID.
 const CALLER: &str = "spiffe://bench.example/ns/media/sa/api";
 
+/// The SPIFFE ID of another.
+const OTHER: &str = "spiffe://bench.example/ns/web/sa/page";
+
+/// The tokens a second of the other, where it has a quota.
+pub(crate) const QUOTA: u32 = 20;
+
 /// The server's name in its certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";
 
@@ -51,8 +57,12 @@ pub(crate) struct Secure {
     dir: TempDir,
     ca: CertificateDer<'static>,
     pub(crate) server: Shown,
-    caller: (CertificateDer<'static>, KeyPair),
+    caller: Shows,
+    other: Shows,
 }
+
+/// What a caller shows.
+type Shows = (CertificateDer<'static>, KeyPair);
 
 impl Secure {
     pub(crate) fn new() -> Result<Self> {
@@ -69,15 +79,19 @@ impl Secure {
         let (cert, key) =
             issue(SanType::DnsName(SERVER_NAME.try_into()?), ExtendedKeyUsagePurpose::ServerAuth)?;
         let server = Shown { cert: cert.pem(), key: key.serialize_pem() };
-        let (cert, key) =
-            issue(SanType::URI(CALLER.try_into()?), ExtendedKeyUsagePurpose::ClientAuth)?;
+        let shows = |name: &str| {
+            let usage = ExtendedKeyUsagePurpose::ClientAuth;
+            let (cert, key) = issue(SanType::URI(name.try_into()?), usage)?;
+            anyhow::Ok((cert.der().clone(), key))
+        };
+        let (caller, other) = (shows(CALLER)?, shows(OTHER)?);
         let dir = TempDir::new()?;
         for (name, text) in
             [("tls.crt", &server.cert), ("tls.key", &server.key), ("ca.crt", &ca.pem())]
         {
             fs::write(dir.path().join(name), text)?;
         }
-        Ok(Self { dir, ca: ca.der().clone(), server, caller: (cert.der().clone(), key) })
+        Ok(Self { dir, ca: ca.der().clone(), server, caller, other })
     }
 
     /// The part of a configuration for TLS alone.
@@ -105,6 +119,16 @@ impl Secure {
             )
     }
 
+    /// The same, and another caller, whose quota of single tokens is small.
+    pub(crate) fn two_callers(&self, profile: &str) -> String {
+        self.known_caller(profile)
+            + &format!(
+                "[callers.other]\nmatch = [\"{OTHER}\"]\nstreams = 1024\n\
+                 tokens = {{ rate = {QUOTA}, burst = {QUOTA} }}\n\
+                 allow = [{{ profiles = [\"{profile}\"] }}]\n"
+            )
+    }
+
     /// A client that shows no certificate.
     pub(crate) fn stranger(&self) -> Result<Arc<ClientConfig>> {
         let builder = self.verifying()?;
@@ -113,7 +137,15 @@ impl Secure {
 
     /// A client that shows the caller's.
     pub(crate) fn caller(&self) -> Result<Arc<ClientConfig>> {
-        let (cert, key) = &self.caller;
+        self.showing(&self.caller)
+    }
+
+    /// A client that shows the other's.
+    pub(crate) fn other_caller(&self) -> Result<Arc<ClientConfig>> {
+        self.showing(&self.other)
+    }
+
+    fn showing(&self, (cert, key): &Shows) -> Result<Arc<ClientConfig>> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = self.verifying()?.with_client_auth_cert(vec![cert.clone()], key);
         Ok(Arc::new(finished(config.context("the caller's certificate")?)))

@@ -264,9 +264,9 @@ pub(super) fn draining(deadline: Option<Instant>) -> Status {
     unavailable("DRAINING", message, Duration::ZERO, deadline, None)
 }
 
-/// As many calls stream as may. `resume` is where a bulk begins.
+/// As many calls stream as may, or with as long lists. `resume` is where a bulk begins.
 pub(super) fn overloaded(deadline: Option<Instant>, resume: Option<i64>) -> Status {
-    let message = "too many calls stream at once; retry, or ask another server";
+    let message = "too many calls, or too long lists, at once; retry, or ask another server";
     unavailable("OVERLOADED", message, OVERLOADED_FOR, deadline, resume)
 }
 

@@ -4,6 +4,8 @@
 mod floods;
 mod honest;
 mod lifetime;
+mod lists;
 mod readers;
 mod silence;
+mod strangers;
 mod uploads;

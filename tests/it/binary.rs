@@ -26,4 +26,5 @@ mod scenario;
 mod scrape;
 mod secrets;
 mod signals;
+mod torrent;
 mod watch;

@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 
 use prost::Message;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::support::soon;
@@ -63,10 +60,18 @@ pub(crate) fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
+/// What HTTP/2 is spoken over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+pub(crate) type Read = ReadHalf<Box<dyn Stream>>;
+pub(crate) type Write = WriteHalf<Box<dyn Stream>>;
+
 /// A connection after its preface.
 pub(crate) struct Conversation {
-    pub(crate) read: OwnedReadHalf,
-    pub(crate) write: OwnedWriteHalf,
+    pub(crate) read: Read,
+    pub(crate) write: Write,
 }
 
 /// A frame that came.
@@ -80,20 +85,16 @@ pub(crate) struct Frame {
 impl Conversation {
     /// With the windows that HTTP/2 begins with.
     pub(crate) async fn begin(addr: SocketAddr) -> Self {
-        Self::with_settings(addr, &[]).await
+        Self::over(connect(addr).await, None).await
     }
 
-    /// With this first window of each stream.
-    pub(crate) async fn with_window(addr: SocketAddr, window: u32) -> Self {
-        Self::with_settings(addr, &[&[0, 4][..], &window.to_be_bytes()].concat()).await
-    }
-
-    async fn with_settings(addr: SocketAddr, settings: &[u8]) -> Self {
-        let stream = soon(TcpStream::connect(addr)).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (read, mut write) = stream.into_split();
-        let hello = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
-        write.write_all(&hello).await.unwrap();
+    /// Over this stream, with this first window of each HTTP/2 stream or the one that HTTP/2
+    /// begins with.
+    pub(crate) async fn over(stream: impl Stream + 'static, window: Option<u32>) -> Self {
+        let (read, mut write) = io::split(Box::new(stream) as Box<dyn Stream>);
+        let settings = window.map(|window| [&[0, 4][..], &window.to_be_bytes()].concat());
+        let settings = frame(SETTINGS, 0, 0, &settings.unwrap_or_default());
+        assert!(send(&mut write, &[PREFACE, &settings].concat()).await);
         Self { read, write }
     }
 
@@ -110,12 +111,22 @@ impl Conversation {
 
     /// Sends this; whether the other end still takes it.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
-        soon(self.write.write_all(bytes)).await.is_ok()
+        send(&mut self.write, bytes).await
     }
 }
 
+/// Sends this; whether the other end still takes it.
+pub(crate) async fn send(write: &mut Write, bytes: &[u8]) -> bool {
+    let sent = async {
+        write.write_all(bytes).await?;
+        // A TLS session may have kept some of it.
+        write.flush().await
+    };
+    soon(sent).await.is_ok()
+}
+
 /// The next frame; none where the connection has ended.
-pub(crate) async fn next_frame(read: &mut OwnedReadHalf) -> Option<Frame> {
+pub(crate) async fn next_frame(read: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut head = [0; 9];
     soon(read.read_exact(&mut head)).await.ok()?;
     let [high, mid, low, kind, _, stream @ ..] = head;
@@ -123,6 +134,13 @@ pub(crate) async fn next_frame(read: &mut OwnedReadHalf) -> Option<Frame> {
     let mut payload = vec![0; usize::try_from(length).unwrap()];
     soon(read.read_exact(&mut payload)).await.ok()?;
     Some(Frame { kind, stream: u32::from_be_bytes(stream), payload })
+}
+
+/// A connection whose frames go at once.
+pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
+    let stream = soon(TcpStream::connect(to)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// A connection from another address of this machine.

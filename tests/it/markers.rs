@@ -1,6 +1,9 @@
 //! What was planted and must be seen nowhere.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::BufRead};
+
+/// Bytes that are searched at a time.
+const PIECE: usize = 1 << 20;
 
 /// Texts that must be seen nowhere.
 #[derive(Default)]
@@ -38,6 +41,22 @@ impl Markers {
                     "{what} tells {marker}: {}",
                     text[line..].lines().next().unwrap_or_default()
                 );
+            }
+        }
+    }
+
+    /// The same for what is too large to be held; how many bytes it was.
+    pub(crate) fn in_no_line_of(&self, what: &str, mut text: impl BufRead) -> u64 {
+        let (mut piece, mut bytes) = (String::new(), 0);
+        loop {
+            let read = text.read_line(&mut piece).expect("text");
+            bytes += u64::try_from(read).expect("few");
+            if read == 0 || piece.len() >= PIECE {
+                self.in_none_of(what, &piece);
+                piece.clear();
+            }
+            if read == 0 {
+                return bytes;
             }
         }
     }

@@ -227,6 +227,12 @@ impl Serve {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let (_, address) = self.server.split_once("://").expect("a URL");
+        address.parse().expect("an address")
+    }
+
     pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(self.server.clone()).expect("a URL");
         soon(endpoint.connect()).await.expect("a connection")

@@ -8,7 +8,7 @@ pub(crate) mod pki;
 mod refused;
 mod reload;
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, task};
+use std::{error::Error, io, path::PathBuf, pin::Pin, sync::Arc, task};
 
 use grantmint::tls::{
     begun::Begun,
@@ -31,24 +31,22 @@ use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 use self::pki::{Entity, Pki};
-use crate::support::{Serve, soon};
+use crate::{
+    frames::connect as connect_to,
+    support::{Serve, soon},
+};
 
 /// The HTTP/2 preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Where the server listens.
-fn address(serve: &Serve) -> SocketAddr {
-    serve.server.strip_prefix("https://").expect("TLS").parse().expect("an address")
-}
-
 /// How a client speaks TLS.
-struct Client {
+pub(crate) struct Client {
     config: ClientConfig,
 }
 
 impl Client {
     /// One that shows this chain, its own certificate first.
-    fn with(pki: &Pki, chain: &[&Entity]) -> Self {
+    pub(crate) fn with(pki: &Pki, chain: &[&Entity]) -> Self {
         Self::speaking(pki, chain, &[&rustls::version::TLS13])
     }
 
@@ -77,13 +75,17 @@ impl Client {
         Self { config }
     }
 
-    /// Connects and waits for the server's first word; the alert where it is refused.
-    async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
-        let stream = soon(TcpStream::connect(address(serve))).await.expect("a connection");
+    /// Its side of the handshake.
+    pub(crate) async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").expect("a name");
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
-        let mut stream =
-            soon(connector.connect(name, stream)).await.map_err(|error| alert(&error))?;
+        soon(connector.connect(name, stream)).await
+    }
+
+    /// Connects and waits for the server's first word; the alert where it is refused.
+    async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
+        let stream = self.shake_hands(connect_to(serve.address()).await).await;
+        let mut stream = stream.map_err(|error| alert(&error))?;
         stream.write_all(HELLO).await.map_err(|error| alert(&error))?;
         match soon(stream.read_u8()).await {
             Ok(_) => Ok(stream),
@@ -92,7 +94,7 @@ impl Client {
     }
 }
 
-fn alert(error: &std::io::Error) -> String {
+fn alert(error: &io::Error) -> String {
     match error.get_ref().and_then(|error| error.downcast_ref()) {
         Some(rustls::Error::AlertReceived(alert)) => format!("{alert:?}"),
         _ => error.to_string(),
@@ -110,7 +112,11 @@ async fn channel(pki: &Pki, serve: &Serve, pair: (PathBuf, PathBuf)) -> Channel 
 }
 
 /// A channel of a client with this certificate, or with none.
-async fn connected(pki: &Pki, serve: &Serve, pair: Option<(PathBuf, PathBuf)>) -> Channel {
+pub(crate) async fn connected(
+    pki: &Pki,
+    serve: &Serve,
+    pair: Option<(PathBuf, PathBuf)>,
+) -> Channel {
     let files = Files { ca: Some(pki.path("server-ca.pem")), pair };
     let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
     soon(endpoint.connect_with_connector(Dial(files))).await.expect("a connection")

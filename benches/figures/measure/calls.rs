@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    load::{self, Target},
+    load::{self, Callers, Target, Unary},
     process::Server,
     report::Report,
 };
@@ -32,14 +32,25 @@ impl Calls {
         target: Target,
         time: Duration,
     ) -> Result<()> {
+        self.measure_of(server, target, load::MANY, time).await.map(drop)
+    }
+
+    /// The same with so many calls at a time.
+    pub(super) async fn measure_of(
+        &mut self,
+        server: &Server,
+        target: Target,
+        callers: Callers,
+        time: Duration,
+    ) -> Result<Unary> {
         let before = server.cpu_seconds()?;
-        let load = load::unary(target, load::MANY, time).await?;
+        let load = load::unary(target, callers, time).await?;
         let cpu = server.cpu_seconds()? - before;
         self.rate.push(load.calls / load.seconds);
         self.cpu_micros.push(cpu / load.calls * 1e6);
         self.p50_micros.push(load.micros(50));
         self.p99_micros.push(load.micros(99));
-        Ok(())
+        Ok(load)
     }
 
     /// Reports rate, server time, median and p99 under these names.

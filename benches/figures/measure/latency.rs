@@ -1,18 +1,10 @@
 //! How long a call takes while other things go on, against how long it takes alone.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use super::{Programs, Sample, Size};
+use super::{Programs, Sample, Size, aside::Aside};
 use crate::{
     baseline::Baseline,
     load::{self, Target},
@@ -85,41 +77,18 @@ impl Beside {
         time: Duration,
     ) -> Result<()> {
         self.alone.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
-        let bulk = BulkBeside::start(many.clone(), tokens, cores.clone());
+        let many = many.clone();
+        let bulk = Aside::start(cores, async move |stop| {
+            while !stop.is_set() {
+                load::bulk(many.clone(), tokens).await?;
+            }
+            Ok(())
+        });
         self.beside.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
         bulk.stop()
     }
 
     pub(super) fn ratios(&self) -> Vec<f64> {
         ratios(&self.beside, &self.alone)
-    }
-}
-
-/// A bulk at full speed, read by a thread of its own.
-struct BulkBeside {
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<Result<()>>,
-}
-
-impl BulkBeside {
-    fn start(target: Target, tokens: u32, cores: Cores) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            cores.bind()?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                while !stopped.load(Ordering::Relaxed) {
-                    load::bulk(target.clone(), tokens).await?;
-                }
-                Ok(())
-            })
-        });
-        Self { stop, thread }
-    }
-
-    fn stop(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the bulk beside panicked"))?
     }
 }

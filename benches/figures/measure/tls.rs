@@ -20,7 +20,7 @@ use crate::{
 const IDLE: usize = 512;
 
 /// The sandbox's own profile, so that all servers mint alike.
-const PROFILE: &str = r#"
+pub(super) const PROFILE: &str = r#"
 [profiles.demo]
 kind = "twilio-live"
 account_sid = "AC0123456789abcdef0123456789abcdef"

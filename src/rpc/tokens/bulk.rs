@@ -35,7 +35,8 @@ use crate::{
         access::{Access, NoStream, Spending},
         convert, encodings,
         layers::Origin,
-        proto::MintTokensRequest,
+        lists::List,
+        proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection},
         status,
         streams::Place,
     },
@@ -66,6 +67,17 @@ impl Tokens {
         let changes = access.changes();
         let request = request.into_inner();
         let start = request.start_index;
+        // Before it is checked, in which others get a turn.
+        let list = match &request.selection {
+            Some(Selection::IdentityList(IdentityList { identities })) => {
+                let held = self.lists.hold(access.entry_name(), identities);
+                Some(held.ok_or_else(|| {
+                    self.many.unserved();
+                    status::overloaded(deadline, Some(start))
+                })?)
+            }
+            _ => None,
+        };
         let planned = in_time(deadline, self.plan_bulk(request, deadline, &access)).await;
         let planned = planned.map_err(|_| {
             self.many.unserved();
@@ -91,6 +103,7 @@ impl Tokens {
             lifetime,
             clock: self.clock.clone(),
             last: None,
+            _list: list,
             metrics: self.many.clone(),
         };
         let chunks: Chunked = Box::pin(stream::try_unfold(open, OpenBulk::next));
@@ -126,6 +139,8 @@ struct OpenBulk {
     lifetime: Lifetime,
     clock: Clock,
     last: Option<LastChunk>,
+    /// The list that the bulk holds.
+    _list: Option<List>,
     metrics: MintMetrics,
 }
 

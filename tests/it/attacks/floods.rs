@@ -1,12 +1,12 @@
 //! Connections that keep the server busy with frames.
 
-use tokio::{io::AsyncWriteExt, task::JoinSet};
+use tokio::task::JoinSet;
 
-use super::honest::{Honest, address, limited};
+use super::honest::{Attacked, Honest, Way};
 use crate::{
     frames::{
         CONTINUATION, Conversation, DATA, END_HEADERS, HEADERS, PING, RST_STREAM, SETTINGS,
-        call_headers, frame, half_a_call, next_frame,
+        call_headers, frame, half_a_call, next_frame, send,
     },
     support::soon,
 };
@@ -74,6 +74,33 @@ fn priorities(round: u32) -> Vec<u8> {
     frame(PRIORITY, 0, 2 * round + 1, &[0, 0, 0, 0, 9])
 }
 
+/// Sends all rounds, and tells what comes of it.
+async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> + use<> {
+    let Conversation { mut read, mut write } = attacked.conversation().await;
+    // What is never read would end the connection by itself.
+    let heard = tokio::spawn(async move {
+        while let Some(frame) = next_frame(&mut read).await {
+            // The last ping of a flood that is tolerated is answered.
+            if frame.kind == PING && frame.payload == LAST {
+                return End::Tolerated;
+            }
+        }
+        End::Cut
+    });
+    async move {
+        for first in (0..ROUNDS).step_by(500) {
+            let burst: Vec<u8> = (first..first + 500).flat_map(round).collect();
+            if !send(&mut write, &burst).await {
+                break;
+            }
+        }
+        send(&mut write, &frame(PING, 0, 0, &LAST)).await;
+        let ended = soon(heard).await.expect("it listens");
+        drop(write);
+        ended
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_frames_cost_an_honest_caller_no_call() {
     for (name, round, wanted) in [
@@ -86,37 +113,17 @@ async fn floods_of_frames_cost_an_honest_caller_no_call() {
         ("settings", settings, End::Tolerated),
         ("priorities", priorities, End::Tolerated),
     ] {
-        let serve = limited("").await;
-        let honest = Honest::begin(&serve).await;
-        let mut attackers = JoinSet::new();
-        for _ in 0..2 {
-            let Conversation { mut read, mut write } = Conversation::begin(address(&serve)).await;
-            // What is never read would end the connection by itself.
-            let heard = tokio::spawn(async move {
-                while let Some(frame) = next_frame(&mut read).await {
-                    // The last ping of a flood that is tolerated is answered.
-                    if frame.kind == PING && frame.payload == LAST {
-                        return End::Tolerated;
-                    }
-                }
-                End::Cut
-            });
-            attackers.spawn(async move {
-                for first in (0..ROUNDS).step_by(500) {
-                    let burst: Vec<u8> = (first..first + 500).flat_map(round).collect();
-                    if soon(write.write_all(&burst)).await.is_err() {
-                        break;
-                    }
-                }
-                let _ = write.write_all(&frame(PING, 0, 0, &LAST)).await;
-                let ended = soon(heard).await.expect("it listens");
-                drop(write);
-                ended
-            });
+        for way in Way::BOTH {
+            let attacked = way.limited("").await;
+            let honest = Honest::begin(&attacked).await;
+            let mut attackers = JoinSet::new();
+            for _ in 0..2 {
+                attackers.spawn(flood(&attacked, round).await);
+            }
+            for ended in attackers.join_all().await {
+                assert_eq!(ended, wanted, "{name}, {way:?}");
+            }
+            honest.end(&attacked).await;
         }
-        for ended in attackers.join_all().await {
-            assert_eq!(ended, wanted, "{name}");
-        }
-        honest.end(&serve).await;
     }
 }

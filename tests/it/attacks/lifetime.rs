@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use grantmint::rpc::proto::{
-    MintOptions, MintTokensRequest, WatchGrantsRequest, token_service_client::TokenServiceClient,
-};
+use futures_util::future::join_all;
+use grantmint::rpc::proto::{MintOptions, MintTokensRequest, WatchGrantsRequest};
 use tokio::{
     process::Command,
     time::{Instant, sleep},
 };
-use tonic::{Code, transport::Endpoint};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_types::StatusExt;
 
-use super::honest::limited;
+use super::honest::{Way, limited};
 use crate::{
     binary::{bulk::read, metrics::page},
+    frames::call,
     support::{BINARY, mint, ran, reason, resume_index, series, soon, until},
 };
 
@@ -70,21 +70,23 @@ async fn the_bulk_command_goes_on_over_connections_that_end() {
     assert_eq!(ran.stdout.lines().count(), 60_000, "none is lost or doubled");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_does_not_end_is_cut_with_its_connection() {
-    let serve = limited("connection_age = \"1s\"\nstall = \"10m\"").await;
-    let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
-    let channel = soon(endpoint.initial_stream_window_size(1).connect()).await;
-    let mut client = TokenServiceClient::new(channel.expect("a connection"));
+async fn does_not_end(way: Way) {
+    let attacked = way.limited("connection_age = \"1s\"\nstall = \"10m\"").await;
+    let mut client = attacked.with_window(1).await;
     let began = Instant::now();
-    let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk").into_inner();
+    let bulk = call(1, "/grantmint.v1.TokenService/MintTokens", &series(0, 1_000_000));
+    assert!(client.send(&bulk).await);
     until("it is cut", async || {
         let cut = [("cause", "grace")];
-        page(&serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
+        page(&attacked.serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
     })
     .await;
     assert!(began.elapsed() >= Duration::from_secs(12), "calls have a grace");
-    drop(bulk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_does_not_end_is_cut_with_its_connection() {
+    join_all(Way::BOTH.map(does_not_end)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use grantmint::rpc::proto::MintTokensRequest;
 use tokio::{
-    io::AsyncWriteExt,
     task::JoinSet,
     time::{Instant, interval},
 };
 
-use super::honest::{Honest, address, limited, memory};
+use super::honest::{Attacked, Honest, Way, memory};
 use crate::{
     binary::metrics::page,
-    frames::{CANCEL, Conversation, DATA, RST_STREAM, call, next_frame, window_update},
-    support::{Serve, mint, reason, series, until},
+    frames::{CANCEL, Conversation, DATA, RST_STREAM, call, next_frame, send, window_update},
+    support::{Serve, mint, reason, series, soon, until},
 };
 
 const CONNECTIONS: usize = 2;
@@ -64,59 +64,66 @@ async fn held(serve: &Serve, method: &str, already: f64, before: u64) {
     assert!(each <= MOST_EACH, "{each} bytes each");
 }
 
+/// The frames of a call on this stream.
+type Calls = fn(u32) -> Vec<u8>;
+
+async fn opens_no_window(way: Way, window: u32, method: &str, calls_of: Calls) {
+    let attacked = way.limited("stall = \"2s\"").await;
+    let Attacked { serve, .. } = &attacked;
+    let honest = Honest::begin(&attacked).await;
+    let before = memory(serve);
+    let already = figure(serve, "grpc_server_started_total", method).await;
+    let mut readers = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..CONNECTIONS {
+        let mut reader = attacked.with_window(window).await;
+        assert!(reader.send(&calls(calls_of)).await);
+        readers.spawn(async move {
+            for _ in 0..STREAMS {
+                let reset = loop {
+                    let frame = reader.next().await.expect("the connection goes on");
+                    if frame.kind == RST_STREAM {
+                        break frame;
+                    }
+                };
+                assert_eq!(reset.payload, CANCEL);
+            }
+            reader
+        });
+    }
+    // A unary caller may be through before all have come.
+    if method == "MintTokens" {
+        held(serve, method, already, before).await;
+    }
+    let readers = readers.join_all().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    assert!(cut(serve, "stalled").await >= CALLS, "{way:?} {window} {method}");
+    assert!(cut(serve, "unread").await < 0.5);
+    honest.end(&attacked).await;
+    drop(readers);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on() {
     for (window, method, calls_of) in [
-        (0, "MintTokens", endless as fn(u32) -> Vec<u8>),
+        (0, "MintTokens", endless as Calls),
         (1, "MintTokens", endless),
         (1, "MintTokens", one_chunk),
         (0, "MintToken", unary),
         (1, "MintToken", unary),
     ] {
-        let serve = limited("stall = \"2s\"").await;
-        let honest = Honest::begin(&serve).await;
-        let before = memory(&serve);
-        let already = figure(&serve, "grpc_server_started_total", method).await;
-        let mut readers = JoinSet::new();
-        let began = Instant::now();
-        for _ in 0..CONNECTIONS {
-            let mut reader = Conversation::with_window(address(&serve), window).await;
-            assert!(reader.send(&calls(calls_of)).await);
-            readers.spawn(async move {
-                for _ in 0..STREAMS {
-                    let reset = loop {
-                        let frame = reader.next().await.expect("the connection goes on");
-                        if frame.kind == RST_STREAM {
-                            break frame;
-                        }
-                    };
-                    assert_eq!(reset.payload, CANCEL);
-                }
-                reader
-            });
-        }
-        // A unary caller may be through before all have come.
-        if method == "MintTokens" {
-            held(&serve, method, already, before).await;
-        }
-        let readers = readers.join_all().await;
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(7), "{took:?}");
-        assert!(cut(&serve, "stalled").await >= CALLS, "{window} {method}");
-        assert!(cut(&serve, "unread").await < 0.5);
-        honest.end(&serve).await;
-        drop(readers);
+        join_all(Way::BOTH.map(|way| opens_no_window(way, window, method, calls_of))).await;
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_bulk_keeps_its_place_until_it_is_written() {
-    let serve = limited("streaming_calls = 2\nstall = \"2s\"").await;
-    let mut reader = Conversation::with_window(address(&serve), 0).await;
+async fn keeps_its_place(way: Way) {
+    let attacked = way.limited("streaming_calls = 2\nstall = \"2s\"").await;
+    let mut reader = attacked.with_window(0).await;
     let bulks = [1, 3].map(|stream| call(stream, BULK, &series(0, 10)));
     let began = Instant::now();
     assert!(reader.send(&bulks.concat()).await);
-    let mut tokens = serve.tokens().await;
+    let mut tokens = attacked.tokens().await;
     let mut bulk = async || tokens.mint_tokens(series(0, 10)).await.map(drop);
     until("both places are taken", async || {
         bulk().await.is_err_and(|status| reason(&status) == "OVERLOADED")
@@ -128,13 +135,17 @@ async fn a_small_bulk_keeps_its_place_until_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
+async fn a_small_bulk_keeps_its_place_until_it_is_written() {
+    join_all(Way::BOTH.map(keeps_its_place)).await;
+}
+
+async fn reads_little_by_little(way: Way) {
     const WINDOW: u32 = 8 * 1024;
     const READ: usize = 400 << 10;
     // As many as one connection may have unread, each with a chunk less its window.
     const HELD: usize = 12;
-    let serve = limited("").await;
-    let mut client = Conversation::with_window(address(&serve), WINDOW).await;
+    let attacked = way.limited("").await;
+    let mut client = attacked.with_window(WINDOW).await;
     let unread = streams().take(HELD).flat_map(endless).collect::<Vec<_>>();
     assert!(client.send(&[window_update(0, 1 << 30), unread].concat()).await);
     let mut full = 0;
@@ -162,50 +173,58 @@ async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_reads_a_byte_at_a_time_is_cut() {
-    for (method, calls_of) in [
-        ("MintTokens", endless as fn(u32) -> Vec<u8>),
-        ("MintTokens", one_chunk),
-        ("MintToken", unary),
-    ] {
-        let serve = limited("stall = \"3s\"").await;
-        let honest = Honest::begin(&serve).await;
-        let before = memory(&serve);
-        let already = figure(&serve, "grpc_server_started_total", method).await;
-        let mut readers = JoinSet::new();
-        let began = Instant::now();
-        for _ in 0..CONNECTIONS {
-            let mut reader = Conversation::with_window(address(&serve), 1).await;
-            assert!(reader.send(&calls(calls_of)).await);
-            let Conversation { mut read, mut write } = reader;
-            readers.spawn(async move {
-                let mut ticks = interval(Duration::from_millis(250));
-                let opened: Vec<u8> = streams().flat_map(|it| window_update(it, 1)).collect();
-                loop {
-                    tokio::select! {
-                        frame = next_frame(&mut read) => {
-                            if frame.is_none() {
-                                return;
-                            }
+async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
+    join_all(Way::BOTH.map(reads_little_by_little)).await;
+}
+
+async fn reads_a_byte_at_a_time(way: Way, method: &str, calls_of: Calls) {
+    let attacked = way.limited("stall = \"3s\"").await;
+    let Attacked { serve, .. } = &attacked;
+    let honest = Honest::begin(&attacked).await;
+    let before = memory(serve);
+    let already = figure(serve, "grpc_server_started_total", method).await;
+    let mut readers = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..CONNECTIONS {
+        let mut reader = attacked.with_window(1).await;
+        assert!(reader.send(&calls(calls_of)).await);
+        let Conversation { mut read, mut write } = reader;
+        readers.spawn(async move {
+            let mut ticks = interval(Duration::from_millis(250));
+            let opened: Vec<u8> = streams().flat_map(|it| window_update(it, 1)).collect();
+            loop {
+                tokio::select! {
+                    frame = next_frame(&mut read) => {
+                        if frame.is_none() {
+                            return;
                         }
-                        _ = ticks.tick() => {
-                            if write.write_all(&opened).await.is_err() {
-                                return;
-                            }
+                    }
+                    _ = ticks.tick() => {
+                        if !send(&mut write, &opened).await {
+                            return;
                         }
                     }
                 }
-            });
-        }
-        if method == "MintTokens" {
-            held(&serve, method, already, before).await;
-        }
-        readers.join_all().await;
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(7), "{took:?}");
-        // Those for which nothing was made before there was room for it are reset first.
-        let (unread, stalled) = (cut(&serve, "unread").await, cut(&serve, "stalled").await);
-        assert!(unread > 0.5 && unread + stalled >= CALLS, "{method}: {unread} {stalled}");
-        honest.end(&serve).await;
+            }
+        });
+    }
+    if method == "MintTokens" {
+        held(serve, method, already, before).await;
+    }
+    soon(readers.join_all()).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    // Those for which nothing was made before there was room for it are reset first.
+    let (unread, stalled) = (cut(serve, "unread").await, cut(serve, "stalled").await);
+    assert!(unread > 0.5 && unread + stalled >= CALLS, "{way:?} {method}: {unread} {stalled}");
+    honest.end(&attacked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_reads_a_byte_at_a_time_is_cut() {
+    for (method, calls_of) in
+        [("MintTokens", endless as Calls), ("MintTokens", one_chunk), ("MintToken", unary)]
+    {
+        join_all(Way::BOTH.map(|way| reads_a_byte_at_a_time(way, method, calls_of))).await;
     }
 }

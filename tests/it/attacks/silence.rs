@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::honest::{address, limited};
+use super::honest::limited;
 use crate::{
     frames::{
         Conversation, GOAWAY, HEADERS, PREFACE, SETTINGS, call, connect_from, frame, next_frame,
@@ -22,7 +22,7 @@ async fn two_thousand_silent_connections_keep_nobody_out() {
     let serve = limited("").await;
     let mut silent = Vec::new();
     for _ in 0..2_000 {
-        silent.push(connect_from([127, 0, 0, 2], address(&serve)).await);
+        silent.push(connect_from([127, 0, 0, 2], serve.address()).await);
     }
     let came = Instant::now();
     let mut tokens = serve.tokens().await;
@@ -47,7 +47,7 @@ async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_pla
         held.push(tokens);
     }
     // Its call comes with the preface, and must not be answered before it has a place.
-    let mut late = connect_from([127, 0, 0, 2], address(&serve)).await;
+    let mut late = connect_from([127, 0, 0, 2], serve.address()).await;
     let asked = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
     let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat();
     soon(late.write_all(&flight)).await.expect("it is read");
@@ -61,7 +61,7 @@ async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_pla
 
     held.remove(0);
     until("a place", async || {
-        let mut next = Conversation::begin(address(&serve)).await;
+        let mut next = Conversation::begin(serve.address()).await;
         // A settings frame and its acknowledgement, and then nothing.
         let mut frames = Vec::new();
         while let Ok(Some(frame)) = timeout(Duration::from_millis(300), next.next()).await {

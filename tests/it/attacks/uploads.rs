@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
 use grantmint::rpc::proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection};
 
-use super::honest::{Honest, address, limited};
+use super::honest::{Attacked, Honest, Way};
 use crate::{
-    frames::{
-        Conversation, DATA, END_HEADERS, HEADERS, RST_STREAM, WINDOW_UPDATE, call_headers, frame,
-    },
+    frames::{DATA, END_HEADERS, HEADERS, RST_STREAM, WINDOW_UPDATE, call_headers, frame},
     support::{series, soon},
 };
 
@@ -41,11 +40,26 @@ impl Room {
     }
 }
 
+async fn does_not_end_requests(way: Way) {
+    let attacked = way.limited("").await;
+    let honest = Honest::begin(&attacked).await;
+    upload(&attacked).await;
+    // Elsewhere a large request is as welcome as ever.
+    let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
+    let selection = Some(Selection::IdentityList(IdentityList { identities }));
+    let request = MintTokensRequest { selection, ..series(0, 0) };
+    soon(attacked.tokens().await.mint_tokens(request)).await.expect("a bulk");
+    honest.end(&attacked).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_do_not_end_hold_little_and_one_at_a_time_goes_on() {
-    let serve = limited("").await;
-    let honest = Honest::begin(&serve).await;
-    let mut uploader = Conversation::begin(address(&serve)).await;
+    join_all(Way::BOTH.map(does_not_end_requests)).await;
+}
+
+/// Begins many large requests, until one of them has come as far as it does.
+async fn upload(attacked: &Attacked) {
+    let mut uploader = attacked.conversation().await;
     let path = "/grantmint.v1.TokenService/MintTokens";
     let says = u32::try_from(LENGTH - 5 + 1).expect("few").to_be_bytes();
     let (mut room, mut sent) = (Room::new(), HashMap::new());
@@ -87,11 +101,4 @@ async fn requests_that_do_not_end_hold_little_and_one_at_a_time_goes_on() {
     }
     let all: usize = sent.values().sum();
     assert!(all <= LENGTH + MOST_BESIDE, "{all}");
-
-    // Elsewhere a large request is as welcome as ever.
-    let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
-    let selection = Some(Selection::IdentityList(IdentityList { identities }));
-    let request = MintTokensRequest { selection, ..series(0, 0) };
-    soon(serve.tokens().await.mint_tokens(request)).await.expect("a bulk");
-    honest.end(&serve).await;
 }

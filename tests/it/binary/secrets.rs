@@ -18,7 +18,7 @@ use crate::{
     support::{self, BINARY, Configured, Serve, mint, run, series, soon, until},
 };
 
-const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
+pub(super) const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
 
 /// What an upstream says is not ours to repeat.
 const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-2c26b46b68ffc68f";
@@ -26,7 +26,7 @@ const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-2c26b46b68ffc68f";
 /// An identity belongs to a user; a bad one may be anything, a password too.
 const BAD_IDENTITY: &str = "planted-identity-fcde2b2edba56bf4\u{7}";
 
-fn planted() -> Markers {
+pub(super) fn planted() -> Markers {
     let basic = BASE64_STANDARD.encode(format!("{DEMO_API_KEY_SID}:{SECRET}"));
     // The SID's part of it is public, up to its last whole group.
     let of_secret = &basic[DEMO_API_KEY_SID.len() / 3 * 4 + 4..];
@@ -34,7 +34,7 @@ fn planted() -> Markers {
 }
 
 /// A token, and the grant in it.
-fn add_token(markers: &mut Markers, token: &str) {
+pub(super) fn add_token(markers: &mut Markers, token: &str) {
     let claims: Value = serde_json::from_str(&support::payload(token)).expect("JSON");
     let url = claims["grants"]["player"]["playbackUrl"].as_str().expect("a playback URL");
     let (_, granted) = url.split_once("?token=").expect("a token in it");

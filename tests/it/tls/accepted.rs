@@ -6,8 +6,11 @@ use grantmint::rpc::proto::{
 };
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256};
 use rustls::{HandshakeKind, ProtocolVersion};
-use tokio::time::{Duration, Instant};
-use tonic::Code;
+use tokio::{
+    task::JoinSet,
+    time::{Duration, Instant},
+};
+use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 
@@ -16,7 +19,7 @@ use super::{
     pki::{CALLER_ID, DAY, Pki, ca, dns, uris, valid},
     version,
 };
-use crate::support::{mint, soon, until};
+use crate::support::{found, mint, reason, soon, until};
 
 #[tokio::test]
 async fn every_good_certificate_is_let_in() {
@@ -101,35 +104,54 @@ async fn without_a_certificate_a_client_may_do_nothing_under_callers_even_where_
     }
 }
 
-#[tokio::test]
-async fn an_entry_over_its_quota_leaves_the_others_theirs() {
+/// A token at once, or none.
+async fn mint_now(tokens: &mut TokenServiceClient<Channel>) -> Result<(), Status> {
+    let max_wait = Some(prost_types::Duration::default());
+    let options = MintOptions { max_wait, ..MintOptions::default() };
+    soon(tokens.mint_token(mint("alice", Some(options)))).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_at_ten_times_its_quota_leaves_others_theirs() {
+    const HELD: usize = 100;
+    const CONNECTIONS: usize = 10;
+
     let pki = Pki::new();
     let entry = |name: &str, caller: &str| {
         format!(
-            "[callers.{name}]\nmatch = [{caller:?}]\ntokens = {{ rate = 1, burst = 20 }}\n\
+            "[callers.{name}]\nmatch = [{caller:?}]\ntokens = {{ rate = 1, burst = {HELD} }}\n\
              allow = [{{ profiles = [\"demo\"] }}]\n"
         )
     };
     let other = "spiffe://prod.example.org/ns/media/sa/web";
     let serve = pki.serve(&(entry("api", CALLER_ID) + &entry("web", other))).await;
+    found("a grant", async || serve.page("/readyz").await.1.contains("live").then_some(())).await;
     let of = async |id: &str| {
         let leaf = pki.prod.issue(uris(&[id]));
         TokenServiceClient::new(channel(&pki, &serve, pki.write_pair("client", &[&leaf])).await)
     };
-    let (mut api, mut web) = (of(CALLER_ID).await, of(other).await);
-    let now = || {
-        let max_wait = Some(prost_types::Duration::default());
-        mint("alice", Some(MintOptions { max_wait, ..MintOptions::default() }))
-    };
-    until("there is a grant", async || api.clone().mint_token(mint("a", None)).await.is_ok()).await;
-    let mut refused = 0;
-    for _ in 0..20 {
-        for _ in 0..3 {
-            refused += usize::from(soon(api.mint_token(now())).await.is_err());
-        }
-        soon(web.mint_token(now())).await.expect("within its own quota");
+    let began = Instant::now();
+    let mut greedy = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut api = of(CALLER_ID).await;
+        greedy.spawn(async move {
+            let mut minted = 0;
+            for _ in 0..HELD {
+                match mint_now(&mut api).await {
+                    Ok(()) => minted += 1,
+                    Err(status) => assert_eq!(reason(&status), "CALLER_QUOTA_EXCEEDED"),
+                }
+            }
+            minted
+        });
     }
-    assert!(refused >= 30, "20 and what came since then are all that one has: {refused}");
+    let mut web = of(other).await;
+    for _ in 0..HELD {
+        mint_now(&mut web).await.expect("within its own quota");
+    }
+    let minted = greedy.join_all().await.into_iter().sum::<usize>();
+    let came = usize::try_from(began.elapsed().as_secs()).expect("few") + 1;
+    assert!((HELD..=HELD + came).contains(&minted), "{minted} of {HELD} and {came}");
 }
 
 #[tokio::test]

@@ -2,33 +2,24 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::AsyncReadExt,
-    net::{TcpSocket, TcpStream},
-    time::Instant,
-};
+use tokio::{io::AsyncReadExt, time::Instant};
 
 use super::{
-    Client, address, counted,
+    Client, counted,
     pki::{Pki, dns},
 };
-use crate::support::{soon, until};
-
-/// A connection from another address of this machine.
-async fn from_elsewhere(to: std::net::SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("loopback is a network");
-    soon(socket.connect(to)).await.expect("a connection")
-}
+use crate::{
+    frames::connect_from,
+    support::{soon, until},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_keep_nobody_out_and_are_closed() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
-    let to = address(&serve);
     let mut silent = Vec::new();
     for _ in 0..300 {
-        silent.push(from_elsewhere(to).await);
+        silent.push(connect_from([127, 0, 0, 2], serve.address()).await);
     }
     let began = Instant::now();
     let good = pki.dns_ca.issue(dns(&["api.media.svc"]));

@@ -21,7 +21,7 @@ pub(super) const DAY: i64 = 24 * 60 * 60;
 pub(super) const REVOKED: u64 = 666;
 
 /// A certificate with its key, and what it issues with.
-pub(super) struct Entity {
+pub(crate) struct Entity {
     pub(super) certificate: CertificateDer<'static>,
     key: KeyPair,
     params: CertificateParams,
@@ -45,7 +45,7 @@ impl Entity {
         entity(params, new_key(), |params, key| params.self_signed(key).expect("signed"))
     }
 
-    pub(super) fn issue(&self, params: CertificateParams) -> Self {
+    pub(crate) fn issue(&self, params: CertificateParams) -> Self {
         self.issue_to(params, new_key())
     }
 
@@ -115,7 +115,7 @@ pub(super) fn unnamed(common_name: &str) -> CertificateParams {
 }
 
 /// A client's certificate for these URIs.
-pub(super) fn uris(uris: &[&str]) -> CertificateParams {
+pub(crate) fn uris(uris: &[&str]) -> CertificateParams {
     let mut params = unnamed("client");
     let names = uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
     params.subject_alt_names = names.collect();
@@ -163,7 +163,7 @@ pub(crate) struct Pki {
     /// Vouches for DNS names too, and has no list.
     pub(super) listless_ca: Entity,
     /// Vouches for `prod.example.org`.
-    pub(super) prod: Entity,
+    pub(crate) prod: Entity,
     /// Vouches for `dev.example.org`.
     pub(super) dev: Entity,
 }
@@ -172,7 +172,7 @@ pub(crate) struct Pki {
 pub(super) const SERVER_ID: &str = "spiffe://prod.example.org/ns/media/sa/mint";
 
 /// The SPIFFE ID of a caller.
-pub(super) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
+pub(crate) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
 
 impl Pki {
     pub(crate) fn new() -> Self {
@@ -202,7 +202,7 @@ impl Pki {
         pki
     }
 
-    pub(super) fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }
 
@@ -211,7 +211,7 @@ impl Pki {
     }
 
     /// Writes a chain and the key of its first certificate: `name.crt` and `name.key`.
-    pub(super) fn write_pair(&self, name: &str, chain: &[&Entity]) -> (PathBuf, PathBuf) {
+    pub(crate) fn write_pair(&self, name: &str, chain: &[&Entity]) -> (PathBuf, PathBuf) {
         let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
         let chain_pem = chain.iter().map(|entity| pem("CERTIFICATE", &entity.certificate));
         self.write(&cert, &chain_pem.collect::<String>());
@@ -231,7 +231,7 @@ impl Pki {
     }
 
     /// `[server.tls]` with all of it, and these lines.
-    pub(super) fn section(&self, lines: &str) -> String {
+    pub(crate) fn section(&self, lines: &str) -> String {
         let dir = self.dir.path().display();
         format!(
             "[server.tls]\ncert = \"{dir}/server.crt\"\nkey = \"{dir}/server.key\"\n\
@@ -241,10 +241,14 @@ impl Pki {
         )
     }
 
+    /// A configuration with these lines in `[server.tls]`.
+    pub(crate) fn configured(&self, lines: &str) -> Configured {
+        let secret = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
+        Configured::with_secret(&self.section(lines), "", secret)
+    }
+
     /// A server with these lines in `[server.tls]`.
     pub(crate) async fn serve(&self, lines: &str) -> Serve {
-        let secret = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
-        let configured = Configured::with_secret(&self.section(lines), "", secret);
-        Serve::configured(&configured, &[]).await
+        Serve::configured(&self.configured(lines), &[]).await
     }
 }
