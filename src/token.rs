@@ -99,6 +99,11 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
     /// What a signature costs, in units of an HMAC: callers' quotas are charged by it.
     fn units(&self) -> u32;
 
+    /// Whether a token of the same times, call and identity is the same again, ids apart.
+    fn repeats(&self) -> bool {
+        true
+    }
+
     /// The algorithm of its signatures, as JWTs name it; none of tokens that are not signed here.
     fn algorithm(&self) -> Option<&'static str> {
         None

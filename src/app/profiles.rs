@@ -1,7 +1,7 @@
 //! What is built of the configured profiles: what keeps their grants fresh, and what minting
 //! needs to know of them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use tokio::sync::{Semaphore, watch};
@@ -27,7 +27,7 @@ use crate::{
         replaceable::Replaceable,
     },
     telemetry::Metrics,
-    token::{Preparer, PresentFormat, PresentSigner, id::NoRandomness},
+    token::{Preparer, PresentFormat, PresentSigner, Speed, id::NoRandomness},
 };
 
 /// Where grants are kept, and what keeps them fresh.
@@ -112,6 +112,9 @@ fn log_egress(profile: &config::Profile, egress: &Egress) {
     }
 }
 
+/// What a slow signature may take of a token's life before no caller can rely on it.
+const SLOW_SIGNING_TIME: Duration = Duration::from_secs(1);
+
 /// What minting needs to know of a configured profile.
 ///
 /// # Errors
@@ -124,7 +127,7 @@ pub fn of_mint(
     let format = profile.token_format();
     let signing = match profile.tokens.reuse_for {
         // An HMAC costs less than a look at those that are kept.
-        Some(_) if format.units() > 1 => Signing::Shared(format.speed()),
+        Some(_) if format.units() > 1 || !format.repeats() => Signing::Shared(format.speed()),
         _ => Signing::Own(format.speed()),
     };
     let supply = match &profile.supply {
@@ -147,6 +150,10 @@ pub fn of_mint(
                 resources: allowed.clone(),
                 iat_backdate: profile.tokens.iat_backdate(),
                 reuse_for: profile.tokens.reuse_for,
+                signing_time: match signing.speed() {
+                    Speed::Fast => Duration::ZERO,
+                    Speed::Slow => SLOW_SIGNING_TIME,
+                },
             })
         }
     };

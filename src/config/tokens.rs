@@ -13,7 +13,7 @@ use crate::{
 const MAX_BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a shared signature is used for, unless the profile says otherwise.
-const REUSE_FOR: Duration = Duration::from_secs(60);
+const REUSE_FOR: Duration = Duration::from_secs(1);
 
 const MAX_REUSE: Duration = Duration::from_secs(60 * 60);
 

@@ -74,13 +74,13 @@ impl Selection {
         }
     }
 
-    /// Checks the identities by the rule of the call's profile; long lists give other tasks a
-    /// turn.
+    /// Checks the identities by the rule of the call's profile, those of a series from an index
+    /// on; long lists give other tasks a turn.
     ///
     /// # Errors
     ///
     /// The first that the profile's tokens cannot be for.
-    pub async fn check(&self, draft: &Draft<'_>) -> Result<(), Violation> {
+    pub async fn check(&self, start_index: i64, draft: &Draft<'_>) -> Result<(), Violation> {
         match self {
             Self::List(identities) => {
                 for (index, identity) in identities.iter().enumerate() {
@@ -93,9 +93,9 @@ impl Selection {
             }
             Self::Series { prefix, count } => {
                 // The first and the last: a kind may refuse the shortest as well as the longest.
-                [0, count.saturating_sub(1).max(0)].into_iter().try_for_each(|index| {
-                    draft.check_identity(&format!("{prefix}{index}"), Field::SeriesPrefix)
-                })
+                [start_index.max(0), count.saturating_sub(1).max(0)].into_iter().try_for_each(
+                    |index| draft.check_identity(&format!("{prefix}{index}"), Field::SeriesPrefix),
+                )
             }
         }
     }
@@ -325,7 +325,7 @@ impl Bulk {
             let offer = self.minter.offer(&self.plan, &mut hold).await.map_err(End::Unserved)?;
             match self.chunk(&offer)? {
                 Ok(chunk) => {
-                    let chunk = self.signed(chunk, &offer).await.map_err(End::Unserved)?;
+                    let chunk = self.signed(chunk, &offer).await?;
                     self.indices.start = chunk.indices.end;
                     return Ok(Some(chunk));
                 }
@@ -338,7 +338,7 @@ impl Bulk {
     }
 
     /// The chunk, with its signatures where they are not to be made when it is written.
-    async fn signed(&self, chunk: Chunk, offer: &Offer) -> Result<Chunk, Unserved> {
+    async fn signed(&self, chunk: Chunk, offer: &Offer) -> Result<Chunk, End> {
         match self.plan.signing {
             Signing::Own(Speed::Fast) => Ok(chunk),
             _ => self.minter.sign_chunk(chunk, &self.plan, offer, self.deadline).await,

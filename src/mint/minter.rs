@@ -115,7 +115,8 @@ pub enum Cause {
 pub struct Unserved {
     /// Why.
     pub cause: Cause,
-    /// When the next attempt to get a grant should end, from now.
+    /// When another call may be served, from now: the next attempt to get a grant should have
+    /// ended, or the slow signatures that wait now have been made.
     pub retry_in: Duration,
 }
 

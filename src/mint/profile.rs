@@ -108,13 +108,15 @@ pub struct Key {
     /// How long one signature is used for, from a whole multiple of it on the wall clock; none
     /// where each token is its own.
     pub reuse_for: Option<Duration>,
+    /// How long a token may wait for its signature before it is handed out.
+    pub signing_time: Duration,
 }
 
 impl Key {
     /// How much of a token's life may be over when it is handed out.
     #[must_use]
     pub fn spent(&self) -> Duration {
-        self.iat_backdate + self.reuse_for.unwrap_or_default()
+        self.iat_backdate + self.reuse_for.unwrap_or_default() + self.signing_time
     }
 }
 

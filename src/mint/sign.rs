@@ -1,22 +1,23 @@
 //! Signs what was offered: in the task of the call, in the pool where signatures are slow, or once
 //! for all calls that share a token.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    bulk::{Chunk, Signatures},
+    bulk::{Chunk, End, Signatures},
     minter::{ANSWER_ALLOWANCE, Cause, Minted, Minter, Plan, Unserved},
     offer::Offer,
     profile::Signing,
+    terms::Terms,
 };
 use crate::{
     name::Identity,
     token::{
         SignError, Speed, Stamped,
         id::{Serial, fingerprint},
-        pool::{Lane, Unsigned},
+        pool::{Lane, Pool, Unsigned},
     },
 };
 
@@ -45,18 +46,17 @@ impl Minter {
     ) -> Result<Minted, Unserved> {
         let (token, token_id) = match plan.signing {
             Signing::Shared(speed) => {
-                let token = self.shared(plan, offer, speed, Lane::One, deadline).await?;
+                let token = self.shared(plan, offer, speed, deadline).await?;
                 (String::from(&*token), None)
             }
             Signing::Own(speed) => {
                 let (stamped, serial) = (offer.stamped(plan)?, self.serials.next());
                 let token_id = stamped.token_id(serial);
-                let identity = identity.as_str().to_owned();
-                let sign = signing(stamped, identity, serial);
-                (self.one(speed, Lane::One, deadline, sign).await?, token_id)
+                let sign = signing(stamped, identity.as_str().to_owned(), serial);
+                (one(self.pool(), speed, until(deadline), sign).await?, token_id)
             }
         };
-        let terms = offer.terms.handed_out_at(self.clock.now()).ok_or(OVERLOADED)?;
+        let terms = self.handed_out(plan, offer.terms)?;
         let token_id = token_id.unwrap_or_else(|| fingerprint(&token));
         Ok(Minted { token, token_id, terms })
     }
@@ -68,11 +68,11 @@ impl Minter {
         plan: &Plan,
         offer: &Offer,
         deadline: Option<Instant>,
-    ) -> Result<Chunk, Unserved> {
+    ) -> Result<Chunk, End> {
         match (plan.signing, &chunk.signatures) {
             (Signing::Shared(speed), _) => {
-                let token = self.shared(plan, offer, speed, Lane::Chunk, deadline).await?;
-                chunk.signatures = Signatures::Shared(token);
+                let token = self.shared(plan, offer, speed, deadline).await;
+                chunk.signatures = Signatures::Shared(token.map_err(End::Unserved)?);
             }
             (Signing::Own(Speed::Slow), Signatures::ToMake(stamped, serials)) => {
                 let (stamped, serials) = (Arc::clone(stamped), *serials);
@@ -84,13 +84,18 @@ impl Minter {
                     let identity = selection.identity(index, &mut buffer).ok_or(SignError)?;
                     stamped.sign(identity, serials.plus(further)).map(String::from)
                 };
-                let pool = self.pool.as_ref().ok_or(SignError)?;
-                let signed = pool.sign(Lane::Chunk, chunk.count(), until(deadline), sign);
-                chunk.signatures = Signatures::Made(signed.await?);
+                let pool = self.pool().ok_or_else(|| End::Unserved(SignError.into()))?;
+                let signed = pool.sign(Lane::Chunk, chunk.count(), until(deadline), sign).await;
+                let signed = signed.map_err(|unsigned| match unsigned {
+                    // The bulk has come to its own end.
+                    Unsigned::Late(_) => End::Deadline,
+                    unsigned => End::Unserved(unsigned.into()),
+                });
+                chunk.signatures = Signatures::Made(signed?);
             }
             (Signing::Own(_), _) => {}
         }
-        chunk.terms = chunk.terms.handed_out_at(self.clock.now()).ok_or(OVERLOADED)?;
+        chunk.terms = self.handed_out(plan, chunk.terms).map_err(End::Unserved)?;
         Ok(chunk)
     }
 
@@ -100,43 +105,59 @@ impl Minter {
         plan: &Plan,
         offer: &Offer,
         speed: Speed,
-        lane: Lane,
         deadline: Option<Instant>,
     ) -> Result<Arc<str>, Unserved> {
         let shared = offer.shared().ok_or(SignError)?;
-        let make = async || {
+        let call = plan.call();
+        let make = || {
             // It names nobody.
             let sign = signing(offer.stamped(plan)?, String::new(), self.serials.next());
-            self.one(speed, lane, deadline, sign).await
+            let pool = self.pool().cloned();
+            Ok(async move { one(pool.as_ref(), speed, None, sign).await })
         };
-        let call = plan.call();
         let token = shared.get(offer.terms.times(), &call, make);
         match until(deadline) {
-            Some(until) => timeout_at(until, token).await.unwrap_or(Err(OVERLOADED)),
+            Some(until) => {
+                timeout_at(until, token).await.unwrap_or_else(|_| Err(self.overloaded()))
+            }
             None => token.await,
         }
     }
 
-    /// One token, in the pool where its signature is slow.
-    async fn one(
-        &self,
-        speed: Speed,
-        lane: Lane,
-        deadline: Option<Instant>,
-        sign: impl Fn(usize) -> Result<String, SignError> + Send + Sync + 'static,
-    ) -> Result<String, Unserved> {
-        match speed {
-            Speed::Fast => Ok(sign(0)?),
-            Speed::Slow => {
-                let pool = self.pool.as_ref().ok_or(SignError)?;
-                let mut tokens = pool.sign(lane, 1, until(deadline), sign).await?;
-                Ok(tokens.pop().ok_or(SignError)?)
-            }
-        }
+    /// The terms of a token now that its signature has been waited for.
+    fn handed_out(&self, plan: &Plan, terms: Terms) -> Result<Terms, Unserved> {
+        let terms = terms.handed_out_at(self.clock.now());
+        let terms = terms.filter(|terms| terms.use_within >= plan.ask.min_remaining);
+        terms.ok_or_else(|| self.overloaded())
+    }
+
+    /// What a call gets that has waited for a slow signature for too long.
+    fn overloaded(&self) -> Unserved {
+        let retry_in = self.pool().map(|pool| pool.expected(Lane::One, 1)).unwrap_or_default();
+        Unserved { cause: Cause::Overloaded, retry_in }
+    }
+
+    const fn pool(&self) -> Option<&Pool> {
+        self.pool.as_ref()
     }
 }
 
-const OVERLOADED: Unserved = Unserved { cause: Cause::Overloaded, retry_in: Duration::ZERO };
+/// One token, in the pool where its signature is slow.
+async fn one(
+    pool: Option<&Pool>,
+    speed: Speed,
+    until: Option<Instant>,
+    sign: impl Fn(usize) -> Result<String, SignError> + Send + Sync + 'static,
+) -> Result<String, Unserved> {
+    match speed {
+        Speed::Fast => Ok(sign(0)?),
+        Speed::Slow => {
+            let pool = pool.ok_or(SignError)?;
+            let mut tokens = pool.sign(Lane::One, 1, until, sign).await?;
+            Ok(tokens.pop().ok_or(SignError)?)
+        }
+    }
+}
 
 /// Signs the token of one identity.
 fn signing(
@@ -147,16 +168,23 @@ fn signing(
     move |_| stamped.sign(&identity, serial).map(String::from)
 }
 
-/// When a signature must be made, so that there is time to answer.
+/// When a signature must be made, so that there is time to answer; of what is left of a short
+/// deadline, half.
 fn until(deadline: Option<Instant>) -> Option<Instant> {
-    deadline.map(|deadline| deadline.checked_sub(ANSWER_ALLOWANCE).unwrap_or(deadline))
+    let now = Instant::now();
+    deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(now);
+        now + left.saturating_sub(ANSWER_ALLOWANCE).max(left / 2)
+    })
 }
 
 impl From<Unsigned> for Unserved {
     fn from(unsigned: Unsigned) -> Self {
         match unsigned {
             Unsigned::Failed => SignError.into(),
-            Unsigned::Overloaded(retry_in) => Self { retry_in, ..OVERLOADED },
+            Unsigned::Overloaded(retry_in) | Unsigned::Late(retry_in) => {
+                Self { cause: Cause::Overloaded, retry_in }
+            }
             Unsigned::Closed => Minter::draining(),
         }
     }

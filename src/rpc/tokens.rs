@@ -134,8 +134,8 @@ impl Ending {
                 metrics.refused();
                 return status::denied(&access.lives_too_long(most), resume);
             }
-            // A call that ends because the server leaves lacks no grant.
-            Cause::Draining => {}
+            // A call that ends because the server leaves, or signs too slowly, lacks no grant.
+            Cause::Draining | Cause::Overloaded => {}
             _ => metrics.unserved(),
         }
         status::unserved(unserved, grant, deadline, resume)

@@ -61,6 +61,9 @@ pub enum Unsigned {
     Failed,
     /// Too many wait, or they would be made too late. How long one that comes now would wait.
     Overloaded(Duration),
+    /// They were not made in time, though that was expected. How long one that comes now would
+    /// wait.
+    Late(Duration),
     /// The server goes away.
     Closed,
 }
@@ -149,11 +152,17 @@ impl Pool {
         let answered = match until {
             Some(until) => match timeout_at(until, answered).await {
                 Ok(answered) => answered,
-                Err(_) => return Err(Unsigned::Overloaded(self.0.expected(lane))),
+                Err(_) => return Err(Unsigned::Late(self.expected(lane, count))),
             },
             None => answered.await,
         };
         answered.map_err(|_| Unsigned::Closed)?.map_err(|SignError| Unsigned::Failed)
+    }
+
+    /// How long so many tokens that come now would wait.
+    #[must_use]
+    pub fn expected(&self, lane: Lane, count: usize) -> Duration {
+        self.0.queues().expected(lane, count, self.0.threads)
     }
 
     fn enter(
@@ -167,7 +176,7 @@ impl Pool {
         if queues.is_closed() {
             return Err(Unsigned::Closed);
         }
-        let expected = queues.expected(lane, shared.threads);
+        let expected = queues.expected(lane, entry.count(), shared.threads);
         let is_late = until.is_some_and(|until| Instant::now() + expected > until);
         if is_late || (lane == Lane::One && queues.is_full()) {
             return Err(Unsigned::Overloaded(expected));
@@ -215,11 +224,6 @@ impl Shared {
             }
             queues = self.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// How long what comes now would wait.
-    fn expected(&self, lane: Lane) -> Duration {
-        self.queues().expected(lane, self.threads)
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {

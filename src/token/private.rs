@@ -36,11 +36,17 @@ pub enum KeyError {
     /// The public half.
     #[error("is a public key: the private one signs")]
     Public,
+    /// In OpenSSH's own form.
+    #[error("is a key in OpenSSH's form: write it as PEM, as ssh-keygen -p -m PEM does")]
+    OpenSsh,
+    /// Nothing that verifies.
+    #[error("is no key that verifies: neither a public nor a private one")]
+    NotPublic,
     /// Encrypted.
     #[error("is a private key under a password: write it without one")]
     Encrypted,
     /// More than one.
-    #[error("holds several private keys: keep the one that signs")]
+    #[error("holds several private keys, or a set of keys: keep the one that signs")]
     Several,
     /// A key of another type or curve.
     #[error("is {found}, and {algorithm:?} needs {needed}")]
@@ -188,16 +194,6 @@ impl PrivateKey {
         }
     }
 
-    /// Bytes of its signatures.
-    #[must_use]
-    pub fn signature_bytes(&self) -> usize {
-        match (&self.pair, self.algorithm) {
-            (Pair::Rsa(pair, _), _) => pair.public_modulus_len(),
-            (Pair::Ecdsa(_), Algorithm::ES384) => 96,
-            _ => 64,
-        }
-    }
-
     /// Its public half, as `jsonwebtoken` takes it.
     pub(super) fn public(&self) -> DecodingKey {
         match &self.pair {
@@ -231,9 +227,12 @@ pub fn verifying_key(text: &str, algorithm: Algorithm) -> Result<DecodingKey, Ke
         let jwk: Jwk = serde_json::from_str(text).map_err(|_| KeyError::Damaged)?;
         return DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::Damaged);
     }
-    let der = pem::public(text).ok_or(KeyError::OtherPem)?;
+    let needed = Type::of(algorithm).ok_or(KeyError::NotPublic)?;
+    if let (Type::Rsa, Some(der)) = (needed, pem::public_pkcs1(text)) {
+        return Ok(DecodingKey::from_rsa_der(&der));
+    }
+    let der = pem::public(text).ok_or(KeyError::NotPublic)?;
     let (found, key) = der::public(&der).ok_or(KeyError::Damaged)?;
-    let needed = Type::of(algorithm).ok_or(KeyError::OtherPem)?;
     if found != needed {
         let (found, needed) = (found.as_str(), needed.as_str());
         return Err(KeyError::OtherType { found, algorithm, needed });

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::OnceCell;
 
-use super::{Call, Times};
+use super::{Call, SignError, Times};
 
 /// Signatures that are kept: the most recent ones of the present period.
 const KEPT: usize = 1_024;
@@ -39,23 +40,34 @@ struct Kept {
 
 impl SharedTokens {
     /// The token of these times and this call, which `make` makes if there is none yet. Who asks
-    /// for one that is being made waits for it; where that fails, or is dropped, the next one
-    /// makes it.
+    /// for one that is being made waits for it. It is made also where nobody waits any longer:
+    /// else callers without patience would never get one. Where it fails, the next one makes it.
     ///
     /// # Errors
     ///
     /// It was not made.
-    pub async fn get<E>(
+    pub async fn get<E, F>(
         &self,
         times: Times,
         call: &Call<'_>,
-        make: impl AsyncFnOnce() -> Result<String, E>,
-    ) -> Result<Arc<str>, E> {
+        make: impl FnOnce() -> Result<F, E>,
+    ) -> Result<Arc<str>, E>
+    where
+        E: From<SignError> + Send + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+    {
         let subject = Subject::new(times, call);
         let kept = self.kept.load().get(&subject).map(|kept| Arc::clone(&kept.token));
         let token = kept.unwrap_or_else(|| self.add(subject));
-        let signed = token.get_or_try_init(async || make().await.map(Arc::from)).await?;
-        Ok(Arc::clone(signed))
+        if let Some(token) = token.get() {
+            return Ok(Arc::clone(token));
+        }
+        let make = make()?;
+        let signing = tokio::spawn(async move {
+            let signed = token.get_or_try_init(async || make.await.map(Arc::from)).await;
+            signed.map(Arc::clone)
+        });
+        signing.await.unwrap_or_else(|_| Err(SignError.into()))
     }
 
     /// Adds a token that is not made yet, and drops those of former periods.
@@ -65,11 +77,11 @@ impl SharedTokens {
         if let Some(kept) = kept.get(&subject) {
             return Arc::clone(&kept.token);
         }
-        let present = kept.iter().filter(|(other, _)| other.issue == subject.issue);
+        let present = kept.iter().filter(|(other, _)| other.issue >= subject.issue);
         let mut present: HashMap<_, _> =
             present.map(|(subject, kept)| (subject.clone(), kept.clone())).collect();
         if present.len() >= KEPT {
-            let oldest = present.iter().min_by_key(|(_, kept)| kept.number);
+            let oldest = present.iter().min_by_key(|(other, kept)| (other.issue, kept.number));
             if let Some(oldest) = oldest.map(|(subject, _)| subject.clone()) {
                 present.remove(&oldest);
             }
@@ -106,11 +118,7 @@ impl std::fmt::Debug for SharedTokens {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        convert::Infallible,
-        future::pending,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::{FutureExt, future::join_all};
     use tokio::task::yield_now;
@@ -128,18 +136,19 @@ mod tests {
         shared: &SharedTokens,
         times: Times,
         call: &Call<'_>,
-        count: &AtomicUsize,
+        count: &Arc<AtomicUsize>,
     ) -> Arc<str> {
-        let make = async || {
+        let count = Arc::clone(count);
+        let make = async move {
             yield_now().await;
-            Ok::<_, Infallible>(count.fetch_add(1, Ordering::Relaxed).to_string())
+            Ok::<_, SignError>(count.fetch_add(1, Ordering::Relaxed).to_string())
         };
-        shared.get(times, call, make).await.unwrap()
+        shared.get(times, call, || Ok(make)).await.unwrap()
     }
 
     #[tokio::test]
     async fn those_that_ask_at_once_get_one_token() {
-        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let (shared, made) = (SharedTokens::default(), Arc::default());
         let call = of("a");
         let all = join_all((0..100).map(|_| get(&shared, TIMES, &call, &made))).await;
         assert!(all.iter().all(|token| **token == *"0"));
@@ -149,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_said_is_told_apart() {
-        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let (shared, made) = (SharedTokens::default(), Arc::default());
         let text = |text: &str| Some(text.to_owned());
         let params: [&[Option<String>]; 5] =
             [&[], &[None], &[text("1")], &[text("1:1")], &[None, text("1")]];
@@ -166,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_period_has_a_new_token() {
-        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let (shared, made) = (SharedTokens::default(), Arc::default());
         for (period, token) in [(0, "0"), (1, "1"), (1, "1"), (2, "2")] {
             let times = Times { issue: 60 * period, expire: 60 * period + 60 };
             assert_eq!(&*get(&shared, times, &of("a"), &made).await, token);
@@ -175,22 +184,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_makes_what_was_given_up() {
-        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
-        let failed = shared.get(TIMES, &of("a"), async || Err("full")).await;
-        assert_eq!(failed, Err("full"));
+    async fn what_nobody_waits_for_is_made_and_what_failed_is_made_again() {
+        let (shared, made) = (SharedTokens::default(), Arc::default());
+        let failed = shared.get(TIMES, &of("a"), || Ok(async { Err(SignError) })).await;
+        assert_eq!(failed, Err(SignError));
         let call = of("a");
-        let mut given_up = Box::pin(shared.get(TIMES, &call, pending::<Result<String, ()>>));
+        let mut given_up = Box::pin(get(&shared, TIMES, &call, &made));
         assert!(given_up.as_mut().now_or_never().is_none());
-        let mut waits = Box::pin(get(&shared, TIMES, &call, &made));
-        assert!(waits.as_mut().now_or_never().is_none());
         drop(given_up);
-        assert_eq!(&*waits.await, "0");
+        while shared.kept.load().values().all(|kept| kept.token.get().is_none()) {
+            yield_now().await;
+        }
+        assert_eq!(&*get(&shared, TIMES, &call, &made).await, "0");
     }
 
     #[tokio::test]
     async fn the_oldest_are_dropped_where_there_are_too_many() {
-        let (shared, made) = (SharedTokens::default(), AtomicUsize::new(0));
+        let (shared, made) = (SharedTokens::default(), Arc::default());
         for number in 0..=KEPT {
             get(&shared, TIMES, &of(&number.to_string()), &made).await;
         }

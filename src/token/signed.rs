@@ -1,5 +1,5 @@
-//! JWTs signed with any algorithm by `jsonwebtoken`: what they share is laid out once, but
-//! encoded and hashed for each token.
+//! JWTs signed with any algorithm: what they share is laid out once, but encoded and hashed for
+//! each token.
 
 use std::{fmt, sync::Arc};
 

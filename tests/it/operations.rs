@@ -112,7 +112,10 @@ fn code(below: &str) -> String {
             for entry in fs::read_dir(path).expect("a folder") {
                 walk(&entry.expect("an entry").path(), text);
             }
-        } else if !["tests.rs", "vectors.rs", "demo.rs"].iter().any(|name| path.ends_with(name)) {
+        } else if !["tests.rs", "vectors.rs", "demo.rs", "params.rs"]
+            .iter()
+            .any(|name| path.ends_with(name))
+        {
             let file = fs::read_to_string(path).expect("text");
             let file = file.split("#[cfg(test)]\nmod tests {").next().expect("code");
             let lines = file.lines().filter(|line| !line.trim_start().starts_with("//"));

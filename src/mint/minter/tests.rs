@@ -68,7 +68,13 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         parameters: Parameters::default(),
         units: 1,
         signing: Signing::Own(Speed::Fast),
-        supply: Supply::Key(Key { signer, resources, iat_backdate: secs(10), reuse_for: None }),
+        supply: Supply::Key(Key {
+            signer,
+            resources,
+            iat_backdate: secs(10),
+            reuse_for: None,
+            signing_time: secs(0),
+        }),
     };
     Minter::new(vec![profile], Some(name), &Grants::default(), parts(Clock::system()))
 }

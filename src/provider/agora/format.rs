@@ -144,6 +144,15 @@ impl TokenFormat for AccessToken2 {
     fn units(&self) -> u32 {
         1
     }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        Some("HMAC-SHA256")
+    }
+
+    /// Each has its own salt.
+    fn repeats(&self) -> bool {
+        false
+    }
 }
 
 /// Signs tokens of a profile.

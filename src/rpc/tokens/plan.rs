@@ -96,7 +96,7 @@ impl Tokens {
             after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
         }
         if let (Ok(draft), Ok(selection)) = (&draft, &selection) {
-            let formed = selection.check(draft).await;
+            let formed = selection.check(start_index, draft).await;
             after.extend(formed.map_err(Violation::from).err());
         }
         let mut max_ttl = None;

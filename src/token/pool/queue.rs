@@ -7,6 +7,9 @@ use super::{Job, Lane};
 /// How much of the mean the latest signature is.
 const WEIGHT: u32 = 16;
 
+/// Longer than any signature takes.
+const LONGEST: Duration = Duration::from_millis(100);
+
 /// A job that waits, and how many of its tokens have had their turn.
 pub(super) struct Entry {
     job: Arc<Job>,
@@ -17,6 +20,10 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) const fn new(job: Arc<Job>, count: usize) -> Self {
         Self { job, next: 0, count }
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.count
     }
 
     const fn left(&self) -> usize {
@@ -43,6 +50,8 @@ pub(super) struct Queues {
     most: usize,
     /// Tokens that wait in chunks.
     in_chunks: usize,
+    /// Threads that sign.
+    busy: u32,
     /// What a signature takes, in the mean of the latest; none before the first.
     mean: Duration,
     is_closed: bool,
@@ -58,6 +67,7 @@ impl Queues {
             next_ticket: 0,
             most,
             in_chunks: 0,
+            busy: 0,
             mean: Duration::ZERO,
             is_closed: false,
         }
@@ -83,12 +93,19 @@ impl Queues {
         self.ones.len() + self.in_chunks
     }
 
-    /// How long what comes now would wait for its first signature to be made.
-    pub(super) fn expected(&self, lane: Lane, threads: u32) -> Duration {
+    /// How long so many tokens that come now would wait until the last of them has its turn; none
+    /// at all where a thread is free, however long signatures took before.
+    pub(super) fn expected(&self, lane: Lane, count: usize, threads: u32) -> Duration {
+        if self.waiting() == 0 && self.busy < threads {
+            return Duration::ZERO;
+        }
         let before = match lane {
             Lane::One => self.ones.len(),
-            // Chunks take turns.
-            Lane::Chunk => self.ones.len() + self.chunks.len(),
+            // Chunks take turns, so each of them has as many before the last turn of this one.
+            Lane::Chunk => {
+                let turns = count.saturating_mul(self.chunks.len()).min(self.in_chunks);
+                self.ones.len() + turns + count.saturating_sub(1)
+            }
         };
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         self.mean.saturating_mul(before.saturating_add(1)) / threads
@@ -116,6 +133,7 @@ impl Queues {
     /// The next turn, and whether another one waits behind it.
     pub(super) fn next(&mut self) -> Option<(Turn, bool)> {
         if let Some((_, Entry { job, .. })) = self.ones.pop_first() {
+            self.busy += 1;
             return Some((Turn { job, number: 0, is_first: true }, self.waiting() > 0));
         }
         let after = (Bound::Excluded(self.served), Bound::Unbounded);
@@ -130,11 +148,15 @@ impl Queues {
         }
         self.served = ticket;
         self.in_chunks -= 1;
+        self.busy += 1;
         Some((turn, self.waiting() > 0))
     }
 
-    /// A signature took so long.
+    /// A signature took so long; one that took much longer than any does was held up by
+    /// something else.
     pub(super) fn ended(&mut self, took: Duration) {
+        let took = took.min(LONGEST);
+        self.busy = self.busy.saturating_sub(1);
         self.mean =
             if self.mean.is_zero() { took } else { (self.mean * (WEIGHT - 1) + took) / WEIGHT };
     }

@@ -118,9 +118,29 @@ async fn what_is_not_made_in_time_is_refused() {
     assert!(late.as_mut().now_or_never().is_none());
     advance(Duration::from_millis(1_001)).await;
     let late = late.await;
-    assert!(matches!(late, Err(Unsigned::Overloaded(_))), "{late:?}");
+    assert!(matches!(late, Err(Unsigned::Late(_))), "{late:?}");
     bench.let_pass(2);
     assert_eq!(bench.sign(Lane::One, "next", 1, None).await.unwrap(), ["next0"]);
+}
+
+#[tokio::test]
+async fn a_free_thread_refuses_nothing_however_slow_signatures_were() {
+    let bench = Bench::new(8);
+    // As after a suspend in the middle of a signature.
+    bench.pool.0.queues().ended(Duration::from_secs(3_600));
+    assert_eq!(bench.pool.expected(Lane::One, 1), Duration::ZERO);
+    let mut busy = Box::pin(bench.sign(Lane::Chunk, "busy", 3, None));
+    assert!(busy.as_mut().now_or_never().is_none());
+    while bench.pool.0.queues().waiting() > 2 {
+        yield_now().await;
+    }
+    assert_eq!(bench.pool.expected(Lane::One, 1), Duration::from_millis(100));
+    assert_eq!(bench.pool.expected(Lane::Chunk, 64), Duration::from_millis(6_600));
+    let until = Some(Instant::now() + Duration::from_millis(99));
+    let refused = bench.sign(Lane::One, "late", 1, until).await;
+    assert_eq!(refused, Err(Unsigned::Overloaded(Duration::from_millis(100))));
+    bench.let_pass(3);
+    assert_eq!(busy.await.unwrap().len(), 3);
 }
 
 #[tokio::test]

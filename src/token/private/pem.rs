@@ -19,6 +19,9 @@ pub(super) fn private(text: &str) -> Result<Form, KeyError> {
     if text.contains("-----BEGIN ENCRYPTED ") || text.contains("4,ENCRYPTED") {
         return Err(KeyError::Encrypted);
     }
+    if text.contains("-----BEGIN OPENSSH ") {
+        return Err(KeyError::OpenSsh);
+    }
     let text = in_lines(text);
     let (mut found, mut is_public) = (None, text.contains("-----BEGIN RSA PUBLIC KEY-----"));
     for section in Pem::pem_slice_iter(text.as_bytes()) {
@@ -39,6 +42,12 @@ pub(super) fn private(text: &str) -> Result<Form, KeyError> {
         }
     }
     found.ok_or(if is_public { KeyError::Public } else { KeyError::OtherPem })
+}
+
+/// The first public key of RSA as PKCS#1 in a text that has a PEM.
+pub(super) fn public_pkcs1(text: &str) -> Option<Vec<u8>> {
+    // The parser has no word for it.
+    text.contains("RSA PUBLIC KEY-----").then(|| public(&text.replace("RSA PUBLIC", "PUBLIC")))?
 }
 
 /// The first public key in a text that has a PEM.

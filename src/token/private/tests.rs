@@ -126,6 +126,7 @@ fn what_is_no_key_of_the_algorithm_is_refused_without_an_echo() {
         (key("rsa_public_pkcs1"), RS256, KeyError::Public),
         (key("jwk_public"), ES256, KeyError::Public),
         (key("certificate"), RS256, KeyError::Public),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n".to_owned(), EdDSA, KeyError::OpenSsh),
         (key("p256_sec1"), RS256, other(p256, RS256, rsa)),
         (key("p256_sec1"), ES384, other(p256, ES384, p384)),
         (key("p256_pkcs8"), RS256, other(p256, RS256, rsa)),

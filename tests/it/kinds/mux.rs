@@ -203,7 +203,8 @@ fn case() -> impl Strategy<Value = Case> {
 #[tokio::test]
 async fn of_random_inputs_our_claims_are_those_of_muxs_library() {
     let mut runner = TestRunner::deterministic();
-    let cases: Vec<_> = (0..400).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
+    let cases: Vec<_> =
+        (0..1_000).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
     let input = json!({
         "now": NOW,
         "key_id": test_key("/mux/key_id").unwrap(),
