@@ -226,17 +226,11 @@ async fn more_than_the_queue_holds_are_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_signed_before_its_deadline_is_refused() {
+async fn a_slow_bulk_ends_itself_before_its_deadline() {
     let (serve, _dir) = serve().await;
     let mut tokens = serve.tokens().await;
-    // Nothing is left once there is time to answer.
-    let mut request = Request::new(of("rsa", "alice", ""));
-    request.set_timeout(Duration::from_millis(40));
-    let refused = soon(tokens.mint_token(request)).await.unwrap_err();
-    assert_eq!(reason(&refused), "OVERLOADED", "{refused:?}");
-    assert_eq!(said(&refused, "resume_index"), None);
     let mut request = Request::new(bulk("rsa", 1_000));
-    request.set_timeout(Duration::from_millis(300));
+    request.set_timeout(Duration::from_millis(700));
     let mut chunks = soon(tokens.mint_tokens(request)).await.unwrap().into_inner();
     let mut sent = 0;
     let ended = loop {
