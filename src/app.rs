@@ -5,6 +5,7 @@ mod keys;
 mod parts;
 mod profiles;
 mod reload;
+pub mod selftest;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

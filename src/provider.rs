@@ -21,6 +21,7 @@ mod tokens;
 mod twilio;
 pub mod twilio_access;
 pub mod twilio_live;
+pub mod vectors;
 pub mod vonage_video;
 pub mod zoom_videosdk;
 
@@ -28,6 +29,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
+use self::vectors::{Vector, VectorError, Way};
 pub use self::{
     demo::{Demo, DemoSecret, Served, configuration},
     tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
@@ -106,6 +108,24 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// What a token of this kind says; none where it is not of this kind. Begins with
     /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
+
+    /// What the vendor's own libraries make of public test keys, and what makes the same here.
+    ///
+    /// # Errors
+    ///
+    /// What is built in was damaged.
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        Ok(Vec::new())
+    }
+
+    /// Profiles that show how fast its tokens are signed, by the algorithm.
+    ///
+    /// # Errors
+    ///
+    /// What is built in was damaged.
+    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+        Ok(Vec::new())
+    }
 
     /// Profiles with public keys, and the emulated upstreams that know them; every kind with an
     /// upstream should have one.

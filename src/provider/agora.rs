@@ -13,6 +13,7 @@ mod params;
 mod parsed;
 mod reading;
 mod services;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ use self::{
 };
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
+    vectors::{Vector, VectorError, Way},
 };
 use crate::{
     reading::{Jwt, Reading, Signature, View},
@@ -92,6 +94,14 @@ impl Kind for Agora {
     /// None: its tokens are no JWTs.
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
         None
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
+    }
+
+    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+        vectors::samples()
     }
 }
 

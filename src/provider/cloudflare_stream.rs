@@ -7,6 +7,7 @@ mod config;
 mod params;
 mod reading;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 use self::config::Config;
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens,
+    vectors::{Vector, VectorError},
 };
 use crate::{
     name::{NameError, Resource},
@@ -64,6 +66,10 @@ impl Kind for CloudflareStream {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

@@ -6,6 +6,7 @@
 mod config;
 mod reading;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use self::config::Config;
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens,
+    vectors::{Vector, VectorError},
 };
 use crate::{
     name::Resource,
@@ -71,6 +73,10 @@ impl Kind for HundredMs {
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
         reading::read(token)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod params;
 mod reading;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use self::config::{Config, TokenType};
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
     ivs::Arn,
+    vectors::{Vector, VectorError},
 };
 use crate::{
     name::{IdentityForm, NameError, Resource},
@@ -91,6 +93,10 @@ impl Kind for IvsStage {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Source of the claims' meaning: RFC 7519. What a verifier demands is for the profile to say.
 
 mod config;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use self::config::{Config, Key};
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens,
     claims::Claims,
+    vectors::{VectorError, Way},
 };
 use crate::{
     name::Resource,
@@ -41,6 +43,10 @@ impl Kind for AnyJwt {
     /// None: a JWT of one's own says by nothing that it is one.
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
         None
+    }
+
+    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+        vectors::samples()
     }
 }
 

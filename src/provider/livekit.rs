@@ -9,13 +9,17 @@ mod demo;
 mod params;
 mod reading;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use self::config::Config;
-use super::{Demo, Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens};
+use super::{
+    Demo, Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
+    vectors::{Vector, VectorError},
+};
 use crate::{
     name::Resource,
     reading::{Jwt, Reading, View},
@@ -60,6 +64,10 @@ impl Kind for LiveKit {
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
         reading::read(token)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 
     fn demos(&self) -> Vec<Demo> {

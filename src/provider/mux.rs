@@ -7,13 +7,17 @@ mod config;
 mod params;
 mod reading;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use self::config::Config;
-use super::{Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TokenRules, Tokens};
+use super::{
+    Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TokenRules, Tokens,
+    vectors::{Vector, VectorError},
+};
 use crate::{
     name::{NameError, Resource},
     reading::{Jwt, Reading, View},
@@ -56,6 +60,10 @@ impl Kind for Mux {
 
     fn read_token(&self, token: &Jwt, _: View<'_>) -> Option<Reading> {
         reading::read(token)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

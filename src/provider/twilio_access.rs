@@ -5,6 +5,7 @@
 
 mod config;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use self::config::Config;
 use super::{
     Draft, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
     twilio::{MAX_TOKEN_TTL, grants::ProductGrants, reading},
+    vectors::{Vector, VectorError},
 };
 use crate::{
     name::Resource,
@@ -61,6 +63,10 @@ impl Kind for TwilioAccess {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view).filter(|_| !reading::has_player(token))
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

@@ -9,6 +9,7 @@ mod demo;
 mod endpoint;
 mod source;
 mod token;
+mod vectors;
 pub mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use super::{
     Demo, Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TimeRule, TokenRules,
     Tokens, Upstream,
     twilio::{MAX_TOKEN_TTL, reading},
+    vectors::{Vector, VectorError},
 };
 use crate::{
     clock::Clock,
@@ -74,6 +76,10 @@ impl Kind for TwilioLive {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view).filter(|_| reading::has_player(token))
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 
     fn demos(&self) -> Vec<Demo> {

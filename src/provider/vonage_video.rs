@@ -8,6 +8,7 @@ mod params;
 mod reading;
 mod session;
 mod token;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 use self::config::Config;
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, SupplyRules, TimeRule, TokenRules, Tokens,
+    vectors::{Vector, VectorError},
 };
 use crate::{
     reading::{Jwt, Reading, View},
@@ -69,6 +71,10 @@ impl Kind for VonageVideo {
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading::read(token, view)
+    }
+
+    fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
+        vectors::vectors()
     }
 }
 

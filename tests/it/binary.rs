@@ -25,6 +25,7 @@ mod rollout;
 mod scenario;
 mod scrape;
 mod secrets;
+mod selftest;
 mod signals;
 mod torrent;
 mod watch;

@@ -17,50 +17,37 @@ mod node;
 mod secrets;
 mod slow;
 mod twilio_access;
+mod twilio_live;
 mod values;
 mod video;
 mod vonage_video;
 mod zoom_videosdk;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+pub(crate) use grantmint::app::selftest::profile;
 use grantmint::{
-    clock::{Anchor, Clock, WallTime},
-    config::{Config, Profile},
-    provider::KINDS,
+    app::selftest::{self, Minted, Verdict},
+    clock::WallTime,
+    config::Profile,
+    provider::{
+        KINDS,
+        vectors::{Ask, Vector},
+    },
     reading::{Jwt, View},
-    token::{Call, Times, id::Serial, key::JwtKey},
 };
-use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::Algorithm;
-use serde::Deserialize;
-use serde_json::{Map, Value};
-use sha2::Sha256;
+use serde_json::Value;
 
 use crate::support::{Serve, run};
 
-/// A token of a vendor's library, or its refusal.
-#[derive(Deserialize)]
-pub(crate) struct Vector {
-    pub(crate) id: String,
-    pub(crate) inputs: Inputs,
-    pub(crate) header: Option<Value>,
-    pub(crate) claims: Option<Value>,
-    /// Claims that differ from token to token.
-    #[serde(default)]
-    pub(crate) random: Vec<String>,
-}
-
-/// What a vendor's library was given.
-#[derive(Clone, Deserialize)]
+/// What a token is asked for with.
+#[derive(Clone)]
 pub(crate) struct Inputs {
     pub(crate) now: i64,
     pub(crate) ttl_seconds: Option<i64>,
     pub(crate) identity: Option<String>,
     pub(crate) resource: Option<String>,
-    #[serde(default)]
-    pub(crate) params: Map<String, Value>,
 }
 
 /// A token of ours, read.
@@ -71,40 +58,33 @@ pub(crate) struct Read {
     pub(crate) id: Option<String>,
 }
 
-/// The vendor's signature of each vector's token is the one that our key makes: RSA with PKCS#1
-/// padding has no other.
-pub(crate) fn assert_signs_as_the_vendor(vectors: &str, private_key: &str) -> usize {
-    let key = JwtKey::parse_private(private_key, Algorithm::RS256).unwrap();
-    let vectors: Vec<Value> = serde_json::from_str(vectors).unwrap();
-    let tokens = vectors.iter().filter_map(|vector| Some((&vector["id"], vector["jwt"].as_str()?)));
-    let signed = tokens.filter(|(id, token)| {
-        let (message, signature) = token.rsplit_once('.').unwrap();
-        let is_rsa = Jwt::decode(token).unwrap().algorithm() == Some("RS256");
-        assert!(!is_rsa || key.sign(message.as_bytes()).unwrap() == signature, "{id}");
-        is_rsa
-    });
-    signed.count()
-}
-
-/// Vectors of a file.
-pub(crate) fn vectors(text: &str) -> Vec<Vector> {
-    serde_json::from_str(text).unwrap()
-}
-
 /// A key of the vectors, such as `/mux/private_key_base64`. It belongs to no account.
 pub(crate) fn test_key(pointer: &str) -> Option<String> {
     let keys: Value = serde_json::from_str(include_str!("../vectors/kind_keys.json")).unwrap();
     keys.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The one profile of a configuration in which every secret is `secret`.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub(crate) fn profile(text: &str, secret: &str) -> Result<Profile, String> {
-    let config = Config::parse_with("f.toml", text, &|_| Some(secret.to_owned()));
-    config.map(|mut config| config.profiles.remove(0)).map_err(|problems| problems.to_string())
+/// The vectors of a kind.
+pub(crate) fn vectors(kind: &str) -> Vec<Vector> {
+    let kind = KINDS.iter().find(|it| it.name() == kind).unwrap();
+    kind.vectors().unwrap()
+}
+
+/// Checks all vectors of a kind: how many tokens are the vendor's, and what came of the others,
+/// with how many.
+pub(crate) fn assert_vectors(kind: &str, same: usize, others: &[(&str, usize)]) {
+    let mut counts = BTreeMap::new();
+    for vector in vectors(kind) {
+        let outcome = match selftest::check(&vector) {
+            Verdict::Same { but, .. } => but.unwrap_or("same"),
+            Verdict::Refused => "refused",
+            Verdict::LeftOut { why, .. } => why,
+            Verdict::Different(differences) => panic!("{}: {differences:?}", vector.id),
+        };
+        *counts.entry(outcome).or_insert(0) += 1;
+    }
+    let meant: BTreeMap<_, _> = others.iter().copied().chain([("same", same)]).collect();
+    assert_eq!(counts, meant);
 }
 
 impl Inputs {
@@ -112,27 +92,22 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// The names of parameters that the profile refuses.
+    /// Why the profile refuses it.
     pub(crate) fn token(
         &self,
         profile: &Profile,
         params: &[(String, Value)],
     ) -> Result<(String, Option<String>), String> {
-        let values = profile.tokens.parameters().of_call(params).map_err(|wrong| {
-            let wrong = wrong.into_iter().map(|(name, why)| name + " " + &why.words());
-            wrong.collect::<Vec<_>>().join("; ")
-        })?;
-        let default = i64::try_from(profile.token_ttl.as_secs()).unwrap();
-        let ttl = self.ttl_seconds.filter(|ttl| *ttl > 0).unwrap_or(default);
-        let now = Anchor { wall: WallTime::from_unix_seconds(self.now), ..Clock::system().now() };
-        let signer = profile.token_format().prepare(None, now).map_err(|it| it.to_string())?;
-        let back = i64::try_from(profile.tokens.iat_backdate().as_secs()).unwrap();
-        let times = Times { issue: self.now, expire: self.now - back + ttl };
-        let resource = self.resource.as_deref().unwrap_or_default();
-        let stamped = signer.at(times, &Call { resource, params: &values }).unwrap();
-        let identity = self.identity.as_deref().unwrap_or("nobody");
-        let token = String::from(stamped.sign(identity, Serial::SELF_TEST).unwrap());
-        Ok((token, stamped.token_id(Serial::SELF_TEST)))
+        let ask = Ask {
+            now: self.now,
+            ttl: self.ttl_seconds,
+            identity: self.identity.clone(),
+            resource: self.resource.clone(),
+            params: params.to_vec(),
+            grant: None,
+        };
+        let Minted { token, id } = selftest::mint(profile, &ask)?;
+        Ok((token, id))
     }
 
     /// The same, read: a JWT.
@@ -151,22 +126,6 @@ impl Inputs {
     }
 }
 
-impl Vector {
-    /// Compares header and claims, but for what is random, and for a `typ` that may be left out.
-    pub(crate) fn assert_same(&self, ours: &Read) {
-        let mut header = self.header.clone().unwrap();
-        header.as_object_mut().unwrap().entry("typ").or_insert_with(|| "JWT".into());
-        assert_eq!(ours.header, header, "{}", self.id);
-        let without_random = |claims: &Value| {
-            let mut claims = claims.clone();
-            claims.as_object_mut().unwrap().retain(|name, _| !self.random.contains(name));
-            claims
-        };
-        let theirs = self.claims.as_ref().unwrap();
-        assert_eq!(without_random(&ours.claims), without_random(theirs), "{}", self.id);
-    }
-}
-
 /// Header and claims of a token, which are ASCII.
 pub(crate) fn parts(token: &str) -> [Value; 2] {
     let mut parts = token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap());
@@ -175,14 +134,6 @@ pub(crate) fn parts(token: &str) -> [Value; 2] {
         assert!(part.is_ascii(), "{token}");
         serde_json::from_slice(&part).unwrap()
     })
-}
-
-/// Checks a signature with an implementation that mints nothing here.
-pub(crate) fn assert_signed(token: &str, secret: &str) {
-    let (signing_input, signature) = token.rsplit_once('.').unwrap();
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(signing_input.as_bytes());
-    mac.verify_slice(&BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
 }
 
 /// A server with these profiles, and the secret in the file that `SECRET_FILE` stands for.
@@ -225,17 +176,6 @@ pub(crate) fn in_toml(value: &Value) -> String {
         }
         value => value.to_string(),
     }
-}
-
-/// A name such as `canPublish` as parameters have it: `can_publish`.
-pub(crate) fn in_snake_case(name: &str) -> String {
-    name.chars().fold(String::new(), |mut text, character| {
-        if character.is_ascii_uppercase() {
-            text.push('_');
-        }
-        text.push(character.to_ascii_lowercase());
-        text
-    })
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod inspect;
 mod mint;
 mod output;
 mod sandbox;
+mod selftest;
 mod serve;
 mod signals;
 mod terminal;
@@ -58,6 +59,8 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
     Inspect(inspect::InspectCommand),
+    /// Makes the vendors' own tokens again, and tells how fast tokens are signed.
+    Selftest(selftest::SelftestCommand),
     /// Writes a script that completes this command line in a shell.
     Completions(completions::CompletionsCommand),
 }
@@ -73,6 +76,7 @@ impl Command {
             Self::Grants(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
+            Self::Selftest(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

@@ -2,9 +2,6 @@
 //!
 //! Source: Twilio's page "Access Tokens"; member names as its helper libraries emit them.
 
-#[cfg(test)]
-mod vectors;
-
 use super::config::Config;
 use crate::{
     provider::twilio::Signatory,

@@ -261,7 +261,8 @@ async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
 async fn help_tells_the_exit_codes_and_every_command() {
     let ran = run(&["--help"]).await;
     assert_eq!(ran.code, Some(0));
-    for told in ["Exit codes", "serve", "sandbox", "check", "mint", "bulk", "grants", "inspect"] {
+    let commands = ["serve", "sandbox", "check", "mint", "bulk", "grants", "inspect", "selftest"];
+    for told in ["Exit codes"].into_iter().chain(commands) {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }
     assert_eq!(run(&["frobnicate"]).await.code, Some(2));

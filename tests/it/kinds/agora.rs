@@ -8,37 +8,24 @@ use flate2::read::ZlibDecoder;
 use grantmint::{
     clock::{Clock, WallTime},
     config::Profile,
-    provider::{KINDS, check_credential, read_credential},
+    provider::{
+        KINDS, check_credential, read_credential,
+        vectors::{Case, Vector},
+    },
     reading::{Signature, View},
     settings::SigningSecret,
     token::{Call, Times, id::Serial},
 };
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::{Inputs, assert_refused, in_toml, serve};
+use super::{Inputs, assert_refused, assert_vectors, serve, vectors};
 use crate::support::run;
-
-const VECTORS: &str = include_str!("../../vectors/agora.json");
 
 const APP_ID: &str = "022f71ff2bfd535fa74d8035bd7f2a82";
 
 pub(super) const CERTIFICATE: &str = "e3b95ecfec768af0a5e7fcc0e1167727";
-
-/// A token of Agora's library.
-#[derive(Deserialize)]
-struct Vector {
-    id: String,
-    inputs: Inputs,
-    fields: Map<String, Value>,
-    token: String,
-}
-
-fn vectors() -> Vec<Vector> {
-    serde_json::from_str(VECTORS).unwrap()
-}
 
 /// A profile with these lines.
 pub(super) fn profile(lines: &str) -> Result<Profile, String> {
@@ -97,52 +84,9 @@ pub(super) fn fields(token: &str) -> Map<String, Value> {
     fields
 }
 
-/// What a profile says for tokens of these inputs.
-fn lines(inputs: &Inputs) -> String {
-    let given = |name: &str| inputs.params.get(name);
-    let mut params = Map::new();
-    let mut lines = Vec::new();
-    let service =
-        given("service").map_or_else(|| "rtc".to_owned(), |it| it.as_str().unwrap().into());
-    let rtm = given("rtm").map(|_| "rtm".to_owned());
-    let services: Vec<_> = [Some(service), rtm].into_iter().flatten().collect();
-    if let Some(channel) = &inputs.resource {
-        lines.push(format!("resources = [{}]", Value::from(channel.as_str())));
-        let role = given("role").cloned().unwrap_or_else(|| "publisher".into());
-        params.insert("role".to_owned(), role);
-        let more = ["privilege_expire", "privileges"].into_iter();
-        params.extend(more.filter_map(|name| Some((name.to_owned(), given(name)?.clone()))));
-        lines.push(format!("params = {}", in_toml(&params.into())));
-    }
-    lines.push(format!("services = {services:?}"));
-    lines.extend(given("account").map(|_| "identity_type = \"account\"".to_owned()));
-    // 0 is anybody.
-    if inputs.identity.as_deref() == Some("0") {
-        lines.push("identity = \"none\"\nunique = false".to_owned());
-    }
-    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
-    lines.join("\n")
-}
-
 #[test]
 fn our_tokens_mean_what_the_librarys_tokens_mean() {
-    let mut applied = 0;
-    for vector in vectors() {
-        let profile =
-            profile(&lines(&vector.inputs)).unwrap_or_else(|it| panic!("{}: {it}", vector.id));
-        let (ours, id) = vector.inputs.token(&profile, &[]).unwrap();
-        assert_eq!(id, None, "{}", vector.id);
-        let (mut ours, theirs) = (fields(&ours), fields(&vector.token));
-        for (name, value) in &theirs {
-            assert_eq!(vector.fields[name], *value, "{}", vector.id);
-        }
-        let salt = ours["salt"].as_u64().unwrap();
-        assert!((1..=99_999_999).contains(&salt), "{}", vector.id);
-        ours["salt"] = theirs["salt"].clone();
-        assert_eq!(ours, theirs, "{}", vector.id);
-        applied += 1;
-    }
-    assert_eq!(applied, 10);
+    assert_vectors("agora", 10, &[]);
 }
 
 #[test]
@@ -150,13 +94,15 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
     let view = View { now: WallTime::from_unix_seconds(1_700_000_010), mask: None };
     let right = SigningSecret::parse(CERTIFICATE).unwrap();
     let wrong = SigningSecret::parse(APP_ID).unwrap();
-    for Vector { id, token, inputs, .. } in vectors() {
+    for Vector { id, case } in vectors("agora") {
+        let Case::Minted { ways, token } = case else { panic!("{id}") };
+        let token = token.text;
         let readers = KINDS.iter().filter(|kind| kind.read_credential(&token, view).is_some());
         assert_eq!(readers.map(|kind| kind.name()).collect::<Vec<_>>(), ["agora"], "{id}");
         assert_eq!(check_credential(&token, &right), Some(Signature::Right), "{id}");
         assert_eq!(check_credential(&token, &wrong), Some(Signature::Wrong), "{id}");
         let odd = read_credential(&token, view).unwrap().oddities;
-        let is_anybodys = inputs.identity.as_deref() == Some("0");
+        let is_anybodys = ways[0].ask.identity.is_none();
         assert_eq!(odd.iter().any(|odd| odd.about == "uid"), is_anybodys, "{id}: {odd:?}");
         assert_eq!(odd.len(), usize::from(is_anybodys), "{id}: {odd:?}");
     }
@@ -177,7 +123,8 @@ fn tokens_of_one_call_differ_by_their_salt_alone() {
         let token = String::from(stamped.sign("42", Serial::SELF_TEST.plus(further)).unwrap());
         assert_eq!(token.len(), stamped.token_bytes("42"));
         let mut fields = fields(&token);
-        assert!(seen.insert(fields.remove("salt").unwrap().as_u64().unwrap()));
+        let salt = fields.remove("salt").unwrap().as_u64().unwrap();
+        assert!((1..=99_999_999).contains(&salt) && seen.insert(salt), "{salt}");
         rest.insert(Value::from(fields).to_string());
     }
     assert_eq!(rest.len(), 1);
@@ -255,7 +202,6 @@ fn the_issue_may_lie_back_and_the_life_counts_from_there() {
         ttl_seconds: Some(600),
         identity: Some("42".to_owned()),
         resource: Some("lobby".to_owned()),
-        params: Map::new(),
     };
     let profile = profile(
         "resources = [\"lobby\"]\niat_backdate = \"30s\"\n\

@@ -2,15 +2,10 @@
 //! way through the real binary.
 
 use grantmint::config::Profile;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{
-    Inputs, assert_refused, assert_signs_as_the_vendor, in_snake_case, in_toml, minted, parts,
-    serve, test_key, vectors,
-};
+use super::{assert_refused, assert_vectors, minted, parts, serve, test_key};
 use crate::support::run;
-
-const VECTORS: &str = include_str!("../../vectors/cloudflare-stream.json");
 
 const VIDEO: &str = "ea95132c15732412d22c1476fa83f27a";
 
@@ -22,46 +17,15 @@ fn own() -> String {
     )
 }
 
-/// A profile with these lines, whose key is in one of the forms that Cloudflare's API gives.
-fn profile_with(form: &str, lines: &str) -> Result<Profile, String> {
-    let text = format!("{}private_key_env = \"KEY\"\n{lines}\n", own());
-    super::profile(&text, &test_key(&format!("/cloudflare-stream/{form}")).unwrap())
-}
-
+/// A profile with these lines.
 pub(super) fn profile(lines: &str) -> Result<Profile, String> {
-    profile_with("pem_base64", lines)
-}
-
-/// What a profile says for tokens of these inputs.
-fn lines(inputs: &Inputs) -> String {
-    let mut params: Map<_, _> =
-        inputs.params.iter().map(|(name, it)| (in_snake_case(name), it.clone())).collect();
-    let nbf = params.remove("nbf").and_then(|nbf| nbf.as_i64());
-    let video = Value::from(inputs.resource.as_deref().unwrap());
-    let mut lines = vec![format!("resources = [{video}]")];
-    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
-    lines.extend(nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf)));
-    lines.push(format!("params = {}", in_toml(&params.into())));
-    lines.join("\n")
+    let text = format!("{}private_key_env = \"KEY\"\n{lines}\n", own());
+    super::profile(&text, &test_key("/cloudflare-stream/pem_base64").unwrap())
 }
 
 #[test]
 fn our_tokens_mean_what_the_samples_tokens_mean() {
-    let mut applied = 0;
-    for vector in vectors(VECTORS) {
-        for form in ["pem_base64", "jwk_base64"] {
-            let profile = profile_with(form, &lines(&vector.inputs)).unwrap();
-            let ours = vector.inputs.mint(&profile, &[]).unwrap();
-            // No `typ`, in theirs as in ours.
-            assert_eq!(Some(&ours.header), vector.header.as_ref(), "{}", vector.id);
-            assert_eq!(Some(&ours.claims), vector.claims.as_ref(), "{}", vector.id);
-            assert_eq!(ours.id, None);
-        }
-        applied += 1;
-    }
-    assert_eq!(applied, 8);
-    let key = test_key("/cloudflare-stream/pem_base64").unwrap();
-    assert_eq!(assert_signs_as_the_vendor(VECTORS, &key), 8);
+    assert_vectors("cloudflare-stream", 8, &[]);
 }
 
 #[test]

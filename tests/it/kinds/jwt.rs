@@ -125,7 +125,6 @@ proptest! {
             ttl_seconds: Some(3_600),
             identity: Some(IDENTITY.to_owned()),
             resource: (!resources.is_empty()).then(|| RESOURCE.to_owned()),
-            params: Map::new(),
         };
         let ours = inputs.mint(&profile, &params).unwrap();
         let key = EncodingKey::from_secret(SECRET.as_bytes());

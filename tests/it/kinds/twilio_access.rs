@@ -1,12 +1,14 @@
 //! Twilio's Access Tokens: ours against those that `twilio-node` made of the same inputs, and the
 //! whole way through the real binary.
 
-use grantmint::config::Profile;
-use serde_json::{Map, Value, json};
+use grantmint::{
+    app::selftest::{self, Verdict},
+    config::Profile,
+    provider::vectors::Case,
+};
+use serde_json::json;
 
-use super::{Inputs, assert_refused, assert_signed, in_toml, minted, serve, vectors};
-
-const VECTORS: &str = include_str!("../../vectors/twilio-access.json");
+use super::{assert_refused, assert_vectors, minted, serve, vectors};
 
 const SECRET: &str = "dE78NLMVLwChBeS8MKOdEf4Z9zjuZ88w";
 
@@ -19,80 +21,19 @@ fn profile(lines: &str) -> Result<Profile, String> {
     super::profile(&format!("{OWN}api_key_secret_env = \"SECRET\"\n{lines}\n"), SECRET)
 }
 
-/// The grants as a profile writes them, and whether a client takes calls.
-fn grants(inputs: &Inputs) -> (Map<String, Value>, bool) {
-    let mut grants = inputs.params["grants"].as_object().unwrap().clone();
-    if let Some(video) = grants.get_mut("video") {
-        // The room is the call's resource.
-        *video = json!({});
-    }
-    let mut takes_calls = false;
-    if let Some(voice) = grants.get_mut("voice").and_then(Value::as_object_mut) {
-        takes_calls = voice.remove("incoming_allow") == Some(true.into());
-        let mut outgoing = Map::new();
-        for (from, to) in
-            [("outgoing_application_sid", "application_sid"), ("outgoing_params", "params")]
-        {
-            outgoing.extend(voice.remove(from).map(|value| (to.to_owned(), value)));
-        }
-        if !outgoing.is_empty() {
-            voice.insert("outgoing".to_owned(), outgoing.into());
-        }
-    }
-    (grants, takes_calls)
-}
-
-/// What else a profile says for tokens of these inputs.
-fn other_lines(inputs: &Inputs, grants: &Map<String, Value>) -> String {
-    let mut lines = Vec::new();
-    if grants.contains_key("video") {
-        lines.push(match inputs.resource.as_deref().map(Value::from) {
-            Some(room) => format!("resources = [{room}]"),
-            None => "allow_unscoped = true".to_owned(),
-        });
-    }
-    lines.extend(inputs.params.get("region").map(|region| format!("region = {region}")));
-    let nbf = inputs.params.get("nbf").and_then(Value::as_i64);
-    lines.extend(nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf)));
-    lines.join("\n")
-}
-
 #[test]
 fn our_tokens_mean_what_the_librarys_tokens_mean() {
-    let mut applied = 0;
-    for vector in vectors(VECTORS) {
-        let (mut grants, takes_calls) = grants(&vector.inputs);
-        let lines = other_lines(&vector.inputs, &grants);
-        let incoming = [("incoming".to_owned(), Value::from(takes_calls))];
-        let with = |grants: &Map<String, Value>, more: &str, params: &[(String, Value)]| {
-            let text = format!("{lines}\ngrants = {}\n{more}", in_toml(&grants.clone().into()));
-            let ours = vector.inputs.mint(&profile(&text).unwrap(), params).unwrap();
-            assert_signed(&ours.token, SECRET);
-            assert_eq!(ours.claims["jti"], Value::from(ours.id.clone()), "{}", vector.id);
-            vector.assert_same(&ours);
-        };
-        if grants.contains_key("voice") {
-            // Calls say whether a client takes calls, or the profile does, in either way.
-            with(&grants, "caller_params = [\"incoming\"]", &incoming);
-            with(&grants, &format!("params = {{ incoming = {takes_calls} }}"), &[]);
-            if takes_calls {
-                grants["voice"]["incoming"] = json!({"allow": true});
-                with(&grants, "", &[]);
-            }
-        } else {
-            with(&grants, "", &[]);
-        }
-        applied += 1;
-    }
-    assert_eq!(applied, 16);
+    assert_vectors("twilio-access", 16, &[]);
 }
 
 #[test]
 fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
-    let [standup, ..] = &vectors(VECTORS)[..] else { panic!() };
-    let profile = profile("grants = { video = { room = \"DailyStandup\" } }").unwrap();
-    let inputs = Inputs { resource: None, params: Map::new(), ..standup.inputs.clone() };
-    standup.assert_same(&inputs.mint(&profile, &[]).unwrap());
+    let mut standup = vectors("twilio-access").swap_remove(0);
+    let Case::Minted { ways, .. } = &mut standup.case else { panic!("{standup:?}") };
+    let lines = "grants = { video = { room = \"DailyStandup\" } }";
+    ways[0].profile = format!("{OWN}api_key_secret_env = \"SECRET\"\n{lines}\n");
+    ways[0].ask.resource = None;
+    assert_eq!(selftest::check(&standup), Verdict::Same { signatures: 1, but: None });
 }
 
 #[test]

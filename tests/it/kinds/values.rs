@@ -148,7 +148,6 @@ fn values_touch_nothing_else(text: &str) {
         ttl_seconds: Some(600),
         identity: Some("alice".to_owned()),
         resource: Some("room".to_owned()),
-        params: Map::new(),
     };
     let plain = inputs.mint(&profile, &[]).unwrap().claims;
     let (served, refused) = (Cell::new(0), Cell::new(0));

@@ -165,7 +165,6 @@ impl Agora {
             ttl_seconds: None,
             identity: Some(self.user()),
             resource: services.contains(&"rtc").then(|| channel.clone()),
-            params: Map::new(),
         };
         let form = profile.rules.tokens.identity_form.unwrap();
         assert!((form.fits)(&self.user()), "{self:?}: {}", form.wanted);
@@ -255,7 +254,6 @@ impl Vonage {
             ttl_seconds: None,
             identity: self.data.clone(),
             resource: Some(vonage_video::SESSION.to_owned()),
-            params: Map::new(),
         };
         let classes = ("initial_layout_class_list".to_owned(), self.classes.join(" ").into());
         inputs.token(&profile, &[classes]).unwrap().0
@@ -366,7 +364,6 @@ async fn openssl_verifies_cloudflares_tokens_of_inputs_that_nobody_chose() {
             ttl_seconds: Some(life),
             identity: None,
             resource: Some(video.clone()),
-            params: Map::new(),
         };
         let mut given = Vec::new();
         given.extend(downloadable.map(|it| ("downloadable".to_owned(), it.into())));

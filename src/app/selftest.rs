@@ -1,0 +1,78 @@
+//! The self-test: mints again what vendors' own libraries made of public test keys, and compares.
+//! It needs no configuration, no network and no secret.
+
+mod compare;
+mod mint;
+mod rate;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    compare::{Difference, compare},
+    mint::{Minted, mint, profile},
+    rate::rate,
+};
+use crate::provider::vectors::{Case, Vector, Way};
+
+/// What came of a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The library's token and ours say the same, and their signatures are right.
+    Same {
+        /// Signatures of ours that were checked.
+        signatures: usize,
+        /// Where ours differ on purpose.
+        but: Option<&'static str>,
+    },
+    /// The library refuses it, and so is it here.
+    Refused,
+    /// Not compared: why. `refused`: it is refused here, as it should be.
+    LeftOut {
+        /// Why.
+        why: &'static str,
+        /// Whether it is refused here, where the library makes a token.
+        refused: bool,
+    },
+    /// What differs; at least one thing.
+    Different(Vec<Difference>),
+}
+
+/// Mints what a vector asks for, and compares.
+#[must_use]
+pub fn check(vector: &Vector) -> Verdict {
+    match &vector.case {
+        Case::Minted { ways, token } => {
+            let different = |way: &Way| match minted(way) {
+                Ok(minted) => compare(token, &minted, &way.secret),
+                Err(why) => {
+                    vec![Difference::new("token", "one is made", format!("refused: {why}"))]
+                }
+            };
+            let differences: Vec<_> = ways.iter().flat_map(different).collect();
+            if differences.is_empty() {
+                Verdict::Same { signatures: ways.len(), but: token.but }
+            } else {
+                Verdict::Different(differences)
+            }
+        }
+        Case::Refused { way, told, alone } => match (minted(way), alone) {
+            (Err(why), None) if why.contains(told) => Verdict::Refused,
+            (Err(why), Some(alone)) if why.contains(told) => {
+                Verdict::LeftOut { why: alone, refused: true }
+            }
+            (Err(why), _) => {
+                let meant = format!("refused: {told}");
+                Verdict::Different(vec![Difference::new("token", meant, format!("refused: {why}"))])
+            }
+            (Ok(_), _) => {
+                let meant = format!("refused: {told}");
+                Verdict::Different(vec![Difference::new("token", meant, "one is made")])
+            }
+        },
+        Case::LeftOut(why) => Verdict::LeftOut { why, refused: false },
+    }
+}
+
+fn minted(way: &Way) -> Result<Minted, String> {
+    mint(&profile(&way.profile, &way.secret)?, &way.ask)
+}

@@ -1,0 +1,33 @@
+//! How fast tokens are signed.
+
+use std::time::Duration;
+
+use super::mint::{Prepared, profile};
+use crate::{clock::Clock, provider::vectors::Way, token::id::Serial};
+
+/// Tokens between two looks at the clock.
+const BATCH: u32 = 16;
+
+/// Tokens a second that one core signs for one call, measured for at least `time`.
+///
+/// # Errors
+///
+/// Why the profile signs none.
+pub fn rate(way: &Way, time: Duration) -> Result<f64, String> {
+    let prepared = Prepared::new(&profile(&way.profile, &way.secret)?, &way.ask)?;
+    let clock = Clock::system();
+    let start = clock.now().boot;
+    let mut batches = 0_u32;
+    loop {
+        for place in 0..BATCH {
+            let signed = u64::from(batches) * u64::from(BATCH) + u64::from(place);
+            prepared.sign(Serial::SELF_TEST.plus(signed))?;
+        }
+        batches += 1;
+        let took = clock.now().boot.since(start);
+        if took >= time {
+            let batches_per_second = f64::from(batches) / took.as_secs_f64();
+            return Ok(batches_per_second * f64::from(BATCH));
+        }
+    }
+}

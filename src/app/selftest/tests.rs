@@ -1,0 +1,141 @@
+//! Differences are found: the self-test would be worth nothing if it never failed.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::provider::{
+    KINDS,
+    vectors::{Ask, Token},
+};
+
+/// A vector with a token that is the same, and the one way to it.
+fn good() -> (Vector, Way, Token) {
+    let vectors = KINDS.iter().flat_map(|kind| kind.vectors().unwrap());
+    let mut same = vectors.filter(|vector| {
+        matches!(check(vector), Verdict::Same { signatures: 1, but: None })
+            && matches!(&vector.case, Case::Minted { token, .. } if token.claims.contains_key("sub"))
+    });
+    let vector = same.next().unwrap();
+    let Case::Minted { ways, token } = vector.case.clone() else { panic!("{vector:?}") };
+    (vector, ways[0].clone(), *token)
+}
+
+/// What differs between our token and the changed one of the library.
+fn changed(change: impl FnOnce(&mut Token)) -> Vec<(String, String, String)> {
+    let (vector, way, mut token) = good();
+    change(&mut token);
+    let case = Case::Minted { ways: vec![way], token: Box::new(token) };
+    let Verdict::Different(found) = check(&Vector { case, ..vector }) else { return Vec::new() };
+    found.into_iter().map(|it| (it.what, it.theirs, it.ours)).collect()
+}
+
+fn differs(what: &str, theirs: &str, ours: &str) -> Vec<(String, String, String)> {
+    vec![(what.to_owned(), theirs.to_owned(), ours.to_owned())]
+}
+
+#[test]
+fn a_claim_of_another_value_too_many_or_too_few_is_found() {
+    assert_eq!(changed(|_| ()), []);
+    let (.., token) = good();
+    let sub = token.claims["sub"].to_string();
+    let other = changed(|token| token.claims["sub"] = json!("another"));
+    assert_eq!(other, differs("claim sub", "\"another\"", &sub));
+    let fewer = changed(|token| {
+        token.claims.remove("sub");
+    });
+    assert_eq!(fewer, differs("claim sub", "nothing", &sub));
+    let more = changed(|token| {
+        token.claims.insert("room".to_owned(), json!({"of": 1}));
+    });
+    assert_eq!(more, differs("claim room", "{\"of\":1}", "nothing"));
+}
+
+#[test]
+fn a_claim_inside_another_is_named_by_its_path() {
+    let nested = KINDS.iter().flat_map(|kind| kind.vectors().unwrap()).find_map(|mut vector| {
+        let Case::Minted { token, .. } = &mut vector.case else { return None };
+        let (name, object) = token.claims.iter_mut().find(|(_, value)| value.is_object())?;
+        object.as_object_mut()?.insert("more".to_owned(), json!(true));
+        Some((name.clone(), vector))
+    });
+    let (name, vector) = nested.unwrap();
+    let more = Difference::new(format!("claim {name}.more"), "true", "nothing");
+    assert_eq!(check(&vector), Verdict::Different(vec![more]));
+}
+
+#[test]
+fn another_header_is_found() {
+    let other = changed(|token| {
+        token.header.insert("kid".to_owned(), json!("another"));
+    });
+    assert_eq!(other[0].0, "header kid");
+    assert_eq!((other.len(), &*other[0].1), (1, "\"another\""));
+    // Signatures of another algorithm are not of this key.
+    let other = changed(|token| token.header["alg"] = json!("HS384"));
+    assert!(other.iter().all(|(what, ..)| what == "signature"), "{other:?}");
+    assert_eq!(other.len(), 2);
+}
+
+#[test]
+fn a_changed_signature_is_found_on_either_side() {
+    let last = |text: &mut String| {
+        // In front of the last character, of which some bits are of no byte.
+        let at = text.len() - 2;
+        let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+        text.replace_range(at..=at, other);
+    };
+    let theirs = changed(|token| last(&mut token.text));
+    assert_eq!(theirs, differs("signature", "not of the test key", "not looked at"));
+    let (_, way, token) = good();
+    let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
+    assert_eq!(compare(&token, &ours, &way.secret), []);
+    last(&mut ours.token);
+    let found = compare(&token, &ours, &way.secret);
+    assert_eq!(found, [Difference::new("signature", "of the test key", "not of it")]);
+}
+
+#[test]
+fn an_id_that_is_in_no_claim_is_found() {
+    let (_, way, token) = good();
+    let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
+    ours.id = Some("of no claim".to_owned());
+    let found = compare(&token, &ours, &way.secret);
+    assert!(matches!(&found[..], [only] if only.what == "token id"), "{found:?}");
+}
+
+#[test]
+fn a_token_in_the_place_of_a_refusal_is_found_and_the_other_way_round() {
+    let (vector, way, token) = good();
+    let told = "is empty";
+    for alone in [None, Some("why")] {
+        let case = Case::Refused { way: way.clone(), told, alone };
+        let verdict = check(&Vector { case, ..vector.clone() });
+        let meant = Difference::new("token", "refused: is empty", "one is made");
+        assert_eq!(verdict, Verdict::Different(vec![meant]));
+    }
+    let nobody = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
+    let refused = |told, alone| Case::Refused { way: nobody.clone(), told, alone };
+    let check = |case| check(&Vector { case, ..vector.clone() });
+    assert_eq!(check(refused(told, None)), Verdict::Refused);
+    let alone = Verdict::LeftOut { why: "why", refused: true };
+    assert_eq!(check(refused(told, Some("why"))), alone);
+    assert!(matches!(check(refused("is too long", None)), Verdict::Different(_)));
+    let case = Case::Minted { ways: vec![nobody.clone()], token: Box::new(token) };
+    let meant = Difference::new("token", "one is made", "refused: identity is empty");
+    assert_eq!(check(case), Verdict::Different(vec![meant]));
+}
+
+#[test]
+fn every_sample_signs() {
+    let samples: Vec<_> = KINDS.iter().flat_map(|kind| kind.samples().unwrap()).collect();
+    for (algorithm, way) in &samples {
+        let rate = rate(way, Duration::ZERO).unwrap_or_else(|why| panic!("{algorithm}: {why}"));
+        assert!(rate > 0.0, "{algorithm}");
+    }
+    let algorithms: Vec<_> = samples.iter().map(|(algorithm, _)| *algorithm).collect();
+    for algorithm in ["HS256", "EdDSA", "ES256", "ES384", "RS256"] {
+        assert!(algorithms.contains(&algorithm), "{algorithms:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! `grantmint selftest`: whether this binary makes the tokens that the vendors' libraries make, and
+//! how fast.
+
+mod tally;
+mod words;
+
+use std::time::Duration;
+
+use clap::{Args, builder::PossibleValuesParser};
+use grantmint::{
+    app::selftest,
+    provider::{KINDS, vectors::VectorError},
+};
+use serde_json::json;
+
+use self::tally::Tally;
+use crate::{exit::Exit, failure::Failure, output};
+
+/// How long each algorithm is measured.
+const MEASURED: Duration = Duration::from_millis(30);
+
+/// Make again what the vendors' own libraries made, and compare
+///
+/// The vendors' tokens, made with public test keys, are in the binary: it needs no configuration,
+/// no network and no secret. Tells how many tokens a second one core signs, too. Exits with 1
+/// where something differs.
+#[derive(Debug, Args)]
+pub(crate) struct SelftestCommand {
+    /// Test these kinds alone
+    #[arg(value_name = "KIND", value_parser = kinds())]
+    kinds: Vec<String>,
+
+    /// Write one JSON object: kinds, rates, different
+    #[arg(long)]
+    json: bool,
+}
+
+/// The names that there are.
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name()))
+}
+
+/// How many tokens a second one core signs.
+struct Rate {
+    algorithm: &'static str,
+    tokens_per_second: f64,
+}
+
+impl SelftestCommand {
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
+        let mut tallies = Vec::new();
+        for kind in KINDS {
+            let is_asked = self.kinds.iter().any(|asked| asked == kind.name());
+            if is_asked || self.kinds.is_empty() {
+                let tally = Tally::of(*kind).map_err(|error| damaged(&error))?;
+                tallies.extend(Some(tally).filter(|it| is_asked || it.has_vectors()));
+            }
+        }
+        let rates = rates()?;
+        let different: usize = tallies.iter().map(Tally::different).sum();
+        if self.json {
+            let kinds: Vec<_> = tallies.iter().map(Tally::to_json).collect();
+            let rates = rates.iter().map(|Rate { algorithm, tokens_per_second }| {
+                json!({"algorithm": algorithm, "tokens_per_second": tokens_per_second.round()})
+            });
+            let rates: Vec<_> = rates.collect();
+            let whole = json!({"kinds": kinds, "rates": rates, "different": different});
+            output::data(&whole.to_string())?;
+        } else {
+            words::lines(&tallies, &rates).iter().try_for_each(|line| output::data(line))?;
+        }
+        match different {
+            0 => Ok(Exit::Done),
+            1 => Err(differs("one vector differs")),
+            more => Err(differs(&format!("{more} vectors differ"))),
+        }
+    }
+}
+
+fn rates() -> Result<Vec<Rate>, Failure> {
+    let mut rates = Vec::new();
+    for kind in KINDS {
+        for (algorithm, way) in kind.samples().map_err(|error| damaged(&error))? {
+            let rate = selftest::rate(&way, MEASURED);
+            let tokens_per_second =
+                rate.map_err(|why| Failure::for_good(format!("{algorithm}: {why}")))?;
+            rates.push(Rate { algorithm, tokens_per_second });
+        }
+    }
+    Ok(rates)
+}
+
+fn damaged(error: &VectorError) -> Failure {
+    Failure::for_good(error.to_string()).next("install the binary anew")
+}
+
+fn differs(what: &str) -> Failure {
+    Failure::for_good(format!("{what} from the vendor's"))
+        .next("mint nothing of that kind with this binary; is it whole, and a release?")
+}

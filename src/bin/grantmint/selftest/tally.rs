@@ -1,0 +1,89 @@
+//! What came of a kind's vectors.
+
+use std::collections::BTreeMap;
+
+use grantmint::{
+    app::selftest::{self, Difference, Verdict},
+    provider::{Kind, vectors::VectorError},
+};
+use serde_json::{Value, json};
+
+/// What came of the vectors of one kind.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) kind: &'static str,
+    pub(super) vectors: usize,
+    pub(super) same: usize,
+    /// How many are the same but for something that is meant, by what that is.
+    pub(super) alike: BTreeMap<&'static str, usize>,
+    pub(super) refused: usize,
+    /// How many the library makes, and we refuse, by the reason.
+    pub(super) refused_here: BTreeMap<&'static str, usize>,
+    /// How many no profile can mean, by the reason.
+    pub(super) left_out: BTreeMap<&'static str, usize>,
+    /// Signatures of ours that were checked.
+    pub(super) signatures: usize,
+    /// What differs, by the vector.
+    pub(super) differences: Vec<(String, Vec<Difference>)>,
+}
+
+impl Tally {
+    pub(super) fn of(kind: &dyn Kind) -> Result<Self, VectorError> {
+        let mut tally = Self { kind: kind.name(), ..Self::default() };
+        for vector in kind.vectors()? {
+            tally.add(vector.id.clone(), selftest::check(&vector));
+        }
+        Ok(tally)
+    }
+
+    fn add(&mut self, vector: String, verdict: Verdict) {
+        self.vectors += 1;
+        match verdict {
+            Verdict::Same { signatures, but } => {
+                self.signatures += signatures;
+                *but.map_or(&mut self.same, |but| self.alike.entry(but).or_default()) += 1;
+            }
+            Verdict::Refused => self.refused += 1,
+            Verdict::LeftOut { why, refused: true } => {
+                *self.refused_here.entry(why).or_default() += 1;
+            }
+            Verdict::LeftOut { why, refused: false } => {
+                *self.left_out.entry(why).or_default() += 1;
+            }
+            Verdict::Different(differences) => self.differences.push((vector, differences)),
+        }
+    }
+
+    pub(super) const fn has_vectors(&self) -> bool {
+        self.vectors > 0
+    }
+
+    /// How many vectors differ.
+    pub(super) fn different(&self) -> usize {
+        self.differences.len()
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let by_reason = |counts: &BTreeMap<&str, usize>| {
+            let counts = counts.iter().map(|(why, count)| json!({"why": why, "count": count}));
+            Value::Array(counts.collect())
+        };
+        let differences = self.differences.iter().flat_map(|(vector, differences)| {
+            differences.iter().map(move |Difference { what, theirs, ours }| {
+                json!({"vector": vector, "what": what, "theirs": theirs, "ours": ours})
+            })
+        });
+        json!({
+            "kind": self.kind,
+            "vectors": self.vectors,
+            "same": self.same,
+            "alike": by_reason(&self.alike),
+            "refused": self.refused,
+            "refused_here": by_reason(&self.refused_here),
+            "left_out": by_reason(&self.left_out),
+            "signatures": self.signatures,
+            "different": self.different(),
+            "differences": differences.collect::<Vec<_>>(),
+        })
+    }
+}
