@@ -42,7 +42,9 @@ fn lines(inputs: &mut Inputs) -> String {
         *classes = joined.join(" ").into();
     }
     let mut lines = vec![format!("resources = [{}]", quoted(inputs.resource.as_deref()))];
-    lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
+    // Where it is given none, the library takes a day.
+    let ttl = inputs.ttl_seconds.unwrap_or(24 * 60 * 60);
+    lines.push(format!("token_ttl = \"{ttl}s\""));
     lines.extend(data.is_none().then(|| "identity = \"none\"".to_owned()));
     lines.push(params_line(params));
     lines.join("\n")

@@ -37,7 +37,7 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
         ("resources = [\"my-video\"]".to_owned(), "is no video's uid"),
         (format!("resources = [\"{upper}\"]"), "is no video's uid"),
         (format!("{good}\nmax_ttl = \"24h 1s\""), "max_ttl: must be from 4s to 1day"),
-        (format!("{good}\ntoken_ttl = \"25h\""), "token_ttl: must be from 63s to 1day"),
+        (format!("{good}\ntoken_ttl = \"25h\""), "token_ttl: must be from 4s to 1day"),
         (format!("{good}\niat_backdate = \"1s\""), "iat_backdate: unknown key"),
         (format!("{good}\nidentity = \"none\""), "identity: unknown key"),
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),

@@ -93,7 +93,7 @@ async fn calls_set_what_the_profile_opens_within_vonages_limits() {
     let plain = minted(&serve, &session).await;
     assert_eq!(plain["connection_data"], "zo\u{eb}");
     assert_eq!((&plain["session_id"], &plain["role"]), (&json!(SESSION), &json!("publisher")));
-    assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 86_400);
+    assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 3_600);
     assert_eq!(plain["initial_layout_class_list"], "");
     let more = ["--ttl", "30days", "--param", "role=moderator"];
     let set = minted(&serve, &[&session[..], &more].concat()).await;
