@@ -17,7 +17,7 @@ use crate::{
     token::{
         SignError, Speed, Stamped,
         id::{Serial, fingerprint},
-        pool::{Lane, Pool, Unsigned},
+        pool::{Lane, Pool, PoolError},
     },
 };
 
@@ -86,10 +86,10 @@ impl Minter {
                 };
                 let pool = self.pool().ok_or_else(|| End::Unserved(SignError.into()))?;
                 let signed = pool.sign(Lane::Chunk, chunk.count(), until(deadline), sign).await;
-                let signed = signed.map_err(|unsigned| match unsigned {
+                let signed = signed.map_err(|error| match error {
                     // The bulk has come to its own end.
-                    Unsigned::Late(_) => End::Deadline,
-                    unsigned => End::Unserved(unsigned.into()),
+                    PoolError::Late(_) => End::Deadline,
+                    error => End::Unserved(error.into()),
                 });
                 chunk.signatures = Signatures::Made(signed?);
             }
@@ -178,14 +178,14 @@ fn until(deadline: Option<Instant>) -> Option<Instant> {
     })
 }
 
-impl From<Unsigned> for Unserved {
-    fn from(unsigned: Unsigned) -> Self {
-        match unsigned {
-            Unsigned::Failed => SignError.into(),
-            Unsigned::Overloaded(retry_in) | Unsigned::Late(retry_in) => {
+impl From<PoolError> for Unserved {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Failed => SignError.into(),
+            PoolError::Overloaded(retry_in) | PoolError::Late(retry_in) => {
                 Self { cause: Cause::Overloaded, retry_in }
             }
-            Unsigned::Closed => Minter::draining(),
+            PoolError::Closed => Minter::draining(),
         }
     }
 }

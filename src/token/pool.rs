@@ -56,7 +56,7 @@ pub enum Lane {
 
 /// Why the pool made no signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsigned {
+pub enum PoolError {
     /// One could not be made.
     Failed,
     /// Too many wait, or they would be made too late. How long one that comes now would wait.
@@ -140,7 +140,7 @@ impl Pool {
         count: usize,
         until: Option<Instant>,
         sign: impl Fn(usize) -> Result<String, SignError> + Send + Sync + 'static,
-    ) -> Result<Vec<String>, Unsigned> {
+    ) -> Result<Vec<String>, PoolError> {
         let (answer, answered) = oneshot::channel();
         let made = Made { tokens: vec![String::new(); count], left: count, answer: Some(answer) };
         let job = Arc::new(Job {
@@ -152,11 +152,11 @@ impl Pool {
         let answered = match until {
             Some(until) => match timeout_at(until, answered).await {
                 Ok(answered) => answered,
-                Err(_) => return Err(Unsigned::Late(self.expected(lane, count))),
+                Err(_) => return Err(PoolError::Late(self.expected(lane, count))),
             },
             None => answered.await,
         };
-        answered.map_err(|_| Unsigned::Closed)?.map_err(|SignError| Unsigned::Failed)
+        answered.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
     }
 
     /// How long so many tokens that come now would wait.
@@ -170,16 +170,16 @@ impl Pool {
         lane: Lane,
         entry: Entry,
         until: Option<Instant>,
-    ) -> Result<Waiting<'_>, Unsigned> {
+    ) -> Result<Waiting<'_>, PoolError> {
         let shared = &*self.0;
         let mut queues = shared.queues();
         if queues.is_closed() {
-            return Err(Unsigned::Closed);
+            return Err(PoolError::Closed);
         }
         let expected = queues.expected(lane, entry.count(), shared.threads);
         let is_late = until.is_some_and(|until| Instant::now() + expected > until);
         if is_late || (lane == Lane::One && queues.is_full()) {
-            return Err(Unsigned::Overloaded(expected));
+            return Err(PoolError::Overloaded(expected));
         }
         let ticket = queues.push(lane, entry);
         shared.metrics.waiting(queues.waiting());

@@ -166,7 +166,7 @@ impl Signer for Ready {
         let (issue, life) = self.format.times(times).ok_or(SignError)?;
         let services = self.format.services(&self.privileges, life, call, "");
         let certificate = self.format.certificate.expose().as_bytes();
-        Ok(Arc::new(Sheet {
+        Ok(Arc::new(SignsCall {
             packed: Packed::new(&self.format.app_id, issue, life, &services),
             key: Zeroizing::new(Hmac::new(&issue.to_le_bytes()).of(certificate)),
             has_identity: self.format.has_identity,
@@ -175,20 +175,20 @@ impl Signer for Ready {
 }
 
 /// What tokens of one call share.
-struct Sheet {
+struct SignsCall {
     packed: Packed,
     /// The code of the certificate.
     key: Zeroizing<[u8; SIGNATURE]>,
     has_identity: bool,
 }
 
-impl Sheet {
+impl SignsCall {
     fn user<'a>(&self, identity: &'a str) -> &'a str {
         if self.has_identity { identity } else { "" }
     }
 }
 
-impl Stamped for Sheet {
+impl Stamped for SignsCall {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let user = self.user(identity);
         let salt = 1 + serial.number_below(MAX_SALT);
@@ -219,8 +219,8 @@ impl fmt::Debug for Ready {
     }
 }
 
-impl fmt::Debug for Sheet {
+impl fmt::Debug for SignsCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sheet")
+        f.write_str("SignsCall")
     }
 }

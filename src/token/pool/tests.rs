@@ -44,7 +44,7 @@ impl Bench {
         name: &'static str,
         count: usize,
         until: Option<Instant>,
-    ) -> impl Future<Output = Result<Vec<String>, Unsigned>> + use<'_> {
+    ) -> impl Future<Output = Result<Vec<String>, PoolError>> + use<'_> {
         let (order, passes) = (Arc::clone(&self.order), Arc::clone(&self.passes));
         self.pool.sign(lane, count, until, move |number| {
             passes.lock().unwrap().recv().map_err(|_| SignError)?;
@@ -96,7 +96,7 @@ async fn what_is_no_longer_waited_for_leaves_its_place() {
     let mut dropped = Box::pin(bench.sign(Lane::One, "dropped", 1, None));
     assert!(dropped.as_mut().now_or_never().is_none());
     let refused = bench.sign(Lane::One, "refused", 1, None).await;
-    assert!(matches!(refused, Err(Unsigned::Overloaded(_))), "{refused:?}");
+    assert!(matches!(refused, Err(PoolError::Overloaded(_))), "{refused:?}");
     drop(dropped);
     let mut chunk = Box::pin(bench.sign(Lane::Chunk, "chunk", 64, None));
     assert!(chunk.as_mut().now_or_never().is_none());
@@ -118,7 +118,7 @@ async fn what_is_not_made_in_time_is_refused() {
     assert!(late.as_mut().now_or_never().is_none());
     advance(Duration::from_millis(1_001)).await;
     let late = late.await;
-    assert!(matches!(late, Err(Unsigned::Late(_))), "{late:?}");
+    assert!(matches!(late, Err(PoolError::Late(_))), "{late:?}");
     bench.let_pass(2);
     assert_eq!(bench.sign(Lane::One, "next", 1, None).await.unwrap(), ["next0"]);
 }
@@ -138,7 +138,7 @@ async fn a_free_thread_refuses_nothing_however_slow_signatures_were() {
     assert_eq!(bench.pool.expected(Lane::Chunk, 64), Duration::from_millis(6_600));
     let until = Some(Instant::now() + Duration::from_millis(99));
     let refused = bench.sign(Lane::One, "late", 1, until).await;
-    assert_eq!(refused, Err(Unsigned::Overloaded(Duration::from_millis(100))));
+    assert_eq!(refused, Err(PoolError::Overloaded(Duration::from_millis(100))));
     bench.let_pass(3);
     assert_eq!(busy.await.unwrap().len(), 3);
 }
@@ -149,9 +149,9 @@ async fn a_failure_and_a_panic_cost_their_own_call_alone() {
     let failed = pool.sign(Lane::Chunk, 3, None, |number| {
         if number == 1 { Err(SignError) } else { Ok(String::new()) }
     });
-    assert_eq!(failed.await, Err(Unsigned::Failed));
+    assert_eq!(failed.await, Err(PoolError::Failed));
     let panicked = pool.sign(Lane::One, 1, None, |_| panic!("planned"));
-    assert_eq!(panicked.await, Err(Unsigned::Failed));
+    assert_eq!(panicked.await, Err(PoolError::Failed));
     assert_eq!(pool.sign(Lane::One, 1, None, |_| Ok("well".into())).await.unwrap(), ["well"]);
 }
 
@@ -165,10 +165,10 @@ async fn the_end_of_the_threads_ends_what_waits() {
     assert!(waits.as_mut().now_or_never().is_none());
     drop(bench.pool.0.queues().close());
     bench.let_pass(1);
-    assert_eq!(waits.await, Err(Unsigned::Closed));
+    assert_eq!(waits.await, Err(PoolError::Closed));
     assert_eq!(first.await.unwrap(), ["first0"], "what is being made is made");
     let refused = bench.pool.sign(Lane::One, 1, None, |_| Ok(String::new())).await;
-    assert_eq!(refused, Err(Unsigned::Closed));
+    assert_eq!(refused, Err(PoolError::Closed));
 }
 
 #[tokio::test]

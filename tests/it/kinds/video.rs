@@ -1,4 +1,4 @@
-//! Tokens of inputs that nobody chose, in the hands of the vendors' own libraries for Node: those
+//! Tokens of random inputs, in the hands of the vendors' own libraries for Node: those
 //! verify ours, and make the same of the same inputs.
 
 use std::collections::{BTreeMap, HashSet};
