@@ -14,7 +14,11 @@ mod sign;
 pub mod terms;
 mod validate;
 
-use crate::{grant::table::Table, token::Signer};
+use self::profile::Signing;
+use crate::{
+    grant::table::Table,
+    token::{Signer, Speed},
+};
 
 /// The grants that tokens are minted with.
 pub type Grants = Table<Box<dyn Signer>>;
@@ -32,6 +36,17 @@ pub struct Limits {
     pub chunk_tokens: usize,
     /// Calls that wait for a grant at the same time.
     pub waiting_calls: usize,
+}
+
+impl Limits {
+    /// The most indices that one bulk call may ask for, where signatures are made like this.
+    #[must_use]
+    pub fn most_indices(&self, signing: Signing) -> i64 {
+        match signing {
+            Signing::Own(Speed::Slow) => self.indices.min(self.slow_indices),
+            Signing::Own(Speed::Fast) | Signing::Shared(_) => self.indices,
+        }
+    }
 }
 
 impl Default for Limits {

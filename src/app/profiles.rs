@@ -125,11 +125,7 @@ pub fn of_mint(
     clock: &Clock,
 ) -> Result<mint::minter::Profile, StartError> {
     let format = profile.token_format();
-    let signing = match profile.tokens.reuse_for {
-        // An HMAC costs less than a look at those that are kept.
-        Some(_) if format.units() > 1 || !format.repeats() => Signing::Shared(format.speed()),
-        _ => Signing::Own(format.speed()),
-    };
+    let signing = Signing::of(&*format, profile.tokens.reuse_for);
     let supply = match &profile.supply {
         config::Supply::Grants(grants, expiry) => Supply::Grants(mint::profile::Grants {
             resources: grants.resources.clone(),

@@ -6,15 +6,11 @@ use super::{
     Limits,
     minter::Plan,
     options::{Field, Invalid, Options, Refusal, Violation},
-    profile::{self, Profile, Signing, Supply},
+    profile::{self, Profile, Supply},
     resolve::Seat,
     terms::{Ask, ExpiryPolicy},
 };
-use crate::{
-    clock::Clock,
-    grant::Generation,
-    token::{Speed, params::Values},
-};
+use crate::{clock::Clock, grant::Generation, token::params::Values};
 
 /// How long a call waits for a grant unless it says otherwise.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
@@ -79,10 +75,7 @@ impl<'a> Draft<'a> {
     /// The most indices that a bulk of the profile may ask for.
     #[must_use]
     pub fn most_indices(&self, limits: Limits) -> i64 {
-        match self.profile.signing {
-            Signing::Own(Speed::Slow) => limits.indices.min(limits.slow_indices),
-            Signing::Own(Speed::Fast) | Signing::Shared(_) => limits.indices,
-        }
+        limits.most_indices(self.profile.signing)
     }
 
     /// Whether the profile's tokens can be for an identity that is in `field`.

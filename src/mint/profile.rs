@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::terms::ExpiryPolicy;
 use crate::{
     name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
-    token::{PresentSigner, Speed, params::Parameters},
+    token::{PresentSigner, Speed, TokenFormat, params::Parameters},
 };
 
 /// What minting needs to know of a profile.
@@ -54,6 +54,16 @@ pub enum Signing {
 }
 
 impl Signing {
+    /// Of a format whose signatures are reused for so long, if they are.
+    #[must_use]
+    pub fn of(format: &dyn TokenFormat, reuse_for: Option<Duration>) -> Self {
+        match reuse_for {
+            // An HMAC costs less than a look at those that are kept.
+            Some(_) if format.units() > 1 || !format.repeats() => Self::Shared(format.speed()),
+            _ => Self::Own(format.speed()),
+        }
+    }
+
     /// Where they are made.
     #[must_use]
     pub const fn speed(self) -> Speed {

@@ -171,8 +171,8 @@ fn signing(
 /// When a signature must be made, so that there is time to answer; of what is left of a short
 /// deadline, half.
 fn until(deadline: Option<Instant>) -> Option<Instant> {
-    let now = Instant::now();
     deadline.map(|deadline| {
+        let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
         now + left.saturating_sub(ANSWER_ALLOWANCE).max(left / 2)
     })

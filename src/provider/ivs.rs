@@ -4,6 +4,8 @@
 
 use jsonwebtoken::Algorithm;
 
+use crate::reading::{Jwt, Reading};
+
 /// What signs every token of IVS.
 pub(super) const ALGORITHM: Algorithm = Algorithm::ES384;
 
@@ -32,6 +34,13 @@ impl<'a> Arn<'a> {
 /// in a sample of the guide.
 pub(super) fn is_swapped(text: &str) -> bool {
     parts(text).is_some_and(|(account, region, _)| is_region(region) && is_account(account))
+}
+
+/// Notes an algorithm that no token of IVS is signed with.
+pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
+    if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
+        reading.note("alg", "is not ES384, which IVS requires");
+    }
 }
 
 fn parts(text: &str) -> Option<(&str, &str, &str)> {

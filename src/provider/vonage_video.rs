@@ -40,7 +40,7 @@ const MAX_CONNECTION_DATA: usize = 1_000;
 
 fn rules() -> Rules {
     Rules {
-        // What the library for Node gives by default.
+        // Long enough to connect, which is when Vonage looks at a token.
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,

@@ -1,6 +1,6 @@
 //! A JWT's parts.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -123,6 +123,13 @@ impl Validity {
     pub fn life(self, now: i64) -> Option<i64> {
         let ends = self.ends.filter(|_| !self.is_never())?;
         Some(ends.saturating_sub(self.issued.or(self.starts).unwrap_or(now)))
+    }
+
+    /// How many seconds it lives, where that is longer than `max`.
+    #[must_use]
+    pub fn life_over(self, max: Duration, now: i64) -> Option<u64> {
+        let life = self.life(now).and_then(|life| u64::try_from(life).ok());
+        life.filter(|life| *life > max.as_secs())
     }
 }
 

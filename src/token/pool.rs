@@ -45,7 +45,7 @@ impl Default for Config {
     }
 }
 
-/// Whose signatures come first.
+/// Which queue a job waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// A single token: first.
@@ -270,10 +270,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Threads {
+impl Drop for Threads {
     /// Ends them, each after the signature that it is making. Calls that still wait are told that
     /// the server goes away.
-    fn end(&mut self) {
+    fn drop(&mut self) {
+        // Their callers are woken after the lock is released.
         let waiting = self.pool.0.queues().close();
         drop(waiting);
         self.pool.0.work.notify_all();
@@ -281,12 +282,6 @@ impl Threads {
             // A thread has nothing to report.
             let _ = handle.join();
         }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -34,14 +34,15 @@ struct Subject {
 #[derive(Clone)]
 struct Kept {
     token: Arc<OnceCell<Arc<str>>>,
-    /// Which it was to be added.
+    /// The order in which they were added.
     number: u64,
 }
 
 impl SharedTokens {
-    /// The token of these times and this call, which `make` makes if there is none yet. Who asks
-    /// for one that is being made waits for it. It is made also where nobody waits any longer:
-    /// else callers without patience would never get one. Where it fails, the next one makes it.
+    /// The token of these times and this call, which `make` makes if there is none yet. A caller
+    /// that asks while it is being made waits for it. It is finished even if no caller waits any
+    /// longer, so that callers with short deadlines get one in the end. If it fails, the next
+    /// caller makes it.
     ///
     /// # Errors
     ///

@@ -70,8 +70,7 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
         Some(Some(rules)) => note_rules(rules, reading),
         None => {}
     }
-    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
-    if let Some(life) = life.filter(|life| *life > MAX_TOKEN_TTL.as_secs()) {
+    if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
         reading.note("exp", format!("is {life} ahead; Cloudflare takes at most {most}"));
     }

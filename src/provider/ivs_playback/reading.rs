@@ -7,7 +7,7 @@ use super::{
     params::{MAX_STRICT, are_origins, is_resolution},
 };
 use crate::{
-    provider::ivs::Arn,
+    provider::ivs::{Arn, note_algorithm},
     reading::{
         Jwt, Reading, View,
         words::{length, plain},
@@ -44,9 +44,7 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
 }
 
 fn note(token: &Jwt, reading: &mut Reading) {
-    if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
-        reading.note("alg", "is not ES384, which IVS requires");
-    }
+    note_algorithm(token, reading);
     let channel = token.text(CHANNEL).and_then(Arn::parse);
     if channel.is_none_or(|arn| arn.sort != "channel") {
         reading.note(CHANNEL, "is no channel's ARN");
@@ -85,8 +83,7 @@ fn note_life(token: &Jwt, now: i64, reading: &mut Reading) {
     else {
         return;
     };
-    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
-    if let Some(life) = life.filter(|life| *life > MAX_OWN_TTL.as_secs()) {
+    if let Some(life) = reading.validity.life_over(MAX_OWN_TTL, now) {
         let (life, most) = (length(life), length(MAX_OWN_TTL.as_secs()));
         reading.note("exp", format!("is {life} ahead; with {own} IVS takes {most} at most"));
     }

@@ -8,7 +8,7 @@ use super::{
     token::VERSION,
 };
 use crate::{
-    provider::ivs::{Arn, is_swapped},
+    provider::ivs::{Arn, is_swapped, note_algorithm},
     reading::{
         Jwt, Reading, View,
         words::{length, plain},
@@ -41,9 +41,7 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     reading.tell("events", events.escape_debug().to_string());
     reading.tell_claim("token id", "jti");
     note(token, &mut reading);
-    let life = reading.validity.life(view.now.unix_seconds());
-    let life = life.and_then(|life| u64::try_from(life).ok());
-    if let Some(life) = life.filter(|life| *life > max.as_secs()) {
+    if let Some(life) = reading.validity.life_over(max, view.now.unix_seconds()) {
         let (life, max) = (length(life), length(max.as_secs()));
         reading.note("exp", format!("is {life} after its issue; IVS takes {max} at most"));
     }
@@ -112,9 +110,7 @@ fn connection(token: &Jwt, reading: &mut Reading) {
 }
 
 fn note(token: &Jwt, reading: &mut Reading) {
-    if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
-        reading.note("alg", "is not ES384, which IVS requires");
-    }
+    note_algorithm(token, reading);
     match token.header_text("kid") {
         None => reading.note("kid", "is missing: the header names no public key"),
         Some(key) if is_swapped(key) => {

@@ -94,8 +94,7 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
         let long = format!("is longer than the {MAX_CONNECTION_DATA} characters that Vonage takes");
         reading.note("connection_data", long);
     }
-    let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
-    if let Some(life) = life.filter(|life| *life > MAX_TOKEN_TTL.as_secs()) {
+    if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
         reading.note("exp", format!("is {life} after its issue; Vonage takes at most {most}"));
     }

@@ -31,42 +31,6 @@ queue = 2
 [limits]
 slow_indices = 1000
 
-[profiles.rsa]
-kind = "jwt"
-alg = "RS256"
-private_key_file = "DIR/rsa_pkcs1"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
-[profiles.p384]
-kind = "jwt"
-alg = "ES384"
-private_key_file = "DIR/p384_jwk"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
-[profiles.p256]
-kind = "jwt"
-alg = "ES256"
-private_key_file = "DIR/p256_sec1"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
-[profiles.pss]
-kind = "jwt"
-alg = "PS256"
-private_key_file = "DIR/rsa_pkcs8"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
-[profiles.ed25519]
-kind = "jwt"
-alg = "EdDSA"
-private_key_file = "DIR/ed25519_pkcs8"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
-[profiles.hmac]
-kind = "jwt"
-alg = "HS256"
-key_file = "DIR/hmac"
-claims = { sub = { from = "identity" }, exp = { from = "exp" } }
-
 [profiles.shared]
 kind = "jwt"
 alg = "RS256"
@@ -87,7 +51,15 @@ reuse_for = "30m"
 claims = { iss = "TEAM", iat = { from = "now" } }
 "#;
 
-/// A server with all of them, and where their keys are.
+/// A profile of an algorithm, whose key this setting names.
+fn of_algorithm(name: &str, algorithm: &str, key: &str) -> String {
+    format!(
+        "[profiles.{name}]\nkind = \"jwt\"\nalg = \"{algorithm}\"\n{key}\n\
+         claims = {{ sub = {{ from = \"identity\" }}, exp = {{ from = \"exp\" }} }}\n"
+    )
+}
+
+/// A server with a profile of each algorithm and those above, and where their keys are.
 async fn serve() -> (Serve, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let keys: std::collections::BTreeMap<String, String> = serde_json::from_str(KEYS).unwrap();
@@ -96,7 +68,18 @@ async fn serve() -> (Serve, TempDir) {
     }
     fs::write(dir.path().join("hmac"), HMAC).unwrap();
     let config = dir.path().join("config");
-    fs::write(&config, PROFILES.replace("DIR", dir.path().to_str().unwrap())).unwrap();
+    let mut text = PROFILES.to_owned();
+    for (name, algorithm, key) in [
+        ("rsa", "RS256", "rsa_pkcs1"),
+        ("p384", "ES384", "p384_jwk"),
+        ("p256", "ES256", "p256_sec1"),
+        ("pss", "PS256", "rsa_pkcs8"),
+        ("ed25519", "EdDSA", "ed25519_pkcs8"),
+    ] {
+        text += &of_algorithm(name, algorithm, &format!("private_key_file = \"DIR/{key}\""));
+    }
+    text += &of_algorithm("hmac", "HS256", "key_file = \"DIR/hmac\"");
+    fs::write(&config, text.replace("DIR", dir.path().to_str().unwrap())).unwrap();
     let serve = Serve::start(&["--config", config.to_str().unwrap()]).await;
     (serve, dir)
 }

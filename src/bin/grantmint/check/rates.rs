@@ -5,6 +5,7 @@ use std::time::Duration;
 use grantmint::{
     clock::Clock,
     config::{Config, Profile, Supply},
+    mint::profile::Signing,
     token::{Call, Speed, Times, id::Serial},
 };
 use serde_json::{Value, json};
@@ -27,12 +28,9 @@ impl Rate {
     /// Measures it; none of a profile with grants, or of a key that does not sign.
     pub(super) fn of(profile: &Profile, config: &Config) -> Option<Self> {
         let Supply::Key(_) = profile.supply else { return None };
-        let (format, limits) = (profile.token_format(), config.limits.mint);
-        let is_slow = format.speed() == Speed::Slow;
-        let bulk = match (is_slow, profile.tokens.reuse_for) {
-            (true, None) => limits.indices.min(limits.slow_indices),
-            _ => limits.indices,
-        };
+        let format = profile.token_format();
+        let signing = Signing::of(&*format, profile.tokens.reuse_for);
+        let bulk = config.limits.mint.most_indices(signing);
         let clock = Clock::system();
         let start = clock.now();
         let signer = format.prepare(None, start).ok()?;
@@ -48,6 +46,7 @@ impl Rate {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
         let a_second = (f64::from(count) / took.as_secs_f64()) as u64;
+        let is_slow = signing.speed() == Speed::Slow;
         let threads = is_slow.then_some(config.signing.threads);
         Some(Self { algorithm: format.algorithm()?, a_second, bulk, threads })
     }

@@ -130,9 +130,7 @@ fn player(members: &Map<String, Value>, odd: &mut Reading) {
 
 /// A token that lives longer than Twilio takes, or when its player's grant is dead.
 fn life(players_grant: Option<End>, now: i64, odd: &mut Reading) {
-    let max_life = MAX_TOKEN_TTL.as_secs();
-    let life = odd.validity.life(now).and_then(|life| u64::try_from(life).ok());
-    if life.is_some_and(|life| life > max_life) {
+    if odd.validity.life_over(MAX_TOKEN_TTL, now).is_some() {
         odd.note(
             "exp",
             "is over 24 h after its issue; products other than the player refuse it (20104, 20157)",
