@@ -75,7 +75,7 @@ $(EXAMPLES)/python/.generated: proto/$(PROTO) $(PIP_STAMP)
 
 # Node packages of the first two prerequisites.
 define npm_install
-@command -v npm >/dev/null || { echo "Node.js 18 or later with npm is needed"; exit 1; }
+@command -v npm >/dev/null || { echo "Node.js 20 or later with npm is needed"; exit 1; }
 mkdir -p $(@D)
 cp $^ $(@D)
 npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent

@@ -95,7 +95,7 @@ impl JwtKey {
         }
     }
 
-    /// What a signature costs, in units of an HMAC, as measured side by side.
+    /// What a signature is charged, in the units that quotas are counted in; an HMAC is one.
     #[must_use]
     pub const fn units(&self) -> u32 {
         match self.algorithm {
