@@ -59,7 +59,7 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
     Inspect(inspect::InspectCommand),
-    /// Makes the vendors' own tokens again, and tells how fast tokens are signed.
+    /// Makes the vendors' own tokens again, and measures how fast tokens are signed.
     Selftest(selftest::SelftestCommand),
     /// Writes a script that completes this command line in a shell.
     Completions(completions::CompletionsCommand),

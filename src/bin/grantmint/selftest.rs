@@ -22,7 +22,7 @@ const MEASURED: Duration = Duration::from_millis(30);
 /// Make again what the vendors' own libraries made, and compare
 ///
 /// The vendors' tokens, made with public test keys, are in the binary: it needs no configuration,
-/// no network and no secret. Tells how many tokens a second one core signs, too. Exits with 1
+/// no network and no secret. Also measures how many tokens a second one core signs. Exits with 1
 /// where something differs.
 #[derive(Debug, Args)]
 pub(crate) struct SelftestCommand {

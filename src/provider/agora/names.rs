@@ -33,7 +33,7 @@ pub(super) const SHORT_ACCOUNT: IdentityForm = IdentityForm {
     fits: |text| is_account(text, CHANNEL_BYTES - 1) && !text.starts_with(' '),
 };
 
-/// A channel's name. It stays as it is written: Agora tells upper and lower case apart.
+/// A channel's name. It stays as it is written: Agora is case-sensitive.
 pub(super) fn parse_channel(text: &str) -> Result<Resource, NameError> {
     if text.len() >= CHANNEL_BYTES || !text.chars().all(is_taken) {
         return Err(NameError::NotOfItsKind(

@@ -149,7 +149,7 @@ fn parse_region(text: &str) -> Result<String, &'static str> {
     if is_region(text) { Ok(text.to_owned()) } else { Err("is no region's name, like us-west-2") }
 }
 
-/// A URL as `GetStage` tells it, which tokens hold as it is written.
+/// A URL as `GetStage` returns it, which tokens hold as it is written.
 fn parse_url(text: &str, scheme: &str) -> Result<String, String> {
     let uri = text.parse::<Uri>().ok().filter(|uri| {
         let authority = uri.authority().map(http::uri::Authority::as_str);

@@ -11,7 +11,7 @@ pub(super) const MAX_ATTRIBUTES: usize = 1_024;
 /// What a participant may do.
 pub(super) const CAPABILITIES: [&str; 2] = ["allow_publish", "allow_subscribe"];
 
-/// All of them. Who publishes is seen and heard by all: nobody does without being told so.
+/// All of them. Who publishes is seen and heard by all: publishing is never a default.
 pub(super) fn declared() -> Vec<Parameter> {
     vec![
         Parameter::new("capabilities", "capabilities", SOME).or(json!({"allow_subscribe": true})),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::params::token_type;
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Claims that are told by themselves.
+/// Claims that have a line of their own.
 const TOLD: [&str; 6] = ["sub", "aud", "kid", "exp", "iat", "nbf"];
 
 /// Reads a token of a signing key; none where it is another JWT.

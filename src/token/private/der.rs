@@ -1,4 +1,4 @@
-//! As much of DER as tells which type of key a file holds.
+//! As much of DER as is needed to find the type of a key.
 
 use super::Type;
 
