@@ -31,6 +31,9 @@ pub enum Urgency {
     LastTry,
     /// There is no live grant.
     Lapsed,
+    /// A caller ordered it: goes past a refused credential, which may have been fixed, but not
+    /// past a Retry-After.
+    Ordered,
 }
 
 /// One attempt's request.

@@ -13,18 +13,21 @@ pub enum Method {
     ListGrants,
     /// `GrantService.WatchGrants`.
     WatchGrants,
+    /// `GrantService.RefreshGrant`.
+    RefreshGrant,
     /// `ServerReflection.ServerReflectionInfo`, in both versions.
     ServerReflectionInfo,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MintToken,
         Self::MintTokens,
         Self::GetGrant,
         Self::ListGrants,
         Self::WatchGrants,
+        Self::RefreshGrant,
         Self::ServerReflectionInfo,
     ];
 
@@ -37,8 +40,16 @@ impl Method {
             Self::GetGrant => "GetGrant",
             Self::ListGrants => "ListGrants",
             Self::WatchGrants => "WatchGrants",
+            Self::RefreshGrant => "RefreshGrant",
             Self::ServerReflectionInfo => "ServerReflectionInfo",
         }
+    }
+
+    /// Whether a row must allow it even where other calls that are not allowed are only observed:
+    /// it does more than mint, or tells what the server is made of.
+    #[must_use]
+    pub const fn is_always_enforced(self) -> bool {
+        matches!(self, Self::RefreshGrant | Self::ServerReflectionInfo)
     }
 
     /// The one of this name.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     Generation, Grant, Life, Status,
-    demand::{Demand, Demanded},
+    demand::{Demand, Demanded, Ordered},
 };
 use crate::name::GrantName;
 
@@ -47,15 +47,15 @@ pub enum Publication<E> {
 #[derive(Debug)]
 struct Cell<R> {
     published: ArcSwapOption<Published<R>>,
-    demand: Demand,
 }
 
-/// How one grant fares, without what it is: for those who tell, not those who sign.
+/// The state of one grant without its content: for those who report it, not those who sign.
 #[derive(Clone, Debug)]
 pub struct View {
     name: Arc<GrantName>,
     margin: Duration,
     status: Arc<watch::Sender<Status>>,
+    demand: Demand,
 }
 
 impl View {
@@ -86,6 +86,12 @@ impl View {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// Starts an attempt to refresh the grant now, or joins the one under way, and waits for its
+    /// end. Returns none where nothing refreshes the grant any more.
+    pub async fn refresh(&self) -> Option<Ordered> {
+        self.demand.order().await
     }
 }
 
@@ -120,9 +126,9 @@ impl<R> Reader<R> {
     pub fn demand(&self, after: Generation) {
         let present = self.load().as_ref().map(|present| present.grant.life().generation);
         if let Some(refused) = present.filter(|present| *present <= after) {
-            self.cell.demand.refuse(refused);
+            self.view.demand.refuse(refused);
         }
-        self.cell.demand.ask();
+        self.view.demand.ask();
     }
 }
 
@@ -145,7 +151,7 @@ impl<P: Prepare> Publisher<P> {
     /// The keeper's end of the readers' demand.
     #[must_use]
     pub fn demanded(&self) -> Demanded {
-        self.cell.demand.keeper_end()
+        self.view.demand.keeper_end()
     }
 
     /// What is kept in hand of the grant's life.
@@ -229,8 +235,8 @@ pub fn cell<P: Prepare>(
     changes: Arc<watch::Sender<()>>,
 ) -> (Publisher<P>, Reader<P::Ready>) {
     let status = Arc::new(watch::Sender::new(Status::unknown()));
-    let view = View { name: Arc::new(name), margin, status };
-    let cell = Arc::new(Cell { published: ArcSwapOption::empty(), demand: Demand::default() });
+    let view = View { name: Arc::new(name), margin, status, demand: Demand::default() };
+    let cell = Arc::new(Cell { published: ArcSwapOption::empty() });
     let reader = Reader { cell: Arc::clone(&cell), view: view.clone() };
     (Publisher { cell, view, preparer, changes }, reader)
 }

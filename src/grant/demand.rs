@@ -1,16 +1,17 @@
-//! What readers want of the write side: a grant sooner than planned.
+//! What readers ask of the write side: a grant sooner than planned, or an attempt now.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicI64, Ordering},
 };
 
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::Generation;
+use crate::clock::BootTime;
 
-/// The readers' end: says that the present grant does not serve.
+/// The readers' end.
 #[derive(Clone, Debug, Default)]
 pub struct Demand(Arc<Shared>);
 
@@ -23,6 +24,17 @@ struct Shared {
     asked: Notify,
     /// The newest generation that a player refused; 0 for none.
     refused: AtomicI64,
+    ordered: Notify,
+    orders: Mutex<Vec<oneshot::Sender<Ordered>>>,
+}
+
+/// What became of an order to attempt a refresh now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordered {
+    /// An attempt was made and has ended. The grant's status says how.
+    Attempted,
+    /// No attempt may start before this instant, so none was made.
+    Held(BootTime),
 }
 
 impl Demand {
@@ -41,6 +53,15 @@ impl Demand {
     pub fn refuse(&self, generation: Generation) {
         self.0.refused.fetch_max(generation.get(), Ordering::Relaxed);
     }
+
+    /// Orders an attempt now, and waits for its end. An attempt under way counts as the one that
+    /// was ordered. Returns none where the keeper has stopped.
+    pub async fn order(&self) -> Option<Ordered> {
+        let (order, answer) = oneshot::channel();
+        self.0.orders().push(order);
+        self.0.ordered.notify_one();
+        answer.await.ok()
+    }
 }
 
 impl Demanded {
@@ -58,5 +79,39 @@ impl Demanded {
     /// Forgets what was asked so far: it has been answered.
     pub fn forget(&self) {
         let _ = self.asked().now_or_never();
+    }
+
+    /// Waits until somebody orders an attempt and still waits for it.
+    pub async fn ordered(&self) {
+        loop {
+            self.0.ordered.notified().await;
+            let mut orders = self.0.orders();
+            orders.retain(|order| !order.is_closed());
+            if !orders.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Answers all orders so far.
+    pub fn answer(&self, answer: Ordered) {
+        // Before they are taken: one that is placed in between notifies again, and is there.
+        let _ = self.0.ordered.notified().now_or_never();
+        for order in self.0.orders().drain(..) {
+            // Its caller may have gone.
+            let _ = order.send(answer);
+        }
+    }
+}
+
+impl Drop for Demanded {
+    fn drop(&mut self) {
+        self.0.orders().clear();
+    }
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Ordered>>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     grant::{
         Fault, FaultClass, Generation, Grant, GrantState, Life, RefreshState, Status,
         cell::{Prepare, Publication, Publisher},
-        demand::Demanded,
+        demand::{Demanded, Ordered},
     },
     source::{FetchError, FetchRequest, Fetched, GrantSource},
     telemetry::{GrantMetrics, Metrics},
@@ -77,6 +77,8 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
                 tracing::error!(grant = %self.publisher.name(), "the refresh panicked and resumes");
                 self.metrics.attempted(PANICKED);
                 self.state.abandoned(self.clock.now());
+                self.tell();
+                self.demanded.answer(Ordered::Attempted);
             }
         }
     }
@@ -89,10 +91,19 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
                 tokio::select! {
                     () = tokio::time::sleep(until.since(now.boot)) => {}
                     () = self.demanded.asked() => self.state.demanded(self.clock.now()),
+                    () = self.demanded.ordered() => self.ordered(),
                     Ok(()) = self.events.jumps.changed() => self.state.jumped(self.clock.now()),
                     Ok(()) = self.events.rekeyed.changed() => self.rekeyed(),
                 }
             }
+        }
+    }
+
+    fn ordered(&mut self) {
+        let grant = self.publisher.name();
+        match self.state.ordered(self.clock.now()) {
+            Ok(()) => tracing::info!(%grant, "a caller requested a refresh"),
+            Err(until) => self.demanded.answer(Ordered::Held(until)),
         }
     }
 
@@ -111,6 +122,13 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             }
             Err(FetchError::Held { .. }) => HELD,
         });
+        let ordered = match &outcome {
+            // Who orders an attempt goes past a refused credential: it was made.
+            Err(FetchError::Held { class, until }) if *class != FaultClass::Credential => {
+                Ordered::Held(*until)
+            }
+            _ => Ordered::Attempted,
+        };
         let now = self.clock.now();
         match (outcome, self.publisher.life()) {
             (Ok(()), Some(present)) => {
@@ -122,6 +140,9 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             (Ok(()), None) => self.state.abandoned(now),
             (Err(error), _) => self.state.failed(attempt, error, now),
         }
+        // Before the answer, so that whoever waits for it sees the new state.
+        self.tell();
+        self.demanded.answer(ordered);
     }
 
     /// A key that is replaced meanwhile is no longer signed with, however long the upstream

@@ -36,6 +36,9 @@ const CLOSEST_PULLED: Duration = Duration::from_secs(5);
 /// But no farther than this: who needs more of a long life is not kept waiting for minutes.
 const FARTHEST_PULLED: Duration = Duration::from_secs(60);
 
+/// Attempts that callers order start at least this far apart.
+const ORDERED_APART: Duration = Duration::from_secs(5);
+
 /// A successor is late in this last share of a life, given as its divisor.
 const LATE: u32 = 8;
 
@@ -68,6 +71,17 @@ pub enum Step {
     Attempt(Attempt),
 }
 
+/// When callers want the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    /// Whenever it is due.
+    AsPlanned,
+    /// As soon as the pace of refreshes allows.
+    Sooner,
+    /// At once: it was ordered.
+    Now,
+}
+
 /// One grant's refresh.
 #[derive(Debug)]
 pub struct State {
@@ -85,8 +99,10 @@ pub struct State {
     busy_until: Option<BootTime>,
     /// The grant whose last try has been spent.
     last_try_spent: bool,
-    /// Whether anybody asked since the last attempt began.
-    asked: bool,
+    /// What callers want since the last attempt began.
+    wanted: Wanted,
+    /// When an attempt was last ordered that the account's budget let through.
+    last_ordered: Option<BootTime>,
     refresh: RefreshState,
     last_fault: Option<Fault>,
     failures: u32,
@@ -111,7 +127,8 @@ impl State {
             quiet_until: None,
             busy_until: None,
             last_try_spent: false,
-            asked: false,
+            wanted: Wanted::AsPlanned,
+            last_ordered: None,
             refresh: RefreshState::Ok,
             last_fault: None,
             failures: 0,
@@ -128,7 +145,7 @@ impl State {
         }
         let urgency = self.urgency(now);
         self.running = true;
-        self.asked = false;
+        self.wanted = Wanted::AsPlanned;
         self.busy_until = None;
         self.due = now.boot;
         self.last_started = Some(now.boot);
@@ -164,7 +181,10 @@ impl State {
     /// The attempt brought no grant.
     pub fn failed(&mut self, _attempt: Attempt, error: FetchError, now: Anchor) {
         match error {
-            FetchError::Held { class, until } => self.held(class, until, now),
+            FetchError::Held { class, until } => {
+                self.last_ordered = None;
+                self.held(class, until, now);
+            }
             FetchError::Failed { fault, retry_after } => {
                 self.failures = self.failures.saturating_add(1);
                 self.faulted(fault, retry_after, now);
@@ -189,10 +209,30 @@ impl State {
 
     /// A caller is not served by the present grant.
     pub fn demanded(&mut self, now: Anchor) {
-        self.asked = true;
-        if !self.running {
+        self.wanted = self.wanted.max(Wanted::Sooner);
+        if !self.running && self.wanted != Wanted::Now {
             self.due = self.due_if_demanded(now);
         }
+    }
+
+    /// A caller orders an attempt now, whatever is planned. One under way counts as ordered.
+    ///
+    /// # Errors
+    ///
+    /// None may start yet; returns when one may.
+    pub fn ordered(&mut self, now: Anchor) -> Result<(), BootTime> {
+        if self.running || self.wanted == Wanted::Now {
+            return Ok(());
+        }
+        let throttled = self.quiet_until.filter(|_| self.refresh == RefreshState::Throttled);
+        let apart = self.last_ordered.map(|last| last + ORDERED_APART);
+        if let Some(until) = throttled.max(apart).filter(|until| *until > now.boot) {
+            return Err(until);
+        }
+        self.wanted = Wanted::Now;
+        self.last_ordered = Some(now.boot);
+        self.due = self.not_too_soon(now.boot);
+        Ok(())
     }
 
     /// A clock jumped: a grant that is dead by it is fetched anew at once, one that ends
@@ -318,7 +358,7 @@ impl State {
         self.quiet_until = None;
         let cap = if self.is_live(now) {
             self.policy.longest_pause(self.end_of_life(now).since(now.boot))
-        } else if self.asked {
+        } else if self.wanted != Wanted::AsPlanned {
             MAX_BACKOFF
         } else {
             UNASKED_BACKOFF
@@ -382,7 +422,9 @@ impl State {
     }
 
     fn urgency(&self, now: Anchor) -> Urgency {
-        if !self.is_live(now) {
+        if self.wanted == Wanted::Now {
+            Urgency::Ordered
+        } else if !self.is_live(now) {
             Urgency::Lapsed
         } else if self.quiet_until.is_some_and(|until| until > now.boot) {
             Urgency::LastTry

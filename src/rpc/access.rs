@@ -55,9 +55,10 @@ impl Access {
                 Standing::Caller(caller) => caller.entry.reach_method(method),
                 Standing::Nobody(denied) => Err(denied.clone()),
             };
-            let is_enforced =
-                method == Method::ServerReflectionInfo || named == Err(Denied::Unauthenticated);
-            let mode = if is_enforced { Mode::Enforce } else { access.callers.mode() };
+            let mode = match named {
+                Err(Denied::Unauthenticated) => Mode::Enforce,
+                _ => access.mode_of(method),
+            };
             access.is_observed = access.decide_in(mode, named)?.is_none();
         }
         Ok(access)
@@ -124,7 +125,8 @@ impl Access {
     ) -> Result<Option<Reach<'a>>, Denied> {
         match &self.standing {
             Standing::Caller(caller) if !self.is_observed => {
-                self.decide(caller.entry.reach(method, profile, resource))
+                let reach = caller.entry.reach(method, profile, resource);
+                self.decide_in(self.mode_of(method), reach)
             }
             _ => Ok(None),
         }
@@ -171,6 +173,10 @@ impl Access {
     /// Whether what is not allowed is served all the same. Authentication is always enforced.
     fn is_only_observed(&self, denied: &Denied) -> bool {
         self.callers.mode() == Mode::Observe && *denied != Denied::Unauthenticated
+    }
+
+    fn mode_of(&self, method: Method) -> Mode {
+        if method.is_always_enforced() { Mode::Enforce } else { self.callers.mode() }
     }
 
     /// What comes of a judgement: what is not allowed is refused, or else none and observed.

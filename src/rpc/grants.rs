@@ -17,8 +17,8 @@ use super::{
     layers::Origin,
     proto::{
         self, GetGrantRequest, GetGrantResponse, ListGrantsRequest, ListGrantsResponse,
-        WatchGrantsRequest, WatchGrantsResponse, grant_service_server::GrantService,
-        watch_grants_request::Target,
+        RefreshGrantRequest, RefreshGrantResponse, WatchGrantsRequest, WatchGrantsResponse,
+        grant_service_server::GrantService, watch_grants_request::Target,
     },
     status,
     streams::{Place, Streams},
@@ -28,7 +28,9 @@ use crate::{
     auth::{method::Method, usage},
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase, lifetime::Lifetime},
-    grant::{self, Fault, GrantState, Life, RefreshState, cell::View, table::Roster},
+    grant::{
+        self, Fault, GrantState, Life, RefreshState, cell::View, demand::Ordered, table::Roster,
+    },
     name::GrantName,
     ready::next_end_of_life,
 };
@@ -175,6 +177,31 @@ impl GrantService for Grants {
     ) -> Result<Response<ListGrantsResponse>, Status> {
         let Origin { access, .. } = Origin::take(&mut request)?;
         self.page(request.get_ref(), &access).map(Response::new).map_err(status::refused)
+    }
+
+    async fn refresh_grant(
+        &self,
+        mut request: Request<RefreshGrantRequest>,
+    ) -> Result<Response<RefreshGrantResponse>, Status> {
+        let Origin { deadline, access, .. } = Origin::take(&mut request)?;
+        let view = self.named(&request.get_ref().name, &access, Method::RefreshGrant);
+        let view = view.map_err(status::refused)?;
+        let ordered = tokio::select! {
+            ordered = view.refresh() => ordered,
+            () = self.drain.wait(Phase::Draining) => None,
+        };
+        let now = self.clock.now();
+        match ordered {
+            Some(Ordered::Attempted) => {
+                let grant = Some(convert::grant(&view, &view.status(), now));
+                Ok(Response::new(RefreshGrantResponse { grant }))
+            }
+            Some(Ordered::Held(until)) => {
+                let grant = view.name().to_string();
+                Err(status::refresh_held(grant, until.since(now.boot), deadline))
+            }
+            None => Err(status::draining(deadline)),
+        }
     }
 
     type WatchGrantsStream =

@@ -56,12 +56,13 @@ pub(super) const REFLECTION_SERVICES: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// All of them.
-pub(super) const METHODS: [Entry; 9] = [
+pub(super) const METHODS: [Entry; 10] = [
     rows(TOKEN_SERVICE, Kind::Unary, Method::MintToken),
     rows(TOKEN_SERVICE, Kind::ServerStream, Method::MintTokens),
     rows(GRANT_SERVICE, Kind::Unary, Method::GetGrant),
     rows(GRANT_SERVICE, Kind::Unary, Method::ListGrants),
     rows(GRANT_SERVICE, Kind::ServerStream, Method::WatchGrants),
+    rows(GRANT_SERVICE, Kind::Unary, Method::RefreshGrant),
     connected(HEALTH_SERVICE, Kind::Unary, "Check"),
     connected(HEALTH_SERVICE, Kind::ServerStream, "Watch"),
     rows(REFLECTION_SERVICES[0], Kind::BidiStream, Method::ServerReflectionInfo),

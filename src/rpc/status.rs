@@ -264,6 +264,15 @@ pub(super) fn draining(deadline: Option<Instant>) -> Status {
     unavailable("DRAINING", message, Duration::ZERO, deadline, None)
 }
 
+/// No attempt to refresh the grant may start for that long.
+pub(super) fn refresh_held(grant: String, delay: Duration, deadline: Option<Instant>) -> Status {
+    let message =
+        "the upstream, the account's budget or the last such request allows no attempt yet";
+    let metadata = Metadata::from([("grant".to_owned(), grant)]);
+    let details = details("UPSTREAM_THROTTLED", metadata);
+    retryable(Code::Unavailable, message, details, delay, deadline)
+}
+
 /// As many calls stream as may, or with as long lists. `resume` is where a bulk begins.
 pub(super) fn overloaded(deadline: Option<Instant>, resume: Option<i64>) -> Status {
     let message = "too many calls, or too long lists, at once; retry, or ask another server";

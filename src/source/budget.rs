@@ -218,11 +218,12 @@ const fn busy(until: BootTime) -> FetchError {
 
 impl Account {
     fn check_hold(&self, now: BootTime, urgency: Urgency) -> Result<(), FetchError> {
-        match self.hold(now) {
-            Some((class, until)) if urgency != Urgency::LastTry => {
+        match (urgency, self.hold(now)) {
+            (Urgency::LastTry, _) | (_, None) => Ok(()),
+            (Urgency::Ordered, Some(_)) => self.check_throttled(now),
+            (Urgency::Early | Urgency::Lapsed, Some((class, until))) => {
                 Err(FetchError::Held { class, until })
             }
-            _ => Ok(()),
         }
     }
 

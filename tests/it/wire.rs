@@ -14,6 +14,7 @@ mod outages;
 mod panics;
 mod random;
 mod reflection;
+mod refresh;
 mod streams;
 mod transport;
 mod upstream;

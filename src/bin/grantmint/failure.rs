@@ -53,6 +53,11 @@ impl Failure {
         Self::new(Exit::Failed, message)
     }
 
+    /// It failed, and trying again may help.
+    pub(crate) fn try_later(message: impl Into<String>) -> Self {
+        Self::new(Exit::TryLater, message)
+    }
+
     /// It was used wrongly.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self::new(Exit::Misused, message)

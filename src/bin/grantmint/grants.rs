@@ -40,19 +40,7 @@ impl GrantsCommand {
         if self.watch {
             return watch::follow(&self).await;
         }
-        let grants = self.list().await?;
-        if self.json {
-            grants.iter().try_for_each(|grant| output::data(&as_json(grant)))?;
-            return Ok(Exit::Done);
-        }
-        let (now, paint) = (Clock::system().now().wall, Paint::stdout());
-        let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
-        let mut columns = Columns::default();
-        columns.fit(&rows);
-        [Row::header()]
-            .iter()
-            .chain(&rows)
-            .try_for_each(|row| output::data(&columns.line(row, paint)))?;
+        show(&self.list().await?, self.json)?;
         Ok(Exit::Done)
     }
 
@@ -71,4 +59,17 @@ impl GrantsCommand {
             page_token = page.next_page_token;
         }
     }
+}
+
+/// Writes grants to standard output: a table, or a JSON object each.
+pub(crate) fn show(grants: &[Grant], json: bool) -> Result<(), Failure> {
+    if json {
+        return grants.iter().try_for_each(|grant| output::data(&as_json(grant)));
+    }
+    let (now, paint) = (Clock::system().now().wall, Paint::stdout());
+    let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
+    let mut columns = Columns::default();
+    columns.fit(&rows);
+    let mut table = [Row::header()].into_iter().chain(rows);
+    table.try_for_each(|row| output::data(&columns.line(&row, paint)))
 }

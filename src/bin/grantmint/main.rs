@@ -16,6 +16,7 @@ mod grants;
 mod inspect;
 mod mint;
 mod output;
+mod refresh;
 mod sandbox;
 mod selftest;
 mod serve;
@@ -55,6 +56,8 @@ enum Command {
     Bulk(bulk::BulkCommand),
     /// Shows the state of the grants.
     Grants(grants::GrantsCommand),
+    /// Refreshes a grant now, for example after the upstream's key was fixed.
+    Refresh(refresh::RefreshCommand),
     /// Measures how much a server serves, and how soon.
     Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
@@ -74,6 +77,7 @@ impl Command {
             Self::Mint(command) => command.run().await,
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
+            Self::Refresh(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
             Self::Selftest(command) => command.run(),

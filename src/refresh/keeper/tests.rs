@@ -225,3 +225,22 @@ async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs(
     }
     assert!(reader.view().status().attempting, "the second was during an attempt");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_orders_an_attempt_is_answered_with_the_state_after_it() {
+    let world = World::new(|at| (if at < 30 { "a" } else { "b" }, Granted::Stated(secs(3_600))));
+    world.until(20).await;
+    let view = world.reader.view();
+    let _ = view.refresh().now_or_never();
+    world.until(40).await;
+    assert_eq!(world.asked(), 1, "nobody waits for that one");
+    let first = world.life().generation;
+    let (one, other) = tokio::join!(view.refresh(), view.refresh());
+    assert_eq!((one, other), (Some(Ordered::Attempted), Some(Ordered::Attempted)));
+    assert!(world.life().generation > first);
+    assert_eq!(world.asked(), 2, "one attempt for both");
+    let again = view.refresh().await;
+    assert_eq!(again, Some(Ordered::Held(world.start + secs(45))));
+    world.until(60).await;
+    assert_eq!(world.asked(), 2);
+}

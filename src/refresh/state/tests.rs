@@ -8,6 +8,7 @@ use crate::{
 };
 
 mod lives;
+mod orders;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -59,6 +60,17 @@ impl Machine {
     fn fail(&mut self, attempt: Attempt, error: FetchError, at: Duration) {
         let now = self.at(at);
         self.state.failed(attempt, error, now);
+    }
+
+    /// Orders an attempt; fails with when one may start, from the start.
+    fn order(&mut self, at: Duration) -> Result<(), Duration> {
+        let now = self.at(at);
+        self.state.ordered(now).map_err(|until| until.since(self.start.boot))
+    }
+
+    fn attempt_at_order(&mut self, at: Duration) -> Attempt {
+        assert_eq!(self.order(at), Ok(()));
+        self.attempt(at)
     }
 
     /// When the next attempt is due, from the start.

@@ -242,3 +242,15 @@ async fn a_credential_that_replaces_a_refused_one_is_not_held_for_it() {
     account.source.budget.credential_replaced();
     assert!(account.fetch(Urgency::Lapsed).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ordered_attempt_goes_past_a_refused_credential_but_not_past_a_retry_after() {
+    let answers = vec![(0, refused()), (0, refused()), (0, throttled(40))];
+    let account = account(Limits::default(), answers);
+    assert!(account.fetch(Urgency::Lapsed).await.is_err());
+    assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(30))));
+    assert_eq!(account.fetch(Urgency::Ordered).await.err(), Some(refused()));
+    assert!(account.fetch(Urgency::Ordered).await.is_err());
+    assert_eq!(account.held(Urgency::Ordered).await, Some((FaultClass::Throttled, secs(40))));
+    assert_eq!(account.sent(), 3);
+}

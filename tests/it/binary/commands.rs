@@ -3,7 +3,10 @@
 use std::process::Stdio;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
+use grantmint::{
+    clock::Clock,
+    provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -93,6 +96,7 @@ async fn a_command_without_a_server_says_how_to_start_one() {
     for command in [
         &["mint", "alice"][..],
         &["grants"],
+        &["refresh", GRANT],
         &["grants", "--watch"],
         &["bulk", "--count", "3", "--patience", "0s"],
         &["bench"],
@@ -131,6 +135,33 @@ async fn grants_shows_each_grant_for_people_and_for_machines() {
 
     let ran = run(&["grants", "--profile", "nobody", "--server", &serve.server]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn refresh_shows_the_grant_after_an_attempt_and_fails_with_it() {
+    let serve = Serve::sandboxed(&[]).await;
+    let generation = serve.first_token().await.validity.expect("its times").generation;
+    // Its playback token ends in whole seconds: an answer of the same second is no newer grant.
+    until("the grant is a second old", async || {
+        Clock::system().now().wall.unix_micros() > generation + 1_000_000
+    })
+    .await;
+    let refresh = async |more: &[&str]| {
+        run(&[&["refresh", GRANT, "--server", &serve.server], more].concat()).await
+    };
+    let ran = refresh(&[]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains(GRANT) && ran.stdout.contains("live"), "{}", ran.stdout);
+    let ran = refresh(&[]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(3), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("UPSTREAM_THROTTLED"), "{}", ran.stderr);
+
+    let serve = Serve::sandboxed(&["--fault", "status=404"]).await;
+    let ran = run(&["refresh", GRANT, "--json", "--server", &serve.server]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let json: Value = serde_json::from_str(&ran.stdout).expect("one line of JSON");
+    assert_eq!((&json["refresh_state"], &json["state"]), (&"rejected".into(), &"pending".into()));
+    assert!(ran.stderr.contains("HTTP_STATUS_404"), "{}", ran.stderr);
 }
 
 #[tokio::test]
@@ -261,7 +292,8 @@ async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
 async fn help_tells_the_exit_codes_and_every_command() {
     let ran = run(&["--help"]).await;
     assert_eq!(ran.code, Some(0));
-    let commands = ["serve", "sandbox", "check", "mint", "bulk", "grants", "inspect", "selftest"];
+    let commands =
+        ["serve", "sandbox", "check", "mint", "bulk", "grants", "refresh", "inspect", "selftest"];
     for told in ["Exit codes"].into_iter().chain(commands) {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }
