@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use http::Request;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
@@ -18,9 +19,9 @@ use tower_service::Service;
 
 pub use self::limits::Limits;
 use self::{
-    accept::accept,
     connection::Connection,
     exchange::{Exchanges, Turns},
+    listener::Listener,
     log::ConnectionLog,
     opening::{Newcomer, Open, Opening, Stream},
     places::Places,
@@ -31,7 +32,7 @@ use self::{
 use crate::{
     auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
-    listen::{Listen, Listeners, log_limit::LogLimit},
+    listen::{Listen, log_limit::LogLimit},
     rpc::{
         incoming::{Incoming, Uploads},
         layers::Layers,
@@ -41,7 +42,6 @@ use crate::{
     tls::{Tls, server::Client},
 };
 
-mod accept;
 mod calls;
 mod connection;
 pub mod descriptors;
@@ -49,6 +49,7 @@ mod exchange;
 mod frames;
 mod http2;
 mod limits;
+mod listener;
 mod log;
 mod opening;
 mod places;
@@ -131,7 +132,7 @@ impl Config {
 
 /// A bound server.
 pub struct Server {
-    listeners: Listeners,
+    listeners: Vec<Listener>,
     addr: SocketAddr,
     shared: Shared,
     connections: TaskTracker,
@@ -161,11 +162,11 @@ impl Server {
         drain: Drain,
         metrics: &Metrics,
     ) -> io::Result<Self> {
-        let listeners = Listeners::bind(config.listen).await?;
-        let addr = listeners.addr()?;
+        let listener = Listener::bind(config.listen, transport).await?;
+        let addr = listener.addr()?;
         let limits = descriptors::within(config.limits);
         let shared = Shared {
-            opening: Opening::new(transport, limits.handshakes, metrics),
+            opening: Opening::new(limits.handshakes, metrics),
             places: Places::new(&limits, callers),
             log_limit: LogLimit::default(),
             answered: Answered::default(),
@@ -175,7 +176,7 @@ impl Server {
             drain,
             cut: metrics.streams_cut(),
         };
-        Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
+        Ok(Self { listeners: vec![listener], addr, shared, connections: TaskTracker::new() })
     }
 
     /// Where it listens: for `localhost`, one of two addresses.
@@ -194,20 +195,38 @@ impl Server {
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, layers: Layers<S>) {
         let Self { listeners, shared, connections, .. } = self;
+        let accepting = listeners.into_iter().map(|listener| {
+            shared.clone().accept_from(listener, layers.clone(), connections.clone())
+        });
+        join_all(accepting).await;
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+impl Shared {
+    /// Serves what comes in by this listener, and closes it when the drain begins.
+    async fn accept_from<S: Calls>(
+        self,
+        listener: Listener,
+        layers: Layers<S>,
+        connections: TaskTracker,
+    ) {
         loop {
             let next = async {
-                let (stream, from) = accept(&listeners).await;
-                (stream, from, shared.opening.turn(from).await)
+                let accepted = listener.accept().await;
+                let turn = self.opening.turn(accepted.from()).await;
+                (accepted, turn)
             };
-            let (stream, from, turn) = tokio::select! {
+            let (accepted, turn) = tokio::select! {
                 biased;
-                () = shared.drain.wait(Phase::Draining) => break,
+                () = self.drain.wait(Phase::Draining) => break,
                 next = next => next,
             };
-            let (shared, layers) = (shared.clone(), layers.clone());
+            let (shared, layers) = (self.clone(), layers.clone());
             connections.spawn(async move {
                 let opened = tokio::select! {
-                    opened = shared.opening.open(stream, from, turn) => opened,
+                    opened = shared.opening.open(accepted, turn) => opened,
                     () = shared.drain.wait(Phase::Draining) => None,
                 };
                 if let Some(open) = opened {
@@ -218,20 +237,14 @@ impl Server {
             // and does not give way to the next.
             yield_now().await;
         }
-        drop(listeners);
-        connections.close();
-        connections.wait().await;
     }
-}
 
-impl Shared {
     async fn serve<S: Calls>(self, open: Open, layers: Layers<S>) {
         let Open { stream, newcomer } = open;
         match stream {
             Stream::Plain(stream) => self.converse(stream, newcomer, layers, pending()).await,
-            Stream::Tls(stream, client) => {
-                let transport = self.opening.transport.clone();
-                let untrusted = until_untrusted(&transport, client);
+            Stream::Tls { stream, tls, client } => {
+                let untrusted = until_untrusted(&tls, client);
                 self.converse(stream, newcomer, layers, untrusted).await;
             }
         }
@@ -278,9 +291,9 @@ impl Shared {
 }
 
 /// Returns when a client's certificate no longer holds; never for one without a certificate.
-async fn until_untrusted(transport: &Transport, client: Option<Client>) {
-    match (transport, client) {
-        (Transport::Tls(tls), Some(client)) => tls.until_untrusted(client).await,
-        _ => pending().await,
+async fn until_untrusted(tls: &Tls, client: Option<Client>) {
+    match client {
+        Some(client) => tls.until_untrusted(client).await,
+        None => pending().await,
     }
 }

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     hash::Hash,
     iter::once,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +16,7 @@ use crate::{
         policy::{EntryName, Mode},
         refusal,
     },
-    listen::network,
+    listen::remote::Remote,
 };
 
 /// Connections of one network at a time that are of no known caller where callers are known.
@@ -41,7 +40,7 @@ struct Taken {
     of_entries: HashMap<EntryName, usize>,
     of_names: HashMap<CallerName, OfName>,
     strangers: usize,
-    strangers_by_network: HashMap<IpAddr, usize>,
+    strangers_by_network: HashMap<Remote, usize>,
 }
 
 #[derive(Default)]
@@ -68,7 +67,7 @@ enum Holder {
     /// Whoever may connect to this listener.
     Anybody,
     /// Somebody in no entry, where callers must be in one.
-    Stranger(IpAddr),
+    Stranger(Remote),
 }
 
 /// How many connections a caller of an entry may have.
@@ -145,7 +144,7 @@ impl Places {
                 let name = least(peer.names().filter(|name| {
                     matches!(self.callers.standing(once(*name)), Standing::Caller(_))
                 }));
-                let Some(name) = name else { return Holder::Stranger(network(peer.address)) };
+                let Some(name) = name else { return Holder::Stranger(peer.from.network()) };
                 let limit = match entry.limits.connections {
                     Some(most) => Limit::OfEntry(most),
                     None if shared(&name) => Limit::Share,
@@ -158,7 +157,7 @@ impl Places {
             Standing::Nobody(refusal::Denied::Unknown) if self.callers.mode() == Mode::Observe => {
                 peer.names().next()
             }
-            Standing::Nobody(_) => return Holder::Stranger(network(peer.address)),
+            Standing::Nobody(_) => return Holder::Stranger(peer.from.network()),
         };
         named.and_then(|_| least(peer.names())).map_or(Holder::Anybody, Holder::Named)
     }

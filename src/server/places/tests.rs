@@ -1,5 +1,7 @@
 //! Who gets how many places.
 
+use std::net::IpAddr;
+
 use crate::{
     auth::{
         name::DnsName,
@@ -13,7 +15,7 @@ use super::*;
 
 fn peer(names: &[&str], last: u8) -> Peer {
     let mut names = names.iter().map(|name| CallerName::Dns(DnsName::parse(name).unwrap()));
-    Peer { name: names.next(), also: names.collect(), address: [192, 0, 2, last].into() }
+    Peer { name: names.next(), also: names.collect(), from: IpAddr::from([192, 0, 2, last]).into() }
 }
 
 fn entry(name: &str, patterns: &[&str], connections: Option<usize>) -> Entry {
@@ -126,8 +128,8 @@ fn strangers_have_half_of_the_places_and_a_network_has_64() {
 fn the_addresses_of_an_ipv6_network_are_one() {
     let places = of_known(1_000, 200, None);
     let from = |last: u16| {
-        let address = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
-        places.take(&Peer { address, ..peer(&[], 1) })
+        let from = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]).into();
+        places.take(&Peer { from, ..peer(&[], 1) })
     };
     let held: Vec<_> = (0..64).map(|last| from(last).ok().unwrap()).collect();
     assert_eq!(from(64).err(), Some(Denied::Strangers));
