@@ -1,8 +1,10 @@
 //! Where to listen, as people write it, and the sockets that follow from it.
 
+pub mod addresses;
 pub mod crowd;
 pub mod log_limit;
 pub mod remote;
+pub mod unix;
 
 use std::{
     fmt,

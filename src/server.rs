@@ -32,7 +32,12 @@ use self::{
 use crate::{
     auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
-    listen::{Listen, log_limit::LogLimit},
+    listen::{
+        Listen,
+        addresses::Addresses,
+        log_limit::LogLimit,
+        unix::{Unix, UnixError},
+    },
     rpc::{
         incoming::{Incoming, Uploads},
         layers::Layers,
@@ -83,11 +88,11 @@ impl<S> Calls for S where
 }
 
 /// Where the server listens and how it leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address.
-    pub listen: Listen,
-    /// Whether TLS ends before this server, in a mesh: all that come are one caller.
+    /// The addresses.
+    pub listen: Addresses,
+    /// Whether TLS ends before this server, in a mesh: all that come over TCP are one caller.
     pub plaintext: bool,
     /// How long calls are served as ever after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
@@ -109,7 +114,7 @@ impl Default for Config {
     }
 }
 
-/// What connections are made over.
+/// What connections of TCP are made over.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// Without TLS: who comes over it, where that is known of all of them.
@@ -119,13 +124,14 @@ pub enum Transport {
 }
 
 impl Config {
-    /// What connections are made over where there is no TLS here.
+    /// What connections of TCP are made over where there is no TLS here.
     #[must_use]
     pub fn plain(&self) -> Transport {
         Transport::Plain(if self.plaintext {
             Some(CallerName::Plaintext)
         } else {
-            self.listen.is_loopback().then_some(CallerName::Loopback)
+            let is_loopback = self.listen.tcp().is_some_and(Listen::is_loopback);
+            is_loopback.then_some(CallerName::Loopback)
         })
     }
 }
@@ -133,7 +139,7 @@ impl Config {
 /// A bound server.
 pub struct Server {
     listeners: Vec<Listener>,
-    addr: SocketAddr,
+    addr: Option<SocketAddr>,
     shared: Shared,
     connections: TaskTracker,
 }
@@ -153,6 +159,27 @@ struct Shared {
     cut: CutMetrics,
 }
 
+/// Why a server does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address of TCP cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Tcp {
+        /// The address.
+        address: Listen,
+        /// Why.
+        error: io::Error,
+    },
+    /// The Unix socket cannot be bound.
+    #[error("cannot listen on {socket}: {error}")]
+    Unix {
+        /// The socket.
+        socket: Unix,
+        /// Why.
+        error: UnixError,
+    },
+}
+
 impl Server {
     /// Binds as `config` says, for these callers.
     pub async fn bind(
@@ -161,9 +188,19 @@ impl Server {
         callers: Arc<Callers>,
         drain: Drain,
         metrics: &Metrics,
-    ) -> io::Result<Self> {
-        let listener = Listener::bind(config.listen, transport).await?;
-        let addr = listener.addr()?;
+    ) -> Result<Self, BindError> {
+        let (mut listeners, mut addr) = (Vec::new(), None);
+        if let Some(address) = config.listen.tcp() {
+            let bound = Listener::tcp(address, transport).await;
+            let (listener, bound) = bound.map_err(|error| BindError::Tcp { address, error })?;
+            listeners.push(listener);
+            addr = Some(bound);
+        }
+        if let Some(unix) = config.listen.unix() {
+            let bound = Listener::unix(unix);
+            let failed = |error| BindError::Unix { socket: unix.clone(), error };
+            listeners.push(bound.map_err(failed)?);
+        }
         let limits = descriptors::within(config.limits);
         let shared = Shared {
             opening: Opening::new(limits.handshakes, metrics),
@@ -176,12 +213,12 @@ impl Server {
             drain,
             cut: metrics.streams_cut(),
         };
-        Ok(Self { listeners: vec![listener], addr, shared, connections: TaskTracker::new() })
+        Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
     }
 
-    /// Where it listens: for `localhost`, one of two addresses.
+    /// Where it listens on TCP, if it does: for `localhost`, one of two addresses.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 
@@ -243,6 +280,7 @@ impl Shared {
         let Open { stream, newcomer } = open;
         match stream {
             Stream::Plain(stream) => self.converse(stream, newcomer, layers, pending()).await,
+            Stream::Unix(stream) => self.converse(stream, newcomer, layers, pending()).await,
             Stream::Tls { stream, tls, client } => {
                 let untrusted = until_untrusted(&tls, client);
                 self.converse(stream, newcomer, layers, untrusted).await;

@@ -1,4 +1,5 @@
-//! One of a server's listeners: where connections come in, and what they are made over.
+//! One of a server's listeners: where connections come in, what they are made over, and how it
+//! is known who makes them.
 
 use std::{
     io,
@@ -6,35 +7,57 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::sleep,
+};
 
 use super::Transport;
-use crate::listen::{Listen, Listeners, remote::Remote};
+use crate::{
+    auth::name::{CallerName, Uid},
+    listen::{
+        Listen, Listeners,
+        remote::Remote,
+        unix::{self, Unix, UnixError, overflow_uid},
+    },
+};
 
 /// A pause where accepting fails for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener.
-pub(super) struct Listener {
-    sockets: Listeners,
-    transport: Transport,
+pub(super) enum Listener {
+    /// TCP, where the transport says who comes.
+    Tcp(Listeners, Transport),
+    /// A Unix socket, where the kernel says who comes.
+    Unix {
+        socket: unix::Listener,
+        /// The user id that stands for those that the kernel cannot name.
+        overflow_uid: u32,
+    },
 }
 
 /// A connection on which nothing was said yet.
-pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    pub(super) address: IpAddr,
-    pub(super) transport: Transport,
+pub(super) enum Accepted {
+    Tcp { stream: TcpStream, address: IpAddr, transport: Transport },
+    Unix { stream: UnixStream, uid: u32, name: Option<CallerName> },
 }
 
 impl Listener {
-    pub(super) async fn bind(listen: Listen, transport: Transport) -> io::Result<Self> {
-        Ok(Self { sockets: Listeners::bind(listen).await?, transport })
+    /// Listens on TCP; comes with the address, or one of two.
+    pub(super) async fn tcp(
+        listen: Listen,
+        transport: Transport,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let sockets = Listeners::bind(listen).await?;
+        let addr = sockets.addr()?;
+        Ok((Self::Tcp(sockets, transport), addr))
     }
 
-    /// The address, or one of two.
-    pub(super) fn addr(&self) -> io::Result<SocketAddr> {
-        self.sockets.addr()
+    /// Listens on a Unix socket.
+    pub(super) fn unix(unix: &Unix) -> Result<Self, UnixError> {
+        let socket = unix.bind()?.listen()?;
+        Ok(Self::Unix { socket, overflow_uid: overflow_uid() })
     }
 
     /// The next connection.
@@ -62,15 +85,28 @@ impl Listener {
     }
 
     async fn try_accept(&self) -> io::Result<Accepted> {
-        let (stream, from) = self.sockets.accept().await?;
-        // Answers are small: waiting to fill a packet only costs time.
-        let _ = stream.set_nodelay(true);
-        Ok(Accepted { stream, address: from.ip(), transport: self.transport.clone() })
+        match self {
+            Self::Tcp(sockets, transport) => {
+                let (stream, from) = sockets.accept().await?;
+                // Answers are small: waiting to fill a packet only costs time.
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted::Tcp { stream, address: from.ip(), transport: transport.clone() })
+            }
+            Self::Unix { socket, overflow_uid } => {
+                let (stream, uid) = socket.accept().await?;
+                let name = Uid::of_peer(uid, *overflow_uid).map(CallerName::Uid);
+                Ok(Accepted::Unix { stream, uid, name })
+            }
+        }
     }
 }
 
 impl Accepted {
-    pub(super) fn from(&self) -> Remote {
-        self.address.into()
+    /// Where it comes from.
+    pub(super) const fn from(&self) -> Remote {
+        match self {
+            Self::Tcp { address, .. } => Remote::Ip(*address),
+            Self::Unix { uid, .. } => Remote::Unix(*uid),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Handshakes of one address at the same time.
+/// Handshakes of one address, or of one user of a Unix socket, at the same time.
 const OF_ADDRESS: usize = 32;
 
 /// A handshake does not give way before that: a client that opens many connections at once, as
@@ -68,6 +68,7 @@ pub(super) struct Newcomer {
 /// What it is made over.
 pub(super) enum Stream {
     Plain(Begun<TcpStream>),
+    Unix(Begun<UnixStream>),
     Tls { stream: Box<TlsStream<TcpStream>>, tls: Arc<Tls>, client: Option<Client> },
 }
 
@@ -101,13 +102,16 @@ impl Opening {
 /// The stream of a connection, and who is at its other end.
 async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
     let from = accepted.from();
-    let Accepted { stream, address, transport } = accepted;
-    match transport {
-        Transport::Plain(everybody) => {
+    match accepted {
+        Accepted::Unix { stream, name, .. } => {
+            let begun = read_preface(stream).await.map_err(|_| "failed")?;
+            Ok((Stream::Unix(begun), Peer { name, also: Vec::new(), from }))
+        }
+        Accepted::Tcp { stream, transport: Transport::Plain(everybody), .. } => {
             let begun = read_preface(stream).await.map_err(|_| "failed")?;
             Ok((Stream::Plain(begun), Peer { name: everybody, also: Vec::new(), from }))
         }
-        Transport::Tls(tls) => {
+        Accepted::Tcp { stream, address, transport: Transport::Tls(tls) } => {
             let (stream, client) = shake_hands(stream, address, &tls).await?;
             let verified = client.as_ref().map(|client| client.verified.clone());
             let (name, also) = verified.map(|it| (it.name, it.also)).unzip();

@@ -19,7 +19,8 @@ use crate::{
     listen::remote::Remote,
 };
 
-/// Connections of one network at a time that are of no known caller where callers are known.
+/// Connections of one network, or of one user of a Unix socket, at a time that are of no known
+/// caller where callers are known.
 const STRANGERS_OF_NETWORK: usize = 64;
 
 /// The places for connections.
@@ -62,7 +63,7 @@ pub(super) struct Place {
 enum Holder {
     /// A caller of an entry.
     Caller { entry: EntryName, name: CallerName, limit: Limit },
-    /// Somebody with a certificate's name, where a name needs no entry.
+    /// Somebody with a name of their own, where a name needs no entry.
     Named(CallerName),
     /// Whoever may connect to this listener.
     Anybody,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     auth::{
-        name::DnsName,
+        name::{DnsName, Uid},
         pattern::CallerPattern,
         policy::{self, Entries, Entry, Policy},
     },
@@ -169,4 +169,29 @@ fn anybody_may_hold_all_places_where_nobody_needs_a_name() {
     let all = held(&places, &[peer(&[], 1), loopback.clone()]);
     assert_eq!(places.take(&loopback).err(), Some(Denied::Full));
     drop(all);
+}
+
+#[test]
+fn users_of_a_unix_socket_have_places_each_as_their_own() {
+    let user = |id| {
+        let name = Uid::of_peer(id, 65_534).map(CallerName::Uid);
+        Peer { name, also: Vec::new(), from: Remote::Unix(id) }
+    };
+    // Where everybody may call, each user has what a name has.
+    let open = places(1_000, 2, Policy::Open, Mode::Enforce);
+    let ours: Vec<_> = (0..2).map(|_| open.take(&user(1)).ok().unwrap()).collect();
+    assert_eq!(open.take(&user(1)).err(), Some(Denied::OfCaller));
+    assert!(open.take(&user(2)).is_ok());
+    drop(ours);
+    // Where callers are known, users in no entry and the one without a name are strangers.
+    let one = Policy::Entries(entries(vec![entry("one", &["uid:1"], None)]));
+    let known = places(1_000, 200, one, Mode::Enforce);
+    for stranger in [2, 65_534] {
+        let held: Vec<_> = (0..64).map(|_| known.take(&user(stranger)).ok().unwrap()).collect();
+        assert_eq!(known.take(&user(stranger)).err(), Some(Denied::Strangers), "{stranger}");
+        assert!(known.take(&user(3)).is_ok_and(|place| place.is_strangers()));
+        assert!(known.take(&user(1)).is_ok_and(|place| !place.is_strangers()));
+        drop(held);
+    }
+    assert_all_are_free(&known);
 }

@@ -98,7 +98,7 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let callers = callers(metrics);
     let bound = Server::bind(&config, config.plain(), Arc::clone(&callers), drain, metrics).await;
     let server = bound.unwrap();
-    let addr = server.addr();
+    let addr = server.addr().expect("TCP");
     tokio::spawn(server.run(Layers::new(Misbehaves, callers, metrics)));
     (addr, drainer)
 }
