@@ -91,12 +91,12 @@ function optionsFor(room) {
  * GRANTMINT_KEY name files in PEM form, else plain text.
  */
 function credentials(server) {
+  if (server.startsWith("unix:")) return grpc.credentials.createInsecure();
   const [ca, key, cert] = ["CA", "KEY", "CERT"].map((name) => {
     const file = process.env[`GRANTMINT_${name}`];
     return file ? readFileSync(file) : null;
   });
-  const secure = ca && !server.startsWith("unix:");
-  return secure ? grpc.credentials.createSsl(ca, key, cert) : grpc.credentials.createInsecure();
+  return ca ? grpc.credentials.createSsl(ca, key, cert) : grpc.credentials.createInsecure();
 }
 
 async function main(server, count, room) {

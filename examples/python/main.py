@@ -38,11 +38,11 @@ PATIENCE = 60  # seconds without a token
 
 def connect(server):
     """The channel of the process; over TLS where the environment names files for that."""
-    files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
-    ca, key, cert = (file and pathlib.Path(file).read_bytes() for file in files)
     if server.startswith("unix:"):
         # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
         return grpc.insecure_channel(server, [*OPTIONS, ("grpc.default_authority", "localhost")])
+    files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
+    ca, key, cert = (file and pathlib.Path(file).read_bytes() for file in files)
     if not ca:
         return grpc.insecure_channel(server, OPTIONS)
     return grpc.secure_channel(server, grpc.ssl_channel_credentials(ca, key, cert), OPTIONS)
