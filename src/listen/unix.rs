@@ -230,7 +230,7 @@ impl Unix {
 
     /// Why the socket has no file.
     fn explain(&self, error: Errno) -> UnixError {
-        let directory = self.path.0.parent().unwrap_or(Path::new("/")).to_owned();
+        let directory = file::directory_of(&self.path.0);
         match error {
             Errno::ADDRINUSE => UnixError::Replaced,
             Errno::NOENT | Errno::NOTDIR => UnixError::NoDirectory(directory),
@@ -245,7 +245,8 @@ impl Unix {
 impl Bound {
     /// Lets peers connect.
     pub fn listen(self) -> Result<Listener, UnixError> {
-        let Self { file, socket } = self;
+        // Where this fails, the file is removed before the socket is closed, as in `Listener`.
+        let Self { socket, file } = self;
         listen(&socket, BACKLOG).map_err(io::Error::from)?;
         // Until just now another server that starts here could take the socket for a stale one.
         if !file.is_there() {

@@ -81,10 +81,8 @@ pub(super) fn remove_stale(path: &Path) -> Result<(), UnixError> {
             if Identity::of_socket(path).ok().flatten() != Some(found) {
                 return Err(UnixError::Replaced);
             }
-            fs::remove_file(path).map_err(|error| UnixError::Directory {
-                directory: path.parent().unwrap_or(Path::new("/")).to_owned(),
-                error,
-            })
+            fs::remove_file(path)
+                .map_err(|error| UnixError::Directory { directory: directory_of(path), error })
         }
         Err(error) => Err(UnixError::Unclear(error.into())),
     }
@@ -92,6 +90,11 @@ pub(super) fn remove_stale(path: &Path) -> Result<(), UnixError> {
 
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The directory that the file of a socket is in.
+pub(super) fn directory_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
 }
 
 /// Connects without waiting.

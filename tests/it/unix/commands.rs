@@ -65,7 +65,7 @@ async fn denied(socket: &Socket) -> crate::support::Ran {
             .expect("ours");
         command.uid(4_242).gid(4_242);
     } else {
-        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("ours");
     }
     ran(command).await
 }
