@@ -28,12 +28,12 @@ use crate::{
     config::Config,
     drain::{Drain, Drainer, Phase, drain},
     egress::EgressError,
-    listen::Listen,
+    listen::{Listen, unix::Unix},
     mint::minter::{self, Minter, Supply},
     ready::Ready,
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
-    server::{self, Server, Transport},
+    server::{self, BindError, Server, Transport},
     telemetry::{Metrics, ResourceNames},
     tls::{self, Tls},
     token::{
@@ -69,9 +69,12 @@ pub enum StartError {
         /// Why.
         error: PrepareError,
     },
-    /// An address cannot be bound.
+    /// The server does not listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin listener does not listen.
     #[error("cannot listen on {address}: {error}")]
-    Bind {
+    BindAdmin {
         /// The address.
         address: Listen,
         /// Why.
@@ -167,16 +170,14 @@ impl App {
 
         let callers = held_callers(config, &metrics);
 
-        let bound = |address| move |error| StartError::Bind { address, error };
         let tls = config.tls.as_ref().map(|loaded| {
             parts::log_warnings(loaded.warnings.iter().cloned());
             Arc::new(Tls::new(loaded, clock.clone(), &metrics))
         });
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
-        let listen = config.server.listen;
         let known = Arc::clone(&callers);
-        let server = Server::bind(&config.server, transport, known, drain.clone(), &metrics).await;
-        let server = server.map_err(bound(listen))?;
+        let server =
+            Server::bind(&config.server, transport, known, drain.clone(), &metrics).await?;
         metrics.open_connections(server.open_connections());
         let reload_asked = watch::Sender::new(());
         let reload = config.file.as_ref().map(|file| {
@@ -186,7 +187,8 @@ impl App {
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
-        let admin = admin.map_err(bound(config.admin.listen))?;
+        let address = config.admin.listen;
+        let admin = admin.map_err(|error| StartError::BindAdmin { address, error })?;
         Ok(Self {
             server,
             admin,
@@ -200,19 +202,25 @@ impl App {
             clock,
             drainer,
             drain,
-            config: config.server,
+            config: config.server.clone(),
             reload,
             reload_asked,
         })
     }
 
-    /// Where calls are served.
+    /// Where calls are served over TCP, if they are.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.server.addr()
     }
 
-    /// Whether calls come over TLS.
+    /// The socket where calls are served too, or alone.
+    #[must_use]
+    pub const fn unix(&self) -> Option<&Unix> {
+        self.config.listen.unix()
+    }
+
+    /// Whether calls over TCP come over TLS.
     #[must_use]
     pub const fn has_tls(&self) -> bool {
         self.certificates.is_some()
@@ -356,6 +364,7 @@ impl Running {
 /// Who may call; what a person may not expect of that is logged.
 fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
     log_callers(&config.callers, config.authorize);
+    log_socket(config);
     parts::log_remarks(&config.remarks);
     Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
 }
@@ -372,6 +381,20 @@ fn log_callers(policy: &Policy, mode: Mode) {
         (Policy::Entries(entries), Mode::Enforce) => {
             tracing::info!(entries = entries.all().len(), "callers are held to their entries");
         }
+    }
+}
+
+/// Logs who can open the Unix socket.
+fn log_socket(config: &Config) {
+    let Some(unix) = config.server.listen.unix() else { return };
+    let (mode, group) = (unix.mode, unix.group.as_ref().map(tracing::field::display));
+    if config.has_callers() {
+        tracing::info!(socket = %unix, %mode, group, "callers of the socket are known by their user");
+    } else {
+        tracing::warn!(
+            socket = %unix, %mode, group,
+            "whoever can open the socket may call every method: there is no [callers]"
+        );
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod callers;
 mod expiry;
+mod listen;
 mod profile;
 mod schedule;
 mod supply;
@@ -176,11 +177,13 @@ impl Config {
         let has_callers = root.mentions("callers");
         let mut admin_section = root.section("admin");
         let admin = read_admin(&mut admin_section);
-        if admin.listen.overlaps(server.listen) {
+        let is_taken = |listen| admin.listen.overlaps(listen);
+        if server.listen.tcp().is_some_and(is_taken) {
             admin_section.problem("listen", "must not be where [server] listens");
         }
+        listen::remark(&server_section, &server.listen, has_callers);
         let may_listen = access::may_listen(
-            server.listen,
+            server.listen.tcp(),
             &access::Access {
                 has_tls: !matches!(tls, ReadTls::None),
                 has_callers,
@@ -261,7 +264,7 @@ fn read_server(
     limits: server::Limits,
 ) -> (server::Config, ReadTls, Mode) {
     let default = server::Config::default();
-    let listen = section.parsed("listen", str::parse::<Listen>);
+    let listen = listen::read(section);
     let longest = Duration::from_secs(10 * 60);
     let mut drain = |key, default| {
         section.duration_within(key, default, Duration::ZERO..=longest).unwrap_or(default)
@@ -272,7 +275,6 @@ fn read_server(
     let tls = if section.has("tls") { read_tls(section.section("tls")) } else { ReadTls::None };
     let authorize = section.parsed("authorize", Mode::parse).unwrap_or_default();
     section.finish();
-    let listen = listen.unwrap_or(default.listen);
     (server::Config { listen, plaintext, drain_delay, drain_grace, limits }, tls, authorize)
 }
 

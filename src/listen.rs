@@ -1,7 +1,10 @@
 //! Where to listen, as people write it, and the sockets that follow from it.
 
+pub mod addresses;
 pub mod crowd;
 pub mod log_limit;
+pub mod remote;
+pub mod unix;
 
 use std::{
     fmt,
@@ -140,18 +143,6 @@ impl FromStr for Listen {
     }
 }
 
-/// Who is taken for one when strangers are counted: an IPv4 address, or the network of 64 bits
-/// that an IPv6 host may take any address of.
-#[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 fn port(text: &str) -> Option<u16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -268,15 +259,6 @@ mod tests {
             let error = text.parse::<Listen>().expect_err(text).to_string();
             assert!(error.contains(instead), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_stranger() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:2"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 
     #[test]

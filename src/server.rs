@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use http::Request;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
@@ -18,9 +19,9 @@ use tower_service::Service;
 
 pub use self::limits::Limits;
 use self::{
-    accept::accept,
     connection::Connection,
     exchange::{Exchanges, Turns},
+    listener::Listener,
     log::ConnectionLog,
     opening::{Newcomer, Open, Opening, Stream},
     places::Places,
@@ -31,7 +32,12 @@ use self::{
 use crate::{
     auth::{callers::Callers, name::CallerName},
     drain::{Drain, Phase, lifetime::Lifetime},
-    listen::{Listen, Listeners, log_limit::LogLimit},
+    listen::{
+        Listen,
+        addresses::Addresses,
+        log_limit::LogLimit,
+        unix::{Unix, UnixError},
+    },
     rpc::{
         incoming::{Incoming, Uploads},
         layers::Layers,
@@ -41,7 +47,6 @@ use crate::{
     tls::{Tls, server::Client},
 };
 
-mod accept;
 mod calls;
 mod connection;
 pub mod descriptors;
@@ -49,6 +54,7 @@ mod exchange;
 mod frames;
 mod http2;
 mod limits;
+mod listener;
 mod log;
 mod opening;
 mod places;
@@ -82,11 +88,11 @@ impl<S> Calls for S where
 }
 
 /// Where the server listens and how it leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address.
-    pub listen: Listen,
-    /// Whether TLS ends before this server, in a mesh: all that come are one caller.
+    /// The addresses.
+    pub listen: Addresses,
+    /// Whether TLS ends before this server, in a mesh: all that come over TCP are one caller.
     pub plaintext: bool,
     /// How long calls are served as ever after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
@@ -108,7 +114,7 @@ impl Default for Config {
     }
 }
 
-/// What connections are made over.
+/// What connections of TCP are made over.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// Without TLS: who comes over it, where that is known of all of them.
@@ -118,21 +124,22 @@ pub enum Transport {
 }
 
 impl Config {
-    /// What connections are made over where there is no TLS here.
+    /// What connections of TCP are made over where there is no TLS here.
     #[must_use]
     pub fn plain(&self) -> Transport {
         Transport::Plain(if self.plaintext {
             Some(CallerName::Plaintext)
         } else {
-            self.listen.is_loopback().then_some(CallerName::Loopback)
+            let is_loopback = self.listen.tcp().is_some_and(Listen::is_loopback);
+            is_loopback.then_some(CallerName::Loopback)
         })
     }
 }
 
 /// A bound server.
 pub struct Server {
-    listeners: Listeners,
-    addr: SocketAddr,
+    listeners: Vec<Listener>,
+    addr: Option<SocketAddr>,
     shared: Shared,
     connections: TaskTracker,
 }
@@ -152,6 +159,27 @@ struct Shared {
     cut: CutMetrics,
 }
 
+/// Why a server does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address of TCP cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Tcp {
+        /// The address.
+        address: Listen,
+        /// Why.
+        error: io::Error,
+    },
+    /// The Unix socket cannot be bound.
+    #[error("cannot listen on {socket}: {error}")]
+    Unix {
+        /// The socket.
+        socket: Unix,
+        /// Why.
+        error: UnixError,
+    },
+}
+
 impl Server {
     /// Binds as `config` says, for these callers.
     pub async fn bind(
@@ -160,12 +188,22 @@ impl Server {
         callers: Arc<Callers>,
         drain: Drain,
         metrics: &Metrics,
-    ) -> io::Result<Self> {
-        let listeners = Listeners::bind(config.listen).await?;
-        let addr = listeners.addr()?;
+    ) -> Result<Self, BindError> {
+        let (mut listeners, mut addr) = (Vec::new(), None);
+        if let Some(address) = config.listen.tcp() {
+            let bound = Listener::tcp(address, transport).await;
+            let (listener, bound) = bound.map_err(|error| BindError::Tcp { address, error })?;
+            listeners.push(listener);
+            addr = Some(bound);
+        }
+        if let Some(unix) = config.listen.unix() {
+            let bound = Listener::unix(unix);
+            let failed = |error| BindError::Unix { socket: unix.clone(), error };
+            listeners.push(bound.map_err(failed)?);
+        }
         let limits = descriptors::within(config.limits);
         let shared = Shared {
-            opening: Opening::new(transport, limits.handshakes, metrics),
+            opening: Opening::new(limits.handshakes, metrics),
             places: Places::new(&limits, callers),
             log_limit: LogLimit::default(),
             answered: Answered::default(),
@@ -178,9 +216,9 @@ impl Server {
         Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
     }
 
-    /// Where it listens: for `localhost`, one of two addresses.
+    /// Where it listens on TCP, if it does: for `localhost`, one of two addresses.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 
@@ -194,20 +232,38 @@ impl Server {
     /// every connection has ended or the rest is cut.
     pub async fn run<S: Calls>(self, layers: Layers<S>) {
         let Self { listeners, shared, connections, .. } = self;
+        let accepting = listeners.into_iter().map(|listener| {
+            shared.clone().accept_from(listener, layers.clone(), connections.clone())
+        });
+        join_all(accepting).await;
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+impl Shared {
+    /// Serves what comes in by this listener, and closes it when the drain begins.
+    async fn accept_from<S: Calls>(
+        self,
+        listener: Listener,
+        layers: Layers<S>,
+        connections: TaskTracker,
+    ) {
         loop {
             let next = async {
-                let (stream, from) = accept(&listeners).await;
-                (stream, from, shared.opening.turn(from).await)
+                let accepted = listener.accept().await;
+                let turn = self.opening.turn(accepted.from()).await;
+                (accepted, turn)
             };
-            let (stream, from, turn) = tokio::select! {
+            let (accepted, turn) = tokio::select! {
                 biased;
-                () = shared.drain.wait(Phase::Draining) => break,
+                () = self.drain.wait(Phase::Draining) => break,
                 next = next => next,
             };
-            let (shared, layers) = (shared.clone(), layers.clone());
+            let (shared, layers) = (self.clone(), layers.clone());
             connections.spawn(async move {
                 let opened = tokio::select! {
-                    opened = shared.opening.open(stream, from, turn) => opened,
+                    opened = shared.opening.open(accepted, turn) => opened,
                     () = shared.drain.wait(Phase::Draining) => None,
                 };
                 if let Some(open) = opened {
@@ -218,20 +274,15 @@ impl Server {
             // and does not give way to the next.
             yield_now().await;
         }
-        drop(listeners);
-        connections.close();
-        connections.wait().await;
     }
-}
 
-impl Shared {
     async fn serve<S: Calls>(self, open: Open, layers: Layers<S>) {
         let Open { stream, newcomer } = open;
         match stream {
             Stream::Plain(stream) => self.converse(stream, newcomer, layers, pending()).await,
-            Stream::Tls(stream, client) => {
-                let transport = self.opening.transport.clone();
-                let untrusted = until_untrusted(&transport, client);
+            Stream::Unix(stream) => self.converse(stream, newcomer, layers, pending()).await,
+            Stream::Tls { stream, tls, client } => {
+                let untrusted = until_untrusted(&tls, client);
                 self.converse(stream, newcomer, layers, untrusted).await;
             }
         }
@@ -278,9 +329,9 @@ impl Shared {
 }
 
 /// Returns when a client's certificate no longer holds; never for one without a certificate.
-async fn until_untrusted(transport: &Transport, client: Option<Client>) {
-    match (transport, client) {
-        (Transport::Tls(tls), Some(client)) => tls.until_untrusted(client).await,
-        _ => pending().await,
+async fn until_untrusted(tls: &Tls, client: Option<Client>) {
+    match client {
+        Some(client) => tls.until_untrusted(client).await,
+        None => pending().await,
     }
 }

@@ -1,7 +1,7 @@
 //! The read side as it is, over grants that are published here: as many as wanted, and as
 //! often.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use grantmint::{
@@ -156,11 +156,17 @@ impl Live {
             metrics: metrics.clone(),
             limits: rpc::Limits::default(),
         })?;
-        let config = server::Config { listen: "127.0.0.1:0".parse()?, ..server::Config::default() };
+        let config = server::Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+            ..server::Config::default()
+        };
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let (transport, known) = (config.plain(), Arc::clone(&callers));
         let server = Server::bind(&config, transport, known, drain, &metrics).await?;
-        println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
+        println!(
+            "{}",
+            serde_json::json!({"server": format!("http://{}", server.addr().context("no address of TCP")?)})
+        );
         tokio::spawn(server.run(Layers::new(api, callers, &metrics)));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);

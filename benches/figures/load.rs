@@ -1,7 +1,7 @@
 //! The load: HTTP/2 by hand, so that the client costs little beside the server it measures.
 //! Answers are read to their end and their status is checked; the messages are not decoded.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,7 +19,7 @@ use prost::Message;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::{Duration, Instant},
 };
 use tokio_rustls::TlsConnector;
@@ -62,28 +62,45 @@ const FRAME: u32 = 128 * 1024;
 /// Where a server is, and how it is spoken to.
 #[derive(Clone)]
 pub(crate) struct Target {
-    addr: SocketAddr,
-    tls: Option<Arc<ClientConfig>>,
+    way: Way,
     /// Empty for the server's default.
     profile: &'static str,
 }
 
+#[derive(Clone)]
+enum Way {
+    Tcp(SocketAddr),
+    Tls(SocketAddr, Arc<ClientConfig>),
+    Unix(Arc<Path>),
+}
+
 impl From<SocketAddr> for Target {
     fn from(addr: SocketAddr) -> Self {
-        Self { addr, tls: None, profile: "" }
+        Self { way: Way::Tcp(addr), profile: "" }
     }
 }
 
 impl Target {
     /// A server that speaks TLS.
     pub(crate) fn over_tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        Self { addr, tls: Some(Arc::clone(config)), profile: "" }
+        Self { way: Way::Tls(addr, Arc::clone(config)), profile: "" }
+    }
+
+    /// A server that listens on this Unix socket.
+    pub(crate) fn at_socket(path: &Path) -> Self {
+        Self { way: Way::Unix(path.into()), profile: "" }
     }
 
     /// A server that is asked for tokens of this profile.
     pub(crate) fn of_profile(addr: SocketAddr, profile: &'static str) -> Self {
-        Self { addr, tls: None, profile }
+        Self { way: Way::Tcp(addr), profile }
     }
+}
+
+async fn connect(addr: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A connection to a server.
@@ -100,12 +117,16 @@ impl Connection {
 
     /// With this first window of each stream.
     pub(crate) async fn open_with_window(target: impl Into<Target>, window: u32) -> Result<Self> {
-        let Target { addr, tls, profile } = target.into();
-        let stream = TcpStream::connect(addr).await?;
-        stream.set_nodelay(true)?;
-        let Some(config) = tls else { return Self::over(stream, profile, window).await };
-        let name = ServerName::try_from(SERVER_NAME)?;
-        Self::over(TlsConnector::from(config).connect(name, stream).await?, profile, window).await
+        let Target { way, profile } = target.into();
+        match way {
+            Way::Tcp(addr) => Self::over(connect(addr).await?, profile, window).await,
+            Way::Tls(addr, config) => {
+                let name = ServerName::try_from(SERVER_NAME)?;
+                let connecting = TlsConnector::from(config).connect(name, connect(addr).await?);
+                Self::over(connecting.await?, profile, window).await
+            }
+            Way::Unix(path) => Self::over(UnixStream::connect(path).await?, profile, window).await,
+        }
     }
 
     async fn over(

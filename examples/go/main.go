@@ -10,6 +10,8 @@
 //	export GO111MODULE=off GOPATH=$HOME/go:/usr/share/gocode
 //	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000 room-1
 //
+// The server may be a Unix socket, such as unix:///run/grantmint/api.sock.
+//
 // Debian 12's grpc-go, 1.33, retries only with GRPC_GO_RETRY=on; newer ones need no telling.
 package main
 
@@ -46,11 +48,11 @@ func connect(server string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := security()
+	transport, err := security(server)
 	if err != nil {
 		return nil, err
 	}
-	return grpc.Dial(server,
+	options := []grpc.DialOption{
 		transport,
 		grpc.WithDefaultServiceConfig(string(config)),
 		// Without pings only failing calls tell that a connection died silently.
@@ -58,13 +60,23 @@ func connect(server string) (*grpc.ClientConn, error) {
 			Time:                30 * time.Second,
 			Timeout:             10 * time.Second,
 			PermitWithoutStream: true,
-		}))
+		}),
+	}
+	if isSocket(server) {
+		// grpc-go before 1.34 sends the socket's path, which HTTP/2 does not allow.
+		options = append(options, grpc.WithAuthority("localhost"))
+	}
+	return grpc.Dial(server, options...)
+}
+
+func isSocket(server string) bool {
+	return strings.HasPrefix(server, "unix:")
 }
 
 // security is TLS with a certificate where GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY name
-// files in PEM form, else plain text.
-func security() (grpc.DialOption, error) {
-	if os.Getenv("GRANTMINT_CA") == "" {
+// files in PEM form, else plain text, as on a Unix socket.
+func security(server string) (grpc.DialOption, error) {
+	if os.Getenv("GRANTMINT_CA") == "" || isSocket(server) {
 		return grpc.WithInsecure(), nil
 	}
 	ca, err := os.ReadFile(os.Getenv("GRANTMINT_CA"))

@@ -5,7 +5,7 @@
         grantmint/v1/token_service.proto
     python main.py 127.0.0.1:50051 1000 room-1
 
-With GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it
+The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it
 speaks TLS and shows its certificate.
 """
 
@@ -38,6 +38,9 @@ PATIENCE = 60  # seconds without a token
 
 def connect(server):
     """The channel of the process; over TLS where the environment names files for that."""
+    if server.startswith("unix:"):
+        # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
+        return grpc.insecure_channel(server, [*OPTIONS, ("grpc.default_authority", "localhost")])
     files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
     ca, key, cert = (file and pathlib.Path(file).read_bytes() for file in files)
     if not ca:

@@ -4,6 +4,8 @@
 //! cargo run --example rust 127.0.0.1:50051 1000 room-1
 //! ```
 //!
+//! The server may be a Unix socket, such as `unix:/run/grantmint/api.sock`.
+//!
 //! With `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` in the environment, files in PEM form,
 //! it speaks TLS and shows its certificate.
 //!
@@ -56,9 +58,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One channel for the life of the process: clones of it share the connection.
 fn connect(server: &str) -> Result<Tokens, transport::Error> {
-    let files = tls_files();
-    let scheme = if files.is_some() { "https" } else { "http" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{server}"))?
+    let is_socket = server.starts_with("unix:");
+    let files = if is_socket { None } else { tls_files() };
+    let url = match files {
+        _ if is_socket => server.to_owned(),
+        Some(_) => format!("https://{server}"),
+        None => format!("http://{server}"),
+    };
+    let endpoint = Endpoint::from_shared(url)?
         .connect_timeout(Duration::from_secs(2))
         // Without pings only failing calls tell that a connection died silently.
         .http2_keep_alive_interval(Duration::from_secs(30))

@@ -51,7 +51,7 @@ async fn serve() -> (Client, Sandbox, Running) {
     let secret = |name: &str| demo.variable(name);
     let config = Config::parse_with("fuzz.toml", &text, &secret).expect("a good configuration");
     let app = App::build(&config, Clock::system()).await.expect("a server");
-    let addr = app.addr();
+    let addr = app.addr().expect("TCP");
     let running = app.spawn();
     let stream = TcpStream::connect(addr).await.expect("a connection");
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::listen::unix::OVERFLOW_UID;
+
 /// A caller's one name. Its sort is stated by how it was authenticated and never read back out
 /// of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +12,8 @@ pub enum CallerName {
     Spiffe(SpiffeId),
     /// A DNS name of its certificate.
     Dns(DnsName),
+    /// The user of a process at the other end of a Unix socket.
+    Uid(Uid),
     /// Whoever comes over a plaintext listener that is bound to loopback.
     Loopback,
     /// Whoever comes over a plaintext listener behind a mesh.
@@ -23,10 +27,11 @@ impl CallerName {
         match text {
             "loopback" => Ok(Self::Loopback),
             "plaintext" => Ok(Self::Plaintext),
-            _ => match text.strip_prefix("dns:") {
-                Some(name) => Ok(Self::Dns(DnsName::parse(name)?)),
-                None if text.contains("://") => Ok(Self::Spiffe(SpiffeId::parse(text)?)),
-                None => Err(NameError::Sort),
+            _ => match text.split_once(':') {
+                Some(("dns", name)) => Ok(Self::Dns(DnsName::parse(name)?)),
+                Some(("uid", id)) => Ok(Self::Uid(Uid::parse(id)?)),
+                _ if text.contains("://") => Ok(Self::Spiffe(SpiffeId::parse(text)?)),
+                _ => Err(NameError::Sort),
             },
         }
     }
@@ -37,6 +42,7 @@ impl fmt::Display for CallerName {
         match self {
             Self::Spiffe(id) => f.write_str(id.as_str()),
             Self::Dns(name) => write!(f, "dns:{}", name.as_str()),
+            Self::Uid(Uid(id)) => write!(f, "uid:{id}"),
             Self::Loopback => f.write_str("loopback"),
             Self::Plaintext => f.write_str("plaintext"),
         }
@@ -52,8 +58,14 @@ pub enum NameError {
     /// A DNS name that is none, or a wildcard.
     #[error("is no DNS name")]
     Dns,
+    /// A number that is the id of no user, or the one that stands for all unknown ones.
+    #[error(
+        "is no user's id: write uid:1001; uid:{OVERFLOW_UID} stands for users that the kernel cannot \
+         name"
+    )]
+    Uid,
     /// Of no sort that there is.
-    #[error("names no caller: write spiffe://DOMAIN/PATH, dns:NAME, loopback or plaintext")]
+    #[error("names no caller: write spiffe://DOMAIN/PATH, dns:NAME, uid:N, loopback or plaintext")]
     Sort,
 }
 
@@ -143,6 +155,28 @@ impl DnsName {
     }
 }
 
+/// The id of a user, as the kernel says it of a Unix socket's peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Uid(u32);
+
+impl Uid {
+    /// Takes an id in decimal digits.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let is_canonical = text == "0" || !text.starts_with('0');
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let id = text.parse().ok().filter(|_| is_canonical && digits);
+        id.and_then(|id| Self::of_peer(id, OVERFLOW_UID)).ok_or(NameError::Uid)
+    }
+
+    /// The id of a peer; none for the one that the kernel tells of every user that it cannot
+    /// name, `overflow`.
+    #[must_use]
+    pub fn of_peer(id: u32, overflow: u32) -> Option<Self> {
+        // The last number means "none" to the system.
+        (![overflow, OVERFLOW_UID, u32::MAX].contains(&id)).then_some(Self(id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +219,31 @@ mod tests {
             assert_eq!(DnsName::parse(bad), Err(NameError::Dns), "{bad}");
         }
         assert!(DnsName::parse(&format!("{}.a", "a".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn a_user_is_named_by_an_id_that_stands_for_one_user() {
+        let parsed = |text| CallerName::parse(text).map(|name| name.to_string());
+        for good in ["uid:0", "uid:1001", "uid:4294967294"] {
+            assert_eq!(parsed(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "uid:",
+            "uid:-1",
+            "uid:+1",
+            "uid:01",
+            "uid: 1",
+            "uid:root",
+            "uid:0x10",
+            "uid:65534",
+            "uid:4294967295",
+            "uid:4294967296",
+        ] {
+            assert_eq!(parsed(bad), Err(NameError::Uid), "{bad}");
+        }
+        assert_eq!(Uid::of_peer(1_001, 65_534), Some(Uid(1_001)));
+        for (id, overflow) in [(65_534, 65_534), (65_534, 60_000), (60_000, 60_000)] {
+            assert_eq!(Uid::of_peer(id, overflow), None, "{id} {overflow}");
+        }
     }
 }

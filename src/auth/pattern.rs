@@ -119,6 +119,8 @@ mod tests {
             ("dns:loopback.svc", "loopback", false),
             ("loopback", "loopback", true),
             ("loopback", "plaintext", false),
+            ("uid:1001", "uid:1001", true),
+            ("uid:100", "uid:1001", false),
         ] {
             assert_eq!(matches(pattern, name), meant, "{pattern} {name}");
         }
@@ -135,11 +137,13 @@ mod tests {
             ("spiffe://*.org/ns/*", PatternError::Star),
             ("dns:a*.media.svc", PatternError::Star),
             ("uid:*", PatternError::Star),
+            ("uid:10*", PatternError::Star),
             ("spiffe://a.org/*", PatternError::WholeTrustDomain),
             ("SPIFFE://a.org/*", PatternError::WholeTrustDomain),
             ("dns:*.svc", PatternError::WholeTopLevelDomain),
             ("dns:*.", PatternError::Name(NameError::Dns)),
-            ("uid:0", PatternError::Name(NameError::Sort)),
+            ("uid:65534", PatternError::Name(NameError::Uid)),
+            ("gid:0", PatternError::Name(NameError::Sort)),
             ("", PatternError::Name(NameError::Sort)),
         ] {
             assert_eq!(CallerPattern::parse(pattern), Err(error), "{pattern}");

@@ -1,8 +1,7 @@
 //! The other end of a connection.
 
-use std::net::IpAddr;
-
 use super::name::CallerName;
+use crate::listen::remote::Remote;
 
 /// The other end of a connection: made once, when the connection is, and carried by each of
 /// its calls. What a caller may do is never kept with it, since that changes.
@@ -13,7 +12,7 @@ pub struct Peer {
     /// The other DNS names of its certificate, in their order.
     pub also: Vec<CallerName>,
     /// Where it comes from.
-    pub address: IpAddr,
+    pub from: Remote,
 }
 
 impl Peer {

@@ -47,14 +47,16 @@ impl AccessError {
     }
 }
 
-/// Whether a server may listen there.
-pub fn may_listen(listen: Listen, access: &Access) -> Result<(), AccessError> {
+/// Whether a server may listen there on TCP. A Unix socket is open to whom its file's permissions
+/// admit, and needs none of it.
+pub fn may_listen(listen: Option<Listen>, access: &Access) -> Result<(), AccessError> {
     let Access { has_tls, has_callers, plaintext } = *access;
+    let is_local = listen.is_none_or(Listen::is_loopback);
     match (plaintext, has_tls, has_callers) {
         (true, true, _) => Err(AccessError::PlaintextAndTls),
         (true, false, false) => Err(AccessError::PlaintextWithoutCallers),
         (true, false, true) => Ok(()),
-        _ if listen.is_loopback() => Ok(()),
+        _ if is_local => Ok(()),
         (false, false, _) => Err(AccessError::NoTls),
         (false, true, false) => Err(AccessError::NoCallers),
         (false, true, true) => Ok(()),
@@ -83,7 +85,7 @@ mod tests {
         ] {
             let access = Access { has_tls, has_callers, plaintext };
             assert_eq!(
-                may_listen(listen.parse().unwrap(), &access),
+                may_listen(Some(listen.parse().unwrap()), &access),
                 expected,
                 "{listen} {access:?}"
             );

@@ -1,9 +1,9 @@
 //! Connections that nobody has vouched for: anybody may open as many as they like, so that each
-//! address (of IPv6, each network) has only so many places, and older ones give way to newer.
+//! address (of IPv6, each network; of a Unix socket, each user) has only so many places, and
+//! older ones give way to newer.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::network;
+use super::remote::Remote;
 
 /// The places. There is always one more, at once or soon: an older connection gives way for it.
 #[derive(Clone, Debug)]
@@ -31,12 +31,12 @@ struct Inner {
     next: u64,
     /// By number, and so by age.
     open: BTreeMap<u64, Open>,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Remote, usize>,
 }
 
 #[derive(Debug)]
 struct Open {
-    from: IpAddr,
+    from: Remote,
     since: Instant,
     gives_way: CancellationToken,
 }
@@ -65,11 +65,11 @@ impl Crowd {
         Self { settling, ..self }
     }
 
-    /// A place for a connection from `address`. Where the address has as many as it may, its
+    /// A place for a connection from there. Where the address has as many as it may, its
     /// oldest gives way; where all places are taken, the oldest of the address that has most, of
     /// several the one with the oldest.
-    pub async fn enter(&self, address: IpAddr) -> Entry {
-        let from = network(address);
+    pub async fn enter(&self, from: impl Into<Remote>) -> Entry {
+        let from = from.into().network();
         loop {
             match self.try_enter(from) {
                 Ok(entry) => return entry,
@@ -81,7 +81,7 @@ impl Crowd {
     }
 
     /// A place, or how long none can be had.
-    fn try_enter(&self, from: IpAddr) -> Result<Entry, Duration> {
+    fn try_enter(&self, from: Remote) -> Result<Entry, Duration> {
         let mut inner = self.lock();
         while inner.count(from) >= self.of_address
             && inner.oldest(from).is_some_and(|since| since.elapsed() >= self.settling)
@@ -111,24 +111,24 @@ impl Crowd {
 }
 
 impl Inner {
-    fn count(&self, address: IpAddr) -> usize {
+    fn count(&self, address: Remote) -> usize {
         self.by_address.get(&address).copied().unwrap_or_default()
     }
 
     /// Since when the oldest connection of `address` is open.
-    fn oldest(&self, address: IpAddr) -> Option<Instant> {
+    fn oldest(&self, address: Remote) -> Option<Instant> {
         self.open.values().find(|open| open.from == address).map(|open| open.since)
     }
 
     /// The address that has most, of several the one with the oldest, and since when that is open.
-    fn most_crowded(&self) -> Option<(IpAddr, Instant)> {
+    fn most_crowded(&self) -> Option<(Remote, Instant)> {
         let most = self.by_address.values().max();
         let oldest = self.open.values().find(|open| self.by_address.get(&open.from) == most)?;
         Some((oldest.from, oldest.since))
     }
 
     /// Takes its place from the oldest connection of `address`.
-    fn give_way(&mut self, address: IpAddr) {
+    fn give_way(&mut self, address: Remote) {
         let oldest = self.open.iter().find(|(_, open)| open.from == address);
         if let Some(id) = oldest.map(|(id, _)| *id)
             && let Some(open) = self.leave(id)
@@ -165,6 +165,8 @@ impl Drop for Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use tokio::time::advance;
 
     use super::*;
@@ -176,7 +178,7 @@ mod tests {
     }
 
     fn enter(crowd: &Crowd, number: u8) -> Entry {
-        crowd.try_enter(address(number)).unwrap()
+        crowd.try_enter(address(number).into()).unwrap()
     }
 
     fn gave_way(entry: &Entry) -> bool {
@@ -204,7 +206,7 @@ mod tests {
         let crowd = Crowd::new(256, 2);
         let mut open = Vec::new();
         for text in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
-            open.push(crowd.enter(text.parse().unwrap()).await);
+            open.push(crowd.enter(text.parse::<IpAddr>().unwrap()).await);
         }
         assert!(gave_way(&open[0]) && !gave_way(&open[1]) && !gave_way(&open[2]));
     }

@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::network;
+use super::remote::Remote;
 
 /// A line of the same network and cause is not written again for that long.
 const QUIET: Duration = Duration::from_secs(60);
@@ -20,7 +19,7 @@ const REMEMBERED: usize = 1_024;
 
 /// What was logged in the last minute.
 #[derive(Clone, Debug, Default)]
-pub struct LogLimit(Arc<Mutex<HashMap<(IpAddr, &'static str), Line>>>);
+pub struct LogLimit(Arc<Mutex<HashMap<(Remote, &'static str), Line>>>);
 
 #[derive(Debug)]
 struct Line {
@@ -33,9 +32,9 @@ impl LogLimit {
     /// How often it has happened since it was last logged, this time included; none where it is
     /// not to be logged now.
     #[must_use]
-    pub fn since_logged(&self, address: IpAddr, cause: &'static str) -> Option<u64> {
+    pub fn since_logged(&self, from: impl Into<Remote>, cause: &'static str) -> Option<u64> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, key) = (Instant::now(), (network(address), cause));
+        let (now, key) = (Instant::now(), (from.into().network(), cause));
         let is_recent = |line: &Line| now.duration_since(line.at) < QUIET;
         let unlogged = lines.get_mut(&key).map_or(0, |line| {
             line.unlogged += 1;
@@ -57,6 +56,8 @@ impl LogLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use tokio::time::advance;
 
     use super::*;
@@ -68,7 +69,7 @@ mod tests {
         assert_eq!(log_limit.since_logged(address(0), "a"), Some(1));
         assert_eq!(log_limit.since_logged(address(0), "a"), None);
         assert_eq!(log_limit.since_logged(address(0), "b"), Some(1));
-        let ipv6 = |text: &str| log_limit.since_logged(text.parse().unwrap(), "a");
+        let ipv6 = |text: &str| log_limit.since_logged(text.parse::<IpAddr>().unwrap(), "a");
         assert_eq!([ipv6("2001:db8::1"), ipv6("2001:db8::2")], [Some(1), None]);
         advance(QUIET).await;
         assert_eq!(log_limit.since_logged(address(0), "a"), Some(2));

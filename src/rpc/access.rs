@@ -71,8 +71,8 @@ impl Access {
 
         let metrics = crate::telemetry::Metrics::default();
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
-        let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), address });
+        let from = std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into();
+        let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), from });
         Self { callers, peer, standing: Standing::Anybody, is_observed: false }
     }
 

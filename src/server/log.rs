@@ -19,14 +19,14 @@ impl ConnectionLog {
     }
 
     fn since_logged(&self, cause: &'static str) -> Option<u64> {
-        self.log_limit.since_logged(self.peer.address, cause)
+        self.log_limit.since_logged(self.peer.from, cause)
     }
 
     /// There is no place for it.
     pub(super) fn refused(&self, denied: Denied) {
         let limit = denied.as_str();
         if let Some(refused) = self.since_logged(limit) {
-            let (address, name) = (self.peer.address.to_canonical(), self.name());
+            let (address, name) = (self.peer.from, self.name());
             tracing::warn!(
                 %address, name, limit, refused, "connections are refused: the limit is reached"
             );
@@ -35,7 +35,7 @@ impl ConnectionLog {
 
     /// Its client has ended it, or made us end it.
     pub(super) fn ended(&self, ended: &Result<Ended, Excess>) {
-        let (address, name) = (self.peer.address.to_canonical(), self.name());
+        let (address, name) = (self.peer.from, self.name());
         match ended {
             Ok(Ended::Closed) => {}
             Ok(Ended::NoPong) => {
@@ -70,7 +70,7 @@ impl ConnectionLog {
     /// It is closed since its client does not authenticate.
     pub(super) fn unauthenticated(&self) {
         if self.since_logged("unauthenticated").is_some() {
-            let (address, name) = (self.peer.address.to_canonical(), self.name());
+            let (address, name) = (self.peer.from, self.name());
             tracing::warn!(
                 %address, name, "a connection is closed: its client does not authenticate"
             );
@@ -80,7 +80,7 @@ impl ConnectionLog {
     /// It is cut at the end of its grace, with so many calls under way.
     pub(super) fn time_is_up(&self, calls: usize) {
         if self.since_logged("time_is_up").is_some() {
-            let (address, name) = (self.peer.address.to_canonical(), self.name());
+            let (address, name) = (self.peer.from, self.name());
             tracing::info!(%address, name, calls, "a connection is cut: its time is up");
         }
     }

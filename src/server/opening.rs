@@ -1,33 +1,32 @@
 //! How a connection begins: the TLS handshake, or the preface of HTTP/2 where there is no TLS.
 //! A client that is silent holds a place for handshakes, never one for connections.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::Transport;
+use super::{Transport, listener::Accepted};
 use crate::{
-    auth::{name::CallerName, peer::Peer},
-    listen::crowd::{Crowd, Entry},
+    auth::peer::Peer,
+    listen::{
+        crowd::{Crowd, Entry},
+        remote::Remote,
+    },
     telemetry::{Counts, Metrics},
     tls::{
+        Tls,
         begun::Begun,
         server::{Client, HandshakeError},
     },
 };
 
-/// Handshakes of one address at the same time.
+/// Handshakes of one address, or of one user of a Unix socket, at the same time.
 const OF_ADDRESS: usize = 32;
 
 /// A handshake does not give way before that: a client that opens many connections at once, as
@@ -47,7 +46,6 @@ const RESULTS: [&str; 6] = ["ok", "refused", "no_http2", "failed", "timed_out", 
 /// What connections need to begin, for all of them.
 #[derive(Clone)]
 pub(super) struct Opening {
-    pub(super) transport: Transport,
     handshakes: Crowd,
     results: Arc<Counts>,
 }
@@ -70,73 +68,72 @@ pub(super) struct Newcomer {
 /// What it is made over.
 pub(super) enum Stream {
     Plain(Begun<TcpStream>),
-    Tls(Box<TlsStream<TcpStream>>, Option<Client>),
+    Unix(Begun<UnixStream>),
+    Tls { stream: Box<TlsStream<TcpStream>>, tls: Arc<Tls>, client: Option<Client> },
 }
 
 impl Opening {
-    pub(super) fn new(transport: Transport, handshakes: usize, metrics: &Metrics) -> Self {
+    pub(super) fn new(handshakes: usize, metrics: &Metrics) -> Self {
         Self {
-            transport,
             handshakes: Crowd::new(handshakes, OF_ADDRESS).settling_for(SETTLING),
             results: Arc::new(metrics.handshakes(&RESULTS)),
         }
     }
 
     /// The turn of a connection from there.
-    pub(super) async fn turn(&self, from: SocketAddr) -> Entry {
-        self.handshakes.enter(from.ip()).await
+    pub(super) async fn turn(&self, from: Remote) -> Entry {
+        self.handshakes.enter(from).await
     }
 
     /// Brings a connection to its beginning; none where it comes to nothing.
-    pub(super) async fn open(
-        &self,
-        stream: TcpStream,
-        from: SocketAddr,
-        turn: Entry,
-    ) -> Option<Open> {
+    pub(super) async fn open(&self, accepted: Accepted, turn: Entry) -> Option<Open> {
         let due = Instant::now() + TIMEOUT;
-        let opened = async {
-            let (stream, name, also) = self.begin(stream, from.ip()).await?;
-            let peer = Peer { name, also, address: from.ip() };
-            Ok((stream, peer))
-        };
         let opened = tokio::select! {
             biased;
             () = turn.gives_way() => Err("displaced"),
-            opened = timeout_at(due, opened) => opened.unwrap_or(Err("timed_out")),
+            opened = timeout_at(due, begin(accepted)) => opened.unwrap_or(Err("timed_out")),
         };
         self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
         let (stream, peer) = opened.ok()?;
         Some(Open { stream, newcomer: Newcomer { peer, turn, due } })
     }
+}
 
-    async fn begin(
-        &self,
-        stream: TcpStream,
-        from: IpAddr,
-    ) -> Result<(Stream, Option<CallerName>, Vec<CallerName>), &'static str> {
-        match &self.transport {
-            Transport::Plain(everybody) => {
-                let begun = read_preface(stream).await.map_err(|_| "failed")?;
-                Ok((Stream::Plain(begun), everybody.clone(), Vec::new()))
-            }
-            Transport::Tls(tls) => {
-                let accepted = tls.accept(stream, from).await;
-                let (stream, client) = accepted.map_err(|error| {
-                    tracing::debug!(address = %from, %error, "a TLS handshake failed");
-                    match error {
-                        HandshakeError::Refused(_) => "refused",
-                        HandshakeError::NoHttp2 => "no_http2",
-                        HandshakeError::Failed(_) => "failed",
-                    }
-                })?;
-                let verified = client.as_ref().map(|client| client.verified.clone());
-                let (name, also) = verified.map(|it| (it.name, it.also)).unzip();
-                let stream = Stream::Tls(Box::new(stream), client);
-                Ok((stream, name, also.unwrap_or_default()))
-            }
+/// The stream of a connection, and who is at its other end.
+async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
+    let from = accepted.from();
+    match accepted {
+        Accepted::Unix { stream, name, .. } => {
+            let begun = read_preface(stream).await.map_err(|_| "failed")?;
+            Ok((Stream::Unix(begun), Peer { name, also: Vec::new(), from }))
+        }
+        Accepted::Tcp { stream, transport: Transport::Plain(everybody), .. } => {
+            let begun = read_preface(stream).await.map_err(|_| "failed")?;
+            Ok((Stream::Plain(begun), Peer { name: everybody, also: Vec::new(), from }))
+        }
+        Accepted::Tcp { stream, address, transport: Transport::Tls(tls) } => {
+            let (stream, client) = shake_hands(stream, address, &tls).await?;
+            let verified = client.as_ref().map(|client| client.verified.clone());
+            let (name, also) = verified.map(|it| (it.name, it.also)).unzip();
+            let peer = Peer { name, also: also.unwrap_or_default(), from };
+            Ok((Stream::Tls { stream: Box::new(stream), tls, client }, peer))
         }
     }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    address: IpAddr,
+    tls: &Tls,
+) -> Result<(TlsStream<TcpStream>, Option<Client>), &'static str> {
+    tls.accept(stream, address).await.map_err(|error| {
+        tracing::debug!(%address, %error, "a TLS handshake failed");
+        match error {
+            HandshakeError::Refused(_) => "refused",
+            HandshakeError::NoHttp2 => "no_http2",
+            HandshakeError::Failed(_) => "failed",
+        }
+    })
 }
 
 /// Reads the preface, or as much as shows that there is none.

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     hash::Hash,
     iter::once,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,10 +16,11 @@ use crate::{
         policy::{EntryName, Mode},
         refusal,
     },
-    listen::network,
+    listen::remote::Remote,
 };
 
-/// Connections of one network at a time that are of no known caller where callers are known.
+/// Connections of one network, or of one user of a Unix socket, at a time that are of no known
+/// caller where callers are known.
 const STRANGERS_OF_NETWORK: usize = 64;
 
 /// The places for connections.
@@ -41,7 +41,7 @@ struct Taken {
     of_entries: HashMap<EntryName, usize>,
     of_names: HashMap<CallerName, OfName>,
     strangers: usize,
-    strangers_by_network: HashMap<IpAddr, usize>,
+    strangers_by_network: HashMap<Remote, usize>,
 }
 
 #[derive(Default)]
@@ -63,12 +63,12 @@ pub(super) struct Place {
 enum Holder {
     /// A caller of an entry.
     Caller { entry: EntryName, name: CallerName, limit: Limit },
-    /// Somebody with a certificate's name, where a name needs no entry.
+    /// Somebody with a name of their own, where a name needs no entry.
     Named(CallerName),
     /// Whoever may connect to this listener.
     Anybody,
     /// Somebody in no entry, where callers must be in one.
-    Stranger(IpAddr),
+    Stranger(Remote),
 }
 
 /// How many connections a caller of an entry may have.
@@ -145,7 +145,7 @@ impl Places {
                 let name = least(peer.names().filter(|name| {
                     matches!(self.callers.standing(once(*name)), Standing::Caller(_))
                 }));
-                let Some(name) = name else { return Holder::Stranger(network(peer.address)) };
+                let Some(name) = name else { return Holder::Stranger(peer.from.network()) };
                 let limit = match entry.limits.connections {
                     Some(most) => Limit::OfEntry(most),
                     None if shared(&name) => Limit::Share,
@@ -158,7 +158,7 @@ impl Places {
             Standing::Nobody(refusal::Denied::Unknown) if self.callers.mode() == Mode::Observe => {
                 peer.names().next()
             }
-            Standing::Nobody(_) => return Holder::Stranger(network(peer.address)),
+            Standing::Nobody(_) => return Holder::Stranger(peer.from.network()),
         };
         named.and_then(|_| least(peer.names())).map_or(Holder::Anybody, Holder::Named)
     }

@@ -29,7 +29,7 @@ use super::{
     unread::{Unread, Watch},
 };
 
-/// What a connection is made over: TCP, or TLS over it.
+/// What a connection is made over: TCP, TLS over it, or a Unix socket.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for S {}

@@ -16,4 +16,5 @@ mod sandbox;
 mod support;
 mod timeline;
 mod tls;
+mod unix;
 mod wire;

@@ -232,7 +232,7 @@ fn what_a_shared_credential_has_not_is_refused() {
 #[tokio::test]
 async fn it_is_minted_and_inspected_like_any_other() {
     let app = App::build(&parse(TOLD).unwrap(), Clock::system()).await.unwrap();
-    let server = format!("http://{}", app.addr());
+    let server = format!("http://{}", app.addr().expect("TCP"));
     let _running = app.spawn();
     let channel = Channel::from_shared(server).unwrap().connect().await.unwrap();
     let mut tokens = TokenServiceClient::new(channel.clone());

@@ -183,11 +183,23 @@ impl Serve {
         Self::by(shell, Stdio::piped(), arguments).await
     }
 
-    async fn by(mut command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
-        command.arg("serve");
+    /// `serve --sandbox` with this configuration, which says where it listens.
+    pub(crate) async fn where_configured(config: &Configured) -> Self {
+        let arguments = ["serve", "--sandbox", "--config", config.path()];
+        Self::run_by(Command::new(BINARY), Stdio::piped(), &arguments).await
+    }
+
+    async fn by(command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
+        let mut all = vec!["serve"];
         if !arguments.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
+            all.extend(["--listen", "127.0.0.1:0"]);
         }
+        all.extend(arguments);
+        Self::run_by(command, stderr, &all).await
+    }
+
+    async fn run_by(mut command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
+        command.args(arguments);
         if !arguments.contains(&"--log") {
             command.args(["--log", "trace"]);
         }
@@ -197,7 +209,6 @@ impl Serve {
         command
             .arg("--json")
             .args(["--log-format", "json"])
-            .args(arguments)
             .env_clear()
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -1,6 +1,6 @@
 //! What the commands that talk to a server share.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::Path, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto, token::params::MAX_EXACT};
@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::dial::{TlsArgs, tls_failure, unusable};
+use crate::dial::{TlsArgs, socket_failure, tls_failure, unusable};
 
 /// Windows wide enough that a bulk stream is never held up by them.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -28,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(12);
 /// Which server to talk to.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The server's URL, or its host:port
+    /// The server's URL, its host:port, or unix:PATH for its Unix socket
     #[arg(
         long,
         value_name = "URL",
@@ -58,9 +58,14 @@ pub(crate) enum ServerUrlError {
     #[error("is an IPv6 address without brackets: write it like [::1]:50051")]
     NoBrackets,
     #[error(
-        "is of a scheme that is not supported: write https://host:port, or http:// on loopback"
+        "is of a scheme that is not supported: write https://host:port, http:// on loopback, or \
+         unix:/path/of/the.sock"
     )]
     Scheme,
+    #[error("names no socket: write unix:/run/grantmint/api.sock")]
+    NoSocket,
+    #[error("must not name a host before the socket's path: write unix:/run/grantmint/api.sock")]
+    SocketHost,
     #[error("must not hold a user name or password")]
     Credential,
     #[error("must not have a path, a query or a fragment: write https://host:port")]
@@ -73,8 +78,16 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
         let text = text.trim();
         let text = without_resolver(text);
-        if text.starts_with("unix:") {
-            return Err(ServerUrlError::Scheme);
+        if let Some(path) = text.strip_prefix(UNIX) {
+            let path = match path.strip_prefix("//") {
+                Some(rest) if !rest.starts_with('/') => return Err(ServerUrlError::SocketHost),
+                Some(rest) => rest,
+                None => path,
+            };
+            if path.is_empty() {
+                return Err(ServerUrlError::NoSocket);
+            }
+            return Ok(Self(format!("{UNIX}{path}")));
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let told = !scheme.is_empty();
@@ -115,6 +128,16 @@ impl FromStr for ServerUrl {
     }
 }
 
+/// What the URL of a Unix socket begins with.
+const UNIX: &str = "unix:";
+
+impl ServerUrl {
+    /// The path of its Unix socket, where it is one.
+    fn socket(&self) -> Option<&Path> {
+        self.0.strip_prefix(UNIX).map(Path::new)
+    }
+}
+
 /// A target without the resolver that gRPC clients take before it: a name or an address is
 /// resolved here anyway.
 fn without_resolver(text: &str) -> &str {
@@ -147,6 +170,13 @@ impl ServerArgs {
             .max_frame_size(FRAME)
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10));
+        if let Some(path) = self.server.socket() {
+            // The authority of its calls is "tonic": a path is none.
+            return endpoint.connect().await.map_err(|error| match socket_failure(path, &error) {
+                Some(failure) => unusable(failure),
+                None => Status::unavailable(format!("cannot connect to {}", self.server)),
+            });
+        }
         let connected = match self.tls.dialer(endpoint.uri()).map_err(unusable)? {
             None => endpoint.connect().await,
             Some(dialer) => endpoint.connect_with_connector(dialer).await,
@@ -315,6 +345,9 @@ mod tests {
             ("dns:mint:50051", "http://mint:50051"),
             ("ipv6:[::1]:50051", "http://[::1]:50051"),
             ("dns:50051", "http://dns:50051"),
+            ("unix:/run/api.sock", "unix:/run/api.sock"),
+            ("unix:///run/api.sock", "unix:/run/api.sock"),
+            ("unix:api.sock", "unix:api.sock"),
         ] {
             let parsed = text.parse::<ServerUrl>().map(|url| url.to_string());
             assert_eq!(parsed.as_deref(), Ok(url), "{text}");
@@ -336,7 +369,9 @@ mod tests {
             ("50051", ServerUrlError::NoHost),
             ("::1", ServerUrlError::NoBrackets),
             ("::1:50051", ServerUrlError::NoBrackets),
-            ("unix:/run/grantmint.sock", ServerUrlError::Scheme),
+            ("unix:", ServerUrlError::NoSocket),
+            ("unix://", ServerUrlError::SocketHost),
+            ("unix://host/run/api.sock", ServerUrlError::SocketHost),
             ("host:port", ServerUrlError::BadPort),
             ("host:65536", ServerUrlError::BadPort),
             ("host:+80", ServerUrlError::BadPort),

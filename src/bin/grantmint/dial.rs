@@ -1,9 +1,12 @@
-//! How commands reach a server: over TLS, or in plain text on loopback.
+//! How commands reach a server: over TLS, or in plain text on loopback or a Unix socket.
+
+mod socket;
 
 use std::{
+    borrow::Cow,
     error::Error,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, Once},
     task::{Context, Poll},
@@ -22,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::{Code, Status};
 use tower_service::Service;
 
+use self::socket::SocketProblem;
 use crate::output;
 
 /// Whom the server must prove to be, and what the command proves.
@@ -57,17 +61,24 @@ pub(crate) enum Problem {
     NoBundle,
     #[error(transparent)]
     Tls(#[from] ConnectError),
+    #[error(transparent)]
+    Socket(SocketProblem),
 }
 
 impl Problem {
     /// Whether trying again may help: a handshake breaks where a server goes away.
     pub(crate) const fn heals(&self) -> bool {
-        matches!(self, Self::Tls(ConnectError::Failed(_)))
+        match self {
+            Self::Tls(ConnectError::Failed(_)) => true,
+            Self::Socket(problem) => problem.heals(),
+            _ => false,
+        }
     }
 
     /// What to do next.
-    pub(crate) fn next(&self) -> Option<&'static str> {
-        match self {
+    pub(crate) fn next(&self) -> Option<Cow<'static, str>> {
+        let next = match self {
+            Self::Socket(problem) => return Some(problem.next().into()),
             Self::PlainHttp => Some(
                 "write https://host:port; or, where a mesh encrypts, add --plaintext (or set \
                  GRANTMINT_PLAINTEXT=1)",
@@ -87,7 +98,8 @@ impl Problem {
                 Some("does the server speak TLS there? http://host:port is for one that does not")
             }
             Self::Tls(ConnectError::File { .. }) => None,
-        }
+        };
+        next.map(Cow::Borrowed)
     }
 }
 
@@ -169,6 +181,11 @@ pub(crate) fn tls_failure(error: &(dyn Error + 'static)) -> Option<Problem> {
     None
 }
 
+/// Why a connection to a socket failed.
+pub(crate) fn socket_failure(path: &Path, error: &(dyn Error + 'static)) -> Option<Problem> {
+    SocketProblem::of(path, error).map(Problem::Socket)
+}
+
 /// The status of a server that is not talked to.
 pub(crate) fn unusable(problem: Problem) -> Status {
     let code = if problem.heals() { Code::Unavailable } else { Code::FailedPrecondition };
@@ -177,7 +194,8 @@ pub(crate) fn unusable(problem: Problem) -> Status {
     status
 }
 
-/// What is wrong between this command and its server; none where that is no matter of TLS.
+/// What is wrong between this command and its server; none where only the
+/// server's absence is.
 pub(crate) fn problem(status: &Status) -> Option<&Problem> {
     status.source()?.downcast_ref()
 }

@@ -1,6 +1,6 @@
 //! Why a command failed, and what to do next.
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, io, time::Duration};
 
 use grantmint::settings::Problems;
 use serde_json::{Map, Value, json};
@@ -148,7 +148,7 @@ impl From<Status> for Failure {
         let exit = if later { Exit::TryLater } else { Exit::Failed };
         let bad = status.get_details_bad_request().map(|bad| bad.field_violations);
         let details = bad.unwrap_or_default().into_iter();
-        let next = what_next(&status).map(str::to_owned);
+        let next = what_next(&status).map(Cow::into_owned);
         Self {
             exit,
             message: status.message().to_owned(),
@@ -195,11 +195,11 @@ impl Failure {
     }
 }
 
-fn what_next(status: &Status) -> Option<&'static str> {
+fn what_next(status: &Status) -> Option<Cow<'static, str>> {
     if let Some(problem) = dial::problem(status) {
         return problem.next();
     }
-    match reason(status).as_deref() {
+    let next = match reason(status).as_deref() {
         None if disconnected(status) => {
             Some("is the server running there? start one with: grantmint serve --sandbox")
         }
@@ -210,7 +210,8 @@ fn what_next(status: &Status) -> Option<&'static str> {
             "PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND",
         ) => Some("grantmint check FILE, where the server runs, shows what is configured"),
         _ => None,
-    }
+    };
+    next.map(Cow::Borrowed)
 }
 
 /// The reason of the server's own errors; none where the transport failed.

@@ -17,7 +17,7 @@ use grantmint::{
     listen::Listen,
     provider::{self, Demo, Served, Upstream},
     sandbox::{self, Endpoint, Sandbox},
-    server::descriptors,
+    server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
     telemetry::{LogFormat, log_filter, start_logging},
 };
@@ -43,7 +43,8 @@ pub(crate) struct ServeCommand {
     /// Start an emulated upstream too, and fetch from it: needs no account and no set-up
     #[arg(long)]
     sandbox: bool,
-    /// Listen for calls here instead; off loopback with TLS and callers, or the sandbox alone
+    /// Listen for calls over TCP here instead, beside any Unix socket; off loopback with TLS and
+    /// callers, or the sandbox alone
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
     listen: Option<Listen>,
     /// Listen for the operator here instead: plain HTTP, which only tells
@@ -105,7 +106,9 @@ impl ServeCommand {
                 return Ok(Ended::Told);
             }
         };
-        tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
+        let server = app.addr().map(tracing::field::display);
+        let socket = app.unix().map(tracing::field::display);
+        tracing::info!(server, socket, admin = %app.admin_addr(), "listening");
         output::announce(self.addresses(&app, sandbox.as_ref()));
         Ok(app.spawn().until(async || signals.ask().await).await)
     }
@@ -164,16 +167,17 @@ impl ServeCommand {
             Some(path) => Config::load(path)?,
             None => sandbox_configuration()?,
         };
-        for (flag, address) in [
-            (self.listen, &mut config.server.listen),
-            (self.admin_listen, &mut config.admin.listen),
-        ] {
-            if let Some(flag) = flag {
-                *address = flag;
-            }
+        if let Some(listen) = self.listen {
+            config.server.listen = config.server.listen.with_tcp(listen);
         }
-        self.check_listen(&config)?;
-        if config.admin.listen.overlaps(config.server.listen) {
+        if let Some(listen) = self.admin_listen {
+            config.admin.listen = listen;
+        }
+        let listen = config.server.listen.tcp();
+        if let Some(listen) = listen {
+            self.check_listen(listen, &config)?;
+        }
+        if listen.is_some_and(|listen| config.admin.listen.overlaps(listen)) {
             return Err(Failure::misuse(
                 "--listen and --admin-listen, or what the file says in their place, are one address",
             ));
@@ -182,8 +186,7 @@ impl ServeCommand {
     }
 
     /// The sandbox alone may listen anywhere: its keys are public.
-    fn check_listen(&self, config: &Config) -> Result<(), Failure> {
-        let listen = config.server.listen;
+    fn check_listen(&self, listen: Listen, config: &Config) -> Result<(), Failure> {
         if self.config.is_none() {
             if !listen.is_loopback() {
                 tracing::warn!(
@@ -198,7 +201,7 @@ impl ServeCommand {
             has_callers: config.has_callers(),
             plaintext: config.server.plaintext,
         };
-        may_listen(listen, &access).map_err(|why| {
+        may_listen(Some(listen), &access).map_err(|why| {
             Failure::misuse(format!("--listen {listen} {why}"))
                 .next("write [server.tls] and [callers] into the configuration")
         })?;
@@ -212,30 +215,29 @@ impl ServeCommand {
     }
 
     fn addresses(&self, app: &App, sandbox: Option<&Sandbox>) -> String {
-        let (listen, admin) = (app.addr(), app.admin_addr());
+        let admin = app.admin_addr();
         let scheme = if app.has_tls() { "https" } else { "http" };
+        let tcp = app.addr().map(|listen| format!("{scheme}://{listen}"));
+        let unix = app.unix().map(ToString::to_string);
         let sandbox = sandbox.map(|sandbox| sandbox.base_url().to_string());
         if self.json {
             return serde_json::json!({
-                "server": format!("{scheme}://{listen}"),
+                "server": tcp.as_ref().or(unix.as_ref()),
+                "unix": unix,
                 "admin": format!("http://{admin}"),
                 "sandbox": sandbox,
             })
             .to_string();
         }
+        let listen = app.addr().map(|listen| listen.to_string());
+        let places: Vec<_> = listen.into_iter().chain(unix).collect();
         let mut lines = vec![format!(
-            "grantmint serves gRPC on {listen}, health and metrics on http://{admin}"
+            "grantmint serves gRPC on {}, health and metrics on http://{admin}",
+            places.join(" and ")
         )];
         lines.extend(sandbox.map(|url| format!("the sandbox emulates the upstream on {url}")));
         lines.push("in another shell:".to_owned());
-        let server = match (app.has_tls(), listen.port()) {
-            // The certificate's name is not known to be this address.
-            (true, port) => {
-                format!(" --server https://HOST:{port} --ca FILE --cert FILE --key FILE")
-            }
-            (false, 50_051) => String::new(),
-            (false, _) => format!(" --server http://{listen}"),
-        };
+        let server = server_arguments(app);
         let mut commands = ["mint alice", "bulk --count 100000 -o tokens.txt", "grants --watch"]
             .map(str::to_owned)
             .to_vec();
@@ -250,11 +252,27 @@ impl ServeCommand {
     }
 }
 
+/// What commands need to reach the server.
+fn server_arguments(app: &App) -> String {
+    match (app.addr(), app.unix()) {
+        (None, Some(unix)) => format!(" --server {unix}"),
+        (None, None) => String::new(),
+        // The certificate's name is not known to be this address.
+        (Some(listen), _) if app.has_tls() => {
+            let port = listen.port();
+            format!(" --server https://HOST:{port} --ca FILE --cert FILE --key FILE")
+        }
+        (Some(listen), _) if listen.port() == 50_051 => String::new(),
+        (Some(listen), _) => format!(" --server http://{listen}"),
+    }
+}
+
 /// Why it does not start, and what to do next.
 fn explain(error: &StartError) -> Failure {
     let failure = failed(error);
     match error {
-        StartError::Bind { .. } => {
+        StartError::Bind(BindError::Unix { error, .. }) => failure.next(error.next()),
+        StartError::Bind(BindError::Tcp { .. }) | StartError::BindAdmin { .. } => {
             failure.next("choose another address with --listen or --admin-listen")
         }
         _ => failure,

@@ -1,8 +1,10 @@
 //! Who gets how many places.
 
+use std::net::IpAddr;
+
 use crate::{
     auth::{
-        name::DnsName,
+        name::{DnsName, Uid},
         pattern::CallerPattern,
         policy::{self, Entries, Entry, Policy},
     },
@@ -13,7 +15,7 @@ use super::*;
 
 fn peer(names: &[&str], last: u8) -> Peer {
     let mut names = names.iter().map(|name| CallerName::Dns(DnsName::parse(name).unwrap()));
-    Peer { name: names.next(), also: names.collect(), address: [192, 0, 2, last].into() }
+    Peer { name: names.next(), also: names.collect(), from: IpAddr::from([192, 0, 2, last]).into() }
 }
 
 fn entry(name: &str, patterns: &[&str], connections: Option<usize>) -> Entry {
@@ -126,8 +128,8 @@ fn strangers_have_half_of_the_places_and_a_network_has_64() {
 fn the_addresses_of_an_ipv6_network_are_one() {
     let places = of_known(1_000, 200, None);
     let from = |last: u16| {
-        let address = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
-        places.take(&Peer { address, ..peer(&[], 1) })
+        let from = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]).into();
+        places.take(&Peer { from, ..peer(&[], 1) })
     };
     let held: Vec<_> = (0..64).map(|last| from(last).ok().unwrap()).collect();
     assert_eq!(from(64).err(), Some(Denied::Strangers));
@@ -167,4 +169,29 @@ fn anybody_may_hold_all_places_where_nobody_needs_a_name() {
     let all = held(&places, &[peer(&[], 1), loopback.clone()]);
     assert_eq!(places.take(&loopback).err(), Some(Denied::Full));
     drop(all);
+}
+
+#[test]
+fn users_of_a_unix_socket_have_places_each_as_their_own() {
+    let user = |id| {
+        let name = Uid::of_peer(id, 65_534).map(CallerName::Uid);
+        Peer { name, also: Vec::new(), from: Remote::Unix(id) }
+    };
+    // Where everybody may call, each user has what a name has.
+    let open = places(1_000, 2, Policy::Open, Mode::Enforce);
+    let ours: Vec<_> = (0..2).map(|_| open.take(&user(1)).ok().unwrap()).collect();
+    assert_eq!(open.take(&user(1)).err(), Some(Denied::OfCaller));
+    assert!(open.take(&user(2)).is_ok());
+    drop(ours);
+    // Where callers are known, users in no entry and the one without a name are strangers.
+    let one = Policy::Entries(entries(vec![entry("one", &["uid:1"], None)]));
+    let known = places(1_000, 200, one, Mode::Enforce);
+    for stranger in [2, 65_534] {
+        let held: Vec<_> = (0..64).map(|_| known.take(&user(stranger)).ok().unwrap()).collect();
+        assert_eq!(known.take(&user(stranger)).err(), Some(Denied::Strangers), "{stranger}");
+        assert!(known.take(&user(3)).is_ok_and(|place| place.is_strangers()));
+        assert!(known.take(&user(1)).is_ok_and(|place| !place.is_strangers()));
+        drop(held);
+    }
+    assert_all_are_free(&known);
 }

@@ -123,7 +123,7 @@ impl World {
         };
         let config = Config::parse_with("test.toml", &text, &env).unwrap_or_else(|e| panic!("{e}"));
         let app = App::build(&config, Clock::system()).await.unwrap();
-        let (addr, admin) = (app.addr(), app.admin_addr());
+        let (addr, admin) = (app.addr().expect("TCP"), app.admin_addr());
         Self::at(sandbox, addr, admin, Some(app.spawn())).await
     }
 
@@ -138,7 +138,7 @@ impl World {
         fs::write(&path, file.text(tables)).expect("written");
         let config = Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
         let app = App::build(&config, Clock::system()).await.unwrap();
-        let (addr, admin) = (app.addr(), app.admin_addr());
+        let (addr, admin) = (app.addr().expect("TCP"), app.admin_addr());
         let running = app.spawn();
         tokio::spawn(running.until(async move || match asked.recv().await {
             Some(()) => Ask::Reload,

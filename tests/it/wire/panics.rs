@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -98,7 +98,7 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let callers = callers(metrics);
     let bound = Server::bind(&config, config.plain(), Arc::clone(&callers), drain, metrics).await;
     let server = bound.unwrap();
-    let addr = server.addr();
+    let addr = server.addr().expect("TCP");
     tokio::spawn(server.run(Layers::new(Misbehaves, callers, metrics)));
     (addr, drainer)
 }
@@ -140,7 +140,8 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
-    let peer = Peer { name: None, also: Vec::new(), address: Ipv4Addr::LOCALHOST.into() };
+    let peer =
+        Peer { name: None, also: Vec::new(), from: IpAddr::from(Ipv4Addr::LOCALHOST).into() };
     let metrics = Metrics::default();
     let mut guarded =
         Layers::new(Misbehaves, callers(&metrics), &metrics).around(peer, Lifetime::default());

@@ -24,7 +24,7 @@ use crate::{exit::Exit, failure::Failure};
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
     /// Say whether this caller is allowed a call, by which row or why not; exits with 1 where it is
-    /// not. A SPIFFE ID, dns:NAME, loopback or plaintext
+    /// not. A SPIFFE ID, dns:NAME, uid:N, loopback or plaintext
     #[arg(long = "as", value_name = "CALLER", value_parser = CallerName::parse)]
     caller: Option<CallerName>,
     /// The method of that call

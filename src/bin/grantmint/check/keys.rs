@@ -4,6 +4,7 @@ use std::path::Path;
 
 use grantmint::{
     config::{Config, Grants, Profile, Supply},
+    listen::unix::Unix,
     name::{Pattern, Resource},
     refresh::schedule::Point,
     settings::shown,
@@ -19,13 +20,15 @@ pub(super) type Keys = Vec<(&'static str, Value)>;
 pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let Config { server, tls, admin, limits, default_profile, .. } = config;
     let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
-    let server = vec![
-        ("listen", json!(server.listen.to_string())),
+    let listen = server.listen.tcp().map(|listen| ("listen", json!(listen.to_string())));
+    let unix = server.listen.unix().map(|unix| ("unix", unix_keys(unix)));
+    let mut of_server: Keys = listen.into_iter().chain(unix).collect();
+    of_server.extend([
         ("plaintext", json!(server.plaintext)),
         ("drain_delay", json!(shown(server.drain_delay))),
         ("drain_grace", json!(shown(server.drain_grace))),
         ("authorize", json!(config.authorize.as_str())),
-    ];
+    ]);
     let mut of_admin =
         vec![("listen", json!(admin.listen.to_string())), ("details", json!(admin.has_details()))];
     of_admin.extend(admin.names_key.iter().map(|_| ("names_key", json!("(set)"))));
@@ -48,12 +51,23 @@ pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
         ("connection_age", json!(shown(connections.connection_age))),
     ];
     let tls = tls.iter().map(|loaded| ("server.tls", tls_keys(&loaded.config)));
-    let mut sections = vec![("server", server)];
+    let mut sections = vec![("server", of_server)];
     sections.extend(tls);
     let signing =
         vec![("threads", json!(config.signing.threads)), ("queue", json!(config.signing.queue))];
     sections.extend([("admin", of_admin), ("limits", limits), ("signing", signing)]);
     (default.collect(), sections)
+}
+
+fn unix_keys(unix: &Unix) -> Value {
+    let mut keys = json!({
+        "path": unix.path.as_path().display().to_string(),
+        "mode": unix.mode.to_string(),
+    });
+    if let Some(group) = &unix.group {
+        keys["group"] = json!(group.to_string());
+    }
+    keys
 }
 
 fn tls_keys(tls: &tls::Config) -> Keys {

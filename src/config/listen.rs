@@ -1,0 +1,62 @@
+//! `[server] listen` and `unix`: where calls come in.
+
+use crate::{
+    listen::{
+        Listen,
+        addresses::Addresses,
+        unix::{Group, SocketMode, SocketPath, Unix},
+    },
+    server,
+    settings::Section,
+};
+
+/// The addresses of the server; where something is wrong, as the section was told, the default.
+pub(super) fn read(section: &mut Section<'_>) -> Addresses {
+    let has_listen = section.has("listen");
+    let listen = section.parsed("listen", str::parse::<Listen>);
+    let default = server::Config::default().listen;
+    let unix = if section.has("unix") { read_unix(section.section("unix")) } else { None };
+    match (listen, unix) {
+        (Some(listen), Some(unix)) => Addresses::Both(listen, unix),
+        (Some(listen), None) => Addresses::Tcp(listen),
+        (None, Some(unix)) if !has_listen => Addresses::Unix(unix),
+        (None, _) => default,
+    }
+}
+
+fn read_unix(mut section: Section<'_>) -> Option<Unix> {
+    let path = section.required("path", SocketPath::parse);
+    let mode = if section.has("mode") {
+        section.parsed("mode", SocketMode::parse)
+    } else {
+        Some(SocketMode::default())
+    };
+    let group = section.text_or_integer("group").map(|text| Group::parse(&text));
+    let group = match group.transpose() {
+        Ok(group) => group,
+        Err(error) => {
+            section.problem("group", error.to_string());
+            None
+        }
+    };
+    section.finish();
+    Some(Unix { path: path?, mode: mode?, group })
+}
+
+/// Remarks on what is good, but may not be what was meant.
+pub(super) fn remark(section: &Section<'_>, addresses: &Addresses, has_callers: bool) {
+    if addresses.unix().is_some_and(|unix| unix.mode.is_open_to_all()) && !has_callers {
+        section.remark(
+            "unix",
+            "may be opened by every user of this machine, and there is no [callers]: they may \
+             call every method",
+        );
+    }
+    if addresses.tcp().is_none() {
+        for key in ["tls", "plaintext"] {
+            if section.mentions(key) {
+                section.remark(key, "is about TCP, where the server does not listen");
+            }
+        }
+    }
+}

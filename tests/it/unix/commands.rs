@@ -1,0 +1,90 @@
+//! The commands over the socket.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use tokio::process::Command;
+
+use super::{Socket, own_uid};
+use crate::support::{BINARY, Serve, ran, run};
+
+#[tokio::test]
+async fn every_command_reaches_a_server_by_its_socket() {
+    let socket = Socket::with("", "");
+    let serve = socket.serve().await;
+    serve.first_token().await;
+    let url = socket.url();
+    for (command, told) in [
+        (&["mint", "alice"][..], "ey"),
+        (&["mint", "alice", "--server", &url.replace("unix:", "unix://")], "ey"),
+        (&["bulk", "--count", "1000"], "ey"),
+        (&["grants"], "live"),
+        (&["bench", "--duration", "200ms", "--warm-up", "0s"], "in flight"),
+    ] {
+        let mut all = Command::new(BINARY);
+        all.args(command).env_clear().env("GRANTMINT_SERVER", &url);
+        // What is for TLS is not used here, and not looked at.
+        all.env("GRANTMINT_CA", "/nowhere/ca.pem");
+        let ran = ran(all).await;
+        assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
+        assert!((ran.stdout + &ran.stderr).contains(told), "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_says_why_it_does_not_reach_a_socket() {
+    let socket = Socket::with("", "");
+    let url = socket.url();
+    let missing = run(&["mint", "alice", "--server", &url]).await;
+    assert_eq!(missing.code, Some(3), "{}", missing.stderr);
+    let wanted = format!("there is no socket {}", socket.path.display());
+    assert!(missing.stderr.contains(&wanted), "{}", missing.stderr);
+    assert!(missing.stderr.contains("[server] unix"), "{}", missing.stderr);
+
+    let serve = socket.serve().await;
+    let denied = denied(&socket).await;
+    assert_eq!(denied.code, Some(1), "{}", denied.stderr);
+    assert!(denied.stderr.contains("may not be opened by this user"), "{}", denied.stderr);
+    assert!(denied.stderr.contains("and group "), "{}", denied.stderr);
+
+    serve.signal("KILL");
+    serve.ended().await;
+    let stale = run(&["mint", "alice", "--server", &url]).await;
+    assert_eq!(stale.code, Some(3), "{}", stale.stderr);
+    assert!(stale.stderr.contains("nobody listens on the socket"), "{}", stale.stderr);
+    let host = run(&["mint", "alice", "--server", "unix://host/api.sock"]).await;
+    assert_eq!(host.code, Some(2), "{}", host.stderr);
+}
+
+/// A command of a user who may not open the socket.
+async fn denied(socket: &Socket) -> crate::support::Ran {
+    let mut command = Command::new(BINARY);
+    command.args(["mint", "alice", "--server", &socket.url()]).env_clear();
+    if own_uid() == 0 {
+        // Root may do everything.
+        fs::set_permissions(socket.config.dir.path(), fs::Permissions::from_mode(0o755))
+            .expect("ours");
+        command.uid(4_242).gid(4_242);
+    } else {
+        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("ours");
+    }
+    ran(command).await
+}
+
+#[tokio::test]
+async fn a_bulk_over_the_socket_goes_on_after_a_restart() {
+    const COUNT: &str = "20000";
+    let socket = Socket::with("drain_grace = \"10m\"", "");
+    let serve = socket.serve().await;
+    serve.first_token().await;
+    let out = socket.config.dir.path().join("tokens.txt");
+    let out = out.to_str().expect("text").to_owned();
+    let url = socket.url();
+    let bulk = tokio::spawn(async move {
+        run(&["bulk", "--count", COUNT, "-o", &out, "--server", &url, "--patience", "60s"]).await
+    });
+    serve.signal("INT");
+    serve.ended().await;
+    let _serve: Serve = socket.serve().await;
+    let ran = bulk.await.expect("it runs");
+    assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.stderr);
+}
