@@ -1,11 +1,13 @@
 //! TLS: the certificate that the server shows, the authorities that it trusts, and the names
 //! that its clients prove.
 //!
-//! Two groups are rebuilt and swapped apart from each other, so that a mistake in one leaves the
-//! other as it is: the certificate with its key ([`Identity`]), and the authorities with their
-//! revocation lists ([`Trust`]). Each is a pure function of the contents of its files.
+//! What the files hold is read in two groups, each replaced by itself, so that a mistake in one
+//! leaves the other as it is: the certificate with its key ([`Identity`]), and the authorities
+//! with their revocation lists ([`FileTrust`]). Each is a pure function of the contents of its
+//! files.
 
 pub mod begun;
+mod bundle;
 pub mod cause;
 mod certificate;
 pub mod client;
@@ -31,7 +33,7 @@ pub use self::{
     identity::Identity,
     revocation::WhenExpired,
     server::Tls,
-    trust::Trust,
+    trust::{FileTrust, ReceivedBundles},
 };
 
 /// The only protocol that is spoken.

@@ -89,7 +89,7 @@ impl Part for CertificatePart {
         let change = identity.map(|identity| {
             log_warnings(identity.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_identity(Arc::new(identity)))
+            at_once(move || tls.set_identity(&Arc::new(identity)))
         });
         (followed, change)
     }
@@ -114,7 +114,7 @@ impl Part for AuthoritiesPart {
         let change = trust.map(|trust| {
             log_warnings(trust.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_trust(Arc::new(trust)))
+            at_once(move || tls.set_file_trust(&Arc::new(trust)))
         });
         (followed, change)
     }

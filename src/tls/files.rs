@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     config::{Authorities, Config, Pair},
     identity::Identity,
-    trust::{Contents, Trust},
+    trust::{Contents, DomainContents, FileTrust},
 };
 use crate::{
     clock::WallTime,
@@ -30,7 +30,7 @@ pub struct Loaded {
     /// The certificate and its key.
     pub identity: Arc<Identity>,
     /// The authorities and what they revoked.
-    pub trust: Arc<Trust>,
+    pub trust: Arc<FileTrust>,
     /// The files of the certificate and its key.
     pub of_identity: Followed,
     /// The files of the authorities.
@@ -76,7 +76,7 @@ impl Pair {
         let of = |key| move |why| LoadError { key, why };
         let cert = read(&self.cert, followed).map_err(of("cert"));
         let key = Zeroizing::new(read(&self.key, followed).map_err(of("key"))?);
-        Identity::new(&cert?, &key, now).map_err(|error| {
+        Identity::from_pem(&cert?, &key, now).map_err(|error| {
             let (key, why) = error.parts();
             LoadError { key, why: why.to_owned() }
         })
@@ -86,7 +86,7 @@ impl Pair {
 impl Authorities {
     /// Reads the authorities, their revocation lists and the bundles. What was read is noted in
     /// `followed`, also where it cannot be used.
-    pub fn load(&self, followed: &mut Followed) -> Result<Trust, LoadError> {
+    pub fn load(&self, followed: &mut Followed) -> Result<FileTrust, LoadError> {
         let of = |key| move |why| LoadError { key, why };
         let mut read_some =
             |path: &Option<PathBuf>| path.as_deref().map(|path| read(path, followed)).transpose();
@@ -97,7 +97,8 @@ impl Authorities {
             .map(|(domain, path)| {
                 let bundle = read(path, followed);
                 let bundle = bundle.map_err(|why| format!("{domain}: its file {why}"));
-                Ok((domain.clone(), bundle.map_err(of("trust_domains"))?))
+                let bundle = bundle.map_err(of("trust_domains"))?;
+                Ok((domain.clone(), DomainContents::File(bundle)))
             })
             .collect();
         let contents = Contents {
@@ -105,7 +106,7 @@ impl Authorities {
             client_crl: client_crl.map_err(of("client_crl"))?,
             trust_domains: domains.into_iter().collect::<Result<_, _>>()?,
         };
-        Trust::new(&contents, self.crl_expired)
+        FileTrust::new(&contents, self.crl_expired)
             .map_err(|error| LoadError { key: error.key, why: error.why })
     }
 }
