@@ -192,16 +192,16 @@ impl Ready {
 
 /// Waits until one of these changes; for ever where there is none.
 async fn any_changed(dependencies: &mut [watch::Receiver<()>]) {
-    let mut changes: Vec<_> = dependencies.iter_mut().map(|it| it.changed().boxed()).collect();
-    while !changes.is_empty() {
-        let (changed, _, others) = select_all(changes).await;
+    let mut waits: Vec<_> = dependencies.iter_mut().map(|it| it.changed().boxed()).collect();
+    while !waits.is_empty() {
+        let (changed, _, others) = select_all(waits).await;
         if changed.is_ok() {
             return;
         }
         // That one will never change again.
-        changes = others;
+        waits = others;
     }
-    pending().await
+    pending::<()>().await;
 }
 
 fn state(view: &View, now: Anchor) -> GrantState {

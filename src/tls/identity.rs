@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rustls::{
     Error, InconsistentKeys,
     crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
@@ -52,6 +52,17 @@ impl Identity {
             return Err(wrong("holds no certificate in PEM form"));
         }
         Self::new(chain, now, |chain| certify(chain, key))
+    }
+
+    /// Takes a chain and the DER of its key in PKCS#8; the certificate must hold `now`.
+    pub(super) fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: &[u8],
+        now: WallTime,
+    ) -> Result<Self, IdentityError> {
+        Self::new(chain, now, |chain| {
+            certify_with(chain, &PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)))
+        })
     }
 
     fn new(

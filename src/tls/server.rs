@@ -21,7 +21,7 @@ use super::{
     certificate::Validity,
     config::{ClientAuth, MinVersion},
     failures::Failures,
-    files::Loaded,
+    files::{Loaded, LoadedIdentity},
     identity::Identity,
     provider,
     trust::{Chain, FileTrust, ReceivedBundles, Refused, Trust, Verified},
@@ -90,7 +90,10 @@ impl Tls {
     #[must_use]
     pub fn new(loaded: &Loaded, clock: Clock, metrics: &Metrics) -> Self {
         let trust = Arc::new(Trust::new(Arc::clone(&loaded.trust), Arc::default()));
-        let identity = Some(Arc::clone(&loaded.identity));
+        let identity = match &loaded.identity {
+            LoadedIdentity::Files(identity, _) => Some(Arc::clone(identity)),
+            LoadedIdentity::Awaited => None,
+        };
         Self {
             in_force: ArcSwap::from_pointee(InForce { identity, trust }),
             replaced: watch::channel(()).0,
@@ -120,7 +123,7 @@ impl Tls {
     pub fn set_received(&self, identity: &Arc<Identity>, received: &Arc<ReceivedBundles>) {
         self.replace(|now| {
             // Where they are the same, no connection needs to be verified again.
-            let trust = if now.trust.received() == &**received {
+            let trust = if now.trust.received() == *received {
                 Arc::clone(&now.trust)
             } else {
                 Arc::new(now.trust.with_received(Arc::clone(received)))
@@ -132,6 +135,11 @@ impl Tls {
     fn replace(&self, next: impl FnMut(&Arc<InForce>) -> InForce) {
         self.in_force.rcu(next);
         self.replaced.send_replace(());
+    }
+
+    /// The bundles of the Workload API that are in force.
+    pub(super) fn received(&self) -> Arc<ReceivedBundles> {
+        self.in_force.load().trust.received()
     }
 
     /// Told whenever the certificate or the authorities are replaced.

@@ -301,7 +301,7 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     let server = ca.issue(named(&[], &["mint.svc"]));
     let key = pem("PRIVATE KEY", server.key.serialized_der());
     let config = Config {
-        pair: Pair { cert: "".into(), key: "".into() },
+        certificate: Certificate::Files(Pair { cert: "".into(), key: "".into() }),
         authorities: Authorities {
             client_ca: None,
             client_crl: None,
@@ -311,11 +311,11 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
         client_auth: ClientAuth::Required,
         min_version: MinVersion::Tls13,
     };
+    let identity = Arc::new(Identity::from_pem(&server.pem(), &key, NOW).unwrap());
     let loaded = Loaded {
         config,
-        identity: Arc::new(Identity::from_pem(&server.pem(), &key, NOW).unwrap()),
+        identity: LoadedIdentity::Files(Arc::clone(&identity), Followed::default()),
         trust: files(ca.pem(), &domain, None),
-        of_identity: Followed::default(),
         of_trust: Followed::default(),
         warnings: Vec::new(),
     };
@@ -327,7 +327,7 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     let began = Instant::now();
     let swaps = async {
         // Another certificate, then authorities that both are still vouched for by.
-        tls.set_identity(&loaded.identity);
+        tls.set_identity(&identity);
         tokio::time::sleep(Duration::from_secs(60)).await;
         tls.set_file_trust(&files([ca.pem(), next.pem()].concat(), &domain, None));
         tokio::time::sleep(Duration::from_secs(60)).await;

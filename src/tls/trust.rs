@@ -168,8 +168,8 @@ impl Trust {
     }
 
     /// The bundles of the Workload API.
-    pub(super) fn received(&self) -> &ReceivedBundles {
-        &self.received
+    pub(super) fn received(&self) -> Arc<ReceivedBundles> {
+        Arc::clone(&self.received)
     }
 
     /// The bundle that vouches for the names of this trust domain.
