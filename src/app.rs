@@ -1,6 +1,7 @@
 //! The composition root: builds both sides from the configuration, binds, spawns, and brings
 //! it all to its end.
 
+mod dependencies;
 mod keys;
 mod parts;
 mod profiles;
@@ -30,12 +31,12 @@ use crate::{
     egress::EgressError,
     listen::{Listen, unix::Unix},
     mint::minter::{self, Minter, Supply},
-    ready::Ready,
+    ready::{Dependency, Ready},
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, BindError, Server, Transport},
     telemetry::{Metrics, ResourceNames},
-    tls::{self, Tls},
+    tls::{self, Certificate, Tls, WorkloadApi},
     token::{
         PrepareError, Preparer, Speed,
         id::{NoRandomness, Serials},
@@ -103,6 +104,8 @@ pub struct App {
     signing: Option<Threads>,
     /// Whose ends are watched, and where they are shown.
     certificates: Option<(Arc<Tls>, Metrics)>,
+    /// None where the certificate is in files.
+    workload_api: Option<Arc<WorkloadApi>>,
     jumps: watch::Sender<()>,
     clock: Clock,
     drainer: Drainer,
@@ -126,7 +129,14 @@ impl App {
         let WriteSide { grants, keepers, mut keys } =
             WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
         let roster = grants.roster();
-        let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone());
+        let tls = config.tls.as_ref().map(|loaded| {
+            parts::log_warnings(loaded.warnings.iter().cloned());
+            Arc::new(Tls::new(loaded, clock.clone(), &metrics))
+        });
+        let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics);
+        let awaited = workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>);
+        let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone())
+            .depending_on(awaited.collect());
         if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
             ready = ready.noting(ONLY_OBSERVED);
         }
@@ -170,10 +180,6 @@ impl App {
 
         let callers = held_callers(config, &metrics);
 
-        let tls = config.tls.as_ref().map(|loaded| {
-            parts::log_warnings(loaded.warnings.iter().cloned());
-            Arc::new(Tls::new(loaded, clock.clone(), &metrics))
-        });
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
         let known = Arc::clone(&callers);
         let server =
@@ -198,6 +204,7 @@ impl App {
             keepers,
             signing,
             certificates: tls.map(|tls| (tls, metrics)),
+            workload_api,
             jumps,
             clock,
             drainer,
@@ -241,6 +248,9 @@ impl App {
         }
         if let Some((tls, metrics)) = self.certificates {
             tasks.spawn(tls::expiry::watch(tls, metrics, self.clock.clone()));
+        }
+        if let Some(workload_api) = self.workload_api {
+            tasks.spawn(workload_api.run());
         }
         tasks.spawn(watch_for_jumps(self.clock, self.jumps));
         let can_reload = self.reload.is_some();
@@ -358,6 +368,22 @@ impl Running {
         if !self.server.is_finished() {
             let _ = timeout(longest, &mut self.server).await;
         }
+    }
+}
+
+/// What sends the server's certificate, where that is not in files.
+fn workload_api(
+    config: &Config,
+    tls: Option<&Arc<Tls>>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Option<Arc<WorkloadApi>> {
+    match (&config.tls.as_ref()?.config.certificate, tls) {
+        (Certificate::WorkloadApi(config), Some(tls)) => {
+            let (tls, metrics) = (Arc::clone(tls), metrics.reload("workload_api"));
+            Some(Arc::new(WorkloadApi::new(config.clone(), tls, clock.clone(), metrics)))
+        }
+        _ => None,
     }
 }
 

@@ -2,10 +2,16 @@
 //! tell.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    fmt,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::select_all};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
@@ -22,10 +28,31 @@ const MOST_LINES: usize = 1_000;
 /// The start gate opens after this, whatever the upstream says.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Something beside the grants that this replica needs from elsewhere, such as keys that are
+/// fetched. The start gate waits for it, and it has a line for people.
+pub trait Dependency: fmt::Debug + Send + Sync {
+    /// Whether what is needed has arrived. The gate asks until it has opened.
+    fn has_arrived(&self) -> bool;
+
+    /// The state of it at this time: one line, without secrets.
+    fn line(&self, now: Anchor) -> String;
+
+    /// Notified of each change from now on.
+    fn changes(&self) -> watch::Receiver<()>;
+}
+
+/// Notified when something that [`Ready`] reports may have changed.
+#[derive(Debug)]
+pub struct Changes {
+    grants: watch::Receiver<()>,
+    dependencies: Vec<watch::Receiver<()>>,
+}
+
 /// Whether this replica is ready.
 #[derive(Debug)]
 pub struct Ready {
     roster: Roster,
+    dependencies: Vec<Arc<dyn Dependency>>,
     clock: Clock,
     drain: Drain,
     gate_opens: BootTime,
@@ -41,7 +68,15 @@ impl Ready {
     pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
         let gate_open = AtomicBool::new(false);
-        Self { roster, clock, drain, gate_opens, note: None, gate_open }
+        let dependencies = Vec::new();
+        Self { roster, dependencies, clock, drain, gate_opens, note: None, gate_open }
+    }
+
+    /// The same where these are needed too: the gate waits for them, and each has a line.
+    #[must_use]
+    pub fn depending_on(mut self, dependencies: Vec<Arc<dyn Dependency>>) -> Self {
+        self.dependencies.extend(dependencies);
+        self
     }
 
     /// The same with a line for people before those of the grants.
@@ -62,8 +97,11 @@ impl Ready {
         }
         let answered =
             |view: &View| view.with_status(|status| status.life.is_some() || status.not_found());
-        let open =
-            self.clock.now().boot >= self.gate_opens || self.roster.views().iter().all(answered);
+        let has_all = || {
+            self.dependencies.iter().all(|it| it.has_arrived())
+                && self.roster.views().iter().all(answered)
+        };
+        let open = self.clock.now().boot >= self.gate_opens || has_all();
         if open {
             self.gate_open.store(true, Ordering::Relaxed);
         }
@@ -88,9 +126,9 @@ impl Ready {
         profiles
     }
 
-    /// What there is to note, and a line for each grant, for people, with its resource written
-    /// like this. Of more than 1,000, those that are not well come
-    /// first, and the last line says how many were left out.
+    /// Lines for people: what there is to note, one for each dependency, and one for each grant,
+    /// with its resource written like this. Of more than 1,000 grants, those that are not well
+    /// come first, and the last line says how many were left out.
     #[must_use]
     pub fn lines(&self, resource_names: &ResourceNames) -> Vec<String> {
         let now = self.clock.now();
@@ -116,8 +154,9 @@ impl Ready {
                     && view.with_status(|status| status.last_fault.is_none())
             });
         }
-        let note = self.note.map(str::to_owned).into_iter();
-        let mut lines: Vec<_> = note.chain(shown.into_iter().take(MOST_LINES).map(line)).collect();
+        let mut lines: Vec<_> = self.note.map(str::to_owned).into_iter().collect();
+        lines.extend(self.dependencies.iter().map(|it| it.line(now)));
+        lines.extend(shown.into_iter().take(MOST_LINES).map(line));
         if views.len() > MOST_LINES {
             let left_out = views.len() - MOST_LINES;
             lines.push(format!("and {left_out} more; grantmint grants lists them all"));
@@ -125,18 +164,20 @@ impl Ready {
         lines
     }
 
-    /// Changes of any grant from now on.
+    /// Changes of any grant or dependency from now on.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.roster.changes()
+    pub fn changes(&self) -> Changes {
+        let dependencies = self.dependencies.iter().map(|it| it.changes()).collect();
+        Changes { grants: self.roster.changes(), dependencies }
     }
 
-    /// Waits until something told here may have changed: a grant's state, an end of life, the
-    /// gate's timeout.
-    pub async fn changed(&self, changes: &mut watch::Receiver<()>) {
+    /// Waits until something reported here may have changed: a grant's or a dependency's state,
+    /// an end of life, the gate's timeout.
+    pub async fn changed(&self, changes: &mut Changes) {
         let wait = self.next_by_time();
         tokio::select! {
-            _ = changes.changed() => {}
+            _ = changes.grants.changed() => {}
+            () = any_changed(&mut changes.dependencies) => {}
             () = sleep(wait) => {}
         }
     }
@@ -147,6 +188,20 @@ impl Ready {
         let gate = (!self.gate_is_open()).then(|| self.gate_opens.since(now.boot));
         ends.into_iter().chain(gate).min().unwrap_or(GATE_TIMEOUT)
     }
+}
+
+/// Waits until one of these changes; for ever where there is none.
+async fn any_changed(dependencies: &mut [watch::Receiver<()>]) {
+    let mut waits: Vec<_> = dependencies.iter_mut().map(|it| it.changed().boxed()).collect();
+    while !waits.is_empty() {
+        let (changed, _, others) = select_all(waits).await;
+        if changed.is_ok() {
+            return;
+        }
+        // That one will never change again.
+        waits = others;
+    }
+    pending::<()>().await;
 }
 
 fn state(view: &View, now: Anchor) -> GrantState {
@@ -162,4 +217,76 @@ pub fn next_end_of_life(views: &[View], now: Anchor) -> Option<Duration> {
         (!left.is_zero()).then_some(left + Duration::from_millis(1))
     };
     views.iter().filter_map(left).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::{clock::WallTime, drain::drain, grant::table::Table};
+
+    #[derive(Debug, Default)]
+    struct Keys {
+        have_arrived: AtomicBool,
+        changes: watch::Sender<()>,
+    }
+
+    impl Keys {
+        fn arrive(&self) {
+            self.have_arrived.store(true, Ordering::Relaxed);
+            self.changes.send_replace(());
+        }
+    }
+
+    impl Dependency for Keys {
+        fn has_arrived(&self) -> bool {
+            self.have_arrived.load(Ordering::Relaxed)
+        }
+
+        fn line(&self, _: Anchor) -> String {
+            "keys: waiting".to_owned()
+        }
+
+        fn changes(&self) -> watch::Receiver<()> {
+            self.changes.subscribe()
+        }
+    }
+
+    /// A replica that starts now, without grants.
+    fn depending_on(dependencies: &[&Arc<Keys>]) -> Ready {
+        let roster = Table::<()>::default().roster();
+        let clock = Clock::simulated(WallTime::from_unix_seconds(0)).0;
+        let dependencies = dependencies.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>);
+        Ready::new(roster, clock, drain().1).depending_on(dependencies.collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_opens_when_each_dependency_has_arrived() {
+        let (first, second) = (Arc::<Keys>::default(), Arc::<Keys>::default());
+        let ready = depending_on(&[&first, &second]);
+        let mut changes = ready.changes();
+        assert_eq!(ready.lines(&ResourceNames::default()), ["keys: waiting", "keys: waiting"]);
+        assert!(!ready.is_ready());
+        first.arrive();
+        ready.changed(&mut changes).await;
+        assert!(!ready.is_ready());
+        second.arrive();
+        let start = Instant::now();
+        ready.changed(&mut changes).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "the change is noticed");
+        assert!(ready.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gate_opens_after_a_minute_without_a_dependency() {
+        let keys = Arc::default();
+        let ready = depending_on(&[&keys]);
+        let mut changes = ready.changes();
+        let start = Instant::now();
+        while !ready.is_ready() {
+            timeout(GATE_TIMEOUT * 2, ready.changed(&mut changes)).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), GATE_TIMEOUT);
+    }
 }

@@ -1,11 +1,13 @@
 //! TLS: the certificate that the server shows, the authorities that it trusts, and the names
 //! that its clients prove.
 //!
-//! Two groups are rebuilt and swapped apart from each other, so that a mistake in one leaves the
-//! other as it is: the certificate with its key ([`Identity`]), and the authorities with their
-//! revocation lists ([`Trust`]). Each is a pure function of the contents of its files.
+//! What the files hold is read in two groups, each replaced by itself, so that a mistake in one
+//! leaves the other as it is: the certificate with its key ([`Identity`]), and the authorities
+//! with their revocation lists ([`FileTrust`]). Each is a pure function of the contents of its
+//! files. The [`WorkloadApi`] sends a certificate and bundles together.
 
 pub mod begun;
+mod bundle;
 pub mod cause;
 mod certificate;
 pub mod client;
@@ -18,6 +20,7 @@ mod revocation;
 pub mod server;
 pub mod trust;
 mod verifier;
+pub mod workload;
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,12 +29,13 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use self::{
     cause::Cause,
     certificate::Validity,
-    config::{Authorities, ClientAuth, Config, MinVersion, Pair},
-    files::{LoadError, Loaded},
+    config::{Authorities, BundleOrigin, Certificate, ClientAuth, Config, MinVersion, Pair},
+    files::{LoadError, Loaded, LoadedIdentity},
     identity::Identity,
     revocation::WhenExpired,
     server::Tls,
-    trust::Trust,
+    trust::{FileTrust, ReceivedBundles},
+    workload::WorkloadApi,
 };
 
 /// The only protocol that is spoken.

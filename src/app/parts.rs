@@ -23,10 +23,12 @@ pub(super) fn all(
 ) -> Vec<(Arc<dyn Part>, Followed)> {
     let mut parts: Vec<(Arc<dyn Part>, Followed)> = Vec::new();
     if let (Some(tls), Some(loaded)) = (tls, &config.tls) {
-        let certificate = CertificatePart { tls: Arc::clone(tls), clock: clock.clone() };
+        if let tls::LoadedIdentity::Files(_, followed) = &loaded.identity {
+            let certificate = CertificatePart { tls: Arc::clone(tls), clock: clock.clone() };
+            parts.push((Arc::new(certificate), followed.clone()));
+        }
         let client_auth = loaded.config.client_auth;
         let authorities = AuthoritiesPart { tls: Arc::clone(tls), client_auth };
-        parts.push((Arc::new(certificate), loaded.of_identity.clone()));
         parts.push((Arc::new(authorities), loaded.of_trust.clone()));
     }
     if config.has_callers() {
@@ -80,6 +82,10 @@ impl Part for CertificatePart {
         is_of_tls(setting, &tls::Pair::SETTINGS)
     }
 
+    fn depends_on(&self, setting: &str) -> bool {
+        is_of_tls(setting, &["workload_api"])
+    }
+
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
         let mut followed = Followed::default();
         let pair = Config::parse_tls(file, text, tls::Pair::read).map_err(|it| it.to_string());
@@ -89,7 +95,7 @@ impl Part for CertificatePart {
         let change = identity.map(|identity| {
             log_warnings(identity.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_identity(Arc::new(identity)))
+            at_once(move || tls.set_identity(&Arc::new(identity)))
         });
         (followed, change)
     }
@@ -104,6 +110,10 @@ impl Part for AuthoritiesPart {
         is_of_tls(setting, &tls::Authorities::SETTINGS)
     }
 
+    fn depends_on(&self, setting: &str) -> bool {
+        is_of_tls(setting, &["workload_api"])
+    }
+
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
         let mut followed = Followed::default();
         let read = |section: &mut Section<'_>| tls::Authorities::read(section, self.client_auth);
@@ -114,7 +124,7 @@ impl Part for AuthoritiesPart {
         let change = trust.map(|trust| {
             log_warnings(trust.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_trust(Arc::new(trust)))
+            at_once(move || tls.set_file_trust(&Arc::new(trust)))
         });
         (followed, change)
     }

@@ -41,7 +41,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The ways that connections begin.
-const RESULTS: [&str; 6] = ["ok", "refused", "no_http2", "failed", "timed_out", "displaced"];
+const RESULTS: [&str; 7] =
+    ["ok", "refused", "no_certificate", "no_http2", "failed", "timed_out", "displaced"];
 
 /// What connections need to begin, for all of them.
 #[derive(Clone)]
@@ -130,6 +131,7 @@ async fn shake_hands(
         tracing::debug!(%address, %error, "a TLS handshake failed");
         match error {
             HandshakeError::Refused(_) => "refused",
+            HandshakeError::NoIdentity => "no_certificate",
             HandshakeError::NoHttp2 => "no_http2",
             HandshakeError::Failed(_) => "failed",
         }

@@ -2,20 +2,38 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::revocation::WhenExpired;
-use crate::{auth::name::is_trust_domain, settings::Section};
+use super::{
+    revocation::WhenExpired,
+    workload::{
+        self,
+        address::{Address, VARIABLE},
+    },
+};
+use crate::{
+    auth::name::{SpiffeId, is_trust_domain},
+    settings::Section,
+};
 
 /// Where the files are, and how strict the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What the server shows.
-    pub pair: Pair,
+    /// Where what the server shows is from.
+    pub certificate: Certificate,
     /// Whom it trusts.
     pub authorities: Authorities,
     /// Whether clients must have a certificate.
     pub client_auth: ClientAuth,
     /// The oldest version of TLS.
     pub min_version: MinVersion,
+}
+
+/// Where the certificate and its key are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// From files.
+    Files(Pair),
+    /// From the Workload API.
+    WorkloadApi(workload::Config),
 }
 
 /// Where the certificate and its key are.
@@ -36,8 +54,17 @@ pub struct Authorities {
     pub client_crl: Option<PathBuf>,
     /// What becomes of a list whose successor is late.
     pub crl_expired: WhenExpired,
-    /// The bundle of each trust domain, PEM: it vouches for that domain's SPIFFE IDs alone.
-    pub trust_domains: BTreeMap<String, PathBuf>,
+    /// The bundle of each trust domain: it vouches for that domain's SPIFFE IDs alone.
+    pub trust_domains: BTreeMap<String, BundleOrigin>,
+}
+
+/// Where the bundle of a trust domain is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleOrigin {
+    /// A file, PEM.
+    File(PathBuf),
+    /// The Workload API.
+    WorkloadApi,
 }
 
 /// Whether clients must have a certificate.
@@ -83,18 +110,49 @@ impl MinVersion {
 impl Config {
     /// Reads `[server.tls]`; none where a key is wrong, as the section was told.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
-        let pair = Pair::read(section);
+        let certificate = Certificate::read(section);
         let client_auth = section.parsed("client_auth", client_auth);
         let client_auth = client_auth.unwrap_or(ClientAuth::Required);
         let authorities = Authorities::read(section, client_auth);
         let min_version = section.parsed("min_version", min_version);
         section.finish();
         Some(Self {
-            pair: pair?,
+            certificate: certificate?,
             authorities: authorities?,
             client_auth,
             min_version: min_version.unwrap_or(MinVersion::Tls13),
         })
+    }
+}
+
+/// Says that the Workload API is the origin of a bundle, and the section's key.
+const WORKLOAD_API: (&str, &str) = ("workload-api", "workload_api");
+
+impl Certificate {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        if !section.has(WORKLOAD_API.1) {
+            if section.has("spiffe_id") {
+                section
+                    .problem("spiffe_id", "needs workload_api: it chooses among what that sends");
+            }
+            return Pair::read(section).map(Self::Files);
+        }
+        for key in Pair::SETTINGS {
+            if section.has(key) {
+                let other = "cannot be combined with workload_api: the certificate is from there";
+                section.problem(key, other);
+            }
+        }
+        let address = section.env(VARIABLE);
+        let address = section.parsed(WORKLOAD_API.1, |text| match (text, &address) {
+            ("env", Some(address)) => {
+                Address::parse(address).map_err(|why| format!("the variable {VARIABLE} {why}"))
+            }
+            ("env", None) => Err(format!("the variable {VARIABLE} is not set")),
+            (address, _) => Address::parse(address).map_err(str::to_owned),
+        });
+        let spiffe_id = section.parsed("spiffe_id", SpiffeId::parse);
+        Some(Self::WorkloadApi(workload::Config { address: address?, spiffe_id }))
     }
 }
 
@@ -127,6 +185,7 @@ impl Authorities {
         if client_auth == ClientAuth::Required
             && !section.has("client_ca")
             && !section.has("trust_domains")
+            && !section.mentions(WORKLOAD_API.1)
         {
             section.problem_here(
                 "needs client_ca or trust_domains: without either no client's certificate can be \
@@ -149,20 +208,25 @@ fn path(text: &str) -> Result<PathBuf, &'static str> {
     if text.is_empty() { Err("is empty: write the path of a file") } else { Ok(text.into()) }
 }
 
-fn read_trust_domains(section: &mut Section<'_>) -> Option<BTreeMap<String, PathBuf>> {
+fn read_trust_domains(section: &mut Section<'_>) -> Option<BTreeMap<String, BundleOrigin>> {
     if !section.has("trust_domains") {
         return Some(BTreeMap::new());
     }
+    let has_workload_api = section.mentions(WORKLOAD_API.1);
     let written: BTreeMap<String, String> = section.deserialized("trust_domains")?;
     let mut read = BTreeMap::new();
-    for (domain, file) in written {
-        let taken = if is_trust_domain(&domain) {
-            path(&file)
-        } else {
+    for (domain, origin) in written {
+        let origin = if !is_trust_domain(&domain) {
             Err("is no trust domain: write it like prod.example.org, without spiffe://")
+        } else if origin != WORKLOAD_API.0 {
+            path(&origin).map(BundleOrigin::File)
+        } else if has_workload_api {
+            Ok(BundleOrigin::WorkloadApi)
+        } else {
+            Err("needs workload_api; a file of this name is \"./workload-api\"")
         };
-        match taken {
-            Ok(path) => drop(read.insert(domain, path)),
+        match origin {
+            Ok(origin) => drop(read.insert(domain, origin)),
             Err(why) => {
                 section.problem("trust_domains", format!("{}: {why}", domain.escape_debug()));
                 return None;
@@ -202,7 +266,7 @@ mod tests {
     use crate::settings::{Document, Env};
 
     fn read(text: &str) -> Result<Config, String> {
-        let env: Env<'_> = &|_| None;
+        let env: Env<'_> = &|name| (name == VARIABLE).then(|| "unix:/run/agent.sock".to_owned());
         let document = Document::parse("f.toml", text, env).map_err(|it| it.to_string())?;
         let read = Config::read(&mut document.root());
         document.conclude(read).map_err(|it| it.to_string())
@@ -234,5 +298,38 @@ mod tests {
             assert!(error.contains(told), "{more}: {error}");
         }
         assert!(read("client_ca = \"ca\"\n").unwrap_err().contains("cert: is missing"));
+    }
+
+    #[test]
+    fn the_workload_api_stands_in_for_certificate_and_key() {
+        let partner = "trust_domains = { \"partner.example.net\" = \"workload-api\" }\n";
+        let text = "workload_api = \"unix:///run/a.sock\"\nspiffe_id = \"spiffe://a/b\"\n";
+        let config = read(&format!("{text}{partner}")).unwrap();
+        let Certificate::WorkloadApi(workload::Config { address, spiffe_id }) = config.certificate
+        else {
+            panic!("it is from files");
+        };
+        assert_eq!(address, Address::Unix("/run/a.sock".to_owned()));
+        assert_eq!(spiffe_id, SpiffeId::parse("spiffe://a/b").ok());
+        let origin = config.authorities.trust_domains.values().next();
+        assert_eq!(origin, Some(&BundleOrigin::WorkloadApi));
+        let config = read("workload_api = \"env\"\n").unwrap();
+        let address = Address::Unix("/run/agent.sock".to_owned());
+        let of_variable = workload::Config { address, spiffe_id: None };
+        assert_eq!(config.certificate, Certificate::WorkloadApi(of_variable));
+
+        for (text, error) in [
+            (format!("{PAIR}workload_api = \"env\"\n"), "cert: cannot be combined"),
+            (format!("{PAIR}spiffe_id = \"spiffe://a/b\"\n"), "spiffe_id: needs workload_api"),
+            (format!("{PAIR}{partner}"), "partner.example.net: needs workload_api"),
+            ("workload_api = \"agent.sock\"\n".to_owned(), "workload_api: must be like"),
+            (
+                "workload_api = \"env\"\nspiffe_id = \"spiffe://a\"\n".to_owned(),
+                "spiffe_id: is no SPIFFE ID",
+            ),
+        ] {
+            let told = read(&text).unwrap_err();
+            assert!(told.contains(error), "{text}: {told}");
+        }
     }
 }

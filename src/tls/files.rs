@@ -10,9 +10,9 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    config::{Authorities, Config, Pair},
+    config::{Authorities, BundleOrigin, Certificate, Config, Pair},
     identity::Identity,
-    trust::{Contents, Trust},
+    trust::{Contents, DomainContents, FileTrust},
 };
 use crate::{
     clock::WallTime,
@@ -28,15 +28,22 @@ pub struct Loaded {
     /// Where the files are.
     pub config: Config,
     /// The certificate and its key.
-    pub identity: Arc<Identity>,
+    pub identity: LoadedIdentity,
     /// The authorities and what they revoked.
-    pub trust: Arc<Trust>,
-    /// The files of the certificate and its key.
-    pub of_identity: Followed,
+    pub trust: Arc<FileTrust>,
     /// The files of the authorities.
     pub of_trust: Followed,
     /// What is no mistake, but what an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// The certificate and its key.
+#[derive(Clone)]
+pub enum LoadedIdentity {
+    /// They were read from these files.
+    Files(Arc<Identity>, Followed),
+    /// The Workload API will send them.
+    Awaited,
 }
 
 /// A file that cannot be used.
@@ -49,23 +56,41 @@ pub struct LoadError {
     pub why: String,
 }
 
+impl Loaded {
+    /// Whether the certificate is not there before the Workload API has sent it.
+    #[must_use]
+    pub const fn awaits_certificate(&self) -> bool {
+        matches!(self.identity, LoadedIdentity::Awaited)
+    }
+}
+
 impl Config {
     /// Reads the files, for a server that starts `now`; what is wrong with both groups is
     /// reported at once.
     pub fn load(self, now: WallTime) -> Result<Loaded, Vec<LoadError>> {
-        let (mut of_identity, mut of_trust) = (Followed::default(), Followed::default());
-        let identity = self.pair.load(now, &mut of_identity);
+        let mut of_trust = Followed::default();
+        let identity = self.certificate.load(now);
         let trust = self.authorities.load(&mut of_trust);
         match (identity, trust) {
-            (Ok(identity), Ok(trust)) => {
-                let mut warnings = identity.warnings();
+            (Ok((identity, mut warnings)), Ok(trust)) => {
                 warnings.extend(trust.warnings());
-                warnings.extend(readable_by_others(&self.pair.key));
-                let (identity, trust) = (Arc::new(identity), Arc::new(trust));
-                Ok(Loaded { config: self, identity, trust, of_identity, of_trust, warnings })
+                let trust = Arc::new(trust);
+                Ok(Loaded { config: self, identity, trust, of_trust, warnings })
             }
             (identity, trust) => Err(identity.err().into_iter().chain(trust.err()).collect()),
         }
+    }
+}
+
+impl Certificate {
+    /// What there is of it, and what an operator should know of that.
+    fn load(&self, now: WallTime) -> Result<(LoadedIdentity, Vec<String>), LoadError> {
+        let Self::Files(pair) = self else { return Ok((LoadedIdentity::Awaited, Vec::new())) };
+        let mut followed = Followed::default();
+        let identity = pair.load(now, &mut followed)?;
+        let mut warnings = identity.warnings();
+        warnings.extend(readable_by_others(&pair.key));
+        Ok((LoadedIdentity::Files(Arc::new(identity), followed), warnings))
     }
 }
 
@@ -76,7 +101,7 @@ impl Pair {
         let of = |key| move |why| LoadError { key, why };
         let cert = read(&self.cert, followed).map_err(of("cert"));
         let key = Zeroizing::new(read(&self.key, followed).map_err(of("key"))?);
-        Identity::new(&cert?, &key, now).map_err(|error| {
+        Identity::from_pem(&cert?, &key, now).map_err(|error| {
             let (key, why) = error.parts();
             LoadError { key, why: why.to_owned() }
         })
@@ -86,7 +111,7 @@ impl Pair {
 impl Authorities {
     /// Reads the authorities, their revocation lists and the bundles. What was read is noted in
     /// `followed`, also where it cannot be used.
-    pub fn load(&self, followed: &mut Followed) -> Result<Trust, LoadError> {
+    pub fn load(&self, followed: &mut Followed) -> Result<FileTrust, LoadError> {
         let of = |key| move |why| LoadError { key, why };
         let mut read_some =
             |path: &Option<PathBuf>| path.as_deref().map(|path| read(path, followed)).transpose();
@@ -94,10 +119,16 @@ impl Authorities {
         let domains: Vec<_> = self
             .trust_domains
             .iter()
-            .map(|(domain, path)| {
-                let bundle = read(path, followed);
-                let bundle = bundle.map_err(|why| format!("{domain}: its file {why}"));
-                Ok((domain.clone(), bundle.map_err(of("trust_domains"))?))
+            .map(|(domain, origin)| {
+                let contents = match origin {
+                    BundleOrigin::WorkloadApi => DomainContents::WorkloadApi,
+                    BundleOrigin::File(path) => {
+                        let bundle = read(path, followed);
+                        let bundle = bundle.map_err(|why| format!("{domain}: its file {why}"));
+                        DomainContents::File(bundle.map_err(of("trust_domains"))?)
+                    }
+                };
+                Ok((domain.clone(), contents))
             })
             .collect();
         let contents = Contents {
@@ -105,7 +136,7 @@ impl Authorities {
             client_crl: client_crl.map_err(of("client_crl"))?,
             trust_domains: domains.into_iter().collect::<Result<_, _>>()?,
         };
-        Trust::new(&contents, self.crl_expired)
+        FileTrust::new(&contents, self.crl_expired)
             .map_err(|error| LoadError { key: error.key, why: error.why })
     }
 }

@@ -21,10 +21,10 @@ use super::{
     certificate::Validity,
     config::{ClientAuth, MinVersion},
     failures::Failures,
-    files::Loaded,
+    files::{Loaded, LoadedIdentity},
     identity::Identity,
     provider,
-    trust::{Chain, Refused, Trust, Verified},
+    trust::{Chain, FileTrust, ReceivedBundles, Refused, Trust, Verified},
     verifier::Verifier,
 };
 use crate::{clock::Clock, telemetry::Metrics};
@@ -41,14 +41,21 @@ const LINGERING_BYTES: u64 = 64 * 1024;
 
 /// TLS with the certificate and the authorities that are in force.
 pub struct Tls {
-    identity: ArcSwap<Identity>,
-    trust: ArcSwap<Trust>,
-    /// Says that one of them was replaced.
+    in_force: ArcSwap<InForce>,
+    /// Notified when a part of it is replaced.
     replaced: watch::Sender<()>,
     auth: ClientAuth,
     min_version: MinVersion,
     failures: Failures,
     clock: Clock,
+}
+
+/// What handshakes are made with. A handshake under way keeps what it began with.
+#[derive(Clone)]
+struct InForce {
+    /// None until the Workload API has sent the first.
+    identity: Option<Arc<Identity>>,
+    trust: Arc<Trust>,
 }
 
 /// A client that proved its name, and what it proved it with.
@@ -67,6 +74,9 @@ pub enum HandshakeError {
     /// The client is not authenticated.
     #[error("the client is not authenticated: {}", .0.as_str())]
     Refused(Cause),
+    /// There is no certificate to show yet.
+    #[error("the Workload API has sent no SVID yet")]
+    NoIdentity,
     /// The client does not speak HTTP/2.
     #[error("the client does not offer h2 by ALPN")]
     NoHttp2,
@@ -79,9 +89,13 @@ impl Tls {
     /// TLS with what was loaded.
     #[must_use]
     pub fn new(loaded: &Loaded, clock: Clock, metrics: &Metrics) -> Self {
+        let trust = Arc::new(Trust::new(Arc::clone(&loaded.trust), Arc::default()));
+        let identity = match &loaded.identity {
+            LoadedIdentity::Files(identity, _) => Some(Arc::clone(identity)),
+            LoadedIdentity::Awaited => None,
+        };
         Self {
-            identity: ArcSwap::from(Arc::clone(&loaded.identity)),
-            trust: ArcSwap::from(Arc::clone(&loaded.trust)),
+            in_force: ArcSwap::from_pointee(InForce { identity, trust }),
             replaced: watch::channel(()).0,
             auth: loaded.config.client_auth,
             min_version: loaded.config.min_version,
@@ -90,17 +104,42 @@ impl Tls {
         }
     }
 
-    /// Shows this certificate from now on; handshakes under way keep theirs.
-    pub fn set_identity(&self, identity: Arc<Identity>) {
-        self.identity.store(identity);
+    /// Shows this certificate from now on.
+    pub fn set_identity(&self, identity: &Arc<Identity>) {
+        self.replace(|now| InForce { identity: Some(Arc::clone(identity)), ..InForce::clone(now) });
+    }
+
+    /// Trusts these files from now on, and no others: connections of clients that are no longer
+    /// vouched for come to their end.
+    pub fn set_file_trust(&self, files: &Arc<FileTrust>) {
+        self.replace(|now| {
+            let trust = Arc::new(now.trust.with_files(Arc::clone(files)));
+            InForce { trust, ..InForce::clone(now) }
+        });
+    }
+
+    /// Shows this certificate and trusts these bundles of the Workload API from now on, and no
+    /// others: connections of clients that are no longer vouched for come to their end.
+    pub fn set_received(&self, identity: &Arc<Identity>, received: &Arc<ReceivedBundles>) {
+        self.replace(|now| {
+            // Where they are the same, no connection needs to be verified again.
+            let trust = if now.trust.received() == *received {
+                Arc::clone(&now.trust)
+            } else {
+                Arc::new(now.trust.with_received(Arc::clone(received)))
+            };
+            InForce { identity: Some(Arc::clone(identity)), trust }
+        });
+    }
+
+    fn replace(&self, next: impl FnMut(&Arc<InForce>) -> InForce) {
+        self.in_force.rcu(next);
         self.replaced.send_replace(());
     }
 
-    /// Trusts these authorities from now on, and no others: connections of clients that they do
-    /// not vouch for come to their end.
-    pub fn set_trust(&self, trust: Arc<Trust>) {
-        self.trust.store(trust);
-        self.replaced.send_replace(());
+    /// The bundles of the Workload API that are in force.
+    pub(super) fn received(&self) -> Arc<ReceivedBundles> {
+        self.in_force.load().trust.received()
     }
 
     /// Told whenever the certificate or the authorities are replaced.
@@ -112,9 +151,9 @@ impl Tls {
     /// The certificates and lists in force, and how long they hold.
     #[must_use]
     pub fn validities(&self) -> Vec<(String, Validity)> {
-        let mut all = vec![("server".to_owned(), self.identity.load().validity)];
-        all.extend(self.trust.load().validities());
-        all
+        let InForce { identity, trust } = &**self.in_force.load();
+        let server = identity.iter().map(|it| ("server".to_owned(), it.validity));
+        server.chain(trust.validities()).collect()
     }
 
     /// Shakes hands with a client. It has a name, or none where it needs none.
@@ -126,9 +165,10 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let trust = self.trust.load_full();
+        let InForce { identity, trust } = InForce::clone(&self.in_force.load());
+        let identity = identity.ok_or(HandshakeError::NoIdentity)?;
         let verifier = Arc::new(Verifier::new(Arc::clone(&trust), self.auth, self.clock.clone()));
-        let config = self.config(Arc::clone(&verifier));
+        let config = self.config(&identity, Arc::clone(&verifier));
         let config = config.map_err(|error| HandshakeError::Failed(error.to_string()))?;
         let accepted = TlsAcceptor::from(Arc::new(config)).accept(stream).into_fallible().await;
         let stream = match accepted {
@@ -166,7 +206,7 @@ impl Tls {
     }
 
     /// What one handshake is made with.
-    fn config(&self, verifier: Arc<Verifier>) -> Result<ServerConfig, Error> {
+    fn config(&self, identity: &Identity, verifier: Arc<Verifier>) -> Result<ServerConfig, Error> {
         let versions: &[_] = match self.min_version {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
             MinVersion::Tls13 => &[&TLS13],
@@ -174,7 +214,7 @@ impl Tls {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(self.identity.load().resolver.clone());
+            .with_cert_resolver(identity.resolver.clone());
         config.alpn_protocols = vec![HTTP2.to_vec()];
         // A resumed session is not verified again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -186,7 +226,7 @@ impl Tls {
     pub async fn until_untrusted(&self, mut client: Client) {
         let mut replaced = self.replaced.subscribe();
         loop {
-            let (now, trust) = (self.clock.now().wall, self.trust.load_full());
+            let (now, trust) = (self.clock.now().wall, Arc::clone(&self.in_force.load().trust));
             if !Arc::ptr_eq(&trust, &client.trust) {
                 match trust.verify(&client.chain, now) {
                     Ok(verified) => client = Client { verified, trust, ..client },

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     server::Client,
-    trust::{Contents, Verified},
+    trust::{Contents, DomainContents, Trust, Verified},
     *,
 };
 use crate::{
@@ -110,10 +110,15 @@ impl Entity {
     }
 }
 
-fn trusting(client_ca: Vec<u8>, domain: &Entity, client_crl: Option<Vec<u8>>) -> Trust {
-    let trust_domains = BTreeMap::from([("prod.example.org".to_owned(), domain.pem())]);
+fn files(client_ca: Vec<u8>, domain: &Entity, client_crl: Option<Vec<u8>>) -> Arc<FileTrust> {
+    let bundle = DomainContents::File(domain.pem());
+    let trust_domains = BTreeMap::from([("prod.example.org".to_owned(), bundle)]);
     let contents = Contents { client_ca: Some(client_ca), client_crl, trust_domains };
-    Trust::new(&contents, WhenExpired::Keep).unwrap()
+    Arc::new(FileTrust::new(&contents, WhenExpired::Keep).unwrap())
+}
+
+fn trusting(client_ca: Vec<u8>, domain: &Entity, client_crl: Option<Vec<u8>>) -> Trust {
+    Trust::new(files(client_ca, domain, client_crl), Arc::default())
 }
 
 fn names(verified: &Verified) -> Vec<String> {
@@ -184,7 +189,8 @@ fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
     let (old, new, domain) = (authority(), authority(), authority());
     assert_eq!(old.params.distinguished_name, new.params.distinguished_name);
     let both = [old.pem(), new.pem()].concat();
-    let trust = trusting(both, &domain, Some(old.revoking(7)));
+    let trusted = files(both, &domain, Some(old.revoking(7)));
+    let trust = Trust::new(Arc::clone(&trusted), Arc::default());
     let with_serial = |ca: &Entity, serial: u64| {
         let mut params = named(&[], &["a.svc"]);
         params.serial_number = Some(serial.into());
@@ -194,7 +200,7 @@ fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
     for (ca, serial) in [(&old, 8), (&new, 7), (&new, 8)] {
         assert!(with_serial(ca, serial).is_ok());
     }
-    assert_eq!(trust.warnings().len(), 1, "the new one has no list");
+    assert_eq!(trusted.warnings().len(), 1, "the new one has no list");
 }
 
 #[test]
@@ -220,7 +226,8 @@ fn where_an_old_list_refuses_its_end_is_the_end_of_those_it_could_name() {
         let lists = [ca.revoking_until(next, 7), other.revoking_until(1_800_000_001, 7)].concat();
         let client_ca = Some([ca.pem(), other.pem()].concat());
         let contents = Contents { client_ca, client_crl: Some(lists), ..Contents::default() };
-        let trust = Trust::new(&contents, when_expired).unwrap();
+        let files = FileTrust::new(&contents, when_expired).unwrap();
+        let trust = Trust::new(Arc::new(files), Arc::default());
         let now = WallTime::from_unix_seconds(now);
         let verified = trust.verify(std::slice::from_ref(&leaf), now);
         verified.map(|it| it.end.unix_seconds()).map_err(|refused| refused.cause)
@@ -238,10 +245,10 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     let key = |entity: &Entity| pem("PRIVATE KEY", entity.key.serialized_der());
     let leaf = ca.issue(named(&[], &["mint.svc"]));
     let refused = |cert: &[u8], key: &[u8], now: i64| {
-        Identity::new(cert, key, WallTime::from_unix_seconds(now)).unwrap_err().to_string()
+        Identity::from_pem(cert, key, WallTime::from_unix_seconds(now)).unwrap_err().to_string()
     };
     let now = NOW.unix_seconds();
-    assert!(Identity::new(&leaf.pem(), &key(&leaf), NOW).is_ok());
+    assert!(Identity::from_pem(&leaf.pem(), &key(&leaf), NOW).is_ok());
     for (told, error) in [
         ("cert: holds no certificate", refused(b"", &key(&leaf), now)),
         ("key: holds no private key", refused(&leaf.pem(), &leaf.pem(), now)),
@@ -263,7 +270,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         ("client_crl", contents(&ca.pem(), &ca.pem())),
         ("client_crl", contents(&ca.pem(), &pem("X509 CRL", b"none"))),
     ] {
-        assert_eq!(Trust::new(&wrong, WhenExpired::Keep).unwrap_err().key, key);
+        assert_eq!(FileTrust::new(&wrong, WhenExpired::Keep).unwrap_err().key, key);
     }
 }
 
@@ -294,7 +301,7 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     let server = ca.issue(named(&[], &["mint.svc"]));
     let key = pem("PRIVATE KEY", server.key.serialized_der());
     let config = Config {
-        pair: Pair { cert: "".into(), key: "".into() },
+        certificate: Certificate::Files(Pair { cert: "".into(), key: "".into() }),
         authorities: Authorities {
             client_ca: None,
             client_crl: None,
@@ -304,11 +311,11 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
         client_auth: ClientAuth::Required,
         min_version: MinVersion::Tls13,
     };
+    let identity = Arc::new(Identity::from_pem(&server.pem(), &key, NOW).unwrap());
     let loaded = Loaded {
         config,
-        identity: Arc::new(Identity::new(&server.pem(), &key, NOW).unwrap()),
-        trust: Arc::new(trusting(ca.pem(), &domain, None)),
-        of_identity: Followed::default(),
+        identity: LoadedIdentity::Files(Arc::clone(&identity), Followed::default()),
+        trust: files(ca.pem(), &domain, None),
         of_trust: Followed::default(),
         warnings: Vec::new(),
     };
@@ -320,11 +327,11 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     let began = Instant::now();
     let swaps = async {
         // Another certificate, then authorities that both are still vouched for by.
-        tls.set_identity(Arc::clone(&loaded.identity));
+        tls.set_identity(&identity);
         tokio::time::sleep(Duration::from_secs(60)).await;
-        tls.set_trust(Arc::new(trusting([ca.pem(), next.pem()].concat(), &domain, None)));
+        tls.set_file_trust(&files([ca.pem(), next.pem()].concat(), &domain, None));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        tls.set_trust(Arc::new(trusting(next.pem(), &domain, None)));
+        tls.set_file_trust(&files(next.pem(), &domain, None));
     };
     tokio::select! {
         ((), ()) = async { tokio::join!(tls.until_untrusted(of_ca), swaps) } => {}

@@ -1,12 +1,14 @@
 //! TLS on the real binary: who gets in, who does not and is told why, and who must go.
 
 mod accepted;
+mod agent;
 mod commands;
 mod handshakes;
 mod languages;
 pub(crate) mod pki;
 mod refused;
 mod reload;
+mod workload;
 
 use std::{error::Error, io, path::PathBuf, pin::Pin, sync::Arc, task};
 
@@ -50,13 +52,26 @@ impl Client {
         Self::speaking(pki, chain, &[&rustls::version::TLS13])
     }
 
+    /// One that verifies the server with this authority.
+    fn trusting(root: &Entity, chain: &[&Entity]) -> Self {
+        Self::new(root, chain, &[&rustls::version::TLS13])
+    }
+
     fn speaking(
         pki: &Pki,
         chain: &[&Entity],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
+        Self::new(&pki.server_ca, chain, versions)
+    }
+
+    fn new(
+        root: &Entity,
+        chain: &[&Entity],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(pki.server_ca.certificate.clone()).expect("a root");
+        roots.add(root.certificate.clone()).expect("a root");
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)

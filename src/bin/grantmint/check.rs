@@ -116,6 +116,9 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         writeln!(out, "\n[{name}]")?;
         write_keys(&mut out, keys)?;
         if *name == "server.tls" {
+            let awaited = checked.config.tls.iter().filter(|it| it.awaits_certificate());
+            let mut awaited = awaited.flat_map(|_| AWAITED);
+            awaited.try_for_each(|line| writeln!(out, "# {line}"))?;
             let warnings = checked.config.tls.iter().flat_map(|loaded| &loaded.warnings);
             warnings.into_iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))?;
         }
@@ -140,6 +143,12 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         None => writeln!(out, "# warning: {message}"),
     })
 }
+
+/// What cannot be checked of a certificate that the Workload API sends.
+const AWAITED: [&str; 2] = [
+    "the certificate and the bundle of its trust domain come from the Workload API, which is not",
+    "asked here: /readyz of the running server says whether it has sent them",
+];
 
 /// How a profile's upstream is reached from here.
 fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {

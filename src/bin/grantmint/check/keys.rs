@@ -72,15 +72,27 @@ fn unix_keys(unix: &Unix) -> Value {
 
 fn tls_keys(tls: &tls::Config) -> Keys {
     let path = |path: &Path| json!(path.display().to_string());
-    let mut keys = vec![("cert", path(&tls.pair.cert)), ("key", path(&tls.pair.key))];
+    let mut keys = match &tls.certificate {
+        tls::Certificate::Files(pair) => vec![("cert", path(&pair.cert)), ("key", path(&pair.key))],
+        tls::Certificate::WorkloadApi(config) => {
+            let mut keys = vec![("workload_api", json!(config.address.to_string()))];
+            keys.extend(config.spiffe_id.iter().map(|id| ("spiffe_id", json!(id.as_str()))));
+            keys
+        }
+    };
     keys.extend(tls.authorities.client_ca.iter().map(|file| ("client_ca", path(file))));
     if let Some(file) = &tls.authorities.client_crl {
         keys.push(("client_crl", path(file)));
         keys.push(("client_crl_expired", json!(tls.authorities.crl_expired.as_str())));
     }
     if !tls.authorities.trust_domains.is_empty() {
-        let bundles =
-            tls.authorities.trust_domains.iter().map(|(domain, file)| (domain.clone(), path(file)));
+        let bundles = tls.authorities.trust_domains.iter().map(|(domain, origin)| {
+            let origin = match origin {
+                tls::BundleOrigin::File(file) => path(file),
+                tls::BundleOrigin::WorkloadApi => json!("workload-api"),
+            };
+            (domain.clone(), origin)
+        });
         keys.push(("trust_domains", Value::Object(bundles.collect())));
     }
     keys.push(("client_auth", json!(tls.client_auth.as_str())));

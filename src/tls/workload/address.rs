@@ -1,0 +1,91 @@
+//! Where the Workload API is.
+
+use std::{fmt, net::SocketAddr};
+
+use tonic::transport::{Endpoint, Error};
+
+/// Where the Workload API is, as the standard writes it
+/// (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md>, section 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A Unix socket, by its absolute path.
+    Unix(String),
+    /// A port of this machine.
+    Tcp(SocketAddr),
+}
+
+/// The variable that holds the address, by the same standard.
+pub const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
+
+impl Address {
+    /// Takes `unix:/PATH`, `unix:///PATH` or `tcp://IP:PORT`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(rest) = text.strip_prefix("unix:") {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            return if path.starts_with('/') && path.len() > 1 && !path.contains('\0') {
+                Ok(Self::Unix(path.to_owned()))
+            } else {
+                Err("must have the absolute path of a socket: unix:/run/spire/agent.sock")
+            };
+        }
+        let Some(port) = text.strip_prefix("tcp://") else {
+            return Err("must be like unix:/run/spire/agent.sock or tcp://127.0.0.1:8081");
+        };
+        match port.parse::<SocketAddr>() {
+            // What is sent there is a private key in plain text.
+            Ok(address) if !address.ip().is_loopback() => Err("must be on this machine"),
+            Ok(address) if address.port() != 0 => Ok(Self::Tcp(address)),
+            _ => Err("must have an IP address and a port: tcp://127.0.0.1:8081"),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> Result<Endpoint, Error> {
+        match self {
+            Self::Unix(_) => Endpoint::from_shared(self.to_string()),
+            Self::Tcp(address) => Endpoint::from_shared(format!("http://{address}")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{path}"),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_socket_or_a_port_of_this_machine() {
+        for (text, shown) in [
+            ("unix:/run/spire/agent.sock", "unix:/run/spire/agent.sock"),
+            ("unix:///run/spire/agent.sock", "unix:/run/spire/agent.sock"),
+            ("tcp://127.0.0.1:8081", "tcp://127.0.0.1:8081"),
+            ("tcp://[::1]:8081", "tcp://[::1]:8081"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap().to_string(), shown);
+        }
+        for text in [
+            "",
+            "/run/spire/agent.sock",
+            "unix:",
+            "unix:/",
+            "unix:agent.sock",
+            "unix://run/agent.sock",
+            "tcp://localhost:8081",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:0",
+            "tcp://127.0.0.1:8081/x",
+            "tcp://10.0.0.1:8081",
+            "tcp:127.0.0.1:8081",
+            "http://127.0.0.1:8081",
+        ] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+}

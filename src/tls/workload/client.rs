@@ -1,0 +1,59 @@
+//! The call to the agent: one server stream over gRPC without TLS.
+
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tonic::{
+    Request, Status, Streaming, client::Grpc, metadata::MetadataValue, transport::Channel,
+};
+use tonic_prost::ProstCodec;
+
+use super::{
+    address::Address,
+    messages::{X509SvidRequest, X509SvidResponse},
+};
+
+const METHOD: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
+
+/// Tells the agent that no page or proxy was tricked into the call
+/// (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md>, section 3).
+const SECURITY_HEADER: &str = "workload.spiffe.io";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often an agent that says nothing is pinged. An agent in Go closes connections that ping
+/// more often than every 5 min (grpc-go's default of `EnforcementPolicy.MinTime`).
+const PING_INTERVAL: Duration = Duration::from_secs(330);
+
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Of one message.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Begins the stream of what the workload has.
+pub(super) async fn fetch(address: &Address) -> Result<Streaming<X509SvidResponse>, Status> {
+    let endpoint = address.endpoint().map_err(|error| Status::unavailable(reason(&error)))?;
+    let connected = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .connect()
+        .await;
+    let channel = connected.map_err(|error| Status::unavailable(reason(&error)))?;
+    let mut client = Grpc::<Channel>::new(channel).max_decoding_message_size(MOST_BYTES);
+    client.ready().await.map_err(|error| Status::unavailable(reason(&error)))?;
+    let mut request = Request::new(X509SvidRequest {});
+    request.metadata_mut().insert(SECURITY_HEADER, MetadataValue::from_static("true"));
+    let method = PathAndQuery::from_static(METHOD);
+    let codec = ProstCodec::<X509SvidRequest, X509SvidResponse>::default();
+    client.server_streaming(request, method, codec).await.map(tonic::Response::into_inner)
+}
+
+/// The innermost cause: tonic's own words are "transport error".
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
