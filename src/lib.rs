@@ -9,7 +9,8 @@
 //! Grants travel right and stop in [`grant`]; requests travel left and stop there too. The
 //! halves share that module and nothing else, and a test holds every import to this order:
 //!
-//! - [`clock`], [`name`], [`settings`], [`listen`], [`telemetry`], [`drain`]: what all others use
+//! - [`clock`], [`name`], `hmac`, [`settings`], [`listen`], [`telemetry`], [`drain`]: what all
+//!   others use
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
 //! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
 //! - [`source`]: where grants come from, under an account's budget
@@ -44,6 +45,7 @@ pub mod config;
 pub mod drain;
 pub mod egress;
 pub mod grant;
+mod hmac;
 pub mod listen;
 pub mod mint;
 pub mod name;

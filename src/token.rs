@@ -2,7 +2,6 @@
 
 mod base64;
 pub mod claims;
-pub(crate) mod hmac;
 pub mod hs256;
 pub mod id;
 mod json;
@@ -22,11 +21,12 @@ use ::base64::{Engine, encoded_len, engine::Config};
 use arc_swap::ArcSwap;
 use bytes::BufMut;
 
-use self::{hmac::Hmac, id::Serial, tail::Tail};
+use self::{id::Serial, tail::Tail};
 pub use self::{key::Speed, shared::SharedTokens};
 use crate::{
     clock::{Anchor, Clock},
     grant::{Grant, cell::Prepare},
+    hmac::Hmac,
     settings::SigningSecret,
 };
 

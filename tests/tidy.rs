@@ -36,7 +36,7 @@ fn rust_files(below: &str) -> Vec<(String, String)> {
 }
 
 /// Everybody may import these, and they import nothing of ours.
-const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "telemetry"];
+const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings", "telemetry"];
 
 /// Base modules that need each other's types.
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
