@@ -21,6 +21,7 @@
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
+//! - [`audit`]: a record of every token, before its answer leaves
 //! - [`auth`]: who calls, and what that caller may do
 //! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
 //! - [`ready`]: whether this replica is ready
@@ -39,6 +40,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod config;

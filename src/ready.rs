@@ -2,6 +2,7 @@
 //! tell.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -30,9 +31,18 @@ pub struct Ready {
     drain: Drain,
     gate_opens: BootTime,
     /// What an operator should know beside the grants.
-    note: Option<&'static str>,
+    notes: Vec<Note>,
     /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
     gate_open: AtomicBool,
+}
+
+/// Says what an operator should know, whenever there is something.
+struct Note(Box<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Note")
+    }
 }
 
 impl Ready {
@@ -41,13 +51,14 @@ impl Ready {
     pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
         let gate_open = AtomicBool::new(false);
-        Self { roster, clock, drain, gate_opens, note: None, gate_open }
+        Self { roster, clock, drain, gate_opens, notes: Vec::new(), gate_open }
     }
 
-    /// The same with a line for people before those of the grants.
+    /// The same with a line for people before those of the grants, whenever there is one.
     #[must_use]
-    pub fn noting(self, note: &'static str) -> Self {
-        Self { note: Some(note), ..self }
+    pub fn noting(mut self, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.notes.push(Note(Box::new(note)));
+        self
     }
 
     /// Whether calls should come here.
@@ -116,8 +127,8 @@ impl Ready {
                     && view.with_status(|status| status.last_fault.is_none())
             });
         }
-        let note = self.note.map(str::to_owned).into_iter();
-        let mut lines: Vec<_> = note.chain(shown.into_iter().take(MOST_LINES).map(line)).collect();
+        let notes = self.notes.iter().filter_map(|note| (note.0)());
+        let mut lines: Vec<_> = notes.chain(shown.into_iter().take(MOST_LINES).map(line)).collect();
         if views.len() > MOST_LINES {
             let left_out = views.len() - MOST_LINES;
             lines.push(format!("and {left_out} more; grantmint grants lists them all"));

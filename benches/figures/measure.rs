@@ -2,6 +2,7 @@
 
 mod alone;
 mod aside;
+mod audit;
 mod calls;
 mod forward;
 pub(crate) mod instructions;
@@ -144,6 +145,8 @@ pub(crate) enum Part {
     Kinds,
     /// Calls and bulk over TLS, and of callers that are known
     Tls,
+    /// Calls, series and lists that are recorded in an audit log
+    Audit,
     /// Slow signatures, and tokens that are shared
     Signing,
     /// A known caller beside greedy and hostile ones, and ten times the load
@@ -173,6 +176,7 @@ impl Part {
             Self::Forward => forward::run(programs, cores, size, report).await,
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
+            Self::Audit => audit::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
             Self::Load => pressure::run(programs, cores, size, report).await,
         }

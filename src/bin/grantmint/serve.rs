@@ -29,7 +29,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     exit::Exit,
     failure::Failure,
-    output,
+    output::{self, Stream},
     sandbox::{fault, faults, seed},
     signals::Signals,
 };
@@ -106,7 +106,9 @@ impl ServeCommand {
             }
         };
         tracing::info!(server = %app.addr(), admin = %app.admin_addr(), "listening");
-        output::announce(self.addresses(&app, sandbox.as_ref()));
+        // Standard output is the audit log's alone, where that goes there.
+        let to = if app.audits_to_stdout() { Stream::Error } else { Stream::Output };
+        output::announce(self.addresses(&app, sandbox.as_ref()), to);
         Ok(app.spawn().until(async || signals.ask().await).await)
     }
 
