@@ -21,6 +21,7 @@ pub use self::profiles::of_mint;
 use self::{keys::Key, profiles::WriteSide, reload::Reload};
 use crate::{
     admin::{self, Admin},
+    audit::{Audit, AuditError, Target},
     auth::{
         callers::Callers,
         policy::{Mode, Policy},
@@ -84,6 +85,9 @@ pub enum StartError {
     /// The threads of the pool of slow signatures do not start.
     #[error("the threads that sign cannot be started: {0}")]
     Threads(io::Error),
+    /// The audit log does not start.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// No randomness for token ids and jitter.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -114,12 +118,15 @@ pub struct App {
     /// None where there is no file to follow.
     reload: Option<Reload>,
     reload_asked: watch::Sender<()>,
+    /// None where nothing is recorded.
+    audit: Option<Audit>,
+    audits_to_stdout: bool,
 }
 
 impl App {
     /// Builds the write side and the read side, and binds the listeners.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let resource_names = resource_names(&config.admin);
+        let resource_names = shown_names(&config.admin);
         let metrics = Metrics::naming(resource_names.clone());
         metrics.started(clock.now().wall);
         let (drainer, drain) = drain();
@@ -129,16 +136,21 @@ impl App {
         let WriteSide { grants, keepers, mut keys } =
             WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
         let roster = grants.roster();
+        let audit = config.audit.as_ref();
+        let audit = audit.map(|audit| Audit::start(audit, clock.clone(), &metrics)).transpose()?;
         let tls = config.tls.as_ref().map(|loaded| {
             parts::log_warnings(loaded.warnings.iter().cloned());
-            Arc::new(Tls::new(loaded, clock.clone(), &metrics))
+            Arc::new(Tls::new(loaded, clock.clone(), &metrics, audit.clone()))
         });
         let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics);
         let awaited = workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>);
         let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone())
             .depending_on(awaited.collect());
         if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
-            ready = ready.noting(ONLY_OBSERVED);
+            ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
+        }
+        if let Some(audit) = audit.clone() {
+            ready = ready.noting(move || audit.trouble());
         }
         let ready = Arc::new(ready);
         let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
@@ -189,7 +201,8 @@ impl App {
         let reload = config.file.as_ref().map(|file| {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
-            Reload::new(file, parts, reload_asked.clone(), &metrics)
+            parts.extend(parts::of_audit(config, audit.as_ref()));
+            Reload::new(file, parts, reload_asked.clone(), &metrics, audit.as_ref())
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
@@ -198,7 +211,7 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Layers::new(api, callers, &metrics),
+            api: Layers::new(api, callers, &metrics).recorded_in(audit.clone()),
             reporter,
             ready,
             keepers,
@@ -212,6 +225,8 @@ impl App {
             config: config.server.clone(),
             reload,
             reload_asked,
+            audit,
+            audits_to_stdout: config.audit.as_ref().is_some_and(|it| it.target == Target::Stdout),
         })
     }
 
@@ -237,6 +252,12 @@ impl App {
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.addr()
+    }
+
+    /// Whether the audit log goes to standard output, which nothing else may be written to.
+    #[must_use]
+    pub const fn audits_to_stdout(&self) -> bool {
+        self.audits_to_stdout
     }
 
     /// Starts everything.
@@ -268,6 +289,7 @@ impl App {
             drainer: self.drainer,
             config: self.config,
             reload_asked: can_reload.then_some(self.reload_asked),
+            audit: self.audit,
         }
     }
 }
@@ -284,6 +306,8 @@ pub struct Running {
     config: server::Config,
     /// None where there is nothing to reload.
     reload_asked: Option<watch::Sender<()>>,
+    /// None where nothing is recorded.
+    audit: Option<Audit>,
 }
 
 /// What ended a server.
@@ -319,8 +343,13 @@ impl Running {
     /// grace. A second time cuts at once.
     pub async fn until(mut self, mut ask: impl AsyncFnMut() -> Ask) -> Ended {
         let reload_asked = self.reload_asked.take();
+        let audit = self.audit.clone();
         let mut stop = async || loop {
-            match (ask().await, &reload_asked) {
+            let asked = ask().await;
+            if let (Ask::Reload, Some(audit)) = (asked, &audit) {
+                audit.reopen();
+            }
+            match (asked, &reload_asked) {
                 (Ask::Stop(stop), _) => return stop,
                 (Ask::Reload, Some(reload)) => {
                     tracing::info!("told to reload: what changed is applied");
@@ -358,6 +387,9 @@ impl Running {
         self.drainer.advance(Phase::Cut);
         self.server_ends(CUT_GRACE).await;
         drop(self.signing);
+        if let Some(audit) = self.audit {
+            audit.end().await;
+        }
         tracing::info!("stopped");
         ended
     }
@@ -425,15 +457,23 @@ fn log_socket(config: &Config) {
 }
 
 /// How resources are written where the admin listener is open to others.
-fn resource_names(admin: &admin::Config) -> ResourceNames {
+fn shown_names(admin: &admin::Config) -> ResourceNames {
     if admin.has_details() {
         return ResourceNames::default();
     }
-    if let Some(key) = admin.names_key.clone() {
-        return ResourceNames::hashed(move |resource| keyed_hash(&key, resource));
+    if admin.names_key.is_none() {
+        tracing::warn!("the admin listener writes resources as plain hashes; set names_key_file");
     }
-    tracing::warn!("the admin listener writes resources as plain hashes; set names_key_file");
-    ResourceNames::hashed(|resource| Sha256::digest(resource).into())
+    resource_names(admin)
+}
+
+/// How the admin listener writes resources where it does not name them.
+#[must_use]
+pub fn resource_names(admin: &admin::Config) -> ResourceNames {
+    match admin.names_key.clone() {
+        Some(key) => ResourceNames::hashed(move |resource| keyed_hash(&key, resource)),
+        None => ResourceNames::hashed(|resource| Sha256::digest(resource).into()),
+    }
 }
 
 #[cfg(test)]
@@ -462,6 +502,7 @@ mod tests {
                 drainer,
                 config: server::Config::default(),
                 reload_asked: None,
+                audit: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
             assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");

@@ -27,6 +27,7 @@ pub use self::{
 };
 use crate::{
     admin,
+    audit::{self, IdentityKey},
     auth::policy::{Mode, Policy},
     clock::Clock,
     listen::Listen,
@@ -64,6 +65,8 @@ pub struct Config {
     pub profiles: Vec<Profile>,
     /// `[callers]`.
     pub callers: Policy,
+    /// `[audit]`; none where nothing is recorded.
+    pub audit: Option<audit::Config>,
     /// What comes of a call that its caller is not allowed.
     pub authorize: Mode,
     /// What is good, but may not be what was meant.
@@ -82,6 +85,15 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// What it held.
     pub text: Arc<str>,
+}
+
+/// What identities and resources are hashed with.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// The audit log's key; none where it has none.
+    pub identity_key: Option<IdentityKey>,
+    /// `[admin]`.
+    pub admin: admin::Config,
 }
 
 /// Limits on what calls may ask for.
@@ -136,6 +148,37 @@ impl Config {
         let document = Document::parse(file, text, &env)?.of_regular_files();
         let read = read(&mut document.root().section("server").section("tls"));
         document.conclude(read)
+    }
+
+    /// Reads the key of `text`'s `[audit]`, by itself. Where it is comes back in any case.
+    pub fn parse_audit_key(
+        file: &str,
+        text: &str,
+        env: Env<'_>,
+    ) -> (Result<IdentityKey, Problems>, KeyFiles) {
+        let document = match Document::parse(file, text, env) {
+            Ok(document) => document.of_regular_files(),
+            Err(problems) => return (Err(problems), KeyFiles::default()),
+        };
+        let mut section = document.root().section("audit");
+        let key = audit::Config::read_key(&mut section);
+        let files = section.key_files().clone();
+        drop(section);
+        (document.conclude(key), files)
+    }
+
+    /// Reads what identities and resources are hashed with: `[audit]` and `[admin]`, and nothing
+    /// else.
+    pub fn parse_naming(file: &str, text: &str) -> Result<Naming, Problems> {
+        let env = |name: &str| std::env::var(name).ok();
+        let document = Document::parse(file, text, &env)?;
+        let mut root = document.root();
+        let has_audit = root.has("audit");
+        let mut section = root.section("audit");
+        let key = if has_audit { audit::Config::read_any_key(&mut section) } else { None };
+        let admin = read_admin(&mut root.section("admin"));
+        drop((section, root));
+        document.conclude(Some(Naming { identity_key: key, admin }))
     }
 
     /// Reads one profile of `text`, by itself: nothing else in it is looked at. Where its key is
@@ -193,6 +236,9 @@ impl Config {
         if let Err(why) = may_listen {
             server_section.problem(why.key(), why.to_string());
         }
+        let has_audit = root.has("audit");
+        let mut audit_section = root.section("audit");
+        let audit = if has_audit { audit::Config::read(&mut audit_section) } else { None };
         let signing = read_signing(root.section("signing"));
         let default_profile = root.parsed("default_profile", ProfileName::parse);
 
@@ -235,6 +281,10 @@ impl Config {
             // What is wrong with it was reported.
             ReadTls::Wrong => return None,
         };
+        // What is wrong with it was reported.
+        if has_audit && audit.is_none() {
+            return None;
+        }
         Some(Self {
             server,
             tls,
@@ -246,6 +296,7 @@ impl Config {
             upstream: None,
             file: None,
             callers: callers?,
+            audit,
             authorize,
             remarks: Vec::new(),
         })

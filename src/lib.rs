@@ -9,7 +9,8 @@
 //! Grants travel right and stop in [`grant`]; requests travel left and stop there too. The
 //! halves share that module and nothing else, and a test holds every import to this order:
 //!
-//! - [`clock`], [`name`], [`settings`], [`listen`], [`telemetry`], [`drain`]: what all others use
+//! - [`clock`], [`name`], `hmac`, [`settings`], [`listen`], [`telemetry`], [`drain`]: what all
+//!   others use
 //! - [`grant`]: the present grant in its two-ended cell, and how it fares
 //! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
 //! - [`source`]: where grants come from, under an account's budget
@@ -20,6 +21,7 @@
 //! - [`provider`]: a folder per kind of profile, the only ones that know a provider
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
+//! - [`audit`]: a record of every token, before its answer leaves
 //! - [`auth`]: who calls, and what that caller may do
 //! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
 //! - [`ready`]: whether this replica is ready
@@ -38,12 +40,14 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod egress;
 pub mod grant;
+mod hmac;
 pub mod listen;
 pub mod mint;
 pub mod name;

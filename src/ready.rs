@@ -57,9 +57,18 @@ pub struct Ready {
     drain: Drain,
     gate_opens: BootTime,
     /// What an operator should know beside the grants.
-    note: Option<&'static str>,
+    notes: Vec<Note>,
     /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
     gate_open: AtomicBool,
+}
+
+/// Says what an operator should know, whenever there is something.
+struct Note(Box<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Note")
+    }
 }
 
 impl Ready {
@@ -69,7 +78,7 @@ impl Ready {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
         let gate_open = AtomicBool::new(false);
         let dependencies = Vec::new();
-        Self { roster, dependencies, clock, drain, gate_opens, note: None, gate_open }
+        Self { roster, dependencies, clock, drain, gate_opens, notes: Vec::new(), gate_open }
     }
 
     /// The same where these are needed too: the gate waits for them, and each has a line.
@@ -79,10 +88,11 @@ impl Ready {
         self
     }
 
-    /// The same with a line for people before those of the grants.
+    /// The same with a line for people before those of the grants, whenever there is one.
     #[must_use]
-    pub fn noting(self, note: &'static str) -> Self {
-        Self { note: Some(note), ..self }
+    pub fn noting(mut self, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.notes.push(Note(Box::new(note)));
+        self
     }
 
     /// Whether calls should come here.
@@ -154,7 +164,7 @@ impl Ready {
                     && view.with_status(|status| status.last_fault.is_none())
             });
         }
-        let mut lines: Vec<_> = self.note.map(str::to_owned).into_iter().collect();
+        let mut lines: Vec<_> = self.notes.iter().filter_map(|note| (note.0)()).collect();
         lines.extend(self.dependencies.iter().map(|it| it.line(now)));
         lines.extend(shown.into_iter().take(MOST_LINES).map(line));
         if views.len() > MOST_LINES {

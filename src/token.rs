@@ -2,7 +2,6 @@
 
 mod base64;
 pub mod claims;
-pub(crate) mod hmac;
 pub mod hs256;
 pub mod id;
 mod json;
@@ -22,11 +21,15 @@ use ::base64::{Engine, encoded_len, engine::Config};
 use arc_swap::ArcSwap;
 use bytes::BufMut;
 
-use self::{hmac::Hmac, id::Serial, tail::Tail};
+use self::{
+    id::{Fingerprint, Serial},
+    tail::Tail,
+};
 pub use self::{key::Speed, shared::SharedTokens};
 use crate::{
     clock::{Anchor, Clock},
     grant::{Grant, cell::Prepare},
+    hmac::Hmac,
     settings::SigningSecret,
 };
 
@@ -244,6 +247,12 @@ impl Token<'_> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.parts().map(<[u8]>::len).iter().sum()
+    }
+
+    /// What stands for its id where it holds none.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.parts())
     }
 
     /// Puts its text into `buffer`.

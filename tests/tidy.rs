@@ -36,17 +36,18 @@ fn rust_files(below: &str) -> Vec<(String, String)> {
 }
 
 /// Everybody may import these, and they import nothing of ours.
-const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "telemetry"];
+const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings", "telemetry"];
 
 /// Base modules that need each other's types.
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("grant", &[]),
     ("egress", &[]),
+    ("audit", &[]),
     ("auth", &[]),
-    ("tls", &["auth"]),
+    ("tls", &["audit", "auth"]),
     ("source", &["egress", "grant"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
@@ -54,22 +55,22 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("provider", &["egress", "source", "token", "grant", "reading", "sandbox"]),
     ("mint", &["token", "grant"]),
     ("ready", &["grant"]),
-    ("rpc", &["auth", "mint", "grant", "ready"]),
+    ("rpc", &["audit", "auth", "mint", "grant", "ready", "token"]),
     ("server", &["auth", "rpc", "tls"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
     (
         "config",
         &[
-            "auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls",
-            "token",
+            "audit", "auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source",
+            "tls", "token",
         ],
     ),
     (
         "app",
         &[
-            "admin", "auth", "config", "egress", "grant", "mint", "provider", "ready", "refresh",
-            "rpc", "server", "source", "tls", "token",
+            "admin", "audit", "auth", "config", "egress", "grant", "mint", "provider", "ready",
+            "refresh", "rpc", "server", "source", "tls", "token",
         ],
     ),
 ];

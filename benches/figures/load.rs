@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use grantmint::rpc::proto::{
-    IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
+    IdentityList, IdentitySeries, MintOptions, MintTokenRequest, MintTokensRequest,
     mint_tokens_request::Selection,
 };
 use h2::{
@@ -342,6 +342,14 @@ pub(crate) fn series(profile: &str, count: u32) -> Result<Bytes> {
     message(&MintTokensRequest { options, selection, ..Default::default() })
 }
 
+/// A `MintTokens` call for as many identities of a list.
+fn list(profile: &str, count: u32) -> Result<Bytes> {
+    let identities = (0..count).map(|number| format!("viewer-{number}")).collect();
+    let selection = Some(Selection::IdentityList(IdentityList { identities }));
+    let options = options(profile);
+    message(&MintTokensRequest { options, selection, ..Default::default() })
+}
+
 /// What a bulk came to.
 pub(crate) struct Bulk {
     pub(crate) seconds: f64,
@@ -355,6 +363,22 @@ pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> 
     let mut bytes = 0;
     let body = connection.call("MintTokens", series(connection.profile, count)?).await?;
     drain(body, |data| bytes += data.len()).await?;
+    Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
+}
+
+/// Identities of one list.
+const LISTED: u32 = 10_000;
+
+/// Reads calls of `MintTokens` for lists to their end, one after another: at least so many tokens.
+pub(crate) async fn lists(target: impl Into<Target>, count: u32) -> Result<Bulk> {
+    let connection = Connection::open(target).await?;
+    let request = list(connection.profile, LISTED)?;
+    let start = Instant::now();
+    let mut bytes = 0;
+    for _ in 0..count.div_ceil(LISTED) {
+        let body = connection.call("MintTokens", request.clone()).await?;
+        drain(body, |data| bytes += data.len()).await?;
+    }
     Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
 }
 

@@ -2,6 +2,7 @@
 
 mod alone;
 mod aside;
+mod audit;
 mod calls;
 mod forward;
 pub(crate) mod instructions;
@@ -147,6 +148,8 @@ pub(crate) enum Part {
     Tls,
     /// Calls and bulk by a Unix socket
     Unix,
+    /// Calls, series and lists that are recorded in an audit log
+    Audit,
     /// Slow signatures, and tokens that are shared
     Signing,
     /// A known caller beside greedy and hostile ones, and ten times the load
@@ -177,6 +180,7 @@ impl Part {
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
             Self::Unix => unix::run(programs, cores, size, report).await,
+            Self::Audit => audit::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
             Self::Load => pressure::run(programs, cores, size, report).await,
         }

@@ -1,11 +1,12 @@
 //! The parts of the configuration that change without a restart, beside the profiles' keys.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{FutureExt, future::ready};
 
 use super::reload::{Change, Part};
 use crate::{
+    audit::Audit,
     auth::callers::Callers,
     clock::Clock,
     config::{self, Config, callers},
@@ -36,6 +37,23 @@ pub(super) fn all(
         parts.push((Arc::new(CallersPart { callers, profiles }), Followed::default()));
     }
     parts
+}
+
+/// The key that identities are hashed with, where there is one.
+pub(super) fn of_audit(
+    config: &Config,
+    audit: Option<&Audit>,
+) -> Option<(Arc<dyn Part>, Followed)> {
+    let files = &config.audit.as_ref().filter(|it| it.key_origin.is_some())?.key_files;
+    let part = AuditPart { audit: audit?.clone(), settings: files.settings.clone() };
+    Some((Arc::new(part), files.files.clone()))
+}
+
+/// The key of `[audit]`.
+struct AuditPart {
+    audit: Audit,
+    /// The paths of the settings that the key changes with.
+    settings: BTreeSet<String>,
 }
 
 /// The server's certificate and its key.
@@ -127,6 +145,26 @@ impl Part for AuthoritiesPart {
             at_once(move || tls.set_file_trust(&Arc::new(trust)))
         });
         (followed, change)
+    }
+}
+
+impl Part for AuditPart {
+    fn name(&self) -> &'static str {
+        "audit"
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        self.settings.contains(setting)
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let env = |name: &str| std::env::var(name).ok();
+        let (key, key_files) = Config::parse_audit_key(file, text, &env);
+        let change = key.map_err(|problems| problems.to_string()).map(|key| {
+            let audit = self.audit.clone();
+            at_once(move || audit.replace_key(key))
+        });
+        (key_files.files, change)
     }
 }
 

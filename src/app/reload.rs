@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::{Audit, Outcome},
     config::ConfigFile,
     settings::{self, Followed, Values},
     telemetry::{Metrics, ReloadMetrics},
@@ -81,6 +82,8 @@ struct Watched {
 struct Watch {
     state: State,
     metrics: ReloadMetrics,
+    /// None where nothing is recorded.
+    audit: Option<Audit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,11 +108,16 @@ impl Reload {
         parts: Vec<(Arc<dyn Part>, Followed)>,
         asked: watch::Sender<()>,
         metrics: &Metrics,
+        audit: Option<&Audit>,
     ) -> Self {
+        let watch = |name: &str| {
+            let (metrics, audit) = (metrics.reload(name), audit.cloned());
+            Watch { state: State::Good, metrics, audit }
+        };
         let started = Arc::new(Values::of(&file.text).unwrap_or_default());
         let text = Text { text: Arc::clone(&file.text), values: Arc::clone(&started) };
         let parts = parts.into_iter().map(|(part, files)| {
-            let watch = Watch { state: State::Good, metrics: metrics.reload(part.name()) };
+            let watch = watch(part.name());
             let (file, started) = (file.path.display().to_string(), Arc::clone(&started));
             Watched { part, file, text: text.clone(), started, files, watch }
         });
@@ -118,7 +126,7 @@ impl Reload {
             parts: parts.collect(),
             text: watch::Sender::new(text),
             started,
-            file: Watch { state: State::Good, metrics: metrics.reload("configuration") },
+            file: watch("configuration"),
             asked,
         }
     }
@@ -262,9 +270,16 @@ impl Watch {
         self.metrics.failing(false);
         if reloaded {
             self.metrics.reloaded();
+            self.record(what, Outcome::Ok);
             tracing::info!(what, "reloaded");
         } else if let State::Failed { .. } = before {
             tracing::info!(what, "the file holds again what was loaded");
+        }
+    }
+
+    fn record(&self, what: &str, outcome: Outcome) {
+        if let Some(audit) = &self.audit {
+            audit.reloaded(what, outcome);
         }
     }
 
@@ -279,6 +294,7 @@ impl Watch {
             State::Doubted { .. } | State::Failed { .. } => {
                 self.metrics.failed();
                 self.metrics.failing(true);
+                self.record(what, Outcome::Failed);
                 tracing::error!(what, reason, "a reload failed; what was loaded before stays");
                 State::Failed { reason, again: now + RETRY }
             }

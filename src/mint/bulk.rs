@@ -10,13 +10,17 @@ use super::{
     offer::Offer,
     options::{Field, Invalid, Violation},
     profile::Signing,
-    quota::{Charge, Quota},
+    quota::{Charge, Ids, Issued, Quota, Recipients, Short, Wanted},
+    resolve::Seat,
     terms::Terms,
 };
 use crate::{
     drain::Phase,
     name::Identity,
-    token::{SignError, Speed, Stamped, Token, id::Serial},
+    token::{
+        SignError, Speed, Stamped, Token,
+        id::{Fingerprint, Serial},
+    },
 };
 
 /// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
@@ -109,6 +113,22 @@ impl Selection {
         }
     }
 
+    /// Who gets the tokens of these indices.
+    fn recipients(&self, indices: &Range<i64>) -> Recipients<'_> {
+        let Range { start, end } = *indices;
+        match self {
+            Self::List(identities) => {
+                let place = |index| usize::try_from(index).unwrap_or_default();
+                let chosen = identities.get(place(start)..place(end)).unwrap_or_default();
+                Recipients::List(chosen, start)
+            }
+            Self::Series { prefix, .. } => {
+                let count = u64::try_from(end.saturating_sub(start)).unwrap_or_default();
+                Recipients::Series { prefix, first_index: start, count }
+            }
+        }
+    }
+
     /// Writes the identity of `index` to `buffer`, or lends the listed one.
     pub(super) fn identity<'a>(&'a self, index: i64, buffer: &'a mut String) -> Option<&'a str> {
         match self {
@@ -165,6 +185,7 @@ pub struct Chunk {
     pub(super) indices: Range<i64>,
     bytes: usize,
     pub(super) terms: Terms,
+    seat: Seat,
     charge: Charge<Arc<dyn Quota>>,
 }
 
@@ -172,8 +193,8 @@ pub struct Chunk {
 pub(super) enum Signatures {
     /// Made when they are asked for, with consecutive serials.
     ToMake(Arc<dyn Stamped>, Serial),
-    /// Made.
-    Made(Vec<String>),
+    /// Made; with the ids of the first and the last, where they have ids.
+    Made(Vec<String>, Option<(String, String)>),
     /// One for all.
     Shared(Arc<str>),
 }
@@ -217,7 +238,7 @@ impl Chunk {
                 let identity = self.selection.identity(index, &mut buffer)?;
                 Some(stamped.sign(identity, serials.plus(number)))
             }
-            Signatures::Made(tokens) => {
+            Signatures::Made(tokens, _) => {
                 let token = tokens.get(usize::try_from(number).ok()?)?;
                 Some(Ok(Token::whole(token)))
             }
@@ -225,9 +246,69 @@ impl Chunk {
         })
     }
 
-    /// All of them are signed: what was taken for them is spent.
-    pub fn spend(self) {
-        self.charge.spend();
+    /// The ids that the chunk is recorded with: those that are not known before the tokens are
+    /// signed must be added.
+    #[must_use]
+    pub fn ids(&self) -> ChunkIds {
+        let each = |count| ChunkIds::Each { of: Vec::with_capacity(count), count };
+        if !self.charge.is_recorded() {
+            return each(0);
+        }
+        let last = self.count().saturating_sub(1) as u64;
+        match &self.signatures {
+            Signatures::ToMake(stamped, serial) => {
+                let range = stamped.token_id(*serial).zip(stamped.token_id(serial.plus(last)));
+                range.map_or_else(|| each(self.count()), |(a, b)| ChunkIds::Range(a, b))
+            }
+            Signatures::Made(_, Some((first, last))) => {
+                ChunkIds::Range(first.clone(), last.clone())
+            }
+            Signatures::Made(_, None) => each(self.count()),
+            Signatures::Shared(_) => each(1),
+        }
+    }
+
+    /// All of them are signed, and are handed out next: what was taken for them is spent, and
+    /// they are recorded with these ids.
+    pub fn spend(self, ids: &ChunkIds) {
+        let Self { signatures, selection, indices, terms, seat, charge, .. } = self;
+        charge.spend(|| Issued {
+            recipients: selection.recipients(&indices),
+            ids: match (ids, signatures) {
+                (ChunkIds::Range(first, last), _) => Ids::Range(first, last),
+                (ChunkIds::Each { of, .. }, Signatures::Shared(_)) => {
+                    Ids::One(of.first().map_or("", Fingerprint::as_str))
+                }
+                (ChunkIds::Each { of, .. }, _) => Ids::Each(of),
+            },
+            terms: &terms,
+            origin: seat.origin(),
+        });
+    }
+}
+
+/// The ids of a chunk's tokens, as far as it is recorded.
+#[derive(Debug)]
+pub enum ChunkIds {
+    /// The first and the last: their serials follow each other.
+    Range(String, String),
+    /// Fingerprints, so many of them.
+    Each {
+        /// Those so far.
+        of: Vec<Fingerprint>,
+        /// How many there will be.
+        count: usize,
+    },
+}
+
+impl ChunkIds {
+    /// Adds that of the next token, if it is wanted.
+    pub fn add(&mut self, token: &Token<'_>) {
+        if let Self::Each { of, count } = self
+            && of.len() < *count
+        {
+            of.push(token.fingerprint());
+        }
     }
 }
 
@@ -329,7 +410,8 @@ impl Bulk {
                     self.indices.start = chunk.indices.end;
                     return Ok(Some(chunk));
                 }
-                Err(refill) => {
+                Err(Short::Record) => return Err(End::Unserved(Minter::unrecorded())),
+                Err(Short::Units(refill)) => {
                     let waited = self.minter.wait_for_units(refill, &mut hold).await;
                     waited.map_err(End::Unserved)?;
                 }
@@ -345,8 +427,8 @@ impl Bulk {
         }
     }
 
-    /// The next chunk, as long as it may be; else when there is quota for one.
-    fn chunk(&self, offer: &Offer) -> Result<Result<Chunk, Duration>, End> {
+    /// The next chunk, as long as it may be; else what there is too little of.
+    fn chunk(&self, offer: &Offer) -> Result<Result<Chunk, Short>, End> {
         let stamped = offer.stamped(&self.plan).map_err(|error| End::Unserved(error.into()))?;
         let token_bytes = |identity: &str| stamped.token_bytes(identity);
         let Range { start, end } = self.indices;
@@ -356,19 +438,27 @@ impl Bulk {
         };
         let wanted = start..end.min(start.saturating_add(most));
         let (mut indices, mut bytes) = self.selection.fitting(wanted, token_bytes);
-        let wanted = indices.clone().count() as u64;
-        let taken = match self.quota.take(LEAST_CHUNK.min(wanted), wanted, self.plan.units) {
-            Ok(taken) => taken,
-            Err(refill) => return Ok(Err(refill)),
+        let most = indices.clone().count() as u64;
+        let wanted = Wanted {
+            least: LEAST_CHUNK.min(most),
+            most,
+            each: self.plan.units,
+            recipients: self.selection.recipients(&indices),
         };
+        let taken = match self.quota.take(&wanted) {
+            Ok(taken) => taken,
+            Err(short) => return Ok(Err(short)),
+        };
+        let tokens = taken.tokens;
         let charge = Charge::new(Arc::clone(&self.quota), taken);
-        if taken.tokens < wanted {
-            let cut = start..start.saturating_add_unsigned(taken.tokens);
+        if tokens < most {
+            let cut = start..start.saturating_add_unsigned(tokens);
             (indices, bytes) = self.selection.fitting(cut, token_bytes);
         }
         let serials = self.minter.serials.range(indices.clone().count() as u64);
         let signatures = Signatures::ToMake(stamped, serials);
         let (selection, terms) = (Arc::clone(&self.selection), offer.terms);
-        Ok(Ok(Chunk { signatures, selection, indices, bytes, terms, charge }))
+        let seat = self.plan.seat.clone();
+        Ok(Ok(Chunk { signatures, selection, indices, bytes, terms, seat, charge }))
     }
 }

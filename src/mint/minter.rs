@@ -9,7 +9,7 @@ use super::{
     hold::Hold,
     options::{Options, Refusal},
     profile::Signing,
-    quota::{Charge, Quota},
+    quota::{Charge, Ids, Issued, Quota, Recipients, Short, Wanted},
     resolve::{Profiles, Seat},
     terms::{Ask, Terms},
 };
@@ -27,6 +27,9 @@ use crate::{
 
 /// Kept free before a call's deadline to answer in.
 pub const ANSWER_ALLOWANCE: Duration = Duration::from_millis(50);
+
+/// When to try again where nothing can be recorded: writing is tried again in less.
+const RECORDED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A call whose arguments are good.
 #[derive(Clone, Debug)]
@@ -108,6 +111,8 @@ pub enum Cause {
     QuotaExceeded,
     /// The grant, which is the token, lives longer than the caller's tokens may.
     LivesTooLong(Duration),
+    /// What is minted must be recorded, and cannot be.
+    Unrecorded,
 }
 
 /// A call that gets no token, now.
@@ -208,6 +213,11 @@ impl Minter {
         Ok(Draft::new(profile, seat, options, &self.clock))
     }
 
+    /// What a call gets whose tokens cannot be recorded.
+    pub(super) const fn unrecorded() -> Unserved {
+        Unserved { cause: Cause::Unrecorded, retry_in: RECORDED_AGAIN }
+    }
+
     /// Mints one token, waiting for a grant and for the caller's quota as the plan allows.
     pub async fn mint(
         &self,
@@ -217,19 +227,27 @@ impl Minter {
         quota: &dyn Quota,
     ) -> Result<Minted, Unserved> {
         let mut hold = Hold::new(plan, deadline, quota);
+        let recipients = Recipients::One(identity);
         loop {
             let offer = self.offer(plan, &mut hold).await?;
-            match quota.take(1, 1, plan.units) {
+            match quota.take(&Wanted { least: 1, most: 1, each: plan.units, recipients }) {
                 Ok(taken) => {
                     let charge = Charge::new(quota, taken);
                     let minted = match plan.signing {
                         Signing::Own(Speed::Fast) => self.sign(plan, &offer, identity),
                         _ => self.sign_slowly(plan, &offer, identity, deadline).await,
-                    };
-                    return minted.inspect(|_| charge.spend());
+                    }?;
+                    charge.spend(|| Issued {
+                        recipients,
+                        ids: Ids::One(&minted.token_id),
+                        terms: &minted.terms,
+                        origin: plan.seat.origin(),
+                    });
+                    return Ok(minted);
                 }
                 // The grant may have ended when there is quota again.
-                Err(refill) => self.wait_for_units(refill, &mut hold).await?,
+                Err(Short::Units(refill)) => self.wait_for_units(refill, &mut hold).await?,
+                Err(Short::Record) => return Err(Self::unrecorded()),
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
     Grants,
     options::{Field, Invalid, Options, Refusal, Violation},
     profile::{self, Forwarded, Key, Profile, Supply},
+    quota::Origin,
 };
 use crate::{
     grant::cell::Reader,
@@ -168,6 +169,16 @@ impl Seat {
         match self {
             Self::Granted(granted) => &granted.profile,
             Self::Keyed(profile, _) => profile,
+        }
+    }
+
+    /// What its tokens are made with, by name.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        match self {
+            Self::Granted(granted) => Origin::Grant(&granted.name),
+            Self::Keyed(profile, _) => {
+                Origin::Key { profile: profile.name.as_str(), resource: self.resource() }
+            }
         }
     }
 

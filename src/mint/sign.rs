@@ -76,6 +76,8 @@ impl Minter {
             }
             (Signing::Own(Speed::Slow), Signatures::ToMake(stamped, serials)) => {
                 let (stamped, serials) = (Arc::clone(stamped), *serials);
+                let last = serials.plus(chunk.count().saturating_sub(1) as u64);
+                let ids = stamped.token_id(serials).zip(stamped.token_id(last));
                 let (selection, start) = (Arc::clone(&chunk.selection), chunk.indices.start);
                 let sign = move |number: usize| {
                     let further = u64::try_from(number).map_err(|_| SignError)?;
@@ -91,7 +93,7 @@ impl Minter {
                     PoolError::Late(_) => End::Deadline,
                     error => End::Unserved(error.into()),
                 });
-                chunk.signatures = Signatures::Made(signed?);
+                chunk.signatures = Signatures::Made(signed?, ids);
             }
             (Signing::Own(_), _) => {}
         }

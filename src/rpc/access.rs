@@ -4,8 +4,14 @@ use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::methods::Rule;
+use super::{
+    methods::Rule,
+    recorded::{self, Recorded},
+    status,
+    violation::Refusal,
+};
 use crate::{
+    audit::{Audit, Full, Who},
     auth::{
         callers::{Callers, Standing},
         method::Method,
@@ -15,9 +21,15 @@ use crate::{
         row::Reach,
         usage::{self, Quota, Use},
     },
-    mint::{self, quota::Taken},
+    mint::{
+        self,
+        quota::{Recipients, Record, Short, Taken, Wanted},
+    },
     telemetry::CallerMetrics,
 };
+
+/// The cause of a caller that shows nothing which names it.
+const NO_CREDENTIAL: &str = "no_credential";
 
 /// A call's caller, as it was known at this moment: entries and rows may change while it lasts.
 #[derive(Clone)]
@@ -27,6 +39,10 @@ pub(super) struct Access {
     standing: Standing,
     /// Whether it was not allowed already, and goes on since that is only observed.
     is_observed: bool,
+    /// None of a method without rows.
+    method: Option<Method>,
+    /// None where nothing is recorded.
+    audit: Option<Audit>,
 }
 
 impl fmt::Debug for Access {
@@ -45,10 +61,16 @@ impl Access {
         callers: &Arc<Callers>,
         peer: &Arc<Peer>,
         rule: Rule,
+        audit: Option<&Audit>,
     ) -> Result<Self, Denied> {
         let standing = callers.standing(peer.names());
         let (callers, peer) = (Arc::clone(callers), Arc::clone(peer));
-        let mut access = Self { callers, peer, standing, is_observed: false };
+        let method = match rule {
+            Rule::Rows(method) => Some(method),
+            Rule::Connected => None,
+        };
+        let audit = audit.cloned();
+        let mut access = Self { callers, peer, standing, is_observed: false, method, audit };
         if let Rule::Rows(method) = rule {
             let named = match &access.standing {
                 Standing::Anybody => Ok(()),
@@ -73,7 +95,14 @@ impl Access {
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let from = std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into();
         let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), from });
-        Self { callers, peer, standing: Standing::Anybody, is_observed: false }
+        let (method, audit) = (Some(Method::MintToken), None);
+        Self { callers, peer, standing: Standing::Anybody, is_observed: false, method, audit }
+    }
+
+    /// The same, recorded in this log.
+    #[cfg(test)]
+    pub(super) fn recorded_in(self, audit: &Audit) -> Self {
+        Self { audit: Some(audit.clone()), ..self }
     }
 
     /// The same caller by the entries of this moment; none where they have not changed for it.
@@ -88,7 +117,8 @@ impl Access {
         if is_same {
             return Ok(None);
         }
-        Self::admit(&self.callers, &self.peer, Rule::Rows(method)).map(Some)
+        let rule = Rule::Rows(method);
+        Self::admit(&self.callers, &self.peer, rule, self.audit.as_ref()).map(Some)
     }
 
     /// Changes of the entries from now on.
@@ -202,6 +232,57 @@ impl Access {
             let caller = self.entry_name();
             tracing::warn!(caller, reason, "a call would be refused; it is only observed");
         }
+        if mode == Mode::Enforce {
+            self.record_refusal(reason);
+        }
+    }
+
+    /// Records that the call is refused for this reason.
+    pub(super) fn record_refusal(&self, reason: &'static str) {
+        let Some(audit) = &self.audit else { return };
+        if reason == Denied::Unauthenticated.reason() {
+            audit.unauthenticated(self.peer.from, NO_CREDENTIAL);
+        } else {
+            audit.refused(&self.who(), reason);
+        }
+    }
+
+    /// Records a request that must change. That its caller may not have something was recorded
+    /// when that was decided.
+    pub(super) fn record_refused(&self, refusal: &Refusal) {
+        if let (Some(_), Some(reason)) = (&self.audit, refusal.of_request()) {
+            self.record_refusal(reason);
+        }
+    }
+
+    /// The caller, for the audit log.
+    pub(super) fn who(&self) -> Who<'_> {
+        Who {
+            caller: self.peer.name.as_ref().map(|name| name as &dyn fmt::Display),
+            entry: match &self.standing {
+                Standing::Caller(caller) => Some(caller.entry.name.as_str()),
+                Standing::Anybody | Standing::Nobody(_) => None,
+            },
+            peer: self.peer.from,
+            method: self.method.map_or("", Method::as_str),
+        }
+    }
+
+    /// Records that a grant was refreshed for the caller, or why it was not.
+    pub(super) fn record_refresh(&self, grant: &str, failed: Option<&str>) {
+        if let Some(audit) = &self.audit {
+            audit.refreshed(&self.who(), grant, failed);
+        }
+    }
+
+    /// What will record the tokens of these recipients; none where nothing is recorded.
+    fn record(&self, recipients: &Recipients<'_>) -> Result<Option<Box<dyn Record>>, Short> {
+        let Some(audit) = &self.audit else { return Ok(None) };
+        let place = audit.reserve(&recorded::written(recipients)).map_err(|Full| {
+            self.record_refusal(status::AUDIT_UNAVAILABLE);
+            Short::Record
+        })?;
+        Ok(Some(Box::new(Recorded { place, access: self.clone() })))
     }
 
     fn is_time_to_log(&self) -> bool {
@@ -269,23 +350,29 @@ impl<A: Borrow<Access>> Spending<A> {
 }
 
 impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spending<A> {
-    fn take(&self, least: u64, most: u64, each: u32) -> Result<Taken, Duration> {
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short> {
+        let Wanted { least, most, each, recipients } = wanted;
+        let (least, most, each) = (*least, *most, *each);
         let access = self.access.borrow();
-        let free = Taken { tokens: most, units: 0 };
-        let Standing::Caller(caller) = &access.standing else { return Ok(free) };
-        let charged = |tokens| Taken { tokens, units: tokens * u64::from(each) };
-        let taken = match caller.take(self.quota, least, most, each) {
-            Ok(taken) => taken.map_or(free, charged),
-            Err(_) if access.callers.mode() == Mode::Observe => {
-                access.count(QUOTA_EXCEEDED, Mode::Observe);
-                free
-            }
-            Err(refill) => return Err(refill),
+        let record = access.record(recipients)?;
+        let Standing::Caller(caller) = &access.standing else {
+            return Ok(Taken { tokens: most, units: 0, record });
         };
-        match access.callers.mode() {
-            Mode::Enforce => Ok(taken),
-            Mode::Observe => Ok(Taken { tokens: most, ..taken }),
-        }
+        let mode = access.callers.mode();
+        let tokens = match caller.take(self.quota, least, most, each) {
+            Ok(tokens) => tokens,
+            Err(_) if mode == Mode::Observe => {
+                access.count(QUOTA_EXCEEDED, Mode::Observe);
+                None
+            }
+            Err(refill) => return Err(Short::Units(refill)),
+        };
+        let units = tokens.map_or(0, |tokens| tokens * u64::from(each));
+        let tokens = match mode {
+            Mode::Enforce => tokens.unwrap_or(most),
+            Mode::Observe => most,
+        };
+        Ok(Taken { tokens, units, record })
     }
 
     fn give_back(&self, units: u64) {

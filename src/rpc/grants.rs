@@ -190,15 +190,18 @@ impl GrantService for Grants {
             ordered = view.refresh() => ordered,
             () = self.drain.wait(Phase::Draining) => None,
         };
-        let now = self.clock.now();
+        let (name, now) = (view.name().to_string(), self.clock.now());
         match ordered {
             Some(Ordered::Attempted) => {
-                let grant = Some(convert::grant(&view, &view.status(), now));
+                let state = view.status();
+                let fault = state.last_fault.as_ref().map(|fault| &*fault.reason);
+                access.record_refresh(&name, fault);
+                let grant = Some(convert::grant(&view, &state, now));
                 Ok(Response::new(RefreshGrantResponse { grant }))
             }
             Some(Ordered::Held(until)) => {
-                let grant = view.name().to_string();
-                Err(status::refresh_held(grant, until.since(now.boot), deadline))
+                access.record_refresh(&name, Some(status::UPSTREAM_THROTTLED));
+                Err(status::refresh_held(name, until.since(now.boot), deadline))
             }
             None => Err(status::draining(deadline)),
         }

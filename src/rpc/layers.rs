@@ -28,6 +28,7 @@ use self::{
 };
 use super::{access::Access, methods::Rule, not_grpc, request_body::RequestBody, status};
 use crate::{
+    audit::Audit,
     auth::{callers::Callers, peer::Peer},
     drain::lifetime::Lifetime,
     telemetry::Metrics,
@@ -64,6 +65,7 @@ pub struct Layers<S> {
     inner: S,
     methods: Methods,
     callers: Arc<Callers>,
+    audit: Option<Audit>,
 }
 
 /// A service with its layers around each call of one connection.
@@ -74,13 +76,20 @@ pub struct Guarded<S> {
     callers: Arc<Callers>,
     peer: Arc<Peer>,
     lifetime: Lifetime,
+    audit: Option<Audit>,
 }
 
 impl<S> Layers<S> {
     /// `inner` with its layers, for these callers.
     #[must_use]
     pub fn new(inner: S, callers: Arc<Callers>, metrics: &Metrics) -> Self {
-        Self { inner, methods: Methods::new(metrics), callers }
+        Self { inner, methods: Methods::new(metrics), callers, audit: None }
+    }
+
+    /// The same with its calls recorded in this log, if any.
+    #[must_use]
+    pub fn recorded_in(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
     }
 }
 
@@ -94,6 +103,7 @@ impl<S: Clone> Layers<S> {
             callers: Arc::clone(&self.callers),
             peer: Arc::new(peer),
             lifetime,
+            audit: self.audit.clone(),
         }
     }
 }
@@ -109,7 +119,7 @@ impl<S> Guarded<S> {
             return Err(Box::new(refusal));
         }
         let Some(rule) = rule else { return Err(refuse(status::unknown_method()).into()) };
-        let access = Access::admit(&self.callers, &self.peer, rule);
+        let access = Access::admit(&self.callers, &self.peer, rule, self.audit.as_ref());
         access.map_err(|denied| refuse(status::denied(&denied, None)).into())
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::violation::{Refusal, Violation, param_path};
+use super::violation::{PROFILE_NOT_FOUND, RESOURCE_NOT_FOUND, Refusal, Violation, param_path};
 use crate::{
     auth::{
         refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
@@ -51,10 +51,10 @@ pub(super) fn refused(refusal: Refusal) -> Status {
         Refusal::Invalid(violations) => invalid(&violations),
         Refusal::Denied(why) => denied(&why, None),
         Refusal::ProfileNotFound => {
-            simple(Code::NotFound, "PROFILE_NOT_FOUND", "no such profile is configured")
+            simple(Code::NotFound, PROFILE_NOT_FOUND, "no such profile is configured")
         }
         Refusal::ResourceNotFound => {
-            simple(Code::NotFound, "RESOURCE_NOT_FOUND", "no such resource is configured")
+            simple(Code::NotFound, RESOURCE_NOT_FOUND, "no such resource is configured")
         }
     }
 }
@@ -135,6 +135,12 @@ fn exhausted(
     retryable(Code::ResourceExhausted, message, details, delay, deadline)
 }
 
+/// The reason where what is minted cannot be recorded.
+pub(super) const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
+
+/// The reason of a call or an attempt that the upstream, or its budget, keeps waiting.
+pub(super) const UPSTREAM_THROTTLED: &str = "UPSTREAM_THROTTLED";
+
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
 
 const UNSIGNED: &str = "a signature could not be made";
@@ -183,7 +189,7 @@ pub(super) fn unserved(
     let (code, reason, message) = match unserved.cause {
         Cause::ResourceNotFound => (
             Code::NotFound,
-            "RESOURCE_NOT_FOUND",
+            RESOURCE_NOT_FOUND,
             "the upstream says that the resource does not exist; it is re-checked slowly",
         ),
         Cause::UpstreamRejected => (
@@ -193,7 +199,7 @@ pub(super) fn unserved(
         ),
         Cause::UpstreamThrottled => (
             Code::Unavailable,
-            "UPSTREAM_THROTTLED",
+            UPSTREAM_THROTTLED,
             "the upstream asks the account to wait, and no grant that will do is left",
         ),
         Cause::GrantExpired(_) => (
@@ -217,6 +223,11 @@ pub(super) fn unserved(
             Code::Unavailable,
             "OVERLOADED",
             "too many slow signatures wait; retry, or ask another server",
+        ),
+        Cause::Unrecorded => (
+            Code::Unavailable,
+            AUDIT_UNAVAILABLE,
+            "the audit log cannot be written, and nothing is minted without its record; retry",
         ),
         // Each is told with the caller's entry, by whoever knows that.
         Cause::QuotaExceeded | Cause::LivesTooLong(_) => return unexpected(),
@@ -269,7 +280,7 @@ pub(super) fn refresh_held(grant: String, delay: Duration, deadline: Option<Inst
     let message =
         "the upstream, the account's budget or the last such request allows no attempt yet";
     let metadata = Metadata::from([("grant".to_owned(), grant)]);
-    let details = details("UPSTREAM_THROTTLED", metadata);
+    let details = details(UPSTREAM_THROTTLED, metadata);
     retryable(Code::Unavailable, message, details, delay, deadline)
 }
 

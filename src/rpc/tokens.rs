@@ -72,6 +72,7 @@ impl Tokens {
         let planned = self.plan_one(request.into_inner(), &access);
         let (plan, identity) = planned.map_err(|refusal| {
             self.one.refused();
+            access.record_refused(&refusal);
             status::refused(refusal)
         })?;
 
@@ -134,8 +135,9 @@ impl Ending {
                 metrics.refused();
                 return status::denied(&access.lives_too_long(most), resume);
             }
-            // A call that ends because the server leaves, or signs too slowly, lacks no grant.
-            Cause::Draining | Cause::Overloaded => {}
+            // A call that ends because the server leaves, signs too slowly or cannot record it lacks
+            // no grant.
+            Cause::Draining | Cause::Overloaded | Cause::Unrecorded => {}
             _ => metrics.unserved(),
         }
         status::unserved(unserved, grant, deadline, resume)

@@ -46,6 +46,12 @@ pub(super) const SELECTION_INVALID: &str = "SELECTION_INVALID";
 /// The reason of a selection that is more than one call may ask for.
 pub(super) const BULK_TOO_LARGE: &str = "BULK_TOO_LARGE";
 
+/// The reason of a profile that there is not.
+pub(super) const PROFILE_NOT_FOUND: &str = "PROFILE_NOT_FOUND";
+
+/// The reason of a resource that there is not.
+pub(super) const RESOURCE_NOT_FOUND: &str = "RESOURCE_NOT_FOUND";
+
 /// The reason of a text that is no grant's name.
 pub(super) const GRANT_NAME_INVALID: &str = "GRANT_NAME_INVALID";
 
@@ -119,6 +125,18 @@ pub(super) enum Refusal {
     ResourceNotFound,
     /// Its caller may not have that.
     Denied(Denied),
+}
+
+impl Refusal {
+    /// The reason that callers are told, where it is one of the request and not of its caller.
+    pub(super) fn of_request(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid(violations) => violations.first().map(|violation| violation.reason),
+            Self::ProfileNotFound => Some(PROFILE_NOT_FOUND),
+            Self::ResourceNotFound => Some(RESOURCE_NOT_FOUND),
+            Self::Denied(_) => None,
+        }
+    }
 }
 
 impl From<Denied> for Refusal {

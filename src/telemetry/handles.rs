@@ -244,6 +244,37 @@ impl Counts {
     }
 }
 
+/// What becomes of the records of the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    pub(super) written: Counter,
+    pub(super) dropped: Counter,
+    pub(super) lost: Counter,
+    pub(super) refused: Counter,
+}
+
+impl AuditMetrics {
+    /// So many were written.
+    pub fn written(&self, records: u64) {
+        self.written.inc_by(records);
+    }
+
+    /// There was no room for one.
+    pub fn dropped(&self) {
+        self.dropped.inc();
+    }
+
+    /// So many were queued, and the process ends.
+    pub fn lost(&self, records: u64) {
+        self.lost.inc_by(records);
+    }
+
+    /// Nothing was minted, since there was no room for its record or writing failed.
+    pub fn refused(&self) {
+        self.refused.inc();
+    }
+}
+
 /// What is recorded of calls that a connection cuts.
 #[derive(Clone, Debug)]
 pub struct CutMetrics {

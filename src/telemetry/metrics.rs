@@ -20,8 +20,8 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics, PoolMetrics,
-        ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
+        AuditMetrics, CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics,
+        PoolMetrics, ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     resource_names::ResourceNames,
@@ -129,6 +129,7 @@ struct Inner {
     reload_failing: Gauges,
     handshakes: Counters,
     authentication_failures: Counters,
+    audit_records: Counters,
     certificate_starts: Timestamps,
     certificate_ends: Timestamps,
     drain_phase: Sampled,
@@ -174,6 +175,7 @@ impl Metrics {
             reload_failing: Gauges::default(),
             handshakes: Counters::default(),
             authentication_failures: Counters::default(),
+            audit_records: Counters::default(),
             certificate_starts: Timestamps::default(),
             certificate_ends: Timestamps::default(),
             drain_phase: Sampled::default(),
@@ -233,6 +235,20 @@ impl Metrics {
     #[must_use]
     pub fn handshakes(&self, results: &[&'static str]) -> Counts {
         counts(&self.0.handshakes, "result", results)
+    }
+
+    /// The handles of the audit log.
+    #[must_use]
+    pub fn audit(&self) -> AuditMetrics {
+        let count = |outcome: &str| {
+            self.0.audit_records.get_or_create_owned(&vec![("outcome", outcome.to_owned())])
+        };
+        AuditMetrics {
+            written: count("written"),
+            dropped: count("dropped"),
+            lost: count("lost"),
+            refused: count("refused"),
+        }
     }
 
     /// Counts clients that are not authenticated: `causes` are all that there are.

@@ -27,7 +27,7 @@ use super::{
     trust::{Chain, FileTrust, ReceivedBundles, Refused, Trust, Verified},
     verifier::Verifier,
 };
-use crate::{clock::Clock, telemetry::Metrics};
+use crate::{audit::Audit, clock::Clock, telemetry::Metrics};
 
 /// How often the wall clock is read again while a certificate's end is waited for: it may be
 /// stepped, and the timer stops while the machine is suspended.
@@ -86,9 +86,9 @@ pub enum HandshakeError {
 }
 
 impl Tls {
-    /// TLS with what was loaded.
+    /// TLS with what was loaded. Clients that are not authenticated are recorded in `audit`.
     #[must_use]
-    pub fn new(loaded: &Loaded, clock: Clock, metrics: &Metrics) -> Self {
+    pub fn new(loaded: &Loaded, clock: Clock, metrics: &Metrics, audit: Option<Audit>) -> Self {
         let trust = Arc::new(Trust::new(Arc::clone(&loaded.trust), Arc::default()));
         let identity = match &loaded.identity {
             LoadedIdentity::Files(identity, _) => Some(Arc::clone(identity)),
@@ -99,7 +99,7 @@ impl Tls {
             replaced: watch::channel(()).0,
             auth: loaded.config.client_auth,
             min_version: loaded.config.min_version,
-            failures: Failures::new(metrics),
+            failures: Failures::new(metrics, audit),
             clock,
         }
     }

@@ -319,7 +319,7 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
         of_trust: Followed::default(),
         warnings: Vec::new(),
     };
-    let tls = Tls::new(&loaded, Clock::system(), &Metrics::default());
+    let tls = Tls::new(&loaded, Clock::system(), &Metrics::default(), None);
     let of_ca = known(&tls, &ca, &ca.issue(named(&[], &["a.svc"]))).await;
     let id = domain.issue(named(&["spiffe://prod.example.org/a"], &[]));
     let of_domain = known(&tls, &ca, &id).await;

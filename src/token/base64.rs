@@ -2,7 +2,7 @@
 //!
 //! For the few bytes that are a token's own; each function gives back the room that is left.
 
-use super::hmac::DIGEST;
+use crate::hmac::DIGEST;
 
 /// Bytes of a group.
 pub(super) const GROUP: usize = 3;

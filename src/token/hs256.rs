@@ -27,12 +27,16 @@ use super::{
     Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
     claims::{Conflict, Id, Part, Table, date, joined},
-    hmac::{BLOCK, Hmac, PADDING},
     id::{SERIAL_CHARS, Serial, UUID_CHARS},
     json,
     key::JwtKey,
 };
-use crate::{clock::Anchor, grant::Grant, settings::SigningSecret};
+use crate::{
+    clock::Anchor,
+    grant::Grant,
+    hmac::{BLOCK, Hmac, PADDING},
+    settings::SigningSecret,
+};
 
 /// Characters that a signature and the dot before it add. Their room is enough to pad the
 /// message in that they sign.

@@ -1,6 +1,9 @@
 //! Token ids: unique across calls, replicas and restarts, without a generator per token.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -10,13 +13,44 @@ use super::base64;
 /// Characters of a [`fingerprint`] behind its name.
 const FINGERPRINT_CHARS: usize = 22;
 
+/// What a [`Fingerprint`] begins with.
+const FINGERPRINT_NAME: &[u8] = b"sha256:";
+
 /// What stands for the id of a token that holds none: `sha256:` and 22 characters of its hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; FINGERPRINT_NAME.len() + FINGERPRINT_CHARS]);
+
+impl Fingerprint {
+    /// Of the token that these parts make.
+    pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        parts.into_iter().for_each(|part| hash.update(part));
+        let hash = URL_SAFE_NO_PAD.encode(hash.finalize());
+        let mut text = [0; FINGERPRINT_NAME.len() + FINGERPRINT_CHARS];
+        for (to, from) in text.iter_mut().zip(FINGERPRINT_NAME.iter().chain(hash.as_bytes())) {
+            *to = *from;
+        }
+        Self(text)
+    }
+
+    /// The fingerprint as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // It is ASCII.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What stands for the id of a token that holds none.
 #[must_use]
 pub fn fingerprint(token: &str) -> String {
-    let mut text = "sha256:".to_owned();
-    URL_SAFE_NO_PAD.encode_string(Sha256::digest(token), &mut text);
-    text.truncate(text.find(':').unwrap_or(0) + 1 + FINGERPRINT_CHARS);
-    text
+    Fingerprint::of([token.as_bytes()]).as_str().to_owned()
 }
 
 /// Characters of a [`Serial`] as text.

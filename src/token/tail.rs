@@ -1,6 +1,6 @@
 //! What is one token's own, in the blocks that it is hashed in: few of them take no allocation.
 
-use super::hmac::BLOCK;
+use crate::hmac::BLOCK;
 
 /// Blocks that the tail of an ordinary token fits in.
 const USUAL: usize = 4;

@@ -46,9 +46,13 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 /// A page on which everything has its figure.
 async fn page() -> Page {
     let pki = Pki::new();
-    let observed = "[server]\nauthorize = \"observe\"\n[callers.demo]\nmatch = [\"loopback\"]\n\
-                    allow = [{ profiles = [\"*\"] }]";
-    let serve = pki.serve(observed).await;
+    let audit = pki.path("audit.jsonl");
+    let observed = format!(
+        "[server]\nauthorize = \"observe\"\n[audit]\nfile = \"{}\"\n[callers.demo]\n\
+         match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
+        audit.display()
+    );
+    let serve = pki.serve(&observed).await;
     found("a grant, the clock skew and the certificates", async || {
         let page = Page::read(&serve.page("/metrics").await.1);
         let late = [

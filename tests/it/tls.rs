@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// Connects and waits for the server's first word; the alert where it is refused.
-    async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
+    pub(crate) async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
         let stream = self.shake_hands(connect_to(serve.address()).await).await;
         let mut stream = stream.map_err(|error| alert(&error))?;
         stream.write_all(HELLO).await.map_err(|error| alert(&error))?;

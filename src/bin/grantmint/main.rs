@@ -2,6 +2,7 @@
 
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod audit_hash;
 mod bench;
 mod bulk;
 mod check;
@@ -62,6 +63,8 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
     Inspect(inspect::InspectCommand),
+    /// Prints what the audit log calls an identity.
+    AuditHash(audit_hash::AuditHashCommand),
     /// Makes the vendors' own tokens again, and measures how fast tokens are signed.
     Selftest(selftest::SelftestCommand),
     /// Writes a script that completes this command line in a shell.
@@ -80,6 +83,7 @@ impl Command {
             Self::Refresh(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
+            Self::AuditHash(command) => command.run(),
             Self::Selftest(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

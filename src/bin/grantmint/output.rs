@@ -19,16 +19,29 @@ pub(crate) fn data(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::from_stdout)
 }
 
+/// A standard stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// For data.
+    Output,
+    /// For words.
+    Error,
+}
+
 /// Where a server is, for whoever started it. The server needs no reader for that: it neither
 /// waits for one nor fails without one.
-pub(crate) fn announce(text: String) {
+pub(crate) fn announce(text: String, to: Stream) {
     let write = move || {
-        if let Err(error) = writeln!(io::stdout(), "{text}") {
-            tracing::warn!(%error, "the addresses cannot be written to standard output");
+        let written = match to {
+            Stream::Output => writeln!(io::stdout(), "{text}"),
+            Stream::Error => writeln!(io::stderr(), "{text}"),
+        };
+        if let Err(error) = written {
+            tracing::warn!(%error, "the addresses cannot be written");
         }
     };
     if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(write) {
-        tracing::warn!(%error, "the addresses cannot be written to standard output");
+        tracing::warn!(%error, "the addresses cannot be written");
     }
 }
 

@@ -16,7 +16,12 @@ use grantmint::{
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use crate::{exit::Exit, failure::Failure, output, signals::Signals};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output::{self, Stream},
+    signals::Signals,
+};
 
 const AT_RUN_TIME: &str = "\
 While it runs, at its address: PUT, POST and DELETE /sandbox/fault switch faults, PUT
@@ -99,7 +104,7 @@ impl SandboxCommand {
                     .next("choose another address with --listen; port 0 takes any free one")
             })?;
         let greeting = if self.json { as_json(&sandbox, &demo) } else { greeting(&sandbox, &demo) };
-        output::announce(greeting);
+        output::announce(greeting, Stream::Output);
         signals.stop().await;
         sandbox.stop();
         Ok(Exit::Done)

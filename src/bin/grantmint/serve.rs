@@ -29,7 +29,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     exit::Exit,
     failure::Failure,
-    output,
+    output::{self, Stream},
     sandbox::{fault, faults, seed},
     signals::Signals,
 };
@@ -109,7 +109,9 @@ impl ServeCommand {
         let server = app.addr().map(tracing::field::display);
         let socket = app.unix().map(tracing::field::display);
         tracing::info!(server, socket, admin = %app.admin_addr(), "listening");
-        output::announce(self.addresses(&app, sandbox.as_ref()));
+        // Standard output is the audit log's alone, where that goes there.
+        let to = if app.audits_to_stdout() { Stream::Error } else { Stream::Output };
+        output::announce(self.addresses(&app, sandbox.as_ref()), to);
         Ok(app.spawn().until(async || signals.ask().await).await)
     }
 

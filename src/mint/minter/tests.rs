@@ -15,7 +15,7 @@ use crate::{
     mint::{
         bulk::{Bulk, Selection},
         options::{Attainable, Field, Invalid, Violation},
-        quota::{Place, Taken, Unlimited},
+        quota::{Place, Short, Taken, Unlimited, Wanted},
         terms::ExpiryPolicy,
     },
     name::{Pattern, Resource},
@@ -186,10 +186,10 @@ fn what_a_key_can_never_give_is_refused_with_what_it_can() {
 struct Charged(AtomicU64);
 
 impl Quota for Charged {
-    fn take(&self, _: u64, most: u64, _: u32) -> Result<Taken, Duration> {
-        let units = most.min(7);
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short> {
+        let units = wanted.most.min(7);
         self.0.fetch_add(units, Ordering::Relaxed);
-        Ok(Taken { tokens: most, units })
+        Ok(Taken { tokens: wanted.most, units, record: None })
     }
 
     fn give_back(&self, units: u64) {
@@ -219,6 +219,7 @@ async fn what_was_charged_for_a_chunk_is_given_back_unless_it_was_signed() {
     assert_eq!(charged(), 0, "the call went before it was signed");
     let signed = bulk.next_chunk().await.unwrap().unwrap();
     assert_eq!(signed.tokens().flatten().count(), 10);
-    signed.spend();
+    let ids = signed.ids();
+    signed.spend(&ids);
     assert_eq!(charged(), 7);
 }

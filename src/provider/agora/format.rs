@@ -19,11 +19,12 @@ use super::{
 use crate::{
     clock::Anchor,
     grant::Grant,
+    hmac::Hmac,
     provider::Tokens,
     settings::SigningSecret,
     token::{
         Call, PrepareError, SignError, Signer, Stamped, Times, Token, TokenFormat,
-        claims::Conflict, hmac::Hmac, id::Serial,
+        claims::Conflict, id::Serial,
     },
 };
 

@@ -85,6 +85,7 @@ impl Tokens {
         })?;
         let (bulk, rights) = planned.map_err(|refusal| {
             self.many.refused();
+            access.record_refused(&refusal);
             status::refused(refusal)
         })?;
         let Some(place) = self.streams.open() else {

@@ -60,6 +60,11 @@ impl Inner {
             "Calls that are not allowed or over a limit of their caller, by the entry of the caller, reason and mode",
             self.caller_refusals.clone(),
         );
+        self.registry.register(
+            "grantmint_audit_records",
+            "Records of the audit log, by outcome: written, dropped (the queue was full), lost (not written at the end), or refused (nothing was minted, since it could not be recorded)",
+            self.audit_records.clone(),
+        );
     }
 
     /// Named as go-grpc-prometheus names them, which dashboards know.

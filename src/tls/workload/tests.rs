@@ -163,7 +163,7 @@ fn waiting(address: Address, clock: &Clock, metrics: &Metrics) -> (Arc<Tls>, Arc
         of_trust: crate::settings::Followed::default(),
         warnings: Vec::new(),
     };
-    let tls = Arc::new(Tls::new(&loaded, clock.clone(), metrics));
+    let tls = Arc::new(Tls::new(&loaded, clock.clone(), metrics, None));
     let of_reload = metrics.reload("workload_api");
     let api = WorkloadApi::new(config, Arc::clone(&tls), clock.clone(), of_reload);
     (tls, Arc::new(api))

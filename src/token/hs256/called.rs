@@ -5,13 +5,15 @@ use std::{cell::Cell, fmt, sync::Arc};
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{Own, SIGNATURE, Sheet, sign};
-use crate::token::{
-    Call, SignError, Stamped, Token,
-    base64::{self, GROUP, GROUP_CHARS},
-    claims::MOST_FILL,
+use crate::{
     hmac::{BLOCK, Hmac},
-    id::Serial,
-    json,
+    token::{
+        Call, SignError, Stamped, Token,
+        base64::{self, GROUP, GROUP_CHARS},
+        claims::MOST_FILL,
+        id::Serial,
+        json,
+    },
 };
 
 /// What tokens of one grant, one pair of times and one call share.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use grantmint::{
+    audit,
     config::{Config, Grants, Profile, Supply},
     listen::unix::Unix,
     name::{Pattern, Resource},
@@ -55,7 +56,9 @@ pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     sections.extend(tls);
     let signing =
         vec![("threads", json!(config.signing.threads)), ("queue", json!(config.signing.queue))];
-    sections.extend([("admin", of_admin), ("limits", limits), ("signing", signing)]);
+    sections.push(("admin", of_admin));
+    sections.extend(config.audit.iter().map(|audit| ("audit", audit_keys(audit))));
+    sections.extend([("limits", limits), ("signing", signing)]);
     (default.collect(), sections)
 }
 
@@ -67,6 +70,17 @@ fn unix_keys(unix: &Unix) -> Value {
     if let Some(group) = &unix.group {
         keys["group"] = json!(group.to_string());
     }
+    keys
+}
+
+fn audit_keys(audit: &audit::Config) -> Keys {
+    let mut keys = vec![
+        ("file", json!(audit.target.to_string())),
+        ("identities", json!(audit.identities.as_str())),
+        ("when_full", json!(audit.when_full.as_str())),
+    ];
+    let origin = audit.key_origin.iter().map(|origin| format!("(set, {origin})"));
+    keys.extend(origin.map(|origin| ("identity_key", json!(origin))));
     keys
 }
 

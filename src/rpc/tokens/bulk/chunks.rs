@@ -60,13 +60,15 @@ impl Encoder for Chunks {
         let (first_index, validity) = (chunk.first_index(), Some(validity));
         let rest = MintTokensResponse { tokens: Vec::new(), first_index, validity };
         buffer.reserve(chunk.bytes() + chunk.count() * FRAMING + rest.encoded_len());
+        let mut ids = chunk.ids();
         for token in chunk.tokens() {
             let token = token.map_err(|_| status::signing_failed(chunk.first_index()))?;
+            ids.add(&token);
             encode_key(TOKENS, WireType::LengthDelimited, buffer);
             encode_varint(token.bytes() as u64, buffer);
             token.put_into(buffer);
         }
-        chunk.spend();
+        chunk.spend(&ids);
         // The buffer grows as it must.
         rest.encode(buffer).map_err(|_| status::unexpected())
     }

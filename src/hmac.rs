@@ -14,7 +14,7 @@ pub(crate) const BLOCK: usize = 64;
 pub(crate) const DIGEST: usize = 32;
 
 /// Least bytes behind a message, up to the end of a block: a one, and its length.
-pub(super) const PADDING: usize = 1 + size_of::<u64>();
+pub(crate) const PADDING: usize = 1 + size_of::<u64>();
 
 /// SHA-256's state before the first block (FIPS 180-4, 5.3.3).
 const INITIAL: [u32; 8] = [
@@ -61,7 +61,7 @@ impl Hmac {
     }
 
     /// The same key, of messages that go on with these blocks.
-    pub(super) fn then(&self, blocks: &[[u8; BLOCK]]) -> Self {
+    pub(crate) fn then(&self, blocks: &[[u8; BLOCK]]) -> Self {
         let mut longer = self.clone();
         compress256(&mut longer.inner, blocks);
         longer.taken += blocks.len() * BLOCK;
@@ -70,7 +70,7 @@ impl Hmac {
 
     /// The authentication code of the message that ends with the first `length` bytes of
     /// `blocks`. Behind them there must be [`PADDING`] bytes of zeros, which are written over.
-    pub(super) fn finish(&self, blocks: &mut [[u8; BLOCK]], length: usize) -> [u8; DIGEST] {
+    pub(crate) fn finish(&self, blocks: &mut [[u8; BLOCK]], length: usize) -> [u8; DIGEST] {
         let mut block = [[0; BLOCK]];
         block[0][..DIGEST].copy_from_slice(&digest(*self.inner, self.taken, blocks, length));
         digest(*self.outer, BLOCK, &mut block, DIGEST)

@@ -1,0 +1,156 @@
+//! Where records are written to: a file that others may move, remove, empty or fill the disk of,
+//! a pipe, or standard output.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use super::Target;
+
+/// Nobody else on the machine may read who got tokens.
+const MODE: u32 = 0o640;
+
+/// Where records are written to.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// A file, by its path.
+    File {
+        path: PathBuf,
+        /// None where it could not be opened.
+        open: Option<Open>,
+    },
+    /// Standard output.
+    Stdout(File),
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Open {
+    file: File,
+    id: FileId,
+}
+
+/// Which file it is, whatever its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+impl Output {
+    /// Opens it.
+    pub(super) fn open(target: &Target) -> io::Result<Self> {
+        match target {
+            Target::File(path) => {
+                Ok(Self::File { path: path.clone(), open: Some(Open::at(path)?) })
+            }
+            // Its own descriptor: std's handle would buffer, and hold a lock while it waits.
+            Target::Stdout => Ok(Self::Stdout(io::stdout().as_fd().try_clone_to_owned()?.into())),
+        }
+    }
+
+    /// Opens the path again, where it holds another file than the one that is open. Whether it
+    /// did.
+    pub(super) fn follow(&mut self) -> io::Result<bool> {
+        match self {
+            Self::File { path, open: Some(open) }
+                if path.metadata().is_ok_and(|it| FileId::of(&it) == open.id) =>
+            {
+                Ok(false)
+            }
+            Self::File { .. } => self.reopen().map(|()| true),
+            Self::Stdout(_) => Ok(false),
+        }
+    }
+
+    /// Opens the path again. Until that works nothing is written: what is written to a file that
+    /// nobody can find is not kept.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File { path, open } = self {
+            *open = None;
+            *open = Some(Open::at(path)?);
+        }
+        Ok(())
+    }
+
+    /// Writes some of `bytes`.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match self {
+            Self::File { open: Some(open), .. } => open.file.write(bytes)?,
+            Self::File { open: None, .. } => return Err(io::ErrorKind::NotFound.into()),
+            Self::Stdout(stdout) => stdout.write(bytes)?,
+        };
+        if written == 0 && !bytes.is_empty() {
+            Err(io::ErrorKind::WriteZero.into())
+        } else {
+            Ok(written)
+        }
+    }
+
+    /// How long the file is; 0 for what has no length.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::File { open: Some(open), .. } => open.file.metadata().map_or(0, |it| it.len()),
+            Self::File { open: None, .. } | Self::Stdout(_) => 0,
+        }
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        // A pipe that nobody reads is an error at once, and one that is full while it is.
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(MODE).custom_flags(flags.cast_signed());
+        let file = options.open(path)?;
+        let id = FileId::of(&file.metadata()?);
+        Ok(Self { file, id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_holds_another_file_is_followed_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut output = Output::open(&Target::File(path.clone())).unwrap();
+        output.write(b"one\n").unwrap();
+        assert!(!output.follow().unwrap());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}: nobody else reads it");
+
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        assert!(output.follow().unwrap(), "moved");
+        output.write(b"two\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(output.follow().unwrap(), "removed");
+        output.write(b"three\n").unwrap();
+        assert_eq!(fs::read(dir.path().join("moved")).unwrap(), b"one\n");
+        assert_eq!(fs::read(&path).unwrap(), b"three\n");
+
+        fs::write(&path, "").unwrap();
+        output.write(b"four\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"four\n", "emptied in place");
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(output.follow().is_err() && output.write(b"five\n").is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! A log without a writer, and what is in its queue.
+
+use std::{fs, net::IpAddr, os::unix::fs::symlink, path::Path};
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::{
+    clock::WallTime,
+    name::Identity,
+    settings::{KeyFiles, SigningSecret},
+    telemetry::MetricsFormat,
+};
+
+const SECRET: &str = "audit-key-of-tests-0123456789abcdef";
+
+fn key() -> IdentityKey {
+    IdentityKey::new(&SigningSecret::parse(SECRET).unwrap())
+}
+
+fn config(target: &Path, identities: Identities, when_full: WhenFull) -> Config {
+    let (target, key_files) = (Target::File(target.to_owned()), KeyFiles::default());
+    Config { target, identities, when_full, key_origin: None, key_files }
+}
+
+fn unwritten(identities: Identities, when_full: WhenFull) -> Audit {
+    Audit::unwritten(&config(Path::new("/"), identities, when_full), Clock::system())
+}
+
+const WHO: Who<'static> = Who {
+    caller: Some(&"dns:api.\"media\""),
+    entry: Some("api"),
+    peer: Remote::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+    method: "MintToken",
+};
+
+fn minted<'a>(recipients: Recipients<'a>, ids: Ids<'a>) -> Minted<'a> {
+    let (grant, use_by) = (Some("profiles/live/grants/VJ1"), WallTime::from_unix_seconds(60));
+    Minted { recipients, ids, grant, of_key: None, generation: 7, use_by }
+}
+
+fn identity(text: &str) -> Identity {
+    Identity::parse(text).unwrap()
+}
+
+fn only(audit: &Audit) -> Json {
+    serde_json::from_str(&audit.queued()).unwrap()
+}
+
+#[test]
+fn a_record_has_the_members_that_apply() {
+    let audit = unwritten(Identities::Clear, WhenFull::Drop);
+    let alice = identity("zoë \"z\"");
+    let one = Recipients::One(&alice);
+    audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id-1")));
+    let mut record = only(&audit);
+    let time = record["time"].take();
+    assert!(humantime::parse_rfc3339(time.as_str().unwrap()).is_ok(), "{time}");
+    let meant = serde_json::json!({
+        "time": null, "event": "mint", "caller": "dns:api.\"media\"", "entry": "api",
+        "peer": "127.0.0.1", "method": "MintToken", "grant": "profiles/live/grants/VJ1",
+        "generation": 7, "token_id": "id-1", "identity": "zoë \"z\"",
+        "use_by_time": "1970-01-01T00:01:00.000000Z",
+    });
+    assert_eq!(record, meant);
+
+    let series = Recipients::Series { prefix: "viewer-", first_index: 30, count: 12 };
+    let of_key = Minted {
+        grant: None,
+        of_key: Some(("room", "lobby")),
+        generation: 0,
+        ..minted(series, Ids::Range("a", "b"))
+    };
+    audit.reserve(&series).unwrap().record(&WHO, &of_key);
+    let record = only(&audit);
+    for (member, value) in [
+        ("event", "chunk".into()),
+        ("profile", "room".into()),
+        ("resource", "lobby".into()),
+        ("first_token_id", "a".into()),
+        ("last_token_id", "b".into()),
+        ("first_index", 30.into()),
+        ("count", 12.into()),
+        ("prefix", Json::from("viewer-")),
+        ("grant", Json::Null),
+        ("generation", Json::Null),
+        ("identity", Json::Null),
+    ] {
+        assert_eq!(record[member], value, "{member}");
+    }
+}
+
+#[test]
+fn identities_are_hashed_with_the_key_and_with_no_other() {
+    let audit = unwritten(Identities::hashed(key()), WhenFull::Drop);
+    let list = [identity("alice"), identity("bob")];
+    let listed = Recipients::List(&list, 5);
+    let ids = ["x", "y"];
+    let each = |index: usize| ids.get(index).copied();
+    let record = || {
+        audit.reserve(&listed).unwrap().record(&WHO, &minted(listed, Ids::Each(&each)));
+        only(&audit)
+    };
+    let first = record();
+    assert_eq!(first["token_ids"], serde_json::json!(ids));
+    assert_eq!((&first["first_index"], &first["count"]), (&5.into(), &2.into()));
+    // printf alice | openssl dgst -sha256 -hmac audit-key-of-tests-0123456789abcdef
+    let meant = list.each_ref().map(|identity| {
+        use hmac::{KeyInit, Mac};
+        let mut hmac = hmac::Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        hmac.update(identity.as_str().as_bytes());
+        let code = hmac.finalize().into_bytes();
+        format!("{:016x}", code[..8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte)))
+    });
+    assert_eq!(first["identities"], serde_json::json!(meant));
+    assert!(!first.to_string().contains("alice"));
+    assert!(!format!("{audit:?} {:?}", key()).contains(SECRET));
+
+    let other = SigningSecret::parse("another-key-of-tests-0123456789abcdef").unwrap();
+    audit.replace_key(IdentityKey::new(&other));
+    assert_ne!(record()["identities"], first["identities"]);
+
+    let nobody = unwritten(Identities::None, WhenFull::Drop);
+    nobody.reserve(&listed).unwrap().record(&WHO, &minted(listed, Ids::One("id")));
+    let record = only(&nobody);
+    assert_eq!((&record["identities"], &record["identity"]), (&Json::Null, &Json::Null));
+}
+
+/// The count of an outcome.
+fn counted(metrics: &Metrics, outcome: &str) -> u64 {
+    let page = metrics.render(MetricsFormat::Text);
+    let line = page.lines().find(|line| line.contains(&format!("outcome=\"{outcome}\"")));
+    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_queue_is_bounded_and_room_that_is_not_used_is_free_again() {
+    let list: Vec<_> = (0..1_000).map(|index| identity(&format!("{index:0>256}"))).collect();
+    let listed = Recipients::List(&list, 0);
+    for when_full in [WhenFull::Drop, WhenFull::Refuse] {
+        let audit = unwritten(Identities::Clear, when_full);
+        let places: Vec<_> = std::iter::from_fn(|| {
+            let place = audit.reserve(&listed).ok()?;
+            place.bytes.is_some().then_some(place)
+        })
+        .collect();
+        assert!((60..80).contains(&places.len()), "{}", places.len());
+        let full = audit.reserve(&listed).map(|place| place.bytes);
+        assert_eq!(full, if when_full == WhenFull::Drop { Ok(None) } else { Err(Full) });
+        drop(places);
+        for _ in 0..60 {
+            let place = audit.reserve(&listed).unwrap();
+            assert!(place.bytes.is_some(), "given back");
+            place.record(&WHO, &minted(listed, Ids::One("id")));
+        }
+        let queued = audit.0.shared.records.bytes();
+        assert_eq!(audit.queued().len(), queued, "what is queued is what counts");
+        assert_eq!(audit.0.shared.records.bytes(), 0);
+    }
+}
+
+#[test]
+fn strangers_and_refused_callers_fill_a_queue_of_their_own() {
+    let audit = unwritten(Identities::None, WhenFull::Refuse);
+    for _ in 0..10_000 {
+        audit.reloaded("callers", Outcome::Failed);
+    }
+    let alice = identity("alice");
+    assert!(audit.reserve(&Recipients::One(&alice)).is_ok());
+    assert!(audit.queued().len() <= ASIDE_BYTES);
+    for _ in 0..3 {
+        audit.refused(&WHO, "IDENTITY_NOT_ALLOWED");
+    }
+    let first = only(&audit);
+    assert_eq!(first["reason"], "IDENTITY_NOT_ALLOWED");
+    assert_eq!((&first["caller"], &first["count"]), (&"dns:api.\"media\"".into(), &Json::Null));
+}
+
+/// Waits until it is so.
+async fn until(what: &str, look: impl Fn() -> bool) {
+    let looking = async {
+        while !look() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let came = timeout(Duration::from_secs(30), looking).await;
+    assert!(came.is_ok(), "it does not come to this: {what}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    symlink("/dev/full", &path).unwrap();
+    let metrics = Metrics::default();
+    let alice = identity("alice");
+    let one = Recipients::One(&alice);
+    let config = config(&path, Identities::Clear, WhenFull::Refuse);
+    let audit = Audit::start(&config, Clock::system(), &metrics).unwrap();
+    audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id-1")));
+    until("refused", || audit.reserve(&one).is_err()).await;
+    assert!(audit.trouble().unwrap().contains("space"), "{:?}", audit.trouble());
+    assert!(counted(&metrics, "refused") >= 1);
+
+    fs::remove_file(&path).unwrap();
+    until("recovered", || audit.reserve(&one).is_ok()).await;
+    assert_eq!(audit.trouble(), None);
+    audit.end().await;
+    let written = fs::read_to_string(&path).unwrap();
+    assert_eq!(written.lines().count(), 1, "{written}");
+    assert!(written.contains("id-1"), "the record that failed: {written}");
+    assert_eq!((counted(&metrics, "written"), counted(&metrics, "lost")), (1, 0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_lost_at_the_end_and_counted() {
+    let (metrics, alice) = (Metrics::default(), identity("alice"));
+    let one = Recipients::One(&alice);
+    let config = config(Path::new("/dev/full"), Identities::Clear, WhenFull::Drop);
+    let audit = Audit::start(&config, Clock::system(), &metrics).unwrap();
+    for _ in 0..5 {
+        audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id")));
+    }
+    audit.reloaded("callers", Outcome::Ok);
+    audit.end().await;
+    assert_eq!((counted(&metrics, "written"), counted(&metrics, "lost")), (0, 6));
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_stops_the_start() {
+    let config = config(Path::new("/nonexistent/audit"), Identities::None, WhenFull::Drop);
+    let error = Audit::start(&config, Clock::system(), &Metrics::default()).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/audit"), "{error}");
+}

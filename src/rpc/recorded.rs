@@ -1,0 +1,58 @@
+//! The records of calls in the audit log.
+
+use super::access::Access;
+use crate::{
+    audit::{self, Minted, Place},
+    mint::quota::{Ids, Issued, Origin, Recipients, Record},
+    token::id::Fingerprint,
+};
+
+/// What records the tokens of a call, in the room that it has for that.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) place: Place,
+    pub(super) access: Access,
+}
+
+impl Record for Recorded {
+    fn record(self: Box<Self>, issued: &Issued<'_>) {
+        let Self { place, access } = *self;
+        let Issued { recipients, ids, terms, origin } = *issued;
+        let fingerprint = |index: usize| match ids {
+            Ids::Each(of) => of.get(index).map(Fingerprint::as_str),
+            Ids::One(_) | Ids::Range(..) => None,
+        };
+        let ids = match ids {
+            Ids::One(id) => audit::Ids::One(id),
+            Ids::Range(first, last) => audit::Ids::Range(first, last),
+            Ids::Each(_) => audit::Ids::Each(&fingerprint),
+        };
+        let (grant, of_key) = match origin {
+            Origin::Grant(name) => (Some(name), None),
+            Origin::Key { profile, resource } => (None, Some((profile, resource))),
+        };
+        let minted = Minted {
+            recipients: written(&recipients),
+            ids,
+            grant,
+            of_key,
+            generation: terms.generation.get(),
+            use_by: terms.use_by,
+        };
+        place.record(&access.who(), &minted);
+    }
+}
+
+/// Recipients as the audit log takes them.
+pub(super) const fn written<'a>(recipients: &Recipients<'a>) -> audit::Recipients<'a> {
+    match *recipients {
+        Recipients::One(identity) => audit::Recipients::One(identity),
+        Recipients::List(identities, first) => audit::Recipients::List(identities, first),
+        Recipients::Series { prefix, first_index, count } => {
+            audit::Recipients::Series { prefix, first_index, count }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What is refused is recorded, and cannot fill the disk.
+
+use serde_json::Value as Json;
+
+use super::{Audited, minted, so_far};
+use crate::{
+    support::{reason, until},
+    tls::{
+        Client,
+        pki::{Pki, uris},
+    },
+};
+
+const CALLERS: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
+                       allow = [{ profiles = [\"*\"], identities = [\"viewer-*\", \"first\"] }]";
+
+#[tokio::test]
+async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
+    let audited = Audited::new("", CALLERS);
+    let serve = audited.serve().await;
+    let mut client = serve.tokens().await;
+    for _ in 0..500 {
+        let refused = minted(&mut client, "mallory").await.expect_err("refused");
+        assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
+    }
+    let of_refusals = || {
+        let mut all = so_far(&audited.file);
+        all.retain(|record| record["event"] == "refused");
+        all
+    };
+    let refused = |record: &Json| record["count"].as_u64().unwrap_or(1);
+    until("all are recorded", async || of_refusals().iter().map(refused).sum::<u64>() == 500).await;
+    let all = of_refusals();
+    assert!(all.len() < 100, "{} records", all.len());
+    let (sums, firsts): (Vec<_>, Vec<_>) = all.iter().partition(|it| it["count"].is_number());
+    assert!(!sums.is_empty() && !firsts.is_empty());
+    for record in firsts {
+        assert_eq!((&record["caller"], &record["peer"]), (&"loopback".into(), &"127.0.0.1".into()));
+    }
+    for record in &all {
+        let told = (&record["entry"], &record["method"], &record["reason"]);
+        assert_eq!(told, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
+    }
+}
+
+#[tokio::test]
+async fn failed_authentications_are_one_sum_a_second_of_their_network_and_cause() {
+    let pki = Pki::new();
+    let file = pki.path("audit.jsonl");
+    let audit = format!("[audit]\nfile = \"{}\"\n{CALLERS}", file.display());
+    let serve = pki.serve(&audit).await;
+    // Another domain's name, which its authority does not vouch for.
+    let forged = pki.prod.issue(uris(&["spiffe://dev.example.org/ns/media/sa/api"]));
+    let stranger = Client::with(&pki, &[&forged]);
+    for _ in 0..40 {
+        assert!(stranger.meet(&serve).await.is_err());
+    }
+    let sums = || {
+        let mut all = so_far(&file);
+        all.retain(|record| record["reason"] == "unknown_ca");
+        all
+    };
+    let counted = |sums: &[Json]| sums.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
+    until("all are recorded", async || counted(&sums()) == 40).await;
+    for sum in sums() {
+        let told = (&sum["event"], &sum["peer"], &sum["method"]);
+        assert_eq!(told, (&"refused".into(), &"127.0.0.1".into(), &Json::Null));
+    }
+    assert!(sums().len() < 20, "{} records of 40 failures", sums().len());
+}
