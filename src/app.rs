@@ -1,6 +1,7 @@
 //! The composition root: builds both sides from the configuration, binds, spawns, and brings
 //! it all to its end.
 
+mod issuers;
 mod keys;
 mod parts;
 mod profiles;
@@ -17,7 +18,7 @@ use tokio::{
 };
 
 pub use self::profiles::of_mint;
-use self::{keys::Key, profiles::WriteSide, reload::Reload};
+use self::{issuers::IssuersSide, keys::Key, profiles::WriteSide, reload::Reload};
 use crate::{
     admin::{self, Admin},
     auth::{
@@ -96,6 +97,7 @@ pub struct App {
     reporter: HealthReporter,
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
+    issuers: Vec<crate::issuers::Keeper>,
     /// None where no signature is slow.
     signing: Option<Threads>,
     /// Whose ends are watched, and where they are shown.
@@ -127,7 +129,10 @@ impl App {
         if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
             ready = ready.noting(ONLY_OBSERVED);
         }
-        let ready = Arc::new(ready);
+        let callers = held_callers(config, &metrics);
+        let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, awaited } =
+            IssuersSide::build(config, &callers, &clock, &metrics);
+        let ready = Arc::new(ready.awaiting(awaited));
         let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
         let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
         keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
@@ -165,8 +170,6 @@ impl App {
             limits: config.limits.rpc,
         })?;
 
-        let callers = held_callers(config, &metrics);
-
         let bound = |address| move |error| StartError::Bind { address, error };
         let tls = config.tls.as_ref().map(|loaded| {
             parts::log_warnings(loaded.warnings.iter().cloned());
@@ -182,6 +185,7 @@ impl App {
         let reload = config.file.as_ref().map(|file| {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
+            parts.extend(issuer_parts);
             Reload::new(file, parts, reload_asked.clone(), &metrics)
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
@@ -190,10 +194,11 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Layers::new(api, callers, &metrics),
+            api: Layers::new(api, callers, Arc::new(bearers), &metrics),
             reporter,
             ready,
             keepers,
+            issuers,
             signing,
             certificates: tls.map(|tls| (tls, metrics)),
             jumps,
@@ -230,6 +235,9 @@ impl App {
         let mut tasks = JoinSet::new();
         for keeper in self.keepers {
             tasks.spawn(keeper.run());
+        }
+        for keeper in self.issuers {
+            tasks.spawn(keeper.run(self.jumps.subscribe()));
         }
         if let Some((tls, metrics)) = self.certificates {
             tasks.spawn(tls::expiry::watch(tls, metrics, self.clock.clone()));

@@ -21,6 +21,7 @@
 //! - [`refresh`]: getting the next grant in time
 //! - [`mint`]: which grant will do, and the minting
 //! - [`auth`]: who calls, and what that caller may do
+//! - [`issuers`]: getting the keys that callers' bearer tokens are verified with
 //! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
@@ -44,6 +45,7 @@ pub mod config;
 pub mod drain;
 pub mod egress;
 pub mod grant;
+pub mod issuers;
 pub mod listen;
 pub mod mint;
 pub mod name;

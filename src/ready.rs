@@ -2,6 +2,7 @@
 //! tell.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -22,6 +23,18 @@ const MOST_LINES: usize = 1_000;
 /// The start gate opens after this, whatever the upstream says.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often the gate looks for what it waits for beside grants.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a replica needs beside grants before it is ready for the first time.
+pub trait Awaited: fmt::Debug + Send + Sync {
+    /// Whether it is there, or was.
+    fn is_there(&self) -> bool;
+
+    /// How it fares, in a line for people.
+    fn line(&self) -> String;
+}
+
 /// Whether this replica is ready.
 #[derive(Debug)]
 pub struct Ready {
@@ -31,6 +44,7 @@ pub struct Ready {
     gate_opens: BootTime,
     /// What an operator should know beside the grants.
     note: Option<&'static str>,
+    awaited: Vec<Box<dyn Awaited>>,
     /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
     gate_open: AtomicBool,
 }
@@ -41,13 +55,21 @@ impl Ready {
     pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
         let gate_open = AtomicBool::new(false);
-        Self { roster, clock, drain, gate_opens, note: None, gate_open }
+        let (note, awaited) = <_>::default();
+        Self { roster, clock, drain, gate_opens, note, awaited, gate_open }
     }
 
     /// The same with a line for people before those of the grants.
     #[must_use]
     pub fn noting(self, note: &'static str) -> Self {
         Self { note: Some(note), ..self }
+    }
+
+    /// The same, ready only when these are there too.
+    #[must_use]
+    pub fn awaiting(mut self, awaited: impl IntoIterator<Item = Box<dyn Awaited>>) -> Self {
+        self.awaited.extend(awaited);
+        self
     }
 
     /// Whether calls should come here.
@@ -62,8 +84,10 @@ impl Ready {
         }
         let answered =
             |view: &View| view.with_status(|status| status.life.is_some() || status.not_found());
-        let open =
-            self.clock.now().boot >= self.gate_opens || self.roster.views().iter().all(answered);
+        let all_there = || {
+            self.roster.views().iter().all(answered) && self.awaited.iter().all(|it| it.is_there())
+        };
+        let open = self.clock.now().boot >= self.gate_opens || all_there();
         if open {
             self.gate_open.store(true, Ordering::Relaxed);
         }
@@ -88,7 +112,7 @@ impl Ready {
         profiles
     }
 
-    /// What there is to note, and a line for each grant, for people, with its resource written
+    /// What there is to note, a line for each thing that is awaited, and a line for each grant, for people, with its resource written
     /// like this. Of more than 1,000, those that are not well come
     /// first, and the last line says how many were left out.
     #[must_use]
@@ -117,6 +141,7 @@ impl Ready {
             });
         }
         let note = self.note.map(str::to_owned).into_iter();
+        let note = note.chain(self.awaited.iter().map(|it| it.line()));
         let mut lines: Vec<_> = note.chain(shown.into_iter().take(MOST_LINES).map(line)).collect();
         if views.len() > MOST_LINES {
             let left_out = views.len() - MOST_LINES;
@@ -144,7 +169,10 @@ impl Ready {
     fn next_by_time(&self) -> Duration {
         let now = self.clock.now();
         let ends = next_end_of_life(self.roster.views(), now);
-        let gate = (!self.gate_is_open()).then(|| self.gate_opens.since(now.boot));
+        let gate = (!self.gate_is_open()).then(|| {
+            let opens = self.gate_opens.since(now.boot);
+            if self.awaited.is_empty() { opens } else { opens.min(LOOK_AGAIN) }
+        });
         ends.into_iter().chain(gate).min().unwrap_or(GATE_TIMEOUT)
     }
 }

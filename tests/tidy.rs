@@ -42,12 +42,13 @@ const BASE: [&str; 6] = ["clock", "drain", "listen", "name", "settings", "teleme
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("grant", &[]),
     ("egress", &[]),
     ("auth", &[]),
     ("tls", &["auth"]),
     ("source", &["egress", "grant"]),
+    ("issuers", &["auth", "egress", "grant", "source"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
     ("reading", &[]),
@@ -61,15 +62,15 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     (
         "config",
         &[
-            "auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source", "tls",
-            "token",
+            "auth", "issuers", "provider", "server", "admin", "mint", "rpc", "refresh", "source",
+            "tls", "token",
         ],
     ),
     (
         "app",
         &[
-            "admin", "auth", "config", "egress", "grant", "mint", "provider", "ready", "refresh",
-            "rpc", "server", "source", "tls", "token",
+            "admin", "auth", "config", "egress", "grant", "issuers", "mint", "provider", "ready",
+            "refresh", "rpc", "server", "source", "tls", "token",
         ],
     ),
 ];

@@ -6,6 +6,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use grantmint::{
     auth::{
+        bearer::{Bearers, Issuers},
         callers::Callers,
         policy::{Mode, Policy},
     },
@@ -161,7 +162,9 @@ impl Live {
         let (transport, known) = (config.plain(), Arc::clone(&callers));
         let server = Server::bind(&config, transport, known, drain, &metrics).await?;
         println!("{}", serde_json::json!({"server": format!("http://{}", server.addr())}));
-        tokio::spawn(server.run(Layers::new(api, callers, &metrics)));
+        let bearers = Bearers::new(Issuers::default(), true, self.clock.clone(), &metrics);
+        let layers = Layers::new(api, callers, Arc::new(bearers), &metrics);
+        tokio::spawn(server.run(layers));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;

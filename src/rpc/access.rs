@@ -4,12 +4,11 @@ use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::methods::Rule;
+use super::{caller::Caller, methods::Rule};
 use crate::{
     auth::{
         callers::{Callers, Standing},
         method::Method,
-        peer::Peer,
         policy::{Mode, NO_ENTRY},
         refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
         row::Reach,
@@ -23,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Access {
     callers: Arc<Callers>,
-    peer: Arc<Peer>,
+    caller: Caller,
     standing: Standing,
     /// Whether it was not allowed already, and goes on since that is only observed.
     is_observed: bool,
@@ -43,20 +42,20 @@ impl Access {
     /// The caller may not call it, whatever for.
     pub(super) fn admit(
         callers: &Arc<Callers>,
-        peer: &Arc<Peer>,
+        caller: Caller,
         rule: Rule,
     ) -> Result<Self, Denied> {
-        let standing = callers.standing(peer.names());
-        let (callers, peer) = (Arc::clone(callers), Arc::clone(peer));
-        let mut access = Self { callers, peer, standing, is_observed: false };
+        let standing = callers.standing(caller.names());
+        let callers = Arc::clone(callers);
+        let mut access = Self { callers, caller, standing, is_observed: false };
         if let Rule::Rows(method) = rule {
             let named = match &access.standing {
                 Standing::Anybody => Ok(()),
                 Standing::Caller(caller) => caller.entry.reach_method(method),
                 Standing::Nobody(denied) => Err(denied.clone()),
             };
-            let is_enforced =
-                method == Method::ServerReflectionInfo || named == Err(Denied::Unauthenticated);
+            let is_enforced = method == Method::ServerReflectionInfo
+                || matches!(named, Err(Denied::Unauthenticated(_)));
             let mode = if is_enforced { Mode::Enforce } else { access.callers.mode() };
             access.is_observed = access.decide_in(mode, named)?.is_none();
         }
@@ -66,18 +65,25 @@ impl Access {
     /// Anybody, where everybody may do everything.
     #[cfg(test)]
     pub(super) fn of_anybody() -> Self {
-        use crate::auth::{name::CallerName, policy::Policy};
+        use crate::auth::{name::CallerName, peer::Peer, policy::Policy};
 
         let metrics = crate::telemetry::Metrics::default();
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), address });
-        Self { callers, peer, standing: Standing::Anybody, is_observed: false }
+        let peer =
+            Peer { name: Some(CallerName::Loopback), also: Vec::new(), certificate: None, address };
+        let caller = Caller::Peer(Arc::new(peer));
+        Self { callers, caller, standing: Standing::Anybody, is_observed: false }
+    }
+
+    /// Who makes the call.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The same caller by the entries of this moment; none where they have not changed for it.
     pub(super) fn changed(&self, method: Method) -> Result<Option<Self>, Denied> {
-        let standing = self.callers.standing(self.peer.names());
+        let standing = self.callers.standing(self.caller.names());
         let is_same = match (&self.standing, &standing) {
             (Standing::Anybody, Standing::Anybody) => true,
             (Standing::Caller(before), Standing::Caller(now)) => Arc::ptr_eq(before, now),
@@ -87,7 +93,7 @@ impl Access {
         if is_same {
             return Ok(None);
         }
-        Self::admit(&self.callers, &self.peer, Rule::Rows(method)).map(Some)
+        Self::admit(&self.callers, self.caller.clone(), Rule::Rows(method)).map(Some)
     }
 
     /// Changes of the entries from now on.
@@ -157,7 +163,7 @@ impl Access {
 
     /// Whether the health of a profile is shown, which is a part of the state of its grants.
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
-        let named = match self.callers.standing(self.peer.names()) {
+        let named = match self.callers.standing(self.caller.names()) {
             Standing::Anybody => Ok(()),
             Standing::Caller(caller) => caller.entry.reach_profile(Method::GetGrant, profile),
             Standing::Nobody(denied) => Err(denied),
@@ -170,7 +176,7 @@ impl Access {
 
     /// Whether what is not allowed is served all the same. Authentication is always enforced.
     fn is_only_observed(&self, denied: &Denied) -> bool {
-        self.callers.mode() == Mode::Observe && *denied != Denied::Unauthenticated
+        self.callers.mode() == Mode::Observe && !matches!(denied, Denied::Unauthenticated(_))
     }
 
     /// What comes of a judgement: what is not allowed is refused, or else none and observed.

@@ -132,7 +132,7 @@ impl Ending {
             }
             Cause::LivesTooLong(most) => {
                 metrics.refused();
-                return status::denied(&access.lives_too_long(most), resume);
+                return status::denied(&access.lives_too_long(most), resume, deadline);
             }
             // A call that ends because the server leaves, or signs too slowly, lacks no grant.
             Cause::Draining | Cause::Overloaded => {}

@@ -18,12 +18,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::Transport;
 use crate::{
-    auth::{name::CallerName, peer::Peer},
+    auth::peer::Peer,
     listen::crowd::{Crowd, Entry},
     telemetry::{Counts, Metrics},
     tls::{
         begun::Begun,
         server::{Client, HandshakeError},
+        trust::Verified,
     },
 };
 
@@ -96,8 +97,8 @@ impl Opening {
     ) -> Option<Open> {
         let due = Instant::now() + TIMEOUT;
         let opened = async {
-            let (stream, name, also) = self.begin(stream, from.ip()).await?;
-            let peer = Peer { name, also, address: from.ip() };
+            let stream = self.begin(stream, from.ip()).await?;
+            let peer = self.peer(&stream, from.ip());
             Ok((stream, peer))
         };
         let opened = tokio::select! {
@@ -110,15 +111,11 @@ impl Opening {
         Some(Open { stream, newcomer: Newcomer { peer, turn, due } })
     }
 
-    async fn begin(
-        &self,
-        stream: TcpStream,
-        from: IpAddr,
-    ) -> Result<(Stream, Option<CallerName>, Vec<CallerName>), &'static str> {
+    async fn begin(&self, stream: TcpStream, from: IpAddr) -> Result<Stream, &'static str> {
         match &self.transport {
-            Transport::Plain(everybody) => {
+            Transport::Plain(_) => {
                 let begun = read_preface(stream).await.map_err(|_| "failed")?;
-                Ok((Stream::Plain(begun), everybody.clone(), Vec::new()))
+                Ok(Stream::Plain(begun))
             }
             Transport::Tls(tls) => {
                 let accepted = tls.accept(stream, from).await;
@@ -130,11 +127,24 @@ impl Opening {
                         HandshakeError::Failed(_) => "failed",
                     }
                 })?;
-                let verified = client.as_ref().map(|client| client.verified.clone());
-                let (name, also) = verified.map(|it| (it.name, it.also)).unzip();
-                let stream = Stream::Tls(Box::new(stream), client);
-                Ok((stream, name, also.unwrap_or_default()))
+                Ok(Stream::Tls(Box::new(stream), client))
             }
+        }
+    }
+
+    /// Who is at the other end.
+    fn peer(&self, stream: &Stream, address: IpAddr) -> Peer {
+        let nobody = Peer { name: None, also: Vec::new(), certificate: None, address };
+        match (stream, &self.transport) {
+            (Stream::Plain(_), Transport::Plain(everybody)) => {
+                Peer { name: everybody.clone(), ..nobody }
+            }
+            (Stream::Tls(_, Some(client)), _) => {
+                let Verified { name, also, .. } = client.verified.clone();
+                let certificate = client.fingerprint();
+                Peer { name: Some(name), also, certificate, ..nobody }
+            }
+            _ => nobody,
         }
     }
 }

@@ -20,8 +20,9 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics, PoolMetrics,
-        ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
+        CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, IssuerMetrics, Labels,
+        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, Timestamp, Timestamps,
+        UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     resource_names::ResourceNames,
@@ -129,6 +130,7 @@ struct Inner {
     reload_failing: Gauges,
     handshakes: Counters,
     authentication_failures: Counters,
+    issuer_keys_fetched: Timestamps,
     certificate_starts: Timestamps,
     certificate_ends: Timestamps,
     drain_phase: Sampled,
@@ -174,6 +176,7 @@ impl Metrics {
             reload_failing: Gauges::default(),
             handshakes: Counters::default(),
             authentication_failures: Counters::default(),
+            issuer_keys_fetched: Timestamps::default(),
             certificate_starts: Timestamps::default(),
             certificate_ends: Timestamps::default(),
             drain_phase: Sampled::default(),
@@ -239,6 +242,13 @@ impl Metrics {
     #[must_use]
     pub fn authentication_failures(&self, causes: &[&'static str]) -> Counts {
         counts(&self.0.authentication_failures, "cause", causes)
+    }
+
+    /// The handles of one issuer's keys.
+    #[must_use]
+    pub fn issuer_keys(&self, issuer: &str) -> IssuerMetrics {
+        let labels = vec![("issuer", issuer.to_owned())];
+        IssuerMetrics { fetched: Timestamp::new(&self.0.issuer_keys_fetched, &labels) }
     }
 
     /// The certificates and lists in force, each with the time that it is valid from and to.

@@ -2,6 +2,7 @@
 
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod bearer;
 mod bench;
 mod bulk;
 mod check;

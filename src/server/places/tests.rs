@@ -13,7 +13,12 @@ use super::*;
 
 fn peer(names: &[&str], last: u8) -> Peer {
     let mut names = names.iter().map(|name| CallerName::Dns(DnsName::parse(name).unwrap()));
-    Peer { name: names.next(), also: names.collect(), address: [192, 0, 2, last].into() }
+    Peer {
+        name: names.next(),
+        also: names.collect(),
+        certificate: None,
+        address: [192, 0, 2, last].into(),
+    }
 }
 
 fn entry(name: &str, patterns: &[&str], connections: Option<usize>) -> Entry {
