@@ -1,6 +1,7 @@
 //! What a user can run, tried as a sceptic would: the real binary, real HTTP, real gRPC.
 
 mod attacks;
+mod bearer;
 mod binary;
 mod channels;
 mod examples;
