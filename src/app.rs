@@ -2,6 +2,7 @@
 //! it all to its end.
 
 mod dependencies;
+mod issuers;
 mod keys;
 mod parts;
 mod profiles;
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 pub use self::profiles::of_mint;
-use self::{keys::Key, profiles::WriteSide, reload::Reload};
+use self::{issuers::IssuersSide, keys::Key, profiles::WriteSide, reload::Reload};
 use crate::{
     admin::{self, Admin},
     audit::{Audit, AuditError, Target},
@@ -104,6 +105,7 @@ pub struct App {
     reporter: HealthReporter,
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
+    issuers: Vec<crate::issuers::Keeper>,
     /// None where no signature is slow.
     signing: Option<Threads>,
     /// Whose ends are watched, and where they are shown.
@@ -143,9 +145,12 @@ impl App {
             Arc::new(Tls::new(loaded, clock.clone(), &metrics, audit.clone()))
         });
         let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics);
-        let awaited = workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>);
-        let mut ready = Ready::new(roster.clone(), clock.clone(), drain.clone())
-            .depending_on(awaited.collect());
+        let callers = held_callers(config, &metrics);
+        let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, mut awaited } =
+            IssuersSide::build(config, &callers, &clock, &metrics, audit.clone());
+        awaited.extend(workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>));
+        let mut ready =
+            Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
         if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
             ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
         }
@@ -190,8 +195,6 @@ impl App {
             limits: config.limits.rpc,
         })?;
 
-        let callers = held_callers(config, &metrics);
-
         let transport = tls.clone().map_or_else(|| config.server.plain(), Transport::Tls);
         let known = Arc::clone(&callers);
         let server =
@@ -202,6 +205,7 @@ impl App {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
             parts.extend(parts::of_audit(config, audit.as_ref()));
+            parts.extend(issuer_parts);
             Reload::new(file, parts, reload_asked.clone(), &metrics, audit.as_ref())
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
@@ -211,10 +215,11 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Layers::new(api, callers, &metrics).recorded_in(audit.clone()),
+            api: Layers::new(api, callers, Arc::new(bearers), &metrics).recorded_in(audit.clone()),
             reporter,
             ready,
             keepers,
+            issuers,
             signing,
             certificates: tls.map(|tls| (tls, metrics)),
             workload_api,
@@ -266,6 +271,9 @@ impl App {
         let mut tasks = JoinSet::new();
         for keeper in self.keepers {
             tasks.spawn(keeper.run());
+        }
+        for keeper in self.issuers {
+            tasks.spawn(keeper.run(self.jumps.subscribe()));
         }
         if let Some((tls, metrics)) = self.certificates {
             tasks.spawn(tls::expiry::watch(tls, metrics, self.clock.clone()));

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod callers;
 mod expiry;
+pub mod issuers;
 mod listen;
 mod profile;
 mod schedule;
@@ -63,6 +64,8 @@ pub struct Config {
     pub default_profile: Option<ProfileName>,
     /// The profiles, by name; at least one.
     pub profiles: Vec<Profile>,
+    /// `[issuers]`.
+    pub issuers: Vec<crate::issuers::Config>,
     /// `[callers]`.
     pub callers: Policy,
     /// `[audit]`; none where nothing is recorded.
@@ -261,7 +264,15 @@ impl Config {
             root.problem("default_profile", "is not among the profiles");
         }
         let profiles: Vec<_> = read.iter().map(|(profile, _)| profile).collect();
-        let loaded = Loaded { profiles: &profiles, names: &names, others: Others::Refused };
+        let issuer_names: Vec<_> =
+            root.sections("issuers").iter().map(|(name, _)| (*name).to_owned()).collect();
+        let issuers = issuers::read(&mut root);
+        let loaded = Loaded {
+            profiles: &profiles,
+            names: &names,
+            issuers: &issuer_names,
+            others: Others::Refused,
+        };
         let callers = callers::read(&mut root, &loaded);
         root.finish();
         check_accounts(&read);
@@ -295,6 +306,7 @@ impl Config {
             profiles,
             upstream: None,
             file: None,
+            issuers: issuers?,
             callers: callers?,
             audit,
             authorize,

@@ -99,6 +99,19 @@ impl Egress {
         Self::by(upstream, setting, extra, &env)
     }
 
+    /// The same, its certificate verified with these roots alone.
+    pub fn trusting_only(
+        upstream: &Uri,
+        setting: &ProxySetting,
+        roots: &ExtraRoots,
+    ) -> Result<Self, EgressError> {
+        let env = |name: &str| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned());
+        let route = Route::of(upstream, setting, &env)?;
+        let is_https = upstream.scheme() == Some(&Scheme::HTTPS);
+        let roots = is_https.then(|| Roots::only(roots)).transpose()?;
+        Ok(Self { route, roots, warnings: Vec::new() })
+    }
+
     fn by(
         upstream: &Uri,
         setting: &ProxySetting,

@@ -23,6 +23,7 @@
 //! - [`mint`]: which grant will do, and the minting
 //! - [`audit`]: a record of every token, before its answer leaves
 //! - [`auth`]: who calls, and what that caller may do
+//! - [`issuers`]: getting the keys that callers' bearer tokens are verified with
 //! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
@@ -48,6 +49,7 @@ pub mod drain;
 pub mod egress;
 pub mod grant;
 mod hmac;
+pub mod issuers;
 pub mod listen;
 pub mod mint;
 pub mod name;

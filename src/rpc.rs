@@ -1,6 +1,7 @@
 //! The gRPC API over what is minted and what is known of the grants.
 
 mod access;
+mod caller;
 mod convert;
 mod grants;
 mod health;

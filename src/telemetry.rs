@@ -19,8 +19,8 @@ use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
     handles::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, MintMetrics, PoolMetrics,
-        ReloadMetrics, RpcMetrics, UpstreamMetrics,
+        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, MintMetrics,
+        PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
     },
     log_lines::LogEnd,
     metrics::Metrics,

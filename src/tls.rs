@@ -13,7 +13,6 @@ mod certificate;
 pub mod client;
 pub mod config;
 pub mod expiry;
-mod failures;
 pub mod files;
 pub mod identity;
 mod revocation;

@@ -47,7 +47,10 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
                 continue;
             }
             let name = name.replace("profiles.live", "profiles.NAME");
-            table = format!("[{}]", name.replace("callers.player-api", "callers.NAME"));
+            let name = name.replace("callers.player-api", "callers.NAME");
+            let issuers = ["issuers.cluster", "issuers.okta"];
+            let name = issuers.iter().fold(name, |name, it| name.replace(it, "issuers.NAME"));
+            table = format!("[{name}]");
             continue;
         }
         let Some((key, value)) = written.split_once(" = ") else { continue };

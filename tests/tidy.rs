@@ -42,13 +42,14 @@ const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings",
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// Who may import whom, beside the base.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("grant", &[]),
     ("egress", &[]),
     ("audit", &[]),
-    ("auth", &[]),
+    ("auth", &["audit"]),
     ("tls", &["audit", "auth"]),
     ("source", &["egress", "grant"]),
+    ("issuers", &["auth", "egress", "grant", "source"]),
     ("token", &["grant"]),
     ("refresh", &["source", "grant"]),
     ("reading", &[]),
@@ -62,15 +63,15 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     (
         "config",
         &[
-            "audit", "auth", "provider", "server", "admin", "mint", "rpc", "refresh", "source",
-            "tls", "token",
+            "audit", "auth", "issuers", "provider", "server", "admin", "mint", "rpc", "refresh",
+            "source", "tls", "token",
         ],
     ),
     (
         "app",
         &[
-            "admin", "audit", "auth", "config", "egress", "grant", "mint", "provider", "ready",
-            "refresh", "rpc", "server", "source", "tls", "token",
+            "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "provider",
+            "ready", "refresh", "rpc", "server", "source", "tls", "token",
         ],
     ),
 ];

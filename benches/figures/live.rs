@@ -6,6 +6,7 @@ use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use grantmint::{
     auth::{
+        bearer::{Bearers, Issuers},
         callers::Callers,
         policy::{Mode, Policy},
     },
@@ -163,11 +164,11 @@ impl Live {
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let (transport, known) = (config.plain(), Arc::clone(&callers));
         let server = Server::bind(&config, transport, known, drain, &metrics).await?;
-        println!(
-            "{}",
-            serde_json::json!({"server": format!("http://{}", server.addr().context("no address of TCP")?)})
-        );
-        tokio::spawn(server.run(Layers::new(api, callers, &metrics)));
+        let addr = server.addr().context("no address of TCP")?;
+        println!("{}", serde_json::json!({"server": format!("http://{addr}")}));
+        let bearers = Bearers::new(Issuers::default(), true, self.clock.clone(), &metrics, None);
+        let layers = Layers::new(api, callers, Arc::new(bearers), &metrics);
+        tokio::spawn(server.run(layers));
         let Some(every) = swap_every else { return pending().await };
         let mut ticks = interval(every);
         let mut generation = Generation::NONE;

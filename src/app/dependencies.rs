@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::{clock::Anchor, ready::Dependency, tls::WorkloadApi};
+use crate::{auth::bearer::Issuer, clock::Anchor, ready::Dependency, tls::WorkloadApi};
 
 impl Dependency for WorkloadApi {
     fn has_arrived(&self) -> bool {
@@ -11,6 +11,25 @@ impl Dependency for WorkloadApi {
 
     fn line(&self, now: Anchor) -> String {
         self.line(now.wall)
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changes()
+    }
+}
+
+impl Dependency for Issuer {
+    fn has_arrived(&self) -> bool {
+        self.was_known()
+    }
+
+    fn line(&self, _: Anchor) -> String {
+        let state = match (self.keys(), self.was_known()) {
+            (Some(keys), _) => format!("{keys} keys"),
+            (None, false) => "no keys yet".to_owned(),
+            (None, true) => "no valid keys: fetching them has failed for a day".to_owned(),
+        };
+        format!("issuers/{}: {state}", self.name())
     }
 
     fn changes(&self) -> watch::Receiver<()> {

@@ -34,7 +34,8 @@ pub(super) fn all(
     }
     if config.has_callers() {
         let (callers, profiles) = (Arc::clone(callers), config.profiles.clone().into());
-        parts.push((Arc::new(CallersPart { callers, profiles }), Followed::default()));
+        let issuers = config.issuers.iter().map(|it| it.name.to_string()).collect();
+        parts.push((Arc::new(CallersPart { callers, profiles, issuers }), Followed::default()));
     }
     parts
 }
@@ -73,6 +74,8 @@ struct CallersPart {
     callers: Arc<Callers>,
     /// The profiles that the server runs with.
     profiles: Arc<[config::Profile]>,
+    /// The names of the issuers that it runs with.
+    issuers: Arc<[String]>,
 }
 
 /// Whether a setting is one of these of `[server.tls]`, or in one of them.
@@ -179,7 +182,7 @@ impl Part for CallersPart {
 
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
         let env = |_: &str| None;
-        let read = callers::reread(file, text, &env, &self.profiles);
+        let read = callers::reread(file, text, &env, &self.profiles, &self.issuers);
         let change = read.map_err(|problems| problems.to_string()).map(|(entries, remarks)| {
             log_remarks(&remarks);
             let callers = Arc::clone(&self.callers);

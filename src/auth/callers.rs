@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
+    bearer::Cause,
     name::CallerName,
     policy::{Entries, Entry, EntryName, Mode, NO_ENTRY, Policy},
     refusal::{Denied, OF_AN_ENTRY, OF_NOBODY},
@@ -86,6 +87,12 @@ impl Callers {
         self.logged.is_time_to_log()
     }
 
+    /// Whether everybody may do everything.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.policy, Held::Open)
+    }
+
     /// What comes of calls that are not allowed.
     #[must_use]
     pub const fn mode(&self) -> Mode {
@@ -96,6 +103,11 @@ impl Callers {
     #[must_use]
     pub const fn nobody(&self) -> &CallerMetrics {
         &self.nobody
+    }
+
+    /// A call whose caller is not known is refused.
+    pub fn count_nobody(&self, denied: &Denied) {
+        self.nobody.refused(denied.reason(), Mode::Enforce.as_str());
     }
 
     /// Puts other entries in force. What callers have used stays used where their entry keeps
@@ -113,7 +125,7 @@ impl Callers {
         let Held::Entries(in_force) = &self.policy else { return Standing::Anybody };
         let mut names = names.into_iter().peekable();
         if names.peek().is_none() {
-            return Standing::Nobody(Denied::Unauthenticated);
+            return Standing::Nobody(Denied::Unauthenticated(Cause::NoCredential));
         }
         let in_force = in_force.load();
         match in_force.entries.find(names) {

@@ -1,7 +1,10 @@
 //! The name that a caller goes by.
 
+mod issued;
+
 use std::{fmt, sync::Arc};
 
+pub use self::issued::{Issued, IssuerName, Subject};
 use crate::listen::unix::OVERFLOW_UID;
 
 /// A caller's one name. Its sort is stated by how it was authenticated and never read back out
@@ -14,6 +17,8 @@ pub enum CallerName {
     Dns(DnsName),
     /// The user of a process at the other end of a Unix socket.
     Uid(Uid),
+    /// The subject of its bearer token.
+    Issued(Issued),
     /// Whoever comes over a plaintext listener that is bound to loopback.
     Loopback,
     /// Whoever comes over a plaintext listener behind a mesh.
@@ -27,14 +32,19 @@ impl CallerName {
         match text {
             "loopback" => Ok(Self::Loopback),
             "plaintext" => Ok(Self::Plaintext),
+            _ if is_of_spiffe(text) => Ok(Self::Spiffe(SpiffeId::parse(text)?)),
             _ => match text.split_once(':') {
                 Some(("dns", name)) => Ok(Self::Dns(DnsName::parse(name)?)),
                 Some(("uid", id)) => Ok(Self::Uid(Uid::parse(id)?)),
-                _ if text.contains("://") => Ok(Self::Spiffe(SpiffeId::parse(text)?)),
-                _ => Err(NameError::Sort),
+                _ => Ok(Self::Issued(Issued::parse(text)?)),
             },
         }
     }
+}
+
+/// Whether a text is meant as a SPIFFE ID, right or wrong.
+pub(super) fn is_of_spiffe(text: &str) -> bool {
+    text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
 }
 
 impl fmt::Display for CallerName {
@@ -43,6 +53,7 @@ impl fmt::Display for CallerName {
             Self::Spiffe(id) => f.write_str(id.as_str()),
             Self::Dns(name) => write!(f, "dns:{}", name.as_str()),
             Self::Uid(Uid(id)) => write!(f, "uid:{id}"),
+            Self::Issued(name) => name.fmt(f),
             Self::Loopback => f.write_str("loopback"),
             Self::Plaintext => f.write_str("plaintext"),
         }
@@ -64,8 +75,19 @@ pub enum NameError {
          name"
     )]
     Uid,
+    /// An issuer's name of another form, or one that stands for another sort of caller.
+    #[error(
+        "is not of the form [a-z][a-z0-9-]{{0,62}}, or is dns, uid, spiffe, loopback or plaintext"
+    )]
+    Issuer,
+    /// A bearer's subject that is empty, long or not printable.
+    #[error("has a subject that is not 1 to 256 bytes without control characters")]
+    Subject,
     /// Of no sort that there is.
-    #[error("names no caller: write spiffe://DOMAIN/PATH, dns:NAME, uid:N, loopback or plaintext")]
+    #[error(
+        "names no caller: write spiffe://DOMAIN/PATH, dns:NAME, ISSUER:SUBJECT, uid:N, \
+         loopback or plaintext"
+    )]
     Sort,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::name::{CallerName, DnsName, NameError, SpiffeId};
+use super::name::{CallerName, DnsName, IssuerName, NameError, SpiffeId, is_of_spiffe};
 
 /// A caller's name, or a pattern of names whose fixed part is long enough that it cannot mean
 /// anybody by accident.
@@ -15,6 +15,14 @@ pub enum CallerPattern {
     SpiffeBelow(String),
     /// `dns:*.REST`: the names of one more label than the rest. Holds the rest with its dot.
     DnsLabel(String),
+    /// `ISSUER:START:*` or `ISSUER:START/*`: the subjects that go on after that. `start` holds
+    /// the part of the subject before the `*`.
+    IssuedBelow {
+        /// The issuer.
+        issuer: IssuerName,
+        /// How the subject begins.
+        start: String,
+    },
 }
 
 /// Why a text is no pattern of callers' names.
@@ -25,9 +33,13 @@ pub enum PatternError {
     Name(#[from] NameError),
     /// A `*` in a place where it has no meaning.
     #[error(
-        "has a * in a place where none may be: write spiffe://DOMAIN/PATH/* or dns:*.PARENT.DOMAIN"
+        "has a * in a place where none may be: write spiffe://DOMAIN/PATH/*, dns:*.PARENT.DOMAIN, \
+         ISSUER:START:* or ISSUER:START/*"
     )]
     Star,
+    /// All subjects of an issuer.
+    #[error("would match all that an issuer vouches for: name the start of the subject")]
+    WholeIssuer,
     /// A whole trust domain.
     #[error("would match a whole trust domain: name one path segment at least before the *")]
     WholeTrustDomain,
@@ -46,13 +58,22 @@ impl CallerPattern {
             }
             return Ok(Self::DnsLabel(format!(".{}", rest.as_str())));
         }
-        if let Some(below) = text.strip_suffix("/*") {
-            let is_domain_alone = below.split_once("://").is_none_or(|(_, it)| !it.contains('/'));
-            if is_domain_alone && below.to_ascii_lowercase().starts_with("spiffe://") {
+        if let Some(below) = text.strip_suffix("/*").filter(|below| is_of_spiffe(below)) {
+            if below.split_once("://").is_none_or(|(_, it)| !it.contains('/')) {
                 return Err(PatternError::WholeTrustDomain);
             }
             let below = SpiffeId::parse(below).map_err(|_| PatternError::Star)?;
             return Ok(Self::SpiffeBelow(format!("{}/", below.as_str())));
+        }
+        if let Some((issuer, rest)) = text.split_once(':')
+            && let Ok(issuer) = IssuerName::parse(issuer)
+            && let Some(start) = rest.strip_suffix('*')
+        {
+            return match start {
+                "" | ":" | "/" => Err(PatternError::WholeIssuer),
+                _ if start.contains('*') || !start.ends_with([':', '/']) => Err(PatternError::Star),
+                _ => Ok(Self::IssuedBelow { issuer, start: start.to_owned() }),
+            };
         }
         if text.contains('*') {
             return Err(PatternError::Star);
@@ -70,7 +91,11 @@ impl CallerPattern {
                 let label = name.as_str().strip_suffix(rest.as_str());
                 label.is_some_and(|label| !label.is_empty() && !label.contains('.'))
             }
-            (Self::SpiffeBelow(_) | Self::DnsLabel(_), _) => false,
+            (Self::IssuedBelow { issuer, start }, CallerName::Issued(name)) => {
+                let rest = name.subject.as_str().strip_prefix(start.as_str());
+                *issuer == name.issuer && rest.is_some_and(|rest| !rest.is_empty())
+            }
+            (Self::SpiffeBelow(_) | Self::DnsLabel(_) | Self::IssuedBelow { .. }, _) => false,
         }
     }
 
@@ -81,6 +106,17 @@ impl CallerPattern {
         match self {
             Self::Exact(_) => usize::MAX,
             Self::SpiffeBelow(fixed) | Self::DnsLabel(fixed) => fixed.len(),
+            Self::IssuedBelow { issuer, start } => issuer.as_str().len() + 1 + start.len(),
+        }
+    }
+
+    /// The issuer that it names, if it names one.
+    #[must_use]
+    pub const fn issuer(&self) -> Option<&IssuerName> {
+        match self {
+            Self::Exact(CallerName::Issued(name)) => Some(&name.issuer),
+            Self::IssuedBelow { issuer, .. } => Some(issuer),
+            _ => None,
         }
     }
 }
@@ -91,6 +127,7 @@ impl fmt::Display for CallerPattern {
             Self::Exact(name) => name.fmt(f),
             Self::SpiffeBelow(below) => write!(f, "{below}*"),
             Self::DnsLabel(rest) => write!(f, "dns:*{rest}"),
+            Self::IssuedBelow { issuer, start } => write!(f, "{issuer}:{start}*"),
         }
     }
 }
@@ -116,6 +153,28 @@ mod tests {
             ("dns:*.Media.svc", "dns:a.b.media.svc", false),
             ("dns:*.media.svc", "dns:media.svc", false),
             ("dns:*.media.svc", "dns:xmedia.svc", false),
+            (
+                "cluster:system:serviceaccount:media:*",
+                "cluster:system:serviceaccount:media:api",
+                true,
+            ),
+            (
+                "cluster:system:serviceaccount:media:*",
+                "cluster:system:serviceaccount:media2:api",
+                false,
+            ),
+            (
+                "cluster:system:serviceaccount:media:*",
+                "cluster:system:serviceaccount:media:",
+                false,
+            ),
+            (
+                "cluster:system:serviceaccount:media:*",
+                "other:system:serviceaccount:media:api",
+                false,
+            ),
+            ("okta:https://id.example.org/*", "okta:https://id.example.org/a/b", true),
+            ("cluster:spiffe://a.org/ns/*", "spiffe://a.org/ns/media", false),
             ("dns:loopback.svc", "loopback", false),
             ("loopback", "loopback", true),
             ("loopback", "plaintext", false),
@@ -144,6 +203,11 @@ mod tests {
             ("dns:*.", PatternError::Name(NameError::Dns)),
             ("uid:65534", PatternError::Name(NameError::Uid)),
             ("gid:0", PatternError::Name(NameError::Sort)),
+            ("cluster:*", PatternError::WholeIssuer),
+            ("cluster::*", PatternError::WholeIssuer),
+            ("cluster:/*", PatternError::WholeIssuer),
+            ("cluster:media*", PatternError::Star),
+            ("cluster:*:media:*", PatternError::Star),
             ("", PatternError::Name(NameError::Sort)),
         ] {
             assert_eq!(CallerPattern::parse(pattern), Err(error), "{pattern}");

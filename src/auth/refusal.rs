@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use super::bearer::Cause;
+
 /// Why a call is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The caller has no name, where one is needed.
-    Unauthenticated,
+    /// The caller shows nothing that names it, where a name is needed, or a bearer token that
+    /// names nobody.
+    Unauthenticated(Cause),
+    /// The caller's bearer token cannot be verified now: its issuer's keys are not there.
+    Unverifiable {
+        /// When they may be.
+        retry_in: Duration,
+    },
     /// The caller's name is in no entry, or its names lead to two.
     Unknown,
     /// No row names the method.
@@ -38,8 +46,11 @@ pub const QUOTA_EXCEEDED: &str = "CALLER_QUOTA_EXCEEDED";
 /// The reason of a caller that has as many streams open as it may.
 pub const STREAMS_EXCEEDED: &str = "CALLER_STREAMS_EXCEEDED";
 
+/// The reason of a caller that shows nothing that names it.
+pub const UNAUTHENTICATED: &str = "CALLER_UNAUTHENTICATED";
+
 /// The reasons for which a caller that is in no entry is refused.
-pub const OF_NOBODY: [&str; 2] = ["CALLER_UNAUTHENTICATED", "CALLER_UNKNOWN"];
+pub const OF_NOBODY: [&str; 3] = [UNAUTHENTICATED, "CALLER_UNVERIFIABLE", "CALLER_UNKNOWN"];
 
 /// The reasons for which a caller that is in an entry is refused.
 pub const OF_AN_ENTRY: [&str; 8] = [
@@ -58,7 +69,8 @@ impl Denied {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Unauthenticated => "CALLER_UNAUTHENTICATED",
+            Self::Unauthenticated(_) => UNAUTHENTICATED,
+            Self::Unverifiable { .. } => "CALLER_UNVERIFIABLE",
             Self::Unknown => "CALLER_UNKNOWN",
             Self::Method => "METHOD_NOT_ALLOWED",
             Self::Profile => "PROFILE_NOT_ALLOWED",

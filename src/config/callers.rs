@@ -25,11 +25,13 @@ pub(super) struct Loaded<'a> {
     pub(super) profiles: &'a [&'a Profile],
     /// The names of all that are configured.
     pub(super) names: &'a [ProfileName],
-    /// What becomes of a row that names another.
+    /// The names of all issuers that are configured.
+    pub(super) issuers: &'a [String],
+    /// What becomes of a row that names another profile, or a `match` that names another issuer.
     pub(super) others: Others,
 }
 
-/// What becomes of a row that names a profile which is not loaded.
+/// What becomes of what names a profile or an issuer which is not loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Others {
     /// It is a problem: at the start the file is right or nothing starts.
@@ -38,8 +40,8 @@ pub(super) enum Others {
     Kept,
 }
 
-/// Reads `[callers.*]` of a file alone, for a server that runs with these profiles, and what is
-/// to be warned of.
+/// Reads `[callers.*]` of a file alone, for a server that runs with these profiles and issuers,
+/// and what is to be warned of.
 ///
 /// # Errors
 ///
@@ -49,11 +51,12 @@ pub fn reread(
     text: &str,
     env: Env<'_>,
     profiles: &[Profile],
+    issuers: &[String],
 ) -> Result<(Entries, Vec<Problem>), Problems> {
     let document = Document::parse(file, text, env)?;
     let names: Vec<_> = profiles.iter().map(|profile| profile.name.clone()).collect();
     let profiles: Vec<_> = profiles.iter().collect();
-    let loaded = Loaded { profiles: &profiles, names: &names, others: Others::Kept };
+    let loaded = Loaded { profiles: &profiles, names: &names, issuers, others: Others::Kept };
     let mut root = document.root();
     let entries = match read(&mut root, &loaded) {
         Some(Policy::Entries(entries)) => Some(entries),
@@ -99,14 +102,32 @@ fn read_entry(
     owners: &mut HashMap<CallerPattern, EntryName>,
     loaded: &Loaded<'_>,
 ) -> Option<Entry> {
+    let mut unknown = Vec::new();
     let matches = section.list("match", |text| {
         let pattern = CallerPattern::parse(text).map_err(|error| error.to_string())?;
+        if let Some(issuer) = pattern.issuer()
+            && !loaded.issuers.iter().any(|it| it == issuer.as_str())
+        {
+            match loaded.others {
+                Others::Refused => {
+                    return Err(format!(
+                        "names no issuer of this file: there is no [issuers.{issuer}]"
+                    ));
+                }
+                Others::Kept => unknown.push(issuer.clone()),
+            }
+        }
         match owners.insert(pattern.clone(), name.clone()) {
             Some(owner) if owner == name => Err("is there twice".to_owned()),
             Some(owner) => Err(format!("is in [callers.{owner}] too: it must lead to one entry")),
             None => Ok(pattern),
         }
     });
+    for issuer in unknown {
+        let message =
+            format!("names an issuer that is not loaded: nobody is {issuer}:… until a restart");
+        section.remark("match", message);
+    }
     if matches.as_ref().is_some_and(Vec::is_empty) || !section.has("match") {
         section.problem("match", r#"needs at least one caller, as ["spiffe://…"]"#);
     }

@@ -133,6 +133,13 @@ impl Roots {
         }
     }
 
+    /// Those of one file.
+    pub(super) fn only(ExtraRoots { file, certificates }: &ExtraRoots) -> Result<Self, RootsError> {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(certificates.iter().cloned());
+        Self::new(store, Some(file.escape_debug().to_string()))
+    }
+
     /// These roots.
     pub fn new(store: RootCertStore, from: Option<String>) -> Result<Self, RootsError> {
         let count = store.len();

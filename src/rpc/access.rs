@@ -5,6 +5,7 @@ use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{
+    caller::Caller,
     methods::Rule,
     recorded::{self, Recorded},
     status,
@@ -15,9 +16,8 @@ use crate::{
     auth::{
         callers::{Callers, Standing},
         method::Method,
-        peer::Peer,
         policy::{Mode, NO_ENTRY},
-        refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
+        refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED, UNAUTHENTICATED},
         row::Reach,
         usage::{self, Quota, Use},
     },
@@ -28,14 +28,11 @@ use crate::{
     telemetry::CallerMetrics,
 };
 
-/// The cause of a caller that shows nothing which names it.
-const NO_CREDENTIAL: &str = "no_credential";
-
 /// A call's caller, as it was known at this moment: entries and rows may change while it lasts.
 #[derive(Clone)]
 pub(super) struct Access {
     callers: Arc<Callers>,
-    peer: Arc<Peer>,
+    caller: Caller,
     standing: Standing,
     /// Whether it was not allowed already, and goes on since that is only observed.
     is_observed: bool,
@@ -59,26 +56,22 @@ impl Access {
     /// The caller may not call it, whatever for.
     pub(super) fn admit(
         callers: &Arc<Callers>,
-        peer: &Arc<Peer>,
+        caller: Caller,
         rule: Rule,
         audit: Option<&Audit>,
     ) -> Result<Self, Denied> {
-        let standing = callers.standing(peer.names());
-        let (callers, peer) = (Arc::clone(callers), Arc::clone(peer));
-        let method = match rule {
-            Rule::Rows(method) => Some(method),
-            Rule::Connected => None,
-        };
-        let audit = audit.cloned();
-        let mut access = Self { callers, peer, standing, is_observed: false, method, audit };
-        if let Rule::Rows(method) = rule {
+        let standing = callers.standing(caller.names());
+        let callers = Arc::clone(callers);
+        let (method, audit) = (rule.method(), audit.cloned());
+        let mut access = Self { callers, caller, standing, is_observed: false, method, audit };
+        if let Some(method) = method {
             let named = match &access.standing {
                 Standing::Anybody => Ok(()),
                 Standing::Caller(caller) => caller.entry.reach_method(method),
                 Standing::Nobody(denied) => Err(denied.clone()),
             };
             let mode = match named {
-                Err(Denied::Unauthenticated) => Mode::Enforce,
+                Err(Denied::Unauthenticated(_)) => Mode::Enforce,
                 _ => access.mode_of(method),
             };
             access.is_observed = access.decide_in(mode, named)?.is_none();
@@ -89,14 +82,16 @@ impl Access {
     /// Anybody, where everybody may do everything.
     #[cfg(test)]
     pub(super) fn of_anybody() -> Self {
-        use crate::auth::{name::CallerName, policy::Policy};
+        use crate::auth::{name::CallerName, peer::Peer, policy::Policy};
 
         let metrics = crate::telemetry::Metrics::default();
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let from = std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into();
-        let peer = Arc::new(Peer { name: Some(CallerName::Loopback), also: Vec::new(), from });
+        let peer =
+            Peer { name: Some(CallerName::Loopback), also: Vec::new(), certificate: None, from };
+        let caller = Caller::Peer(Arc::new(peer));
         let (method, audit) = (Some(Method::MintToken), None);
-        Self { callers, peer, standing: Standing::Anybody, is_observed: false, method, audit }
+        Self { callers, caller, standing: Standing::Anybody, is_observed: false, method, audit }
     }
 
     /// The same, recorded in this log.
@@ -105,9 +100,14 @@ impl Access {
         Self { audit: Some(audit.clone()), ..self }
     }
 
+    /// Who makes the call.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// The same caller by the entries of this moment; none where they have not changed for it.
     pub(super) fn changed(&self, method: Method) -> Result<Option<Self>, Denied> {
-        let standing = self.callers.standing(self.peer.names());
+        let standing = self.callers.standing(self.caller.names());
         let is_same = match (&self.standing, &standing) {
             (Standing::Anybody, Standing::Anybody) => true,
             (Standing::Caller(before), Standing::Caller(now)) => Arc::ptr_eq(before, now),
@@ -117,8 +117,8 @@ impl Access {
         if is_same {
             return Ok(None);
         }
-        let rule = Rule::Rows(method);
-        Self::admit(&self.callers, &self.peer, rule, self.audit.as_ref()).map(Some)
+        let (caller, rule) = (self.caller.clone(), Rule::Rows(method));
+        Self::admit(&self.callers, caller, rule, self.audit.as_ref()).map(Some)
     }
 
     /// Changes of the entries from now on.
@@ -189,7 +189,7 @@ impl Access {
 
     /// Whether the health of a profile is shown, which is a part of the state of its grants.
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
-        let named = match self.callers.standing(self.peer.names()) {
+        let named = match self.callers.standing(self.caller.names()) {
             Standing::Anybody => Ok(()),
             Standing::Caller(caller) => caller.entry.reach_profile(Method::GetGrant, profile),
             Standing::Nobody(denied) => Err(denied),
@@ -202,7 +202,7 @@ impl Access {
 
     /// Whether what is not allowed is served all the same. Authentication is always enforced.
     fn is_only_observed(&self, denied: &Denied) -> bool {
-        self.callers.mode() == Mode::Observe && *denied != Denied::Unauthenticated
+        self.callers.mode() == Mode::Observe && !matches!(denied, Denied::Unauthenticated(_))
     }
 
     fn mode_of(&self, method: Method) -> Mode {
@@ -240,9 +240,8 @@ impl Access {
     /// Records that the call is refused for this reason.
     pub(super) fn record_refusal(&self, reason: &'static str) {
         let Some(audit) = &self.audit else { return };
-        if reason == Denied::Unauthenticated.reason() {
-            audit.unauthenticated(self.peer.from, NO_CREDENTIAL);
-        } else {
+        // What is not authenticated was recorded where that was found out.
+        if reason != UNAUTHENTICATED {
             audit.refused(&self.who(), reason);
         }
     }
@@ -258,12 +257,12 @@ impl Access {
     /// The caller, for the audit log.
     pub(super) fn who(&self) -> Who<'_> {
         Who {
-            caller: self.peer.name.as_ref().map(|name| name as &dyn fmt::Display),
+            caller: self.caller.names().next().map(|name| name as &dyn fmt::Display),
             entry: match &self.standing {
                 Standing::Caller(caller) => Some(caller.entry.name.as_str()),
                 Standing::Anybody | Standing::Nobody(_) => None,
             },
-            peer: self.peer.from,
+            peer: self.caller.peer().from,
             method: self.method.map_or("", Method::as_str),
         }
     }

@@ -307,14 +307,15 @@ impl Watch {
     /// more; where it would become less the watch ends.
     fn judge(&mut self) -> Result<(), Status> {
         self.rights.mark_unchanged();
-        let changed = self.access.changed(Method::WatchGrants);
-        let changed = changed.map_err(|denied| status::denied(&denied, None))?;
+        let valid = self.access.caller().is_valid();
+        let changed = valid.and_then(|()| self.access.changed(Method::WatchGrants));
+        let changed = changed.map_err(|denied| status::denied(&denied, None, None))?;
         let Some(access) = changed else { return Ok(()) };
         let views = self.grants.watched(self.target.as_ref(), &access).map_err(status::refused)?;
         let is_shown = |view: &View| views.iter().any(|shown| shown.name() == view.name());
         if !self.views.iter().all(is_shown) {
             let denied = access.hides();
-            return Err(status::denied(&denied, None));
+            return Err(status::denied(&denied, None, None));
         }
         self.access = access;
         if views.len() > self.views.len() {
@@ -355,6 +356,9 @@ impl Watch {
                 () = self.grants.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
                 () = self.lifetime.ended() => {
                     return Err(status::lifetime_reached(deadline, None));
+                }
+                denied = self.access.caller().expired() => {
+                    return Err(status::denied(&denied, None, deadline));
                 }
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),
             }

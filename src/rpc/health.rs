@@ -99,6 +99,9 @@ impl Watch {
                 },
                 changed = rights.changed() => if changed.is_err() { return Ok(None) },
                 () = lifetime.ended() => return Err(status::lifetime_reached(*deadline, None)),
+                denied = access.caller().expired() => {
+                    return Err(status::denied(&denied, None, *deadline));
+                }
             }
         };
         *told = Some(status);

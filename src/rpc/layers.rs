@@ -26,10 +26,18 @@ use self::{
     count::{Ending, Methods},
     net::{answer, refuse},
 };
-use super::{access::Access, methods::Rule, not_grpc, request_body::RequestBody, status};
+use super::{
+    access::Access, caller::Caller, methods::Rule, not_grpc, request_body::RequestBody, status,
+};
 use crate::{
-    audit::Audit,
-    auth::{callers::Callers, peer::Peer},
+    audit::{Audit, Who},
+    auth::{
+        bearer::{Bearer, Bearers, Cause, Waiting},
+        callers::Callers,
+        method::Method,
+        peer::Peer,
+        refusal::Denied,
+    },
     drain::lifetime::Lifetime,
     telemetry::Metrics,
 };
@@ -65,6 +73,7 @@ pub struct Layers<S> {
     inner: S,
     methods: Methods,
     callers: Arc<Callers>,
+    bearers: Arc<Bearers>,
     audit: Option<Audit>,
 }
 
@@ -74,6 +83,7 @@ pub struct Guarded<S> {
     inner: S,
     methods: Methods,
     callers: Arc<Callers>,
+    bearers: Arc<Bearers>,
     peer: Arc<Peer>,
     lifetime: Lifetime,
     audit: Option<Audit>,
@@ -82,8 +92,8 @@ pub struct Guarded<S> {
 impl<S> Layers<S> {
     /// `inner` with its layers, for these callers.
     #[must_use]
-    pub fn new(inner: S, callers: Arc<Callers>, metrics: &Metrics) -> Self {
-        Self { inner, methods: Methods::new(metrics), callers, audit: None }
+    pub fn new(inner: S, callers: Arc<Callers>, bearers: Arc<Bearers>, metrics: &Metrics) -> Self {
+        Self { inner, methods: Methods::new(metrics), callers, bearers, audit: None }
     }
 
     /// The same with its calls recorded in this log, if any.
@@ -101,6 +111,7 @@ impl<S: Clone> Layers<S> {
             inner: self.inner.clone(),
             methods: self.methods.clone(),
             callers: Arc::clone(&self.callers),
+            bearers: Arc::clone(&self.bearers),
             peer: Arc::new(peer),
             lifetime,
             audit: self.audit.clone(),
@@ -108,67 +119,130 @@ impl<S: Clone> Layers<S> {
     }
 }
 
+/// A call that has come, before it is known who makes it.
+struct Come {
+    ending: Ending,
+    rule: Rule,
+    at: Instant,
+    deadline: Option<Instant>,
+}
+
+/// What a call is answered by.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<GuardedBody>, Infallible>> + Send>>;
+
 impl<S> Guarded<S> {
-    /// The caller of a method with this rule; of what has none, there is none.
-    fn admit<B>(
-        &self,
-        request: &Request<B>,
-        rule: Option<Rule>,
-    ) -> Result<Access, Box<Response<Body>>> {
-        if let Some(refusal) = not_grpc(request) {
-            return Err(Box::new(refusal));
+    /// The right of a caller to call a method with this rule.
+    fn admit(&self, caller: Caller, rule: Rule) -> Result<Access, Denied> {
+        let admitted = Access::admit(&self.callers, caller, rule, self.audit.as_ref());
+        if let Err(Denied::Unauthenticated(Cause::NoCredential)) = &admitted {
+            self.bearers.record_no_credential(&self.peer);
         }
-        let Some(rule) = rule else { return Err(refuse(status::unknown_method()).into()) };
-        let access = Access::admit(&self.callers, &self.peer, rule, self.audit.as_ref());
-        access.map_err(|denied| refuse(status::denied(&denied, None)).into())
+        admitted
     }
+
+    /// Refuses a call by the bearer token that it carries.
+    fn deny(&self, come: Come, denied: &Denied) -> Answering {
+        self.callers.count_nobody(denied);
+        if let (Some(audit), Denied::Unverifiable { .. }) = (&self.audit, denied) {
+            let method = come.rule.method().map_or("", Method::as_str);
+            let who = Who { caller: None, entry: None, peer: self.peer.from, method };
+            audit.refused(&who, denied.reason());
+        }
+        answered(come.ending, refuse(status::denied(denied, None, come.deadline)))
+    }
+}
+
+/// What is answered at once.
+fn answered(mut ending: Ending, response: Response<Body>) -> Answering {
+    ending.note(response.headers());
+    Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) })
 }
 
 impl<S, B> Service<Request<B>> for Guarded<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = Response<GuardedBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = self.methods.find(request.uri().path());
-        let now = Instant::now();
-        let ending = Ending::begin(Arc::clone(method), now);
+        let at = Instant::now();
+        let ending = Ending::begin(Arc::clone(method), at);
         let asked = deadline::asked(request.headers());
         let deadline = match asked {
             None if ending.method.unary => Some(deadline::DEFAULT),
             asked => asked,
         };
-        let deadline = deadline.and_then(|timeout| now.checked_add(timeout));
-        let is_late = deadline.is_some_and(|deadline| deadline <= now + deadline::NO_TIME);
-        let access = match self.admit(&request, ending.method.rule) {
-            // Nobody waits for what it would do. A stream says itself how far it got.
-            Ok(_) if ending.method.unary && is_late => {
-                Err(refuse(status::deadline_exceeded(None)).into())
-            }
-            admitted => admitted,
+        let deadline = deadline.and_then(|timeout| at.checked_add(timeout));
+        if let Some(refusal) = not_grpc(&request) {
+            return answered(ending, refusal);
+        }
+        let Some(rule) = ending.method.rule else {
+            return answered(ending, refuse(status::unknown_method()));
         };
-        let access = match access {
+        let come = Come { ending, rule, at, deadline };
+        match self.bearers.of(request.headers(), &self.peer) {
+            Bearer::None => self.answer(request, come, Caller::Peer(Arc::clone(&self.peer))),
+            Bearer::Verified(verified) => {
+                let caller = Caller::bearer(verified, &self.bearers, &self.peer, &self.lifetime);
+                self.answer(request, come, caller)
+            }
+            Bearer::Refused(denied) => self.deny(come, &denied),
+            Bearer::Waiting(waiting) => Box::pin(self.clone().wait(request, come, waiting)),
+        }
+    }
+}
+
+impl<S> Guarded<S> {
+    /// Answers a call whose caller is known only when a key has come.
+    async fn wait<B>(
+        mut self,
+        request: Request<B>,
+        come: Come,
+        waiting: Waiting,
+    ) -> Result<Response<GuardedBody>, Infallible>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
+        match waiting.verified(come.deadline).await {
+            Ok(verified) => {
+                let caller = Caller::bearer(verified, &self.bearers, &self.peer, &self.lifetime);
+                self.answer(request, come, caller).await
+            }
+            Err(denied) => self.deny(come, &denied).await,
+        }
+    }
+
+    /// Answers a call of this caller.
+    fn answer<B>(&mut self, mut request: Request<B>, come: Come, caller: Caller) -> Answering
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
+        let access = match self.admit(caller, come.rule) {
             Ok(access) => access,
-            Err(response) => {
-                let mut ending = ending;
-                ending.note(response.headers());
-                return Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) });
+            Err(denied) => {
+                return answered(come.ending, refuse(status::denied(&denied, None, come.deadline)));
             }
         };
-        request.extensions_mut().insert(Origin {
-            deadline,
-            access,
-            lifetime: self.lifetime.clone(),
-        });
-        let due = ending.method.one_request.then(|| now + REQUEST_TIMEOUT);
+        let Come { ending, at, deadline, .. } = come;
+        // Nobody waits for what it would do. A stream says itself how far it got.
+        if ending.method.unary && deadline.is_some_and(|it| it <= at + deadline::NO_TIME) {
+            return answered(ending, refuse(status::deadline_exceeded(None)));
+        }
+        let lifetime = self.lifetime.clone();
+        request.extensions_mut().insert(Origin { deadline, access, lifetime });
+        let due = ending.method.one_request.then(|| at + REQUEST_TIMEOUT);
         let request = request.map(|body| RequestBody::new(body, due));
         // A handler may panic before its first await, and after.
         let call = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));

@@ -29,6 +29,16 @@ pub(super) enum Rule {
     Rows(Method),
 }
 
+impl Rule {
+    /// The method that rows must name.
+    pub(super) const fn method(self) -> Option<Method> {
+        match self {
+            Self::Connected => None,
+            Self::Rows(method) => Some(method),
+        }
+    }
+}
+
 impl Kind {
     /// As metrics name it.
     pub(super) const fn as_str(self) -> &'static str {

@@ -266,15 +266,19 @@ macro_rules! serve {
                     mut requests: Request<Streaming<ServerReflectionRequest>>,
                 ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
                     let index = Arc::clone(&self.0);
-                    let Origin { deadline, lifetime, .. } = Origin::take(&mut requests)?;
+                    let Origin { deadline, access, lifetime } = Origin::take(&mut requests)?;
                     let requests = requests.into_inner();
                     let answers = stream::try_unfold(requests, move |mut requests| {
                         let (index, lifetime) = (Arc::clone(&index), lifetime.clone());
+                        let caller = access.caller().clone();
                         async move {
                             let request = tokio::select! {
                                 request = requests.message() => request?,
                                 () = lifetime.ended() => {
                                     return Err(status::lifetime_reached(deadline, None));
+                                }
+                                denied = caller.expired() => {
+                                    return Err(status::denied(&denied, None, deadline));
                                 }
                             };
                             Ok(request.map(|request| (answer(&index, request), requests)))

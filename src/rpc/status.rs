@@ -11,11 +11,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::violation::{PROFILE_NOT_FOUND, RESOURCE_NOT_FOUND, Refusal, Violation, param_path};
 use crate::{
     auth::{
+        bearer::Cause,
         refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
         usage::Quota,
     },
     mint::{
-        minter::{Cause, Unserved},
+        minter::{self, Unserved},
         options::Attainable,
     },
 };
@@ -49,7 +50,7 @@ fn simple(code: Code, reason: &str, message: &str) -> Status {
 pub(super) fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Invalid(violations) => invalid(&violations),
-        Refusal::Denied(why) => denied(&why, None),
+        Refusal::Denied(why) => denied(&why, None, None),
         Refusal::ProfileNotFound => {
             simple(Code::NotFound, PROFILE_NOT_FOUND, "no such profile is configured")
         }
@@ -61,14 +62,19 @@ pub(super) fn refused(refusal: Refusal) -> Status {
 
 /// A call that its caller is not allowed. What does not exist is answered alike. `resume` is
 /// where a bulk goes on.
-pub(super) fn denied(denied: &Denied, resume: Option<i64>) -> Status {
+pub(super) fn denied(denied: &Denied, resume: Option<i64>, deadline: Option<Instant>) -> Status {
     let mut metadata = Metadata::new();
     resumes(&mut metadata, resume);
     let mut add = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
     let (code, message) = match denied {
-        Denied::Unauthenticated => {
-            add("cause", "no_credential".to_owned());
-            (Code::Unauthenticated, "the caller shows no credential that names it".into())
+        Denied::Unauthenticated(cause) => {
+            add("cause", cause.as_str().to_owned());
+            (Code::Unauthenticated, unauthenticated(*cause).into())
+        }
+        Denied::Unverifiable { retry_in } => {
+            let message = "the caller's token cannot be verified now: its issuer's keys are missing; \
+                           retry";
+            return unavailable(denied.reason(), message, *retry_in, deadline, resume);
         }
         Denied::Unknown => (Code::PermissionDenied, "the caller is in no entry".into()),
         Denied::Method => (Code::PermissionDenied, "the caller may not call this method".into()),
@@ -96,6 +102,24 @@ pub(super) fn denied(denied: &Denied, resume: Option<i64>) -> Status {
         }
     };
     build(code, &message, details(denied.reason(), metadata))
+}
+
+/// Why nothing names a call's caller.
+const fn unauthenticated(cause: Cause) -> &'static str {
+    match cause {
+        Cause::NoCredential => "the caller shows no credential that names it",
+        Cause::Malformed => "the caller's token is malformed, or of a form that is never accepted",
+        Cause::UnknownIssuer => "the caller's token is of no issuer that is known here",
+        Cause::UnknownKey => {
+            "the caller's token is signed with a key that its issuer does not have"
+        }
+        Cause::BadSignature => "the signature of the caller's token is wrong",
+        Cause::Expired => "the caller's token has expired",
+        Cause::NotYetValid => "the caller's token is not valid yet",
+        Cause::WrongAudience => "the caller's token is meant for another audience",
+        Cause::TooLongLived => "the caller's token is valid for longer than is accepted",
+        Cause::NotBound => "the caller's token is bound to a key that the caller does not prove",
+    }
 }
 
 /// A caller has used up one of its quotas, which holds what the call needs in `refill`. `resume`
@@ -181,57 +205,59 @@ pub(super) fn unserved(
         metadata.insert("grant".to_owned(), grant.to_owned());
     }
     resumes(&mut metadata, resume);
-    if let Cause::GrantExpired(end) = unserved.cause {
+    if let minter::Cause::GrantExpired(end) = unserved.cause {
         let end = std::time::UNIX_EPOCH + Duration::from_micros(end.unix_micros().unsigned_abs());
         let end = humantime::format_rfc3339_millis(end).to_string();
         metadata.insert("end_time".to_owned(), end);
     }
     let (code, reason, message) = match unserved.cause {
-        Cause::ResourceNotFound => (
+        minter::Cause::ResourceNotFound => (
             Code::NotFound,
             RESOURCE_NOT_FOUND,
             "the upstream says that the resource does not exist; it is re-checked slowly",
         ),
-        Cause::UpstreamRejected => (
+        minter::Cause::UpstreamRejected => (
             Code::FailedPrecondition,
             "UPSTREAM_REJECTED",
             "the upstream refuses the service's credential, resource or configuration; its operator must act",
         ),
-        Cause::UpstreamThrottled => (
+        minter::Cause::UpstreamThrottled => (
             Code::Unavailable,
             UPSTREAM_THROTTLED,
             "the upstream asks the account to wait, and no grant that will do is left",
         ),
-        Cause::GrantExpired(_) => (
+        minter::Cause::GrantExpired(_) => (
             Code::Unavailable,
             "GRANT_EXPIRED",
             "the grant's life is over and its successor is late; retry",
         ),
-        Cause::GrantPending => (Code::Unavailable, "GRANT_PENDING", "there is no grant yet; retry"),
-        Cause::GrantNotNewer => {
+        minter::Cause::GrantPending => {
+            (Code::Unavailable, "GRANT_PENDING", "there is no grant yet; retry")
+        }
+        minter::Cause::GrantNotNewer => {
             (Code::Unavailable, "GRANT_NOT_NEWER", "there is no newer grant yet; retry")
         }
-        Cause::GrantTooShort => (
+        minter::Cause::GrantTooShort => (
             Code::Unavailable,
             "GRANT_TOO_SHORT",
             "the present grant has not the life asked for; retry, or ask for less",
         ),
-        Cause::Draining => {
+        minter::Cause::Draining => {
             (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
         }
-        Cause::Overloaded => (
+        minter::Cause::Overloaded => (
             Code::Unavailable,
             "OVERLOADED",
             "too many slow signatures wait; retry, or ask another server",
         ),
-        Cause::Unrecorded => (
+        minter::Cause::Unrecorded => (
             Code::Unavailable,
             AUDIT_UNAVAILABLE,
             "the audit log cannot be written, and nothing is minted without its record; retry",
         ),
         // Each is told with the caller's entry, by whoever knows that.
-        Cause::QuotaExceeded | Cause::LivesTooLong(_) => return unexpected(),
-        Cause::SigningFailed => {
+        minter::Cause::QuotaExceeded | minter::Cause::LivesTooLong(_) => return unexpected(),
+        minter::Cause::SigningFailed => {
             tracing::error!("a signature could not be made");
             (Code::Internal, SIGNING_FAILED, UNSIGNED)
         }

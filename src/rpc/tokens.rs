@@ -133,7 +133,7 @@ impl Ending {
             }
             Cause::LivesTooLong(most) => {
                 metrics.refused();
-                return status::denied(&access.lives_too_long(most), resume);
+                return status::denied(&access.lives_too_long(most), resume, deadline);
             }
             // A call that ends because the server leaves, signs too slowly or cannot record it lacks
             // no grant.

@@ -37,7 +37,8 @@ const UNTRUSTED_GRACE: Duration = Duration::from_secs(9);
 /// The same for a connection that is closed because its calls do not authenticate.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection may be open whose peer is in no entry, where callers must be in one.
+/// How long a connection may be open whose peer is in no entry, where callers must be in one,
+/// without a call that a bearer token authenticates.
 const STRANGERS_TIME: Duration = Duration::from_secs(10);
 
 /// How long the refusal of a connection may take to be sent.
@@ -117,13 +118,15 @@ impl<I: Io, S: Calls> Connection<I, S> {
         let (drain, exchanges) = (self.drain.clone(), Arc::clone(&self.exchanges));
         exchanges.unread.counts_for(place.unread());
         let (age, peer) = (sleep(self.age), self.log.peer().clone());
+        let lifetime = self.lifetime.clone();
         let strangers_end = async {
-            if place.is_strangers() {
-                sleep(STRANGERS_TIME).await;
-                if place.is_still_strangers(&peer) {
+            while place.is_strangers() {
+                sleep(STRANGERS_TIME.saturating_sub(lifetime.without_known_calls())).await;
+                if !place.is_still_strangers(&peer) {
+                    exchanges.unread.counts_for(place.unread());
+                } else if lifetime.without_known_calls() >= STRANGERS_TIME {
                     return;
                 }
-                exchanges.unread.counts_for(place.unread());
             }
             pending::<()>().await;
         };

@@ -23,6 +23,7 @@ use crate::{
         Tls,
         begun::Begun,
         server::{Client, HandshakeError},
+        trust::Verified,
     },
 };
 
@@ -102,21 +103,26 @@ impl Opening {
 
 /// The stream of a connection, and who is at its other end.
 async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
-    let from = accepted.from();
+    let nobody = Peer { name: None, also: Vec::new(), certificate: None, from: accepted.from() };
     match accepted {
         Accepted::Unix { stream, name, .. } => {
             let begun = read_preface(stream).await.map_err(|_| "failed")?;
-            Ok((Stream::Unix(begun), Peer { name, also: Vec::new(), from }))
+            Ok((Stream::Unix(begun), Peer { name, ..nobody }))
         }
         Accepted::Tcp { stream, transport: Transport::Plain(everybody), .. } => {
             let begun = read_preface(stream).await.map_err(|_| "failed")?;
-            Ok((Stream::Plain(begun), Peer { name: everybody, also: Vec::new(), from }))
+            Ok((Stream::Plain(begun), Peer { name: everybody, ..nobody }))
         }
         Accepted::Tcp { stream, address, transport: Transport::Tls(tls) } => {
             let (stream, client) = shake_hands(stream, address, &tls).await?;
-            let verified = client.as_ref().map(|client| client.verified.clone());
-            let (name, also) = verified.map(|it| (it.name, it.also)).unzip();
-            let peer = Peer { name, also: also.unwrap_or_default(), from };
+            let peer = match &client {
+                None => nobody,
+                Some(client) => {
+                    let Verified { name, also, .. } = client.verified.clone();
+                    let certificate = client.fingerprint();
+                    Peer { name: Some(name), also, certificate, ..nobody }
+                }
+            };
             Ok((Stream::Tls { stream: Box::new(stream), tls, client }, peer))
         }
     }

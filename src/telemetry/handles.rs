@@ -48,6 +48,19 @@ impl GrantMetrics {
     }
 }
 
+/// What the keeper of an issuer's keys records.
+#[derive(Debug)]
+pub struct IssuerMetrics {
+    pub(super) fetched: Timestamp,
+}
+
+impl IssuerMetrics {
+    /// Its keys were fetched.
+    pub fn fetched(&self, at: WallTime) {
+        self.fetched.set(at);
+    }
+}
+
 /// An instant that is not on the page before it is known: 0 would be 1970.
 #[derive(Debug)]
 pub(super) struct Timestamp {

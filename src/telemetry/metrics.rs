@@ -20,8 +20,9 @@ use prometheus_client::{
 use super::{
     format::MetricsFormat,
     handles::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, Labels, MintMetrics,
-        PoolMetrics, ReloadMetrics, RpcMetrics, Timestamp, Timestamps, UpstreamMetrics, seconds,
+        AuditMetrics, CallerMetrics, Counts, CutMetrics, Gauges, GrantMetrics, IssuerMetrics,
+        Labels, MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, Timestamp, Timestamps,
+        UpstreamMetrics, seconds,
     },
     histogram::{Histogram, Scale},
     resource_names::ResourceNames,
@@ -130,6 +131,7 @@ struct Inner {
     handshakes: Counters,
     authentication_failures: Counters,
     audit_records: Counters,
+    issuer_keys_fetched: Timestamps,
     certificate_starts: Timestamps,
     certificate_ends: Timestamps,
     drain_phase: Sampled,
@@ -176,6 +178,7 @@ impl Metrics {
             handshakes: Counters::default(),
             authentication_failures: Counters::default(),
             audit_records: Counters::default(),
+            issuer_keys_fetched: Timestamps::default(),
             certificate_starts: Timestamps::default(),
             certificate_ends: Timestamps::default(),
             drain_phase: Sampled::default(),
@@ -255,6 +258,13 @@ impl Metrics {
     #[must_use]
     pub fn authentication_failures(&self, causes: &[&'static str]) -> Counts {
         counts(&self.0.authentication_failures, "cause", causes)
+    }
+
+    /// The handles of one issuer's keys.
+    #[must_use]
+    pub fn issuer_keys(&self, issuer: &str) -> IssuerMetrics {
+        let labels = vec![("issuer", issuer.to_owned())];
+        IssuerMetrics { fetched: Timestamp::new(&self.0.issuer_keys_fetched, &labels) }
     }
 
     /// The certificates and lists in force, each with the time that it is valid from and to.

@@ -20,14 +20,18 @@ use super::{
     cause::Cause,
     certificate::Validity,
     config::{ClientAuth, MinVersion},
-    failures::Failures,
     files::{Loaded, LoadedIdentity},
     identity::Identity,
     provider,
     trust::{Chain, FileTrust, ReceivedBundles, Refused, Trust, Verified},
     verifier::Verifier,
 };
-use crate::{audit::Audit, clock::Clock, telemetry::Metrics};
+use crate::{
+    audit::Audit,
+    auth::{failures::Failures, peer::Fingerprint},
+    clock::Clock,
+    telemetry::Metrics,
+};
 
 /// How often the wall clock is read again while a certificate's end is waited for: it may be
 /// stepped, and the timer stops while the machine is suspended.
@@ -99,7 +103,7 @@ impl Tls {
             replaced: watch::channel(()).0,
             auth: loaded.config.client_auth,
             min_version: loaded.config.min_version,
-            failures: Failures::new(metrics, audit),
+            failures: Failures::new(metrics, &Cause::ALL.map(Cause::as_str), audit),
             clock,
         }
     }
@@ -201,7 +205,7 @@ impl Tls {
             }
             _ => return HandshakeError::Failed(error.to_string()),
         };
-        self.failures.record(from, &refused);
+        self.failures.record(from.into(), refused.cause.as_str(), &refused.claim);
         HandshakeError::Refused(refused.cause)
     }
 
@@ -249,6 +253,12 @@ impl Tls {
 }
 
 impl Client {
+    /// What tells its certificate from others.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.chain.first().map(|certificate| Fingerprint::of(certificate))
+    }
+
     /// Logs why its connection ends.
     fn log_end(&self, cause: Cause) {
         let name = self.verified.name.to_string();

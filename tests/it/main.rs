@@ -2,6 +2,7 @@
 
 mod attacks;
 mod audit;
+mod bearer;
 mod binary;
 mod channels;
 mod examples;

@@ -9,6 +9,7 @@ use std::{
 use grantmint::grant::FaultClass;
 
 use crate::{
+    bearer::{cluster::Cluster, signer::Signers},
     page::{Declared, Page},
     support::found,
     tls::pki::Pki,
@@ -18,7 +19,7 @@ const DOC: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
 /// Labels whose values depend on the configuration, or are the API's own.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 10] = [
     "profile",
     "what",
     "resource",
@@ -28,6 +29,7 @@ const OPEN: [&str; 9] = [
     "grpc_method",
     "grpc_code",
     "caller",
+    "issuer",
 ];
 
 /// The rows of the tables below the heading, a cell a string.
@@ -46,19 +48,29 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 /// A page on which everything has its figure.
 async fn page() -> Page {
     let pki = Pki::new();
+    let cluster = Cluster::start(Signers::new("k").jwks(), "own", 200).await;
+    let token = pki.path("token");
+    fs::write(&token, "own").expect("written");
+    let issuer = format!(
+        "[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"mint\"\napi_server = \"{}\"\n\
+         token_file = \"{}\"\n",
+        cluster.url,
+        token.display()
+    );
     let audit = pki.path("audit.jsonl");
     let observed = format!(
         "[server]\nauthorize = \"observe\"\n[audit]\nfile = \"{}\"\n[callers.demo]\n\
          match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
         audit.display()
     );
-    let serve = pki.serve(&observed).await;
-    found("a grant, the clock skew and the certificates", async || {
+    let serve = pki.serve(&format!("{issuer}{observed}")).await;
+    found("a grant, the clock skew, the certificates and the keys", async || {
         let page = Page::read(&serve.page("/metrics").await.1);
         let late = [
             "grantmint_grant_end_timestamp_seconds",
             "grantmint_upstream_clock_skew_seconds",
             "grantmint_certificate_end_timestamp_seconds",
+            "grantmint_issuer_keys_fetch_timestamp_seconds",
         ];
         late.iter().all(|metric| !page.of(metric, &[]).is_empty()).then_some(page)
     })

@@ -1,6 +1,7 @@
 //! What outlives a change of the entries, and what does not.
 
 use super::*;
+use crate::auth::bearer::Cause;
 use crate::auth::{pattern::CallerPattern, policy::Limits, quota::Rate};
 
 fn entries(name: &str, limits: Limits) -> Entries {
@@ -61,7 +62,7 @@ async fn without_a_name_or_an_entry_nobody_may_call() {
         Standing::Nobody(denied) => denied,
         other => panic!("{other:?}"),
     };
-    assert_eq!(denied(&[]), Denied::Unauthenticated);
+    assert_eq!(denied(&[]), Denied::Unauthenticated(Cause::NoCredential));
     assert_eq!(denied(&[&CallerName::Plaintext]), Denied::Unknown);
     let open = Callers::new(Policy::Open, Mode::Enforce, &Metrics::default());
     open.replace(entries("a", Limits::default()));

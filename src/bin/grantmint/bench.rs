@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 use tokio::task::JoinSet;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use self::{
     call::{Ask, Caller},
@@ -20,6 +20,7 @@ use self::{
     report::Report,
 };
 use crate::{
+    bearer::Connection,
     client::{OptionArgs, ServerArgs},
     exit::Exit,
     failure::Failure,
@@ -98,7 +99,7 @@ impl BenchCommand {
         figures.outcome()
     }
 
-    async fn connect(&self) -> Result<Vec<Channel>, Status> {
+    async fn connect(&self) -> Result<Vec<Connection>, Status> {
         let mut connecting = JoinSet::new();
         for _ in 0..self.connections {
             let server = self.server.clone();

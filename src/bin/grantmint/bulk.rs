@@ -21,13 +21,14 @@ use grantmint::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status};
 
 use self::{
     lives::Lives,
     waits::{Waits, Why},
 };
 use crate::{
+    bearer::Connection,
     chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
@@ -324,7 +325,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn call(&mut self, channel: &mut Option<Channel>) -> Result<(), Broken> {
+    async fn call(&mut self, channel: &mut Option<Connection>) -> Result<(), Broken> {
         let connected = match channel {
             Some(connected) => connected.clone(),
             None => channel.insert(self.command.server.connect().await?).clone(),

@@ -3,6 +3,7 @@
 
 mod allowed;
 mod callers;
+mod issuers;
 mod keys;
 mod rates;
 
@@ -136,6 +137,7 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         let notes = profile.provider.notes();
         notes.iter().try_for_each(|note| writeln!(out, "# {note}"))?;
     }
+    issuers::write_text(&mut out, &checked.config)?;
     callers::write_text(&mut out, &checked.config)?;
     let mut remarks = checked.config.remarks.iter();
     remarks.try_for_each(|Problem { line, message }| match line {
@@ -268,6 +270,9 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     });
     let profiles = profiles.collect();
     whole.insert("profiles".to_owned(), Value::Object(profiles));
+    if let Some(issuers) = issuers::json(&checked.config) {
+        whole.insert("issuers".to_owned(), issuers);
+    }
     if let Some(callers) = callers::json(&checked.config) {
         whole.insert("callers".to_owned(), callers);
     }

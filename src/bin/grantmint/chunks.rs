@@ -5,8 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use grantmint::rpc::proto::{MintTokensRequest, Validity};
 use http::uri::PathAndQuery;
-use tonic::{Request, Status, Streaming, client::Grpc, transport::Channel};
+use tonic::{Request, Status, Streaming, client::Grpc};
 use tonic_prost::ProstCodec;
+
+use crate::bearer::Connection;
 
 /// A `MintTokensResponse` whose tokens stay in the buffer that they came in: they are written
 /// or counted, and forgotten; to make a string of each costs as much as to receive it.
@@ -29,7 +31,7 @@ impl fmt::Debug for Chunk {
 
 /// Calls `MintTokens`.
 pub(crate) async fn mint_tokens(
-    channel: Channel,
+    channel: Connection,
     request: Request<MintTokensRequest>,
 ) -> Result<Streaming<Chunk>, Status> {
     let mut client = Grpc::new(channel);

@@ -1,17 +1,22 @@
 //! What the commands that talk to a server share.
 
-use std::{fmt, path::Path, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto, token::params::MAX_EXACT};
 use http::Uri;
 use serde_json::Value;
-use tonic::{
-    Request, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Endpoint};
 
-use crate::dial::{TlsArgs, socket_failure, tls_failure, unusable};
+use crate::{
+    bearer::{Bearer, Connection},
+    dial::{TlsArgs, socket_failure, tls_failure, unusable},
+};
 
 /// Windows wide enough that a bulk stream is never held up by them.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -36,6 +41,9 @@ pub(crate) struct ServerArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     server: ServerUrl,
+    /// A file that holds the bearer token to send; it is read anew for each connection
+    #[arg(long, value_name = "FILE", env = "GRANTMINT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArgs,
 }
@@ -160,7 +168,8 @@ impl ServerArgs {
     }
 
     /// A connection to the server.
-    pub(crate) async fn connect(&self) -> Result<Channel, Status> {
+    pub(crate) async fn connect(&self) -> Result<Connection, Status> {
+        let bearer = Bearer::of(self.token_file.as_deref())?;
         let endpoint = Endpoint::from_shared(self.server.0.clone())
             .map_err(|_| Status::invalid_argument(ServerUrlError::Form.to_string()))?;
         let endpoint = endpoint
@@ -172,19 +181,23 @@ impl ServerArgs {
             .keep_alive_timeout(Duration::from_secs(10));
         if let Some(path) = self.server.socket() {
             // The authority of its calls is "tonic": a path is none.
-            return endpoint.connect().await.map_err(|error| match socket_failure(path, &error) {
-                Some(failure) => unusable(failure),
-                None => Status::unavailable(format!("cannot connect to {}", self.server)),
-            });
+            let connected =
+                endpoint.connect().await.map_err(|error| match socket_failure(path, &error) {
+                    Some(failure) => unusable(failure),
+                    None => Status::unavailable(format!("cannot connect to {}", self.server)),
+                });
+            return Ok(InterceptedService::new(connected?, bearer));
         }
-        let connected = match self.tls.dialer(endpoint.uri()).map_err(unusable)? {
-            None => endpoint.connect().await,
-            Some(dialer) => endpoint.connect_with_connector(dialer).await,
-        };
-        connected.map_err(|error| match tls_failure(&error) {
+        let connected =
+            match self.tls.dialer(endpoint.uri(), self.token_file.is_some()).map_err(unusable)? {
+                None => endpoint.connect().await,
+                Some(dialer) => endpoint.connect_with_connector(dialer).await,
+            };
+        let channel = connected.map_err(|error| match tls_failure(&error) {
             Some(failure) => unusable(failure),
             None => Status::unavailable(format!("cannot connect to {}", self.server)),
-        })
+        })?;
+        Ok(InterceptedService::new(channel, bearer))
     }
 }
 

@@ -28,6 +28,10 @@ use tower_service::Service;
 use self::socket::SocketProblem;
 use crate::output;
 
+/// What is said where a token is sent in plain text.
+const PLAINTEXT_TOKEN: &str = "the bearer token is sent in plain text: whoever can read it on the \
+                               way can use it until it expires";
+
 /// Whom the server must prove to be, and what the command proves.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TlsArgs {
@@ -59,6 +63,8 @@ pub(crate) enum Problem {
         "a SPIFFE ID is vouched for by its trust domain alone, not by this system's authorities"
     )]
     NoBundle,
+    #[error("{file}: {why}")]
+    TokenFile { file: String, why: String },
     #[error(transparent)]
     Tls(#[from] ConnectError),
     #[error(transparent)]
@@ -97,6 +103,7 @@ impl Problem {
             Self::Tls(ConnectError::Failed(_)) => {
                 Some("does the server speak TLS there? http://host:port is for one that does not")
             }
+            Self::TokenFile { .. } => Some("name a file that holds a token with --token-file"),
             Self::Tls(ConnectError::File { .. }) => None,
         };
         next.map(Cow::Borrowed)
@@ -104,12 +111,21 @@ impl Problem {
 }
 
 impl TlsArgs {
-    /// What connects to this server; none for plain text.
-    pub(crate) fn dialer(&self, server: &Uri) -> Result<Option<Dialer>, Problem> {
+    /// What connects to this server; none for plain text. Whoever sends a token in plain text off
+    /// this machine is warned.
+    pub(crate) fn dialer(
+        &self,
+        server: &Uri,
+        sends_token: bool,
+    ) -> Result<Option<Dialer>, Problem> {
         let host = server.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if server.scheme_str() != Some("https") {
             let is_allowed = self.plaintext || is_loopback(host);
+            if is_allowed && sends_token && !is_loopback(host) {
+                static ONCE: Once = Once::new();
+                ONCE.call_once(|| output::say(PLAINTEXT_TOKEN));
+            }
             return is_allowed.then_some(None).ok_or(Problem::PlainHttp);
         }
         let expected = match &self.server_name {

@@ -123,7 +123,7 @@ fn what_is_good_but_may_not_be_meant_is_remarked() {
 #[test]
 fn entries_are_read_again_by_themselves_and_keep_rows_of_profiles_that_are_not_loaded() {
     let config = with("[callers.a]\nmatch = [\"loopback\"]\nallow = []\n").unwrap();
-    let again = |text: &str| reread("f.toml", text, &|_| None, &config.profiles);
+    let again = |text: &str| reread("f.toml", text, &|_| None, &config.profiles, &[]);
     // What is wrong elsewhere does not matter to them.
     let (entries, remarks) = again(
         "nonsense = 1\n[callers.b]\nmatch = [\"plaintext\"]\n\

@@ -57,6 +57,7 @@ fn its_examples_are_good() {
     let examples = uncommented("#     ")
         .replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "")
         .replace("\napi_key_sid_file = \"/run/secrets/twilio-sid\"", "")
+        .replace("\njwks_file = \"/etc/grantmint/jwks.json\"", "")
         .replace("\nnames_key_file = \"/run/secrets/names\"", "")
         // This machine need not have the group.
         .replace("group = \"media\"", "group = \"1044\"")
@@ -126,14 +127,15 @@ fn it_has_every_key() {
     const UNLIKE: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
         "{UNLIKE}[server]\n{UNLIKE}[server.unix]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
-         [profiles.live.budget]\n{UNLIKE}[callers.a]\n{UNLIKE}match = [\"loopback\"]\n\
+         [profiles.live.budget]\n{UNLIKE}[issuers.a]\nkind = \"kubernetes\"\n{UNLIKE}\
+         [issuers.b]\nkind = \"jwt\"\n{UNLIKE}[callers.a]\n{UNLIKE}match = [\"loopback\"]\n\
          allow = [{{ profiles = [\"live\"], {} }}]\n",
         UNLIKE.trim_end()
     );
     let problems = parse(&text).unwrap_err();
     let unknown = problems.list().iter().filter_map(|it| it.message.split_once("known here: "));
     let unknown: Vec<_> = unknown.collect();
-    assert_eq!(unknown.len(), 10);
+    assert_eq!(unknown.len(), 12);
     for (_, known) in unknown {
         for key in known.split(", ") {
             let written = format!("{key} = ");

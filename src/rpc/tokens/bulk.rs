@@ -163,6 +163,9 @@ struct LastChunk {
 impl OpenBulk {
     /// Judges it again where the entries have changed for its caller.
     async fn judge(&mut self) -> Result<(), Denied> {
+        if !self.bulk.is_done() {
+            self.access.caller().is_valid()?;
+        }
         self.changes.mark_unchanged();
         let Some(access) = self.access.changed(Method::MintTokens)? else { return Ok(()) };
         let max_ttl = match self.rights.reach(&access)? {
@@ -187,7 +190,11 @@ impl OpenBulk {
         let chunk = loop {
             if let Err(denied) = self.judge().await {
                 self.metrics.refused();
-                return Err(status::denied(&denied, Some(self.bulk.next_index())));
+                return Err(status::denied(
+                    &denied,
+                    Some(self.bulk.next_index()),
+                    self.bulk.deadline(),
+                ));
             }
             let resume = Some(self.bulk.next_index());
             let (deadline, is_done) = (self.bulk.deadline(), self.bulk.is_done());
@@ -198,6 +205,9 @@ impl OpenBulk {
                 _ = self.changes.changed() => {}
                 () = self.lifetime.ended(), if !is_done => {
                     return Err(status::lifetime_reached(deadline, resume));
+                }
+                denied = self.access.caller().expired(), if !is_done => {
+                    return Err(status::denied(&denied, resume, deadline));
                 }
                 chunk = self.bulk.next_chunk() => break chunk,
             }

@@ -143,8 +143,14 @@ impl Inner {
         );
         self.registry.register(
             "grantmint_authentication_failures",
-            "Clients that were not authenticated, by cause",
+            "Clients and calls that were not authenticated, by cause",
             self.authentication_failures.clone(),
+        );
+        self.registry.register_with_unit(
+            "grantmint_issuer_keys_fetch_timestamp",
+            "When the keys of an issuer of bearer tokens were last fetched, by issuer",
+            Unit::Seconds,
+            self.issuer_keys_fetched.clone(),
         );
         let timestamps = [
             (

@@ -62,6 +62,11 @@ impl Entity {
         entity(params, key, |params, key| params.signed_by(key, &issuer).expect("signed"))
     }
 
+    /// Its certificate in DER.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.certificate
+    }
+
     pub(super) fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key")
     }

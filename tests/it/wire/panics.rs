@@ -13,10 +13,12 @@ use std::{
 use bytes::Bytes;
 use grantmint::{
     auth::{
+        bearer::{Bearers, Issuers},
         callers::Callers,
         peer::Peer,
         policy::{Mode, Policy},
     },
+    clock::Clock,
     drain::{Drainer, drain, lifetime::Lifetime},
     rpc::layers::Layers,
     server::{self, Server},
@@ -87,6 +89,10 @@ impl<B> Service<Request<B>> for Misbehaves {
     }
 }
 
+fn bearers(metrics: &Metrics) -> Arc<Bearers> {
+    Arc::new(Bearers::new(Issuers::default(), true, Clock::system(), metrics, None))
+}
+
 fn callers(metrics: &Metrics) -> Arc<Callers> {
     Arc::new(Callers::new(Policy::Open, Mode::Enforce, metrics))
 }
@@ -99,7 +105,7 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
     let bound = Server::bind(&config, config.plain(), Arc::clone(&callers), drain, metrics).await;
     let server = bound.unwrap();
     let addr = server.addr().expect("TCP");
-    tokio::spawn(server.run(Layers::new(Misbehaves, callers, metrics)));
+    tokio::spawn(server.run(Layers::new(Misbehaves, callers, bearers(metrics), metrics)));
     (addr, drainer)
 }
 
@@ -140,11 +146,15 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
-    let peer =
-        Peer { name: None, also: Vec::new(), from: IpAddr::from(Ipv4Addr::LOCALHOST).into() };
+    let peer = Peer {
+        name: None,
+        also: Vec::new(),
+        certificate: None,
+        from: IpAddr::from(Ipv4Addr::LOCALHOST).into(),
+    };
     let metrics = Metrics::default();
-    let mut guarded =
-        Layers::new(Misbehaves, callers(&metrics), &metrics).around(peer, Lifetime::default());
+    let layers = Layers::new(Misbehaves, callers(&metrics), bearers(&metrics), &metrics);
+    let mut guarded = layers.around(peer, Lifetime::default());
     let call = |method: &str, timeout: Option<&str>| {
         let does = if method == "MintToken" { "nothing" } else { "well" };
         let mut request = Request::post(format!("/grantmint.v1.TokenService/{method}"))

@@ -9,10 +9,10 @@ use grantmint::rpc::proto::{
 };
 use http::uri::PathAndQuery;
 use prost::Message;
-use tonic::{Request, Status, client::Grpc, transport::Channel};
+use tonic::{Request, Status, client::Grpc};
 use tonic_prost::ProstCodec;
 
-use crate::chunks::mint_tokens;
+use crate::{bearer::Connection, chunks::mint_tokens};
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) trait Call: Clone + Send + Sync + 'static {
 /// Makes calls over one connection, each for an identity of its own.
 #[derive(Clone)]
 pub(super) struct Caller {
-    channel: Channel,
+    channel: Connection,
     ask: Ask,
     shared: Arc<Shared>,
 }
@@ -52,7 +52,7 @@ struct Shared {
 
 impl Caller {
     pub(super) fn new(
-        channel: Channel,
+        channel: Connection,
         ask: Ask,
         options: &MintOptions,
         prefix: &str,

@@ -24,7 +24,7 @@ use crate::{exit::Exit, failure::Failure};
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
     /// Say whether this caller is allowed a call, by which row or why not; exits with 1 where it is
-    /// not. A SPIFFE ID, dns:NAME, uid:N, loopback or plaintext
+    /// not. A SPIFFE ID, dns:NAME, ISSUER:SUBJECT, uid:N, loopback or plaintext
     #[arg(long = "as", value_name = "CALLER", value_parser = CallerName::parse)]
     caller: Option<CallerName>,
     /// The method of that call
@@ -203,7 +203,7 @@ impl CallArgs {
 /// Why, in words.
 fn why(denied: &Denied, call: &CallArgs) -> String {
     match denied {
-        Denied::Unauthenticated | Denied::Unknown => {
+        Denied::Unauthenticated(_) | Denied::Unverifiable { .. } | Denied::Unknown => {
             "the caller is in no entry: no match names it".to_owned()
         }
         Denied::Method => format!("no row names the method {}", call.method.as_str()),

@@ -1,0 +1,253 @@
+//! An issuer's public keys (RFC 7517).
+
+use std::fmt;
+
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{
+    algorithm::{Algorithm, Algorithms},
+    json::object,
+    token::{Token, decode},
+};
+
+/// Keys of one set that are looked at; more is no key set.
+const MOST_KEYS: usize = 100;
+
+/// Keys that one token is tried with.
+const MOST_TRIED: usize = 8;
+
+/// Bits of an RSA modulus that make it a key.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+
+/// An issuer's keys.
+pub struct KeySet {
+    keys: Vec<Key>,
+    /// Tells it from another set.
+    digest: [u8; 32],
+}
+
+/// A key, with what it may sign.
+struct Key {
+    kid: Option<String>,
+    /// One alone, where the set says so; else those of its type.
+    algorithms: Algorithms,
+    decoding: DecodingKey,
+}
+
+/// Why a text is no set of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    /// It is no JSON object with `keys`.
+    #[error("is no JSON object with an array of keys")]
+    NotASet,
+    /// It is far too large.
+    #[error("has more than {MOST_KEYS} keys")]
+    TooMany,
+    /// None of its keys can be used.
+    #[error("has no key that tokens can be verified with")]
+    NoKey,
+}
+
+/// What a token's signature is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    Bad,
+    /// There is no key of that id.
+    UnknownKey,
+}
+
+impl KeySet {
+    /// Reads a set. A key that is not meant for verifying signatures, or of a type that is not
+    /// supported, is left out.
+    pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
+        let set = object(text).ok_or(KeySetError::NotASet)?;
+        let keys = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::NotASet)?;
+        if keys.len() > MOST_KEYS {
+            return Err(KeySetError::TooMany);
+        }
+        let keys: Vec<_> = keys.iter().filter_map(|it| Key::read(it.as_object()?)).collect();
+        if keys.is_empty() {
+            return Err(KeySetError::NoKey);
+        }
+        Ok(Self { keys, digest: Sha256::digest(text).into() })
+    }
+
+    /// How many keys can be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether it is the same set as another.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
+    /// Verifies a token's signature. A token that names a key is tried with the keys of that id,
+    /// and with keys that have none.
+    pub(super) fn verify(&self, token: &Token<'_>) -> Verdict {
+        let is_named =
+            |key: &&Key| token.kid.is_none() || key.kid.is_none() || key.kid == token.kid;
+        let named: Vec<_> = self.keys.iter().filter(is_named).collect();
+        let mut able = named.iter().filter(|key| key.algorithms.has(token.algorithm));
+        if able.by_ref().take(MOST_TRIED).any(|key| key.verifies(token)) {
+            return Verdict::Good;
+        }
+        let is_there = token.kid.is_none() || named.iter().any(|key| key.kid == token.kid);
+        if is_there { Verdict::Bad } else { Verdict::UnknownKey }
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// Reads a key; none where it is of no use here.
+    fn read(jwk: &Map<String, Value>) -> Option<Self> {
+        let is_for = |name: &str, wanted: &str| match jwk.get(name) {
+            None => true,
+            Some(Value::Array(all)) => all.iter().any(|it| it == wanted),
+            Some(one) => one == wanted,
+        };
+        if !is_for("use", "sig") || !is_for("key_ops", "verify") {
+            return None;
+        }
+        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+        let coordinate = |name: &str, length: usize| {
+            decode(text(name)?).filter(|it| it.len() == length)?;
+            text(name)
+        };
+        let (of_type, decoding) = match (text("kty")?, text("crv")) {
+            ("RSA", _) => {
+                let (n, e) = (decode(text("n")?)?, decode(text("e")?)?);
+                if !RSA_BITS.contains(&bits(&n)) {
+                    return None;
+                }
+                (Algorithms::RSA, DecodingKey::from_rsa_raw_components(&n, &e))
+            }
+            ("EC", Some(curve)) => {
+                let (algorithm, length) = match curve {
+                    "P-256" => (Algorithm::ES256, 32),
+                    "P-384" => (Algorithm::ES384, 48),
+                    _ => return None,
+                };
+                let (x, y) = (coordinate("x", length)?, coordinate("y", length)?);
+                (Algorithms::one(algorithm), DecodingKey::from_ec_components(x, y).ok()?)
+            }
+            ("OKP", Some("Ed25519")) => {
+                let x = coordinate("x", 32)?;
+                (Algorithms::one(Algorithm::EdDSA), DecodingKey::from_ed_components(x).ok()?)
+            }
+            _ => return None,
+        };
+        let algorithms = match jwk.get("alg") {
+            None => of_type,
+            Some(alg) => {
+                let pinned = Algorithm::parse(alg.as_str()?).ok()?;
+                Some(Algorithms::one(pinned)).filter(|_| of_type.has(pinned))?
+            }
+        };
+        let kid = match jwk.get("kid") {
+            None => None,
+            Some(kid) => Some(kid.as_str()?.to_owned()),
+        };
+        Some(Self { kid, algorithms, decoding })
+    }
+
+    fn verifies(&self, token: &Token<'_>) -> bool {
+        let algorithm = token.algorithm.of_jsonwebtoken();
+        let (signed, signature) = (token.signed.as_bytes(), token.signature);
+        jsonwebtoken::crypto::verify(signature, signed, &self.decoding, algorithm).unwrap_or(false)
+    }
+}
+
+/// The length of a number without its leading zeros.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    (number.len() - zeros) * 8 - first
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    use super::*;
+
+    fn number(length: usize, first: u8) -> String {
+        let mut bytes = vec![0x5a; length];
+        bytes[0] = first;
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn kept(keys: &Value) -> Result<usize, KeySetError> {
+        KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).map(|set| set.len())
+    }
+
+    fn merged(base: &Value, more: &Value) -> Value {
+        let mut merged = base.clone();
+        for (name, value) in more.as_object().unwrap() {
+            merged[name] = value.clone();
+        }
+        merged
+    }
+
+    #[test]
+    fn keys_that_are_not_for_verifying_or_too_weak_are_left_out() {
+        let rsa = json!({"kty": "RSA", "kid": "1", "n": number(256, 0x80), "e": "AQAB"});
+        let ec = json!({"kty": "EC", "crv": "P-256", "x": number(32, 1), "y": number(32, 1)});
+        let ed = json!({"kty": "OKP", "crv": "Ed25519", "x": number(32, 1)});
+        for good in [
+            rsa.clone(),
+            ec.clone(),
+            ed.clone(),
+            merged(&rsa, &json!({"use": "sig", "alg": "PS384", "key_ops": ["verify"]})),
+            merged(&ec, &json!({"key_ops": ["sign", "verify"], "x5c": ["?"]})),
+        ] {
+            assert_eq!(kept(&json!([good])), Ok(1), "{good}");
+        }
+        for bad in [
+            merged(&rsa, &json!({"use": "enc"})),
+            merged(&rsa, &json!({"use": 1})),
+            merged(&rsa, &json!({"key_ops": ["encrypt"]})),
+            merged(&rsa, &json!({"key_ops": []})),
+            merged(&rsa, &json!({"alg": "HS256"})),
+            merged(&rsa, &json!({"alg": "none"})),
+            merged(&rsa, &json!({"alg": "ES256"})),
+            merged(&rsa, &json!({"alg": "RSA-OAEP"})),
+            merged(&rsa, &json!({"kid": 1})),
+            merged(&rsa, &json!({"n": number(256, 0x7f)})),
+            merged(&rsa, &json!({"n": number(257, 0)})),
+            merged(&rsa, &json!({"n": number(2_048, 0x80)})),
+            merged(&rsa, &json!({"n": "AQ=="})),
+            merged(&ec, &json!({"alg": "ES384"})),
+            merged(&ec, &json!({"crv": "secp256k1"})),
+            merged(&ec, &json!({"x": number(31, 1)})),
+            merged(&ed, &json!({"crv": "X25519"})),
+            json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
+            json!({"kty": "AKP", "alg": "ML-DSA-44"}),
+            json!({}),
+            json!(1),
+        ] {
+            assert_eq!(kept(&json!([bad])), Err(KeySetError::NoKey), "{bad}");
+            assert_eq!(kept(&json!([bad, ed])), Ok(1), "{bad}");
+        }
+        assert_eq!(kept(&json!(vec![ed; 101])), Err(KeySetError::TooMany));
+        for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [], "keys": []}"#] {
+            assert!(KeySet::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The issuers of bearer tokens, without their secrets.
+
+use std::io::{self, Write};
+
+use grantmint::{
+    auth::bearer::Algorithm,
+    config::Config,
+    issuers::{self, Source, Way},
+    settings::shown,
+};
+use serde_json::{Map, Value, json};
+
+use super::keys::Keys;
+
+/// Shows them.
+pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
+    for issuer in &config.issuers {
+        writeln!(out, "\n[issuers.{}]", issuer.name)?;
+        super::write_keys(out, &keys(issuer))?;
+        match &issuer.source {
+            Source::File { keys, .. } => {
+                writeln!(out, "# tokens are verified with {} keys of that file", keys.len())?;
+            }
+            Source::Url { .. } => writeln!(out, "# keys are fetched every 5 minutes")?,
+            Source::Kubernetes(_) => writeln!(
+                out,
+                "# the API server says what the issuer is, and has the keys: they are fetched \
+                 every 5 minutes"
+            )?,
+        }
+    }
+    Ok(())
+}
+
+/// The same for machines; none where there are none.
+pub(super) fn json(config: &Config) -> Option<Value> {
+    let issuers = config.issuers.iter().map(|issuer| {
+        let keys = keys(issuer).into_iter().map(|(key, value)| (key.to_owned(), value));
+        (issuer.name.to_string(), Value::Object(keys.collect()))
+    });
+    let issuers: Map<_, _> = issuers.collect();
+    (!issuers.is_empty()).then_some(Value::Object(issuers))
+}
+
+fn keys(issuer: &issuers::Config) -> Keys {
+    let mut keys = vec![("kind", json!(issuer.source.kind()))];
+    keys.extend(issuer.source.issuer().map(|own| ("issuer", json!(own))));
+    let algorithms: Vec<_> = issuer.terms.algorithms.iter().map(Algorithm::as_str).collect();
+    keys.extend([("audience", json!(issuer.terms.audience)), ("algorithms", json!(algorithms))]);
+    match &issuer.source {
+        Source::File { path, .. } => keys.push(("jwks_file", json!(path.display().to_string()))),
+        Source::Url { url, way, .. } => {
+            keys.push(("jwks_url", json!(url.to_string())));
+            keys.extend(way_keys(way));
+        }
+        Source::Kubernetes(way) => {
+            keys.push(("api_server", json!(way.server.to_string())));
+            keys.extend(way_keys(way));
+        }
+    }
+    keys.push(("max_life", json!(shown(issuer.terms.max_life))));
+    keys.extend(issuer.terms.trust_domain.iter().map(|it| ("trust_domain", json!(it))));
+    keys
+}
+
+fn way_keys(way: &Way) -> impl Iterator<Item = (&'static str, Value)> {
+    let files = [("ca", &way.ca), ("token_file", &way.token_file)];
+    files
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, json!(file.as_ref()?.display().to_string()))))
+}

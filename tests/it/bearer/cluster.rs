@@ -1,0 +1,103 @@
+//! An API server of a cluster, as far as it has keys: it wants a token of its own, and tells of an
+//! address for its keys that nobody reaches.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::ISSUER;
+
+/// A cluster at work.
+pub(crate) struct Cluster {
+    pub(crate) url: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    keys: String,
+    /// The token that it wants.
+    token: String,
+    /// What it answers to all.
+    status: u16,
+    /// The paths that were asked for.
+    asked: Vec<String>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(keys: String, token: &str, status: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (token, asked) = (token.to_owned(), Vec::new());
+        let state = Arc::new(Mutex::new(State { keys, token, status, asked }));
+        let held = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, Arc::clone(&held)));
+            }
+        });
+        Self { url, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic")
+    }
+
+    pub(super) fn set_keys(&self, keys: String) {
+        self.state().keys = keys;
+    }
+
+    pub(super) fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.state().token);
+    }
+
+    pub(super) fn set_status(&self, status: u16) {
+        self.state().status = status;
+    }
+
+    /// How often a path was asked for.
+    pub(super) fn asked(&self, path: &str) -> usize {
+        self.state().asked.iter().filter(|it| *it == path).count()
+    }
+}
+
+pub(super) const DISCOVERY: &str = "/.well-known/openid-configuration";
+pub(super) const KEYS: &str = "/openid/v1/jwks";
+
+async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).expect("text");
+    let path = head.split(' ').nth(1).expect("a path").to_owned();
+    let (status, body) = {
+        let mut state = state.lock().expect("no panic");
+        state.asked.push(path.clone());
+        let wanted = format!("authorization: bearer {}\r\n", state.token.to_lowercase());
+        let is_known = head.to_lowercase().contains(&wanted);
+        match (state.status, path.as_str()) {
+            (200, _) if !is_known => (401, "{}".to_owned()),
+            (200, DISCOVERY) => {
+                // Documentation's addresses lead nowhere.
+                let document = json!({"issuer": ISSUER, "jwks_uri": "https://192.0.2.1/keys"});
+                (200, document.to_string())
+            }
+            (200, KEYS) => (200, state.keys.clone()),
+            (200, _) => (404, "{}".to_owned()),
+            (status, _) => (status, "{}".to_owned()),
+        }
+    };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} status\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    let _ = stream.write_all(answer.as_bytes()).await;
+}

@@ -1,0 +1,172 @@
+//! Tokens of a cluster's service accounts: its keys change, and it is not always there.
+
+use std::fs;
+
+use futures_util::{StreamExt, stream};
+use grantmint::{
+    provider::twilio_live::DEMO_API_KEY_SECRET,
+    rpc::proto::{WatchGrantsRequest, grant_service_client::GrantServiceClient},
+};
+use serde_json::json;
+use tokio::time::Instant;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{
+    AUDIENCE, bearing, call,
+    cluster::{Cluster, DISCOVERY, KEYS},
+    entry,
+    signer::Signers,
+    why,
+};
+use crate::support::{Configured, Serve, found, reason, soon, until};
+
+/// A server in the cluster.
+async fn serve(cluster: &Cluster, own_token: &str, more: &[&str]) -> (Serve, Configured) {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let config = Configured::with_secret(
+        &format!(
+            "[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"{AUDIENCE}\"\n\
+             api_server = \"{}\"\ntoken_file = \"TOKEN\"\n{}",
+            cluster.url,
+            entry("cluster", "")
+        ),
+        "",
+        DEMO_API_KEY_SECRET,
+    );
+    drop(dir);
+    let file = config.dir.path().join("token");
+    fs::write(&file, own_token).expect("written");
+    let text = fs::read_to_string(&config.file).expect("text");
+    let text = text.replace("TOKEN", file.to_str().expect("text"));
+    fs::write(&config.file, text).expect("written");
+    (Serve::configured(&config, more).await, config)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
+    let (first, second) = (Signers::new("first"), Signers::new("second"));
+    let cluster = Cluster::start(first.jwks(), "own-1", 200).await;
+    let (serve, config) = serve(&cluster, "own-1\n", &[]).await;
+    let channel = serve.channel().await;
+    found("a token", async || call(&channel, &first.token(&json!({}))).await.ok()).await;
+    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (1, 1));
+
+    // The keys change, and so does the token that is sent for them.
+    let both = [first.keys(), second.keys()].concat();
+    let both = json!({"keys": both});
+    cluster.set_keys(both.to_string());
+    cluster.set_token("own-2");
+    fs::write(config.dir.path().join("token"), "own-2").expect("written");
+    for _ in 0..20 {
+        for signers in [&second, &first] {
+            let answer = call(&channel, &signers.token(&json!({}))).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (1, 2), "one fetch brought it");
+    let (status, page) = serve.page("/readyz").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("issuers/cluster: 6 keys"), "{page}");
+    let (_, page) = serve.page("/metrics").await;
+    assert!(page.contains("grantmint_issuer_keys_fetch_timestamp_seconds{issuer=\"cluster\"} "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
+    let (known, unknown) = (Signers::new("known"), Signers::new("unknown"));
+    let cluster = Cluster::start(known.jwks(), "own", 200).await;
+    let (serve, _config) = serve(&cluster, "own", &["--log", "info"]).await;
+    let channel = serve.channel().await;
+    found("a token", async || call(&channel, &known.token(&json!({}))).await.ok()).await;
+    // A connection on which nobody is known is closed.
+    let mut grants = GrantServiceClient::new(channel.clone());
+    let watch = bearing(WatchGrantsRequest::default(), &known.token(&json!({})));
+    let _watch = soon(grants.watch_grants(watch)).await.expect("a stream");
+    let token = unknown.token(&json!({}));
+    let began = Instant::now();
+    // Fewer at once than close a connection by failing together.
+    let calls = stream::iter(0..10_000).map(|_| call(&channel, &token)).buffer_unordered(8);
+    let refusals: Vec<_> = calls.map(|answer| answer.expect_err("refused")).collect().await;
+    let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
+    let asked = cluster.asked(KEYS) - 1;
+    assert!((1..=periods).contains(&asked), "{asked} requests in {periods} periods of 30 s");
+    let mut unverifiable = 0;
+    for status in &refusals {
+        match status.code() {
+            Code::Unauthenticated => assert_eq!(why(status).1.as_deref(), Some("unknown_key")),
+            Code::Unavailable => {
+                assert_eq!(reason(status), "CALLER_UNVERIFIABLE");
+                let retry = status.get_details_retry_info().and_then(|it| it.retry_delay);
+                assert!(retry.expect("a delay").as_secs() <= 30);
+                unverifiable += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(unverifiable > 9_900 && unverifiable < 10_000, "{unverifiable}");
+    // Another one has the reserve, and no further one has anything.
+    let began = Instant::now();
+    for kid in ["other", "third", "fourth"] {
+        let answer = call(&channel, &Signers::new(kid).token(&json!({}))).await;
+        assert!(answer.is_err());
+    }
+    let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
+    let more = cluster.asked(KEYS) - 1 - asked;
+    assert!((1..=2 * periods - 1).contains(&more), "{more} requests in {periods} periods");
+    assert!(call(&channel, &known.token(&json!({}))).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_down_fails_no_call_of_a_known_key() {
+    let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
+    let cluster = Cluster::start(signers.jwks(), "own", 500).await;
+    let (serve, _config) = serve(&cluster, "own", &[]).await;
+    let channel = serve.channel().await;
+    let status = call(&channel, &signers.token(&json!({}))).await.expect_err("no keys yet");
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "CALLER_UNVERIFIABLE"));
+    let (ready, page) = serve.page("/readyz").await;
+    assert_eq!(ready, 503, "{page}");
+    assert!(page.contains("issuers/cluster: no keys yet"), "{page}");
+
+    cluster.set_status(200);
+    until("it is ready", async || serve.page("/readyz").await.0 == 200).await;
+    found("a token", async || call(&channel, &signers.token(&json!({}))).await.ok()).await;
+    cluster.set_status(500);
+    let remembered = signers.token(&json!({}));
+    for call_number in 0..200 {
+        if call_number % 50 == 25 {
+            let answer = call(&channel, &unknown.token(&json!({}))).await;
+            assert_eq!(reason(&answer.expect_err("unknown")), "CALLER_UNVERIFIABLE");
+        }
+        let token = signers.token(&json!({"jti": call_number}));
+        for token in [&token, &remembered] {
+            let answer = call(&channel, token).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+    assert_eq!(serve.page("/readyz").await.0, 200);
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert!(log.contains("the issuer's keys cannot be fetched"), "{log}");
+    assert!(!log.contains("own\"") && !log.contains("Bearer own"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it() {
+    let signers = Signers::new("k");
+    let cluster = Cluster::start(signers.jwks(), "own", 200).await;
+    let (serve, config) = serve(&cluster, "own", &[]).await;
+    let channel = serve.channel().await;
+    let token = signers.token(&json!({}));
+    found("a token", async || call(&channel, &token).await.ok()).await;
+    let text = fs::read_to_string(&config.file).expect("text");
+    let other = text.replace("audience = \"mint\"", "audience = \"other\"");
+    fs::write(&config.file, other).expect("written");
+    serve.signal("HUP");
+    until("the token is for another audience", async || {
+        let answer = call(&channel, &token).await;
+        answer.is_err_and(|status| why(&status).1.as_deref() == Some("wrong_audience"))
+    })
+    .await;
+}
