@@ -58,7 +58,9 @@ fn its_examples_are_good() {
         .replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "")
         .replace("\napi_key_sid_file = \"/run/secrets/twilio-sid\"", "")
         .replace("\nnames_key_file = \"/run/secrets/names\"", "")
-        .replace("NAMES_KEY", "API_SECRET");
+        .replace("NAMES_KEY", "API_SECRET")
+        .replace("\nidentity_key_file = \"/run/secrets/audit-key\"", "")
+        .replace("AUDIT_KEY", "API_SECRET");
     let files = tls_files();
     let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
     let config = parse(&examples).unwrap();
@@ -117,7 +119,7 @@ fn it_has_every_key() {
     // A key unlike any other is answered with all that there are.
     const UNLIKE: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
-        "{UNLIKE}[server]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
+        "{UNLIKE}[server]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[audit]\nfile = \"f\"\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
          [profiles.live.budget]\n{UNLIKE}[callers.a]\n{UNLIKE}match = [\"loopback\"]\n\
          allow = [{{ profiles = [\"live\"], {} }}]\n",
         UNLIKE.trim_end()
@@ -125,7 +127,7 @@ fn it_has_every_key() {
     let problems = parse(&text).unwrap_err();
     let unknown = problems.list().iter().filter_map(|it| it.message.split_once("known here: "));
     let unknown: Vec<_> = unknown.collect();
-    assert_eq!(unknown.len(), 9);
+    assert_eq!(unknown.len(), 10);
     for (_, known) in unknown {
         for key in known.split(", ") {
             let written = format!("{key} = ");
@@ -135,6 +137,7 @@ fn it_has_every_key() {
             }
             let table = [
                 format!("\n[{key}"),
+                format!(" [{key}]\n"),
                 format!(" [{key}."),
                 format!(".{key}."),
                 format!(".{key}]\n"),
