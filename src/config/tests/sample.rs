@@ -61,7 +61,9 @@ fn its_examples_are_good() {
         .replace("\nnames_key_file = \"/run/secrets/names\"", "")
         // This machine need not have the group.
         .replace("group = \"media\"", "group = \"1044\"")
-        .replace("NAMES_KEY", "API_SECRET");
+        .replace("NAMES_KEY", "API_SECRET")
+        .replace("\nidentity_key_file = \"/run/secrets/audit-key\"", "")
+        .replace("AUDIT_KEY", "API_SECRET");
     let files = tls_files();
     let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
     // A certificate comes from files, or from the Workload API.
@@ -126,7 +128,7 @@ fn it_has_every_key() {
     // A key unlike any other is answered with all that there are.
     const UNLIKE: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
-        "{UNLIKE}[server]\n{UNLIKE}[server.unix]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
+        "{UNLIKE}[server]\n{UNLIKE}[server.unix]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[audit]\nfile = \"f\"\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\
          [profiles.live.budget]\n{UNLIKE}[issuers.a]\nkind = \"kubernetes\"\n{UNLIKE}\
          [issuers.b]\nkind = \"jwt\"\n{UNLIKE}[callers.a]\n{UNLIKE}match = [\"loopback\"]\n\
          allow = [{{ profiles = [\"live\"], {} }}]\n",
@@ -135,7 +137,7 @@ fn it_has_every_key() {
     let problems = parse(&text).unwrap_err();
     let unknown = problems.list().iter().filter_map(|it| it.message.split_once("known here: "));
     let unknown: Vec<_> = unknown.collect();
-    assert_eq!(unknown.len(), 12);
+    assert_eq!(unknown.len(), 13);
     for (_, known) in unknown {
         for key in known.split(", ") {
             let written = format!("{key} = ");
@@ -145,6 +147,7 @@ fn it_has_every_key() {
             }
             let table = [
                 format!("\n[{key}"),
+                format!(" [{key}]\n"),
                 format!(" [{key}."),
                 format!(".{key}."),
                 format!(".{key}]\n"),
