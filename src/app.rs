@@ -1,38 +1,42 @@
 //! The composition root: builds both sides from the configuration, binds, spawns, and brings
 //! it all to its end.
 
+mod callers;
 mod dependencies;
 mod issuers;
 mod keys;
 mod parts;
 mod profiles;
 mod reload;
+mod running;
 pub mod selftest;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use sha2::{Digest, Sha256};
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, task::JoinSet};
 
-pub use self::profiles::of_mint;
-use self::{issuers::IssuersSide, keys::Key, profiles::WriteSide, reload::Reload};
+use self::{
+    callers::held_callers, issuers::IssuersSide, keys::Key, profiles::WriteSide, reload::Reload,
+};
+pub use self::{
+    profiles::of_mint,
+    running::{Ask, Ended, Running, Stop},
+};
 use crate::{
     admin::{self, Admin},
     audit::{Audit, AuditError, Target},
-    auth::{
-        callers::Callers,
-        policy::{Mode, Policy},
-    },
+    auth::policy::{Mode, Policy},
     clock::Clock,
     config::Config,
-    drain::{Drain, Drainer, Phase, drain},
+    drain::{Drain, Drainer, drain},
     egress::EgressError,
     listen::{Listen, unix::Unix},
-    mint::minter::{self, Minter, Supply},
+    mint::{
+        self,
+        minter::{self, Minter, Supply},
+    },
+    name::ProfileName,
     ready::{Dependency, Ready},
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
@@ -46,9 +50,6 @@ use crate::{
         pool::{Pool, Threads},
     },
 };
-
-/// How long cut work may take to notice.
-const CUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What `/readyz` says while rows are tried out.
 const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
@@ -149,40 +150,9 @@ impl App {
         let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, mut awaited } =
             IssuersSide::build(config, &callers, &clock, &metrics, audit.clone());
         awaited.extend(workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>));
-        let mut ready =
-            Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
-        if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
-            ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
-        }
-        if let Some(audit) = audit.clone() {
-            ready = ready.noting(move || audit.trouble());
-        }
-        let ready = Arc::new(ready);
-        let profiles = config.profiles.iter().map(|profile| of_mint(profile, &clock));
-        let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
-        keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
-            Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
-            Supply::Grants(_) | Supply::Forwarded(_) => None,
-        }));
-        let is_slow = |profile: &minter::Profile| profile.signing.speed() == Speed::Slow;
-        let (pool, signing) = if profiles.iter().any(is_slow) {
-            let pool = Pool::start(config.signing, clock.clone(), metrics.signing());
-            pool.map(|(pool, threads)| (Some(pool), Some(threads))).map_err(StartError::Threads)?
-        } else {
-            (None, None)
-        };
-        let minter = Minter::new(
-            profiles,
-            config.default_profile.clone(),
-            &grants,
-            minter::Parts {
-                limits: config.limits.mint,
-                serials: Serials::draw()?,
-                pool,
-                clock: clock.clone(),
-                drain: drain.clone(),
-            },
-        );
+        let ready = Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
+        let ready = Arc::new(noted(ready, config, audit.clone()));
+        let (minter, signing) = minting(config, &grants, &mut keys, &clock, &drain, &metrics)?;
         let minter = Arc::new(minter);
         let told = Arc::clone(&minter);
         metrics.waiting_calls(move || told.waiting_calls());
@@ -302,113 +272,49 @@ impl App {
     }
 }
 
-/// A server at work.
-#[derive(Debug)]
-pub struct Running {
-    tasks: JoinSet<()>,
-    server: JoinHandle<()>,
-    health: JoinHandle<()>,
-    /// None where no signature is slow.
-    signing: Option<Threads>,
-    drainer: Drainer,
-    config: server::Config,
-    /// None where there is nothing to reload.
-    reload_asked: Option<watch::Sender<()>>,
-    /// None where nothing is recorded.
-    audit: Option<Audit>,
+/// What mints, and the threads of slow signatures; none where no signature is slow. The keys that
+/// sign alone are added to `keys`.
+fn minting(
+    config: &Config,
+    grants: &mint::Grants,
+    keys: &mut Vec<(ProfileName, Key)>,
+    clock: &Clock,
+    drain: &Drain,
+    metrics: &Metrics,
+) -> Result<(Minter, Option<Threads>), StartError> {
+    let profiles = config.profiles.iter().map(|profile| of_mint(profile, clock));
+    let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+    keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
+        Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
+        Supply::Grants(_) | Supply::Forwarded(_) => None,
+    }));
+    let is_slow = |profile: &minter::Profile| profile.signing.speed() == Speed::Slow;
+    let (pool, signing) = if profiles.iter().any(is_slow) {
+        let pool = Pool::start(config.signing, clock.clone(), metrics.signing());
+        pool.map(|(pool, threads)| (Some(pool), Some(threads))).map_err(StartError::Threads)?
+    } else {
+        (None, None)
+    };
+    let parts = minter::Parts {
+        limits: config.limits.mint,
+        serials: Serials::draw()?,
+        pool,
+        clock: clock.clone(),
+        drain: drain.clone(),
+    };
+    Ok((Minter::new(profiles, config.default_profile.clone(), grants, parts), signing))
 }
 
-/// What ended a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to stop.
-    Told,
-    /// A task of its own ended it: a bug.
-    TaskEnded,
-}
-
-/// What a server is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// To stop.
-    Stop(Stop),
-    /// To look for changes of its configuration now.
-    Reload,
-}
-
-/// How urgently a server is told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// As a fleet does: after the drain delay.
-    Gently,
-    /// As a person at a terminal does: without it.
-    Now,
-}
-
-impl Running {
-    /// Serves until `ask` says to stop, then leaves in order: not ready at once, every call
-    /// served as before for the drain delay, then open work brought to its end within the
-    /// grace. A second time cuts at once.
-    pub async fn until(mut self, mut ask: impl AsyncFnMut() -> Ask) -> Ended {
-        let reload_asked = self.reload_asked.take();
-        let audit = self.audit.clone();
-        let mut stop = async || loop {
-            let asked = ask().await;
-            if let (Ask::Reload, Some(audit)) = (asked, &audit) {
-                audit.reopen();
-            }
-            match (asked, &reload_asked) {
-                (Ask::Stop(stop), _) => return stop,
-                (Ask::Reload, Some(reload)) => {
-                    tracing::info!("told to reload: what changed is applied");
-                    reload.send_replace(());
-                }
-                (Ask::Reload, None) => {
-                    tracing::info!("told to reload, and there is nothing to reload");
-                }
-            }
-        };
-        let (ended, urgency) = tokio::select! {
-            urgency = stop() => (Ended::Told, urgency),
-            _ = self.tasks.join_next() => (Ended::TaskEnded, Stop::Now),
-            _ = &mut self.server => (Ended::TaskEnded, Stop::Now),
-            _ = &mut self.health => (Ended::TaskEnded, Stop::Now),
-        };
-        match ended {
-            Ended::Told => tracing::info!("told to stop; draining"),
-            Ended::TaskEnded => tracing::error!("a task ended by itself; draining"),
-        }
-        let delay = match urgency {
-            Stop::Gently => self.config.drain_delay,
-            Stop::Now => Duration::ZERO,
-        };
-        let in_order = async {
-            self.drainer.advance(Phase::Leaving);
-            sleep(delay).await;
-            self.drainer.advance(Phase::Draining);
-            self.server_ends(self.config.drain_grace).await;
-        };
-        tokio::select! {
-            () = in_order => {}
-            _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
-        }
-        self.drainer.advance(Phase::Cut);
-        self.server_ends(CUT_GRACE).await;
-        drop(self.signing);
-        if let Some(audit) = self.audit {
-            audit.end().await;
-        }
-        tracing::info!("stopped");
-        ended
+/// The readiness with what an operator should know of this configuration.
+fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
+    let mut ready = ready;
+    if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
+        ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
     }
-
-    /// Waits until no connection is left, at most that long.
-    async fn server_ends(&mut self, longest: Duration) {
-        // What has ended must not be waited for again: it may be what ended all.
-        if !self.server.is_finished() {
-            let _ = timeout(longest, &mut self.server).await;
-        }
+    if let Some(audit) = audit {
+        ready = ready.noting(move || audit.trouble());
     }
+    ready
 }
 
 /// What sends the server's certificate, where that is not in files.
@@ -424,43 +330,6 @@ fn workload_api(
             Some(Arc::new(WorkloadApi::new(config.clone(), tls, clock.clone(), metrics)))
         }
         _ => None,
-    }
-}
-
-/// Who may call; what a person may not expect of that is logged.
-fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
-    log_callers(&config.callers, config.authorize);
-    log_socket(config);
-    parts::log_remarks(&config.remarks);
-    Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
-}
-
-/// Logs who may call, where that is more than a person may expect.
-fn log_callers(policy: &Policy, mode: Mode) {
-    match (policy, mode) {
-        (Policy::Open, _) => {
-            tracing::warn!("whoever can connect may call every method: there is no [callers]");
-        }
-        (Policy::Entries(_), Mode::Observe) => {
-            tracing::warn!("what callers are not allowed is only observed, and served");
-        }
-        (Policy::Entries(entries), Mode::Enforce) => {
-            tracing::info!(entries = entries.all().len(), "callers are held to their entries");
-        }
-    }
-}
-
-/// Logs who can open the Unix socket.
-fn log_socket(config: &Config) {
-    let Some(unix) = config.server.listen.unix() else { return };
-    let (mode, group) = (unix.mode, unix.group.as_ref().map(tracing::field::display));
-    if config.has_callers() {
-        tracing::info!(socket = %unix, %mode, group, "callers of the socket are known by their user");
-    } else {
-        tracing::warn!(
-            socket = %unix, %mode, group,
-            "whoever can open the socket may call every method: there is no [callers]"
-        );
     }
 }
 
@@ -481,40 +350,5 @@ pub fn resource_names(admin: &admin::Config) -> ResourceNames {
     match admin.names_key.clone() {
         Some(key) => ResourceNames::hashed(move |resource| keyed_hash(&key, resource)),
         None => ResourceNames::hashed(|resource| Sha256::digest(resource).into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn whatever_task_ends_by_itself_ends_the_rest_in_order() {
-        for ending in 0..3 {
-            let task = |number| async move {
-                if number != ending {
-                    pending::<()>().await;
-                }
-            };
-            let (drainer, drain) = drain();
-            let mut tasks = JoinSet::new();
-            tasks.spawn(pending());
-            tasks.spawn(task(0));
-            let running = Running {
-                tasks,
-                server: tokio::spawn(task(1)),
-                health: tokio::spawn(task(2)),
-                signing: None,
-                drainer,
-                config: server::Config::default(),
-                reload_asked: None,
-                audit: None,
-            };
-            let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
-            assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");
-            assert_eq!(drain.phase(), Phase::Cut);
-        }
     }
 }

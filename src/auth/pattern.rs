@@ -202,7 +202,7 @@ mod tests {
             ("dns:*.svc", PatternError::WholeTopLevelDomain),
             ("dns:*.", PatternError::Name(NameError::Dns)),
             ("uid:65534", PatternError::Name(NameError::Uid)),
-            ("gid:0", PatternError::Name(NameError::Sort)),
+            ("Gid:0", PatternError::Name(NameError::Sort)),
             ("cluster:*", PatternError::WholeIssuer),
             ("cluster::*", PatternError::WholeIssuer),
             ("cluster:/*", PatternError::WholeIssuer),

@@ -131,7 +131,7 @@ mod tests {
         assert!(matches!(url, CallerName::Issued(_)));
         assert!(matches!(CallerName::parse("dns:a.svc"), Ok(CallerName::Dns(_))));
         assert!(matches!(CallerName::parse("spiffe://d/a"), Ok(CallerName::Spiffe(_))));
-        for other in ["uid:0", "cluster", "Cluster:a", "spiffe:a", ":a", ""] {
+        for other in ["uid:root", "cluster", "Cluster:a", "spiffe:a", ":a", ""] {
             assert!(CallerName::parse(other).is_err(), "{other}");
         }
         assert_eq!(CallerName::parse("cluster:"), Err(NameError::Subject));

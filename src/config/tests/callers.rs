@@ -62,7 +62,7 @@ fn every_problem_of_the_entries_is_told_with_its_line() {
     let told = with(
         r#"[callers.unknown]
 [callers.a]
-match = ["loopback", "loopback", "dns:*.svc", "gid:0"]
+match = ["loopback", "loopback", "dns:*.svc", "GID:0"]
 tokens = { rate = 0 }
 steams = 1
 allow = [
