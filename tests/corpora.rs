@@ -37,3 +37,8 @@ fn every_kept_configuration_is_good_or_has_problems_with_their_lines() {
 fn every_kept_mint_request_is_answered_as_documented() {
     replay("mint_request", targets::mint_request);
 }
+
+#[test]
+fn every_kept_bearer_token_is_refused_and_every_key_set_read_or_not() {
+    replay("bearer_token", targets::bearer_token);
+}

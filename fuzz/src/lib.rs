@@ -1,5 +1,6 @@
 //! What the fuzz targets try, one function each. The tests replay their corpora.
 
+mod bearers;
 mod served;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use grantmint::{
 use http::HeaderValue;
 use serde_json::Value;
 
+pub use bearers::bearer_token;
 pub use served::mint_request;
 
 /// Whatever an upstream answers is taken or refused, and what is taken is a grant as it came.

@@ -1,0 +1,50 @@
+//! Credentials of any bytes, and key sets of any bytes.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use grantmint::{
+    auth::{
+        bearer::{Algorithms, Bearer, Bearers, Issuers, KeySet, Known, Terms},
+        name::IssuerName,
+        peer::Peer,
+        refusal::Denied,
+    },
+    clock::Clock,
+    telemetry::Metrics,
+};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+/// A public key whose private half nobody who fuzzes has.
+const KEYS: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+/// Whatever an authorization header holds is refused with a cause; whatever a key set holds is
+/// keys or an error. The first byte says which is tried.
+pub fn bearer_token(data: &[u8]) {
+    let Some((which, data)) = data.split_first() else { return };
+    if which % 2 == 1 {
+        if let Ok(keys) = KeySet::parse(data) {
+            assert!(!keys.is_empty());
+        }
+        return;
+    }
+    let Ok(value) = HeaderValue::from_bytes(data) else { return };
+    let terms = Terms {
+        audience: "mint".to_owned(),
+        algorithms: Algorithms::DEFAULT,
+        max_life: Duration::MAX,
+        trust_domain: None,
+    };
+    let keys = Arc::new(KeySet::parse(KEYS).expect("a key"));
+    let name = IssuerName::parse("okta").expect("a name");
+    let mut issuers = Issuers::default();
+    issuers.add(name, Known { terms, issuer: "i".to_owned(), keys });
+    let bearers = Bearers::new(issuers, false, Clock::system(), &Metrics::default());
+    let address = Ipv4Addr::LOCALHOST.into();
+    let peer = Arc::new(Peer { name: None, also: Vec::new(), certificate: None, address });
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+    match Arc::new(bearers).of(&headers, &peer) {
+        Bearer::Refused(Denied::Unauthenticated(_)) => {}
+        other => panic!("not refused: {other:?}"),
+    }
+}
