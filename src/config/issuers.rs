@@ -146,7 +146,13 @@ fn read_file(section: &mut Section<'_>, issuer: String, followed: &mut Followed)
     let keys = match read_secret(&path) {
         Ok(text) => {
             followed.add(&path, text.as_bytes());
-            KeySet::parse(text.as_bytes()).map_err(|error| format!("names a file that {error}"))
+            match KeySet::parse(text.as_bytes()) {
+                Ok(keys) if keys.is_empty() => {
+                    Err("names a file without a key that can verify tokens".to_owned())
+                }
+                Ok(keys) => Ok(keys),
+                Err(error) => Err(format!("names a file that {error}")),
+            }
         }
         Err(error) => {
             followed.add_unreadable(&path);

@@ -125,6 +125,9 @@ impl Keeper {
             }
             None => {}
         }
+        if keys == 0 && self.issuer.keys() != Some(0) {
+            tracing::warn!(issuer, "the issuer publishes no key that can verify tokens");
+        }
         self.issuer.publish(known);
     }
 

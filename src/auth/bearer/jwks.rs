@@ -45,9 +45,6 @@ pub enum KeySetError {
     /// It is far too large.
     #[error("has more than {MOST_KEYS} keys")]
     TooMany,
-    /// None of its keys can be used.
-    #[error("has no key that tokens can be verified with")]
-    NoKey,
 }
 
 /// What a token's signature is worth.
@@ -61,7 +58,7 @@ pub(super) enum Verdict {
 
 impl KeySet {
     /// Reads a set. A key that is not meant for verifying signatures, or of a type that is not
-    /// supported, is left out.
+    /// supported, is left out. An issuer that withdraws its last key publishes an empty set.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         let set = object(text).ok_or(KeySetError::NotASet)?;
         let keys = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::NotASet)?;
@@ -69,9 +66,6 @@ impl KeySet {
             return Err(KeySetError::TooMany);
         }
         let keys: Vec<_> = keys.iter().filter_map(|it| Key::read(it.as_object()?)).collect();
-        if keys.is_empty() {
-            return Err(KeySetError::NoKey);
-        }
         Ok(Self { keys, digest: Sha256::digest(text).into() })
     }
 
@@ -242,7 +236,7 @@ mod tests {
             json!({}),
             json!(1),
         ] {
-            assert_eq!(kept(&json!([bad])), Err(KeySetError::NoKey), "{bad}");
+            assert_eq!(kept(&json!([bad])), Ok(0), "{bad}");
             assert_eq!(kept(&json!([bad, ed])), Ok(1), "{bad}");
         }
         assert_eq!(kept(&json!(vec![ed; 101])), Err(KeySetError::TooMany));
