@@ -14,7 +14,7 @@ use h2::{
     Reason, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
 use prost::Message;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -65,6 +65,8 @@ pub(crate) struct Target {
     way: Way,
     /// Empty for the server's default.
     profile: &'static str,
+    /// What calls show of their caller, beside its certificate.
+    authorization: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -76,24 +78,29 @@ enum Way {
 
 impl From<SocketAddr> for Target {
     fn from(addr: SocketAddr) -> Self {
-        Self { way: Way::Tcp(addr), profile: "" }
+        Self { way: Way::Tcp(addr), profile: "", authorization: None }
     }
 }
 
 impl Target {
     /// A server that speaks TLS.
     pub(crate) fn over_tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        Self { way: Way::Tls(addr, Arc::clone(config)), profile: "" }
+        Self { way: Way::Tls(addr, Arc::clone(config)), profile: "", authorization: None }
     }
 
     /// A server that listens on this Unix socket.
     pub(crate) fn at_socket(path: &Path) -> Self {
-        Self { way: Way::Unix(path.into()), profile: "" }
+        Self { way: Way::Unix(path.into()), profile: "", authorization: None }
     }
 
     /// A server that is asked for tokens of this profile.
     pub(crate) fn of_profile(addr: SocketAddr, profile: &'static str) -> Self {
-        Self { way: Way::Tcp(addr), profile }
+        Self { way: Way::Tcp(addr), profile, authorization: None }
+    }
+
+    /// The same, with calls that carry a bearer token.
+    pub(crate) fn bearing(self, token: &str) -> Result<Self> {
+        Ok(Self { authorization: Some(format!("Bearer {token}").parse()?), ..self })
     }
 }
 
@@ -108,6 +115,7 @@ async fn connect(addr: SocketAddr) -> Result<TcpStream> {
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
     profile: &'static str,
+    authorization: Option<HeaderValue>,
 }
 
 impl Connection {
@@ -115,10 +123,16 @@ impl Connection {
         Self::open_with_window(target, STREAM_WINDOW).await
     }
 
+    /// The same connection, with calls that carry another bearer token.
+    pub(crate) fn bearing(&self, token: &str) -> Result<Self> {
+        let authorization = Some(format!("Bearer {token}").parse()?);
+        Ok(Self { authorization, ..self.clone() })
+    }
+
     /// With this first window of each stream.
     pub(crate) async fn open_with_window(target: impl Into<Target>, window: u32) -> Result<Self> {
-        let Target { way, profile } = target.into();
-        match way {
+        let Target { way, profile, authorization } = target.into();
+        let connected = match way {
             Way::Tcp(addr) => Self::over(connect(addr).await?, profile, window).await,
             Way::Tls(addr, config) => {
                 let name = ServerName::try_from(SERVER_NAME)?;
@@ -126,7 +140,8 @@ impl Connection {
                 Self::over(connecting.await?, profile, window).await
             }
             Way::Unix(path) => Self::over(UnixStream::connect(path).await?, profile, window).await,
-        }
+        };
+        Ok(Self { authorization, ..connected? })
     }
 
     async fn over(
@@ -141,7 +156,7 @@ impl Connection {
             .handshake(stream)
             .await?;
         tokio::spawn(connection);
-        Ok(Self { send, profile })
+        Ok(Self { send, profile, authorization: None })
     }
 
     /// Sends a call and gives back the answer's body, nothing of which is read yet.
@@ -161,8 +176,12 @@ impl Connection {
     pub(crate) async fn begin(&self, method: &str) -> Result<Begun> {
         let request = Request::post(format!("http://server/grantmint.v1.TokenService/{method}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
+            .header("te", "trailers");
+        let request = match &self.authorization {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        };
+        let request = request.body(())?;
         let mut ready = self.send.clone().ready().await?;
         let (response, body) = ready.send_request(request, false)?;
         Ok(Begun { response, body })

@@ -3,6 +3,7 @@
 mod alone;
 mod aside;
 mod audit;
+mod bearer;
 mod calls;
 mod forward;
 pub(crate) mod instructions;
@@ -146,6 +147,8 @@ pub(crate) enum Part {
     Kinds,
     /// Calls and bulk over TLS, and of callers that are known
     Tls,
+    /// Calls that carry a bearer token
+    Bearer,
     /// Calls and bulk by a Unix socket
     Unix,
     /// Calls, series and lists that are recorded in an audit log
@@ -179,6 +182,7 @@ impl Part {
             Self::Forward => forward::run(programs, cores, size, report).await,
             Self::Kinds => kinds::run(programs, cores, size, report).await,
             Self::Tls => tls::run(programs, cores, size, report).await,
+            Self::Bearer => bearer::run(programs, cores, size, report).await,
             Self::Unix => unix::run(programs, cores, size, report).await,
             Self::Audit => audit::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
