@@ -2,7 +2,12 @@
 
 use tokio::sync::watch;
 
-use crate::{auth::bearer::Issuer, clock::Anchor, ready::Dependency, tls::WorkloadApi};
+use crate::{
+    auth::bearer::{Fetches, Issuer},
+    clock::Anchor,
+    ready::Dependency,
+    tls::WorkloadApi,
+};
 
 impl Dependency for WorkloadApi {
     fn has_arrived(&self) -> bool {
@@ -23,13 +28,17 @@ impl Dependency for Issuer {
         self.was_known()
     }
 
-    fn line(&self, _: Anchor) -> String {
+    fn line(&self, now: Anchor) -> String {
         let state = match (self.keys(), self.was_known()) {
             (Some(keys), _) => format!("{keys} keys"),
             (None, false) => "no keys yet".to_owned(),
             (None, true) => "no valid keys: fetching them has failed for a day".to_owned(),
         };
-        format!("issuers/{}: {state}", self.name())
+        let Fetches { succeeded, failure } = self.fetches();
+        let age = succeeded.map(|at| format!(", fetched {} s ago", now.boot.since(at).as_secs()));
+        let failure = failure.map(|failure| format!("; the last fetch failed: {failure}"));
+        let (age, failure) = (age.unwrap_or_default(), failure.unwrap_or_default());
+        format!("issuers/{}: {state}{age}{failure}", self.name())
     }
 
     fn changes(&self) -> watch::Receiver<()> {

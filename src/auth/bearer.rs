@@ -25,7 +25,7 @@ pub use self::{
     algorithm::{Algorithm, Algorithms},
     cause::Cause,
     demand::{Demanded, Progress},
-    issuer::{Issuer, Known, Terms},
+    issuer::{Fetches, Issuer, Known, Terms},
     jwks::{KeySet, KeySetError},
 };
 use self::{
@@ -225,6 +225,12 @@ impl Bearers {
     pub fn left(&self, verified: &Verified) -> Option<Duration> {
         let left = verified.end.since(self.clock.now().wall);
         (!left.is_zero()).then_some(left)
+    }
+
+    /// Records that a caller's token expired while its call was open.
+    pub fn expire(&self, verified: &Verified, peer: &Peer) -> Denied {
+        let claim = claim_of(&verified.name.to_string());
+        self.refuse(peer, Refusal { cause: Cause::Expired, claim })
     }
 
     fn refuse(&self, peer: &Peer, Refusal { cause, claim }: Refusal) -> Denied {

@@ -128,11 +128,13 @@ impl Keeper {
         if keys == 0 && self.issuer.keys() != Some(0) {
             tracing::warn!(issuer, "the issuer publishes no key that can verify tokens");
         }
+        self.issuer.fetched(Ok(now));
         self.issuer.publish(known);
     }
 
     fn failed(&self, error: &FetchError, history: &mut History, now: BootTime) {
         let issuer = self.issuer.name().as_str();
+        self.issuer.fetched(Err(error.to_string()));
         if history.failed(error) {
             tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched");
         }

@@ -4,7 +4,7 @@ use std::{future::pending, sync::Arc};
 
 use crate::{
     auth::{
-        bearer::{Bearers, Cause, Verified},
+        bearer::{Bearers, Verified},
         name::CallerName,
         peer::Peer,
         refusal::Denied,
@@ -63,8 +63,8 @@ impl Caller {
     /// It has.
     pub(super) fn is_valid(&self) -> Result<(), Denied> {
         match self {
-            Self::Bearer { verified, bearers, .. } if bearers.left(verified).is_none() => {
-                Err(Denied::Unauthenticated(Cause::Expired))
+            Self::Bearer { verified, bearers, peer, .. } if bearers.left(verified).is_none() => {
+                Err(bearers.expire(verified, peer))
             }
             _ => Ok(()),
         }
@@ -74,9 +74,9 @@ impl Caller {
     pub(super) async fn expired(&self) -> Denied {
         match self {
             Self::Peer(_) => pending().await,
-            Self::Bearer { verified, bearers, .. } => {
+            Self::Bearer { verified, bearers, peer, .. } => {
                 bearers.expired(verified).await;
-                Denied::Unauthenticated(Cause::Expired)
+                bearers.expire(verified, peer)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -62,6 +62,16 @@ pub struct Issuer {
     was_known: AtomicBool,
     memory: Arc<Memory>,
     changes: watch::Sender<()>,
+    fetches: Mutex<Fetches>,
+}
+
+/// How the last fetches of an issuer's keys ended.
+#[derive(Clone, Debug, Default)]
+pub struct Fetches {
+    /// When the last good one ended.
+    pub succeeded: Option<BootTime>,
+    /// Why the last one failed, if it did.
+    pub failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -91,7 +101,7 @@ impl Issuer {
     pub(super) fn new(name: IssuerName, known: Known, memory: Arc<Memory>) -> Self {
         let state = ArcSwap::from_pointee(State::Known(known));
         let (was_known, changes) = (AtomicBool::new(true), watch::Sender::new(()));
-        Self { name, state, demand: None, was_known, memory, changes }
+        Self { name, state, demand: None, was_known, memory, changes, fetches: Mutex::default() }
     }
 
     /// One whose keys are fetched, the first time `now`.
@@ -103,7 +113,8 @@ impl Issuer {
     ) -> Self {
         let state = ArcSwap::from_pointee(State::Pending { issuer });
         let (was_known, changes) = (AtomicBool::new(false), watch::Sender::new(()));
-        Self { name, state, demand: Some(Demand::new(now)), was_known, memory, changes }
+        let (demand, fetches) = (Some(Demand::new(now)), Mutex::default());
+        Self { name, state, demand, was_known, memory, changes, fetches }
     }
 
     /// Its name.
@@ -138,6 +149,25 @@ impl Issuer {
         }
         self.was_known.store(true, Ordering::Release);
         self.changes.send_replace(());
+    }
+
+    /// A fetch of its keys has ended: at this instant, or with this failure.
+    pub fn fetched(&self, ended: Result<BootTime, String>) {
+        let mut fetches = self.lock();
+        match ended {
+            Ok(now) => *fetches = Fetches { succeeded: Some(now), failure: None },
+            Err(failure) => fetches.failure = Some(failure),
+        }
+    }
+
+    /// How the last fetches of its keys ended.
+    #[must_use]
+    pub fn fetches(&self) -> Fetches {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notified of each change of its keys from now on.
