@@ -43,9 +43,10 @@ impl IssuersSide {
         let (mut keepers, mut parts, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
         for config in &config.issuers {
             let own = config.source.issuer().map(str::to_owned);
+            let audience = config.terms.audience.clone();
             let issuer = match config.known() {
                 Some(known) => issuers.add(config.name.clone(), known),
-                None => issuers.add_fetched(config.name.clone(), own, clock),
+                None => issuers.add_fetched(config.name.clone(), own, audience, clock),
             };
             let metrics = metrics.issuer_keys(config.name.as_str());
             let keeper = Keeper::new(&issuer, config.clone(), clock.clone(), metrics);
@@ -105,6 +106,7 @@ impl Part for IssuerPart {
                         let known = issuers::fetch(&config, &clock).await;
                         let known = known.map_err(|error| error.to_string())?;
                         configured.send_replace(Arc::new(config));
+                        issuer.note_fetch(Ok(clock.now().boot));
                         issuer.publish(known);
                         Ok(())
                     }

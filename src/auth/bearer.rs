@@ -29,7 +29,7 @@ pub use self::{
     jwks::{KeySet, KeySetError},
 };
 use self::{
-    demand::Asked,
+    demand::{Asked, Demand},
     issuer::Judged,
     memory::{Memory, TokenDigest},
     token::Token,
@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     audit::Audit,
-    clock::{BootTime, Clock, WallTime},
+    clock::{Anchor, BootTime, Clock, WallTime},
     telemetry::Metrics,
 };
 
@@ -67,12 +67,45 @@ pub struct Verified {
     /// Its name.
     pub name: CallerName,
     /// When the token expires.
-    pub end: WallTime,
+    pub end: End,
     /// The certificate that its sender must have the key of.
     pub certificate: Option<Fingerprint>,
 }
 
-/// What bearers are worth to a server.
+/// When a token expires by both clocks: the one that is reached first counts, so that a wall clock
+/// that is set back lengthens no life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// By the wall clock.
+    pub wall: WallTime,
+    /// By the boot clock, as it was when the token was verified.
+    pub boot: BootTime,
+}
+
+impl End {
+    fn new(wall: WallTime, now: Anchor) -> Self {
+        Self { wall, boot: now.boot + wall.since(now.wall) }
+    }
+
+    /// What is left; zero once it has passed.
+    fn left(self, now: Anchor) -> Duration {
+        self.wall.since(now.wall).min(self.boot.since(now.boot))
+    }
+}
+
+/// The caller of one call, as its token names it. It can be asked again whether the token is still
+/// good.
+#[derive(Clone)]
+pub struct Session {
+    verified: Arc<Verified>,
+    /// Of the key sets that the token was verified with.
+    generation: u64,
+    authorization: HeaderValue,
+    bearers: Arc<Bearers>,
+    peer: Arc<Peer>,
+}
+
+/// How a server treats bearer tokens.
 #[derive(Debug)]
 pub struct Bearers {
     policy: Policy,
@@ -108,7 +141,7 @@ pub enum Bearer {
     /// There is none, or it does not matter.
     None,
     /// It names this caller.
-    Verified(Arc<Verified>),
+    Verified(Session),
     /// It names nobody.
     Refused(Denied),
     /// It may name somebody, if there is a key for it soon.
@@ -136,9 +169,14 @@ impl Refusal {
 
 /// What came of one look at a token.
 enum Look {
-    Verified(Arc<Verified>),
+    /// With the generation of the key sets.
+    Verified(Arc<Verified>, u64),
     Refused(Refusal),
-    UnknownKey { issuer: Arc<Issuer>, kid: String, claim: String },
+    UnknownKey {
+        issuer: Arc<Issuer>,
+        kid: String,
+        claim: String,
+    },
     Unverifiable(BootTime),
 }
 
@@ -148,15 +186,17 @@ impl Issuers {
         self.added(Issuer::new(name, known, Arc::clone(&self.memory)))
     }
 
-    /// Adds one whose keys are fetched. What it calls itself in its tokens may be known.
+    /// Adds one whose keys are fetched, for tokens of this audience. What it calls itself in its
+    /// tokens may be known.
     pub fn add_fetched(
         &mut self,
         name: IssuerName,
         issuer: Option<String>,
+        audience: String,
         clock: &Clock,
     ) -> Arc<Issuer> {
         let memory = Arc::clone(&self.memory);
-        self.added(Issuer::fetched(name, issuer, clock.now().boot, memory))
+        self.added(Issuer::fetched(name, issuer, audience, clock.now().boot, memory))
     }
 
     fn added(&mut self, issuer: Issuer) -> Arc<Issuer> {
@@ -197,7 +237,9 @@ impl Bearers {
             return Bearer::Refused(self.refuse(peer, Refusal::anonymous(Cause::Malformed)));
         }
         match checks.look(authorization, peer, &self.clock) {
-            Look::Verified(verified) => Bearer::Verified(verified),
+            Look::Verified(verified, generation) => {
+                Bearer::Verified(self.session(verified, generation, authorization, peer))
+            }
             Look::Refused(refusal) => Bearer::Refused(self.refuse(peer, refusal)),
             Look::Unverifiable(next) => Bearer::Refused(self.unverifiable(next)),
             Look::UnknownKey { .. } => Bearer::Waiting(Waiting {
@@ -213,24 +255,15 @@ impl Bearers {
         self.failures.record(peer.from, Cause::NoCredential.as_str(), "");
     }
 
-    /// Returns when a caller's token has expired, by a clock that may be stepped.
-    pub async fn expired(&self, verified: &Verified) {
-        while let Some(left) = self.left(verified) {
-            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
-        }
-    }
-
-    /// How long a caller's token is still valid; none where it has expired.
-    #[must_use]
-    pub fn left(&self, verified: &Verified) -> Option<Duration> {
-        let left = verified.end.since(self.clock.now().wall);
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// Records that a caller's token expired while its call was open.
-    pub fn expire(&self, verified: &Verified, peer: &Peer) -> Denied {
-        let claim = claim_of(&verified.name.to_string());
-        self.refuse(peer, Refusal { cause: Cause::Expired, claim })
+    fn session(
+        self: &Arc<Self>,
+        verified: Arc<Verified>,
+        generation: u64,
+        authorization: &HeaderValue,
+        peer: &Arc<Peer>,
+    ) -> Session {
+        let (bearers, peer) = (Arc::clone(self), Arc::clone(peer));
+        Session { verified, generation, authorization: authorization.clone(), bearers, peer }
     }
 
     fn refuse(&self, peer: &Peer, Refusal { cause, claim }: Refusal) -> Denied {
@@ -243,6 +276,62 @@ impl Bearers {
     }
 }
 
+impl Session {
+    /// The caller's name.
+    #[must_use]
+    pub fn name(&self) -> &CallerName {
+        &self.verified.name
+    }
+
+    /// The other end of the call's connection.
+    #[must_use]
+    pub const fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Whether the token still names the caller.
+    ///
+    /// # Errors
+    ///
+    /// It has expired, or its issuer's keys or terms have changed so that it is refused.
+    pub fn check(&self) -> Result<(), Denied> {
+        let Self { verified, bearers, peer, .. } = self;
+        let claim = || claim_of(&verified.name.to_string());
+        let refuse = |cause| Err(bearers.refuse(peer, Refusal { cause, claim: claim() }));
+        let Policy::Checked(checks) = &bearers.policy else { return Ok(()) };
+        if verified.end.left(bearers.clock.now()).is_zero() {
+            return refuse(Cause::Expired);
+        }
+        if checks.memory.generation() == self.generation {
+            return Ok(());
+        }
+        match checks.look(&self.authorization, peer, &bearers.clock) {
+            Look::Verified(now, _) if now.name == verified.name => Ok(()),
+            Look::Verified(..) => refuse(Cause::UnknownIssuer),
+            Look::Refused(refusal) => Err(bearers.refuse(peer, refusal)),
+            Look::UnknownKey { .. } => refuse(Cause::UnknownKey),
+            Look::Unverifiable(next) => Err(bearers.unverifiable(next)),
+        }
+    }
+
+    /// Returns once the token no longer names the caller, with the reason.
+    pub async fn ended(&self) -> Denied {
+        loop {
+            if let Err(denied) = self.check() {
+                return denied;
+            }
+            let left = self.verified.end.left(self.bearers.clock.now());
+            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("verified", &self.verified).finish_non_exhaustive()
+    }
+}
+
 impl Checks {
     fn look(&self, authorization: &HeaderValue, peer: &Peer, clock: &Clock) -> Look {
         if self.issuers.is_empty() {
@@ -252,14 +341,14 @@ impl Checks {
             return Look::Refused(Refusal::anonymous(Cause::Malformed));
         };
         let (now, digest) = (clock.now(), TokenDigest::of(text));
-        if let Some(verified) = self.memory.find(digest, now.wall) {
-            return bound(verified, peer);
-        }
         let generation = self.memory.generation();
+        if let Some(verified) = self.memory.find(digest, generation, now) {
+            return bound(verified, generation, peer);
+        }
         let Some(token) = Token::parse(text) else {
             return Look::Refused(Refusal::anonymous(Cause::Malformed));
         };
-        let issuer = match self.issuer(&token) {
+        let issuer = match self.issuer(&token, now.boot) {
             Ok(issuer) => issuer,
             Err(Some(next)) => return Look::Unverifiable(next),
             Err(None) => {
@@ -268,11 +357,11 @@ impl Checks {
             }
         };
         let claim = || claim_of(&format!("{}:{}", issuer.name(), token.subject.as_str()));
-        match issuer.judge(&token, now.wall) {
+        match issuer.judge(&token, now) {
             Judged::Verified(verified) => {
                 let verified = Arc::new(verified);
-                self.memory.keep(digest, generation, &verified, now.wall);
-                bound(verified, peer)
+                self.memory.keep(digest, generation, &verified, now);
+                bound(verified, generation, peer)
             }
             Judged::Refused(cause) => Look::Refused(Refusal { cause, claim: claim() }),
             Judged::NoKeys => Look::Unverifiable(issuer.next_fetch(now.boot)),
@@ -291,22 +380,24 @@ impl Checks {
     /// # Errors
     ///
     /// It is none of ours; or, with the time of the next fetch, that is not known yet.
-    fn issuer(&self, token: &Token<'_>) -> Result<&Arc<Issuer>, Option<BootTime>> {
+    fn issuer(&self, token: &Token<'_>, now: BootTime) -> Result<&Arc<Issuer>, Option<BootTime>> {
         let ours = |it: &&Arc<Issuer>| it.calls_itself(&token.issuer) == Some(true);
-        let addressed = |it: &&Arc<Issuer>| it.is_addressed(token) == Some(true);
+        let addressed = |it: &&Arc<Issuer>| it.is_addressed(token);
         let all = || self.issuers.iter().filter(ours);
         // Two may be the same issuer, for two audiences.
         all().find(addressed).or_else(|| all().next()).ok_or_else(|| {
             let mut issuers = self.issuers.iter();
             let unknown = issuers.find(|it| it.calls_itself(&token.issuer).is_none());
-            unknown.and_then(|it| it.demand()).map(|demand| demand.progress().next)
+            unknown.map(|it| it.next_fetch(now))
         })
     }
 }
 
 impl Issuer {
+    /// When the next fetch has told more. One under way takes a moment.
     fn next_fetch(&self, now: BootTime) -> BootTime {
-        self.demand().map_or(now, |demand| demand.progress().next)
+        let Some(progress) = self.demand().map(Demand::progress) else { return now };
+        if progress.begun > progress.ended { now + PATIENCE } else { progress.next }
     }
 }
 
@@ -316,7 +407,7 @@ impl Waiting {
     /// # Errors
     ///
     /// The token names nobody, or that cannot be found out now.
-    pub async fn verified(self, deadline: Option<Instant>) -> Result<Arc<Verified>, Denied> {
+    pub async fn verified(self, deadline: Option<Instant>) -> Result<Session, Denied> {
         let Self { bearers, authorization, peer } = self;
         let Policy::Checked(checks) = &bearers.policy else {
             return Err(Denied::Unauthenticated(Cause::UnknownIssuer));
@@ -329,7 +420,9 @@ impl Waiting {
         let mut begun_before = None;
         loop {
             let (issuer, kid, claim) = match checks.look(&authorization, &peer, &bearers.clock) {
-                Look::Verified(verified) => return Ok(verified),
+                Look::Verified(verified, generation) => {
+                    return Ok(bearers.session(verified, generation, &authorization, &peer));
+                }
                 Look::Refused(refusal) => return Err(bearers.refuse(&peer, refusal)),
                 Look::Unverifiable(next) => return Err(bearers.unverifiable(next)),
                 Look::UnknownKey { issuer, kid, claim } => (issuer, kid, claim),
@@ -364,13 +457,13 @@ impl fmt::Debug for Waiting {
 }
 
 /// A caller, where it proves what its token wants proved.
-fn bound(verified: Arc<Verified>, peer: &Peer) -> Look {
+fn bound(verified: Arc<Verified>, generation: u64, peer: &Peer) -> Look {
     match verified.certificate {
         Some(wanted) if peer.certificate != Some(wanted) => {
             let claim = claim_of(&verified.name.to_string());
             Look::Refused(Refusal { cause: Cause::NotBound, claim })
         }
-        _ => Look::Verified(verified),
+        _ => Look::Verified(verified, generation),
     }
 }
 

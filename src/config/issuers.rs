@@ -197,6 +197,9 @@ fn read_path(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
 
 /// The URL of a key set, and its server.
 fn parse_url(text: &str) -> Result<(Uri, BaseUrl), BaseUrlError> {
+    if text.contains('#') {
+        return Err(BaseUrlError::NotAUrl);
+    }
     // The query is the issuer's matter; what else is wrong with a URL is so without it.
     let server = text.split_once('?').map_or(text, |(before, _)| before).parse()?;
     let url = text.parse().map_err(|_| BaseUrlError::NotAUrl)?;

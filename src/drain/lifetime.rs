@@ -8,8 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+
+/// How often it is checked whether calls have ended: only where a connection is closed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Whether a connection may go on. The server ends it; streams that see its end end themselves,
 /// and say where to resume, before the connection is cut. The default never ends.
@@ -56,6 +59,19 @@ impl Lifetime {
     pub fn known_call(&self) -> KnownCall {
         self.known.calls.fetch_add(1, Ordering::Relaxed);
         KnownCall(Arc::clone(&self.known))
+    }
+
+    /// Whether there was such a call.
+    #[must_use]
+    pub fn had_known_calls(&self) -> bool {
+        self.known.calls.load(Ordering::Acquire) > 0 || self.known.last.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns when there is no such call.
+    pub async fn known_calls_end(&self) {
+        while self.known.calls.load(Ordering::Acquire) > 0 {
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// How long there has been no such call.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::bearer::{Demanded, Issuer, Known},
-    clock::{BootTime, Clock},
+    clock::{Anchor, BootTime, Clock},
     telemetry::IssuerMetrics,
 };
 
@@ -89,22 +89,20 @@ impl Keeper {
             self.demanded.begin();
             // A planned fetch asks anew what the issuer calls itself.
             let known = issuer.clone().filter(|_| reason == Reason::Demanded);
-            let fetched = (self.fetch)(config, known).await;
+            let fetched = (self.fetch)(Arc::clone(&config), known).await;
             let now = self.clock.now();
-            let succeeded = fetched.is_ok();
-            match fetched {
+            let is_published = match fetched {
                 Ok(known) => {
                     issuer = Some(known.issuer.clone());
-                    // What was replaced in the meantime was published by who replaced it.
-                    if !configs.has_changed().unwrap_or(false) {
-                        self.publish(known, &mut history, now.boot);
-                        self.metrics.fetched(now.wall);
-                    }
+                    self.publish(&config, known, &mut history, now)
                 }
-                Err(error) => self.failed(&error, &mut history, now.boot),
-            }
+                Err(error) => {
+                    self.failed(&error, &mut history, now.boot);
+                    false
+                }
+            };
             let pause = history.pause().mul_f64(1.0 - JITTER * fastrand::f64());
-            self.demanded.end(succeeded, now.boot + pause);
+            self.demanded.end(is_published, now.boot + pause);
             reason = tokio::select! {
                 () = sleep(pause) => Reason::Planned,
                 () = self.demanded.asked() => Reason::Demanded,
@@ -114,9 +112,21 @@ impl Keeper {
         }
     }
 
-    fn publish(&self, known: Known, history: &mut History, now: BootTime) {
+    /// Publishes what was fetched with a configuration, if that is still the one in force. Who
+    /// replaces it waits until this is done, and publishes what is newer.
+    fn publish(
+        &self,
+        config: &Arc<Config>,
+        known: Known,
+        history: &mut History,
+        now: Anchor,
+    ) -> bool {
+        let in_force = self.config.borrow();
+        if !Arc::ptr_eq(&in_force, config) {
+            return false;
+        }
         let (issuer, keys) = (self.issuer.name().as_str(), known.keys.len());
-        match history.succeeded(now) {
+        match history.succeeded() {
             Some(failures) => {
                 tracing::info!(issuer, keys, failures, "the issuer's keys are fetched again");
             }
@@ -128,17 +138,21 @@ impl Keeper {
         if keys == 0 && self.issuer.keys() != Some(0) {
             tracing::warn!(issuer, "the issuer publishes no key that can verify tokens");
         }
-        self.issuer.fetched(Ok(now));
+        self.metrics.fetched(now.wall);
+        self.issuer.note_fetch(Ok(now.boot));
         self.issuer.publish(known);
+        true
     }
 
     fn failed(&self, error: &FetchError, history: &mut History, now: BootTime) {
         let issuer = self.issuer.name().as_str();
-        self.issuer.fetched(Err(error.to_string()));
+        self.issuer.note_fetch(Err(error.to_string()));
         if history.failed(error) {
             tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched");
         }
-        if history.is_too_old(now) && self.issuer.keys().is_some() {
+        let succeeded = self.issuer.fetches().succeeded;
+        let are_old = succeeded.is_some_and(|at| now.since(at) >= KEPT);
+        if are_old && self.issuer.keys().is_some() {
             tracing::error!(issuer, "the issuer's keys are a day old and no longer count");
             self.issuer.lapse();
         }
@@ -147,19 +161,17 @@ impl Keeper {
 
 /// How the fetches went.
 struct History {
-    succeeded: Option<BootTime>,
     failures: u32,
     last: Option<FetchError>,
 }
 
 impl History {
     const fn new() -> Self {
-        Self { succeeded: None, failures: 0, last: None }
+        Self { failures: 0, last: None }
     }
 
     /// How many failures came before, if any.
-    fn succeeded(&mut self, now: BootTime) -> Option<u32> {
-        self.succeeded = Some(now);
+    fn succeeded(&mut self) -> Option<u32> {
         self.last = None;
         let failures = std::mem::take(&mut self.failures);
         (failures > 0).then_some(failures)
@@ -171,10 +183,6 @@ impl History {
         let is_other = self.last.as_ref() != Some(error);
         self.last = Some(error.clone());
         is_other
-    }
-
-    fn is_too_old(&self, now: BootTime) -> bool {
-        self.succeeded.is_some_and(|at| now.since(at) >= KEPT)
     }
 
     /// How long until the next fetch.

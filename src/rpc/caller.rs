@@ -3,12 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use crate::{
-    auth::{
-        bearer::{Bearers, Verified},
-        name::CallerName,
-        peer::Peer,
-        refusal::Denied,
-    },
+    auth::{bearer::Session, name::CallerName, peer::Peer, refusal::Denied},
     drain::lifetime::{KnownCall, Lifetime},
 };
 
@@ -19,10 +14,8 @@ pub(super) enum Caller {
     Peer(Arc<Peer>),
     /// Whom its bearer token names.
     Bearer {
-        verified: Arc<Verified>,
-        bearers: Arc<Bearers>,
-        peer: Arc<Peer>,
-        /// Its connection lives on with it.
+        session: Session,
+        /// Its connection stays open with it.
         #[expect(dead_code, reason = "it counts until it is dropped")]
         call: KnownCall,
     },
@@ -30,20 +23,15 @@ pub(super) enum Caller {
 
 impl Caller {
     /// Whom a bearer token names.
-    pub(super) fn bearer(
-        verified: Arc<Verified>,
-        bearers: &Arc<Bearers>,
-        peer: &Arc<Peer>,
-        lifetime: &Lifetime,
-    ) -> Self {
-        let (bearers, peer) = (Arc::clone(bearers), Arc::clone(peer));
-        Self::Bearer { verified, bearers, peer, call: lifetime.known_call() }
+    pub(super) fn bearer(session: Session, lifetime: &Lifetime) -> Self {
+        Self::Bearer { session, call: lifetime.known_call() }
     }
 
     /// The other end of its connection.
     pub(super) const fn peer(&self) -> &Arc<Peer> {
         match self {
-            Self::Peer(peer) | Self::Bearer { peer, .. } => peer,
+            Self::Peer(peer) => peer,
+            Self::Bearer { session, .. } => session.peer(),
         }
     }
 
@@ -51,33 +39,28 @@ impl Caller {
     pub(super) fn names(&self) -> impl Iterator<Item = &CallerName> {
         let (first, also) = match self {
             Self::Peer(peer) => (peer.name.as_ref(), &*peer.also),
-            Self::Bearer { verified, .. } => (Some(&verified.name), &[][..]),
+            Self::Bearer { session, .. } => (Some(session.name()), &[][..]),
         };
         first.into_iter().chain(also)
     }
 
-    /// Whether its token has expired since the call began.
+    /// Whether its token, if it has one, still names it.
     ///
     /// # Errors
     ///
-    /// It has.
+    /// It does not.
     pub(super) fn is_valid(&self) -> Result<(), Denied> {
         match self {
-            Self::Bearer { verified, bearers, peer, .. } if bearers.left(verified).is_none() => {
-                Err(bearers.expire(verified, peer))
-            }
-            _ => Ok(()),
+            Self::Peer(_) => Ok(()),
+            Self::Bearer { session, .. } => session.check(),
         }
     }
 
-    /// Returns when its token has expired; never for one without.
-    pub(super) async fn expired(&self) -> Denied {
+    /// Returns when its token no longer names it; never for one without.
+    pub(super) async fn ended(&self) -> Denied {
         match self {
             Self::Peer(_) => pending().await,
-            Self::Bearer { verified, bearers, peer, .. } => {
-                bearers.expired(verified).await;
-                bearers.expire(verified, peer)
-            }
+            Self::Bearer { session, .. } => session.ended().await,
         }
     }
 }

@@ -357,7 +357,7 @@ impl Watch {
                 () = self.lifetime.ended() => {
                     return Err(status::lifetime_reached(deadline, None));
                 }
-                denied = self.access.caller().expired() => {
+                denied = self.access.caller().ended() => {
                     return Err(status::denied(&denied, None, deadline));
                 }
                 () = at(deadline) => return Err(status::deadline_exceeded(None)),

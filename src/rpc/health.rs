@@ -99,7 +99,7 @@ impl Watch {
                 },
                 changed = rights.changed() => if changed.is_err() { return Ok(None) },
                 () = lifetime.ended() => return Err(status::lifetime_reached(*deadline, None)),
-                denied = access.caller().expired() => {
+                denied = access.caller().ended() => {
                     return Err(status::denied(&denied, None, *deadline));
                 }
             }

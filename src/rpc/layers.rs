@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower_service::Service;
@@ -44,6 +44,26 @@ use crate::{
 
 /// How long a request may take to come whole, whatever the call's deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Fields of a request's header. Each takes memory while the call waits.
+const MOST_HEADERS: usize = 64;
+
+/// As many as are kept as they are: an ordinary client sends fewer.
+const FEW_HEADERS: usize = 16;
+
+/// Marks the answer to a call whose bearer token cannot be verified now.
+#[derive(Clone, Copy, Debug)]
+pub struct Unverifiable;
+
+/// Drops what is not needed any more, the bearer token too.
+fn keep_needed(headers: &mut HeaderMap) {
+    let needed = [header::CONTENT_TYPE, header::TE, HeaderName::from_static("grpc-encoding")];
+    let kept = needed.into_iter().filter_map(|name| {
+        let value = headers.remove(&name)?;
+        Some((name, value))
+    });
+    *headers = kept.collect();
+}
 
 /// Where a call comes from and how long it may take, among its request's extensions.
 #[derive(Clone, Debug)]
@@ -148,7 +168,11 @@ impl<S> Guarded<S> {
             let who = Who { caller: None, entry: None, peer: self.peer.from, method };
             audit.refused(&who, denied.reason());
         }
-        answered(come.ending, refuse(status::denied(denied, None, come.deadline)))
+        let mut response = refuse(status::denied(denied, None, come.deadline));
+        if matches!(denied, Denied::Unverifiable { .. }) {
+            response.extensions_mut().insert(Unverifiable);
+        }
+        answered(come.ending, response)
     }
 }
 
@@ -173,7 +197,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let method = self.methods.find(request.uri().path());
         let at = Instant::now();
         let ending = Ending::begin(Arc::clone(method), at);
@@ -186,18 +210,31 @@ where
         if let Some(refusal) = not_grpc(&request) {
             return answered(ending, refusal);
         }
+        if request.headers().len() > MOST_HEADERS {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return answered(ending, status::not_grpc(status, "too many header fields"));
+        }
         let Some(rule) = ending.method.rule else {
             return answered(ending, refuse(status::unknown_method()));
         };
         let come = Come { ending, rule, at, deadline };
-        match self.bearers.of(request.headers(), &self.peer) {
+        let bearer = self.bearers.of(request.headers(), &self.peer);
+        if request.headers().len() > FEW_HEADERS || !matches!(bearer, Bearer::None) {
+            keep_needed(request.headers_mut());
+        }
+        match bearer {
             Bearer::None => self.answer(request, come, Caller::Peer(Arc::clone(&self.peer))),
-            Bearer::Verified(verified) => {
-                let caller = Caller::bearer(verified, &self.bearers, &self.peer, &self.lifetime);
+            Bearer::Verified(session) => {
+                let caller = Caller::bearer(session, &self.lifetime);
                 self.answer(request, come, caller)
             }
             Bearer::Refused(denied) => self.deny(come, &denied),
-            Bearer::Waiting(waiting) => Box::pin(self.clone().wait(request, come, waiting)),
+            Bearer::Waiting(waiting) => {
+                // The service that was polled ready answers; its clone is polled again.
+                let mut ready = self.clone();
+                std::mem::swap(&mut ready.inner, &mut self.inner);
+                Box::pin(ready.wait(request, come, waiting))
+            }
         }
     }
 }
@@ -215,8 +252,8 @@ impl<S> Guarded<S> {
         S::Future: Send + 'static,
     {
         match waiting.verified(come.deadline).await {
-            Ok(verified) => {
-                let caller = Caller::bearer(verified, &self.bearers, &self.peer, &self.lifetime);
+            Ok(session) => {
+                let caller = Caller::bearer(session, &self.lifetime);
                 self.answer(request, come, caller).await
             }
             Err(denied) => self.deny(come, &denied).await,

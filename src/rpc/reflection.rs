@@ -277,7 +277,7 @@ macro_rules! serve {
                                 () = lifetime.ended() => {
                                     return Err(status::lifetime_reached(deadline, None));
                                 }
-                                denied = caller.expired() => {
+                                denied = caller.ended() => {
                                     return Err(status::denied(&denied, None, deadline));
                                 }
                             };

@@ -67,6 +67,8 @@ enum Farewell {
     Untrusted,
     /// Its calls do not authenticate.
     Unauthenticated,
+    /// It has no name, and for a while no call of it was authenticated.
+    Nameless,
 }
 
 impl<I: Io, S: Calls> Connection<I, S> {
@@ -136,7 +138,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             () = age => Farewell::Expired,
             () = untrusted.as_mut() => Farewell::Untrusted,
             () = exchanges.refusals.closed() => Farewell::Unauthenticated,
-            () = strangers_end => Farewell::Unauthenticated,
+            () = strangers_end => Farewell::Nameless,
         };
         self.http2.as_mut().go_away();
         let grace = match farewell {
@@ -147,12 +149,19 @@ impl<I: Io, S: Calls> Connection<I, S> {
                 self.log.unauthenticated();
                 Some(SHORT_GRACE)
             }
+            Farewell::Nameless => {
+                self.log.nameless(lifetime.had_known_calls());
+                Some(SHORT_GRACE)
+            }
         };
         let is_trusted = !matches!(farewell, Farewell::Untrusted);
         let expired = async {
             let ends = async {
                 let Some(grace) = grace else { return pending().await };
                 sleep(grace).await;
+                // A call that was authenticated may have come before the client read that it should
+                // open no more.
+                let _ = timeout(GRACE, lifetime.known_calls_end()).await;
             };
             let ends_untrusted = async {
                 if is_trusted {

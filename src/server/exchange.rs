@@ -19,7 +19,7 @@ use super::{Calls, refusals::Refusals, unread::Unread};
 use crate::{
     rpc::{
         incoming::{ConnectionUploads, Incoming},
-        layers::{Guarded, GuardedBody},
+        layers::{Guarded, GuardedBody, Unverifiable},
     },
     telemetry::CutMetrics,
 };
@@ -95,11 +95,16 @@ impl Exchanges {
         let Some(response) = made(service, request, &mut respond).await else { return };
         let (mut head, body) = response.into_parts();
         // Held as long as there is something to send.
+        let is_unverifiable = head.extensions.remove::<Unverifiable>().is_some();
         let places = mem::take(&mut head.extensions);
         // That of a stream only begins here.
         let _turn = turn.filter(|_| body.is_unary());
         let head = Response::from_parts(head, ());
-        self.refusals.note(head.headers());
+        if is_unverifiable {
+            self.refusals.note_unverifiable();
+        } else {
+            self.refusals.note(head.headers());
+        }
         if body.is_end_stream() {
             // Fails only where the stream has been reset.
             let _ = respond.send_response(head, true);

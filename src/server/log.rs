@@ -77,6 +77,16 @@ impl ConnectionLog {
         }
     }
 
+    /// It is closed since it has no name, and no call of it was authenticated for a while.
+    pub(super) fn nameless(&self, had_known_calls: bool) {
+        if had_known_calls {
+            // An idle client of a good caller.
+            tracing::debug!(address = %self.peer.from, "a connection without authenticated calls is closed");
+        } else {
+            self.unauthenticated();
+        }
+    }
+
     /// It is cut at the end of its grace, with so many calls under way.
     pub(super) fn time_is_up(&self, calls: usize) {
         if self.since_logged("time_is_up").is_some() {

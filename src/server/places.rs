@@ -39,13 +39,14 @@ struct Taken {
     share: usize,
     all: usize,
     of_entries: HashMap<EntryName, usize>,
-    of_names: HashMap<CallerName, OfName>,
+    of_names: HashMap<CallerName, Share>,
     strangers: usize,
-    strangers_by_network: HashMap<Remote, usize>,
+    strangers_by_network: HashMap<Remote, Share>,
 }
 
+/// What one name, or one network of strangers, has.
 #[derive(Default)]
-struct OfName {
+struct Share {
     connections: usize,
     unread: Sum,
 }
@@ -194,13 +195,12 @@ impl Taken {
                 Ok(unread)
             }
             Holder::Stranger(network) => {
-                let of_network = self.strangers_by_network.get(network).copied().unwrap_or(0);
-                if self.strangers >= self.most / 2 || of_network >= STRANGERS_OF_NETWORK {
+                let taken = self.strangers_by_network.get(network).map_or(0, |it| it.connections);
+                if self.strangers >= self.most / 2 || taken >= STRANGERS_OF_NETWORK {
                     return Err(Denied::Strangers);
                 }
                 self.strangers += 1;
-                self.strangers_by_network.insert(*network, of_network + 1);
-                Ok(Sum::default())
+                Ok(one_more(&mut self.strangers_by_network, *network))
             }
         }
     }
@@ -210,9 +210,7 @@ impl Taken {
         if taken >= most {
             return Err(Denied::OfCaller);
         }
-        let of_name = self.of_names.entry(name.clone()).or_default();
-        of_name.connections += 1;
-        Ok(of_name.unread.clone())
+        Ok(one_more(&mut self.of_names, name.clone()))
     }
 
     fn free(&mut self, holder: &Holder) {
@@ -225,17 +223,28 @@ impl Taken {
             }
             Holder::Stranger(network) => {
                 self.strangers -= 1;
-                one_less(&mut self.strangers_by_network, network);
+                leave(&mut self.strangers_by_network, network);
             }
         }
     }
 
     fn free_of_name(&mut self, name: &CallerName) {
-        if let Some(of_name) = self.of_names.get_mut(name) {
-            of_name.connections -= 1;
-            if of_name.connections == 0 {
-                self.of_names.remove(name);
-            }
+        leave(&mut self.of_names, name);
+    }
+}
+
+/// One more connection of a share, whose unread bytes count together.
+fn one_more<K: Hash + Eq>(shares: &mut HashMap<K, Share>, key: K) -> Sum {
+    let share = shares.entry(key).or_default();
+    share.connections += 1;
+    share.unread.clone()
+}
+
+fn leave<K: Hash + Eq>(shares: &mut HashMap<K, Share>, key: &K) {
+    if let Some(share) = shares.get_mut(key) {
+        share.connections -= 1;
+        if share.connections == 0 {
+            shares.remove(key);
         }
     }
 }

@@ -26,6 +26,15 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A connection that has sent nothing for that long after a pause begins with the shortest again.
 const FORGIVEN: Duration = Duration::from_secs(2);
 
+/// Whether a call's caller was authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Authentication {
+    Good,
+    Failed,
+    /// That cannot be found out now.
+    Unknown,
+}
+
 /// How the calls of one connection are answered.
 #[derive(Clone)]
 pub(super) struct Refusals(Arc<Shared>);
@@ -73,6 +82,13 @@ impl Refusals {
         }
     }
 
+    /// Counts a call whose bearer token could not be verified: it is refused, but its caller may
+    /// be a good one, so that the connection is never closed for it.
+    pub(super) fn note_unverifiable(&self) {
+        // Never closes the connection.
+        let _ = self.count().refuse(Authentication::Unknown, Instant::now());
+    }
+
     /// Until when the connection is not to be read; none where it is.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         let mut count = self.count();
@@ -96,10 +112,20 @@ impl Refusals {
 impl Count {
     /// Whether the connection is to be closed.
     fn note(&mut self, code: Code, now: Instant) -> bool {
-        let refused = matches!(
-            code,
-            Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted
-        );
+        match code {
+            Code::Unauthenticated => self.refuse(Authentication::Failed, now),
+            Code::PermissionDenied | Code::ResourceExhausted => {
+                self.refuse(Authentication::Good, now)
+            }
+            _ => self.count(false, Authentication::Good, now),
+        }
+    }
+
+    fn refuse(&mut self, authentication: Authentication, now: Instant) -> bool {
+        self.count(true, authentication, now)
+    }
+
+    fn count(&mut self, refused: bool, authentication: Authentication, now: Instant) -> bool {
         if now.duration_since(self.began) >= SECOND {
             let idle = now.duration_since(self.began.max(self.pause_ends));
             if self.refused < REFUSED || idle > FORGIVEN {
@@ -109,10 +135,12 @@ impl Count {
         }
         self.calls = self.calls.saturating_add(1);
         self.refused = self.refused.saturating_add(u32::from(refused));
-        if code == Code::Unauthenticated {
-            self.unauthenticated_in_a_row = self.unauthenticated_in_a_row.saturating_add(1);
-        } else {
-            self.unauthenticated_in_a_row = 0;
+        match authentication {
+            Authentication::Good => self.unauthenticated_in_a_row = 0,
+            Authentication::Failed => {
+                self.unauthenticated_in_a_row = self.unauthenticated_in_a_row.saturating_add(1);
+            }
+            Authentication::Unknown => {}
         }
         let most_are_refused = self.refused > self.calls / 2;
         if !most_are_refused {
@@ -123,7 +151,7 @@ impl Count {
             self.paused_until = Some(self.pause_ends);
             self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
         }
-        self.unauthenticated_in_a_row >= UNAUTHENTICATED
+        authentication == Authentication::Failed && self.unauthenticated_in_a_row >= UNAUTHENTICATED
     }
 }
 
@@ -192,6 +220,17 @@ mod tests {
         answered(&refusals, Code::Unauthenticated, 1);
         let closed = tokio::time::timeout(Duration::ZERO, refusals.closed()).await;
         assert!(closed.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_cannot_be_verified_pause_a_connection_and_reset_no_row() {
+        let refusals = Refusals::new();
+        answered(&refusals, Code::Unauthenticated, UNAUTHENTICATED - 1);
+        (0..REFUSED).for_each(|_| refusals.note_unverifiable());
+        assert_eq!(pause(&refusals), Some(50));
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_err());
+        answered(&refusals, Code::Unauthenticated, 1);
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

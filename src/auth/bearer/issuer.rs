@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
-    Cause, Verified,
+    Cause, End, Verified,
     algorithm::Algorithms,
     demand::{Demand, Demanded},
     jwks::{KeySet, Verdict},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     auth::name::{CallerName, Issued, IssuerName, SpiffeId},
-    clock::{BootTime, WallTime},
+    clock::{Anchor, BootTime, WallTime},
 };
 
 /// How far the clocks of issuers may be off ours.
@@ -79,11 +79,13 @@ enum State {
     /// Nothing could be learned yet. What it calls itself may be configured.
     Pending {
         issuer: Option<String>,
+        audience: String,
     },
     Known(Known),
     /// Its keys could not be fetched for so long that they do not count any more.
     Lapsed {
         issuer: String,
+        audience: String,
     },
 }
 
@@ -108,10 +110,11 @@ impl Issuer {
     pub(super) fn fetched(
         name: IssuerName,
         issuer: Option<String>,
+        audience: String,
         now: BootTime,
         memory: Arc<Memory>,
     ) -> Self {
-        let state = ArcSwap::from_pointee(State::Pending { issuer });
+        let state = ArcSwap::from_pointee(State::Pending { issuer, audience });
         let (was_known, changes) = (AtomicBool::new(false), watch::Sender::new(()));
         let (demand, fetches) = (Some(Demand::new(now)), Mutex::default());
         Self { name, state, demand, was_known, memory, changes, fetches }
@@ -152,7 +155,7 @@ impl Issuer {
     }
 
     /// A fetch of its keys has ended: at this instant, or with this failure.
-    pub fn fetched(&self, ended: Result<BootTime, String>) {
+    pub fn note_fetch(&self, ended: Result<BootTime, String>) {
         let mut fetches = self.lock();
         match ended {
             Ok(now) => *fetches = Fetches { succeeded: Some(now), failure: None },
@@ -178,11 +181,13 @@ impl Issuer {
 
     /// Its keys do not count any more.
     pub fn lapse(&self) {
-        let issuer = match &**self.state.load() {
-            State::Known(known) => known.issuer.clone(),
+        let lapsed = match &**self.state.load() {
+            State::Known(Known { issuer, terms, .. }) => {
+                State::Lapsed { issuer: issuer.clone(), audience: terms.audience.clone() }
+            }
             State::Pending { .. } | State::Lapsed { .. } => return,
         };
-        self.state.store(Arc::new(State::Lapsed { issuer }));
+        self.state.store(Arc::new(lapsed));
         self.memory.forget();
         self.changes.send_replace(());
     }
@@ -205,29 +210,29 @@ impl Issuer {
     /// What it calls itself; none where that is not known yet.
     pub(super) fn calls_itself(&self, issuer: &str) -> Option<bool> {
         match &**self.state.load() {
-            State::Pending { issuer: None } => None,
-            State::Pending { issuer: Some(own) } | State::Lapsed { issuer: own } => {
+            State::Pending { issuer: None, .. } => None,
+            State::Pending { issuer: Some(own), .. } | State::Lapsed { issuer: own, .. } => {
                 Some(own == issuer)
             }
             State::Known(known) => Some(known.issuer == issuer),
         }
     }
 
-    /// Whether a token that it may have issued is meant for this server; none where it has no
-    /// keys.
-    pub(super) fn is_addressed(&self, token: &Token<'_>) -> Option<bool> {
-        match &**self.state.load() {
-            State::Known(known) => Some(token.audiences.contains(&known.terms.audience)),
-            State::Pending { .. } | State::Lapsed { .. } => None,
-        }
+    /// Whether a token that it may have issued is meant for this server.
+    pub(super) fn is_addressed(&self, token: &Token<'_>) -> bool {
+        let state = self.state.load();
+        token.audiences.contains(match &**state {
+            State::Known(known) => &known.terms.audience,
+            State::Pending { audience, .. } | State::Lapsed { audience, .. } => audience,
+        })
     }
 
     /// Judges a token that calls it its issuer.
-    pub(super) fn judge(&self, token: &Token<'_>, now: WallTime) -> Judged {
+    pub(super) fn judge(&self, token: &Token<'_>, now: Anchor) -> Judged {
         let state = self.state.load();
         let State::Known(known) = &**state else { return Judged::NoKeys };
         // What costs least comes first; none of it may be believed before the last.
-        let checked = known.terms.check(token, now);
+        let checked = known.terms.check(token, now.wall);
         let checked = checked.and_then(|()| known.terms.name(&self.name, token));
         let name = match checked {
             Ok(name) => name,
@@ -240,7 +245,8 @@ impl Issuer {
                     Bound::ToCertificate(fingerprint) => Some(fingerprint),
                     Bound::ToOther => return Judged::Refused(Cause::NotBound),
                 };
-                Judged::Verified(Verified { name, end: token.expires, certificate })
+                let end = End::new(token.expires, now);
+                Judged::Verified(Verified { name, end, certificate })
             }
             (Verdict::UnknownKey, Some(kid)) => Judged::UnknownKey(kid.clone()),
             (Verdict::Bad | Verdict::UnknownKey, _) => Judged::Refused(Cause::BadSignature),

@@ -149,7 +149,11 @@ impl Key {
         let algorithms = match jwk.get("alg") {
             None => of_type,
             Some(alg) => {
-                let pinned = Algorithm::parse(alg.as_str()?).ok()?;
+                let pinned = match alg.as_str()? {
+                    // As RFC 9864 names it.
+                    "Ed25519" => Algorithm::EdDSA,
+                    alg => Algorithm::parse(alg).ok()?,
+                };
                 Some(Algorithms::one(pinned)).filter(|_| of_type.has(pinned))?
             }
         };
@@ -209,6 +213,7 @@ mod tests {
             ec.clone(),
             ed.clone(),
             merged(&rsa, &json!({"use": "sig", "alg": "PS384", "key_ops": ["verify"]})),
+            merged(&ed, &json!({"alg": "Ed25519"})),
             merged(&ec, &json!({"key_ops": ["sign", "verify"], "x5c": ["?"]})),
         ] {
             assert_eq!(kept(&json!([good])), Ok(1), "{good}");

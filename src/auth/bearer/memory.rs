@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use sha2::{Digest, Sha256};
 
 use super::Verified;
-use crate::clock::WallTime;
+use crate::clock::Anchor;
 
 /// Tokens that are remembered.
 const PLACES: usize = 4_096;
@@ -53,9 +53,13 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// What was found out about a token that has not expired since.
-    pub(super) fn find(&self, digest: TokenDigest, now: WallTime) -> Option<Arc<Verified>> {
-        let generation = self.generation();
+    /// The result for a token that was verified in this generation and has not expired since.
+    pub(super) fn find(
+        &self,
+        digest: TokenDigest,
+        generation: u64,
+        now: Anchor,
+    ) -> Option<Arc<Verified>> {
         self.places_of(digest).iter().find_map(|place| {
             let place = place.load();
             let remembered = place.as_deref().filter(|it| it.digest == digest)?;
@@ -74,8 +78,12 @@ impl Memory {
         digest: TokenDigest,
         generation: u64,
         verified: &Arc<Verified>,
-        now: WallTime,
+        now: Anchor,
     ) {
+        // Within the leeway it is good, but not to be found again.
+        if verified.end.left(now).is_zero() {
+            return;
+        }
         let use_of = |place: &&ArcSwapOption<Remembered>| {
             let place = place.load();
             let good = place.as_deref().filter(|it| it.is_good(generation, now));
@@ -100,22 +108,40 @@ impl Memory {
 }
 
 impl Remembered {
-    fn is_good(&self, generation: u64, now: WallTime) -> bool {
-        self.generation == generation && now < self.verified.end
+    fn is_good(&self, generation: u64, now: Anchor) -> bool {
+        self.generation == generation && !self.verified.end.left(now).is_zero()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::auth::name::CallerName;
+    use std::sync::LazyLock;
 
-    fn at(second: i64) -> WallTime {
-        WallTime::from_unix_seconds(second)
+    use super::*;
+    use crate::{
+        auth::{bearer::End, name::CallerName},
+        clock::Clock,
+    };
+
+    static START: LazyLock<Anchor> = LazyLock::new(|| Clock::system().now());
+
+    /// So many seconds after the start.
+    fn at(second: u64) -> Anchor {
+        let start = *START;
+        let since = std::time::Duration::from_secs(second);
+        Anchor { boot: start.boot + since, wall: start.wall + since }
     }
 
-    fn verified(end: i64) -> Arc<Verified> {
-        Arc::new(Verified { name: CallerName::Loopback, end: at(end), certificate: None })
+    fn verified(end: u64) -> Arc<Verified> {
+        let Anchor { boot, wall } = at(end);
+        let end = End { wall, boot };
+        Arc::new(Verified { name: CallerName::Loopback, end, certificate: None })
+    }
+
+    impl Memory {
+        fn find_now(&self, digest: TokenDigest, now: Anchor) -> Option<Arc<Verified>> {
+            self.find(digest, self.generation(), now)
+        }
     }
 
     #[test]
@@ -123,14 +149,14 @@ mod tests {
         let memory = Memory::default();
         let (one, other) = (TokenDigest::of("one"), TokenDigest::of("other"));
         memory.keep(one, memory.generation(), &verified(10), at(1));
-        assert_eq!(memory.find(one, at(9)), Some(verified(10)));
-        assert_eq!(memory.find(other, at(9)), None);
-        assert_eq!(memory.find(one, at(10)), None);
+        assert_eq!(memory.find_now(one, at(9)), Some(verified(10)));
+        assert_eq!(memory.find_now(other, at(9)), None);
+        assert_eq!(memory.find_now(one, at(10)), None);
         let before = memory.generation();
         memory.forget();
-        assert_eq!(memory.find(one, at(9)), None);
+        assert_eq!(memory.find_now(one, at(9)), None);
         memory.keep(one, before, &verified(10), at(1));
-        assert_eq!(memory.find(one, at(9)), None, "it was verified with keys of before");
+        assert_eq!(memory.find_now(one, at(9)), None, "it was verified with keys of before");
     }
 
     #[test]
@@ -140,13 +166,13 @@ mod tests {
         for digest in &digests {
             memory.keep(*digest, memory.generation(), &verified(10), at(1));
         }
-        let kept = digests.iter().filter(|it| memory.find(**it, at(1)).is_some()).count();
+        let kept = digests.iter().filter(|it| memory.find_now(**it, at(1)).is_some()).count();
         assert_eq!((kept, memory.places.len()), (PLACES, PLACES));
         let (long, now) = (TokenDigest::of("long"), at(1));
         memory.keep(long, memory.generation(), &verified(1_000), now);
         for digest in &digests {
             memory.keep(*digest, memory.generation(), &verified(20), now);
         }
-        assert!(memory.find(long, now).is_some());
+        assert!(memory.find_now(long, now).is_some());
     }
 }

@@ -86,7 +86,7 @@ impl World {
     /// The caller's name, or why there is none.
     fn name(&self, token: &str) -> Result<String, Denied> {
         match self.of(token) {
-            Bearer::Verified(verified) => Ok(verified.name.to_string()),
+            Bearer::Verified(session) => Ok(session.name().to_string()),
             Bearer::Refused(denied) => Err(denied),
             other => panic!("{other:?}"),
         }
@@ -209,7 +209,8 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
     let (old, new, never) = (Signer::new("1"), Signer::new("2"), Signer::new("3"));
     let mut issuer = None;
     let world = World::new(|all, clock| {
-        issuer = Some(all.add_fetched(name("okta"), Some(ISSUER.to_owned()), clock));
+        issuer =
+            Some(all.add_fetched(name("okta"), Some(ISSUER.to_owned()), "mint".to_owned(), clock));
     });
     let issuer = issuer.unwrap();
     let fetcher = issuer.demanded().unwrap();
@@ -233,8 +234,8 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
     assert!(late.as_mut().now_or_never().is_none(), "it joins the fetch under way");
     issuer.publish(known(ISSUER, &[&old, &new]));
     fetcher.end(true, later());
-    assert_eq!(first.await.unwrap().name.to_string(), "okta:api");
-    assert_eq!(second.await, Err(Denied::Unauthenticated(Cause::UnknownKey)));
+    assert_eq!(first.await.unwrap().name().to_string(), "okta:api");
+    assert_eq!(second.await.unwrap_err(), Denied::Unauthenticated(Cause::UnknownKey));
     // That fetch began before it came: it proves nothing.
     assert!(late.as_mut().now_or_never().is_none());
     assert!(fetcher.asked().now_or_never().is_some(), "the reserve");

@@ -47,7 +47,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
-        let issuer = Issuers::default().add_fetched(config().name, None, &clock);
+        let issuer = Issuers::default().add_fetched(config().name, None, "mint".to_owned(), &clock);
         let metrics = Metrics::default().issuer_keys("cluster");
         let mut keeper = Keeper::new(&issuer, config(), clock, metrics).unwrap();
         let (up, is_up) = watch::channel(false);

@@ -206,7 +206,7 @@ impl OpenBulk {
                 () = self.lifetime.ended(), if !is_done => {
                     return Err(status::lifetime_reached(deadline, resume));
                 }
-                denied = self.access.caller().expired(), if !is_done => {
+                denied = self.access.caller().ended(), if !is_done => {
                     return Err(status::denied(&denied, resume, deadline));
                 }
                 chunk = self.bulk.next_chunk() => break chunk,

@@ -50,7 +50,13 @@ fn keys(issuer: &issuers::Config) -> Keys {
     match &issuer.source {
         Source::File { path, .. } => keys.push(("jwks_file", json!(path.display().to_string()))),
         Source::Url { url, way, .. } => {
-            keys.push(("jwks_url", json!(url.to_string())));
+            // A query may hold a secret.
+            let shown = url.to_string();
+            let shown = match shown.split_once('?') {
+                Some((before, _)) => format!("{before}?(hidden)"),
+                None => shown,
+            };
+            keys.push(("jwks_url", json!(shown)));
             keys.extend(way_keys(way));
         }
         Source::Kubernetes(way) => {
