@@ -4,8 +4,8 @@
 //     node main.js 127.0.0.1:50051 1000 room-1
 //
 // The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA,
-// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows its
-// certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
+// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows
+// its certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
 "use strict";
 
 const { readFileSync } = require("node:fs");

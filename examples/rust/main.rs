@@ -7,8 +7,8 @@
 //! The server may be a Unix socket, such as `unix:/run/grantmint/api.sock`.
 //!
 //! With `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` in the environment, files in PEM form,
-//! it speaks TLS and shows its certificate. With `GRANTMINT_TOKEN_FILE` it sends the bearer token in
-//! that file.
+//! it speaks TLS and shows its certificate. With `GRANTMINT_TOKEN_FILE` it sends the bearer token
+//! in that file.
 //!
 //! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
 //! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here, and tonic's
@@ -94,8 +94,8 @@ fn is_local(server: &str) -> bool {
     host == "localhost" || server.starts_with("unix:") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Sends the token in a file, if there is one. Each call reads the file, since the token is replaced
-/// before it expires.
+/// Sends the token in a file, if there is one. Each call reads the file, since the token is
+/// replaced before it expires.
 #[derive(Clone)]
 struct Bearer(Option<PathBuf>);
 
