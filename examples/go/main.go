@@ -10,7 +10,9 @@
 //	export GO111MODULE=off GOPATH=$HOME/go:/usr/share/gocode
 //	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000 room-1
 //
-// The server may be a Unix socket, such as unix:///run/grantmint/api.sock.
+// The server may be a Unix socket, such as unix:///run/grantmint/api.sock. With GRANTMINT_CA,
+// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows
+// its certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
 //
 // Debian 12's grpc-go, 1.33, retries only with GRPC_GO_RETRY=on; newer ones need no telling.
 package main
@@ -23,6 +25,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -66,11 +69,37 @@ func connect(server string) (*grpc.ClientConn, error) {
 		// grpc-go before 1.34 sends the socket's path, which HTTP/2 does not allow.
 		options = append(options, grpc.WithAuthority("localhost"))
 	}
+	if file := os.Getenv("GRANTMINT_TOKEN_FILE"); file != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer{file, isLocal(server)}))
+	}
 	return grpc.Dial(server, options...)
 }
 
 func isSocket(server string) bool {
 	return strings.HasPrefix(server, "unix:")
+}
+
+// isLocal is whether plain text stays on this machine.
+func isLocal(server string) bool {
+	host, _, _ := net.SplitHostPort(server)
+	return isSocket(server) || host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// bearer sends the token in a file, which each call reads: it is replaced before it expires.
+type bearer struct {
+	file    string
+	isLocal bool
+}
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	token, err := os.ReadFile(b.file)
+	header := "Bearer " + strings.TrimSpace(string(token))
+	return map[string]string{"authorization": header}, err
+}
+
+// RequireTransportSecurity holds the token back from another machine without TLS.
+func (b bearer) RequireTransportSecurity() bool {
+	return !b.isLocal
 }
 
 // security is TLS with a certificate where GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY name

@@ -3,7 +3,9 @@
 //     npm ci
 //     node main.js 127.0.0.1:50051 1000 room-1
 //
-// The server may be a Unix socket, such as unix:/run/grantmint/api.sock.
+// The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA,
+// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows
+// its certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -20,7 +22,25 @@ const PROTOS = protoLoader.loadSync(["grantmint/v1/token_service.proto", "detail
 });
 const { TokenService } = grpc.loadPackageDefinition(PROTOS).grantmint.v1;
 
+const TOKEN_FILE = process.env.GRANTMINT_TOKEN_FILE;
+
+// Each call reads the file, since the token is replaced before it expires.
+const BEARER = grpc.credentials.createFromMetadataGenerator((_, done) => {
+  const token = readFileSync(TOKEN_FILE, "utf8").trim();
+  // The library's own error would have the token in it.
+  if (!/^[!-~]+$/.test(token)) throw new Error(`${TOKEN_FILE} holds no token`);
+  const metadata = new grpc.Metadata();
+  metadata.set("authorization", `Bearer ${token}`);
+  done(null, metadata);
+});
+
+/** Has each call send the token. */
+function sendToken(options, next) {
+  return new grpc.InterceptingCall(next({ ...options, credentials: BEARER }));
+}
+
 const OPTIONS = {
+  interceptors: TOKEN_FILE ? [sendToken] : [],
   // With it the library retries what heals by itself, when the server says.
   "grpc.service_config": readFileSync(join(__dirname, "../service_config.json"), "utf8"),
   // Without pings only failing calls tell that a connection died silently.
@@ -86,17 +106,18 @@ function optionsFor(room) {
   return { profile: "room", resource: room, params: { fields } };
 }
 
-/**
- * What the server is spoken to with: TLS and a certificate where GRANTMINT_CA, GRANTMINT_CERT and
- * GRANTMINT_KEY name files in PEM form, else plain text.
- */
+/** TLS, and a certificate, where the environment names files for that, else plain text. */
 function credentials(server) {
   if (server.startsWith("unix:")) return grpc.credentials.createInsecure();
   const [ca, key, cert] = ["CA", "KEY", "CERT"].map((name) => {
     const file = process.env[`GRANTMINT_${name}`];
     return file ? readFileSync(file) : null;
   });
-  return ca ? grpc.credentials.createSsl(ca, key, cert) : grpc.credentials.createInsecure();
+  if (ca) return grpc.credentials.createSsl(ca, key, cert);
+  if (TOKEN_FILE && !/^(localhost|127\.[\d.]+|\[::1\]):\d+$/.test(server)) {
+    throw new Error("a token is not sent to another machine in plain text: set GRANTMINT_CA");
+  }
+  return grpc.credentials.createInsecure();
 }
 
 async function main(server, count, room) {

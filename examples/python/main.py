@@ -5,8 +5,9 @@
         grantmint/v1/token_service.proto
     python main.py 127.0.0.1:50051 1000 room-1
 
-The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it
-speaks TLS and shows its certificate.
+The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA,
+GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows its
+certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
 """
 
 import os
@@ -36,16 +37,37 @@ ENDS_EARLY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 PATIENCE = 60  # seconds without a token
 
 
+class Bearer(grpc.AuthMetadataPlugin):
+    """Sends the token in a file, which each call reads: it is replaced before it expires."""
+
+    def __init__(self, file):
+        self.file = pathlib.Path(file)
+
+    def __call__(self, context, callback):
+        callback([("authorization", f"Bearer {self.file.read_text().strip()}")], None)
+
+
 def connect(server):
     """The channel of the process; over TLS where the environment names files for that."""
+    options, token_file = OPTIONS, os.environ.get("GRANTMINT_TOKEN_FILE")
     if server.startswith("unix:"):
         # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
-        return grpc.insecure_channel(server, [*OPTIONS, ("grpc.default_authority", "localhost")])
-    files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
-    ca, key, cert = (file and pathlib.Path(file).read_bytes() for file in files)
-    if not ca:
+        options = [*OPTIONS, ("grpc.default_authority", "localhost")]
+        security = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+    elif os.environ.get("GRANTMINT_CA"):
+        files = (os.environ.get(f"GRANTMINT_{name}") for name in ("CA", "KEY", "CERT"))
+        security = grpc.ssl_channel_credentials(
+            *(file and pathlib.Path(file).read_bytes() for file in files)
+        )
+    elif token_file:
+        # In plain text a token is sent on this machine alone.
+        security = grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP)
+    else:
         return grpc.insecure_channel(server, OPTIONS)
-    return grpc.secure_channel(server, grpc.ssl_channel_credentials(ca, key, cert), OPTIONS)
+    if token_file:
+        bearer = grpc.metadata_call_credentials(Bearer(token_file))
+        security = grpc.composite_channel_credentials(security, bearer)
+    return grpc.secure_channel(server, security, options)
 
 
 def mint_many(tokens, prefix, count):

@@ -7,7 +7,8 @@
 //! The server may be a Unix socket, such as `unix:/run/grantmint/api.sock`.
 //!
 //! With `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` in the environment, files in PEM form,
-//! it speaks TLS and shows its certificate.
+//! it speaks TLS and shows its certificate. With `GRANTMINT_TOKEN_FILE` it sends the bearer token
+//! in that file.
 //!
 //! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
 //! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here, and tonic's
@@ -19,6 +20,8 @@ use std::{
     collections::BTreeMap,
     env,
     error::Error,
+    fs,
+    net::IpAddr,
     path::PathBuf,
     pin::Pin,
     process::ExitCode,
@@ -46,35 +49,68 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use tonic::{
     Code, Request, Status,
-    transport::{self, Channel, Endpoint},
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
 use tower_service::Service;
 
-type Tokens = TokenServiceClient<Channel>;
+type Tokens = TokenServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// How long a bulk may go without a token.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One channel for the life of the process: clones of it share the connection.
-fn connect(server: &str) -> Result<Tokens, transport::Error> {
+fn connect(server: &str) -> Result<Tokens, Box<dyn Error>> {
     let is_socket = server.starts_with("unix:");
+    let bearer = Bearer(env::var_os("GRANTMINT_TOKEN_FILE").map(PathBuf::from));
     let files = if is_socket { None } else { tls_files() };
     let url = match files {
         _ if is_socket => server.to_owned(),
         Some(_) => format!("https://{server}"),
         None => format!("http://{server}"),
     };
+    if bearer.0.is_some() && files.is_none() && !is_local(server) {
+        return Err("a token is not sent to another machine in plain text: set GRANTMINT_CA".into());
+    }
     let endpoint = Endpoint::from_shared(url)?
         .connect_timeout(Duration::from_secs(2))
         // Without pings only failing calls tell that a connection died silently.
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
-    Ok(TokenServiceClient::new(match files {
+    let channel = match files {
         None => endpoint.connect_lazy(),
         Some(files) => endpoint.connect_with_connector_lazy(Tls(files)),
-    }))
+    };
+    Ok(TokenServiceClient::with_interceptor(channel, bearer))
+}
+
+/// Whether plain text stays on this machine.
+fn is_local(server: &str) -> bool {
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || server.starts_with("unix:") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Sends the token in a file, if there is one. Each call reads the file, since the token is
+/// replaced before it expires.
+#[derive(Clone)]
+struct Bearer(Option<PathBuf>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(file) = &self.0 else { return Ok(request) };
+        let failed = |why: &str| Status::unauthenticated(format!("{}: {why}", file.display()));
+        let token = fs::read_to_string(file).map_err(|error| failed(&error.to_string()))?;
+        let header = MetadataValue::<Ascii>::try_from(format!("Bearer {}", token.trim()));
+        let mut header = header.map_err(|_| failed("it holds no token"))?;
+        // It stays out of Debug and of the connection's table of headers.
+        header.set_sensitive(true);
+        request.metadata_mut().insert("authorization", header);
+        Ok(request)
+    }
 }
 
 /// What TLS is spoken with; none for plain text.

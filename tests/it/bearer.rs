@@ -5,6 +5,7 @@ mod bad;
 pub(crate) mod cluster;
 mod commands;
 mod kubernetes;
+mod languages;
 pub(crate) mod signer;
 mod streams;
 

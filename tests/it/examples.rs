@@ -69,7 +69,7 @@ pub(crate) fn in_rust() -> Command {
 }
 
 /// A caller under way.
-struct Caller {
+pub(crate) struct Caller {
     child: Child,
     /// It writes no faster than is read here, but for what its windows hold.
     stdout: Lines<BufReader<ChildStdout>>,
@@ -107,7 +107,7 @@ impl Told {
 }
 
 impl Caller {
-    fn start(mut command: Command, server: &str, count: usize) -> Self {
+    pub(crate) fn start(mut command: Command, server: &str, count: usize) -> Self {
         command.args([server.trim_start_matches("http://"), &count.to_string()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
@@ -118,7 +118,7 @@ impl Caller {
     }
 
     /// Reads until there are that many lines, or no more.
-    async fn read_to(&mut self, count: usize) {
+    pub(crate) async fn read_to(&mut self, count: usize) {
         while self.read.len() < count
             && let Some(line) = soon(self.stdout.next_line()).await.expect("text")
         {
@@ -127,7 +127,7 @@ impl Caller {
     }
 
     /// Its exit code, its lines and what it told besides.
-    async fn ended(mut self) -> (Option<i32>, Vec<String>, String) {
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>, String) {
         self.read_to(usize::MAX).await;
         let status = soon(self.child.wait()).await.expect("an exit status");
         soon(self.stderr).await.expect("read to its end");
