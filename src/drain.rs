@@ -9,7 +9,7 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Serving.
     Serving = 0,
-    /// Told to stop: not ready, but every call is served as ever.
+    /// Told to stop: not ready, but every call is served as before.
     Leaving = 1,
     /// Listeners are closed and open work is brought to its end.
     Draining = 2,

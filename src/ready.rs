@@ -1,4 +1,4 @@
-//! Whether this replica is ready, and how its grants fare: what admin and gRPC health both
+//! Whether this replica is ready, and the state of its grants: what admin and gRPC health both
 //! tell.
 
 use std::{

@@ -94,7 +94,7 @@ pub struct Config {
     pub listen: Addresses,
     /// Whether TLS ends before this server, in a mesh: all that come over TCP are one caller.
     pub plaintext: bool,
-    /// How long calls are served as ever after SIGTERM, so that balancers notice.
+    /// How long calls are served as before after SIGTERM, so that balancers notice.
     pub drain_delay: Duration,
     /// How long open work may take to end after that.
     pub drain_grace: Duration,

@@ -19,14 +19,20 @@ pub struct Demand(Arc<Shared>);
 #[derive(Debug)]
 pub struct Demanded(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     asked: Notify,
     /// The newest generation that a player refused; 0 for none.
     refused: AtomicI64,
     ordered: Notify,
-    orders: Mutex<Vec<oneshot::Sender<Ordered>>>,
+    /// The orders that are not answered yet; none once the keeper has stopped.
+    orders: Mutex<Option<Orders>>,
 }
+
+type Orders = Vec<oneshot::Sender<Ordered>>;
+
+/// A list of orders this long is searched for those whose caller has gone before it grows.
+const SEARCHED: usize = 64;
 
 /// What became of an order to attempt a refresh now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Demand {
     /// was ordered. Returns none where the keeper has stopped.
     pub async fn order(&self) -> Option<Ordered> {
         let (order, answer) = oneshot::channel();
-        self.0.orders().push(order);
+        self.0.place(order)?;
         self.0.ordered.notify_one();
         answer.await.ok()
     }
@@ -85,11 +91,16 @@ impl Demanded {
     pub async fn ordered(&self) {
         loop {
             self.0.ordered.notified().await;
-            let mut orders = self.0.orders();
-            orders.retain(|order| !order.is_closed());
-            if !orders.is_empty() {
+            if self.0.are_orders_open() {
                 return;
             }
+        }
+    }
+
+    /// Leaves all orders so far unanswered, so that [`Demanded::ordered`] returns for them again.
+    pub fn keep_orders(&self) {
+        if self.0.are_orders_open() {
+            self.0.ordered.notify_one();
         }
     }
 
@@ -97,7 +108,7 @@ impl Demanded {
     pub fn answer(&self, answer: Ordered) {
         // Before they are taken: one that is placed in between notifies again, and is there.
         let _ = self.0.ordered.notified().now_or_never();
-        for order in self.0.orders().drain(..) {
+        for order in self.0.orders().iter_mut().flat_map(|orders| orders.drain(..)) {
             // Its caller may have gone.
             let _ = order.send(answer);
         }
@@ -106,12 +117,74 @@ impl Demanded {
 
 impl Drop for Demanded {
     fn drop(&mut self) {
-        self.0.orders().clear();
+        // Whoever waits for an answer sees that there will be none.
+        *self.0.orders() = None;
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            asked: Notify::default(),
+            refused: AtomicI64::default(),
+            ordered: Notify::default(),
+            orders: Mutex::new(Some(Vec::new())),
+        }
     }
 }
 
 impl Shared {
-    fn orders(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Ordered>>> {
+    /// Adds an order; none where the keeper has stopped.
+    fn place(&self, order: oneshot::Sender<Ordered>) -> Option<()> {
+        let mut orders = self.orders();
+        let orders = orders.as_mut()?;
+        if orders.len() >= SEARCHED {
+            orders.retain(|order| !order.is_closed());
+        }
+        orders.push(order);
+        Some(())
+    }
+
+    /// Removes the orders whose caller has gone, and returns whether any are left.
+    fn are_orders_open(&self) -> bool {
+        self.orders().as_mut().is_some_and(|orders| {
+            orders.retain(|order| !order.is_closed());
+            !orders.is_empty()
+        })
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Option<Orders>> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_after_the_keeper_stopped_gets_no_answer_and_does_not_wait() {
+        let demand = Demand::default();
+        let keeper = demand.keeper_end();
+        let mut waiting = std::pin::pin!(demand.order());
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        drop(keeper);
+        assert_eq!(waiting.await, None);
+        assert_eq!(demand.order().now_or_never(), Some(None));
+    }
+
+    #[tokio::test]
+    async fn cancelled_orders_do_not_pile_up_and_others_stay() {
+        let demand = Demand::default();
+        let keeper = demand.keeper_end();
+        let mut waiting = std::pin::pin!(demand.order());
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        for _ in 0..10_000 {
+            assert_eq!(demand.order().now_or_never(), None);
+        }
+        let held = demand.0.orders().as_ref().map_or(0, Vec::len);
+        assert!(held <= SEARCHED, "{held}");
+        keeper.answer(Ordered::Attempted);
+        assert_eq!(waiting.await, Some(Ordered::Attempted));
     }
 }

@@ -4,16 +4,10 @@ mod file;
 mod group;
 
 use std::{
-    fmt,
-    fs::{self, Permissions},
-    io,
+    fmt, fs, io,
     os::{
         fd::OwnedFd,
-        unix::{
-            ffi::OsStrExt,
-            fs::{PermissionsExt, lchown},
-            net::UnixListener as StdListener,
-        },
+        unix::{ffi::OsStrExt, net::UnixListener as StdListener},
     },
     path::{Path, PathBuf},
 };
@@ -24,7 +18,7 @@ use rustix::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-use self::file::SocketFile;
+use self::file::{Lock, SocketFile};
 pub use self::group::{Group, GroupError};
 
 /// Bytes of the longest path of a socket, which ends with a zero byte in the 108 that there are
@@ -35,7 +29,7 @@ const LONGEST_PATH: usize = 107;
 const BACKLOG: i32 = 1_024;
 
 /// What the kernel says instead of a user id that has no meaning here, as of another user
-/// namespace, unless it is configured otherwise (`overflowuid`, proc(5)).
+/// namespace, unless configured otherwise (`overflowuid`, proc(5)).
 pub const OVERFLOW_UID: u32 = 65_534;
 
 /// A Unix socket to listen on.
@@ -106,7 +100,7 @@ pub enum ModeError {
     #[error("must be three octal digits after a 0, such as \"0660\"")]
     Form,
     /// Nobody may write.
-    #[error("lets nobody connect: who connects must be allowed to write, as in \"0660\"")]
+    #[error("nobody could connect: connecting needs write permission, as in \"0660\"")]
     Nobody,
 }
 
@@ -147,7 +141,7 @@ pub enum UnixError {
     #[error("another server listens there")]
     Taken,
     /// Another process replaced the file while this one started.
-    #[error("another server started there at the same moment")]
+    #[error("another server is started there at the same moment")]
     Replaced,
     /// Something else is at its path.
     #[error("there is a file which is no socket, and it is not deleted")]
@@ -206,13 +200,15 @@ impl UnixError {
 pub struct Bound {
     file: SocketFile,
     socket: OwnedFd,
+    _lock: Lock,
 }
 
 impl Unix {
     /// Makes the socket and its file. What is at the path is replaced only where it is a socket
-    /// that nobody listens on.
+    /// that nobody listens on. Until this server listens too, no other one replaces the file.
     pub fn bind(&self) -> Result<Bound, UnixError> {
         let path = self.path.as_path();
+        let lock = Lock::take(path).map_err(|error| self.explain(error))?;
         file::remove_stale(path)?;
         let socket =
             socket(AddressFamily::UNIX, SocketType::STREAM, None).map_err(io::Error::from)?;
@@ -221,18 +217,18 @@ impl Unix {
         bind(&socket, &address).map_err(|error| self.explain(error))?;
         let file = SocketFile::made_at(path)?;
         if let Some(group) = &self.group {
-            lchown(path, None, Some(group.id()))
+            file.give_to(group)
                 .map_err(|error| UnixError::Group { group: group.clone(), error })?;
         }
-        fs::set_permissions(path, Permissions::from_mode(self.mode.0))?;
-        Ok(Bound { file, socket })
+        file.set_mode(self.mode.0)?;
+        Ok(Bound { file, socket, _lock: lock })
     }
 
     /// Why the socket has no file.
     fn explain(&self, error: Errno) -> UnixError {
         let directory = file::directory_of(&self.path.0);
         match error {
-            Errno::ADDRINUSE => UnixError::Replaced,
+            Errno::ADDRINUSE | Errno::AGAIN => UnixError::Replaced,
             Errno::NOENT | Errno::NOTDIR => UnixError::NoDirectory(directory),
             Errno::ACCESS | Errno::PERM | Errno::ROFS => {
                 UnixError::Directory { directory, error: error.into() }
@@ -246,9 +242,9 @@ impl Bound {
     /// Lets peers connect.
     pub fn listen(self) -> Result<Listener, UnixError> {
         // Where this fails, the file is removed before the socket is closed, as in `Listener`.
-        let Self { socket, file } = self;
+        let Self { _lock, socket, file } = self;
         listen(&socket, BACKLOG).map_err(io::Error::from)?;
-        // Until just now another server that starts here could take the socket for a stale one.
+        // Whoever may write to the directory may have removed or replaced it.
         if !file.is_there() {
             return Err(UnixError::Replaced);
         }

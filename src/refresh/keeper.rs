@@ -16,7 +16,7 @@ use crate::{
         cell::{Prepare, Publication, Publisher},
         demand::{Demanded, Ordered},
     },
-    source::{FetchError, FetchRequest, Fetched, GrantSource},
+    source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
     telemetry::{GrantMetrics, Metrics},
 };
 
@@ -69,7 +69,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         Self { source, publisher, demanded, state, lineage, clock, events, metrics }
     }
 
-    /// Keeps the grant fresh for ever. A panic costs one attempt, not the keeper.
+    /// Keeps the grant fresh until the process ends. A panic costs one attempt, not the keeper.
     pub async fn run(mut self) {
         loop {
             self.tell();
@@ -100,18 +100,20 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
     }
 
     fn ordered(&mut self) {
-        let grant = self.publisher.name();
-        match self.state.ordered(self.clock.now()) {
-            Ok(()) => tracing::info!(%grant, "a caller requested a refresh"),
-            Err(until) => self.demanded.answer(Ordered::Held(until)),
+        if let Err(until) = self.state.ordered(self.clock.now()) {
+            self.demanded.answer(Ordered::Held(until));
         }
     }
 
     async fn attempt(&mut self, attempt: Attempt) {
         self.tell();
+        let urgency = attempt.urgency;
+        if urgency == Urgency::Ordered {
+            tracing::info!(grant = %self.publisher.name(), "a caller requested a refresh");
+        }
         let request = FetchRequest {
             resource: self.publisher.name().resource.clone(),
-            urgency: attempt.urgency,
+            urgency,
             give_up_at: attempt.give_up_at,
         };
         let outcome = self.fetch(request).await.and_then(|fetched| self.publish(fetched));
@@ -123,11 +125,17 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             Err(FetchError::Held { .. }) => HELD,
         });
         let ordered = match &outcome {
-            // Who orders an attempt goes past a refused credential: it was made.
-            Err(FetchError::Held { class, until }) if *class != FaultClass::Credential => {
-                Ordered::Held(*until)
+            // Nothing was sent since the credential is refused. An order that joined is not
+            // answered by that: an ordered attempt, which ignores the refusal, follows.
+            Err(FetchError::Held { class: FaultClass::Credential, .. })
+                if urgency != Urgency::Ordered =>
+            {
+                None
             }
-            _ => Ordered::Attempted,
+            Err(FetchError::Held { class, until }) if *class != FaultClass::Credential => {
+                Some(Ordered::Held(*until))
+            }
+            _ => Some(Ordered::Attempted),
         };
         let now = self.clock.now();
         match (outcome, self.publisher.life()) {
@@ -142,7 +150,10 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         }
         // Before the answer, so that whoever waits for it sees the new state.
         self.tell();
-        self.demanded.answer(ordered);
+        match ordered {
+            Some(answer) => self.demanded.answer(answer),
+            None => self.demanded.keep_orders(),
+        }
     }
 
     /// A key that is replaced meanwhile is no longer signed with, however long the upstream

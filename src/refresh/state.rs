@@ -179,10 +179,12 @@ impl State {
     }
 
     /// The attempt brought no grant.
-    pub fn failed(&mut self, _attempt: Attempt, error: FetchError, now: Anchor) {
+    pub fn failed(&mut self, attempt: Attempt, error: FetchError, now: Anchor) {
         match error {
             FetchError::Held { class, until } => {
-                self.last_ordered = None;
+                if attempt.urgency == Urgency::Ordered {
+                    self.last_ordered = None;
+                }
                 self.held(class, until, now);
             }
             FetchError::Failed { fault, retry_after } => {
@@ -236,9 +238,10 @@ impl State {
     }
 
     /// A clock jumped: a grant that is dead by it is fetched anew at once, one that ends
-    /// sooner by it is refreshed sooner. What asks for quiet is heard as ever.
+    /// sooner by it is refreshed sooner. What asks for quiet still applies, and a pending order
+    /// is not delayed.
     pub fn jumped(&mut self, now: Anchor) {
-        if self.running || self.life.is_none() {
+        if self.running || self.life.is_none() || self.wanted == Wanted::Now {
             return;
         }
         self.due = match self.quiet_until {

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// A pause where accepting fails for want of file descriptors or memory.
+/// A pause where accepting fails because file descriptors or memory run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener.

@@ -87,7 +87,7 @@ impl Opening {
         self.handshakes.enter(from).await
     }
 
-    /// Brings a connection to its beginning; none where it comes to nothing.
+    /// Brings a connection to its beginning; none where it fails.
     pub(super) async fn open(&self, accepted: Accepted, turn: Entry) -> Option<Open> {
         let due = Instant::now() + TIMEOUT;
         let opened = tokio::select! {

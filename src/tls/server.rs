@@ -72,7 +72,7 @@ pub struct Client {
     trust: Arc<Trust>,
 }
 
-/// Why a handshake came to nothing.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The client is not authenticated.

@@ -21,7 +21,7 @@ use self::{
     address::Address,
     messages::X509SvidResponse,
     pauses::Pauses,
-    svid::{Context, SvidError},
+    svid::{Choice, Context, SvidError},
 };
 use super::{certificate::Validity, server::Tls};
 use crate::{
@@ -41,7 +41,7 @@ type Messages = Streaming<X509SvidResponse>;
 pub struct Config {
     /// Where it is.
     pub address: Address,
-    /// Which SVID is shown; none for the first that is sent.
+    /// Which SVID is shown. None: the one in force while it is still sent, or else the first.
     pub spiffe_id: Option<SpiffeId>,
 }
 
@@ -116,7 +116,7 @@ impl WorkloadApi {
         self.changes.subscribe()
     }
 
-    /// Follows it for ever.
+    /// Follows it until the process ends.
     pub async fn run(self: Arc<Self>) {
         let mut pauses = Pauses::default();
         loop {
@@ -133,6 +133,7 @@ impl WorkloadApi {
             Ok(Err(status)) => return status.into(),
             Err(_) => return Failure::Unavailable("the agent does not answer".to_owned()),
         };
+        let began = self.clock.now().boot;
         let mut next: Result<_, Status> = Ok(first);
         loop {
             match next {
@@ -144,8 +145,8 @@ impl WorkloadApi {
                 Ok(None) => return Failure::Unavailable("the agent ended the call".to_owned()),
                 Err(status) => return status.into(),
             }
-            *pauses = Pauses::default();
             next = stream.message().await;
+            pauses.streamed(self.clock.now().boot.since(began));
         }
     }
 
@@ -159,8 +160,13 @@ impl WorkloadApi {
     /// Puts a message in force.
     fn receive(&self, response: &X509SvidResponse) -> Result<(), SvidError> {
         let now = self.clock.now().wall;
-        let wanted = self.config.spiffe_id.as_ref();
-        let context = Context::read(response, wanted, &self.tls.received(), now)?;
+        let in_force = self.state.borrow().svid.as_ref().map(|(id, _)| id.clone());
+        let choice = match (&self.config.spiffe_id, &in_force) {
+            (Some(id), _) => Choice::Only(id),
+            (None, Some(id)) => Choice::Rather(id),
+            (None, None) => Choice::First,
+        };
+        let context = Context::read(response, choice, &self.tls.received(), now)?;
         let Context { id, identity, bundles, unusable } = context;
         for (domain, reason) in &unusable {
             tracing::warn!(domain, reason, "a federated bundle cannot be used");

@@ -41,7 +41,7 @@ pub(crate) struct ServerArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     server: ServerUrl,
-    /// A file that holds the bearer token to send; it is read anew for each connection
+    /// A file that holds the bearer token to send; it is read again as calls are made
     #[arg(long, value_name = "FILE", env = "GRANTMINT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
@@ -94,6 +94,9 @@ impl FromStr for ServerUrl {
             };
             if path.is_empty() {
                 return Err(ServerUrlError::NoSocket);
+            }
+            if path.starts_with("//") {
+                return Err(ServerUrlError::SocketHost);
             }
             return Ok(Self(format!("{UNIX}{path}")));
         }
@@ -385,6 +388,7 @@ mod tests {
             ("unix:", ServerUrlError::NoSocket),
             ("unix://", ServerUrlError::SocketHost),
             ("unix://host/run/api.sock", ServerUrlError::SocketHost),
+            ("unix:////host/run/api.sock", ServerUrlError::SocketHost),
             ("host:port", ServerUrlError::BadPort),
             ("host:65536", ServerUrlError::BadPort),
             ("host:+80", ServerUrlError::BadPort),

@@ -55,7 +55,7 @@ pub(crate) struct TlsArgs {
 /// Why a server is not talked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    #[error("plain http is for a server on this machine: what is sent could be read on the way")]
+    #[error("plain http is allowed only to this machine: what is sent could be read on the way")]
     PlainHttp,
     #[error("the URL's host is no name that a certificate can have")]
     Host,

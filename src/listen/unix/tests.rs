@@ -1,6 +1,12 @@
 //! Sockets and their files.
 
-use std::{os::unix::fs::MetadataExt, os::unix::net::UnixStream as StdStream};
+use std::{
+    fs::Permissions,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream as StdStream,
+    },
+};
 
 use tempfile::TempDir;
 
@@ -57,8 +63,8 @@ async fn a_stale_socket_is_replaced_and_one_that_is_listened_on_is_not() {
 fn a_socket_whose_queue_is_full_is_listened_on() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
-    let bound = unix.bind().unwrap();
-    listen(&bound.socket, 0).unwrap();
+    let listener = StdListener::bind(unix.path.as_path()).unwrap();
+    listen(&listener, 0).unwrap();
     let _waiting = StdStream::connect(unix.path.as_path()).unwrap();
     assert!(matches!(refused(&unix), UnixError::Taken));
 }
@@ -99,14 +105,49 @@ async fn the_file_is_removed_at_the_end_and_anothers_is_left() {
 }
 
 #[tokio::test]
-async fn a_server_whose_file_was_replaced_before_it_listened_does_not_start() {
+async fn of_two_servers_that_start_at_once_the_first_is_reached_and_the_other_is_refused() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
-    let slow = unix.bind().unwrap();
-    // To another that starts now it looks stale.
-    let _quick = listening(&unix);
-    assert!(matches!(slow.listen(), Err(UnixError::Replaced)));
-    StdStream::connect(unix.path.as_path()).expect("the quick one is reached");
+    drop(StdListener::bind(unix.path.as_path()).unwrap());
+    let first = unix.bind().unwrap();
+    assert!(matches!(refused(&unix), UnixError::Replaced), "the socket looks stale");
+    let _first = first.listen().unwrap();
+    assert!(matches!(refused(&unix), UnixError::Taken));
+    StdStream::connect(unix.path.as_path()).expect("the first is reached");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no lock is left");
+}
+
+#[test]
+fn a_server_whose_file_was_removed_before_it_listened_does_not_start() {
+    let dir = TempDir::new().unwrap();
+    let unix = at(&dir, "0660");
+    let bound = unix.bind().unwrap();
+    fs::remove_file(unix.path.as_path()).unwrap();
+    assert!(matches!(bound.listen(), Err(UnixError::Replaced)));
+}
+
+#[test]
+fn a_link_in_place_of_the_file_is_not_followed() {
+    let dir = TempDir::new().unwrap();
+    let unix = at(&dir, "0660");
+    let path = unix.path.as_path();
+    let victim = dir.path().join("victim");
+    fs::write(&victim, "").unwrap();
+    fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
+    let mode = || fs::metadata(&victim).unwrap().mode() & 0o7777;
+    let swap = || {
+        fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink(&victim, path).unwrap();
+    };
+    // After the file was opened, and before.
+    let _listening = StdListener::bind(path).unwrap();
+    let file = SocketFile::made_at(path).unwrap();
+    swap();
+    file.set_mode(0o666).unwrap();
+    file.give_to(&Group::parse(&fs::metadata(&victim).unwrap().gid().to_string()).unwrap())
+        .unwrap();
+    assert_eq!(mode(), 0o600);
+    assert!(matches!(SocketFile::made_at(path), Err(UnixError::Replaced)));
 }
 
 #[test]

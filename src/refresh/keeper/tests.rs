@@ -63,11 +63,17 @@ impl World {
     fn new(script: impl Fn(u64) -> (&'static str, Granted) + Send + Sync + 'static) -> Self {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let (start, asked) = (clock.now().boot, Arc::default());
+        let source = Scripted { clock: clock.clone(), start, script, asked: Arc::clone(&asked) };
+        Self { asked, ..Self::of(clock, source) }
+    }
+
+    /// The same with any source.
+    fn of(clock: Clock, source: impl GrantSource + 'static) -> Self {
+        let start = clock.now().boot;
         let profile = ProfileName::parse("shared").unwrap();
         let name = GrantName { profile, resource: Resource::parse("default").unwrap() };
         let changes = Arc::new(watch::Sender::new(()));
         let (publisher, reader) = cell(name, secs(2), Texts, changes);
-        let source = Scripted { clock: clock.clone(), start, script, asked: Arc::clone(&asked) };
         let (lives, point) = (Lives::Told, Point::Share(0.5));
         let policy = Policy { lives, margin: secs(2), attempt: secs(2), point };
         let state = State::new(policy, Rng::with_seed(1), clock.now());
@@ -78,7 +84,7 @@ impl World {
         let keeper =
             Keeper::new(source, publisher, state, clock.clone(), events, &Metrics::default());
         tokio::spawn(keeper.run());
-        Self { reader, clock, start, asked }
+        Self { reader, clock, start, asked: Arc::default() }
     }
 
     /// Lets time pass until so many seconds after the start.
@@ -243,4 +249,38 @@ async fn whoever_orders_an_attempt_is_answered_with_the_state_after_it() {
     assert_eq!(again, Some(Ordered::Held(world.start + secs(45))));
     world.until(60).await;
     assert_eq!(world.asked(), 2);
+}
+
+/// Holds each attempt for a refused credential, an ordered one excepted, and takes a second.
+struct HoldsUnlessOrdered(Clock, Arc<Mutex<Vec<Urgency>>>);
+
+impl GrantSource for HoldsUnlessOrdered {
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
+        async move {
+            self.1.lock().unwrap().push(request.urgency);
+            sleep(secs(1)).await;
+            if request.urgency != Urgency::Ordered {
+                let until = self.0.now().boot + secs(300);
+                return Err(FetchError::Held { class: FaultClass::Credential, until });
+            }
+            let (anchor, mark) = (self.0.now(), Mark::of("a", None));
+            let granted = Granted::Stated(secs(3_600));
+            Ok(Fetched { content: "a".into(), anchor, granted, mark })
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_during_a_planned_attempt_that_sends_nothing_gets_an_attempt_of_its_own() {
+    let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+    let asked = Arc::<Mutex<Vec<_>>>::default();
+    let source = HoldsUnlessOrdered(clock.clone(), Arc::clone(&asked));
+    let World { reader, .. } = World::of(clock, source);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(*asked.lock().unwrap(), [Urgency::Lapsed]);
+    let view = reader.view();
+    assert_eq!(view.refresh().await, Some(Ordered::Attempted));
+    assert_eq!(*asked.lock().unwrap(), [Urgency::Lapsed, Urgency::Ordered]);
+    assert!(reader.view().status().life.is_some());
 }

@@ -22,7 +22,9 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(rest) = text.strip_prefix("unix:") {
             let path = rest.strip_prefix("//").unwrap_or(rest);
-            return if path.starts_with('/') && path.len() > 1 && !path.contains('\0') {
+            let is_path = path.starts_with('/') && path.len() > 1 && !path.contains('\0');
+            // One that begins with two slashes would be read as a host and a path.
+            return if is_path && !path.starts_with("//") {
                 Ok(Self::Unix(path.to_owned()))
             } else {
                 Err("must have the absolute path of a socket: unix:/run/spire/agent.sock")
@@ -77,6 +79,7 @@ mod tests {
             "unix:/",
             "unix:agent.sock",
             "unix://run/agent.sock",
+            "unix:////run/agent.sock",
             "tcp://localhost:8081",
             "tcp://127.0.0.1",
             "tcp://127.0.0.1:0",

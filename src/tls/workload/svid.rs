@@ -52,16 +52,27 @@ pub(super) enum SvidError {
     Bundle { domain: String, why: String },
 }
 
+/// Which SVID of a message is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Choice<'a> {
+    /// This one alone.
+    Only(&'a SpiffeId),
+    /// This one, which is in force, or the first one where it is no longer sent.
+    Rather(&'a SpiffeId),
+    /// The first one.
+    First,
+}
+
 impl Context {
-    /// Takes the SVID that is wanted, or the first one. A federated bundle that cannot be used
-    /// leaves the former one.
+    /// Takes the SVID that is chosen. A federated bundle that cannot be used leaves the former
+    /// one.
     pub(super) fn read(
         response: &X509SvidResponse,
-        wanted: Option<&SpiffeId>,
+        choice: Choice<'_>,
         former: &ReceivedBundles,
         now: WallTime,
     ) -> Result<Self, SvidError> {
-        let (id, svid) = choose(&response.svids, wanted)?;
+        let (id, svid) = choose(&response.svids, choice)?;
         let identity = identity(&id, svid, now)?;
         let own = id.trust_domain().to_owned();
         let of_own = bundle(&svid.bundle).and_then(|it| it.ok_or_else(|| "is empty".to_owned()));
@@ -88,20 +99,28 @@ impl Context {
     }
 }
 
-/// The SVID of this name, or the first one.
+/// The chosen SVID and its name.
 fn choose<'a>(
     svids: &'a [X509Svid],
-    wanted: Option<&SpiffeId>,
+    choice: Choice<'_>,
 ) -> Result<(SpiffeId, &'a X509Svid), SvidError> {
-    let mut svids = svids.iter();
-    let Some(wanted) = wanted else {
-        let first = svids.next().ok_or(SvidError::None)?;
-        let id = SpiffeId::parse(&first.spiffe_id).map_err(|_| SvidError::NoId)?;
-        return Ok((id, first));
+    let find = |id: &SpiffeId| {
+        let named = |svid: &&X509Svid| SpiffeId::parse(&svid.spiffe_id).as_ref() == Ok(id);
+        svids.iter().find(named).map(|svid| (id.clone(), svid))
     };
-    let named = |svid: &&X509Svid| SpiffeId::parse(&svid.spiffe_id).as_ref() == Ok(wanted);
-    let found = svids.find(named).map(|svid| (wanted.clone(), svid));
-    found.ok_or_else(|| SvidError::NotFound(wanted.as_str().to_owned()))
+    let found = match choice {
+        Choice::Only(id) => {
+            return find(id).ok_or_else(|| SvidError::NotFound(id.as_str().to_owned()));
+        }
+        Choice::Rather(id) => find(id),
+        Choice::First => None,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let first = svids.first().ok_or(SvidError::None)?;
+    let id = SpiffeId::parse(&first.spiffe_id).map_err(|_| SvidError::NoId)?;
+    Ok((id, first))
 }
 
 /// The certificate and key of an SVID.
@@ -118,6 +137,8 @@ fn identity(id: &SpiffeId, svid: &X509Svid, now: WallTime) -> Result<Identity, S
     if name != CallerName::Spiffe(id.clone()) {
         return Err(SvidError::OtherName(shown()));
     }
+    // Its chain is not verified by its own bundle: the agent is trusted with both, and a bundle
+    // that withdraws an authority must not wait for an SVID of another.
     Identity::from_der(chain, &svid.key, now).map_err(|error| match error {
         IdentityError::Certificate(why) => SvidError::Chain { id: shown(), why },
         IdentityError::Key(why) => SvidError::Key { id: shown(), why },

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     messages::X509Svid,
-    svid::{Context, SvidError},
+    svid::{Choice, Context, SvidError},
     *,
 };
 use crate::{
@@ -66,7 +66,8 @@ fn message(svids: impl IntoIterator<Item = X509Svid>) -> X509SvidResponse {
 
 fn read(message: &X509SvidResponse, wanted: Option<&str>) -> Result<Context, SvidError> {
     let wanted = wanted.map(|id| SpiffeId::parse(id).unwrap());
-    Context::read(message, wanted.as_ref(), &ReceivedBundles::default(), NOW)
+    let choice = wanted.as_ref().map_or(Choice::First, Choice::Only);
+    Context::read(message, choice, &ReceivedBundles::default(), NOW)
 }
 
 #[test]
@@ -78,6 +79,22 @@ fn the_first_svid_is_taken_or_the_one_that_is_wanted() {
     assert_eq!(read(&both, Some(ID)).unwrap().id.as_str(), ID);
     let missing = read(&both, Some("spiffe://prod.example.org/none")).unwrap_err();
     assert_eq!(missing.to_string(), "none of its SVIDs is spiffe://prod.example.org/none");
+}
+
+#[test]
+fn the_svid_in_force_is_kept_while_it_is_still_sent() {
+    let authority = authority();
+    let other = "spiffe://prod.example.org/other";
+    let id = SpiffeId::parse(ID).unwrap();
+    let taken = |svids: Vec<X509Svid>| {
+        let message = message(svids);
+        let choice = Choice::Rather(&id);
+        let read = Context::read(&message, choice, &ReceivedBundles::default(), NOW);
+        read.unwrap().id.as_str().to_owned()
+    };
+    let of_other = || authority.svid(other, &named(&[other]));
+    assert_eq!(taken(vec![of_other(), authority.good()]), ID);
+    assert_eq!(taken(vec![of_other()]), other);
 }
 
 #[test]
@@ -133,12 +150,12 @@ fn a_bad_federated_bundle_leaves_the_former_one_and_stops_nothing_else() {
     let (name, domain) = ("spiffe://partner.example.net", "partner.example.net");
     let former = read(&federated(name, &authority.der), None).unwrap().bundles;
     assert!(former.bundles.contains_key(domain) && former.own == "prod.example.org");
-    let next = Context::read(&federated(name, b"none"), None, &former, NOW).unwrap();
+    let next = Context::read(&federated(name, b"none"), Choice::First, &former, NOW).unwrap();
     assert_eq!(next.bundles, former);
     assert_eq!(next.unusable.len(), 1);
     // What is no longer sent, or holds nothing, is no longer trusted.
     for name in [name, "spiffe://Partner/path"] {
-        let next = Context::read(&federated(name, b""), None, &former, NOW).unwrap();
+        let next = Context::read(&federated(name, b""), Choice::First, &former, NOW).unwrap();
         assert_eq!(next.bundles.bundles.len(), 1);
     }
 }

@@ -50,7 +50,7 @@ async fn a_command_sends_the_token_of_a_file() {
     let ran = run(&plain).await;
     assert!(ran.stderr.contains("sent in plain text"), "{}", ran.stderr);
     let ran = run(&["mint", "a", "--server", "http://mint.invalid:1", "--token-file", path]).await;
-    assert!(ran.stderr.contains("plain http is for a server on this machine"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("plain http is allowed only to this machine"), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

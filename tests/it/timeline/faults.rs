@@ -17,7 +17,7 @@ async fn a_failed_refresh_changes_nothing_while_the_grant_lives() {
     world.requested(1).await;
     let before = world.mint().await.unwrap();
 
-    // Up to a moment before its end of life at 58 s, every call is served as ever.
+    // Up to a moment before its end of life at 58 s, every call is served as before.
     assert_eq!(world.without_token_until(millis(57_900)).await, NEVER);
     assert!(world.requests().len() > 3, "it is retried");
     let after = world.mint().await.unwrap();

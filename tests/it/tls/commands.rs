@@ -85,7 +85,7 @@ async fn a_command_proves_its_name_and_has_the_server_prove_its() {
 async fn plain_text_leaves_this_machine_only_where_that_is_wanted() {
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:50051"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    for told in ["plain http is for a server on this machine", "https://", "--plaintext"] {
+    for told in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
         assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
     }
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:1", "--plaintext"]).await;

@@ -1,4 +1,4 @@
-//! Handshakes that come to nothing.
+//! Handshakes that fail.
 
 use std::time::Duration;
 

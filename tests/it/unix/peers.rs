@@ -137,7 +137,7 @@ async fn what_is_wrong_with_a_socket_is_told_with_its_line() {
         ("mode = \"0660\"", "server.unix.path: is missing"),
         ("path = \"/run/a.sock\", mode = 660", "server.unix.mode: "),
         ("path = \"/run/a.sock\", mode = \"0888\"", "server.unix.mode: must be three octal"),
-        ("path = \"/run/a.sock\", mode = \"0444\"", "server.unix.mode: lets nobody connect"),
+        ("path = \"/run/a.sock\", mode = \"0444\"", "server.unix.mode: nobody could connect"),
         ("path = \"/run/a.sock\", group = \"no-such\"", "server.unix.group: is no group of"),
         ("path = \"/run/a.sock\", owner = \"me\"", "server.unix.owner"),
     ] {

@@ -55,3 +55,28 @@ fn an_order_that_the_budget_holds_does_not_use_up_the_five_seconds() {
     machine.fail(attempt, busy, secs(20));
     assert_eq!(machine.order(secs(21)), Ok(()));
 }
+
+#[test]
+fn a_planned_attempt_that_is_held_does_not_let_orders_come_sooner() {
+    let mut machine = Machine::with_a_grant();
+    let attempt = machine.attempt_at_order(secs(48));
+    machine.fail(attempt, outage(), secs(48));
+    let planned = machine.attempt(secs(51));
+    assert_ne!(planned.urgency, Urgency::Ordered);
+    let busy = machine.held(FaultClass::Transient, secs(52));
+    machine.fail(planned, busy, secs(51));
+    assert_eq!(machine.order(secs(52)), Err(secs(53)));
+}
+
+#[test]
+fn a_jump_of_a_clock_does_not_delay_an_order() {
+    let mut machine = Machine::with_a_grant();
+    for at in [10, 15] {
+        let attempt = machine.attempt_at_order(secs(at));
+        machine.fail(attempt, refusal(), secs(at));
+    }
+    assert_eq!(machine.due(secs(20)), secs(45), "the next probe");
+    assert_eq!(machine.order(secs(20)), Ok(()));
+    machine.state.jumped(machine.at(secs(20)));
+    assert_eq!(machine.attempt(secs(20)).urgency, Urgency::Ordered);
+}
