@@ -72,7 +72,7 @@ fn records(file: &Path) -> Vec<Json> {
 }
 
 /// The records that are in a file which is being written.
-fn so_far(file: &Path) -> Vec<Json> {
+pub(crate) fn so_far(file: &Path) -> Vec<Json> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

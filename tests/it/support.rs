@@ -318,26 +318,14 @@ impl Serve {
         }
     }
 
-    /// Processor time that it has used, of all its threads, in user and kernel mode: proc(5).
+    /// Processor time that it has used.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // The command's name may hold anything but ends with the last parenthesis; utime and
-        // stime are the 14th and 15th field.
-        let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
-        let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
-        let ticks_a_second = rustix::param::clock_ticks_per_second();
-        Duration::from_millis(ticks.sum::<u64>() * 1_000 / ticks_a_second)
+        cpu(self.pid())
     }
 
-    /// Watches it for two seconds in which nobody wants anything of it: they cost 5 % of a core
-    /// at the most. It is the process's own time, so that a busy machine makes no difference; a
-    /// loop that spins takes all that there is.
+    /// See [`idles`].
     pub(crate) async fn idles(&self) {
-        let window = Duration::from_secs(2);
-        let before = self.cpu();
-        sleep(window).await;
-        let used = self.cpu().saturating_sub(before);
-        assert!(used <= window / 20, "{used:?} of processor time in {window:?}");
+        idles(self.pid()).await;
     }
 
     /// Waits for its end; what it wrote to standard error comes along.
@@ -352,6 +340,28 @@ impl Serve {
         let answer = answer("GET", &url, &["accept: application/openmetrics-text"], "").await;
         (answer.status, answer.body)
     }
+}
+
+/// Processor time that a process has used, of all its threads, in user and kernel mode: proc(5).
+fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // The command's name may hold anything but ends with the last parenthesis; utime and
+    // stime are the 14th and 15th field.
+    let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
+    let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+    let ticks_a_second = rustix::param::clock_ticks_per_second();
+    Duration::from_millis(ticks.sum::<u64>() * 1_000 / ticks_a_second)
+}
+
+/// Watches a process for two seconds in which nobody wants anything of it: they cost 5 % of a
+/// core at the most. It is the process's own time, so that a busy machine makes no difference; a
+/// loop that spins takes all that there is.
+pub(crate) async fn idles(pid: u32) {
+    let window = Duration::from_secs(2);
+    let before = cpu(pid);
+    sleep(window).await;
+    let used = cpu(pid).saturating_sub(before);
+    assert!(used <= window / 20, "{used:?} of processor time in {window:?}");
 }
 
 async fn read(log: Option<JoinHandle<String>>) -> String {

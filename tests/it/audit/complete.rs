@@ -1,12 +1,13 @@
 //! Every token that a caller has is in the log, and nothing in it is a credential.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{StreamExt, stream};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value as Json;
 use sha2::Sha256;
+use tokio::time::Instant;
 
 use super::{Audited, KEY, bulk, list, minted, outcome, record, records, so_far};
 use crate::{
@@ -98,11 +99,6 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
     let (status, log) = serve.ended().await;
     assert!(status.success(), "{log}");
 
-    let records = records(&audited.file);
-    let told = Told::of(&records);
-    let missing = tokens.iter().filter(|token| !told.has(&id_of(token))).count();
-    assert_eq!(missing, 0, "tokens that are in no record");
-
     let text = fs::read_to_string(&audited.file).expect("text");
     let mut markers = Markers::of(&[KEY]);
     tokens.iter().step_by(997).for_each(|token| markers.add_token(token));
@@ -114,6 +110,11 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
     markers.in_none_of("the audit log", &text);
     markers.in_none_of("the log", &log);
     assert!(!text.contains("alone-") && !text.contains("viewer-"), "identities are hashed");
+
+    let records = records(&audited.file);
+    let told = Told::of(&records);
+    let missing = tokens.iter().filter(|token| !told.has(&id_of(token))).count();
+    assert_eq!(missing, 0, "tokens that are in no record");
 
     let of = |member: &str, value: &str| {
         records.iter().find(|record| record[member] == value).expect("a record").clone()
@@ -138,7 +139,7 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
 }
 
 #[tokio::test]
-async fn what_was_written_survives_a_kill() {
+async fn a_kill_loses_no_record_but_those_of_the_last_moment() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
     let tokens = get(&serve, 500, 5_000, 500).await;
@@ -147,14 +148,22 @@ async fn what_was_written_survives_a_kill() {
         tokens.iter().all(|token| told.has(&id_of(token)))
     })
     .await;
+    // A writer that is idle writes at once. One quick call is enough: the machine may be busy.
     let mut client = serve.tokens().await;
-    let last = minted(&mut client, "last").await.expect("a token");
+    let (mut ids, mut quickest) = (Vec::new(), Duration::MAX);
+    for number in 0..10 {
+        let id = minted(&mut client, &format!("single-{number}")).await.expect("a token");
+        let answered = Instant::now();
+        record(&audited.file, "token_id", &id).await;
+        quickest = quickest.min(answered.elapsed());
+        ids.push(id);
+    }
+    assert!(quickest < Duration::from_millis(250), "{quickest:?} until a record is written");
     serve.signal("KILL");
     serve.ended().await;
-    let told = Told::of(&so_far(&audited.file));
+    let told = Told::of(&records(&audited.file));
     assert!(tokens.iter().all(|token| told.has(&id_of(token))));
-    // What was queued in the last moment may be lost, and only that.
-    assert!(serial(&last) >= told.ranges.iter().map(|range| range.1).max().expect("some"));
+    assert!(ids.iter().all(|id| told.has(id)));
 }
 
 #[tokio::test]

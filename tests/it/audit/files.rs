@@ -3,16 +3,18 @@
 use std::{
     fs::{self, File},
     process::Stdio,
+    time::Duration,
 };
 
 use serde_json::Value as Json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::Command,
+    time::{Instant, timeout},
 };
 
 use super::{Audited, minted, record, records};
-use crate::support::{BINARY, run, soon, until};
+use crate::support::{BINARY, idles, run, soon, until};
 
 #[tokio::test]
 async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
@@ -55,6 +57,26 @@ async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
         (identities("audit.2"), identities("audit.jsonl")),
         (vec!["b".into()], vec!["e".into()])
     );
+}
+
+#[tokio::test]
+async fn a_signal_opens_the_log_again_at_once() {
+    let audited = Audited::new("", "");
+    let serve = audited.serve().await;
+    // Without a signal it takes up to a second. One quick round is enough: the machine may be
+    // busy.
+    let mut quickest = Duration::MAX;
+    for round in 0..5 {
+        fs::rename(&audited.file, audited.in_dir(&format!("audit.{round}"))).expect("moved");
+        let moved = Instant::now();
+        serve.signal("HUP");
+        until("it is opened again", async || audited.file.exists()).await;
+        // The first second may have been nearly over.
+        if round > 0 {
+            quickest = quickest.min(moved.elapsed());
+        }
+    }
+    assert!(quickest < Duration::from_millis(500), "{quickest:?}");
 }
 
 /// Runs with its audit log on standard output; where it serves is read from its log.
@@ -105,10 +127,18 @@ async fn a_reader_of_standard_output_that_reads_nothing_holds_neither_calls_nor_
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
     until("a token", async || minted(&mut client, "alice").await.is_ok()).await;
-    super::bulk(&mut client, super::large()).await.1.expect("OK");
-    let pid = child.id().expect("it runs").to_string();
-    Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
-    assert!(soon(child.wait()).await.expect("it ends").success());
+    // More than there is room for in the queue.
+    for _ in 0..4 {
+        super::bulk(&mut client, super::large()).await.1.expect("OK");
+    }
+    minted(&mut client, "alice").await.expect("a token");
+    let pid = child.id().expect("it runs");
+    idles(pid).await;
+    drop(client);
+    Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs");
+    // It waits for 2 s.
+    let ended = timeout(Duration::from_secs(15), child.wait()).await.expect("it ends in time");
+    assert!(ended.expect("a status").success());
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::{fs, io::Read, os::unix::fs::symlink, process::Command, time::Duration};
 
+use serde_json::Value as Json;
 use tokio::{task::spawn_blocking, time::timeout};
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{Audited, bulk, large, minted, outcome, record};
-use crate::support::{reason, soon, until};
+use crate::support::{Serve, found, reason, soon, until};
 
 /// Nothing of `[callers]` is charged for what is not minted.
 const QUOTA: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
@@ -17,7 +18,7 @@ const QUOTA: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
 async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_again() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", QUOTA);
     symlink("/dev/full", &audited.file).expect("a link");
-    let serve = crate::support::Serve::configured(&audited.config, &[]).await;
+    let serve = Serve::configured(&audited.config, &[]).await;
     let mut client = serve.tokens().await;
     until("a token", async || minted(&mut client, "first").await.is_ok()).await;
     until("it is refused", async || minted(&mut client, "probe").await.is_err()).await;
@@ -40,6 +41,50 @@ async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_a
         minted(&mut client, &format!("later-{number}")).await.expect("quota is left");
     }
     assert!(!serve.page("/readyz").await.1.contains("audit"));
+}
+
+#[tokio::test]
+async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_room() {
+    let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", "");
+    // Files may have 8 blocks of 512 bytes, and a write beyond them fails instead of killing.
+    let arguments = ["--sandbox", "--config", audited.config.path()];
+    let serve = Serve::under("trap '' XFSZ && ulimit -f 8", &arguments).await;
+    serve.first_token().await;
+    let mut client = serve.tokens().await;
+    let mut ids = Vec::new();
+    let refused = found("it is refused", async || {
+        match minted(&mut client, &format!("viewer-{}", ids.len())).await {
+            Ok(id) => {
+                ids.push(id);
+                None
+            }
+            Err(status) => Some(status),
+        }
+    })
+    .await;
+    assert_eq!(reason(&refused), "AUDIT_UNAVAILABLE");
+    let full = fs::read_to_string(&audited.file).expect("text");
+    assert!(full.len() == 4_096 && !full.ends_with('\n'), "a record is cut");
+
+    // As copytruncate does.
+    fs::File::options().write(true).truncate(true).open(&audited.file).expect("emptied");
+    until("it is served", async || match minted(&mut client, "again").await {
+        Ok(id) => {
+            ids.push(id);
+            true
+        }
+        Err(_) => false,
+    })
+    .await;
+    let last = ids.last().expect("the last");
+    record(&audited.file, "token_id", last).await;
+    let emptied = fs::read_to_string(&audited.file).expect("text");
+    let whole = full.rsplit_once('\n').expect("records").0.lines().chain(emptied.lines());
+    let records: Vec<Json> = whole.map(|it| serde_json::from_str(it).expect("a record")).collect();
+    for id in &ids {
+        let count = records.iter().filter(|record| record["token_id"] == **id).count();
+        assert_eq!(count, 1, "{id}");
+    }
 }
 
 #[tokio::test]
@@ -74,7 +119,7 @@ async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
     let text = reading.await.expect("it ends");
     let mut chunks = 0;
     for line in text.lines() {
-        let record: serde_json::Value = serde_json::from_str(line).expect("a record");
+        let record: Json = serde_json::from_str(line).expect("a record");
         chunks += usize::from(record["event"] == "chunk");
     }
     assert!(chunks > 100, "{chunks}");

@@ -1,10 +1,11 @@
 //! What is refused is recorded, and cannot fill the disk.
 
+use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::RefreshGrantRequest};
 use serde_json::Value as Json;
 
 use super::{Audited, minted, so_far};
 use crate::{
-    support::{reason, until},
+    support::{found, reason, soon, until},
     tls::{
         Client,
         pki::{Pki, uris},
@@ -40,6 +41,46 @@ async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
     for record in &all {
         let told = (&record["entry"], &record["method"], &record["reason"]);
         assert_eq!(told, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
+    let audited = Audited::new("", "");
+    let serve = audited.serve().await;
+    let mut grants = serve.grants().await;
+    let name = format!("profiles/demo/grants/{DEMO_RESOURCE}");
+    let mut refresh = async || {
+        let request = RefreshGrantRequest { name: name.clone() };
+        soon(grants.refresh_grant(request)).await
+    };
+    until("it is refreshed", async || {
+        refresh()
+            .await
+            .is_ok_and(|it| it.into_inner().grant.is_some_and(|it| it.last_fault.is_none()))
+    })
+    .await;
+    let held = refresh().await.expect_err("it was refreshed just now");
+    assert_eq!(reason(&held), "UPSTREAM_THROTTLED");
+    serve.set_fault("status=401").await;
+    until("it is tried again", async || refresh().await.is_ok()).await;
+
+    for (outcome, reason) in [
+        ("ok", Json::Null),
+        ("failed", "UPSTREAM_THROTTLED".into()),
+        ("failed", "HTTP_STATUS_401".into()),
+    ] {
+        let is_it = |it: &Json| {
+            (&it["event"], &it["outcome"]) == (&"refresh".into(), &outcome.into())
+                && it["reason"] == reason
+        };
+        let record = found(&format!("a record of {outcome}, {reason}"), async || {
+            so_far(&audited.file).into_iter().find(is_it)
+        })
+        .await;
+        let told = (&record["grant"], &record["method"], &record["peer"]);
+        let meant = (&name.as_str().into(), &"RefreshGrant".into(), &"127.0.0.1".into());
+        assert_eq!(told, meant, "{record}");
     }
 }
 

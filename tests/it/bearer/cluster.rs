@@ -3,11 +3,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustls::ServerConfig;
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::ISSUER;
 
@@ -23,20 +25,48 @@ struct State {
     token: String,
     /// What it answers to all.
     status: u16,
+    /// How it speaks TLS; none: plain http.
+    tls: Option<Arc<ServerConfig>>,
+    /// The clients that did not trust it.
+    distrusted: usize,
     /// The paths that were asked for.
     asked: Vec<String>,
 }
 
 impl Cluster {
     pub(crate) async fn start(keys: String, token: &str, status: u16) -> Self {
+        Self::speaking(None, keys, token, status).await
+    }
+
+    /// One that is reached over https.
+    pub(super) async fn over_tls(tls: ServerConfig, keys: String, token: &str) -> Self {
+        Self::speaking(Some(Arc::new(tls)), keys, token, 200).await
+    }
+
+    async fn speaking(
+        tls: Option<Arc<ServerConfig>>,
+        keys: String,
+        token: &str,
+        status: u16,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (token, asked) = (token.to_owned(), Vec::new());
-        let state = Arc::new(Mutex::new(State { keys, token, status, asked }));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
+        let (token, asked, distrusted) = (token.to_owned(), Vec::new(), 0);
+        let state = State { keys, token, status, tls, distrusted, asked };
+        let state = Arc::new(Mutex::new(state));
         let held = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, Arc::clone(&held)));
+                let state = Arc::clone(&held);
+                let tls = state.lock().expect("no panic").tls.clone();
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return answer(stream, state).await };
+                    match TlsAcceptor::from(tls).accept(stream).await {
+                        Ok(stream) => answer(stream, state).await,
+                        Err(_) => state.lock().expect("no panic").distrusted += 1,
+                    }
+                });
             }
         });
         Self { url, state }
@@ -58,6 +88,15 @@ impl Cluster {
         self.state().status = status;
     }
 
+    pub(super) fn set_tls(&self, tls: ServerConfig) {
+        self.state().tls = Some(Arc::new(tls));
+    }
+
+    /// How many clients did not trust it.
+    pub(super) fn distrusted(&self) -> usize {
+        self.state().distrusted
+    }
+
     /// How often a path was asked for.
     pub(super) fn asked(&self, path: &str) -> usize {
         self.state().asked.iter().filter(|it| *it == path).count()
@@ -67,7 +106,7 @@ impl Cluster {
 pub(super) const DISCOVERY: &str = "/.well-known/openid-configuration";
 pub(super) const KEYS: &str = "/openid/v1/jwks";
 
-async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -100,4 +139,5 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
          content-length: {length}\r\n\r\n{body}"
     );
     let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }

@@ -7,7 +7,7 @@ use grantmint::{
     provider::twilio_live::DEMO_API_KEY_SECRET,
     rpc::proto::{WatchGrantsRequest, grant_service_client::GrantServiceClient},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -16,30 +16,36 @@ use super::{
     AUDIENCE, bearing, call,
     cluster::{Cluster, DISCOVERY, KEYS},
     entry,
-    signer::Signers,
+    signer::{Signers, claims},
     why,
 };
-use crate::support::{Configured, Serve, found, reason, soon, until};
+use crate::{
+    audit::so_far,
+    markers::Markers,
+    support::{Configured, Serve, found, reason, soon, until},
+    tls::pki::Entity,
+};
+
+/// A configuration in the cluster, with these keys in its section and these tables; `DIR` is its
+/// directory.
+fn configured(cluster: &Cluster, own_token: &str, keys: &str, tables: &str) -> Configured {
+    let top = format!(
+        "{tables}\n[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"{AUDIENCE}\"\n\
+         api_server = \"{}\"\ntoken_file = \"DIR/token\"\n{keys}\n{}",
+        cluster.url,
+        entry("cluster", "")
+    );
+    let config = Configured::with_secret(&top, "", DEMO_API_KEY_SECRET);
+    fs::write(config.dir.path().join("token"), own_token).expect("written");
+    let text = fs::read_to_string(&config.file).expect("text");
+    let text = text.replace("DIR", config.dir.path().to_str().expect("text"));
+    fs::write(&config.file, text).expect("written");
+    config
+}
 
 /// A server in the cluster.
 async fn serve(cluster: &Cluster, own_token: &str, more: &[&str]) -> (Serve, Configured) {
-    let dir = tempfile::TempDir::new().expect("a directory");
-    let config = Configured::with_secret(
-        &format!(
-            "[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"{AUDIENCE}\"\n\
-             api_server = \"{}\"\ntoken_file = \"TOKEN\"\n{}",
-            cluster.url,
-            entry("cluster", "")
-        ),
-        "",
-        DEMO_API_KEY_SECRET,
-    );
-    drop(dir);
-    let file = config.dir.path().join("token");
-    fs::write(&file, own_token).expect("written");
-    let text = fs::read_to_string(&config.file).expect("text");
-    let text = text.replace("TOKEN", file.to_str().expect("text"));
-    fs::write(&config.file, text).expect("written");
+    let config = configured(cluster, own_token, "", "");
     (Serve::configured(&config, more).await, config)
 }
 
@@ -101,7 +107,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
                 assert!(retry.expect("a delay").as_secs() <= 30);
                 unverifiable += 1;
             }
-            other => panic!("{other:?}"),
+            _ => panic!("{status:?}"),
         }
     }
     assert!(unverifiable > 9_900 && unverifiable < 10_000, "{unverifiable}");
@@ -169,4 +175,98 @@ async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it()
         answer.is_err_and(|status| why(&status).1.as_deref() == Some("wrong_audience"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
+    let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
+    let cluster = Cluster::start(signers.jwks(), "own", 200).await;
+    let (serve, _config) = serve(&cluster, "own", &[]).await;
+    let channel = serve.channel().await;
+    let named = signers.token(&json!({}));
+    let nameless = signers.es256("{\"alg\":\"ES256\"}", &claims(&json!({})).to_string());
+    found("a token", async || call(&channel, &named).await.ok()).await;
+    for token in [&named, &nameless, &named, &nameless] {
+        call(&channel, token).await.expect("a token");
+    }
+
+    cluster.set_keys("{\"keys\": []}".to_owned());
+    call(&channel, &named).await.expect("nobody has fetched the keys yet");
+    let cause = async |token: &str| {
+        let (reason, cause) = why(&call(&channel, token).await.expect_err("refused"));
+        assert_eq!(reason, "CALLER_UNAUTHENTICATED");
+        cause.expect("a cause")
+    };
+    assert_eq!(cause(&unknown.token(&json!({}))).await, "unknown_key");
+    assert_eq!(cause(&named).await, "unknown_key");
+    assert_eq!(cause(&nameless).await, "bad_signature");
+    assert!(serve.page("/readyz").await.1.contains("issuers/cluster: 0 keys"));
+    serve.signal("INT");
+    let log = serve.ended().await.1;
+    assert!(log.contains("the issuer publishes no key that can verify tokens"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_followed() {
+    let (ours, other) = (Entity::authority("cluster"), Entity::authority("other"));
+    let (first, second) = (Signers::new("first"), Signers::new("second"));
+    let cluster = Cluster::over_tls(other.serves(), first.jwks(), "own").await;
+    let config = configured(&cluster, "own", "ca = \"DIR/ca.crt\"", "");
+    let in_dir = |name: &str| config.dir.path().join(name);
+    fs::write(in_dir("ca.crt"), ours.pem()).expect("written");
+    // What the system trusts does not count.
+    fs::write(in_dir("system.crt"), other.pem()).expect("written");
+    let system = format!("export SSL_CERT_FILE={}", in_dir("system.crt").display());
+    let serve = Serve::under(&system, &["--sandbox", "--config", config.path()]).await;
+    let channel = serve.channel().await;
+    until("it is tried twice", async || cluster.distrusted() >= 2).await;
+    let status = call(&channel, &first.token(&json!({}))).await.expect_err("no keys");
+    assert_eq!(reason(&status), "CALLER_UNVERIFIABLE");
+    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (0, 0));
+
+    cluster.set_tls(ours.serves());
+    found("a token", async || call(&channel, &first.token(&json!({}))).await.ok()).await;
+
+    // The authority changes, and so does its file: the next fetch is one by the new one.
+    cluster.set_tls(other.serves());
+    cluster.set_keys(second.jwks());
+    fs::write(in_dir("ca.crt"), other.pem()).expect("written");
+    let distrusted = cluster.distrusted();
+    let answer = call(&channel, &second.token(&json!({}))).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(cluster.distrusted(), distrusted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_cannot_be_verified_are_summed_in_the_audit_log() {
+    const CALLS: u64 = 300;
+
+    let signers = Signers::new("k");
+    let cluster = Cluster::start(signers.jwks(), "own", 500).await;
+    let config = configured(&cluster, "own", "", "[audit]\nfile = \"DIR/audit.jsonl\"");
+    let file = config.dir.path().join("audit.jsonl");
+    let serve = Serve::configured(&config, &[]).await;
+    let channel = serve.channel().await;
+    let token = signers.token(&json!({}));
+    for _ in 0..CALLS {
+        let status = call(&channel, &token).await.expect_err("no keys");
+        assert_eq!(reason(&status), "CALLER_UNVERIFIABLE");
+    }
+    let of_refusals = || {
+        let mut all = so_far(&file);
+        all.retain(|record| record["reason"] == "CALLER_UNVERIFIABLE");
+        all
+    };
+    let refused = |record: &Value| record["count"].as_u64().unwrap_or(1);
+    until("all are recorded", async || of_refusals().iter().map(refused).sum::<u64>() == CALLS)
+        .await;
+    let all = of_refusals();
+    assert!(all.len() < 60, "{} records", all.len());
+    for record in &all {
+        let told = (&record["event"], &record["method"], &record["caller"]);
+        assert_eq!(told, (&"refused".into(), &"MintToken".into(), &Value::Null), "{record}");
+    }
+    let mut markers = Markers::default();
+    markers.add_token(&token);
+    markers.in_none_of("the audit log", &fs::read_to_string(&file).expect("text"));
 }

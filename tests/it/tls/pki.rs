@@ -1,6 +1,6 @@
 //! Authorities, certificates and revocation lists, as a platform team has them.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use grantmint::clock::Clock;
@@ -9,7 +9,11 @@ use rcgen::{
     CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use tempfile::TempDir;
 
 use crate::support::{Configured, Serve};
@@ -43,6 +47,31 @@ fn new_key() -> KeyPair {
 impl Entity {
     pub(super) fn self_signed(params: CertificateParams) -> Self {
         entity(params, new_key(), |params, key| params.self_signed(key).expect("signed"))
+    }
+
+    /// An authority of this name.
+    pub(crate) fn authority(name: &str) -> Self {
+        Self::self_signed(ca(name))
+    }
+
+    /// How a server of this machine speaks TLS, with a certificate of this authority.
+    pub(crate) fn serves(&self) -> ServerConfig {
+        let mut params = dns(&["localhost"]);
+        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let server = self.issue(params);
+        let key = server.key();
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![server.certificate], key)
+            .expect("a pair")
+    }
+
+    /// Its certificate in PEM.
+    pub(crate) fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate)
     }
 
     pub(crate) fn issue(&self, params: CertificateParams) -> Self {
@@ -181,7 +210,7 @@ pub(crate) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
 
 impl Pki {
     pub(crate) fn new() -> Self {
-        let root = |name| Entity::self_signed(ca(name));
+        let root = Entity::authority;
         let pki = Self {
             dir: TempDir::new().expect("a directory"),
             server_ca: root("Server CA"),
