@@ -250,3 +250,31 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
     issuer.lapse();
     assert!(matches!(world.name(&token), Err(Denied::Unverifiable { .. })), "a day later");
 }
+
+#[tokio::test]
+async fn an_open_call_is_refused_once_its_key_is_withdrawn() {
+    let (first, second) = (Signer::new("1"), Signer::new("2"));
+    let mut issuer = None;
+    let world = World::new(|all, _| {
+        issuer = Some(all.add(name("okta"), known(ISSUER, &[&first, &second])));
+    });
+    let issuer = issuer.unwrap();
+    let Bearer::Verified(session) = world.of(&first.sign(&json!({}))) else { panic!() };
+    issuer.publish(known(ISSUER, &[&first]));
+    assert_eq!(session.check(), Ok(()), "another key was withdrawn");
+    issuer.publish(known(ISSUER, &[&second]));
+    assert_eq!(session.check(), Err(Denied::Unauthenticated(Cause::UnknownKey)));
+    assert_eq!(session.ended().await, Denied::Unauthenticated(Cause::UnknownKey));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_back_lengthens_no_life() {
+    let signer = Signer::new("1");
+    let world = World::new(|all, _| drop(all.add(name("okta"), known(ISSUER, &[&signer]))));
+    let Bearer::Verified(session) = world.of(&signer.sign(&json!({}))) else { panic!() };
+    world.simulation.step_wall_back(Duration::from_secs(3_600));
+    tokio::time::advance(Duration::from_secs(599)).await;
+    assert_eq!(session.check(), Ok(()));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(session.check(), Err(Denied::Unauthenticated(Cause::Expired)));
+}
