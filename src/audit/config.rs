@@ -9,7 +9,7 @@ use crate::settings::{KeyFiles, SecretKeys, SecretOrigin, Section, SigningSecret
 const KEY: SecretKeys =
     SecretKeys { file: "identity_key_file", env: "identity_key_env", value: "identity_key" };
 
-/// What the audit log is told.
+/// The settings of the audit log.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where records go.

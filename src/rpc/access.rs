@@ -1,8 +1,9 @@
-//! What a call's caller may do, and what comes of it where that is not enough.
+//! What a call's caller may do, and how it is refused more.
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tonic::Status;
 
 use super::{
     caller::Caller,
@@ -209,7 +210,7 @@ impl Access {
         if method.is_always_enforced() { Mode::Enforce } else { self.callers.mode() }
     }
 
-    /// What comes of a judgement: what is not allowed is refused, or else none and observed.
+    /// The result of a judgement: what is not allowed is refused, or else none and observed.
     pub(super) fn decide<T>(&self, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
         self.decide_in(self.callers.mode(), judged)
     }
@@ -246,12 +247,13 @@ impl Access {
         }
     }
 
-    /// Records a request that must change. That its caller may not have something was recorded
-    /// when that was decided.
-    pub(super) fn record_refused(&self, refusal: &Refusal) {
+    /// Refuses the call. A request that must change is recorded; that its caller may not have
+    /// something was recorded when that was decided.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Status {
         if let (Some(_), Some(reason)) = (&self.audit, refusal.of_request()) {
             self.record_refusal(reason);
         }
+        status::refused(refusal)
     }
 
     /// The caller, for the audit log.
@@ -263,7 +265,7 @@ impl Access {
                 Standing::Anybody | Standing::Nobody(_) => None,
             },
             peer: self.caller.peer().from,
-            method: self.method.map_or("", Method::as_str),
+            method: self.method.map(Method::as_str),
         }
     }
 

@@ -85,8 +85,7 @@ impl Tokens {
         })?;
         let (bulk, rights) = planned.map_err(|refusal| {
             self.many.refused();
-            access.record_refused(&refusal);
-            status::refused(refusal)
+            access.refuse(refusal)
         })?;
         let Some(place) = self.streams.open() else {
             self.many.unserved();
