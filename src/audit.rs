@@ -80,6 +80,7 @@ struct Shared {
     sums: Mutex<Sums>,
     identities: Identities,
     when_full: WhenFull,
+    is_to_stdout: bool,
     clock: Clock,
     metrics: AuditMetrics,
     /// Whether writing, or opening the file, failed, and something still waits since then.
@@ -183,12 +184,19 @@ impl Audit {
     pub(crate) fn queued(&self) -> String {
         let Shared { records, aside, .. } = &*self.0.shared;
         let batches = [records, aside].into_iter().flat_map(|queue| {
-            (0..queue.buffers()).filter_map(|buffer| queue.take(buffer)).map(|batch| {
+            let take = move |buffer| std::iter::from_fn(move || queue.take(buffer));
+            (0..queue.buffers()).flat_map(take).map(|batch| {
                 queue.free(batch.bytes.len());
                 batch.bytes
             })
         });
         String::from_utf8(batches.flatten().collect()).unwrap()
+    }
+
+    /// Whether records go to standard output.
+    #[must_use]
+    pub fn is_to_stdout(&self) -> bool {
+        self.0.shared.is_to_stdout
     }
 
     /// Room for the record of tokens for these recipients.
@@ -344,6 +352,7 @@ impl Shared {
             sums: Mutex::default(),
             identities: config.identities.clone(),
             when_full: config.when_full,
+            is_to_stdout: config.target == Target::Stdout,
             clock,
             metrics,
             is_failing: AtomicBool::new(false),

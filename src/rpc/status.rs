@@ -46,7 +46,7 @@ fn simple(code: Code, reason: &str, message: &str) -> Status {
     build(code, message, details(reason, Metadata::new()))
 }
 
-/// A call that asks wrongly.
+/// A call whose request is invalid.
 pub(super) fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Invalid(violations) => invalid(&violations),
