@@ -17,7 +17,12 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
-    callers::held_callers, issuers::IssuersSide, keys::Key, profiles::WriteSide, reload::Reload,
+    callers::held_callers,
+    dependencies::{noted, workload_api},
+    issuers::IssuersSide,
+    keys::Key,
+    profiles::WriteSide,
+    reload::Reload,
 };
 pub use self::{
     profiles::of_mint,
@@ -25,8 +30,7 @@ pub use self::{
 };
 use crate::{
     admin::{self, Admin},
-    audit::{Audit, AuditError, Target},
-    auth::policy::{Mode, Policy},
+    audit::{Audit, AuditError},
     clock::Clock,
     config::Config,
     drain::{Drain, Drainer, drain},
@@ -42,7 +46,7 @@ use crate::{
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, BindError, Server, Transport},
     telemetry::{Metrics, ResourceNames},
-    tls::{self, Certificate, Tls, WorkloadApi},
+    tls::{self, Tls, WorkloadApi},
     token::{
         PrepareError, Preparer, Speed,
         id::{NoRandomness, Serials},
@@ -50,9 +54,6 @@ use crate::{
         pool::{Pool, Threads},
     },
 };
-
-/// What `/readyz` says while rows are tried out.
-const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,6 @@ pub struct App {
     reload_asked: watch::Sender<()>,
     /// None where nothing is recorded.
     audit: Option<Audit>,
-    audits_to_stdout: bool,
 }
 
 impl App {
@@ -145,7 +145,7 @@ impl App {
             parts::log_warnings(loaded.warnings.iter().cloned());
             Arc::new(Tls::new(loaded, clock.clone(), &metrics, audit.clone()))
         });
-        let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics);
+        let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics, audit.as_ref());
         let callers = held_callers(config, &metrics);
         let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, mut awaited } =
             IssuersSide::build(config, &callers, &clock, &metrics, audit.clone());
@@ -201,7 +201,6 @@ impl App {
             reload,
             reload_asked,
             audit,
-            audits_to_stdout: config.audit.as_ref().is_some_and(|it| it.target == Target::Stdout),
         })
     }
 
@@ -231,8 +230,8 @@ impl App {
 
     /// Whether the audit log goes to standard output, which nothing else may be written to.
     #[must_use]
-    pub const fn audits_to_stdout(&self) -> bool {
-        self.audits_to_stdout
+    pub fn audits_to_stdout(&self) -> bool {
+        self.audit.as_ref().is_some_and(Audit::is_to_stdout)
     }
 
     /// Starts everything.
@@ -303,34 +302,6 @@ fn minting(
         drain: drain.clone(),
     };
     Ok((Minter::new(profiles, config.default_profile.clone(), grants, parts), signing))
-}
-
-/// The readiness with what an operator should know of this configuration.
-fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
-    let mut ready = ready;
-    if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
-        ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
-    }
-    if let Some(audit) = audit {
-        ready = ready.noting(move || audit.trouble());
-    }
-    ready
-}
-
-/// What sends the server's certificate, where that is not in files.
-fn workload_api(
-    config: &Config,
-    tls: Option<&Arc<Tls>>,
-    clock: &Clock,
-    metrics: &Metrics,
-) -> Option<Arc<WorkloadApi>> {
-    match (&config.tls.as_ref()?.config.certificate, tls) {
-        (Certificate::WorkloadApi(config), Some(tls)) => {
-            let (tls, metrics) = (Arc::clone(tls), metrics.reload("workload_api"));
-            Some(Arc::new(WorkloadApi::new(config.clone(), tls, clock.clone(), metrics)))
-        }
-        _ => None,
-    }
 }
 
 /// How resources are written where the admin listener is open to others.

@@ -56,7 +56,7 @@ const ASIDE_BYTES: usize = 1024 * 1024;
 /// How long the end waits for what is left to be written.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A reader that takes nothing for this long is told of.
+/// A reader that takes nothing for this long is reported.
 const BLOCKED: Duration = Duration::from_secs(5);
 
 /// Where records are given. All clones are of one log, which ends with the last of them.
@@ -80,9 +80,10 @@ struct Shared {
     sums: Mutex<Sums>,
     identities: Identities,
     when_full: WhenFull,
+    is_to_stdout: bool,
     clock: Clock,
     metrics: AuditMetrics,
-    /// Whether the last write, or the last opening, failed.
+    /// Whether writing, or opening the file, failed, and something still waits since then.
     is_failing: AtomicBool,
     state: Mutex<State>,
     /// Whether the writer waits for records.
@@ -110,8 +111,8 @@ pub struct Who<'a> {
     pub entry: Option<&'a str>,
     /// Where the call comes from.
     pub peer: Remote,
-    /// The method.
-    pub method: &'static str,
+    /// The method; none of those that no row names.
+    pub method: Option<&'static str>,
 }
 
 /// What is minted must be recorded, and there is no room or writing fails.
@@ -149,12 +150,16 @@ impl Audit {
         let shared = Arc::new(Shared::new(config, clock, metrics.audit()));
         let (ending, ended) = watch::channel(false);
         let writer = Writer::new(output, Arc::clone(&shared));
+        let end = WriterEnd { shared: Arc::clone(&shared), ending };
         let spawned = thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            let _end = end;
             writer.run();
-            ending.send_replace(true);
         });
         let thread = spawned.map_err(AuditError::Thread)?.thread().clone();
-        Ok(Self(Arc::new(Handle { shared, thread, ended })))
+        let audit = Self(Arc::new(Handle { shared, thread, ended }));
+        let told = Arc::clone(&audit.0.shared);
+        metrics.audit_failing(move || told.trouble().is_some());
+        Ok(audit)
     }
 
     /// A log without a writer: what is recorded stays in the queue.
@@ -179,12 +184,19 @@ impl Audit {
     pub(crate) fn queued(&self) -> String {
         let Shared { records, aside, .. } = &*self.0.shared;
         let batches = [records, aside].into_iter().flat_map(|queue| {
-            (0..queue.buffers()).filter_map(|buffer| queue.take(buffer)).map(|batch| {
+            let take = move |buffer| std::iter::from_fn(move || queue.take(buffer));
+            (0..queue.buffers()).flat_map(take).map(|batch| {
                 queue.free(batch.bytes.len());
                 batch.bytes
             })
         });
         String::from_utf8(batches.flatten().collect()).unwrap()
+    }
+
+    /// Whether records go to standard output.
+    #[must_use]
+    pub fn is_to_stdout(&self) -> bool {
+        self.0.shared.is_to_stdout
     }
 
     /// Room for the record of tokens for these recipients.
@@ -217,14 +229,12 @@ impl Audit {
         if shared.sums().refused(refusal) {
             self.aside(&Line::refused(shared, who, reason));
         }
-        self.wake();
     }
 
     /// A client was not authenticated, for this cause: recorded as one sum a second of its
     /// network and cause.
     pub fn unauthenticated(&self, from: Remote, cause: &'static str) {
         self.0.shared.sums().unauthenticated(from.network(), cause);
-        self.wake();
     }
 
     /// A grant was refreshed for a caller, or not, for this reason.
@@ -251,14 +261,7 @@ impl Audit {
     /// Why records are not being written, if they are not.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let shared = &*self.0.shared;
-        match &*shared.state() {
-            State::Failing(error) => Some(format!("audit records are not written: {error}")),
-            State::Blocked(since) if shared.clock.now().boot.since(*since) >= BLOCKED => {
-                Some("audit records are not written: nobody reads them".to_owned())
-            }
-            State::Well | State::Blocked(_) => None,
-        }
+        self.0.shared.trouble()
     }
 
     /// Writes what is left, as far as that is possible in a moment, and ends the writer.
@@ -268,7 +271,6 @@ impl Audit {
         let _ = timeout(END_PATIENCE, ended.wait_for(|ended| *ended)).await;
         let lost = self.0.shared.records.left() + self.0.shared.aside.left();
         if lost > 0 {
-            self.0.shared.metrics.lost(lost);
             tracing::error!(records = lost, "audit records are lost: they could not be written");
         }
     }
@@ -322,6 +324,20 @@ impl Handle {
     }
 }
 
+/// Reports the end of the writer, also where it panics.
+struct WriterEnd {
+    shared: Arc<Shared>,
+    ending: watch::Sender<bool>,
+}
+
+impl Drop for WriterEnd {
+    fn drop(&mut self) {
+        *self.shared.state() = State::Failing("the writer has ended".to_owned());
+        self.shared.is_failing.store(true, Ordering::Relaxed);
+        self.ending.send_replace(true);
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.end();
@@ -336,6 +352,7 @@ impl Shared {
             sums: Mutex::default(),
             identities: config.identities.clone(),
             when_full: config.when_full,
+            is_to_stdout: config.target == Target::Stdout,
             clock,
             metrics,
             is_failing: AtomicBool::new(false),
@@ -348,6 +365,16 @@ impl Shared {
 
     fn sums(&self) -> std::sync::MutexGuard<'_, Sums> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match &*self.state() {
+            State::Failing(error) => Some(format!("audit records are not written: {error}")),
+            State::Blocked(since) if self.clock.now().boot.since(*since) >= BLOCKED => {
+                Some("audit records are not written: nobody reads them".to_owned())
+            }
+            State::Well | State::Blocked(_) => None,
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

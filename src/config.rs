@@ -93,7 +93,7 @@ pub struct ConfigFile {
 /// What identities and resources are hashed with.
 #[derive(Clone, Debug)]
 pub struct Naming {
-    /// The audit log's key; none where it has none.
+    /// The audit log's key; none where its identities are not hashed.
     pub identity_key: Option<IdentityKey>,
     /// `[admin]`.
     pub admin: admin::Config,

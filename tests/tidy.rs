@@ -54,7 +54,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("refresh", &["source", "grant"]),
     ("reading", &[]),
     ("provider", &["egress", "source", "token", "grant", "reading", "sandbox"]),
-    ("mint", &["token", "grant"]),
+    ("mint", &["audit", "token", "grant"]),
     ("ready", &["grant"]),
     ("rpc", &["audit", "auth", "mint", "grant", "ready", "token"]),
     ("server", &["auth", "rpc", "tls"]),

@@ -1,13 +1,55 @@
 //! What a server needs from elsewhere before it is ready, beside its grants.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use crate::{
-    auth::bearer::{Fetches, Issuer},
-    clock::Anchor,
-    ready::Dependency,
-    tls::WorkloadApi,
+    audit::Audit,
+    auth::{
+        bearer::{Fetches, Issuer},
+        policy::{Mode, Policy},
+    },
+    clock::{Anchor, Clock},
+    config::Config,
+    ready::{Dependency, Ready},
+    telemetry::Metrics,
+    tls::{Certificate, Tls, WorkloadApi},
 };
+
+/// What `/readyz` says while rows are tried out.
+const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
+
+/// The readiness with what an operator should know of this configuration.
+pub(super) fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
+    let mut ready = ready;
+    if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
+        ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
+    }
+    if let Some(audit) = audit {
+        ready = ready.noting(move || audit.trouble());
+    }
+    ready
+}
+
+/// What sends the server's certificate, where that is not in files.
+pub(super) fn workload_api(
+    config: &Config,
+    tls: Option<&Arc<Tls>>,
+    clock: &Clock,
+    metrics: &Metrics,
+    audit: Option<&Audit>,
+) -> Option<Arc<WorkloadApi>> {
+    match (&config.tls.as_ref()?.config.certificate, tls) {
+        (Certificate::WorkloadApi(config), Some(tls)) => {
+            let (tls, metrics) = (Arc::clone(tls), metrics.reload("workload_api"));
+            let clock = clock.clone();
+            let api = WorkloadApi::new(config.clone(), tls, clock, metrics, audit.cloned());
+            Some(Arc::new(api))
+        }
+        _ => None,
+    }
+}
 
 impl Dependency for WorkloadApi {
     fn has_arrived(&self) -> bool {

@@ -160,6 +160,10 @@ impl Part for AuditPart {
         self.settings.contains(setting)
     }
 
+    fn depends_on(&self, setting: &str) -> bool {
+        setting.starts_with("audit.") && !self.has(setting)
+    }
+
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
         let env = |name: &str| std::env::var(name).ok();
         let (key, key_files) = Config::parse_audit_key(file, text, &env);

@@ -9,7 +9,7 @@ use crate::settings::{KeyFiles, SecretKeys, SecretOrigin, Section, SigningSecret
 const KEY: SecretKeys =
     SecretKeys { file: "identity_key_file", env: "identity_key_env", value: "identity_key" };
 
-/// What the audit log is told.
+/// The settings of the audit log.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where records go.
@@ -126,9 +126,12 @@ impl Config {
         Some(Self { target: target?, identities, when_full, key_origin, key_files })
     }
 
-    /// Reads the key alone, if there is one.
+    /// Reads the key alone, where identities are hashed with one.
     pub fn read_any_key(section: &mut Section<'_>) -> Option<IdentityKey> {
-        (section.has(KEY.file) || section.has(KEY.env)).then(|| Self::read_key(section))?
+        let written = section.parsed("identities", Written::parse);
+        let is_hashed = matches!(written, None | Some(Written::Hashed));
+        let has_key = section.has(KEY.file) || section.has(KEY.env);
+        (has_key && is_hashed).then(|| Self::read_key(section))?
     }
 
     /// Reads the key alone, which must be there.

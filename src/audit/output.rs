@@ -72,19 +72,31 @@ impl Output {
             {
                 Ok(false)
             }
-            Self::File { .. } => self.reopen().map(|()| true),
-            Self::Stdout(_) => Ok(false),
+            Self::File { .. } | Self::Stdout(_) => self.reopen(),
         }
     }
 
-    /// Opens the path again. Until that works nothing is written: what is written to a file that
-    /// nobody can find is not kept.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { path, open } = self {
-            *open = None;
-            *open = Some(Open::at(path)?);
+    /// Opens the path again, and keeps what is open where that is the same file. Returns whether
+    /// it is another. Where it cannot be opened nothing is written until it can: what is written
+    /// to a file that nobody can find is not kept.
+    pub(super) fn reopen(&mut self) -> io::Result<bool> {
+        let Self::File { path, open } = self else { return Ok(false) };
+        match Open::at(path) {
+            Ok(new) if open.as_ref().is_some_and(|open| open.id == new.id) => Ok(false),
+            Ok(new) => {
+                *open = Some(new);
+                Ok(true)
+            }
+            Err(error) => {
+                *open = None;
+                Err(error)
+            }
         }
-        Ok(())
+    }
+
+    /// Whether there is something to write to.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self, Self::File { open: None, .. })
     }
 
     /// Writes some of `bytes`.
@@ -124,7 +136,9 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{fs, io::Read, os::unix::fs::PermissionsExt};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -152,5 +166,24 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"four\n", "emptied in place");
         fs::remove_dir_all(dir.path()).unwrap();
         assert!(output.follow().is_err() && output.write(b"five\n").is_err());
+    }
+
+    #[test]
+    fn a_pipe_that_is_opened_again_keeps_its_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let mut reader = OpenOptions::new().read(true).custom_flags(flags).open(&path).unwrap();
+        let mut output = Output::open(&Target::File(path)).unwrap();
+        for _ in 0..2 {
+            assert!(!output.reopen().unwrap());
+            let waiting = reader.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(waiting.kind(), io::ErrorKind::WouldBlock, "it has not ended");
+        }
+        output.write(b"one\n").unwrap();
+        let mut read = [0; 8];
+        assert_eq!(reader.read(&mut read).unwrap(), 4);
     }
 }

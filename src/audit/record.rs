@@ -18,8 +18,7 @@ use crate::{clock::WallTime, listen::remote::Remote, name::Identity};
 /// The event of what is refused.
 const REFUSED: &str = "refused";
 
-/// About what a record has beside what is one for each identity. More is corrected when it is
-/// added.
+/// Estimated size without the identities; corrected when the record is added.
 const ROOM: usize = 768;
 
 /// What a hash takes in a list.
@@ -78,7 +77,7 @@ impl fmt::Debug for Ids<'_> {
     }
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -109,7 +108,7 @@ pub(super) fn room(recipients: &Recipients<'_>, identities: &Identities) -> usiz
 }
 
 /// The members of a record.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Line<'a> {
     time: Time,
     event: &'static str,
@@ -168,7 +167,7 @@ impl<'a> Line<'a> {
         let line = Self { count: Some(count), ..Self::new(REFUSED, shared) };
         match sum {
             Sum::Refusals(Refusal { entry, method, reason }) => {
-                Self { entry: entry.as_deref(), method: Some(method), reason: Some(reason), ..line }
+                Self { entry: entry.as_deref(), method: *method, reason: Some(reason), ..line }
             }
             Sum::Failures(network, cause) => {
                 Self { peer: Some(Peer::Network(*network)), reason: Some(cause), ..line }
@@ -197,31 +196,7 @@ impl<'a> Line<'a> {
 
     /// Something that happens now.
     fn new(event: &'static str, shared: &Shared) -> Self {
-        Self {
-            time: Time(shared.clock.now().wall),
-            event,
-            caller: None,
-            entry: None,
-            peer: None,
-            method: None,
-            grant: None,
-            profile: None,
-            resource: None,
-            generation: None,
-            token_id: None,
-            first_token_id: None,
-            last_token_id: None,
-            token_ids: None,
-            first_index: None,
-            count: None,
-            identity: None,
-            prefix: None,
-            identities: None,
-            use_by_time: None,
-            what: None,
-            outcome: None,
-            reason: None,
-        }
+        Self { time: Time(shared.clock.now().wall), event, ..Self::default() }
     }
 
     /// What happens in a call.
@@ -230,7 +205,7 @@ impl<'a> Line<'a> {
             caller: who.caller.map(Shown),
             entry: who.entry,
             peer: Some(Peer::Address(who.peer)),
-            method: Some(who.method),
+            method: who.method,
             ..Self::new(event, shared)
         }
     }
@@ -290,6 +265,12 @@ impl<'a> Line<'a> {
 
 /// An instant, as RFC 3339 has it.
 struct Time(WallTime);
+
+impl Default for Time {
+    fn default() -> Self {
+        Self(WallTime::from_unix_seconds(0))
+    }
+}
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

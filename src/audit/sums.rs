@@ -20,7 +20,7 @@ pub(super) struct Sums {
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Refusal {
     pub(super) entry: Option<String>,
-    pub(super) method: &'static str,
+    pub(super) method: Option<&'static str>,
     pub(super) reason: &'static str,
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn refusal(entry: &str, reason: &'static str) -> Refusal {
-        Refusal { entry: Some(entry.to_owned()), method: "MintToken", reason }
+        Refusal { entry: Some(entry.to_owned()), method: Some("MintToken"), reason }
     }
 
     #[test]

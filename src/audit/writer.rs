@@ -27,9 +27,6 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often the path is looked at, and what is summed is written.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Bytes of one write: the rest of a batch counts as waiting until it is its turn.
-const PIECE: usize = 256 * 1024;
-
 /// Writes records.
 pub(super) struct Writer {
     output: Output,
@@ -52,7 +49,7 @@ struct Current {
     torn_at: Option<u64>,
 }
 
-/// What came of writing all that there is.
+/// The result of writing all that there is.
 enum Done {
     All,
     /// Nobody reads, or it failed; it is to be tried again.
@@ -109,7 +106,7 @@ impl Writer {
     fn each_second(&mut self, is_ending: bool) {
         let now = self.shared.clock.now().boot;
         let reopened = if self.shared.reopen.swap(false, Ordering::AcqRel) {
-            self.output.reopen().map(|()| true)
+            self.output.reopen()
         } else if now >= self.next_second {
             self.output.follow()
         } else {
@@ -117,10 +114,9 @@ impl Writer {
         };
         match reopened {
             Ok(true) => {
-                match &mut self.current {
-                    // The rest of a record would mean nothing in another file.
-                    Some(current) => current.begin_again(),
-                    None => self.wrote(),
+                // The rest of a record would mean nothing in another file.
+                if let Some(current) = &mut self.current {
+                    current.begin_again();
                 }
                 tracing::info!("the audit log was opened again");
             }
@@ -149,7 +145,7 @@ impl Writer {
         }
     }
 
-    /// Writes what is left of a batch, and then each buffer once: there may be more by then.
+    /// Writes what is left of a batch, and then what each buffer holds: there may be more by then.
     fn write_all(&mut self) -> Done {
         if let Some(current) = self.current.take() {
             self.current = self.write(current);
@@ -160,14 +156,24 @@ impl Writer {
                 if self.current.is_some() {
                     return Done::Refused;
                 }
-                if let Some(batch) = queue.take(buffer) {
+                for _ in 0..queue.batches(buffer) {
+                    let Some(batch) = queue.take(buffer) else { break };
                     let current =
                         Current { batch, is_of_mints, written: 0, record: 0, torn_at: None };
                     self.current = self.write(current);
+                    if self.current.is_some() {
+                        return Done::Refused;
+                    }
                 }
             }
         }
-        if self.current.is_some() { Done::Refused } else { Done::All }
+        if self.current.is_some() {
+            return Done::Refused;
+        }
+        if self.output.is_open() {
+            self.wrote_all();
+        }
+        Done::All
     }
 
     /// Writes a batch; what is left of it where that is refused.
@@ -179,8 +185,7 @@ impl Writer {
         }
         let bytes = current.batch.bytes.len();
         while current.written < bytes {
-            let end = bytes.min(current.written + PIECE);
-            let piece = current.batch.bytes.get(current.written..end).unwrap_or_default();
+            let piece = current.batch.bytes.get(current.written..).unwrap_or_default();
             self.begins_to_write();
             match self.output.write(piece) {
                 Ok(written) => {
@@ -193,6 +198,10 @@ impl Writer {
                 Err(error) => {
                     let is_torn = current.written > current.record;
                     current.torn_at = is_torn.then(|| self.output.len());
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        // The next reader does not have its beginning.
+                        current.begin_again();
+                    }
                     if error.kind() != io::ErrorKind::WouldBlock {
                         self.failed(&error);
                     }
@@ -214,7 +223,17 @@ impl Writer {
         }
     }
 
+    /// Something was written. That ends no failure yet: a disk that is nearly full takes a little
+    /// now and then.
     fn wrote(&self) {
+        let mut state = self.shared.state();
+        if matches!(*state, State::Blocked(_)) {
+            *state = State::Well;
+        }
+    }
+
+    /// Nothing waits any more.
+    fn wrote_all(&self) {
         let before = std::mem::replace(&mut *self.shared.state(), State::Well);
         self.shared.is_failing.store(false, Ordering::Relaxed);
         if let State::Failing(_) = before {

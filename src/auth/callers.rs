@@ -54,8 +54,8 @@ pub struct Caller {
 pub enum Standing {
     /// Anybody: everybody may do everything.
     Anybody,
-    /// One of these callers.
-    Caller(Arc<Caller>),
+    /// One of these callers, by the name in this place among its names.
+    Caller(Arc<Caller>, usize),
     /// Nobody who may call.
     Nobody(Denied),
 }
@@ -93,7 +93,7 @@ impl Callers {
         matches!(self.policy, Held::Open)
     }
 
-    /// What comes of calls that are not allowed.
+    /// The result of calls that are not allowed.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
@@ -129,8 +129,8 @@ impl Callers {
         }
         let in_force = in_force.load();
         match in_force.entries.find(names) {
-            Ok(index) => match in_force.callers.get(index) {
-                Some(caller) => Standing::Caller(Arc::clone(caller)),
+            Ok(found) => match in_force.callers.get(found.entry) {
+                Some(caller) => Standing::Caller(Arc::clone(caller), found.name),
                 None => Standing::Nobody(Denied::Unknown),
             },
             Err(denied) => Standing::Nobody(denied),

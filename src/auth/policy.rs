@@ -20,7 +20,7 @@ pub enum Policy {
     Entries(Entries),
 }
 
-/// What comes of a call that is not allowed.
+/// The result of a call that is not allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// It is refused.
@@ -207,7 +207,8 @@ impl Entries {
         &self.all
     }
 
-    /// The place of the entry that a caller of these names is in: an exact name goes before a
+    /// The entry that a caller of these names is in, and the name that leads there most exactly,
+    /// the first of equals: an exact name goes before a
     /// pattern, and a pattern that fixes more before one that fixes less. Names that are in no
     /// entry do not count.
     ///
@@ -217,25 +218,37 @@ impl Entries {
     pub fn find<'n>(
         &self,
         names: impl IntoIterator<Item = &'n CallerName>,
-    ) -> Result<usize, Denied> {
-        let mut found = None;
-        for name in names {
-            match (self.of(name), found) {
-                (Some(index), Some(before)) if index != before => return Err(Denied::Unknown),
-                (Some(index), _) => found = Some(index),
-                (None, _) => {}
+    ) -> Result<Found, Denied> {
+        let mut found: Option<(Found, usize)> = None;
+        for (name, text) in names.into_iter().enumerate() {
+            let Some((entry, fixed)) = self.of(text) else { continue };
+            match found {
+                Some((before, _)) if before.entry != entry => return Err(Denied::Unknown),
+                Some((_, before)) if before >= fixed => {}
+                _ => found = Some((Found { entry, name }, fixed)),
             }
         }
-        found.ok_or(Denied::Unknown)
+        found.map(|(found, _)| found).ok_or(Denied::Unknown)
     }
 
-    fn of(&self, name: &CallerName) -> Option<usize> {
-        let exact = self.exact.get(name).copied();
+    /// The entry of a name, and how much of the name its pattern fixes.
+    fn of(&self, name: &CallerName) -> Option<(usize, usize)> {
+        let exact = self.exact.get(name).map(|index| (*index, usize::MAX));
         exact.or_else(|| {
             let mut patterns = self.patterns.iter();
-            patterns.find(|(pattern, _)| pattern.matches(name)).map(|(_, index)| *index)
+            let found = patterns.find(|(pattern, _)| pattern.matches(name));
+            found.map(|(pattern, index)| (*index, pattern.fixed()))
         })
     }
+}
+
+/// Where the names of a caller lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The place of the entry.
+    pub entry: usize,
+    /// The place of the name, among those that were given.
+    pub name: usize,
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::{fmt, ops::Deref, time::Duration};
 
 use super::terms::Terms;
-use crate::{name::Identity, token::id::Fingerprint};
+pub use crate::audit::Recipients;
+use crate::token::id::Fingerprint;
 
 /// What a caller may have: units to sign with, and places to wait in.
 pub trait Quota: fmt::Debug + Send + Sync {
@@ -75,24 +76,6 @@ pub struct Issued<'a> {
     pub terms: &'a Terms,
     /// What they were made with.
     pub origin: Origin<'a>,
-}
-
-/// Who gets tokens.
-#[derive(Clone, Copy, Debug)]
-pub enum Recipients<'a> {
-    /// One identity.
-    One(&'a Identity),
-    /// Identities of a list, of which the first has this index.
-    List(&'a [Identity], i64),
-    /// The identities of a prefix and each of so many indices, from the first on.
-    Series {
-        /// What stands before the number.
-        prefix: &'a str,
-        /// The first number.
-        first_index: i64,
-        /// How many.
-        count: u64,
-    },
 }
 
 /// The ids of tokens.

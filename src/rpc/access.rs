@@ -1,16 +1,11 @@
-//! What a call's caller may do, and what comes of it where that is not enough.
+//! What a call's caller may do, and how it is refused more.
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tonic::Status;
 
-use super::{
-    caller::Caller,
-    methods::Rule,
-    recorded::{self, Recorded},
-    status,
-    violation::Refusal,
-};
+use super::{caller::Caller, methods::Rule, recorded::Recorded, status, violation::Refusal};
 use crate::{
     audit::{Audit, Full, Who},
     auth::{
@@ -67,7 +62,7 @@ impl Access {
         if let Some(method) = method {
             let named = match &access.standing {
                 Standing::Anybody => Ok(()),
-                Standing::Caller(caller) => caller.entry.reach_method(method),
+                Standing::Caller(caller, _) => caller.entry.reach_method(method),
                 Standing::Nobody(denied) => Err(denied.clone()),
             };
             let mode = match named {
@@ -110,7 +105,7 @@ impl Access {
         let standing = self.callers.standing(self.caller.names());
         let is_same = match (&self.standing, &standing) {
             (Standing::Anybody, Standing::Anybody) => true,
-            (Standing::Caller(before), Standing::Caller(now)) => Arc::ptr_eq(before, now),
+            (Standing::Caller(before, _), Standing::Caller(now, _)) => Arc::ptr_eq(before, now),
             (Standing::Nobody(before), Standing::Nobody(now)) => before == now,
             _ => false,
         };
@@ -129,7 +124,7 @@ impl Access {
     /// The name of the caller's entry.
     pub(super) fn entry_name(&self) -> &str {
         match &self.standing {
-            Standing::Caller(caller) => caller.entry.name.as_str(),
+            Standing::Caller(caller, _) => caller.entry.name.as_str(),
             Standing::Anybody | Standing::Nobody(_) => NO_ENTRY,
         }
     }
@@ -137,7 +132,7 @@ impl Access {
     /// What is counted of the caller.
     pub(super) fn metrics(&self) -> &CallerMetrics {
         match &self.standing {
-            Standing::Caller(caller) => &caller.metrics,
+            Standing::Caller(caller, _) => &caller.metrics,
             Standing::Anybody | Standing::Nobody(_) => self.callers.nobody(),
         }
     }
@@ -154,7 +149,7 @@ impl Access {
         resource: &'a str,
     ) -> Result<Option<Reach<'a>>, Denied> {
         match &self.standing {
-            Standing::Caller(caller) if !self.is_observed => {
+            Standing::Caller(caller, _) if !self.is_observed => {
                 let reach = caller.entry.reach(method, profile, resource);
                 self.decide_in(self.mode_of(method), reach)
             }
@@ -169,7 +164,7 @@ impl Access {
     /// No row does.
     pub(super) fn reach_profile(&self, method: Method, profile: &str) -> Result<(), Denied> {
         match &self.standing {
-            Standing::Caller(caller) if !self.is_observed => {
+            Standing::Caller(caller, _) if !self.is_observed => {
                 self.decide(caller.entry.reach_profile(method, profile)).map(drop)
             }
             _ => Ok(()),
@@ -179,10 +174,10 @@ impl Access {
     /// Whether a list shows this.
     pub(super) fn shows(&self, method: Method, profile: &str, resource: &str) -> bool {
         match &self.standing {
-            Standing::Caller(caller) if self.callers.mode() == Mode::Enforce => {
+            Standing::Caller(caller, _) if self.callers.mode() == Mode::Enforce => {
                 caller.entry.reach(method, profile, resource).is_ok()
             }
-            Standing::Anybody | Standing::Caller(_) => true,
+            Standing::Anybody | Standing::Caller(..) => true,
             Standing::Nobody(denied) => self.is_only_observed(denied),
         }
     }
@@ -191,7 +186,7 @@ impl Access {
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
         let named = match self.callers.standing(self.caller.names()) {
             Standing::Anybody => Ok(()),
-            Standing::Caller(caller) => caller.entry.reach_profile(Method::GetGrant, profile),
+            Standing::Caller(caller, _) => caller.entry.reach_profile(Method::GetGrant, profile),
             Standing::Nobody(denied) => Err(denied),
         };
         match named {
@@ -209,7 +204,7 @@ impl Access {
         if method.is_always_enforced() { Mode::Enforce } else { self.callers.mode() }
     }
 
-    /// What comes of a judgement: what is not allowed is refused, or else none and observed.
+    /// The result of a judgement: what is not allowed is refused, or else none and observed.
     pub(super) fn decide<T>(&self, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
         self.decide_in(self.callers.mode(), judged)
     }
@@ -246,24 +241,26 @@ impl Access {
         }
     }
 
-    /// Records a request that must change. That its caller may not have something was recorded
-    /// when that was decided.
-    pub(super) fn record_refused(&self, refusal: &Refusal) {
+    /// Refuses the call. A request that must change is recorded; that its caller may not have
+    /// something was recorded when that was decided.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Status {
         if let (Some(_), Some(reason)) = (&self.audit, refusal.of_request()) {
             self.record_refusal(reason);
         }
+        status::refused(refusal)
     }
 
     /// The caller, for the audit log.
     pub(super) fn who(&self) -> Who<'_> {
+        let (entry, name) = match &self.standing {
+            Standing::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
+            Standing::Anybody | Standing::Nobody(_) => (None, 0),
+        };
         Who {
-            caller: self.caller.names().next().map(|name| name as &dyn fmt::Display),
-            entry: match &self.standing {
-                Standing::Caller(caller) => Some(caller.entry.name.as_str()),
-                Standing::Anybody | Standing::Nobody(_) => None,
-            },
+            caller: self.caller.names().nth(name).map(|name| name as &dyn fmt::Display),
+            entry,
             peer: self.caller.peer().from,
-            method: self.method.map_or("", Method::as_str),
+            method: self.method.map(Method::as_str),
         }
     }
 
@@ -277,7 +274,7 @@ impl Access {
     /// What will record the tokens of these recipients; none where nothing is recorded.
     fn record(&self, recipients: &Recipients<'_>) -> Result<Option<Box<dyn Record>>, Short> {
         let Some(audit) = &self.audit else { return Ok(None) };
-        let place = audit.reserve(&recorded::written(recipients)).map_err(|Full| {
+        let place = audit.reserve(recipients).map_err(|Full| {
             self.record_refusal(status::AUDIT_UNAVAILABLE);
             Short::Record
         })?;
@@ -286,7 +283,7 @@ impl Access {
 
     fn is_time_to_log(&self) -> bool {
         match &self.standing {
-            Standing::Caller(caller) => caller.is_time_to_log(),
+            Standing::Caller(caller, _) => caller.is_time_to_log(),
             Standing::Anybody | Standing::Nobody(_) => self.callers.is_time_to_log(),
         }
     }
@@ -315,7 +312,7 @@ impl Access {
     ///
     /// None is.
     pub(super) fn stream(&self) -> Result<Option<usage::Place>, NoStream> {
-        let Standing::Caller(caller) = &self.standing else { return Ok(None) };
+        let Standing::Caller(caller, _) = &self.standing else { return Ok(None) };
         caller.place(Use::Stream).map(Some).ok_or_else(|| {
             self.count(STREAMS_EXCEEDED, Mode::Enforce);
             NoStream
@@ -324,7 +321,7 @@ impl Access {
 
     fn place(&self, taken: Use) -> Option<mint::quota::Place> {
         match &self.standing {
-            Standing::Caller(caller) => Some(Box::new(caller.place(taken)?)),
+            Standing::Caller(caller, _) => Some(Box::new(caller.place(taken)?)),
             Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
         }
     }
@@ -354,7 +351,7 @@ impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spendi
         let (least, most, each) = (*least, *most, *each);
         let access = self.access.borrow();
         let record = access.record(recipients)?;
-        let Standing::Caller(caller) = &access.standing else {
+        let Standing::Caller(caller, _) = &access.standing else {
             return Ok(Taken { tokens: most, units: 0, record });
         };
         let mode = access.callers.mode();
@@ -375,7 +372,7 @@ impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spendi
     }
 
     fn give_back(&self, units: u64) {
-        if let Standing::Caller(caller) = &self.access.borrow().standing {
+        if let Standing::Caller(caller, _) = &self.access.borrow().standing {
             caller.give_back(self.quota, units);
         }
     }

@@ -38,6 +38,9 @@ use crate::{
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
 
+/// The reason in the audit log where a caller does not wait for the refresh that it ordered.
+const CANCELLED: &str = "CANCELLED";
+
 #[derive(Clone)]
 pub(super) struct Grants {
     roster: Roster,
@@ -166,7 +169,7 @@ impl GrantService for Grants {
     ) -> Result<Response<GetGrantResponse>, Status> {
         let Origin { access, .. } = Origin::take(&mut request)?;
         let view = self.named(&request.get_ref().name, &access, Method::GetGrant);
-        let view = view.map_err(status::refused)?;
+        let view = view.map_err(|refusal| access.refuse(refusal))?;
         let grant = convert::grant(&view, &view.status(), self.clock.now());
         Ok(Response::new(GetGrantResponse { grant: Some(grant) }))
     }
@@ -176,7 +179,8 @@ impl GrantService for Grants {
         mut request: Request<ListGrantsRequest>,
     ) -> Result<Response<ListGrantsResponse>, Status> {
         let Origin { access, .. } = Origin::take(&mut request)?;
-        self.page(request.get_ref(), &access).map(Response::new).map_err(status::refused)
+        let page = self.page(request.get_ref(), &access);
+        page.map(Response::new).map_err(|refusal| access.refuse(refusal))
     }
 
     async fn refresh_grant(
@@ -185,25 +189,29 @@ impl GrantService for Grants {
     ) -> Result<Response<RefreshGrantResponse>, Status> {
         let Origin { deadline, access, .. } = Origin::take(&mut request)?;
         let view = self.named(&request.get_ref().name, &access, Method::RefreshGrant);
-        let view = view.map_err(status::refused)?;
+        let view = view.map_err(|refusal| access.refuse(refusal))?;
+        let name = view.name().to_string();
+        let order = Order { access: &access, grant: &name, is_open: true };
         let ordered = tokio::select! {
             ordered = view.refresh() => ordered,
             () = self.drain.wait(Phase::Draining) => None,
         };
-        let (name, now) = (view.name().to_string(), self.clock.now());
+        let now = self.clock.now();
         match ordered {
             Some(Ordered::Attempted) => {
                 let state = view.status();
-                let fault = state.last_fault.as_ref().map(|fault| &*fault.reason);
-                access.record_refresh(&name, fault);
+                order.end(state.last_fault.as_ref().map(|fault| &*fault.reason));
                 let grant = Some(convert::grant(&view, &state, now));
                 Ok(Response::new(RefreshGrantResponse { grant }))
             }
             Some(Ordered::Held(until)) => {
-                access.record_refresh(&name, Some(status::UPSTREAM_THROTTLED));
+                order.refused(status::UPSTREAM_THROTTLED);
                 Err(status::refresh_held(name, until.since(now.boot), deadline))
             }
-            None => Err(status::draining(deadline)),
+            None => {
+                order.end(Some(status::DRAINING));
+                Err(status::draining(deadline))
+            }
         }
     }
 
@@ -218,7 +226,8 @@ impl GrantService for Grants {
         // Before the entries are asked, so that no change is missed.
         let rights = access.changes();
         let target = request.into_inner().target;
-        let views = self.watched(target.as_ref(), &access).map_err(status::refused)?;
+        let views = self.watched(target.as_ref(), &access);
+        let views = views.map_err(|refusal| access.refuse(refusal))?;
         let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
         let own_place = access
             .stream()
@@ -238,6 +247,36 @@ impl GrantService for Grants {
             _places: (place, own_place),
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
+    }
+}
+
+/// A refresh that a caller ordered. It is recorded also where nobody waits for its end: the caller
+/// may leave, or its deadline pass, once the upstream is asked.
+struct Order<'a> {
+    access: &'a Access,
+    grant: &'a str,
+    is_open: bool,
+}
+
+impl Order<'_> {
+    /// It was attempted, and failed for this reason, if it did.
+    fn end(mut self, failed: Option<&str>) {
+        self.is_open = false;
+        self.access.record_refresh(self.grant, failed);
+    }
+
+    /// It was not attempted, for this reason.
+    fn refused(mut self, reason: &'static str) {
+        self.is_open = false;
+        self.access.record_refusal(reason);
+    }
+}
+
+impl Drop for Order<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.access.record_refresh(self.grant, Some(CANCELLED));
+        }
     }
 }
 
@@ -311,7 +350,8 @@ impl Watch {
         let changed = valid.and_then(|()| self.access.changed(Method::WatchGrants));
         let changed = changed.map_err(|denied| status::denied(&denied, None, None))?;
         let Some(access) = changed else { return Ok(()) };
-        let views = self.grants.watched(self.target.as_ref(), &access).map_err(status::refused)?;
+        let views = self.grants.watched(self.target.as_ref(), &access);
+        let views = views.map_err(|refusal| access.refuse(refusal))?;
         let is_shown = |view: &View| views.iter().any(|shown| shown.name() == view.name());
         if !self.views.iter().all(is_shown) {
             let denied = access.hides();

@@ -164,7 +164,7 @@ impl<S> Guarded<S> {
     fn deny(&self, come: Come, denied: &Denied) -> Answering {
         self.callers.count_nobody(denied);
         if let (Some(audit), Denied::Unverifiable { .. }) = (&self.audit, denied) {
-            let method = come.rule.method().map_or("", Method::as_str);
+            let method = come.rule.method().map(Method::as_str);
             let who = Who { caller: None, entry: None, peer: self.peer.from, method };
             audit.refused(&who, denied.reason());
         }

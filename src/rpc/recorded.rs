@@ -3,7 +3,7 @@
 use super::access::Access;
 use crate::{
     audit::{self, Minted, Place},
-    mint::quota::{Ids, Issued, Origin, Recipients, Record},
+    mint::quota::{Ids, Issued, Origin, Record},
     token::id::Fingerprint,
 };
 
@@ -32,7 +32,7 @@ impl Record for Recorded {
             Origin::Key { profile, resource } => (None, Some((profile, resource))),
         };
         let minted = Minted {
-            recipients: written(&recipients),
+            recipients,
             ids,
             grant,
             of_key,
@@ -40,17 +40,6 @@ impl Record for Recorded {
             use_by: terms.use_by,
         };
         place.record(&access.who(), &minted);
-    }
-}
-
-/// Recipients as the audit log takes them.
-pub(super) const fn written<'a>(recipients: &Recipients<'a>) -> audit::Recipients<'a> {
-    match *recipients {
-        Recipients::One(identity) => audit::Recipients::One(identity),
-        Recipients::List(identities, first) => audit::Recipients::List(identities, first),
-        Recipients::Series { prefix, first_index, count } => {
-            audit::Recipients::Series { prefix, first_index, count }
-        }
     }
 }
 

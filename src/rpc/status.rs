@@ -46,7 +46,7 @@ fn simple(code: Code, reason: &str, message: &str) -> Status {
     build(code, message, details(reason, Metadata::new()))
 }
 
-/// A call that asks wrongly.
+/// A call whose request is invalid.
 pub(super) fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Invalid(violations) => invalid(&violations),
@@ -165,6 +165,9 @@ pub(super) const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 /// The reason of a call or an attempt that the upstream, or its budget, keeps waiting.
 pub(super) const UPSTREAM_THROTTLED: &str = "UPSTREAM_THROTTLED";
 
+/// The reason of calls that end because the server stops.
+pub(super) const DRAINING: &str = "DRAINING";
+
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
 
 const UNSIGNED: &str = "a signature could not be made";
@@ -243,7 +246,7 @@ pub(super) fn unserved(
             "the present grant has not the life asked for; retry, or ask for less",
         ),
         minter::Cause::Draining => {
-            (Code::Unavailable, "DRAINING", "this server is going away; retry on another")
+            (Code::Unavailable, DRAINING, "this server is going away; retry on another")
         }
         minter::Cause::Overloaded => (
             Code::Unavailable,
@@ -298,7 +301,7 @@ pub(super) fn request_late() -> Status {
 /// The server goes away, and no grant in particular is concerned.
 pub(super) fn draining(deadline: Option<Instant>) -> Status {
     let message = "this server is going away; retry on another";
-    unavailable("DRAINING", message, Duration::ZERO, deadline, None)
+    unavailable(DRAINING, message, Duration::ZERO, deadline, None)
 }
 
 /// No attempt to refresh the grant may start for that long.

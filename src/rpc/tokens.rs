@@ -72,8 +72,7 @@ impl Tokens {
         let planned = self.plan_one(request.into_inner(), &access);
         let (plan, identity) = planned.map_err(|refusal| {
             self.one.refused();
-            access.record_refused(&refusal);
-            status::refused(refusal)
+            access.refuse(refusal)
         })?;
 
         let quota = Spending::new(&access, Quota::Tokens);

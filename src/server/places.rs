@@ -139,12 +139,12 @@ impl Places {
         let shared =
             |name: &CallerName| matches!(name, CallerName::Loopback | CallerName::Plaintext);
         let named = match self.callers.standing(peer.names()) {
-            Standing::Caller(caller) => {
+            Standing::Caller(caller, _) => {
                 let entry = &caller.entry;
                 // The order of a certificate's names is its requester's choice, and so are names
                 // that are in no entry.
                 let name = least(peer.names().filter(|name| {
-                    matches!(self.callers.standing(once(*name)), Standing::Caller(_))
+                    matches!(self.callers.standing(once(*name)), Standing::Caller(..))
                 }));
                 let Some(name) = name else { return Holder::Stranger(peer.from.network()) };
                 let limit = match entry.limits.connections {

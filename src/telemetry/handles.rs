@@ -257,12 +257,11 @@ impl Counts {
     }
 }
 
-/// What becomes of the records of the audit log.
+/// The counts of records of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditMetrics {
     pub(super) written: Counter,
     pub(super) dropped: Counter,
-    pub(super) lost: Counter,
     pub(super) refused: Counter,
 }
 
@@ -275,11 +274,6 @@ impl AuditMetrics {
     /// There was no room for one.
     pub fn dropped(&self) {
         self.dropped.inc();
-    }
-
-    /// So many were queued, and the process ends.
-    pub fn lost(&self, records: u64) {
-        self.lost.inc_by(records);
     }
 
     /// Nothing was minted, since there was no room for its record or writing failed.

@@ -135,6 +135,7 @@ struct Inner {
     certificate_starts: Timestamps,
     certificate_ends: Timestamps,
     drain_phase: Sampled,
+    audit_failing: Sampled,
     started: Sampled,
     minted: Counter,
     requested: Counter,
@@ -182,6 +183,7 @@ impl Metrics {
             certificate_starts: Timestamps::default(),
             certificate_ends: Timestamps::default(),
             drain_phase: Sampled::default(),
+            audit_failing: Sampled::default(),
             started: Sampled::default(),
             minted: Counter::default(),
             requested: Counter::default(),
@@ -249,9 +251,13 @@ impl Metrics {
         AuditMetrics {
             written: count("written"),
             dropped: count("dropped"),
-            lost: count("lost"),
             refused: count("refused"),
         }
+    }
+
+    /// Where it is read whether records of the audit log cannot be written.
+    pub fn audit_failing(&self, read: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.audit_failing.read_from(move || Some(f64::from(u8::from(read()))));
     }
 
     /// Counts clients that are not authenticated: `causes` are all that there are.

@@ -25,6 +25,7 @@ use self::{
 };
 use super::{certificate::Validity, server::Tls};
 use crate::{
+    audit::{Audit, Outcome},
     auth::name::SpiffeId,
     clock::{Clock, WallTime},
     telemetry::ReloadMetrics,
@@ -51,6 +52,8 @@ pub struct WorkloadApi {
     tls: Arc<Tls>,
     clock: Clock,
     metrics: ReloadMetrics,
+    /// None where nothing is recorded.
+    audit: Option<Audit>,
     state: watch::Sender<State>,
     changes: watch::Sender<()>,
 }
@@ -81,9 +84,15 @@ enum Failure {
 impl WorkloadApi {
     /// For this server.
     #[must_use]
-    pub fn new(config: Config, tls: Arc<Tls>, clock: Clock, metrics: ReloadMetrics) -> Self {
+    pub fn new(
+        config: Config,
+        tls: Arc<Tls>,
+        clock: Clock,
+        metrics: ReloadMetrics,
+        audit: Option<Audit>,
+    ) -> Self {
         let (state, changes) = (watch::Sender::default(), watch::Sender::new(()));
-        Self { config, tls, clock, metrics, state, changes }
+        Self { config, tls, clock, metrics, audit, state, changes }
     }
 
     /// Whether an SVID has come.
@@ -181,6 +190,7 @@ impl WorkloadApi {
         self.tls.set_received(&identity, &bundles);
         self.metrics.reloaded();
         self.metrics.failing(false);
+        self.record(Outcome::Ok);
         self.set(State { svid: Some((id, validity)), failure: None });
         Ok(())
     }
@@ -205,7 +215,14 @@ impl WorkloadApi {
                 );
             }
         }
+        self.record(Outcome::Failed);
         self.set(State { svid, failure: Some(failure) });
+    }
+
+    fn record(&self, outcome: Outcome) {
+        if let Some(audit) = &self.audit {
+            audit.reloaded("workload_api", outcome);
+        }
     }
 
     fn set(&self, state: State) {

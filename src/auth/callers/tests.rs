@@ -12,7 +12,7 @@ fn entries(name: &str, limits: Limits) -> Entries {
 
 fn caller(callers: &Callers) -> Arc<Caller> {
     match callers.standing([&CallerName::Loopback]) {
-        Standing::Caller(caller) => caller,
+        Standing::Caller(caller, _) => caller,
         other => panic!("{other:?}"),
     }
 }

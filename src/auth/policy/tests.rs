@@ -55,7 +55,21 @@ fn the_most_specific_entry_decides_wherever_it_stands() {
         (&[], Err(Denied::Unknown)),
     ] {
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        assert_eq!(all.find(&names), meant, "{names:?}");
+        assert_eq!(all.find(&names).map(|it| it.entry), meant, "{names:?}");
+    }
+}
+
+#[test]
+fn the_name_that_matches_most_exactly_is_the_callers() {
+    let all = entries(&[&["dns:*.media.svc", "dns:*.eu.media.svc", "dns:api.media.svc"]]);
+    for (names, meant) in [
+        (&["dns:nowhere.example", "dns:a.media.svc"][..], 1),
+        (&["dns:a.media.svc", "dns:b.media.svc"], 0),
+        (&["dns:a.media.svc", "dns:a.eu.media.svc"], 1),
+        (&["dns:a.eu.media.svc", "dns:api.media.svc", "dns:a.media.svc"], 1),
+    ] {
+        let names: Vec<_> = names.iter().map(|text| name(text)).collect();
+        assert_eq!(all.find(&names).map(|it| it.name), Ok(meant), "{names:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `grantmint audit-hash`: what the audit log, and the operator's pages, call somebody.
+//! `grantmint audit-hash`: the hashes that stand for an identity or a resource.
 
 use std::path::PathBuf;
 
@@ -93,8 +93,10 @@ impl AuditHashCommand {
             return Ok(IdentityKey::new(&secret));
         }
         self.naming()?.identity_key.ok_or_else(|| {
-            Failure::for_good("the configuration names no key of the audit log")
-                .next("identities are hashed where [audit] has identity_key_file")
+            Failure::for_good("this configuration's audit log has no hashes of identities").next(
+                "they are hashed where [audit] has identity_key_file, and identities is neither \
+                 \"none\" nor \"clear\"",
+            )
         })
     }
 

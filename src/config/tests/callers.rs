@@ -45,7 +45,7 @@ authorize = "observe"
     .unwrap();
     assert_eq!(config.authorize, Mode::Observe);
     let all = entries(&config);
-    assert_eq!(all.find([&CallerName::Loopback]), Ok(0));
+    assert_eq!(all.find([&CallerName::Loopback]).map(|it| it.entry), Ok(0));
     let [entry] = all.all() else { panic!("{all:?}") };
     let tokens = Some(Rate { rate: 5, burst: 10 });
     let limits = CallerLimits { tokens, connections: Some(7), ..CallerLimits::default() };

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use super::*;
 use crate::{
+    audit::Audit,
     clock::{Simulation, WallTime},
     drain::{Drainer, drain},
     grant::{
@@ -88,6 +89,46 @@ impl Watched {
             self.grants.page(&ListGrantsRequest::default(), &Access::of_anybody()).unwrap().grants;
         let seconds = |at: &Option<prost_types::Timestamp>| at.as_ref().unwrap().seconds;
         (seconds(&grants[0].fetch_time), seconds(&grants[0].end_time))
+    }
+}
+
+#[test]
+fn an_ordered_refresh_is_recorded_once_however_it_ends() {
+    let audit = Audit::for_tests();
+    let access = Access::of_anybody().recorded_in(&audit);
+    let order = || Order { access: &access, grant: "profiles/live/grants/a", is_open: true };
+    let recorded = || -> Vec<serde_json::Value> {
+        audit.queued().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    drop(order());
+    order().end(None);
+    let records = recorded();
+    let told: Vec<_> = records.iter().map(|it| (&it["outcome"], &it["reason"])).collect();
+    let (ok, failed) = ("ok".into(), "failed".into());
+    assert_eq!(told, [(&failed, &CANCELLED.into()), (&ok, &serde_json::Value::Null)]);
+    for _ in 0..3 {
+        order().refused(status::UPSTREAM_THROTTLED);
+    }
+    let [record] = &recorded()[..] else { panic!("the others are a sum") };
+    assert_eq!(
+        (&record["event"], &record["reason"]),
+        (&"refused".into(), &"UPSTREAM_THROTTLED".into())
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_must_change_is_recorded() {
+    let watched = Watched::new();
+    let audit = Audit::for_tests();
+    let access = Access::of_anybody().recorded_in(&audit);
+    for (name, reason) in [
+        ("live", GRANT_NAME_INVALID),
+        ("profiles/live/grants/other", "RESOURCE_NOT_FOUND"),
+        ("profiles/other/grants/a", "PROFILE_NOT_FOUND"),
+    ] {
+        let refused = watched.grants.named(name, &access, Method::GetGrant).err().unwrap();
+        drop(access.refuse(refused));
+        assert!(audit.queued().contains(&format!("\"reason\":\"{reason}\"")), "{name}");
     }
 }
 

@@ -85,8 +85,7 @@ impl Tokens {
         })?;
         let (bulk, rights) = planned.map_err(|refusal| {
             self.many.refused();
-            access.record_refused(&refusal);
-            status::refused(refusal)
+            access.refuse(refusal)
         })?;
         let Some(place) = self.streams.open() else {
             self.many.unserved();
@@ -239,7 +238,7 @@ impl OpenBulk {
     }
 }
 
-/// What comes of `work`, where that leaves time to answer in.
+/// The result of `work`, where that leaves time to answer in.
 async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Output, Elapsed> {
     match deadline.map(|it| it.checked_sub(ANSWER_ALLOWANCE).unwrap_or(it)) {
         Some(answer_by) => timeout_at(answer_by, work).await,

@@ -62,8 +62,13 @@ impl Inner {
         );
         self.registry.register(
             "grantmint_audit_records",
-            "Records of the audit log, by outcome: written, dropped (the queue was full), lost (not written at the end), or refused (nothing was minted, since it could not be recorded)",
+            "Records of the audit log, by outcome: written, dropped (the queue was full), or refused (nothing was minted, since it could not be recorded)",
             self.audit_records.clone(),
+        );
+        self.registry.register(
+            "grantmint_audit_failing",
+            "Whether records of the audit log cannot be written",
+            self.audit_failing.clone(),
         );
     }
 

@@ -182,7 +182,7 @@ fn waiting(address: Address, clock: &Clock, metrics: &Metrics) -> (Arc<Tls>, Arc
     };
     let tls = Arc::new(Tls::new(&loaded, clock.clone(), metrics, None));
     let of_reload = metrics.reload("workload_api");
-    let api = WorkloadApi::new(config, Arc::clone(&tls), clock.clone(), of_reload);
+    let api = WorkloadApi::new(config, Arc::clone(&tls), clock.clone(), of_reload, None);
     (tls, Arc::new(api))
 }
 

@@ -66,7 +66,7 @@ impl CallArgs {
             return Ok(Some(Answer { text: text.to_owned(), json, exit: Exit::Done }));
         };
         let entry = match entries.find([caller]) {
-            Ok(index) => entries.all().get(index),
+            Ok(found) => entries.all().get(found.entry),
             Err(_) => None,
         };
         let judged = match entry {
