@@ -55,7 +55,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Uses the attempt up, and tells when it began.
+    /// Uses the attempt up, and returns how much hung on it.
+    fn spent(self) -> Urgency {
+        self.urgency
+    }
+
+    /// Uses the attempt up, and returns when it began.
     fn over(self) -> BootTime {
         self.started
     }
@@ -180,9 +185,10 @@ impl State {
 
     /// The attempt brought no grant.
     pub fn failed(&mut self, attempt: Attempt, error: FetchError, now: Anchor) {
+        let urgency = attempt.spent();
         match error {
             FetchError::Held { class, until } => {
-                if attempt.urgency == Urgency::Ordered {
+                if urgency == Urgency::Ordered {
                     self.last_ordered = None;
                 }
                 self.held(class, until, now);

@@ -8,16 +8,18 @@ mod net;
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Buf;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
-use tokio::time::Instant;
+use http_body::Body as HttpBody;
+use tokio::time::{Instant, timeout};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
@@ -44,6 +46,12 @@ use crate::{
 
 /// How long a request may take to come whole, whatever the call's deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a message that nobody will read is waited for.
+const UNREAD_PATIENCE: Duration = Duration::from_millis(100);
+
+/// As much of it as is read.
+const UNREAD_BYTES: usize = 64 * 1024;
 
 /// Fields of a request's header. Each takes memory while the call waits.
 const MOST_HEADERS: usize = 64;
@@ -161,7 +169,10 @@ impl<S> Guarded<S> {
     }
 
     /// Refuses a call by the bearer token that it carries.
-    fn deny(&self, come: Come, denied: &Denied) -> Answering {
+    fn deny<B>(&self, come: Come, denied: &Denied, unread: B) -> Answering
+    where
+        B: HttpBody + Send + 'static,
+    {
         self.callers.count_nobody(denied);
         if let (Some(audit), Denied::Unverifiable { .. }) = (&self.audit, denied) {
             let method = come.rule.method().map(Method::as_str);
@@ -172,14 +183,34 @@ impl<S> Guarded<S> {
         if matches!(denied, Denied::Unverifiable { .. }) {
             response.extensions_mut().insert(Unverifiable);
         }
-        answered(come.ending, response)
+        answered(come.ending, response, unread)
     }
 }
 
-/// What is answered at once.
-fn answered(mut ending: Ending, response: Response<Body>) -> Answering {
+/// What is answered without a look at the request's message, once that has come or was long in
+/// coming: HTTP/2 counts each message that nobody reads against its connection, and with it against
+/// the other calls there.
+fn answered<B>(mut ending: Ending, response: Response<Body>, unread: B) -> Answering
+where
+    B: HttpBody + Send + 'static,
+{
     ending.note(response.headers());
-    Box::pin(async { Ok(response.map(|body| GuardedBody { body, ending })) })
+    Box::pin(async move {
+        let _ = timeout(UNREAD_PATIENCE, drop_message(unread)).await;
+        Ok(response.map(|body| GuardedBody { body, ending }))
+    })
+}
+
+/// Reads a message of ordinary size and drops it.
+async fn drop_message<B: HttpBody>(body: B) {
+    let (mut body, mut left) = (pin!(body), UNREAD_BYTES);
+    while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let bytes = frame.data_ref().map_or(0, Buf::remaining);
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 impl<S, B> Service<Request<B>> for Guarded<S>
@@ -187,7 +218,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Send + 'static,
+    B: HttpBody + Send + 'static,
 {
     type Response = Response<GuardedBody>;
     type Error = Infallible;
@@ -208,14 +239,15 @@ where
         };
         let deadline = deadline.and_then(|timeout| at.checked_add(timeout));
         if let Some(refusal) = not_grpc(&request) {
-            return answered(ending, refusal);
+            return answered(ending, refusal, request.into_body());
         }
         if request.headers().len() > MOST_HEADERS {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return answered(ending, status::not_grpc(status, "too many header fields"));
+            let refusal = status::not_grpc(status, "too many header fields");
+            return answered(ending, refusal, request.into_body());
         }
         let Some(rule) = ending.method.rule else {
-            return answered(ending, refuse(status::unknown_method()));
+            return answered(ending, refuse(status::unknown_method()), request.into_body());
         };
         let come = Come { ending, rule, at, deadline };
         let bearer = self.bearers.of(request.headers(), &self.peer);
@@ -228,7 +260,7 @@ where
                 let caller = Caller::bearer(session, &self.lifetime);
                 self.answer(request, come, caller)
             }
-            Bearer::Refused(denied) => self.deny(come, &denied),
+            Bearer::Refused(denied) => self.deny(come, &denied, request.into_body()),
             Bearer::Waiting(waiting) => {
                 // The service that was polled ready answers; its clone is polled again.
                 let mut ready = self.clone();
@@ -248,6 +280,7 @@ impl<S> Guarded<S> {
         waiting: Waiting,
     ) -> Result<Response<GuardedBody>, Infallible>
     where
+        B: HttpBody + Send + 'static,
         S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
@@ -256,26 +289,29 @@ impl<S> Guarded<S> {
                 let caller = Caller::bearer(session, &self.lifetime);
                 self.answer(request, come, caller).await
             }
-            Err(denied) => self.deny(come, &denied).await,
+            Err(denied) => self.deny(come, &denied, request.into_body()).await,
         }
     }
 
     /// Answers a call of this caller.
     fn answer<B>(&mut self, mut request: Request<B>, come: Come, caller: Caller) -> Answering
     where
+        B: HttpBody + Send + 'static,
         S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
         let access = match self.admit(caller, come.rule) {
             Ok(access) => access,
             Err(denied) => {
-                return answered(come.ending, refuse(status::denied(&denied, None, come.deadline)));
+                let refusal = refuse(status::denied(&denied, None, come.deadline));
+                return answered(come.ending, refusal, request.into_body());
             }
         };
         let Come { ending, at, deadline, .. } = come;
         // Nobody waits for what it would do. A stream says itself how far it got.
         if ending.method.unary && deadline.is_some_and(|it| it <= at + deadline::NO_TIME) {
-            return answered(ending, refuse(status::deadline_exceeded(None)));
+            let refusal = refuse(status::deadline_exceeded(None));
+            return answered(ending, refusal, request.into_body());
         }
         let lifetime = self.lifetime.clone();
         request.extensions_mut().insert(Origin { deadline, access, lifetime });

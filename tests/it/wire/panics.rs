@@ -163,7 +163,7 @@ async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
         if let Some(timeout) = timeout {
             request = request.header("grpc-timeout", timeout);
         }
-        request.body(()).unwrap()
+        request.body(String::new()).unwrap()
     };
     for (timeout, wanted) in
         [(None, 12_000), (Some("5S"), 5_000), (Some("99S"), 99_000), (Some("250m"), 250)]
