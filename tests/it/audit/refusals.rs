@@ -65,21 +65,22 @@ async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
     serve.set_fault("status=401").await;
     until("it is tried again", async || refresh().await.is_ok()).await;
 
-    for (outcome, reason) in [
-        ("ok", Json::Null),
-        ("failed", "UPSTREAM_THROTTLED".into()),
-        ("failed", "HTTP_STATUS_401".into()),
+    let none = Json::Null;
+    for (event, outcome, reason, grant) in [
+        ("refresh", "ok".into(), none.clone(), name.as_str().into()),
+        ("refresh", "failed".into(), "HTTP_STATUS_401".into(), name.as_str().into()),
+        // No attempt was made: it is a refusal, of which there may be many.
+        ("refused", none.clone(), "UPSTREAM_THROTTLED".into(), none),
     ] {
         let is_it = |it: &Json| {
-            (&it["event"], &it["outcome"]) == (&"refresh".into(), &outcome.into())
-                && it["reason"] == reason
+            (&it["event"], &it["outcome"]) == (&event.into(), &outcome) && it["reason"] == reason
         };
-        let record = found(&format!("a record of {outcome}, {reason}"), async || {
+        let record = found(&format!("a record of {event}, {reason}"), async || {
             so_far(&audited.file).into_iter().find(is_it)
         })
         .await;
         let told = (&record["grant"], &record["method"], &record["peer"]);
-        let meant = (&name.as_str().into(), &"RefreshGrant".into(), &"127.0.0.1".into());
+        let meant = (&grant, &"RefreshGrant".into(), &"127.0.0.1".into());
         assert_eq!(told, meant, "{record}");
     }
 }

@@ -3,17 +3,14 @@
 use std::fs;
 
 use futures_util::{StreamExt, stream};
-use grantmint::{
-    provider::twilio_live::DEMO_API_KEY_SECRET,
-    rpc::proto::{WatchGrantsRequest, grant_service_client::GrantServiceClient},
-};
+use grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{
-    AUDIENCE, bearing, call,
+    AUDIENCE, call,
     cluster::{Cluster, DISCOVERY, KEYS},
     entry,
     signer::{Signers, claims},
@@ -22,7 +19,7 @@ use super::{
 use crate::{
     audit::so_far,
     markers::Markers,
-    support::{Configured, Serve, found, reason, soon, until},
+    support::{Configured, Serve, found, reason, until},
     tls::pki::Entity,
 };
 
@@ -85,15 +82,16 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
     let (serve, _config) = serve(&cluster, "own", &["--log", "info"]).await;
     let channel = serve.channel().await;
     found("a token", async || call(&channel, &known.token(&json!({}))).await.ok()).await;
-    // A connection on which nobody is known is closed.
-    let mut grants = GrantServiceClient::new(channel.clone());
-    let watch = bearing(WatchGrantsRequest::default(), &known.token(&json!({})));
-    let _watch = soon(grants.watch_grants(watch)).await.expect("a stream");
     let token = unknown.token(&json!({}));
     let began = Instant::now();
-    // Fewer at once than close a connection by failing together.
-    let calls = stream::iter(0..10_000).map(|_| call(&channel, &token)).buffer_unordered(8);
-    let refusals: Vec<_> = calls.map(|answer| answer.expect_err("refused")).collect().await;
+    // A connection whose calls are refused is paused, so that there are many of them.
+    let of_connection = async || {
+        let channel = serve.channel().await;
+        let calls = stream::iter(0..200).map(|_| call(&channel, &token)).buffer_unordered(4);
+        calls.map(|answer| answer.expect_err("refused")).collect::<Vec<_>>().await
+    };
+    let connections = stream::iter(0..50).map(|_| of_connection()).buffer_unordered(5);
+    let refusals = connections.collect::<Vec<_>>().await.concat();
     let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
     let asked = cluster.asked(KEYS) - 1;
     assert!((1..=periods).contains(&asked), "{asked} requests in {periods} periods of 30 s");
@@ -112,6 +110,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
     }
     assert!(unverifiable > 9_900 && unverifiable < 10_000, "{unverifiable}");
     // Another one has the reserve, and no further one has anything.
+    let channel = serve.channel().await;
     let began = Instant::now();
     for kid in ["other", "third", "fourth"] {
         let answer = call(&channel, &Signers::new(kid).token(&json!({}))).await;

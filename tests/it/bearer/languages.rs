@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::transport::Channel;
 
-use super::{call, now, serve_with, signer::Signers, why};
+use super::{call, now, serve_with, signer::Signers};
 use crate::{
     examples::{Caller, in_go, in_node, in_python, in_rust},
     support::{Configured, Serve, found, until},
@@ -28,9 +28,10 @@ impl Server {
     async fn start(signers: &Signers) -> Self {
         let (pki, dir) = (Pki::new(), TempDir::new().expect("a directory"));
         let section = format!(
-            "[server]\nunix = {{ path = \"{}\" }}\n{}",
+            "[server]\nunix = {{ path = \"{}\" }}\n{}\n[audit]\nfile = \"{}\"\n",
             dir.path().join("api.sock").display(),
-            pki.section("client_auth = \"optional\"")
+            pki.section("client_auth = \"optional\""),
+            dir.path().join("audit.jsonl").display()
         );
         let (serve, config) = serve_with(signers, &section, "").await;
         let channel = connected(&pki, &serve, None).await;
@@ -49,15 +50,25 @@ impl Server {
         fs::rename(next, self.token_file()).expect("renamed");
     }
 
-    /// From now on tokens are verified with the keys of these signers alone.
-    async fn replace_keys(&self, signers: &Signers, withdrawn: &str) {
-        fs::write(self.config.dir.path().join("jwks.json"), signers.jwks()).expect("written");
+    /// From now on tokens are verified with the keys of both, of which this is one.
+    async fn add_keys(&self, first: &Signers, second: &Signers, token: &str) {
+        let keys = [first.keys(), second.keys()].concat();
+        let keys = json!({"keys": keys});
+        fs::write(self.config.dir.path().join("jwks.json"), keys.to_string()).expect("written");
         self.serve.signal("HUP");
-        until("the key is withdrawn", async || {
-            let answer = call(&self.channel, withdrawn).await;
-            answer.is_err_and(|status| why(&status).1.as_deref() == Some("unknown_key"))
+        until("the keys are added", async || call(&self.channel, token).await.is_ok()).await;
+    }
+
+    /// The caller of the call that was refused for this reason, as it is recorded.
+    async fn caller_refused(&self, reason: &str) -> String {
+        let file = self.dir.path().join("audit.jsonl");
+        let record = found("a record of the refusal", async || {
+            let text = fs::read_to_string(&file).expect("text");
+            let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            records.into_iter().find(|record| record["reason"] == reason)
         })
         .await;
+        record["caller"].as_str().expect("a caller").to_owned()
     }
 
     /// A caller over TLS.
@@ -75,24 +86,26 @@ fn examples() -> [Command; 4] {
     [in_python(), in_node(), in_go(), in_rust()]
 }
 
-/// Between two calls of a process its token is replaced, and the key of the first is withdrawn.
+/// Between two calls of a process its token is replaced by that of another subject.
 async fn a_token_that_is_replaced_is_read_again(command: Command) {
     /// More than fits into the pipe: the bulk is not over before it is read.
     const COUNT: usize = 2_000;
 
     let (first, second) = (Signers::new("first"), Signers::new("second"));
     let server = Server::start(&first).await;
-    let old = first.token(&json!({}));
-    server.write_token(&old);
+    let other = second.token(&json!({"sub": "system:serviceaccount:media:other"}));
+    server.add_keys(&first, &second, &other).await;
+    server.write_token(&first.token(&json!({})));
     let mut caller = server.caller(command, COUNT);
     caller.read_to(2).await;
-    server.replace_keys(&second, &old).await;
-    server.write_token(&second.token(&json!({"sub": "system:serviceaccount:media:other"})));
+    server.write_token(&other);
 
     let (code, lines, told) = caller.ended().await;
     assert_eq!((code, lines.len()), (Some(0), 1 + COUNT + 1), "{told}");
     let last = lines.last().expect("a line");
     assert!(last.starts_with("IDENTITY_INVALID: "), "{last}");
+    let caller = server.caller_refused("IDENTITY_INVALID").await;
+    assert_eq!(caller, "okta:system:serviceaccount:media:other");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,20 +1,22 @@
 //! Requests that no client of ours would send: broken bytes, unknown paths, odd deadlines.
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use grantmint::rpc::proto::{
     GetGrantRequest, MintOptions, MintTokenRequest, MintTokenResponse, MintTokensResponse,
 };
-use http::Request;
+use http::{Request, uri::PathAndQuery};
 use http_body_util::Full;
 use prost::Message;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, client::Grpc};
+use tonic_prost::ProstCodec;
 
 use super::{
     bulk::series_with,
     harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
 };
-use crate::support::soon;
+use crate::support::{mint, soon};
 
 pub(super) const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
@@ -226,6 +228,43 @@ async fn what_is_no_grpc_is_refused_with_an_http_status() {
     assert_eq!(ask("POST", &[]).await, (415, true));
     for method in ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "ODD"] {
         assert_eq!(ask(method, &good[..1]).await.0, 405, "{method}");
+    }
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_many_header_fields_is_refused() {
+    let world = World::simple().await;
+    let ask = async |fields: usize| {
+        let mut request = Request::post(format!("http://grantmint{MINT}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for _ in 2..fields {
+            request = request.header("x", "y");
+        }
+        let request = request.body(Full::new(alice())).unwrap();
+        soon(world.raw.clone().send_request(request)).await.unwrap().status().as_u16()
+    };
+    assert_eq!((ask(64).await, ask(65).await), (200, 431));
+    world.serves(MintOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_calls_do_not_use_up_their_connection() {
+    let world = World::simple().await;
+    let refused = async || {
+        let mut client = Grpc::new(world.channel.clone());
+        client.ready().await.unwrap();
+        let codec = ProstCodec::<MintTokenRequest, MintTokenResponse>::default();
+        let path = PathAndQuery::from_static("/grantmint.v1.TokenService/Nothing");
+        client.unary(tonic::Request::new(mint("alice", None)), path, codec).await.unwrap_err()
+    };
+    // More than HTTP/2 takes of messages that nobody reads.
+    for _ in 0..60 {
+        let calls = (0..64).map(|_| refused());
+        for status in soon(join_all(calls)).await {
+            assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+        }
     }
     world.serves(MintOptions::default()).await;
 }
