@@ -109,7 +109,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
         }
     }
     assert!(unverifiable > 9_900 && unverifiable < 10_000, "{unverifiable}");
-    // Another one has the reserve, and no further one has anything.
+    // Of several others two at most are looked for in 30 s.
     let channel = serve.channel().await;
     let began = Instant::now();
     for kid in ["other", "third", "fourth"] {
@@ -118,7 +118,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
     }
     let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
     let more = cluster.asked(KEYS) - 1 - asked;
-    assert!((1..=2 * periods - 1).contains(&more), "{more} requests in {periods} periods");
+    assert!((1..=2 * periods).contains(&more), "{more} requests in {periods} periods");
     assert!(call(&channel, &known.token(&json!({}))).await.is_ok());
 }
 

@@ -91,7 +91,7 @@ async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
         })
         .collect();
     assert_eq!(settings.get(&3), Some(&128), "MAX_CONCURRENT_STREAMS");
-    assert_eq!(settings.get(&6), Some(&8_192), "MAX_HEADER_LIST_SIZE");
+    assert_eq!(settings.get(&6), Some(&12_288), "MAX_HEADER_LIST_SIZE");
 
     let calls: Vec<u8> = (0..200).flat_map(|call| half_a_call(2 * call + 1)).collect();
     assert!(conversation.send(&calls).await);
