@@ -38,13 +38,13 @@ struct Taken {
     /// Of one entry or name, whatever its limit: there is room beside it.
     share: usize,
     all: usize,
-    of_entries: HashMap<EntryName, usize>,
+    of_entries: HashMap<EntryName, Share>,
     of_names: HashMap<CallerName, Share>,
     strangers: usize,
     strangers_by_network: HashMap<Remote, Share>,
 }
 
-/// What one name, or one network of strangers, has.
+/// What one entry, one name, or one network of strangers has.
 #[derive(Default)]
 struct Share {
     connections: usize,
@@ -186,12 +186,12 @@ impl Taken {
                     Limit::OfName => (self.share, self.most_of_name),
                     Limit::Share => (self.share, usize::MAX),
                 };
-                let taken = self.of_entries.get(entry).copied().unwrap_or(0);
+                let taken = self.of_entries.get(entry).map_or(0, |it| it.connections);
                 if taken >= of_entry {
                     return Err(Denied::OfCaller);
                 }
                 let unread = self.take_of_name(name, of_name)?;
-                self.of_entries.insert(entry.clone(), taken + 1);
+                one_more(&mut self.of_entries, entry.clone());
                 Ok(unread)
             }
             Holder::Stranger(network) => {
@@ -218,7 +218,7 @@ impl Taken {
             Holder::Anybody => {}
             Holder::Named(name) => self.free_of_name(name),
             Holder::Caller { entry, name, .. } => {
-                one_less(&mut self.of_entries, entry);
+                leave(&mut self.of_entries, entry);
                 self.free_of_name(name);
             }
             Holder::Stranger(network) => {
@@ -245,15 +245,6 @@ fn leave<K: Hash + Eq>(shares: &mut HashMap<K, Share>, key: &K) {
         share.connections -= 1;
         if share.connections == 0 {
             shares.remove(key);
-        }
-    }
-}
-
-fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
         }
     }
 }
