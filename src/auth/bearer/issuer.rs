@@ -1,10 +1,7 @@
 //! An issuer of bearer tokens as it is in force: what its tokens must say, and its keys.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -58,8 +55,6 @@ pub struct Issuer {
     state: ArcSwap<State>,
     /// None where its keys are in a file: nobody fetches them.
     demand: Option<Demand>,
-    /// Whether its keys have been there once.
-    was_known: AtomicBool,
     memory: Arc<Memory>,
     changes: watch::Sender<()>,
     fetches: Mutex<Fetches>,
@@ -102,8 +97,8 @@ pub(super) enum Judged {
 impl Issuer {
     pub(super) fn new(name: IssuerName, known: Known, memory: Arc<Memory>) -> Self {
         let state = ArcSwap::from_pointee(State::Known(known));
-        let (was_known, changes) = (AtomicBool::new(true), watch::Sender::new(()));
-        Self { name, state, demand: None, was_known, memory, changes, fetches: Mutex::default() }
+        let (changes, fetches) = (watch::Sender::new(()), Mutex::default());
+        Self { name, state, demand: None, memory, changes, fetches }
     }
 
     /// One whose keys are fetched, the first time `now`.
@@ -115,9 +110,8 @@ impl Issuer {
         memory: Arc<Memory>,
     ) -> Self {
         let state = ArcSwap::from_pointee(State::Pending { issuer, audience });
-        let (was_known, changes) = (AtomicBool::new(false), watch::Sender::new(()));
-        let (demand, fetches) = (Some(Demand::new(now)), Mutex::default());
-        Self { name, state, demand, was_known, memory, changes, fetches }
+        let (changes, fetches) = (watch::Sender::new(()), Mutex::default());
+        Self { name, state, demand: Some(Demand::new(now)), memory, changes, fetches }
     }
 
     /// Its name.
@@ -150,7 +144,6 @@ impl Issuer {
             self.state.store(Arc::new(State::Known(known)));
             self.memory.forget();
         }
-        self.was_known.store(true, Ordering::Release);
         self.changes.send_replace(());
     }
 
@@ -192,10 +185,10 @@ impl Issuer {
         self.changes.send_replace(());
     }
 
-    /// Whether its keys have been there once.
+    /// Whether its keys have been there once: they may have lapsed since.
     #[must_use]
     pub fn was_known(&self) -> bool {
-        self.was_known.load(Ordering::Acquire)
+        !matches!(&**self.state.load(), State::Pending { .. })
     }
 
     /// How many keys it has now; none where it has no keys that count.
