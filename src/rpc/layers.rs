@@ -1,4 +1,4 @@
-//! What lies around every call: its deadline, the time in which its request must come, a net
+//! What lies around every call: its deadline, the time in which its request must arrived, a net
 //! under panics, whether its caller may call the method at all, and the count of how it ended
 //! and how long it took.
 
@@ -63,7 +63,7 @@ const FEW_HEADERS: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Unverifiable;
 
-/// Drops what is not needed any more, the bearer token too.
+/// Drops the fields that are no longer needed, the bearer token among them.
 fn keep_needed(headers: &mut HeaderMap) {
     let needed = [header::CONTENT_TYPE, header::TE, HeaderName::from_static("grpc-encoding")];
     let kept = needed.into_iter().filter_map(|name| {
@@ -147,8 +147,8 @@ impl<S: Clone> Layers<S> {
     }
 }
 
-/// A call that has come, before it is known who makes it.
-struct Come {
+/// A call that has arrived, before its caller is known.
+struct Arrived {
     ending: Ending,
     rule: Rule,
     at: Instant,
@@ -169,27 +169,27 @@ impl<S> Guarded<S> {
     }
 
     /// Refuses a call by the bearer token that it carries.
-    fn deny<B>(&self, come: Come, denied: &Denied, unread: B) -> Answering
+    fn deny<B>(&self, arrived: Arrived, denied: &Denied, unread: B) -> Answering
     where
         B: HttpBody + Send + 'static,
     {
         self.callers.count_nobody(denied);
         if let (Some(audit), Denied::Unverifiable { .. }) = (&self.audit, denied) {
-            let method = come.rule.method().map(Method::as_str);
+            let method = arrived.rule.method().map(Method::as_str);
             let who = Who { caller: None, entry: None, peer: self.peer.from, method };
             audit.refused(&who, denied.reason());
         }
-        let mut response = refuse(status::denied(denied, None, come.deadline));
+        let mut response = refuse(status::denied(denied, None, arrived.deadline));
         if matches!(denied, Denied::Unverifiable { .. }) {
             response.extensions_mut().insert(Unverifiable);
         }
-        answered(come.ending, response, unread)
+        answered(arrived.ending, response, unread)
     }
 }
 
-/// What is answered without a look at the request's message, once that has come or was long in
-/// coming: HTTP/2 counts each message that nobody reads against its connection, and with it against
-/// the other calls there.
+/// Answers a call whose message is not needed, once the message has arrived or has taken too long.
+/// HTTP/2 counts each message that nobody reads against its connection, and so against the other
+/// calls there.
 fn answered<B>(mut ending: Ending, response: Response<Body>, unread: B) -> Answering
 where
     B: HttpBody + Send + 'static,
@@ -249,34 +249,34 @@ where
         let Some(rule) = ending.method.rule else {
             return answered(ending, refuse(status::unknown_method()), request.into_body());
         };
-        let come = Come { ending, rule, at, deadline };
+        let arrived = Arrived { ending, rule, at, deadline };
         let bearer = self.bearers.of(request.headers(), &self.peer);
         if request.headers().len() > FEW_HEADERS || !matches!(bearer, Bearer::None) {
             keep_needed(request.headers_mut());
         }
         match bearer {
-            Bearer::None => self.answer(request, come, Caller::Peer(Arc::clone(&self.peer))),
+            Bearer::None => self.answer(request, arrived, Caller::Peer(Arc::clone(&self.peer))),
             Bearer::Verified(session) => {
                 let caller = Caller::bearer(session, &self.lifetime);
-                self.answer(request, come, caller)
+                self.answer(request, arrived, caller)
             }
-            Bearer::Refused(denied) => self.deny(come, &denied, request.into_body()),
+            Bearer::Refused(denied) => self.deny(arrived, &denied, request.into_body()),
             Bearer::Waiting(waiting) => {
                 // The service that was polled ready answers; its clone is polled again.
                 let mut ready = self.clone();
                 std::mem::swap(&mut ready.inner, &mut self.inner);
-                Box::pin(ready.wait(request, come, waiting))
+                Box::pin(ready.wait(request, arrived, waiting))
             }
         }
     }
 }
 
 impl<S> Guarded<S> {
-    /// Answers a call whose caller is known only when a key has come.
+    /// Answers a call whose caller is known only when a key has arrived.
     async fn wait<B>(
         mut self,
         request: Request<B>,
-        come: Come,
+        arrived: Arrived,
         waiting: Waiting,
     ) -> Result<Response<GuardedBody>, Infallible>
     where
@@ -284,30 +284,30 @@ impl<S> Guarded<S> {
         S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
-        match waiting.verified(come.deadline).await {
+        match waiting.verified(arrived.deadline).await {
             Ok(session) => {
                 let caller = Caller::bearer(session, &self.lifetime);
-                self.answer(request, come, caller).await
+                self.answer(request, arrived, caller).await
             }
-            Err(denied) => self.deny(come, &denied, request.into_body()).await,
+            Err(denied) => self.deny(arrived, &denied, request.into_body()).await,
         }
     }
 
     /// Answers a call of this caller.
-    fn answer<B>(&mut self, mut request: Request<B>, come: Come, caller: Caller) -> Answering
+    fn answer<B>(&mut self, mut request: Request<B>, arrived: Arrived, caller: Caller) -> Answering
     where
         B: HttpBody + Send + 'static,
         S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
-        let access = match self.admit(caller, come.rule) {
+        let access = match self.admit(caller, arrived.rule) {
             Ok(access) => access,
             Err(denied) => {
-                let refusal = refuse(status::denied(&denied, None, come.deadline));
-                return answered(come.ending, refusal, request.into_body());
+                let refusal = refuse(status::denied(&denied, None, arrived.deadline));
+                return answered(arrived.ending, refusal, request.into_body());
             }
         };
-        let Come { ending, at, deadline, .. } = come;
+        let Arrived { ending, at, deadline, .. } = arrived;
         // Nobody waits for what it would do. A stream says itself how far it got.
         if ending.method.unary && deadline.is_some_and(|it| it <= at + deadline::NO_TIME) {
             let refusal = refuse(status::deadline_exceeded(None));

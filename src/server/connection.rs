@@ -159,8 +159,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
             let ends = async {
                 let Some(grace) = grace else { return pending().await };
                 sleep(grace).await;
-                // A call that was authenticated may have come before the client read that it should
-                // open no more.
+                // An authenticated call may have arrived before the client read the GOAWAY.
                 let _ = timeout(GRACE, lifetime.known_calls_end()).await;
             };
             let ends_untrusted = async {
