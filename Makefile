@@ -46,13 +46,13 @@ endef
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
 test: lint example-tools library-tools prometheus-tools
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked --workspace
 	$(MAKE) --no-print-directory guard
 
 lint: python-tools
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	$(VENV)/bin/buf lint proto
 	$(VENV)/bin/buf format -d --exit-code proto
 

@@ -203,7 +203,7 @@ pub(crate) struct Pki {
 }
 
 /// The SPIFFE ID of the server.
-pub(super) const SERVER_ID: &str = "spiffe://prod.example.org/ns/media/sa/mint";
+pub(crate) const SERVER_ID: &str = "spiffe://prod.example.org/ns/media/sa/mint";
 
 /// The SPIFFE ID of a caller.
 pub(crate) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";

@@ -1,0 +1,252 @@
+//! Building a client.
+
+use std::{
+    error::Error as StdError,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
+use tower_service::Service;
+
+use crate::{
+    Client, Server, ServerError,
+    bearer::Bearer,
+    cache::Cache,
+    client::Connection,
+    server::{Transport, bare_host},
+    tls::{Expected, Files, Peeked, connect},
+};
+
+/// Windows so wide that they do not slow a bulk down.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// A chunk of a bulk fits into one frame of this size.
+const FRAME: u32 = 128 * 1024;
+
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Builds a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    server: String,
+    files: Files,
+    token_file: Option<PathBuf>,
+    server_name: Option<String>,
+    allow_plaintext: bool,
+    deadline: Duration,
+    connect_timeout: Duration,
+    patience: Duration,
+    cache_capacity: usize,
+}
+
+/// Why a client cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The server's address is wrong.
+    #[error("the server's address {0}")]
+    Server(#[from] ServerError),
+    /// The server is reached in plain text, and is not on this machine.
+    #[error(
+        "calls in plain text are allowed only on this machine; use https://, or allow_plaintext \
+         where a service mesh encrypts"
+    )]
+    Plaintext,
+    /// The name that the server must prove is wrong.
+    #[error("the server name {0}")]
+    ServerName(&'static str),
+    /// A SPIFFE ID is verified with the bundle of its trust domain, which is missing.
+    #[error("a SPIFFE ID needs the bundle of its trust domain; name it by ca_file")]
+    NoBundle,
+    /// The token's file holds none.
+    #[error("the token file {0}")]
+    Token(String),
+}
+
+impl Builder {
+    pub(crate) fn new(server: String) -> Self {
+        Self {
+            server,
+            files: Files::default(),
+            token_file: None,
+            server_name: None,
+            allow_plaintext: false,
+            deadline: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(2),
+            patience: Duration::from_secs(60),
+            cache_capacity: 10_000,
+        }
+    }
+
+    /// The authorities that the server's certificate is verified with, in PEM form. Default: the
+    /// system's. The file is read for each connection.
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.files.ca = Some(file.into());
+        self
+    }
+
+    /// The client's certificate and private key, in PEM form. The files are read for each
+    /// connection, so they may be replaced while the client runs.
+    pub fn certificate_files(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.files.pair = Some((cert.into(), key.into()));
+        self
+    }
+
+    /// A file with the bearer token that calls carry. It is read again when it has changed.
+    pub fn token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.token_file = Some(file.into());
+        self
+    }
+
+    /// The DNS name or SPIFFE ID that the server's certificate must have. Default: the host of its
+    /// address.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Allows plain text to another machine, where a service mesh encrypts.
+    pub fn allow_plaintext(mut self) -> Self {
+        self.allow_plaintext = true;
+        self
+    }
+
+    /// The deadline of a call, its retries included. Default: 10 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long connecting may take. Default: 2 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a bulk or a watch keeps trying without progress. Default: 60 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many tokens [`Client::mint_cached`] keeps. Default: 10,000.
+    pub fn cache_capacity(mut self, tokens: usize) -> Self {
+        self.cache_capacity = tokens;
+        self
+    }
+
+    /// Builds the client. It connects with its first call, so that the server may start later.
+    ///
+    /// # Errors
+    ///
+    /// A setting is wrong, or the token file holds no token.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let server: Server = self.server.parse()?;
+        let bearer = match &self.token_file {
+            None => Bearer::default(),
+            Some(file) => Bearer::from_file(file).map_err(BuildError::Token)?,
+        };
+        let channel = match server.transport() {
+            Transport::Unix(_) => self.endpoint(&server)?.connect_lazy(),
+            Transport::Plaintext(_) if !server.is_local() && !self.allow_plaintext => {
+                return Err(BuildError::Plaintext);
+            }
+            Transport::Plaintext(uri) => {
+                self.endpoint(uri)?.connect_with_connector_lazy(Connector { tls: None })
+            }
+            Transport::Tls(uri) => {
+                let tls = Some((self.expected(uri)?, self.files.clone()));
+                self.endpoint(uri)?.connect_with_connector_lazy(Connector { tls })
+            }
+        };
+        let connection: Connection = InterceptedService::new(channel, bearer);
+        Ok(Client::new(connection, self.deadline, self.patience, Cache::new(self.cache_capacity)))
+    }
+
+    fn endpoint(&self, server: &impl ToString) -> Result<Endpoint, BuildError> {
+        let endpoint = Endpoint::from_shared(server.to_string());
+        Ok(endpoint
+            .map_err(|_| ServerError::Malformed)?
+            .connect_timeout(self.connect_timeout)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            // A connection that broke silently is found by pings, not by failing calls.
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true))
+    }
+
+    fn expected(&self, uri: &Uri) -> Result<Expected, BuildError> {
+        let name = self.server_name.as_deref().unwrap_or_else(|| bare_host(uri));
+        let expected = Expected::parse(name).map_err(BuildError::ServerName)?;
+        if matches!(expected, Expected::Spiffe(_)) && self.files.ca.is_none() {
+            return Err(BuildError::NoBundle);
+        }
+        Ok(expected)
+    }
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Connects to one of a name's addresses, chosen at random: many clients spread over the replicas
+/// behind a headless service.
+#[derive(Clone, Debug)]
+struct Connector {
+    tls: Option<(Expected, Files)>,
+}
+
+/// A connection in plain text or over TLS.
+type Stream = Either<TcpStream, Box<Peeked<TlsStream<TcpStream>>>>;
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let default_port = if tls.is_some() { 443 } else { 80 };
+            let port = server.port_u16().unwrap_or(default_port);
+            let stream = connect_any(bare_host(&server), port).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(match tls {
+                None => Stream::Left(stream),
+                Some((expected, files)) => {
+                    Stream::Right(Box::new(connect(stream, &expected, &files).await?))
+                }
+            }))
+        })
+    }
+}
+
+async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    fastrand::shuffle(&mut addresses);
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,102 @@
+//! A call that failed.
+
+use std::{collections::HashMap, error, fmt, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// A call that failed: the server's error, or the transport's.
+#[derive(Clone, Debug)]
+pub struct Error {
+    status: Box<Status>,
+    reason: Option<String>,
+}
+
+/// A field of the request that the server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldViolation {
+    /// The field's path, such as `options.ttl`.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+impl Error {
+    /// The server's reason, such as `GRANT_PENDING`: `docs/errors.md` lists them. `None` where the
+    /// transport failed.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.status.code()
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        let is_quota = self.code() == Code::ResourceExhausted && self.reason.is_some();
+        self.code() == Code::Unavailable || is_quota || self.is_transport()
+    }
+
+    /// When the server expects that a retry succeeds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.status.get_details_retry_info()?.retry_delay
+    }
+
+    /// The fields of the request that are wrong.
+    #[must_use]
+    pub fn field_violations(&self) -> Vec<FieldViolation> {
+        let bad = self.status.get_details_bad_request();
+        let violations = bad.into_iter().flat_map(|bad| bad.field_violations);
+        violations
+            .map(|it| FieldViolation { field: it.field, description: it.description })
+            .collect()
+    }
+
+    /// The details of the reason, such as `attainable_max`.
+    #[must_use]
+    pub fn metadata(&self) -> HashMap<String, String> {
+        self.status.get_details_error_info().map(|info| info.metadata).unwrap_or_default()
+    }
+
+    /// The gRPC status.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Whether the connection failed, and not the call: tonic reports a connection that breaks
+    /// with various codes, but always with a source.
+    pub(crate) fn is_transport(&self) -> bool {
+        self.reason.is_none() && error::Error::source(&*self.status).is_some()
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        Self { status: Box::new(status), reason }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.status.message())?;
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => write!(f, " ({:?})", self.code()),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        error::Error::source(&*self.status)
+    }
+}
