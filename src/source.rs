@@ -1,6 +1,7 @@
 //! Where grants come from: the [`GrantSource`] trait, the one HTTP exchange that providers
 //! build theirs on, and the account's budget around it.
 
+pub mod backoff;
 pub mod base_url;
 pub mod budget;
 pub mod dns;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::source::budget::{MAX_BACKOFF, MIN_BACKOFF};
+use crate::source::backoff::{MAX_BACKOFF, MIN_BACKOFF};
 
 /// The widest that a schedule is drawn towards earlier.
 pub const JITTER: f64 = 0.10;

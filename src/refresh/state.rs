@@ -16,7 +16,7 @@ use crate::{
     grant::{Fault, FaultClass, Life, RefreshState, Status},
     source::{
         FetchError, Urgency,
-        budget::{MAX_BACKOFF, MAX_RETRY_AFTER, PROBE_INTERVAL, backoff},
+        backoff::{MAX_BACKOFF, MAX_RETRY_AFTER, PROBE_INTERVAL, next_pause},
     },
 };
 
@@ -342,7 +342,7 @@ impl State {
         } else {
             UNASKED_BACKOFF
         };
-        self.health.pause = backoff(self.health.pause, cap, &mut self.rng);
+        self.health.pause = next_pause(self.health.pause, cap, &mut self.rng);
         self.plan(now.boot + self.health.pause);
     }
 

@@ -11,31 +11,14 @@ use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency};
+use super::{
+    FetchError, FetchRequest, Fetched, GrantSource, Urgency,
+    backoff::{MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, PROBE_INTERVAL, next_pause},
+};
 use crate::{
     clock::{BootTime, Clock},
     grant::{Fault, FaultClass},
 };
-
-/// The longest that a Retry-After is obeyed.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// How often a refused credential is tried again.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The shortest pause after a failure.
-pub const MIN_BACKOFF: Duration = Duration::from_millis(250);
-
-/// The longest pause after a failure while somebody may be waiting.
-pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
-/// Decorrelated jitter: the next pause after one of `previous`, between the shortest and
-/// thrice the previous one, at most `cap`.
-pub fn backoff(previous: Duration, cap: Duration, rng: &mut Rng) -> Duration {
-    let widest = (previous * 3).max(MIN_BACKOFF);
-    let drawn = MIN_BACKOFF + widest.saturating_sub(MIN_BACKOFF).mul_f64(rng.f64());
-    drawn.min(cap)
-}
 
 /// What an account may send.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -276,7 +259,7 @@ impl Account {
         }
         match fault.class {
             FaultClass::Throttled => {
-                self.pause = backoff(self.pause, MAX_BACKOFF, &mut self.rng);
+                self.pause = next_pause(self.pause, MAX_BACKOFF, &mut self.rng);
                 let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
                 let until = now + asked.max(self.pause);
                 let longest = self.throttled_until.map_or(until, |before| before.max(until));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     clock::BootTime,
     grant::{Fault, Life, RefreshState},
-    source::budget::MIN_BACKOFF,
+    source::backoff::MIN_BACKOFF,
 };
 
 /// What the refresh is doing.
