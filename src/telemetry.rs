@@ -1,7 +1,6 @@
 //! Logs and metrics. Handles are resolved once, so that recording costs an atomic add or two.
 
 mod format;
-mod handles;
 mod histogram;
 mod log_lines;
 mod metrics;
@@ -18,12 +17,11 @@ use tracing_subscriber::EnvFilter;
 use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
-    handles::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, MintMetrics,
-        PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
-    },
     log_lines::LogEnd,
-    metrics::Metrics,
+    metrics::{
+        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, Metrics,
+        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
+    },
     resource_names::ResourceNames,
 };
 
