@@ -1,7 +1,8 @@
-//! What one grant's refresh does next: a machine without I/O, clock or randomness of its own.
+//! Decides what one grant's refresh does next: a state machine without I/O, clock or randomness
+//! of its own.
 //!
-//! It is told what happened and when, and hands out the next step. An attempt is a token that
-//! cannot be forgotten: it is completed, or the compiler complains.
+//! It takes events with their times and returns the next step. An [`Attempt`] must be used: each
+//! is passed to [`State::succeeded`] or [`State::failed`].
 
 mod phase;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use self::phase::{Ended, Health, Phase, Present};
+use self::phase::{Current, Ended, Health, Phase};
 use super::schedule::Policy;
 use crate::{
     clock::{Anchor, BootTime},
@@ -20,62 +21,50 @@ use crate::{
     },
 };
 
-/// No attempt starts sooner than this after the one before ended.
+/// The shortest time between the end of an attempt and the start of the next.
 const FLOOR: Duration = Duration::from_millis(250);
 
-/// Those that are held until one instant start within this after it, not all at once.
+/// Resources held until the same instant start within this time after it, not all at once.
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// The longest pause without a live grant, while nobody asks for one.
-const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest pause without a live grant and without demand.
+const IDLE_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Refreshes of a live grant that callers ask for lie at least this share of its life apart,
-/// given as its divisor.
-const PULLED_FORWARD: u32 = 60;
+/// Demand refreshes a live grant at most once in this share of its life, given as a divisor.
+const DEMAND_SHARE: u32 = 60;
 
-/// And at least this far.
-const CLOSEST_PULLED: Duration = Duration::from_secs(5);
+/// The shortest time between refreshes on demand.
+const MIN_DEMAND_INTERVAL: Duration = Duration::from_secs(5);
 
-/// But no farther than this: who needs more of a long life is not kept waiting for minutes.
-const FARTHEST_PULLED: Duration = Duration::from_secs(60);
+/// The longest time between refreshes on demand, so that a caller that needs more of a long life
+/// does not wait for minutes.
+const MAX_DEMAND_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Attempts that callers order start at least this far apart.
-const ORDERED_APART: Duration = Duration::from_secs(5);
+/// The shortest time between ordered attempts.
+const ORDER_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A successor is late in this last share of a life, given as its divisor.
-const LATE: u32 = 8;
+/// A successor is late in this last share of a grant's life, given as a divisor.
+const LATE_SHARE: u32 = 8;
 
-/// An attempt to be made now.
+/// An attempt to make now.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an attempt that is not completed is never followed by another"]
+#[must_use = "no attempt follows one that is not completed"]
 pub struct Attempt {
-    /// How much hangs on it.
+    /// Its priority.
     pub urgency: Urgency,
-    /// When it began.
+    /// When it started.
     pub started: BootTime,
-    /// Waiting for the budget past this instant is no use.
+    /// The attempt waits for the budget until this instant.
     pub give_up_at: BootTime,
-}
-
-impl Attempt {
-    /// Uses the attempt up, and returns how much hung on it.
-    fn spent(self) -> Urgency {
-        self.urgency
-    }
-
-    /// Uses the attempt up, and returns when it began.
-    fn over(self) -> BootTime {
-        self.started
-    }
 }
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Nothing until then.
+    /// Wait until this instant.
     Wait(BootTime),
-    /// This.
+    /// Make this attempt.
     Attempt(Attempt),
 }
 
@@ -85,26 +74,28 @@ pub struct State {
     policy: Policy,
     rng: Rng,
     phase: Phase,
-    present: Option<Present>,
+    current: Option<Current>,
     health: Health,
-    /// Demand starts no attempt before this: the upstream asked for quiet, or refused. It is not
-    /// part of a phase, since it outlasts an attempt that the account's budget did not admit.
+    /// Demand starts no attempt before this instant: the upstream requested a wait, or refused.
+    /// It is not part of a phase, since it outlasts an attempt that the account's budget did not
+    /// admit.
     quiet_until: Option<BootTime>,
     last_attempt: Option<Ended>,
-    /// When an attempt was last ordered that the account's budget let through.
+    /// When the last attempt was ordered that the account's budget admitted.
     last_ordered: Option<BootTime>,
+    /// The mean duration of recent successful attempts.
     latency: Option<Duration>,
 }
 
 impl State {
-    /// A refresh that has no grant yet: its first attempt is due now.
+    /// A refresh without a grant; its first attempt is due now.
     #[must_use]
     pub fn new(policy: Policy, rng: Rng, now: Anchor) -> Self {
         Self {
             policy,
             rng,
             phase: Phase::Planned { due: now.boot },
-            present: None,
+            current: None,
             health: Health::GOOD,
             quiet_until: None,
             last_attempt: None,
@@ -120,8 +111,8 @@ impl State {
             return Step::Wait(due);
         }
         let urgency = self.urgency(now);
-        if let Some(present) = &mut self.present {
-            present.last_try_spent |= urgency == Urgency::LastTry;
+        if let Some(current) = &mut self.current {
+            current.last_try_spent |= urgency == Urgency::LastTry;
         }
         self.phase = Phase::Attempting { started: now.boot, demanded: false };
         Step::Attempt(Attempt {
@@ -131,26 +122,28 @@ impl State {
         })
     }
 
-    /// The attempt brought a grant that is now the present one, or found a newer one in place.
-    pub fn succeeded(&mut self, attempt: Attempt, present: Life, now: Anchor) {
-        let took = now.boot.since(attempt.over());
+    /// The attempt fetched the grant that is now the current one, or a newer one was already
+    /// published. `life` is that of the current grant.
+    pub fn succeeded(&mut self, attempt: Attempt, life: Life, now: Anchor) {
+        let Attempt { started, .. } = attempt;
+        let took = now.boot.since(started);
         self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));
         let draw = self.rng.f64();
-        let point = if self.present.is_none() {
-            self.policy.first_point(present.ttl, draw)
+        let point = if self.current.is_none() {
+            self.policy.first_point(life.ttl, draw)
         } else {
-            self.policy.drawn_point(present.ttl, draw)
+            self.policy.drawn_point(life.ttl, draw)
         };
         self.ended(now);
-        self.present = Some(Present { life: present, last_try_spent: false });
+        self.current = Some(Current { life, last_try_spent: false });
         self.health = Health::GOOD;
         self.quiet_until = None;
-        self.plan(present.anchor.boot + point);
+        self.plan(life.anchor.boot + point);
     }
 
-    /// The attempt brought no grant.
+    /// The attempt fetched no grant.
     pub fn failed(&mut self, attempt: Attempt, error: FetchError, now: Anchor) {
-        let urgency = attempt.spent();
+        let Attempt { urgency, .. } = attempt;
         self.ended(now);
         match error {
             FetchError::Held { class, until } => {
@@ -167,14 +160,13 @@ impl State {
         }
     }
 
-    /// The present grant has another end than was known, though the attempt under way brought
-    /// no successor.
-    pub fn moved(&mut self, life: Life) {
-        let last_try_spent = self.present.is_some_and(|present| present.last_try_spent);
-        self.present = Some(Present { life, last_try_spent });
+    /// The running attempt reported a different life of the current grant, and no successor.
+    pub fn life_changed(&mut self, life: Life) {
+        let last_try_spent = self.current.is_some_and(|current| current.last_try_spent);
+        self.current = Some(Current { life, last_try_spent });
     }
 
-    /// The attempt is lost: whoever made it panicked.
+    /// The running attempt was lost in a panic.
     pub fn abandoned(&mut self, now: Anchor) {
         if self.phase.is_attempting() {
             self.ended(now);
@@ -183,7 +175,7 @@ impl State {
         }
     }
 
-    /// A caller is not served by the present grant.
+    /// The current grant does not satisfy a caller.
     pub fn demanded(&mut self, now: Anchor) {
         match &mut self.phase {
             Phase::Attempting { demanded, .. } => *demanded = true,
@@ -192,31 +184,30 @@ impl State {
         }
     }
 
-    /// A caller orders an attempt now, whatever is planned. One under way counts as ordered.
+    /// A caller orders an attempt now. A running attempt counts as the ordered one.
     ///
     /// # Errors
     ///
-    /// None may start yet; returns when one may.
+    /// No attempt may start before the instant returned.
     pub fn ordered(&mut self, now: Anchor) -> Result<(), BootTime> {
         if matches!(self.phase, Phase::Attempting { .. } | Phase::Ordered { .. }) {
             return Ok(());
         }
         let is_throttled = self.health.refresh == RefreshState::Throttled;
         let throttled = self.quiet_until.filter(|_| is_throttled);
-        let apart = self.last_ordered.map(|last| last + ORDERED_APART);
-        if let Some(until) = throttled.max(apart).filter(|until| *until > now.boot) {
+        let spaced = self.last_ordered.map(|last| last + ORDER_INTERVAL);
+        if let Some(until) = throttled.max(spaced).filter(|until| *until > now.boot) {
             return Err(until);
         }
         self.last_ordered = Some(now.boot);
-        self.phase = Phase::Ordered { due: self.not_too_soon(now.boot) };
+        self.phase = Phase::Ordered { due: self.after_floor(now.boot) };
         Ok(())
     }
 
-    /// A clock jumped: a grant that is dead by it is fetched anew at once, one that ends
-    /// sooner by it is refreshed sooner. What asks for quiet still applies, and a pending order
-    /// is not delayed.
+    /// A clock jumped: an expired grant is replaced at once, one that now expires sooner is
+    /// refreshed sooner. A requested wait still applies, and a pending order is not delayed.
     pub fn jumped(&mut self, now: Anchor) {
-        if self.present.is_none() || matches!(self.phase, Phase::Ordered { .. }) {
+        if self.current.is_none() || matches!(self.phase, Phase::Ordered { .. }) {
             return;
         }
         self.move_to(match self.quiet_until {
@@ -228,7 +219,7 @@ impl State {
         });
     }
 
-    /// The credential was replaced: that the former one was refused no longer matters.
+    /// The credential was replaced: a refusal of the previous one no longer matters.
     pub fn rekeyed(&mut self, now: Anchor) {
         let refused = |fault: &Fault| fault.class == FaultClass::Credential;
         if self.phase.is_attempting() || !self.health.last_fault.as_ref().is_some_and(refused) {
@@ -244,7 +235,7 @@ impl State {
     pub fn status(&self, now: Anchor) -> Status {
         let unknown = Status::unknown();
         Status {
-            life: self.present.map(|present| present.life),
+            life: self.current.map(|current| current.life),
             refresh: self.health.refresh,
             next_attempt: Some(self.phase.due()),
             next_if_demanded: Some(self.due_if_demanded(now)),
@@ -255,23 +246,21 @@ impl State {
         }
     }
 
-    // What follows is the arithmetic of the above.
-
     fn faulted(&mut self, fault: Fault, retry_after: Option<Duration>, now: Anchor) {
-        let asked = retry_after.map(|asked| now.boot + asked.min(MAX_RETRY_AFTER));
+        let wait_until = retry_after.map(|wait| now.boot + wait.min(MAX_RETRY_AFTER));
         let class = fault.class;
         if class.heals() && self.refused_itself() {
-            // The probe met something else, which says nothing about the refusal.
+            // The probe failed for another reason, which does not lift the refusal.
             let probe = now.boot + PROBE_INTERVAL;
-            return self.quiet(asked.map_or(probe, |asked| asked.max(probe)), now);
+            return self.quiet(wait_until.map_or(probe, |until| until.max(probe)), now);
         }
         self.health.last_fault = Some(fault);
-        match (class, asked) {
+        match (class, wait_until) {
             (FaultClass::Transient, _) => self.retry(RefreshState::Retrying, now),
-            (FaultClass::Throttled, asked) => {
+            (FaultClass::Throttled, wait_until) => {
                 self.retry(RefreshState::Throttled, now);
-                if let Some(until) = asked.map(|until| self.spread(until)) {
-                    // The account's wait is the least; where nobody asks, the back-off goes on.
+                if let Some(until) = wait_until.map(|until| self.spread(until)) {
+                    // The account's wait is the minimum; without demand a longer back-off applies.
                     self.quiet_until = Some(until);
                     self.move_to(self.phase.due().max(self.due_in_quiet(until, now)));
                 }
@@ -280,15 +269,15 @@ impl State {
         }
     }
 
-    /// The upstream works, so that it is no refusal. Some renew only shortly before the end:
-    /// asking them often would only cost requests.
+    /// The upstream responded with nothing newer, which is no refusal. Some upstreams renew only
+    /// shortly before the expiry: frequent requests would be wasted.
     fn nothing_new(&mut self, fault: Fault, now: Anchor) {
         self.health.count_failure();
         self.health.refusals = 0;
         self.health.last_fault = Some(fault);
         let left = self.end_of_life(now).since(now.boot);
-        let late = self.present.is_none_or(|present| left <= present.life.ttl / LATE);
-        // Only a success ends what was wrong before.
+        let late = self.current.is_none_or(|current| left <= current.life.ttl / LATE_SHARE);
+        // Only a success clears an earlier failure.
         let stays_ok = !late && self.health.refresh == RefreshState::Ok;
         self.retry(if stays_ok { RefreshState::Ok } else { RefreshState::Retrying }, now);
         self.move_to(self.phase.due().max(now.boot + left / 4));
@@ -297,14 +286,14 @@ impl State {
     fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {
         let refresh = match class {
             FaultClass::Transient => {
-                self.phase = Phase::Busy { due: self.not_too_soon(until) };
+                self.phase = Phase::Busy { due: self.after_floor(until) };
                 return;
             }
             FaultClass::Throttled => RefreshState::Throttled,
             _ => RefreshState::Rejected,
         };
         let until = if class == FaultClass::Throttled { self.spread(until) } else { until };
-        // What the upstream said of this resource, or to it, tells more than the hold.
+        // The upstream's own response for this resource is more specific than the hold.
         if self.health.refresh != refresh && !self.refused_itself() {
             self.health.refresh = refresh;
             self.health.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
@@ -312,8 +301,8 @@ impl State {
         self.quiet(until, now);
     }
 
-    /// Whether this resource or its configuration is refused; whether the account is, its
-    /// budget knows.
+    /// Whether this resource or its configuration is refused. Whether the account is refused is
+    /// for its budget to know.
     fn refused_itself(&self) -> bool {
         let own =
             |fault: &Fault| matches!(fault.class, FaultClass::Resource | FaultClass::Misconfigured);
@@ -321,7 +310,7 @@ impl State {
         *refresh == RefreshState::Rejected && last_fault.as_ref().is_some_and(own)
     }
 
-    /// A stray refusal happens: while a grant lives the first is retried like any failure.
+    /// Stray refusals happen: with a live grant, the first is retried like any failure.
     fn refused(&mut self, now: Anchor) {
         self.health.refusals = self.health.refusals.saturating_add(1);
         if self.is_live(now) && self.health.refusals == 1 {
@@ -340,13 +329,13 @@ impl State {
         } else if matches!(self.phase, Phase::Attempting { demanded: true, .. }) {
             MAX_BACKOFF
         } else {
-            UNASKED_BACKOFF
+            IDLE_BACKOFF
         };
         self.health.pause = next_pause(self.health.pause, cap, &mut self.rng);
         self.plan(now.boot + self.health.pause);
     }
 
-    /// Waits until `until`, but for one last try while the grant still lives.
+    /// Waits until `until`, except for one last try before the current grant expires.
     fn quiet(&mut self, until: BootTime, now: Anchor) {
         self.quiet_until = Some(until);
         self.plan(self.due_in_quiet(until, now));
@@ -355,12 +344,12 @@ impl State {
     fn due_in_quiet(&self, until: BootTime, now: Anchor) -> BootTime {
         let end_of_life = self.end_of_life(now);
         let last_try = end_of_life - self.policy.last_try();
-        let last_try = self.not_too_soon(last_try.max(now.boot));
-        let spent = self.present.is_some_and(|present| present.last_try_spent);
+        let last_try = self.after_floor(last_try.max(now.boot));
+        let spent = self.current.is_some_and(|current| current.last_try_spent);
         if !spent && last_try < end_of_life && last_try < until {
             last_try
         } else {
-            self.not_too_soon(until)
+            self.after_floor(until)
         }
     }
 
@@ -368,23 +357,23 @@ impl State {
         until + SPREAD.mul_f64(self.rng.f64())
     }
 
-    /// The running attempt ended; what follows it is not planned yet.
+    /// The running attempt ended; the next one is not planned yet.
     fn ended(&mut self, now: Anchor) {
         self.last_attempt = Some(Ended { started: self.phase.due(), ended: now.boot });
     }
 
     /// Plans the next attempt.
     fn plan(&mut self, due: BootTime) {
-        self.phase = Phase::Planned { due: self.not_too_soon(due) };
+        self.phase = Phase::Planned { due: self.after_floor(due) };
     }
 
-    /// Moves the start of the next attempt. The phase stays.
+    /// Moves the start of the next attempt without a change of phase.
     fn move_to(&mut self, due: BootTime) {
-        let due = self.not_too_soon(due);
+        let due = self.after_floor(due);
         self.phase.move_to(due);
     }
 
-    fn not_too_soon(&self, due: BootTime) -> BootTime {
+    fn after_floor(&self, due: BootTime) -> BootTime {
         self.last_attempt.map_or(due, |last| due.max(last.ended + FLOOR))
     }
 
@@ -394,19 +383,18 @@ impl State {
         };
         let earliest = self.quiet_until.map_or(now.boot, |until| until.max(now.boot));
         let pulled = if self.is_live(now) {
-            last.started + self.pulled_apart()
+            last.started + self.demand_interval()
         } else {
             last.ended + MAX_BACKOFF
         };
-        self.not_too_soon(pulled.max(earliest).min(due))
+        self.after_floor(pulled.max(earliest).min(due))
     }
 
-    /// How far apart refreshes of the present grant lie that callers ask for: a cheap grant's
-    /// callers are served soon, a long one's cost the upstream no more.
-    fn pulled_apart(&self) -> Duration {
-        let share =
-            self.present.map_or(Duration::ZERO, |present| present.life.ttl / PULLED_FORWARD);
-        share.clamp(CLOSEST_PULLED, FARTHEST_PULLED)
+    /// The time between refreshes of the current grant on demand. Demand for a long-lived grant
+    /// costs the upstream few requests.
+    fn demand_interval(&self) -> Duration {
+        let share = self.current.map_or(Duration::ZERO, |current| current.life.ttl / DEMAND_SHARE);
+        share.clamp(MIN_DEMAND_INTERVAL, MAX_DEMAND_INTERVAL)
     }
 
     fn urgency(&self, now: Anchor) -> Urgency {
@@ -422,12 +410,12 @@ impl State {
     }
 
     fn is_live(&self, now: Anchor) -> bool {
-        self.present.is_some_and(|present| present.life.is_live(now, self.policy.margin))
+        self.current.is_some_and(|current| current.life.is_live(now, self.policy.margin))
     }
 
-    /// When the present grant's life ends, as far as both clocks know now.
+    /// When the current grant's life ends by the clocks as they are now.
     fn end_of_life(&self, now: Anchor) -> BootTime {
-        let left = self.present.map_or(Duration::ZERO, |present| present.life.left(now));
+        let left = self.current.map_or(Duration::ZERO, |current| current.life.left(now));
         now.boot + left.saturating_sub(self.policy.margin)
     }
 }

@@ -1,4 +1,4 @@
-//! What a refresh is doing, and the records that it keeps from one attempt to the next.
+//! The phase of a refresh, and what it keeps between attempts.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Phase {
 
 /// The current grant.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Present {
+pub(super) struct Current {
     pub(super) life: Life,
     /// Whether the last try before its end of life was made.
     pub(super) last_try_spent: bool,

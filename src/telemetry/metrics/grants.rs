@@ -146,7 +146,7 @@ impl GrantMetrics {
     }
 
     /// A grant was published.
-    pub fn fresh(&self, fetched: WallTime, end: WallTime) {
+    pub fn published(&self, fetched: WallTime, end: WallTime) {
         self.fetched.set(fetched);
         self.end.set(end);
     }
