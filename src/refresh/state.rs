@@ -58,6 +58,13 @@ pub struct Attempt {
     pub give_up_at: BootTime,
 }
 
+impl Attempt {
+    /// Consumes the attempt, and returns its priority and start.
+    fn complete(self) -> (Urgency, BootTime) {
+        (self.urgency, self.started)
+    }
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -125,7 +132,7 @@ impl State {
     /// The attempt fetched the grant that is now the current one, or a newer one was already
     /// published. `life` is that of the current grant.
     pub fn succeeded(&mut self, attempt: Attempt, life: Life, now: Anchor) {
-        let Attempt { started, .. } = attempt;
+        let (_, started) = attempt.complete();
         let took = now.boot.since(started);
         self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));
         let draw = self.rng.f64();
@@ -143,7 +150,7 @@ impl State {
 
     /// The attempt fetched no grant.
     pub fn failed(&mut self, attempt: Attempt, error: FetchError, now: Anchor) {
-        let Attempt { urgency, .. } = attempt;
+        let (urgency, _) = attempt.complete();
         self.ended(now);
         match error {
             FetchError::Held { class, until } => {

@@ -1,7 +1,7 @@
 //! The metrics of one process.
 //!
-//! A file per part of the server: its [`Families`](minting::Families) state each metric once,
-//! with name, help and unit; its handles, resolved once, are what that part records with.
+//! Each part of the server has a file. Its [`Families`](minting::Families) define each metric once,
+//! with name, help and unit. The part records with handles, which are resolved once.
 
 mod callers;
 mod calls;
@@ -54,7 +54,7 @@ impl Metrics {
     #[must_use]
     pub fn naming(resource_names: ResourceNames) -> Self {
         let upstream_requests = Counter::default();
-        // The order of the page.
+        // In the order of the page.
         let mut define = Definitions::default();
         let minting = minting::Families::define(&mut define, upstream_requests.clone());
         let callers = callers::Families::define(&mut define);

@@ -293,7 +293,7 @@ fn object(keys: Keys) -> Map<String, Value> {
 mod tests {
     use grantmint::{
         config::Grants,
-        egress::{Route, Why},
+        egress::{DirectReason, Route},
         refresh::schedule::GrantLife,
     };
 
@@ -304,7 +304,7 @@ mod tests {
     fn checked() -> Checked {
         let text = include_str!("../../../grantmint.toml").replace("_secret_file", "_secret_env");
         let config = Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned()));
-        let route = Route::Direct(Why::NoProxy);
+        let route = Route::Direct(DirectReason::NoProxy);
         let egresses =
             vec![Some(Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] })];
         Checked { config: config.unwrap(), egresses }
@@ -330,7 +330,7 @@ mod tests {
         for told in [
             "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n",
             "\n\n[profiles.live]\nkind = \"twilio-live\"\n",
-            "# from here the upstream is reached directly: no proxy is named\n# warning: X is unused\n",
+            "# from here the upstream is reached directly: no proxy is configured\n# warning: X is unused\n",
             "# a grant of 60s is refreshed after 50s at the latest\n",
             "# a token can be used for 6s at least, while the upstream is well\n",
             "# upstream calls a minute: 1.3 for each of 1 resource(s)\n",
@@ -345,7 +345,7 @@ mod tests {
         let json: Value = serde_json::from_str(&json()).unwrap();
         assert_eq!(json["limits"]["chunk_tokens"], 512);
         let live = &json["profiles"]["live"];
-        assert_eq!(live["egress"]["route"], "directly: no proxy is named");
+        assert_eq!(live["egress"]["route"], "directly: no proxy is configured");
         assert_eq!(live["egress"]["warnings"], json!(["X is unused"]));
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
         assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::egress::{Roots, Route, Why};
+use crate::egress::{DirectReason, Roots, Route};
 
 /// Part of upstream responses and of the credential; must never be returned.
 const MARKER: &str = "zqmarkerqz";
@@ -101,7 +101,7 @@ async fn over(tls: TlsAcceptor) -> Upstream {
 
 /// The direct route.
 fn egress(roots: Option<Roots>) -> Egress {
-    Egress { route: Route::Direct(Why::NoProxy), roots, warnings: Vec::new() }
+    Egress { route: Route::Direct(DirectReason::NoProxy), roots, warnings: Vec::new() }
 }
 
 /// A request without headers or a body.
@@ -114,11 +114,11 @@ async fn request(port: u16, roots: &RootCertStore) -> Result<String, Fault> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
     let roots = Some(Roots::new(roots.clone(), None).unwrap());
     let client = HttpClient::new(base, &egress(roots), Clock::system(), DEFAULT_TIMEOUT);
-    let post = Request::post(client.uri("/").unwrap())
+    let message = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
         .unwrap();
-    let answer = client.exchange(post).await?;
+    let answer = client.exchange(message).await?;
     answer.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! Callers, and the audit log of what they were issued.
+//! Callers and the audit log.
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -21,27 +21,27 @@ impl Families {
         Self {
             tokens: define.plain(
                 "grantmint_caller_tokens",
-                "Tokens minted, by the entry of the caller and method",
+                "Tokens minted, by caller entry and method",
             ),
             refusals: define.plain(
                 "grantmint_caller_refusals",
-                "Calls that are not allowed or over a limit of their caller, by the entry of the caller, reason and mode",
+                "Calls denied or over a limit of their caller, by caller entry, reason and mode",
             ),
             audit_records: define.plain(
                 "grantmint_audit_records",
-                "Records of the audit log, by outcome: written, dropped (the queue was full), or refused (nothing was minted, since it could not be recorded)",
+                "Audit records, by outcome: written, dropped (the queue was full), or refused (nothing was minted, since it could not be recorded)",
             ),
             audit_failing: define.plain(
                 "grantmint_audit_failing",
-                "Whether records of the audit log cannot be written",
+                "Whether audit records cannot be written: 1, else 0",
             ),
         }
     }
 }
 
 impl Metrics {
-    /// The handles of the callers of one entry: `reasons` are all that they can be refused for,
-    /// `modes` all that can come of it.
+    /// The handles of one entry's callers. `reasons` and `modes` are all possible reasons and modes
+    /// of a refusal.
     #[must_use]
     pub fn caller(
         &self,
@@ -83,7 +83,7 @@ impl Metrics {
     }
 }
 
-/// What is recorded of the callers of one entry.
+/// What is recorded of one entry's callers.
 #[derive(Clone, Debug)]
 pub struct CallerMetrics {
     one: Counter,
@@ -92,7 +92,7 @@ pub struct CallerMetrics {
 }
 
 impl CallerMetrics {
-    /// A token was minted by itself.
+    /// A single token was minted.
     pub fn minted_one(&self) {
         self.one.inc();
     }
@@ -102,7 +102,7 @@ impl CallerMetrics {
         self.many.inc_by(tokens);
     }
 
-    /// A call was refused, or would be, for this reason in this mode: both are of those that the
+    /// A call was refused, or would be, for this reason in this mode: both are among those that the
     /// handles were resolved for.
     pub fn refused(&self, reason: &str, mode: &str) {
         let mut refusals = self.refusals.iter();
@@ -131,7 +131,7 @@ impl AuditMetrics {
         self.dropped.inc();
     }
 
-    /// Nothing was minted, since there was no room for its record or writing failed.
+    /// Nothing was minted: the queue had no room for its record, or writing failed.
     pub fn refused(&self) {
         self.refused.inc();
     }

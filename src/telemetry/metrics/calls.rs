@@ -11,7 +11,7 @@ use super::{
 };
 use crate::telemetry::histogram::{Histogram, Scale};
 
-/// Calls: minting takes microseconds, waiting for a grant up to 10 s.
+/// The duration of calls: minting takes microseconds, waiting for a grant up to 10 s.
 pub(super) static HANDLING: Scale = Scale {
     bounds: &[
         Duration::from_micros(100),
@@ -34,7 +34,7 @@ pub(super) static HANDLING: Scale = Scale {
     ticks_a_second: 1_000_000,
 };
 
-/// Those of gRPC are named as go-grpc-prometheus names them, which dashboards know.
+/// The gRPC metrics have the names of go-grpc-prometheus, which dashboards know.
 pub(super) struct Families {
     started: Counters,
     handled: Counters,
@@ -45,8 +45,8 @@ pub(super) struct Families {
 impl Families {
     pub(super) fn define(define: &mut Definitions) -> Self {
         Self {
-            started: define.plain("grpc_server_started", "gRPC calls begun, by method"),
-            handled: define.plain("grpc_server_handled", "gRPC calls ended, by method and code"),
+            started: define.plain("grpc_server_started", "gRPC calls started, by method"),
+            handled: define.plain("grpc_server_handled", "gRPC calls completed, by method and code"),
             handling: define.histograms(
                 "grpc_server_handling",
                 "Time from a gRPC call's headers to its end, by method",
@@ -54,14 +54,14 @@ impl Families {
             ),
             streams_cut: define.plain(
                 "grantmint_streams_cut",
-                "Calls cut before they were answered whole, by cause: stalled (the client closed its window), unread (its connection read too slowly), grace (open when its connection's time was up)",
+                "Calls reset before their response was complete, by cause: stalled (the client kept its window closed), unread (the client read its connection too slowly), grace (open at the end of its connection's grace period)",
             ),
         }
     }
 }
 
 impl Metrics {
-    /// The handles of one RPC: `codes` are all the names that its calls can end with.
+    /// The handles of one RPC: `codes` are the names of all possible status codes.
     #[must_use]
     pub fn rpc(&self, kind: &str, service: &str, method: &str, codes: &[&str]) -> RpcMetrics {
         let families = &self.0.calls;
@@ -108,7 +108,7 @@ impl RpcMetrics {
         self.started.inc();
     }
 
-    /// A call ended after `took` with the code of this index.
+    /// A call completed after `took` with the code at this index.
     pub fn handled(&self, code: usize, took: Duration) {
         if let Some(counter) = self.handled.get(code) {
             counter.inc();

@@ -36,7 +36,7 @@ impl Definitions {
         self.in_seconds(name, help, scale.new_metric())
     }
 
-    /// Histograms of durations, told apart by labels.
+    /// Histograms of durations with labels.
     pub(super) fn histograms(
         &mut self,
         name: &str,
@@ -46,7 +46,7 @@ impl Definitions {
         self.in_seconds(name, help, Histograms::new_with_constructor(scale))
     }
 
-    /// A metric that only its labels tell.
+    /// A metric whose information is in its labels.
     pub(super) fn info(&mut self, name: &str, help: &str, labels: Info<Vec<Label>>) {
         self.0.register(name, help, labels);
     }

@@ -1,4 +1,4 @@
-//! Grants, and the upstreams that they come from.
+//! Grants and their upstreams.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Upstream requests: they are given up after 2 s, and the end of that is in the last bucket.
+/// The duration of upstream requests. They time out after 2 s; the last bucket includes that.
 static UPSTREAM: Scale = Scale {
     bounds: &[
         Duration::from_millis(5),
@@ -58,12 +58,12 @@ impl Families {
             ),
             fetched: define.seconds(
                 "grantmint_grant_fetch_timestamp",
-                "When the present grant was asked for",
+                "When the current grant was requested",
             ),
-            ends: define.seconds("grantmint_grant_end_timestamp", "When the present grant ends"),
+            ends: define.seconds("grantmint_grant_end_timestamp", "When the current grant expires"),
             next_attempts: define.seconds(
                 "grantmint_grant_next_attempt_timestamp",
-                "When the next refresh starts, or the present one began",
+                "When the next refresh attempt starts, or the running one started",
             ),
             upstream_requests: define.plain(
                 "grantmint_upstream_requests",
@@ -71,12 +71,12 @@ impl Families {
             ),
             upstream_durations: define.histograms(
                 "grantmint_upstream_request_duration",
-                "Time that an upstream request took, connecting and failures included, by profile",
+                "Duration of upstream requests, including connecting and failures, by profile",
                 &UPSTREAM,
             ),
             upstream_skews: define.seconds(
                 "grantmint_upstream_clock_skew",
-                "How far the upstream's clock is ahead of ours, by the Date of its last answer, by profile",
+                "How far the upstream's clock is ahead of ours, by the Date of its last response, by profile",
             ),
             requested,
         }
@@ -84,7 +84,7 @@ impl Families {
 }
 
 impl Metrics {
-    /// The handles of one grant: `results` are all that its attempts can end with.
+    /// The handles of one grant: `results` are all possible results of its attempts.
     #[must_use]
     pub fn grant(
         &self,
@@ -138,7 +138,7 @@ pub struct GrantMetrics {
 }
 
 impl GrantMetrics {
-    /// An attempt ended with this result, one of those that the handles were resolved for.
+    /// An attempt ended with this result, which is among those that the handles were resolved for.
     pub fn attempted(&self, result: &str) {
         if let Some((_, count)) = self.attempts.iter().find(|(name, _)| *name == result) {
             count.inc();
@@ -172,7 +172,7 @@ impl UpstreamMetrics {
         self.of_all.inc();
     }
 
-    /// A request was answered, or given up, after `took`.
+    /// A request completed or timed out after `took`.
     pub fn ended(&self, took: Duration) {
         self.took.record(took, 1);
     }

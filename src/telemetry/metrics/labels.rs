@@ -1,4 +1,4 @@
-//! Metrics told apart by labels, and the values that they are given.
+//! Metrics with labels, and conversions of their values.
 
 use std::sync::{OnceLock, atomic::AtomicU64};
 
@@ -40,7 +40,7 @@ pub(super) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// A time that is not on the page before it is known: 0 would be 1970.
+/// A time that is not on the page before it is known: 0 would mean 1970.
 #[derive(Debug)]
 pub(super) struct Timestamp {
     family: Gauges,
@@ -59,7 +59,7 @@ impl Timestamp {
     }
 }
 
-/// Counts events by kind. All kinds are resolved beforehand, and on the page from the start.
+/// Counts events by kind. All kinds are resolved in advance, and on the page from the start.
 #[derive(Debug)]
 pub struct Counts(Vec<(&'static str, Counter)>);
 
@@ -72,7 +72,7 @@ impl Counts {
         Self(kinds.iter().map(counter).collect())
     }
 
-    /// Counts one event, of one of the kinds that were resolved.
+    /// Counts one event of a resolved kind.
     pub fn add(&self, kind: &str) {
         if let Some((_, count)) = self.0.iter().find(|(name, _)| *name == kind) {
             count.inc();

@@ -1,4 +1,4 @@
-//! Tokens, and the pool that makes slow signatures.
+//! Tokens, and the pool for slow signatures.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::telemetry::{
     sampled::Sampled,
 };
 
-/// The validity of tokens: fine where it gets scarce. Milliseconds, since many tokens add up.
+/// The validity of tokens: fine steps where it is short. Milliseconds, since many tokens add up.
 static VALIDITIES: Scale = Scale {
     bounds: &[
         Duration::from_secs(1),
@@ -44,7 +44,7 @@ pub(super) struct Families {
     queue_depth: FloatGauge,
     queue_delay: Histogram,
     threads_busy: FloatGauge,
-    /// All tokens, whatever their method.
+    /// The tokens of all methods.
     minted: Counter,
 }
 
@@ -54,36 +54,36 @@ impl Families {
         let families = Self {
             tokens: define.plain(
                 "grantmint_tokens",
-                "Tokens minted, and calls for tokens that were refused (the request must change) or unserved (no grant would do), by method and outcome",
+                "Tokens minted, and calls for tokens that were refused (the request must change) or unserved (no grant met the request), by method and outcome",
             ),
             validity: define.histograms(
                 "grantmint_token_validity",
-                "Time within which a token was to be used when it was handed out, by method",
+                "Validity of tokens when they were issued, by method",
                 &VALIDITIES,
             ),
             waiting_calls: define
-                .plain("grantmint_waiting_calls", "Calls that wait for a grant now"),
+                .plain("grantmint_waiting_calls", "Calls that are waiting for a grant"),
             queue_depth: define.plain(
                 "grantmint_signing_queue_depth",
-                "Tokens that wait for a thread that makes slow signatures (RSA, ES384)",
+                "Tokens that are waiting for a signing thread (RSA, ES384)",
             ),
             queue_delay: define.histogram(
                 "grantmint_signing_queue_delay",
-                "Time that a token, or the first of a chunk, waited for such a thread",
+                "Time that a token, or the first of a chunk, waited for a signing thread",
                 &HANDLING,
             ),
             threads_busy: define.plain(
                 "grantmint_signing_threads_busy",
-                "Threads that make slow signatures now",
+                "Signing threads that are busy",
             ),
             minted: Counter::default(),
         };
         let per_request: Sampled = define.plain(
             "grantmint_tokens_per_upstream_request",
-            "Tokens minted for each request sent to the upstream since the start",
+            "Tokens minted per upstream request since the start",
         );
         let minted = families.minted.clone();
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+        #[expect(clippy::cast_precision_loss, reason = "an approximate ratio")]
         per_request
             .read_from(move || Some(minted.get() as f64 / upstream_requests.get().max(1) as f64));
         families
@@ -112,7 +112,7 @@ impl Metrics {
         self.0.minting.waiting_calls.read_from(move || Some(count(read())));
     }
 
-    /// The handles of the pool that makes slow signatures.
+    /// The handles of the pool for slow signatures.
     #[must_use]
     pub fn signing(&self) -> PoolMetrics {
         let families = &self.0.minting;
@@ -135,7 +135,7 @@ pub struct MintMetrics {
 }
 
 impl MintMetrics {
-    /// Tokens were minted, each of them to be used within `use_within`.
+    /// Tokens were minted, each with this validity.
     pub fn minted(&self, tokens: u64, use_within: Duration) {
         self.minted.inc_by(tokens);
         self.of_all.inc_by(tokens);
@@ -153,7 +153,7 @@ impl MintMetrics {
     }
 }
 
-/// What the pool that makes slow signatures records.
+/// What the pool for slow signatures records.
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
     waiting: FloatGauge,
@@ -162,8 +162,8 @@ pub struct PoolMetrics {
 }
 
 impl PoolMetrics {
-    /// This many tokens wait for a thread.
-    #[expect(clippy::cast_precision_loss, reason = "nobody counts so many")]
+    /// This many tokens are waiting for a thread.
+    #[expect(clippy::cast_precision_loss, reason = "queues are short")]
     pub fn waiting(&self, tokens: usize) {
         self.waiting.set(tokens as f64);
     }
@@ -173,7 +173,7 @@ impl PoolMetrics {
         self.busy.inc();
     }
 
-    /// It has signed.
+    /// The thread has signed.
     pub fn idle(&self) {
         self.busy.dec();
     }

@@ -20,18 +20,18 @@ impl Families {
     pub(super) fn define(define: &mut Definitions) -> Self {
         let reloads = define.plain(
             "grantmint_reloads",
-            "Changes of the configuration's files that were applied (ok) or not (failed), by part",
+            "Changes of configuration files that were applied (ok) or not (failed), by part",
         );
         let reload_failing = define.plain(
             "grantmint_reload_failing",
-            "Whether the files of a part hold what cannot be applied: 1, else 0",
+            "Whether a part's files cannot be applied: 1, else 0",
         );
         let drain_phase = define.plain(
             "grantmint_drain_phase",
-            "How far the way out is: 0 serving, 1 leaving, 2 draining, 3 cut",
+            "Shutdown phase: 0 serving, 1 leaving, 2 draining, 3 cut",
         );
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        define.info("grantmint_build", "What runs", build);
+        define.info("grantmint_build", "Version of the running binary", build);
         let started = define.seconds("process_start_time", "When the process started");
         Self { reloads, reload_failing, drain_phase, started }
     }

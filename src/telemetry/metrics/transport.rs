@@ -1,4 +1,4 @@
-//! Connections, and what callers are authenticated with.
+//! Connections, certificates and issuers.
 
 use super::{
     Metrics,
@@ -21,11 +21,11 @@ impl Families {
         Self {
             connections: define.plain(
                 "grantmint_open_connections",
-                "Connections of callers that are open now",
+                "Open connections of callers",
             ),
             handshakes: define.plain(
                 "grantmint_handshakes",
-                "Connections by how they began: ok, refused (the client is not authenticated), no_http2, failed, timed_out, or displaced by a newer one",
+                "Connections, by result of their handshake: ok, refused (the client is not authenticated), no_http2, failed, timed_out, or displaced by a newer one",
             ),
             authentication_failures: define.plain(
                 "grantmint_authentication_failures",
@@ -33,15 +33,15 @@ impl Families {
             ),
             issuer_keys_fetched: define.seconds(
                 "grantmint_issuer_keys_fetch_timestamp",
-                "When the keys of an issuer of bearer tokens were last fetched, by issuer",
+                "When the keys of a bearer token issuer were last fetched, by issuer",
             ),
             certificate_starts: define.seconds(
                 "grantmint_certificate_start_timestamp",
-                "Since when a certificate or revocation list is valid: what is server, client_ca, crl or trust_domain/NAME",
+                "Start of the validity of a certificate or revocation list: what is server, client_ca, crl or trust_domain/NAME",
             ),
             certificate_ends: define.seconds(
                 "grantmint_certificate_end_timestamp",
-                "Until when a certificate or revocation list is valid, of several the first to end",
+                "End of the validity of a certificate or revocation list; the first of several to expire",
             ),
         }
     }
@@ -53,7 +53,7 @@ impl Metrics {
         self.0.transport.connections.read_from(move || Some(count(read())));
     }
 
-    /// Counts handshakes: `results` are all that one can end with.
+    /// Counts handshakes: `results` are all possible results.
     #[must_use]
     pub fn handshakes(&self, results: &[&'static str]) -> Counts {
         Counts::new(&self.0.transport.handshakes, "result", results)
@@ -72,8 +72,8 @@ impl Metrics {
         IssuerMetrics { fetched: Timestamp::new(&self.0.transport.issuer_keys_fetched, &labels) }
     }
 
-    /// The certificates and revocation lists in force, each with the time that it is valid from
-    /// and to.
+    /// The certificates and revocation lists in force, each with the start and end of its
+    /// validity.
     pub fn certificates(&self, all: impl Iterator<Item = (String, WallTime, Option<WallTime>)>) {
         let Families { certificate_starts: starts, certificate_ends: ends, .. } = &self.0.transport;
         starts.clear();
