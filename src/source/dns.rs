@@ -67,8 +67,8 @@ impl Resolver {
     /// The addresses of `host`.
     pub async fn resolve(&self, host: &str) -> Addresses {
         let (mut lookup, last_good) = self.join(host);
-        let answered = tokio::time::timeout(self.patience, lookup.wait_for(Option::is_some)).await;
-        match answered.map(|found| found.ok().and_then(|found| found.clone())) {
+        let result = tokio::time::timeout(self.patience, lookup.wait_for(Option::is_some)).await;
+        match result.map(|found| found.ok().and_then(|found| found.clone())) {
             Ok(Some(Ok(found))) => return Ok(found),
             // The lookup continues; its result serves the next attempt.
             Err(_) if last_good.is_empty() => {}

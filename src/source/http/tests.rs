@@ -91,8 +91,8 @@ async fn over(tls: TlsAcceptor) -> Upstream {
             let mut request = [0; 1_024];
             while let Ok(read @ 1..) = stream.read(&mut request).await {
                 received.fetch_add(read, Ordering::SeqCst);
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                let response = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(response.as_bytes()).await.unwrap();
             }
         }
     };
@@ -118,8 +118,8 @@ async fn request(port: u16, roots: &RootCertStore) -> Result<String, Fault> {
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
         .unwrap();
-    let answer = client.exchange(message).await?;
-    answer.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
+    let response = client.exchange(message).await?;
+    response.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
 }
 
 /// The class and reason of a failure.
@@ -154,13 +154,13 @@ async fn certificate_must_be_trusted_named_and_current() {
 }
 
 /// The port of an upstream that sends these bytes in a handshake and closes, and what it received.
-async fn sending_raw_bytes(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn sending_raw_bytes(response: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
     let (report, received) = mpsc::unbounded_channel();
     let port = upstream(move |mut stream| {
-        let (answer, report) = (answer.clone(), report.clone());
+        let (response, report) = (response.clone(), report.clone());
         async move {
             let mut all = vec![stream.read_u8().await.unwrap()];
-            stream.write_all(&answer).await.unwrap();
+            stream.write_all(&response).await.unwrap();
             stream.shutdown().await.unwrap();
             // It may be reset, since not all was read; the bytes before that count.
             let _ = stream.read_to_end(&mut all).await;
@@ -202,9 +202,9 @@ async fn failed_handshake_reveals_nothing_of_the_request() {
         ),
         (hello_of_an_old_version(), foreign),
     ];
-    for (answer, (class, reason)) in cases {
-        let case = format!("{answer:.40?}");
-        let (port, mut received) = sending_raw_bytes(answer).await;
+    for (response, (class, reason)) in cases {
+        let case = format!("{response:.40?}");
+        let (port, mut received) = sending_raw_bytes(response).await;
         assert_eq!(failure(port, &roots).await, (class, reason.to_owned()), "{case}");
         let received = received.recv().await.unwrap();
         assert_eq!(received[0], 22, "the client starts with a handshake: {case}");
@@ -222,9 +222,9 @@ async fn reset_and_refused_connections_are_transient() {
     let seen = failure(reset.await, &roots).await;
     assert_eq!(seen, (FaultClass::Transient, "TLS_HANDSHAKE_FAILED".to_owned()));
     // Bound, so that nothing else listens there, but not listening.
-    let nobody = TcpSocket::new_v4().unwrap();
-    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let seen = failure(nobody.local_addr().unwrap().port(), &roots).await;
+    let unlistened = TcpSocket::new_v4().unwrap();
+    unlistened.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let seen = failure(unlistened.local_addr().unwrap().port(), &roots).await;
     assert_eq!(seen, (FaultClass::Transient, "CONNECT_FAILED".to_owned()));
 }
 
@@ -241,11 +241,11 @@ async fn hanging_handshake_times_out_with_the_exchange() {
     })
     .await;
     let from = Instant::now();
-    let asked = tokio::spawn(async move { failure(hangs, &Authority::new("ours").roots).await });
+    let failing = tokio::spawn(async move { failure(hangs, &Authority::new("ours").roots).await });
     has_begun.recv().await.unwrap();
     // From here on, time advances when the runtime is idle.
     pause();
-    let seen = asked.await.unwrap();
+    let seen = failing.await.unwrap();
     assert_eq!(seen, (FaultClass::Transient, "TIMEOUT".to_owned()));
     assert_eq!(from.elapsed().as_secs(), DEFAULT_TIMEOUT.as_secs());
 }
@@ -255,9 +255,9 @@ async fn silent_address_leaves_time_for_the_next() {
     let hole = TcpSocket::new_v4().unwrap();
     hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let hole = hole.listen(0).unwrap();
-    let dead = hole.local_addr().unwrap();
+    let silent = hole.local_addr().unwrap();
     // Fills its accept queue: further connections get no response.
-    let _queued = TcpStream::connect(dead).await.unwrap();
+    let _queued = TcpStream::connect(silent).await.unwrap();
 
     let port = upstream(|mut stream| async move {
         let _ = stream.read(&mut [0; 1_024]).await;
@@ -266,7 +266,7 @@ async fn silent_address_leaves_time_for_the_next() {
     .await;
     let good = ([127, 0, 0, 1], port).into();
     // Without a port in the URL, the addresses' ports apply.
-    let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
+    let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![silent, good]));
     let base: BaseUrl = "http://localhost".parse().unwrap();
     let client = HttpClient::with(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT, resolver);
     for _ in 0..2 {
@@ -284,11 +284,11 @@ async fn source_sees_status_headers_and_body_of_a_refusal() {
     .await;
     let base: BaseUrl = format!("http://127.0.0.1:{port}").parse().unwrap();
     let client = HttpClient::new(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT);
-    let answer = client.exchange(plain(&client)).await.unwrap();
-    assert_eq!(answer.status, 403);
-    assert_eq!(answer.headers["retry-after"], "7");
-    assert_eq!(answer.body().unwrap(), br#"{"code":20403}"#);
-    assert!(answer.by_status().is_err());
+    let response = client.exchange(plain(&client)).await.unwrap();
+    assert_eq!(response.status, 403);
+    assert_eq!(response.headers["retry-after"], "7");
+    assert_eq!(response.body().unwrap(), br#"{"code":20403}"#);
+    assert!(response.by_status().is_err());
 }
 
 #[tokio::test]
@@ -304,8 +304,8 @@ async fn late_head_counts_without_its_body() {
     let timeout = Duration::from_millis(400);
     let client = HttpClient::new(base, &egress(None), Clock::system(), timeout);
     let from = Instant::now();
-    let answer = client.exchange(plain(&client)).await.unwrap();
+    let response = client.exchange(plain(&client)).await.unwrap();
     assert!(from.elapsed() >= timeout && from.elapsed() < DEFAULT_TIMEOUT);
-    assert_eq!(answer.status, 404);
-    assert_eq!(answer.body().unwrap_err().reason, "TIMEOUT");
+    assert_eq!(response.status, 404);
+    assert_eq!(response.body().unwrap_err().reason, "TIMEOUT");
 }
