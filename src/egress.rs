@@ -1,6 +1,5 @@
-//! How an upstream is reached from here: through which proxy, and verified with which roots.
-//! A profile may say the first; what it leaves open, the environment says, in the variables
-//! that other programs read too.
+//! How this process reaches an upstream: the proxy, and the roots for its certificate. A profile
+//! may set the proxy; otherwise the standard environment variables apply.
 
 mod proxy;
 mod roots;
@@ -15,91 +14,91 @@ pub use self::{
 };
 use crate::settings::Env;
 
-/// The variables that name a proxy, the first that is set before the others.
+/// The variables that set a proxy, by precedence.
 const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// The variables that exempt hosts from it.
+/// The variables that exempt hosts from the proxy.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// Variables that others take for a proxy of https too.
+/// Variables that other programs also use for https.
 const OTHER_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 
-/// What asks upstreams: some refuse requests that do not say it.
+/// The User-Agent of upstream requests: some upstreams refuse requests without one.
 pub const USER_AGENT: &str = concat!("grantmint/", env!("CARGO_PKG_VERSION"));
 
 /// How one upstream is reached.
 #[derive(Clone, Debug)]
 pub struct Egress {
-    /// Which way requests take.
+    /// The route of requests.
     pub route: Route,
-    /// What its certificate is verified with; none for plain http.
+    /// The roots that its certificate is verified with; none for plain http.
     pub roots: Option<Roots>,
-    /// What of the environment is set and not used.
+    /// Warnings about environment variables that are set but not used.
     pub warnings: Vec<String>,
 }
 
-/// Which way requests to an upstream take.
+/// The route of requests to an upstream.
 #[derive(Clone, Debug)]
 pub enum Route {
-    /// Straight to it.
-    Direct(Why),
-    /// Through a tunnel.
+    /// A direct connection.
+    Direct(DirectReason),
+    /// A tunnel through a proxy.
     Through {
-        /// Whose tunnel.
+        /// The proxy.
         proxy: Proxy,
-        /// What names it: a variable of the environment, or the profile's key.
-        named_by: &'static str,
+        /// Where it is set: an environment variable, or the profile's key.
+        set_by: &'static str,
     },
 }
 
 /// Why an upstream is reached directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It is spoken to in plain http, which it is on this machine only.
+pub enum DirectReason {
+    /// It is plain http, which is allowed on this machine only.
     PlainHttp,
-    /// The profile says so.
+    /// The profile disables the proxy.
     Profile,
     /// This variable exempts its host.
     Exempt(&'static str),
-    /// Nothing names a proxy.
+    /// No proxy is configured.
     NoProxy,
 }
 
-/// Why an upstream cannot be reached. It never holds a variable's value: that may hold a
+/// Why an upstream cannot be reached. It never holds a variable's value, which may hold a
 /// password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
     /// The proxy cannot be used.
     #[error("{variable} names a proxy that cannot be used: it {error}")]
     Proxy {
-        /// What names it.
+        /// The variable that sets it.
         variable: &'static str,
-        /// Why.
+        /// Why it cannot be used.
         error: ProxyError,
     },
-    /// There are no roots to verify its certificate with.
+    /// No roots to verify its certificate with were found.
     #[error(transparent)]
     Roots(#[from] RootsError),
 }
 
 impl Egress {
-    /// The way to `upstream`, as its profile and this process's environment have it.
+    /// The egress to `upstream`, from its profile and this process's environment.
     pub fn of(upstream: &Uri, setting: &ProxySetting) -> Result<Self, EgressError> {
         Self::trusting(upstream, setting, None)
     }
 
-    /// The same, its certificate verified with these roots too.
+    /// The same, with these additional roots.
     pub fn trusting(
         upstream: &Uri,
         setting: &ProxySetting,
         extra: Option<&ExtraRoots>,
     ) -> Result<Self, EgressError> {
-        // What is no text is reported as wrong, not taken for absent.
+        // A value that is not Unicode is reported as wrong, not treated as absent.
         let env = |name: &str| std::env::var_os(name).map(|it| it.to_string_lossy().into_owned());
         Self::by(upstream, setting, extra, &env)
     }
 
-    /// The same, its certificate verified with these roots alone.
+    /// The same, with these roots only.
     pub fn trusting_only(
         upstream: &Uri,
         setting: &ProxySetting,
@@ -125,17 +124,18 @@ impl Egress {
         let (roots, mut warnings) = Roots::load(extra, env)?;
         if let (ProxySetting::Environment, Route::Through { .. }) = (setting, &route)
             && let Some((variable, hosts)) = set(&NO_PROXY, env)
-            && let Some(entry) = proxy::unusable_entry(&hosts)
+            && let Some(entry) = proxy::ineffective_entry(&hosts)
         {
             warnings.push(format!(
-                "{variable}: entry {entry} exempts nothing: it is no name, address or network"
+                "{variable}: entry {entry} is ignored: it is not a name, address or network"
             ));
         }
-        if let (Route::Direct(Why::NoProxy), Some((other, _))) = (&route, set(&OTHER_PROXY, env)) {
+        if let (Route::Direct(DirectReason::NoProxy), Some((other, _))) =
+            (&route, set(&OTHER_PROXY, env))
+        {
             let [wanted, ..] = PROXY;
-            warnings.push(format!(
-                "{other} is set and not read: an https upstream's proxy is named by {wanted}"
-            ));
+            warnings
+                .push(format!("{other} is set but not used: set {wanted} for an https upstream"));
         }
         Ok(Self { route, roots: Some(roots), warnings })
     }
@@ -144,29 +144,29 @@ impl Egress {
 impl Route {
     fn of(upstream: &Uri, setting: &ProxySetting, env: Env<'_>) -> Result<Self, EgressError> {
         if upstream.scheme() != Some(&Scheme::HTTPS) {
-            return Ok(Self::Direct(Why::PlainHttp));
+            return Ok(Self::Direct(DirectReason::PlainHttp));
         }
         match setting {
-            ProxySetting::None => return Ok(Self::Direct(Why::Profile)),
+            ProxySetting::None => return Ok(Self::Direct(DirectReason::Profile)),
             ProxySetting::Own(proxy) => {
-                return Ok(Self::Through { proxy: proxy.clone(), named_by: "proxy" });
+                return Ok(Self::Through { proxy: proxy.clone(), set_by: "proxy" });
             }
             ProxySetting::Environment => {}
         }
         let Some((variable, value)) = set(&PROXY, env) else {
-            return Ok(Self::Direct(Why::NoProxy));
+            return Ok(Self::Direct(DirectReason::NoProxy));
         };
-        // An exempt host does not need the proxy to be a good one.
+        // For an exempt host, the proxy need not be valid.
         if let Some((exempting, hosts)) = set(&NO_PROXY, env)
             && proxy::exempts(&hosts, upstream)
         {
-            return Ok(Self::Direct(Why::Exempt(exempting)));
+            return Ok(Self::Direct(DirectReason::Exempt(exempting)));
         }
         let proxy = Proxy::parse(&value).map_err(|error| EgressError::Proxy { variable, error })?;
-        Ok(Self::Through { proxy, named_by: variable })
+        Ok(Self::Through { proxy, set_by: variable })
     }
 
-    /// The proxy; none for the direct way.
+    /// The proxy; none for a direct connection.
     #[must_use]
     pub const fn proxy(&self) -> Option<&Proxy> {
         match self {
@@ -179,18 +179,24 @@ impl Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Direct(Why::PlainHttp) => f.write_str("directly: it is on this machine"),
-            Self::Direct(Why::Profile) => f.write_str("directly: the profile says so"),
-            Self::Direct(Why::Exempt(variable)) => write!(f, "directly: {variable} exempts it"),
-            Self::Direct(Why::NoProxy) => f.write_str("directly: no proxy is named"),
-            Self::Through { proxy, named_by } => {
-                write!(f, "through the proxy {proxy}, which {named_by} names")
+            Self::Direct(DirectReason::PlainHttp) => {
+                f.write_str("directly: plain http on this machine")
+            }
+            Self::Direct(DirectReason::Profile) => {
+                f.write_str("directly: proxy disabled by the profile")
+            }
+            Self::Direct(DirectReason::Exempt(variable)) => {
+                write!(f, "directly: {variable} exempts it")
+            }
+            Self::Direct(DirectReason::NoProxy) => f.write_str("directly: no proxy is configured"),
+            Self::Through { proxy, set_by } => {
+                write!(f, "through the proxy {proxy}, set by {set_by}")
             }
         }
     }
 }
 
-/// The first of these variables that is set to something, and its value.
+/// The first of these variables with a non-empty value, and the value.
 fn set(names: &[&'static str], env: Env<'_>) -> Option<(&'static str, String)> {
     names.iter().find_map(|name| {
         let value = env(name)?;

@@ -1,7 +1,7 @@
-//! Grants and how they fare: all that the write side and the read side share.
+//! Grants and their status: everything that the write side and the read side share.
 //!
-//! A [`cell::Publisher`] puts a grant in, a [`cell::Reader`] takes it out without a lock, and
-//! what a reader wants of the write side travels back as [`demand`].
+//! A [`cell::Publisher`] stores a grant, a [`cell::Reader`] loads it without a lock. Requests of
+//! a reader to the write side travel back as [`demand`].
 
 pub mod cell;
 mod content;
@@ -13,30 +13,30 @@ use std::{borrow::Cow, fmt, time::Duration};
 pub use self::content::Content;
 use crate::clock::{Anchor, BootTime, WallTime};
 
-/// How far the wall clock may run ahead of the boot clock before it counts as the witness
-/// that a grant is older than the boot clock says.
+/// How far the wall clock may run ahead of the boot clock before a grant counts as older than
+/// the boot clock indicates.
 const WALL_TOLERANCE: Duration = Duration::from_secs(2);
 
-/// What an upstream gave: short-lived, shared by all players of one resource. A secret.
+/// A short-lived grant of an upstream, shared by all players of one resource. A secret.
 pub struct Grant {
     content: Content,
     life: Life,
 }
 
 impl Grant {
-    /// A grant with this content, asked for at `anchor` and good for `ttl` from then on.
+    /// A grant with this content, requested at `anchor` and valid for `ttl` from then on.
     #[must_use]
     pub fn new(content: Content, anchor: Anchor, ttl: Duration, generation: Generation) -> Self {
         Self { content, life: Life { anchor, ttl, generation } }
     }
 
-    /// What the upstream gave, exactly as it came.
+    /// The upstream's content, verbatim.
     #[must_use]
     pub fn content(&self) -> &Content {
         &self.content
     }
 
-    /// When it began and how long it lasts.
+    /// Its start and duration.
     #[must_use]
     pub fn life(&self) -> Life {
         self.life
@@ -49,20 +49,20 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// When a grant began and how long it lasts.
+/// A grant's start and duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Both clocks, just before the upstream was asked.
+    /// Both clocks, read just before the request to the upstream.
     pub anchor: Anchor,
-    /// How long it lasts from then on.
+    /// Its duration from then on.
     pub ttl: Duration,
     /// Its label.
     pub generation: Generation,
 }
 
 impl Life {
-    /// What is left at `now`: whichever clock says that the grant is older wins, and a wall
-    /// clock set back changes nothing.
+    /// The remaining life at `now`. The clock that indicates the older grant wins, and a wall clock
+    /// set back changes nothing.
     #[must_use]
     pub fn left(&self, now: Anchor) -> Duration {
         let by_boot = (self.anchor.boot + self.ttl).since(now.boot);
@@ -70,14 +70,14 @@ impl Life {
         by_boot.min(by_wall)
     }
 
-    /// Whether tokens may be made with it at `now`.
+    /// Whether tokens may be minted with it at `now`.
     #[must_use]
     pub fn is_live(&self, now: Anchor, margin: Duration) -> bool {
         self.left(now) > margin
     }
 
-    /// When it ends or ended, by the wall clock of `now`: never a stored wall time, since
-    /// that clock may have been stepped.
+    /// When it expires or expired, by the wall clock of `now`: never a stored wall time, since that
+    /// clock may have been stepped.
     #[must_use]
     pub fn end(&self, now: Anchor) -> WallTime {
         let by_boot = now.wall_at(self.anchor.boot + self.ttl);
@@ -85,8 +85,8 @@ impl Life {
     }
 }
 
-/// A grant's label, for comparing replicas: microseconds of the wall clock when it was asked
-/// for, or one more than the last. Order inside a process is by anchor, never by this.
+/// A grant's label, for comparison between replicas: the microseconds of the wall clock at the
+/// request, or one more than the last label. Order inside a process is by anchor, never by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(i64);
 
@@ -94,37 +94,37 @@ impl Generation {
     /// Older than every grant.
     pub const NONE: Self = Self(0);
 
-    /// The label of a grant asked for at `wall`, after one labelled `last`.
+    /// The label of a grant requested at `wall`, after one labelled `last`.
     #[must_use]
     pub fn after(last: Self, wall: WallTime) -> Self {
         Self(wall.unix_micros().max(last.0.saturating_add(1)))
     }
 
-    /// As callers see it.
+    /// The value that callers see.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// As callers gave it.
+    /// From the value that a caller sent.
     #[must_use]
     pub const fn from_caller(value: i64) -> Self {
         Self(value)
     }
 }
 
-/// What kind of failure a fault is; decided where it is born.
+/// A fault's class, decided where the fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultClass {
-    /// Heals by itself.
+    /// Recovers without action.
     Transient,
-    /// The upstream asks the whole account to wait.
+    /// The upstream limits the whole account.
     Throttled,
     /// The credential is refused.
     Credential,
     /// The resource is refused.
     Resource,
-    /// Our configuration is wrong.
+    /// The configuration is wrong.
     Misconfigured,
 }
 
@@ -133,7 +133,7 @@ impl FaultClass {
     pub const ALL: [Self; 5] =
         [Self::Transient, Self::Throttled, Self::Credential, Self::Resource, Self::Misconfigured];
 
-    /// Whether it heals without a person.
+    /// Whether it recovers without an operator's action.
     #[must_use]
     pub const fn heals(self) -> bool {
         matches!(self, Self::Transient | Self::Throttled)
@@ -152,15 +152,15 @@ impl FaultClass {
     }
 }
 
-/// Why an attempt failed: its class and a reason in `UPPER_SNAKE_CASE`, never an upstream's
-/// text.
+/// Why an attempt failed: a class and a reason in `UPPER_SNAKE_CASE`, never text from an
+/// upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its class.
     pub class: FaultClass,
     /// Its reason.
     pub reason: Cow<'static, str>,
-    /// Whether the upstream says that the resource does not exist (404, 410).
+    /// Whether the upstream reported that the resource does not exist (404, 410).
     pub not_found: bool,
 }
 
@@ -178,27 +178,27 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How the refresh of one grant goes.
+/// The state of one grant's refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshState {
-    /// As planned.
+    /// It runs as planned.
     Ok,
-    /// The last attempt failed in a way that heals by itself.
+    /// The last attempt failed with a fault that recovers without action.
     Retrying,
-    /// The upstream asked the account to wait.
+    /// The upstream limits the account.
     Throttled,
-    /// The upstream refuses; a person must act.
+    /// The upstream refuses; an operator must act.
     Rejected,
 }
 
-/// Whether tokens can be made with a grant.
+/// Whether tokens can be minted with a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
-    /// There is none yet.
+    /// No grant was received yet.
     Pending,
-    /// Yes.
+    /// They can.
     Live,
-    /// Its life, less the margin, is over.
+    /// Its life, less the margin, has ended.
     Expired,
 }
 
@@ -227,30 +227,30 @@ impl RefreshState {
     }
 }
 
-/// How one grant fares, as its keeper last told.
+/// One grant's status, as its keeper last reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The present grant's life; none before the first.
+    /// The current grant's life; none before the first grant.
     pub life: Option<Life>,
-    /// How the refresh goes.
+    /// The state of the refresh.
     pub refresh: RefreshState,
-    /// When the next attempt starts; while one runs, when that one started.
+    /// When the next attempt starts; during an attempt, when that started.
     pub next_attempt: Option<BootTime>,
-    /// When it would start if a caller asked for it at once; in the past where nothing keeps
-    /// it from starting then.
+    /// When it would start on demand at this moment; in the past where nothing prevents an
+    /// immediate start.
     pub next_if_demanded: Option<BootTime>,
-    /// Whether an attempt runs.
+    /// Whether an attempt is running.
     pub attempting: bool,
-    /// How long an attempt takes: the mean of recent successes, 0.5 s before any.
+    /// The duration of an attempt: the mean of recent successes, 0.5 s before any.
     pub usual_latency: Duration,
-    /// The last attempt's failure; none after a success.
+    /// The last attempt's fault; none after a success.
     pub last_fault: Option<Fault>,
     /// Failed attempts since the last success.
     pub consecutive_failures: u32,
 }
 
 impl Status {
-    /// What is known before the first attempt.
+    /// The status before the first attempt.
     #[must_use]
     pub const fn unknown() -> Self {
         Self {
@@ -265,7 +265,7 @@ impl Status {
         }
     }
 
-    /// Whether tokens can be made at `now`.
+    /// Whether tokens can be minted at `now`.
     #[must_use]
     pub fn state(&self, now: Anchor, margin: Duration) -> GrantState {
         match self.life {
@@ -275,7 +275,7 @@ impl Status {
         }
     }
 
-    /// Whether the upstream last said that the resource does not exist.
+    /// Whether the upstream last reported that the resource does not exist.
     #[must_use]
     pub fn not_found(&self) -> bool {
         self.last_fault.as_ref().is_some_and(|fault| fault.not_found)

@@ -3,40 +3,40 @@
 //! ```text
 //!                      write side                                read side
 //!  config ─► source ──────────► refresh ─►  grant  ◄─ mint ◄─ rpc ◄─ caller
-//!     └─────────────── app builds both sides and owns their life ──────┘
+//!     └────────── app builds both sides and manages their lifetime ────┘
 //! ```
 //!
-//! Grants travel right and stop in [`grant`]; requests travel left and stop there too. The
-//! halves share that module and nothing else, and a test holds every import to this order:
+//! Grants flow right and stop in [`grant`]; requests flow left and stop there too. The two sides
+//! share only that module. A test checks every import against this order:
 //!
-//! - [`clock`], [`name`], `hmac`, [`settings`], [`listen`], [`telemetry`], [`drain`]: what all
-//!   others use
-//! - [`grant`]: the present grant in its two-ended cell, and how it fares
-//! - [`egress`]: which way an upstream is reached, and the roots that it is verified with
-//! - [`source`]: where grants come from, under an account's budget
+//! - [`clock`], [`name`], `hmac`, [`settings`], [`listen`], [`telemetry`], [`drain`]: used by all
+//!   others
+//! - [`grant`]: the cell of the current grant, and its status
+//! - [`egress`]: the route to an upstream, and the roots for its certificate
+//! - [`source`]: sources of grants, within an account's budget
 //! - [`token`]: tokens whose shared part is encoded and hashed once a second, keys, and the pool
-//!   of slow signatures
-//! - [`reading`]: what a token says, read without trust
-//! - [`sandbox`]: the engine of emulated upstreams, which kinds bring
-//! - [`provider`]: a folder per kind of profile, the only ones that know a provider
-//! - [`refresh`]: getting the next grant in time
-//! - [`mint`]: which grant will do, and the minting
-//! - [`audit`]: a record of every token, before its answer leaves
-//! - [`auth`]: who calls, and what that caller may do
-//! - [`issuers`]: getting the keys that callers' bearer tokens are verified with
-//! - [`tls`]: what the server shows, whom it trusts, and the names that clients prove
+//!   for slow signatures
+//! - [`reading`]: decodes tokens without verifying them
+//! - [`sandbox`]: the engine of emulated upstreams, which the kinds provide
+//! - [`provider`]: a folder per kind of profile; no other module knows a provider
+//! - [`refresh`]: fetches the next grant in time
+//! - [`mint`]: selects the grant for a request, and mints
+//! - [`audit`]: records every token before its response is sent
+//! - [`auth`]: identifies callers and authorizes their calls
+//! - [`issuers`]: fetches the keys that verify callers' bearer tokens
+//! - [`tls`]: the server's certificate, its trust in clients, and their verified names
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
-//! - [`config`], [`app`]: what is to run, and running it
+//! - [`config`], [`app`]: the configuration, and the process that runs it
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! - A token never carries a dead grant: whichever clock says that it is older wins.
-//! - Readers do no work that can be done at publish, and never wait on a lock; but with `[audit]`
-//!   a mint takes a short mutex, that of one of 16 buffers.
-//! - With `[audit]`, a token is recorded before it is handed out.
-//! - A failed refresh changes nothing while the present grant lives.
-//! - The upstream is never stormed, whatever the logic above the budget says.
+//! - A token never carries an expired grant. The clock that indicates the older grant wins.
+//! - Readers do no work that can be done at publish, and never wait for a lock. Exception: with
+//!   `[audit]`, a mint locks the mutex of one of 16 buffers for a short time.
+//! - With `[audit]`, a token is recorded before it is returned.
+//! - A failed refresh has no effect while the current grant is live.
+//! - The budget limits requests to the upstream, whatever the logic above it does.
 //! - Secrets, grants and tokens never reach a log, a metric or an error.
 
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]

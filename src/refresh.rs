@@ -1,6 +1,8 @@
-//! Getting the next grant in time: [`schedule`] is the arithmetic, [`state`] decides without
-//! I/O or clock, [`keeper`] is the task that performs it, woken by [`jump`] where a clock
-//! jumped. [`lineage`] refuses an answer that brings no new life.
+//! Fetches the next grant in time.
+//!
+//! [`schedule`] is the arithmetic. [`state`] decides, without I/O or a clock. [`keeper`] is the
+//! task that performs the decisions; [`jump`] wakes it when a clock jumped. [`lineage`] refuses a
+//! response that does not extend the grant's life.
 
 pub mod jump;
 pub mod keeper;

@@ -1,6 +1,7 @@
-//! Where grants come from: the [`GrantSource`] trait, the one HTTP exchange that providers
-//! build theirs on, and the account's budget around it.
+//! Sources of grants: the [`GrantSource`] trait, the HTTP exchange that providers build on, and
+//! the account's budget around it.
 
+pub mod backoff;
 pub mod base_url;
 pub mod budget;
 pub mod dns;
@@ -22,17 +23,17 @@ use crate::{
     name::Resource,
 };
 
-/// How much hangs on an attempt.
+/// An attempt's priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// A live grant is there, and has time.
+    /// A live grant exists, with time before its expiry.
     Early,
-    /// The last try before a live grant's end: goes past what the account is held for.
+    /// The last try before a live grant expires: it bypasses any hold of the account.
     LastTry,
-    /// There is no live grant.
+    /// No live grant exists.
     Lapsed,
-    /// A caller ordered it: goes past a refused credential, which may have been fixed, but not
-    /// past a Retry-After.
+    /// A caller ordered the attempt: it bypasses the hold for a refused credential, which may have
+    /// been fixed, but not a Retry-After.
     Ordered,
 }
 
@@ -41,23 +42,23 @@ pub enum Urgency {
 pub struct FetchRequest {
     /// What the grant is for.
     pub resource: Resource,
-    /// How much hangs on it.
+    /// Its priority.
     pub urgency: Urgency,
-    /// Waiting for the budget past this instant is no use.
+    /// The attempt waits for the budget until this instant.
     pub give_up_at: BootTime,
 }
 
-/// How long a grant lasts, and who says so.
+/// A grant's life, and where it is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// The answer itself states how long it remains.
+    /// The response states the remaining life.
     Stated(Duration),
-    /// The life that was asked for, or that is configured.
+    /// The life that was requested or configured.
     Assumed(Duration),
 }
 
 impl Granted {
-    /// The life, whoever says so.
+    /// The life, wherever it is known from.
     #[must_use]
     pub const fn ttl(self) -> Duration {
         match self {
@@ -66,15 +67,15 @@ impl Granted {
     }
 }
 
-/// A grant as it came.
+/// A grant as received.
 pub struct Fetched {
-    /// What the upstream gave.
+    /// The upstream's content.
     pub content: Content,
-    /// Both clocks, after the budget let the call through and before connecting.
+    /// Both clocks, read after the budget admitted the request and before connecting.
     pub anchor: Anchor,
-    /// How long it lasts from there on.
+    /// Its life from then on.
     pub granted: Granted,
-    /// What tells it from another.
+    /// What distinguishes it from other grants.
     pub mark: Mark,
 }
 
@@ -84,28 +85,28 @@ impl fmt::Debug for Fetched {
     }
 }
 
-/// Why an attempt brought no grant.
+/// Why an attempt returned no grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// It was made and failed.
+    /// It was sent and failed.
     #[error("{fault}")]
     Failed {
         /// Why.
         fault: Fault,
-        /// How long not to ask again, from the answer on: what the upstream asked to wait;
-        /// above the budget, as long as the account is held.
+        /// How long to send no request, from the response on: below the budget, the wait that the
+        /// upstream requested; above it, the time for which the account is held.
         retry_after: Option<Duration>,
     },
-    /// The account's budget holds it until then: nothing was sent, or what was sent failed
-    /// without saying anything about that hold.
+    /// The account's budget holds it: nothing was sent, or the request failed for a reason
+    /// unrelated to the hold.
     #[error("held ({})", class.as_str())]
     Held {
         /// Why the account is held.
         class: FaultClass,
-        /// When it is worth trying again.
+        /// When the next attempt is useful.
         until: BootTime,
     },
-    /// It was answered, with a grant that is no better than the present one.
+    /// The response holds a grant that is no newer than the current one.
     #[error("{0}")]
     NothingNew(Fault),
 }
@@ -116,14 +117,14 @@ impl From<Fault> for FetchError {
     }
 }
 
-/// Where grants come from. Sources are stacked: a budget right around the HTTP call, so that
-/// nothing goes past it.
+/// A source of grants. Sources are stacked; the budget is directly around the HTTP request, so that
+/// no request bypasses it.
 pub trait GrantSource: Send + Sync {
     /// Makes one attempt.
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>>;
 
-    /// How many seconds the upstream's clock is ahead of ours; none before an answer that says
-    /// what time it is there.
+    /// How many seconds the upstream's clock is ahead of ours; none before a response with its
+    /// time.
     fn clock_skew(&self) -> Option<f64> {
         None
     }

@@ -1,7 +1,7 @@
-//! Logs and metrics. Handles are resolved once, so that recording costs an atomic add or two.
+//! Logs and metrics. Metric handles are resolved once; a recorded value costs one or two atomic
+//! additions.
 
 mod format;
-mod handles;
 mod histogram;
 mod log_lines;
 mod metrics;
@@ -18,33 +18,32 @@ use tracing_subscriber::EnvFilter;
 use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
-    handles::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, MintMetrics,
-        PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
-    },
     log_lines::LogEnd,
-    metrics::Metrics,
+    metrics::{
+        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, Metrics,
+        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
+    },
     resource_names::ResourceNames,
 };
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable.
     Human,
-    /// For machines: a JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogFormat {
-    /// For people on a terminal, else for machines.
+    /// Human-readable on a terminal, else JSON.
     #[must_use]
     pub fn of_terminal() -> Self {
         if io::stderr().is_terminal() { Self::Human } else { Self::Json }
     }
 }
 
-/// Takes a log filter in `RUST_LOG`'s syntax.
+/// Validates a log filter in `RUST_LOG`'s syntax.
 ///
 /// # Errors
 ///
@@ -54,14 +53,14 @@ pub fn log_filter(text: &str) -> Result<String, LoggingError> {
     Ok(text.to_owned())
 }
 
-/// Starts logging to standard error, filtered as `filter` says (`RUST_LOG`'s syntax); for
-/// people, in colour if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
+/// Starts logging to standard error, filtered by `filter` (`RUST_LOG`'s syntax). Human-readable
+/// lines are coloured if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
 ///
-/// Who logs never waits for who reads: of lines that nobody reads 4,096 are kept, more are lost.
+/// Logging never blocks on a slow reader: up to 4,096 lines are queued, further ones are dropped.
 ///
 /// # Errors
 ///
-/// The filter is malformed, or logging was started before.
+/// The filter is malformed, logging was already started, or its thread cannot be started.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
     let colours =
@@ -78,11 +77,11 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingE
     Ok(end)
 }
 
-/// Tells where a panic was, and not what it said: that may hold what nobody may read.
+/// Logs the location of a panic, but not its message, which may hold a secret.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(tracing::field::display);
-        tracing::error!(location, "a panic: this is a bug");
+        tracing::error!(location, "panicked; this is a bug");
     }));
 }
 
@@ -90,12 +89,12 @@ fn log_panics() {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoggingError {
     /// The filter is malformed.
-    #[error("is no log filter: write it like info, or grantmint=debug,info")]
+    #[error("is not a log filter; examples: info, or grantmint=debug,info")]
     Filter,
-    /// The thread that writes it cannot be started.
-    #[error("the thread that writes the log cannot be started")]
+    /// The log thread cannot be started.
+    #[error("the log thread cannot be started")]
     Thread,
-    /// Something else logs already.
-    #[error("logging was started before")]
+    /// Logging was already started.
+    #[error("logging was already started")]
     Started,
 }

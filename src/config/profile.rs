@@ -72,7 +72,7 @@ impl Profile {
         let own = self.token_ttl.saturating_sub(self.margin);
         match &self.supply {
             Supply::Grants(grants, _) | Supply::Forwarded(grants) => {
-                Some(own.min(grants.policy.worst_hand_out()?))
+                Some(own.min(grants.policy.shortest_validity()?))
             }
             Supply::Key(_) => Some(own.saturating_sub(self.tokens.spent())),
         }

@@ -5,17 +5,17 @@ use std::time::Duration;
 use super::supply::Beside;
 use crate::{
     provider::LifeRules,
-    refresh::schedule::{Lives, Point, Policy},
+    refresh::schedule::{GrantLife, Point, Policy},
     settings::{Section, shown},
 };
 
 /// Reads the keys that set the schedule.
 pub(super) fn read_policy(section: &mut Section<'_>, beside: &Beside) -> Option<Policy> {
-    let lives = match beside.rules.life {
+    let life = match beside.rules.life {
         LifeRules::Asked { default, max } => {
-            read_grant_ttl(section, beside, default, max).map(Lives::Asked)
+            read_grant_ttl(section, beside, default, max).map(GrantLife::Requested)
         }
-        LifeRules::Told => Some(Lives::Told),
+        LifeRules::Told => Some(GrantLife::Reported),
     };
     let refresh_after = section.duration("refresh_after");
     let promise = section.duration("promise");
@@ -28,8 +28,8 @@ pub(super) fn read_policy(section: &mut Section<'_>, beside: &Beside) -> Option<
         (None, None) => Point::Share(beside.rules.refresh_at),
     };
 
-    let (margin, lives, token_ttl) = (beside.margin?, lives?, beside.token_ttl?);
-    let policy = Policy { lives, margin, attempt: beside.attempt, point };
+    let (margin, life, token_ttl) = (beside.margin?, life?, beside.token_ttl?);
+    let policy = Policy { life, margin, attempt: beside.attempt, point };
     // Of a life that only the answer tells, the point follows when it is known.
     if let Some(grant_ttl) = policy.grant_ttl() {
         check_point(section, &policy, grant_ttl, token_ttl);

@@ -137,7 +137,7 @@ impl Grants {
     /// life that the upstream grants.
     #[must_use]
     pub fn calls_a_minute(&self) -> Option<f64> {
-        self.resources.iter().map(|_| self.policy.calls_a_minute()).sum()
+        self.resources.iter().map(|_| self.policy.requests_per_minute()).sum()
     }
 
     /// How many resources, at this pace, the account's budget keeps fresh; none where that
@@ -149,7 +149,7 @@ impl Grants {
         reason = "positive, and far below 2^53"
     )]
     pub fn capacity(&self) -> Option<u64> {
-        Some((60.0 * f64::from(self.budget.rate) / self.policy.calls_a_minute()?) as u64)
+        Some((60.0 * f64::from(self.budget.rate) / self.policy.requests_per_minute()?) as u64)
     }
 }
 

@@ -5,56 +5,56 @@ use std::{fmt, net::IpAddr};
 use http::{HeaderValue, Uri, uri::Scheme};
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// What a profile says about a proxy.
+/// A profile's proxy setting.
 #[derive(Clone, Debug, Default)]
 pub enum ProxySetting {
-    /// The environment names one, or none.
+    /// As the environment sets it.
     #[default]
     Environment,
-    /// None, whatever the environment says.
+    /// No proxy, whatever the environment sets.
     None,
-    /// This one, whatever the environment says.
+    /// This proxy, whatever the environment sets.
     Own(Proxy),
 }
 
-/// An HTTP proxy that makes tunnels.
+/// An HTTP proxy for tunnels.
 #[derive(Clone)]
 pub struct Proxy {
     uri: Uri,
     authorization: Option<HeaderValue>,
 }
 
-/// Why a text names no proxy. It never holds the text: that may hold a password.
+/// Why a string is no proxy. It never holds the string, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// Not a URL of a host and a port.
     #[error(
         "is not of the form http://[user:password@]host:port; in a user name or password, \
-         percent-encode what has a meaning in URLs"
+         percent-encode reserved characters"
     )]
     NotAUrl,
-    /// It stands in quotes.
-    #[error("stands in quotes, which are part of the value: remove them")]
+    /// It is in quotes.
+    #[error("is in quotes, which are part of the value: remove them")]
     Quoted,
     /// SOCKS.
     #[error("is a SOCKS proxy; only HTTP proxies are supported")]
     Socks,
     /// Another scheme.
-    #[error("is of an unknown scheme; only http:// and https:// are supported")]
+    #[error("has an unknown scheme; only http:// and https:// are supported")]
     Scheme,
     /// A credential in the file.
     #[error(
-        "must not hold a user name or password: a secret is never a value in this file. Leave \
-         the key out and set HTTPS_PROXY in the environment"
+        "must not hold a user name or password: secrets are never values in this file. Remove \
+         the key and set HTTPS_PROXY in the environment"
     )]
     Credential,
-    /// The upstream needs none.
-    #[error("has no use: the upstream is plain http, on this machine, and is reached directly")]
+    /// The upstream needs no proxy.
+    #[error("is not used: the upstream is plain http on this machine and is reached directly")]
     PlainHttp,
 }
 
 impl ProxySetting {
-    /// Takes a profile's word.
+    /// Parses a profile's value.
     pub fn parse(text: &str) -> Result<Self, ProxyError> {
         match text {
             "environment" => Ok(Self::Environment),
@@ -69,7 +69,7 @@ impl ProxySetting {
         }
     }
 
-    /// Refuses a proxy of the profile's own before `upstream` where that has no use for it.
+    /// Refuses the profile's own proxy if `upstream` does not use one.
     pub fn check(&self, upstream: &Uri) -> Result<(), ProxyError> {
         match self {
             Self::Own(_) if upstream.scheme() != Some(&Scheme::HTTPS) => Err(ProxyError::PlainHttp),
@@ -89,14 +89,14 @@ impl fmt::Display for ProxySetting {
 }
 
 impl Proxy {
-    /// Takes a URL; without a scheme it is http.
+    /// Parses a URL; without a scheme it is http.
     pub fn parse(text: &str) -> Result<Self, ProxyError> {
         let text = text.trim();
         if text.starts_with(['"', '\'']) {
             return Err(ProxyError::Quoted);
         }
         let text = text.strip_suffix('/').unwrap_or(text);
-        // Uri would drop a fragment.
+        // Uri silently drops a fragment.
         if text.contains(['#', '?']) {
             return Err(ProxyError::NotAUrl);
         }
@@ -116,7 +116,7 @@ impl Proxy {
         };
         let port = match place.strip_prefix(host) {
             Some("") => default_port,
-            // A port that is no number is none to Uri.
+            // Uri ignores a port that is not a number.
             Some(_) => authority.port_u16().ok_or(ProxyError::NotAUrl)?,
             None => return Err(ProxyError::NotAUrl),
         };
@@ -136,19 +136,19 @@ impl Proxy {
         Ok(Self { uri, authorization })
     }
 
-    /// Where it is.
+    /// Its URL.
     #[must_use]
     pub const fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Whether connections to it use TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// The value of its `Proxy-Authorization` header, marked so that it does not print.
+    /// The value of its `Proxy-Authorization` header, marked as sensitive.
     #[must_use]
     pub const fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
@@ -167,8 +167,8 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Whether this list exempts `upstream`: names with all names below them, addresses, networks,
-/// or all by `*`; each may have a port.
+/// Whether this list exempts `upstream`. Entries are names, which include their subdomains,
+/// addresses, networks, or `*` for everything; each may have a port.
 pub(super) fn exempts(list: &str, upstream: &Uri) -> bool {
     let entries: Vec<&str> =
         entries(list).filter_map(|entry| without_port(entry, upstream)).collect();
@@ -183,8 +183,8 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\n']).filter(|entry| !entry.is_empty())
 }
 
-/// Which entry of the list, from 1, is of a form that exempts nothing.
-pub(super) fn unusable_entry(list: &str) -> Option<usize> {
+/// The position, from 1, of the first entry whose form exempts nothing.
+pub(super) fn ineffective_entry(list: &str) -> Option<usize> {
     let is_network = |entry: &str| {
         entry.split_once('/').is_some_and(|(address, length)| {
             let most = match address.parse() {
@@ -195,18 +195,18 @@ pub(super) fn unusable_entry(list: &str) -> Option<usize> {
             length.parse::<u8>().is_ok_and(|length| length <= most)
         })
     };
-    let is_odd = |entry: &str| {
+    let is_ineffective = |entry: &str| {
         (entry.contains('/') && !is_network(entry))
             || entry.contains(['"', '\'', ';', '@'])
             || (entry != "*" && entry.strip_prefix("*.").unwrap_or(entry).contains('*'))
     };
-    entries(list).position(is_odd).map(|index| index + 1)
+    entries(list).position(is_ineffective).map(|index| index + 1)
 }
 
-/// The entry as the matcher knows it; none where it is about another port.
+/// The entry in the matcher's syntax; none if it is for another port.
 fn without_port<'a>(entry: &'a str, upstream: &Uri) -> Option<&'a str> {
     let entry = match entry.rsplit_once(':') {
-        // More colons are an IPv6 address, which has a port only behind its brackets.
+        // Several colons are an IPv6 address, which has a port only after brackets.
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
             let port: u16 = port.parse().ok()?;
             (port == upstream.port_u16().unwrap_or(443)).then_some(host)?
@@ -214,6 +214,6 @@ fn without_port<'a>(entry: &'a str, upstream: &Uri) -> Option<&'a str> {
         _ => entry,
     };
     let entry = entry.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(entry);
-    // A dot at the start is a name below; `*.` means the same.
+    // A leading dot means subdomains; `*.` means the same.
     Some(entry.strip_prefix("*").filter(|it| it.starts_with('.')).unwrap_or(entry))
 }

@@ -1,5 +1,5 @@
-//! The roots that an upstream's certificate is verified with: those of `SSL_CERT_FILE`
-//! and `SSL_CERT_DIR` where one of them is set, else the system's.
+//! The roots that an upstream's certificate is verified with: those of `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR` if one of them is set, else the system's.
 
 use std::{fmt, fs, path::Path, sync::Arc};
 
@@ -16,21 +16,21 @@ use crate::settings::Env;
 const FILE: &str = "SSL_CERT_FILE";
 const DIRECTORIES: &str = "SSL_CERT_DIR";
 
-/// Variables that other programs read, and this one does not.
+/// Variables that other programs use, but this one does not.
 const OTHERS: [&str; 4] =
     ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE"];
 
-/// Roots, and where they are from.
+/// Roots and their origin.
 #[derive(Clone)]
 pub struct Roots {
-    /// TLS that trusts them.
+    /// A TLS configuration that trusts them.
     pub tls: Arc<ClientConfig>,
     count: usize,
-    /// The variables and paths that they are from; none for the system's own.
+    /// The variables and paths of their origin; none for the system's roots.
     pub from: Option<String>,
 }
 
-/// Roots that a profile names for its own upstream, beside all others.
+/// Roots that a profile adds for its own upstream.
 #[derive(Clone)]
 pub struct ExtraRoots {
     file: String,
@@ -38,11 +38,11 @@ pub struct ExtraRoots {
 }
 
 impl ExtraRoots {
-    /// Reads the file at `path`, PEM.
+    /// Reads the PEM file at `path`.
     ///
     /// # Errors
     ///
-    /// Why it cannot be used, in words that follow the name of the key.
+    /// Why it cannot be used, as a predicate of the key's name.
     pub fn load(path: &str) -> Result<Self, String> {
         let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -58,7 +58,7 @@ impl ExtraRoots {
         }
     }
 
-    /// Where they are from.
+    /// The file's path.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
@@ -71,16 +71,16 @@ impl fmt::Debug for ExtraRoots {
     }
 }
 
-/// There are no roots; what was tried and why it failed.
+/// No roots were found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
-    /// The environment names none that can be used.
+    /// The environment's roots cannot be used, for these reasons.
     #[error("no root certificates: {}", .0.join("; "))]
     Named(Vec<String>),
     /// The system has none.
     #[error(
-        "no root certificates on this system: install the ca-certificates package, or name a \
-         file of them with {FILE}"
+        "no root certificates on this system: install the ca-certificates package, or set {FILE} \
+         to a file of them"
     )]
     System,
     /// TLS cannot be set up.
@@ -89,7 +89,7 @@ pub enum RootsError {
 }
 
 impl Roots {
-    /// Loads them; reports what cannot be used beside those that can.
+    /// Loads the usable roots, and reports the unusable ones.
     pub(super) fn load(
         extra: Option<&ExtraRoots>,
         env: Env<'_>,
@@ -115,9 +115,7 @@ impl Roots {
                 let _ = found.store.add(certificate);
             }
             if let Some((other, _)) = set(&OTHERS, env) {
-                found
-                    .problems
-                    .push(format!("{other} is set and not read: name its file in {FILE}"));
+                found.problems.push(format!("{other} is set but not used: set {FILE} instead"));
             }
         }
         let mut from = from;
@@ -133,7 +131,7 @@ impl Roots {
         }
     }
 
-    /// Those of one file.
+    /// The roots of one file.
     pub(super) fn only(ExtraRoots { file, certificates }: &ExtraRoots) -> Result<Self, RootsError> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates.iter().cloned());
@@ -171,7 +169,7 @@ struct Found {
 }
 
 impl Found {
-    /// Takes what a variable's path holds.
+    /// Adds the certificates of a variable's path.
     fn add(&mut self, variable: &str, path: &str, loaded: CertificateResult) {
         let path = path.escape_debug();
         for error in &loaded.errors {
@@ -196,7 +194,7 @@ impl Found {
     }
 }
 
-/// What a file holds. A byte order mark would hide its first certificate.
+/// Loads a file. A byte order mark would hide its first certificate.
 fn load_file(path: &Path) -> CertificateResult {
     let mut loaded = load_certs_from_paths(Some(path), None);
     if path.is_file()
@@ -208,9 +206,9 @@ fn load_file(path: &Path) -> CertificateResult {
     loaded
 }
 
-/// What the system trusts.
+/// The system's roots.
 fn system() -> CertificateResult {
-    // Set to nothing would be taken for a file.
+    // An empty value would be used as a file name.
     if std::env::var_os(FILE).is_none() {
         return load_native_certs();
     }

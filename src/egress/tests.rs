@@ -1,4 +1,4 @@
-//! What the profile and the environment say, against what comes of it.
+//! Profiles and environments, with the resulting routes and roots.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Stands in what must not be repeated.
+/// Part of values that must not be repeated.
 const PASSWORD: &str = "q1W2e3R4";
 
 fn route_to(upstream: &str, setting: &str, env: &[(&str, &str)]) -> Result<Route, EgressError> {
@@ -19,7 +19,7 @@ fn route_to(upstream: &str, setting: &str, env: &[(&str, &str)]) -> Result<Route
     Route::of(&upstream.parse().unwrap(), &setting, &env)
 }
 
-fn told(upstream: &str, setting: &str, env: &[(&str, &str)]) -> String {
+fn described(upstream: &str, setting: &str, env: &[(&str, &str)]) -> String {
     match route_to(upstream, setting, env) {
         Ok(route) => route.to_string(),
         Err(error) => error.to_string(),
@@ -29,22 +29,22 @@ fn told(upstream: &str, setting: &str, env: &[(&str, &str)]) -> String {
 const HTTPS: &str = "https://media.example";
 
 #[test]
-fn the_first_variable_that_is_set_to_something_names_the_proxy() {
-    let through = |variable| format!("through the proxy http://p:3128, which {variable} names");
+fn first_non_empty_variable_sets_the_proxy() {
+    let through = |variable| format!("through the proxy http://p:3128, set by {variable}");
     for variable in PROXY {
         let env = [(variable, "http://p:3128")];
-        assert_eq!(told(HTTPS, "environment", &env), through(variable));
+        assert_eq!(described(HTTPS, "environment", &env), through(variable));
     }
     let env = [("HTTPS_PROXY", " "), ("https_proxy", "p:3128/"), ("ALL_PROXY", "http://q:1")];
-    assert_eq!(told(HTTPS, "environment", &env), through("https_proxy"));
-    assert_eq!(told(HTTPS, "none", &env), "directly: the profile says so");
-    assert_eq!(told(HTTPS, "HTTP://Q", &env), "through the proxy http://q:80, which proxy names");
+    assert_eq!(described(HTTPS, "environment", &env), through("https_proxy"));
+    assert_eq!(described(HTTPS, "none", &env), "directly: proxy disabled by the profile");
+    assert_eq!(described(HTTPS, "HTTP://Q", &env), "through the proxy http://q:80, set by proxy");
     assert_eq!(
-        told("http://127.0.0.1:8765", "environment", &env),
-        "directly: it is on this machine"
+        described("http://127.0.0.1:8765", "environment", &env),
+        "directly: plain http on this machine"
     );
     for env in [vec![], vec![("HTTP_PROXY", "http://p:3128")], vec![("HTTPS_PROXY", "")]] {
-        assert_eq!(told(HTTPS, "environment", &env), "directly: no proxy is named");
+        assert_eq!(described(HTTPS, "environment", &env), "directly: no proxy is configured");
     }
 }
 
@@ -79,22 +79,22 @@ fn no_proxy_exempts_names_addresses_and_networks() {
         for variable in NO_PROXY {
             let env = [("HTTPS_PROXY", "http://p:1"), (variable, list)];
             let route = route_to(upstream, "environment", &env).unwrap();
-            let direct = matches!(route, Route::Direct(Why::Exempt(by)) if by == variable);
+            let direct = matches!(route, Route::Direct(DirectReason::Exempt(by)) if by == variable);
             assert_eq!(direct, exempt, "{list:?} {upstream}");
         }
     }
-    // Who is exempt does not need the proxy to be a good one.
+    // For an exempt host, the proxy need not be valid.
     let env = [("HTTPS_PROXY", "socks5://p:1"), ("NO_PROXY", "media.example")];
-    assert_eq!(told(HTTPS, "environment", &env), "directly: NO_PROXY exempts it");
+    assert_eq!(described(HTTPS, "environment", &env), "directly: NO_PROXY exempts it");
 }
 
 #[test]
-fn an_entry_that_exempts_nothing_is_told_by_its_place() {
+fn ineffective_no_proxy_entry_is_reported_by_position() {
     for list in ["*", "a.example,.b,*.c:443", "10.0.0.0/8 fd00::/8", "[::1]:443,::1,localhost"] {
-        assert_eq!(proxy::unusable_entry(list), None, "{list}");
+        assert_eq!(proxy::ineffective_entry(list), None, "{list}");
     }
     for entry in ["http://a.example", "10.0.0.0/33", "10.*", "*example", "\"b\"", "b;c", "a/b"] {
-        assert_eq!(proxy::unusable_entry(&format!("a, {entry}")), Some(2), "{entry}");
+        assert_eq!(proxy::ineffective_entry(&format!("a, {entry}")), Some(2), "{entry}");
     }
     let env = |name: &str| match name {
         "HTTPS_PROXY" => Some("http://p:3128".to_owned()),
@@ -103,12 +103,12 @@ fn an_entry_that_exempts_nothing_is_told_by_its_place() {
     };
     let upstream = Uri::from_static(HTTPS);
     let egress = Egress::by(&upstream, &ProxySetting::Environment, None, &env).unwrap();
-    let warning = "no_proxy: entry 1 exempts nothing: it is no name, address or network";
+    let warning = "no_proxy: entry 1 is ignored: it is not a name, address or network";
     assert_eq!(egress.warnings, [warning]);
 }
 
 #[test]
-fn what_names_no_proxy_is_refused_without_an_echo() {
+fn invalid_proxy_is_refused_without_an_echo() {
     let cases = [
         (format!("http://{PASSWORD}"), None),
         (format!("http://u:{PASSWORD}@p:3128"), None),
@@ -135,16 +135,16 @@ fn what_names_no_proxy_is_refused_without_an_echo() {
         let parsed = Proxy::parse(&text);
         assert_eq!(parsed.as_ref().err(), refused.as_ref(), "{text}");
         if !text.ends_with(&format!("//{PASSWORD}")) {
-            let shown = parsed.map_or_else(
+            let printed = parsed.map_or_else(
                 |error| format!("{error} {error:?}"),
                 |proxy| format!("{proxy} {proxy:?} {:?}", proxy.authorization()),
             );
-            assert!(!shown.contains(PASSWORD), "{shown}");
+            assert!(!printed.contains(PASSWORD), "{printed}");
             let env = [("HTTPS_PROXY", text.as_str())];
             let route = format!(
                 "{:?} {}",
                 route_to(HTTPS, "environment", &env),
-                told(HTTPS, "environment", &env)
+                described(HTTPS, "environment", &env)
             );
             assert!(!route.contains(PASSWORD), "{route}");
             assert!(route.contains("HTTPS_PROXY"), "{route}");
@@ -153,7 +153,7 @@ fn what_names_no_proxy_is_refused_without_an_echo() {
 }
 
 #[test]
-fn a_credential_is_decoded_and_never_in_the_file() {
+fn proxy_credential_is_decoded_and_never_in_the_file() {
     let proxy = Proxy::parse("http://us%40r:p%3A%2F%20w@p:3128").unwrap();
     let basic = format!("Basic {}", BASE64_STANDARD.encode("us@r:p:/ w"));
     assert_eq!(proxy.authorization().unwrap(), basic.as_str());
@@ -187,7 +187,7 @@ fn roots(env: &[(&str, &Path)]) -> String {
 }
 
 #[test]
-fn roots_come_from_the_variables_and_what_is_unusable_is_reported() {
+fn roots_come_from_variables_and_problems_are_reported() {
     let dir = TempDir::new().unwrap();
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -232,16 +232,16 @@ fn roots_come_from_the_variables_and_what_is_unusable_is_reported() {
         ),
     ] {
         let path = write("bad.pem", text);
-        let told = roots(&[("SSL_CERT_FILE", &path)]);
-        assert!(told.starts_with("no root certificates: SSL_CERT_FILE: "), "{told}");
-        assert!(told.contains(wanted) && told.contains(&at(&path)), "{told}");
+        let reported = roots(&[("SSL_CERT_FILE", &path)]);
+        assert!(reported.starts_with("no root certificates: SSL_CERT_FILE: "), "{reported}");
+        assert!(reported.contains(wanted) && reported.contains(&at(&path)), "{reported}");
         let path = write("half.pem", &(root("a") + text));
-        let told = roots(&[("SSL_CERT_FILE", &path)]);
-        assert!(told.starts_with("1 roots of "), "{told}");
+        let reported = roots(&[("SSL_CERT_FILE", &path)]);
+        assert!(reported.starts_with("1 roots of "), "{reported}");
         assert_eq!(
-            told.contains("BEGIN") || told.ends_with("[]"),
+            reported.contains("BEGIN") || reported.ends_with("[]"),
             !text.contains("BEGIN"),
-            "{told}"
+            "{reported}"
         );
     }
 
@@ -250,6 +250,6 @@ fn roots_come_from_the_variables_and_what_is_unusable_is_reported() {
         let of_system = roots(&env);
         assert!(of_system.contains("roots of the system; []"), "{of_system}");
         let others = [env, vec![("CURL_CA_BUNDLE", file.as_path())]].concat();
-        assert!(roots(&others).contains("CURL_CA_BUNDLE is set and not read"));
+        assert!(roots(&others).contains("CURL_CA_BUNDLE is set but not used"));
     }
 }

@@ -1,5 +1,5 @@
-//! The two-ended holder of the present grant: one [`Publisher`] that cannot be cloned, many
-//! [`Reader`]s that load without a lock.
+//! The cell of the current grant: one [`Publisher`] that cannot be cloned, and many [`Reader`]s
+//! that load without a lock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,39 +8,39 @@ use tokio::sync::watch;
 
 use super::{
     Generation, Grant, Life, Status,
-    demand::{Demand, Demanded, Ordered},
+    demand::{Demand, DemandReceiver, OrderOutcome},
 };
 use crate::name::GrantName;
 
-/// Makes a grant ready to sign with, once, so that readers need not.
+/// Prepares a grant for signing, once, so that readers need not.
 pub trait Prepare {
-    /// What is ready to sign with.
+    /// The prepared form.
     type Ready;
-    /// Why a grant cannot be made ready.
+    /// Why a grant cannot be prepared.
     type Error;
 
-    /// Prepares `grant`, and proves that what it prepared works.
+    /// Prepares `grant`, and verifies that the result works.
     fn prepare(&self, grant: &Grant) -> Result<Self::Ready, Self::Error>;
 }
 
-/// A grant with what was prepared of it.
+/// A grant with its prepared form.
 #[derive(Debug)]
 pub struct Published<R> {
     /// The grant.
     pub grant: Arc<Grant>,
-    /// What was prepared.
+    /// Its prepared form.
     pub ready: R,
 }
 
-/// What became of a grant that was to be published.
+/// The result of a publish.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Publication<E> {
-    /// It is the present grant.
+    /// It is the current grant.
     Published(Generation),
-    /// One that was asked for later stays.
+    /// It was dropped: the current grant was requested later.
     Late,
-    /// It could not be prepared; the present grant stays.
+    /// It could not be prepared; the current grant stays.
     Unprepared(E),
 }
 
@@ -49,7 +49,7 @@ struct Cell<R> {
     published: ArcSwapOption<Published<R>>,
 }
 
-/// The state of one grant without its content: for those who report it, not those who sign.
+/// The state of one grant without its content, for reports.
 #[derive(Clone, Debug)]
 pub struct View {
     name: Arc<GrantName>,
@@ -59,38 +59,38 @@ pub struct View {
 }
 
 impl View {
-    /// Whose state it is.
+    /// The grant's name.
     #[must_use]
     pub fn name(&self) -> &GrantName {
         &self.name
     }
 
-    /// What is kept in hand of the grant's life.
+    /// The margin before the grant's expiry.
     #[must_use]
     pub fn margin(&self) -> Duration {
         self.margin
     }
 
-    /// The state as it is.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
-    /// Looks at the state without copying it.
-    pub fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
-        look(&self.status.borrow())
+    /// Reads the status without a copy.
+    pub fn with_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
+        read(&self.status.borrow())
     }
 
-    /// Every change of the state from now on.
+    /// Subscribes to status changes.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// Starts an attempt to refresh the grant now, or joins the one under way, and waits for its
-    /// end. Returns none where nothing refreshes the grant any more.
-    pub async fn refresh(&self) -> Option<Ordered> {
+    /// Starts an attempt to refresh the grant now, or joins a running one, and waits for its end.
+    /// Returns none if the grant's keeper has stopped.
+    pub async fn refresh(&self) -> Option<OrderOutcome> {
         self.demand.order().await
     }
 }
@@ -109,30 +109,30 @@ impl<R> Clone for Reader<R> {
 }
 
 impl<R> Reader<R> {
-    /// The present grant. Load once a call, or once a chunk.
+    /// The current grant. Load it once per call or chunk.
     #[must_use]
     pub fn load(&self) -> Guard<Option<Arc<Published<R>>>> {
         self.cell.published.load()
     }
 
-    /// How it fares.
+    /// Its status.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// Says that the present grant does not serve a call that wants one newer than `after`:
-    /// where that is the present one, its player refused it.
+    /// Reports that the current grant does not satisfy a call, which needs one newer than `after`.
+    /// If `after` is the current one, its player refused it.
     pub fn demand(&self, after: Generation) {
-        let present = self.load().as_ref().map(|present| present.grant.life().generation);
-        if let Some(refused) = present.filter(|present| *present <= after) {
+        let current = self.load().as_ref().map(|current| current.grant.life().generation);
+        if let Some(refused) = current.filter(|current| *current <= after) {
             self.view.demand.refuse(refused);
         }
-        self.view.demand.ask();
+        self.view.demand.request();
     }
 }
 
-/// The write end. There is one a cell, and it cannot be cloned.
+/// The write end. A cell has one, and it cannot be cloned.
 #[derive(Debug)]
 pub struct Publisher<P: Prepare> {
     cell: Arc<Cell<P::Ready>>,
@@ -142,7 +142,7 @@ pub struct Publisher<P: Prepare> {
 }
 
 impl<P: Prepare> Publisher<P> {
-    /// Whose grants these are.
+    /// The grant's name.
     #[must_use]
     pub fn name(&self) -> &GrantName {
         &self.view.name
@@ -150,69 +150,68 @@ impl<P: Prepare> Publisher<P> {
 
     /// The keeper's end of the readers' demand.
     #[must_use]
-    pub fn demanded(&self) -> Demanded {
-        self.view.demand.keeper_end()
+    pub fn demand(&self) -> DemandReceiver {
+        self.view.demand.receiver()
     }
 
-    /// What is kept in hand of the grant's life.
+    /// The margin before the grant's expiry.
     #[must_use]
     pub fn margin(&self) -> Duration {
         self.view.margin
     }
 
-    /// How the grant fares, as last told.
+    /// The last reported status.
     #[must_use]
     pub fn status(&self) -> Status {
         self.view.status()
     }
 
-    /// The present grant's life.
+    /// The current grant's life.
     #[must_use]
     pub fn life(&self) -> Option<Life> {
-        self.cell.published.load().as_ref().map(|present| present.grant.life())
+        self.cell.published.load().as_ref().map(|current| current.grant.life())
     }
 
-    /// The present grant's label.
+    /// The current grant's label.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.life().map_or(Generation::NONE, |life| life.generation)
     }
 
-    /// Prepares `grant` and makes it the present one, unless the present one was asked for
-    /// later: a late answer never replaces a newer grant.
+    /// Prepares `grant` and makes it the current one, unless the current one was requested later:
+    /// a late response never replaces a newer grant.
     pub fn publish(&mut self, grant: Grant) -> Publication<P::Error> {
         let life = grant.life();
-        if self.life().is_some_and(|present| present.anchor.boot >= life.anchor.boot) {
+        if self.life().is_some_and(|current| current.anchor.boot >= life.anchor.boot) {
             return Publication::Late;
         }
         match self.preparer.prepare(&grant) {
             Err(error) => Publication::Unprepared(error),
             Ok(ready) => {
-                self.put(Arc::new(grant), ready);
+                self.store(Arc::new(grant), ready);
                 Publication::Published(life.generation)
             }
         }
     }
 
-    /// Prepares the present grant again, under its generation, since what it is prepared with
-    /// has changed.
+    /// Prepares the current grant again, under its generation, after the preparer changed.
     ///
     /// # Errors
     ///
-    /// It cannot be prepared; what was prepared before stays.
+    /// It cannot be prepared; the previous form stays.
     pub fn prepare_again(&mut self) -> Result<(), P::Error> {
-        let Some(present) = self.cell.published.load_full() else { return Ok(()) };
-        let ready = self.preparer.prepare(&present.grant)?;
-        self.put(Arc::clone(&present.grant), ready);
+        let Some(current) = self.cell.published.load_full() else { return Ok(()) };
+        let ready = self.preparer.prepare(&current.grant)?;
+        self.store(Arc::clone(&current.grant), ready);
         Ok(())
     }
 
-    fn put(&self, grant: Arc<Grant>, ready: P::Ready) {
+    fn store(&self, grant: Arc<Grant>, ready: P::Ready) {
         self.cell.published.store(Some(Arc::new(Published { grant, ready })));
     }
 
-    /// Tells how the grant fares. The life told is always the published grant's.
-    pub fn tell(&mut self, mut status: Status) {
+    /// Reports the status. Its life is always that of the published grant.
+    pub fn report(&mut self, mut status: Status) {
         status.life = self.life();
         let changed = self.view.status.send_if_modified(|current| {
             let changed = *current != status;
@@ -227,7 +226,7 @@ impl<P: Prepare> Publisher<P> {
     }
 }
 
-/// Both ends of a new, empty cell; `changes` is told whenever its state changes.
+/// Both ends of a new, empty cell. `changes` is notified whenever its status changes.
 pub fn cell<P: Prepare>(
     name: GrantName,
     margin: Duration,

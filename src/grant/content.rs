@@ -1,23 +1,23 @@
-//! What a grant holds, as a text that is zeroed when it is dropped.
+//! A grant's content, zeroed on drop.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// What an upstream gave, as text: JSON or a plain credential, as its kind says. A secret,
-/// zeroed on drop: who shares it shares the grant. A signer that lays it into tokens holds its
-/// own encoded copy.
+/// The text that an upstream returned: JSON or a plain credential, depending on the kind. A
+/// secret, zeroed on drop. It is shared with the grant; a signer that embeds it in tokens keeps
+/// its own encoded copy.
 pub struct Content(Zeroizing<String>);
 
 impl Content {
-    /// The text, exactly as it came.
+    /// The text, verbatim.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A copy of this size and no larger, so that nothing is left behind by growing.
+/// An exact-size copy: reallocation would leave secret bytes behind.
 impl From<&str> for Content {
     fn from(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_is_the_text_as_it_came_and_does_not_print() {
+    fn content_is_verbatim_and_does_not_print() {
         for text in ["", r#"{ "a":1.0}"#, "\u{feff} bearer é"] {
             assert_eq!(Content::from(text).as_str(), text);
             assert_eq!(Content::from(text.to_owned()).as_str(), text);

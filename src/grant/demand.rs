@@ -1,4 +1,4 @@
-//! What readers ask of the write side: a grant sooner than planned, or an attempt now.
+//! Requests of readers to the write side: a grant sooner than planned, or an attempt now.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -17,27 +17,27 @@ pub struct Demand(Arc<Shared>);
 
 /// The keeper's end.
 #[derive(Debug)]
-pub struct Demanded(Arc<Shared>);
+pub struct DemandReceiver(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    asked: Notify,
+    requested: Notify,
     /// The newest generation that a player refused; 0 for none.
     refused: AtomicI64,
     ordered: Notify,
-    /// The orders that are not answered yet; none once the keeper has stopped.
+    /// The open orders; none once the keeper has stopped.
     orders: Mutex<Option<Orders>>,
 }
 
-type Orders = Vec<oneshot::Sender<Ordered>>;
+type Orders = Vec<oneshot::Sender<OrderOutcome>>;
 
-/// A list of orders this long is searched for those whose caller has gone before it grows.
-const SEARCHED: usize = 64;
+/// Orders whose caller has gone are removed from a list this long before it grows.
+const PRUNED_FROM: usize = 64;
 
-/// What became of an order to attempt a refresh now.
+/// The result of an order for an attempt now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordered {
-    /// An attempt was made and has ended. The grant's status says how.
+pub enum OrderOutcome {
+    /// An attempt has ended. The grant's status holds its result.
     Attempted,
     /// No attempt may start before this instant, so none was made.
     Held(BootTime),
@@ -46,34 +46,35 @@ pub enum Ordered {
 impl Demand {
     /// The keeper's end of this demand.
     #[must_use]
-    pub fn keeper_end(&self) -> Demanded {
-        Demanded(Arc::clone(&self.0))
+    pub fn receiver(&self) -> DemandReceiver {
+        DemandReceiver(Arc::clone(&self.0))
     }
 
-    /// Asks for a grant sooner than planned. Many calls before the keeper looks count as one.
-    pub fn ask(&self) {
-        self.0.asked.notify_one();
+    /// Requests a grant sooner than planned. Calls before the keeper receives the first count as
+    /// one.
+    pub fn request(&self) {
+        self.0.requested.notify_one();
     }
 
-    /// Says that a player refused the grant of this generation.
+    /// Reports that a player refused the grant of this generation.
     pub fn refuse(&self, generation: Generation) {
         self.0.refused.fetch_max(generation.get(), Ordering::Relaxed);
     }
 
-    /// Orders an attempt now, and waits for its end. An attempt under way counts as the one that
-    /// was ordered. Returns none where the keeper has stopped.
-    pub async fn order(&self) -> Option<Ordered> {
-        let (order, answer) = oneshot::channel();
+    /// Orders an attempt now, and waits for its end. A running attempt counts as the ordered one.
+    /// Returns none if the keeper has stopped.
+    pub async fn order(&self) -> Option<OrderOutcome> {
+        let (order, outcome) = oneshot::channel();
         self.0.place(order)?;
         self.0.ordered.notify_one();
-        answer.await.ok()
+        outcome.await.ok()
     }
 }
 
-impl Demanded {
-    /// Waits until somebody asks.
-    pub async fn asked(&self) {
-        self.0.asked.notified().await;
+impl DemandReceiver {
+    /// Waits for a request.
+    pub async fn requested(&self) {
+        self.0.requested.notified().await;
     }
 
     /// Whether a player refused the grant of this generation.
@@ -82,12 +83,12 @@ impl Demanded {
         self.0.refused.load(Ordering::Relaxed) >= generation.get()
     }
 
-    /// Forgets what was asked so far: it has been answered.
+    /// Drops the request so far: it has been served.
     pub fn forget(&self) {
-        let _ = self.asked().now_or_never();
+        let _ = self.requested().now_or_never();
     }
 
-    /// Waits until somebody orders an attempt and still waits for it.
+    /// Waits for an order whose caller still waits for it.
     pub async fn ordered(&self) {
         loop {
             self.0.ordered.notified().await;
@@ -97,27 +98,27 @@ impl Demanded {
         }
     }
 
-    /// Leaves all orders so far unanswered, so that [`Demanded::ordered`] returns for them again.
+    /// Leaves all orders open, so that [`DemandReceiver::ordered`] returns for them again.
     pub fn keep_orders(&self) {
         if self.0.are_orders_open() {
             self.0.ordered.notify_one();
         }
     }
 
-    /// Answers all orders so far.
-    pub fn answer(&self, answer: Ordered) {
-        // Before they are taken: one that is placed in between notifies again, and is there.
+    /// Completes all open orders.
+    pub fn complete(&self, outcome: OrderOutcome) {
+        // First: an order placed from here on notifies again.
         let _ = self.0.ordered.notified().now_or_never();
         for order in self.0.orders().iter_mut().flat_map(|orders| orders.drain(..)) {
             // Its caller may have gone.
-            let _ = order.send(answer);
+            let _ = order.send(outcome);
         }
     }
 }
 
-impl Drop for Demanded {
+impl Drop for DemandReceiver {
     fn drop(&mut self) {
-        // Whoever waits for an answer sees that there will be none.
+        // Waiting callers see that no attempt follows.
         *self.0.orders() = None;
     }
 }
@@ -125,7 +126,7 @@ impl Drop for Demanded {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            asked: Notify::default(),
+            requested: Notify::default(),
             refused: AtomicI64::default(),
             ordered: Notify::default(),
             orders: Mutex::new(Some(Vec::new())),
@@ -134,11 +135,11 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// Adds an order; none where the keeper has stopped.
-    fn place(&self, order: oneshot::Sender<Ordered>) -> Option<()> {
+    /// Adds an order; none if the keeper has stopped.
+    fn place(&self, order: oneshot::Sender<OrderOutcome>) -> Option<()> {
         let mut orders = self.orders();
         let orders = orders.as_mut()?;
-        if orders.len() >= SEARCHED {
+        if orders.len() >= PRUNED_FROM {
             orders.retain(|order| !order.is_closed());
         }
         orders.push(order);
@@ -163,9 +164,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_order_after_the_keeper_stopped_gets_no_answer_and_does_not_wait() {
+    async fn order_after_the_keeper_stopped_returns_none() {
         let demand = Demand::default();
-        let keeper = demand.keeper_end();
+        let keeper = demand.receiver();
         let mut waiting = std::pin::pin!(demand.order());
         assert_eq!(waiting.as_mut().now_or_never(), None);
         drop(keeper);
@@ -174,17 +175,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cancelled_orders_do_not_pile_up_and_others_stay() {
+    async fn cancelled_orders_are_removed_and_others_stay() {
         let demand = Demand::default();
-        let keeper = demand.keeper_end();
+        let keeper = demand.receiver();
         let mut waiting = std::pin::pin!(demand.order());
         assert_eq!(waiting.as_mut().now_or_never(), None);
         for _ in 0..10_000 {
             assert_eq!(demand.order().now_or_never(), None);
         }
         let held = demand.0.orders().as_ref().map_or(0, Vec::len);
-        assert!(held <= SEARCHED, "{held}");
-        keeper.answer(Ordered::Attempted);
-        assert_eq!(waiting.await, Some(Ordered::Attempted));
+        assert!(held <= PRUNED_FROM, "{held}");
+        keeper.complete(OrderOutcome::Attempted);
+        assert_eq!(waiting.await, Some(OrderOutcome::Attempted));
     }
 }

@@ -1,4 +1,4 @@
-//! All cells by name: the [`Table`] for those who sign, its [`Roster`] for those who tell.
+//! All cells by name: the [`Table`] for signing, its [`Roster`] for reports.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::cell::{Prepare, Publisher, Reader, View, cell};
 use crate::name::{GrantName, ProfileName, Resource};
 
-/// The read ends of all cells. It is filled before anything runs and does not change.
+/// The read ends of all cells. It is filled before the server starts and does not change.
 #[derive(Debug)]
 pub struct Table<R> {
     readers: HashMap<ProfileName, HashMap<Resource, Reader<R>>>,
@@ -24,7 +24,7 @@ impl<R> Default for Table<R> {
 }
 
 impl<R> Table<R> {
-    /// Adds a cell and hands out its write end.
+    /// Adds a cell and returns its write end.
     pub fn add<P>(&mut self, name: GrantName, margin: Duration, preparer: P) -> Publisher<P>
     where
         P: Prepare<Ready = R>,
@@ -36,7 +36,7 @@ impl<R> Table<R> {
         publisher
     }
 
-    /// Makes a profile known that has no grants.
+    /// Adds a profile without grants.
     pub fn add_without_grants(&mut self, profile: ProfileName) {
         self.without_grants.push(profile);
     }
@@ -67,26 +67,26 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// All of them, by name.
+    /// All views, by name.
     #[must_use]
     pub fn views(&self) -> &[View] {
         &self.views
     }
 
-    /// The profiles that have no grants.
+    /// The profiles without grants.
     #[must_use]
     pub fn without_grants(&self) -> &[ProfileName] {
         &self.without_grants
     }
 
-    /// The one of this name.
+    /// The view of this name.
     #[must_use]
     pub fn view(&self, name: &GrantName) -> Option<&View> {
         let at = self.views.binary_search_by(|view| view.name().cmp(name)).ok()?;
         self.views.get(at)
     }
 
-    /// Changes of any of them from now on.
+    /// Subscribes to changes of any cell.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()

@@ -1,5 +1,5 @@
-//! Notices that a clock jumped: timers run on a clock that stands still in suspend, and know
-//! nothing of a wall clock that somebody steps.
+//! Detects clock jumps. Timers run on a clock that stops in suspend, and do not follow a stepped
+//! wall clock.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::clock::{Anchor, Clock};
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// Differences up to this are the slack of timers, not a jump.
+/// Differences up to this are timer slack, not a jump.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// Compares the clocks each second for ever, and tells `jumps` when one went another way.
+/// Compares the clocks every second, indefinitely, and notifies `jumps` when one jumped.
 pub async fn watch_for_jumps(clock: Clock, jumps: watch::Sender<()>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -28,7 +28,7 @@ pub async fn watch_for_jumps(clock: Clock, jumps: watch::Sender<()>) {
                 suspended_seconds =
                     now.boot.since(seen.boot).saturating_sub(timer_now - timer).as_secs(),
                 wall_step_seconds = now.wall_step_since(seen).as_secs(),
-                "a clock jumped; every refresh is planned anew"
+                "a clock jumped; rescheduling every refresh"
             );
             jumps.send_replace(());
         }

@@ -1,11 +1,10 @@
-//! Compares each answer with those before it: a grant that came before, or that ends no later
-//! than the present one, brings no new life, whatever life the answer claims. This needs no
-//! trust in the upstream's clock.
+//! Compares each response with the previous ones. A grant that was returned before, or that
+//! expires no later than the current one, does not extend the life, whatever life the response
+//! claims. This does not rely on the upstream's clock.
 //!
-//! One thing is the upstream's to say: where its answer states how long the credential that is
-//! present remains, that moves its end. Many services return one credential until shortly before
-//! it ends, some let it live on as long as it is asked for, and one that was cut short is better
-//! known to be.
+//! A response may move the expiry of the current credential by stating its remaining life. Many
+//! services return one credential until shortly before it expires, some extend it with each
+//! request, and a shortened life must be respected.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,109 +14,110 @@ use crate::{
     source::{Fetched, Granted},
 };
 
-/// How many former grants are remembered: caches in front of an upstream may answer in turn.
+/// How many previous grants are remembered: caches in front of an upstream may alternate.
 const REMEMBERED: usize = 16;
 
-/// Ends stated in whole seconds are up to this much before the true end.
+/// An expiry stated in whole seconds is up to this much before the true one.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// Two ends of one credential up to this far apart are the same end: each is rounded to whole
-/// seconds, and counted from when its request was sent.
-const SAME_END: Duration = Duration::from_secs(2);
+/// Two expiries of one credential up to this far apart are the same: each is rounded to whole
+/// seconds, and counted from the start of its request.
+const SAME_EXPIRY: Duration = Duration::from_secs(2);
 
-/// How much faster than ours the upstream's clock may run: 500 ppm, the most that NTP slews.
+/// How much faster than ours the upstream's clock may run: 500 ppm, NTP's maximum slew rate.
 const DRIFT: f64 = 1.000_5;
 
-/// An end may lie this many lives further ahead than the last one and the time since explain.
+/// How many lives an expiry may be later than the last one and the elapsed time explain.
 const LEAP: u32 = 2;
 
-/// How long other answers must keep step with our clock before the upstream's clock counts as
-/// stepped.
+/// How long deviating responses must advance with our clock before the upstream's clock counts
+/// as stepped.
 const STEPPED_AFTER: Duration = Duration::from_secs(5);
 
-/// How many of them there must be after the first.
+/// How many such responses must follow the first.
 const STEPPED_BY: u32 = 2;
 
-/// How far they may be out of step: rounding, and a second of latency.
+/// How far they may deviate, in seconds: rounding, and a second of latency.
 const STEP_TOLERANCE: f64 = 2.0;
 
 const UNCHANGED: Fault = Fault::new(FaultClass::Transient, "GRANT_UNCHANGED");
 const ENDS_SOONER: Fault = Fault::new(FaultClass::Transient, "GRANT_ENDS_SOONER");
 
-/// The answers so far.
+/// The previous responses.
 #[derive(Debug, Default)]
 pub struct Lineage {
-    seen: VecDeque<Seen>,
-    /// The fingerprint of the present grant.
-    present: Option<[u8; 16]>,
-    /// The last grant taken that states its end.
+    known: VecDeque<Known>,
+    /// The fingerprint of the current grant.
+    current: Option<[u8; 16]>,
+    /// The last published grant that states its expiry.
     stated: Option<Stated>,
-    /// The first of the last answers that agree with each other and not with `stated`.
-    other: Option<Other>,
+    /// The first of the latest responses that agree with each other but not with `stated`.
+    other: Option<OtherClock>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Known {
     fingerprint: [u8; 16],
     end: BootTime,
-    taken: bool,
+    published: bool,
 }
 
-/// An end by the upstream's clock, and no later than when it is by ours.
+/// An expiry by the upstream's clock, and its upper bound by ours.
 #[derive(Clone, Copy, Debug)]
 struct Stated {
     expires: f64,
     end: BootTime,
-    asked: BootTime,
+    requested: BootTime,
 }
 
-/// An end by an upstream's clock that may have been stepped.
+/// An expiry by an upstream's clock that may have been stepped.
 #[derive(Clone, Copy, Debug)]
-struct Other {
+struct OtherClock {
     expires: f64,
-    asked: BootTime,
-    /// Answers since that kept step.
+    requested: BootTime,
+    /// Responses since then that advanced with our clock.
     in_step: u32,
 }
 
-/// How an answer's stated end follows the last one.
+/// How a response's stated expiry follows the last one.
 #[derive(Clone, Copy)]
-enum Follows {
-    /// Later; it is no later than this by our clock.
+enum Sequence {
+    /// Later. This is its upper bound by our clock.
     Later(BootTime),
-    /// Later than any answer of that clock can state.
-    Leaps,
-    /// Not later; by the same clock it is no later than this.
+    /// Later than any response by that clock can state.
+    Leap,
+    /// Not later. This is its upper bound by the same clock.
     NotLater(BootTime),
 }
 
-/// The grant that an answer is compared with.
+/// The grant that a response is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Present {
+pub struct Current {
     /// Its life.
     pub life: Life,
-    /// Whether a caller says that its player refused it: then one that ends sooner will do.
+    /// Whether a caller reported that its player refused it: then an earlier expiry is accepted.
     pub refused: bool,
 }
 
-/// What an answer brings, where that is not what is there already.
+/// How a response differs from the current grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Another grant than the present one, with new life.
-    Another,
-    /// The present grant, which ends later than was known.
+pub enum Change {
+    /// It is a new grant.
+    New,
+    /// It is the current grant with a later expiry than known.
     Extended,
-    /// The present grant, which ends sooner than was known: that is true, and no new life.
+    /// It is the current grant with an earlier expiry than known. It is published, but the
+    /// refresh has failed.
     Shortened,
 }
 
-/// A grant that is to be published. It counts as taken once it is.
+/// A grant to publish. It is remembered by [`Lineage::commit`] after that.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "a grant that is published is to be remembered"]
+#[must_use = "commit a grant after it is published"]
 pub struct Admitted {
-    /// What it is beside the present one.
-    pub news: News,
-    /// How long it lives from its anchor on.
+    /// How it differs from the current one.
+    pub change: Change,
+    /// Its life from its anchor on.
     pub ttl: Duration,
     end: BootTime,
     fingerprint: [u8; 16],
@@ -125,125 +125,129 @@ pub struct Admitted {
 }
 
 impl Lineage {
-    /// Whether the grant in `answer` brings new life, or is the present one with another end. It
-    /// never lives past the end known from an earlier answer, unless that was stated anew.
+    /// Checks whether the grant in `response` extends the life, or is the current one with a
+    /// different expiry. It never lives past the expiry known from an earlier response, unless this
+    /// one states it again.
     ///
     /// # Errors
     ///
-    /// `GRANT_UNCHANGED` for a grant that came before or states no later end than the present
-    /// one, `GRANT_ENDS_SOONER` for another one that would end before it.
-    pub fn judge(&mut self, answer: &Fetched, present: Option<Present>) -> Result<Admitted, Fault> {
-        let Fetched { anchor, granted, mark, .. } = answer;
+    /// `GRANT_UNCHANGED` for a grant that was returned before or states no later expiry than the
+    /// current one, `GRANT_ENDS_SOONER` for a new grant that would expire before it.
+    pub fn check(
+        &mut self,
+        response: &Fetched,
+        current: Option<Current>,
+    ) -> Result<Admitted, Fault> {
+        let Fetched { anchor, granted, mark, .. } = response;
         let claimed = anchor.boot + granted.ttl();
-        let follows = self.follows(answer);
-        let is_new = !self.seen.iter().any(|seen| seen.fingerprint == mark.fingerprint);
-        let stepped = is_new && self.keeps_other_step(answer, follows);
-        let is_dead = present.is_none_or(|present| present.life.left(*anchor).is_zero());
-        // A dead grant's clock is no measure once another one has been shown to run.
-        let follows = follows.filter(|_| !(stepped && is_dead));
+        let sequence = self.sequence(response);
+        let is_new = !self.known.iter().any(|known| known.fingerprint == mark.fingerprint);
+        let stepped = is_new && self.follows_other_clock(response, sequence);
+        let is_expired = current.is_none_or(|current| current.life.left(*anchor).is_zero());
+        // After the expiry, the previous clock is no reference once another clock is confirmed.
+        let sequence = sequence.filter(|_| !(stepped && is_expired));
 
-        let known = match follows {
-            Some(Follows::Later(end) | Follows::NotLater(end)) => claimed.min(end),
-            Some(Follows::Leaps) | None => claimed,
+        let bounded = match sequence {
+            Some(Sequence::Later(end) | Sequence::NotLater(end)) => claimed.min(end),
+            Some(Sequence::Leap) | None => claimed,
         };
-        let stated = mark.expires.map(|expires| Stated { expires, end: known, asked: anchor.boot });
-        // One leap alone is no measure for what follows it.
-        let is_measure = stepped || !matches!(follows, Some(Follows::Leaps));
-        let admitted = |news, end: BootTime| Admitted {
-            news,
+        let stated =
+            mark.expires.map(|expires| Stated { expires, end: bounded, requested: anchor.boot });
+        // A single leap is no reference for later responses.
+        let is_reference = stepped || !matches!(sequence, Some(Sequence::Leap));
+        let admitted = |change, end: BootTime| Admitted {
+            change,
             ttl: end.since(anchor.boot),
             end,
             fingerprint: mark.fingerprint,
-            stated: stated.filter(|_| is_measure),
+            stated: stated.filter(|_| is_reference),
         };
-        if let (Granted::Stated(_), Some(present)) = (granted, present)
-            && self.present == Some(mark.fingerprint)
+        if let (Granted::Stated(_), Some(current)) = (granted, current)
+            && self.current == Some(mark.fingerprint)
         {
-            let former = present.life.anchor.boot + present.life.ttl;
-            // What states the same end again has not moved it: the upstream is well and will
-            // renew later. It is asked again, and lives no longer for it.
-            return if known > former + SAME_END {
-                Ok(admitted(News::Extended, known))
-            } else if known + SAME_END < former {
-                Ok(admitted(News::Shortened, known))
+            let previous = current.life.anchor.boot + current.life.ttl;
+            // The same expiry stated again: the upstream is healthy and will renew later.
+            return if bounded > previous + SAME_EXPIRY {
+                Ok(admitted(Change::Extended, bounded))
+            } else if bounded + SAME_EXPIRY < previous {
+                Ok(admitted(Change::Shortened, bounded))
             } else {
                 Err(UNCHANGED)
             };
         }
-        let seen = self.see(mark.fingerprint, claimed.min(known + ROUNDING));
-        let (end, taken) = (seen.end, seen.taken);
-        if taken {
+        let known = self.remember(mark.fingerprint, claimed.min(bounded + ROUNDING));
+        let (end, published) = (known.end, known.published);
+        if published {
             return Err(UNCHANGED);
         }
-        if let Some(present) = present.filter(|present| !present.refused) {
-            if matches!(follows, Some(Follows::NotLater(_))) {
+        if let Some(current) = current.filter(|current| !current.refused) {
+            if matches!(sequence, Some(Sequence::NotLater(_))) {
                 return Err(UNCHANGED);
             }
-            if end < present.life.anchor.boot + present.life.ttl {
+            if end < current.life.anchor.boot + current.life.ttl {
                 return Err(ENDS_SOONER);
             }
         }
-        Ok(admitted(News::Another, end))
+        Ok(admitted(Change::New, end))
     }
 
-    /// Remembers a grant that is now the present one.
+    /// Remembers a grant that is now the current one.
     pub fn commit(&mut self, admitted: Admitted) {
-        let its = |seen: &&mut Seen| seen.fingerprint == admitted.fingerprint;
-        for seen in self.seen.iter_mut().filter(its) {
-            seen.taken = true;
-            seen.end = admitted.end;
+        let its = |known: &&mut Known| known.fingerprint == admitted.fingerprint;
+        for known in self.known.iter_mut().filter(its) {
+            known.published = true;
+            known.end = admitted.end;
         }
-        self.present = Some(admitted.fingerprint);
+        self.current = Some(admitted.fingerprint);
         self.stated = admitted.stated.or(self.stated);
     }
 
-    // What follows is the arithmetic of the above.
-
-    /// How the stated end follows that of the last grant taken; none where either states none.
-    /// Rounding is left out, so that it does not add up.
-    fn follows(&self, answer: &Fetched) -> Option<Follows> {
-        let (expires, former) = (answer.mark.expires?, self.stated?);
-        let later = expires - former.expires;
+    /// How the stated expiry follows that of the last published grant; none where either states
+    /// none. Rounding is excluded, so that it does not accumulate.
+    fn sequence(&self, response: &Fetched) -> Option<Sequence> {
+        let (expires, last) = (response.mark.expires?, self.stated?);
+        let later = expires - last.expires;
         let by = Duration::try_from_secs_f64(later.abs() * DRIFT).unwrap_or(Duration::MAX);
         if later <= 0.0 {
-            return Some(Follows::NotLater(former.end - by));
+            return Some(Sequence::NotLater(last.end - by));
         }
-        let lives = answer.granted.ttl().saturating_mul(LEAP);
-        let explained = answer.anchor.boot.since(former.asked).saturating_add(lives);
-        Some(if by > explained { Follows::Leaps } else { Follows::Later(former.end + by) })
+        let lives = response.granted.ttl().saturating_mul(LEAP);
+        let explained = response.anchor.boot.since(last.requested).saturating_add(lives);
+        Some(if by > explained { Sequence::Leap } else { Sequence::Later(last.end + by) })
     }
 
-    /// Whether answers that do not follow the last grant taken have kept step with our clock
-    /// for a while. A cache returns one grant again and again, which does not.
-    fn keeps_other_step(&mut self, answer: &Fetched, follows: Option<Follows>) -> bool {
-        let Some(expires) = answer.mark.expires else { return false };
-        if matches!(follows, None | Some(Follows::Later(_))) {
+    /// Whether responses that do not follow the last published grant have advanced with our clock
+    /// for some time. A cache that returns one grant repeatedly does not.
+    fn follows_other_clock(&mut self, response: &Fetched, sequence: Option<Sequence>) -> bool {
+        let Some(expires) = response.mark.expires else { return false };
+        if matches!(sequence, None | Some(Sequence::Later(_))) {
             self.other = None;
             return false;
         }
-        let asked = answer.anchor.boot;
-        let since = |other: &Other| asked.since(other.asked);
-        let in_step = |other: &&Other| {
-            let apart = expires - other.expires - since(other).as_secs_f64();
-            apart.abs() <= STEP_TOLERANCE
+        let requested = response.anchor.boot;
+        let since = |other: &OtherClock| requested.since(other.requested);
+        let in_step = |other: &&OtherClock| {
+            let deviation = expires - other.expires - since(other).as_secs_f64();
+            deviation.abs() <= STEP_TOLERANCE
         };
         let Some(other) = self.other.filter(|other| in_step(&other)) else {
-            self.other = Some(Other { expires, asked, in_step: 0 });
+            self.other = Some(OtherClock { expires, requested, in_step: 0 });
             return false;
         };
-        let other = self.other.insert(Other { in_step: other.in_step.saturating_add(1), ..other });
+        let in_step = other.in_step.saturating_add(1);
+        let other = self.other.insert(OtherClock { in_step, ..other });
         other.in_step >= STEPPED_BY && since(other) >= STEPPED_AFTER
     }
 
-    /// What is known of this grant, which ends no later than `end`.
-    fn see(&mut self, fingerprint: [u8; 16], end: BootTime) -> &Seen {
-        let known = self.seen.iter().position(|seen| seen.fingerprint == fingerprint);
-        let known = known.and_then(|index| self.seen.remove(index));
-        let mut seen = known.unwrap_or(Seen { fingerprint, end, taken: false });
-        seen.end = seen.end.min(end);
-        self.seen.truncate(REMEMBERED - 1);
-        self.seen.push_front(seen);
-        &self.seen[0]
+    /// Records this grant, which expires no later than `end`, and returns what is known of it.
+    fn remember(&mut self, fingerprint: [u8; 16], end: BootTime) -> &Known {
+        let index = self.known.iter().position(|known| known.fingerprint == fingerprint);
+        let known = index.and_then(|index| self.known.remove(index));
+        let mut known = known.unwrap_or(Known { fingerprint, end, published: false });
+        known.end = known.end.min(end);
+        self.known.truncate(REMEMBERED - 1);
+        self.known.push_front(known);
+        &self.known[0]
     }
 }
 

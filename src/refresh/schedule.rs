@@ -1,102 +1,102 @@
-//! When to refresh: pure arithmetic over lives, without a clock or randomness of its own.
+//! When to refresh: pure arithmetic on grant lives, without a clock or randomness of its own.
 
 use std::time::Duration;
 
-use crate::source::budget::{MAX_BACKOFF, MIN_BACKOFF};
+use crate::source::backoff::{MAX_BACKOFF, MIN_BACKOFF};
 
-/// The widest that a schedule is drawn towards earlier.
+/// The largest share by which a refresh point is drawn earlier.
 pub const JITTER: f64 = 0.10;
 
-/// The shortest first cycle after a start, as a share of a full one, so that resources and
-/// replicas spread.
+/// The shortest first cycle after a start, as a share of a full cycle. It spreads resources and
+/// replicas.
 const FIRST_CYCLE: f64 = 0.3;
 
-/// Timers come up to this much late.
+/// Timers fire up to this much late.
 const LATE_TIMER: Duration = Duration::from_millis(200);
 
-/// The last try has this much time beyond the longest attempt.
+/// The last try has this much time in addition to the longest attempt.
 const SPARE: Duration = Duration::from_secs(1);
 
-/// No life is reckoned to be longer: what an upstream states is not ours to trust.
+/// Longer lives count as this: an upstream's statement is not trusted.
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
-/// Kept free between the refresh point and the end of life, so that three attempts that may
-/// take so long fit, with the shortest pauses between them.
+/// The time between the refresh point and the end of life that three attempts of the longest
+/// duration need, with the shortest pauses between them.
 fn three_attempts(attempt: Duration) -> Duration {
     attempt * 3 + MIN_BACKOFF * 2
 }
 
-/// Who decides how long grants live.
+/// What sets the life of grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lives {
+pub enum GrantLife {
     /// Requests ask for this life.
-    Asked(Duration),
-    /// Each answer says.
-    Told,
+    Requested(Duration),
+    /// Each response reports it.
+    Reported,
 }
 
-/// Where in its life a grant is refreshed: never so late that three attempts do not fit, and
-/// never in its first quarter.
+/// When in its life a grant is refreshed. It is never so late that three attempts do not fit,
+/// and never in the first quarter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Point {
     /// After this share of its life.
     Share(f64),
-    /// So long after it was asked for.
+    /// This long after the request for it.
     After(Duration),
-    /// So that every token has at least this much left when it is handed out, two attempts
-    /// included.
+    /// Early enough that every token is issued with at least this much validity, even when the
+    /// first of two attempts fails.
     Promise(Duration),
 }
 
 /// When to refresh grants of one profile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Who decides how long they live.
-    pub lives: Lives,
-    /// Kept in hand for clocks and the way to the player.
+    /// What sets their life.
+    pub life: GrantLife,
+    /// Reserve for clock differences and the delivery to the player.
     pub margin: Duration,
-    /// The longest that an attempt may take: the source's own limit.
+    /// The longest duration of an attempt: the source's own limit.
     pub attempt: Duration,
-    /// The point of refresh.
+    /// The refresh point.
     pub point: Point,
 }
 
 impl Policy {
-    /// The life that grants are asked for; none where nothing asks for one.
+    /// The life that requests ask for; none where responses report it.
     #[must_use]
     pub const fn grant_ttl(&self) -> Option<Duration> {
-        match self.lives {
-            Lives::Asked(ttl) => Some(ttl),
-            Lives::Told => None,
+        match self.life {
+            GrantLife::Requested(ttl) => Some(ttl),
+            GrantLife::Reported => None,
         }
     }
 
-    /// The shortest grant, in whole seconds, that can be kept fresh with this margin by
-    /// attempts that may take so long.
+    /// The shortest grant life, in whole seconds, that can be refreshed in time with this margin
+    /// and attempts of this duration.
     #[must_use]
     pub fn least_grant_ttl(margin: Duration, attempt: Duration) -> Duration {
         let least = (margin + three_attempts(attempt)).mul_f64(4.0 / 3.0);
         Duration::from_secs(least.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
     }
 
-    /// Kept free before the end of life, so that three attempts fit.
+    /// The time before the end of life that three attempts need.
     #[must_use]
     pub fn three_attempts(&self) -> Duration {
         three_attempts(self.attempt)
     }
 
-    /// How long before the end of life the last try is made, whatever the upstream asked.
+    /// How long before the end of life the last try starts, whatever wait the upstream requested.
     #[must_use]
     pub fn last_try(&self) -> Duration {
         self.attempt + SPARE
     }
 
-    /// The longest pause between attempts, with `left` to the end of life: a quarter of that,
-    /// and none that takes the place of one of the last two full attempts.
+    /// The longest pause between attempts when `left` remains to the end of life: a quarter of
+    /// that, but never so long that one of the last two full attempts no longer fits.
     #[must_use]
     pub fn longest_pause(&self, left: Duration) -> Duration {
         let quarter = left / 4;
-        // The attempts that fit.
+        // The number of attempts that fit.
         let fitting = left.as_millis() / (self.attempt + LATE_TIMER).as_millis();
         let pause = match fitting {
             1 => quarter.min(left.saturating_sub(self.attempt)),
@@ -106,47 +106,47 @@ impl Policy {
         pause.clamp(MIN_BACKOFF, MAX_BACKOFF)
     }
 
-    /// The earliest point in a grant of `ttl`.
+    /// The earliest refresh point of a grant of `ttl`.
     #[must_use]
     pub fn earliest_point(&self, ttl: Duration) -> Duration {
         ttl / 4
     }
 
-    /// The latest point at which three attempts still fit in a grant of `ttl`.
+    /// The latest refresh point of a grant of `ttl`: three attempts still fit after it.
     #[must_use]
     pub fn latest_point(&self, ttl: Duration) -> Duration {
         ttl.saturating_sub(self.margin + self.three_attempts())
     }
 
-    /// The most that can be promised of grants of `ttl`.
+    /// The longest promise that grants of `ttl` can keep.
     #[must_use]
     pub fn longest_promise(&self, ttl: Duration) -> Duration {
         ttl.saturating_sub(self.earliest_point(ttl) + self.margin + self.attempt * 2)
     }
 
-    /// The refresh point in a grant that was granted `ttl`. Where another life was asked for, it
-    /// lies at the same share of the life as in a grant of that.
+    /// The refresh point of a grant of `ttl`. Where a different life was requested, the point lies
+    /// at the same share of the life as in a grant of the requested life.
     #[must_use]
     pub fn point(&self, ttl: Duration) -> Duration {
         let ttl = ttl.min(LONGEST_LIFE);
-        let wanted = match self.lives {
-            Lives::Told => self.wanted_point(ttl),
-            Lives::Asked(asked) => {
-                let asked = asked.min(LONGEST_LIFE);
-                let share = ttl.as_secs_f64() / asked.as_secs_f64().max(1.0);
-                self.wanted_point(asked).mul_f64(share)
+        let wanted = match self.life {
+            GrantLife::Reported => self.wanted_point(ttl),
+            GrantLife::Requested(requested) => {
+                let requested = requested.min(LONGEST_LIFE);
+                let share = ttl.as_secs_f64() / requested.as_secs_f64().max(1.0);
+                self.wanted_point(requested).mul_f64(share)
             }
         };
         self.earliest_point(ttl).max(wanted.min(self.latest_point(ttl)))
     }
 
-    /// The refresh point in a grant of the life asked for; none where nothing asks for one.
+    /// The refresh point of a grant of the requested life; none where responses report the life.
     #[must_use]
     pub fn usual_point(&self) -> Option<Duration> {
         self.grant_ttl().map(|ttl| self.point(ttl))
     }
 
-    /// The point that is configured, in a grant of `ttl`.
+    /// The configured point of a grant of `ttl`.
     fn wanted_point(&self, ttl: Duration) -> Duration {
         let point = match self.point {
             Point::Share(share) => ttl.mul_f64(share.clamp(0.0, 1.0)),
@@ -158,30 +158,30 @@ impl Policy {
         point.min(self.latest_point(ttl))
     }
 
-    /// The refresh point with a draw from 0 to 1: up to a tenth earlier, never later.
+    /// The refresh point for a draw from 0 to 1: up to a tenth earlier, never later.
     #[must_use]
     pub fn drawn_point(&self, ttl: Duration, draw: f64) -> Duration {
         self.point(ttl).mul_f64(1.0 - JITTER * draw)
     }
 
-    /// The refresh point of the first cycle after a start, with a draw from 0 to 1.
+    /// The refresh point of the first cycle after a start, for a draw from 0 to 1.
     #[must_use]
     pub fn first_point(&self, ttl: Duration, draw: f64) -> Duration {
         self.point(ttl).mul_f64(FIRST_CYCLE + (1.0 - FIRST_CYCLE) * draw)
     }
 
-    /// The least life that a token has when a healthy profile hands it out; none where that
-    /// depends on the life that the upstream grants.
+    /// The shortest validity of a token that a healthy profile issues; none where responses
+    /// report the life.
     #[must_use]
-    pub fn worst_hand_out(&self) -> Option<Duration> {
+    pub fn shortest_validity(&self) -> Option<Duration> {
         let ttl = self.grant_ttl()?;
         Some(ttl.saturating_sub(self.margin + self.point(ttl) + self.attempt))
     }
 
-    /// Upstream requests a minute for each resource, in the mean; none where that depends on the
-    /// life that the upstream grants.
+    /// The mean number of upstream requests per minute and resource; none where responses report
+    /// the life.
     #[must_use]
-    pub fn calls_a_minute(&self) -> Option<f64> {
+    pub fn requests_per_minute(&self) -> Option<f64> {
         Some(60.0 / (self.usual_point()?.as_secs_f64() * (1.0 - JITTER / 2.0)))
     }
 }
@@ -200,18 +200,18 @@ mod tests {
 
     const USUAL: Point = Point::Share(5.0 / 6.0);
 
-    fn asked(grant_ttl: u64, attempt: u64, point: Point) -> Policy {
-        let lives = Lives::Asked(secs(grant_ttl));
-        Policy { lives, margin: secs(2), attempt: secs(attempt), point }
+    fn requested(grant_ttl: u64, attempt: u64, point: Point) -> Policy {
+        let life = GrantLife::Requested(secs(grant_ttl));
+        Policy { life, margin: secs(2), attempt: secs(attempt), point }
     }
 
-    fn told(point: Point) -> Policy {
-        Policy { lives: Lives::Told, margin: secs(2), attempt: secs(2), point }
+    fn reported(point: Point) -> Policy {
+        Policy { life: GrantLife::Reported, margin: secs(2), attempt: secs(2), point }
     }
 
     #[test]
-    fn a_grant_is_refreshed_so_that_three_attempts_fit() {
-        let policy = asked(60, 2, Point::Share(50.0 / 60.0));
+    fn refresh_point_leaves_room_for_three_attempts() {
+        let policy = requested(60, 2, Point::Share(50.0 / 60.0));
         let cases = [(60, 50_000), (30, 21_500), (15, 6_500), (12, 3_500), (8, 2_000), (4, 1_000)];
         for (granted, point) in cases {
             assert_eq!(policy.point(secs(granted)), millis(point), "{granted} s");
@@ -219,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn three_full_attempts_fit_after_the_latest_point_whatever_is_drawn() {
-        // The longest pauses; timers come a millisecond late.
+    fn three_full_attempts_fit_after_the_latest_point() {
+        // The longest pauses; timers fire a millisecond late.
         for attempt in 1..=10 {
-            let policy = asked(600, attempt, USUAL);
+            let policy = requested(600, attempt, USUAL);
             for point in 0..=1_500 {
                 let mut left = policy.three_attempts() + millis(1_500 - point);
                 for _ in 0..2 {
@@ -237,40 +237,40 @@ mod tests {
     }
 
     #[test]
-    fn the_default_point_of_a_shorter_grant_leaves_room_for_three_attempts_too() {
-        assert_eq!(asked(30, 2, USUAL).usual_point(), Some(millis(21_500)));
-        assert_eq!(asked(30, 2, Point::Share(0.5)).usual_point(), Some(secs(15)));
+    fn default_point_of_a_short_grant_fits_three_attempts() {
+        assert_eq!(requested(30, 2, USUAL).usual_point(), Some(millis(21_500)));
+        assert_eq!(requested(30, 2, Point::Share(0.5)).usual_point(), Some(secs(15)));
         assert_eq!(Policy::least_grant_ttl(secs(2), secs(2)), secs(12));
         assert_eq!(Policy::least_grant_ttl(secs(5), secs(2)), secs(16));
     }
 
     #[test]
-    fn what_a_profile_promises_is_what_is_left_at_the_last_hand_out() {
-        assert_eq!(asked(60, 2, USUAL).worst_hand_out(), Some(secs(6)));
-        assert_eq!(asked(60, 2, Point::After(secs(30))).worst_hand_out(), Some(secs(26)));
-        let promised = asked(60, 2, Point::Promise(secs(20)));
+    fn shortest_validity_meets_the_promise() {
+        assert_eq!(requested(60, 2, USUAL).shortest_validity(), Some(secs(6)));
+        assert_eq!(requested(60, 2, Point::After(secs(30))).shortest_validity(), Some(secs(26)));
+        let promised = requested(60, 2, Point::Promise(secs(20)));
         assert_eq!(promised.usual_point(), Some(secs(34)));
-        assert!(promised.worst_hand_out() >= Some(secs(20)));
+        assert!(promised.shortest_validity() >= Some(secs(20)));
     }
 
     #[test]
-    fn all_follows_from_how_long_an_attempt_may_take() {
-        let usual = asked(60, 2, USUAL);
+    fn limits_follow_from_the_attempt_duration() {
+        let usual = requested(60, 2, USUAL);
         assert_eq!(usual.three_attempts(), millis(6_500));
         assert_eq!((usual.last_try(), usual.longest_promise(secs(60))), (secs(3), secs(39)));
 
-        let slow = asked(120, 10, USUAL);
+        let slow = requested(120, 10, USUAL);
         assert_eq!(Policy::least_grant_ttl(slow.margin, slow.attempt), secs(44));
         assert_eq!(slow.usual_point(), Some(millis(87_500)));
         assert_eq!((slow.last_try(), slow.longest_promise(secs(120))), (secs(11), secs(68)));
-        let promised = asked(120, 10, Point::Promise(secs(20)));
+        let promised = requested(120, 10, Point::Promise(secs(20)));
         assert_eq!(promised.usual_point(), Some(secs(78)));
-        assert_eq!(promised.worst_hand_out(), Some(secs(30)));
+        assert_eq!(promised.shortest_validity(), Some(secs(30)));
     }
 
     #[test]
-    fn the_point_of_a_life_that_the_answer_tells_follows_from_that_life() {
-        let of = |point, ttl| told(point).point(secs(ttl)).as_millis();
+    fn reported_life_sets_the_refresh_point() {
+        let of = |point, ttl| reported(point).point(secs(ttl)).as_millis();
         for (ttl, five_sixths, half) in [
             (30, 21_500, 15_000),
             (3_600, 3_000_000, 1_800_000),
@@ -279,7 +279,7 @@ mod tests {
         ] {
             assert_eq!((of(USUAL, ttl), of(Point::Share(0.5), ttl)), (five_sixths, half), "{ttl}");
         }
-        // A duration stays what it is, between a quarter of the life and three attempts.
+        // A duration is kept, between a quarter of the life and room for three attempts.
         let after = Point::After(secs(600));
         for (ttl, point) in [(3_600, 900_000), (1_200, 600_000), (300, 291_500)] {
             assert_eq!(of(after, ttl), point, "{ttl}");
@@ -291,19 +291,23 @@ mod tests {
     }
 
     #[test]
-    fn of_a_life_that_the_answer_tells_nothing_is_known_before_it() {
+    fn reported_life_is_unknown_before_a_response() {
         for point in [USUAL, Point::After(secs(30)), Point::Promise(secs(20))] {
-            let policy = told(point);
+            let policy = reported(point);
             assert_eq!((policy.grant_ttl(), policy.usual_point()), (None, None));
-            assert_eq!((policy.worst_hand_out(), policy.calls_a_minute()), (None, None));
+            assert_eq!((policy.shortest_validity(), policy.requests_per_minute()), (None, None));
         }
     }
 
     #[test]
-    fn no_life_and_no_point_is_too_long_to_reckon_with() {
+    fn huge_lives_and_points_do_not_overflow() {
         for point in [USUAL, Point::After(Duration::MAX), Point::Promise(Duration::MAX)] {
-            for lives in [Lives::Told, Lives::Asked(Duration::MAX), Lives::Asked(Duration::ZERO)] {
-                let policy = Policy { lives, ..told(point) };
+            for life in [
+                GrantLife::Reported,
+                GrantLife::Requested(Duration::MAX),
+                GrantLife::Requested(Duration::ZERO),
+            ] {
+                let policy = Policy { life, ..reported(point) };
                 for ttl in [Duration::ZERO, secs(1), Duration::MAX] {
                     assert!(policy.drawn_point(ttl, 1.0) <= LONGEST_LIFE, "{policy:?} {ttl:?}");
                 }
@@ -312,12 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn jitter_only_goes_towards_earlier_and_the_first_cycle_spreads() {
-        let policy = asked(60, 2, USUAL);
+    fn jitter_is_only_earlier_and_first_cycle_spreads() {
+        let policy = requested(60, 2, USUAL);
         assert_eq!(policy.drawn_point(secs(60), 0.0), secs(50));
         assert_eq!(policy.drawn_point(secs(60), 1.0), secs(45));
         assert_eq!(policy.first_point(secs(60), 0.0), secs(15));
         assert_eq!(policy.first_point(secs(60), 1.0), secs(50));
-        assert!((policy.calls_a_minute().unwrap() - 1.263).abs() < 0.001);
+        assert!((policy.requests_per_minute().unwrap() - 1.263).abs() < 0.001);
     }
 }

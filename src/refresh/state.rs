@@ -1,68 +1,67 @@
-//! What one grant's refresh does next: a machine without I/O, clock or randomness of its own.
+//! Decides what one grant's refresh does next: a state machine without I/O, clock or randomness
+//! of its own.
 //!
-//! It is told what happened and when, and hands out the next step. An attempt is a token that
-//! cannot be forgotten: it is completed, or the compiler complains.
+//! It takes events with their times and returns the next step. An [`Attempt`] must be used: each
+//! is passed to [`State::succeeded`] or [`State::failed`].
+
+mod phase;
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
+use self::phase::{Current, Ended, Health, Phase};
 use super::schedule::Policy;
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Fault, FaultClass, Life, RefreshState, Status},
     source::{
         FetchError, Urgency,
-        budget::{MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, PROBE_INTERVAL, backoff},
+        backoff::{MAX_BACKOFF, MAX_RETRY_AFTER, PROBE_INTERVAL, next_pause},
     },
 };
 
-/// No attempt starts sooner than this after the one before ended.
+/// The shortest time between the end of an attempt and the start of the next.
 const FLOOR: Duration = Duration::from_millis(250);
 
-/// Those that are held until one instant start within this after it, not all at once.
+/// Resources held until the same instant start within this time after it, not all at once.
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// The longest pause without a live grant, while nobody asks for one.
-const UNASKED_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest pause without a live grant and without demand.
+const IDLE_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Refreshes of a live grant that callers ask for lie at least this share of its life apart,
-/// given as its divisor.
-const PULLED_FORWARD: u32 = 60;
+/// Demand refreshes a live grant at most once in this share of its life, given as a divisor.
+const DEMAND_SHARE: u32 = 60;
 
-/// And at least this far.
-const CLOSEST_PULLED: Duration = Duration::from_secs(5);
+/// The shortest time between refreshes on demand.
+const MIN_DEMAND_INTERVAL: Duration = Duration::from_secs(5);
 
-/// But no farther than this: who needs more of a long life is not kept waiting for minutes.
-const FARTHEST_PULLED: Duration = Duration::from_secs(60);
+/// The longest time between refreshes on demand, so that a caller that needs more of a long life
+/// does not wait for minutes.
+const MAX_DEMAND_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Attempts that callers order start at least this far apart.
-const ORDERED_APART: Duration = Duration::from_secs(5);
+/// The shortest time between ordered attempts.
+const ORDER_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A successor is late in this last share of a life, given as its divisor.
-const LATE: u32 = 8;
+/// A successor is late in this last share of a grant's life, given as a divisor.
+const LATE_SHARE: u32 = 8;
 
-/// An attempt to be made now.
+/// An attempt to make now.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an attempt that is not completed is never followed by another"]
+#[must_use = "no attempt follows one that is not completed"]
 pub struct Attempt {
-    /// How much hangs on it.
+    /// Its priority.
     pub urgency: Urgency,
-    /// When it began.
+    /// When it started.
     pub started: BootTime,
-    /// Waiting for the budget past this instant is no use.
+    /// The attempt waits for the budget until this instant.
     pub give_up_at: BootTime,
 }
 
 impl Attempt {
-    /// Uses the attempt up, and returns how much hung on it.
-    fn spent(self) -> Urgency {
-        self.urgency
-    }
-
-    /// Uses the attempt up, and returns when it began.
-    fn over(self) -> BootTime {
-        self.started
+    /// Consumes the attempt, and returns its priority and start.
+    fn complete(self) -> (Urgency, BootTime) {
+        (self.urgency, self.started)
     }
 }
 
@@ -70,21 +69,10 @@ impl Attempt {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Nothing until then.
+    /// Wait until this instant.
     Wait(BootTime),
-    /// This.
+    /// Make this attempt.
     Attempt(Attempt),
-}
-
-/// When callers want the next attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wanted {
-    /// Whenever it is due.
-    AsPlanned,
-    /// As soon as the pace of refreshes allows.
-    Sooner,
-    /// At once: it was ordered.
-    Now,
 }
 
 /// One grant's refresh.
@@ -92,69 +80,48 @@ enum Wanted {
 pub struct State {
     policy: Policy,
     rng: Rng,
-    life: Option<Life>,
-    /// The next attempt's start; while one runs, that one's.
-    due: BootTime,
-    running: bool,
-    last_started: Option<BootTime>,
-    last_ended: Option<BootTime>,
-    /// The upstream or a refusal asks for quiet until then: demand does not go past it.
+    phase: Phase,
+    current: Option<Current>,
+    health: Health,
+    /// Demand starts no attempt before this instant: the upstream requested a wait, or refused.
+    /// It is not part of a phase, since it outlasts an attempt that the account's budget did not
+    /// admit.
     quiet_until: Option<BootTime>,
-    /// The account's budget has no place before then: asking it sooner is no use.
-    busy_until: Option<BootTime>,
-    /// The grant whose last try has been spent.
-    last_try_spent: bool,
-    /// What callers want since the last attempt began.
-    wanted: Wanted,
-    /// When an attempt was last ordered that the account's budget let through.
+    last_attempt: Option<Ended>,
+    /// When the last attempt was ordered that the account's budget admitted.
     last_ordered: Option<BootTime>,
-    refresh: RefreshState,
-    last_fault: Option<Fault>,
-    failures: u32,
-    /// Refusals (credential, resource, misconfigured) since the last success.
-    refusals: u32,
-    pause: Duration,
+    /// The mean duration of recent successful attempts.
     latency: Option<Duration>,
 }
 
 impl State {
-    /// A refresh that has no grant yet: its first attempt is due now.
+    /// A refresh without a grant; its first attempt is due now.
     #[must_use]
     pub fn new(policy: Policy, rng: Rng, now: Anchor) -> Self {
         Self {
             policy,
             rng,
-            life: None,
-            due: now.boot,
-            running: false,
-            last_started: None,
-            last_ended: None,
+            phase: Phase::Planned { due: now.boot },
+            current: None,
+            health: Health::GOOD,
             quiet_until: None,
-            busy_until: None,
-            last_try_spent: false,
-            wanted: Wanted::AsPlanned,
+            last_attempt: None,
             last_ordered: None,
-            refresh: RefreshState::Ok,
-            last_fault: None,
-            failures: 0,
-            refusals: 0,
-            pause: MIN_BACKOFF,
             latency: None,
         }
     }
 
     /// What to do at `now`.
     pub fn step(&mut self, now: Anchor) -> Step {
-        if self.running || now.boot < self.due {
-            return Step::Wait(self.due);
+        let due = self.phase.due();
+        if self.phase.is_attempting() || now.boot < due {
+            return Step::Wait(due);
         }
         let urgency = self.urgency(now);
-        self.running = true;
-        self.wanted = Wanted::AsPlanned;
-        self.busy_until = None;
-        self.due = now.boot;
-        self.last_started = Some(now.boot);
-        self.last_try_spent |= urgency == Urgency::LastTry;
+        if let Some(current) = &mut self.current {
+            current.last_try_spent |= urgency == Urgency::LastTry;
+        }
+        self.phase = Phase::Attempting { started: now.boot, demanded: false };
         Step::Attempt(Attempt {
             urgency,
             started: now.boot,
@@ -162,30 +129,29 @@ impl State {
         })
     }
 
-    /// The attempt brought a grant that is now the present one, or found a newer one in place.
-    pub fn succeeded(&mut self, attempt: Attempt, present: Life, now: Anchor) {
-        let took = now.boot.since(attempt.over());
+    /// The attempt fetched the grant that is now the current one, or a newer one was already
+    /// published. `life` is that of the current grant.
+    pub fn succeeded(&mut self, attempt: Attempt, life: Life, now: Anchor) {
+        let (_, started) = attempt.complete();
+        let took = now.boot.since(started);
         self.latency = Some(self.latency.map_or(took, |mean| (mean * 3 + took) / 4));
         let draw = self.rng.f64();
-        let point = if self.life.is_none() {
-            self.policy.first_point(present.ttl, draw)
+        let point = if self.current.is_none() {
+            self.policy.first_point(life.ttl, draw)
         } else {
-            self.policy.drawn_point(present.ttl, draw)
+            self.policy.drawn_point(life.ttl, draw)
         };
-        self.life = Some(present);
-        self.refresh = RefreshState::Ok;
-        self.last_fault = None;
-        self.failures = 0;
-        self.refusals = 0;
-        self.pause = MIN_BACKOFF;
+        self.ended(now);
+        self.current = Some(Current { life, last_try_spent: false });
+        self.health = Health::GOOD;
         self.quiet_until = None;
-        self.last_try_spent = false;
-        self.ended(now, present.anchor.boot + point);
+        self.plan(life.anchor.boot + point);
     }
 
-    /// The attempt brought no grant.
+    /// The attempt fetched no grant.
     pub fn failed(&mut self, attempt: Attempt, error: FetchError, now: Anchor) {
-        let urgency = attempt.spent();
+        let (urgency, _) = attempt.complete();
+        self.ended(now);
         match error {
             FetchError::Held { class, until } => {
                 if urgency == Urgency::Ordered {
@@ -194,80 +160,81 @@ impl State {
                 self.held(class, until, now);
             }
             FetchError::Failed { fault, retry_after } => {
-                self.failures = self.failures.saturating_add(1);
+                self.health.count_failure();
                 self.faulted(fault, retry_after, now);
             }
             FetchError::NothingNew(fault) => self.nothing_new(fault, now),
         }
     }
 
-    /// The present grant has another end than was known, though the attempt under way brought
-    /// no successor.
-    pub fn moved(&mut self, present: Life) {
-        self.life = Some(present);
+    /// The running attempt reported a different life of the current grant, and no successor.
+    pub fn life_changed(&mut self, life: Life) {
+        let last_try_spent = self.current.is_some_and(|current| current.last_try_spent);
+        self.current = Some(Current { life, last_try_spent });
     }
 
-    /// The attempt is lost: whoever made it panicked.
+    /// The running attempt was lost in a panic.
     pub fn abandoned(&mut self, now: Anchor) {
-        if self.running {
-            self.failures = self.failures.saturating_add(1);
+        if self.phase.is_attempting() {
+            self.ended(now);
+            self.health.count_failure();
             self.faulted(Fault::new(FaultClass::Transient, "ATTEMPT_PANICKED"), None, now);
         }
     }
 
-    /// A caller is not served by the present grant.
+    /// The current grant does not satisfy a caller.
     pub fn demanded(&mut self, now: Anchor) {
-        self.wanted = self.wanted.max(Wanted::Sooner);
-        if !self.running && self.wanted != Wanted::Now {
-            self.due = self.due_if_demanded(now);
+        match &mut self.phase {
+            Phase::Attempting { demanded, .. } => *demanded = true,
+            Phase::Planned { .. } => self.move_to(self.due_if_demanded(now)),
+            Phase::Busy { .. } | Phase::Ordered { .. } => {}
         }
     }
 
-    /// A caller orders an attempt now, whatever is planned. One under way counts as ordered.
+    /// A caller orders an attempt now. A running attempt counts as the ordered one.
     ///
     /// # Errors
     ///
-    /// None may start yet; returns when one may.
+    /// No attempt may start before the instant returned.
     pub fn ordered(&mut self, now: Anchor) -> Result<(), BootTime> {
-        if self.running || self.wanted == Wanted::Now {
+        if matches!(self.phase, Phase::Attempting { .. } | Phase::Ordered { .. }) {
             return Ok(());
         }
-        let throttled = self.quiet_until.filter(|_| self.refresh == RefreshState::Throttled);
-        let apart = self.last_ordered.map(|last| last + ORDERED_APART);
-        if let Some(until) = throttled.max(apart).filter(|until| *until > now.boot) {
+        let is_throttled = self.health.refresh == RefreshState::Throttled;
+        let throttled = self.quiet_until.filter(|_| is_throttled);
+        let spaced = self.last_ordered.map(|last| last + ORDER_INTERVAL);
+        if let Some(until) = throttled.max(spaced).filter(|until| *until > now.boot) {
             return Err(until);
         }
-        self.wanted = Wanted::Now;
         self.last_ordered = Some(now.boot);
-        self.due = self.not_too_soon(now.boot);
+        self.phase = Phase::Ordered { due: self.after_floor(now.boot) };
         Ok(())
     }
 
-    /// A clock jumped: a grant that is dead by it is fetched anew at once, one that ends
-    /// sooner by it is refreshed sooner. What asks for quiet still applies, and a pending order
-    /// is not delayed.
+    /// A clock jumped: an expired grant is replaced at once, one that now expires sooner is
+    /// refreshed sooner. A requested wait still applies, and a pending order is not delayed.
     pub fn jumped(&mut self, now: Anchor) {
-        if self.running || self.life.is_none() || self.wanted == Wanted::Now {
+        if self.current.is_none() || matches!(self.phase, Phase::Ordered { .. }) {
             return;
         }
-        self.due = match self.quiet_until {
+        self.move_to(match self.quiet_until {
             Some(until) if until > now.boot => self.due_in_quiet(until, now),
             _ => {
                 let latest = self.end_of_life(now) - self.policy.three_attempts();
-                self.not_too_soon(self.due.min(latest.max(now.boot)))
+                self.phase.due().min(latest.max(now.boot))
             }
-        };
+        });
     }
 
-    /// The credential was replaced: that the former one was refused no longer matters.
+    /// The credential was replaced: a refusal of the previous one no longer matters.
     pub fn rekeyed(&mut self, now: Anchor) {
         let refused = |fault: &Fault| fault.class == FaultClass::Credential;
-        if self.running || !self.last_fault.as_ref().is_some_and(refused) {
+        if self.phase.is_attempting() || !self.health.last_fault.as_ref().is_some_and(refused) {
             return;
         }
-        self.refusals = 0;
+        self.health.refusals = 0;
         self.quiet_until = None;
-        self.due = self.not_too_soon(now.boot);
+        self.move_to(now.boot);
     }
 
     /// The state of the refresh.
@@ -275,122 +242,121 @@ impl State {
     pub fn status(&self, now: Anchor) -> Status {
         let unknown = Status::unknown();
         Status {
-            life: self.life,
-            refresh: self.refresh,
-            next_attempt: Some(self.due),
+            life: self.current.map(|current| current.life),
+            refresh: self.health.refresh,
+            next_attempt: Some(self.phase.due()),
             next_if_demanded: Some(self.due_if_demanded(now)),
-            attempting: self.running,
+            attempting: self.phase.is_attempting(),
             usual_latency: self.latency.unwrap_or(unknown.usual_latency),
-            last_fault: self.last_fault.clone(),
-            consecutive_failures: self.failures,
+            last_fault: self.health.last_fault.clone(),
+            consecutive_failures: self.health.failures,
         }
     }
 
-    // What follows is the arithmetic of the above.
-
     fn faulted(&mut self, fault: Fault, retry_after: Option<Duration>, now: Anchor) {
-        let asked = retry_after.map(|asked| now.boot + asked.min(MAX_RETRY_AFTER));
+        let wait_until = retry_after.map(|wait| now.boot + wait.min(MAX_RETRY_AFTER));
         let class = fault.class;
         if class.heals() && self.refused_itself() {
-            // The probe met something else, which says nothing about the refusal.
+            // The probe failed for another reason, which does not lift the refusal.
             let probe = now.boot + PROBE_INTERVAL;
-            return self.quiet(asked.map_or(probe, |asked| asked.max(probe)), now);
+            return self.quiet(wait_until.map_or(probe, |until| until.max(probe)), now);
         }
-        self.last_fault = Some(fault);
-        match (class, asked) {
+        self.health.last_fault = Some(fault);
+        match (class, wait_until) {
             (FaultClass::Transient, _) => self.retry(RefreshState::Retrying, now),
-            (FaultClass::Throttled, asked) => {
+            (FaultClass::Throttled, wait_until) => {
                 self.retry(RefreshState::Throttled, now);
-                if let Some(until) = asked.map(|until| self.spread(until)) {
-                    // The account's wait is the least; where nobody asks, the back-off goes on.
+                if let Some(until) = wait_until.map(|until| self.spread(until)) {
+                    // The account's wait is the minimum; without demand a longer back-off applies.
                     self.quiet_until = Some(until);
-                    self.due = self.due.max(self.due_in_quiet(until, now));
+                    self.move_to(self.phase.due().max(self.due_in_quiet(until, now)));
                 }
             }
             _ => self.refused(now),
         }
     }
 
-    /// The upstream works, so that it is no refusal. Some renew only shortly before the end:
-    /// asking them often would only cost requests.
+    /// The upstream responded with nothing newer, which is no refusal. Some upstreams renew only
+    /// shortly before the expiry: frequent requests would be wasted.
     fn nothing_new(&mut self, fault: Fault, now: Anchor) {
-        self.failures = self.failures.saturating_add(1);
-        self.refusals = 0;
-        self.last_fault = Some(fault);
+        self.health.count_failure();
+        self.health.refusals = 0;
+        self.health.last_fault = Some(fault);
         let left = self.end_of_life(now).since(now.boot);
-        let late = self.life.is_none_or(|life| left <= life.ttl / LATE);
-        // Only a success ends what was wrong before.
-        let stays_ok = !late && self.refresh == RefreshState::Ok;
+        let late = self.current.is_none_or(|current| left <= current.life.ttl / LATE_SHARE);
+        // Only a success clears an earlier failure.
+        let stays_ok = !late && self.health.refresh == RefreshState::Ok;
         self.retry(if stays_ok { RefreshState::Ok } else { RefreshState::Retrying }, now);
-        self.due = self.due.max(now.boot + left / 4);
+        self.move_to(self.phase.due().max(now.boot + left / 4));
     }
 
     fn held(&mut self, class: FaultClass, until: BootTime, now: Anchor) {
         let refresh = match class {
             FaultClass::Transient => {
-                self.busy_until = Some(until);
-                return self.ended(now, until);
+                self.phase = Phase::Busy { due: self.after_floor(until) };
+                return;
             }
             FaultClass::Throttled => RefreshState::Throttled,
             _ => RefreshState::Rejected,
         };
         let until = if class == FaultClass::Throttled { self.spread(until) } else { until };
-        // What the upstream said of this resource, or to it, tells more than the hold.
-        if self.refresh != refresh && !self.refused_itself() {
-            self.refresh = refresh;
-            self.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
+        // The upstream's own response for this resource is more specific than the hold.
+        if self.health.refresh != refresh && !self.refused_itself() {
+            self.health.refresh = refresh;
+            self.health.last_fault = Some(Fault::new(class, "ACCOUNT_HELD"));
         }
         self.quiet(until, now);
     }
 
-    /// Whether this resource or its configuration is refused; whether the account is, its
-    /// budget knows.
+    /// Whether this resource or its configuration is refused. Whether the account is refused is
+    /// for its budget to know.
     fn refused_itself(&self) -> bool {
         let own =
             |fault: &Fault| matches!(fault.class, FaultClass::Resource | FaultClass::Misconfigured);
-        self.refresh == RefreshState::Rejected && self.last_fault.as_ref().is_some_and(own)
+        let Health { refresh, last_fault, .. } = &self.health;
+        *refresh == RefreshState::Rejected && last_fault.as_ref().is_some_and(own)
     }
 
-    /// A stray refusal happens: while a grant lives the first is retried like any failure.
+    /// Stray refusals happen: with a live grant, the first is retried like any failure.
     fn refused(&mut self, now: Anchor) {
-        self.refusals = self.refusals.saturating_add(1);
-        if self.is_live(now) && self.refusals == 1 {
+        self.health.refusals = self.health.refusals.saturating_add(1);
+        if self.is_live(now) && self.health.refusals == 1 {
             self.retry(RefreshState::Retrying, now);
         } else {
-            self.refresh = RefreshState::Rejected;
+            self.health.refresh = RefreshState::Rejected;
             self.quiet(now.boot + PROBE_INTERVAL, now);
         }
     }
 
     fn retry(&mut self, refresh: RefreshState, now: Anchor) {
-        self.refresh = refresh;
+        self.health.refresh = refresh;
         self.quiet_until = None;
         let cap = if self.is_live(now) {
             self.policy.longest_pause(self.end_of_life(now).since(now.boot))
-        } else if self.wanted != Wanted::AsPlanned {
+        } else if matches!(self.phase, Phase::Attempting { demanded: true, .. }) {
             MAX_BACKOFF
         } else {
-            UNASKED_BACKOFF
+            IDLE_BACKOFF
         };
-        self.pause = backoff(self.pause, cap, &mut self.rng);
-        self.ended(now, now.boot + self.pause);
+        self.health.pause = next_pause(self.health.pause, cap, &mut self.rng);
+        self.plan(now.boot + self.health.pause);
     }
 
-    /// Waits until `until`, but for one last try while the grant still lives.
+    /// Waits until `until`, except for one last try before the current grant expires.
     fn quiet(&mut self, until: BootTime, now: Anchor) {
         self.quiet_until = Some(until);
-        self.ended(now, until);
-        self.due = self.due_in_quiet(until, now);
+        self.plan(self.due_in_quiet(until, now));
     }
 
     fn due_in_quiet(&self, until: BootTime, now: Anchor) -> BootTime {
         let end_of_life = self.end_of_life(now);
         let last_try = end_of_life - self.policy.last_try();
-        let last_try = self.not_too_soon(last_try.max(now.boot));
-        if !self.last_try_spent && last_try < end_of_life && last_try < until {
+        let last_try = self.after_floor(last_try.max(now.boot));
+        let spent = self.current.is_some_and(|current| current.last_try_spent);
+        if !spent && last_try < end_of_life && last_try < until {
             last_try
         } else {
-            self.not_too_soon(until)
+            self.after_floor(until)
         }
     }
 
@@ -398,40 +364,48 @@ impl State {
         until + SPREAD.mul_f64(self.rng.f64())
     }
 
-    fn ended(&mut self, now: Anchor, due: BootTime) {
-        self.running = false;
-        self.last_ended = Some(now.boot);
-        self.due = self.not_too_soon(due);
+    /// The running attempt ended; the next one is not planned yet.
+    fn ended(&mut self, now: Anchor) {
+        self.last_attempt = Some(Ended { started: self.phase.due(), ended: now.boot });
     }
 
-    fn not_too_soon(&self, due: BootTime) -> BootTime {
-        self.last_ended.map_or(due, |ended| due.max(ended + FLOOR))
+    /// Plans the next attempt.
+    fn plan(&mut self, due: BootTime) {
+        self.phase = Phase::Planned { due: self.after_floor(due) };
+    }
+
+    /// Moves the start of the next attempt without a change of phase.
+    fn move_to(&mut self, due: BootTime) {
+        let due = self.after_floor(due);
+        self.phase.move_to(due);
+    }
+
+    fn after_floor(&self, due: BootTime) -> BootTime {
+        self.last_attempt.map_or(due, |last| due.max(last.ended + FLOOR))
     }
 
     fn due_if_demanded(&self, now: Anchor) -> BootTime {
-        if self.running {
-            return self.due;
-        }
-        let earliest = [self.quiet_until, self.busy_until].into_iter().flatten().max();
-        let earliest = earliest.map_or(now.boot, |until| until.max(now.boot));
-        let pulled = if self.is_live(now) {
-            self.last_started.map(|started| started + self.pulled_apart())
-        } else {
-            self.last_ended.map(|ended| ended + MAX_BACKOFF)
+        let (Phase::Planned { due }, Some(last)) = (self.phase, self.last_attempt) else {
+            return self.phase.due();
         };
-        let pulled = pulled.map_or(self.due, |pulled| pulled.max(earliest).min(self.due));
-        self.not_too_soon(pulled)
+        let earliest = self.quiet_until.map_or(now.boot, |until| until.max(now.boot));
+        let pulled = if self.is_live(now) {
+            last.started + self.demand_interval()
+        } else {
+            last.ended + MAX_BACKOFF
+        };
+        self.after_floor(pulled.max(earliest).min(due))
     }
 
-    /// How far apart refreshes of the present grant lie that callers ask for: a cheap grant's
-    /// callers are served soon, a long one's cost the upstream no more.
-    fn pulled_apart(&self) -> Duration {
-        let share = self.life.map_or(Duration::ZERO, |life| life.ttl / PULLED_FORWARD);
-        share.clamp(CLOSEST_PULLED, FARTHEST_PULLED)
+    /// The time between refreshes of the current grant on demand. Demand for a long-lived grant
+    /// costs the upstream few requests.
+    fn demand_interval(&self) -> Duration {
+        let share = self.current.map_or(Duration::ZERO, |current| current.life.ttl / DEMAND_SHARE);
+        share.clamp(MIN_DEMAND_INTERVAL, MAX_DEMAND_INTERVAL)
     }
 
     fn urgency(&self, now: Anchor) -> Urgency {
-        if self.wanted == Wanted::Now {
+        if matches!(self.phase, Phase::Ordered { .. }) {
             Urgency::Ordered
         } else if !self.is_live(now) {
             Urgency::Lapsed
@@ -443,12 +417,12 @@ impl State {
     }
 
     fn is_live(&self, now: Anchor) -> bool {
-        self.life.is_some_and(|life| life.is_live(now, self.policy.margin))
+        self.current.is_some_and(|current| current.life.is_live(now, self.policy.margin))
     }
 
-    /// When the present grant's life ends, as far as both clocks know now.
+    /// When the current grant's life ends by the clocks as they are now.
     fn end_of_life(&self, now: Anchor) -> BootTime {
-        let left = self.life.map_or(Duration::ZERO, |life| life.left(now));
+        let left = self.current.map_or(Duration::ZERO, |current| current.life.left(now));
         now.boot + left.saturating_sub(self.policy.margin)
     }
 }

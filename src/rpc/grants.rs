@@ -29,7 +29,8 @@ use crate::{
     clock::{Anchor, BootTime, Clock},
     drain::{Drain, Phase, lifetime::Lifetime},
     grant::{
-        self, Fault, GrantState, Life, RefreshState, cell::View, demand::Ordered, table::Roster,
+        self, Fault, GrantState, Life, RefreshState, cell::View, demand::OrderOutcome,
+        table::Roster,
     },
     name::GrantName,
     ready::next_end_of_life,
@@ -198,13 +199,13 @@ impl GrantService for Grants {
         };
         let now = self.clock.now();
         match ordered {
-            Some(Ordered::Attempted) => {
+            Some(OrderOutcome::Attempted) => {
                 let state = view.status();
                 order.end(state.last_fault.as_ref().map(|fault| &*fault.reason));
                 let grant = Some(convert::grant(&view, &state, now));
                 Ok(Response::new(RefreshGrantResponse { grant }))
             }
-            Some(Ordered::Held(until)) => {
+            Some(OrderOutcome::Held(until)) => {
                 order.refused(status::UPSTREAM_THROTTLED);
                 Err(status::refresh_held(name, until.since(now.boot), deadline))
             }

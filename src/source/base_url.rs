@@ -1,32 +1,32 @@
-//! The base URL of an upstream, parsed at the door into one normal form, so that one upstream
-//! is one however it is written.
+//! The base URL of an upstream, parsed into one normal form, so that different spellings of one
+//! upstream compare equal.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use http::Uri;
 
-/// Where an upstream is: https anywhere, plain http on loopback only. Its text has the host in
-/// lower case, no default port and no slash at the end.
+/// An upstream's base URL: https anywhere, plain http on loopback only. Its text has a lower-case
+/// host, no default port and no trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     text: String,
     uri: Uri,
 }
 
-/// A text that is no upstream's base URL. It never holds the text: that may hold a password.
+/// Why a string is no base URL. It never holds the string, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
     /// Not an absolute http or https URL.
     #[error("is not of the form https://host[:port][/path]")]
     NotAUrl,
-    /// It has a user name.
-    #[error("must not hold a user name or password: the profile's own credential is what is sent")]
+    /// It holds a user name.
+    #[error("must not hold a user name or password: requests carry the profile's own credential")]
     Credential,
-    /// More than a path.
-    #[error("must not have a query or a fragment: it is what paths are put behind")]
+    /// It has a query or a fragment.
+    #[error("must not have a query or a fragment: request paths are appended to it")]
     MoreThanAPath,
-    /// Plain http to somewhere else than this machine.
-    #[error("is plain http to another machine; the credential would travel unprotected")]
+    /// Plain http to another machine.
+    #[error("is plain http to another machine; the credential would be sent unencrypted")]
     PlainHttp,
 }
 
@@ -34,7 +34,7 @@ impl FromStr for BaseUrl {
     type Err = BaseUrlError;
 
     fn from_str(text: &str) -> Result<Self, BaseUrlError> {
-        // Uri would drop a fragment without a word.
+        // Uri silently drops a fragment.
         if text.contains(['?', '#']) {
             return Err(BaseUrlError::MoreThanAPath);
         }
@@ -47,7 +47,7 @@ impl FromStr for BaseUrl {
         }
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") => None,
-            // A port that is no number is none to Uri.
+            // Uri ignores a port that is not a number.
             _ => Some(authority.port_u16().ok_or(BaseUrlError::NotAUrl)?),
         };
         let host = normal_host(authority.host());
@@ -67,7 +67,7 @@ impl FromStr for BaseUrl {
 }
 
 impl BaseUrl {
-    /// The URL of `path` below it; none where that makes no URL.
+    /// The URL of `path` below it; none if that is not a URL.
     pub(super) fn below(&self, path: &str) -> Option<Uri> {
         format!("{}{path}", self.text).parse().ok()
     }
@@ -83,7 +83,7 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// A name in lower case, an address as it is usually written.
+/// A name in lower case, an address in its usual form.
 fn normal_host(host: &str) -> String {
     match address(host) {
         Some(IpAddr::V6(ip)) => format!("[{ip}]"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn one_upstream_has_one_form() {
+    fn one_upstream_has_one_normal_form() {
         let form = "https://media.example";
         for same in ["", "/", "//", ":443", ":443/", ":0443"] {
             assert_eq!(parse(&format!("{form}{same}")).as_deref(), Ok(form), "{same}");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_without_an_echo() {
+    fn invalid_base_url_is_refused_without_an_echo() {
         let password = "q1W2e3R4";
         let cases = [
             (format!("https://user:{password}@media.example"), BaseUrlError::Credential),

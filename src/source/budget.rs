@@ -1,6 +1,6 @@
-//! The budget of one upstream account: requests a second with burst, how many at once, and
-//! what the upstream asked the whole account to wait for. It sits right around the HTTP call,
-//! so that nothing goes past it, whatever the logic above says.
+//! The budget of one upstream account: a request rate with a burst, a limit of concurrent
+//! requests, and the waits that the upstream requested for the whole account. It is directly
+//! around the HTTP request, so that no request bypasses it, whatever the logic above does.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,38 +11,21 @@ use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{FetchError, FetchRequest, Fetched, GrantSource, Urgency};
+use super::{
+    FetchError, FetchRequest, Fetched, GrantSource, Urgency,
+    backoff::{MAX_BACKOFF, MAX_RETRY_AFTER, MIN_BACKOFF, PROBE_INTERVAL, next_pause},
+};
 use crate::{
     clock::{BootTime, Clock},
     grant::{Fault, FaultClass},
 };
 
-/// The longest that a Retry-After is obeyed.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// How often a refused credential is tried again.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The shortest pause after a failure.
-pub const MIN_BACKOFF: Duration = Duration::from_millis(250);
-
-/// The longest pause after a failure while somebody may be waiting.
-pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
-/// Decorrelated jitter: the next pause after one of `previous`, between the shortest and
-/// thrice the previous one, at most `cap`.
-pub fn backoff(previous: Duration, cap: Duration, rng: &mut Rng) -> Duration {
-    let widest = (previous * 3).max(MIN_BACKOFF);
-    let drawn = MIN_BACKOFF + widest.saturating_sub(MIN_BACKOFF).mul_f64(rng.f64());
-    drawn.min(cap)
-}
-
-/// What an account may send.
+/// An account's request limits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: u32,
-    /// Requests at once after a quiet time.
+    /// Requests at once after an idle time.
     pub burst: u32,
     /// Requests in flight.
     pub concurrent: u32,
@@ -65,12 +48,12 @@ pub struct Budget {
 
 #[derive(Debug)]
 struct Account {
-    /// Where the rate's meter stands: the time at which all that was sent is paid for.
+    /// When the rate has room again for all requests sent so far.
     paid: BootTime,
-    /// The upstream asked the account to wait until then.
+    /// The upstream requested that the account waits until then.
     throttled_until: Option<BootTime>,
     refused: Option<Refused>,
-    /// Credential refusals in a row.
+    /// Consecutive credential refusals.
     refusals: u32,
     pause: Duration,
     rng: Rng,
@@ -79,10 +62,10 @@ struct Account {
 /// The credential is refused.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    /// When one request may try it again.
+    /// When one request may probe it.
     probe_at: BootTime,
-    /// When that request, while it is under way, will have been answered.
-    answer_by: BootTime,
+    /// When a running probe has its response at the latest.
+    done_by: BootTime,
 }
 
 impl Budget {
@@ -101,8 +84,8 @@ impl Budget {
         Self { clock, limits, in_flight, account: Mutex::new(account) }
     }
 
-    /// Lets a request through, which takes at most `attempt` from then on, after waiting where
-    /// that wait ends in time.
+    /// Admits a request, which takes up to `attempt` from then on. Waits first if the wait ends
+    /// before the request's `give_up_at`.
     async fn admit(
         &self,
         request: &FetchRequest,
@@ -111,8 +94,8 @@ impl Budget {
         let now = self.clock.now().boot;
         self.account().check_hold(now, request.urgency)?;
 
-        let permit = self.place(request).await?;
-        // The account may have been held while this waited.
+        let permit = self.acquire(request).await?;
+        // The account may have been held during the wait.
         let mut account = self.account();
         let now = self.clock.now().boot;
         account.check_hold(now, request.urgency)?;
@@ -121,29 +104,29 @@ impl Budget {
         Ok(permit)
     }
 
-    /// A place among those in flight, at a turn of the rate.
-    async fn place(&self, request: &FetchRequest) -> Result<SemaphorePermit<'_>, FetchError> {
+    /// Acquires a permit for a concurrent request, and waits for its turn in the rate.
+    async fn acquire(&self, request: &FetchRequest) -> Result<SemaphorePermit<'_>, FetchError> {
         let patience = request.give_up_at.since(self.clock.now().boot);
-        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
-        let Ok(Ok(permit)) = place else { return Err(busy(request.give_up_at)) };
+        let acquired = tokio::time::timeout(patience, self.in_flight.acquire()).await;
+        let Ok(Ok(permit)) = acquired else { return Err(busy(request.give_up_at)) };
         let turn = self.take_turn(request)?;
         tokio::time::sleep(turn).await;
         Ok(permit)
     }
 
-    /// Asks `source`, whose credential is not in use yet, within the rate and never while the
-    /// account is throttled. A refusal of that credential holds nobody.
+    /// Fetches from `source`, whose credential is not in use yet, within the rate and never while
+    /// the account is throttled. A refusal of that credential does not hold the account.
     ///
     /// # Errors
     ///
-    /// As any attempt's.
+    /// Those of any attempt.
     pub async fn try_out(
         &self,
         source: &dyn GrantSource,
         request: FetchRequest,
     ) -> Result<Fetched, FetchError> {
         self.account().check_throttled(self.clock.now().boot)?;
-        let _permit = self.place(&request).await?;
+        let _permit = self.acquire(&request).await?;
         self.account().check_throttled(self.clock.now().boot)?;
         let urgency = request.urgency;
         let result = source.fetch(request).await;
@@ -155,12 +138,12 @@ impl Budget {
         }
     }
 
-    /// Forgets that the account's credential was refused: it has another.
+    /// Clears a refusal of the account's credential, which was replaced.
     pub fn credential_replaced(&self) {
-        self.account().well();
+        self.account().credential_accepted();
     }
 
-    /// Reserves the next free place in the rate, and tells how long it is away.
+    /// Reserves the next turn in the rate, and returns the time until then.
     fn take_turn(&self, request: &FetchRequest) -> Result<Duration, FetchError> {
         let price = Duration::from_secs(1) / self.limits.rate.max(1);
         let ahead = price * self.limits.burst.saturating_sub(1);
@@ -175,9 +158,9 @@ impl Budget {
         Ok(turn.since(now))
     }
 
-    /// Remembers what concerns the whole account. A failure that says nothing about what the
-    /// account is held for leaves it held, and is told as that; who is throttled is told how
-    /// long the account is held, whoever asked for that.
+    /// Records what concerns the whole account. A failure unrelated to the account's hold leaves the
+    /// hold in place and is reported as the hold. A throttled request is reported with the time for
+    /// which the account is held, whichever request caused that.
     fn remember(
         &self,
         result: Result<Fetched, FetchError>,
@@ -187,7 +170,7 @@ impl Budget {
         let mut account = self.account();
         match result {
             Ok(fetched) => {
-                account.well();
+                account.credential_accepted();
                 Ok(fetched)
             }
             Err(FetchError::Failed { fault, retry_after }) => {
@@ -211,7 +194,7 @@ impl Budget {
     }
 }
 
-/// Nothing is wrong upstream, the account's own budget is used up.
+/// The account's own budget is exhausted; the upstream has no fault.
 const fn busy(until: BootTime) -> FetchError {
     FetchError::Held { class: FaultClass::Transient, until }
 }
@@ -234,12 +217,12 @@ impl Account {
         }
     }
 
-    /// What the account is held for at `now`, and until when.
+    /// Why the account is held at `now`, and until when.
     fn hold(&self, now: BootTime) -> Option<(FaultClass, BootTime)> {
         let throttled = self.throttled_until.filter(|until| *until > now);
-        let refused = self.refused.map(|refused| {
-            if refused.answer_by > now { refused.answer_by } else { refused.probe_at }
-        });
+        let refused = self
+            .refused
+            .map(|refused| if refused.done_by > now { refused.done_by } else { refused.probe_at });
         match (refused, throttled) {
             (Some(probe), Some(until)) => Some((FaultClass::Credential, probe.max(until))),
             (Some(probe), None) if probe > now => Some((FaultClass::Credential, probe)),
@@ -248,17 +231,17 @@ impl Account {
         }
     }
 
-    /// While the credential is refused, who gets through is the one probe of the interval;
-    /// the others come back when it will have been answered.
+    /// While the credential is refused, the request admitted is the interval's single probe. Other
+    /// requests retry when the probe has its response.
     fn probe(&mut self, now: BootTime, attempt: Duration) {
         if let Some(refused) = &mut self.refused {
-            *refused = Refused { probe_at: now + PROBE_INTERVAL, answer_by: now + attempt };
+            *refused = Refused { probe_at: now + PROBE_INTERVAL, done_by: now + attempt };
         }
     }
 
-    /// The credential was taken. What the upstream asked to wait stands: this may have been
-    /// sent before it asked.
-    fn well(&mut self) {
+    /// The credential was accepted. A wait that the upstream requested stays in force: this request
+    /// may have been sent before.
+    fn credential_accepted(&mut self) {
         self.refused = None;
         self.refusals = 0;
         self.pause = MIN_BACKOFF;
@@ -272,24 +255,24 @@ impl Account {
         now: BootTime,
     ) {
         if let Some(refused) = &mut self.refused {
-            refused.answer_by = now;
+            refused.done_by = now;
         }
         match fault.class {
             FaultClass::Throttled => {
-                self.pause = backoff(self.pause, MAX_BACKOFF, &mut self.rng);
-                let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                let until = now + asked.max(self.pause);
+                self.pause = next_pause(self.pause, MAX_BACKOFF, &mut self.rng);
+                let wait = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+                let until = now + wait.max(self.pause);
                 let longest = self.throttled_until.map_or(until, |before| before.max(until));
                 self.throttled_until = Some(longest);
             }
             FaultClass::Credential => {
                 self.refusals = self.refusals.saturating_add(1);
-                // A stray refusal happens; without a live grant nothing is lost by believing it.
+                // Stray refusals happen; without a live grant, nothing is lost by the first.
                 if self.refusals > 1 || urgency == Urgency::Lapsed {
-                    self.refused = Some(Refused { probe_at: now + PROBE_INTERVAL, answer_by: now });
+                    self.refused = Some(Refused { probe_at: now + PROBE_INTERVAL, done_by: now });
                 }
             }
-            // Whoever says so has taken the credential.
+            // An upstream that refuses the resource has accepted the credential.
             FaultClass::Resource => {
                 self.refused = None;
                 self.refusals = 0;
@@ -299,7 +282,7 @@ impl Account {
     }
 }
 
-/// A source under a budget.
+/// A source within a budget.
 pub struct Budgeted {
     source: Arc<dyn GrantSource>,
     budget: Arc<Budget>,
@@ -307,7 +290,7 @@ pub struct Budgeted {
 }
 
 impl Budgeted {
-    /// `source`, whose attempts take at most `attempt` each, asked only as `budget` allows.
+    /// Calls `source`, whose attempts take up to `attempt` each, only as `budget` allows.
     pub fn new(source: Arc<dyn GrantSource>, budget: Arc<Budget>, attempt: Duration) -> Self {
         Self { source, budget, attempt }
     }

@@ -1,5 +1,5 @@
-//! Name lookups for the upstream: one in flight a name, and the last good addresses where a
-//! lookup fails or is slow.
+//! DNS lookups for upstreams: one in flight per name, with the last good addresses as a fallback
+//! if a lookup fails or is slow.
 
 use std::{
     collections::HashMap,
@@ -16,28 +16,28 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::watch;
 use tower_service::Service;
 
-/// How long a lookup may take before the last good addresses are used.
+/// How long to wait for a lookup before the last good addresses are used.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many of a name's addresses of one family are tried in one attempt.
+/// How many of a name's addresses are tried per family in one attempt.
 const TRIED: usize = 3;
 
-/// A name that has no address, now.
+/// A name currently has no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name has no address")]
 pub struct LookupError;
 
 type Addresses = Result<Vec<SocketAddr>, LookupError>;
 type Lookup = dyn Fn(&str) -> Addresses + Send + Sync;
-type Told = watch::Receiver<Option<Addresses>>;
+type Pending = watch::Receiver<Option<Addresses>>;
 
 #[derive(Default)]
 struct Entry {
     last_good: Vec<SocketAddr>,
-    in_flight: Option<Told>,
+    in_flight: Option<Pending>,
 }
 
-/// Looks names up. Clones share what they know.
+/// Looks names up. Clones share their cache.
 #[derive(Clone)]
 pub struct Resolver {
     lookup: Arc<Lookup>,
@@ -46,7 +46,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// The system's resolver, on a thread of its own since it blocks.
+    /// The system's resolver, on a separate thread since it blocks.
     #[must_use]
     pub fn system() -> Self {
         Self::with(PATIENCE, |host| {
@@ -55,8 +55,8 @@ impl Resolver {
         })
     }
 
-    /// A resolver over `lookup`, which may block, and which is waited for that long where
-    /// addresses are known.
+    /// A resolver over `lookup`, which may block. Where addresses are known, it waits for a lookup
+    /// up to `patience`.
     pub fn with(
         patience: Duration,
         lookup: impl Fn(&str) -> Addresses + Send + Sync + 'static,
@@ -67,10 +67,10 @@ impl Resolver {
     /// The addresses of `host`.
     pub async fn resolve(&self, host: &str) -> Addresses {
         let (mut lookup, last_good) = self.join(host);
-        let answered = tokio::time::timeout(self.patience, lookup.wait_for(Option::is_some)).await;
-        match answered.map(|found| found.ok().and_then(|found| found.clone())) {
+        let result = tokio::time::timeout(self.patience, lookup.wait_for(Option::is_some)).await;
+        match result.map(|found| found.ok().and_then(|found| found.clone())) {
             Ok(Some(Ok(found))) => return Ok(found),
-            // It goes on by itself; what it finds serves the next attempt.
+            // The lookup continues; its result serves the next attempt.
             Err(_) if last_good.is_empty() => {}
             _ if last_good.is_empty() => return Err(LookupError),
             _ => return Ok(last_good),
@@ -79,8 +79,8 @@ impl Resolver {
         found.ok().and_then(|found| found.clone()).unwrap_or(Err(LookupError))
     }
 
-    /// The lookup in flight, begun if there was none, and the addresses of the last good one.
-    fn join(&self, host: &str) -> (Told, Vec<SocketAddr>) {
+    /// The lookup in flight, started if there was none, and the addresses of the last good one.
+    fn join(&self, host: &str) -> (Pending, Vec<SocketAddr>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(host.to_owned()).or_default();
         if let Some(in_flight) = &entry.in_flight {
@@ -108,7 +108,7 @@ impl Resolver {
     }
 }
 
-/// A lookup that is told of however it ends: one that panicked must not be waited for for ever.
+/// A lookup that reports its result on drop: nothing waits indefinitely for one that panicked.
 struct InFlight {
     resolver: Resolver,
     host: String,
@@ -119,7 +119,7 @@ struct InFlight {
 impl InFlight {
     fn run(&mut self) {
         let found = (self.resolver.lookup)(&self.host);
-        // A name without an address is as good as one that is not found.
+        // A name without an address counts as not found.
         self.found = found.and_then(|it| if it.is_empty() { Err(LookupError) } else { Ok(it) });
     }
 }
@@ -142,12 +142,14 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
-        Box::pin(async move { resolver.resolve(name.as_str()).await.map(few).map(Vec::into_iter) })
+        Box::pin(async move {
+            resolver.resolve(name.as_str()).await.map(limit_per_family).map(Vec::into_iter)
+        })
     }
 }
 
-/// The first addresses of each family, so that each is given time enough to answer.
-fn few(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// Keeps the first addresses of each family, so that each has enough time to respond.
+fn limit_per_family(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut kept = [0, 0];
     addresses.retain(|address| {
         let of_family = &mut kept[usize::from(address.is_ipv6())];
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_lookup_falls_back_to_the_last_good_addresses() {
+    async fn failed_lookup_uses_the_last_good_addresses() {
         let calls = Arc::new(AtomicUsize::new(0));
         let resolver =
             Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
@@ -186,21 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn some_addresses_of_each_family_are_tried() {
+    fn addresses_are_limited_per_family() {
         let v6 = |last| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, last], 0));
         let found =
             vec![v6(1), v6(2), v6(3), v6(4), address(1), address(2), address(3), address(4)];
         let tried = vec![v6(1), v6(2), v6(3), address(1), address(2), address(3)];
-        assert_eq!(few(found), tried);
-        assert_eq!(few(vec![address(1)]), [address(1)]);
+        assert_eq!(limit_per_family(found), tried);
+        assert_eq!(limit_per_family(vec![address(1)]), [address(1)]);
     }
 
     #[tokio::test]
-    async fn a_lookup_that_panics_is_a_failed_one_and_is_followed_by_another() {
+    async fn panicked_lookup_fails_and_is_followed_by_another() {
         let calls = Arc::new(AtomicUsize::new(0));
         let resolver =
             Resolver::with(PATIENCE, move |_| match calls.fetch_add(1, Ordering::SeqCst) {
-                0 => std::panic::resume_unwind(Box::new("as the test says")),
+                0 => std::panic::resume_unwind(Box::new("in a test")),
                 _ => Ok(vec![address(1)]),
             });
         assert_eq!(resolver.resolve("upstream").await, Err(LookupError));
@@ -208,14 +210,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hanging_lookup_is_joined_and_does_not_hold_who_knows_an_address() {
+    async fn hanging_lookup_does_not_block_known_addresses() {
         let (release, hang) = mpsc::channel::<()>();
         let hang = Mutex::new(hang);
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let resolver = Resolver::with(Duration::ZERO, move |_| {
             if counted.fetch_add(1, Ordering::SeqCst) > 0 {
-                // Hangs until the test lets go.
+                // Hangs until the test releases it.
                 let _ = hang.lock().map(|hang| hang.recv());
             }
             Ok(vec![address(1)])

@@ -1,6 +1,6 @@
-//! One HTTP exchange with an upstream, under the limits that every provider's source keeps:
-//! a time for all of it, 64 KiB of body, no redirects, and one immediate retry where a pooled
-//! connection turned out to be stale.
+//! One HTTP exchange with an upstream, under the limits of every provider's source: a timeout for
+//! the whole exchange, a body of up to 64 KiB, no redirects, and one immediate retry if a pooled
+//! connection is stale.
 
 mod answer;
 mod connect;
@@ -30,25 +30,23 @@ use crate::{
     grant::{Fault, FaultClass},
 };
 
-/// How long an exchange may take unless its source says otherwise: connect, TLS, headers and
-/// body.
+/// The default timeout of an exchange: connect, TLS, headers and body.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the body of a refusal is waited for after its head: it is mostly there already, and
-/// what it adds is worth no more.
+/// How long to wait for the body of a refusal after its head. It has usually arrived already, and
+/// adds little.
 const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Idle connections kept at the most.
+/// The maximum number of idle connections.
 const MAX_IDLE: usize = 8;
 
-/// How long a connection is kept idle. A default refresh comes within 50 s; what stands between
-/// here and the upstream often forgets a connection after a minute, and drops what is sent on
-/// it without a word.
+/// How long a connection is kept idle. A default refresh follows within 50 s. Middleboxes often
+/// forget a connection after a minute, and silently drop what is sent on it.
 const IDLE_LIFE: Duration = Duration::from_secs(55);
 
 const TIMEOUT: Fault = Fault::new(FaultClass::Transient, "TIMEOUT");
 
-/// Talks to one upstream over HTTP/1.1, with TLS unless it is on loopback.
+/// Calls one upstream over HTTP/1.1, with TLS unless it is plain http on loopback.
 pub struct HttpClient {
     base: BaseUrl,
     clock: Clock,
@@ -58,14 +56,14 @@ pub struct HttpClient {
     skew: Skew,
 }
 
-/// A connection that waits for its next exchange.
+/// An idle connection.
 struct Idle {
     sender: Sender,
     since: BootTime,
 }
 
 impl HttpClient {
-    /// A client of the upstream at `base`, which is reached so and has `timeout` for each
+    /// A client of the upstream at `base`, reached over `egress`, with `timeout` for each
     /// exchange.
     pub fn new(base: BaseUrl, egress: &Egress, clock: Clock, timeout: Duration) -> Self {
         Self::with(base, egress, clock, timeout, Resolver::system())
@@ -89,7 +87,7 @@ impl HttpClient {
         &self.clock
     }
 
-    /// How many seconds the upstream's clock is ahead of ours, by the Date of its last answer.
+    /// How many seconds the upstream's clock is ahead of ours, by the Date of its last response.
     pub fn clock_skew(&self) -> Option<f64> {
         self.skew.seconds()
     }
@@ -99,13 +97,13 @@ impl HttpClient {
         self.base.below(path).ok_or(Fault::new(FaultClass::Misconfigured, "URL_INVALID"))
     }
 
-    /// Sends `request` and takes the answer of any status; what that means is for the source
-    /// to say. Reading the body of a refusal never makes another failure of it.
+    /// Sends `request` and returns the response, whatever its status, for the source to
+    /// classify. A failure to read the body of a refusal does not change the refusal.
     ///
     /// # Errors
     ///
-    /// There is no answer, or what came is none: a fault of the way there, of TLS or of the
-    /// connection; `TIMEOUT` where no head of an answer came in time.
+    /// No valid response was received: a fault of the route, of TLS or of the connection;
+    /// `TIMEOUT` if no response head was received in time.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
         let deadline = Instant::now() + self.timeout;
         let sent = timeout_at(deadline, self.send(request)).await;
@@ -119,7 +117,7 @@ impl HttpClient {
         let until = if is_good { deadline } else { deadline.min(patience) };
         let body = timeout_at(until, read_body(&head.headers, body)).await;
         let body = body.unwrap_or_else(|_| {
-            // A refusal was answered: only its body is slow.
+            // The refusal was received; only its body is slow.
             if is_good { Err(self.timed_out()) } else { Err(TIMEOUT) }
         });
         if is_good && body.is_ok() {
@@ -128,7 +126,7 @@ impl HttpClient {
         Ok(Answer { status: head.status, headers: head.headers, at, body })
     }
 
-    /// Sends `request`, on a kept connection where there is one, and takes the answer's head.
+    /// Sends `request`, on an idle connection if one exists, and returns the response's head.
     async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -136,18 +134,18 @@ impl HttpClient {
         if let Some(mut sender) = self.take_idle() {
             match sender.send_request(in_origin_form(&request)).await {
                 Ok(response) => return Ok((response, sender)),
-                // It was answered: asking again would only be a second request.
-                Err(error) if error.is_parse() => return Err(unanswered(&error)),
-                // This may only mean that the upstream closed an idle connection.
+                // The upstream responded: a retry would be a second request.
+                Err(error) if error.is_parse() => return Err(response_fault(&error)),
+                // The upstream may have closed the idle connection.
                 Err(_) => {}
             }
         }
         let mut sender = self.connector.connect().await?;
         let response = sender.send_request(in_origin_form(&request)).await;
-        Ok((response.map_err(|error| unanswered(&error))?, sender))
+        Ok((response.map_err(|error| response_fault(&error))?, sender))
     }
 
-    /// What lost this connection may have lost them all.
+    /// The cause of a timeout may affect all idle connections.
     fn timed_out(&self) -> Fault {
         self.idle().clear();
         TIMEOUT
@@ -179,7 +177,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// A copy of `request` as HTTP/1.1 wants it: a path and a Host header.
+/// A copy of `request` in HTTP/1.1 origin form: a path and a Host header.
 fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     let mut request = request.clone();
     if let Some(authority) = request.uri().authority() {
@@ -194,10 +192,10 @@ fn in_origin_form(request: &Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     request
 }
 
-/// The fault of a request that was sent and got no answer, or none that is HTTP.
-fn unanswered(error: &hyper::Error) -> Fault {
-    // With TLS 1.3 the upstream may refuse us after the handshake.
-    if let Some(error) = tls::behind(error) {
+/// The fault of a request that was sent and got no response, or none that is HTTP.
+fn response_fault(error: &hyper::Error) -> Fault {
+    // With TLS 1.3, the upstream may refuse the client after the handshake.
+    if let Some(error) = tls::tls_error(error) {
         return tls::fault(error);
     }
     let reason = if error.is_parse() { "MALFORMED_ANSWER" } else { "CONNECTION_LOST" };

@@ -1,4 +1,4 @@
-//! The JSON of an answer.
+//! Response bodies as JSON.
 
 use serde::Deserialize;
 
@@ -6,8 +6,8 @@ use crate::grant::{Fault, FaultClass};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a body as JSON. A byte order mark before it is no part of it: RFC 8259 forbids to write
-/// one, and allows to ignore it.
+/// Parses a body as JSON. A leading byte order mark is ignored: RFC 8259 forbids writing one, and
+/// allows parsers to ignore it.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
     let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     serde_json::from_slice(text).map_err(|_| Fault::new(FaultClass::Transient, "MALFORMED_ANSWER"))

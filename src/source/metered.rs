@@ -1,5 +1,5 @@
-//! A source whose requests are counted and timed: right under the budget, so that what is
-//! counted is what is sent.
+//! A source that counts and times its requests: directly below the budget, so that exactly the
+//! sent requests are counted.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use super::{FetchError, FetchRequest, Fetched, GrantSource};
 use crate::{clock::Clock, telemetry::UpstreamMetrics};
 
-/// A source whose requests are counted and timed.
+/// A source that counts and times its requests.
 pub struct Metered {
     source: Arc<dyn GrantSource>,
     metrics: UpstreamMetrics,
@@ -16,7 +16,7 @@ pub struct Metered {
 }
 
 impl Metered {
-    /// `source`, counted, and timed by `clock`.
+    /// Counts the requests of `source`, and times them by `clock`.
     pub fn new(source: Arc<dyn GrantSource>, metrics: UpstreamMetrics, clock: Clock) -> Self {
         Self { source, metrics, clock }
     }

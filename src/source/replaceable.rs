@@ -1,4 +1,4 @@
-//! A source that is replaced when its profile's key is.
+//! A source that is replaced together with its profile's key.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use futures_util::{FutureExt, future::BoxFuture};
 use super::{FetchError, FetchRequest, Fetched, GrantSource};
 use crate::grant::{Fault, FaultClass};
 
-/// A source that may be replaced while it is asked.
+/// A source that may be replaced during a fetch.
 #[derive(Clone)]
 pub struct Replaceable(Arc<ArcSwap<Arc<dyn GrantSource>>>);
 
 impl Replaceable {
-    /// `source`, until it is replaced.
+    /// Starts with `source`.
     pub fn new(source: Arc<dyn GrantSource>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(source)))
     }
 
-    /// Asks `source` from now on.
+    /// Fetches from `source` from now on.
     pub fn replace(&self, source: Arc<dyn GrantSource>) {
         self.0.store(Arc::new(source));
     }
 
-    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_current(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let source = self.0.load_full();
         let fetched = source.fetch(request).await;
         match fetched {
-            // That the former key is refused must not hold the account.
+            // A refusal of the previous key must not hold the account.
             Err(FetchError::Failed { fault, .. })
                 if fault.class == FaultClass::Credential
                     && !Arc::ptr_eq(&source, &self.0.load()) =>
@@ -41,7 +41,7 @@ impl Replaceable {
 
 impl GrantSource for Replaceable {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
-        self.ask(request).boxed()
+        self.fetch_current(request).boxed()
     }
 
     fn clock_skew(&self) -> Option<f64> {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::{clock::Clock, name::Resource, source::Urgency};
 
-    /// Refuses the credential, once it is let.
+    /// Refuses the credential, once per permit.
     struct Refuses(Arc<Semaphore>);
 
     impl GrantSource for Refuses {
@@ -70,9 +70,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn that_the_former_key_is_refused_says_nothing_of_the_new_one() {
-        let let_go = Arc::new(Semaphore::new(0));
-        let refuses = || Arc::new(Refuses(Arc::clone(&let_go)));
+    async fn refusal_of_the_previous_key_spares_the_new_one() {
+        let permits = Arc::new(Semaphore::new(0));
+        let refuses = || Arc::new(Refuses(Arc::clone(&permits)));
         let source = Replaceable::new(refuses());
         let resource = Resource::parse("a").unwrap();
         let give_up_at = Clock::system().now().boot;
@@ -81,11 +81,11 @@ mod tests {
             Err(FetchError::Failed { fault, .. }) => fault.class,
             other => panic!("{other:?}"),
         };
-        let mut former = source.fetch(request.clone());
-        assert!((&mut former).now_or_never().is_none());
+        let mut previous = source.fetch(request.clone());
+        assert!((&mut previous).now_or_never().is_none());
         source.replace(refuses());
-        let_go.add_permits(2);
-        assert_eq!(class(former.await), FaultClass::Transient);
+        permits.add_permits(2);
+        assert_eq!(class(previous.await), FaultClass::Transient);
         assert_eq!(class(source.fetch(request).await), FaultClass::Credential);
     }
 }

@@ -1,4 +1,4 @@
-//! The formats of the metrics page: both are written from one encoding of the registry.
+//! The formats of the metrics page, both written from one encoding of the registry.
 
 use std::{
     fmt::{self, Write},
@@ -37,14 +37,14 @@ impl MetricsFormat {
     }
 }
 
-/// Turns `OpenMetrics` into the text format, line by line. Samples are written the same in both.
-/// What is declared differs: the text format declares a metric by the name of its samples, has
-/// neither the types `info` and `unknown` nor units, and no end mark.
+/// Converts `OpenMetrics` into the text format, line by line. Samples are the same in both.
+/// Declarations differ: the text format declares a metric by the name of its samples, and has
+/// neither the types `info` and `unknown`, nor units, nor an end mark.
 struct TextFormat<'a> {
     page: &'a mut String,
-    /// What has come of the present line.
+    /// The current line so far.
     line: String,
-    /// The last help, kept until the type after it says how the samples are named.
+    /// The last help, kept until the following type determines the name of the samples.
     help: String,
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_format_declares_metrics_by_the_names_of_their_samples() {
+    fn text_format_declares_metrics_by_sample_name() {
         let mut registry = Registry::default();
         let counters = Family::<Vec<(&'static str, String)>, Counter>::default();
         registry.register_with_unit("wait", "Time", Unit::Seconds, counters.clone());

@@ -1,4 +1,4 @@
-//! A histogram of lengths of time that is recorded without a lock: the registry's own takes a
+//! A histogram of durations that records without a lock: the registry's own histogram locks a
 //! mutex for each value.
 
 use std::{
@@ -15,24 +15,24 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric, family::MetricConstructor},
 };
 
-/// What a histogram tells apart.
+/// The buckets and the resolution of a histogram.
 #[derive(Debug)]
 pub(super) struct Scale {
-    /// Upper ends of the buckets, rising; values above the last are counted too.
+    /// Inclusive upper bounds of the buckets, ascending. Larger values are counted too.
     pub(super) bounds: &'static [Duration],
-    /// The sum is kept in these, each value rounded down: at 64 bits, a million values of a
-    /// minute each second fill it in 9 years of milliseconds.
+    /// The resolution of the sum, to which each value is rounded down. In milliseconds, a million
+    /// values of a minute each second overflow its 64 bits after 9 years.
     pub(super) ticks_a_second: u32,
 }
 
-/// Counts of lengths of time, by size. Clones record to the same counts.
+/// Counts of durations by bucket. Clones record to the same counts.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     scale: &'static Scale,
-    /// One for each bound, and one for what lies above.
+    /// One per bound, and one for larger values.
     counts: Box<[AtomicU64]>,
     ticks: AtomicU64,
 }
@@ -43,7 +43,7 @@ impl Histogram {
         Self(Arc::new(Inner { scale, counts, ticks: AtomicU64::new(0) }))
     }
 
-    /// Records `value`, so many times.
+    /// Records `value` `times` times.
     pub(super) fn record(&self, value: Duration, times: u64) {
         let Inner { scale, counts, ticks } = &*self.0;
         let bucket = scale.bounds.partition_point(|bound| *bound < value);
@@ -77,7 +77,7 @@ impl EncodeMetric for Histogram {
         let bounds = scale.bounds.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
         let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        // Of the buckets as they were read, so that the page agrees with itself.
+        // From the buckets as read, so that the page is consistent.
         let count = buckets.iter().map(|(_, count)| count).sum();
         #[expect(clippy::cast_precision_loss, reason = "the page has floats")]
         let sum = ticks.load(Ordering::Relaxed) as f64 / f64::from(scale.ticks_a_second);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_up_to_and_with_their_bound() {
+    fn bucket_bounds_are_inclusive() {
         let histogram = Histogram::new(&SCALE);
         for (millis, times) in [(0, 1), (500, 2), (501, 4), (1_000, 8), (59_999, 16), (61_000, 32)]
         {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_where_many_record_at_once() {
+    fn concurrent_records_are_all_counted() {
         let histogram = Histogram::new(&SCALE);
         let together = std::sync::Barrier::new(4);
         std::thread::scope(|scope| {

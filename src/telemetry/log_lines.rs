@@ -1,4 +1,4 @@
-//! Lines of the log on their way out: who logs never waits for who reads.
+//! Queues log lines for a writer thread, so that logging never blocks on a slow reader.
 
 use std::{
     io::{self, Write},
@@ -7,22 +7,22 @@ use std::{
     time::Duration,
 };
 
-/// Lines that may wait to be written; more are lost.
-const MOST_WAITING: usize = 4_096;
+/// The maximum number of queued lines; further lines are dropped.
+const MAX_QUEUED: usize = 4_096;
 
-/// How long the end waits for what is left to be written.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a dropped [`LogEnd`] waits for queued lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Line(Vec<u8>),
     End,
 }
 
-/// Where lines are given; one whole line a write.
+/// Queues lines; each write is one whole line.
 #[derive(Clone, Debug)]
 pub(super) struct LogLines(SyncSender<Message>);
 
-/// Waits for what is left of the log to be written, a second at the most, when it goes.
+/// Waits on drop until queued lines are written, for up to a second.
 #[derive(Debug)]
 pub struct LogEnd {
     lines: SyncSender<Message>,
@@ -31,17 +31,17 @@ pub struct LogEnd {
 
 /// Starts the thread that writes lines to `out`.
 pub(super) fn log_lines(out: impl Write + Send + 'static) -> io::Result<(LogLines, LogEnd)> {
-    let (lines, waiting) = sync_channel(MOST_WAITING);
+    let (lines, waiting) = sync_channel(MAX_QUEUED);
     let (all_written, written) = sync_channel(1);
     thread::Builder::new().name("log".to_owned()).spawn(move || {
         write(&waiting, out);
-        // Nobody may wait for it.
+        // The receiver may be gone.
         let _ = all_written.try_send(());
     })?;
     Ok((LogLines(lines.clone()), LogEnd { lines, written }))
 }
 
-/// Writes what comes. A line that cannot be written, on a full disk, is lost.
+/// Writes queued lines. A line that cannot be written, as on a full disk, is dropped.
 fn write(waiting: &Receiver<Message>, mut out: impl Write) {
     while let Ok(Message::Line(line)) = waiting.recv() {
         let _ = out.write_all(&line);
@@ -51,7 +51,7 @@ fn write(waiting: &Receiver<Message>, mut out: impl Write) {
 
 impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Full: nobody reads.
+        // Dropped if the queue is full.
         let _ = self.0.try_send(Message::Line(line.to_vec()));
         Ok(line.len())
     }
@@ -64,7 +64,7 @@ impl Write for LogLines {
 impl Drop for LogEnd {
     fn drop(&mut self) {
         if self.lines.try_send(Message::End).is_ok() {
-            let _ = self.written.recv_timeout(END_PATIENCE);
+            let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_logged_is_written_at_the_end() {
+    fn queued_lines_are_written_on_drop() {
         let (mut read, out) = io::pipe().unwrap();
         let (mut lines, end) = log_lines(out).unwrap();
         for index in 0..100 {
@@ -87,11 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_holds_neither_who_logs_nor_the_end() {
+    fn stalled_reader_blocks_neither_logging_nor_exit() {
         let (_unread, out) = io::pipe().unwrap();
         let (mut lines, end) = log_lines(out).unwrap();
         let line = [b'x'; 1_000];
-        for _ in 0..2 * MOST_WAITING {
+        for _ in 0..2 * MAX_QUEUED {
             lines.write_all(&line).unwrap();
         }
         drop(end);

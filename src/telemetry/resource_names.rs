@@ -1,13 +1,13 @@
-//! How resources are written where others than the operator may read.
+//! How resources are written where readers other than the operator may see them.
 
 use std::{fmt, fmt::Write as _, sync::Arc};
 
 use crate::name::Resource;
 
-/// Hex digits that stand for a resource.
+/// Hex digits that replace a resource.
 const DIGITS: usize = 12;
 
-/// How resources are written in metrics and on the admin pages: by default as they are.
+/// How resources are written in metrics and on the admin pages: verbatim by default.
 #[derive(Clone, Default)]
 pub struct ResourceNames(Option<Hash>);
 
@@ -19,7 +19,7 @@ impl ResourceNames {
         Self(Some(Arc::new(hash)))
     }
 
-    /// What stands for `resource`.
+    /// The written form of `resource`.
     #[must_use]
     pub fn write(&self, resource: &Resource) -> String {
         let Some(hash) = &self.0 else { return resource.to_string() };

@@ -1,5 +1,5 @@
-//! A gauge that is read where its figure is kept, when the page is asked for: in between it
-//! costs nothing.
+//! A gauge whose value is read from its owner when the page is requested. It costs nothing in
+//! between.
 
 use std::{
     fmt,
@@ -13,15 +13,15 @@ use prometheus_client::{
 
 type Read = Box<dyn Fn() -> Option<f64> + Send + Sync>;
 
-/// A gauge that is read when the page is asked for. While there is nothing to read, or no
-/// figure yet, it is not on the page.
+/// A gauge that is read when the page is requested. It is not on the page while it has no source or
+/// no value.
 #[derive(Clone, Default)]
 pub(super) struct Sampled(Arc<OnceLock<Read>>);
 
 impl Sampled {
-    /// Where to read it from now on; only the first time counts.
+    /// Sets the source of the value; only the first call counts.
     pub(super) fn read_from(&self, read: impl Fn() -> Option<f64> + Send + Sync + 'static) {
-        // An error would mean that it is read from somewhere already.
+        // An error means that it already has a source.
         let _ = self.0.set(Box::new(read));
     }
 }
@@ -39,7 +39,7 @@ impl TypedMetric for Sampled {
 impl EncodeMetric for Sampled {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self.0.get().and_then(|read| read()) {
-            Some(figure) => encoder.encode_gauge(&figure),
+            Some(value) => encoder.encode_gauge(&value),
             None => Ok(()),
         }
     }

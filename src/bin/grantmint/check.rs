@@ -177,7 +177,7 @@ fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
         policy.grant_ttl(),
         policy.usual_point(),
         least,
-        policy.calls_a_minute(),
+        policy.requests_per_minute(),
         grants.capacity(),
     ) else {
         return write_untold(out, policy);
@@ -256,7 +256,7 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         let mut promise = json!({"worst_hand_out_seconds": seconds(profile.worst_hand_out())});
         if let Some(grants) = profile.grants() {
             promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
-            promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
+            promise["calls_a_minute_per_resource"] = json!(grants.policy.requests_per_minute());
             promise["budget_capacity_resources"] = json!(grants.capacity());
         }
         if let Some(rate) = Rate::of(profile, &checked.config) {
@@ -293,8 +293,8 @@ fn object(keys: Keys) -> Map<String, Value> {
 mod tests {
     use grantmint::{
         config::Grants,
-        egress::{Route, Why},
-        refresh::schedule::Lives,
+        egress::{DirectReason, Route},
+        refresh::schedule::GrantLife,
     };
 
     use super::*;
@@ -304,7 +304,7 @@ mod tests {
     fn checked() -> Checked {
         let text = include_str!("../../../grantmint.toml").replace("_secret_file", "_secret_env");
         let config = Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned()));
-        let route = Route::Direct(Why::NoProxy);
+        let route = Route::Direct(DirectReason::NoProxy);
         let egresses =
             vec![Some(Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] })];
         Checked { config: config.unwrap(), egresses }
@@ -330,7 +330,7 @@ mod tests {
         for told in [
             "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n",
             "\n\n[profiles.live]\nkind = \"twilio-live\"\n",
-            "# from here the upstream is reached directly: no proxy is named\n# warning: X is unused\n",
+            "# from here the upstream is reached directly: no proxy is configured\n# warning: X is unused\n",
             "# a grant of 60s is refreshed after 50s at the latest\n",
             "# a token can be used for 6s at least, while the upstream is well\n",
             "# upstream calls a minute: 1.3 for each of 1 resource(s)\n",
@@ -345,7 +345,7 @@ mod tests {
         let json: Value = serde_json::from_str(&json()).unwrap();
         assert_eq!(json["limits"]["chunk_tokens"], 512);
         let live = &json["profiles"]["live"];
-        assert_eq!(live["egress"]["route"], "directly: no proxy is named");
+        assert_eq!(live["egress"]["route"], "directly: no proxy is configured");
         assert_eq!(live["egress"]["warnings"], json!(["X is unused"]));
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
         assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);
@@ -353,11 +353,11 @@ mod tests {
     }
 
     /// The profile with its grants handed on, of this life and point.
-    fn forwarded(lives: Lives, point: Point) -> (String, Value) {
+    fn forwarded(life: GrantLife, point: Point) -> (String, Value) {
         let mut checked = checked();
         let profile = &mut checked.config.profiles[0];
         let Supply::Grants(grants, _) = profile.supply.clone() else { panic!("{profile:?}") };
-        let policy = Policy { lives, point, ..grants.policy };
+        let policy = Policy { life, point, ..grants.policy };
         profile.supply = Supply::Forwarded(Grants { policy, ..grants });
         (profile.token_ttl, profile.max_token_ttl) = (Duration::MAX, Duration::MAX);
         let (mut text, mut json) = (Vec::new(), Vec::new());
@@ -370,7 +370,8 @@ mod tests {
     #[test]
     fn what_sharing_means_is_told_and_what_nobody_knows_is_not() {
         let shared = "# one credential is shared: all callers of a resource get the same, as it";
-        let (text, json) = forwarded(Lives::Asked(Duration::from_secs(60)), Point::Share(0.5));
+        let (text, json) =
+            forwarded(GrantLife::Requested(Duration::from_secs(60)), Point::Share(0.5));
         for told in [
             shared,
             "\nshareable = true\ngrant_ttl = \"60s\"\nrefresh_after = \"30s\"\nmargin = \"2s\"\nbudget",
@@ -386,7 +387,7 @@ mod tests {
             (Point::After(Duration::from_secs(600)), "\nrefresh_after = \"10m\"\nmargin"),
             (Point::Promise(Duration::from_secs(600)), "\npromise = \"10m\"\nmargin"),
         ] {
-            let (text, json) = forwarded(Lives::Told, point);
+            let (text, json) = forwarded(GrantLife::Reported, point);
             for told in [shared, depends, told] {
                 assert!(text.contains(told), "{told}\n{text}");
             }

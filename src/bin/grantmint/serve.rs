@@ -358,7 +358,7 @@ fn tell_promises(config: &Config) {
             resources = grants.resources.len(),
             refresh_after_seconds = policy.usual_point().map(|point| point.as_secs_f64()),
             worst_hand_out_seconds,
-            calls_a_minute_each = policy.calls_a_minute().map(|calls| format!("{calls:.2}")),
+            calls_a_minute_each = policy.requests_per_minute().map(|calls| format!("{calls:.2}")),
             "keeping grants fresh"
         );
     }

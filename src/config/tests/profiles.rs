@@ -195,18 +195,18 @@ fn a_kinds_own_keys_are_parsed_at_the_door() {
         refuses(&format!("nbf_backdate = \"{bad}\""), &told);
     }
     let told = format!(
-        "{} is plain http to another machine; the credential would travel unprotected",
+        "{} is plain http to another machine; the credential would be sent unencrypted",
         at("upstream")
     );
     refuses("upstream = \"http://media.example\"", &told);
     let told = format!(
-        "{} must not hold a user name or password: the profile's own credential is what is sent",
+        "{} must not hold a user name or password: requests carry the profile's own credential",
         at("upstream")
     );
     refuses(&format!("upstream = \"https://u:{SECRET}@media.example\""), &told);
     for more in ["?a=b", "#a", "/base?", "/#"] {
         let told = format!(
-            "{} must not have a query or a fragment: it is what paths are put behind",
+            "{} must not have a query or a fragment: request paths are appended to it",
             at("upstream")
         );
         refuses(&format!("upstream = \"https://media.example{more}\""), &told);

@@ -1,4 +1,4 @@
-//! The same credential again, in paused time.
+//! Keepers in paused time: repeated credentials, replaced keys, orders.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     clock::WallTime,
     grant::cell::{Reader, cell},
     name::{GrantName, ProfileName, Resource},
-    refresh::schedule::{Lives, Point, Policy},
+    refresh::schedule::{GrantLife, Point, Policy},
     source::{Granted, Mark},
 };
 
@@ -31,19 +31,19 @@ impl Prepare for Texts {
     }
 }
 
-/// An upstream that answers as its script says, by the seconds since the start.
+/// An upstream that follows a script, by seconds since the start.
 struct Scripted<F> {
     clock: Clock,
     start: crate::clock::BootTime,
     script: F,
-    asked: Arc<Mutex<Vec<u64>>>,
+    requests: Arc<Mutex<Vec<u64>>>,
 }
 
 impl<F: Fn(u64) -> (&'static str, Granted) + Send + Sync> GrantSource for Scripted<F> {
     fn fetch(&self, _: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
         let anchor = self.clock.now();
         let at = anchor.boot.since(self.start).as_secs();
-        self.asked.lock().unwrap().push(at);
+        self.requests.lock().unwrap().push(at);
         let (credential, granted) = (self.script)(at);
         let mark = Mark::of(credential, None);
         let fetched = Fetched { content: credential.into(), anchor, granted, mark };
@@ -51,20 +51,21 @@ impl<F: Fn(u64) -> (&'static str, Granted) + Send + Sync> GrantSource for Script
     }
 }
 
-struct World {
+struct Fixture {
     reader: Reader<String>,
     clock: Clock,
     start: crate::clock::BootTime,
-    asked: Arc<Mutex<Vec<u64>>>,
+    requests: Arc<Mutex<Vec<u64>>>,
 }
 
-impl World {
-    /// A keeper of grants whose life only the answers tell, refreshed at half of it.
+impl Fixture {
+    /// A keeper of grants whose life responses report, refreshed at half of it.
     fn new(script: impl Fn(u64) -> (&'static str, Granted) + Send + Sync + 'static) -> Self {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
-        let (start, asked) = (clock.now().boot, Arc::default());
-        let source = Scripted { clock: clock.clone(), start, script, asked: Arc::clone(&asked) };
-        Self { asked, ..Self::of(clock, source) }
+        let (start, requests) = (clock.now().boot, Arc::default());
+        let source =
+            Scripted { clock: clock.clone(), start, script, requests: Arc::clone(&requests) };
+        Self { requests, ..Self::of(clock, source) }
     }
 
     /// The same with any source.
@@ -74,8 +75,8 @@ impl World {
         let name = GrantName { profile, resource: Resource::parse("default").unwrap() };
         let changes = Arc::new(watch::Sender::new(()));
         let (publisher, reader) = cell(name, secs(2), Texts, changes);
-        let (lives, point) = (Lives::Told, Point::Share(0.5));
-        let policy = Policy { lives, margin: secs(2), attempt: secs(2), point };
+        let (life, point) = (GrantLife::Reported, Point::Share(0.5));
+        let policy = Policy { life, margin: secs(2), attempt: secs(2), point };
         let state = State::new(policy, Rng::with_seed(1), clock.now());
         let jumps = watch::Sender::new(()).subscribe();
         let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0))).subscribe();
@@ -84,10 +85,10 @@ impl World {
         let keeper =
             Keeper::new(source, publisher, state, clock.clone(), events, &Metrics::default());
         tokio::spawn(keeper.run());
-        Self { reader, clock, start, asked: Arc::default() }
+        Self { reader, clock, start, requests: Arc::default() }
     }
 
-    /// Lets time pass until so many seconds after the start.
+    /// Sleeps until `at` seconds after the start.
     async fn until(&self, at: u64) {
         sleep((self.start + secs(at)).since(self.clock.now().boot)).await;
     }
@@ -100,79 +101,79 @@ impl World {
         self.status().life.unwrap()
     }
 
-    /// The end of the present grant, in seconds from the start.
+    /// The expiry of the current grant, in seconds from the start.
     fn end(&self) -> u64 {
         let life = self.life();
         (life.anchor.boot + life.ttl).since(self.start).as_secs()
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn requests(&self) -> usize {
+        self.requests.lock().unwrap().len()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_whose_life_is_stated_anew_keeps_its_generation_and_lives_on() {
-    let world = World::new(|_| ("a", Granted::Stated(secs(3_600))));
-    world.until(1).await;
-    let first = world.life();
-    world.until(4 * 3_600).await;
-    assert_eq!(world.life().generation, first.generation);
-    assert!(world.end() >= 4 * 3_600 + 1_800, "{}", world.end());
-    let status = world.status();
+async fn restated_credential_keeps_its_generation() {
+    let fixture = Fixture::new(|_| ("a", Granted::Stated(secs(3_600))));
+    fixture.until(1).await;
+    let first = fixture.life();
+    fixture.until(4 * 3_600).await;
+    assert_eq!(fixture.life().generation, first.generation);
+    assert!(fixture.end() >= 4 * 3_600 + 1_800, "{}", fixture.end());
+    let status = fixture.status();
     assert_eq!((status.refresh, status.last_fault), (RefreshState::Ok, None));
-    assert!(world.asked() < 12, "once in half a life: {}", world.asked());
-    // Who was refused with it is not told that this is another one.
-    world.reader.demand(first.generation);
-    world.until(5 * 3_600).await;
-    assert_eq!(world.life().generation, first.generation);
+    assert!(fixture.requests() < 12, "once in half a life: {}", fixture.requests());
+    // For a caller whose player refused it, it is not a new one.
+    fixture.reader.demand(first.generation);
+    fixture.until(5 * 3_600).await;
+    assert_eq!(fixture.life().generation, first.generation);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_whose_life_is_only_assumed_ends_when_it_would_have() {
-    let world = World::new(|_| ("a", Granted::Assumed(secs(3_600))));
-    world.until(3_000).await;
-    let status = world.status();
+async fn assumed_life_of_the_same_credential_is_not_extended() {
+    let fixture = Fixture::new(|_| ("a", Granted::Assumed(secs(3_600))));
+    fixture.until(3_000).await;
+    let status = fixture.status();
     assert_eq!(status.last_fault.unwrap().reason, "GRANT_UNCHANGED");
-    assert_eq!((world.end(), status.refresh), (3_600, RefreshState::Ok));
-    world.until(3_590).await;
-    assert_eq!((world.end(), world.status().refresh), (3_600, RefreshState::Retrying));
+    assert_eq!((fixture.end(), status.refresh), (3_600, RefreshState::Ok));
+    fixture.until(3_590).await;
+    assert_eq!((fixture.end(), fixture.status().refresh), (3_600, RefreshState::Retrying));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_renews_in_the_last_minutes_is_waited_for() {
-    let world = World::new(|at| match at {
+async fn upstream_that_renews_late_is_not_a_failure() {
+    let fixture = Fixture::new(|at| match at {
         ..6_900 => ("a", Granted::Stated(secs(7_200 - at))),
         _ => ("b", Granted::Stated(secs(7_200))),
     });
-    world.until(6_000).await;
-    assert_eq!((world.end(), world.status().refresh), (7_200, RefreshState::Ok));
-    let first = world.life().generation;
-    world.until(7_150).await;
-    assert!(world.life().generation > first);
-    assert_eq!(world.status().refresh, RefreshState::Ok);
-    assert!((5..30).contains(&world.asked()), "{}", world.asked());
+    fixture.until(6_000).await;
+    assert_eq!((fixture.end(), fixture.status().refresh), (7_200, RefreshState::Ok));
+    let first = fixture.life().generation;
+    fixture.until(7_150).await;
+    assert!(fixture.life().generation > first);
+    assert_eq!(fixture.status().refresh, RefreshState::Ok);
+    assert!((5..30).contains(&fixture.requests()), "{}", fixture.requests());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_was_cut_short_is_dead_when_its_upstream_says() {
-    let world = World::new(|at| match at {
+async fn shortened_credential_expires_when_its_upstream_says() {
+    let fixture = Fixture::new(|at| match at {
         0 => ("a", Granted::Stated(secs(3_600))),
         1..2_000 => ("a", Granted::Stated(secs(2_000 - at))),
         _ => ("b", Granted::Stated(secs(3_600))),
     });
-    world.until(1).await;
-    assert_eq!(world.end(), 3_600);
-    let first = world.life().generation;
-    world.until(1_900).await;
-    let told = world.status();
-    assert_eq!((world.end(), world.life().generation), (2_000, first));
-    assert!(told.last_fault.is_some(), "it is no success: {told:?}");
-    world.until(2_100).await;
-    assert!(world.life().generation > first && world.end() > 5_000);
+    fixture.until(1).await;
+    assert_eq!(fixture.end(), 3_600);
+    let first = fixture.life().generation;
+    fixture.until(1_900).await;
+    let status = fixture.status();
+    assert_eq!((fixture.end(), fixture.life().generation), (2_000, first));
+    assert!(status.last_fault.is_some(), "no success: {status:?}");
+    fixture.until(2_100).await;
+    assert!(fixture.life().generation > first && fixture.end() > 5_000);
 }
 
-/// Prepares a grant as its text and the key that is in force.
+/// Prepares a grant as its text and the current key.
 struct Keyed(Arc<Mutex<&'static str>>);
 
 impl Prepare for Keyed {
@@ -184,7 +185,7 @@ impl Prepare for Keyed {
     }
 }
 
-/// Answers once, then never.
+/// Responds once, then never.
 struct Hangs(Clock, Mutex<bool>);
 
 impl GrantSource for Hangs {
@@ -199,7 +200,7 @@ impl GrantSource for Hangs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs() {
+async fn new_key_signs_while_the_upstream_hangs() {
     let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
     let key = Arc::new(Mutex::new("old"));
     let profile = ProfileName::parse("live").unwrap();
@@ -207,7 +208,7 @@ async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs(
     let changes = Arc::new(watch::Sender::new(()));
     let (publisher, reader) = cell(name, secs(2), Keyed(Arc::clone(&key)), changes);
     let policy = Policy {
-        lives: Lives::Asked(secs(60)),
+        life: GrantLife::Requested(secs(60)),
         margin: secs(2),
         attempt: secs(2),
         point: Point::Share(0.5),
@@ -229,29 +230,30 @@ async fn a_new_key_signs_around_the_present_grant_also_while_the_upstream_hangs(
         done.acquire().await.unwrap().forget();
         assert_eq!(ready(), Some((format!("a by {new}"), generation)));
     }
-    assert!(reader.view().status().attempting, "the second was during an attempt");
+    assert!(reader.view().status().attempting, "the third key came during an attempt");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_orders_an_attempt_is_answered_with_the_state_after_it() {
-    let world = World::new(|at| (if at < 30 { "a" } else { "b" }, Granted::Stated(secs(3_600))));
-    world.until(20).await;
-    let view = world.reader.view();
+async fn ordered_refresh_returns_after_the_attempt() {
+    let fixture =
+        Fixture::new(|at| (if at < 30 { "a" } else { "b" }, Granted::Stated(secs(3_600))));
+    fixture.until(20).await;
+    let view = fixture.reader.view();
     let _ = view.refresh().now_or_never();
-    world.until(40).await;
-    assert_eq!(world.asked(), 1, "nobody waits for that one");
-    let first = world.life().generation;
+    fixture.until(40).await;
+    assert_eq!(fixture.requests(), 1, "the caller of that order has gone");
+    let first = fixture.life().generation;
     let (one, other) = tokio::join!(view.refresh(), view.refresh());
-    assert_eq!((one, other), (Some(Ordered::Attempted), Some(Ordered::Attempted)));
-    assert!(world.life().generation > first);
-    assert_eq!(world.asked(), 2, "one attempt for both");
+    assert_eq!((one, other), (Some(OrderOutcome::Attempted), Some(OrderOutcome::Attempted)));
+    assert!(fixture.life().generation > first);
+    assert_eq!(fixture.requests(), 2, "one attempt for both");
     let again = view.refresh().await;
-    assert_eq!(again, Some(Ordered::Held(world.start + secs(45))));
-    world.until(60).await;
-    assert_eq!(world.asked(), 2);
+    assert_eq!(again, Some(OrderOutcome::Held(fixture.start + secs(45))));
+    fixture.until(60).await;
+    assert_eq!(fixture.requests(), 2);
 }
 
-/// Holds each attempt for a refused credential, an ordered one excepted, and takes a second.
+/// Holds each attempt except an ordered one for a refused credential, after a second.
 struct HoldsUnlessOrdered(Clock, Arc<Mutex<Vec<Urgency>>>);
 
 impl GrantSource for HoldsUnlessOrdered {
@@ -272,15 +274,15 @@ impl GrantSource for HoldsUnlessOrdered {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_during_a_planned_attempt_that_sends_nothing_gets_an_attempt_of_its_own() {
+async fn order_during_a_held_attempt_gets_its_own_attempt() {
     let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
-    let asked = Arc::<Mutex<Vec<_>>>::default();
-    let source = HoldsUnlessOrdered(clock.clone(), Arc::clone(&asked));
-    let World { reader, .. } = World::of(clock, source);
+    let urgencies = Arc::<Mutex<Vec<_>>>::default();
+    let source = HoldsUnlessOrdered(clock.clone(), Arc::clone(&urgencies));
+    let Fixture { reader, .. } = Fixture::of(clock, source);
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(*asked.lock().unwrap(), [Urgency::Lapsed]);
+    assert_eq!(*urgencies.lock().unwrap(), [Urgency::Lapsed]);
     let view = reader.view();
-    assert_eq!(view.refresh().await, Some(Ordered::Attempted));
-    assert_eq!(*asked.lock().unwrap(), [Urgency::Lapsed, Urgency::Ordered]);
+    assert_eq!(view.refresh().await, Some(OrderOutcome::Attempted));
+    assert_eq!(*urgencies.lock().unwrap(), [Urgency::Lapsed, Urgency::Ordered]);
     assert!(reader.view().status().life.is_some());
 }

@@ -1,10 +1,10 @@
-//! What is clumsy to see from outside: holds, last tries and jumps at their edges.
+//! Edge cases of holds, last tries and clock jumps.
 
 use super::*;
 use crate::{
     clock::Clock,
     grant::Generation,
-    refresh::schedule::{Lives, Point},
+    refresh::schedule::{GrantLife, Point},
 };
 
 mod lives;
@@ -18,25 +18,25 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Five sixths of the life asked for, two seconds kept in hand.
+/// Refreshes at five sixths of the requested life, with a margin of two seconds.
 fn policy(grant_ttl: u64, attempt: u64) -> Policy {
-    let (lives, point) = (Lives::Asked(secs(grant_ttl)), Point::Share(5.0 / 6.0));
-    Policy { lives, margin: secs(2), attempt: secs(attempt), point }
+    let (life, point) = (GrantLife::Requested(secs(grant_ttl)), Point::Share(5.0 / 6.0));
+    Policy { life, margin: secs(2), attempt: secs(attempt), point }
 }
 
-/// A machine and the instant that its time is counted from.
+/// A state, with times relative to `start`.
 struct Machine {
     state: State,
     start: Anchor,
 }
 
 impl Machine {
-    /// One that got a grant of a minute at the start.
+    /// Received a grant of a minute at the start.
     fn with_a_grant() -> Self {
         Self::under(policy(60, 2), secs(60))
     }
 
-    /// The same under another policy.
+    /// The same with another policy.
     fn under(policy: Policy, ttl: Duration) -> Self {
         let start = Clock::system().now();
         let mut machine = Self { state: State::new(policy, Rng::with_seed(1), start), start };
@@ -62,7 +62,7 @@ impl Machine {
         self.state.failed(attempt, error, now);
     }
 
-    /// Orders an attempt; fails with when one may start, from the start.
+    /// Orders an attempt; fails with the earliest time for one, from the start.
     fn order(&mut self, at: Duration) -> Result<(), Duration> {
         let now = self.at(at);
         self.state.ordered(now).map_err(|until| until.since(self.start.boot))
@@ -95,10 +95,10 @@ fn outage() -> FetchError {
 }
 
 #[test]
-fn an_attempt_under_way_is_followed_by_none_until_it_has_ended() {
+fn running_attempt_blocks_the_next_one() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(50));
-    assert_eq!(machine.due(secs(59)), secs(50), "told as its start");
+    assert_eq!(machine.due(secs(59)), secs(50), "reported as its start");
     machine.state.demanded(machine.at(secs(59)));
     machine.state.jumped(machine.at(secs(90)));
     assert_eq!(machine.due(secs(90)), secs(50));
@@ -107,20 +107,20 @@ fn an_attempt_under_way_is_followed_by_none_until_it_has_ended() {
 }
 
 #[test]
-fn demand_does_not_ask_a_busy_budget_sooner() {
+fn demand_does_not_bypass_a_busy_budget() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(50));
     let busy = machine.held(FaultClass::Transient, secs(57));
     machine.fail(attempt, busy, secs(50));
     machine.state.demanded(machine.at(secs(56)));
     assert_eq!(machine.due(secs(56)), secs(57));
-    let told = machine.state.status(machine.at(secs(56)));
-    assert_eq!(told.next_if_demanded, told.next_attempt);
-    assert_eq!((told.refresh, told.consecutive_failures), (RefreshState::Ok, 0));
+    let status = machine.state.status(machine.at(secs(56)));
+    assert_eq!(status.next_if_demanded, status.next_attempt);
+    assert_eq!((status.refresh, status.consecutive_failures), (RefreshState::Ok, 0));
 }
 
 #[test]
-fn a_last_try_for_which_the_budget_had_no_place_is_made_when_it_has() {
+fn last_try_waits_for_a_busy_budget() {
     let mut machine = Machine::with_a_grant();
     for at in [50, 52] {
         let attempt = machine.attempt(secs(at));
@@ -138,7 +138,7 @@ fn a_last_try_for_which_the_budget_had_no_place_is_made_when_it_has() {
 }
 
 #[test]
-fn a_source_that_may_take_longer_is_asked_sooner_before_the_end_of_life() {
+fn slow_source_gets_an_earlier_last_try() {
     let mut machine = Machine::under(policy(120, 10), secs(120));
     for at in [90, 95] {
         let attempt = machine.attempt(secs(at));
@@ -149,7 +149,7 @@ fn a_source_that_may_take_longer_is_asked_sooner_before_the_end_of_life() {
 }
 
 #[test]
-fn a_refusal_just_before_the_end_of_life_is_not_tried_again_after_it() {
+fn refusal_near_expiry_waits_for_the_probe() {
     let mut machine = Machine::with_a_grant();
     for at in [50_000, 57_900] {
         let attempt = machine.attempt(millis(at));
@@ -159,7 +159,7 @@ fn a_refusal_just_before_the_end_of_life_is_not_tried_again_after_it() {
 }
 
 #[test]
-fn a_jump_brings_no_rejected_probe_forward() {
+fn clock_jump_does_not_bring_a_probe_forward() {
     let mut machine = Machine::with_a_grant();
     for at in [50, 52] {
         let attempt = machine.attempt(secs(at));
@@ -172,7 +172,7 @@ fn a_jump_brings_no_rejected_probe_forward() {
 }
 
 #[test]
-fn a_jump_that_ends_the_grant_still_keeps_the_floor() {
+fn clock_jump_keeps_the_floor() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(50));
     machine.fail(attempt, outage(), secs(50));
@@ -183,17 +183,17 @@ fn a_jump_that_ends_the_grant_still_keeps_the_floor() {
 }
 
 #[test]
-fn a_grant_that_is_old_on_arrival_is_refreshed_no_sooner_than_the_floor() {
+fn grant_old_on_arrival_is_refreshed_after_the_floor() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(55));
-    // What a late answer finds in place.
+    // A late response finds this grant published.
     let life = Life { anchor: machine.start, ttl: secs(60), generation: Generation::NONE };
     machine.state.succeeded(attempt, life, machine.at(secs(55)));
     assert_eq!(machine.due(secs(55)), millis(55_250));
 }
 
 #[test]
-fn a_hold_tells_less_than_what_the_upstream_said_itself() {
+fn hold_does_not_hide_what_the_upstream_reported() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(60));
     let missing = Fault { not_found: true, ..Fault::new(FaultClass::Resource, "HTTP_STATUS_404") };
@@ -202,14 +202,14 @@ fn a_hold_tells_less_than_what_the_upstream_said_itself() {
         let attempt = machine.attempt(secs(at));
         let held = machine.held(class, secs(at + 1));
         machine.fail(attempt, held, secs(at));
-        let told = machine.state.status(machine.at(secs(at)));
-        assert_eq!(told.refresh, RefreshState::Rejected);
-        assert!(told.not_found(), "{class:?}");
+        let status = machine.state.status(machine.at(secs(at)));
+        assert_eq!(status.refresh, RefreshState::Rejected);
+        assert!(status.not_found(), "{class:?}");
     }
 }
 
 #[test]
-fn an_answer_without_anything_new_does_not_end_what_was_wrong_before() {
+fn unchanged_grant_does_not_clear_earlier_faults() {
     let unchanged = || FetchError::NothingNew(Fault::new(FaultClass::Transient, "GRANT_UNCHANGED"));
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt(secs(50));
@@ -223,14 +223,14 @@ fn an_answer_without_anything_new_does_not_end_what_was_wrong_before() {
             let attempt = machine.attempt(secs(at));
             machine.fail(attempt, error, secs(at));
         }
-        let told = machine.state.status(machine.at(secs(55)));
-        assert_eq!(told.refresh, RefreshState::Retrying);
-        assert_eq!(told.consecutive_failures, 3);
+        let status = machine.state.status(machine.at(secs(55)));
+        assert_eq!(status.refresh, RefreshState::Retrying);
+        assert_eq!(status.consecutive_failures, 3);
     }
 }
 
 #[test]
-fn a_new_credential_is_asked_with_at_once_and_a_refused_resource_is_not() {
+fn new_credential_is_tried_at_once() {
     let of_class = |class| FetchError::from(Fault::new(class, "REFUSED"));
     for (class, at_once) in [(FaultClass::Credential, true), (FaultClass::Resource, false)] {
         let mut machine = Machine::with_a_grant();

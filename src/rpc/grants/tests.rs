@@ -76,7 +76,7 @@ impl Watched {
         let generation = Generation::after(Generation::NONE, now.wall);
         let grant = Grant::new("{}".into(), now, Duration::from_secs(60), generation);
         assert_eq!(self.publisher.publish(grant), Publication::Published(generation));
-        self.publisher.tell(grant::Status::unknown());
+        self.publisher.report(grant::Status::unknown());
     }
 
     /// How many changes the next message tells.
@@ -138,7 +138,7 @@ async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
     watched.publish();
     assert_eq!(watched.changed(), 1);
     let now = watched.watch.grants.clock.now().boot;
-    watched.publisher.tell(grant::Status {
+    watched.publisher.report(grant::Status {
         next_if_demanded: Some(now),
         usual_latency: Duration::from_secs(1),
         attempting: true,
@@ -150,7 +150,7 @@ async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
         grant::Status { refresh: RefreshState::Throttled, ..grant::Status::unknown() },
         grant::Status { consecutive_failures: 1, ..grant::Status::unknown() },
     ] {
-        watched.publisher.tell(status);
+        watched.publisher.report(status);
         assert_eq!(watched.changed(), 1);
     }
     sleep(Duration::from_secs(58)).await;

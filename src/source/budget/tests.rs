@@ -1,4 +1,4 @@
-//! What an account remembers, and for whom.
+//! What an account records, and for which requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,11 +16,11 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// An upstream that answers with these, one by one, each after that long; then with grants.
+/// An upstream that returns these errors in turn, each after its delay, then grants.
 struct Scripted {
     clock: Clock,
     sent: AtomicUsize,
-    answers: Vec<(Duration, FetchError)>,
+    errors: Vec<(Duration, FetchError)>,
 }
 
 impl GrantSource for Scripted {
@@ -28,7 +28,7 @@ impl GrantSource for Scripted {
         async {
             let anchor = self.clock.now();
             let number = self.sent.fetch_add(1, Ordering::SeqCst);
-            if let Some((after, error)) = self.answers.get(number) {
+            if let Some((after, error)) = self.errors.get(number) {
                 sleep(*after).await;
                 return Err(error.clone());
             }
@@ -39,7 +39,7 @@ impl GrantSource for Scripted {
     }
 }
 
-/// How long an attempt may take.
+/// The longest duration of an attempt.
 const ATTEMPT: Duration = secs(2);
 
 struct Account {
@@ -48,16 +48,16 @@ struct Account {
     clock: Clock,
 }
 
-fn account(limits: Limits, answers: Vec<(u64, FetchError)>) -> Account {
-    account_of(limits, answers, ATTEMPT)
+fn account(limits: Limits, errors: Vec<(u64, FetchError)>) -> Account {
+    account_of(limits, errors, ATTEMPT)
 }
 
-/// An account of a source that may take so long.
-fn account_of(limits: Limits, answers: Vec<(u64, FetchError)>, attempt: Duration) -> Account {
+/// An account of a source with this attempt duration.
+fn account_of(limits: Limits, errors: Vec<(u64, FetchError)>, attempt: Duration) -> Account {
     let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
-    let answers = answers.into_iter().map(|(after, error)| (secs(after), error)).collect();
+    let errors = errors.into_iter().map(|(after, error)| (secs(after), error)).collect();
     let scripted =
-        Arc::new(Scripted { clock: clock.clone(), sent: AtomicUsize::default(), answers });
+        Arc::new(Scripted { clock: clock.clone(), sent: AtomicUsize::default(), errors });
     let budget = Budget::new(limits, clock.clone(), Rng::with_seed(1));
     Account { source: Budgeted::new(scripted.clone(), Arc::new(budget), attempt), scripted, clock }
 }
@@ -69,7 +69,7 @@ impl Account {
         self.source.fetch(FetchRequest { resource, urgency, give_up_at }).await
     }
 
-    /// For what, and how long from now, this is held.
+    /// Why and for how long an attempt is held.
     async fn held(&self, urgency: Urgency) -> Option<(FaultClass, Duration)> {
         match self.fetch(urgency).await {
             Err(FetchError::Held { class, until }) => {
@@ -98,14 +98,14 @@ fn throttled(seconds: u64) -> FetchError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_meets_an_outage_leaves_the_account_refused_and_probed() {
+async fn probe_during_an_outage_keeps_the_account_held() {
     let account = account(Limits::default(), vec![(0, refused()), (1, outage()), (0, refused())]);
     assert_eq!(account.fetch(Urgency::Lapsed).await.err(), Some(refused()));
     for _ in 0..2 {
         assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(30))));
     }
     sleep(secs(30)).await;
-    // The probe comes back after a second: the next is 30 s after it was sent.
+    // The probe fails after a second: the next one starts 30 s after it was sent.
     assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(29))));
     assert_eq!(account.sent(), 2);
     sleep(secs(29)).await;
@@ -114,38 +114,38 @@ async fn a_probe_that_meets_an_outage_leaves_the_account_refused_and_probed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_probe_is_under_way_the_others_come_back_for_its_answer() {
+async fn others_wait_for_the_running_probe() {
     for attempt in [ATTEMPT, secs(10)] {
-        let answers = vec![(0, refused()), (1, refused())];
-        let account = Arc::new(account_of(Limits::default(), answers, attempt));
+        let errors = vec![(0, refused()), (1, refused())];
+        let account = Arc::new(account_of(Limits::default(), errors, attempt));
         assert!(account.fetch(Urgency::Lapsed).await.is_err());
         sleep(secs(30)).await;
         let probing = Arc::clone(&account);
         let probe = tokio::spawn(async move { probing.fetch(Urgency::Lapsed).await.err() });
         sleep(Duration::from_millis(500)).await;
         let others = account.held(Urgency::Lapsed).await;
-        let answered = attempt.saturating_sub(Duration::from_millis(500));
-        assert_eq!(others, Some((FaultClass::Credential, answered)));
+        let remaining = attempt.saturating_sub(Duration::from_millis(500));
+        assert_eq!(others, Some((FaultClass::Credential, remaining)));
         assert_eq!(probe.await.unwrap(), Some(refused()));
         assert_eq!(account.held(Urgency::Early).await, Some((FaultClass::Credential, secs(30))));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_probe_does_not_make_the_credential_good() {
+async fn throttled_probe_does_not_clear_the_refusal() {
     let account = account(Limits::default(), vec![(0, refused()), (0, throttled(45))]);
     assert!(account.fetch(Urgency::Lapsed).await.is_err());
     sleep(secs(30)).await;
     assert_eq!(account.fetch(Urgency::Lapsed).await.err(), Some(throttled(45)));
     assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(45))));
-    // Past the Retry-After there is one probe, not many.
+    // After the Retry-After there is one probe, not several.
     sleep(secs(45)).await;
     assert!(account.fetch(Urgency::Lapsed).await.is_ok());
-    assert!(account.fetch(Urgency::Lapsed).await.is_ok(), "and it told that all is well");
+    assert!(account.fetch(Urgency::Lapsed).await.is_ok(), "the probe cleared the refusal");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_refusal_counts_only_where_no_grant_lives() {
+async fn first_refusal_counts_only_without_a_live_grant() {
     let account = account(Limits::default(), vec![(0, refused()), (0, outage()), (0, refused())]);
     assert!(account.fetch(Urgency::Early).await.is_err());
     assert_eq!(account.fetch(Urgency::Early).await.err(), Some(outage()), "not held");
@@ -154,15 +154,15 @@ async fn the_first_refusal_counts_only_where_no_grant_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_does_not_lift_what_the_account_was_asked_to_wait() {
+async fn success_does_not_lift_a_retry_after() {
     let account = account(Limits::default(), vec![(0, throttled(40))]);
     assert!(account.fetch(Urgency::Early).await.is_err());
-    assert!(account.fetch(Urgency::LastTry).await.is_ok(), "a last try goes past it");
+    assert!(account.fetch(Urgency::LastTry).await.is_ok(), "a last try bypasses it");
     assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Throttled, secs(40))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shorter_retry_after_does_not_shorten_a_longer_one() {
+async fn shorter_retry_after_does_not_replace_a_longer_one() {
     let account = account(Limits::default(), vec![(0, throttled(40)), (0, throttled(1))]);
     assert!(account.fetch(Urgency::Early).await.is_err());
     assert!(account.fetch(Urgency::LastTry).await.is_err());
@@ -170,7 +170,7 @@ async fn a_shorter_retry_after_does_not_shorten_a_longer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_comes_too_late_is_told_and_not_taken() {
+async fn turn_after_the_deadline_is_not_reserved() {
     let limits = Limits { rate: 1, burst: 2, concurrent: 8 };
     let account = account(limits, Vec::new());
     let from = Instant::now();
@@ -178,7 +178,7 @@ async fn a_turn_that_comes_too_late_is_told_and_not_taken() {
         account.fetch(Urgency::Early).await.unwrap();
         assert_eq!(from.elapsed(), secs(waited));
     }
-    // Three calls at once: one turn is 1 s away, the next 2 s, which is no use any more.
+    // Three attempts at once: the first turn is in 1 s, the next in 2 s, which is too late.
     let (first, second, third) = tokio::join!(
         account.fetch(Urgency::Early),
         account.held(Urgency::Early),
@@ -193,7 +193,7 @@ async fn a_turn_that_comes_too_late_is_told_and_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_tried_out_and_refused_holds_nobody_and_waits_for_who_throttles() {
+async fn refused_trial_key_does_not_hold_the_account() {
     let refused = Fault::new(FaultClass::Credential, "CREDENTIAL_REFUSED");
     let throttled = FetchError::Failed {
         fault: Fault::new(FaultClass::Throttled, "THROTTLED"),
@@ -203,7 +203,7 @@ async fn a_key_that_is_tried_out_and_refused_holds_nobody_and_waits_for_who_thro
     let other = Scripted {
         clock: account.clock.clone(),
         sent: AtomicUsize::default(),
-        answers: vec![(secs(0), refused.clone().into()); 3]
+        errors: vec![(secs(0), refused.clone().into()); 3]
             .into_iter()
             .chain([(secs(0), throttled)])
             .collect(),
@@ -222,14 +222,14 @@ async fn a_key_that_is_tried_out_and_refused_holds_nobody_and_waits_for_who_thro
     let held = |result: Result<Fetched, FetchError>| {
         matches!(result, Err(FetchError::Held { class: FaultClass::Throttled, .. }))
     };
-    assert!(held(account.fetch(Urgency::Early).await), "the upstream asked all to wait");
-    assert!(held(try_out().await), "the new key too");
+    assert!(held(account.fetch(Urgency::Early).await), "the whole account waits");
+    assert!(held(try_out().await), "the trial of the new key too");
     sleep(secs(10)).await;
     assert!(try_out().await.is_ok() && account.fetch(Urgency::Early).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_replaces_a_refused_one_is_not_held_for_it() {
+async fn replaced_credential_clears_the_refusal() {
     let refused = || (0, Fault::new(FaultClass::Credential, "CREDENTIAL_REFUSED").into());
     let account = account(Limits::default(), vec![refused(), refused()]);
     assert!(account.fetch(Urgency::Lapsed).await.is_err());
@@ -238,15 +238,15 @@ async fn a_credential_that_replaces_a_refused_one_is_not_held_for_it() {
         Err(FetchError::Held { class: FaultClass::Credential, .. })
     ));
     account.source.budget.credential_replaced();
-    assert!(account.fetch(Urgency::Lapsed).await.is_err(), "it is asked");
+    assert!(account.fetch(Urgency::Lapsed).await.is_err(), "the upstream is called");
     account.source.budget.credential_replaced();
     assert!(account.fetch(Urgency::Lapsed).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ordered_attempt_goes_past_a_refused_credential_but_not_past_a_retry_after() {
-    let answers = vec![(0, refused()), (0, refused()), (0, throttled(40))];
-    let account = account(Limits::default(), answers);
+async fn order_bypasses_refused_credential_not_retry_after() {
+    let errors = vec![(0, refused()), (0, refused()), (0, throttled(40))];
+    let account = account(Limits::default(), errors);
     assert!(account.fetch(Urgency::Lapsed).await.is_err());
     assert_eq!(account.held(Urgency::Lapsed).await, Some((FaultClass::Credential, secs(30))));
     assert_eq!(account.fetch(Urgency::Ordered).await.err(), Some(refused()));

@@ -1,5 +1,4 @@
-//! What an upstream answered, whatever its status, and what that means where a source knows
-//! no better: the class by status.
+//! An upstream's response of any status, and its default classification by status.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -18,48 +17,48 @@ use crate::{
 /// The longest body that is read.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// An answer of any status. Its `Debug` shows nothing else.
+/// A response of any status. Its `Debug` output shows only the status.
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// When its head was here, for times that count from then.
+    /// When its head was received. Relative times count from then.
     pub(super) at: WallTime,
     pub(super) body: Result<Zeroizing<Vec<u8>>, Fault>,
 }
 
 impl Answer {
-    /// The body, whole: at most 64 KiB, in no encoding. It is zeroed with the answer.
+    /// The whole body: up to 64 KiB, without an encoding. It is zeroed on drop.
     ///
     /// # Errors
     ///
-    /// A transient fault where it could not be read: `ANSWER_TOO_LARGE`, `ENCODED_ANSWER`,
-    /// `MALFORMED_ANSWER` for two lengths, `CONNECTION_LOST` or `TIMEOUT`. What the status and
-    /// the headers say holds all the same.
+    /// A transient fault if it could not be read: `ANSWER_TOO_LARGE`, `ENCODED_ANSWER`,
+    /// `MALFORMED_ANSWER` for two lengths, `CONNECTION_LOST` or `TIMEOUT`. The status and the
+    /// headers remain valid.
     pub fn body(&self) -> Result<&[u8], Fault> {
         self.body.as_ref().map(|body| body.as_slice()).map_err(Fault::clone)
     }
 
-    /// How long the upstream asks to wait, from the answer on; none where it does not say.
+    /// The wait that the upstream requests, from the response on; none if it requests none.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, self.at))
     }
 
-    /// What the status alone means; the default of a source that has no other rules.
+    /// Classifies the response by its status; the default of a source without other rules.
     ///
     /// # Errors
     ///
-    /// Any status but 2xx, as [`Self::refused_as`] tells it. Misconfigured: a redirect, which
-    /// is never followed. Throttled: 429, and 403 and 503 with a time to wait. Credential: 401
-    /// and the other 403. Transient: 408 and all that is no other. Resource: the other 4xx.
+    /// Any status except 2xx, as [`Self::refused_as`] returns it. Misconfigured: a redirect, which
+    /// is never followed. Throttled: 429, and 403 and 503 with a Retry-After. Credential: 401
+    /// and any other 403. Resource: any other 4xx except 408. Transient: 408 and everything else.
     pub fn by_status(&self) -> Result<(), FetchError> {
         let class = match self.status.as_u16() {
             200..=299 => return Ok(()),
             300..=399 => FaultClass::Misconfigured,
             429 => FaultClass::Throttled,
-            // Of a credential that is refused for good nobody says when to come back.
+            // A permanently refused credential comes without a Retry-After.
             403 | 503 if self.retry_after().is_some() => FaultClass::Throttled,
             401 | 403 => FaultClass::Credential,
             408 => FaultClass::Transient,
@@ -69,8 +68,8 @@ impl Answer {
         Err(self.refused_as(class))
     }
 
-    /// The failure that this answer is, of a class that the source knows: `HTTP_STATUS_` and
-    /// the status. Where it is throttled, with the time to wait that the upstream asks for.
+    /// This response as a failure of the given class: `HTTP_STATUS_` and the status. If throttled,
+    /// with the wait that the upstream requests.
     #[must_use]
     pub fn refused_as(&self, class: FaultClass) -> FetchError {
         let fault = Fault {
@@ -94,7 +93,7 @@ pub(super) async fn read_body(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    // Two lengths are how one answer becomes two.
+    // Two lengths allow one response to be read as two.
     if headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH)
     {
@@ -112,29 +111,29 @@ pub(super) async fn read_body(
         Fault::new(FaultClass::Transient, reason)
     })?;
     let body = body.aggregate();
-    // Room for all, so that nothing is left behind by growing.
+    // Preallocated: reallocation would leave secret bytes behind.
     let mut whole = Zeroizing::new(Vec::with_capacity(body.remaining()));
     whole.put(body);
     Ok(whole)
 }
 
-/// Whether the body is something else than what was meant to be sent.
+/// Whether the body has an encoding that this client does not decode.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let none: [(_, &[&str]); 2] = [
+    let allowed: [(_, &[&str]); 2] = [
         (header::CONTENT_ENCODING, &["", "identity"]),
         (header::TRANSFER_ENCODING, &["", "identity", "chunked"]),
     ];
-    none.into_iter().any(|(name, none)| {
+    allowed.into_iter().any(|(name, allowed)| {
         let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let mut codings = values.flat_map(|value| value.split(|byte| *byte == b','));
         codings.any(|coding| {
             let coding = coding.trim_ascii();
-            !none.iter().any(|none| coding.eq_ignore_ascii_case(none.as_bytes()))
+            !allowed.iter().any(|allowed| coding.eq_ignore_ascii_case(allowed.as_bytes()))
         })
     })
 }
 
-/// A Retry-After value as time from `now`: whole seconds or an HTTP date; anything else
+/// A Retry-After value as the time from `now`: whole seconds or an HTTP date. Any other value
 /// counts as absent.
 pub fn retry_after(value: &HeaderValue, now: WallTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
@@ -166,38 +165,39 @@ mod tests {
     }
 
     #[test]
-    fn a_source_may_know_better_than_the_status() {
+    fn source_may_override_the_class_by_status() {
         let date = ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT");
         let answer = answer(400, &[date, ("x-amzn-errortype", "zqmarkerqz")]);
         let (class, reason, _, after) = failed(answer.by_status().unwrap_err());
         assert_eq!((class, &*reason, after), (FaultClass::Resource, "HTTP_STATUS_400", None));
 
         let ten = Some(Duration::from_secs(10));
-        assert_eq!(answer.retry_after(), ten, "from the answer on");
+        assert_eq!(answer.retry_after(), ten, "from the response on");
         let (class, reason, _, after) = failed(answer.refused_as(FaultClass::Throttled));
         assert_eq!((class, &*reason, after), (FaultClass::Throttled, "HTTP_STATUS_400", ten));
         assert!(!format!("{answer:?}").contains("zqmarkerqz"), "{answer:?}");
     }
 
     #[test]
-    fn a_forbidden_answer_with_a_time_to_wait_asks_for_less_and_is_no_refusal() {
+    fn forbidden_with_retry_after_is_throttled() {
         let wait = ("retry-after", "7");
         for (status, class) in [(403, FaultClass::Throttled), (401, FaultClass::Credential)] {
-            let told = failed(answer(status, &[wait]).by_status().unwrap_err());
+            let failure = failed(answer(status, &[wait]).by_status().unwrap_err());
             let after = (class == FaultClass::Throttled).then_some(Duration::from_secs(7));
-            assert_eq!((told.0, told.3), (class, after), "{status}");
+            assert_eq!((failure.0, failure.3), (class, after), "{status}");
         }
         for unreadable in ["soon", "-1", ""] {
-            let told = failed(answer(403, &[("retry-after", unreadable)]).by_status().unwrap_err());
-            assert_eq!((told.0, told.3), (FaultClass::Credential, None), "{unreadable}");
+            let failure =
+                failed(answer(403, &[("retry-after", unreadable)]).by_status().unwrap_err());
+            assert_eq!((failure.0, failure.3), (FaultClass::Credential, None), "{unreadable}");
         }
     }
 
     #[test]
-    fn what_does_not_exist_is_told_by_its_status_whatever_its_class() {
+    fn not_found_follows_from_the_status() {
         for (status, not_found) in [(404, true), (410, true), (400, false), (503, false)] {
-            let told = failed(answer(status, &[]).refused_as(FaultClass::Transient));
-            assert_eq!(told.2, not_found, "{status}");
+            let failure = failed(answer(status, &[]).refused_as(FaultClass::Transient));
+            assert_eq!(failure.2, not_found, "{status}");
         }
         assert!(answer(204, &[("retry-after", "7")]).by_status().is_ok());
     }

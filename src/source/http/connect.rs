@@ -1,5 +1,5 @@
-//! A connection to an upstream: directly or through a proxy's tunnel, over TLS unless the
-//! upstream is plain http.
+//! Connections to an upstream: directly or through a proxy tunnel, over TLS unless the upstream is
+//! plain http.
 
 use std::{error::Error, io, time::Duration};
 
@@ -22,18 +22,17 @@ use crate::{
     source::dns::{LookupError, Resolver},
 };
 
-/// The share of an exchange's time that all of a name's addresses of one family may take to
-/// connect to, one after the other: each gets an equal part of it, so that one that does not
-/// answer leaves time for the next.
-const CONNECTING: f64 = 0.75;
+/// The share of an exchange's timeout for connecting to all of a name's addresses of one family in
+/// turn. Each address gets an equal part, so that a silent one leaves time for the next.
+const CONNECT_SHARE: f64 = 0.75;
 
-/// How many header lines an answer may have: each gateway on the way adds some.
+/// The maximum number of header lines in a response: each gateway adds some.
 const MAX_HEADERS: usize = 1_000;
 
-/// What requests are sent by.
+/// Sends requests on a connection.
 pub(super) type Sender = http1::SendRequest<Full<Bytes>>;
 
-/// Whom a connection is made to.
+/// The peer of a connection.
 #[derive(Clone, Copy)]
 enum Hop {
     Upstream,
@@ -50,7 +49,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Connects to `upstream` for exchanges that have `timeout` in all.
+    /// Connects to `upstream` for exchanges with this total timeout.
     pub(super) fn new(
         upstream: Uri,
         egress: &Egress,
@@ -60,12 +59,12 @@ impl Connector {
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout.mul_f64(CONNECTING)));
+        tcp.set_connect_timeout(Some(timeout.mul_f64(CONNECT_SHARE)));
         let tls = egress.roots.as_ref().map(|roots| Tls::new(&roots.tls));
         Self { upstream, proxy: egress.route.proxy().cloned(), tls, tcp }
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<Sender, Fault> {
         let Some(tls) = &self.tls else {
             let plain = self.tcp(&self.upstream, Hop::Upstream).await?;
@@ -92,10 +91,10 @@ impl Connector {
 
     async fn tcp(&self, to: &Uri, hop: Hop) -> Result<TcpStream, Fault> {
         let connected = self.tcp.clone().call(to.clone()).await;
-        connected.map(TokioIo::into_inner).map_err(|error| unreached(&error, hop))
+        connected.map(TokioIo::into_inner).map_err(|error| connect_fault(&error, hop))
     }
 
-    /// Asks the proxy for a tunnel to the upstream.
+    /// Requests a tunnel to the upstream from the proxy.
     async fn tunnel<T>(&self, proxy: &Proxy, io: T) -> Result<Upgraded, Fault>
     where
         T: Read + Write + Unpin + Send + 'static,
@@ -103,8 +102,8 @@ impl Connector {
         const LOST: Fault = Fault::new(FaultClass::Transient, "PROXY_CONNECTION_LOST");
 
         let host = self.upstream.host().unwrap_or_default();
-        let place = format!("{host}:{}", self.upstream.port_u16().unwrap_or(443));
-        let mut request = Request::connect(&place).header(header::HOST, &place);
+        let authority = format!("{host}:{}", self.upstream.port_u16().unwrap_or(443));
+        let mut request = Request::connect(&authority).header(header::HOST, &authority);
         if let Some(authorization) = proxy.authorization() {
             request = request.header(header::PROXY_AUTHORIZATION, authorization);
         }
@@ -113,21 +112,21 @@ impl Connector {
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))?;
         let (mut sender, connection) = http1().handshake(io).await.map_err(|_| LOST)?;
         tokio::spawn(connection.with_upgrades());
-        let answer = sender.send_request(request).await.map_err(|error| {
+        let response = sender.send_request(request).await.map_err(|error| {
             if error.is_parse() {
                 Fault::new(FaultClass::Transient, "PROXY_ANSWER_MALFORMED")
             } else {
                 LOST
             }
         })?;
-        match no_tunnel(answer.status()) {
+        match tunnel_fault(response.status()) {
             Some(fault) => Err(fault),
-            None => hyper::upgrade::on(answer).await.map_err(|_| LOST),
+            None => hyper::upgrade::on(response).await.map_err(|_| LOST),
         }
     }
 }
 
-/// HTTP/1.1 with all that gateways add to an answer and that cannot change its meaning.
+/// HTTP/1.1 that tolerates harmless additions of gateways to a response.
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -145,13 +144,13 @@ where
         .handshake(io)
         .await
         .map_err(|_| Fault::new(FaultClass::Transient, "CONNECTION_LOST"))?;
-    // It ends with its sender, or by an error that the sender sees too.
+    // It ends with its sender, or with an error that the sender sees too.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-/// The fault that a proxy's status means; none where the tunnel is there.
-fn no_tunnel(status: StatusCode) -> Option<Fault> {
+/// The fault for a proxy's status; none if the tunnel is open.
+fn tunnel_fault(status: StatusCode) -> Option<Fault> {
     Some(match status.as_u16() {
         200..=299 => return None,
         407 => Fault::new(FaultClass::Misconfigured, "PROXY_AUTHENTICATION_REFUSED"),
@@ -160,7 +159,7 @@ fn no_tunnel(status: StatusCode) -> Option<Fault> {
     })
 }
 
-/// The fault of a handshake with the proxy itself.
+/// The fault of a TLS handshake with the proxy itself.
 fn proxy_tls_fault(fault: &Fault) -> Fault {
     match fault.class {
         FaultClass::Misconfigured => Fault::new(FaultClass::Misconfigured, "PROXY_TLS_REFUSED"),
@@ -168,8 +167,8 @@ fn proxy_tls_fault(fault: &Fault) -> Fault {
     }
 }
 
-fn unreached(error: &(dyn Error + 'static), hop: Hop) -> Fault {
-    match (is_of_lookup(error), hop) {
+fn connect_fault(error: &(dyn Error + 'static), hop: Hop) -> Fault {
+    match (is_lookup_error(error), hop) {
         (true, Hop::Upstream) => Fault::new(FaultClass::Transient, "DNS_FAILED"),
         (true, Hop::Proxy) => Fault::new(FaultClass::Transient, "PROXY_DNS_FAILED"),
         (false, Hop::Upstream) => Fault::new(FaultClass::Transient, "CONNECT_FAILED"),
@@ -177,7 +176,7 @@ fn unreached(error: &(dyn Error + 'static), hop: Hop) -> Fault {
     }
 }
 
-fn is_of_lookup(outermost: &(dyn Error + 'static)) -> bool {
+fn is_lookup_error(outermost: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(outermost);
     while let Some(error) = cause {
         if error.is::<LookupError>() {

@@ -1,4 +1,4 @@
-//! TLS that goes wrong, and an address that does not answer, over real connections.
+//! TLS failures and a silent address, over real connections.
 
 mod certificates;
 
@@ -18,12 +18,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::egress::{Roots, Route, Why};
+use crate::egress::{DirectReason, Roots, Route};
 
-/// Stands in what an upstream says, and in the credential; must never come back.
+/// Part of upstream responses and of the credential; must never be returned.
 const MARKER: &str = "zqmarkerqz";
 
-/// A certificate authority of a test's own.
+/// A test's own certificate authority.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     roots: RootCertStore,
@@ -59,7 +59,7 @@ impl Authority {
     }
 }
 
-/// The port of an upstream that does this with every connection.
+/// The port of an upstream that runs `serve` for every connection.
 async fn upstream<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16
 where
     F: Future<Output = ()> + Send + 'static,
@@ -74,68 +74,68 @@ where
     port
 }
 
-/// An upstream that speaks TLS and answers every request.
+/// An upstream that speaks TLS and responds to every request.
 struct Upstream {
     port: u16,
-    /// Bytes of requests that came.
-    heard: Arc<AtomicUsize>,
+    /// Request bytes received.
+    received: Arc<AtomicUsize>,
 }
 
 async fn over(tls: TlsAcceptor) -> Upstream {
-    let heard = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&heard);
+    let received = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&received);
     let serve = move |stream| {
-        let (tls, heard) = (tls.clone(), Arc::clone(&count));
+        let (tls, received) = (tls.clone(), Arc::clone(&count));
         async move {
             let Ok(mut stream) = tls.accept(stream).await else { return };
             let mut request = [0; 1_024];
             while let Ok(read @ 1..) = stream.read(&mut request).await {
-                heard.fetch_add(read, Ordering::SeqCst);
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                received.fetch_add(read, Ordering::SeqCst);
+                let response = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(response.as_bytes()).await.unwrap();
             }
         }
     };
-    Upstream { port: upstream(serve).await, heard }
+    Upstream { port: upstream(serve).await, received }
 }
 
-/// The direct way.
+/// The direct route.
 fn egress(roots: Option<Roots>) -> Egress {
-    Egress { route: Route::Direct(Why::NoProxy), roots, warnings: Vec::new() }
+    Egress { route: Route::Direct(DirectReason::NoProxy), roots, warnings: Vec::new() }
 }
 
-/// A request without anything.
+/// A request without headers or a body.
 fn plain(client: &HttpClient) -> Request<Full<Bytes>> {
     Request::post(client.uri("/").unwrap()).body(Full::default()).unwrap()
 }
 
-/// What comes of a request to that port of 127.0.0.1, where these roots are trusted.
-async fn ask(port: u16, roots: &RootCertStore) -> Result<String, Fault> {
+/// Sends a request to this port of 127.0.0.1, trusting these roots.
+async fn request(port: u16, roots: &RootCertStore) -> Result<String, Fault> {
     let base: BaseUrl = format!("https://127.0.0.1:{port}").parse().unwrap();
     let roots = Some(Roots::new(roots.clone(), None).unwrap());
     let client = HttpClient::new(base, &egress(roots), Clock::system(), DEFAULT_TIMEOUT);
-    let request = Request::post(client.uri("/").unwrap())
+    let message = Request::post(client.uri("/").unwrap())
         .header(header::AUTHORIZATION, MARKER)
         .body(Full::default())
         .unwrap();
-    let answer = client.exchange(request).await?;
-    answer.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
+    let response = client.exchange(message).await?;
+    response.body().map(|body| String::from_utf8(body.to_vec()).unwrap())
 }
 
 /// The class and reason of a failure.
 async fn failure(port: u16, roots: &RootCertStore) -> (FaultClass, String) {
-    let fault = ask(port, roots).await.unwrap_err();
+    let fault = request(port, roots).await.unwrap_err();
     assert!(!format!("{fault} {fault:?}").contains(MARKER), "{fault:?}");
     (fault.class, fault.reason.into_owned())
 }
 
 #[tokio::test]
-async fn a_certificate_is_taken_where_it_is_trusted_for_that_name_and_now() {
+async fn certificate_must_be_trusted_named_and_current() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let good = over(ours.serves("127.0.0.1", 2_000, 4_000)).await;
-    assert_eq!(ask(good.port, &ours.roots).await.unwrap(), "{}");
-    let heard = good.heard.swap(0, Ordering::SeqCst);
-    assert!(heard > MARKER.len(), "{heard}");
+    assert_eq!(request(good.port, &ours.roots).await.unwrap(), "{}");
+    let received = good.received.swap(0, Ordering::SeqCst);
+    assert!(received > MARKER.len(), "{received}");
 
     let other_name = over(ours.serves("upstream.example", 2_000, 4_000)).await;
     let ended = over(ours.serves("127.0.0.1", 2_000, 2_020)).await;
@@ -149,25 +149,25 @@ async fn a_certificate_is_taken_where_it_is_trusted_for_that_name_and_now() {
     for (upstream, trusted, reason) in cases {
         let seen = failure(upstream.port, &trusted.roots).await;
         assert_eq!(seen, (FaultClass::Misconfigured, reason.to_owned()));
-        assert_eq!(upstream.heard.load(Ordering::SeqCst), 0, "{reason}: it was told something");
+        assert_eq!(upstream.received.load(Ordering::SeqCst), 0, "{reason}: something was sent");
     }
 }
 
-/// The port of an upstream that answers a handshake so and then closes, and what it heard.
-async fn in_raw_bytes(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
-    let (tell, heard) = mpsc::unbounded_channel();
+/// The port of an upstream that sends these bytes in a handshake and closes, and what it received.
+async fn sending_raw_bytes(response: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (report, received) = mpsc::unbounded_channel();
     let port = upstream(move |mut stream| {
-        let (answer, tell) = (answer.clone(), tell.clone());
+        let (response, report) = (response.clone(), report.clone());
         async move {
             let mut all = vec![stream.read_u8().await.unwrap()];
-            stream.write_all(&answer).await.unwrap();
+            stream.write_all(&response).await.unwrap();
             stream.shutdown().await.unwrap();
-            // It may be reset, since not all was read; what came before counts.
+            // It may be reset, since not all was read; the bytes before that count.
             let _ = stream.read_to_end(&mut all).await;
-            tell.send(all).unwrap();
+            report.send(all).unwrap();
         }
     });
-    (port.await, heard)
+    (port.await, received)
 }
 
 /// A `ServerHello` of TLS 1.1.
@@ -180,7 +180,7 @@ fn hello_of_an_old_version() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_request() {
+async fn failed_handshake_reveals_nothing_of_the_request() {
     let roots = Authority::new("ours").roots;
     let plain = format!("HTTP/1.1 400 {MARKER}\r\ncontent-length: 0\r\n\r\n").into_bytes();
     let broken = (FaultClass::Transient, "TLS_HANDSHAKE_FAILED");
@@ -190,11 +190,11 @@ async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_reque
         (vec![22, 3, 3, 0, 90, 2], broken),
         (plain, (FaultClass::Misconfigured, "TLS_NOT_SPOKEN")),
         (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), (FaultClass::Misconfigured, "TLS_NOT_SPOKEN")),
-        // Alerts: an internal error; no cipher in common; this version is not spoken.
+        // Alerts: internal error; no common cipher; unsupported version.
         (vec![21, 3, 1, 0, 2, 2, 80], broken),
         (vec![21, 3, 1, 0, 2, 2, 40], foreign),
         (vec![21, 3, 1, 0, 2, 2, 70], foreign),
-        // A name that is not served; a bad certificate, which can only be a client's.
+        // Unrecognised name; bad certificate, which can only be the client's.
         (vec![21, 3, 3, 0, 2, 2, 112], (FaultClass::Misconfigured, "TLS_NAME_NOT_SERVED")),
         (
             vec![21, 3, 3, 0, 2, 2, 42],
@@ -202,18 +202,18 @@ async fn a_handshake_that_is_cut_or_of_an_old_version_tells_nothing_of_the_reque
         ),
         (hello_of_an_old_version(), foreign),
     ];
-    for (answer, (class, reason)) in cases {
-        let case = format!("{answer:.40?}");
-        let (port, mut heard) = in_raw_bytes(answer).await;
+    for (response, (class, reason)) in cases {
+        let case = format!("{response:.40?}");
+        let (port, mut received) = sending_raw_bytes(response).await;
         assert_eq!(failure(port, &roots).await, (class, reason.to_owned()), "{case}");
-        let heard = heard.recv().await.unwrap();
-        assert_eq!(heard[0], 22, "it began with a handshake: {case}");
-        assert!(!heard.windows(MARKER.len()).any(|part| part == MARKER.as_bytes()), "{case}");
+        let received = received.recv().await.unwrap();
+        assert_eq!(received[0], 22, "the client starts with a handshake: {case}");
+        assert!(!received.windows(MARKER.len()).any(|part| part == MARKER.as_bytes()), "{case}");
     }
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_reset_and_a_refused_connection_are_transient_faults() {
+async fn reset_and_refused_connections_are_transient() {
     let roots = Authority::new("ours").roots;
     let reset = upstream(|mut stream| async move {
         stream.read_u8().await.unwrap();
@@ -221,15 +221,15 @@ async fn a_handshake_that_is_reset_and_a_refused_connection_are_transient_faults
     });
     let seen = failure(reset.await, &roots).await;
     assert_eq!(seen, (FaultClass::Transient, "TLS_HANDSHAKE_FAILED".to_owned()));
-    // Bound, so that nobody else listens there, and not listened on.
-    let nobody = TcpSocket::new_v4().unwrap();
-    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let seen = failure(nobody.local_addr().unwrap().port(), &roots).await;
+    // Bound, so that nothing else listens there, but not listening.
+    let unlistened = TcpSocket::new_v4().unwrap();
+    unlistened.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let seen = failure(unlistened.local_addr().unwrap().port(), &roots).await;
     assert_eq!(seen, (FaultClass::Transient, "CONNECT_FAILED".to_owned()));
 }
 
 #[tokio::test]
-async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
+async fn hanging_handshake_times_out_with_the_exchange() {
     let (begun, mut has_begun) = mpsc::channel(1);
     let hangs = upstream(move |mut stream| {
         let begun = begun.clone();
@@ -241,23 +241,23 @@ async fn a_handshake_that_hangs_is_cut_with_the_exchange() {
     })
     .await;
     let from = Instant::now();
-    let asked = tokio::spawn(async move { failure(hangs, &Authority::new("ours").roots).await });
+    let failing = tokio::spawn(async move { failure(hangs, &Authority::new("ours").roots).await });
     has_begun.recv().await.unwrap();
-    // From here on time passes where nothing else happens.
+    // From here on, time advances when the runtime is idle.
     pause();
-    let seen = asked.await.unwrap();
+    let seen = failing.await.unwrap();
     assert_eq!(seen, (FaultClass::Transient, "TIMEOUT".to_owned()));
     assert_eq!(from.elapsed().as_secs(), DEFAULT_TIMEOUT.as_secs());
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+async fn silent_address_leaves_time_for_the_next() {
     let hole = TcpSocket::new_v4().unwrap();
     hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let hole = hole.listen(0).unwrap();
-    let dead = hole.local_addr().unwrap();
-    // Takes the one place of its queue: what knocks now is not answered.
-    let _queued = TcpStream::connect(dead).await.unwrap();
+    let silent = hole.local_addr().unwrap();
+    // Fills its accept queue: further connections get no response.
+    let _queued = TcpStream::connect(silent).await.unwrap();
 
     let port = upstream(|mut stream| async move {
         let _ = stream.read(&mut [0; 1_024]).await;
@@ -265,8 +265,8 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     })
     .await;
     let good = ([127, 0, 0, 1], port).into();
-    // Without a port in the URL those of the addresses hold.
-    let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![dead, good]));
+    // Without a port in the URL, the addresses' ports apply.
+    let resolver = Resolver::with(Duration::ZERO, move |_| Ok(vec![silent, good]));
     let base: BaseUrl = "http://localhost".parse().unwrap();
     let client = HttpClient::with(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT, resolver);
     for _ in 0..2 {
@@ -275,7 +275,7 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_source_sees_status_headers_and_body_of_what_is_refused() {
+async fn source_sees_status_headers_and_body_of_a_refusal() {
     let port = upstream(|mut stream| async move {
         let _ = stream.read(&mut [0; 1_024]).await;
         let head = "HTTP/1.1 403 No\r\nretry-after: 7\r\ncontent-length: 14\r\n\r\n";
@@ -284,15 +284,15 @@ async fn a_source_sees_status_headers_and_body_of_what_is_refused() {
     .await;
     let base: BaseUrl = format!("http://127.0.0.1:{port}").parse().unwrap();
     let client = HttpClient::new(base, &egress(None), Clock::system(), DEFAULT_TIMEOUT);
-    let answer = client.exchange(plain(&client)).await.unwrap();
-    assert_eq!(answer.status, 403);
-    assert_eq!(answer.headers["retry-after"], "7");
-    assert_eq!(answer.body().unwrap(), br#"{"code":20403}"#);
-    assert!(answer.by_status().is_err());
+    let response = client.exchange(plain(&client)).await.unwrap();
+    assert_eq!(response.status, 403);
+    assert_eq!(response.headers["retry-after"], "7");
+    assert_eq!(response.body().unwrap(), br#"{"code":20403}"#);
+    assert!(response.by_status().is_err());
 }
 
 #[tokio::test]
-async fn a_head_that_comes_late_still_counts_where_its_body_does_not_come() {
+async fn late_head_counts_without_its_body() {
     let port = upstream(|mut stream| async move {
         let _ = stream.read(&mut [0; 1_024]).await;
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -304,8 +304,8 @@ async fn a_head_that_comes_late_still_counts_where_its_body_does_not_come() {
     let timeout = Duration::from_millis(400);
     let client = HttpClient::new(base, &egress(None), Clock::system(), timeout);
     let from = Instant::now();
-    let answer = client.exchange(plain(&client)).await.unwrap();
+    let response = client.exchange(plain(&client)).await.unwrap();
     assert!(from.elapsed() >= timeout && from.elapsed() < DEFAULT_TIMEOUT);
-    assert_eq!(answer.status, 404);
-    assert_eq!(answer.body().unwrap_err().reason, "TIMEOUT");
+    assert_eq!(response.status, 404);
+    assert_eq!(response.body().unwrap_err().reason, "TIMEOUT");
 }

@@ -1,4 +1,4 @@
-//! TLS to an upstream, and what a handshake that fails means: each reason leads to another fix.
+//! TLS to an upstream, and the reason of a failed handshake: each reason leads to a different fix.
 
 use std::{
     error::Error,
@@ -20,11 +20,11 @@ use crate::grant::{Fault, FaultClass};
 
 const HANDSHAKE_FAILED: Fault = Fault::new(FaultClass::Transient, "TLS_HANDSHAKE_FAILED");
 
-/// Has no certificate, and knows whether one was asked for.
+/// Has no client certificate, and records whether the upstream requested one.
 #[derive(Debug, Default)]
-struct Asked(AtomicBool);
+struct NoClientCert(AtomicBool);
 
-impl ResolvesClientCert for Asked {
+impl ResolvesClientCert for NoClientCert {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.0.store(true, Ordering::Relaxed);
         None
@@ -38,19 +38,19 @@ impl ResolvesClientCert for Asked {
 /// Makes TLS connections.
 pub(super) struct Tls {
     connector: TlsConnector,
-    asked: Arc<Asked>,
+    client_cert: Arc<NoClientCert>,
 }
 
 impl Tls {
     pub(super) fn new(config: &ClientConfig) -> Self {
-        let asked = Arc::new(Asked::default());
-        // One for all connections: sessions are not resumed under another one.
+        let client_cert = Arc::new(NoClientCert::default());
+        // Shared by all connections: sessions are not resumed with a different resolver.
         let mut config = config.clone();
-        config.client_auth_cert_resolver = asked.clone();
-        Self { connector: TlsConnector::from(Arc::new(config)), asked }
+        config.client_auth_cert_resolver = client_cert.clone();
+        Self { connector: TlsConnector::from(Arc::new(config)), client_cert }
     }
 
-    /// TLS over `io` to who can prove to be `host`.
+    /// Starts TLS over `io` with a peer that proves to be `host`.
     pub(super) async fn handshake<T>(&self, host: &str, io: T) -> Result<TlsStream<T>, Fault>
     where
         T: AsyncRead + AsyncWrite + Unpin,
@@ -58,17 +58,18 @@ impl Tls {
         let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
         let host = ServerName::try_from(host.to_owned())
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "URL_INVALID"))?;
-        self.asked.0.store(false, Ordering::Relaxed);
+        self.client_cert.0.store(false, Ordering::Relaxed);
         let connected = self.connector.connect(host, io).await;
-        connected.map_err(|error| failed(&error, self.asked.0.load(Ordering::Relaxed)))
+        connected
+            .map_err(|error| handshake_fault(&error, self.client_cert.0.load(Ordering::Relaxed)))
     }
 }
 
-fn failed(error: &io::Error, asked_for_a_certificate: bool) -> Fault {
-    match behind(error) {
-        // With TLS 1.2 many have no better word for a certificate that is missing.
+fn handshake_fault(error: &io::Error, certificate_requested: bool) -> Fault {
+    match tls_error(error) {
+        // With TLS 1.2, many servers send no more specific alert for a missing certificate.
         Some(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure))
-            if asked_for_a_certificate =>
+            if certificate_requested =>
         {
             Fault::new(FaultClass::Misconfigured, "TLS_CLIENT_CERTIFICATE_REQUIRED")
         }
@@ -77,14 +78,14 @@ fn failed(error: &io::Error, asked_for_a_certificate: bool) -> Fault {
     }
 }
 
-/// The TLS error behind another.
-pub(super) fn behind<'a>(outermost: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+/// The TLS error in an error's chain of causes.
+pub(super) fn tls_error<'a>(outermost: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(outermost);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref() {
             return Some(tls);
         }
-        // An io::Error hides what it wraps from source().
+        // source() of an io::Error skips the wrapped error itself.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = match wrapped {
             Some(wrapped) => Some(wrapped),
@@ -94,7 +95,7 @@ pub(super) fn behind<'a>(outermost: &'a (dyn Error + 'static)) -> Option<&'a rus
     None
 }
 
-/// What a TLS error means.
+/// The fault for a TLS error.
 pub(super) fn fault(error: &rustls::Error) -> Fault {
     let reason = match error {
         rustls::Error::InvalidCertificate(why) => certificate_reason(why),
@@ -112,18 +113,18 @@ pub(super) fn fault(error: &rustls::Error) -> Fault {
     Fault::new(FaultClass::Misconfigured, reason)
 }
 
-/// What the upstream says by an alert that will be the same the next time.
+/// The reason of an alert that a retry does not change.
 fn alert_reason(alert: AlertDescription) -> Option<&'static str> {
     Some(match alert {
         AlertDescription::ProtocolVersion
         | AlertDescription::HandshakeFailure
         | AlertDescription::InsufficientSecurity
         | AlertDescription::NoApplicationProtocol => "TLS_INCOMPATIBLE",
-        // rustls servers deny access to a name that they have no certificate for.
+        // rustls servers send access_denied for a name without a certificate.
         AlertDescription::UnrecognisedName | AlertDescription::AccessDenied => {
             "TLS_NAME_NOT_SERVED"
         }
-        // A client's certificate is what they can be about, and we have none.
+        // These can only concern a client certificate, and this client has none.
         AlertDescription::CertificateRequired
         | AlertDescription::NoCertificate
         | AlertDescription::BadCertificate
@@ -167,7 +168,7 @@ fn certificate_reason(error: &CertificateError) -> &'static str {
     }
 }
 
-/// What rustls has no name for.
+/// Errors without a rustls variant.
 fn path_reason(error: &webpki::Error) -> &'static str {
     match error {
         webpki::Error::CaUsedAsEndEntity => "TLS_CERTIFICATE_IS_A_CA",
@@ -197,9 +198,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handshake_refused_after_a_certificate_was_asked_for_is_about_that() {
+    fn refusal_after_certificate_request_is_about_it() {
         let alert = |alert| io::Error::other(rustls::Error::AlertReceived(alert));
-        let reason = |error, asked| failed(&error, asked).reason.into_owned();
+        let reason = |error, requested| handshake_fault(&error, requested).reason.into_owned();
         let refused = || alert(AlertDescription::HandshakeFailure);
         assert_eq!(reason(refused(), false), "TLS_INCOMPATIBLE");
         assert_eq!(reason(refused(), true), "TLS_CLIENT_CERTIFICATE_REQUIRED");
@@ -209,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn what_webpki_says_of_a_certificate_is_known_by_its_own_name() {
-        let told = |error: webpki::Error| {
+    fn webpki_errors_have_their_own_reasons() {
+        let reason_of = |error: webpki::Error| {
             let other = CertificateError::Other(OtherError(Arc::new(error)));
             fault(&rustls::Error::InvalidCertificate(other)).reason.into_owned()
         };
@@ -222,9 +223,9 @@ mod tests {
             (webpki::Error::SignatureAlgorithmMismatch, "TLS_CERTIFICATE_MALFORMED"),
             (webpki::Error::CertDistrusted, "TLS_CERTIFICATE_REFUSED"),
         ] {
-            assert_eq!(told(error), reason);
+            assert_eq!(reason_of(error), reason);
         }
-        // Whatever else it is.
+        // Any other error.
         let other = CertificateError::Other(OtherError(Arc::new(io::Error::other("else"))));
         let fault = fault(&rustls::Error::InvalidCertificate(other));
         assert_eq!(fault, Fault::new(FaultClass::Misconfigured, "TLS_CERTIFICATE_REFUSED"));

@@ -236,7 +236,7 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
         let log = log(serve).await;
         let line = log.lines().find(|line| line.contains("how the upstream is reached"));
         let line = line.expect("a line of the way");
-        let way = format!("through the proxy {address}, which {variable} names");
+        let way = format!("through the proxy {address}, set by {variable}");
         assert!(line.contains(&way) && line.contains("SSL_CERT_FILE"), "{line}");
         assert!(!log.contains(&basic), "{log}");
         let check = run(&["check", config.path()], &env).await;
@@ -286,7 +286,7 @@ async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
     let none = format!("upstream = \"https://{}\"\nproxy = \"none\"", upstream.addr);
     for (config, env, way) in [
         (upstream.direct(), &exempt[..], "directly: NO_PROXY exempts it"),
-        (Configured::profile(&none), &env, "directly: the profile says so"),
+        (Configured::profile(&none), &env, "directly: proxy disabled by the profile"),
     ] {
         let serve = serve(&config, env).await;
         serve.first_token().await;
@@ -394,7 +394,7 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
     let log = log(serve).await;
     let check = run(&["check", config.path()], &env).await;
     for wanted in
-        ["SSL_CERT_DIR: /nonexistent/roots.pem cannot be read", "HTTP_PROXY is set and not read"]
+        ["SSL_CERT_DIR: /nonexistent/roots.pem cannot be read", "HTTP_PROXY is set but not used"]
     {
         assert!(check.stdout.contains(&format!("# warning: {wanted}")), "{check:?}");
         let line = log.lines().find(|line| line.contains(wanted)).expect("a line");

@@ -26,7 +26,7 @@ use grantmint::{
     refresh::{
         jump::watch_for_jumps,
         keeper::{Events, Keeper},
-        schedule::{Lives, Point, Policy},
+        schedule::{GrantLife, Point, Policy},
         state::State,
     },
     settings::SecretOrigin,
@@ -231,8 +231,8 @@ pub(super) struct World {
 
 /// 60 s grants, refreshed after 50 s.
 pub(super) fn default_policy() -> Policy {
-    let (lives, point) = (Lives::Asked(secs(60)), Point::After(secs(50)));
-    Policy { lives, margin: MARGIN, attempt: ATTEMPT, point }
+    let (life, point) = (GrantLife::Requested(secs(60)), Point::After(secs(50)));
+    Policy { life, margin: MARGIN, attempt: ATTEMPT, point }
 }
 
 impl World {

@@ -1,19 +1,19 @@
-//! Lives of half a minute, an hour and a day, which only the answers tell.
+//! Reported lives of half a minute, an hour and a day.
 
 use super::*;
 
-/// The lives, and the points at which grants are refreshed.
+/// The lives, and the refresh points as shares of them.
 fn cases() -> impl Iterator<Item = (Duration, f64)> {
     let lives = [30, 3_600, 86_400].map(secs);
     lives.into_iter().flat_map(|life| [5.0 / 6.0, 0.5].map(|share| (life, share)))
 }
 
-fn told(share: f64) -> Policy {
-    let (lives, point) = (Lives::Told, Point::Share(share));
-    Policy { lives, margin: secs(2), attempt: secs(2), point }
+fn reported(share: f64) -> Policy {
+    let (life, point) = (GrantLife::Reported, Point::Share(share));
+    Policy { life, margin: secs(2), attempt: secs(2), point }
 }
 
-/// From one instant to a later one.
+/// The time between two instants.
 fn between(earlier: Duration, later: Duration) -> Duration {
     later.checked_sub(earlier).unwrap()
 }
@@ -23,18 +23,18 @@ fn unchanged() -> FetchError {
 }
 
 impl Machine {
-    /// Takes a grant of this life at `at`.
-    fn take(&mut self, attempt: Attempt, ttl: Duration, at: Duration) {
+    /// Receives a grant of this life at `at`.
+    fn receive(&mut self, attempt: Attempt, ttl: Duration, at: Duration) {
         let life = Life { anchor: self.at(at), ttl, generation: Generation::NONE };
         self.state.succeeded(attempt, life, self.at(at));
     }
 }
 
 #[test]
-fn a_healthy_upstream_is_asked_once_a_life() {
+fn healthy_upstream_is_called_once_a_life() {
     for (ttl, share) in cases() {
-        let mut machine = Machine::under(told(share), ttl);
-        let point = told(share).point(ttl);
+        let mut machine = Machine::under(reported(share), ttl);
+        let point = reported(share).point(ttl);
         let mut last = Duration::ZERO;
         for cycle in 0..20 {
             let due = machine.due(last);
@@ -43,19 +43,19 @@ fn a_healthy_upstream_is_asked_once_a_life() {
             assert!((earliest..=point).contains(&after), "{ttl:?} {share} {cycle}: {after:?}");
             let attempt = machine.attempt(due);
             assert_eq!(attempt.urgency, Urgency::Early);
-            machine.take(attempt, ttl, due);
+            machine.receive(attempt, ttl, due);
             last = due;
         }
     }
 }
 
 #[test]
-fn in_an_outage_a_life_is_used_up_without_a_long_pause() {
+fn outage_is_retried_until_the_grant_expires() {
     for (ttl, share) in cases() {
-        let mut machine = Machine::under(told(share), ttl);
+        let mut machine = Machine::under(reported(share), ttl);
         let (end_of_life, mut attempts) = (between(secs(2), ttl), 0_u32);
         let mut at = machine.due(Duration::ZERO);
-        // The last twenty seconds; what came before them is the same.
+        // The last twenty seconds; before them, the pauses are the same.
         at = at.max(end_of_life.saturating_sub(secs(20)));
         while at < end_of_life {
             let attempt = machine.attempt(at);
@@ -68,7 +68,7 @@ fn in_an_outage_a_life_is_used_up_without_a_long_pause() {
             at = due;
         }
         assert!(attempts >= 3, "{ttl:?} {share}: {attempts}");
-        // Then the pauses widen.
+        // After the expiry, the pauses widen.
         for _ in 0..20 {
             let attempt = machine.attempt(at);
             machine.fail(attempt, outage(), at);
@@ -80,24 +80,24 @@ fn in_an_outage_a_life_is_used_up_without_a_long_pause() {
 }
 
 #[test]
-fn callers_pull_a_refresh_forward_to_a_sixtieth_of_the_life_after_the_last() {
+fn demand_interval_is_a_sixtieth_of_the_life() {
     for (ttl, apart) in [(30, 5), (300, 5), (600, 10), (3_600, 60), (86_400, 60)] {
-        let mut machine = Machine::under(told(5.0 / 6.0), secs(ttl));
+        let mut machine = Machine::under(reported(5.0 / 6.0), secs(ttl));
         machine.state.demanded(machine.at(secs(1)));
         assert_eq!(machine.due(secs(1)), secs(apart), "{ttl}");
-        // The life of the present grant counts, not the first one's.
+        // The life of the current grant counts, not that of the first one.
         let attempt = machine.attempt(secs(apart));
-        machine.take(attempt, secs(1_200), secs(apart));
+        machine.receive(attempt, secs(1_200), secs(apart));
         machine.state.demanded(machine.at(secs(apart + 1)));
         assert_eq!(machine.due(secs(apart + 1)), secs(apart + 20), "{ttl}");
     }
 }
 
 #[test]
-fn an_upstream_that_renews_shortly_before_the_end_is_asked_a_dozen_times() {
+fn late_renewal_costs_about_a_dozen_requests() {
     for ttl in [3_600, 7_200, 86_400].map(secs) {
-        let mut machine = Machine::under(told(5.0 / 6.0), ttl);
-        let (mut at, mut asked) = (machine.due(Duration::ZERO), 0);
+        let mut machine = Machine::under(reported(5.0 / 6.0), ttl);
+        let (mut at, mut requests) = (machine.due(Duration::ZERO), 0);
         let (end_of_life, renewed) = (between(secs(2), ttl), between(secs(300), ttl));
         while at < renewed {
             let attempt = machine.attempt(at);
@@ -107,19 +107,22 @@ fn an_upstream_that_renews_shortly_before_the_end_is_asked_a_dozen_times() {
             assert_eq!(quiet, left > ttl / 8, "{ttl:?}: warned {left:?} before the end");
             let due = machine.due(at);
             assert_eq!(between(at, due), left / 4, "{ttl:?}");
-            (at, asked) = (due, asked + 1);
+            (at, requests) = (due, requests + 1);
         }
-        assert!(at < between(secs(120), end_of_life) && asked < 20, "{ttl:?}: {asked}, {at:?}");
+        assert!(
+            at < between(secs(120), end_of_life) && requests < 20,
+            "{ttl:?}: {requests}, {at:?}"
+        );
     }
 }
 
 #[test]
-fn a_present_grant_that_was_cut_short_is_planned_for_by_its_new_end() {
-    let mut machine = Machine::under(told(0.5), secs(3_600));
+fn shortened_grant_is_planned_by_its_new_expiry() {
+    let mut machine = Machine::under(reported(0.5), secs(3_600));
     let at = machine.due(Duration::ZERO);
     let attempt = machine.attempt(at);
     let life = Life { anchor: machine.at(at), ttl: secs(42), generation: Generation::NONE };
-    machine.state.moved(life);
+    machine.state.life_changed(life);
     machine.fail(attempt, unchanged(), at);
     assert_eq!(machine.due(at), at + secs(10), "a quarter of what is left less the margin");
     assert_eq!(machine.state.status(machine.at(at)).life, Some(life));

@@ -1,21 +1,21 @@
-//! Attempts that callers order.
+//! Ordered attempts.
 
 use super::*;
 
 #[test]
-fn an_order_starts_an_attempt_for_a_healthy_grant() {
+fn order_refreshes_a_healthy_grant() {
     let mut machine = Machine::with_a_grant();
     assert_eq!(machine.order(secs(20)), Ok(()));
     let attempt = machine.attempt(secs(20));
     assert_eq!(attempt.urgency, Urgency::Ordered);
-    assert_eq!(machine.order(secs(21)), Ok(()), "it joins the one under way");
+    assert_eq!(machine.order(secs(21)), Ok(()), "it joins the running one");
     machine.fail(attempt, outage(), secs(21));
     let retry = machine.attempt(secs(24));
     assert_eq!(retry.urgency, Urgency::Early, "what follows is not ordered");
 }
 
 #[test]
-fn orders_lie_five_seconds_apart() {
+fn orders_are_five_seconds_apart() {
     let mut machine = Machine::with_a_grant();
     assert_eq!(machine.order(millis(100)), Ok(()));
     assert_eq!(machine.order(millis(100)), Ok(()), "it joins the one that is about to start");
@@ -27,7 +27,7 @@ fn orders_lie_five_seconds_apart() {
 }
 
 #[test]
-fn an_order_goes_past_a_refusal_and_not_past_a_retry_after() {
+fn order_bypasses_a_refusal_but_not_a_retry_after() {
     let mut machine = Machine::with_a_grant();
     for at in [10, 15] {
         let attempt = machine.attempt_at_order(secs(at));
@@ -48,7 +48,7 @@ fn an_order_goes_past_a_refusal_and_not_past_a_retry_after() {
 }
 
 #[test]
-fn an_order_that_the_budget_holds_does_not_use_up_the_five_seconds() {
+fn held_order_does_not_delay_the_next_order() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt_at_order(secs(20));
     let busy = machine.held(FaultClass::Transient, secs(21));
@@ -57,7 +57,7 @@ fn an_order_that_the_budget_holds_does_not_use_up_the_five_seconds() {
 }
 
 #[test]
-fn a_planned_attempt_that_is_held_does_not_let_orders_come_sooner() {
+fn held_planned_attempt_does_not_allow_early_orders() {
     let mut machine = Machine::with_a_grant();
     let attempt = machine.attempt_at_order(secs(48));
     machine.fail(attempt, outage(), secs(48));
@@ -69,7 +69,7 @@ fn a_planned_attempt_that_is_held_does_not_let_orders_come_sooner() {
 }
 
 #[test]
-fn a_jump_of_a_clock_does_not_delay_an_order() {
+fn clock_jump_does_not_delay_an_order() {
     let mut machine = Machine::with_a_grant();
     for at in [10, 15] {
         let attempt = machine.attempt_at_order(secs(at));

@@ -1,4 +1,4 @@
-//! Certificates that are wrong in one way each, as private CAs and `openssl` make them.
+//! Certificates with one fault each, as private CAs and `openssl` create them.
 
 use rcgen::{
     Certificate, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree,
@@ -14,7 +14,7 @@ use super::*;
 
 const HOST: &str = "127.0.0.1";
 
-/// A certificate with its key, and what it issues with.
+/// A certificate with its key and parameters.
 struct Entity {
     certificate: CertificateDer<'static>,
     key: KeyPair,
@@ -65,17 +65,17 @@ impl Entity {
     }
 }
 
-/// What every client is shown, whether it is good or not.
+/// The certificate sent to every client, valid or not.
 #[derive(Debug)]
-struct Shown(Arc<CertifiedKey>);
+struct Presented(Arc<CertifiedKey>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for Presented {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }
 }
 
-/// TLS with the key of the first, and all their certificates.
+/// TLS with the first entity's key and the certificates of all.
 fn serving(chain: &[&Entity]) -> TlsAcceptor {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let key = provider.key_provider.load_private_key(chain[0].key()).unwrap();
@@ -84,91 +84,91 @@ fn serving(chain: &[&Entity]) -> TlsAcceptor {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Shown(Arc::new(CertifiedKey::new(chain, key)))));
+        .with_cert_resolver(Arc::new(Presented(Arc::new(CertifiedKey::new(chain, key)))));
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// What is said of this chain where `root` is trusted; nothing of the request is sent.
-async fn said(chain: &[&Entity], root: &Entity) -> String {
+/// The fault's reason for this chain if `root` is trusted; nothing of the request is sent.
+async fn reason_for(chain: &[&Entity], root: &Entity) -> String {
     let upstream = over(serving(chain)).await;
     let (class, reason) = failure(upstream.port, &root.roots()).await;
     assert_eq!(class, FaultClass::Misconfigured, "{reason}");
-    assert_eq!(upstream.heard.load(Ordering::SeqCst), 0, "{reason}: it was told something");
+    assert_eq!(upstream.received.load(Ordering::SeqCst), 0, "{reason}: something was sent");
     reason
 }
 
-async fn is_taken(chain: &[&Entity], root: &Entity) {
+async fn is_accepted(chain: &[&Entity], root: &Entity) {
     let upstream = over(serving(chain)).await;
-    assert_eq!(ask(upstream.port, &root.roots()).await.unwrap(), "{}");
+    assert_eq!(request(upstream.port, &root.roots()).await.unwrap(), "{}");
 }
 
 #[tokio::test]
-async fn each_fault_of_a_certificate_has_its_reason() {
+async fn each_certificate_fault_has_its_reason() {
     let root = self_signed(ca("root", BasicConstraints::Unconstrained));
     let good = root.issue(named("server"));
-    is_taken(&[&good], &root).await;
+    is_accepted(&[&good], &root).await;
 
     let mut params = named("client");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let client = root.issue(params);
-    assert_eq!(said(&[&client], &root).await, "TLS_CERTIFICATE_NOT_FOR_SERVERS");
+    assert_eq!(reason_for(&[&client], &root).await, "TLS_CERTIFICATE_NOT_FOR_SERVERS");
 
     let mut params = named(HOST);
     params.subject_alt_names.clear();
     let nameless = root.issue(params);
-    assert_eq!(said(&[&nameless], &root).await, "TLS_CERTIFICATE_WITHOUT_A_NAME");
+    assert_eq!(reason_for(&[&nameless], &root).await, "TLS_CERTIFICATE_WITHOUT_A_NAME");
 
     let mut params = named("odd");
     let mut odd = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![5, 0]);
     odd.set_criticality(true);
     params.custom_extensions = vec![odd];
     let odd = root.issue(params);
-    assert_eq!(said(&[&odd], &root).await, "TLS_CERTIFICATE_EXTENSION_UNKNOWN");
+    assert_eq!(reason_for(&[&odd], &root).await, "TLS_CERTIFICATE_EXTENSION_UNKNOWN");
 
     let mut cut = root.issue(named("cut"));
     cut.certificate = CertificateDer::from(vec![0x30, 3, 2, 1, 1]);
-    assert_eq!(said(&[&cut], &root).await, "TLS_CERTIFICATE_MALFORMED");
+    assert_eq!(reason_for(&[&cut], &root).await, "TLS_CERTIFICATE_MALFORMED");
 }
 
 #[tokio::test]
-async fn a_ca_that_is_no_servers_certificate_is_told_and_the_remedies_are_taken() {
+async fn ca_as_server_certificate_is_reported_and_fixable() {
     let root = self_signed(ca("root", BasicConstraints::Unconstrained));
-    // As `openssl req -x509` makes it, and with the usages of a CA.
+    // As `openssl req -x509` creates it, and with the usages of a CA.
     let mut params = named("self-signed");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let as_root = self_signed(params.clone());
-    assert_eq!(said(&[&as_root], &as_root).await, "TLS_CERTIFICATE_IS_A_CA");
+    assert_eq!(reason_for(&[&as_root], &as_root).await, "TLS_CERTIFICATE_IS_A_CA");
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let issued = root.issue(params.clone());
-    assert_eq!(said(&[&issued], &root).await, "TLS_CERTIFICATE_IS_A_CA");
+    assert_eq!(reason_for(&[&issued], &root).await, "TLS_CERTIFICATE_IS_A_CA");
     // Trusting it would not be enough.
-    assert_eq!(said(&[&as_root], &root).await, "TLS_CERTIFICATE_IS_A_CA");
+    assert_eq!(reason_for(&[&as_root], &root).await, "TLS_CERTIFICATE_IS_A_CA");
 
-    is_taken(&[&as_root.issue(named("server"))], &as_root).await;
+    is_accepted(&[&as_root.issue(named("server"))], &as_root).await;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages.clear();
     let own = self_signed(params);
-    is_taken(&[&own], &own).await;
+    is_accepted(&[&own], &own).await;
 }
 
 #[tokio::test]
-async fn an_issuer_that_may_not_issue_is_told() {
+async fn issuer_without_authority_is_reported() {
     let root = self_signed(ca("root", BasicConstraints::Unconstrained));
     let between = root.issue(ca("between", BasicConstraints::Unconstrained));
     let below = between.issue(named("server"));
-    is_taken(&[&below, &between], &root).await;
-    assert_eq!(said(&[&below], &root).await, "TLS_CERTIFICATE_UNTRUSTED");
+    is_accepted(&[&below, &between], &root).await;
+    assert_eq!(reason_for(&[&below], &root).await, "TLS_CERTIFICATE_UNTRUSTED");
 
     let no_ca = root.issue(named("server"));
     let below = no_ca.issue(named("below"));
-    assert_eq!(said(&[&below, &no_ca], &root).await, "TLS_CERTIFICATE_ISSUER_IS_NO_CA");
+    assert_eq!(reason_for(&[&below, &no_ca], &root).await, "TLS_CERTIFICATE_ISSUER_IS_NO_CA");
 
-    // A root's own limit is not looked at.
+    // A root's own limit is not checked.
     let short = root.issue(ca("short", BasicConstraints::Constrained(0)));
     let between = short.issue(ca("between", BasicConstraints::Unconstrained));
     let below = between.issue(named("server"));
     let chain = [&below, &between, &short];
-    assert_eq!(said(&chain, &root).await, "TLS_CERTIFICATE_CHAIN_TOO_LONG");
+    assert_eq!(reason_for(&chain, &root).await, "TLS_CERTIFICATE_CHAIN_TOO_LONG");
 
     let mut narrow = ca("narrow", BasicConstraints::Unconstrained);
     let loopback = GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8));
@@ -176,16 +176,16 @@ async fn an_issuer_that_may_not_issue_is_told() {
         Some(NameConstraints { permitted_subtrees: Vec::new(), excluded_subtrees: vec![loopback] });
     let narrow = self_signed(narrow);
     let below = narrow.issue(named("server"));
-    assert_eq!(said(&[&below], &narrow).await, "TLS_CERTIFICATE_NAME_NOT_PERMITTED");
+    assert_eq!(reason_for(&[&below], &narrow).await, "TLS_CERTIFICATE_NAME_NOT_PERMITTED");
 
-    // The same name, and another key.
+    // The same name with a different key.
     let again = self_signed(ca("root", BasicConstraints::Unconstrained));
     let good = root.issue(named("server"));
-    assert_eq!(said(&[&good], &again).await, "TLS_CERTIFICATE_SIGNATURE_WRONG");
+    assert_eq!(reason_for(&[&good], &again).await, "TLS_CERTIFICATE_SIGNATURE_WRONG");
 }
 
 #[tokio::test]
-async fn an_upstream_that_wants_a_certificate_of_ours_says_so() {
+async fn required_client_certificate_is_reported() {
     let root = self_signed(ca("root", BasicConstraints::Unconstrained));
     let server = root.issue(named("server"));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {

@@ -1,0 +1,81 @@
+//! Metrics with labels, and conversions of their values.
+
+use std::sync::{OnceLock, atomic::AtomicU64};
+
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+
+use crate::{
+    clock::WallTime,
+    name::ProfileName,
+    telemetry::histogram::{Histogram, Scale},
+};
+
+/// Names and values of a metric's labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// A number that goes up and down.
+pub(super) type FloatGauge = Gauge<f64, AtomicU64>;
+
+pub(super) type Counters = Family<Labels, Counter>;
+pub(super) type Gauges = Family<Labels, FloatGauge>;
+pub(super) type Histograms = Family<Labels, Histogram, &'static Scale>;
+
+pub(super) fn of_profile(profile: &ProfileName) -> Labels {
+    vec![("profile", profile.to_string())]
+}
+
+pub(super) fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
+    let mut labels = labels.clone();
+    labels.push((name, value.to_owned()));
+    labels
+}
+
+/// Seconds since the Unix epoch.
+#[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 fit for centuries")]
+pub(super) fn unix_seconds(at: WallTime) -> f64 {
+    at.unix_micros() as f64 / 1e6
+}
+
+pub(super) fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// A time that is not on the page before it is known: 0 would mean 1970.
+#[derive(Debug)]
+pub(super) struct Timestamp {
+    family: Gauges,
+    labels: Labels,
+    gauge: OnceLock<FloatGauge>,
+}
+
+impl Timestamp {
+    pub(super) fn new(family: &Gauges, labels: &Labels) -> Self {
+        Self { family: family.clone(), labels: labels.clone(), gauge: OnceLock::new() }
+    }
+
+    pub(super) fn set(&self, at: WallTime) {
+        let gauge = self.gauge.get_or_init(|| self.family.get_or_create_owned(&self.labels));
+        gauge.set(unix_seconds(at));
+    }
+}
+
+/// Counts events by kind. All kinds are resolved in advance, and on the page from the start.
+#[derive(Debug)]
+pub struct Counts(Vec<(&'static str, Counter)>);
+
+impl Counts {
+    /// The counters of `family` whose `label` is one of `kinds`.
+    pub(super) fn new(family: &Counters, label: &'static str, kinds: &[&'static str]) -> Self {
+        let counter = |kind: &&'static str| {
+            (*kind, family.get_or_create_owned(&vec![(label, (*kind).to_owned())]))
+        };
+        Self(kinds.iter().map(counter).collect())
+    }
+
+    /// Counts one event of a resolved kind.
+    pub fn add(&self, kind: &str) {
+        if let Some((_, count)) = self.0.iter().find(|(name, _)| *name == kind) {
+            count.inc();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Connections, certificates and issuers.
+
+use super::{
+    Metrics,
+    definitions::Definitions,
+    labels::{Counters, Counts, Gauges, Timestamp, count, unix_seconds},
+};
+use crate::{clock::WallTime, telemetry::sampled::Sampled};
+
+pub(super) struct Families {
+    connections: Sampled,
+    handshakes: Counters,
+    authentication_failures: Counters,
+    issuer_keys_fetched: Gauges,
+    certificate_starts: Gauges,
+    certificate_ends: Gauges,
+}
+
+impl Families {
+    pub(super) fn define(define: &mut Definitions) -> Self {
+        Self {
+            connections: define.plain(
+                "grantmint_open_connections",
+                "Open connections of callers",
+            ),
+            handshakes: define.plain(
+                "grantmint_handshakes",
+                "Connections, by result of their handshake: ok, refused (the client is not authenticated), no_http2, failed, timed_out, or displaced by a newer one",
+            ),
+            authentication_failures: define.plain(
+                "grantmint_authentication_failures",
+                "Clients and calls that were not authenticated, by cause",
+            ),
+            issuer_keys_fetched: define.seconds(
+                "grantmint_issuer_keys_fetch_timestamp",
+                "When the keys of a bearer token issuer were last fetched, by issuer",
+            ),
+            certificate_starts: define.seconds(
+                "grantmint_certificate_start_timestamp",
+                "Start of the validity of a certificate or revocation list: what is server, client_ca, crl or trust_domain/NAME",
+            ),
+            certificate_ends: define.seconds(
+                "grantmint_certificate_end_timestamp",
+                "End of the validity of a certificate or revocation list; the first of several to expire",
+            ),
+        }
+    }
+}
+
+impl Metrics {
+    /// Sets where the number of open connections is read.
+    pub fn open_connections(&self, read: impl Fn() -> usize + Send + Sync + 'static) {
+        self.0.transport.connections.read_from(move || Some(count(read())));
+    }
+
+    /// Counts handshakes: `results` are all possible results.
+    #[must_use]
+    pub fn handshakes(&self, results: &[&'static str]) -> Counts {
+        Counts::new(&self.0.transport.handshakes, "result", results)
+    }
+
+    /// Counts clients that are not authenticated, by cause: `causes` are all of them.
+    #[must_use]
+    pub fn authentication_failures(&self, causes: &[&'static str]) -> Counts {
+        Counts::new(&self.0.transport.authentication_failures, "cause", causes)
+    }
+
+    /// The handles of one issuer's keys.
+    #[must_use]
+    pub fn issuer_keys(&self, issuer: &str) -> IssuerMetrics {
+        let labels = vec![("issuer", issuer.to_owned())];
+        IssuerMetrics { fetched: Timestamp::new(&self.0.transport.issuer_keys_fetched, &labels) }
+    }
+
+    /// The certificates and revocation lists in force, each with the start and end of its
+    /// validity.
+    pub fn certificates(&self, all: impl Iterator<Item = (String, WallTime, Option<WallTime>)>) {
+        let Families { certificate_starts: starts, certificate_ends: ends, .. } = &self.0.transport;
+        starts.clear();
+        ends.clear();
+        for (what, start, end) in all {
+            let labels = vec![("what", what)];
+            starts.get_or_create_owned(&labels).set(unix_seconds(start));
+            if let Some(end) = end {
+                ends.get_or_create_owned(&labels).set(unix_seconds(end));
+            }
+        }
+    }
+}
+
+/// What the keeper of an issuer's keys records.
+#[derive(Debug)]
+pub struct IssuerMetrics {
+    fetched: Timestamp,
+}
+
+impl IssuerMetrics {
+    /// Its keys were fetched.
+    pub fn fetched(&self, at: WallTime) {
+        self.fetched.set(at);
+    }
+}
