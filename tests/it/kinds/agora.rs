@@ -114,7 +114,7 @@ fn tokens_of_one_call_differ_by_their_salt_alone() {
     let text = "allow_resources = [\"*\"]\nparams = { role = \"publisher\" }";
     let profile = profile(text).unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
-    let params = profile.tokens.parameters().of_call(&[]).unwrap();
+    let params = profile.tokens.parameters().for_call(&[]).unwrap();
     let call = Call { resource: "lobby", params: &params };
     let stamped = signer.at(Times { issue: 1_700_000_000, expire: 1_700_000_600 }, &call).unwrap();
     let mut seen = HashSet::new();
