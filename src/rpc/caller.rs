@@ -4,7 +4,7 @@ use std::{future::pending, sync::Arc};
 
 use crate::{
     auth::{bearer::Session, name::CallerName, peer::Peer, refusal::Denied},
-    drain::lifetime::{KnownCall, Lifetime},
+    drain::lifetime::{AuthenticatedCall, Lifetime},
 };
 
 /// The caller of a call.
@@ -17,14 +17,14 @@ pub(super) enum Caller {
         session: Session,
         /// Keeps the connection from being closed as idle while the call lasts.
         #[expect(dead_code, reason = "it counts until it is dropped")]
-        call: KnownCall,
+        call: AuthenticatedCall,
     },
 }
 
 impl Caller {
     /// A caller authenticated by a bearer token.
     pub(super) fn bearer(session: Session, lifetime: &Lifetime) -> Self {
-        Self::Bearer { session, call: lifetime.known_call() }
+        Self::Bearer { session, call: lifetime.authenticated_call() }
     }
 
     /// The peer of the connection.

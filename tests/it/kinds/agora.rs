@@ -99,8 +99,8 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
         let token = token.text;
         let readers = KINDS.iter().filter(|kind| kind.read_credential(&token, view).is_some());
         assert_eq!(readers.map(|kind| kind.name()).collect::<Vec<_>>(), ["agora"], "{id}");
-        assert_eq!(check_credential(&token, &right), Some(Signature::Right), "{id}");
-        assert_eq!(check_credential(&token, &wrong), Some(Signature::Wrong), "{id}");
+        assert_eq!(check_credential(&token, &right), Some(Signature::Valid), "{id}");
+        assert_eq!(check_credential(&token, &wrong), Some(Signature::Invalid), "{id}");
         let odd = read_credential(&token, view).unwrap().oddities;
         let is_anybodys = ways[0].ask.identity.is_none();
         assert_eq!(odd.iter().any(|odd| odd.about == "uid"), is_anybodys, "{id}: {odd:?}");
