@@ -455,8 +455,8 @@ impl Bulk {
         let tokens = taken.tokens;
         let charge = Charge::new(Arc::clone(&self.quota), taken);
         if tokens < max {
-            let cut = start..start.saturating_add_unsigned(tokens);
-            (indices, bytes) = self.selection.fitting(cut, token_bytes);
+            let fewer = start..start.saturating_add_unsigned(tokens);
+            (indices, bytes) = self.selection.fitting(fewer, token_bytes);
         }
         let serials = self.minter.serials.range(indices.clone().count() as u64);
         let signatures = Signatures::ToMake(call_signer, serials);

@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn each_problem_is_reported_on_its_own() {
         assert_eq!(odd_claims(&json!({"iat": 1_700_000_000, "exp": 1_700_000_060})), []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("iat", json!(null), "missing"),
             ("iat", json!(NOW + 30), "30 s ahead"),
             ("nbf", json!(NOW + 30), "30 s ahead; the token is refused until then"),
@@ -144,7 +144,7 @@ mod tests {
             claims[claim] = value;
             let odd = odd_claims(&claims);
             let [(about, message)] = &odd[..] else { panic!("{claims}: {odd:?}") };
-            assert!(*about == claim && message.contains(told), "{claims}: {odd:?}");
+            assert!(*about == claim && message.contains(expected), "{claims}: {odd:?}");
         }
     }
 
@@ -185,7 +185,10 @@ mod tests {
             let inner = u8::try_from(bytes).unwrap() + 4;
             let der = [&[0x30, inner][..], &vec![2; inner.into()]].concat();
             let odd = odd(&header, &claims, &sign(&der));
-            assert!(matches!(&odd[..], [("signature", told)] if told.contains("DER")), "{odd:?}");
+            assert!(
+                matches!(&odd[..], [("signature", expected)] if expected.contains("DER")),
+                "{odd:?}"
+            );
         }
     }
 

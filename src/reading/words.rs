@@ -42,10 +42,10 @@ mod tests {
 
     #[test]
     fn duration_uses_a_suitable_unit() {
-        for (seconds, told) in
+        for (seconds, expected) in
             [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 days")]
         {
-            assert_eq!(length(seconds), told);
+            assert_eq!(length(seconds), expected);
         }
         assert_eq!(length_after(i64::MIN, i64::MAX), length(i64::MAX.unsigned_abs()));
     }

@@ -127,7 +127,7 @@ impl Index {
         }
     }
 
-    fn answer(&self, query: Query) -> Result<QueryResult, NotFound> {
+    fn respond(&self, query: Query) -> Result<QueryResult, NotFound> {
         match query {
             Query::File(name) if self.files.contains_key(&name) => Ok(self.with_imports(&name)),
             Query::File(_) => Err(NotFound("no such file")),
@@ -239,10 +239,13 @@ macro_rules! serve {
                 }
             }
 
-            fn answer(index: &Index, request: ServerReflectionRequest) -> ServerReflectionResponse {
-                let answer = match request.message_request.clone().map(query) {
+            fn respond(
+                index: &Index,
+                request: ServerReflectionRequest,
+            ) -> ServerReflectionResponse {
+                let respond = match request.message_request.clone().map(query) {
                     None => error(Code::InvalidArgument, "the request is empty"),
-                    Some(query) => match index.answer(query) {
+                    Some(query) => match index.respond(query) {
                         Ok(found) => message(found),
                         Err(NotFound(what)) => error(Code::NotFound, what),
                     },
@@ -250,7 +253,7 @@ macro_rules! serve {
                 ServerReflectionResponse {
                     valid_host: request.host.clone(),
                     original_request: Some(request),
-                    message_response: Some(answer),
+                    message_response: Some(respond),
                 }
             }
 
@@ -266,7 +269,7 @@ macro_rules! serve {
                     let index = Arc::clone(&self.0);
                     let Origin { deadline, access, lifetime } = Origin::take(&mut requests)?;
                     let requests = requests.into_inner();
-                    let answers = stream::try_unfold(requests, move |mut requests| {
+                    let responses = stream::try_unfold(requests, move |mut requests| {
                         let (index, lifetime) = (Arc::clone(&index), lifetime.clone());
                         let caller = access.caller().clone();
                         async move {
@@ -279,10 +282,10 @@ macro_rules! serve {
                                     return Err(status::denied(&denied, None, deadline));
                                 }
                             };
-                            Ok(request.map(|request| (answer(&index, request), requests)))
+                            Ok(request.map(|request| (respond(&index, request), requests)))
                         }
                     });
-                    Ok(Response::new(Box::pin(answers)))
+                    Ok(Response::new(Box::pin(responses)))
                 }
             }
         }

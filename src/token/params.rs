@@ -98,7 +98,7 @@ pub enum ParamError {
     NotAllowed,
     /// Neither the call nor the profile sets it.
     Required,
-    /// The value is not accepted; says what is.
+    /// The value is not accepted; states what is.
     Malformed(String),
 }
 
@@ -213,7 +213,7 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// The value is not accepted: says what is, in words that follow the parameter's name. Never
+    /// The value is not accepted: states what is, in words that follow the parameter's name. Never
     /// contains the value.
     pub fn write(self, value: &Json) -> Result<Option<String>, String> {
         Ok(self.claim(value)?.as_deref().map(json::written))

@@ -83,7 +83,7 @@ struct Made {
     tokens: Vec<String>,
     left: usize,
     /// None once the result was sent.
-    answer: Option<oneshot::Sender<Result<Vec<String>, SignError>>>,
+    result: Option<oneshot::Sender<Result<Vec<String>, SignError>>>,
 }
 
 /// The handle of the signing pool.
@@ -141,22 +141,22 @@ impl Pool {
         until: Option<Instant>,
         sign: impl Fn(usize) -> Result<String, SignError> + Send + Sync + 'static,
     ) -> Result<Vec<String>, PoolError> {
-        let (answer, answered) = oneshot::channel();
-        let made = Made { tokens: vec![String::new(); count], left: count, answer: Some(answer) };
+        let (sender, receiver) = oneshot::channel();
+        let made = Made { tokens: vec![String::new(); count], left: count, result: Some(sender) };
         let job = Arc::new(Job {
             sign: Box::new(sign),
             queued: self.0.clock.now().boot,
             made: Mutex::new(made),
         });
         let _waiting = self.enter(lane, Entry::new(job, count), until)?;
-        let answered = match until {
-            Some(until) => match timeout_at(until, answered).await {
-                Ok(answered) => answered,
+        let received = match until {
+            Some(until) => match timeout_at(until, receiver).await {
+                Ok(received) => received,
                 Err(_) => return Err(PoolError::Late(self.expected(lane, count))),
             },
-            None => answered.await,
+            None => receiver.await,
         };
-        answered.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
+        received.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
     }
 
     /// How long a new job of this size would wait.
@@ -235,7 +235,7 @@ impl Job {
     /// Stores the result for one token. The first failure fails the whole job.
     fn put(&self, number: usize, signed: Result<String, SignError>) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = match signed {
+        let result = match signed {
             Ok(token) => {
                 if let Some(place) = made.tokens.get_mut(number) {
                     *place = token;
@@ -248,9 +248,9 @@ impl Job {
             }
             Err(error) => Err(error),
         };
-        if let Some(waiting) = made.answer.take() {
+        if let Some(sender) = made.result.take() {
             // The caller may have left.
-            let _ = waiting.send(answer);
+            let _ = sender.send(result);
         }
     }
 }

@@ -78,19 +78,19 @@ impl SharedTokens {
         if let Some(kept) = kept.get(&subject) {
             return Arc::clone(&kept.token);
         }
-        let present = kept.iter().filter(|(other, _)| other.issue >= subject.issue);
-        let mut present: HashMap<_, _> =
-            present.map(|(subject, kept)| (subject.clone(), kept.clone())).collect();
-        if present.len() >= KEPT {
-            let oldest = present.iter().min_by_key(|(other, kept)| (other.issue, kept.number));
+        let current = kept.iter().filter(|(other, _)| other.issue >= subject.issue);
+        let mut current: HashMap<_, _> =
+            current.map(|(subject, kept)| (subject.clone(), kept.clone())).collect();
+        if current.len() >= KEPT {
+            let oldest = current.iter().min_by_key(|(other, kept)| (other.issue, kept.number));
             if let Some(oldest) = oldest.map(|(subject, _)| subject.clone()) {
-                present.remove(&oldest);
+                current.remove(&oldest);
             }
         }
         *added += 1;
         let token = Arc::default();
-        present.insert(subject, Kept { token: Arc::clone(&token), number: *added });
-        self.kept.store(Arc::new(present));
+        current.insert(subject, Kept { token: Arc::clone(&token), number: *added });
+        self.kept.store(Arc::new(current));
         token
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     rpc::access::Access,
 };
 
-/// What a call of `MintTokens` asks for, as far as rows are concerned.
+/// What a call of `MintTokens` requests, as far as rows restrict it.
 #[derive(Debug)]
 pub(super) struct Rights {
     pub(super) profile: String,
