@@ -121,7 +121,7 @@ impl Admin {
         let crowd = Crowd::new(MAX_CONNECTIONS, OF_ADDRESS);
         loop {
             let accepted = tokio::select! {
-                () = drain.wait(Phase::Cut) => return,
+                () = drain.wait(Phase::Closing) => return,
                 accepted = self.listeners.accept() => accepted,
             };
             let Ok((stream, from)) = accepted else {

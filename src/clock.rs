@@ -1,8 +1,8 @@
-//! The one place where time is read: wall time, which tokens and people are told in, and
-//! boot time, which lives are measured in.
+//! Reads time: wall time, which appears in tokens and reports, and boot time, which durations are
+//! measured with. Nothing else reads a clock.
 //!
-//! Boot time is `CLOCK_BOOTTIME`: it goes on while the machine is suspended, where std's
-//! `Instant` stops. On systems without it the nearest monotonic clock serves.
+//! Boot time is `CLOCK_BOOTTIME`, which continues while the machine is suspended; std's `Instant`
+//! stops. Systems without it use the nearest monotonic clock.
 
 use std::{
     fmt,
@@ -42,7 +42,7 @@ fn positive(nanos: i64) -> Duration {
 macro_rules! instant {
     ($name:ident) => {
         impl $name {
-            /// The time from `earlier` to here; zero where `earlier` is later.
+            /// The time from `earlier` to `self`; zero if `earlier` is later.
             #[must_use]
             pub fn since(self, earlier: Self) -> Duration {
                 positive(self.0.saturating_sub(earlier.0))
@@ -87,8 +87,8 @@ impl WallTime {
         self.0.div_euclid(1_000)
     }
 
-    /// The time since the last multiple of `period`, counted from the Unix epoch: alike on all
-    /// machines whose clocks agree.
+    /// The time since the last multiple of `period`, counted from the Unix epoch. It is the same on
+    /// all machines whose clocks agree.
     #[must_use]
     pub fn since_multiple_of(self, period: Duration) -> Duration {
         positive(self.0.rem_euclid(nanos(period).max(1)))
@@ -105,14 +105,14 @@ impl WallTime {
 }
 
 impl Anchor {
-    /// What the wall clock reads, as it goes now, at this instant of the boot clock.
+    /// The reading of the wall clock, as currently set, at this instant of the boot clock.
     #[must_use]
     pub fn wall_at(self, boot: BootTime) -> WallTime {
         WallTime(self.wall.0.saturating_add(boot.0.saturating_sub(self.boot.0)))
     }
 
-    /// How much further the wall clock went than the boot clock from `earlier` to here, in
-    /// either direction: what somebody stepped it by.
+    /// How much the wall clock's progress since `earlier` differs from the boot clock's, in either
+    /// direction: the amount by which it was stepped.
     #[must_use]
     pub fn wall_step_since(self, earlier: Self) -> Duration {
         let wall = self.wall.0.saturating_sub(earlier.wall.0);
@@ -132,14 +132,14 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// The system's clocks.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that goes with tokio's, paused or not, from `wall` on, for tests and
-    /// simulations; its [`Simulation`] steps it.
+    /// A clock that follows tokio's, paused or not, starting at `wall`. For tests and simulations;
+    /// its [`Simulation`] steps it.
     #[must_use]
     pub fn simulated(wall: WallTime) -> (Self, Arc<Simulation>) {
         let simulation = Arc::new(Simulation {
@@ -150,7 +150,7 @@ impl Clock {
         (Self(Source::Simulated(Arc::clone(&simulation))), simulation)
     }
 
-    /// Both clocks, now.
+    /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Anchor {
         match &self.0 {
@@ -180,7 +180,7 @@ fn read(clock: rustix::time::ClockId) -> i64 {
     at.tv_sec.saturating_mul(1_000_000_000).saturating_add(at.tv_nsec)
 }
 
-/// The hand on a simulated clock.
+/// Controls a simulated clock.
 #[derive(Debug)]
 pub struct Simulation {
     start: tokio::time::Instant,
@@ -197,17 +197,17 @@ impl Simulation {
         }
     }
 
-    /// Steps the wall clock alone, forward, as an operator or NTP does.
+    /// Steps the wall clock forward, as an operator or NTP may.
     pub fn step_wall_forward(&self, by: Duration) {
         self.wall.fetch_add(nanos(by), Ordering::SeqCst);
     }
 
-    /// Steps the wall clock alone, back.
+    /// Steps the wall clock back.
     pub fn step_wall_back(&self, by: Duration) {
         self.wall.fetch_sub(nanos(by), Ordering::SeqCst);
     }
 
-    /// Suspends the machine: boot and wall clock go on, timers stand still.
+    /// Suspends the machine: boot and wall clock continue, timers stop.
     pub fn suspend(&self, length: Duration) {
         self.boot.fetch_add(nanos(length), Ordering::SeqCst);
         self.wall.fetch_add(nanos(length), Ordering::SeqCst);
@@ -219,8 +219,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_time_is_the_clock_that_counts_suspend() {
-        // Where the machine never was, Linux's clocks read alike: only the name tells.
+    fn boot_time_uses_the_clock_that_counts_suspend() {
+        // On a machine that was never suspended Linux's clocks read alike, so only the id can be
+        // checked.
         assert_eq!(BOOT, rustix::time::ClockId::Boottime);
     }
 }

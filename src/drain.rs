@@ -1,31 +1,31 @@
-//! How far the way out is: every part of the server watches the same phase.
+//! The shutdown phase, which every part of the server watches.
 
 pub mod lifetime;
 
 use tokio::sync::watch;
 
-/// A step on the way out; it only ever goes on. The operator is told its number.
+/// A phase of shutdown; it only advances. Operators see its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Serving.
     Serving = 0,
-    /// Told to stop: not ready, but every call is served as before.
+    /// Shutdown requested: not ready, but every call is still served.
     Leaving = 1,
-    /// Listeners are closed and open work is brought to its end.
+    /// Listeners are closed and open calls finish.
     Draining = 2,
-    /// What is left is cut.
-    Cut = 3,
+    /// Remaining connections are closed.
+    Closing = 3,
 }
 
-/// The end that moves the phase on.
+/// Advances the phase.
 #[derive(Debug)]
 pub struct Drainer(watch::Sender<Phase>);
 
-/// The end that watches it.
+/// Watches the phase.
 #[derive(Clone, Debug)]
 pub struct Drain(watch::Receiver<Phase>);
 
-/// Both ends, serving.
+/// A pair in the phase `Serving`.
 #[must_use]
 pub fn drain() -> (Drainer, Drain) {
     let (sender, receiver) = watch::channel(Phase::Serving);
@@ -33,7 +33,7 @@ pub fn drain() -> (Drainer, Drain) {
 }
 
 impl Drainer {
-    /// Moves on to `phase`; never back.
+    /// Advances to `phase`; never goes back.
     pub fn advance(&self, phase: Phase) {
         self.0.send_if_modified(|current| {
             let later = phase > *current;
@@ -46,7 +46,7 @@ impl Drainer {
 }
 
 impl Drain {
-    /// The phase now.
+    /// The current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
@@ -58,10 +58,10 @@ impl Drain {
         self.phase() >= phase
     }
 
-    /// Waits until `phase` is reached. A drainer that is gone counts as the last phase.
+    /// Waits until `phase` is reached. A dropped drainer counts as the last phase.
     pub async fn wait(&self, phase: Phase) {
         let mut receiver = self.0.clone();
-        // The error means that the drainer is gone: nothing is left to wait for.
+        // An error means that the drainer was dropped: there is nothing left to wait for.
         let _ = receiver.wait_for(|current| *current >= phase).await;
     }
 }

@@ -1,19 +1,19 @@
-//! HMAC-SHA256 (RFC 2104) of messages that begin with the same blocks.
+//! HMAC-SHA256 (RFC 2104) for messages that share their first blocks.
 //!
-//! A key is two states of SHA-256, one after the inner and one after the outer padded key. A
-//! message's beginning moves the inner state on, once; what is left of each message is then
-//! hashed from a copy of it, in the blocks that it was written into.
+//! A key is two SHA-256 states, one after the inner and one after the outer padded key. The shared
+//! beginning of messages advances the inner state once. The rest of each message is hashed from a
+//! copy of that state, in the blocks it was written to.
 
 use sha2::{Digest, Sha256, block_api::compress256};
 use zeroize::Zeroizing;
 
-/// Bytes of a block of SHA-256.
+/// Bytes of a SHA-256 block.
 pub(crate) const BLOCK: usize = 64;
 
 /// Bytes of a digest.
 pub(crate) const DIGEST: usize = 32;
 
-/// Least bytes behind a message, up to the end of a block: a one, and its length.
+/// Minimum bytes after a message, up to the end of a block: a one bit and the length.
 pub(crate) const PADDING: usize = 1 + size_of::<u64>();
 
 /// SHA-256's state before the first block (FIPS 180-4, 5.3.3).
@@ -30,17 +30,17 @@ const INITIAL: [u32; 8] = [
 
 type State = Zeroizing<[u32; 8]>;
 
-/// What signs a message: a key, and what all messages begin with.
+/// Signs messages with a key, after a shared beginning.
 #[derive(Clone)]
 pub(crate) struct Hmac {
     inner: State,
     outer: State,
-    /// Bytes that `inner` has taken.
+    /// Bytes already hashed into `inner`.
     taken: usize,
 }
 
 impl Hmac {
-    /// Of messages that begin with nothing.
+    /// For messages without a shared beginning.
     pub(crate) fn new(key: &[u8]) -> Self {
         let mut block = Zeroizing::new([0; BLOCK]);
         if key.len() > BLOCK {
@@ -60,7 +60,7 @@ impl Hmac {
         self.then(blocks).finish(&mut last, rest.len())
     }
 
-    /// The same key, of messages that go on with these blocks.
+    /// The same key, for messages that continue with these blocks.
     pub(crate) fn then(&self, blocks: &[[u8; BLOCK]]) -> Self {
         let mut longer = self.clone();
         compress256(&mut longer.inner, blocks);
@@ -68,8 +68,8 @@ impl Hmac {
         longer
     }
 
-    /// The authentication code of the message that ends with the first `length` bytes of
-    /// `blocks`. Behind them there must be [`PADDING`] bytes of zeros, which are written over.
+    /// The authentication code of the message that ends with the first `length` bytes of `blocks`.
+    /// They must be followed by [`PADDING`] bytes of zeros, which are overwritten.
     pub(crate) fn finish(&self, blocks: &mut [[u8; BLOCK]], length: usize) -> [u8; DIGEST] {
         let mut block = [[0; BLOCK]];
         block[0][..DIGEST].copy_from_slice(&digest(*self.inner, self.taken, blocks, length));
@@ -77,7 +77,7 @@ impl Hmac {
     }
 }
 
-/// The state after the key's block, each byte of it changed by `pad`.
+/// The state after the key's block with each byte XORed with `pad`.
 fn after(key: &Zeroizing<[u8; BLOCK]>, pad: u8) -> State {
     let mut block = key.clone();
     block.iter_mut().for_each(|byte| *byte ^= pad);
@@ -86,7 +86,8 @@ fn after(key: &Zeroizing<[u8; BLOCK]>, pad: u8) -> State {
     state
 }
 
-/// SHA-256 of the `taken` bytes that led to `state` and the first `length` of `blocks`.
+/// SHA-256 of the `taken` bytes that led to `state`, followed by the first `length` bytes of
+/// `blocks`.
 fn digest(
     mut state: [u32; 8],
     taken: usize,
@@ -116,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn meant(key: &[u8], message: &[u8]) -> [u8; DIGEST] {
+    fn expected(key: &[u8], message: &[u8]) -> [u8; DIGEST] {
         let mut hmac = hmac::Hmac::<Sha256>::new_from_slice(key).unwrap();
         hmac.update(message);
         hmac.finalize().into_bytes().into()
@@ -124,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_code_is_the_one_that_the_hmac_crate_gives(
+        fn code_equals_the_hmac_crates(
             key in vec(any::<u8>(), 0..150),
             message in vec(any::<u8>(), 0..400),
             begin in 0_usize..7,
@@ -132,25 +133,25 @@ mod tests {
             let (blocks, _) = message.as_chunks();
             let begin = begin.min(blocks.len());
             let hmac = Hmac::new(&key).then(&blocks[..begin]);
-            prop_assert_eq!(hmac.of(&message[begin * BLOCK..]), meant(&key, &message));
+            prop_assert_eq!(hmac.of(&message[begin * BLOCK..]), expected(&key, &message));
         }
     }
 
     #[test]
-    fn a_message_of_any_length_is_padded_as_it_should_be() {
+    fn messages_of_every_length_are_padded() {
         let message = [b'm'; 2 * BLOCK];
         for length in 0..=message.len() {
             let message = &message[..length];
-            assert_eq!(Hmac::new(b"key").of(message), meant(b"key", message), "{length}");
+            assert_eq!(Hmac::new(b"key").of(message), expected(b"key", message), "{length}");
         }
     }
 
     #[test]
-    fn a_key_of_any_length_is_the_hmac_crates() {
+    fn keys_of_every_length_equal_the_hmac_crates() {
         let key = [b'k'; 2 * BLOCK];
         for length in 0..=key.len() {
             let key = &key[..length];
-            assert_eq!(Hmac::new(key).of(b"message"), meant(key, b"message"), "{length}");
+            assert_eq!(Hmac::new(key).of(b"message"), expected(key, b"message"), "{length}");
         }
     }
 }

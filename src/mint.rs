@@ -1,11 +1,10 @@
-//! The read side: which grant will do, what a token's times are, and the minting itself, one
-//! by one or in bulk.
+//! The read side: selects a usable grant, computes a token's times, and mints, one token at a time
+//! or in bulk.
 
 pub mod bulk;
+mod candidate;
 mod draft;
-mod hold;
 pub mod minter;
-mod offer;
 pub mod options;
 pub mod profile;
 pub mod quota;
@@ -13,6 +12,7 @@ mod resolve;
 mod sign;
 pub mod terms;
 mod validate;
+mod wait;
 
 use self::profile::Signing;
 use crate::{
@@ -23,25 +23,25 @@ use crate::{
 /// The grants that tokens are minted with.
 pub type Grants = Table<Box<dyn Signer>>;
 
-/// Limits on what one call may ask for.
+/// Limits on one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Identities in one list.
     pub identities: usize,
     /// Indices in one bulk call.
     pub indices: i64,
-    /// The same where signatures are slow.
+    /// Indices in one bulk call where signatures are slow.
     pub slow_indices: i64,
     /// Tokens in one chunk.
     pub chunk_tokens: usize,
-    /// Calls that wait for a grant at the same time.
+    /// Calls that wait for a grant at once.
     pub waiting_calls: usize,
 }
 
 impl Limits {
-    /// The most indices that one bulk call may ask for, where signatures are made like this.
+    /// The maximum indices in one bulk call with this way of signing.
     #[must_use]
-    pub fn most_indices(&self, signing: Signing) -> i64 {
+    pub fn max_indices(&self, signing: Signing) -> i64 {
         match signing {
             Signing::Own(Speed::Slow) => self.indices.min(self.slow_indices),
             Signing::Own(Speed::Fast) | Signing::Shared(_) => self.indices,

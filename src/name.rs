@@ -1,36 +1,36 @@
-//! Names, parsed at the door: what is here is well-formed.
+//! Names, parsed on input: each type holds a well-formed name.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-/// Bytes that an identity or a resource may have.
+/// The maximum bytes of an identity or a resource.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// A text that is not a name of the kind asked for. It never holds the text.
+/// Why a text is not a valid name. Does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.as_str())]
 pub enum NameError {
-    /// Nothing in it.
+    /// It is empty.
     Empty,
     /// Over the limit of [`MAX_NAME_BYTES`].
     TooLong,
-    /// Has a control character.
+    /// It contains a control character.
     ControlCharacter,
-    /// Not of the form that the profile's kind asks for, in the kind's own words.
+    /// It does not have the form that the profile's kind requires; in the kind's words.
     NotOfItsKind(&'static str),
-    /// Not of a profile's form.
+    /// It is not a valid profile name.
     NotAProfile,
-    /// Not of a grant name's form.
+    /// It is not a valid grant name.
     NotAGrantName,
 }
 
 impl NameError {
-    /// What is wrong, in words that follow the name of the field.
+    /// The problem, in words that follow the name of the field.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "is empty",
-            Self::TooLong => "has more than 256 bytes",
-            Self::ControlCharacter => "has a control character",
+            Self::TooLong => "is longer than 256 bytes",
+            Self::ControlCharacter => "contains a control character",
             Self::NotOfItsKind(why) => why,
             Self::NotAProfile => "is not of the form [a-z][a-z0-9-]{0,62}",
             Self::NotAGrantName => "is not of the form profiles/{profile}/grants/{resource}",
@@ -45,7 +45,7 @@ fn check_text(text: &str) -> Result<(), NameError> {
     if text.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong);
     }
-    // Most are printable ASCII, which is seen many bytes at once.
+    // Most are printable ASCII, which is checked many bytes at once.
     let printable = |byte: u8| (b' '..=b'~').contains(&byte);
     if text.bytes().fold(true, |all, byte| all & printable(byte)) {
         return Ok(());
@@ -59,7 +59,7 @@ fn check_text(text: &str) -> Result<(), NameError> {
 macro_rules! name {
     ($name:ident) => {
         impl $name {
-            /// The name as text.
+            /// The name as a string.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -87,13 +87,13 @@ pub struct ProfileName(Arc<str>);
 name!(ProfileName);
 
 impl ProfileName {
-    /// Takes a text of the right form.
+    /// Parses a name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let mut bytes = text.bytes();
         let starts = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
-        let goes_on =
+        let continues =
             bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if starts && goes_on && text.len() <= 63 {
+        if starts && continues && text.len() <= 63 {
             Ok(Self(text.into()))
         } else {
             Err(NameError::NotAProfile)
@@ -101,37 +101,37 @@ impl ProfileName {
     }
 }
 
-/// The upstream thing that a grant or token is for: 1–256 bytes of UTF-8 without control
-/// characters. Each kind has a narrower rule of its own.
+/// The upstream object that a grant or token is for: 1–256 bytes of UTF-8 without control
+/// characters. Each kind has a narrower rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(Arc<str>);
 
 name!(Resource);
 
 impl Resource {
-    /// Takes a text of the right form.
+    /// Parses a resource.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check_text(text)?;
         Ok(Self(text.into()))
     }
 }
 
-/// A pattern of resources: `*` stands for any run of characters, also for none.
+/// A pattern for resources: `*` matches any run of characters, including none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    /// What stands before, between and behind the `*`; a text without one is the first.
+    /// The text before, between and after each `*`; without a `*` it is all in `first`.
     first: String,
     between: Vec<String>,
     last: Option<String>,
 }
 
 impl Pattern {
-    /// Takes a text that a resource can match.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// It is empty, too long, or has control characters.
+    /// It is empty, too long, or contains control characters.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check_text(text)?;
         let mut pieces = text.split('*').map(str::to_owned);
@@ -140,18 +140,18 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), first, between: pieces.collect(), last })
     }
 
-    /// The pattern as text.
+    /// The pattern as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether the whole of `text` is of this pattern.
+    /// Whether the pattern matches all of `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let Some(last) = &self.last else { return text == self.first };
         let rest = text.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&**last));
-        // The earliest place of each piece leaves the most to those behind it.
+        // Matching each piece as early as possible leaves the most text for the next ones.
         let mut between = self.between.iter();
         rest.is_some_and(|rest| {
             between.try_fold(rest, |rest, piece| Some(rest.split_once(&**piece)?.1)).is_some()
@@ -159,14 +159,14 @@ impl Pattern {
     }
 }
 
-/// Whose token it is: 1–256 bytes of UTF-8 without control characters.
+/// Who a token is for: 1–256 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(String);
 
 name!(Identity);
 
 impl Identity {
-    /// Takes a text of the right form.
+    /// Parses an identity.
     pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         check_text(&text)?;
@@ -174,16 +174,16 @@ impl Identity {
     }
 }
 
-/// A rule of a kind for its identities, narrower than that of [`Identity`].
+/// A kind's rule for its identities, narrower than that of [`Identity`].
 #[derive(Clone, Copy, Debug)]
 pub struct IdentityForm {
-    /// What an identity should be, in words that follow the field's name.
+    /// The rule, in words that follow the field's name.
     pub wanted: &'static str,
-    /// Whether it is that. Of a series, all are where the first and the last are.
+    /// Whether an identity follows it. A whole series does if its first and last identity do.
     pub fits: fn(&str) -> bool,
 }
 
-/// A grant's name: `profiles/{profile}/grants/{resource}`; all after `/grants/` is the
+/// A grant's name: `profiles/{profile}/grants/{resource}`. Everything after `/grants/` is the
 /// resource, verbatim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantName {
@@ -194,7 +194,7 @@ pub struct GrantName {
 }
 
 impl GrantName {
-    /// Takes a text of the right form.
+    /// Parses a grant name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let rest = text.strip_prefix("profiles/").ok_or(NameError::NotAGrantName)?;
         let (profile, resource) = rest.split_once("/grants/").ok_or(NameError::NotAGrantName)?;

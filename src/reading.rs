@@ -1,7 +1,7 @@
-//! What a token says, read without trust: anybody can make one that says the same.
+//! Reads a token without trusting it: anyone can make a token with the same content.
 //!
-//! Here is what holds for every JWT. What the tokens of a kind mean, and what is odd about them,
-//! their kind adds to it.
+//! This module covers what all JWTs have in common. Each kind adds what its tokens mean and its own
+//! checks.
 
 mod jwt;
 mod oddities;
@@ -20,68 +20,68 @@ pub use self::{
 };
 use crate::clock::WallTime;
 
-/// How a token is looked at.
+/// How a token is displayed.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// What time it is.
+    /// The current time.
     pub now: WallTime,
-    /// What stands in the place of a secret; none where secrets are shown.
+    /// The replacement for secrets; none if secrets are shown.
     pub mask: Option<&'a str>,
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Clone, PartialEq)]
 pub struct Reading {
-    /// What it is for, in the order that it is told in. Its times are not among it.
+    /// What it is for, in display order. Its times are not included.
     pub lines: Vec<Line>,
-    /// Its claims, with what is secret in them masked.
+    /// Its claims, with secrets masked.
     pub claims: Map<String, Value>,
-    /// When it is valid, as far as it tells anywhere.
+    /// Its validity, as far as it is stated anywhere.
     pub validity: Validity,
-    /// The error with which its verifiers refuse it before it starts, where that is known.
+    /// The error with which verifiers refuse it before it starts, if known.
     pub early_error: Option<&'static str>,
-    /// Whether its verifiers allow for clocks that differ.
+    /// Whether its verifiers tolerate clock skew.
     pub has_leeway: bool,
-    /// Whether tokens of its kind need no `iat`.
+    /// Whether tokens of its kind may omit `iat`.
     pub needs_no_iat: bool,
-    /// What ends with it, the earliest first.
+    /// What expires, the earliest first.
     pub ends: Vec<End>,
-    /// What is odd about it.
+    /// Problems found in it.
     pub oddities: Vec<Oddity>,
 }
 
-/// Something that a token says.
+/// One property of a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What is said.
+    /// The name of the property.
     pub label: &'static str,
-    /// It; no control character is left in it.
+    /// Its value, without control characters.
     pub text: String,
 }
 
-/// Something in a token that ends.
+/// Something in a token that expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Its name for machines.
+    /// The machine-readable name.
     pub name: &'static str,
-    /// What it is, and what comes of its end.
+    /// What it is, and the effect of its expiry.
     pub words: &'static str,
     /// Unix seconds.
     pub at: i64,
 }
 
-/// Something odd, and what comes of it.
+/// A problem and its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oddity {
     /// The header or claim.
     pub about: &'static str,
-    /// What is odd about it.
+    /// The problem.
     pub message: String,
 }
 
 impl Reading {
-    /// What a kind begins with: the token's own end and times, nothing that is told or odd, and
-    /// all its claims, none of them masked.
+    /// The starting point for a kind: the token's own times and expiry, no lines, no problems, and
+    /// all claims unmasked.
     #[must_use]
     pub fn of(token: &Jwt) -> Self {
         let validity = token.validity();
@@ -98,7 +98,7 @@ impl Reading {
         }
     }
 
-    /// What a kind begins with where a credential is no JWT: nothing is known of it.
+    /// The starting point for a credential that is not a JWT: nothing is known of it.
     #[must_use]
     pub fn opaque() -> Self {
         Self {
@@ -113,17 +113,14 @@ impl Reading {
         }
     }
 
-    /// What is told of a token that is of no known kind.
+    /// The reading of a token of unknown kind.
     #[must_use]
     pub fn of_no_kind(token: &Jwt) -> Self {
         let mut reading = Self::of(token);
         for (label, claim) in [("subject", "sub"), ("issuer", "iss"), ("token id", "jti")] {
             reading.tell_claim(label, claim);
         }
-        reading.note(
-            "token",
-            "is of no kind that is known here; only what every JWT has was looked at",
-        );
+        reading.note("token", "has an unknown kind; only what all JWTs have in common was checked");
         reading
     }
 
@@ -132,26 +129,26 @@ impl Reading {
         self.lines.push(Line { label, text: text.into() });
     }
 
-    /// Adds a line with this claim, where the token has it.
+    /// Adds a line with this claim, if the token has it.
     pub fn tell_claim(&mut self, label: &'static str, claim: &str) {
         if let Some(text) = self.claims.get(claim).map(words::plain) {
             self.tell(label, text);
         }
     }
 
-    /// Adds something odd.
+    /// Adds a problem.
     pub fn note(&mut self, about: &'static str, message: impl Into<String>) {
         self.oddities.push(Oddity { about, message: message.into() });
     }
 
-    /// Adds what is odd about any JWT, and puts all in order.
+    /// Adds the problems of JWTs in general, and sorts everything.
     #[must_use]
     pub fn complete(mut self, token: &Jwt, now: WallTime) -> Self {
         let of_its_kind = mem::take(&mut self.oddities);
         oddities::note(token, now.unix_seconds(), &mut self);
         self.oddities.extend(of_its_kind);
         self.oddities.sort_by_key(|odd| oddities::place(odd.about));
-        // The token stays before what ends in the same second.
+        // The sort is stable: the token precedes what expires in the same second.
         self.ends.sort_by_key(|end| end.at);
         self
     }
@@ -180,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_token_of_no_kind_the_registered_claims_are_told() {
+    fn unknown_kind_shows_the_registered_claims() {
         let claims = json!({"sub": "alice\n", "jti": 7, "iat": 1, "exp": 60, "room": "a"});
         let token = unsigned(&json!({"alg": "HS256"}), &claims);
         let reading = Reading::of_no_kind(&token).complete(&token, WallTime::from_unix_seconds(2));
@@ -189,12 +186,12 @@ mod tests {
         assert_eq!(Value::from(reading.claims), claims);
         assert_eq!(reading.ends.iter().map(|end| end.at).collect::<Vec<_>>(), [60]);
         let [kind, signature] = &reading.oddities[..] else { panic!("{:?}", reading.oddities) };
-        assert!(kind.message.contains("of no kind"), "{kind:?}");
+        assert!(kind.message.contains("unknown kind"), "{kind:?}");
         assert_eq!(signature.about, "signature");
     }
 
     #[test]
-    fn what_ends_first_is_first_and_the_token_before_what_ends_with_it() {
+    fn expiries_are_sorted_and_the_token_comes_first() {
         let token = unsigned(&json!({"alg": "HS256"}), &json!({"exp": 60}));
         for (at, order) in [(59, ["grant", "token"]), (60, ["token", "grant"])] {
             let mut reading = Reading::of(&token);
@@ -205,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_secret_does_not_print() {
+    fn debug_output_contains_no_secret() {
         let token = unsigned(&json!({"alg": "HS256"}), &json!({"grant": "hush", "sub": "hush"}));
         let all = format!("{token:?} {:?}", Reading::of_no_kind(&token));
         assert!(!all.contains("hush") && !all.contains(&token.signed), "{all}");

@@ -1,5 +1,5 @@
-//! Whether this replica is ready, and the state of its grants: what admin and gRPC health both
-//! tell.
+//! Readiness of this replica and the state of its grants, as reported by the admin pages and gRPC
+//! health.
 
 use std::{
     fmt,
@@ -22,33 +22,33 @@ use crate::{
     telemetry::ResourceNames,
 };
 
-/// How many grants are told of in lines.
-const MOST_LINES: usize = 1_000;
+/// The maximum number of grants listed.
+const MAX_LINES: usize = 1_000;
 
-/// The start gate opens after this, whatever the upstream says.
+/// The start gate opens after this, whatever the upstream reports.
 const GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Something beside the grants that this replica needs from elsewhere, such as keys that are
-/// fetched. The start gate waits for it, and it has a line for people.
+/// Something besides grants that this replica needs, such as keys that are fetched. The start gate
+/// waits for it, and `/readyz` shows a line about it.
 pub trait Dependency: fmt::Debug + Send + Sync {
-    /// Whether what is needed has arrived. The gate asks until it has opened.
+    /// Whether it is available. Polled until the gate has opened.
     fn has_arrived(&self) -> bool;
 
-    /// The state of it at this time: one line, without secrets.
+    /// Its state at this time: one line, without secrets.
     fn line(&self, now: Anchor) -> String;
 
-    /// Notified of each change from now on.
+    /// Notifies of each change from now on.
     fn changes(&self) -> watch::Receiver<()>;
 }
 
-/// Notified when something that [`Ready`] reports may have changed.
+/// Notifies of changes in what [`Ready`] reports.
 #[derive(Debug)]
 pub struct Changes {
     grants: watch::Receiver<()>,
     dependencies: Vec<watch::Receiver<()>>,
 }
 
-/// Whether this replica is ready.
+/// The readiness of this replica.
 #[derive(Debug)]
 pub struct Ready {
     roster: Roster,
@@ -56,13 +56,13 @@ pub struct Ready {
     clock: Clock,
     drain: Drain,
     gate_opens: BootTime,
-    /// What an operator should know beside the grants.
+    /// Notes for operators, besides the grants.
     notes: Vec<Note>,
-    /// Never closes again: an outage of the upstream makes calls fail, not replicas unready.
+    /// Never closes again: an upstream outage makes calls fail, not replicas unready.
     gate_open: AtomicBool,
 }
 
-/// Says what an operator should know, whenever there is something.
+/// A note for operators, when there is one.
 struct Note(Box<dyn Fn() -> Option<String> + Send + Sync>);
 
 impl fmt::Debug for Note {
@@ -72,7 +72,7 @@ impl fmt::Debug for Note {
 }
 
 impl Ready {
-    /// The readiness of a replica that starts now.
+    /// The readiness of a replica that is starting.
     #[must_use]
     pub fn new(roster: Roster, clock: Clock, drain: Drain) -> Self {
         let gate_opens = clock.now().boot + GATE_TIMEOUT;
@@ -81,21 +81,21 @@ impl Ready {
         Self { roster, dependencies, clock, drain, gate_opens, notes: Vec::new(), gate_open }
     }
 
-    /// The same where these are needed too: the gate waits for them, and each has a line.
+    /// Adds dependencies: the gate waits for them, and each has a line.
     #[must_use]
     pub fn depending_on(mut self, dependencies: Vec<Arc<dyn Dependency>>) -> Self {
         self.dependencies.extend(dependencies);
         self
     }
 
-    /// The same with a line for people before those of the grants, whenever there is one.
+    /// Adds a line before those of the grants, shown whenever `note` returns one.
     #[must_use]
     pub fn noting(mut self, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         self.notes.push(Note(Box::new(note)));
         self
     }
 
-    /// Whether calls should come here.
+    /// Whether this replica should receive calls.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.gate_is_open() && !self.drain.reached(Phase::Leaving)
@@ -105,11 +105,11 @@ impl Ready {
         if self.gate_open.load(Ordering::Relaxed) {
             return true;
         }
-        let answered =
+        let resolved =
             |view: &View| view.with_status(|status| status.life.is_some() || status.not_found());
         let has_all = || {
             self.dependencies.iter().all(|it| it.has_arrived())
-                && self.roster.views().iter().all(answered)
+                && self.roster.views().iter().all(resolved)
         };
         let open = self.clock.now().boot >= self.gate_opens || has_all();
         if open {
@@ -118,8 +118,8 @@ impl Ready {
         open
     }
 
-    /// Each profile with whether every resource of it has a live grant: computed, never
-    /// latched. Without grants, its key has signed a token that verified before the start.
+    /// Each profile with whether all its resources have a live grant: computed, never latched. A
+    /// profile without grants counts as live, since its key signed a verified token at start.
     #[must_use]
     pub fn profiles(&self) -> Vec<(ProfileName, bool)> {
         let now = self.clock.now();
@@ -136,9 +136,9 @@ impl Ready {
         profiles
     }
 
-    /// Lines for people: what there is to note, one for each dependency, and one for each grant,
-    /// with its resource written like this. Of more than 1,000 grants, those that are not well
-    /// come first, and the last line says how many were left out.
+    /// The lines of the page: notes, dependencies, and grants with their resources formatted by
+    /// `resource_names`. Beyond 1,000 grants the unhealthy ones come first, and the last line
+    /// counts the omitted ones.
     #[must_use]
     pub fn lines(&self, resource_names: &ResourceNames) -> Vec<String> {
         let now = self.clock.now();
@@ -158,7 +158,7 @@ impl Ready {
         };
         let views = self.roster.views();
         let mut shown: Vec<_> = views.iter().collect();
-        if views.len() > MOST_LINES {
+        if views.len() > MAX_LINES {
             shown.sort_by_key(|view| {
                 state(view, now) == GrantState::Live
                     && view.with_status(|status| status.last_fault.is_none())
@@ -166,23 +166,23 @@ impl Ready {
         }
         let mut lines: Vec<_> = self.notes.iter().filter_map(|note| (note.0)()).collect();
         lines.extend(self.dependencies.iter().map(|it| it.line(now)));
-        lines.extend(shown.into_iter().take(MOST_LINES).map(line));
-        if views.len() > MOST_LINES {
-            let left_out = views.len() - MOST_LINES;
+        lines.extend(shown.into_iter().take(MAX_LINES).map(line));
+        if views.len() > MAX_LINES {
+            let left_out = views.len() - MAX_LINES;
             lines.push(format!("and {left_out} more; grantmint grants lists them all"));
         }
         lines
     }
 
-    /// Changes of any grant or dependency from now on.
+    /// Notifies of changes of any grant or dependency from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
         let dependencies = self.dependencies.iter().map(|it| it.changes()).collect();
         Changes { grants: self.roster.changes(), dependencies }
     }
 
-    /// Waits until something reported here may have changed: a grant's or a dependency's state,
-    /// an end of life, the gate's timeout.
+    /// Waits until something reported here may have changed: the state of a grant or a dependency,
+    /// a grant's end of life, or the gate's timeout.
     pub async fn changed(&self, changes: &mut Changes) {
         let wait = self.next_by_time();
         tokio::select! {
@@ -200,7 +200,7 @@ impl Ready {
     }
 }
 
-/// Waits until one of these changes; for ever where there is none.
+/// Waits until one of these changes; forever if there are none.
 async fn any_changed(dependencies: &mut [watch::Receiver<()>]) {
     let mut waits: Vec<_> = dependencies.iter_mut().map(|it| it.changed().boxed()).collect();
     while !waits.is_empty() {
@@ -208,7 +208,7 @@ async fn any_changed(dependencies: &mut [watch::Receiver<()>]) {
         if changed.is_ok() {
             return;
         }
-        // That one will never change again.
+        // This one will never change again.
         waits = others;
     }
     pending::<()>().await;
@@ -218,7 +218,7 @@ fn state(view: &View, now: Anchor) -> GrantState {
     view.with_status(|status| status.state(now, view.margin()))
 }
 
-/// How long until the first of these that are live ceases to be; never zero.
+/// The time until the first of the live grants reaches its end of life; never zero.
 #[must_use]
 pub fn next_end_of_life(views: &[View], now: Anchor) -> Option<Duration> {
     let left = |view: &View| {
@@ -263,7 +263,7 @@ mod tests {
         }
     }
 
-    /// A replica that starts now, without grants.
+    /// A starting replica without grants.
     fn depending_on(dependencies: &[&Arc<Keys>]) -> Ready {
         let roster = Table::<()>::default().roster();
         let clock = Clock::simulated(WallTime::from_unix_seconds(0)).0;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_gate_opens_when_each_dependency_has_arrived() {
+    async fn gate_opens_once_all_dependencies_are_available() {
         let (first, second) = (Arc::<Keys>::default(), Arc::<Keys>::default());
         let ready = depending_on(&[&first, &second]);
         let mut changes = ready.changes();
@@ -284,12 +284,12 @@ mod tests {
         second.arrive();
         let start = Instant::now();
         ready.changed(&mut changes).await;
-        assert_eq!(start.elapsed(), Duration::ZERO, "the change is noticed");
+        assert_eq!(start.elapsed(), Duration::ZERO, "woken by the change");
         assert!(ready.is_ready());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_gate_opens_after_a_minute_without_a_dependency() {
+    async fn gate_opens_after_its_timeout_without_a_dependency() {
         let keys = Arc::default();
         let ready = depending_on(&[&keys]);
         let mut changes = ready.changes();

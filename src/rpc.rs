@@ -1,4 +1,4 @@
-//! The gRPC API over what is minted and what is known of the grants.
+//! The gRPC API: mints tokens and reports the state of grants.
 
 mod access;
 mod caller;
@@ -66,7 +66,7 @@ pub mod proto {
 
     tonic::include_proto!("grantmint.v1");
 
-    /// All messages and services with their options, encoded.
+    /// All messages and services with their options, as an encoded descriptor set.
     pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grantmint.v1.bin"));
 
     impl fmt::Debug for MintTokenResponse {
@@ -92,11 +92,11 @@ pub mod proto {
 /// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of any request but `MintTokens`'.
+    /// Bytes of any request except `MintTokens`.
     pub request_bytes: usize,
     /// Bytes of a `MintTokens` request.
     pub bulk_request_bytes: usize,
-    /// Calls of `MintTokens` and `WatchGrants` that stream at a time, on all connections.
+    /// Open calls of `MintTokens` and `WatchGrants`, on all connections together.
     pub streaming_calls: usize,
 }
 
@@ -113,54 +113,54 @@ impl Default for Limits {
 const TOKEN_SERVICE: &str = "grantmint.v1.TokenService";
 const GRANT_SERVICE: &str = "grantmint.v1.GrantService";
 
-/// The whole API as one service: what a path names is called directly. What is no gRPC, or no
-/// method, does not come so far.
+/// The whole API as one service, which calls the method in the path directly. Requests that are not
+/// gRPC or name no known method are refused before they get here.
 #[derive(Clone)]
 pub struct Api {
     tokens: Arc<Tokens>,
     grants: GrantServiceServer<grants::Grants>,
-    health: Aside,
-    reflection: Aside,
-    reflection_alpha: Aside,
+    health: ErasedService,
+    reflection: ErasedService,
+    reflection_alpha: ErasedService,
 }
 
-/// A service off the hot path, with its type erased.
-type Aside = Arc<dyn Fn(Call) -> Answer + Send + Sync>;
+/// A type-erased service, for methods off the hot path.
+type ErasedService = Arc<dyn Fn(Call) -> CallFuture + Send + Sync>;
 type Call = Request<RequestBody<Incoming>>;
-type Answer = BoxFuture<http::Response<Body>, Infallible>;
+type CallFuture = BoxFuture<http::Response<Body>, Infallible>;
 
-fn aside<S>(service: S) -> Aside
+fn erase<S>(service: S) -> ErasedService
 where
-    S: Service<Call, Future = Answer> + Clone + Send + Sync + 'static,
+    S: Service<Call, Future = CallFuture> + Clone + Send + Sync + 'static,
 {
     Arc::new(move |request| service.clone().call(request))
 }
 
-/// What the API is made of.
+/// What the API is built from.
 #[derive(Debug)]
 pub struct Parts {
-    /// Mints the tokens.
+    /// Mints tokens.
     pub minter: Arc<Minter>,
-    /// Knows the grants.
+    /// The grants.
     pub roster: Roster,
-    /// The way out.
+    /// Reports shutdown.
     pub drain: Drain,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Where calls are counted.
+    /// The metrics of calls.
     pub metrics: Metrics,
     /// Limits on requests.
     pub limits: Limits,
 }
 
 impl Api {
-    /// The API, and the reporter that its health is told to.
+    /// Returns the API and the reporter of its health.
     ///
     /// # Errors
     ///
-    /// The descriptor set that was compiled in is broken.
+    /// The compiled-in descriptor set is invalid.
     pub fn new(parts: &Parts) -> Result<(Self, HealthReporter), prost::DecodeError> {
-        // Takes requests of any encoding up to a size. A macro, as no trait has these methods.
+        // Accepts compressed requests up to a size. A macro, since no trait has these methods.
         macro_rules! limited {
             ($server:expr) => {
                 $server
@@ -172,7 +172,7 @@ impl Api {
         let streams = Streams::new(parts.limits.streaming_calls);
         let tokens = Arc::new(Tokens::new(parts, streams.clone()));
         let (reporter, health) = health();
-        // Ours, health, and the types that error details travel in.
+        // Our services, health, and the types used in error details.
         let reflection = Reflection::new(&[
             proto::DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -181,16 +181,16 @@ impl Api {
         let api = Self {
             tokens,
             grants: limited!(GrantServiceServer::new(grants::Grants::new(parts, streams))),
-            health: aside(limited!(HealthServer::new(health))),
-            reflection: aside(limited!(ReflectionServer::new(reflection.clone()))),
-            reflection_alpha: aside(limited!(AlphaReflectionServer::new(reflection))),
+            health: erase(limited!(HealthServer::new(health))),
+            reflection: erase(limited!(ReflectionServer::new(reflection.clone()))),
+            reflection_alpha: erase(limited!(AlphaReflectionServer::new(reflection))),
         };
         Ok((api, reporter))
     }
 }
 
-/// The encodings that requests may have. Answers have none: a token is random to a compressor,
-/// and what callers choose must not be compressed together with secrets.
+/// The compression that requests may use. Responses are not compressed: tokens are random to a
+/// compressor, and data chosen by callers must not be compressed together with secrets.
 fn encodings() -> EnabledCompressionEncodings {
     let mut encodings = EnabledCompressionEncodings::default();
     encodings.enable(CompressionEncoding::Gzip);
@@ -198,7 +198,7 @@ fn encodings() -> EnabledCompressionEncodings {
     encodings
 }
 
-/// Why a request is no gRPC, if it is none.
+/// The response to a request that is not gRPC; none if it is.
 fn not_grpc<B>(request: &Request<B>) -> Option<http::Response<Body>> {
     if request.method() != Method::POST {
         let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -223,7 +223,7 @@ fn not_grpc<B>(request: &Request<B>) -> Option<http::Response<Body>> {
 impl Service<Call> for Api {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = CallFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -232,8 +232,8 @@ impl Service<Call> for Api {
     fn call(&mut self, request: Call) -> Self::Future {
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         match path.split_once('/') {
-            Some((TOKEN_SERVICE, "MintToken")) => self.tokens.answer_one(request),
-            Some((TOKEN_SERVICE, "MintTokens")) => self.tokens.answer_many(request),
+            Some((TOKEN_SERVICE, "MintToken")) => self.tokens.serve_mint_token(request),
+            Some((TOKEN_SERVICE, "MintTokens")) => self.tokens.serve_mint_tokens(request),
             Some((GRANT_SERVICE, _)) => self.grants.call(request),
             Some((HEALTH_SERVICE, _)) => (self.health)(request),
             Some((service, _)) if service == REFLECTION_SERVICES[0] => (self.reflection)(request),

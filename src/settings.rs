@@ -1,7 +1,7 @@
-//! Reading a TOML file key by key: every problem is told with its line, all at once, and a
-//! key that nobody asked for is refused with the nearest one that somebody did.
+//! Reads a TOML file key by key. All problems are reported at once, each with its line. An unknown
+//! key is refused with the nearest known one.
 //!
-//! Nothing here puts a value of the file into a message: it may be a secret in a wrong place.
+//! Messages never contain a value from the file: it may be a secret in the wrong place.
 
 mod file;
 mod followed;
@@ -33,13 +33,13 @@ pub use self::{
     values::Values,
 };
 
-/// More than any file that is read here has: a million resources take less.
+/// More than any file read here needs: a million resources take less.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Looks a variable of the environment up.
+/// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads the file at `path` and parses its text, under the path as its name.
+/// Reads the file at `path` and parses its text; the path is its name in messages.
 pub fn load<T>(
     path: &Path,
     parse: impl FnOnce(&str, &str) -> Result<T, Problems>,
@@ -52,7 +52,7 @@ pub fn read(path: &Path) -> Result<String, Problems> {
     read_opened(path, File::open(path))
 }
 
-/// The same, once more: it must be a regular file.
+/// Reads it again; it must be a regular file.
 pub fn read_again(path: &Path) -> Result<String, Problems> {
     read_opened(path, open_regular(path))
 }
@@ -64,22 +64,22 @@ fn read_opened(path: &Path, opened: io::Result<File>) -> Result<String, Problems
         .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| Problems::with_file(&file, format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Problems::with_file(&file, "is far too large".to_owned()));
+        return Err(Problems::with_file(&file, "is larger than 64 MiB".to_owned()));
     }
-    let text = text::decode(&bytes).map_err(|why| Problems::with_file(&file, why))?;
+    let text = text::decode(&bytes).map_err(|error| Problems::with_file(&file, error))?;
     Ok(text.to_owned())
 }
 
 /// Which files may be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Files {
-    /// Also pipes, which a server that starts may wait for.
+    /// Any file, including a pipe, which a starting server may wait for.
     Any,
-    /// Regular files: who reads must not be held.
+    /// Regular files only: reading them must not block.
     Regular,
 }
 
-/// A file that is well-formed TOML, and what was found wrong with it so far.
+/// A well-formed TOML file, and the problems found in it so far.
 pub struct Document<'a> {
     file: &'a str,
     text: &'a str,
@@ -91,7 +91,7 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Takes well-formed TOML; `file` is its name in messages.
+    /// Parses TOML; `file` is its name in messages.
     pub fn parse(file: &'a str, text: &'a str, env: Env<'a>) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
@@ -100,33 +100,33 @@ impl<'a> Document<'a> {
             return Ok(Self { file, text, root, env, files, places, remarks });
         }
         let places = errors.iter().map(|error| Place {
-            // The rest of a toml error quotes the line.
+            // The full toml error quotes the line.
             offset: error.span().map_or(0, |span| span.start),
             message: format!("is not TOML: {}", error.message()),
         });
         Err(Problems::new(file, text, places.collect()))
     }
 
-    /// Reads regular files alone, of those that are named: for who must not be held by a pipe.
+    /// Reads only regular files where keys name files, so that a pipe cannot block.
     #[must_use]
     pub fn of_regular_files(self) -> Self {
         Self { files: Files::Regular, ..self }
     }
 
-    /// The keys of the top level.
+    /// The top level of the file.
     #[must_use]
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), 0, Some(self.root.get_ref()))
     }
 
-    /// What was remarked so far, by line: it is good, but may not be what was meant.
+    /// The remarks so far, by line: settings that are valid but may be a mistake.
     #[must_use]
     pub fn remarks(&self) -> Vec<Problem> {
         let remarks = self.remarks.take();
         Problems::new(self.file, self.text, remarks).list().to_vec()
     }
 
-    /// What was read, unless something is wrong with it.
+    /// Returns what was read, unless there are problems.
     pub fn conclude<T>(self, read: Option<T>) -> Result<T, Problems> {
         let mut places = self.places.into_inner();
         match read {

@@ -1,4 +1,4 @@
-//! Tokens: what a provider's token format gives us once a grant, and we sign with many times.
+//! Token formats: each prepares a grant once, then signs many tokens with it.
 
 mod base64;
 pub mod claims;
@@ -33,81 +33,81 @@ use crate::{
     settings::SigningSecret,
 };
 
-/// HMAC-SHA-256 of `text` under a secret: a name for it that only who has the secret can make.
+/// HMAC-SHA-256 of `text` under a secret. Only a holder of the secret can compute it.
 #[must_use]
 pub fn keyed_hash(secret: &SigningSecret, text: &str) -> [u8; 32] {
     Hmac::new(secret.expose().as_bytes()).of(text.as_bytes())
 }
 
-/// When a token was issued and when it ends, in whole Unix seconds.
+/// When a token is issued and when it expires, in whole Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// Issued (`iat`).
+    /// Time of issue (`iat`).
     pub issue: i64,
-    /// Ends (`exp`).
+    /// Time of expiry (`exp`).
     pub expire: i64,
 }
 
-/// Why a token format could not make a grant ready to sign with. It never holds either.
+/// Why a token format could not prepare a grant. Contains neither key nor grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
-    /// The key does not sign.
+    /// The key cannot sign.
     #[error("the signing key cannot be used")]
     KeyUnusable,
-    /// The tokens hold a grant, and there is none.
+    /// The tokens need a grant, and there is none.
     #[error("there is no grant")]
     NoGrant,
-    /// The grant is not of the form that the tokens hold.
-    #[error("the grant is not of the form that its tokens hold")]
+    /// The grant does not have the form that the tokens require.
+    #[error("the grant does not have the form that its tokens require")]
     GrantUnfit,
-    /// Two claims are in one place.
+    /// Two claims have conflicting paths.
     #[error(transparent)]
     Claims(#[from] claims::Conflict),
-    /// A token minted with it is not what was meant; names the part or the claim.
+    /// A token minted with it differs from what is expected; names the part or the claim.
     #[error("a minted token does not verify: {0}")]
     Unverified(String),
 }
 
-/// A signature that could not be made. It never holds the token.
+/// Signing failed. Does not contain the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token cannot be signed")]
 pub struct SignError;
 
-/// What one call puts into its tokens, beside identities.
+/// What one call adds to its tokens besides identities.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The resource; empty for none.
     pub resource: &'a str,
-    /// The values of the kind's parameters, each as ASCII JSON, in the order in which the kind
-    /// declares them; none for those that are not set.
+    /// The values of the kind's parameters as ASCII JSON, in the order in which the kind declares
+    /// them; none for unset ones.
     pub params: &'a [Option<String>],
 }
 
 impl Call<'_> {
-    /// Nothing.
+    /// No resource and no parameters.
     pub const NONE: Self = Self { resource: "", params: &[] };
 }
 
-/// A provider's token format: makes a grant ready to sign with.
+/// A provider's token format. It prepares grants for signing.
 pub trait TokenFormat: fmt::Debug + Send + Sync {
-    /// Prepares `grant`, mints one token from it and verifies that. There is none where tokens
-    /// are made with a key alone.
+    /// Prepares `grant`, mints one token from it and verifies that token. The grant is none for
+    /// tokens made with a key alone.
     ///
     /// # Errors
     ///
-    /// The key cannot sign, the grant is not of the form that the tokens hold, or what was
-    /// minted is not what was meant.
+    /// The key cannot sign, the grant does not have the required form, or the minted token differs
+    /// from what is expected.
     fn prepare(&self, grant: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError>;
 
-    /// What a signature costs, in units of an HMAC: callers' quotas are charged by it.
+    /// The cost of a signature, in units of one HMAC. Callers' quotas are charged by it.
     fn units(&self) -> u32;
 
-    /// Whether a token of the same times, call and identity is the same again, ids apart.
+    /// Whether the same times, call and identity give the same token, except for ids.
     fn repeats(&self) -> bool {
         true
     }
 
-    /// The algorithm of its signatures, as JWTs name it; none of tokens that are not signed here.
+    /// The algorithm of its signatures by its JWT name; none for tokens that are not signed here.
     fn algorithm(&self) -> Option<&'static str> {
         None
     }
@@ -118,33 +118,33 @@ pub trait TokenFormat: fmt::Debug + Send + Sync {
     }
 }
 
-/// A profile's token format, which is replaced when the profile's key is.
+/// A profile's current token format, replaced when the profile's key is.
 #[derive(Clone, Debug)]
-pub struct PresentFormat(Arc<ArcSwap<Arc<dyn TokenFormat>>>);
+pub struct CurrentFormat(Arc<ArcSwap<Arc<dyn TokenFormat>>>);
 
-impl PresentFormat {
-    /// `format`, until it is replaced.
+impl CurrentFormat {
+    /// Starts with `format`.
     #[must_use]
     pub fn new(format: Arc<dyn TokenFormat>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(format)))
     }
 
-    /// Replaces it, for all that is prepared from now on.
+    /// Replaces the format for later preparations.
     pub fn replace(&self, format: Arc<dyn TokenFormat>) {
         self.0.store(Arc::new(format));
     }
 }
 
-/// The signer of a key without a grant, which is replaced when the key is.
+/// The current signer of a key without a grant, replaced when the key is.
 #[derive(Clone, Debug)]
-pub struct PresentSigner(Arc<ArcSwap<KeySigner>>);
+pub struct CurrentSigner(Arc<ArcSwap<KeySigner>>);
 
-/// What signs with one key, without a grant.
+/// Signs with one key, without a grant.
 #[derive(Debug)]
 pub struct KeySigner {
     /// Signs each token.
     pub signer: Box<dyn Signer>,
-    /// The tokens that callers share.
+    /// The tokens shared by callers.
     pub shared: SharedTokens,
 }
 
@@ -154,37 +154,36 @@ impl KeySigner {
     }
 }
 
-impl PresentSigner {
-    /// `signer`, until it is replaced.
+impl CurrentSigner {
+    /// Starts with `signer`.
     #[must_use]
     pub fn new(signer: Box<dyn Signer>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(KeySigner::new(signer))))
     }
 
-    /// Replaces it, for all calls and chunks that load it from now on. No token of the former key
-    /// is shared any more.
+    /// Replaces the signer for later loads. Tokens of the previous key are no longer shared.
     pub fn replace(&self, signer: Box<dyn Signer>) {
         self.0.store(Arc::new(KeySigner::new(signer)));
     }
 
-    /// The present one. Load once a call, or once a chunk, so that no token is of two keys.
+    /// The current signer. Load it once a call or chunk, so that no token mixes two keys.
     #[must_use]
     pub fn load(&self) -> Arc<KeySigner> {
         self.0.load_full()
     }
 }
 
-/// Makes grants ready with a profile's token format.
+/// Prepares grants with a profile's token format.
 #[derive(Debug)]
 pub struct Preparer {
-    format: PresentFormat,
+    format: CurrentFormat,
     clock: Clock,
 }
 
 impl Preparer {
-    /// Of this format, by this clock.
+    /// Prepares with this format, using this clock.
     #[must_use]
-    pub fn new(format: PresentFormat, clock: Clock) -> Self {
+    pub fn new(format: CurrentFormat, clock: Clock) -> Self {
         Self { format, clock }
     }
 }
@@ -198,64 +197,63 @@ impl Prepare for Preparer {
     }
 }
 
-/// Signs tokens around one grant.
+/// Signs tokens with one grant.
 pub trait Signer: fmt::Debug + Send + Sync {
-    /// What signs a call's tokens of these times; cheap for times of the same second that were
-    /// asked for before.
+    /// Returns the signer of a call's tokens with these times. Cheap if the same times were
+    /// requested before in this second.
     ///
     /// # Errors
     ///
-    /// What the call's tokens share cannot be made.
-    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError>;
+    /// The part that the call's tokens share cannot be made.
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError>;
 }
 
-/// Signs tokens around one grant, all of the same times and the same call.
-pub trait Stamped: fmt::Debug + Send + Sync {
-    /// A token for this identity.
+/// Signs tokens of one grant, one pair of times and one call.
+pub trait CallSigner: fmt::Debug + Send + Sync {
+    /// Signs a token for this identity.
     ///
     /// # Errors
     ///
-    /// The signature cannot be made.
+    /// Signing failed.
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError>;
 
-    /// Bytes of a token for this identity.
+    /// The length in bytes of a token for this identity.
     fn token_bytes(&self, identity: &str) -> usize;
 
-    /// The unique id in the token with this serial; none for tokens without one.
+    /// The unique id in the token with this serial; none for tokens without ids.
     fn token_id(&self, serial: Serial) -> Option<String>;
 }
 
-/// A token, signed and not yet copied: what it shares with others, in three parts, and what is
-/// its own, which is ASCII. A secret.
+/// A signed token that is not yet copied: three shared parts and a per-token tail, which is ASCII.
+/// Secret.
 pub struct Token<'a> {
     shared: [&'a str; 3],
-    own: Tail,
+    tail: Tail,
 }
 
 impl<'a> Token<'a> {
-    /// A token of this beginning, and `bytes` encoded behind it; none where they are too many to
-    /// be.
+    /// A token made of `beginning` followed by `bytes`, encoded; none if there are too many bytes.
     pub(crate) fn encoded(beginning: &'a str, bytes: &[u8], engine: &impl Engine) -> Option<Self> {
-        let mut own = Tail::zeros(encoded_len(bytes.len(), engine.config().encode_padding())?);
-        engine.encode_slice(bytes, own.blocks_mut().as_flattened_mut()).ok()?;
-        Some(Self { shared: [beginning, "", ""], own })
+        let mut tail = Tail::zeros(encoded_len(bytes.len(), engine.config().encode_padding())?);
+        engine.encode_slice(bytes, tail.blocks_mut().as_flattened_mut()).ok()?;
+        Some(Self { shared: [beginning, "", ""], tail })
     }
 }
 
 impl Token<'_> {
-    /// How many bytes it has.
+    /// The length in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.parts().map(<[u8]>::len).iter().sum()
     }
 
-    /// What stands for its id where it holds none.
+    /// The id of a token that contains none.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self.parts())
     }
 
-    /// Puts its text into `buffer`.
+    /// Appends the token to `buffer`.
     pub fn put_into(&self, buffer: &mut impl BufMut) {
         for part in self.parts() {
             buffer.put_slice(part);
@@ -264,15 +262,15 @@ impl Token<'_> {
 
     fn parts(&self) -> [&[u8]; 4] {
         let [first, second, third] = self.shared.map(str::as_bytes);
-        [first, second, third, self.own.as_bytes()]
+        [first, second, third, self.tail.as_bytes()]
     }
 }
 
 impl<'a> Token<'a> {
-    /// A token that is signed already.
+    /// A token that is already signed.
     #[must_use]
     pub fn whole(text: &'a str) -> Self {
-        Self { shared: [text, "", ""], own: Tail::zeros(0) }
+        Self { shared: [text, "", ""], tail: Tail::zeros(0) }
     }
 }
 
@@ -280,8 +278,8 @@ impl From<Token<'_>> for String {
     fn from(token: Token<'_>) -> Self {
         let mut text = Self::with_capacity(token.bytes());
         text.extend(token.shared);
-        // What is its own is ASCII.
-        text.push_str(str::from_utf8(token.own.as_bytes()).unwrap_or_default());
+        // The tail is ASCII.
+        text.push_str(str::from_utf8(token.tail.as_bytes()).unwrap_or_default());
         text
     }
 }

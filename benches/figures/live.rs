@@ -27,7 +27,7 @@ use grantmint::{
     rpc::{self, Api, Parts, layers::Layers},
     server::{self, Server},
     telemetry::Metrics,
-    token::{Preparer, PresentFormat, Speed, id::Serials, params::Parameters},
+    token::{CurrentFormat, Preparer, Speed, id::Serials, params::Parameters},
 };
 use serde_json::value::RawValue;
 use tokio::time::interval;
@@ -70,7 +70,7 @@ impl Live {
             let name = GrantName { profile: ProfileName::parse(PROFILE)?, resource };
             live.resources.push(name.resource.clone());
             let preparer =
-                Preparer::new(PresentFormat::new(Arc::clone(&format) as _), live.clock.clone());
+                Preparer::new(CurrentFormat::new(Arc::clone(&format) as _), live.clock.clone());
             live.publishers.push(live.grants.add(name, MARGIN, preparer));
         }
         live.publish(Generation::NONE)?;

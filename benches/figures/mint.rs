@@ -15,7 +15,7 @@ use grantmint::{
         ids::{AccountSid, ApiKeySecret, ApiKeySid},
     },
     settings::SecretOrigin,
-    token::{Call, Stamped, Times, TokenFormat, hs256::Hs256, id::Serials},
+    token::{Call, CallSigner, Times, TokenFormat, hs256::Hs256, id::Serials},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustix::time::{ClockId, clock_gettime};
@@ -95,7 +95,7 @@ pub(crate) fn format() -> Result<Hs256> {
 
 /// Both ways to a token, side by side.
 pub(crate) struct Ways {
-    stamped: std::sync::Arc<dyn Stamped>,
+    call_signer: std::sync::Arc<dyn CallSigner>,
     serials: Serials,
     encoder: Encoder,
     issue: i64,
@@ -110,7 +110,7 @@ impl Ways {
         let grant = Grant::new(raw.get().into(), now, life, generation);
         let signer = format()?.prepare(Some(&grant), now)?;
         Ok(Self {
-            stamped: signer.at(Times { issue, expire: issue + 60 }, &Call::NONE)?,
+            call_signer: signer.at(Times { issue, expire: issue + 60 }, &Call::NONE)?,
             serials: Serials::draw()?,
             encoder: Encoder::new(raw.to_owned()),
             issue,
@@ -125,7 +125,7 @@ impl Ways {
             if chunk.len() > CHUNK_BYTES {
                 chunk.clear();
             }
-            let token = self.stamped.sign(IDENTITY, self.serials.next());
+            let token = self.call_signer.sign(IDENTITY, self.serials.next());
             token.map(|token| token.put_into(&mut chunk))
         })
     }
@@ -133,7 +133,7 @@ impl Ways {
     /// Nanoseconds a token of `jsonwebtoken`'s.
     pub(crate) fn encode(&self) -> f64 {
         nanos_a_token(|| {
-            let id = self.stamped.token_id(self.serials.next()).unwrap_or_default();
+            let id = self.call_signer.token_id(self.serials.next()).unwrap_or_default();
             self.encoder.encode(IDENTITY, &id, self.issue)
         })
     }

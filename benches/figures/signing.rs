@@ -13,7 +13,7 @@ use grantmint::{
     clock::Clock,
     telemetry::Metrics,
     token::{
-        Call, Stamped, Times, TokenFormat,
+        Call, CallSigner, Times, TokenFormat,
         claims::{Id, Table, Time, Value},
         id::Serial,
         key::JwtKey,
@@ -88,7 +88,7 @@ impl Slow {
 
     /// Tokens a second of the pool, whose threads are on `on`.
     pub(crate) async fn by_pool(&self, on: &Cores, all: &Cores, time: Duration) -> Result<f64> {
-        let stamped = self.stamped()?;
+        let call_signer = self.call_signer()?;
         let config = Config { threads: on.count(), queue: 1 };
         on.bind()?;
         let started = Pool::start(config, Clock::system(), Metrics::default().signing());
@@ -98,8 +98,8 @@ impl Slow {
         let chunks = (0..CHUNKS).map(|_| async {
             let mut count = 0.0;
             while start.elapsed() < time {
-                let stamped = Arc::clone(&stamped);
-                let sign = move |_| stamped.sign(IDENTITY, Serial::SELF_TEST).map(String::from);
+                let call_signer = Arc::clone(&call_signer);
+                let sign = move |_| call_signer.sign(IDENTITY, Serial::SELF_TEST).map(String::from);
                 let signed = pool.sign(Lane::Chunk, CHUNK, None, sign).await;
                 count += signed.map_err(|error| anyhow!("{error:?}"))?.len() as f64;
             }
@@ -111,7 +111,7 @@ impl Slow {
 
     /// Signatures a second of bare key pairs, of a message as long.
     pub(crate) fn by_aws_lc(&self, on: &Cores, time: Duration) -> Result<f64> {
-        let token = self.stamped()?.sign(IDENTITY, Serial::SELF_TEST).map(String::from)?;
+        let token = self.call_signer()?.sign(IDENTITY, Serial::SELF_TEST).map(String::from)?;
         let (message, _) = token.rsplit_once('.').context("no token")?;
         on_threads(on, time, || {
             let random = SystemRandom::new();
@@ -138,7 +138,7 @@ impl Slow {
         })
     }
 
-    fn stamped(&self) -> Result<Arc<dyn Stamped>> {
+    fn call_signer(&self) -> Result<Arc<dyn CallSigner>> {
         let mut header = Map::new();
         header.insert("typ".to_owned(), "JWT".into());
         header.insert("alg".to_owned(), format!("{:?}", self.algorithm).into());
@@ -168,7 +168,7 @@ pub(crate) fn agora(time: Duration) -> Result<f64> {
     let config = grantmint::config::Config::parse_with("agora", AGORA, &certificate)?;
     let profile = config.profiles.first().context("no profile")?;
     let signer = profile.token_format().prepare(None, Clock::system().now())?;
-    let params = profile.tokens.parameters().of_call(&[]);
+    let params = profile.tokens.parameters().for_call(&[]);
     let params = params.map_err(|_| anyhow!("a parameter is required"))?;
     let call = Call { resource: "lobby", params: &params };
     let times = Times { issue: CLAIMS.iat, expire: CLAIMS.exp };
@@ -177,8 +177,8 @@ pub(crate) fn agora(time: Duration) -> Result<f64> {
     while start.elapsed() < time {
         for _ in 0..100 {
             // As each call does.
-            let stamped = signer.at(times, &call)?;
-            black_box(String::from(stamped.sign(black_box("42"), Serial::SELF_TEST)?));
+            let call_signer = signer.at(times, &call)?;
+            black_box(String::from(call_signer.sign(black_box("42"), Serial::SELF_TEST)?));
         }
         count += 100.0;
     }

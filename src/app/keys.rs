@@ -22,7 +22,7 @@ use crate::{
         FetchError, FetchRequest, Urgency, base_url::BaseUrl, budget::Budget,
         replaceable::Replaceable,
     },
-    token::{PrepareError, PresentFormat, PresentSigner},
+    token::{CurrentFormat, CurrentSigner, PrepareError},
 };
 
 /// How long all grants of a profile may take to be prepared with a new key.
@@ -33,12 +33,12 @@ pub(super) enum Key {
     /// It fetches grants and may sign around them.
     OfGrants(OfGrants),
     /// It signs alone.
-    Alone(PresentSigner),
+    Alone(CurrentSigner),
 }
 
 /// The key of a profile with an upstream.
 pub(super) struct OfGrants {
-    pub(super) format: PresentFormat,
+    pub(super) format: CurrentFormat,
     pub(super) source: Replaceable,
     pub(super) budget: Arc<Budget>,
     pub(super) grant_ttl: Option<Duration>,

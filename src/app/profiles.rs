@@ -27,7 +27,7 @@ use crate::{
         replaceable::Replaceable,
     },
     telemetry::Metrics,
-    token::{Preparer, PresentFormat, PresentSigner, Speed, id::NoRandomness},
+    token::{CurrentFormat, CurrentSigner, Preparer, Speed, id::NoRandomness},
 };
 
 /// Where grants are kept, and what keeps them fresh.
@@ -60,7 +60,7 @@ impl WriteSide {
                 error,
             })?;
             log_egress(profile, &egress);
-            let format = PresentFormat::new(profile.token_format());
+            let format = CurrentFormat::new(profile.token_format());
             let policy = of_grants.policy;
             let grant_ttl = policy.grant_ttl();
             let source = Replaceable::new(upstream.source(clock.clone(), &egress, grant_ttl));
@@ -142,7 +142,7 @@ pub fn of_mint(
             let signer = signer
                 .map_err(|error| StartError::Key { profile: profile.name.to_string(), error })?;
             Supply::Key(mint::profile::Key {
-                signer: PresentSigner::new(signer),
+                signer: CurrentSigner::new(signer),
                 resources: allowed.clone(),
                 iat_backdate: profile.tokens.iat_backdate(),
                 reuse_for: profile.tokens.reuse_for,

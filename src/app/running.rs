@@ -108,7 +108,7 @@ impl Running {
             () = in_order => {}
             _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
         }
-        self.drainer.advance(Phase::Cut);
+        self.drainer.advance(Phase::Closing);
         self.server_ends(CUT_GRACE).await;
         drop(self.signing);
         if let Some(audit) = self.audit {
@@ -158,7 +158,7 @@ mod tests {
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
             assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");
-            assert_eq!(drain.phase(), Phase::Cut);
+            assert_eq!(drain.phase(), Phase::Closing);
         }
     }
 }

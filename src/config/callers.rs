@@ -14,7 +14,7 @@ use crate::{
         text::{Text, Texts},
         usage::Quota,
     },
-    mint::terms::least_ttl,
+    mint::terms::min_ttl,
     name::ProfileName,
     settings::{Document, Env, Problem, Problems, Section, shown},
 };
@@ -289,7 +289,7 @@ fn read_profiles(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Profi
 
 fn check_max_ttl(section: &Section<'_>, profile: &Profile, max_ttl: Duration) {
     let name = &profile.name;
-    let least = least_ttl(profile.margin, profile.tokens.spent()).max(profile.rules.min_token_ttl);
+    let least = min_ttl(profile.margin, profile.tokens.spent()).max(profile.rules.min_token_ttl);
     if max_ttl < least {
         let least = shown(least);
         section.problem(

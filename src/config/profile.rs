@@ -10,7 +10,7 @@ use super::{
     tokens,
 };
 use crate::{
-    mint::terms::least_ttl,
+    mint::terms::min_ttl,
     name::{ProfileName, Resource},
     provider::{Draft, Kind, Provider, Rules, Scope, SupplyRules, TokenFormat, Tokens, Upstream},
     settings::{KeyFiles, Section},
@@ -92,7 +92,7 @@ impl Profile {
         let margin = section.duration_within("margin", MARGIN, MIN_MARGIN..=MAX_MARGIN);
         let tokens = tokens::read(section, &rules.tokens, rules.supply != SupplyRules::Key);
         let spent = tokens.as_ref().map_or(Duration::ZERO, Tokens::spent);
-        let least = least_ttl(margin.unwrap_or(MARGIN), spent).max(rules.min_token_ttl);
+        let least = min_ttl(margin.unwrap_or(MARGIN), spent).max(rules.min_token_ttl);
         let max_token_ttl = match rules.supply {
             SupplyRules::Grants(_) => Some(rules.max_token_ttl),
             SupplyRules::Forwarded(_) => Some(Duration::MAX),

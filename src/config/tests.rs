@@ -96,13 +96,13 @@ kind = "twilio"
     let told = parse(&text).unwrap_err().to_string().replace(&names.join(", "), "…");
     assert_eq!(
         told,
-        r#"f.toml:1: default_profile: must be a text in quotes, not a whole number
+        r#"f.toml:1: default_profile: must be a string in quotes, not a whole number
 f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]: anybody on the network could call and read along; behind a mesh that ends TLS, set plaintext = true
 f.toml:4: server.drain_delay: must be from 0s to 10m
 f.toml:6: admin.listen: names no address: write 127.0.0.1:9464 or localhost:9464
 f.toml:8: limits.identites: unknown key; did you mean identities?
 f.toml:9: limits.chunk_tokens: must be from 1 to 4096
-f.toml:10: limits.request_bytes: must be a whole number without quotes, not a text
+f.toml:10: limits.request_bytes: must be a whole number without quotes, not a string
 f.toml:17: profiles.live.refresh_aftr: unknown key; did you mean refresh_after?
 f.toml:18: profiles.live.token_ttl: must be a duration in quotes with its unit, like "50s", not a whole number
 f.toml:19: profiles.live.resource: unknown key; did you mean resources?

@@ -1,58 +1,57 @@
-//! Many tokens for identities that are known now, a chunk at a time, each chunk of one grant.
+//! Mints many tokens for identities known in advance, in chunks; each chunk uses one grant.
 
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    hold::Hold,
-    minter::{ANSWER_ALLOWANCE, Draft, Minter, Plan, Unserved},
-    offer::Offer,
+    candidate::Candidate,
+    minter::{Draft, Minter, Plan, RESPONSE_ALLOWANCE, Unserved},
     options::{Field, Invalid, Violation},
     profile::Signing,
-    quota::{Charge, Ids, Issued, Quota, Recipients, Short, Wanted},
-    resolve::Seat,
+    quota::{Charge, Ids, Issued, Quota, QuotaError, Recipients, Wanted},
+    resolve::ResourceEntry,
     terms::Terms,
+    wait::WaitLimit,
 };
 use crate::{
     drain::Phase,
     name::Identity,
     token::{
-        SignError, Speed, Stamped, Token,
+        CallSigner, SignError, Speed, Token,
         id::{Fingerprint, Serial},
     },
 };
 
-/// Bytes of tokens in a chunk at the most: what a reader that stops holds in memory.
+/// The maximum bytes of tokens in a chunk: what a stalled reader holds in memory.
 pub const CHUNK_BYTES: usize = 96 * 1024;
 
-/// Identities that are validated before other tasks get a turn.
+/// Identities validated before the task yields.
 pub const SLICE: usize = 1_024;
 
-/// Tokens in a chunk whose signatures are slow: all of them are signed before it is sent.
+/// Tokens in a chunk with slow signatures: all of them are signed before the chunk is sent.
 const SLOW_CHUNK: i64 = 64;
 
-/// The fewest tokens that a chunk is cut to for want of quota, unless fewer are left or the
-/// quota never holds so many: a stream of chunks of one costs more than it signs.
-const LEAST_CHUNK: u64 = 16;
+/// The smallest chunk that a short quota produces, unless fewer tokens are left or the quota can
+/// never hold that many: sending chunks of one token costs more than signing them.
+const MIN_CHUNK: u64 = 16;
 
-/// Whose tokens, by index.
+/// The identities to mint for, by index.
 #[derive(Debug)]
 pub enum Selection {
-    /// These.
+    /// Listed identities.
     List(Vec<Identity>),
-    /// This prefix and the index in decimal, for indices below the count.
+    /// A prefix followed by the decimal index, for indices below the count.
     Series {
-        /// What stands before the number.
+        /// What precedes the index.
         prefix: String,
-        /// How many.
+        /// The number of identities.
         count: i64,
     },
 }
 
 impl Selection {
-    /// Identities by name, validated; long lists give other tasks a turn. The first bad one
-    /// is told.
+    /// Validates listed identities, yielding during long lists. Reports the first bad one.
     pub async fn list(identities: Vec<String>) -> Result<Self, Violation> {
         let mut parsed = Vec::with_capacity(identities.len());
         for (index, identity) in identities.into_iter().enumerate() {
@@ -67,7 +66,7 @@ impl Selection {
         Ok(Self::List(parsed))
     }
 
-    /// Identities by number.
+    /// Identities built from a prefix and an index.
     pub fn series(prefix: String, count: i64) -> Result<Self, Violation> {
         let last = count.saturating_sub(1).max(0);
         match Identity::parse(format!("{prefix}{last}")) {
@@ -78,12 +77,12 @@ impl Selection {
         }
     }
 
-    /// Checks the identities by the rule of the call's profile, those of a series from an index
-    /// on; long lists give other tasks a turn.
+    /// Checks the identities against the rule of the call's profile, those of a series from
+    /// `start_index` on. Yields during long lists.
     ///
     /// # Errors
     ///
-    /// The first that the profile's tokens cannot be for.
+    /// Reports the first identity that the profile's tokens cannot carry.
     pub async fn check(&self, start_index: i64, draft: &Draft<'_>) -> Result<(), Violation> {
         match self {
             Self::List(identities) => {
@@ -104,7 +103,7 @@ impl Selection {
         }
     }
 
-    /// How many identities there are.
+    /// The number of identities.
     #[must_use]
     pub fn count(&self) -> i64 {
         match self {
@@ -113,13 +112,13 @@ impl Selection {
         }
     }
 
-    /// Who gets the tokens of these indices.
+    /// The recipients of the tokens with these indices.
     fn recipients(&self, indices: &Range<i64>) -> Recipients<'_> {
         let Range { start, end } = *indices;
         match self {
             Self::List(identities) => {
-                let place = |index| usize::try_from(index).unwrap_or_default();
-                let chosen = identities.get(place(start)..place(end)).unwrap_or_default();
+                let position = |index| usize::try_from(index).unwrap_or_default();
+                let chosen = identities.get(position(start)..position(end)).unwrap_or_default();
                 Recipients::List(chosen, start)
             }
             Self::Series { prefix, .. } => {
@@ -129,7 +128,7 @@ impl Selection {
         }
     }
 
-    /// Writes the identity of `index` to `buffer`, or lends the listed one.
+    /// Writes the identity of `index` to `buffer`, or borrows the listed one.
     pub(super) fn identity<'a>(&'a self, index: i64, buffer: &'a mut String) -> Option<&'a str> {
         match self {
             Self::List(identities) => {
@@ -144,8 +143,8 @@ impl Selection {
         }
     }
 
-    /// The first of `indices`, as many as have tokens that fit in a chunk, but one at least; and
-    /// bytes that those tokens do not exceed.
+    /// The longest prefix of `indices` whose tokens fit in a chunk, at least one index, and an
+    /// upper bound of those tokens' bytes.
     fn fitting(
         &self,
         indices: Range<i64>,
@@ -165,10 +164,10 @@ impl Selection {
                 (indices, bytes)
             }
             Self::Series { .. } => {
-                // None is longer than the last.
+                // The last identity is the longest.
                 let longest = bytes_of(indices.end - 1);
-                let most = (CHUNK_BYTES / longest).max(1);
-                let end = indices.clone().nth(most).unwrap_or(indices.end);
+                let max = (CHUNK_BYTES / longest).max(1);
+                let end = indices.clone().nth(max).unwrap_or(indices.end);
                 let fitting = indices.start..end;
                 let bytes = fitting.clone().count() * longest;
                 (fitting, bytes)
@@ -177,7 +176,7 @@ impl Selection {
     }
 }
 
-/// Tokens for consecutive indices, all of one grant, signed when they are asked for.
+/// Tokens for consecutive indices, all from one grant, signed when they are requested.
 #[derive(Debug)]
 pub struct Chunk {
     pub(super) signatures: Signatures,
@@ -185,17 +184,17 @@ pub struct Chunk {
     pub(super) indices: Range<i64>,
     bytes: usize,
     pub(super) terms: Terms,
-    seat: Seat,
+    entry: ResourceEntry,
     charge: Charge<Arc<dyn Quota>>,
 }
 
 /// The signatures of a chunk.
 pub(super) enum Signatures {
-    /// Made when they are asked for, with consecutive serials.
-    ToMake(Arc<dyn Stamped>, Serial),
-    /// Made; with the ids of the first and the last, where they have ids.
+    /// Not made yet: each is made when it is requested, with consecutive serials.
+    ToMake(Arc<dyn CallSigner>, Serial),
+    /// Made, with the ids of the first and the last token where tokens have ids.
     Made(Vec<String>, Option<(String, String)>),
-    /// One for all.
+    /// One signature for all tokens.
     Shared(Arc<str>),
 }
 
@@ -206,37 +205,37 @@ impl fmt::Debug for Signatures {
 }
 
 impl Chunk {
-    /// The index of the first.
+    /// The index of the first token.
     #[must_use]
     pub fn first_index(&self) -> i64 {
         self.indices.start
     }
 
-    /// How many.
+    /// The number of tokens.
     #[must_use]
     pub fn count(&self) -> usize {
         self.indices.clone().count()
     }
 
-    /// Bytes that all of them together do not exceed.
+    /// An upper bound of the tokens' total bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How long they are good for.
+    /// The tokens' validity.
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// Each of them, signed now unless it was signed before.
+    /// Each token, signed now unless it was signed before.
     pub fn tokens(&self) -> impl Iterator<Item = Result<Token<'_>, SignError>> {
         let mut buffer = String::new();
         self.indices.clone().zip(0..).map_while(move |(index, number)| match &self.signatures {
-            Signatures::ToMake(stamped, serials) => {
+            Signatures::ToMake(call_signer, serials) => {
                 let identity = self.selection.identity(index, &mut buffer)?;
-                Some(stamped.sign(identity, serials.plus(number)))
+                Some(call_signer.sign(identity, serials.plus(number)))
             }
             Signatures::Made(tokens, _) => {
                 let token = tokens.get(usize::try_from(number).ok()?)?;
@@ -246,8 +245,8 @@ impl Chunk {
         })
     }
 
-    /// The ids that the chunk is recorded with: those that are not known before the tokens are
-    /// signed must be added.
+    /// The ids to record for the chunk. Ids that are unknown before signing are added with
+    /// [`ChunkIds::add`].
     #[must_use]
     pub fn ids(&self) -> ChunkIds {
         let each = |count| ChunkIds::Each { of: Vec::with_capacity(count), count };
@@ -256,8 +255,9 @@ impl Chunk {
         }
         let last = self.count().saturating_sub(1) as u64;
         match &self.signatures {
-            Signatures::ToMake(stamped, serial) => {
-                let range = stamped.token_id(*serial).zip(stamped.token_id(serial.plus(last)));
+            Signatures::ToMake(call_signer, serial) => {
+                let range =
+                    call_signer.token_id(*serial).zip(call_signer.token_id(serial.plus(last)));
                 range.map_or_else(|| each(self.count()), |(a, b)| ChunkIds::Range(a, b))
             }
             Signatures::Made(_, Some((first, last))) => {
@@ -268,10 +268,10 @@ impl Chunk {
         }
     }
 
-    /// All of them are signed, and are handed out next: what was taken for them is spent, and
-    /// they are recorded with these ids.
+    /// Spends what was taken for the chunk and records these ids. All tokens are signed by now and
+    /// are returned next.
     pub fn spend(self, ids: &ChunkIds) {
-        let Self { signatures, selection, indices, terms, seat, charge, .. } = self;
+        let Self { signatures, selection, indices, terms, entry, charge, .. } = self;
         charge.spend(|| Issued {
             recipients: selection.recipients(&indices),
             ids: match (ids, signatures) {
@@ -282,27 +282,27 @@ impl Chunk {
                 (ChunkIds::Each { of, .. }, _) => Ids::Each(of),
             },
             terms: &terms,
-            origin: seat.origin(),
+            origin: entry.origin(),
         });
     }
 }
 
-/// The ids of a chunk's tokens, as far as it is recorded.
+/// The ids of a chunk's tokens, as far as they are recorded.
 #[derive(Debug)]
 pub enum ChunkIds {
-    /// The first and the last: their serials follow each other.
+    /// The first and the last of consecutive serials.
     Range(String, String),
-    /// Fingerprints, so many of them.
+    /// One fingerprint a token.
     Each {
-        /// Those so far.
+        /// The fingerprints so far.
         of: Vec<Fingerprint>,
-        /// How many there will be.
+        /// The number of fingerprints to record.
         count: usize,
     },
 }
 
 impl ChunkIds {
-    /// Adds that of the next token, if it is wanted.
+    /// Adds the fingerprint of the next token, if it is recorded.
     pub fn add(&mut self, token: &Token<'_>) {
         if let Self::Each { of, count } = self
             && of.len() < *count
@@ -312,16 +312,16 @@ impl ChunkIds {
     }
 }
 
-/// Why a bulk ended before its last index.
+/// Why a bulk call ended before its last index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// No grant will do, now, or the server goes away.
+    /// No grant can be used now, or the server is draining.
     Unserved(Unserved),
     /// The deadline is about to pass.
     Deadline,
 }
 
-/// A bulk under way. It is pulled: a chunk is minted when it is asked for, nothing is queued.
+/// A bulk call in progress. It is pulled: each chunk is minted on request, and nothing is queued.
 #[derive(Debug)]
 pub struct Bulk {
     minter: Arc<Minter>,
@@ -334,8 +334,8 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// The whole selection from `start_index` on, in chunks of at most `chunk_size` tokens
-    /// (0: as many as the limits allow).
+    /// Covers the selection from `start_index` on, in chunks of up to `chunk_size` tokens (0: as
+    /// many as the limits allow).
     #[must_use]
     pub fn new(
         minter: Arc<Minter>,
@@ -346,14 +346,14 @@ impl Bulk {
         deadline: Option<Instant>,
         quota: Arc<dyn Quota>,
     ) -> Self {
-        let most = i64::try_from(minter.limits.chunk_tokens).unwrap_or(i64::MAX);
-        let chunk_tokens = if chunk_size <= 0 { most } else { most.min(chunk_size.into()) };
+        let max = i64::try_from(minter.limits.chunk_tokens).unwrap_or(i64::MAX);
+        let chunk_tokens = if chunk_size <= 0 { max } else { max.min(chunk_size.into()) };
         let indices = start_index..selection.count();
         let selection = Arc::new(selection);
         Self { minter, plan, selection, indices, chunk_tokens, deadline, quota }
     }
 
-    /// Goes on by other rights of its caller.
+    /// Continues with changed rights of the caller.
     pub fn change(&mut self, max_ttl: Option<Duration>, quota: Arc<dyn Quota>) {
         self.plan.limit_ttl(max_ttl);
         self.quota = quota;
@@ -371,13 +371,13 @@ impl Bulk {
         self.indices.start
     }
 
-    /// Whether every index has been answered.
+    /// Whether tokens for every index were returned.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.indices.is_empty()
     }
 
-    /// The grant that it is served from.
+    /// The name of the grant that serves the call.
     #[must_use]
     pub fn grant_name(&self) -> &str {
         self.plan.grant_name()
@@ -389,76 +389,79 @@ impl Bulk {
         self.deadline
     }
 
-    /// The next chunk; none after the last index.
+    /// Returns the next chunk, or none after the last index.
     pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, End> {
         if self.is_done() {
             return Ok(None);
         }
         let quota = Arc::clone(&self.quota);
-        let mut hold = Hold::new(&self.plan, self.deadline, &*quota);
+        let mut wait = WaitLimit::new(&self.plan, self.deadline, &*quota);
         loop {
-            if self.deadline.is_some_and(|deadline| Instant::now() + ANSWER_ALLOWANCE >= deadline) {
+            if self.deadline.is_some_and(|deadline| Instant::now() + RESPONSE_ALLOWANCE >= deadline)
+            {
                 return Err(End::Deadline);
             }
             if self.minter.drain.reached(Phase::Draining) {
                 return Err(End::Unserved(Minter::draining()));
             }
-            let offer = self.minter.offer(&self.plan, &mut hold).await.map_err(End::Unserved)?;
-            match self.chunk(&offer)? {
+            let candidate =
+                self.minter.candidate(&self.plan, &mut wait).await.map_err(End::Unserved)?;
+            match self.chunk(&candidate)? {
                 Ok(chunk) => {
-                    let chunk = self.signed(chunk, &offer).await?;
+                    let chunk = self.signed(chunk, &candidate).await?;
                     self.indices.start = chunk.indices.end;
                     return Ok(Some(chunk));
                 }
-                Err(Short::Record) => return Err(End::Unserved(Minter::unrecorded())),
-                Err(Short::Units(refill)) => {
-                    let waited = self.minter.wait_for_units(refill, &mut hold).await;
+                Err(QuotaError::Record) => return Err(End::Unserved(Minter::unrecorded())),
+                Err(QuotaError::Units(refill)) => {
+                    let waited = self.minter.wait_for_units(refill, &mut wait).await;
                     waited.map_err(End::Unserved)?;
                 }
             }
         }
     }
 
-    /// The chunk, with its signatures where they are not to be made when it is written.
-    async fn signed(&self, chunk: Chunk, offer: &Offer) -> Result<Chunk, End> {
+    /// Signs the chunk now, unless its tokens are signed as they are written.
+    async fn signed(&self, chunk: Chunk, candidate: &Candidate) -> Result<Chunk, End> {
         match self.plan.signing {
             Signing::Own(Speed::Fast) => Ok(chunk),
-            _ => self.minter.sign_chunk(chunk, &self.plan, offer, self.deadline).await,
+            _ => self.minter.sign_chunk(chunk, &self.plan, candidate, self.deadline).await,
         }
     }
 
-    /// The next chunk, as long as it may be; else what there is too little of.
-    fn chunk(&self, offer: &Offer) -> Result<Result<Chunk, Short>, End> {
-        let stamped = offer.stamped(&self.plan).map_err(|error| End::Unserved(error.into()))?;
-        let token_bytes = |identity: &str| stamped.token_bytes(identity);
+    /// Builds the longest chunk that is allowed, or reports what it lacks.
+    fn chunk(&self, candidate: &Candidate) -> Result<Result<Chunk, QuotaError>, End> {
+        let call_signer =
+            candidate.call_signer(&self.plan).map_err(|error| End::Unserved(error.into()))?;
+        let token_bytes = |identity: &str| call_signer.token_bytes(identity);
         let Range { start, end } = self.indices;
-        let most = match self.plan.signing {
+        let max = match self.plan.signing {
             Signing::Own(Speed::Slow) => self.chunk_tokens.min(SLOW_CHUNK),
             Signing::Own(Speed::Fast) | Signing::Shared(_) => self.chunk_tokens,
         };
-        let wanted = start..end.min(start.saturating_add(most));
+        let wanted = start..end.min(start.saturating_add(max));
         let (mut indices, mut bytes) = self.selection.fitting(wanted, token_bytes);
-        let most = indices.clone().count() as u64;
+        let max = indices.clone().count() as u64;
         let wanted = Wanted {
-            least: LEAST_CHUNK.min(most),
-            most,
-            each: self.plan.units,
+            min: MIN_CHUNK.min(max),
+            max,
+            units_each: self.plan.units,
             recipients: self.selection.recipients(&indices),
         };
         let taken = match self.quota.take(&wanted) {
             Ok(taken) => taken,
-            Err(short) => return Ok(Err(short)),
+            Err(error) => return Ok(Err(error)),
         };
         let tokens = taken.tokens;
         let charge = Charge::new(Arc::clone(&self.quota), taken);
-        if tokens < most {
-            let cut = start..start.saturating_add_unsigned(tokens);
-            (indices, bytes) = self.selection.fitting(cut, token_bytes);
+        if tokens < max {
+            let fewer = start..start.saturating_add_unsigned(tokens);
+            (indices, bytes) = self.selection.fitting(fewer, token_bytes);
         }
         let serials = self.minter.serials.range(indices.clone().count() as u64);
-        let signatures = Signatures::ToMake(stamped, serials);
-        let (selection, terms) = (Arc::clone(&self.selection), offer.terms);
-        let seat = self.plan.seat.clone();
-        Ok(Ok(Chunk { signatures, selection, indices, bytes, terms, seat, charge }))
+        let signatures = Signatures::ToMake(call_signer, serials);
+        let (selection, terms) = (Arc::clone(&self.selection), candidate.terms);
+        let entry = self.plan.entry.clone();
+        Ok(Ok(Chunk { signatures, selection, indices, bytes, terms, entry, charge }))
     }
 }

@@ -1,4 +1,4 @@
-//! A call that is planned: what it names exists, and what is wrong with its fields is collected.
+//! A call whose profile and resource are known, with the violations found in its other fields.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use super::{
     minter::Plan,
     options::{Field, Invalid, Options, Refusal, Violation},
     profile::{self, Profile, Supply},
-    resolve::Seat,
-    terms::{Ask, ExpiryPolicy},
+    resolve::ResourceEntry,
+    terms::{ExpiryPolicy, TokenRequest},
 };
 use crate::{clock::Clock, grant::Generation, token::params::Values};
 
-/// How long a call waits for a grant unless it says otherwise.
+/// How long a call waits for a grant by default.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// A call whose profile and resource are known, before it is known how long its tokens may live.
+/// A call with a known profile and resource, before the limit on its tokens' lifetime is known.
 #[derive(Debug)]
 pub struct Draft<'a> {
     profile: &'a Profile,
-    seat: Option<Seat>,
-    /// Its ttl is the profile's where the call wants none.
-    ask: Ask,
+    entry: Option<ResourceEntry>,
+    /// Its ttl is the profile's where the call sets none.
+    request: TokenRequest,
     wants_ttl: bool,
     max_wait: Duration,
     params: Option<Values>,
-    /// What is wrong with the fields that are told before those of the life.
+    /// Violations reported before those of the lifetime.
     before: Vec<Violation>,
-    /// What is wrong with those that are told after them.
+    /// Violations reported after those of the lifetime.
     after: Vec<Violation>,
 }
 
 impl<'a> Draft<'a> {
-    /// Checks the fields that do not depend on the life of the tokens; `seat` is the bad field
-    /// where the call's resource is one.
+    /// Checks the fields that do not depend on the tokens' lifetime. `entry` is an error where the
+    /// call's resource is malformed.
     pub(super) fn new(
         profile: &'a Profile,
-        seat: Result<Seat, Violation>,
+        entry: Result<ResourceEntry, Violation>,
         options: &Options<'_>,
         clock: &Clock,
     ) -> Self {
@@ -45,44 +45,44 @@ impl<'a> Draft<'a> {
             Supply::Grants(profile::Grants { policy, .. }) => {
                 (options.ttl, options.policy.unwrap_or(*policy))
             }
-            // What a call says of these is refused.
+            // A call that sets these is refused.
             Supply::Forwarded(_) => (None, clamp),
             Supply::Key(_) => (options.ttl, options.policy.unwrap_or(clamp)),
         };
-        let ask = Ask {
+        let request = TokenRequest {
             ttl: ttl.unwrap_or(profile.token_ttl),
             min_remaining: options.min_remaining,
             policy,
             after: Generation::from_caller(options.after_generation),
         };
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let seat = seat.map_err(|violation| before.push(violation)).ok();
-        profile.check_own_end(options, &mut before);
+        let entry = entry.map_err(|violation| before.push(violation)).ok();
+        profile.check_own_expiry(options, &mut before);
         let generation = options.after_generation;
-        after.extend(profile.check_generation(generation, seat.as_ref(), clock).err());
+        after.extend(profile.check_generation(generation, entry.as_ref(), clock).err());
         let params = profile.check_params(options.params, &mut after);
         let max_wait = options.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
         let wants_ttl = options.ttl.is_some();
-        Self { profile, seat, ask, wants_ttl, max_wait, params, before, after }
+        Self { profile, entry, request, wants_ttl, max_wait, params, before, after }
     }
 
-    /// Whether nothing is wrong with the fields so far.
+    /// Whether no violation was found so far.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.before.is_empty() && self.after.is_empty()
     }
 
-    /// The most indices that a bulk of the profile may ask for.
+    /// The maximum indices in one bulk call of the profile.
     #[must_use]
-    pub fn most_indices(&self, limits: Limits) -> i64 {
-        limits.most_indices(self.profile.signing)
+    pub fn max_indices(&self, limits: Limits) -> i64 {
+        limits.max_indices(self.profile.signing)
     }
 
-    /// Whether the profile's tokens can be for an identity that is in `field`.
+    /// Checks that the profile's tokens can carry the identity in `field`.
     ///
     /// # Errors
     ///
-    /// Its kind has a rule of its own, which the identity does not fit.
+    /// The identity breaks a rule of the profile's kind.
     pub fn check_identity(&self, identity: &str, field: Field) -> Result<(), Violation> {
         match self.profile.identity_form {
             Some(form) if !(form.fits)(identity) => {
@@ -92,26 +92,26 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Checks what depends on the life of the tokens too, of which the caller may have no more
-    /// than `max_ttl`. All that is wrong comes back together, the resource first.
+    /// Checks the remaining fields, with the caller's `max_ttl` as a limit on the tokens' lifetime.
+    /// Reports all violations together, the resource first.
     ///
     /// # Errors
     ///
-    /// The call asks wrongly.
+    /// At least one field is invalid.
     pub fn plan(self, max_ttl: Option<Duration>) -> Result<Plan, Refusal> {
-        let Self { profile, seat, mut ask, wants_ttl, max_wait, params, before, after } = self;
-        if let (Some(max_ttl), false, false) = (max_ttl, wants_ttl, profile.hands_its_grant_on()) {
-            ask.ttl = ask.ttl.min(max_ttl);
+        let Self { profile, entry, mut request, wants_ttl, max_wait, params, before, after } = self;
+        if let (Some(max_ttl), false, false) = (max_ttl, wants_ttl, profile.forwards_its_grant()) {
+            request.ttl = request.ttl.min(max_ttl);
         }
         let mut bad = before;
-        profile.check(&ask, seat.as_ref(), &mut bad);
+        profile.check(&request, entry.as_ref(), &mut bad);
         if !after.is_empty() {
             bad.extend(after);
         }
-        match (seat, params) {
-            (Some(seat), Some(params)) if bad.is_empty() => {
+        match (entry, params) {
+            (Some(entry), Some(params)) if bad.is_empty() => {
                 let (units, signing) = (profile.units, profile.signing);
-                Ok(Plan { seat, ask, wants_ttl, max_ttl, max_wait, params, units, signing })
+                Ok(Plan { entry, request, wants_ttl, max_ttl, max_wait, params, units, signing })
             }
             _ => Err(Refusal::Invalid(bad)),
         }

@@ -1,4 +1,4 @@
-//! Plans a call, finds a grant that will do, and signs.
+//! Plans a call, finds a usable grant, and signs.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Grants, Limits,
-    hold::Hold,
     options::{Options, Refusal},
     profile::Signing,
-    quota::{Charge, Ids, Issued, Quota, Recipients, Short, Wanted},
-    resolve::{Profiles, Seat},
-    terms::{Ask, Terms},
+    quota::{Charge, Ids, Issued, Quota, QuotaError, Recipients, Wanted},
+    resolve::{Profiles, ResourceEntry},
+    terms::{Terms, TokenRequest},
+    wait::WaitLimit,
 };
 pub use super::{
     draft::Draft,
@@ -25,103 +25,103 @@ use crate::{
     token::{Call, SignError, Speed, id::Serials, params::Values, pool::Pool},
 };
 
-/// Kept free before a call's deadline to answer in.
-pub const ANSWER_ALLOWANCE: Duration = Duration::from_millis(50);
+/// Time kept free before a call's deadline for sending the response.
+pub const RESPONSE_ALLOWANCE: Duration = Duration::from_millis(50);
 
-/// When to try again where nothing can be recorded: writing is tried again in less.
-const RECORDED_AGAIN: Duration = Duration::from_secs(1);
+/// The retry delay reported while nothing can be recorded; the audit log retries sooner than this.
+const RECORD_RETRY: Duration = Duration::from_secs(1);
 
-/// A call whose arguments are good.
+/// A call with valid arguments.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(super) seat: Seat,
-    pub(super) ask: Ask,
+    pub(super) entry: ResourceEntry,
+    pub(super) request: TokenRequest,
     pub(super) wants_ttl: bool,
-    /// The longest life that the caller's tokens may have.
+    /// The caller's limit on the lifetime of its tokens.
     pub(super) max_ttl: Option<Duration>,
     pub(super) max_wait: Duration,
-    /// What the call's tokens say, by the places of the kind's parameters.
+    /// Values of the kind's parameters, in the kind's order.
     pub(super) params: Values,
-    /// What a token costs.
+    /// The signing units that a token costs.
     pub(super) units: u32,
     pub(super) signing: Signing,
 }
 
 impl Plan {
-    /// Changes the longest life that the caller's tokens may have. The life of a token that is
-    /// its grant is not the call's to cut: it is compared with the limit when it is known.
+    /// Changes the caller's limit on the lifetime of its tokens. It does not shorten a forwarded
+    /// grant: that grant's lifetime is compared with the limit once it is known.
     pub fn limit_ttl(&mut self, max_ttl: Option<Duration>) {
         self.max_ttl = max_ttl;
-        let is_given = self.wants_ttl || self.seat.profile().hands_its_grant_on();
+        let is_given = self.wants_ttl || self.entry.profile().forwards_its_grant();
         if let (Some(max_ttl), false) = (max_ttl, is_given) {
-            self.ask.ttl = self.ask.ttl.min(max_ttl);
+            self.request.ttl = self.request.ttl.min(max_ttl);
         }
     }
 
-    /// The grant that it is served from: `profiles/{profile}/grants/{resource}`; empty where
-    /// there is none.
+    /// The grant that serves the call: `profiles/{profile}/grants/{resource}`; empty for a profile
+    /// without grants.
     #[must_use]
     pub fn grant_name(&self) -> &str {
-        match &self.seat {
-            Seat::Granted(granted) => &granted.name,
-            Seat::Keyed(..) => "",
+        match &self.entry {
+            ResourceEntry::Granted(granted) => &granted.name,
+            ResourceEntry::Keyed(..) => "",
         }
     }
 
-    /// What the call puts into its tokens.
+    /// The call's part of its tokens.
     pub(super) fn call(&self) -> Call<'_> {
-        Call { resource: self.seat.resource(), params: &self.params }
+        Call { resource: self.entry.resource(), params: &self.params }
     }
 }
 
 /// One token.
 pub struct Minted {
-    /// The credential: a secret.
+    /// The credential; secret.
     pub token: String,
-    /// Its unique id.
+    /// The unique id.
     pub token_id: String,
-    /// How long it is good for.
+    /// The token's validity.
     pub terms: Terms,
 }
 
-/// Why a call with good arguments gets no token, now.
+/// Why a valid call gets no token now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The upstream says that the resource does not exist.
+    /// The upstream reports that the resource does not exist.
     ResourceNotFound,
-    /// The upstream refuses; a person must act.
+    /// The upstream rejects the credential; an operator must fix it.
     UpstreamRejected,
-    /// The upstream asks the account to wait.
+    /// The upstream throttles the account.
     UpstreamThrottled,
-    /// The grant's life is over and its successor is late; it ended then.
+    /// The grant expired at this time and its successor is late.
     GrantExpired(WallTime),
-    /// There is no grant yet.
+    /// No grant has been received yet.
     GrantPending,
-    /// No grant newer than asked yet.
+    /// No grant newer than requested has been received yet.
     GrantNotNewer,
-    /// The grant has not the life asked for.
+    /// The grant expires too soon for the request.
     GrantTooShort,
-    /// The server goes away.
+    /// The server is draining.
     Draining,
-    /// A signature could not be made.
+    /// Signing failed.
     SigningFailed,
-    /// Too many slow signatures wait.
+    /// Too many slow signatures are queued.
     Overloaded,
-    /// The caller has used up its quota.
+    /// The caller's quota is exhausted.
     QuotaExceeded,
-    /// The grant, which is the token, lives longer than the caller's tokens may.
+    /// The forwarded grant lives longer than the caller's tokens may; the limit.
     LivesTooLong(Duration),
-    /// What is minted must be recorded, and cannot be.
+    /// The token must be recorded and cannot be.
     Unrecorded,
 }
 
-/// A call that gets no token, now.
+/// A call that gets no token now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unserved {
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// When another call may be served, from now: the next attempt to get a grant should have
-    /// ended, or the slow signatures that wait now have been made.
+    /// When a retry may succeed, from now: the next refresh attempt, or the queued slow signatures,
+    /// should be finished by then.
     pub retry_in: Duration,
 }
 
@@ -131,22 +131,22 @@ impl From<SignError> for Unserved {
     }
 }
 
-/// What a minter works with.
+/// What a minter is built from.
 #[derive(Debug)]
 pub struct Parts {
-    /// Limits on what one call may ask for.
+    /// Limits on one call.
     pub limits: Limits,
     /// Numbers the tokens.
     pub serials: Serials,
-    /// Makes slow signatures; none where no profile has such.
+    /// Makes slow signatures; none if no profile needs it.
     pub pool: Option<Pool>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Whether the server goes away.
+    /// Reports shutdown.
     pub drain: Drain,
 }
 
-/// Mints tokens. Readers do no work that could be done at publish, and take no lock.
+/// Mints tokens. Does no work that can be done at publish, and takes no lock.
 #[derive(Debug)]
 pub struct Minter {
     profiles: Profiles,
@@ -159,8 +159,7 @@ pub struct Minter {
 }
 
 impl Minter {
-    /// A minter of these profiles over `grants`, in which every resource of theirs that has a
-    /// grant has its cell.
+    /// Mints for these profiles. `grants` has a cell for each of their resources that has a grant.
     #[must_use]
     pub fn new(
         profiles: Vec<Profile>,
@@ -186,39 +185,39 @@ impl Minter {
         self.limits
     }
 
-    /// How many calls wait for a grant now.
+    /// The number of calls waiting for a grant.
     #[must_use]
     pub fn waiting_calls(&self) -> usize {
         self.limits.waiting_calls.saturating_sub(self.waiting.available_permits())
     }
 
-    /// What a call is for. Nothing is refused yet.
+    /// Resolves what a call names. Refuses nothing yet.
     #[must_use]
     pub fn target<'a>(&'a self, options: &Options<'a>) -> Target<'a> {
         self.profiles.target(options)
     }
 
-    /// Checks that what a call is for exists, and its fields as far as they do not depend on the
-    /// life of its tokens.
+    /// Checks that the call's profile and resource exist, and the fields that do not depend on the
+    /// tokens' lifetime.
     ///
     /// # Errors
     ///
-    /// There is no such profile, or no such resource in it.
+    /// The profile or its resource does not exist.
     pub fn draft<'a>(
         &'a self,
         target: &Target<'a>,
         options: &Options<'_>,
     ) -> Result<Draft<'a>, Refusal> {
-        let (profile, seat) = target.found()?;
-        Ok(Draft::new(profile, seat, options, &self.clock))
+        let (profile, entry) = target.found()?;
+        Ok(Draft::new(profile, entry, options, &self.clock))
     }
 
-    /// What a call gets whose tokens cannot be recorded.
+    /// The failure of a call whose tokens cannot be recorded.
     pub(super) const fn unrecorded() -> Unserved {
-        Unserved { cause: Cause::Unrecorded, retry_in: RECORDED_AGAIN }
+        Unserved { cause: Cause::Unrecorded, retry_in: RECORD_RETRY }
     }
 
-    /// Mints one token, waiting for a grant and for the caller's quota as the plan allows.
+    /// Mints one token. Waits for a grant and for the caller's quota as the plan allows.
     pub async fn mint(
         &self,
         plan: &Plan,
@@ -226,28 +225,28 @@ impl Minter {
         deadline: Option<Instant>,
         quota: &dyn Quota,
     ) -> Result<Minted, Unserved> {
-        let mut hold = Hold::new(plan, deadline, quota);
+        let mut wait = WaitLimit::new(plan, deadline, quota);
         let recipients = Recipients::One(identity);
         loop {
-            let offer = self.offer(plan, &mut hold).await?;
-            match quota.take(&Wanted { least: 1, most: 1, each: plan.units, recipients }) {
+            let candidate = self.candidate(plan, &mut wait).await?;
+            match quota.take(&Wanted { min: 1, max: 1, units_each: plan.units, recipients }) {
                 Ok(taken) => {
                     let charge = Charge::new(quota, taken);
                     let minted = match plan.signing {
-                        Signing::Own(Speed::Fast) => self.sign(plan, &offer, identity),
-                        _ => self.sign_slowly(plan, &offer, identity, deadline).await,
+                        Signing::Own(Speed::Fast) => self.sign(plan, &candidate, identity),
+                        _ => self.sign_slowly(plan, &candidate, identity, deadline).await,
                     }?;
                     charge.spend(|| Issued {
                         recipients,
                         ids: Ids::One(&minted.token_id),
                         terms: &minted.terms,
-                        origin: plan.seat.origin(),
+                        origin: plan.entry.origin(),
                     });
                     return Ok(minted);
                 }
-                // The grant may have ended when there is quota again.
-                Err(Short::Units(refill)) => self.wait_for_units(refill, &mut hold).await?,
-                Err(Short::Record) => return Err(Self::unrecorded()),
+                // The grant may have expired by the time there is quota, so the loop looks again.
+                Err(QuotaError::Units(refill)) => self.wait_for_units(refill, &mut wait).await?,
+                Err(QuotaError::Record) => return Err(Self::unrecorded()),
             }
         }
     }

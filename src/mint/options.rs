@@ -1,4 +1,4 @@
-//! What a call may ask for, and every way in which it can ask wrongly.
+//! The options of a call, and every way in which its fields can be invalid.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -7,24 +7,24 @@ use serde_json::Value as Json;
 use super::terms::ExpiryPolicy;
 pub use crate::token::params::MAX_EXACT;
 
-/// What a call asks for; what is unset is the profile's to say.
+/// The options of a call. The profile's values replace unset ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// The profile; empty for the default.
     pub profile: &'a str,
     /// The resource; empty for the profile's default.
     pub resource: &'a str,
-    /// Wanted token life.
+    /// Requested token lifetime.
     pub ttl: Option<Duration>,
-    /// Least time that use-by must lie ahead.
+    /// Minimum time until use-by.
     pub min_remaining: Duration,
-    /// How long the call may be held for a grant that will do.
+    /// How long the call may wait for a usable grant.
     pub max_wait: Option<Duration>,
-    /// Where the token would outlive the grant.
+    /// What to do when the token would outlive the grant.
     pub policy: Option<ExpiryPolicy>,
-    /// Only a grant newer than this.
+    /// Only a grant newer than this generation.
     pub after_generation: i64,
-    /// Values that the kind declares, by name.
+    /// Values of the kind's parameters, by name.
     pub params: &'a [(String, Json)],
 }
 
@@ -35,11 +35,11 @@ pub enum Field {
     Profile,
     /// The resource.
     Resource,
-    /// The wanted token life.
+    /// The requested token lifetime.
     Ttl,
-    /// The least time that use-by must lie ahead.
+    /// The minimum time until use-by.
     MinRemaining,
-    /// Where the token would outlive the grant.
+    /// What to do when the token would outlive the grant.
     ExpiryPolicy,
     /// The generation that the grant must be newer than.
     AfterGeneration,
@@ -47,38 +47,38 @@ pub enum Field {
     Param(String),
     /// The identity.
     Identity,
-    /// The identity of this number in a list.
+    /// The identity at this index of a list.
     ListedIdentity(usize),
-    /// What stands before the number of a series' identities.
+    /// The prefix of a series.
     SeriesPrefix,
 }
 
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalid {
-    /// An identity.
+    /// The identity is malformed.
     Identity,
-    /// A ttl below the least or above the most.
+    /// The ttl is below the minimum or above the maximum.
     TtlOutOfRange,
-    /// No profile, and no default.
+    /// The call names no profile, and there is no default.
     ProfileRequired,
-    /// No resource, and no default.
+    /// The call names no resource, and there is no default.
     ResourceRequired,
-    /// A resource that is not of its kind's form.
+    /// The resource does not have the form of its kind.
     Resource,
-    /// A generation that no grant can have.
+    /// No grant can have this generation.
     Generation,
-    /// More remaining validity than any token has.
+    /// No token has that much remaining validity.
     ValidityUnattainable,
-    /// A policy that the profile does not allow.
+    /// The profile does not allow the policy.
     PolicyNotAllowed,
-    /// An option that the profile's kind does not take.
+    /// The profile's kind does not take the option.
     Option,
-    /// A parameter that the kind does not declare, or not of its form.
+    /// The kind does not declare the parameter, or its value is malformed.
     Param,
-    /// A parameter that neither the profile nor the call sets.
+    /// Neither the profile nor the call sets the parameter.
     ParamRequired,
-    /// A parameter that the profile does not open to calls.
+    /// The profile does not let calls set the parameter.
     ParamNotAllowed,
 }
 
@@ -89,18 +89,18 @@ pub struct Violation {
     pub field: Field,
     /// What is wrong.
     pub invalid: Invalid,
-    /// The same in words, without what the field held.
+    /// The problem in words, without the field's value.
     pub description: Cow<'static, str>,
-    /// What could be asked for, where that is what is wrong.
+    /// The nearest value that would be accepted, where one is known.
     pub attainable: Option<Attainable>,
 }
 
-/// What could be asked for.
+/// The nearest value that would be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attainable {
-    /// No less than this.
+    /// The minimum.
     Min(Duration),
-    /// No more than this.
+    /// The maximum.
     Max(Duration),
 }
 
@@ -110,9 +110,9 @@ impl Violation {
         Self { field, invalid, description: description.into(), attainable: None }
     }
 
-    /// A bad field for which this could be asked.
+    /// Adds the nearest value that would be accepted.
     #[must_use]
-    pub fn but(self, attainable: Attainable) -> Self {
+    pub fn with_attainable(self, attainable: Attainable) -> Self {
         Self { attainable: Some(attainable), ..self }
     }
 }
@@ -120,10 +120,10 @@ impl Violation {
 /// Why a call cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its fields are bad; at least one.
+    /// Invalid fields; at least one.
     Invalid(Vec<Violation>),
-    /// No such profile.
+    /// The profile does not exist.
     ProfileNotFound,
-    /// No such resource in that profile.
+    /// The profile has no such resource.
     ResourceNotFound,
 }

@@ -1,4 +1,4 @@
-//! What a caller may have, as far as minting has to ask for it, and what it got.
+//! What minting requests from a caller's quota and receives from it.
 
 use std::{fmt, ops::Deref, time::Duration};
 
@@ -6,73 +6,73 @@ use super::terms::Terms;
 pub use crate::audit::Recipients;
 use crate::token::id::Fingerprint;
 
-/// What a caller may have: units to sign with, and places to wait in.
+/// A caller's quota: signing units, and permits to wait.
 pub trait Quota: fmt::Debug + Send + Sync {
     /// Takes what tokens need: room for their record first, then their units.
     ///
     /// # Errors
     ///
-    /// There is not enough, and nothing is taken.
-    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short>;
+    /// There is not enough. Nothing is taken.
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, QuotaError>;
 
-    /// Gives so many units back that were taken for what is not signed.
+    /// Returns units taken for tokens that are not signed.
     fn give_back(&self, units: u64);
 
-    /// A place to wait for a grant in, where one is free.
-    fn wait_for_grant(&self) -> Option<Place>;
+    /// A permit to wait for a grant, if one is free.
+    fn wait_for_grant(&self) -> Option<WaitPermit>;
 
-    /// A place to wait for units in, where one is free.
-    fn wait_for_units(&self) -> Option<Place>;
+    /// A permit to wait for units, if one is free.
+    fn wait_for_units(&self) -> Option<WaitPermit>;
 }
 
 /// What a call wants to sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The fewest tokens that are of use, unless the quota can never hold so many.
-    pub least: u64,
-    /// The most tokens.
-    pub most: u64,
-    /// The signing units of each.
-    pub each: u32,
-    /// Who gets them, where `most` are taken.
+    /// The smallest useful number of tokens, unless the quota can never hold that many.
+    pub min: u64,
+    /// The maximum number of tokens.
+    pub max: u64,
+    /// The signing units of each token.
+    pub units_each: u32,
+    /// The recipients if `max` tokens are taken.
     pub recipients: Recipients<'a>,
 }
 
 /// What a call may sign.
 #[derive(Debug)]
 pub struct Taken {
-    /// So many tokens.
+    /// The number of tokens.
     pub tokens: u64,
-    /// The signing units that they were charged: none where there is no limit, fewer than they
-    /// cost where the limit is not enforced.
+    /// The signing units charged: none without a limit, fewer than the cost where the limit is not
+    /// enforced.
     pub units: u64,
-    /// What records them; none where nothing is recorded.
+    /// Records the tokens; none where nothing is recorded.
     pub record: Option<Box<dyn Record>>,
 }
 
 /// Why a call may not sign now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Short {
-    /// Of units; there are enough after this long.
+pub enum QuotaError {
+    /// Too few units; there are enough after this long.
     Units(Duration),
-    /// What is minted must be recorded, and cannot be.
+    /// The tokens must be recorded and cannot be.
     Record,
 }
 
-/// Records what is minted, in room that was reserved for it; dropped, it gives the room back.
+/// Records tokens in space reserved for them. Dropping it releases the space.
 pub trait Record: fmt::Debug + Send + Sync {
-    /// The tokens are signed, and are handed out next.
+    /// Records the tokens, which are signed and are returned next.
     fn record(self: Box<Self>, issued: &Issued<'_>);
 }
 
-/// Tokens that are signed and not yet handed out.
+/// Tokens that are signed and not yet returned.
 #[derive(Clone, Copy, Debug)]
 pub struct Issued<'a> {
-    /// Who gets them.
+    /// Who receives them.
     pub recipients: Recipients<'a>,
     /// Their ids.
     pub ids: Ids<'a>,
-    /// How long they are good for.
+    /// Their validity.
     pub terms: &'a Terms,
     /// What they were made with.
     pub origin: Origin<'a>,
@@ -81,11 +81,11 @@ pub struct Issued<'a> {
 /// The ids of tokens.
 #[derive(Clone, Copy, Debug)]
 pub enum Ids<'a> {
-    /// That of the only one, or of one that all recipients get.
+    /// The id of the only token, or of one that all recipients share.
     One(&'a str),
-    /// The first and the last of tokens whose serials follow each other.
+    /// The ids of the first and the last of tokens with consecutive serials.
     Range(&'a str, &'a str),
-    /// Of tokens without ids, one by one.
+    /// The fingerprints of tokens without ids.
     Each(&'a [Fingerprint]),
 }
 
@@ -94,16 +94,16 @@ pub enum Ids<'a> {
 pub enum Origin<'a> {
     /// The grant of this name.
     Grant(&'a str),
-    /// The key of a profile.
+    /// A profile's key.
     Key {
         /// The profile.
         profile: &'a str,
-        /// The resource; empty where the tokens are good for all.
+        /// The resource; empty where the tokens are valid for all.
         resource: &'a str,
     },
 }
 
-/// What was taken for tokens: given back with it, unless they were signed.
+/// What was taken for tokens. Returned on drop unless the tokens were signed.
 #[derive(Debug)]
 pub(super) struct Charge<Q: Deref<Target: Quota>> {
     quota: Q,
@@ -117,12 +117,12 @@ impl<Q: Deref<Target: Quota>> Charge<Q> {
         Self { quota, units, record }
     }
 
-    /// Whether they are recorded.
+    /// Whether the tokens are recorded.
     pub(super) const fn is_recorded(&self) -> bool {
         self.record.is_some()
     }
 
-    /// They are signed, and are recorded here before they are handed out.
+    /// Keeps the charge and records the tokens, which are signed and not yet returned.
     pub(super) fn spend<'a>(mut self, issued: impl FnOnce() -> Issued<'a>) {
         self.units = 0;
         if let Some(record) = self.record.take() {
@@ -139,25 +139,25 @@ impl<Q: Deref<Target: Quota>> Drop for Charge<Q> {
     }
 }
 
-/// A place to wait in; free again with its end.
-pub type Place = Box<dyn Send>;
+/// A permit to wait, released on drop.
+pub type WaitPermit = Box<dyn Send>;
 
-/// No limit, and no record.
+/// No limit and no record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlimited;
 
 impl Quota for Unlimited {
-    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short> {
-        Ok(Taken { tokens: wanted.most, units: 0, record: None })
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, QuotaError> {
+        Ok(Taken { tokens: wanted.max, units: 0, record: None })
     }
 
     fn give_back(&self, _: u64) {}
 
-    fn wait_for_grant(&self) -> Option<Place> {
+    fn wait_for_grant(&self) -> Option<WaitPermit> {
         Some(Box::new(()))
     }
 
-    fn wait_for_units(&self) -> Option<Place> {
+    fn wait_for_units(&self) -> Option<WaitPermit> {
         Some(Box::new(()))
     }
 }

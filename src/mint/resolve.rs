@@ -1,5 +1,5 @@
-//! Finds what a call names: its profile, and what the tokens of its resource are made with.
-//! Whether the caller may have it is asked before it is said whether it exists.
+//! Resolves the profile and the resource that a call names. Access is checked before a call learns
+//! whether they exist.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -18,24 +18,24 @@ use crate::{
 /// The profiles by name.
 #[derive(Debug)]
 pub(super) struct Profiles {
-    by_name: HashMap<ProfileName, Seats>,
+    by_name: HashMap<ProfileName, ProfileEntry>,
     default: Option<ProfileName>,
 }
 
-/// A profile's resources.
+/// A profile and its resources.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(super) struct ProfileEntry {
     profile: Arc<Profile>,
-    by_resource: HashMap<Resource, Seat>,
-    default: Option<Seat>,
+    by_resource: HashMap<Resource, ResourceEntry>,
+    default: Option<ResourceEntry>,
 }
 
 /// A resource of a profile, with what its tokens are made with.
 #[derive(Clone, Debug)]
-pub(super) enum Seat {
+pub(super) enum ResourceEntry {
     /// A grant.
     Granted(Arc<Granted>),
-    /// The profile's key; the resource is none where the tokens are good for all.
+    /// The profile's key; the resource is none where the tokens are valid for all.
     Keyed(Arc<Profile>, Option<Resource>),
 }
 
@@ -50,58 +50,58 @@ pub(super) struct Granted {
 }
 
 impl Profiles {
-    /// These, with their grants.
+    /// Builds the look-up table of these profiles and their grants.
     pub(super) fn new(
         profiles: Vec<Profile>,
         default: Option<ProfileName>,
         grants: &Grants,
     ) -> Self {
-        let seats = |profile: Profile| (profile.name.clone(), Seats::new(profile, grants));
-        Self { by_name: profiles.into_iter().map(seats).collect(), default }
+        let entries = |profile: Profile| (profile.name.clone(), ProfileEntry::new(profile, grants));
+        Self { by_name: profiles.into_iter().map(entries).collect(), default }
     }
 
-    /// What a call names, with the defaults in the place of what it does not.
+    /// Resolves what a call names, using the defaults for what it omits.
     pub(super) fn target<'a>(&'a self, options: &Options<'a>) -> Target<'a> {
         let named = options.resource;
         let default = || self.default.as_ref().map(ProfileName::as_str);
         let profile = Some(options.profile).filter(|name| !name.is_empty()).or_else(default);
-        let seat = match profile.map(|name| self.by_name.get(name)) {
-            Some(Some(seats)) => seats.seat(named),
+        let entry = match profile.map(|name| self.by_name.get(name)) {
+            Some(Some(entries)) => entries.entry(named),
             Some(None) => Err(Missing::Profile),
             None => Err(Missing::NoProfile),
         };
-        Target { profile, named, seat }
+        Target { profile, named, entry }
     }
 }
 
-/// What a call is for, by name: its resource in the one form that its kind knows it by, or as
-/// the call has it where it is of no such form. It may not exist.
+/// What a call names. The resource is in its kind's canonical form, or as received where it is
+/// malformed. It may not exist.
 #[derive(Debug)]
 pub struct Target<'a> {
     profile: Option<&'a str>,
-    /// The resource as the call has it.
+    /// The resource as received.
     named: &'a str,
-    seat: Result<Found<'a>, Missing<'a>>,
+    entry: Result<Found<'a>, Missing<'a>>,
 }
 
-/// What a call names.
+/// A resolved profile and resource.
 #[derive(Debug)]
 struct Found<'a> {
     profile: &'a Profile,
-    /// Its own where the resource is one of a pattern.
-    seat: Cow<'a, Seat>,
+    /// Owned where a pattern matched the resource.
+    entry: Cow<'a, ResourceEntry>,
 }
 
-/// Why there is nothing of that name.
+/// Why the names resolve to nothing.
 #[derive(Debug)]
 enum Missing<'a> {
     /// The call names no profile, and there is no default.
     NoProfile,
-    /// There is no such profile.
+    /// The profile does not exist.
     Profile,
     /// The profile has no such resource.
     Resource(Resource),
-    /// The call's resource is bad, which is said beside the other fields.
+    /// The call's resource is malformed, which is reported with the other fields.
     BadResource(&'a Profile, BadResource),
 }
 
@@ -109,7 +109,7 @@ enum Missing<'a> {
 enum BadResource {
     /// The call names none, and the profile has no default.
     Absent,
-    /// It is not of the kind's form.
+    /// It does not have the form of the kind.
     Malformed(NameError),
 }
 
@@ -123,21 +123,21 @@ impl<'a> Target<'a> {
     /// The resource; empty where the call names none and there is no default.
     #[must_use]
     pub fn resource(&self) -> &str {
-        match &self.seat {
-            Ok(found) => found.seat.resource(),
+        match &self.entry {
+            Ok(found) => found.entry.resource(),
             Err(Missing::Resource(resource)) => resource.as_str(),
             Err(Missing::NoProfile | Missing::Profile | Missing::BadResource(..)) => self.named,
         }
     }
 
-    /// The profile, and the resource unless that is a bad field.
+    /// The profile, and the resource unless it is malformed.
     ///
     /// # Errors
     ///
-    /// There is no such profile, or no such resource in it.
-    pub(super) fn found(&self) -> Result<(&'a Profile, Result<Seat, Violation>), Refusal> {
-        match &self.seat {
-            Ok(found) => Ok((found.profile, Ok(Seat::clone(&found.seat)))),
+    /// The profile or its resource does not exist.
+    pub(super) fn found(&self) -> Result<(&'a Profile, Result<ResourceEntry, Violation>), Refusal> {
+        match &self.entry {
+            Ok(found) => Ok((found.profile, Ok(ResourceEntry::clone(&found.entry)))),
             Err(Missing::NoProfile) => {
                 let required = "name a profile, since there is no default";
                 let required = Violation::new(Field::Profile, Invalid::ProfileRequired, required);
@@ -164,7 +164,7 @@ impl BadResource {
     }
 }
 
-impl Seat {
+impl ResourceEntry {
     pub(super) fn profile(&self) -> &Arc<Profile> {
         match self {
             Self::Granted(granted) => &granted.profile,
@@ -172,7 +172,7 @@ impl Seat {
         }
     }
 
-    /// What its tokens are made with, by name.
+    /// The name of what the tokens are made with.
     pub(super) fn origin(&self) -> Origin<'_> {
         match self {
             Self::Granted(granted) => Origin::Grant(&granted.name),
@@ -182,7 +182,7 @@ impl Seat {
         }
     }
 
-    /// Its resource; empty where its tokens are good for all.
+    /// The resource; empty where the tokens are valid for all.
     pub(super) fn resource(&self) -> &str {
         match self {
             Self::Granted(granted) => granted.resource.as_str(),
@@ -191,7 +191,7 @@ impl Seat {
     }
 }
 
-impl Seats {
+impl ProfileEntry {
     fn new(profile: Profile, grants: &Grants) -> Self {
         let profile = Arc::new(profile);
         let by_resource = match &profile.supply {
@@ -200,10 +200,13 @@ impl Seats {
                 granted(&profile, resources, grants)
             }
             Supply::Key(key) => {
-                let seat = |resource: &Resource| {
-                    (resource.clone(), Seat::Keyed(Arc::clone(&profile), Some(resource.clone())))
+                let entry = |resource: &Resource| {
+                    (
+                        resource.clone(),
+                        ResourceEntry::Keyed(Arc::clone(&profile), Some(resource.clone())),
+                    )
                 };
-                key.resources.listed.iter().map(seat).collect()
+                key.resources.listed.iter().map(entry).collect()
             }
         };
         let named = profile.default_resource.as_ref();
@@ -212,23 +215,23 @@ impl Seats {
                 named.and_then(|named| by_resource.get(named)).cloned()
             }
             Supply::Key(Key { resources, .. }) if named.is_some() || resources.unscoped => {
-                Some(Seat::Keyed(Arc::clone(&profile), named.cloned()))
+                Some(ResourceEntry::Keyed(Arc::clone(&profile), named.cloned()))
             }
             Supply::Key(_) => None,
         };
         Self { profile, by_resource, default }
     }
 
-    /// The resource of this name, or the default.
-    fn seat(&self, name: &str) -> Result<Found<'_>, Missing<'_>> {
-        let found = |seat| Found { profile: &self.profile, seat };
-        let known = |seat| found(Cow::Borrowed(seat));
+    /// Finds the resource of this name, or the default.
+    fn entry(&self, name: &str) -> Result<Found<'_>, Missing<'_>> {
+        let found = |entry| Found { profile: &self.profile, entry };
+        let known = |entry| found(Cow::Borrowed(entry));
         if name.is_empty() {
             let absent = || Missing::BadResource(&self.profile, BadResource::Absent);
             return self.default.as_ref().map(known).ok_or_else(absent);
         }
-        if let Some(seat) = self.by_resource.get(name) {
-            return Ok(known(seat));
+        if let Some(entry) = self.by_resource.get(name) {
+            return Ok(known(entry));
         }
         let resource = match (self.profile.parse_resource)(name) {
             Ok(resource) => resource,
@@ -236,27 +239,27 @@ impl Seats {
                 return Err(Missing::BadResource(&self.profile, BadResource::Malformed(error)));
             }
         };
-        // It may be written in another way than it is known by.
-        if let Some(seat) = self.by_resource.get(&resource) {
-            return Ok(known(seat));
+        // The call may use a different spelling than the canonical one.
+        if let Some(entry) = self.by_resource.get(&resource) {
+            return Ok(known(entry));
         }
         match &self.profile.supply {
             Supply::Key(key) if key.resources.matches(&resource) => {
-                let seat = Seat::Keyed(Arc::clone(&self.profile), Some(resource));
-                Ok(found(Cow::Owned(seat)))
+                let entry = ResourceEntry::Keyed(Arc::clone(&self.profile), Some(resource));
+                Ok(found(Cow::Owned(entry)))
             }
             _ => Err(Missing::Resource(resource)),
         }
     }
 }
 
-/// The resources of a profile that have a grant.
+/// The entries of resources that have a grant.
 fn granted(
     profile: &Arc<Profile>,
     resources: &[Resource],
     grants: &Grants,
-) -> HashMap<Resource, Seat> {
-    let seats = resources.iter().filter_map(|resource| {
+) -> HashMap<Resource, ResourceEntry> {
+    let entries = resources.iter().filter_map(|resource| {
         let reader = grants.reader(profile.name.as_str(), resource.as_str())?.clone();
         let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
         let granted = Granted {
@@ -265,7 +268,7 @@ fn granted(
             reader,
             name: name.to_string(),
         };
-        Some((resource.clone(), Seat::Granted(Arc::new(granted))))
+        Some((resource.clone(), ResourceEntry::Granted(Arc::new(granted))))
     });
-    seats.collect()
+    entries.collect()
 }

@@ -1,4 +1,4 @@
-//! What a token made now would be good for, or why the present grant will not do.
+//! Computes the validity of a token made now, or reports why the current grant cannot be used.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use crate::{
     token::Times,
 };
 
-/// What happens where a token would outlive its grant.
+/// What happens when a token would outlive its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryPolicy {
-    /// The token ends with its grant at the latest.
+    /// The token expires with its grant at the latest.
     ClampToGrant,
-    /// The token has its full ttl, and a grant that lasts as long.
+    /// The token has its full ttl, and only a grant that lasts as long is used.
     RequireFullTtl,
-    /// The token has its full ttl whatever the grant.
+    /// The token has its full ttl, whatever the grant.
     Independent,
 }
 
-/// The least life of a token of which as much as `spent` may be over when it is handed out: under
-/// it, nothing is left between its rounding and the margin.
+/// The minimum lifetime of a token when up to `spent` of it may have passed before it is returned.
+/// With less, rounding and the margin leave nothing.
 #[must_use]
-pub fn least_ttl(margin: Duration, spent: Duration) -> Duration {
+pub fn min_ttl(margin: Duration, spent: Duration) -> Duration {
     spent + margin + Duration::from_secs(1)
 }
 
-/// The life that any grant asked to live for `grant_ttl` can be relied on to have when it
-/// arrives: what is asked is judged by that, not by the present grant.
+/// The lifetime that every grant requested with `grant_ttl` can be relied on to have on arrival.
+/// Requests are judged by this, not by the current grant.
 #[must_use]
 pub fn dependable_ttl(grant_ttl: Duration) -> Duration {
     grant_ttl.saturating_sub(Duration::from_secs(2))
 }
 
 impl ExpiryPolicy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 3] = [Self::ClampToGrant, Self::RequireFullTtl, Self::Independent];
 
-    /// The policy as the configuration names it.
+    /// The policy's name in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,65 +49,65 @@ impl ExpiryPolicy {
     }
 }
 
-/// What a call asks of grant and token.
+/// What a call requires of its grant and token.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask {
-    /// Wanted token life; at least the margin and a second.
+pub struct TokenRequest {
+    /// Requested token lifetime; at least the margin and a second.
     pub ttl: Duration,
-    /// Least time that use-by must lie ahead.
+    /// Minimum time until use-by.
     pub min_remaining: Duration,
-    /// Where the token would outlive the grant.
+    /// What to do when the token would outlive the grant.
     pub policy: ExpiryPolicy,
-    /// Only a grant newer than this.
+    /// Only a grant newer than this generation.
     pub after: Generation,
 }
 
-/// How long a token is good for.
+/// The validity of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// When it was issued.
     pub issue: WallTime,
-    /// When it ends, rounded down to whole seconds.
+    /// When it expires, rounded down to whole seconds.
     pub expire: WallTime,
-    /// The last instant at which handing it out makes sense.
+    /// The last instant at which giving it to a player makes sense.
     pub use_by: WallTime,
-    /// The same as time from now; never zero.
+    /// The time from now until `use_by`; never zero.
     pub use_within: Duration,
-    /// Its grant's label; none of a token without a grant.
+    /// The generation of its grant; none for a token without a grant.
     pub generation: Generation,
 }
 
-/// Why the present grant will not do.
+/// Why the current grant cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// There is none.
+pub enum Shortfall {
+    /// There is no grant.
     Pending,
-    /// Its life, less the margin, is over; it ended then.
+    /// The grant, less the margin, has expired; its expiry.
     Expired(WallTime),
-    /// It is not newer than asked.
+    /// The grant is not newer than requested.
     NotNewer,
-    /// It has not the life asked for.
+    /// The grant expires too soon for the request.
     TooShort,
 }
 
-impl Ask {
-    /// The terms of a token made at `now` with a grant of this life.
-    pub fn terms(&self, life: Life, margin: Duration, now: Anchor) -> Result<Terms, Lack> {
+impl TokenRequest {
+    /// The terms of a token made at `now` with a grant of this lifetime.
+    pub fn terms(&self, life: Life, margin: Duration, now: Anchor) -> Result<Terms, Shortfall> {
         let left = life.left(now);
         if left <= margin {
-            return Err(Lack::Expired(life.end(now)));
+            return Err(Shortfall::Expired(life.end(now)));
         }
         if life.generation <= self.after {
-            return Err(Lack::NotNewer);
+            return Err(Shortfall::NotNewer);
         }
         let expires_within = match self.policy {
             ExpiryPolicy::ClampToGrant => self.ttl.min(left),
-            ExpiryPolicy::RequireFullTtl if self.ttl > left => return Err(Lack::TooShort),
+            ExpiryPolicy::RequireFullTtl if self.ttl > left => return Err(Shortfall::TooShort),
             ExpiryPolicy::RequireFullTtl | ExpiryPolicy::Independent => self.ttl,
         };
         let use_within = expires_within.min(left).saturating_sub(margin);
         if use_within < self.min_remaining || use_within.is_zero() {
-            return Err(Lack::TooShort);
+            return Err(Shortfall::TooShort);
         }
         let expire = (now.wall + expires_within).unix_seconds();
         Ok(Terms {
@@ -120,10 +120,10 @@ impl Ask {
     }
 }
 
-impl Ask {
-    /// The terms of a token handed out at `now` that is made with `key` alone. Its life is counted
-    /// from the key's backdate before its issue; that is now, or, of a shared signature, the start
-    /// of the present period: the same on all replicas.
+impl TokenRequest {
+    /// The terms of a token made with `key` alone and returned at `now`. Its lifetime is counted
+    /// from the key's backdate before its issue. It is issued now, or, with a shared signature, at
+    /// the start of the current period, which is the same on all replicas.
     #[must_use]
     pub fn terms_of_key(&self, key: &Key, margin: Duration, now: Anchor) -> Terms {
         let since_issue =
@@ -141,10 +141,10 @@ impl Ask {
 }
 
 impl Terms {
-    /// The same of a token that is handed out at `now`, after its signature was waited for; none
-    /// where that took longer than it could be used for.
+    /// The terms of a token returned at `now`, after the wait for its signature; none if it can no
+    /// longer be used.
     #[must_use]
-    pub fn handed_out_at(self, now: Anchor) -> Option<Self> {
+    pub fn returned_at(self, now: Anchor) -> Option<Self> {
         let use_within = self.use_by.since(now.wall).min(self.use_within);
         (!use_within.is_zero()).then_some(Self { use_within, ..self })
     }

@@ -1,26 +1,25 @@
-//! A JWT's parts.
+//! The parts of a JWT.
 
 use std::{fmt, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-/// A JWT, decoded and not trusted.
+/// A decoded JWT that is not trusted.
 #[derive(Clone, PartialEq)]
 pub struct Jwt {
     /// Its header.
     pub header: Map<String, Value>,
-    /// Its claims: secrets may be among them.
+    /// Its claims; may contain secrets.
     pub claims: Map<String, Value>,
-    /// What is signed: header and claims as they were sent.
+    /// The signed text: header and claims as received.
     pub signed: String,
-    /// The signature as it was sent.
+    /// The signature as received.
     pub signature: String,
 }
 
 impl Jwt {
-    /// Takes three parts with dots between them, of which the first two are JSON objects in
-    /// base64url.
+    /// Decodes three parts separated by dots, of which the first two are JSON objects in base64url.
     #[must_use]
     pub fn decode(token: &str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
@@ -33,19 +32,19 @@ impl Jwt {
         })
     }
 
-    /// The algorithm that it says it is signed with; none where that is no text.
+    /// The algorithm in its header; none if that is not a string.
     #[must_use]
     pub fn algorithm(&self) -> Option<&str> {
         self.header_text("alg")
     }
 
-    /// A header that is a text.
+    /// A header that is a string.
     #[must_use]
     pub fn header_text(&self, name: &str) -> Option<&str> {
         self.header.get(name)?.as_str()
     }
 
-    /// A claim that is a text.
+    /// A claim that is a string.
     #[must_use]
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim)?.as_str()
@@ -58,14 +57,14 @@ impl Jwt {
         value.as_i64().or_else(|| value.as_f64().map(whole_seconds))
     }
 
-    /// When it is valid by `iat`, `nbf` and `exp`.
+    /// The validity according to `iat`, `nbf` and `exp`.
     #[must_use]
     pub fn validity(&self) -> Validity {
         let [issued, starts, ends] = ["iat", "nbf", "exp"].map(|claim| self.time(claim));
         Validity { issued, starts, ends }
     }
 
-    /// Whether it has an ECDSA signature in the form of most other uses: a DER sequence.
+    /// Whether it has an ECDSA signature in the form used outside JWTs: a DER sequence.
     #[must_use]
     pub fn has_der_signature(&self) -> bool {
         let bytes = match self.algorithm() {
@@ -77,7 +76,7 @@ impl Jwt {
         signature.is_some_and(|it| it.len() > bytes && it.first() == Some(&0x30))
     }
 
-    /// How many characters its signature lacks, by its algorithm. Sources: RFC 7518, section 3.1,
+    /// How many characters its signature lacks for its algorithm. Sources: RFC 7518, section 3.1,
     /// and RFC 8037.
     #[must_use]
     pub fn missing_of_signature(&self) -> usize {
@@ -98,34 +97,34 @@ impl fmt::Debug for Jwt {
     }
 }
 
-/// When a token is valid, in Unix seconds.
+/// The validity of a token, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// When it was issued.
     pub issued: Option<i64>,
-    /// Before when it is refused.
+    /// When it becomes valid.
     pub starts: Option<i64>,
-    /// When it ends.
+    /// When it expires.
     pub ends: Option<i64>,
 }
 
 impl Validity {
-    /// Whether it ended before it began.
+    /// Whether it expires before it becomes valid.
     #[must_use]
     pub fn is_never(self) -> bool {
-        let begins = self.issued.max(self.starts);
-        self.ends.zip(begins).is_some_and(|(ends, begins)| ends <= begins)
+        let start = self.issued.max(self.starts);
+        self.ends.zip(start).is_some_and(|(ends, start)| ends <= start)
     }
 
-    /// How many seconds it lives, from now on where it does not say from when; none where it has
-    /// no end or was never valid.
+    /// Its lifetime in seconds, counted from now if it states no beginning; none if it has no
+    /// expiry or was never valid.
     #[must_use]
     pub fn life(self, now: i64) -> Option<i64> {
         let ends = self.ends.filter(|_| !self.is_never())?;
         Some(ends.saturating_sub(self.issued.or(self.starts).unwrap_or(now)))
     }
 
-    /// How many seconds it lives, where that is longer than `max`.
+    /// Its lifetime in seconds, if longer than `max`.
     #[must_use]
     pub fn life_over(self, max: Duration, now: i64) -> Option<u64> {
         let life = self.life(now).and_then(|life| u64::try_from(life).ok());
@@ -133,14 +132,14 @@ impl Validity {
     }
 }
 
-/// A part of a JWT that is a JSON object.
+/// Decodes a part of a JWT that is a JSON object.
 #[must_use]
 pub fn decode_part(part: &str) -> Option<Map<String, Value>> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A time without what is less than a second of it.
+/// A time without its fraction of a second.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "saturates")]
 pub const fn whole_seconds(seconds: f64) -> i64 {
@@ -153,21 +152,21 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A token of these parts, signed by nobody.
+    /// A token of these parts with a dummy signature.
     pub(crate) fn unsigned(header: &Value, claims: &Value) -> Jwt {
         let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
         Jwt::decode(&format!("{}.{}.x", part(header), part(claims))).unwrap()
     }
 
     #[test]
-    fn garbage_is_no_token() {
+    fn garbage_is_not_decoded() {
         for garbage in ["", ".", "..", "a.b.c", "e30.e30", "e30.W10.x", "e30.e30.x.y", "é.é.é"] {
             assert_eq!(Jwt::decode(garbage), None, "{garbage}");
         }
     }
 
     #[test]
-    fn a_time_is_any_number() {
+    fn any_number_is_a_time() {
         for (value, time) in [
             (json!(60), Some(60)),
             (json!(-1.5), Some(-1)),
@@ -180,7 +179,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_signature_lacks_is_counted_by_its_algorithm() {
+    fn missing_characters_depend_on_the_algorithm() {
         for (algorithm, missing) in [("HS256", 42), ("ES384", 127), ("RS256", 0)] {
             let token = unsigned(&json!({"alg": algorithm}), &json!({}));
             assert_eq!(token.missing_of_signature(), missing, "{algorithm}");
@@ -188,7 +187,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_life_counts_from_the_issue_then_from_the_start_then_from_now() {
+    fn lifetime_counts_from_issue_then_start_then_now() {
         let validity = |issued, starts| Validity { issued, starts, ends: Some(60) };
         assert_eq!(validity(Some(10), Some(20)).life(0), Some(50));
         assert_eq!(validity(None, Some(20)).life(0), Some(40));

@@ -1,9 +1,9 @@
-//! What is odd about any JWT, whoever made it: its signature and its times.
+//! Problems of any JWT, whoever issued it: in its signature and its times.
 
 use super::{Jwt, Reading, words::length_after};
 
-/// Where among all that is odd this header or claim is told: the algorithm first, then what a
-/// kind finds, the times and the signature last.
+/// The sort position of a problem with this header or claim: the algorithm first, then what a kind
+/// finds, the times and the signature last.
 pub(super) fn place(about: &str) -> usize {
     const FIRST: [&str; 2] = ["alg", "typ"];
     const LAST: [&str; 4] = ["iat", "nbf", "exp", "signature"];
@@ -14,10 +14,10 @@ pub(super) fn place(about: &str) -> usize {
 /// The year 5138 in seconds, 1973 in milliseconds.
 const LATEST: i64 = 100_000_000_000;
 
-/// Notes all that is odd, at this Unix second.
+/// Adds all problems as of this Unix second.
 pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     if token.algorithm().is_none_or(|alg| alg.eq_ignore_ascii_case("none")) {
-        reading.note("alg", "the token is not signed: nobody should take it");
+        reading.note("alg", "the token is not signed: verifiers must not accept it");
     }
     milliseconds(token, reading);
     issue(token, now, reading);
@@ -26,7 +26,7 @@ pub(super) fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     signature(token, reading);
 }
 
-/// Times that somebody did not divide by a thousand.
+/// Times that are in milliseconds by mistake.
 fn milliseconds(token: &Jwt, reading: &mut Reading) {
     for about in ["iat", "nbf"] {
         if is_late(token.time(about)) {
@@ -34,7 +34,8 @@ fn milliseconds(token: &Jwt, reading: &mut Reading) {
         }
     }
     if is_late(token.time("exp")) {
-        reading.note("exp", "is in milliseconds; verifiers read it as seconds, so it never ends");
+        reading
+            .note("exp", "is in milliseconds; verifiers read it as seconds, so it never expires");
     }
 }
 
@@ -45,10 +46,11 @@ fn is_late(at: Option<i64>) -> bool {
 fn issue(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.time("iat") {
         None if reading.needs_no_iat => {}
-        None => reading.note("iat", "is missing; when it was issued is not told"),
+        None => reading.note("iat", "is missing; its time of issue is unknown"),
         Some(at) if at > now && at < LATEST => {
             let ahead = length_after(now, at);
-            reading.note("iat", format!("is {ahead} ahead; a clock is off, here or there"));
+            reading
+                .note("iat", format!("is {ahead} ahead; the issuer's clock or this one is wrong"));
         }
         Some(_) => {}
     }
@@ -62,34 +64,34 @@ fn start(now: i64, reading: &mut Reading) {
     }
     if starts > now {
         let ahead = length_after(now, starts);
-        reading.note("nbf", format!("is {ahead} ahead; until then it is refused{error}"));
+        reading.note("nbf", format!("is {ahead} ahead; the token is refused until then{error}"));
     } else if !reading.has_leeway && reading.validity.issued.is_some_and(|it| starts >= it) {
         reading.note(
             "nbf",
             format!(
-                "is the second of its issue; who has a slower clock refuses it{error}: leave it \
-                 out, or set it back a minute"
+                "is the second of its issue; a verifier whose clock is behind refuses the token{error}: \
+                 omit it, or set it back a minute"
             ),
         );
     }
 }
 
 fn end(reading: &mut Reading) {
-    let begins = reading.validity.issued.max(reading.validity.starts);
+    let start = reading.validity.issued.max(reading.validity.starts);
     if reading.validity.ends.is_none() {
-        reading.note("exp", "is missing or no number; a token should end");
-    } else if reading.validity.is_never() && !is_late(begins) {
-        reading.note("exp", "is not after its start; it was never valid");
+        reading.note("exp", "is missing or not a number; a token should expire");
+    } else if reading.validity.is_never() && !is_late(start) {
+        reading.note("exp", "is not after its start; the token was never valid");
     }
 }
 
-/// A signature that is shorter than its algorithm's: the end of the token is missing. Or one that
-/// is no JWT's, as most libraries' ECDSA makes it.
+/// A signature that is too short, so the end of the token is missing; or one in DER, as most
+/// libraries encode ECDSA signatures.
 fn signature(token: &Jwt, reading: &mut Reading) {
     if token.has_der_signature() {
         reading.note(
             "signature",
-            "is DER, which verifiers of JWTs refuse: they want r and s side by side (RFC 7518, 3.4)",
+            "is DER, which JWT verifiers refuse: they require r and s concatenated (RFC 7518, 3.4)",
         );
         return;
     }
@@ -124,30 +126,30 @@ mod tests {
     }
 
     #[test]
-    fn each_trap_is_told_by_itself() {
+    fn each_problem_is_reported_on_its_own() {
         assert_eq!(odd_claims(&json!({"iat": 1_700_000_000, "exp": 1_700_000_060})), []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("iat", json!(null), "missing"),
             ("iat", json!(NOW + 30), "30 s ahead"),
-            ("nbf", json!(NOW + 30), "30 s ahead; until then it is refused"),
+            ("nbf", json!(NOW + 30), "30 s ahead; the token is refused until then"),
             ("nbf", json!(1_700_000_000), "the second of its issue"),
             ("exp", json!(null), "missing"),
-            ("exp", json!("soon"), "no number"),
+            ("exp", json!("soon"), "not a number"),
             ("iat", json!(1_700_000_000_000_i64), "is in milliseconds"),
             ("nbf", json!(1_700_000_000_000_i64), "is in milliseconds"),
-            ("exp", json!(1_700_000_060_000_i64), "never ends"),
+            ("exp", json!(1_700_000_060_000_i64), "never expires"),
             ("exp", json!(1_700_000_000), "never valid"),
         ] {
             let mut claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
             claims[claim] = value;
             let odd = odd_claims(&claims);
             let [(about, message)] = &odd[..] else { panic!("{claims}: {odd:?}") };
-            assert!(*about == claim && message.contains(told), "{claims}: {odd:?}");
+            assert!(*about == claim && message.contains(expected), "{claims}: {odd:?}");
         }
     }
 
     #[test]
-    fn a_kind_may_know_the_issue_and_allow_for_other_clocks() {
+    fn kind_may_supply_the_issue_and_tolerate_skew() {
         let mut token = unsigned(&json!({"alg": "HS256"}), &json!({"nbf": NOW, "exp": NOW + 60}));
         token.signature = "x".repeat(43);
         let mut reading = Reading::of(&token);
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_nobody_or_half_a_signature_signed_is_odd() {
+    fn missing_or_truncated_signature_is_reported() {
         let claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
         for header in [json!({"alg": "none"}), json!({"alg": "None"}), json!({"alg": 7})] {
             let odd = odd(&header, &claims, "");
@@ -171,23 +173,27 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_in_der_is_told_from_that_of_a_jwt() {
+    fn der_signature_is_reported() {
         let claims = json!({"iat": 1_700_000_000, "exp": 1_700_000_060});
         for (algorithm, bytes) in [("ES256", 64), ("ES384", 96)] {
             let sign = |der: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(der);
             let header = json!({"alg": algorithm});
             let right = vec![0x30; bytes];
             assert_eq!(odd(&header, &claims, &sign(&right)), [], "{algorithm}");
-            // A sequence of two integers, each of half as many bytes, or one more for its sign.
+            // A sequence of two integers, each half as long as the signature, or one byte longer
+            // for the sign.
             let inner = u8::try_from(bytes).unwrap() + 4;
             let der = [&[0x30, inner][..], &vec![2; inner.into()]].concat();
             let odd = odd(&header, &claims, &sign(&der));
-            assert!(matches!(&odd[..], [("signature", told)] if told.contains("DER")), "{odd:?}");
+            assert!(
+                matches!(&odd[..], [("signature", expected)] if expected.contains("DER")),
+                "{odd:?}"
+            );
         }
     }
 
     #[test]
-    fn what_a_kind_finds_is_told_before_the_times_and_last_of_each() {
+    fn problems_are_sorted_by_header_or_claim() {
         let token = unsigned(&json!({"alg": "none"}), &json!({}));
         let mut reading = Reading::of(&token);
         for about in ["exp", "room", "typ"] {

@@ -1,35 +1,35 @@
-//! Whether the right key signed a token.
+//! Checks whether a key signed a token.
 
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::verify};
 
 use super::Jwt;
 use crate::settings::SigningSecret;
 
-/// What a signature is checked with.
+/// The key to check a signature with.
 pub enum Key {
-    /// The secret of an HMAC, which signs as the text that it is.
+    /// The secret of an HMAC, used as its raw text.
     Secret(SigningSecret),
-    /// The public half of a key pair.
+    /// The public key of a key pair.
     Public(DecodingKey),
 }
 
-/// What is known of a signature.
+/// The result of checking a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// There is none.
+    /// The token is not signed.
     None,
-    /// Nobody gave the key.
+    /// No key was given.
     NotChecked,
-    /// Such signatures are not made with such a key.
+    /// A key of this type does not make such signatures.
     OtherKey,
-    /// The key's.
-    Right,
-    /// Not the key's, or not of this header and these claims.
-    Wrong,
+    /// The key made the signature.
+    Valid,
+    /// The key did not make the signature, or not for this header and these claims.
+    Invalid,
 }
 
 impl Jwt {
-    /// The algorithm that it says it is signed with, where it is signed with one that is known.
+    /// The algorithm in its header, if it is a known one.
     #[must_use]
     pub fn signed_with(&self) -> Option<Algorithm> {
         self.algorithm().and_then(|name| name.parse().ok())
@@ -54,13 +54,13 @@ impl Jwt {
             _ => return Signature::OtherKey,
         };
         match verify(&self.signature, self.signed.as_bytes(), key, algorithm) {
-            Ok(true) => Signature::Right,
-            Ok(false) | Err(_) => Signature::Wrong,
+            Ok(true) => Signature::Valid,
+            Ok(false) | Err(_) => Signature::Invalid,
         }
     }
 }
 
-/// Whether a secret makes signatures of it.
+/// Whether a secret makes signatures of this algorithm.
 #[must_use]
 pub const fn is_hmac(algorithm: Algorithm) -> bool {
     matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_right_with_its_secret_and_wrong_with_another_or_once_changed() {
+    fn signature_is_valid_only_with_its_secret_and_content() {
         let [own, other] =
             ["q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC", "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxD"].map(secret);
         let key = EncodingKey::from_secret(own.expose().as_bytes());
@@ -87,25 +87,25 @@ mod tests {
             let text =
                 jsonwebtoken::encode(&Header::new(algorithm), &json!({"exp": 60}), &key).unwrap();
             let mut token = Jwt::decode(&text).unwrap();
-            assert_eq!(token.check(Some(&own)), Signature::Right, "{algorithm:?}");
-            assert_eq!(token.check(Some(&other)), Signature::Wrong, "{algorithm:?}");
+            assert_eq!(token.check(Some(&own)), Signature::Valid, "{algorithm:?}");
+            assert_eq!(token.check(Some(&other)), Signature::Invalid, "{algorithm:?}");
             assert_eq!(token.check(None), Signature::NotChecked, "{algorithm:?}");
             token.signed.push('x');
-            assert_eq!(token.check(Some(&own)), Signature::Wrong, "{algorithm:?}");
+            assert_eq!(token.check(Some(&own)), Signature::Invalid, "{algorithm:?}");
         }
     }
 
     #[test]
-    fn what_no_secret_signs_is_not_called_wrong() {
+    fn unsigned_or_foreign_algorithm_is_not_called_invalid() {
         let own = Key::Secret(secret("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC"));
-        for (alg, meant) in [
+        for (alg, expected) in [
             (json!("none"), Signature::None),
             (json!("NONE"), Signature::None),
             (json!(7), Signature::None),
             (json!("ES384"), Signature::OtherKey),
         ] {
             let token = unsigned(&json!({"alg": alg}), &json!({}));
-            assert_eq!(token.check(Some(&own)), meant, "{alg}");
+            assert_eq!(token.check(Some(&own)), expected, "{alg}");
         }
     }
 }

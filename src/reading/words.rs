@@ -1,8 +1,8 @@
-//! Values in words.
+//! Formats values for display.
 
 use serde_json::Value;
 
-/// A text without its quotes, anything else as JSON; control characters are escaped.
+/// A string without its quotes, or any other value as JSON; control characters are escaped.
 #[must_use]
 pub fn plain(value: &Value) -> String {
     match value {
@@ -11,7 +11,7 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// A length of time in the unit that suits it.
+/// A duration in a suitable unit.
 #[must_use]
 pub fn length(seconds: u64) -> String {
     match seconds {
@@ -22,7 +22,7 @@ pub fn length(seconds: u64) -> String {
     }
 }
 
-/// How long after `earlier` a time is.
+/// The time from `earlier` to `time`, in a suitable unit.
 #[must_use]
 pub fn length_after(earlier: i64, time: i64) -> String {
     length(time.saturating_sub(earlier).unsigned_abs())
@@ -35,17 +35,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_told_on_one_line() {
+    fn value_is_formatted_on_one_line() {
         assert_eq!(plain(&json!("a\nb")), "a\\nb");
         assert_eq!(plain(&json!({"a": [1, "\n"]})), r#"{"a":[1,"\n"]}"#);
     }
 
     #[test]
-    fn a_length_has_the_unit_that_suits_it() {
-        for (seconds, told) in
+    fn duration_uses_a_suitable_unit() {
+        for (seconds, expected) in
             [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 days")]
         {
-            assert_eq!(length(seconds), told);
+            assert_eq!(length(seconds), expected);
         }
         assert_eq!(length_after(i64::MIN, i64::MAX), length(i64::MAX.unsigned_abs()));
     }

@@ -1,11 +1,11 @@
-//! What a call's caller may do, and how it is refused more.
+//! What a call's caller is allowed to do, and how it is refused.
 
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{caller::Caller, methods::Rule, recorded::Recorded, status, violation::Refusal};
+use super::{caller::Caller, methods::Rule, recorded::CallRecord, status, violation::Refusal};
 use crate::{
     audit::{Audit, Full, Who},
     auth::{
@@ -18,22 +18,22 @@ use crate::{
     },
     mint::{
         self,
-        quota::{Recipients, Record, Short, Taken, Wanted},
+        quota::{QuotaError, Recipients, Record, Taken, Wanted},
     },
     telemetry::CallerMetrics,
 };
 
-/// A call's caller, as it was known at this moment: entries and rows may change while it lasts.
+/// A call's caller at one moment: entries and rows may change while the call lasts.
 #[derive(Clone)]
 pub(super) struct Access {
     callers: Arc<Callers>,
     caller: Caller,
     standing: Standing,
-    /// Whether it was not allowed already, and goes on since that is only observed.
+    /// Whether the call was denied already and continues because denials are only observed.
     is_observed: bool,
-    /// None of a method without rows.
+    /// None for a method without rows.
     method: Option<Method>,
-    /// None where nothing is recorded.
+    /// None if nothing is recorded.
     audit: Option<Audit>,
 }
 
@@ -44,11 +44,11 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// The caller of a method with this rule.
+    /// Admits the caller of a method with this rule.
     ///
     /// # Errors
     ///
-    /// The caller may not call it, whatever for.
+    /// The caller may not call this method at all.
     pub(super) fn admit(
         callers: &Arc<Callers>,
         caller: Caller,
@@ -74,7 +74,7 @@ impl Access {
         Ok(access)
     }
 
-    /// Anybody, where everybody may do everything.
+    /// A caller that may do everything.
     #[cfg(test)]
     pub(super) fn of_anybody() -> Self {
         use crate::auth::{name::CallerName, peer::Peer, policy::Policy};
@@ -95,12 +95,12 @@ impl Access {
         Self { audit: Some(audit.clone()), ..self }
     }
 
-    /// Who makes the call.
+    /// Identifies the caller.
     pub(super) const fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The same caller by the entries of this moment; none where they have not changed for it.
+    /// The same caller with the current entries; none if they have not changed for it.
     pub(super) fn changed(&self, method: Method) -> Result<Option<Self>, Denied> {
         let standing = self.callers.standing(self.caller.names());
         let is_same = match (&self.standing, &standing) {
@@ -116,7 +116,7 @@ impl Access {
         Self::admit(&self.callers, caller, rule, self.audit.as_ref()).map(Some)
     }
 
-    /// Changes of the entries from now on.
+    /// Notifies of changes of the entries from now on.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.callers.changes()
     }
@@ -129,7 +129,7 @@ impl Access {
         }
     }
 
-    /// What is counted of the caller.
+    /// The caller's metrics.
     pub(super) fn metrics(&self) -> &CallerMetrics {
         match &self.standing {
             Standing::Caller(caller, _) => &caller.metrics,
@@ -137,11 +137,11 @@ impl Access {
         }
     }
 
-    /// The rows that name what a call is for; none where all is allowed.
+    /// The rows that allow the call's profile and resource; none if everything is allowed.
     ///
     /// # Errors
     ///
-    /// No row does.
+    /// No row allows them.
     pub(super) fn reach<'a>(
         &'a self,
         method: Method,
@@ -157,11 +157,11 @@ impl Access {
         }
     }
 
-    /// Whether rows name the profile.
+    /// Checks that a row names the profile.
     ///
     /// # Errors
     ///
-    /// No row does.
+    /// No row names it.
     pub(super) fn reach_profile(&self, method: Method, profile: &str) -> Result<(), Denied> {
         match &self.standing {
             Standing::Caller(caller, _) if !self.is_observed => {
@@ -171,7 +171,7 @@ impl Access {
         }
     }
 
-    /// Whether a list shows this.
+    /// Whether a list shows this grant.
     pub(super) fn shows(&self, method: Method, profile: &str, resource: &str) -> bool {
         match &self.standing {
             Standing::Caller(caller, _) if self.callers.mode() == Mode::Enforce => {
@@ -182,7 +182,8 @@ impl Access {
         }
     }
 
-    /// Whether the health of a profile is shown, which is a part of the state of its grants.
+    /// Whether the caller may see the health of a profile, which is part of the state of its
+    /// grants.
     pub(super) fn shows_health_of(&self, profile: &str) -> bool {
         let named = match self.callers.standing(self.caller.names()) {
             Standing::Anybody => Ok(()),
@@ -195,7 +196,8 @@ impl Access {
         }
     }
 
-    /// Whether what is not allowed is served all the same. Authentication is always enforced.
+    /// Whether a denied call is served because denials are only observed. Authentication is always
+    /// enforced.
     fn is_only_observed(&self, denied: &Denied) -> bool {
         self.callers.mode() == Mode::Observe && !matches!(denied, Denied::Unauthenticated(_))
     }
@@ -204,13 +206,13 @@ impl Access {
         if method.is_always_enforced() { Mode::Enforce } else { self.callers.mode() }
     }
 
-    /// The result of a judgement: what is not allowed is refused, or else none and observed.
-    pub(super) fn decide<T>(&self, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
-        self.decide_in(self.callers.mode(), judged)
+    /// Applies a decision: denied is an error if enforced, and none if only observed.
+    pub(super) fn decide<T>(&self, decision: Result<T, Denied>) -> Result<Option<T>, Denied> {
+        self.decide_in(self.callers.mode(), decision)
     }
 
-    fn decide_in<T>(&self, mode: Mode, judged: Result<T, Denied>) -> Result<Option<T>, Denied> {
-        let denied = match judged {
+    fn decide_in<T>(&self, mode: Mode, decision: Result<T, Denied>) -> Result<Option<T>, Denied> {
+        let denied = match decision {
             Ok(allowed) => return Ok(Some(allowed)),
             Err(denied) => denied,
         };
@@ -225,32 +227,32 @@ impl Access {
         self.metrics().refused(reason, mode.as_str());
         if mode == Mode::Observe && self.is_time_to_log() {
             let caller = self.entry_name();
-            tracing::warn!(caller, reason, "a call would be refused; it is only observed");
+            tracing::warn!(caller, reason, "the call would be denied; observing only");
         }
         if mode == Mode::Enforce {
             self.record_refusal(reason);
         }
     }
 
-    /// Records that the call is refused for this reason.
+    /// Records that the call is denied for this reason.
     pub(super) fn record_refusal(&self, reason: &'static str) {
         let Some(audit) = &self.audit else { return };
-        // What is not authenticated was recorded where that was found out.
+        // A failed authentication was recorded where it was detected.
         if reason != UNAUTHENTICATED {
             audit.refused(&self.who(), reason);
         }
     }
 
-    /// Refuses the call. A request that must change is recorded; that its caller may not have
-    /// something was recorded when that was decided.
+    /// Refuses the call and records a refusal caused by the request itself. Denials of the caller's
+    /// rights were recorded when they were decided.
     pub(super) fn refuse(&self, refusal: Refusal) -> Status {
-        if let (Some(_), Some(reason)) = (&self.audit, refusal.of_request()) {
+        if let (Some(_), Some(reason)) = (&self.audit, refusal.request_reason()) {
             self.record_refusal(reason);
         }
         status::refused(refusal)
     }
 
-    /// The caller, for the audit log.
+    /// The caller as the audit log identifies it.
     pub(super) fn who(&self) -> Who<'_> {
         let (entry, name) = match &self.standing {
             Standing::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
@@ -271,14 +273,14 @@ impl Access {
         }
     }
 
-    /// What will record the tokens of these recipients; none where nothing is recorded.
-    fn record(&self, recipients: &Recipients<'_>) -> Result<Option<Box<dyn Record>>, Short> {
+    /// Reserves space for the record of these recipients' tokens; none if nothing is recorded.
+    fn record(&self, recipients: &Recipients<'_>) -> Result<Option<Box<dyn Record>>, QuotaError> {
         let Some(audit) = &self.audit else { return Ok(None) };
-        let place = audit.reserve(recipients).map_err(|Full| {
+        let reserved = audit.reserve(recipients).map_err(|Full| {
             self.record_refusal(status::AUDIT_UNAVAILABLE);
-            Short::Record
+            QuotaError::Record
         })?;
-        Ok(Some(Box::new(Recorded { place, access: self.clone() })))
+        Ok(Some(Box::new(CallRecord { reserved, access: self.clone() })))
     }
 
     fn is_time_to_log(&self) -> bool {
@@ -288,85 +290,85 @@ impl Access {
         }
     }
 
-    /// A call is refused since the caller's quota is used up.
-    pub(super) fn over_quota(&self) {
+    /// Counts a call refused because the caller's quota is exhausted.
+    pub(super) fn count_over_quota(&self) {
         self.count(QUOTA_EXCEEDED, Mode::Enforce);
     }
 
-    /// The grant, which is the token, lives longer than the caller's tokens may.
-    pub(super) fn lives_too_long(&self, attainable_max: Duration) -> Denied {
+    /// Denies a forwarded grant that lives longer than the caller's tokens may.
+    pub(super) fn deny_lifetime(&self, attainable_max: Duration) -> Denied {
         let denied = Denied::Ttl { attainable_max };
         self.count(denied.reason(), Mode::Enforce);
         denied
     }
 
-    /// A watch ends, since it would no longer show all that it did.
-    pub(super) fn hides(&self) -> Denied {
+    /// Denies a watch that may no longer show all the grants it did.
+    pub(super) fn deny_narrowed_watch(&self) -> Denied {
         self.count(Denied::Resource.reason(), Mode::Enforce);
         Denied::Resource
     }
 
-    /// A place to stream in among those of the caller's entry, where one is free.
+    /// A stream permit of the caller's entry; none if its streams are not limited.
     ///
     /// # Errors
     ///
-    /// None is.
-    pub(super) fn stream(&self) -> Result<Option<usage::Place>, NoStream> {
+    /// All permits are in use.
+    pub(super) fn stream(&self) -> Result<Option<usage::Place>, StreamLimitReached> {
         let Standing::Caller(caller, _) = &self.standing else { return Ok(None) };
         caller.place(Use::Stream).map(Some).ok_or_else(|| {
             self.count(STREAMS_EXCEEDED, Mode::Enforce);
-            NoStream
+            StreamLimitReached
         })
     }
 
-    fn place(&self, taken: Use) -> Option<mint::quota::Place> {
+    fn permit(&self, usage: Use) -> Option<mint::quota::WaitPermit> {
         match &self.standing {
-            Standing::Caller(caller, _) => Some(Box::new(caller.place(taken)?)),
+            Standing::Caller(caller, _) => Some(Box::new(caller.place(usage)?)),
             Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
         }
     }
 }
 
-/// As many calls of an entry stream as may.
+/// The caller's entry has reached its limit of open streams.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NoStream;
+pub(super) struct StreamLimitReached;
 
-/// One of the quotas of a call's caller.
+/// One of the caller's quotas.
 #[derive(Debug)]
-pub(super) struct Spending<A> {
+pub(super) struct CallerQuota<A> {
     access: A,
     quota: Quota,
 }
 
-impl<A: Borrow<Access>> Spending<A> {
-    /// Of this quota.
+impl<A: Borrow<Access>> CallerQuota<A> {
+    /// The quota of this kind.
     pub(super) const fn new(access: A, quota: Quota) -> Self {
         Self { access, quota }
     }
 }
 
-impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spending<A> {
-    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short> {
-        let Wanted { least, most, each, recipients } = wanted;
-        let (least, most, each) = (*least, *most, *each);
+impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for CallerQuota<A> {
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, QuotaError> {
+        let Wanted { min, max, units_each, recipients } = wanted;
+        let (min, max, units_each) = (*min, *max, *units_each);
         let access = self.access.borrow();
         let record = access.record(recipients)?;
         let Standing::Caller(caller, _) = &access.standing else {
-            return Ok(Taken { tokens: most, units: 0, record });
+            return Ok(Taken { tokens: max, units: 0, record });
         };
         let mode = access.callers.mode();
-        let tokens = match caller.take(self.quota, least, most, each) {
+        let tokens = match caller.take(self.quota, min, max, units_each) {
             Ok(tokens) => tokens,
             Err(_) if mode == Mode::Observe => {
                 access.count(QUOTA_EXCEEDED, Mode::Observe);
                 None
             }
-            Err(refill) => return Err(Short::Units(refill)),
+            Err(refill) => return Err(QuotaError::Units(refill)),
         };
-        let units = tokens.map_or(0, |tokens| tokens * u64::from(each));
+        let units = tokens.map_or(0, |tokens| tokens * u64::from(units_each));
         let tokens = match mode {
-            Mode::Enforce => tokens.unwrap_or(most),
-            Mode::Observe => most,
+            Mode::Enforce => tokens.unwrap_or(max),
+            Mode::Observe => max,
         };
         Ok(Taken { tokens, units, record })
     }
@@ -377,11 +379,11 @@ impl<A: Borrow<Access> + fmt::Debug + Send + Sync> mint::quota::Quota for Spendi
         }
     }
 
-    fn wait_for_grant(&self) -> Option<mint::quota::Place> {
-        self.access.borrow().place(Use::Grant)
+    fn wait_for_grant(&self) -> Option<mint::quota::WaitPermit> {
+        self.access.borrow().permit(Use::Grant)
     }
 
-    fn wait_for_units(&self) -> Option<mint::quota::Place> {
-        self.access.borrow().place(Use::Quota)
+    fn wait_for_units(&self) -> Option<mint::quota::WaitPermit> {
+        self.access.borrow().permit(Use::Quota)
     }
 }

@@ -1,33 +1,33 @@
-//! Who makes a call.
+//! Identifies a call's caller.
 
 use std::{future::pending, sync::Arc};
 
 use crate::{
     auth::{bearer::Session, name::CallerName, peer::Peer, refusal::Denied},
-    drain::lifetime::{KnownCall, Lifetime},
+    drain::lifetime::{AuthenticatedCall, Lifetime},
 };
 
-/// Who makes a call.
+/// The caller of a call.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
-    /// Whoever is at the other end of its connection.
+    /// The peer of the connection.
     Peer(Arc<Peer>),
-    /// Whom its bearer token names.
+    /// The subject of a bearer token.
     Bearer {
         session: Session,
-        /// Its connection stays open with it.
+        /// Keeps the connection from being closed as idle while the call lasts.
         #[expect(dead_code, reason = "it counts until it is dropped")]
-        call: KnownCall,
+        call: AuthenticatedCall,
     },
 }
 
 impl Caller {
-    /// Whom a bearer token names.
+    /// A caller authenticated by a bearer token.
     pub(super) fn bearer(session: Session, lifetime: &Lifetime) -> Self {
-        Self::Bearer { session, call: lifetime.known_call() }
+        Self::Bearer { session, call: lifetime.authenticated_call() }
     }
 
-    /// The other end of its connection.
+    /// The peer of the connection.
     pub(super) const fn peer(&self) -> &Arc<Peer> {
         match self {
             Self::Peer(peer) => peer,
@@ -35,7 +35,7 @@ impl Caller {
         }
     }
 
-    /// All names that it may go by.
+    /// All names of the caller.
     pub(super) fn names(&self) -> impl Iterator<Item = &CallerName> {
         let (first, also) = match self {
             Self::Peer(peer) => (peer.name.as_ref(), &*peer.also),
@@ -44,11 +44,11 @@ impl Caller {
         first.into_iter().chain(also)
     }
 
-    /// Whether its token, if it has one, still names it.
+    /// Checks that the bearer token, if there is one, is still valid.
     ///
     /// # Errors
     ///
-    /// It does not.
+    /// It is not.
     pub(super) fn is_valid(&self) -> Result<(), Denied> {
         match self {
             Self::Peer(_) => Ok(()),
@@ -56,7 +56,7 @@ impl Caller {
         }
     }
 
-    /// Returns when its token no longer names it; never for one without.
+    /// Returns when the bearer token is no longer valid; never returns without one.
     pub(super) async fn ended(&self) -> Denied {
         match self {
             Self::Peer(_) => pending().await,

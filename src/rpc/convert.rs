@@ -1,4 +1,4 @@
-//! Between the messages of the wire and our own types.
+//! Converts between wire messages and internal types.
 
 use std::time::Duration;
 
@@ -17,8 +17,7 @@ use crate::{
     },
 };
 
-/// A mint's options with these parameters, and the fields that are malformed whatever the
-/// profile.
+/// The options of a mint with these parameters, and the fields that are malformed for any profile.
 pub(super) fn options<'a>(
     wire: Option<&'a proto::MintOptions>,
     params: &'a Result<Vec<(String, Json)>, Violation>,
@@ -57,7 +56,7 @@ pub(super) fn options<'a>(
     (options, bad)
 }
 
-/// The bounds are protobuf's own: about 10,000 years, and nanoseconds of the seconds' sign.
+/// Protobuf's own bounds: about 10,000 years, and nanoseconds with the sign of the seconds.
 fn duration(wire: &prost_types::Duration) -> Result<Duration, &'static str> {
     const MAX_SECONDS: u64 = 315_576_000_000;
     let signs_differ = wire.seconds.signum() * i64::from(wire.nanos.signum()) < 0;
@@ -127,7 +126,7 @@ pub(super) fn grant(view: &View, status: &Status, now: Anchor) -> proto::Grant {
         state: state.into(),
         refresh_state: refresh.into(),
         generation: status.life.map_or(0, |life| life.generation.get()),
-        // By the wall clock as it goes now, as all times that are told.
+        // All reported times use the current wall clock.
         fetch_time: status.life.map(|life| timestamp(now.wall_at(life.anchor.boot))),
         end_time: status.life.map(|life| timestamp(life.end(now))),
         next_attempt_time: status.next_attempt.map(|at| timestamp(now.wall_at(at))),

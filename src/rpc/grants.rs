@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Parts,
-    access::{Access, NoStream},
+    access::{Access, StreamLimitReached},
     convert,
     layers::Origin,
     proto::{
@@ -21,7 +21,7 @@ use super::{
         grant_service_server::GrantService, watch_grants_request::Target,
     },
     status,
-    streams::{Place, Streams},
+    streams::{StreamPermit, Streams},
     violation::{GRANT_NAME_INVALID, OPTION_INVALID, PAGE_TOKEN_INVALID, Refusal, Violation},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
 
-/// The reason in the audit log where a caller does not wait for the refresh that it ordered.
+/// The audit reason if the caller does not wait for the refresh it ordered.
 const CANCELLED: &str = "CANCELLED";
 
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Grants {
         self.roster.views().iter().filter(of_it).cloned().collect()
     }
 
-    /// All grants of a profile that is configured, or all.
+    /// All grants of a configured profile, or all grants if the name is empty.
     fn listed(&self, profile: &str) -> Result<Vec<View>, Refusal> {
         if profile.is_empty() {
             return Ok(self.roster.views().to_vec());
@@ -90,7 +90,7 @@ impl Grants {
         Ok(views)
     }
 
-    /// The grants that are followed by a watch of this target, as far as its caller may see them.
+    /// The grants that a watch of this target follows and its caller may see.
     fn watched(&self, target: Option<&Target>, access: &Access) -> Result<Vec<View>, Refusal> {
         match target {
             None => Ok(shown(self.listed("")?, access, Method::WatchGrants)),
@@ -124,7 +124,7 @@ impl Grants {
         };
         let last = read_page_token(&request.page_token, &request.profile);
         if last.is_none() && !request.page_token.is_empty() {
-            let foreign = "was not made by this call";
+            let foreign = "is not a page token of this list";
             bad.push(Violation::new("page_token", PAGE_TOKEN_INVALID, foreign));
         }
         if !bad.is_empty() {
@@ -145,7 +145,7 @@ impl Grants {
     }
 }
 
-/// Those that a list shows to a caller.
+/// The grants that a list shows to the caller.
 fn shown(mut views: Vec<View>, access: &Access, method: Method) -> Vec<View> {
     views.retain(|view| {
         let name = view.name();
@@ -154,8 +154,7 @@ fn shown(mut views: Vec<View>, access: &Access, method: Method) -> Vec<View> {
     views
 }
 
-/// A page token is the name of the last grant of the page before, of the profile that is
-/// listed.
+/// A page token is the name of the last grant of the previous page, in the listed profile.
 fn read_page_token(token: &str, profile: &str) -> Option<GrantName> {
     let name = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let name = GrantName::parse(&name).ok()?;
@@ -224,16 +223,16 @@ impl GrantService for Grants {
         mut request: Request<WatchGrantsRequest>,
     ) -> Result<Response<Self::WatchGrantsStream>, Status> {
         let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
-        // Before the entries are asked, so that no change is missed.
+        // Subscribe before the entries are checked, so that no change is missed.
         let rights = access.changes();
         let target = request.into_inner().target;
         let views = self.watched(target.as_ref(), &access);
         let views = views.map_err(|refusal| access.refuse(refusal))?;
-        let place = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
-        let own_place = access
-            .stream()
-            .map_err(|NoStream| status::streams_exceeded(access.entry_name(), deadline, None))?;
-        let told = views.iter().map(|_| None).collect();
+        let permit = self.streams.open().ok_or_else(|| status::overloaded(deadline, None))?;
+        let caller_permit = access.stream().map_err(|StreamLimitReached| {
+            status::streams_exceeded(access.entry_name(), deadline, None)
+        })?;
+        let reported = views.iter().map(|_| None).collect();
         let watch = Watch {
             grants: self.clone(),
             target,
@@ -243,16 +242,16 @@ impl GrantService for Grants {
             changes: self.roster.changes(),
             lifetime,
             deadline,
-            told,
+            reported,
             stage: Stage::Snapshot(0),
-            _places: (place, own_place),
+            _permits: (permit, caller_permit),
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
 }
 
-/// A refresh that a caller ordered. It is recorded also where nobody waits for its end: the caller
-/// may leave, or its deadline pass, once the upstream is asked.
+/// A refresh ordered by a caller. It is recorded even if the caller leaves, or its deadline passes,
+/// after the upstream request started.
 struct Order<'a> {
     access: &'a Access,
     grant: &'a str,
@@ -260,13 +259,13 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// It was attempted, and failed for this reason, if it did.
+    /// Records an attempt, with the reason if it failed.
     fn end(mut self, failed: Option<&str>) {
         self.is_open = false;
         self.access.record_refresh(self.grant, failed);
     }
 
-    /// It was not attempted, for this reason.
+    /// Records that no attempt was made, and why.
     fn refused(mut self, reason: &'static str) {
         self.is_open = false;
         self.access.record_refusal(reason);
@@ -281,36 +280,36 @@ impl Drop for Order<'_> {
     }
 }
 
-/// One caller that follows grants.
+/// One watch of grants.
 struct Watch {
     grants: Grants,
     target: Option<Target>,
     access: Access,
-    /// Changes of what callers may.
+    /// Notifies of changes of callers' rights.
     rights: watch::Receiver<()>,
     views: Vec<View>,
     changes: watch::Receiver<()>,
     lifetime: Lifetime,
     deadline: Option<Instant>,
-    /// What was last told of each view, in their order.
-    told: Vec<Option<Told>>,
+    /// The last report of each view, in the order of the views.
+    reported: Vec<Option<Reported>>,
     stage: Stage,
-    _places: (Place, Option<usage::Place>),
+    _permits: (StreamPermit, Option<usage::Place>),
 }
 
-/// How far a watch is. Each message is made when the transport asks for it.
+/// The progress of a watch. Each message is built when the transport requests it.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// The snapshot has been sent up to this view.
+    /// The snapshot was sent up to this view.
     Snapshot(usize),
-    /// Changes are sent; the next search for one begins at this view, so that none waits for
-    /// ever behind others that change all the time.
+    /// The snapshot is complete. The next search for changes starts at this view, so that no grant
+    /// is starved by others that change all the time.
     Changes(usize),
 }
 
-/// What a change is judged by: all that is sent, but for times, which move with the clocks, what
-/// they are worked out from.
-struct Told {
+/// What a change is detected by: everything that is sent, except that times, which move with the
+/// clocks, are replaced by what they are computed from.
+struct Reported {
     state: GrantState,
     refresh: RefreshState,
     life: Option<Life>,
@@ -319,7 +318,7 @@ struct Told {
     consecutive_failures: u32,
 }
 
-impl Told {
+impl Reported {
     fn new(status: &grant::Status, state: GrantState) -> Self {
         Self {
             state,
@@ -331,7 +330,7 @@ impl Told {
         }
     }
 
-    /// Whether it says the same; nothing is copied, since most grants have not changed.
+    /// Whether the status is the same. Copies nothing, since most grants have not changed.
     fn is(&self, status: &grant::Status, state: GrantState) -> bool {
         self.state == state
             && self.refresh == status.refresh
@@ -343,9 +342,9 @@ impl Told {
 }
 
 impl Watch {
-    /// Judges it again where the entries have changed for its caller. What it shows may become
-    /// more; where it would become less the watch ends.
-    fn judge(&mut self) -> Result<(), Status> {
+    /// Checks the caller's rights again if the entries have changed. The watch may show more
+    /// afterwards; it fails if it would show less.
+    fn recheck_rights(&mut self) -> Result<(), Status> {
         self.rights.mark_unchanged();
         let valid = self.access.caller().is_valid();
         let changed = valid.and_then(|()| self.access.changed(Method::WatchGrants));
@@ -355,12 +354,12 @@ impl Watch {
         let views = views.map_err(|refusal| access.refuse(refusal))?;
         let is_shown = |view: &View| views.iter().any(|shown| shown.name() == view.name());
         if !self.views.iter().all(is_shown) {
-            let denied = access.hides();
+            let denied = access.deny_narrowed_watch();
             return Err(status::denied(&denied, None, None));
         }
         self.access = access;
         if views.len() > self.views.len() {
-            self.told = views.iter().map(|_| None).collect();
+            self.reported = views.iter().map(|_| None).collect();
             self.views = views;
             self.stage = Stage::Snapshot(0);
         }
@@ -370,7 +369,7 @@ impl Watch {
     async fn next(mut self) -> Result<Option<(WatchGrantsResponse, Self)>, Status> {
         loop {
             let deadline = self.deadline;
-            // A watch that always has something to send must end too.
+            // Checked first, since a watch that always has something to send must stop too.
             if self.grants.drain.reached(Phase::Draining) {
                 return Err(status::draining(deadline));
             }
@@ -380,7 +379,7 @@ impl Watch {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(status::deadline_exceeded(None));
             }
-            self.judge()?;
+            self.recheck_rights()?;
             self.changes.mark_unchanged();
             let message = match self.stage {
                 Stage::Snapshot(from) => Some(self.snapshot(from)),
@@ -389,11 +388,11 @@ impl Watch {
             if let Some(message) = message {
                 return Ok(Some((message, self)));
             }
-            let by_time = next_end_of_life(&self.views, self.grants.clock.now());
+            let next_expiry = next_end_of_life(&self.views, self.grants.clock.now());
             tokio::select! {
                 _ = self.changes.changed() => {}
                 _ = self.rights.changed() => {}
-                () = sleep(by_time.unwrap_or(Duration::MAX)) => {}
+                () = sleep(next_expiry.unwrap_or(Duration::MAX)) => {}
                 () = self.grants.drain.wait(Phase::Draining) => return Err(status::draining(deadline)),
                 () = self.lifetime.ended() => {
                     return Err(status::lifetime_reached(deadline, None));
@@ -410,14 +409,14 @@ impl Watch {
     fn snapshot(&mut self, from: usize) -> WatchGrantsResponse {
         let now = self.grants.clock.now();
         let end = self.views.len().min(from + MAX_PAGE);
-        let grants = (from..end).filter_map(|index| self.tell(index, now)).collect();
+        let grants = (from..end).filter_map(|index| self.report(index, now)).collect();
         let snapshot_complete = end == self.views.len();
         self.stage = if snapshot_complete { Stage::Changes(0) } else { Stage::Snapshot(end) };
         WatchGrantsResponse { grants, snapshot: true, snapshot_complete }
     }
 
-    /// The grants of which something else is to be told than was, from one view on; none where
-    /// there is none.
+    /// The grants that changed since they were last reported, searched from one view on; none if
+    /// nothing changed.
     fn changed(&mut self, from: usize) -> Option<WatchGrantsResponse> {
         let now = self.grants.clock.now();
         let mut grants = Vec::new();
@@ -426,21 +425,21 @@ impl Watch {
                 self.stage = Stage::Changes(index);
                 break;
             }
-            grants.extend(self.tell(index, now));
+            grants.extend(self.report(index, now));
         }
         let message = WatchGrantsResponse { grants, snapshot: false, snapshot_complete: false };
         (!message.grants.is_empty()).then_some(message)
     }
 
-    /// A grant, where something else is to be told of it than was.
-    fn tell(&mut self, index: usize, now: Anchor) -> Option<proto::Grant> {
-        let (view, told) = (self.views.get(index)?, self.told.get_mut(index)?);
+    /// The grant, if it changed since it was last reported.
+    fn report(&mut self, index: usize, now: Anchor) -> Option<proto::Grant> {
+        let (view, reported) = (self.views.get(index)?, self.reported.get_mut(index)?);
         view.with_status(|status| {
             let state = status.state(now, view.margin());
-            if told.as_ref().is_some_and(|told| told.is(status, state)) {
+            if reported.as_ref().is_some_and(|reported| reported.is(status, state)) {
                 return None;
             }
-            *told = Some(Told::new(status, state));
+            *reported = Some(Reported::new(status, state));
             Some(convert::grant(view, status, now))
         })
     }

@@ -1,5 +1,5 @@
-//! gRPC health, told on changes only. tonic's own service ends a watch of a service that it does
-//! not know, where the protocol has it wait until the service is known.
+//! gRPC health, reported on changes only. tonic's own service closes the watch of an unknown
+//! service, where the protocol lets it wait until the service is known.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
 
 type Statuses = HashMap<String, ServingStatus>;
 
-/// Where health is told. Every health watch ends with it.
+/// Reports health. All health watches finish when it is dropped.
 #[derive(Debug)]
 pub struct HealthReporter(watch::Sender<Statuses>);
 
@@ -27,7 +27,7 @@ pub struct HealthReporter(watch::Sender<Statuses>);
 #[derive(Clone, Debug)]
 pub(super) struct HealthService(watch::Receiver<Statuses>);
 
-/// A service, and where it is told. The server as a whole does not serve yet.
+/// A health service and its reporter. Initially the server does not serve.
 pub(super) fn health() -> (HealthReporter, HealthService) {
     let not_yet = HashMap::from([(String::new(), ServingStatus::NotServing)]);
     let (reporter, statuses) = watch::channel(not_yet);
@@ -64,28 +64,28 @@ impl Health for HealthService {
             statuses: self.0.clone(),
             lifetime,
             deadline,
-            told: None,
+            reported: None,
         };
         Ok(Response::new(Box::pin(stream::try_unfold(watch, Watch::next))))
     }
 }
 
-/// One caller that follows a service.
+/// One watch of a service.
 struct Watch {
     access: Access,
-    /// Changes of what callers may.
+    /// Notifies of changes of callers' rights.
     rights: watch::Receiver<()>,
     service: String,
     statuses: watch::Receiver<Statuses>,
     lifetime: Lifetime,
     deadline: Option<Instant>,
-    told: Option<ServingStatus>,
+    reported: Option<ServingStatus>,
 }
 
 impl Watch {
-    /// The service's status once it is another than was told; none when the server drains.
+    /// The service's status once it differs from the last report; none when the server drains.
     async fn next(mut self) -> Result<Option<(HealthCheckResponse, Self)>, Status> {
-        let Self { access, rights, service, statuses, lifetime, deadline, told } = &mut self;
+        let Self { access, rights, service, statuses, lifetime, deadline, reported } = &mut self;
         let known = |all: &Statuses| {
             let known = all.get(service.as_str()).filter(|_| is_shown(access, service));
             known.copied().unwrap_or(ServingStatus::ServiceUnknown)
@@ -93,7 +93,7 @@ impl Watch {
         let status = loop {
             rights.mark_unchanged();
             tokio::select! {
-                changed = statuses.wait_for(|all| Some(known(all)) != *told) => match changed {
+                changed = statuses.wait_for(|all| Some(known(all)) != *reported) => match changed {
                     Ok(all) => break known(&all),
                     Err(_) => return Ok(None),
                 },
@@ -104,18 +104,17 @@ impl Watch {
                 }
             }
         };
-        *told = Some(status);
+        *reported = Some(status);
         Ok(Some((HealthCheckResponse { status: status.into() }, self)))
     }
 }
 
-/// Whether a caller may know the health of this. A profile's is a part of the state of its
-/// grants.
+/// Whether the caller may see this health. A profile's health is part of the state of its grants.
 fn is_shown(access: &Access, service: &str) -> bool {
     service.strip_prefix("profiles/").is_none_or(|profile| access.shows_health_of(profile))
 }
 
-/// Tells health whatever changes, until the drain: then every health watch is ended.
+/// Reports readiness changes to health until the server drains, which finishes all watches.
 ///
 /// `""` and both services follow readiness; `profiles/{name}` serves while every resource of
 /// the profile has a live grant.
@@ -124,9 +123,9 @@ pub async fn report_health(reporter: HealthReporter, ready: Arc<Ready>, drain: D
     let mut phase = drain.phase();
     while phase < Phase::Draining {
         let statuses = statuses(&ready);
-        reporter.0.send_if_modified(|told| {
-            let differs = *told != statuses;
-            *told = statuses;
+        reporter.0.send_if_modified(|reported| {
+            let differs = *reported != statuses;
+            *reported = statuses;
             differs
         });
         let next = if phase == Phase::Serving { Phase::Leaving } else { Phase::Draining };
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_watched_service_that_becomes_known_is_told_and_the_end_of_health_ends_the_watch() {
+    async fn watch_reports_a_late_service_and_ends_with_health() {
         let (reporter, service) = health();
         let mut request = Request::new(HealthCheckRequest { service: "late".to_owned() });
         request.extensions_mut().insert(Origin {
@@ -164,13 +163,13 @@ mod tests {
         });
         let mut watch = service.watch(request).await.unwrap().into_inner();
         let mut next = || {
-            let told = watch.next().now_or_never()?;
-            Some(told.map(|told| told.unwrap().status()))
+            let reported = watch.next().now_or_never()?;
+            Some(reported.map(|reported| reported.unwrap().status()))
         };
         assert_eq!(next(), Some(Some(ServingStatus::ServiceUnknown)));
         assert_eq!(next(), None);
         reporter.0.send_modify(|all| all.extend([("other".into(), ServingStatus::Serving)]));
-        assert_eq!(next(), None, "that is of no concern");
+        assert_eq!(next(), None, "another service");
         reporter.0.send_modify(|all| all.extend([("late".into(), ServingStatus::Serving)]));
         assert_eq!(next(), Some(Some(ServingStatus::Serving)));
         drop(reporter);

@@ -1,4 +1,4 @@
-//! A request's body as it arrives over HTTP/2.
+//! A request's body as it is received over HTTP/2.
 
 mod uploads;
 
@@ -16,42 +16,42 @@ use self::uploads::Upload;
 pub use self::uploads::{ConnectionUploads, Uploads};
 use super::status;
 
-/// Bytes of a request that are not counted: nearly every request has fewer.
+/// Request bytes that are not counted: nearly every request is smaller.
 const SMALL: usize = 4 * 1024;
 
-/// The request's half of a stream. The client has room to send more while its connection's
-/// unfinished requests are within their budget: they are gathered until they are whole.
+/// The request half of a stream. The client may send more while its connection's unfinished
+/// requests are within their budget, since they are buffered until complete.
 #[derive(Debug)]
 pub struct Incoming {
     stream: RecvStream,
-    came: usize,
+    received: usize,
     uploads: ConnectionUploads,
-    /// Once it is larger than a [`SMALL`] one, and not whole.
+    /// Set once the request is larger than [`SMALL`] and incomplete.
     upload: Option<Upload>,
 }
 
 impl Incoming {
-    /// One of the requests of a connection.
+    /// The body of a request on a connection.
     #[must_use]
     pub const fn new(stream: RecvStream, uploads: ConnectionUploads) -> Self {
-        Self { stream, came: 0, uploads, upload: None }
+        Self { stream, received: 0, uploads, upload: None }
     }
 
-    /// Gives the client room for what has come, now or when there is.
-    fn receive(&mut self, bytes: usize) -> Result<(), uploads::TooMany> {
-        self.came = self.came.saturating_add(bytes);
-        if self.upload.is_none() && self.came > SMALL && !self.stream.is_end_stream() {
+    /// Returns flow-control capacity for the received bytes, now or once the budget allows it.
+    fn receive(&mut self, bytes: usize) -> Result<(), uploads::TooManyBytes> {
+        self.received = self.received.saturating_add(bytes);
+        if self.upload.is_none() && self.received > SMALL && !self.stream.is_end_stream() {
             self.upload = Some(self.uploads.begin());
         }
         if let Some(upload) = &self.upload {
-            return upload.came(bytes);
+            return upload.received(bytes);
         }
         self.release(bytes);
         Ok(())
     }
 
     fn release(&mut self, bytes: usize) {
-        // Fails only where the stream has ended, which the next poll reports.
+        // Fails only if the stream has ended, which the next poll reports.
         let _ = self.stream.flow_control().release_capacity(bytes);
     }
 }
@@ -65,18 +65,18 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Some(upload) = &self.upload
-            && let Poll::Ready(bytes @ 1..) = upload.poll_room(cx.waker())
+            && let Poll::Ready(bytes @ 1..) = upload.poll_capacity(cx.waker())
         {
             self.release(bytes);
         }
         match ready!(self.stream.poll_data(cx)) {
             Some(Ok(data)) => match self.receive(data.len()) {
                 Ok(()) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(uploads::TooMany) => {
+                Err(uploads::TooManyBytes) => {
                     Poll::Ready(Some(Err(status::overloaded(None, None).into())))
                 }
             },
-            // The client went away. That ends the call, and is no fault of the request's.
+            // The client cancelled. That ends the call and is not an error of the request.
             Some(Err(error))
                 if matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) =>
             {

@@ -1,10 +1,10 @@
-//! What lies around every call: its deadline, the time in which its request must arrived, a net
-//! under panics, whether its caller may call the method at all, and the count of how it ended
-//! and how long it took.
+//! The layers around every call: its deadline, the time limit for receiving its request, a panic
+//! guard, the check whether its caller may call the method at all, and the metrics of its outcome
+//! and duration.
 
 mod count;
 mod deadline;
-mod net;
+mod panic_guard;
 
 use std::{
     convert::Infallible,
@@ -23,10 +23,10 @@ use tokio::time::{Instant, timeout};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
-pub use self::net::GuardedBody;
+pub use self::panic_guard::GuardedBody;
 use self::{
     count::{Ending, Methods},
-    net::{answer, refuse},
+    panic_guard::{refuse, response_of},
 };
 use super::{
     access::Access, caller::Caller, methods::Rule, not_grpc, request_body::RequestBody, status,
@@ -44,26 +44,26 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How long a request may take to come whole, whatever the call's deadline.
+/// How long a request may take to arrive completely, whatever the call's deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a message that nobody will read is waited for.
-const UNREAD_PATIENCE: Duration = Duration::from_millis(100);
+/// How long an unread message is waited for.
+const UNREAD_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// As much of it as is read.
+/// How much of an unread message is read.
 const UNREAD_BYTES: usize = 64 * 1024;
 
-/// Fields of a request's header. Each takes memory while the call waits.
-const MOST_HEADERS: usize = 64;
+/// Header fields of a request. Each takes memory while the call waits.
+const MAX_HEADERS: usize = 64;
 
-/// As many as are kept as they are: an ordinary client sends fewer.
-const FEW_HEADERS: usize = 16;
+/// Up to this many fields are left as they are: an ordinary client sends fewer.
+const USUAL_HEADERS: usize = 16;
 
-/// Marks the answer to a call whose bearer token cannot be verified now.
+/// Marks the response to a call whose bearer token cannot be verified now.
 #[derive(Clone, Copy, Debug)]
 pub struct Unverifiable;
 
-/// Drops the fields that are no longer needed, the bearer token among them.
+/// Drops the fields that are no longer needed, including the bearer token.
 fn keep_needed(headers: &mut HeaderMap) {
     let needed = [header::CONTENT_TYPE, header::TE, HeaderName::from_static("grpc-encoding")];
     let kept = needed.into_iter().filter_map(|name| {
@@ -73,23 +73,23 @@ fn keep_needed(headers: &mut HeaderMap) {
     *headers = kept.collect();
 }
 
-/// Where a call comes from and how long it may take, among its request's extensions.
+/// A call's caller and time limits, stored in the request's extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    /// Its deadline; none for a stream without one.
+    /// The deadline; none for a stream without one.
     pub(super) deadline: Option<Instant>,
-    /// Its caller.
+    /// The caller.
     pub(super) access: Access,
-    /// The life of its connection.
+    /// The lifetime of the connection.
     pub(super) lifetime: Lifetime,
 }
 
 impl Origin {
-    /// Takes that of `request`.
+    /// Takes the origin of `request`.
     ///
     /// # Errors
     ///
-    /// It came through no layer, which is a bug: it is not served.
+    /// The request passed through no layer, which is a bug; it is not served.
     pub(super) fn take<T>(request: &mut tonic::Request<T>) -> Result<Self, Status> {
         request.extensions_mut().remove().ok_or_else(status::unexpected)
     }
@@ -105,7 +105,7 @@ pub struct Layers<S> {
     audit: Option<Audit>,
 }
 
-/// A service with its layers around each call of one connection.
+/// A service with its layers, for one connection.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
@@ -118,13 +118,13 @@ pub struct Guarded<S> {
 }
 
 impl<S> Layers<S> {
-    /// `inner` with its layers, for these callers.
+    /// Wraps `inner` for these callers.
     #[must_use]
     pub fn new(inner: S, callers: Arc<Callers>, bearers: Arc<Bearers>, metrics: &Metrics) -> Self {
         Self { inner, methods: Methods::new(metrics), callers, bearers, audit: None }
     }
 
-    /// The same with its calls recorded in this log, if any.
+    /// The same, with calls recorded in this log, if there is one.
     #[must_use]
     pub fn recorded_in(self, audit: Option<Audit>) -> Self {
         Self { audit, ..self }
@@ -132,7 +132,7 @@ impl<S> Layers<S> {
 }
 
 impl<S: Clone> Layers<S> {
-    /// The service of a connection with `peer`, for its lifetime.
+    /// The service of a connection with `peer`, for the lifetime of the connection.
     #[must_use]
     pub fn around(&self, peer: Peer, lifetime: Lifetime) -> Guarded<S> {
         Guarded {
@@ -147,19 +147,20 @@ impl<S: Clone> Layers<S> {
     }
 }
 
-/// A call that has arrived, before its caller is known.
-struct Arrived {
+/// A received call whose caller is not known yet.
+struct ArrivedCall {
     ending: Ending,
     rule: Rule,
     at: Instant,
     deadline: Option<Instant>,
 }
 
-/// What a call is answered by.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<GuardedBody>, Infallible>> + Send>>;
+/// The future of a call's response.
+type ResponseFuture =
+    Pin<Box<dyn Future<Output = Result<Response<GuardedBody>, Infallible>> + Send>>;
 
 impl<S> Guarded<S> {
-    /// The right of a caller to call a method with this rule.
+    /// Checks whether a caller may call a method with this rule.
     fn admit(&self, caller: Caller, rule: Rule) -> Result<Access, Denied> {
         let admitted = Access::admit(&self.callers, caller, rule, self.audit.as_ref());
         if let Err(Denied::Unauthenticated(Cause::NoCredential)) = &admitted {
@@ -168,8 +169,8 @@ impl<S> Guarded<S> {
         admitted
     }
 
-    /// Refuses a call by the bearer token that it carries.
-    fn deny<B>(&self, arrived: Arrived, denied: &Denied, unread: B) -> Answering
+    /// Denies a call because of its bearer token.
+    fn deny<B>(&self, arrived: ArrivedCall, denied: &Denied, unread: B) -> ResponseFuture
     where
         B: HttpBody + Send + 'static,
     {
@@ -183,20 +184,19 @@ impl<S> Guarded<S> {
         if matches!(denied, Denied::Unverifiable { .. }) {
             response.extensions_mut().insert(Unverifiable);
         }
-        answered(arrived.ending, response, unread)
+        respond(arrived.ending, response, unread)
     }
 }
 
-/// Answers a call whose message is not needed, once the message has arrived or has taken too long.
-/// HTTP/2 counts each message that nobody reads against its connection, and so against the other
-/// calls there.
-fn answered<B>(mut ending: Ending, response: Response<Body>, unread: B) -> Answering
+/// Responds to a call whose message is not needed, once the message was received or took too long.
+/// HTTP/2 counts each unread message against its connection, and so against the other calls on it.
+fn respond<B>(mut ending: Ending, response: Response<Body>, unread: B) -> ResponseFuture
 where
     B: HttpBody + Send + 'static,
 {
     ending.note(response.headers());
     Box::pin(async move {
-        let _ = timeout(UNREAD_PATIENCE, drop_message(unread)).await;
+        let _ = timeout(UNREAD_TIMEOUT, drop_message(unread)).await;
         Ok(response.map(|body| GuardedBody { body, ending }))
     })
 }
@@ -222,7 +222,7 @@ where
 {
     type Response = Response<GuardedBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -232,37 +232,37 @@ where
         let method = self.methods.find(request.uri().path());
         let at = Instant::now();
         let ending = Ending::begin(Arc::clone(method), at);
-        let asked = deadline::asked(request.headers());
-        let deadline = match asked {
+        let requested = deadline::requested(request.headers());
+        let deadline = match requested {
             None if ending.method.unary => Some(deadline::DEFAULT),
-            asked => asked,
+            requested => requested,
         };
         let deadline = deadline.and_then(|timeout| at.checked_add(timeout));
         if let Some(refusal) = not_grpc(&request) {
-            return answered(ending, refusal, request.into_body());
+            return respond(ending, refusal, request.into_body());
         }
-        if request.headers().len() > MOST_HEADERS {
+        if request.headers().len() > MAX_HEADERS {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let refusal = status::not_grpc(status, "too many header fields");
-            return answered(ending, refusal, request.into_body());
+            return respond(ending, refusal, request.into_body());
         }
         let Some(rule) = ending.method.rule else {
-            return answered(ending, refuse(status::unknown_method()), request.into_body());
+            return respond(ending, refuse(status::unknown_method()), request.into_body());
         };
-        let arrived = Arrived { ending, rule, at, deadline };
+        let arrived = ArrivedCall { ending, rule, at, deadline };
         let bearer = self.bearers.of(request.headers(), &self.peer);
-        if request.headers().len() > FEW_HEADERS || !matches!(bearer, Bearer::None) {
+        if request.headers().len() > USUAL_HEADERS || !matches!(bearer, Bearer::None) {
             keep_needed(request.headers_mut());
         }
         match bearer {
-            Bearer::None => self.answer(request, arrived, Caller::Peer(Arc::clone(&self.peer))),
+            Bearer::None => self.serve(request, arrived, Caller::Peer(Arc::clone(&self.peer))),
             Bearer::Verified(session) => {
                 let caller = Caller::bearer(session, &self.lifetime);
-                self.answer(request, arrived, caller)
+                self.serve(request, arrived, caller)
             }
             Bearer::Refused(denied) => self.deny(arrived, &denied, request.into_body()),
             Bearer::Waiting(waiting) => {
-                // The service that was polled ready answers; its clone is polled again.
+                // The service that was polled ready serves the call; its clone is polled again.
                 let mut ready = self.clone();
                 std::mem::swap(&mut ready.inner, &mut self.inner);
                 Box::pin(ready.wait(request, arrived, waiting))
@@ -272,11 +272,11 @@ where
 }
 
 impl<S> Guarded<S> {
-    /// Answers a call whose caller is known only when a key has arrived.
+    /// Serves a call whose caller is known only once a key was fetched.
     async fn wait<B>(
         mut self,
         request: Request<B>,
-        arrived: Arrived,
+        arrived: ArrivedCall,
         waiting: Waiting,
     ) -> Result<Response<GuardedBody>, Infallible>
     where
@@ -287,14 +287,19 @@ impl<S> Guarded<S> {
         match waiting.verified(arrived.deadline).await {
             Ok(session) => {
                 let caller = Caller::bearer(session, &self.lifetime);
-                self.answer(request, arrived, caller).await
+                self.serve(request, arrived, caller).await
             }
             Err(denied) => self.deny(arrived, &denied, request.into_body()).await,
         }
     }
 
-    /// Answers a call of this caller.
-    fn answer<B>(&mut self, mut request: Request<B>, arrived: Arrived, caller: Caller) -> Answering
+    /// Serves a call of this caller.
+    fn serve<B>(
+        &mut self,
+        mut request: Request<B>,
+        arrived: ArrivedCall,
+        caller: Caller,
+    ) -> ResponseFuture
     where
         B: HttpBody + Send + 'static,
         S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
@@ -304,14 +309,15 @@ impl<S> Guarded<S> {
             Ok(access) => access,
             Err(denied) => {
                 let refusal = refuse(status::denied(&denied, None, arrived.deadline));
-                return answered(arrived.ending, refusal, request.into_body());
+                return respond(arrived.ending, refusal, request.into_body());
             }
         };
-        let Arrived { ending, at, deadline, .. } = arrived;
-        // Nobody waits for what it would do. A stream says itself how far it got.
+        let ArrivedCall { ending, at, deadline, .. } = arrived;
+        // The deadline has passed, so nobody waits for the result. A stream reports its own
+        // progress.
         if ending.method.unary && deadline.is_some_and(|it| it <= at + deadline::NO_TIME) {
             let refusal = refuse(status::deadline_exceeded(None));
-            return answered(ending, refusal, request.into_body());
+            return respond(ending, refusal, request.into_body());
         }
         let lifetime = self.lifetime.clone();
         request.extensions_mut().insert(Origin { deadline, access, lifetime });
@@ -321,7 +327,7 @@ impl<S> Guarded<S> {
         let call = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         Box::pin(async move {
             let response = match call {
-                Ok(call) => answer(call, deadline).await,
+                Ok(call) => response_of(call, deadline).await,
                 Err(_) => refuse(status::unexpected()),
             };
             let mut ending = ending;

@@ -1,21 +1,21 @@
-//! Bytes of lists of identities: a bulk holds its list from its first check until its last chunk
-//! is made, which is when its reader wants it.
+//! Limits the bytes of identity lists. A bulk call keeps its list from its first check until its
+//! last chunk is minted, which happens when its client reads it.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Bytes of the lists of one entry, beyond which its callers begin no other.
-const OF_ENTRY: usize = 16 * 1024 * 1024;
+/// Bytes of the lists of one entry; above it the entry's callers cannot start another list.
+const MAX_ENTRY_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bytes of all lists, beyond which nobody begins another.
-const OF_SERVER: usize = 64 * 1024 * 1024;
+/// Bytes of all lists; above it no caller can start another list.
+const MAX_SERVER_BYTES: usize = 64 * 1024 * 1024;
 
-/// What an identity takes beside its text.
-const BESIDE: usize = 40;
+/// Memory of an identity in addition to its text.
+const OVERHEAD: usize = 40;
 
-/// The lists that are held.
+/// The lists in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists(Arc<Mutex<Held>>);
 
@@ -25,7 +25,7 @@ struct Held {
     by_entry: HashMap<String, usize>,
 }
 
-/// One of them, until it is dropped.
+/// One list, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct List {
     entry: String,
@@ -34,13 +34,13 @@ pub(super) struct List {
 }
 
 impl Lists {
-    /// Counts a list of a caller of this entry, where there is room for it. A single one always
-    /// has room.
+    /// Counts a list of a caller of this entry, if the limits allow it. A single list is always
+    /// allowed.
     pub(super) fn hold(&self, entry: &str, identities: &[String]) -> Option<List> {
-        let bytes = identities.iter().map(|it| it.len() + BESIDE).sum();
+        let bytes = identities.iter().map(|it| it.len() + OVERHEAD).sum();
         let mut held = self.lock();
         let of_entry = held.by_entry.get(entry).copied().unwrap_or(0);
-        if of_entry > OF_ENTRY || held.bytes > OF_SERVER {
+        if of_entry > MAX_ENTRY_BYTES || held.bytes > MAX_SERVER_BYTES {
             return None;
         }
         held.bytes += bytes;
@@ -72,9 +72,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_held_within_what_an_entry_and_the_server_have() {
+    fn lists_are_limited_per_entry_and_server() {
         let lists = Lists::default();
-        let mebibyte = vec!["x".repeat(1_024 - BESIDE); 1_024];
+        let mebibyte = vec!["x".repeat(1_024 - OVERHEAD); 1_024];
         let of = |entry: &str| {
             let held: Vec<_> = (0..100).map_while(|_| lists.hold(entry, &mebibyte)).collect();
             held
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(first.len(), 17);
         let others: Vec<_> = (0..10).map(|number| of(&number.to_string())).collect();
         let count = others.iter().map(Vec::len).sum::<usize>();
-        assert_eq!(first.len() + count, 65, "the rest of the server's");
+        assert_eq!(first.len() + count, 65, "the rest of the server's limit");
         drop(first);
         assert!(lists.hold("first", &mebibyte).is_some());
         drop(others);
@@ -92,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_single_list_has_room_however_long_it_is() {
+    fn single_list_of_any_length_is_allowed() {
         let lists = Lists::default();
-        let list = vec!["x".repeat(OF_ENTRY); 2];
+        let list = vec!["x".repeat(MAX_ENTRY_BYTES); 2];
         let held = lists.hold("an entry", &list);
         assert!(held.is_some() && lists.hold("an entry", &list[..1]).is_none());
         assert!(lists.hold("another", &list[..1]).is_some());

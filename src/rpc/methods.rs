@@ -1,9 +1,9 @@
-//! The one table of methods: what the layers count, and by what rule each is allowed.
+//! The table of methods, with the access rule of each.
 
 use super::{GRANT_SERVICE, TOKEN_SERVICE};
 use crate::auth::method::Method;
 
-/// A method of the API. A path that is none of these is refused.
+/// A method of the API. Other paths are refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) service: &'static str,
@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) rule: Rule,
 }
 
-/// How many messages go either way.
+/// The streaming type of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Unary,
@@ -20,17 +20,17 @@ pub(super) enum Kind {
     BidiStream,
 }
 
-/// Who may call a method.
+/// The access rule of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Whoever is connected.
+    /// Any connected client may call it.
     Connected,
-    /// Callers of whose rows one names it.
+    /// Callers with a row that names it may call it.
     Rows(Method),
 }
 
 impl Rule {
-    /// The method that rows must name.
+    /// The method that a row must name.
     pub(super) const fn method(self) -> Option<Method> {
         match self {
             Self::Connected => None,
@@ -40,7 +40,7 @@ impl Rule {
 }
 
 impl Kind {
-    /// As metrics name it.
+    /// The name in metrics.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Unary => "unary",
@@ -61,11 +61,11 @@ const fn connected(service: &'static str, kind: Kind, name: &'static str) -> Ent
 /// The name of the health service.
 pub(super) const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 
-/// The names of the reflection service, by its versions.
+/// The names of the reflection service, by version.
 pub(super) const REFLECTION_SERVICES: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
-/// All of them.
+/// All methods.
 pub(super) const METHODS: [Entry; 10] = [
     rows(TOKEN_SERVICE, Kind::Unary, Method::MintToken),
     rows(TOKEN_SERVICE, Kind::ServerStream, Method::MintTokens),
@@ -89,7 +89,7 @@ mod tests {
     use crate::rpc::proto;
 
     #[test]
-    fn every_method_of_the_descriptor_set_has_a_rule_and_its_kind() {
+    fn every_described_method_has_a_rule_and_kind() {
         let sets = [
             proto::DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -105,12 +105,12 @@ mod tests {
                     (false, false) => Kind::Unary,
                     (false, true) => Kind::ServerStream,
                     (true, true) => Kind::BidiStream,
-                    (true, false) => panic!("{}: no kind for it", method.full_name()),
+                    (true, false) => panic!("{}: no such kind", method.full_name()),
                 };
                 described.insert(method.full_name().to_owned(), kind);
             }
         }
-        // A newer version of the health protocol than is served.
+        // From a newer version of the health protocol than is served.
         let not_served = |name: &str| name == format!("{HEALTH_SERVICE}.List");
         described.retain(|name, _| !not_served(name));
         let table = METHODS.map(|it| (format!("{}.{}", it.service, it.name), it.kind));

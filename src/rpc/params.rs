@@ -1,4 +1,4 @@
-//! A call's parameters, from the wire's Struct.
+//! Reads a call's parameters from the wire's Struct.
 
 use prost::Message;
 use prost_types::{ListValue, Struct, Value as Wire, value::Kind};
@@ -7,33 +7,32 @@ use serde_json::{Map, Number, Value as Json};
 use super::violation::{PARAM_INVALID, PARAMS, Violation};
 use crate::mint::options::MAX_EXACT;
 
-/// Parameters of one call.
+/// The maximum parameters of a call.
 const MAX_PARAMS: usize = 32;
 
-/// How deep their values may be nested.
+/// The maximum nesting depth of a value.
 const MAX_DEPTH: usize = 8;
 
-/// Bytes of all of them, as they are sent.
+/// The maximum encoded bytes of all parameters.
 const MAX_BYTES: usize = 8 * 1024;
 
 /// The parameters by name.
 ///
 /// # Errors
 ///
-/// They are too many, too deep or too large, or a value is none.
+/// There are too many, they are nested too deep or too large, or a value is invalid.
 pub(super) fn read(wire: Option<&Struct>) -> Result<Vec<(String, Json)>, Violation> {
     let Some(wire) = wire else { return Ok(Vec::new()) };
     let bad = |description| Violation::new(PARAMS, PARAM_INVALID, description);
     if wire.fields.len() > MAX_PARAMS {
-        return Err(bad("are more than 32"));
+        return Err(bad("has more than 32 members"));
     }
     if wire.encoded_len() > MAX_BYTES {
-        return Err(bad("have more than 8 KiB"));
+        return Err(bad("is larger than 8 KiB"));
     }
     let values = wire.fields.iter().map(|(name, wire)| Some((name.clone(), value(wire, 1)?)));
     values.collect::<Option<_>>().ok_or_else(|| {
-        bad("hold something that is no value: nested over 8 deep, a number that is not finite, or \
-             nothing")
+        bad("has an invalid value: nested over 8 deep, not a finite number, or unset")
     })
 }
 
@@ -57,7 +56,7 @@ fn value(wire: &Wire, depth: usize) -> Option<Json> {
     })
 }
 
-/// A number; a whole one without a fraction.
+/// A number; whole ones become integers.
 fn number(number: f64) -> Option<Number> {
     #[expect(clippy::cast_precision_loss, reason = "a power of two")]
     if number.fract() == 0.0 && number.abs() <= MAX_EXACT as f64 {
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_they_were_sent_as() {
+    fn values_keep_their_types() {
         let list = Kind::ListValue(ListValue { values: vec![wire(Kind::NumberValue(1.5))] });
         let nested = Kind::StructValue(set([("n".to_owned(), wire(Kind::NullValue(0)))]));
         let sent = set([
@@ -93,12 +92,12 @@ mod tests {
             ("d".to_owned(), wire(nested)),
         ]);
         let read = read(Some(&sent)).unwrap();
-        let meant = json!({"a": -3, "b": false, "c": [1.5], "d": {"n": null}});
-        assert_eq!(Json::from(Map::from_iter(read)), meant);
+        let expected = json!({"a": -3, "b": false, "c": [1.5], "d": {"n": null}});
+        assert_eq!(Json::from(Map::from_iter(read)), expected);
     }
 
     #[test]
-    fn what_is_no_set_of_values_is_refused() {
+    fn oversized_or_invalid_parameters_are_refused() {
         let text = |bytes: usize| wire(Kind::StringValue("x".repeat(bytes)));
         let deep = |levels| {
             (0..levels).fold(wire(Kind::BoolValue(true)), |inner, _| {

@@ -1,4 +1,4 @@
-//! The records of calls in the audit log.
+//! Records a call's tokens in the audit log.
 
 use super::access::Access;
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
     token::id::Fingerprint,
 };
 
-/// What records the tokens of a call, in the room that it has for that.
+/// Records the tokens of a call in space reserved for them.
 #[derive(Debug)]
-pub(super) struct Recorded {
-    pub(super) place: Place,
+pub(super) struct CallRecord {
+    pub(super) reserved: Place,
     pub(super) access: Access,
 }
 
-impl Record for Recorded {
+impl Record for CallRecord {
     fn record(self: Box<Self>, issued: &Issued<'_>) {
-        let Self { place, access } = *self;
+        let Self { reserved, access } = *self;
         let Issued { recipients, ids, terms, origin } = *issued;
         let fingerprint = |index: usize| match ids {
             Ids::Each(of) => of.get(index).map(Fingerprint::as_str),
@@ -39,7 +39,7 @@ impl Record for Recorded {
             generation: terms.generation.get(),
             use_by: terms.use_by,
         };
-        place.record(&access.who(), &minted);
+        reserved.record(&access.who(), &minted);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Server reflection. tonic's own service ends the stream with the first unknown name, where
-//! the protocol has an error in the answer, and knows no extensions.
+//! Server reflection. tonic's own service ends the stream at the first unknown name, where the
+//! protocol puts an error into the response, and does not know extensions.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{layers::Origin, status};
 
-/// The files of a descriptor set as they are encoded: decoding loses what prost does not know.
+/// The files of a descriptor set, still encoded: decoding would lose what prost does not know.
 #[derive(Clone, PartialEq, Message)]
 struct EncodedFiles {
     #[prost(bytes = "vec", repeated, tag = "1")]
@@ -29,20 +29,20 @@ struct File {
     dependencies: Vec<String>,
 }
 
-/// What is known of the files that the services are made of.
+/// An index of the files that describe the services.
 #[derive(Debug, Default)]
 struct Index {
     /// By name.
     files: HashMap<String, File>,
     /// The file of each symbol.
     symbols: HashMap<String, String>,
-    /// The file of each extension, by the type that it extends and its number.
+    /// The file of each extension, by the extended type and the extension's number.
     extensions: BTreeMap<(String, i32), String>,
     services: BTreeSet<String>,
 }
 
-/// A question, the same in both versions of the protocol.
-enum Question {
+/// A query, the same in both versions of the protocol.
+enum Query {
     File(String),
     Symbol(String),
     Extension(String, i32),
@@ -50,14 +50,14 @@ enum Question {
     Services,
 }
 
-/// Its answer.
-enum Found {
+/// The result of a query.
+enum QueryResult {
     Files(Vec<Vec<u8>>),
     Extensions(String, Vec<i32>),
     Services(Vec<String>),
 }
 
-/// What the answer says where there is none.
+/// The message of an unsuccessful query.
 struct NotFound(&'static str);
 
 impl Index {
@@ -85,7 +85,7 @@ impl Index {
         Ok(())
     }
 
-    /// Its full name.
+    /// Registers a symbol; returns its full name.
     fn symbol(&mut self, file: &str, scope: &str, name: &str) -> String {
         let full = if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") };
         self.symbols.insert(full.clone(), file.to_owned());
@@ -109,8 +109,8 @@ impl Index {
         self.extensions(file, &name, &message.extension);
     }
 
-    /// The values stand beside their enumeration. They are found below it too, since much
-    /// asks for them there.
+    /// Enum values are siblings of their enum. They are registered below it too, since many clients
+    /// look for them there.
     fn enumeration(&mut self, file: &str, scope: &str, enumeration: &EnumDescriptorProto) {
         let name = self.symbol(file, scope, enumeration.name());
         for value in &enumeration.value {
@@ -127,35 +127,33 @@ impl Index {
         }
     }
 
-    fn answer(&self, question: Question) -> Result<Found, NotFound> {
-        match question {
-            Question::File(name) if self.files.contains_key(&name) => Ok(self.with_imports(&name)),
-            Question::File(_) => Err(NotFound("no such file")),
-            Question::Symbol(name) => match self.symbols.get(&name) {
+    fn respond(&self, query: Query) -> Result<QueryResult, NotFound> {
+        match query {
+            Query::File(name) if self.files.contains_key(&name) => Ok(self.with_imports(&name)),
+            Query::File(_) => Err(NotFound("no such file")),
+            Query::Symbol(name) => match self.symbols.get(&name) {
                 Some(file) => Ok(self.with_imports(file)),
                 None => Err(NotFound("no such symbol")),
             },
-            Question::Extension(extended, number) => {
-                match self.extensions.get(&(extended, number)) {
-                    Some(file) => Ok(self.with_imports(file)),
-                    None => Err(NotFound("no such extension")),
-                }
-            }
-            Question::ExtensionsOf(name) => {
+            Query::Extension(extended, number) => match self.extensions.get(&(extended, number)) {
+                Some(file) => Ok(self.with_imports(file)),
+                None => Err(NotFound("no such extension")),
+            },
+            Query::ExtensionsOf(name) => {
                 let all =
                     self.extensions.range((name.clone(), i32::MIN)..=(name.clone(), i32::MAX));
                 let numbers: Vec<_> = all.map(|((_, number), _)| *number).collect();
                 if numbers.is_empty() && !self.symbols.contains_key(&name) {
                     return Err(NotFound("no such type"));
                 }
-                Ok(Found::Extensions(name, numbers))
+                Ok(QueryResult::Extensions(name, numbers))
             }
-            Question::Services => Ok(Found::Services(self.services.iter().cloned().collect())),
+            Query::Services => Ok(QueryResult::Services(self.services.iter().cloned().collect())),
         }
     }
 
-    /// A file and all that it imports, itself first.
-    fn with_imports(&self, name: &str) -> Found {
+    /// A file and everything it imports; the file comes first.
+    fn with_imports(&self, name: &str) -> QueryResult {
         let (mut names, mut at) = (vec![name], 0);
         let mut files = Vec::new();
         while let Some(name) = names.get(at).copied() {
@@ -168,16 +166,16 @@ impl Index {
                 }
             }
         }
-        Found::Files(files)
+        QueryResult::Files(files)
     }
 }
 
-/// Reflection, in both versions of its protocol.
+/// Reflection in both versions of the protocol.
 #[derive(Clone, Debug)]
 pub(super) struct Reflection(Arc<Index>);
 
 impl Reflection {
-    /// Knows the files of these descriptor sets, and its own.
+    /// Describes these descriptor sets and reflection itself.
     pub(super) fn new(descriptor_sets: &[&[u8]]) -> Result<Self, DecodeError> {
         use tonic_reflection::pb::{v1, v1alpha};
 
@@ -203,15 +201,15 @@ macro_rules! serve {
                 server_reflection_server::ServerReflection,
             };
 
-            fn question(request: MessageRequest) -> Question {
+            fn query(request: MessageRequest) -> Query {
                 match request {
-                    MessageRequest::FileByFilename(name) => Question::File(name),
-                    MessageRequest::FileContainingSymbol(name) => Question::Symbol(name),
+                    MessageRequest::FileByFilename(name) => Query::File(name),
+                    MessageRequest::FileContainingSymbol(name) => Query::Symbol(name),
                     MessageRequest::FileContainingExtension(extension) => {
-                        Question::Extension(extension.containing_type, extension.extension_number)
+                        Query::Extension(extension.containing_type, extension.extension_number)
                     }
-                    MessageRequest::AllExtensionNumbersOfType(name) => Question::ExtensionsOf(name),
-                    MessageRequest::ListServices(_) => Question::Services,
+                    MessageRequest::AllExtensionNumbersOfType(name) => Query::ExtensionsOf(name),
+                    MessageRequest::ListServices(_) => Query::Services,
                 }
             }
 
@@ -220,20 +218,20 @@ macro_rules! serve {
                 MessageResponse::ErrorResponse(ErrorResponse { error_code, error_message })
             }
 
-            fn message(found: Found) -> MessageResponse {
+            fn message(found: QueryResult) -> MessageResponse {
                 match found {
-                    Found::Files(file_descriptor_proto) => {
+                    QueryResult::Files(file_descriptor_proto) => {
                         MessageResponse::FileDescriptorResponse(FileDescriptorResponse {
                             file_descriptor_proto,
                         })
                     }
-                    Found::Extensions(base_type_name, extension_number) => {
+                    QueryResult::Extensions(base_type_name, extension_number) => {
                         MessageResponse::AllExtensionNumbersResponse(ExtensionNumberResponse {
                             base_type_name,
                             extension_number,
                         })
                     }
-                    Found::Services(names) => {
+                    QueryResult::Services(names) => {
                         let service =
                             names.into_iter().map(|name| ServiceResponse { name }).collect();
                         MessageResponse::ListServicesResponse(ListServiceResponse { service })
@@ -241,10 +239,13 @@ macro_rules! serve {
                 }
             }
 
-            fn answer(index: &Index, request: ServerReflectionRequest) -> ServerReflectionResponse {
-                let answer = match request.message_request.clone().map(question) {
-                    None => error(Code::InvalidArgument, "the request asks nothing"),
-                    Some(question) => match index.answer(question) {
+            fn respond(
+                index: &Index,
+                request: ServerReflectionRequest,
+            ) -> ServerReflectionResponse {
+                let respond = match request.message_request.clone().map(query) {
+                    None => error(Code::InvalidArgument, "the request is empty"),
+                    Some(query) => match index.respond(query) {
                         Ok(found) => message(found),
                         Err(NotFound(what)) => error(Code::NotFound, what),
                     },
@@ -252,7 +253,7 @@ macro_rules! serve {
                 ServerReflectionResponse {
                     valid_host: request.host.clone(),
                     original_request: Some(request),
-                    message_response: Some(answer),
+                    message_response: Some(respond),
                 }
             }
 
@@ -268,7 +269,7 @@ macro_rules! serve {
                     let index = Arc::clone(&self.0);
                     let Origin { deadline, access, lifetime } = Origin::take(&mut requests)?;
                     let requests = requests.into_inner();
-                    let answers = stream::try_unfold(requests, move |mut requests| {
+                    let responses = stream::try_unfold(requests, move |mut requests| {
                         let (index, lifetime) = (Arc::clone(&index), lifetime.clone());
                         let caller = access.caller().clone();
                         async move {
@@ -281,10 +282,10 @@ macro_rules! serve {
                                     return Err(status::denied(&denied, None, deadline));
                                 }
                             };
-                            Ok(request.map(|request| (answer(&index, request), requests)))
+                            Ok(request.map(|request| (respond(&index, request), requests)))
                         }
                     });
-                    Ok(Response::new(Box::pin(answers)))
+                    Ok(Response::new(Box::pin(responses)))
                 }
             }
         }

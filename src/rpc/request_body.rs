@@ -1,6 +1,6 @@
-//! A request's body, which must come in good time and hold no more than one message where the
-//! method takes one: tonic waits for the whole of it, whatever the call's deadline, and takes
-//! the first message of many.
+//! A request body with a time limit and, where the method takes one message, a limit of one
+//! message. tonic waits for the whole body whatever the call's deadline, and takes the first
+//! message of many.
 
 use std::{
     error::Error,
@@ -15,31 +15,31 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::status;
 
-/// A request's body that ends in an error where it has not come whole in time.
+/// A request body that fails if it does not arrive completely in time.
 pub struct RequestBody<B> {
     body: B,
-    /// When it must have come; none for a body that is a stream of requests.
+    /// When it must be complete; none for a stream of requests.
     due: Option<Instant>,
-    /// Made when the body is waited for, which is seldom.
+    /// Created when the body is waited for, which is rare.
     late: Option<Pin<Box<Sleep>>>,
     messages: Messages,
 }
 
-/// Where in its messages a body is.
+/// The position within the body's messages.
 #[derive(Default)]
 struct Messages {
-    begun: usize,
-    /// Bytes read of the present message's prefix: a flag and its length.
+    started: usize,
+    /// Bytes read of the current message's prefix: a flag and its length.
     prefix: usize,
     length: u32,
-    /// What is left of the present message.
+    /// The bytes left of the current message.
     left: usize,
 }
 
 impl Messages {
     const PREFIX: usize = 5;
 
-    /// Whether no second message begins in `bytes`, which come next.
+    /// Advances past `bytes`; whether the body still holds at most one message.
     fn still_one(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -49,7 +49,7 @@ impl Messages {
                 continue;
             }
             if self.prefix == 0 {
-                self.begun += 1;
+                self.started += 1;
             }
             self.length = self.length << 8 | u32::from(bytes[0]);
             bytes = &bytes[1..];
@@ -60,7 +60,7 @@ impl Messages {
                 self.prefix = 0;
             }
         }
-        self.begun <= 1
+        self.started <= 1
     }
 }
 

@@ -1,6 +1,6 @@
-//! The one place that builds a [`Status`]: code, reason, details, retry information.
+//! Builds every [`Status`]: code, reason, details and retry information.
 //!
-//! Nothing of what a request held, and nothing of a cause's own text, gets in here.
+//! A status contains nothing from the request and nothing from the text of an underlying error.
 
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
@@ -23,13 +23,13 @@ use crate::{
 
 const DOMAIN: &str = "grantmint";
 
-/// The metadata key that gRPC clients with a retry policy act on.
+/// The metadata key honoured by gRPC clients with a retry policy.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The widest that retries are spread.
+/// The maximum jitter of a retry.
 const SPREAD: Duration = Duration::from_millis(250);
 
-/// When to try again where no place was free for one more stream: nobody knows when one ends.
+/// The retry delay if no stream permit is free: when one is released is unknown.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 
 type Metadata = HashMap<String, String>;
@@ -46,7 +46,7 @@ fn simple(code: Code, reason: &str, message: &str) -> Status {
     build(code, message, details(reason, Metadata::new()))
 }
 
-/// A call whose request is invalid.
+/// A call with an invalid request.
 pub(super) fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Invalid(violations) => invalid(&violations),
@@ -60,11 +60,11 @@ pub(super) fn refused(refusal: Refusal) -> Status {
     }
 }
 
-/// A call that its caller is not allowed. What does not exist is answered alike. `resume` is
-/// where a bulk goes on.
+/// A call that is denied. Resources that do not exist get the same response. `resume` is the index
+/// at which a bulk call resumes.
 pub(super) fn denied(denied: &Denied, resume: Option<i64>, deadline: Option<Instant>) -> Status {
     let mut metadata = Metadata::new();
-    resumes(&mut metadata, resume);
+    add_resume(&mut metadata, resume);
     let mut add = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
     let (code, message) = match denied {
         Denied::Unauthenticated(cause) => {
@@ -76,7 +76,7 @@ pub(super) fn denied(denied: &Denied, resume: Option<i64>, deadline: Option<Inst
                            retry";
             return unavailable(denied.reason(), message, *retry_in, deadline, resume);
         }
-        Denied::Unknown => (Code::PermissionDenied, "the caller is in no entry".into()),
+        Denied::Unknown => (Code::PermissionDenied, "the caller matches no entry".into()),
         Denied::Method => (Code::PermissionDenied, "the caller may not call this method".into()),
         Denied::Profile => (Code::PermissionDenied, "the caller may not use this profile".into()),
         Denied::Resource => (Code::PermissionDenied, "the caller may not use this resource".into()),
@@ -104,26 +104,24 @@ pub(super) fn denied(denied: &Denied, resume: Option<i64>, deadline: Option<Inst
     build(code, &message, details(denied.reason(), metadata))
 }
 
-/// Why nothing names a call's caller.
+/// Why authentication failed.
 const fn unauthenticated(cause: Cause) -> &'static str {
     match cause {
-        Cause::NoCredential => "the caller shows no credential that names it",
-        Cause::Malformed => "the caller's token is malformed, or of a form that is never accepted",
-        Cause::UnknownIssuer => "the caller's token is of no issuer that is known here",
-        Cause::UnknownKey => {
-            "the caller's token is signed with a key that its issuer does not have"
-        }
-        Cause::BadSignature => "the signature of the caller's token is wrong",
+        Cause::NoCredential => "the caller presents no credential that identifies it",
+        Cause::Malformed => "the caller's token is malformed, or has a form that is never accepted",
+        Cause::UnknownIssuer => "the caller's token has an unknown issuer",
+        Cause::UnknownKey => "the caller's token is signed with an unknown key of its issuer",
+        Cause::BadSignature => "the signature of the caller's token is invalid",
         Cause::Expired => "the caller's token has expired",
         Cause::NotYetValid => "the caller's token is not valid yet",
-        Cause::WrongAudience => "the caller's token is meant for another audience",
-        Cause::TooLongLived => "the caller's token is valid for longer than is accepted",
-        Cause::NotBound => "the caller's token is bound to a key that the caller does not prove",
+        Cause::WrongAudience => "the caller's token is for another audience",
+        Cause::TooLongLived => "the caller's token is valid for longer than allowed",
+        Cause::NotBound => "the caller's token is bound to a key that the caller did not prove",
     }
 }
 
-/// A caller has used up one of its quotas, which holds what the call needs in `refill`. `resume`
-/// is where a bulk goes on.
+/// A caller has exhausted one of its quotas; after `refill` it holds enough for the call. `resume`
+/// is the index at which a bulk call resumes.
 pub(super) fn quota_exceeded(
     entry: &str,
     quota: Quota,
@@ -131,17 +129,17 @@ pub(super) fn quota_exceeded(
     deadline: Option<Instant>,
     resume: Option<i64>,
 ) -> Status {
-    let message = "the caller has used up its quota; retry when it is refilled";
+    let message = "the caller has exhausted its quota; retry when it is refilled";
     exhausted((QUOTA_EXCEEDED, message), (entry, quota.as_str()), refill, deadline, resume)
 }
 
-/// As many calls of a caller's entry stream as may. `resume` is where a bulk begins.
+/// The caller's entry has too many open streams. `resume` is the first index of a bulk call.
 pub(super) fn streams_exceeded(
     entry: &str,
     deadline: Option<Instant>,
     resume: Option<i64>,
 ) -> Status {
-    let message = "the caller has reached its limit of open streams; retry when one has ended";
+    let message = "the caller has reached its limit of open streams; retry when one ends";
     exhausted((STREAMS_EXCEEDED, message), (entry, "streams"), OVERLOADED_FOR, deadline, resume)
 }
 
@@ -153,26 +151,26 @@ fn exhausted(
     resume: Option<i64>,
 ) -> Status {
     let mut metadata = Metadata::new();
-    resumes(&mut metadata, resume);
+    add_resume(&mut metadata, resume);
     let mut details = details(reason, metadata);
     details.add_quota_failure_violation(format!("callers/{entry}"), limit);
     retryable(Code::ResourceExhausted, message, details, delay, deadline)
 }
 
-/// The reason where what is minted cannot be recorded.
+/// The reason if tokens cannot be recorded.
 pub(super) const AUDIT_UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
-/// The reason of a call or an attempt that the upstream, or its budget, keeps waiting.
+/// The reason of a call or attempt delayed by the upstream or by the account's budget.
 pub(super) const UPSTREAM_THROTTLED: &str = "UPSTREAM_THROTTLED";
 
-/// The reason of calls that end because the server stops.
+/// The reason of calls that end because the server shuts down.
 pub(super) const DRAINING: &str = "DRAINING";
 
 const SIGNING_FAILED: &str = "SIGNING_FAILED";
 
-const UNSIGNED: &str = "a signature could not be made";
+const SIGNING_FAILED_MESSAGE: &str = "signing failed";
 
-/// Bad fields, at least one.
+/// Invalid fields; at least one.
 pub(super) fn invalid(violations: &[Violation]) -> Status {
     let Some(first) = violations.first() else { return unexpected() };
     let (key, bound, words) = match first.attainable {
@@ -191,12 +189,12 @@ pub(super) fn invalid(violations: &[Violation]) -> Status {
     build(Code::InvalidArgument, &message, details)
 }
 
-/// A duration as protobuf's JSON form has it.
+/// A duration in protobuf's JSON form.
 fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 
-/// A call that gets no token, now. `resume` is where a bulk goes on.
+/// A call that gets no token now. `resume` is the index at which a bulk call resumes.
 pub(super) fn unserved(
     unserved: Unserved,
     grant: &str,
@@ -207,7 +205,7 @@ pub(super) fn unserved(
     if !grant.is_empty() {
         metadata.insert("grant".to_owned(), grant.to_owned());
     }
-    resumes(&mut metadata, resume);
+    add_resume(&mut metadata, resume);
     if let minter::Cause::GrantExpired(end) = unserved.cause {
         let end = std::time::UNIX_EPOCH + Duration::from_micros(end.unix_micros().unsigned_abs());
         let end = humantime::format_rfc3339_millis(end).to_string();
@@ -217,52 +215,52 @@ pub(super) fn unserved(
         minter::Cause::ResourceNotFound => (
             Code::NotFound,
             RESOURCE_NOT_FOUND,
-            "the upstream says that the resource does not exist; it is re-checked slowly",
+            "the upstream reports that the resource does not exist; it is checked again at long intervals",
         ),
         minter::Cause::UpstreamRejected => (
             Code::FailedPrecondition,
             "UPSTREAM_REJECTED",
-            "the upstream refuses the service's credential, resource or configuration; its operator must act",
+            "the upstream rejects the service's credential, resource or configuration; the operator must fix it",
         ),
         minter::Cause::UpstreamThrottled => (
             Code::Unavailable,
             UPSTREAM_THROTTLED,
-            "the upstream asks the account to wait, and no grant that will do is left",
+            "the upstream throttles the account, and no usable grant is left",
         ),
         minter::Cause::GrantExpired(_) => (
             Code::Unavailable,
             "GRANT_EXPIRED",
-            "the grant's life is over and its successor is late; retry",
+            "the grant has expired and its successor is late; retry",
         ),
         minter::Cause::GrantPending => {
-            (Code::Unavailable, "GRANT_PENDING", "there is no grant yet; retry")
+            (Code::Unavailable, "GRANT_PENDING", "no grant has been received yet; retry")
         }
         minter::Cause::GrantNotNewer => {
-            (Code::Unavailable, "GRANT_NOT_NEWER", "there is no newer grant yet; retry")
+            (Code::Unavailable, "GRANT_NOT_NEWER", "no newer grant has been received yet; retry")
         }
         minter::Cause::GrantTooShort => (
             Code::Unavailable,
             "GRANT_TOO_SHORT",
-            "the present grant has not the life asked for; retry, or ask for less",
+            "the current grant expires too soon for this request; retry, or request less",
         ),
         minter::Cause::Draining => {
-            (Code::Unavailable, DRAINING, "this server is going away; retry on another")
+            (Code::Unavailable, DRAINING, "this server is shutting down; retry on another")
         }
         minter::Cause::Overloaded => (
             Code::Unavailable,
             "OVERLOADED",
-            "too many slow signatures wait; retry, or ask another server",
+            "too many slow signatures are queued; retry, or use another server",
         ),
         minter::Cause::Unrecorded => (
             Code::Unavailable,
             AUDIT_UNAVAILABLE,
-            "the audit log cannot be written, and nothing is minted without its record; retry",
+            "the audit log cannot be written, and no token is minted without a record; retry",
         ),
-        // Each is told with the caller's entry, by whoever knows that.
+        // These are reported with the caller's entry, by the layer that knows it.
         minter::Cause::QuotaExceeded | minter::Cause::LivesTooLong(_) => return unexpected(),
         minter::Cause::SigningFailed => {
-            tracing::error!("a signature could not be made");
-            (Code::Internal, SIGNING_FAILED, UNSIGNED)
+            tracing::error!("signing failed");
+            (Code::Internal, SIGNING_FAILED, SIGNING_FAILED_MESSAGE)
         }
     };
     let details = details(reason, metadata);
@@ -272,66 +270,67 @@ pub(super) fn unserved(
     retryable(code, message, details, unserved.retry_in, deadline)
 }
 
-fn resumes(metadata: &mut Metadata, resume: Option<i64>) {
+fn add_resume(metadata: &mut Metadata, resume: Option<i64>) {
     if let Some(index) = resume {
         metadata.insert("resume_index".to_owned(), index.to_string());
     }
 }
 
-/// Tells clients with a retry policy when to retry, or not to where it could not end in time.
+/// Sets the retry delay for clients with a retry policy, or forbids a retry that could not finish
+/// before the deadline.
 fn push_back(status: &mut Status, delay: Duration, deadline: Option<Instant>) {
     let in_time = deadline.is_none_or(|deadline| Instant::now() + delay < deadline);
     let value = if in_time { i64::try_from(delay.as_millis()).unwrap_or(i64::MAX) } else { -1 };
     status.metadata_mut().insert(PUSHBACK, MetadataValue::from(value));
 }
 
-/// The call's deadline passed. `resume` is where a bulk goes on.
+/// The call's deadline passed. `resume` is the index at which a bulk call resumes.
 pub(super) fn deadline_exceeded(resume: Option<i64>) -> Status {
     let mut metadata = Metadata::new();
-    resumes(&mut metadata, resume);
+    add_resume(&mut metadata, resume);
     let details = details("DEADLINE_EXCEEDED", metadata);
     build(Code::DeadlineExceeded, "the call's deadline passed", details)
 }
 
-/// The request did not come whole in time: nothing of it has been done.
+/// The request did not arrive completely in time; nothing was done.
 pub(super) fn request_late() -> Status {
-    simple(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the request took too long to come")
+    simple(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the request took too long to arrive")
 }
 
-/// The server goes away, and no grant in particular is concerned.
+/// The server is shutting down; for calls that concern no grant in particular.
 pub(super) fn draining(deadline: Option<Instant>) -> Status {
-    let message = "this server is going away; retry on another";
+    let message = "this server is shutting down; retry on another";
     unavailable(DRAINING, message, Duration::ZERO, deadline, None)
 }
 
-/// No attempt to refresh the grant may start for that long.
+/// No refresh attempt may start within `delay`.
 pub(super) fn refresh_held(grant: String, delay: Duration, deadline: Option<Instant>) -> Status {
-    let message =
-        "the upstream, the account's budget or the last such request allows no attempt yet";
+    let message = "no attempt is allowed yet by the upstream, the account's budget or the interval \
+                   between requests";
     let metadata = Metadata::from([("grant".to_owned(), grant)]);
     let details = details(UPSTREAM_THROTTLED, metadata);
     retryable(Code::Unavailable, message, details, delay, deadline)
 }
 
-/// As many calls stream as may, or with as long lists. `resume` is where a bulk begins.
+/// Too many streams, or too many listed identities. `resume` is the first index of a bulk call.
 pub(super) fn overloaded(deadline: Option<Instant>, resume: Option<i64>) -> Status {
-    let message = "too many calls, or too long lists, at once; retry, or ask another server";
+    let message = "too many streams or listed identities; retry, or use another server";
     unavailable("OVERLOADED", message, OVERLOADED_FOR, deadline, resume)
 }
 
-/// The connection's time is up. `resume` is where a bulk goes on.
+/// The connection reached its lifetime. `resume` is the index at which a bulk call resumes.
 pub(super) fn lifetime_reached(deadline: Option<Instant>, resume: Option<i64>) -> Status {
-    let message = "the connection's time is up; resume on a new one";
+    let message = "the connection reached its lifetime; resume on a new one";
     unavailable("STREAM_LIFETIME_REACHED", message, Duration::ZERO, deadline, resume)
 }
 
-/// A bulk's caller took too long to read a chunk. `resume` is that chunk's first index.
+/// The caller of a bulk took too long to read a chunk. `resume` is the first index of that chunk.
 pub(super) fn chunk_stale(deadline: Option<Instant>, resume: i64) -> Status {
-    let message = "the last chunk was read too late to be of use; resume with it, and read faster";
+    let message = "the last chunk was read too late to be usable; resume with it, and read faster";
     unavailable("CHUNK_STALE", message, Duration::ZERO, deadline, Some(resume))
 }
 
-/// What another call, after `delay` and some jitter, will not meet.
+/// A temporary failure that a retry after `delay` and some jitter should not meet.
 fn unavailable(
     reason: &str,
     message: &str,
@@ -340,11 +339,11 @@ fn unavailable(
     resume: Option<i64>,
 ) -> Status {
     let mut metadata = Metadata::new();
-    resumes(&mut metadata, resume);
+    add_resume(&mut metadata, resume);
     retryable(Code::Unavailable, message, details(reason, metadata), delay, deadline)
 }
 
-/// What is worth trying again after `delay`, spread so that not all callers come at once.
+/// A failure worth a retry after `delay`, with jitter so that callers do not retry at once.
 fn retryable(
     code: Code,
     message: &str,
@@ -359,39 +358,39 @@ fn retryable(
     status
 }
 
-/// A bug on our side; its cause is logged, never told.
+/// A bug of this server. Its cause is logged, never returned.
 pub(super) fn unexpected() -> Status {
     simple(
         Code::Internal,
         "UNEXPECTED",
-        "something unexpected went wrong; its operator can see it in the log",
+        "unexpected error; the operator can see its cause in the server's log",
     )
 }
 
-/// A signature of a bulk's chunk could not be made; `resume` is where the bulk goes on.
+/// Signing a chunk failed. `resume` is the index at which the bulk call resumes.
 pub(super) fn signing_failed(resume: i64) -> Status {
-    tracing::error!("a signature could not be made");
+    tracing::error!("signing failed");
     let mut metadata = Metadata::new();
-    resumes(&mut metadata, Some(resume));
-    build(Code::Internal, UNSIGNED, details(SIGNING_FAILED, metadata))
+    add_resume(&mut metadata, Some(resume));
+    build(Code::Internal, SIGNING_FAILED_MESSAGE, details(SIGNING_FAILED, metadata))
 }
 
-/// No such method.
+/// The method does not exist.
 pub(super) fn unknown_method() -> Status {
     Status::unimplemented("no such method")
 }
 
-/// A method that takes one message was sent more.
+/// More than one message was sent to a method that takes one.
 pub(super) fn many_messages() -> Status {
-    Status::unimplemented("the method takes one message, and more were sent")
+    Status::unimplemented("the method takes one message; more were sent")
 }
 
-/// No service of that name has a health.
+/// There is no service of that name to check.
 pub(super) fn unknown_service() -> Status {
     Status::not_found("no such service")
 }
 
-/// What came is no gRPC: the HTTP status says why, and the gRPC status is what clients make of
+/// The request is not gRPC. The HTTP status states why; the gRPC status is what clients derive from
 /// it.
 pub(super) fn not_grpc(http: http::StatusCode, message: &'static str) -> http::Response<Body> {
     let mut response = Status::unknown(message).into_http();

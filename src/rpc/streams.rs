@@ -1,24 +1,24 @@
-//! How many calls may stream at a time: a reader that stops holds memory until it is cut.
+//! Limits open streams: a stalled reader holds memory until it is closed.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The places for calls that stream.
+/// The permits of streaming calls.
 #[derive(Clone, Debug)]
 pub(super) struct Streams(Arc<Semaphore>);
 
-/// One of them; free again with its end.
-pub(super) type Place = OwnedSemaphorePermit;
+/// The permit of one stream, released on drop.
+pub(super) type StreamPermit = OwnedSemaphorePermit;
 
 impl Streams {
-    /// That many places.
-    pub(super) fn new(places: usize) -> Self {
-        Self(Arc::new(Semaphore::new(places)))
+    /// Creates this many permits.
+    pub(super) fn new(permits: usize) -> Self {
+        Self(Arc::new(Semaphore::new(permits)))
     }
 
-    /// A place, where one is free.
-    pub(super) fn open(&self) -> Option<Place> {
+    /// Takes a permit, if one is free.
+    pub(super) fn open(&self) -> Option<StreamPermit> {
         Arc::clone(&self.0).try_acquire_owned().ok()
     }
 }

@@ -16,8 +16,8 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::{
-    Answer, Call, Limits, Parts,
-    access::{Access, Spending},
+    Call, CallFuture, Limits, Parts,
+    access::{Access, CallerQuota},
     convert, encodings,
     layers::Origin,
     lists::Lists,
@@ -55,11 +55,11 @@ impl Tokens {
         }
     }
 
-    /// Answers a call of `MintToken`.
-    pub(super) fn answer_one(self: &Arc<Self>, call: Call) -> Answer {
-        let (method, most) = (MintToken(Arc::clone(self)), self.limits.request_bytes);
+    /// Serves a call of `MintToken`.
+    pub(super) fn serve_mint_token(self: &Arc<Self>, call: Call) -> CallFuture {
+        let (method, max) = (MintToken(Arc::clone(self)), self.limits.request_bytes);
         let mut grpc = Grpc::new(ProstCodec::default())
-            .apply_max_message_size_config(Some(most), None)
+            .apply_max_message_size_config(Some(max), None)
             .apply_compression_config(encodings(), EnabledCompressionEncodings::default());
         Box::pin(async move { Ok(grpc.unary(method, call).await) })
     }
@@ -75,7 +75,7 @@ impl Tokens {
             access.refuse(refusal)
         })?;
 
-        let quota = Spending::new(&access, Quota::Tokens);
+        let quota = CallerQuota::new(&access, Quota::Tokens);
         match self.minter.mint(&plan, &identity, deadline, &quota).await {
             Ok(Minted { token, token_id, terms }) => {
                 self.one.minted(1, terms.use_within);
@@ -104,17 +104,17 @@ impl UnaryService<MintTokenRequest> for MintToken {
     }
 }
 
-/// A call that ends without the tokens it asked for.
+/// A call that ends without the requested tokens.
 #[derive(Clone, Copy)]
 struct Ending {
     quota: Quota,
     deadline: Option<Instant>,
-    /// Where a bulk goes on.
+    /// The index at which a bulk call resumes.
     resume: Option<i64>,
 }
 
 impl Ending {
-    /// What the call is told, once it is counted.
+    /// Counts the failure and builds its status.
     fn unserved(
         self,
         unserved: Unserved,
@@ -126,16 +126,16 @@ impl Ending {
         match unserved.cause {
             Cause::QuotaExceeded => {
                 metrics.refused();
-                access.over_quota();
+                access.count_over_quota();
                 let entry = access.entry_name();
                 return status::quota_exceeded(entry, quota, unserved.retry_in, deadline, resume);
             }
-            Cause::LivesTooLong(most) => {
+            Cause::LivesTooLong(max_ttl) => {
                 metrics.refused();
-                return status::denied(&access.lives_too_long(most), resume, deadline);
+                return status::denied(&access.deny_lifetime(max_ttl), resume, deadline);
             }
-            // A call that ends because the server leaves, signs too slowly or cannot record it lacks
-            // no grant.
+            // A call that ends because the server drains, signs too slowly or cannot record does
+            // not lack a grant.
             Cause::Draining | Cause::Overloaded | Cause::Unrecorded => {}
             _ => metrics.unserved(),
         }

@@ -1,4 +1,4 @@
-//! Bad fields of a request, by their path in it and the reason that callers are told.
+//! Invalid fields of a request, with their path and the reason reported to callers.
 
 use std::borrow::Cow;
 
@@ -7,23 +7,23 @@ use crate::{
     mint::options::{self, Attainable, Field, Invalid},
 };
 
-/// One bad field.
+/// One invalid field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     /// Its path in the request.
     pub(super) field: Cow<'static, str>,
     /// The reason in the status.
     pub(super) reason: &'static str,
-    /// The same in words, without what the field held.
+    /// The problem in words, without the field's value.
     pub(super) description: Cow<'static, str>,
-    /// What could be asked for, where that is what is wrong.
+    /// The nearest value that would be accepted, where one is known.
     pub(super) attainable: Option<Attainable>,
 }
 
-/// The field of all parameters.
+/// The path of all parameters.
 pub(super) const PARAMS: &str = "options.params";
 
-/// The reason of parameters that are no set of values.
+/// The reason of malformed parameters.
 pub(super) const PARAM_INVALID: &str = "PARAM_INVALID";
 
 fn is_name(text: &str) -> bool {
@@ -31,35 +31,35 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(of_name)
 }
 
-/// The reason of any bad option that has no reason of its own.
+/// The reason of an invalid option without a reason of its own.
 pub(super) const OPTION_INVALID: &str = "OPTION_INVALID";
 
-/// The reason of a bad ttl, malformed or out of range.
+/// The reason of a malformed or out-of-range ttl.
 pub(super) const TTL_OUT_OF_RANGE: &str = "TTL_OUT_OF_RANGE";
 
-/// The reason of a bad identity.
+/// The reason of an invalid identity.
 pub(super) const IDENTITY_INVALID: &str = "IDENTITY_INVALID";
 
-/// The reason of no selection, an empty one, or a start outside it.
+/// The reason of a missing or empty selection, or a start outside it.
 pub(super) const SELECTION_INVALID: &str = "SELECTION_INVALID";
 
-/// The reason of a selection that is more than one call may ask for.
+/// The reason of a selection larger than one call may request.
 pub(super) const BULK_TOO_LARGE: &str = "BULK_TOO_LARGE";
 
-/// The reason of a profile that there is not.
+/// The reason of an unknown profile.
 pub(super) const PROFILE_NOT_FOUND: &str = "PROFILE_NOT_FOUND";
 
-/// The reason of a resource that there is not.
+/// The reason of an unknown resource.
 pub(super) const RESOURCE_NOT_FOUND: &str = "RESOURCE_NOT_FOUND";
 
-/// The reason of a text that is no grant's name.
+/// The reason of a malformed grant name.
 pub(super) const GRANT_NAME_INVALID: &str = "GRANT_NAME_INVALID";
 
-/// The reason of a page token that was not made by the call.
+/// The reason of a page token that this list did not issue.
 pub(super) const PAGE_TOKEN_INVALID: &str = "PAGE_TOKEN_INVALID";
 
 impl Violation {
-    /// A bad field.
+    /// An invalid field.
     pub(super) const fn new(
         field: &'static str,
         reason: &'static str,
@@ -77,7 +77,7 @@ impl From<options::Violation> for Violation {
     }
 }
 
-/// The path of a parameter; none of what is no name, which could be as long as the request.
+/// The path of a parameter; none for a malformed name, which could be as long as the request.
 pub(super) fn param_path(name: &str) -> Option<String> {
     is_name(name).then(|| format!("{PARAMS}.{name}"))
 }
@@ -114,22 +114,22 @@ const fn reason(invalid: Invalid) -> &'static str {
     }
 }
 
-/// Why a request is not served, whatever the state of the grants.
+/// Why a request is refused, whatever the state of the grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Its fields are bad; at least one.
+    /// Invalid fields; at least one.
     Invalid(Vec<Violation>),
-    /// No such profile.
+    /// The profile does not exist.
     ProfileNotFound,
-    /// No such resource in that profile.
+    /// The profile has no such resource.
     ResourceNotFound,
-    /// Its caller may not have that.
+    /// The caller is not allowed to do this.
     Denied(Denied),
 }
 
 impl Refusal {
-    /// The reason that callers are told, where it is one of the request and not of its caller.
-    pub(super) fn of_request(&self) -> Option<&'static str> {
+    /// The reason reported to callers, if it is a problem of the request rather than of its caller.
+    pub(super) fn request_reason(&self) -> Option<&'static str> {
         match self {
             Self::Invalid(violations) => violations.first().map(|violation| violation.reason),
             Self::ProfileNotFound => Some(PROFILE_NOT_FOUND),
@@ -151,9 +151,9 @@ impl From<Violation> for Refusal {
     }
 }
 
-/// Brings what the mint refused together with what was found bad before and after its own
-/// fields. What the call is for comes first.
-pub(super) fn together(
+/// Combines the violations found by the mint with those before and after its own fields. The
+/// profile and the resource come first.
+pub(super) fn combine(
     refused: Option<options::Refusal>,
     before: Vec<Violation>,
     after: Vec<Violation>,

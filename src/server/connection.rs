@@ -123,10 +123,11 @@ impl<I: Io, S: Calls> Connection<I, S> {
         let lifetime = self.lifetime.clone();
         let strangers_end = async {
             while place.is_strangers() {
-                sleep(STRANGERS_TIME.saturating_sub(lifetime.without_known_calls())).await;
+                sleep(STRANGERS_TIME.saturating_sub(lifetime.time_without_authenticated_calls()))
+                    .await;
                 if !place.is_still_strangers(&peer) {
                     exchanges.unread.counts_for(place.unread());
-                } else if lifetime.without_known_calls() >= STRANGERS_TIME {
+                } else if lifetime.time_without_authenticated_calls() >= STRANGERS_TIME {
                     return;
                 }
             }
@@ -150,7 +151,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
                 Some(SHORT_GRACE)
             }
             Farewell::Nameless => {
-                self.log.nameless(lifetime.had_known_calls());
+                self.log.nameless(lifetime.had_authenticated_calls());
                 Some(SHORT_GRACE)
             }
         };
@@ -160,7 +161,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
                 let Some(grace) = grace else { return pending().await };
                 sleep(grace).await;
                 // An authenticated call may have arrived before the client read the GOAWAY.
-                let _ = timeout(GRACE, lifetime.known_calls_end()).await;
+                let _ = timeout(GRACE, lifetime.authenticated_calls_finished()).await;
             };
             let ends_untrusted = async {
                 if is_trusted {
@@ -178,7 +179,7 @@ impl<I: Io, S: Calls> Connection<I, S> {
         }
         tokio::select! {
             ended = self.run() => self.report(&ended),
-            () = drain.wait(Phase::Cut) => {}
+            () = drain.wait(Phase::Closing) => {}
             () = expired => {
                 let calls = self.calls.len();
                 exchanges.cut.grace(calls);

@@ -78,8 +78,8 @@ impl ConnectionLog {
     }
 
     /// It is closed since it has no name, and no call of it was authenticated for a while.
-    pub(super) fn nameless(&self, had_known_calls: bool) {
-        if had_known_calls {
+    pub(super) fn nameless(&self, had_authenticated_calls: bool) {
+        if had_authenticated_calls {
             // An idle client of a good caller.
             tracing::debug!(address = %self.peer.from, "a connection without authenticated calls is closed");
         } else {

@@ -1,4 +1,4 @@
-//! Opening files that may be replaced at any time by something else.
+//! Opens files that may be replaced at any time.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,12 +9,12 @@ use std::{
 
 use rustix::fs::{OFlags, StatVfsMountFlags, statvfs};
 
-/// Opens a regular file. What is none, such as a pipe that nobody writes to, would hold whoever
-/// reads it for ever.
+/// Opens a regular file. Anything else, such as a pipe without a writer, could block the reader
+/// forever.
 ///
 /// # Errors
 ///
-/// It cannot be opened, or is no regular file.
+/// It cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // The lowest bits of the flags are those of C's int.
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -22,12 +22,12 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is no regular file"))
+        Err(io::Error::other("it is not a regular file"))
     }
 }
 
-/// Whether accounts other than its owner and group can read a file. One on a mount that is
-/// read-only and of root's is left out, as containers have secrets: nobody else is there.
+/// Whether users other than the file's owner and group can read it. Files of root on a read-only
+/// mount are exempt: containers mount secrets that way and have no other users.
 #[must_use]
 pub fn is_readable_by_others(path: &Path) -> bool {
     const OTHERS_READ: u32 = 0o004;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_holds_nobody() {
+    fn only_regular_files_are_opened() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();

@@ -1,4 +1,4 @@
-//! The files that a configuration names, by what they held when they were read.
+//! The files that a configuration names, with digests of the content that was read.
 
 use std::{
     fmt,
@@ -11,8 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{MAX_BYTES, open_regular};
 
-/// What a file holds, as far as one content is to be told from another; none where it cannot be
-/// read.
+/// A digest of a file's content, to detect changes; none if the file cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Digest(Option<[u8; 32]>);
 
@@ -23,7 +22,7 @@ impl Digest {
 
     fn of_file(path: &Path) -> Self {
         let read = || -> io::Result<_> {
-            // A file that grows all the time has an end too.
+            // Limited, since a file may grow all the time.
             let mut file = open_regular(path)?.take(MAX_BYTES);
             let (mut hash, mut buffer) = (Sha256::new(), Zeroizing::new([0; 8 * 1024]));
             loop {
@@ -43,33 +42,33 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Files, by what they held when they were read. No content is kept.
+/// Files with digests of the content that was read. The content is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Followed(Vec<(PathBuf, Digest)>);
 
 impl Followed {
-    /// A file that holds this. What is no regular file, such as a pipe, cannot be read twice and
-    /// is not followed.
+    /// Adds a file with this content. Anything but a regular file, such as a pipe, cannot be read
+    /// twice and is not followed.
     pub fn add(&mut self, path: &Path, contents: &[u8]) {
         if path.is_file() {
             self.put(path, Digest::of(contents));
         }
     }
 
-    /// A file that could not be read.
+    /// Adds a file that could not be read.
     pub fn add_unreadable(&mut self, path: &Path) {
         self.put(path, Digest(None));
     }
 
-    /// Adds those of `other`; of a file in both, what `other` knows of it.
+    /// Adds the files of `other`, which wins for files in both.
     pub fn extend(&mut self, other: Self) {
         for (path, digest) in other.0 {
             self.put(&path, digest);
         }
     }
 
-    /// Whether one of them holds something else now. Each is opened by its path: a symlink on
-    /// the way may lead elsewhere than it did.
+    /// Whether the content of any file has changed. Each file is opened by its path, since a
+    /// symlink in the path may point elsewhere than before.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.0.iter().any(|(path, digest)| Digest::of_file(path) != *digest)
@@ -90,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contents_are_compared_whatever_a_path_leads_to() {
+    fn contents_are_compared_across_symlink_changes() {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [("1", "one"), ("2", "one"), ("3", "two")] {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join("key"), text).unwrap();
         }
-        // As Kubernetes swaps a volume.
+        // Swaps the volume as Kubernetes does.
         let swap = |to: &str| {
             let (next, data) = (dir.path().join("..next"), dir.path().join("..data"));
             std::os::unix::fs::symlink(to, &next).unwrap();
@@ -119,6 +118,6 @@ mod tests {
         assert!(!followed.has_changed());
         let mut followed = Followed::default();
         followed.add(Path::new("/dev/null"), b"once");
-        assert!(!followed.has_changed(), "no regular file");
+        assert!(!followed.has_changed(), "not a regular file");
     }
 }

@@ -1,4 +1,4 @@
-//! Tables that become a part of something else as they are, read by serde.
+//! Tables that are passed through as a whole, parsed by serde.
 
 use serde::de::DeserializeOwned;
 use toml::{
@@ -9,7 +9,7 @@ use toml::{
 use super::Section;
 
 impl Section<'_> {
-    /// A table as serde reads it. It holds only what JSON can, as it goes into JSON.
+    /// A table parsed by serde. It may contain only what JSON can represent, since it becomes JSON.
     pub fn deserialized<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let value = self.value(key)?;
         let result = match outside_json(value) {
@@ -27,28 +27,28 @@ impl Section<'_> {
     }
 }
 
-/// The first value below this one that JSON has no form for.
+/// The first nested value that JSON cannot represent.
 fn outside_json(value: &Spanned<DeValue<'_>>) -> Option<(usize, &'static str)> {
     let message = match value.get_ref() {
         DeValue::Array(items) => return items.iter().find_map(outside_json),
         DeValue::Table(table) => return table.iter().find_map(|(_, value)| outside_json(value)),
-        DeValue::Datetime(_) => "must hold no date: JSON has none, so write it as a text",
+        DeValue::Datetime(_) => "must not contain a date: JSON has none; write it as a string",
         DeValue::Float(float) if !float.as_str().parse().is_ok_and(f64::is_finite) => {
-            "must hold no number that is not finite: JSON has none"
+            "must not contain a number that is not finite: JSON has none"
         }
         _ => return None,
     };
     Some((value.span().start, message))
 }
 
-/// serde quotes the value that it did not expect: only what it did expect is told.
+/// serde quotes the unexpected value: only what was expected is reported.
 fn without_value(message: &str) -> String {
     if !message.starts_with("invalid ") {
         return message.to_owned();
     }
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     expected.map_or_else(
-        || "is not what is expected here".to_owned(),
+        || "has an unexpected type".to_owned(),
         |expected| format!("must be {expected}"),
     )
 }

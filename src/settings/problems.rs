@@ -1,23 +1,23 @@
-//! What is wrong with a file, by line.
+//! The problems of a file, by line.
 
 use std::fmt;
 
-/// Something wrong at a byte of the text.
+/// A problem at a byte offset of the text.
 pub(super) struct Place {
     pub(super) offset: usize,
     pub(super) message: String,
 }
 
-/// One thing that is wrong with a file.
+/// One problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, from 1; none where the whole file is meant.
+    /// The line, from 1; none if it concerns the whole file.
     pub line: Option<usize>,
-    /// The key's path and what is wrong with it.
+    /// The key's path and the problem.
     pub message: String,
 }
 
-/// All that is wrong with a file, by line; as text one line a problem.
+/// All problems of a file, by line; displayed one per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     file: String,
@@ -36,7 +36,7 @@ impl Problems {
         Self { file: file.to_owned(), list }
     }
 
-    /// One problem with the whole of `file`.
+    /// One problem that concerns all of `file`.
     #[must_use]
     pub fn with_file(file: &str, message: impl Into<String>) -> Self {
         let problem = Problem { line: None, message: message.into() };

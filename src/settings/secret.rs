@@ -1,4 +1,4 @@
-//! Secrets: the file says where one is, never what it is.
+//! Secrets: the file states where a secret is, never its value.
 
 use std::{
     collections::BTreeSet,
@@ -12,38 +12,37 @@ use zeroize::Zeroizing;
 
 use super::{Files, Followed, Section, is_readable_by_others, open_regular, text};
 
-/// What is to be said of a secret in the environment.
-const IN_ENVIRONMENT: &str = "the environment of a process can be read by others of its user, and \
-                              changes only with a restart: a file is better";
+/// The remark about a secret in the environment.
+const IN_ENVIRONMENT: &str = "other processes of the same user can read the environment, and it \
+                              changes only with a restart; prefer a file";
 
-/// More than any secret has.
+/// More than any secret needs.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
 
-/// The keys that say where one secret is.
+/// The keys that locate one secret.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretKeys {
-    /// Names the file that it is in.
+    /// Names the file that contains it.
     pub file: &'static str,
-    /// Names the variable of the environment that it is in.
+    /// Names the environment variable that contains it.
     pub env: &'static str,
-    /// What somebody writes who takes it for a value; always refused.
+    /// The key that users write to give the value itself; always refused.
     pub value: &'static str,
 }
 
-/// The settings that a key's public name can be in.
+/// The keys for the public name of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct NameKeys {
-    /// Holds it.
+    /// Contains the name.
     pub value: &'static str,
-    /// Names the file that it is in.
+    /// Names the file that contains it.
     pub file: &'static str,
 }
 
 /// Where keys are: what changes when a key does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFiles {
-    /// The paths of the settings that name a key or say where it is, whether they are there or
-    /// not.
+    /// The paths of the settings that name or locate a key, whether they are present or not.
     pub settings: BTreeSet<String>,
     /// The files that keys were read from.
     pub files: Followed,
@@ -68,8 +67,7 @@ impl fmt::Display for SecretOrigin {
 }
 
 impl Section<'_> {
-    /// A secret that must be in a file or in the environment, just one of them, and where it
-    /// was.
+    /// A secret that must be in either a file or an environment variable, and where it was found.
     pub fn secret<T, E: fmt::Display>(
         &mut self,
         keys: SecretKeys,
@@ -103,7 +101,7 @@ impl Section<'_> {
                     self.remark(
                         file,
                         format!(
-                            "the file {named}can be read by everybody on this machine: chmod o-r it"
+                            "the file {named}is readable by every user of this machine: run chmod o-r on it"
                         ),
                     );
                 }
@@ -144,8 +142,8 @@ impl Section<'_> {
 }
 
 impl Section<'_> {
-    /// The public name of a key, which is written here or in a file of its own, just one of
-    /// them. A file changes together with that of the secret.
+    /// The public name of a key, given either here or in a file of its own. The file changes
+    /// together with the secret's.
     pub fn key_name<T, E: fmt::Display>(
         &mut self,
         keys: NameKeys,
@@ -166,7 +164,7 @@ impl Section<'_> {
                 });
                 parse(read.ok()?.trim())
                     .map_err(|error| {
-                        self.problem(file, format!("the file {named}holds what {error}"));
+                        self.problem(file, format!("the file {named}holds a value that {error}"));
                     })
                     .ok()
             }
@@ -174,7 +172,7 @@ impl Section<'_> {
         }
     }
 
-    /// Where the keys are that were read from this section.
+    /// Where the keys read from this section are.
     #[must_use]
     pub const fn key_files(&self) -> &KeyFiles {
         &self.key_files
@@ -194,15 +192,15 @@ impl Section<'_> {
         decode_secret(&read?)
     }
 
-    /// Notes that a key changes with these settings.
+    /// Records that a key changes with these settings.
     pub fn note_settings<const N: usize>(&mut self, keys: [&str; N]) {
         let settings = keys.map(|key| self.path_of(key));
         self.key_files.settings.extend(settings);
     }
 }
 
-/// The name as messages tell it, with a space behind; nothing where it may be the secret
-/// itself, written in the wrong place.
+/// The name for messages, followed by a space; empty if it may be the secret itself, written in the
+/// wrong place.
 fn named(text: &str, is_name: fn(&str) -> bool) -> String {
     if is_name(text) { format!("{} ", text.escape_debug()) } else { String::new() }
 }
@@ -218,22 +216,22 @@ fn is_variable(text: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// The text of a file that holds a secret, without a byte order mark.
+/// The text of a file that contains a secret, without a byte order mark.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     decode_secret(&read_secret_bytes(File::open(path))?)
 }
 
 fn read_secret_bytes(opened: io::Result<File>) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all, so that nothing is left behind by growing.
+    // Allocated at full size, so that growing leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     opened?.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_SECRET_BYTES {
-        return Err(io::Error::other("it is far larger than a secret"));
+        return Err(io::Error::other("it is larger than 64 KiB"));
     }
     Ok(bytes)
 }
 
 fn decode_secret(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
-    let text = text::decode(bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
+    let text = text::decode(bytes).map_err(|error| io::Error::other(format!("it {error}")))?;
     Ok(Zeroizing::new(text.to_owned()))
 }

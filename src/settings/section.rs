@@ -9,21 +9,21 @@ use toml::{
 
 use super::{Document, KeyFiles};
 
-/// Longer than anything that is configured, and short enough to add up without overflow.
+/// Longer than any configured duration, and short enough to add up without overflow.
 pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-const A_TEXT: &str = "a text in quotes";
+const A_STRING: &str = "a string in quotes";
 
 const A_DURATION: &str = r#"a duration in quotes with its unit, like "50s""#;
 
-/// A table, read key by key. A key that is absent or wrong reads as none; what is wrong is
-/// remembered by the document, so that reading goes on. Ask for all keys, then `finish`.
+/// A table, read key by key. An absent or invalid key reads as none; the document collects the
+/// problem and reading continues. Read all keys, then call `finish`.
 pub struct Section<'a> {
     pub(super) document: &'a Document<'a>,
     path: String,
     offset: usize,
     table: Option<&'a DeTable<'a>>,
-    asked: Vec<&'static str>,
+    known: Vec<&'static str>,
     refused: Vec<&'static str>,
     pub(super) key_files: KeyFiles,
 }
@@ -35,22 +35,22 @@ impl<'a> Section<'a> {
         offset: usize,
         table: Option<&'a DeTable<'a>>,
     ) -> Self {
-        let (asked, refused, key_files) = <_>::default();
-        Self { document, path, offset, table, asked, refused, key_files }
+        let (known, refused, key_files) = <_>::default();
+        Self { document, path, offset, table, known, refused, key_files }
     }
 
-    /// Whether the key is there, right or wrong.
+    /// Whether the key is present, valid or not.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
-    /// Whether the key is written, which does not ask for it.
+    /// Whether the key is present; does not mark it as known.
     #[must_use]
     pub fn mentions(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
 
-    /// Whether a table below says that a key of it is true, which asks for neither.
+    /// Whether a key of a nested table is true; does not mark either as known.
     #[must_use]
     pub fn affirms(&self, table: &str, key: &str) -> bool {
         let below = self.entry(table).and_then(|(_, value)| value.get_ref().as_table());
@@ -58,12 +58,12 @@ impl<'a> Section<'a> {
         value.is_some_and(|(_, value)| value.get_ref().as_bool() == Some(true))
     }
 
-    /// A text.
+    /// A string.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
-        self.string(key, A_TEXT)
+        self.string(key, A_STRING)
     }
 
-    /// A text, or a whole number as text.
+    /// A string, or a whole number as a string.
     pub fn text_or_integer(&mut self, key: &'static str) -> Option<Cow<'a, str>> {
         let value = self.value(key)?.get_ref();
         if let Some(text) = value.as_str() {
@@ -74,11 +74,11 @@ impl<'a> Section<'a> {
             integer.and_then(|digits| i64::from_str_radix(digits.as_str(), digits.radix()).ok());
         match number {
             Some(number) => Some(number.to_string().into()),
-            None => self.mistyped(key, "a text in quotes or a whole number", value),
+            None => self.mistyped(key, "a string in quotes or a whole number", value),
         }
     }
 
-    /// A text in a form of its own.
+    /// A string parsed by `parse`.
     pub fn parsed<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -88,7 +88,7 @@ impl<'a> Section<'a> {
         self.taken(key, parse(text))
     }
 
-    /// A text in a form of its own that must be there.
+    /// A mandatory string parsed by `parse`.
     pub fn required<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
         self.parsed(key, parse)
     }
 
-    /// An array of texts in a form of their own; none where one of them is bad.
+    /// An array of strings parsed by `parse`; none if one of them is invalid.
     pub fn list<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -108,13 +108,13 @@ impl<'a> Section<'a> {
     ) -> Option<Vec<T>> {
         let value = self.value(key)?.get_ref();
         let Some(items) = value.as_array() else {
-            return self.mistyped(key, "an array of texts", value);
+            return self.mistyped(key, "an array of strings", value);
         };
         let mut list = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let result = match item.get_ref().as_str() {
                 Some(text) => parse(text).map_err(|error| error.to_string()),
-                None => Err(mistyped(A_TEXT, item.get_ref())),
+                None => Err(mistyped(A_STRING, item.get_ref())),
             };
             match result {
                 Ok(item) => list.push(item),
@@ -127,7 +127,7 @@ impl<'a> Section<'a> {
         Some(list).filter(|list| list.len() == items.len())
     }
 
-    /// The same; an empty one where the key is absent.
+    /// The same, but empty if the key is absent.
     pub fn list_or_empty<T, E: fmt::Display>(
         &mut self,
         key: &'static str,
@@ -136,18 +136,18 @@ impl<'a> Section<'a> {
         if self.has(key) { self.list(key, parse) } else { Some(Vec::new()) }
     }
 
-    /// A length of time.
+    /// A duration.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.string(key, A_DURATION)?;
         let result = match humantime::parse_duration(text) {
             Ok(duration) if duration <= LONGEST => Ok(duration),
-            Ok(_) => Err("is longer than a year"),
+            Ok(_) => Err("is longer than 366 days"),
             Err(_) => Err(r#"is not a duration like "50s", "1m 30s" or "250ms""#),
         };
         self.taken(key, result)
     }
 
-    /// A length of time within bounds; `default` where the key is absent.
+    /// A duration within bounds; `default` if the key is absent.
     pub fn duration_within(
         &mut self,
         key: &'static str,
@@ -161,8 +161,8 @@ impl<'a> Section<'a> {
         if bounds.contains(&duration) {
             return Some(duration);
         }
-        let (least, most) = (shown(*bounds.start()), shown(*bounds.end()));
-        self.problem(key, format!("must be from {least} to {most}"));
+        let (min, max) = (shown(*bounds.start()), shown(*bounds.end()));
+        self.problem(key, format!("must be from {min} to {max}"));
         None
     }
 
@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The table of that name; an empty one where it is absent.
+    /// The nested table of this name; empty if it is absent.
     #[must_use]
     pub fn section(&mut self, key: &'static str) -> Self {
         let table = self.value(key).and_then(|value| match value.get_ref().as_table() {
@@ -203,7 +203,7 @@ impl<'a> Section<'a> {
         Self::new(self.document, self.path_of(key), self.offset_of(key), table)
     }
 
-    /// The tables below a table, each under a name of the user's choice.
+    /// The tables inside a table, each under a user-chosen name.
     pub fn sections(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         let Self { document, path, table, .. } = self.section(key);
         let mut sections = Vec::new();
@@ -227,8 +227,8 @@ impl<'a> Section<'a> {
         let mut tables = Vec::new();
         let items = value.get_ref().as_array();
         if items.is_none() {
-            let wanted = format!("an array of tables, each under [[{key}]]");
-            self.problem(key, mistyped(&wanted, value.get_ref()));
+            let expected = format!("an array of tables, each under [[{key}]]");
+            self.problem(key, mistyped(&expected, value.get_ref()));
         }
         for (index, item) in items.into_iter().flatten().enumerate() {
             let path = format!("{}[{index}]", self.path_of(key));
@@ -247,47 +247,47 @@ impl<'a> Section<'a> {
         tables
     }
 
-    /// A variable of the environment.
+    /// Looks up an environment variable.
     #[must_use]
     pub fn env(&self, name: &str) -> Option<String> {
         (self.document.env)(name)
     }
 
-    /// Tells that something is wrong with a key, or with its absence.
+    /// Reports a problem with a key or with its absence.
     pub fn problem(&self, key: &str, message: impl AsRef<str>) {
         self.document.problem(self.offset_of(key), &self.path_of(key), message.as_ref());
     }
 
-    /// Remarks that a key is good, but may not be what was meant.
+    /// Remarks that a key is valid but may be a mistake.
     pub fn remark(&self, key: &str, message: impl AsRef<str>) {
         self.document.remark(self.offset_of(key), &self.path_of(key), message.as_ref());
     }
 
-    /// Tells that something is wrong with the section as a whole.
+    /// Reports a problem with the section as a whole.
     pub fn problem_here(&self, message: impl AsRef<str>) {
         self.document.problem(self.offset, &self.path, message.as_ref());
     }
 
-    /// Refuses a key that a user may well write, and tells whether it is there. It is never
+    /// Refuses a key that users are likely to try; returns whether it is present. It is never
     /// suggested.
     pub fn refuse(&mut self, key: &'static str, message: &str) -> bool {
-        let there = self.entry(key).is_some();
-        if there {
+        let present = self.entry(key).is_some();
+        if present {
             self.problem(key, message);
             self.refused.push(key);
         }
-        there
+        present
     }
 
-    /// Refuses every key that was not asked for.
+    /// Refuses all unknown keys.
     pub fn finish(&self) {
         for (name, offset) in self.unknown() {
             let path = join(&self.path, name);
-            self.document.problem(offset, &path, &unknown_key(name, &self.asked));
+            self.document.problem(offset, &path, &unknown_key(name, &self.known));
         }
     }
 
-    /// Whether there is a key that was not asked for: what is missing may be meant by it.
+    /// Whether there is an unknown key, which may be a misspelling of a missing one.
     #[must_use]
     pub fn has_unknown(&self) -> bool {
         self.unknown().next().is_some()
@@ -295,13 +295,13 @@ impl<'a> Section<'a> {
 
     fn unknown(&self) -> impl Iterator<Item = (&'a str, usize)> {
         let keys = self.table.into_iter().flatten().map(|(key, _)| (&**key.get_ref(), key.span()));
-        keys.filter(|(name, _)| !self.asked.contains(name) && !self.refused.contains(name))
+        keys.filter(|(name, _)| !self.known.contains(name) && !self.refused.contains(name))
             .map(|(name, span)| (name, span.start))
     }
 
     pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        if !self.asked.contains(&key) {
-            self.asked.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
         }
         self.entry(key).map(|(_, value)| value)
     }
@@ -329,7 +329,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// Where the key is; where the section is for one that is absent.
+    /// The position of the key, or of the section if the key is absent.
     pub(super) fn offset_of(&self, key: &str) -> usize {
         self.entry(key).map_or(self.offset, |(offset, _)| offset)
     }
@@ -339,7 +339,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What is told of a key that is not among those known: the nearest, or all of them.
+/// The message for an unknown key: suggests the nearest known key, or lists all of them.
 #[must_use]
 pub fn unknown_key(name: &str, known: &[&str]) -> String {
     let distances = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
@@ -347,15 +347,15 @@ pub fn unknown_key(name: &str, known: &[&str]) -> String {
         Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => {
             format!("unknown key; did you mean {nearest}?")
         }
-        _ => format!("unknown key; known here: {}", known.join(", ")),
+        _ => format!("unknown key; expected one of {}", known.join(", ")),
     }
 }
 
-/// A length of time as the file writes it.
+/// A duration in the syntax of the file.
 #[must_use]
 pub fn shown(duration: Duration) -> String {
     match duration.as_secs() {
-        // humantime's would be 1m.
+        // humantime would print 1m.
         seconds @ 60..120 if duration.subsec_nanos() == 0 => format!("{seconds}s"),
         _ => humantime::format_duration(duration).to_string(),
     }
@@ -367,7 +367,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 
 fn mistyped(expected: &str, found: &DeValue<'_>) -> String {
     let found = match found {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a fraction",
         DeValue::Boolean(_) => "true or false",

@@ -1,44 +1,42 @@
-//! Secrets that tokens are signed with, and what is no such secret.
+//! Signing secrets, and the texts refused as such.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::text;
 
-/// Least bytes of a signing secret: HS256 asks for as many as its hash has (RFC 7518, 3.2).
+/// The minimum bytes of a signing secret: HS256 requires as many as its hash has (RFC 7518, 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A secret that nobody should sign with. It never holds the secret.
+/// Why a secret is refused. Does not contain the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// Nothing in it.
+    /// It is empty.
     #[error("is empty")]
     Empty,
-    /// Too short for HS256.
-    #[error("has under {MIN_SECRET_BYTES} bytes, too few to sign HS256 with")]
+    /// It is too short for HS256.
+    #[error("is shorter than {MIN_SECRET_BYTES} bytes, the minimum for HS256")]
     TooShort,
-    /// One character, repeated.
+    /// It is one repeated character.
     #[error("is one repeated character")]
     Repeated,
-    /// In quotes.
-    #[error("is in quotes, which would be part of it: write it without")]
+    /// It is in quotes.
+    #[error("is in quotes, which would become part of it: remove them")]
     Quoted,
-    /// A line of an env file.
-    #[error("looks like NAME=value: write the value alone")]
+    /// It is a line of an env file.
+    #[error("looks like NAME=value: write only the value")]
     Assignment,
-    /// White space, control characters or characters that cannot be seen inside.
-    #[error(
-        "holds white space or a character that cannot be seen: write it on one line, as it was given"
-    )]
+    /// It contains white space, control characters or invisible characters.
+    #[error("contains white space or an invisible character: write it on one line, as issued")]
     Invisible,
-    /// Not as keys are made: a placeholder, JSON, or a mark behind it.
-    #[error("holds a character that no key's secret has: write the value alone, as it was given")]
+    /// It contains a character that keys do not have: a placeholder, JSON, or a trailing comma.
+    #[error("contains a character that no signing secret has: write only the value, as issued")]
     Foreign,
 }
 
-/// What no secret begins or ends with.
+/// Characters that no secret begins or ends with.
 const QUOTES: [char; 7] = ['"', '\'', '`', '“', '”', '‘', '’'];
 
-/// Whether a text is a line of an env file: within a secret, `=` is only at the end.
+/// Whether a text is a line of an env file: inside a secret, `=` occurs only at the end.
 fn is_assignment(text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text);
     text.trim_end_matches('=').split_once('=').is_some_and(|(name, _)| {
@@ -47,24 +45,24 @@ fn is_assignment(text: &str) -> bool {
     })
 }
 
-/// Whether a character is one of base64, base64url or hexadecimal digits, or plain punctuation
-/// that some keys hold.
+/// Whether a character occurs in base64, base64url or hexadecimal, or is plain punctuation that
+/// some keys contain.
 const fn is_of_secret(character: char) -> bool {
     character.is_ascii_alphanumeric()
         || matches!(character, '+' | '/' | '=' | '_' | '.' | '~' | '-')
 }
 
-/// A secret that signs, as a provider's key page shows it. Its `Debug` is silent, and it is
+/// A signing secret as a provider's key page shows it. `Debug` prints nothing of it, and it is
 /// zeroed on drop.
 #[derive(Clone, Debug)]
 pub struct SigningSecret(SecretString);
 
 impl SigningSecret {
-    /// Takes a secret fit to sign with, white space around it apart.
+    /// Parses a secret suitable for signing, ignoring surrounding white space.
     ///
     /// # Errors
     ///
-    /// It is too weak, or looks like something else than a secret.
+    /// It is too weak, or does not look like a secret.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let secret = Self::parse_weak(text)?;
         let mut characters = secret.expose().chars();
@@ -78,11 +76,11 @@ impl SigningSecret {
         Ok(secret)
     }
 
-    /// Takes a secret that may be weak, as those of development servers are.
+    /// Parses a secret that may be weak, as those of development servers are.
     ///
     /// # Errors
     ///
-    /// It is empty, or looks like something else than a secret.
+    /// It is empty, or does not look like a secret.
     pub fn parse_weak(text: &str) -> Result<Self, SecretError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         if is_assignment(text) {
@@ -104,7 +102,7 @@ impl SigningSecret {
         Ok(Self(text.into()))
     }
 
-    /// The text whose bytes sign: it is never decoded, also where it looks encoded.
+    /// The text whose bytes sign. It is never decoded, even if it looks encoded.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -116,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_too_weak_to_sign_with_is_refused() {
+    fn weak_or_malformed_secret_is_refused() {
         assert_eq!(SigningSecret::parse(" \n").unwrap_err(), SecretError::Empty);
         let good = "ab".repeat(16);
         for (text, error) in [
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_does_not_print() {
+    fn debug_output_contains_no_secret() {
         let secret = SigningSecret::parse("q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC").unwrap();
         assert!(!format!("{secret:?} {secret:#?}").contains("q1W2"));
     }

@@ -1,4 +1,4 @@
-//! Sections of a file, and what is told of them.
+//! Sections of a file, and the problems reported for them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ fn none(_: &str) -> Option<String> {
     None
 }
 
-fn told(text: &str, read: impl FnOnce(&mut Section<'_>)) -> String {
+fn problems_of(text: &str, read: impl FnOnce(&mut Section<'_>)) -> String {
     let document = Document::parse("f.toml", text, &none).unwrap();
     let mut root = document.root();
     read(&mut root);
@@ -17,23 +17,23 @@ fn told(text: &str, read: impl FnOnce(&mut Section<'_>)) -> String {
 }
 
 #[test]
-fn a_key_that_nobody_asked_for_is_refused_with_the_nearest() {
+fn unknown_key_suggests_the_nearest() {
     let text = "port = 1\nhots = 'a'\nzebra = 2\n";
-    let told = told(text, |root| {
+    let problems = problems_of(text, |root| {
         assert_eq!(root.integer("port", 1..=9), Some(1_u32));
         assert_eq!(root.text("host"), None);
     });
     assert_eq!(
-        told,
+        problems,
         "f.toml:2: hots: unknown key; did you mean host?\n\
-         f.toml:3: zebra: unknown key; known here: port, host"
+         f.toml:3: zebra: unknown key; expected one of port, host"
     );
 }
 
 #[test]
-fn reading_goes_on_after_a_problem() {
+fn reading_continues_after_a_problem() {
     let text = "a = 1\n\n[b]\nc = 'x'\nd = '5 minutes'\n";
-    let told = told(text, |root| {
+    let problems = problems_of(text, |root| {
         assert_eq!(root.text("a"), None);
         let mut b = root.section("b");
         assert_eq!(b.flag("c"), None);
@@ -45,35 +45,38 @@ fn reading_goes_on_after_a_problem() {
         absent.finish();
     });
     assert_eq!(
-        told,
-        "f.toml:1: a: must be a text in quotes, not a whole number\n\
+        problems,
+        "f.toml:1: a: must be a string in quotes, not a whole number\n\
          f.toml:3: b.e: is missing\n\
-         f.toml:4: b.c: must be true or false, without quotes, not a text"
+         f.toml:4: b.c: must be true or false, without quotes, not a string"
     );
 }
 
 #[test]
-fn a_refused_key_is_never_suggested() {
-    let told = told("secret = 1\nsecrets = 2\n", |root| {
+fn refused_key_is_never_suggested() {
+    let problems = problems_of("secret = 1\nsecrets = 2\n", |root| {
         assert!(root.refuse("secret", "no"));
         assert!(!root.refuse("absent", "no"));
         assert_eq!(root.text("file"), None);
     });
-    assert_eq!(told, "f.toml:1: secret: no\nf.toml:2: secrets: unknown key; known here: file");
+    assert_eq!(
+        problems,
+        "f.toml:1: secret: no\nf.toml:2: secrets: unknown key; expected one of file"
+    );
 }
 
 #[test]
-fn what_a_table_affirms_is_seen_without_being_asked_for() {
-    let told = told("[a]\nb = true\nc = false\nd = 'true'\n", |root| {
+fn affirmed_key_does_not_become_known() {
+    let problems = problems_of("[a]\nb = true\nc = false\nd = 'true'\n", |root| {
         let affirms = [("a", "b"), ("a", "c"), ("a", "d"), ("a", "e"), ("b", "b")];
         let affirms = affirms.map(|(table, key)| root.affirms(table, key));
         assert_eq!(affirms, [true, false, false, false, false]);
     });
-    assert!(told.starts_with("f.toml:1: a: unknown key"), "{told}");
+    assert!(problems.starts_with("f.toml:1: a: unknown key"), "{problems}");
 }
 
 #[test]
-fn a_key_cannot_break_a_line() {
-    let told = told("\"a\\nb\" = 1\n", |root| assert!(!root.has("c")));
-    assert_eq!(told.lines().count(), 1, "{told}");
+fn key_with_a_line_break_stays_on_one_line() {
+    let problems = problems_of("\"a\\nb\" = 1\n", |root| assert!(!root.has("c")));
+    assert_eq!(problems.lines().count(), 1, "{problems}");
 }

@@ -1,13 +1,13 @@
-//! Text as editors and tools leave it: with marks that nobody sees.
+//! Text as editors and tools save it, with invisible marks.
 
-/// What some editors put before a text. It is no part of it.
+/// Written by some editors before a text; not part of it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The text of a file, without a byte order mark.
+/// Decodes a file's text, without a byte order mark.
 ///
 /// # Errors
 ///
-/// It is not UTF-8, with the remedy.
+/// It is not UTF-8; the message has the remedy.
 pub fn decode(bytes: &[u8]) -> Result<&str, String> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("is UTF-16 text: save it as UTF-8".to_owned());
@@ -20,8 +20,8 @@ pub fn decode(bytes: &[u8]) -> Result<&str, String> {
     Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
 }
 
-/// Whether a character cannot be seen, or looks like a plain space and is none: what is pasted
-/// from pages and chats often holds one.
+/// Whether a character is invisible, or looks like a plain space but is another character. Text
+/// pasted from web pages and chats often contains such characters.
 #[must_use]
 pub const fn is_invisible(character: char) -> bool {
     matches!(character,
@@ -29,7 +29,7 @@ pub const fn is_invisible(character: char) -> bool {
         | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}')
 }
 
-/// Whether a text stands in quotes, as tools that read env files may leave it.
+/// Whether a text is in quotes, as tools that read env files may leave it.
 #[must_use]
 pub fn is_quoted(text: &str) -> bool {
     const PAIRS: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’')];
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_a_text() {
+    fn byte_order_mark_is_removed_once() {
         assert_eq!(decode(b"\xef\xbb\xbfalice\n"), Ok("alice\n"));
         assert_eq!(decode("\u{feff}\u{feff}a".as_bytes()), Ok("\u{feff}a"), "the second is");
         assert_eq!(decode(b""), Ok(""));
     }
 
     #[test]
-    fn what_is_not_utf_8_is_refused_with_the_remedy() {
+    fn non_utf8_text_is_refused_with_the_remedy() {
         for utf_16 in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a"] {
             assert!(decode(utf_16).is_err_and(|why| why.contains("UTF-16")));
         }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_invisible_characters_are_known() {
+    fn quotes_and_invisible_characters_are_detected() {
         for quoted in ["\"a\"", "'a'", "``"] {
             assert!(is_quoted(quoted), "{quoted}");
         }

@@ -1,15 +1,15 @@
-//! The values of a file by their keys' paths, for telling what was changed in it.
+//! The values of a file by key path, for reporting what changed.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-/// The values of a file, by the paths of their keys: `profiles.live.margin`.
+/// The values of a file by key path, such as `profiles.live.margin`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values(BTreeMap<String, Value>);
 
 impl Values {
-    /// Those of a text; none where it is not TOML.
+    /// Parses a text; none if it is not TOML.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let mut values = Self::default();
@@ -27,11 +27,12 @@ impl Values {
         }
     }
 
-    /// The paths that have another value in `other`, or a value in one of the two only.
+    /// The paths whose values differ from `other`, or exist in only one of the two.
     pub fn changed<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a str> {
-        let gone_or_other = self.0.iter().filter(|(path, value)| other.0.get(*path) != Some(value));
-        let new = other.0.iter().filter(|(path, _)| !self.0.contains_key(*path));
-        gone_or_other.chain(new).map(|(path, _)| path.as_str())
+        let removed_or_changed =
+            self.0.iter().filter(|(path, value)| other.0.get(*path) != Some(value));
+        let added = other.0.iter().filter(|(path, _)| !self.0.contains_key(*path));
+        removed_or_changed.chain(added).map(|(path, _)| path.as_str())
     }
 }
 
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_changed_is_known_by_its_path() {
+    fn changed_values_are_found_by_path() {
         let before = Values::of("a = 1\n[b]\nc = [1]\nd = 'x'\n[b.e]\nf = true").unwrap();
         let after = Values::of("a = 1\nb.c = [2]\n[b.e]\nf = true\ng = 1\n[h]").unwrap();
         let mut changed: Vec<_> = before.changed(&after).collect();

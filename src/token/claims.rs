@@ -1,9 +1,9 @@
-//! A JWT's header and claims as a table: where each claim stands, and what its value is.
+//! A JWT's header and claims as a table: the path and the value of each claim.
 //!
-//! JSON leaves the order of members free, so they are laid out by how often they vary: what all
-//! tokens of a grant share comes first, then what changes each second, each call and each token.
-//! An object varies as its most varying member. What stands before the first value that varies by
-//! call or token is encoded and hashed once for many tokens.
+//! JSON does not fix the order of members, so they are ordered by how often they vary: first what
+//! all tokens of a grant share, then what changes each second, each call and each token. An object
+//! varies as its most variable member does. Everything before the first value that varies by call
+//! or token is encoded and hashed once for many tokens.
 
 #[cfg(test)]
 mod tests;
@@ -19,53 +19,54 @@ pub struct Table {
     claims: Vec<(String, Node)>,
 }
 
-/// What a claim's value is.
+/// The value of a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Always this.
+    /// A constant.
     Constant(Json),
-    /// The grant, as it came: JSON.
+    /// The grant as received: JSON.
     Grant,
     /// A time, in whole Unix seconds.
     Time(Time),
-    /// The resource, a text.
+    /// The resource, as a string.
     Resource,
-    /// The resource, a text; nothing where the call has none.
+    /// The resource, as a string; omitted if the call has none.
     ResourceIfAny,
-    /// What stands behind the resource's last slash, a text; all of it where it has none.
+    /// The part of the resource after its last slash, as a string; the whole resource if it has no
+    /// slash.
     ResourceEnd,
-    /// The call's parameter of this number, if it has one.
+    /// The call's parameter with this index, if it is set.
     Parameter(usize),
-    /// The identity, a text.
+    /// The identity, as a string.
     Identity,
-    /// The token's id, a text.
+    /// The token's id, as a string.
     Id(Id),
 }
 
 /// A time in a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// So many seconds before its issue.
+    /// This many seconds before the issue.
     Issue {
         /// Seconds.
         back: u32,
     },
-    /// Its end.
+    /// The expiry.
     Expire,
 }
 
-/// The form of a token's id.
+/// The format of a token's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Id {
     /// The serial alone: 16 characters.
     Serial,
     /// The serial as a UUID.
     Uuid,
-    /// A text, the second of issue in ten digits and the serial, with dashes between them.
+    /// A prefix, the second of issue in ten digits and the serial, separated by dashes.
     Dated(String),
 }
 
-/// How often something varies.
+/// How often a value varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Varies {
     Never,
@@ -83,18 +84,18 @@ enum Node {
 #[derive(Clone, Debug, Default)]
 struct Object {
     members: Vec<(String, Node)>,
-    /// The empty object that it was added as, and is written as where none of its members is;
-    /// none for an object that is then left out.
+    /// The empty object it was added as, which is written even if no member is; none for an object
+    /// that is omitted when empty.
     empty: Option<Value>,
 }
 
-/// Two claims in one place: one path is the other's, or leads through it.
+/// Two claims with conflicting paths: the paths are equal, or one leads through the other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("two claims are in one place: {0}")]
+#[error("two claims have conflicting paths: {0}")]
 pub struct Conflict(pub String);
 
 impl Table {
-    /// A table with this header and no claims.
+    /// Creates a table with this header and no claims.
     #[must_use]
     pub fn new(header: Map<String, Json>) -> Self {
         Self { header, claims: Vec::new() }
@@ -106,12 +107,12 @@ impl Table {
         &self.header
     }
 
-    /// Adds a claim at a path, such as `["grants", "identity"]`. A constant object is its members:
-    /// others may be added to it; an empty one is written also where none of those is.
+    /// Adds a claim at a path such as `["grants", "identity"]`. A constant object is added member
+    /// by member, so others can be added to it; an empty one is always written.
     ///
     /// # Errors
     ///
-    /// There is a claim already.
+    /// The path conflicts with an existing claim.
     pub fn add(&mut self, path: &[&str], value: Value) -> Result<(), Conflict> {
         match value {
             Value::Constant(Json::Object(members)) if !members.is_empty() => {
@@ -151,7 +152,7 @@ impl Table {
     }
 
     /// All claims with their paths, in the order in which they were added to their objects. A
-    /// constant empty object stands before its members.
+    /// constant empty object precedes its members.
     #[must_use]
     pub fn claims(&self) -> Vec<(Vec<&str>, &Value)> {
         fn walk<'a>(
@@ -175,17 +176,17 @@ impl Table {
         found
     }
 
-    /// The payload around `grant`, piece by piece in the order in which it is written.
+    /// The parts of the payload with `grant`, in the order in which they are written.
     ///
     /// # Errors
     ///
-    /// The claims need a grant and there is none, or none that is JSON.
+    /// The claims need a grant, and there is none or it is not JSON.
     pub(super) fn around(&self, grant: Option<&str>) -> Result<Vec<Part>, PrepareError> {
         let mut parts = self.layout();
         for part in &mut parts {
             if *part == Part::Grant {
                 let grant = grant.ok_or(PrepareError::NoGrant)?;
-                // What is no JSON could close the members around it and open others.
+                // Invalid JSON could close the surrounding members and open others.
                 let grant: &RawValue =
                     serde_json::from_str(grant).map_err(|_| PrepareError::GrantUnfit)?;
                 *part = Part::Text(grant.get().to_owned());
@@ -194,7 +195,7 @@ impl Table {
         Ok(parts)
     }
 
-    /// The payload, piece by piece in the order in which it is written.
+    /// The parts of the payload, in the order in which they are written.
     fn layout(&self) -> Vec<Part> {
         let mut parts = Parts(Vec::new());
         parts.object(&self.claims);
@@ -202,35 +203,35 @@ impl Table {
     }
 }
 
-/// White space that may stand before the first piece that varies by call, so that whole groups
-/// can be made of what follows.
-pub(super) const MOST_FILL: &str = "  ";
+/// The maximum white space before the first part that varies by call. It aligns what follows to
+/// whole groups.
+pub(super) const MAX_FILL: &str = "  ";
 
-/// A piece of a payload.
+/// A part of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
-    /// Text that is always the same.
+    /// Constant text.
     Text(String),
     /// The grant.
     Grant,
     /// A time.
     Time(Time),
-    /// The resource, in quotes.
+    /// The quoted resource.
     Resource,
-    /// What stands behind its last slash, in quotes.
+    /// The part of the resource after its last slash, quoted.
     ResourceEnd,
     /// A member that is written only if the call sets it.
     Optional(Optional),
-    /// The identity without its quotes, which are in the texts around it.
+    /// The identity without quotes, which belong to the surrounding text.
     Identity,
-    /// The id, in quotes.
+    /// The quoted id.
     Id(Id),
 }
 
-/// A member that is written only if the call sets it, or something in it.
+/// A member that is written only if the call sets it or one of its members.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Optional {
-    /// In quotes, and the colon behind it.
+    /// The quoted name followed by a colon.
     name: String,
     value: OptionalValue,
     comma: Comma,
@@ -243,22 +244,22 @@ enum OptionalValue {
     Object(Vec<Optional>),
 }
 
-/// What separates an optional member from the others of its object.
+/// How an optional member is separated from the others of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comma {
-    /// One before it: there always is a member there.
+    /// A comma before it: a member always precedes it.
     Before,
-    /// One behind it: there always is a member there.
+    /// A comma after it: a member always follows it.
     Behind,
-    /// One before it if another was written: all members of its object are optional.
+    /// A comma before it if another member was written: all members of the object are optional.
     Between,
 }
 
 impl Optional {
-    /// Writes it, with its comma, as far as `params` set it.
+    /// Writes the member and its comma, if `call` sets it.
     pub(super) fn write(&self, call: &Call<'_>, text: &mut String) {
         let start = text.len();
-        // Behind a brace, or behind nothing but white space, it is the first of its object.
+        // After a brace, or after nothing but white space, it is the object's first member.
         if self.comma == Comma::Before
             || (self.comma == Comma::Between
                 && !matches!(text.as_bytes().last(), None | Some(b'{' | b' ')))
@@ -296,12 +297,12 @@ impl Optional {
 }
 
 impl Part {
-    /// Whether it varies by call, but not by token.
-    pub(super) const fn is_of_call(&self) -> bool {
+    /// Whether it varies by call but not by token.
+    pub(super) const fn varies_by_call(&self) -> bool {
         matches!(self, Self::Resource | Self::ResourceEnd | Self::Optional(_))
     }
 
-    /// Writes what varies by times and call; nothing of what varies by token.
+    /// Writes a part that varies by times or call. Parts that vary by token are skipped.
     pub(super) fn write(&self, times: Times, call: &Call<'_>, text: &mut String) {
         match self {
             Self::Text(constant) => text.push_str(constant),
@@ -314,7 +315,7 @@ impl Part {
     }
 
     /// Whether it varies by token.
-    pub(super) const fn is_of_token(&self) -> bool {
+    pub(super) const fn varies_by_token(&self) -> bool {
         matches!(self, Self::Identity | Self::Id(_))
     }
 }
@@ -345,7 +346,7 @@ impl Node {
 }
 
 impl Times {
-    /// One of them.
+    /// The time as a number.
     pub(super) fn at(self, time: Time) -> i64 {
         match time {
             Time::Issue { back } => self.issue - i64::from(back),
@@ -355,7 +356,7 @@ impl Times {
 }
 
 impl Id {
-    /// The id of the token of this second of issue with this serial.
+    /// The id of the token with this second of issue and this serial.
     pub(super) fn text(&self, issue: i64, serial: Serial) -> String {
         match self {
             Self::Serial => joined("", &serial.as_text()),
@@ -365,17 +366,17 @@ impl Id {
     }
 }
 
-/// What stands behind a resource's last slash.
+/// The part of the resource after its last slash.
 fn end_of(resource: &str) -> &str {
     resource.rsplit_once('/').map_or(resource, |(_, end)| end)
 }
 
-/// A second of issue as ids have it: ten digits.
+/// The second of issue as ids contain it: ten digits.
 pub(super) fn date(issue: i64) -> String {
     format!("{issue:010}")
 }
 
-/// A text and ASCII behind it; characters one by one would take some 150 instructions more.
+/// Appends ASCII to a string. Character by character this would take some 150 instructions more.
 pub(super) fn joined(start: &str, end: &[u8]) -> String {
     let mut text = String::with_capacity(start.len() + end.len());
     text.push_str(start);
@@ -430,7 +431,7 @@ impl Parts {
             Value::Time(time) => self.0.push(Part::Time(*time)),
             Value::Resource => self.0.push(Part::Resource),
             Value::ResourceEnd => self.0.push(Part::ResourceEnd),
-            // It is optional, and so written with its name.
+            // These are optional, so they are written with their names.
             Value::ResourceIfAny | Value::Parameter(_) => {}
             Value::Identity => {
                 self.text("\"");
@@ -446,7 +447,7 @@ fn optional(name: &str, node: &Node, comma: Comma) -> Optional {
     let value = match node {
         Node::Leaf(Value::ResourceIfAny) => OptionalValue::Resource,
         Node::Leaf(Value::Parameter(number)) => OptionalValue::Parameter(*number),
-        // Nothing else is optional.
+        // No other leaf is optional.
         Node::Leaf(_) => OptionalValue::Object(Vec::new()),
         Node::Object(Object { members, .. }) => OptionalValue::Object(
             members.iter().map(|(name, node)| optional(name, node, Comma::Between)).collect(),

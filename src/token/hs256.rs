@@ -1,4 +1,4 @@
-//! JWTs signed with HS256, of which all that tokens share is encoded and hashed once.
+//! JWTs signed with HS256. What tokens share is encoded and hashed once.
 //!
 //! ```text
 //! header . {"iss":…,"sub":…,"iat":…,"exp":…  ,"grants":{"player":{…},"identity":"alice" },"jti":"…-serial"}
@@ -6,13 +6,13 @@
 //!          └────────────── hashed once for each pair of times ───────┘ own   shared    own   shared
 //! ```
 //!
-//! White space fills what lies before each seam. The opening and the body end on a SHA-256 block
-//! (and so on a base64 group): the rest is hashed alone, from a copy of the state. What varies by
-//! call, the lead, follows them; it is encoded once a call. The identity, the serial and the
-//! texts between them end on base64 groups: each is encoded alone, and the texts are not encoded
-//! again.
+//! White space fills the space before each boundary. The opening and the body end on a SHA-256
+//! block, and so on a base64 group: the rest is hashed alone, from a copy of the hash state. Claims
+//! that vary by call (the lead) follow and are encoded once a call. The identity, the serial and
+//! the texts between them end on base64 groups: each is encoded alone, and the texts are not
+//! encoded again.
 
-mod called;
+mod call;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +22,9 @@ use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
 
-use self::called::called;
+use self::call::with_call;
 use super::{
-    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
+    Call, CallSigner, PrepareError, SignError, Signer, Tail, Times, Token, TokenFormat,
     base64::{self, GROUP, GROUP_CHARS, SIGNATURE_CHARS},
     claims::{Conflict, Id, Part, Table, date, joined},
     id::{SERIAL_CHARS, Serial, UUID_CHARS},
@@ -38,22 +38,22 @@ use crate::{
     settings::SigningSecret,
 };
 
-/// Characters that a signature and the dot before it add. Their room is enough to pad the
-/// message in that they sign.
+/// Characters added by a signature and the dot before it. They leave enough space to pad the
+/// message that is signed.
 const SIGNATURE: usize = 1 + SIGNATURE_CHARS;
 const _: () = assert!(SIGNATURE >= PADDING);
 
-/// Sheets that are kept: so many token lives can be asked for in turn at no cost.
-const MOST_SHEETS: usize = 8;
+/// Timed templates kept: this many token lifetimes can alternate at no cost.
+const MAX_RECENT: usize = 8;
 
-/// A token format: claims that are signed with HS256 and the bytes of a secret.
+/// A token format: claims signed with HS256 under the bytes of a secret.
 pub struct Hs256 {
     table: Result<Table, Conflict>,
     secret: SigningSecret,
 }
 
 impl Hs256 {
-    /// Tokens of these claims. A table that conflicts makes none.
+    /// Tokens with these claims. A table with a conflict makes none.
     #[must_use]
     pub fn new(table: Result<Table, Conflict>, secret: SigningSecret) -> Self {
         Self { table, secret }
@@ -90,47 +90,47 @@ impl fmt::Debug for Hs256 {
 pub struct Template {
     text: Arc<Text>,
     key: Hmac,
-    /// What was made for the times of this second's calls, the latest first.
-    sheets: ArcSwap<Vec<Arc<Sheet>>>,
+    /// The templates of this second's calls by times, the latest first.
+    recent: ArcSwap<Vec<Arc<TimedTemplate>>>,
 }
 
 impl Template {
-    /// A template of these claims around `grant`, which is JSON, that signs with `secret`'s raw
-    /// bytes.
+    /// A template of these claims with `grant`, which is JSON, signing with the raw bytes of
+    /// `secret`.
     ///
     /// # Errors
     ///
-    /// The secret is empty, or the claims need a grant and there is none that is JSON.
+    /// The secret is empty, or the claims need a grant and there is none or it is not JSON.
     pub fn new(table: &Table, grant: Option<&str>, secret: &[u8]) -> Result<Self, PrepareError> {
         if secret.is_empty() {
             return Err(PrepareError::KeyUnusable);
         }
         let (text, key) = (Arc::new(Text::of(table, grant)?), Hmac::new(secret));
-        Ok(Self { text, key, sheets: ArcSwap::default() })
+        Ok(Self { text, key, recent: ArcSwap::default() })
     }
 
-    /// What signs tokens of these times, and is not kept for others.
-    pub(super) fn once(&self, times: Times, call: &Call<'_>) -> Arc<dyn Stamped> {
-        called(Arc::new(Sheet::new(&self.text, &self.key, times)), call)
+    /// A signer of tokens with these times that is not kept for later calls.
+    pub(super) fn once(&self, times: Times, call: &Call<'_>) -> Arc<dyn CallSigner> {
+        with_call(Arc::new(TimedTemplate::new(&self.text, &self.key, times)), call)
     }
 
-    fn sheet(&self, times: Times) -> Arc<Sheet> {
-        let sheets = self.sheets.load();
-        if let Some(sheet) = sheets.iter().find(|sheet| sheet.times == times) {
-            return Arc::clone(sheet);
+    fn timed(&self, times: Times) -> Arc<TimedTemplate> {
+        let recent = self.recent.load();
+        if let Some(timed) = recent.iter().find(|timed| timed.times == times) {
+            return Arc::clone(timed);
         }
-        let sheet = Arc::new(Sheet::new(&self.text, &self.key, times));
-        // Those of another second have had their time.
-        let others = sheets.iter().filter(|other| other.times.issue == times.issue);
-        let kept = iter::once(&sheet).chain(others.take(MOST_SHEETS - 1)).cloned();
-        self.sheets.store(Arc::new(kept.collect()));
-        sheet
+        let timed = Arc::new(TimedTemplate::new(&self.text, &self.key, times));
+        // Templates of another second are no longer needed.
+        let others = recent.iter().filter(|other| other.times.issue == times.issue);
+        let kept = iter::once(&timed).chain(others.take(MAX_RECENT - 1)).cloned();
+        self.recent.store(Arc::new(kept.collect()));
+        timed
     }
 }
 
 impl Signer for Template {
-    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
-        Ok(called(self.sheet(times), call))
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError> {
+        Ok(with_call(self.timed(times), call))
     }
 }
 
@@ -140,35 +140,34 @@ impl fmt::Debug for Template {
     }
 }
 
-/// The claims in the order of a token, encoded as far as times and calls leave them alone.
+/// The claims in the order of a token, encoded where they do not depend on times or calls.
 struct Text {
-    /// The header and the dot behind it, encoded.
+    /// The encoded header and the dot after it.
     header: String,
-    /// Up to the last of the times that come before what varies more.
+    /// Up to the last time that precedes the more variable claims.
     opening: Vec<Part>,
-    /// From there to what varies by call or token, encoded, with white space before it that makes
-    /// whole groups of it.
+    /// From there to what varies by call or token, encoded, padded in front to whole groups.
     body: String,
     /// From there to what varies by token.
     lead: Vec<Part>,
     /// From there to the end.
-    own: Vec<Part>,
-    /// Whether anything of that varies by call.
-    own_varies: bool,
+    per_token: Vec<Part>,
+    /// Whether any part of `per_token` varies by call.
+    per_token_varies: bool,
 }
 
 impl Text {
     fn of(table: &Table, grant: Option<&str>) -> Result<Self, PrepareError> {
         let mut parts = table.around(grant)?;
-        let varies = |part: &Part| part.is_of_call() || part.is_of_token();
+        let varies = |part: &Part| part.varies_by_call() || part.varies_by_token();
         let shared = parts.iter().position(varies).unwrap_or(parts.len());
         let mut lead = parts.split_off(shared);
-        let own = lead.iter().position(Part::is_of_token).unwrap_or(lead.len());
-        let own = lead.split_off(own);
+        let per_token = lead.iter().position(Part::varies_by_token).unwrap_or(lead.len());
+        let per_token = lead.split_off(per_token);
         let times = parts.iter().rposition(|part| matches!(part, Part::Time(_)));
         let body = parts.split_off(times.map_or(0, |last| last + 1));
 
-        // The header and the dot fill groups when two bytes are left over of three.
+        // The header and the dot fill whole groups if the header leaves two bytes over.
         let header = json::written(&table.header().clone().into());
         let header = header.strip_suffix('}').unwrap_or(&header);
         let header = format!("{header}{}}}", spaces(|fill| (header.len() + fill + 1) % GROUP == 2));
@@ -177,12 +176,12 @@ impl Text {
             opening: parts,
             body: encoded(&constant(&body)),
             lead,
-            own_varies: own.iter().any(Part::is_of_call),
-            own,
+            per_token_varies: per_token.iter().any(Part::varies_by_call),
+            per_token,
         })
     }
 
-    /// What stands before the body, encoded so that with it a SHA-256 block is filled.
+    /// The text before the body, encoded so that both together fill SHA-256 blocks.
     fn opening(&self, times: Times) -> String {
         let mut claims = String::new();
         self.opening.iter().for_each(|part| part.write(times, &Call::NONE, &mut claims));
@@ -195,7 +194,7 @@ impl Text {
     }
 }
 
-/// Texts alone.
+/// Concatenates constant parts.
 fn constant(parts: &[Part]) -> String {
     let mut text = String::new();
     for part in parts {
@@ -204,66 +203,66 @@ fn constant(parts: &[Part]) -> String {
     text
 }
 
-/// A text that begins where white space may stand, encoded in whole groups.
+/// Encodes a text that may start with white space, padded in front to whole groups.
 fn encoded(text: &str) -> String {
     let fill = spaces(|fill| (text.len() + fill).is_multiple_of(GROUP));
     URL_SAFE_NO_PAD.encode(fill + text)
 }
 
-/// As few spaces as are enough. Their encoding fills a block in so many bytes at the latest.
+/// The fewest spaces that are enough. A block is filled within `MAX` bytes.
 fn spaces(are_enough: impl Fn(usize) -> bool) -> String {
-    const MOST: usize = BLOCK / GROUP_CHARS * GROUP;
-    " ".repeat((0..MOST).find(|fill| are_enough(*fill)).unwrap_or(0))
+    const MAX: usize = BLOCK / GROUP_CHARS * GROUP;
+    " ".repeat((0..MAX).find(|fill| are_enough(*fill)).unwrap_or(0))
 }
 
 impl Times {
     const NONE: Self = Self { issue: 0, expire: 0 };
 }
 
-/// A piece of what is a token's own.
+/// A piece of a token's own part.
 enum Piece {
-    /// Text between its values, encoded.
+    /// Encoded text between values.
     Text(String),
-    /// The identity and the quote behind it.
+    /// The identity and the quote after it.
     Identity,
-    /// The serial and the quote behind it.
+    /// The serial and the quote after it.
     Serial,
-    /// The serial as a UUID and the quote behind it.
+    /// The serial as a UUID and the quote after it.
     Uuid,
-    /// The serial, with a dash before it, and the quote behind it.
+    /// A dash, the serial and the quote after it.
     DashedSerial,
 }
 
 /// Characters of a serial with a dash before it.
 const DASHED_CHARS: usize = 1 + SERIAL_CHARS;
 
-/// What is a token's own, with the texts between its values encoded.
-struct Own {
+/// A token's own part, with the texts between its values encoded.
+struct PerToken {
     pieces: Vec<Piece>,
-    /// Characters of all pieces but identities.
+    /// Characters of all pieces except identities.
     chars: usize,
-    /// How many identities there are.
+    /// How often the identity occurs.
     identities: usize,
 }
 
-impl Own {
-    fn new(own: &[Part], times: Times, call: &Call<'_>) -> Self {
-        let pieces = pieces(own, times, call);
+impl PerToken {
+    fn new(per_token: &[Part], times: Times, call: &Call<'_>) -> Self {
+        let pieces = pieces(per_token, times, call);
         let chars = pieces.iter().map(Piece::chars).sum();
         let identities = pieces.iter().filter(|it| matches!(it, Piece::Identity)).count();
         Self { pieces, chars, identities }
     }
 
-    /// Characters of it, for an identity that is so long as JSON.
+    /// Its characters for an identity of this length as JSON.
     const fn chars(&self, identity: usize) -> usize {
         self.chars + self.identities * base64::quoted_chars(identity)
     }
 }
 
-fn pieces(own: &[Part], times: Times, call: &Call<'_>) -> Vec<Piece> {
+fn pieces(per_token: &[Part], times: Times, call: &Call<'_>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut text = String::new();
-    for part in own {
+    for part in per_token {
         let value = match part {
             Part::Identity => Piece::Identity,
             Part::Id(Id::Serial) => {
@@ -304,7 +303,7 @@ fn after<'a>(value: Option<&Piece>, text: &'a str) -> &'a str {
 }
 
 impl Piece {
-    /// Characters that it becomes, other than the identity.
+    /// Characters that it becomes, not counting an identity.
     const fn chars(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -315,13 +314,13 @@ impl Piece {
         }
     }
 
-    fn put<'a>(&self, identity: &str, serial: Serial, room: &'a mut [u8]) -> &'a mut [u8] {
+    fn put<'a>(&self, identity: &str, serial: Serial, out: &'a mut [u8]) -> &'a mut [u8] {
         match self {
-            Self::Text(text) => base64::put(text.as_bytes(), room),
-            Self::Identity => base64::put_quoted(identity.as_bytes(), room),
-            Self::Serial => base64::put_quoted(&serial.as_text(), room),
-            Self::Uuid => base64::put_quoted(&serial.as_uuid(), room),
-            Self::DashedSerial => base64::put_quoted(&dashed(serial), room),
+            Self::Text(text) => base64::put(text.as_bytes(), out),
+            Self::Identity => base64::put_quoted(identity.as_bytes(), out),
+            Self::Serial => base64::put_quoted(&serial.as_text(), out),
+            Self::Uuid => base64::put_quoted(&serial.as_uuid(), out),
+            Self::DashedSerial => base64::put_quoted(&dashed(serial), out),
         }
     }
 }
@@ -333,35 +332,35 @@ fn dashed(serial: Serial) -> [u8; DASHED_CHARS] {
 }
 
 /// What tokens of one grant and one pair of times share.
-struct Sheet {
+struct TimedTemplate {
     text: Arc<Text>,
     times: Times,
-    /// The token up to the body: header, dot, and the payload up to the times.
+    /// The token before the body: header, dot, and the payload up to the times.
     opening: String,
-    /// The HMAC of what begins with the opening and the body.
+    /// The HMAC state after the opening and the body.
     hmac: Hmac,
-    /// What is a token's own, where it does not vary by call.
-    own: Own,
-    /// The form of an id; none where tokens have none.
+    /// The per-token part, where it does not vary by call.
+    per_token: PerToken,
+    /// The format of the id; none for tokens without ids.
     id: Option<TokenId>,
 }
 
-/// The form of a token's id, of one second of issue.
+/// The format of a token's id, for one second of issue.
 enum TokenId {
-    /// This, and the serial behind it.
+    /// A prefix followed by the serial.
     Serial(String),
     /// The serial as a UUID.
     Uuid,
 }
 
-impl Sheet {
+impl TimedTemplate {
     fn new(text: &Arc<Text>, key: &Hmac, times: Times) -> Self {
         let opening = text.opening(times);
         let prefix = [&opening[..], &text.body].concat();
         let (blocks, _) = prefix.as_bytes().as_chunks();
         let hmac = key.then(blocks);
-        let own = Own::new(&text.own, times, &Call::NONE);
-        let id = text.own.iter().find_map(|part| match part {
+        let per_token = PerToken::new(&text.per_token, times, &Call::NONE);
+        let id = text.per_token.iter().find_map(|part| match part {
             Part::Id(Id::Serial) => Some(TokenId::Serial(String::new())),
             Part::Id(Id::Dated(prefix)) => {
                 Some(TokenId::Serial(format!("{prefix}-{}-", date(times.issue))))
@@ -369,10 +368,10 @@ impl Sheet {
             Part::Id(Id::Uuid) => Some(TokenId::Uuid),
             _ => None,
         });
-        Self { text: Arc::clone(text), times, opening, hmac, own, id }
+        Self { text: Arc::clone(text), times, opening, hmac, per_token, id }
     }
 
-    /// The id of the token with this serial, where it has one.
+    /// The id of the token with this serial; none for tokens without ids.
     fn id(&self, serial: Serial) -> Option<String> {
         Some(match self.id.as_ref()? {
             TokenId::Serial(before) => joined(before, &serial.as_text()),
@@ -381,21 +380,21 @@ impl Sheet {
     }
 }
 
-impl fmt::Debug for Sheet {
+impl fmt::Debug for TimedTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sheet").field("times", &self.times).finish_non_exhaustive()
+        f.debug_struct("TimedTemplate").field("times", &self.times).finish_non_exhaustive()
     }
 }
 
-impl Stamped for Sheet {
+impl CallSigner for TimedTemplate {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let shared = [&self.opening[..], &self.text.body, ""];
-        Ok(sign(shared, &self.hmac, b"", &self.own, identity, serial))
+        Ok(sign(shared, &self.hmac, b"", &self.per_token, identity, serial))
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
         let shared = self.opening.len() + self.text.body.len();
-        shared + self.own.chars(json::ascii(identity).len()) + SIGNATURE
+        shared + self.per_token.chars(json::ascii(identity).len()) + SIGNATURE
     }
 
     fn token_id(&self, serial: Serial) -> Option<String> {
@@ -403,27 +402,27 @@ impl Stamped for Sheet {
     }
 }
 
-/// A token that begins with what is shared, which `hmac` has taken.
+/// Signs a token that begins with `shared`, which `hmac` has already hashed.
 fn sign<'a>(
     shared: [&'a str; 3],
     hmac: &Hmac,
     rest: &[u8],
-    own: &Own,
+    per_token: &PerToken,
     identity: &str,
     serial: Serial,
 ) -> Token<'a> {
     let identity = json::ascii(identity);
-    let length = rest.len() + own.chars(identity.len());
+    let length = rest.len() + per_token.chars(identity.len());
     let mut tail = Tail::zeros(length + SIGNATURE);
     let blocks = tail.blocks_mut();
 
-    let mut room = base64::put(rest, blocks.as_flattened_mut());
-    for piece in &own.pieces {
-        room = piece.put(&identity, serial, room);
+    let mut out = base64::put(rest, blocks.as_flattened_mut());
+    for piece in &per_token.pieces {
+        out = piece.put(&identity, serial, out);
     }
 
     let digest = hmac.finish(blocks, length);
-    let room = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
-    base64::put_digest(digest, room);
-    Token { shared, own: tail }
+    let out = base64::put(b".", &mut blocks.as_flattened_mut()[length..]);
+    base64::put_digest(digest, out);
+    Token { shared, tail }
 }

@@ -1,4 +1,4 @@
-//! Token ids: unique across calls, replicas and restarts, without a generator per token.
+//! Token ids: unique across calls, replicas and restarts, without a random draw per token.
 
 use std::{
     fmt,
@@ -10,18 +10,18 @@ use sha2::{Digest, Sha256};
 
 use super::base64;
 
-/// Characters of a [`fingerprint`] behind its name.
+/// Characters of a [`fingerprint`] after its prefix.
 const FINGERPRINT_CHARS: usize = 22;
 
-/// What a [`Fingerprint`] begins with.
+/// The prefix of a [`Fingerprint`].
 const FINGERPRINT_NAME: &[u8] = b"sha256:";
 
-/// What stands for the id of a token that holds none: `sha256:` and 22 characters of its hash.
+/// The id of a token that contains none: `sha256:` and 22 characters of its hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; FINGERPRINT_NAME.len() + FINGERPRINT_CHARS]);
 
 impl Fingerprint {
-    /// Of the token that these parts make.
+    /// The fingerprint of the token made of these parts.
     pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
         parts.into_iter().for_each(|part| hash.update(part));
@@ -33,10 +33,10 @@ impl Fingerprint {
         Self(text)
     }
 
-    /// The fingerprint as text.
+    /// The fingerprint as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // It is ASCII.
+        // Always ASCII.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -47,7 +47,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What stands for the id of a token that holds none.
+/// The id of a token that contains none.
 #[must_use]
 pub fn fingerprint(token: &str) -> String {
     Fingerprint::of([token.as_bytes()]).as_str().to_owned()
@@ -59,22 +59,22 @@ pub const SERIAL_CHARS: usize = 16;
 /// Characters of a [`Serial`] as a UUID.
 pub const UUID_CHARS: usize = 36;
 
-/// What makes one token's id unique: a number of 96 bits, of which each process draws its own
-/// first one and counts from there.
+/// Makes a token's id unique: a 96-bit number. Each process draws its first serial at random and
+/// counts from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serial(u128);
 
 const BITS: u32 = 96;
 
 impl Serial {
-    /// The serial of tokens that prove a template and are never handed out.
+    /// The serial of tokens that verify a template and are never returned.
     pub const SELF_TEST: Self = Self(0);
 
     const fn of(number: u128) -> Self {
         Self(number & ((1 << BITS) - 1))
     }
 
-    /// The serial as text, in base64url: always of the same width.
+    /// The serial in base64url, with a fixed width.
     #[must_use]
     pub fn as_text(self) -> [u8; SERIAL_CHARS] {
         let [_, _, _, _, bytes @ ..]: [u8; 16] = self.0.to_be_bytes();
@@ -83,12 +83,12 @@ impl Serial {
         text
     }
 
-    /// The serial as a UUID of version 4, which all readers take: 96 of its bits are the serial.
+    /// The serial as a version 4 UUID, which all readers accept; 96 of its bits are the serial.
     #[must_use]
     pub fn as_uuid(self) -> [u8; UUID_CHARS] {
         const LOW: u128 = (1 << 62) - 1;
         let version_and_variant = 0x4000_8000_0000_0000_0000;
-        // The serial's last 62 bits stand behind the variant, the others in front.
+        // The serial's last 62 bits follow the variant; the others precede it.
         let bits = (self.0 >> 62) << 80 | version_and_variant | (self.0 & LOW);
         let mut text = [b'-'; UUID_CHARS];
         let mut nibbles = (0..32).rev().map(|place| (bits >> (4 * place) & 15) as usize);
@@ -100,48 +100,48 @@ impl Serial {
         text
     }
 
-    /// A number below `limit`: another one for each of so many serials that follow each other.
+    /// A number below `limit`, different for each of `limit` consecutive serials.
     #[must_use]
     pub fn number_below(self, limit: u32) -> u32 {
         let low = u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or_default();
         low.checked_rem(limit.into()).and_then(|it| u32::try_from(it).ok()).unwrap_or_default()
     }
 
-    /// The serial `further` after this one, of the same range.
+    /// The serial that comes `further` after this one.
     #[must_use]
     pub fn plus(self, further: u64) -> Self {
         Self::of(self.0 + u128::from(further))
     }
 }
 
-/// Hands out serials. There is one a process: a first serial drawn once, then a counter. Two
-/// processes meet only where their first serials, of 96 random bits, lie closer than they count.
+/// Issues serials, one instance per process: a random first serial, then a counter. Two processes
+/// collide only if their random 96-bit first serials are closer together than they count.
 #[derive(Debug)]
 pub struct Serials {
     first: Serial,
     next: AtomicU64,
 }
 
-/// The system gave no randomness.
+/// The system provided no randomness.
 #[derive(Debug, thiserror::Error)]
-#[error("the system gives no random bytes")]
+#[error("the system provides no random bytes")]
 pub struct NoRandomness;
 
 impl Serials {
-    /// Draws the first serial from the system.
+    /// Draws the first serial from the system's random source.
     pub fn draw() -> Result<Self, NoRandomness> {
         let mut bytes = [0; size_of::<u128>()];
         getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
         Ok(Self { first: Serial::of(u128::from_ne_bytes(bytes)), next: AtomicU64::new(0) })
     }
 
-    /// A serial that nobody else has.
+    /// A unique serial.
     #[must_use]
     pub fn next(&self) -> Serial {
         self.range(1)
     }
 
-    /// The first of `count` consecutive serials that nobody else has.
+    /// The first of `count` consecutive unique serials.
     #[must_use]
     pub fn range(&self, count: u64) -> Serial {
         self.first.plus(self.next.fetch_add(count, Ordering::Relaxed))
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serials_of_one_process_and_of_two_never_meet() {
+    fn serials_are_unique_within_and_across_processes() {
         let (one, other) = (Serials::draw().unwrap(), Serials::draw().unwrap());
         let mut seen = HashSet::new();
         for _ in 0..1_000 {
@@ -170,8 +170,8 @@ mod tests {
     }
 
     #[test]
-    fn processes_draw_serials_that_are_far_apart() {
-        // Where fewer bits were drawn, or fewer told, two of a thousand would share a half.
+    fn first_serials_are_far_apart() {
+        // With fewer random or fewer encoded bits, two of a thousand would share a half.
         let mut halves = HashSet::new();
         for _ in 0..1_000 {
             let text = Serials::draw().unwrap().next().as_text();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn serials_that_differ_are_different_uuids() {
+    fn different_serials_give_different_uuids() {
         let mut seen = HashSet::new();
         for bit in (0..BITS).map(|bit| 1_u128 << bit).chain([0, (1 << BITS) - 1]) {
             let uuid = String::from_utf8(Serial::of(bit).as_uuid().to_vec()).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_serials_that_follow_each_other_differ() {
+    fn consecutive_serials_give_different_numbers() {
         let first = Serial::of((1 << 70) + 5);
         let numbers = (0..8).map(|further| first.plus(further).number_below(8));
         assert_eq!(numbers.collect::<Vec<_>>(), [5, 6, 7, 0, 1, 2, 3, 4]);
@@ -201,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_fills_its_characters_from_the_right() {
+    fn serial_text_is_big_endian_and_wraps() {
         let text = |number| String::from_utf8(Serial::of(number).as_text().to_vec()).unwrap();
         assert_eq!(text(0), "AAAAAAAAAAAAAAAA");
         assert_eq!(text(65), "AAAAAAAAAAAAAABB");
         assert_eq!(text((1 << 96) - 1), "________________");
-        assert_eq!(Serial::of(u128::MAX).plus(2), Serial::of(1), "and begins anew");
+        assert_eq!(Serial::of(u128::MAX).plus(2), Serial::of(1), "wraps around");
     }
 }

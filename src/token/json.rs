@@ -1,19 +1,19 @@
-//! Text as JSON, in ASCII alone: some clients decode a payload without minding UTF-8. Others do
-//! not know base64url: `-` and `_`, which in ASCII JSON come of `>`, `?`, `~` and DEL alone, are
-//! avoided by escaping these too.
+//! Strings as ASCII-only JSON, since some clients ignore UTF-8 when they decode a payload. Other
+//! clients decode plain base64 instead of base64url. In ASCII JSON, `-` and `_` result only from
+//! `>`, `?`, `~` and DEL, so these are escaped too.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// A value as JSON text.
+/// A value as JSON.
 pub(super) fn written(value: &Value) -> String {
     if let Value::String(text) = value
-        && stands_for_itself(text)
+        && is_plain(text)
     {
         return between_quotes(text);
     }
-    // Characters that are not plain stand in its texts alone.
+    // Special characters occur only inside strings.
     let text = value.to_string();
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -38,7 +38,7 @@ fn between_quotes(text: &str) -> String {
     string
 }
 
-/// `text` as a JSON string, at the end of another text.
+/// Appends `text` as a JSON string.
 pub(super) fn push_quoted(text: &str, before: &mut String) {
     before.push('"');
     before.push_str(&ascii(text));
@@ -47,7 +47,7 @@ pub(super) fn push_quoted(text: &str, before: &mut String) {
 
 /// `text` as the inside of a JSON string.
 pub(super) fn ascii(text: &str) -> Cow<'_, str> {
-    if stands_for_itself(text) {
+    if is_plain(text) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() * 3);
@@ -61,13 +61,13 @@ pub(super) fn ascii(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether all of `text` is plain.
-fn stands_for_itself(text: &str) -> bool {
+/// Whether no character needs an escape.
+fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
 
-/// Which bytes are characters that stand for themselves. Names are short: for them a table takes
-/// fewer instructions than comparisons, which are faster where there are many bytes.
+/// The bytes that need no escape. Names are short: for them a table takes fewer instructions than
+/// comparisons, which are faster for many bytes.
 static PLAIN: [bool; 1 << 8] = plain();
 
 const fn plain() -> [bool; 1 << 8] {
@@ -80,7 +80,7 @@ const fn plain() -> [bool; 1 << 8] {
     plain
 }
 
-/// A character that is neither a quote nor a backslash.
+/// Appends a character other than a quote or a backslash.
 fn push(character: char, escaped: &mut String) {
     if u8::try_from(character).is_ok_and(|byte| PLAIN[usize::from(byte)]) {
         escaped.push(character);
@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_reads_back_and_is_printable_ascii(text in any::<String>()) {
+        fn escaped_text_is_printable_ascii_and_reads_back(text in any::<String>()) {
             let inside = ascii(&text);
             prop_assert!(inside.bytes().all(|it| (b' '..b'~').contains(&it)), "{inside}");
             prop_assert!(!inside.contains(['>', '?']), "{inside}");

@@ -1,4 +1,4 @@
-//! Keys that sign JWTs with an algorithm, and verify what they signed.
+//! JWT keys of one algorithm, which sign and verify.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::settings::SigningSecret;
 
-/// A key of one algorithm. Its `Debug` shows no key, and the key is zeroed on drop.
+/// A key of one algorithm. `Debug` does not print the key, and it is zeroed on drop.
 #[derive(Clone)]
 pub struct JwtKey {
     algorithm: Algorithm,
@@ -24,27 +24,27 @@ pub struct JwtKey {
 enum Signing {
     /// `jsonwebtoken` signs.
     Secret(EncodingKey),
-    /// We do: `jsonwebtoken` would parse the key for each token.
+    /// Signed here: `jsonwebtoken` would parse the key for each token.
     Private(Arc<PrivateKey>),
 }
 
 /// Where a signature is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
-    /// In the task of the call.
+    /// In the call's task.
     Fast,
-    /// In the pool: it would keep the task's thread, and so other calls, for too long.
+    /// In the pool: it would block the task's thread, and so other calls, for too long.
     Slow,
 }
 
 impl JwtKey {
-    /// An HMAC under the raw bytes of a secret.
+    /// An HMAC key from the raw bytes of a secret.
     #[must_use]
     pub fn hmac(algorithm: Algorithm, secret: &SigningSecret) -> Self {
         Self::hmac_of(algorithm, secret.expose().as_bytes())
     }
 
-    /// An HMAC under these bytes, whatever they are.
+    /// An HMAC key from these bytes.
     #[must_use]
     pub fn hmac_of(algorithm: Algorithm, secret: &[u8]) -> Self {
         let (signs, verifies) =
@@ -52,18 +52,18 @@ impl JwtKey {
         Self { algorithm, signs: Signing::Secret(signs), verifies }
     }
 
-    /// A private key, whose public half verifies.
+    /// A private key; its public half verifies.
     #[must_use]
     pub fn private(key: PrivateKey) -> Self {
         let (algorithm, verifies) = (key.algorithm(), key.public());
         Self { algorithm, signs: Signing::Private(Arc::new(key)), verifies }
     }
 
-    /// A private key in any of its forms.
+    /// Parses a private key in any supported form.
     ///
     /// # Errors
     ///
-    /// The text is no private key of this algorithm.
+    /// The text is not a private key for this algorithm.
     pub fn parse_private(text: &str, algorithm: Algorithm) -> Result<Self, KeyError> {
         PrivateKey::parse(text, algorithm).map(Self::private)
     }
@@ -74,7 +74,7 @@ impl JwtKey {
         self.algorithm
     }
 
-    /// The algorithm, as headers name it.
+    /// The algorithm's name in headers.
     #[must_use]
     pub const fn algorithm_name(&self) -> &'static str {
         match self.algorithm {
@@ -90,12 +90,12 @@ impl JwtKey {
             Algorithm::PS384 => "PS384",
             Algorithm::PS512 => "PS512",
             Algorithm::EdDSA => "EdDSA",
-            // A later version may know more.
+            // A later version may add algorithms.
             _ => "unknown",
         }
     }
 
-    /// What a signature is charged, in the units that quotas are counted in; an HMAC is one.
+    /// The cost of a signature in quota units; an HMAC costs one.
     #[must_use]
     pub const fn units(&self) -> u32 {
         match self.algorithm {
@@ -103,7 +103,7 @@ impl JwtKey {
             Algorithm::EdDSA => 15,
             Algorithm::ES256 => 35,
             Algorithm::ES384 => 120,
-            // RSA; what is not known is not cheap.
+            // RSA. Unknown algorithms are assumed to be expensive.
             _ => 400,
         }
     }
@@ -117,16 +117,16 @@ impl JwtKey {
             | Algorithm::HS512
             | Algorithm::EdDSA
             | Algorithm::ES256 => Speed::Fast,
-            // ES384 and RSA; what is not known is not fast.
+            // ES384 and RSA. Unknown algorithms are assumed to be slow.
             _ => Speed::Slow,
         }
     }
 
-    /// A signature of this message, in base64url.
+    /// Signs the message; returns the signature in base64url.
     ///
     /// # Errors
     ///
-    /// It cannot be made.
+    /// Signing failed.
     pub fn sign(&self, message: &[u8]) -> Result<String, SignError> {
         match &self.signs {
             Signing::Secret(key) => {
@@ -136,8 +136,8 @@ impl JwtKey {
         }
     }
 
-    /// A token's header and claims; none where this key did not sign it. Its times are not
-    /// looked at: that would be by the system's clock.
+    /// The token's header and claims; none if this key did not sign it. Times are not checked,
+    /// since that would use the system's clock.
     #[must_use]
     pub fn read<T: DeserializeOwned + Clone>(
         &self,

@@ -1,4 +1,4 @@
-//! The values that a kind declares for its tokens, beside resource, identity and times.
+//! The values that a kind declares for its tokens, besides resource, identity and times.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -6,80 +6,79 @@ use serde_json::{Map, Value as Json};
 
 use super::json;
 
-/// Whole numbers beyond this are not exact in a double, and so not in JavaScript nor in a Struct.
+/// Whole numbers beyond this are not exact in a double, and so not in JavaScript or a Struct.
 pub const MAX_EXACT: u64 = 1 << 53;
 
 /// A value that a kind declares.
 #[derive(Clone, Debug)]
 pub struct Parameter {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The claim that it becomes.
+    /// The path of its claim.
     pub path: Vec<String>,
-    /// What it may be.
+    /// The values it accepts.
     pub shape: Shape,
     /// Who may set it.
     pub setter: Setter,
-    /// What it is where nobody sets it; none for no claim.
+    /// The value if nobody sets it; without one, the claim is omitted.
     pub default: Option<Json>,
 }
 
 /// Who may set a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setter {
-    /// The profile, and calls where the profile opens it.
+    /// The profile, and calls where the profile allows it.
     Call,
-    /// The same; a call must set it where it is open and the profile does not.
+    /// As `Call`, but if the profile allows calls to set it and does not set it, each call must.
     RequiredCall,
-    /// The profile alone: it gives rights that no call may give itself.
+    /// The profile alone: it grants rights that a call must not give itself.
     Profile,
 }
 
-/// What a parameter may be.
+/// The values that a parameter accepts.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// True or false.
     Flag,
-    /// True or false; false is not written.
+    /// True or false; false is omitted from the token.
     TrueOnly,
-    /// A whole number in these bounds, also as decimal text.
+    /// A whole number within these bounds, also as a decimal string.
     Integer(i64, i64),
     /// Any number.
     Number,
-    /// A text of at most so many bytes.
+    /// A string of up to this many bytes.
     Text(usize),
-    /// One of these texts.
+    /// One of these strings.
     Word(&'static [&'static str]),
-    /// One of these texts, each with the text that is written in its place.
+    /// One of these names, each with the string that is written for it.
     Named(&'static [(&'static str, &'static str)]),
-    /// At least one of these texts, none of them twice.
+    /// At least one of these strings, without duplicates.
     Words(&'static [&'static str]),
-    /// Texts by name, of at most so many bytes in all.
+    /// An object of strings, with up to this many bytes in total.
     Texts(usize),
-    /// Any list whose JSON has at most so many bytes.
+    /// A list of up to this many bytes of JSON.
     List(usize),
-    /// Any object whose JSON has at most so many bytes.
+    /// An object of up to this many bytes of JSON.
     Object(usize),
-    /// What the kind says itself.
+    /// A rule of the kind's own.
     Own {
-        /// What it should be, in words that follow the parameter's name.
+        /// The rule in words that follow the parameter's name.
         wanted: &'static str,
-        /// Whether a value is that.
+        /// Whether a value follows the rule.
         fits: fn(&Json) -> bool,
     },
 }
 
-/// Values of the open parameters in their order, each as ASCII JSON; none for those that are not
-/// set.
+/// Values of the open parameters in their order, as ASCII JSON; none for unset ones.
 pub type Values = Arc<[Option<String>]>;
 
-/// The parameters that calls may set, and those that they may not.
+/// The parameters that calls may set (open), and those they may not (closed).
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     open: Vec<Open>,
-    /// The names of the others.
+    /// The names of the closed parameters.
     closed: Vec<String>,
-    /// What each open one is where a call does not set it.
+    /// The value of each open parameter that a call does not set.
     defaults: Values,
 }
 
@@ -95,54 +94,56 @@ struct Open {
 pub enum ParamError {
     /// The kind does not declare it.
     Unknown,
-    /// The profile does not open it to calls.
+    /// The profile does not let calls set it.
     NotAllowed,
-    /// The call does not set it, and neither does the profile.
+    /// Neither the call nor the profile sets it.
     Required,
-    /// It is not of its shape: what it should be.
-    Misshapen(String),
+    /// The value is not accepted; states what is.
+    Malformed(String),
 }
 
 impl ParamError {
-    /// The same in words, without the value.
+    /// The problem in words, without the value.
     #[must_use]
-    pub fn words(self) -> Cow<'static, str> {
+    pub fn message(self) -> Cow<'static, str> {
         match self {
-            Self::Unknown => "is no parameter of the profile's kind".into(),
-            Self::NotAllowed => "is not open to calls".into(),
+            Self::Unknown => "is not a parameter of the profile's kind".into(),
+            Self::NotAllowed => "cannot be set by calls".into(),
             Self::Required => "is required: the profile does not set it".into(),
-            Self::Misshapen(wanted) => wanted.into(),
+            Self::Malformed(wanted) => wanted.into(),
         }
     }
 }
 
 impl Parameter {
-    /// One that calls may set where the profile opens it; `path` is the claim's, with dots.
+    /// A parameter that calls may set where the profile allows it; `path` is the claim's, with
+    /// dots.
     #[must_use]
     pub fn new(name: &str, path: &str, shape: Shape) -> Self {
         let path = path.split('.').map(str::to_owned).collect();
         Self { name: name.to_owned(), path, shape, setter: Setter::Call, default: None }
     }
 
-    /// The same, for the profile alone.
+    /// A parameter that only the profile may set.
     #[must_use]
     pub fn of_profile(name: &str, path: &str, shape: Shape) -> Self {
         Self { setter: Setter::Profile, ..Self::new(name, path, shape) }
     }
 
-    /// One that a call must set where the profile opens it and does not set it.
+    /// A parameter that each call must set, if the profile allows calls to set it and does not set
+    /// it.
     #[must_use]
     pub fn required(name: &str, path: &str, shape: Shape) -> Self {
         Self { setter: Setter::RequiredCall, ..Self::new(name, path, shape) }
     }
 
-    /// The same with what it is where nobody sets it.
+    /// Sets the default value.
     #[must_use]
     pub fn or(self, default: impl Into<Json>) -> Self {
         Self { default: Some(default.into()), ..self }
     }
 
-    /// Its claim's path.
+    /// The path of its claim.
     #[must_use]
     pub fn path(&self) -> Vec<&str> {
         self.path.iter().map(String::as_str).collect()
@@ -150,8 +151,8 @@ impl Parameter {
 }
 
 impl Parameters {
-    /// Of a kind that declares these, with a profile's constants. Those for which `is_open` may
-    /// be set by calls.
+    /// The parameters that a kind declares, with a profile's constants. Calls may set those for
+    /// which `is_open` holds.
     #[must_use]
     pub fn new(
         declared: &[Parameter],
@@ -172,13 +173,12 @@ impl Parameters {
         }
     }
 
-    /// The values of a call's tokens, in the order of the open parameters. All that is wrong
-    /// comes back together, by name.
+    /// The values for a call's tokens, in the order of the open parameters.
     ///
     /// # Errors
     ///
-    /// What is wrong with which parameter.
-    pub fn of_call(&self, given: &[(String, Json)]) -> Result<Values, Vec<(String, ParamError)>> {
+    /// All problems, by the parameter's name.
+    pub fn for_call(&self, given: &[(String, Json)]) -> Result<Values, Vec<(String, ParamError)>> {
         let missing = self.open.iter().filter(|open| open.required);
         let missing = missing.filter(|open| !given.iter().any(|(name, _)| *name == open.name));
         let mut bad: Vec<_> =
@@ -187,7 +187,7 @@ impl Parameters {
             return Ok(Arc::clone(&self.defaults));
         }
         let mut values: Values = self.defaults.iter().cloned().collect();
-        // Nobody else has them yet, so that they are not copied again.
+        // The copy above is not shared, so this does not copy again.
         let own = Arc::make_mut(&mut values);
         for (name, value) in given {
             match self.value(name, value) {
@@ -203,23 +203,23 @@ impl Parameters {
             let is_closed = self.closed.iter().any(|closed| closed == name);
             return Err(if is_closed { ParamError::NotAllowed } else { ParamError::Unknown });
         };
-        let value = self.open[place].shape.write(value).map_err(ParamError::Misshapen)?;
+        let value = self.open[place].shape.write(value).map_err(ParamError::Malformed)?;
         Ok((place, value))
     }
 }
 
 impl Shape {
-    /// A value of this shape as the ASCII JSON of its claim; none where it is not written.
+    /// The value as the ASCII JSON of its claim; none if it is omitted.
     ///
     /// # Errors
     ///
-    /// It is not of this shape: what it should be, in words that follow the parameter's name;
-    /// never the value.
+    /// The value is not accepted: states what is, in words that follow the parameter's name. Never
+    /// contains the value.
     pub fn write(self, value: &Json) -> Result<Option<String>, String> {
         Ok(self.claim(value)?.as_deref().map(json::written))
     }
 
-    /// A value of this shape as its claim; none where it is not written.
+    /// The value as its claim; none if it is omitted.
     ///
     /// # Errors
     ///
@@ -265,17 +265,20 @@ impl Shape {
                 format!("must be a whole number from {least} to {most}")
             }
             Self::Number => "must be a number".to_owned(),
-            Self::Text(most) => format!("must be a text of at most {most} bytes"),
+            Self::Text(most) => format!("must be a string of at most {most} bytes"),
             Self::Word(words) => format!("must be one of {}", words.join(", ")),
             Self::Named(words) => {
                 let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
                 format!("must be one of {}", names.join(", "))
             }
             Self::Words(words) => {
-                format!("must be a list of at least one of {}, none twice", words.join(", "))
+                format!(
+                    "must be a list of at least one of {}, without duplicates",
+                    words.join(", ")
+                )
             }
             Self::Texts(most) => {
-                format!("must hold texts by name, of at most {most} bytes in all")
+                format!("must be an object of strings, at most {most} bytes in total")
             }
             Self::List(most) => format!("must be a list of at most {most} bytes as JSON"),
             Self::Object(most) => format!("must be an object of at most {most} bytes as JSON"),
@@ -284,7 +287,7 @@ impl Shape {
     }
 }
 
-/// A whole number, also as decimal text: a Struct holds none beyond 2^53 exactly.
+/// A whole number, also as a decimal string: a Struct cannot hold numbers beyond 2^53 exactly.
 fn whole(value: &Json) -> Option<i64> {
     match value {
         Json::Number(number) => number.as_i64().filter(|number| number.unsigned_abs() <= MAX_EXACT),
@@ -323,13 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn a_call_sets_what_is_open_and_constants_stay() {
+    fn call_sets_open_parameters_and_constants_stay() {
         let constants = json!({"flag": false, "text": "é>"});
         let open = ["flag", "more"];
         let parameters = Parameters::new(&declared(), constants.as_object().unwrap(), |it| {
             open.contains(&&*it.name)
         });
-        let of = |given: &[(String, Json)]| parameters.of_call(given).unwrap().to_vec();
+        let of = |given: &[(String, Json)]| parameters.for_call(given).unwrap().to_vec();
         let value = |text: &str| Some(text.to_owned());
         assert_eq!(of(&[]), [value("false"), None]);
         assert_eq!(of(&given("flag", &json!(true))), [value("true"), None]);
@@ -337,29 +340,29 @@ mod tests {
         for (name, value, error) in [
             ("text", json!("mine"), ParamError::NotAllowed),
             ("flg", json!(true), ParamError::Unknown),
-            ("flag", json!(null), ParamError::Misshapen("must be true or false".to_owned())),
+            ("flag", json!(null), ParamError::Malformed("must be true or false".to_owned())),
         ] {
-            let wrong = parameters.of_call(&given(name, &value)).unwrap_err();
-            assert_eq!(wrong, [(name.to_owned(), error)]);
+            let errors = parameters.for_call(&given(name, &value)).unwrap_err();
+            assert_eq!(errors, [(name.to_owned(), error)]);
         }
     }
 
     #[test]
-    fn what_is_required_is_set_by_the_profile_or_by_each_call() {
+    fn required_parameter_is_set_by_profile_or_call() {
         let all = |constants: Json| {
             Parameters::new(&declared(), constants.as_object().unwrap(), |_| true)
         };
         let required = vec![("seat".to_owned(), ParamError::Required)];
-        assert_eq!(all(json!({})).of_call(&[]), Err(required.clone()));
-        assert_eq!(all(json!({})).of_call(&given("flag", &json!(true))), Err(required));
+        assert_eq!(all(json!({})).for_call(&[]), Err(required.clone()));
+        assert_eq!(all(json!({})).for_call(&given("flag", &json!(true))), Err(required));
         let seat = |values: Values| values[3].clone();
-        assert_eq!(all(json!({"seat": 7})).of_call(&[]).map(seat), Ok(Some("7".to_owned())));
+        assert_eq!(all(json!({"seat": 7})).for_call(&[]).map(seat), Ok(Some("7".to_owned())));
         let given = given("seat", &json!("3"));
-        assert_eq!(all(json!({})).of_call(&given).map(seat), Ok(Some("3".to_owned())));
+        assert_eq!(all(json!({})).for_call(&given).map(seat), Ok(Some("3".to_owned())));
     }
 
     #[test]
-    fn only_values_of_its_shape_are_taken() {
+    fn shape_accepts_only_matching_values() {
         let words = Shape::Words(&["a", "b"]);
         let integer = Shape::Integer(-5, i64::MAX);
         for (shape, value, fits) in [
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_written_as_its_shape_says() {
+    fn values_are_written_in_canonical_form() {
         let written = |shape: Shape, value: Json| shape.write(&value).unwrap();
         let big = Shape::Integer(0, i64::MAX);
         assert_eq!(

@@ -1,8 +1,8 @@
-//! The pool that makes slow signatures, on threads of its own: no task that serves a connection
-//! makes one.
+//! The signing pool: slow signatures are made on dedicated threads, never in a task that serves a
+//! connection.
 //!
-//! A thread makes one signature a turn. Single tokens come first; chunks of many take turns among
-//! themselves, a token each.
+//! A thread makes one signature per turn. Single tokens come first; chunks take turns, one token
+//! each.
 
 mod queue;
 #[cfg(test)]
@@ -31,9 +31,9 @@ use crate::{
 /// `[signing]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Threads that sign; at least one.
+    /// Signing threads; at least one.
     pub threads: usize,
-    /// Single tokens that wait for a thread at the same time.
+    /// Single tokens that may be queued at once.
     pub queue: usize,
 }
 
@@ -45,30 +45,30 @@ impl Default for Config {
     }
 }
 
-/// Which queue a job waits in.
+/// The queue that a job waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// A single token: first.
+    /// A single token; these come first.
     One,
-    /// A chunk of many.
+    /// A chunk of tokens.
     Chunk,
 }
 
-/// Why the pool made no signatures.
+/// Why the pool returned no signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolError {
-    /// One could not be made.
+    /// Signing failed.
     Failed,
-    /// Too many wait, or they would be made too late. How long one that comes now would wait.
+    /// The queue is full, or the signatures would be late. How long a new job would wait.
     Overloaded(Duration),
-    /// They were not made in time, though that was expected. How long one that comes now would
-    /// wait.
+    /// The signatures missed the deadline, though they were expected to meet it. How long a new job
+    /// would wait.
     Late(Duration),
-    /// The server goes away.
+    /// The server is shutting down.
     Closed,
 }
 
-/// Makes the signature of the token with this number.
+/// Signs the token with this index.
 type Sign = dyn Fn(usize) -> Result<String, SignError> + Send + Sync;
 
 /// Tokens that are signed together.
@@ -78,15 +78,15 @@ struct Job {
     made: Mutex<Made>,
 }
 
-/// What has been made of a job.
+/// The progress of a job.
 struct Made {
     tokens: Vec<String>,
     left: usize,
-    /// None once it has been answered.
-    answer: Option<oneshot::Sender<Result<Vec<String>, SignError>>>,
+    /// None once the result was sent.
+    result: Option<oneshot::Sender<Result<Vec<String>, SignError>>>,
 }
 
-/// Where slow signatures are made.
+/// The handle of the signing pool.
 #[derive(Clone)]
 pub struct Pool(Arc<Shared>);
 
@@ -98,18 +98,18 @@ struct Shared {
     metrics: PoolMetrics,
 }
 
-/// The threads of a pool. They end when it is dropped.
+/// The threads of a pool. They stop when this is dropped.
 pub struct Threads {
     pool: Pool,
     handles: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
-    /// A pool, and its threads.
+    /// Starts a pool and its threads.
     ///
     /// # Errors
     ///
-    /// The system starts no more threads.
+    /// The system cannot start another thread.
     pub fn start(
         config: Config,
         clock: Clock,
@@ -128,12 +128,12 @@ impl Pool {
         Ok((pool, started))
     }
 
-    /// Makes `count` tokens, each with `sign`, before `until`. Dropping the future takes out of
-    /// the queue what has not been made.
+    /// Makes `count` tokens with `sign` before `until`. Dropping the future removes what is left
+    /// from the queue.
     ///
     /// # Errors
     ///
-    /// They are not made.
+    /// The tokens were not made.
     pub async fn sign(
         &self,
         lane: Lane,
@@ -141,25 +141,25 @@ impl Pool {
         until: Option<Instant>,
         sign: impl Fn(usize) -> Result<String, SignError> + Send + Sync + 'static,
     ) -> Result<Vec<String>, PoolError> {
-        let (answer, answered) = oneshot::channel();
-        let made = Made { tokens: vec![String::new(); count], left: count, answer: Some(answer) };
+        let (sender, receiver) = oneshot::channel();
+        let made = Made { tokens: vec![String::new(); count], left: count, result: Some(sender) };
         let job = Arc::new(Job {
             sign: Box::new(sign),
             queued: self.0.clock.now().boot,
             made: Mutex::new(made),
         });
         let _waiting = self.enter(lane, Entry::new(job, count), until)?;
-        let answered = match until {
-            Some(until) => match timeout_at(until, answered).await {
-                Ok(answered) => answered,
+        let received = match until {
+            Some(until) => match timeout_at(until, receiver).await {
+                Ok(received) => received,
                 Err(_) => return Err(PoolError::Late(self.expected(lane, count))),
             },
-            None => answered.await,
+            None => receiver.await,
         };
-        answered.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
+        received.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
     }
 
-    /// How long so many tokens that come now would wait.
+    /// How long a new job of this size would wait.
     #[must_use]
     pub fn expected(&self, lane: Lane, count: usize) -> Duration {
         self.0.queues().expected(lane, count, self.0.threads)
@@ -190,14 +190,14 @@ impl Pool {
 }
 
 impl Shared {
-    /// What a thread does.
+    /// The loop of a thread.
     fn run(&self) {
         while let Some(Turn { job, number, is_first }) = self.next_turn() {
             let began = self.clock.now().boot;
             if is_first {
                 self.metrics.waited(began.since(job.queued));
             }
-            // A panic costs its own call, not the thread.
+            // A panic fails its own call and does not stop the thread.
             let signed = catch_unwind(AssertUnwindSafe(|| (job.sign)(number)));
             job.put(number, signed.unwrap_or(Err(SignError)));
             self.queues().ended(self.clock.now().boot.since(began));
@@ -217,7 +217,7 @@ impl Shared {
                 self.metrics.busy();
                 drop(queues);
                 if has_more {
-                    // Who put the chunk there woke one thread alone.
+                    // Queueing the chunk woke only one thread.
                     self.work.notify_one();
                 }
                 return Some(turn);
@@ -232,10 +232,10 @@ impl Shared {
 }
 
 impl Job {
-    /// One of its tokens is made. The first that cannot be made fails all of them.
+    /// Stores the result for one token. The first failure fails the whole job.
     fn put(&self, number: usize, signed: Result<String, SignError>) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = match signed {
+        let result = match signed {
             Ok(token) => {
                 if let Some(place) = made.tokens.get_mut(number) {
                     *place = token;
@@ -248,14 +248,14 @@ impl Job {
             }
             Err(error) => Err(error),
         };
-        if let Some(waiting) = made.answer.take() {
-            // Who waited may have left.
-            let _ = waiting.send(answer);
+        if let Some(sender) = made.result.take() {
+            // The caller may have left.
+            let _ = sender.send(result);
         }
     }
 }
 
-/// Who waits for signatures. Its end takes out of the queue what has not been made.
+/// A queued job. Dropping it removes what is left from the queue.
 struct Waiting<'a> {
     shared: &'a Shared,
     lane: Lane,
@@ -271,15 +271,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Drop for Threads {
-    /// Ends them, each after the signature that it is making. Calls that still wait are told that
-    /// the server goes away.
+    /// Stops each thread after its current signature. Waiting calls get [`PoolError::Closed`].
     fn drop(&mut self) {
-        // Their callers are woken after the lock is released.
+        // Waiting callers are woken after the lock is released.
         let waiting = self.pool.0.queues().close();
         drop(waiting);
         self.pool.0.work.notify_all();
         for handle in self.handles.drain(..) {
-            // A thread has nothing to report.
+            // A thread returns nothing.
             let _ = handle.join();
         }
     }

@@ -1,5 +1,5 @@
-//! Private keys, parsed once, in every form in which they are handed out: PKCS#8, PKCS#1 and SEC1
-//! PEM, base64 of a PEM, a JWK, base64 of a JWK, and a PEM with its line ends spelled out.
+//! Private keys, parsed once, in every form in which they are distributed: PKCS#8, PKCS#1 and SEC1
+//! PEM, base64 of a PEM, a JWK, base64 of a JWK, and a PEM with escaped line breaks.
 //!
 //! Formats: RFC 5208 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 7517 and 7518 (JWK).
 
@@ -24,45 +24,45 @@ use zeroize::Zeroizing;
 
 use super::SignError;
 
-/// A text that is no private key of an algorithm. It never holds the text.
+/// Why a text is not a usable private key. Does not contain the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// No form of a key.
-    #[error("is no private key: neither PEM, nor a JWK, nor base64 of one")]
+    /// Not a known form of a key.
+    #[error("is not a private key: expected PEM, a JWK, or base64 of either")]
     NoKey,
-    /// A PEM of something else.
-    #[error("is a PEM of something else than a private key")]
+    /// PEM without a private key.
+    #[error("is PEM, but holds no private key")]
     OtherPem,
-    /// The public half.
-    #[error("is a public key: the private one signs")]
+    /// A public key.
+    #[error("is a public key; the private key is required")]
     Public,
-    /// In OpenSSH's own form.
-    #[error("is a key in OpenSSH's form: write it as PEM, as ssh-keygen -p -m PEM does")]
+    /// A key in OpenSSH's format.
+    #[error("is in OpenSSH format; convert it to PEM with ssh-keygen -p -m PEM")]
     OpenSsh,
-    /// Nothing that verifies.
-    #[error("is no key that verifies: neither a public nor a private one")]
+    /// Not a key that can verify.
+    #[error("cannot verify signatures: expected a public or a private key")]
     NotPublic,
-    /// Encrypted.
-    #[error("is a private key under a password: write it without one")]
+    /// An encrypted key.
+    #[error("is an encrypted private key; remove its password")]
     Encrypted,
-    /// More than one.
-    #[error("holds several private keys, or a set of keys: keep the one that signs")]
+    /// Several keys.
+    #[error("holds several private keys or a key set; keep only the signing key")]
     Several,
     /// A key of another type or curve.
     #[error("is {found}, and {algorithm:?} needs {needed}")]
     OtherType {
-        /// What it is.
+        /// The key that was found.
         found: &'static str,
-        /// What signs with it.
+        /// The algorithm it should sign with.
         algorithm: Algorithm,
-        /// What that needs.
+        /// The key that the algorithm needs.
         needed: &'static str,
     },
     /// An RSA key of fewer than 2,048 bits.
     #[error("is an RSA key of fewer than 2048 bits")]
     TooShort,
-    /// In the form of a private key, but damaged.
-    #[error("is damaged: it is no valid private key")]
+    /// A damaged private key.
+    #[error("is damaged: not a valid private key")]
     Damaged,
 }
 
@@ -79,7 +79,7 @@ enum Type {
 }
 
 impl Type {
-    /// What a key of it is.
+    /// Describes a key of this type.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Rsa => "an RSA key",
@@ -92,7 +92,7 @@ impl Type {
         }
     }
 
-    /// The type of key that signs with this algorithm; none where no private key does.
+    /// The type of key that signs with this algorithm; none if no private key does.
     const fn of(algorithm: Algorithm) -> Option<Self> {
         match algorithm {
             Algorithm::RS256
@@ -109,7 +109,7 @@ impl Type {
     }
 }
 
-/// A key as it was found, not yet parsed.
+/// A key in the form in which it was found, not yet parsed.
 enum Form {
     Pkcs8(Zeroizing<Vec<u8>>),
     Pkcs1(Zeroizing<Vec<u8>>),
@@ -118,7 +118,7 @@ enum Form {
 }
 
 impl Form {
-    /// The type of the key, as far as it says one.
+    /// The type of the key, if the form states it.
     fn of_type(&self) -> Option<Type> {
         match self {
             Self::Pkcs8(der) => der::type_of_pkcs8(der),
@@ -129,8 +129,8 @@ impl Form {
     }
 }
 
-/// A private key of one algorithm, ready to sign. Its `Debug` shows no key; it is cleansed when it
-/// is dropped.
+/// A private key of one algorithm, ready to sign. `Debug` does not print the key, and it is zeroed
+/// on drop.
 pub struct PrivateKey {
     algorithm: Algorithm,
     pair: Pair,
@@ -143,11 +143,11 @@ enum Pair {
 }
 
 impl PrivateKey {
-    /// Takes the private key of an algorithm in any of the forms.
+    /// Parses a private key for an algorithm, in any supported form.
     ///
     /// # Errors
     ///
-    /// It is no such key.
+    /// The text is not such a key.
     pub fn parse(text: &str, algorithm: Algorithm) -> Result<Self, KeyError> {
         let form = form(text)?;
         let needed = Type::of(algorithm).ok_or(KeyError::OtherPem)?;
@@ -167,17 +167,17 @@ impl PrivateKey {
         Ok(Self { algorithm, pair })
     }
 
-    /// The algorithm that it signs with.
+    /// The algorithm.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// A signature of this message, as JWTs have it (of ECDSA both numbers, not DER).
+    /// Signs the message; returns the signature in JWT form (for ECDSA both numbers, not DER).
     ///
     /// # Errors
     ///
-    /// It cannot be made.
+    /// Signing failed.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let random = SystemRandom::new();
         match &self.pair {
@@ -194,7 +194,7 @@ impl PrivateKey {
         }
     }
 
-    /// Its public half, as `jsonwebtoken` takes it.
+    /// The public half, for `jsonwebtoken`.
     pub(super) fn public(&self) -> DecodingKey {
         match &self.pair {
             Pair::Rsa(pair, _) => DecodingKey::from_rsa_der(pair.public_key().as_ref()),
@@ -210,12 +210,12 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// The key that verifies what is signed with an algorithm, from a public key (PEM or JWK, or
-/// base64 of one) or from the private one.
+/// The key that verifies signatures of an algorithm, from a public key (PEM or JWK, or base64 of
+/// one) or from the private key.
 ///
 /// # Errors
 ///
-/// It is no such key.
+/// The text is not such a key.
 pub fn verifying_key(text: &str, algorithm: Algorithm) -> Result<DecodingKey, KeyError> {
     match PrivateKey::parse(text, algorithm) {
         Err(KeyError::Public) => {}
@@ -244,7 +244,7 @@ pub fn verifying_key(text: &str, algorithm: Algorithm) -> Result<DecodingKey, Ke
     })
 }
 
-/// The one private key in a text.
+/// The single private key in a text.
 fn form(text: &str) -> Result<Form, KeyError> {
     if let Some(form) = plain_form(text) {
         return form;
@@ -253,7 +253,7 @@ fn form(text: &str) -> Result<Form, KeyError> {
     plain_form(&decoded).unwrap_or(Err(KeyError::NoKey))
 }
 
-/// The one private key in a text that has it as it is; none where it has no key.
+/// The single private key in a text that is not base64; none if it holds no key.
 fn plain_form(text: &str) -> Option<Result<Form, KeyError>> {
     if text.contains("-----BEGIN ") {
         Some(pem::private(text))
@@ -291,7 +291,7 @@ fn ed25519(form: &Form) -> Result<Ed25519KeyPair, KeyError> {
     }
 }
 
-/// Why an RSA key is refused that has the form of one.
+/// Why a well-formed RSA key is refused.
 fn refused(error: &aws_lc_rs::error::KeyRejected) -> KeyError {
     if error.to_string() == "TooSmall" { KeyError::TooShort } else { KeyError::Damaged }
 }

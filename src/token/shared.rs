@@ -1,4 +1,4 @@
-//! Signatures that are made once and given to many callers, for as long as a profile reuses them.
+//! Signatures made once and returned to many callers, for as long as a profile reuses them.
 
 use std::{
     collections::HashMap,
@@ -11,42 +11,42 @@ use tokio::sync::OnceCell;
 
 use super::{Call, SignError, Times};
 
-/// Signatures that are kept: the most recent ones of the present period.
+/// The number of signatures kept: the most recent ones of the current period.
 const KEPT: usize = 1_024;
 
-/// The shared tokens of one key. Looking one up takes no lock.
+/// The shared tokens of one key. A look-up takes no lock.
 #[derive(Default)]
 pub struct SharedTokens {
     kept: ArcSwap<HashMap<Subject, Kept>>,
-    /// Held while one is added.
+    /// Locked while a token is added.
     adding: Mutex<u64>,
 }
 
-/// What a token says.
+/// What identifies a token's content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Subject {
     issue: i64,
     expire: i64,
-    /// The resource and the parameters, each with its length before it.
+    /// The resource and the parameters, each preceded by its length.
     call: Box<str>,
 }
 
 #[derive(Clone)]
 struct Kept {
     token: Arc<OnceCell<Arc<str>>>,
-    /// The order in which they were added.
+    /// The order of insertion.
     number: u64,
 }
 
 impl SharedTokens {
-    /// The token of these times and this call, which `make` makes if there is none yet. A caller
-    /// that asks while it is being made waits for it. It is finished even if no caller waits any
-    /// longer, so that callers with short deadlines get one in the end. If it fails, the next
-    /// caller makes it.
+    /// Returns the token of these times and this call, made with `make` if there is none yet.
+    /// Callers that request it meanwhile wait for it. Signing finishes even if no caller waits any
+    /// longer, so that callers with short deadlines succeed on a retry. After a failure, the next
+    /// caller tries again.
     ///
     /// # Errors
     ///
-    /// It was not made.
+    /// The token was not made.
     pub async fn get<E, F>(
         &self,
         times: Times,
@@ -71,26 +71,26 @@ impl SharedTokens {
         signing.await.unwrap_or_else(|_| Err(SignError.into()))
     }
 
-    /// Adds a token that is not made yet, and drops those of former periods.
+    /// Adds an entry for a token that is not made yet, and drops those of earlier periods.
     fn add(&self, subject: Subject) -> Arc<OnceCell<Arc<str>>> {
         let mut added = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.kept.load();
         if let Some(kept) = kept.get(&subject) {
             return Arc::clone(&kept.token);
         }
-        let present = kept.iter().filter(|(other, _)| other.issue >= subject.issue);
-        let mut present: HashMap<_, _> =
-            present.map(|(subject, kept)| (subject.clone(), kept.clone())).collect();
-        if present.len() >= KEPT {
-            let oldest = present.iter().min_by_key(|(other, kept)| (other.issue, kept.number));
+        let current = kept.iter().filter(|(other, _)| other.issue >= subject.issue);
+        let mut current: HashMap<_, _> =
+            current.map(|(subject, kept)| (subject.clone(), kept.clone())).collect();
+        if current.len() >= KEPT {
+            let oldest = current.iter().min_by_key(|(other, kept)| (other.issue, kept.number));
             if let Some(oldest) = oldest.map(|(subject, _)| subject.clone()) {
-                present.remove(&oldest);
+                current.remove(&oldest);
             }
         }
         *added += 1;
         let token = Arc::default();
-        present.insert(subject, Kept { token: Arc::clone(&token), number: *added });
-        self.kept.store(Arc::new(present));
+        current.insert(subject, Kept { token: Arc::clone(&token), number: *added });
+        self.kept.store(Arc::new(current));
         token
     }
 }
@@ -101,7 +101,7 @@ impl Subject {
         let mut text = String::with_capacity(64);
         let params = call.params.iter().map(|param| param.as_deref());
         for part in [Some(call.resource)].into_iter().chain(params) {
-            // Writing to a text does not fail.
+            // Writing to a string does not fail.
             let _ = match part {
                 Some(part) => write!(text, "{}:{part}", part.len()),
                 None => write!(text, "-"),
@@ -132,7 +132,7 @@ mod tests {
         Call { resource, params: &[] }
     }
 
-    /// A token of its number.
+    /// Returns a token that is the number of earlier signatures.
     async fn get(
         shared: &SharedTokens,
         times: Times,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_ask_at_once_get_one_token() {
+    async fn concurrent_callers_get_one_token() {
         let (shared, made) = (SharedTokens::default(), Arc::default());
         let call = of("a");
         let all = join_all((0..100).map(|_| get(&shared, TIMES, &call, &made))).await;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_said_is_told_apart() {
+    async fn different_content_gives_different_tokens() {
         let (shared, made) = (SharedTokens::default(), Arc::default());
         let text = |text: &str| Some(text.to_owned());
         let params: [&[Option<String>]; 5] =
@@ -175,24 +175,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_period_has_a_new_token() {
+    async fn new_period_gives_a_new_token() {
         let (shared, made) = (SharedTokens::default(), Arc::default());
         for (period, token) in [(0, "0"), (1, "1"), (1, "1"), (2, "2")] {
             let times = Times { issue: 60 * period, expire: 60 * period + 60 };
             assert_eq!(&*get(&shared, times, &of("a"), &made).await, token);
-            assert_eq!(shared.kept.load().len(), 1, "that of the period before is dropped");
+            assert_eq!(shared.kept.load().len(), 1, "the previous period's token is dropped");
         }
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_made_and_what_failed_is_made_again() {
+    async fn abandoned_signature_finishes_and_failure_is_retried() {
         let (shared, made) = (SharedTokens::default(), Arc::default());
         let failed = shared.get(TIMES, &of("a"), || Ok(async { Err(SignError) })).await;
         assert_eq!(failed, Err(SignError));
         let call = of("a");
-        let mut given_up = Box::pin(get(&shared, TIMES, &call, &made));
-        assert!(given_up.as_mut().now_or_never().is_none());
-        drop(given_up);
+        let mut abandoned = Box::pin(get(&shared, TIMES, &call, &made));
+        assert!(abandoned.as_mut().now_or_never().is_none());
+        drop(abandoned);
         while shared.kept.load().values().all(|kept| kept.token.get().is_none()) {
             yield_now().await;
         }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_are_dropped_where_there_are_too_many() {
+    async fn oldest_tokens_are_dropped_over_the_limit() {
         let (shared, made) = (SharedTokens::default(), Arc::default());
         for number in 0..=KEPT {
             get(&shared, TIMES, &of(&number.to_string()), &made).await;

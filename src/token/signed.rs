@@ -1,4 +1,4 @@
-//! JWTs signed with any algorithm: what they share is laid out once, but encoded and hashed for
+//! JWTs signed with any algorithm. Their layout is computed once; encoding and hashing happen for
 //! each token.
 
 use std::{fmt, sync::Arc};
@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use ::base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    Call, PrepareError, SignError, Signer, Stamped, Tail, Times, Token, TokenFormat,
+    Call, CallSigner, PrepareError, SignError, Signer, Tail, Times, Token, TokenFormat,
     claims::{Conflict, Id, Part, Table},
     id::Serial,
     json,
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{clock::Anchor, grant::Grant};
 
-/// A token format: claims that are signed with a key of any algorithm.
+/// A token format: claims signed with a key of any algorithm.
 pub struct Signed {
     table: Result<Table, Conflict>,
     key: JwtKey,
 }
 
 impl Signed {
-    /// Tokens of these claims. A table that conflicts makes none.
+    /// Tokens with these claims. A table with a conflict makes none.
     #[must_use]
     pub fn new(table: Result<Table, Conflict>, key: JwtKey) -> Self {
         Self { table, key }
@@ -65,17 +65,17 @@ impl fmt::Debug for Signed {
 /// Signs one grant's tokens.
 struct Ready(Arc<Layout>);
 
-/// A token's header, encoded, and its claims in their order.
+/// A token's encoded header, and its claims in order.
 struct Layout {
     header: String,
     parts: Vec<Part>,
     key: JwtKey,
-    /// Of one algorithm and key, all have as many.
+    /// The same for all signatures of one algorithm and key.
     signature_chars: usize,
 }
 
 impl Signer for Ready {
-    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError> {
         let mut pieces = vec![Piece::Text(String::new())];
         for part in &self.0.parts {
             match (part, pieces.last_mut()) {
@@ -89,12 +89,12 @@ impl Signer for Ready {
                 }
             }
         }
-        Ok(Arc::new(Written { layout: Arc::clone(&self.0), issue: times.issue, pieces }))
+        Ok(Arc::new(CallClaims { layout: Arc::clone(&self.0), issue: times.issue, pieces }))
     }
 }
 
-/// The claims of one call's tokens, as JSON.
-struct Written {
+/// The claims of one call's tokens as JSON.
+struct CallClaims {
     layout: Arc<Layout>,
     issue: i64,
     pieces: Vec<Piece>,
@@ -106,7 +106,7 @@ enum Piece {
     Id(Id),
 }
 
-impl Written {
+impl CallClaims {
     fn claims(&self, identity: &str, serial: Serial) -> String {
         let mut claims = String::new();
         for piece in &self.pieces {
@@ -120,7 +120,7 @@ impl Written {
     }
 }
 
-impl Stamped for Written {
+impl CallSigner for CallClaims {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let Layout { header, key, .. } = &*self.layout;
         let mut token = header.clone();
@@ -128,8 +128,8 @@ impl Stamped for Written {
         let signature = key.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&signature);
-        let own = Tail::of(token.as_bytes().get(header.len()..).unwrap_or_default());
-        Ok(Token { shared: [header, "", ""], own })
+        let tail = Tail::of(token.as_bytes().get(header.len()..).unwrap_or_default());
+        Ok(Token { shared: [header, "", ""], tail })
     }
 
     fn token_bytes(&self, identity: &str) -> usize {
@@ -151,9 +151,9 @@ impl fmt::Debug for Ready {
     }
 }
 
-impl fmt::Debug for Written {
+impl fmt::Debug for CallClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Written")
+        f.write_str("CallClaims")
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_longer_hashes_read_back() {
+    fn tokens_of_every_hmac_algorithm_read_back() {
         for (algorithm, name) in
             [(Algorithm::HS256, "HS256"), (Algorithm::HS384, "HS384"), (Algorithm::HS512, "HS512")]
         {
@@ -198,21 +198,21 @@ mod tests {
             let signer = format.prepare(None, Clock::system().now()).unwrap();
             let params = [Some("\"12\\u00e9\"".to_owned())];
             let call = Call { resource: "lobby>", params: &params };
-            let stamped = signer.at(Times { issue: 1, expire: 2 }, &call).unwrap();
+            let call_signer = signer.at(Times { issue: 1, expire: 2 }, &call).unwrap();
             let serial = Serial::SELF_TEST.plus(9);
-            let token = String::from(stamped.sign("zoë \"z\"", serial).unwrap());
-            assert_eq!(token.len(), stamped.token_bytes("zoë \"z\""));
+            let token = String::from(call_signer.sign("zoë \"z\"", serial).unwrap());
+            assert_eq!(token.len(), call_signer.token_bytes("zoë \"z\""));
 
             let read = key(algorithm).read::<Json>(&token).unwrap();
-            let meant = json!({"room": "lobby>", "exp": 2, "jti": stamped.token_id(serial),
+            let expected = json!({"room": "lobby>", "exp": 2, "jti": call_signer.token_id(serial),
                 "context": {"user": "zoë \"z\"", "seat": "12é"}});
-            assert_eq!(read.claims, meant, "{name}");
-            assert!(!format!("{format:?} {signer:?} {stamped:?}").contains("ugVu"));
+            assert_eq!(read.claims, expected, "{name}");
+            assert!(!format!("{format:?} {signer:?} {call_signer:?}").contains("ugVu"));
         }
     }
 
     #[test]
-    fn what_does_not_verify_signs_nothing() {
+    fn format_that_does_not_verify_is_refused() {
         let prepared = |algorithm, name| {
             let format = Signed::new(Ok(table(name)), key(algorithm));
             format.prepare(None, Clock::system().now()).unwrap_err()

@@ -1,8 +1,8 @@
-//! What is one token's own, in the blocks that it is hashed in: few of them take no allocation.
+//! The part of a token that is its own, in hash blocks. Short ones need no allocation.
 
 use crate::hmac::BLOCK;
 
-/// Blocks that the tail of an ordinary token fits in.
+/// Blocks that hold the tail of an ordinary token.
 const USUAL: usize = 4;
 
 /// The end of a token, filled in place.
@@ -18,7 +18,7 @@ enum Blocks {
 }
 
 impl Tail {
-    /// So many bytes of zeros, and more of them up to the end of the last block.
+    /// Zeros, with this length; the last block is zeroed to its end.
     pub(super) fn zeros(length: usize) -> Self {
         let blocks = match length.div_ceil(BLOCK) {
             ..=USUAL => Blocks::Usual([[0; BLOCK]; USUAL]),
@@ -27,14 +27,14 @@ impl Tail {
         Self { blocks, length }
     }
 
-    /// These bytes.
+    /// A copy of these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut tail = Self::zeros(bytes.len());
         tail.blocks_mut().as_flattened_mut()[..bytes.len()].copy_from_slice(bytes);
         tail
     }
 
-    /// Its blocks, the last of them perhaps not full.
+    /// The blocks; the last may be partly used.
     pub(super) fn blocks_mut(&mut self) -> &mut [[u8; BLOCK]] {
         let blocks = match &mut self.blocks {
             Blocks::Usual(blocks) => &mut blocks[..],
@@ -43,7 +43,7 @@ impl Tail {
         &mut blocks[..self.length.div_ceil(BLOCK)]
     }
 
-    /// Its bytes.
+    /// The bytes.
     pub(super) fn as_bytes(&self) -> &[u8] {
         let blocks = match &self.blocks {
             Blocks::Usual(blocks) => blocks.as_flattened(),

@@ -1,24 +1,24 @@
-//! Tokens that are their grant as it came: a credential that all callers of a resource share.
+//! Tokens that are the unchanged grant: a credential that all callers of a resource share.
 
 use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use super::{
-    Call, PrepareError, SignError, Signer, Stamped, Times, Token, TokenFormat,
+    Call, CallSigner, PrepareError, SignError, Signer, Times, Token, TokenFormat,
     id::{Serial, fingerprint},
 };
 use crate::{clock::Anchor, grant::Grant};
 
-/// A token format: the grant's own text, whoever it is for.
+/// A token format: the grant's own text, for every identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Verbatim;
 
 impl TokenFormat for Verbatim {
     fn prepare(&self, grant: Option<&Grant>, _: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
         let text = grant.ok_or(PrepareError::NoGrant)?.content().as_str();
-        // A credential goes into a header or a URL; what holds a line break could add lines. JSON
-        // goes into neither, and may have been written in several.
+        // A credential goes into a header or a URL, where a line break could add lines. JSON goes
+        // into neither and may contain line breaks.
         let is_json = text.starts_with(['[', '{']);
         let spaces: &[char] = if is_json { &['\n', '\r', '\t'] } else { &[] };
         if text.is_empty() || text.chars().any(|it| it.is_control() && !spaces.contains(&it)) {
@@ -33,22 +33,22 @@ impl TokenFormat for Verbatim {
     }
 }
 
-/// Hands out one credential.
+/// Returns one credential.
 struct Shared(Arc<Credential>);
 
-/// A credential, zeroed on drop, and what stands for its id.
+/// A credential, zeroed on drop, and its fingerprint as id.
 struct Credential {
     text: Zeroizing<String>,
     id: String,
 }
 
 impl Signer for Shared {
-    fn at(&self, _: Times, _: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
+    fn at(&self, _: Times, _: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError> {
         Ok(Arc::<Credential>::clone(&self.0))
     }
 }
 
-impl Stamped for Credential {
+impl CallSigner for Credential {
     fn sign(&self, _: &str, _: Serial) -> Result<Token<'_>, SignError> {
         Ok(Token::whole(&self.text))
     }
@@ -90,26 +90,29 @@ mod tests {
     }
 
     #[test]
-    fn all_get_the_text_as_it_came() {
-        // A JSON text whose bytes are more than its characters.
+    fn every_identity_gets_the_unchanged_grant() {
+        // A JSON text with more bytes than characters.
         let text = r#"[{"urls":"stun:a","credential":"é ="}]"#;
         let signer = prepared(text).unwrap();
-        let stamped = signer.at(TIMES, &Call { resource: "a", params: &[] }).unwrap();
+        let call_signer = signer.at(TIMES, &Call { resource: "a", params: &[] }).unwrap();
         for (identity, serial) in [("alice", Serial::SELF_TEST), ("bob", Serial::SELF_TEST.plus(7))]
         {
-            let token = stamped.sign(identity, serial).unwrap();
-            assert_eq!((token.bytes(), stamped.token_bytes(identity)), (text.len(), text.len()));
+            let token = call_signer.sign(identity, serial).unwrap();
+            assert_eq!(
+                (token.bytes(), call_signer.token_bytes(identity)),
+                (text.len(), text.len())
+            );
             let mut put = Vec::new();
             token.put_into(&mut put);
             assert_eq!(put, text.as_bytes());
             assert_eq!(String::from(token), text);
-            assert_eq!(stamped.token_id(serial), Some(fingerprint(text)));
+            assert_eq!(call_signer.token_id(serial), Some(fingerprint(text)));
         }
-        assert!(!format!("{signer:?} {stamped:?}").contains("stun"));
+        assert!(!format!("{signer:?} {call_signer:?}").contains("stun"));
     }
 
     #[test]
-    fn what_is_no_credential_is_not_handed_on() {
+    fn malformed_credential_is_refused() {
         for json in ["[\n {\"urls\": \"a\"}\r\n]", "{\t}"] {
             assert!(prepared(json).is_ok(), "{json:?}");
         }

@@ -57,7 +57,7 @@ impl Ways {
         let issue = now.wall.unix_seconds();
         let livekit = LiveKit::new(Rooms::OF_A_PATTERN, clock)?;
         let parameters = livekit.profile.tokens.parameters();
-        let params = livekit.asked.iter().map(|asked| parameters.of_call(&asked.params));
+        let params = livekit.asked.iter().map(|asked| parameters.for_call(&asked.params));
         let ways = Self {
             params: params.collect::<Result<_, _>>().map_err(|_| anyhow!("a call is refused"))?,
             signer: livekit.profile.token_format().prepare(None, now)?,
@@ -94,8 +94,8 @@ impl Ways {
     fn token(&self, number: usize, serial: Serial) -> Result<String> {
         let at = number % self.params.len();
         let call = Call { resource: &self.livekit.asked[at].room, params: &self.params[at] };
-        let stamped = self.signer.at(self.times, &call)?;
-        Ok(String::from(stamped.sign(IDENTITY, serial)?))
+        let call_signer = self.signer.at(self.times, &call)?;
+        Ok(String::from(call_signer.sign(IDENTITY, serial)?))
     }
 
     fn encoded(&self, number: usize, serial: Serial) -> Result<String> {

@@ -8,7 +8,7 @@ use crate::{
     grant::{Generation, Grant},
     name::Identity,
     provider::vectors::Ask,
-    token::{Call, Stamped, Times, id::Serial},
+    token::{Call, CallSigner, Times, id::Serial},
 };
 
 /// How long grants live here.
@@ -38,7 +38,7 @@ pub fn profile(text: &str, secret: &str) -> Result<Profile, String> {
 
 /// What signs the tokens of a profile for one call.
 pub(super) struct Prepared {
-    stamped: Arc<dyn Stamped>,
+    call_signer: Arc<dyn CallSigner>,
     identity: String,
 }
 
@@ -50,8 +50,8 @@ impl Prepared {
         let identity = identity(profile, ask)?;
         let resource = ask.resource.as_deref().map(profile.rules.parse_resource).transpose();
         let resource = resource.map_err(|error| format!("resource: {error}"))?;
-        let params = profile.tokens.parameters().of_call(&ask.params).map_err(|wrong| {
-            let wrong = wrong.into_iter().map(|(name, why)| name + " " + &why.words());
+        let params = profile.tokens.parameters().for_call(&ask.params).map_err(|wrong| {
+            let wrong = wrong.into_iter().map(|(name, why)| name + " " + &why.message());
             wrong.collect::<Vec<_>>().join("; ")
         })?;
         let wall = WallTime::from_unix_seconds(ask.now);
@@ -66,13 +66,13 @@ impl Prepared {
         let start = ask.now.saturating_sub(seconds(profile.tokens.iat_backdate()));
         let times = Times { issue: ask.now, expire: start.saturating_add(ttl) };
         let resource = resource.as_ref().map_or("", |resource| resource.as_str());
-        let stamped = signer.at(times, &Call { resource, params: &params });
-        Ok(Self { stamped: stamped.map_err(|error| error.to_string())?, identity })
+        let call_signer = signer.at(times, &Call { resource, params: &params });
+        Ok(Self { call_signer: call_signer.map_err(|error| error.to_string())?, identity })
     }
 
     /// The token with this serial.
     pub(super) fn sign(&self, serial: Serial) -> Result<String, String> {
-        let token = self.stamped.sign(&self.identity, serial);
+        let token = self.call_signer.sign(&self.identity, serial);
         token.map(String::from).map_err(|error| error.to_string())
     }
 }
@@ -97,5 +97,5 @@ fn identity(profile: &Profile, ask: &Ask) -> Result<String, String> {
 pub fn mint(profile: &Profile, ask: &Ask) -> Result<Minted, String> {
     let prepared = Prepared::new(profile, ask)?;
     let token = prepared.sign(Serial::SELF_TEST)?;
-    Ok(Minted { token, id: prepared.stamped.token_id(Serial::SELF_TEST) })
+    Ok(Minted { token, id: prepared.call_signer.token_id(Serial::SELF_TEST) })
 }

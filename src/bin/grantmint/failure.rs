@@ -248,7 +248,8 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_error_info("GRANT_PENDING", "grantmint", std::collections::HashMap::new());
         details.set_retry_info(Some(Duration::from_millis(1_500)));
-        Status::with_error_details(Code::Unavailable, "there is no grant yet", details).into()
+        Status::with_error_details(Code::Unavailable, "no grant has been received yet", details)
+            .into()
     }
 
     #[test]
@@ -257,13 +258,13 @@ mod tests {
         assert_eq!(failure.exit(), Exit::TryLater);
         assert_eq!(
             failure.to_string(),
-            "there is no grant yet (GRANT_PENDING)\n  try again in 1.5 s\n  \
+            "no grant has been received yet (GRANT_PENDING)\n  try again in 1.5 s\n  \
              see the state of the grant with: grantmint grants"
         );
         assert_eq!(
             failure.to_json(),
             json!({
-                "message": "there is no grant yet",
+                "message": "no grant has been received yet",
                 "code": "Unavailable",
                 "reason": "GRANT_PENDING",
                 "retry_after_seconds": 1.5,

@@ -83,7 +83,7 @@ impl InspectCommand {
 
 fn concluded(signature: Signature) -> Result<Exit, Failure> {
     match signature {
-        Signature::Wrong => Err(Failure::for_good("the signature is not of this key").next(
+        Signature::Invalid => Err(Failure::for_good("the signature is not of this key").next(
             "is it the key that the token names (iss, kid)? was the token changed on its way?",
         )),
         _ => Ok(Exit::Done),

@@ -32,16 +32,16 @@ fn resources_are_of_the_kinds_form_and_there_once() {
     );
     assert_eq!(
         told("[5]"),
-        "f.toml:6: profiles.live.resources[0]: must be a text in quotes, not a whole number"
+        "f.toml:6: profiles.live.resources[0]: must be a string in quotes, not a whole number"
     );
     assert_eq!(
         told("\"VJ\""),
-        "f.toml:6: profiles.live.resources: must be an array of texts, not a text"
+        "f.toml:6: profiles.live.resources: must be an array of strings, not a string"
     );
     let one = "\"VJ0123456789abcdef0123456789abcdef\"";
     assert_eq!(
         told(&format!("[\n{one},\n1,\n\"room\",\n{one},\n]")),
-        "f.toml:8: profiles.live.resources[1]: must be a text in quotes, not a whole number\n\
+        "f.toml:8: profiles.live.resources[1]: must be a string in quotes, not a whole number\n\
          f.toml:9: profiles.live.resources[2]: is not VJ followed by 32 hexadecimal digits\n\
          f.toml:10: profiles.live.resources[3]: is there twice"
     );
@@ -157,7 +157,7 @@ fn an_expiry_policy_can_be_met_and_is_allowed() {
     );
     refuses(
         "allow_independent = \"yes\"",
-        "7: profiles.live.allow_independent: must be true or false, without quotes, not a text",
+        "7: profiles.live.allow_independent: must be true or false, without quotes, not a string",
     );
 }
 
@@ -230,7 +230,7 @@ fn grants_beside_the_players_are_read_and_no_unknown_ones() {
         "8: profiles.live.grants: unknown field `rom`, expected `room`",
     );
     for (value, told) in [
-        ("1979-05-27", "date: JSON has none, so write it as a text"),
+        ("1979-05-27", "date: JSON has none; write it as a string"),
         ("[nan]", "number that is not finite: JSON has none"),
     ] {
         refuses(
@@ -238,7 +238,7 @@ fn grants_beside_the_players_are_read_and_no_unknown_ones() {
                 "[profiles.live.grants.voice.outgoing]\napplication_sid = \"AP1\"\n\
                  params = {{ of = {value} }}"
             ),
-            &format!("9: profiles.live.grants: must hold no {told}"),
+            &format!("9: profiles.live.grants: must not contain a {told}"),
         );
     }
     refuses(

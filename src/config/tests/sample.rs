@@ -135,7 +135,7 @@ fn it_has_every_key() {
         UNLIKE.trim_end()
     );
     let problems = parse(&text).unwrap_err();
-    let unknown = problems.list().iter().filter_map(|it| it.message.split_once("known here: "));
+    let unknown = problems.list().iter().filter_map(|it| it.message.split_once("expected one of "));
     let unknown: Vec<_> = unknown.collect();
     assert_eq!(unknown.len(), 13);
     for (_, known) in unknown {

@@ -79,7 +79,7 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
 
     fs::write(&path, &SECRET[..31]).unwrap();
     let short = told(&key);
-    assert!(short.ends_with("twilio has under 32 bytes, too few to sign HS256 with"), "{short}");
+    assert!(short.ends_with("twilio is shorter than 32 bytes, the minimum for HS256"), "{short}");
     assert!(!short.contains(&SECRET[..31]), "{short}");
 
     fs::write(&path, [0xff; 40]).unwrap();
@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_secret_is_told_without_it() {
         format!("{file} cannot be read: it is not UTF-8 text on line 1: save it as UTF-8")
     );
     fs::write(&path, vec![b'a'; 70_000]).unwrap();
-    assert_eq!(told(&key), format!("{file} cannot be read: it is far larger than a secret"));
+    assert_eq!(told(&key), format!("{file} cannot be read: it is larger than 64 KiB"));
 
     assert_eq!(
         told("api_key_secret_env = \"OTHER\""),

@@ -1,4 +1,4 @@
-//! Profiles whose tokens are made with a key alone.
+//! Profiles that mint with a key alone.
 
 use std::sync::{
     Arc,
@@ -15,12 +15,12 @@ use crate::{
     mint::{
         bulk::{Bulk, Selection},
         options::{Attainable, Field, Invalid, Violation},
-        quota::{Place, Short, Taken, Unlimited, Wanted},
+        quota::{QuotaError, Taken, Unlimited, WaitPermit, Wanted},
         terms::ExpiryPolicy,
     },
     name::{Pattern, Resource},
     token::{
-        PresentSigner,
+        CurrentSigner,
         claims::{Id, Table, Time, Value},
         hs256::Template,
         params::Parameters,
@@ -39,7 +39,7 @@ fn resource(text: &str) -> Resource {
     Resource::parse(text).unwrap()
 }
 
-/// Rooms under a key: one by name, some by pattern.
+/// A key profile that lists one room and allows others by pattern.
 fn minter(default: Option<&str>, unscoped: bool) -> Minter {
     with_floor(default, unscoped, secs(60))
 }
@@ -52,7 +52,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
     table.add(&["room"], Value::Resource).unwrap();
     table.add(&["sub"], Value::Identity).unwrap();
     table.add(&["jti"], Value::Id(Id::Serial)).unwrap();
-    let signer = PresentSigner::new(Box::new(Template::new(&table, None, KEY).unwrap()));
+    let signer = CurrentSigner::new(Box::new(Template::new(&table, None, KEY).unwrap()));
     let patterns = vec![Pattern::parse("room-*").unwrap()];
     let resources = Allowed { listed: vec![resource("lobby")], patterns, unscoped };
     let name = ProfileName::parse("rooms").unwrap();
@@ -96,7 +96,7 @@ fn violations(minter: &Minter, options: &Options<'_>) -> Vec<Violation> {
 }
 
 #[tokio::test]
-async fn a_token_needs_no_grant() {
+async fn key_profile_mints_without_a_grant() {
     let minter = minter(None, false);
     for policy in ExpiryPolicy::ALL {
         let options = Options {
@@ -117,12 +117,12 @@ async fn a_token_needs_no_grant() {
         let key = DecodingKey::from_secret(KEY);
         let claims = jsonwebtoken::decode::<Json>(token, &key, &validation).unwrap().claims;
         let issue = terms.issue.unix_seconds();
-        let meant = json!({
+        let expected = json!({
             "iat": issue - 10, "exp": terms.expire.unix_seconds(), "room": "room-1",
             "sub": "alice", "jti": token_id,
         });
-        assert_eq!(claims, meant);
-        assert_eq!(terms.expire, WallTime::from_unix_seconds(issue + 590), "it lives its ttl");
+        assert_eq!(claims, expected);
+        assert_eq!(terms.expire, WallTime::from_unix_seconds(issue + 590), "the full ttl");
         assert_eq!(terms.use_within, secs(588));
         assert_eq!(terms.use_by, terms.issue + secs(588));
         assert_eq!(terms.generation, Generation::NONE);
@@ -130,7 +130,7 @@ async fn a_token_needs_no_grant() {
 }
 
 #[test]
-fn a_resource_is_listed_or_matched_and_none_is_a_persons_choice() {
+fn resource_is_listed_matched_or_explicitly_unscoped() {
     let planned =
         |minter: &Minter, resource| plan(minter, &Options { resource, ..Options::default() });
     let rooms = minter(None, false);
@@ -145,8 +145,8 @@ fn a_resource_is_listed_or_matched_and_none_is_a_persons_choice() {
 }
 
 #[test]
-fn a_token_never_ends_before_its_use() {
-    // Ten seconds before the issue, two of margin, and one of rounding.
+fn minimum_ttl_covers_backdate_margin_and_rounding() {
+    // Ten seconds of backdate, two of margin and one of rounding.
     let minter = with_floor(Some("lobby"), false, Duration::ZERO);
     let ttl = |ttl| Options { ttl: Some(secs(ttl)), ..Options::default() };
     let bad = violations(&minter, &ttl(12));
@@ -155,7 +155,7 @@ fn a_token_never_ends_before_its_use() {
 }
 
 #[test]
-fn what_a_key_can_never_give_is_refused_with_what_it_can() {
+fn unattainable_request_reports_the_attainable_value() {
     let minter = minter(Some("lobby"), false);
     let ttl = |ttl| Options { ttl: Some(secs(ttl)), ..Options::default() };
     for (options, field, invalid, attainable) in [
@@ -181,32 +181,32 @@ fn what_a_key_can_never_give_is_refused_with_what_it_can() {
     }
 }
 
-/// Lets everything be signed, and charges a part of it.
+/// Allows everything, and charges part of it.
 #[derive(Debug, Default)]
 struct Charged(AtomicU64);
 
 impl Quota for Charged {
-    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, Short> {
-        let units = wanted.most.min(7);
+    fn take(&self, wanted: &Wanted<'_>) -> Result<Taken, QuotaError> {
+        let units = wanted.max.min(7);
         self.0.fetch_add(units, Ordering::Relaxed);
-        Ok(Taken { tokens: wanted.most, units, record: None })
+        Ok(Taken { tokens: wanted.max, units, record: None })
     }
 
     fn give_back(&self, units: u64) {
         self.0.fetch_sub(units, Ordering::Relaxed);
     }
 
-    fn wait_for_grant(&self) -> Option<Place> {
+    fn wait_for_grant(&self) -> Option<WaitPermit> {
         None
     }
 
-    fn wait_for_units(&self) -> Option<Place> {
+    fn wait_for_units(&self) -> Option<WaitPermit> {
         None
     }
 }
 
 #[tokio::test]
-async fn what_was_charged_for_a_chunk_is_given_back_unless_it_was_signed() {
+async fn charge_for_an_unsigned_chunk_is_refunded() {
     let minter = Arc::new(minter(Some("lobby"), false));
     let plan = plan(&minter, &Options::default()).unwrap();
     let selection = Selection::series("viewer-".to_owned(), 30).unwrap();
@@ -216,7 +216,7 @@ async fn what_was_charged_for_a_chunk_is_given_back_unless_it_was_signed() {
     let unsigned = bulk.next_chunk().await.unwrap().unwrap();
     assert_eq!((unsigned.count(), charged()), (10, 7));
     drop(unsigned);
-    assert_eq!(charged(), 0, "the call went before it was signed");
+    assert_eq!(charged(), 0, "dropped before it was signed");
     let signed = bulk.next_chunk().await.unwrap().unwrap();
     assert_eq!(signed.tokens().flatten().count(), 10);
     let ids = signed.ids();

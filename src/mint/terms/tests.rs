@@ -1,4 +1,4 @@
-//! What holds for the terms of every token, whatever the clocks, the grant and the call.
+//! Invariants of every token's terms, for any clocks, grant and call.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ struct Case {
     granted: u64,
     margin: u64,
     age: u64,
-    /// How much further the wall clock went than the boot clock since the grant began.
+    /// How far the wall clock ran ahead of the boot clock since the grant's anchor.
     step: i64,
     ttl: u64,
     min_remaining: u64,
@@ -32,7 +32,7 @@ fn cases() -> impl Strategy<Value = Case> {
             margin,
             age,
             step,
-            // The least that a call may ask for is the margin and a second.
+            // A call may request no less than the margin and a second.
             ttl: ttl.max(margin + 1_000),
             min_remaining,
             policy,
@@ -49,25 +49,26 @@ fn shifted(wall: WallTime, by: i64) -> WallTime {
 }
 
 impl Case {
-    /// What is left of the grant, by the design's words: the clock that says older wins.
+    /// What is left of the grant as the design defines it: the clock that reports the greater age
+    /// wins.
     fn left(self) -> i64 {
         let [granted, age] = [self.granted, self.age].map(u64::cast_signed);
         (granted - age).min(granted + 2_000 - (age + self.step))
     }
 
-    fn terms(self) -> (Anchor, Result<Terms, Lack>) {
+    fn terms(self) -> (Anchor, Result<Terms, Shortfall>) {
         let anchor = Clock::system().now();
         let wall = shifted(anchor.wall + millis(self.age), self.step);
         let now = Anchor { boot: anchor.boot + millis(self.age), wall };
         let generation = Generation::from_caller(5);
         let life = Life { anchor, ttl: millis(self.granted), generation };
-        let ask = Ask {
+        let request = TokenRequest {
             ttl: millis(self.ttl),
             min_remaining: millis(self.min_remaining),
             policy: self.policy,
             after: Generation::NONE,
         };
-        (now, ask.terms(life, millis(self.margin), now))
+        (now, request.terms(life, millis(self.margin), now))
     }
 }
 
@@ -75,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_token_never_outlives_what_it_promises(case in cases()) {
+    fn terms_never_exceed_grant_ttl_or_margin(case in cases()) {
         let (now, terms) = case.terms();
         let [margin, ttl] = [case.margin, case.ttl].map(u64::cast_signed);
         let left = case.left();
@@ -84,24 +85,24 @@ proptest! {
             ExpiryPolicy::RequireFullTtl => (ttl, ttl <= left),
             ExpiryPolicy::Independent => (ttl, true),
         };
-        let good_for = expiry.min(left) - margin;
+        let usable = expiry.min(left) - margin;
         match terms {
-            Err(Lack::Expired(end)) => {
+            Err(Shortfall::Expired(end)) => {
                 prop_assert!(left <= margin);
-                prop_assert_eq!(end, shifted(now.wall, left), "the true end, past or not");
+                prop_assert_eq!(end, shifted(now.wall, left), "the true expiry, past or not");
             }
-            Err(Lack::TooShort) => {
-                let meets = good_for > 0 && good_for >= case.min_remaining.cast_signed();
+            Err(Shortfall::TooShort) => {
+                let meets = usable > 0 && usable >= case.min_remaining.cast_signed();
                 prop_assert!(left > margin && !(fits && meets));
             }
-            Err(lack) => prop_assert!(false, "{lack:?}"),
+            Err(shortfall) => prop_assert!(false, "{shortfall:?}"),
             Ok(terms) => {
-                prop_assert!(left > margin, "carries a dead grant");
-                prop_assert!(fits && good_for > 0);
-                prop_assert_eq!(terms.use_within, millis(good_for.unsigned_abs()));
+                prop_assert!(left > margin, "carries an expired grant");
+                prop_assert!(fits && usable > 0);
+                prop_assert_eq!(terms.use_within, millis(usable.unsigned_abs()));
                 prop_assert_eq!(terms.use_by, now.wall + terms.use_within);
                 prop_assert!(terms.use_within >= millis(case.min_remaining));
-                // Rounded down, and never by more than the margin that use-by keeps.
+                // Rounded down, by no more than the margin that use-by keeps.
                 let exact = shifted(now.wall, expiry);
                 prop_assert_eq!(terms.expire.unix_seconds(), exact.unix_seconds());
                 prop_assert!(terms.expire <= exact && terms.expire >= terms.use_by);
@@ -117,37 +118,37 @@ proptest! {
     }
 
     #[test]
-    fn a_wall_clock_set_back_changes_nothing(case in cases(), back in 0..4_000_000_i64) {
-        let as_it_went = Case { step: 0, ..case }.terms().1.map(|terms| terms.use_within).ok();
+    fn wall_clock_set_back_changes_nothing(case in cases(), back in 0..4_000_000_i64) {
+        let unchanged = Case { step: 0, ..case }.terms().1.map(|terms| terms.use_within).ok();
         let set_back = Case { step: -back, ..case }.terms().1.map(|terms| terms.use_within).ok();
-        prop_assert_eq!(as_it_went, set_back);
+        prop_assert_eq!(unchanged, set_back);
     }
 
     #[test]
-    fn time_alone_never_makes_a_grant_good_again(case in cases(), later in 0..MINUTE) {
+    fn unusable_grant_never_becomes_usable_with_time(case in cases(), later in 0..MINUTE) {
         let later = Case { age: case.age + later, ..case };
         prop_assert!(case.terms().1.is_ok() || later.terms().1.is_err());
     }
 }
 
 #[test]
-fn only_a_newer_grant_than_asked_will_do_and_a_dead_one_is_told_as_dead() {
+fn older_generation_and_expired_grant_are_reported() {
     let anchor = Clock::system().now();
     let life = Life { anchor, ttl: millis(60_000), generation: Generation::from_caller(5) };
-    let ask = |after, min_remaining| Ask {
+    let request = |after, min_remaining| TokenRequest {
         ttl: millis(3_600_000),
         min_remaining: millis(min_remaining),
         policy: ExpiryPolicy::ClampToGrant,
         after: Generation::from_caller(after),
     };
     let margin = millis(2_000);
-    let lack = |ask: Ask, now| ask.terms(life, margin, now).err();
-    assert_eq!(lack(ask(4, 0), anchor), None);
-    assert_eq!(lack(ask(5, 0), anchor), Some(Lack::NotNewer));
-    assert_eq!(lack(ask(5, 59_000), anchor), Some(Lack::NotNewer));
-    assert_eq!(lack(ask(4, 59_000), anchor), Some(Lack::TooShort));
-    let dead = millis(58_000);
-    let dead = Anchor { boot: anchor.boot + dead, wall: anchor.wall + dead };
+    let shortfall = |request: TokenRequest, now| request.terms(life, margin, now).err();
+    assert_eq!(shortfall(request(4, 0), anchor), None);
+    assert_eq!(shortfall(request(5, 0), anchor), Some(Shortfall::NotNewer));
+    assert_eq!(shortfall(request(5, 59_000), anchor), Some(Shortfall::NotNewer));
+    assert_eq!(shortfall(request(4, 59_000), anchor), Some(Shortfall::TooShort));
+    let expired = millis(58_000);
+    let expired = Anchor { boot: anchor.boot + expired, wall: anchor.wall + expired };
     let end = anchor.wall + millis(60_000);
-    assert_eq!(lack(ask(5, 59_000), dead), Some(Lack::Expired(end)));
+    assert_eq!(shortfall(request(5, 59_000), expired), Some(Shortfall::Expired(end)));
 }

@@ -23,7 +23,7 @@ use crate::{
     provider::Tokens,
     settings::SigningSecret,
     token::{
-        Call, PrepareError, SignError, Signer, Stamped, Times, Token, TokenFormat,
+        Call, CallSigner, PrepareError, SignError, Signer, Times, Token, TokenFormat,
         claims::Conflict, id::Serial,
     },
 };
@@ -163,7 +163,7 @@ struct Ready {
 }
 
 impl Signer for Ready {
-    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
+    fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError> {
         let (issue, life) = self.format.times(times).ok_or(SignError)?;
         let services = self.format.services(&self.privileges, life, call, "");
         let certificate = self.format.certificate.expose().as_bytes();
@@ -189,7 +189,7 @@ impl SignsCall {
     }
 }
 
-impl Stamped for SignsCall {
+impl CallSigner for SignsCall {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let user = self.user(identity);
         let salt = 1 + serial.number_below(MAX_SALT);

@@ -152,7 +152,7 @@ mod tests {
 
     fn of(tokens: &Tokens, given: &Map<String, Value>) -> Vec<(u16, u32)> {
         let given: Vec<_> = given.iter().map(|(name, it)| (name.clone(), it.clone())).collect();
-        let params = tokens.parameters().of_call(&given).unwrap();
+        let params = tokens.parameters().for_call(&given).unwrap();
         let call = Call { resource: "lobby", params: &params };
         Privileges::new(tokens).unwrap().of_call(&call).into_iter().collect()
     }

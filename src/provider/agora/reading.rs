@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
 /// Whether the app's certificate signed a token; none where the text is something else.
 pub(super) fn check(text: &str, certificate: &SigningSecret) -> Option<Signature> {
     let is_signed = Parsed::parse(text.trim())?.is_signed_by(certificate);
-    Some(if is_signed { Signature::Right } else { Signature::Wrong })
+    Some(if is_signed { Signature::Valid } else { Signature::Invalid })
 }
 
 /// The app's id in a token of the former format.

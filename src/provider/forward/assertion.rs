@@ -153,7 +153,7 @@ mod tests {
             Duration::from_secs(600),
         );
         let error = error.unwrap_err().to_string();
-        assert_eq!(error, "no assertion can be made: two claims are in one place: iss");
+        assert_eq!(error, "no assertion can be made: two claims have conflicting paths: iss");
         let other = table(Algorithm::HS384, Map::new(), []);
         assert!(Assertion::new(other, key, Duration::from_secs(600)).is_err());
     }

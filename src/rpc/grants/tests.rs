@@ -1,4 +1,4 @@
-//! What a watch tells, and what a grant's times are worked out from.
+//! What a watch reports, and what a grant's times are computed from.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     name::{ProfileName, Resource},
 };
 
-/// Nothing is signed here.
+/// A template that signs nothing.
 struct Unsigned;
 
 impl Prepare for Unsigned {
@@ -29,7 +29,7 @@ impl Prepare for Unsigned {
 
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// One grant, a watch of it, and a hand on the wall clock.
+/// One grant, a watch of it, and control of the wall clock.
 struct Watched {
     publisher: Publisher<Unsigned>,
     watch: Watch,
@@ -51,7 +51,7 @@ impl Watched {
         let roster = table.roster();
         let streams = Streams::new(1_024);
         let access = Access::of_anybody();
-        let place = streams.open().unwrap();
+        let permit = streams.open().unwrap();
         let (views, changes) = (roster.views().to_vec(), roster.changes());
         let grants = Grants { roster, clock, drain, streams };
         let watch = Watch {
@@ -63,14 +63,14 @@ impl Watched {
             views,
             changes,
             deadline: None,
-            told: vec![None],
+            reported: vec![None],
             stage: Stage::Changes(0),
-            _places: (place, None),
+            _permits: (permit, None),
         };
         Self { publisher, watch, grants, hand, drainer }
     }
 
-    /// Publishes a grant of a minute and tells of it.
+    /// Publishes a grant with a ttl of a minute and its status.
     fn publish(&mut self) {
         let now = self.watch.grants.clock.now();
         let generation = Generation::after(Generation::NONE, now.wall);
@@ -79,7 +79,7 @@ impl Watched {
         self.publisher.report(grant::Status::unknown());
     }
 
-    /// How many changes the next message tells.
+    /// The number of changes in the next message.
     fn changed(&mut self) -> usize {
         self.watch.changed(0).map_or(0, |message| message.grants.len())
     }
@@ -93,7 +93,7 @@ impl Watched {
 }
 
 #[test]
-fn an_ordered_refresh_is_recorded_once_however_it_ends() {
+fn ordered_refresh_is_recorded_once() {
     let audit = Audit::for_tests();
     let access = Access::of_anybody().recorded_in(&audit);
     let order = || Order { access: &access, grant: "profiles/live/grants/a", is_open: true };
@@ -103,13 +103,13 @@ fn an_ordered_refresh_is_recorded_once_however_it_ends() {
     drop(order());
     order().end(None);
     let records = recorded();
-    let told: Vec<_> = records.iter().map(|it| (&it["outcome"], &it["reason"])).collect();
+    let outcomes: Vec<_> = records.iter().map(|it| (&it["outcome"], &it["reason"])).collect();
     let (ok, failed) = ("ok".into(), "failed".into());
-    assert_eq!(told, [(&failed, &CANCELLED.into()), (&ok, &serde_json::Value::Null)]);
+    assert_eq!(outcomes, [(&failed, &CANCELLED.into()), (&ok, &serde_json::Value::Null)]);
     for _ in 0..3 {
         order().refused(status::UPSTREAM_THROTTLED);
     }
-    let [record] = &recorded()[..] else { panic!("the others are a sum") };
+    let [record] = &recorded()[..] else { panic!("the others are summed up") };
     assert_eq!(
         (&record["event"], &record["reason"]),
         (&"refused".into(), &"UPSTREAM_THROTTLED".into())
@@ -117,7 +117,7 @@ fn an_ordered_refresh_is_recorded_once_however_it_ends() {
 }
 
 #[tokio::test]
-async fn a_request_that_must_change_is_recorded() {
+async fn invalid_request_is_recorded() {
     let watched = Watched::new();
     let audit = Audit::for_tests();
     let access = Access::of_anybody().recorded_in(&audit);
@@ -133,7 +133,7 @@ async fn a_request_that_must_change_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
+async fn watch_ignores_changes_it_does_not_report() {
     let mut watched = Watched::new();
     watched.publish();
     assert_eq!(watched.changed(), 1);
@@ -154,31 +154,31 @@ async fn a_watch_repeats_nothing_for_a_change_that_is_not_told() {
         assert_eq!(watched.changed(), 1);
     }
     sleep(Duration::from_secs(58)).await;
-    assert_eq!(watched.changed(), 1, "it has expired");
+    assert_eq!(watched.changed(), 1, "expired");
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_come_in_messages_of_a_bounded_size_and_none_waits_behind_others() {
+async fn changes_are_paged_and_no_grant_is_starved() {
     let Watched { mut watch, .. } = Watched::new();
     let view = watch.views[0].clone();
     watch.views = vec![view; 2_500];
-    watch.told = watch.views.iter().map(|_| None).collect();
-    let mut told = vec![0; watch.views.len()];
+    watch.reported = watch.views.iter().map(|_| None).collect();
+    let mut reported = vec![0; watch.views.len()];
     for turn in 0..5 {
         // The first thousand change all the time.
-        watch.told[..1_000].fill_with(|| None);
+        watch.reported[..1_000].fill_with(|| None);
         let Stage::Changes(from) = watch.stage else { panic!("turn {turn}") };
         let message = watch.changed(from).expect("changes");
         assert!(message.grants.len() <= MAX_PAGE && !message.snapshot_complete);
-        for (index, told) in told.iter_mut().enumerate() {
-            *told += usize::from(watch.told[index].is_some());
+        for (index, reported) in reported.iter_mut().enumerate() {
+            *reported += usize::from(watch.reported[index].is_some());
         }
     }
-    assert!(told.iter().all(|times| *times > 0));
+    assert!(reported.iter().all(|times| *times > 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grants_times_go_with_a_wall_clock_that_is_stepped() {
+async fn grant_times_follow_a_wall_clock_step() {
     let mut watched = Watched::new();
     watched.publish();
     let at = 1_700_000_000;
@@ -188,11 +188,11 @@ async fn a_grants_times_go_with_a_wall_clock_that_is_stepped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_is_drained_is_not_told_to_retry_past_its_deadline() {
+async fn drained_watch_gets_no_retry_past_its_deadline() {
     let Watched { mut watch, drainer, .. } = Watched::new();
     drainer.advance(Phase::Draining);
     watch.deadline = Some(Instant::now() + Duration::from_nanos(1));
-    // Also where it has something to send.
-    let Err(status) = watch.next().await else { panic!("it goes away") };
+    // Even when it has something to send.
+    let Err(status) = watch.next().await else { panic!("draining") };
     assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
 }

@@ -1,4 +1,4 @@
-//! Bytes of requests that have not come whole: how many are held, and which may go on to come.
+//! Limits the buffered bytes of incomplete requests, and decides which of them may continue.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,21 +6,21 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// Bytes of one connection's unfinished requests, beyond which one of them goes on at a time.
-const OF_CONNECTION: usize = 1024 * 1024;
+/// Bytes of one connection's incomplete requests; above it only the oldest of them continues.
+const MAX_CONNECTION_BYTES: usize = 1024 * 1024;
 
-/// Bytes of all unfinished requests, beyond which one of all goes on at a time.
-const OF_SERVER: usize = 64 * 1024 * 1024;
+/// Bytes of all incomplete requests; above it only the oldest of all continues.
+const MAX_SERVER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes of one connection that may wait for room. They keep its window closed for as long, of
-/// which the request that goes on needs a part.
-const WAITING_OF_CONNECTION: usize = 512 * 1024;
+/// Bytes of one connection whose capacity is withheld. They keep the connection's window closed,
+/// and the continuing request needs a part of that window.
+const MAX_WITHHELD_BYTES: usize = 512 * 1024;
 
-/// The unfinished requests of all connections.
+/// The incomplete requests of all connections.
 #[derive(Clone, Debug, Default)]
 pub struct Uploads(Arc<Mutex<Table>>);
 
-/// The unfinished requests of one connection.
+/// The incomplete requests of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionUploads {
     connection: u64,
@@ -31,7 +31,7 @@ pub struct ConnectionUploads {
 struct Table {
     next: u64,
     bytes: usize,
-    /// By age, the oldest first.
+    /// By age, oldest first.
     open: BTreeMap<u64, Open>,
     connections: HashMap<u64, Connection>,
 }
@@ -48,15 +48,15 @@ struct Open {
 struct Connection {
     bytes: usize,
     waiting: usize,
-    /// By age, the oldest first.
+    /// By age, oldest first.
     open: BTreeSet<u64>,
 }
 
-/// More of a connection's bytes wait for room than may.
+/// More bytes of a connection are withheld than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(super) struct TooManyBytes;
 
-/// One unfinished request, until it is dropped.
+/// One incomplete request, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Upload {
     number: u64,
@@ -64,7 +64,7 @@ pub(super) struct Upload {
 }
 
 impl Uploads {
-    /// Those of a new connection.
+    /// The uploads of a new connection.
     #[must_use]
     pub fn of_connection(&self) -> ConnectionUploads {
         let mut table = self.lock();
@@ -90,14 +90,14 @@ impl ConnectionUploads {
 }
 
 impl Upload {
-    /// So many more bytes have come, and wait for room.
+    /// Counts received bytes, whose capacity is withheld for now.
     ///
     /// # Errors
     ///
-    /// Too many of the connection do.
-    pub(super) fn came(&self, bytes: usize) -> Result<(), TooMany> {
+    /// Too many bytes of the connection are withheld.
+    pub(super) fn received(&self, bytes: usize) -> Result<(), TooManyBytes> {
         let mut table = self.all.lock();
-        let may_go_on = table.may_go_on(self.number);
+        let may_continue = table.may_continue(self.number);
         table.bytes += bytes;
         let Table { open, connections, .. } = &mut *table;
         let Some(upload) = open.get_mut(&self.number) else { return Ok(()) };
@@ -106,16 +106,20 @@ impl Upload {
         let Some(connection) = connections.get_mut(&upload.connection) else { return Ok(()) };
         connection.bytes += bytes;
         connection.waiting += bytes;
-        if may_go_on || connection.waiting <= WAITING_OF_CONNECTION { Ok(()) } else { Err(TooMany) }
+        if may_continue || connection.waiting <= MAX_WITHHELD_BYTES {
+            Ok(())
+        } else {
+            Err(TooManyBytes)
+        }
     }
 
-    /// Ready when there is room for more: for as many bytes as were waiting for it.
-    pub(super) fn poll_room(&self, waker: &Waker) -> Poll<usize> {
+    /// Ready once the request may continue, with the number of bytes whose capacity was withheld.
+    pub(super) fn poll_capacity(&self, waker: &Waker) -> Poll<usize> {
         let mut table = self.all.lock();
-        let may_go_on = table.may_go_on(self.number);
+        let may_continue = table.may_continue(self.number);
         let Table { open, connections, .. } = &mut *table;
         let Some(upload) = open.get_mut(&self.number) else { return Poll::Ready(0) };
-        if !may_go_on {
+        if !may_continue {
             upload.waker = Some(waker.clone());
             return Poll::Pending;
         }
@@ -140,20 +144,20 @@ impl Table {
         self.next
     }
 
-    fn may_go_on(&self, number: u64) -> bool {
-        if self.bytes > OF_SERVER {
+    fn may_continue(&self, number: u64) -> bool {
+        if self.bytes > MAX_SERVER_BYTES {
             return self.open.first_key_value().is_none_or(|(oldest, _)| *oldest == number);
         }
         let upload = self.open.get(&number);
         let Some(connection) = upload.and_then(|it| self.connections.get(&it.connection)) else {
             return true;
         };
-        connection.bytes <= OF_CONNECTION || connection.open.first() == Some(&number)
+        connection.bytes <= MAX_CONNECTION_BYTES || connection.open.first() == Some(&number)
     }
 
-    /// Removes it. Who may go on for that is to be woken.
+    /// Removes a request; returns the wakers of those that may continue.
     fn end(&mut self, number: u64) -> Vec<Waker> {
-        let was_over = self.bytes > OF_SERVER;
+        let was_over = self.bytes > MAX_SERVER_BYTES;
         let Some(ended) = self.open.remove(&number) else { return Vec::new() };
         self.bytes -= ended.bytes;
         let mut left = BTreeSet::new();
@@ -178,62 +182,62 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn has_room(upload: &Upload) -> bool {
-        upload.poll_room(Waker::noop()).is_ready()
+    fn has_capacity(upload: &Upload) -> bool {
+        upload.poll_capacity(Waker::noop()).is_ready()
     }
 
-    /// So much comes, as far as there is room.
-    fn come(upload: &Upload, bytes: usize) -> usize {
-        let mut came = 0;
-        while came < bytes && has_room(upload) {
-            upload.came(16 * 1024).unwrap();
-            came += 16 * 1024;
+    /// Receives up to this many bytes, as far as there is capacity.
+    fn receive(upload: &Upload, bytes: usize) -> usize {
+        let mut received = 0;
+        while received < bytes && has_capacity(upload) {
+            upload.received(16 * 1024).unwrap();
+            received += 16 * 1024;
         }
-        came
+        received
     }
 
     #[test]
-    fn over_its_budget_one_request_of_a_connection_goes_on_at_a_time() {
+    fn oldest_request_continues_over_the_connection_limit() {
         let all = Uploads::default();
         let (one, other) = (all.of_connection(), all.of_connection());
         let (first, second) = (one.begin(), one.begin());
-        assert!(come(&second, 8 << 20) <= OF_CONNECTION + 32 * 1024);
-        assert_eq!(come(&first, 4 << 20), 4 << 20, "the oldest");
-        assert!(!has_room(&second));
-        let elsewhere = other.begin();
-        assert_eq!(come(&elsewhere, 1 << 20), 1 << 20);
+        assert!(receive(&second, 8 << 20) <= MAX_CONNECTION_BYTES + 32 * 1024);
+        assert_eq!(receive(&first, 4 << 20), 4 << 20, "the oldest");
+        assert!(!has_capacity(&second));
+        let other_upload = other.begin();
+        assert_eq!(receive(&other_upload, 1 << 20), 1 << 20);
         drop(first);
-        assert!(has_room(&second));
-        drop((second, elsewhere));
+        assert!(has_capacity(&second));
+        drop((second, other_upload));
         let table = all.lock();
         assert!(table.open.is_empty() && table.connections.is_empty() && table.bytes == 0);
     }
 
     #[test]
-    fn over_the_servers_budget_one_of_all_goes_on_and_the_next_after_it() {
+    fn oldest_request_continues_over_the_server_limit() {
         let all = Uploads::default();
         let uploads: Vec<_> = (0..80).map(|_| all.of_connection().begin()).collect();
         for upload in &uploads {
-            come(upload, OF_CONNECTION);
+            receive(upload, MAX_CONNECTION_BYTES);
         }
-        assert!(all.lock().bytes <= OF_SERVER + OF_CONNECTION);
-        assert_eq!(uploads.iter().filter(|it| has_room(it)).count(), 1);
-        assert!(has_room(&uploads[0]));
+        assert!(all.lock().bytes <= MAX_SERVER_BYTES + MAX_CONNECTION_BYTES);
+        assert_eq!(uploads.iter().filter(|it| has_capacity(it)).count(), 1);
+        assert!(has_capacity(&uploads[0]));
         let left = &uploads[1..];
-        assert!(!has_room(&left[0]));
+        assert!(!has_capacity(&left[0]));
         drop(all.lock().end(uploads[0].number));
-        assert!(has_room(&left[0]));
+        assert!(has_capacity(&left[0]));
     }
 
     #[test]
-    fn so_much_waits_for_room_and_no_more() {
+    fn withheld_bytes_of_a_connection_are_limited() {
         let connection = Uploads::default().of_connection();
         let uploads: Vec<_> = (0..128).map(|_| connection.begin()).collect();
-        come(&uploads[0], 2 * OF_CONNECTION);
-        assert!(has_room(&uploads[0]));
-        let waiting = |upload: &Upload| upload.came(64 * 1024);
+        receive(&uploads[0], 2 * MAX_CONNECTION_BYTES);
+        assert!(has_capacity(&uploads[0]));
+        let waiting = |upload: &Upload| upload.received(64 * 1024);
         let refused = uploads[1..].iter().position(|it| waiting(it).is_err());
-        assert_eq!(refused, Some(WAITING_OF_CONNECTION / (64 * 1024)), "each has its first window");
-        assert_eq!(come(&uploads[0], 1 << 20), 1 << 20);
+        assert_eq!(refused, Some(MAX_WITHHELD_BYTES / (64 * 1024)), "each fills its first window");
+        assert_eq!(receive(&uploads[0], 1 << 20), 1 << 20);
     }
 }

@@ -1,4 +1,4 @@
-//! The count of calls: how each ended, and how long it took.
+//! Counts calls by status and measures their duration.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     telemetry::{Metrics, RpcMetrics},
 };
 
-/// The codes by number, as dashboards know them.
+/// The names of the codes by number, as metrics label them.
 const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -32,13 +32,13 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// A method that is counted.
+/// The metrics and the rule of a method.
 #[derive(Debug)]
 pub(super) struct Method {
     pub(super) unary: bool,
-    /// Whether it takes one request, not a stream of them.
+    /// Whether it takes one request rather than a stream of them.
     pub(super) one_request: bool,
-    /// Who may call it; none of what is no method of ours.
+    /// The rule of access; none for an unknown method.
     pub(super) rule: Option<Rule>,
     metrics: RpcMetrics,
 }
@@ -47,7 +47,7 @@ pub(super) struct Method {
 #[derive(Clone, Debug)]
 pub(super) struct Methods {
     by_path: Arc<HashMap<String, Arc<Method>>>,
-    /// Whatever is not a method of ours: its name must not become a label.
+    /// Used for every unknown method, whose name must not become a label.
     unknown: Arc<Method>,
 }
 
@@ -73,18 +73,18 @@ impl Methods {
     }
 }
 
-/// Counts a call's end once, with its time: by its status, or as cancelled where none was
+/// Counts the outcome of a call once, with its duration: by its status, or as cancelled if none was
 /// sent.
 pub(super) struct Ending {
     pub(super) method: Arc<Method>,
-    began: Instant,
+    started: Instant,
     pub(super) code: Code,
 }
 
 impl Ending {
-    pub(super) fn begin(method: Arc<Method>, began: Instant) -> Self {
+    pub(super) fn begin(method: Arc<Method>, started: Instant) -> Self {
         method.metrics.started();
-        Self { method, began, code: Code::Cancelled }
+        Self { method, started, code: Code::Cancelled }
     }
 
     pub(super) fn note(&mut self, headers: &HeaderMap) {
@@ -96,6 +96,6 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.method.metrics.handled(self.code as usize, self.began.elapsed());
+        self.method.metrics.handled(self.code as usize, self.started.elapsed());
     }
 }

@@ -1,18 +1,17 @@
-//! How long a call may take.
+//! A call's deadline.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The deadline of a unary call that has none.
+/// The timeout of a unary call without a deadline.
 pub(super) const DEFAULT: Duration = Duration::from_secs(12);
 
-/// Shorter than any call takes: a deadline that is no further off counts as past.
+/// Less time than any call takes: a deadline within it counts as passed.
 pub(super) const NO_TIME: Duration = Duration::from_micros(1);
 
-/// The caller's `grpc-timeout`: at most eight digits and a unit. A malformed one counts as
-/// absent.
-pub(super) fn asked(headers: &HeaderMap) -> Option<Duration> {
+/// The caller's `grpc-timeout`: up to eight digits and a unit. A malformed one is ignored.
+pub(super) fn requested(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! What is minted for a caller is in the queue before it is handed out.
+//! A caller's tokens are queued for the audit log before they are returned.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use crate::{
         profile::Signing,
     },
     name::{Identity, ProfileName, Resource},
-    rpc::access::Spending,
+    rpc::access::CallerQuota,
     token::{
-        PresentSigner, Speed,
+        CurrentSigner, Speed,
         claims::{Id, Table, Time, Value},
         hs256::Template,
         id::Serials,
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Rooms under a key, whose tokens have ids or not.
+/// A key profile whose tokens have ids or not.
 fn minter(with_ids: bool) -> Arc<Minter> {
     let mut table = Table::new(Map::from_iter([("alg".to_owned(), "HS256".into())]));
     table.add(&["exp"], Value::Time(Time::Expire)).unwrap();
@@ -36,7 +36,7 @@ fn minter(with_ids: bool) -> Arc<Minter> {
     if with_ids {
         table.add(&["jti"], Value::Id(Id::Serial)).unwrap();
     }
-    let signer = PresentSigner::new(Box::new(Template::new(&table, None, b"key").unwrap()));
+    let signer = CurrentSigner::new(Box::new(Template::new(&table, None, b"key").unwrap()));
     let secs = Duration::from_secs;
     let lobby = Resource::parse("lobby").unwrap();
     let profile = Profile {
@@ -80,35 +80,35 @@ fn recorded(audit: &Audit) -> Vec<Json> {
 }
 
 #[tokio::test]
-async fn tokens_are_recorded_before_they_are_handed_out() {
+async fn tokens_are_recorded_before_they_are_returned() {
     let audit = Audit::for_tests();
     let access = Access::of_anybody().recorded_in(&audit);
     let identity = Identity::parse("alice").unwrap();
     for with_ids in [true, false] {
         let minter = minter(with_ids);
-        let quota = Spending::new(&access, Quota::Tokens);
+        let quota = CallerQuota::new(&access, Quota::Tokens);
         let token = minter.mint(&plan(&minter), &identity, None, &quota).await.ok().unwrap();
         let [record] = &recorded(&audit)[..] else { panic!("one record") };
         assert_eq!(record["token_id"], token.token_id);
         assert_eq!(record["token_id"].as_str().unwrap().starts_with("sha256:"), !with_ids);
-        let told = (&record["identity"], &record["profile"], &record["resource"]);
-        assert_eq!(told, (&"alice".into(), &"rooms".into(), &"lobby".into()));
+        let fields = (&record["identity"], &record["profile"], &record["resource"]);
+        assert_eq!(fields, (&"alice".into(), &"rooms".into(), &"lobby".into()));
 
-        let quota = Arc::new(Spending::new(access.clone(), Quota::BulkTokens));
+        let quota = Arc::new(CallerQuota::new(access.clone(), Quota::BulkTokens));
         let selection = Selection::series("viewer-".to_owned(), 30).unwrap();
         let minter = Arc::clone(&minter);
         let plan = plan(&minter);
         let mut bulk = Bulk::new(minter, plan, selection, 5, 10, None, quota);
         drop(bulk.next_chunk().await.unwrap());
-        assert_eq!(audit.queued(), "", "its call went before it was signed");
+        assert_eq!(audit.queued(), "", "dropped before it was signed");
         let chunk = bulk.next_chunk().await.unwrap().unwrap();
         let mut ids = chunk.ids();
         let tokens = chunk.tokens().map(|token| token.inspect(|token| ids.add(token)).unwrap());
         let tokens: Vec<_> = tokens.map(|token| token.fingerprint()).collect();
         chunk.spend(&ids);
         let [record] = &recorded(&audit)[..] else { panic!("one record") };
-        let told = (&record["prefix"], &record["first_index"], &record["count"]);
-        assert_eq!(told, (&"viewer-".into(), &15.into(), &10.into()));
+        let fields = (&record["prefix"], &record["first_index"], &record["count"]);
+        assert_eq!(fields, (&"viewer-".into(), &15.into(), &10.into()));
         if with_ids {
             assert_ne!(record["first_token_id"], record["last_token_id"]);
             assert!(record["token_ids"].is_null());
@@ -120,7 +120,7 @@ async fn tokens_are_recorded_before_they_are_handed_out() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_recorded_is_not_minted() {
+async fn unrecordable_token_is_not_minted() {
     let audit = Audit::for_tests();
     let access = Access::of_anybody().recorded_in(&audit);
     let minter = minter(true);
@@ -131,7 +131,7 @@ async fn what_cannot_be_recorded_is_not_minted() {
     let rest = [names[0].clone()];
     let small = audit::Recipients::List(&rest, 0);
     let more: Vec<_> = std::iter::from_fn(|| audit.reserve(&small).ok()).collect();
-    let quota = Spending::new(&access, Quota::Tokens);
+    let quota = CallerQuota::new(&access, Quota::Tokens);
     let (plan, identity) = (plan(&minter), &names[0]);
     let unserved = minter.mint(&plan, identity, None, &quota).await.err().unwrap();
     assert_eq!(unserved.cause, Cause::Unrecorded);

@@ -16,7 +16,7 @@ use tonic::{
     server::{Grpc, ServerStreamingService},
 };
 
-use self::chunks::{Chunks, Unsigned};
+use self::chunks::{Chunks, UnsignedChunk};
 use super::{Ending, Tokens, rights::Rights};
 use crate::{
     auth::{
@@ -28,32 +28,32 @@ use crate::{
     drain::lifetime::Lifetime,
     mint::{
         bulk::{Bulk, End},
-        minter::ANSWER_ALLOWANCE,
+        minter::RESPONSE_ALLOWANCE,
     },
     rpc::{
-        Answer, Call,
-        access::{Access, NoStream, Spending},
+        Call, CallFuture,
+        access::{Access, CallerQuota, StreamLimitReached},
         convert, encodings,
         layers::Origin,
         lists::List,
         proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection},
         status,
-        streams::Place,
+        streams::StreamPermit,
     },
     telemetry::MintMetrics,
 };
 
-/// The part of a chunk's `use_within` in which its caller has to read it.
+/// A chunk must be read within its `use_within` divided by this.
 const STALE_AFTER: u32 = 3;
 
-type Chunked = Pin<Box<dyn Stream<Item = Result<Unsigned, Status>> + Send>>;
+type ChunkStream = Pin<Box<dyn Stream<Item = Result<UnsignedChunk, Status>> + Send>>;
 
 impl Tokens {
-    /// Answers a call of `MintTokens`.
-    pub(in crate::rpc) fn answer_many(self: &Arc<Self>, call: Call) -> Answer {
-        let (method, most) = (MintTokens(Arc::clone(self)), self.limits.bulk_request_bytes);
+    /// Serves a call of `MintTokens`.
+    pub(in crate::rpc) fn serve_mint_tokens(self: &Arc<Self>, call: Call) -> CallFuture {
+        let (method, max) = (MintTokens(Arc::clone(self)), self.limits.bulk_request_bytes);
         let mut grpc = Grpc::new(Chunks)
-            .apply_max_message_size_config(Some(most), None)
+            .apply_max_message_size_config(Some(max), None)
             .apply_compression_config(encodings(), EnabledCompressionEncodings::default());
         Box::pin(async move { Ok(grpc.server_streaming(method, call).await) })
     }
@@ -61,13 +61,13 @@ impl Tokens {
     async fn mint_tokens(
         &self,
         mut request: Request<MintTokensRequest>,
-    ) -> Result<Response<Chunked>, Status> {
+    ) -> Result<Response<ChunkStream>, Status> {
         let Origin { deadline, access, lifetime } = Origin::take(&mut request)?;
-        // Before the entries are asked, so that no change is missed.
+        // Subscribe before the entries are checked, so that no change is missed.
         let changes = access.changes();
         let request = request.into_inner();
         let start = request.start_index;
-        // Before it is checked, in which others get a turn.
+        // Count the list before it is checked, since the check yields to other tasks.
         let list = match &request.selection {
             Some(Selection::IdentityList(IdentityList { identities })) => {
                 let held = self.lists.hold(access.entry_name(), identities);
@@ -87,11 +87,11 @@ impl Tokens {
             self.many.refused();
             access.refuse(refusal)
         })?;
-        let Some(place) = self.streams.open() else {
+        let Some(permit) = self.streams.open() else {
             self.many.unserved();
             return Err(status::overloaded(deadline, Some(start)));
         };
-        let own_place = access.stream().map_err(|NoStream| {
+        let caller_permit = access.stream().map_err(|StreamLimitReached| {
             self.many.refused();
             status::streams_exceeded(access.entry_name(), deadline, Some(start))
         })?;
@@ -106,11 +106,11 @@ impl Tokens {
             _list: list,
             metrics: self.many.clone(),
         };
-        let chunks: Chunked = Box::pin(stream::try_unfold(open, OpenBulk::next));
+        let chunks: ChunkStream = Box::pin(stream::try_unfold(open, OpenBulk::next));
         let mut response = Response::new(chunks);
         response
             .extensions_mut()
-            .insert(Places { _of_all: Arc::new(place), _of_entry: own_place.map(Arc::new) });
+            .insert(Permits { _of_all: Arc::new(permit), _of_entry: caller_permit.map(Arc::new) });
         Ok(response)
     }
 }
@@ -119,9 +119,9 @@ impl Tokens {
 struct MintTokens(Arc<Tokens>);
 
 impl ServerStreamingService<MintTokensRequest> for MintTokens {
-    type Response = Unsigned;
-    type ResponseStream = Chunked;
-    type Future = BoxFuture<Response<Chunked>, Status>;
+    type Response = UnsignedChunk;
+    type ResponseStream = ChunkStream;
+    type Future = BoxFuture<Response<ChunkStream>, Status>;
 
     fn call(&mut self, request: Request<MintTokensRequest>) -> Self::Future {
         let tokens = Arc::clone(&self.0);
@@ -129,39 +129,39 @@ impl ServerStreamingService<MintTokensRequest> for MintTokens {
     }
 }
 
-/// A bulk that streams.
+/// An open bulk stream.
 struct OpenBulk {
     bulk: Bulk,
     rights: Rights,
     access: Access,
-    /// Changes of what callers may.
+    /// Notifies of changes of callers' rights.
     changes: watch::Receiver<()>,
     lifetime: Lifetime,
     clock: Clock,
     last: Option<LastChunk>,
-    /// The list that the bulk holds.
+    /// The list that the bulk call keeps.
     _list: Option<List>,
     metrics: MintMetrics,
 }
 
-/// The places that a bulk holds. The transport keeps a response's extensions until the response
-/// is written, which is later than its chunks are made.
+/// The stream permits of a bulk call. The transport keeps a response's extensions until the
+/// response is written, which is later than its chunks are minted.
 #[derive(Clone)]
-struct Places {
-    _of_all: Arc<Place>,
+struct Permits {
+    _of_all: Arc<StreamPermit>,
     _of_entry: Option<Arc<usage::Place>>,
 }
 
-/// The chunk that the transport asked for last.
+/// The chunk that the transport requested last.
 struct LastChunk {
     first_index: i64,
-    /// The next one is asked for before this, or this one waited too long.
+    /// The next chunk must be requested before this, or this one was read too late.
     stale: BootTime,
 }
 
 impl OpenBulk {
-    /// Judges it again where the entries have changed for its caller.
-    async fn judge(&mut self) -> Result<(), Denied> {
+    /// Checks the caller's rights again if the entries have changed.
+    async fn recheck_rights(&mut self) -> Result<(), Denied> {
         if !self.bulk.is_done() {
             self.access.caller().is_valid()?;
         }
@@ -170,24 +170,24 @@ impl OpenBulk {
         let max_ttl = match self.rights.reach(&access)? {
             Some(reach) => {
                 let (selection, from) = (self.bulk.selection(), self.bulk.next_index());
-                self.rights.judge(&access, &reach, selection, from).await?
+                self.rights.evaluate(&access, &reach, selection, from).await?
             }
             None => None,
         };
-        let quota = Arc::new(Spending::new(access.clone(), Quota::BulkTokens));
+        let quota = Arc::new(CallerQuota::new(access.clone(), Quota::BulkTokens));
         self.bulk.change(max_ttl, quota);
         self.access = access;
         Ok(())
     }
 
-    async fn next(mut self) -> Result<Option<(Unsigned, Self)>, Status> {
+    async fn next(mut self) -> Result<Option<(UnsignedChunk, Self)>, Status> {
         if let Some(LastChunk { first_index, stale }) = self.last
             && self.clock.now().boot > stale
         {
             return Err(status::chunk_stale(self.bulk.deadline(), first_index));
         }
         let chunk = loop {
-            if let Err(denied) = self.judge().await {
+            if let Err(denied) = self.recheck_rights().await {
                 self.metrics.refused();
                 return Err(status::denied(
                     &denied,
@@ -197,10 +197,10 @@ impl OpenBulk {
             }
             let resume = Some(self.bulk.next_index());
             let (deadline, is_done) = (self.bulk.deadline(), self.bulk.is_done());
-            // Each time that the chunk is tried for again: it may wait for a grant or for quota.
+            // The loop tries again after each change: a chunk may wait for a grant or for quota.
             tokio::select! {
                 biased;
-                // They last as long as the server.
+                // The sender lives as long as the server.
                 _ = self.changes.changed() => {}
                 () = self.lifetime.ended(), if !is_done => {
                     return Err(status::lifetime_reached(deadline, resume));
@@ -221,7 +221,7 @@ impl OpenBulk {
                 let stale = clock.now().boot + terms.use_within / STALE_AFTER;
                 *last = Some(LastChunk { first_index: chunk.first_index(), stale });
                 let validity = convert::validity(terms, bulk.grant_name());
-                Ok(Some((Unsigned { chunk, validity }, self)))
+                Ok(Some((UnsignedChunk { chunk, validity }, self)))
             }
             Err(end) => {
                 let resume = Some(bulk.next_index());
@@ -238,9 +238,9 @@ impl OpenBulk {
     }
 }
 
-/// The result of `work`, where that leaves time to answer in.
+/// Runs `work`, with a time limit that leaves time to respond.
 async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Result<F::Output, Elapsed> {
-    match deadline.map(|it| it.checked_sub(ANSWER_ALLOWANCE).unwrap_or(it)) {
+    match deadline.map(|it| it.checked_sub(RESPONSE_ALLOWANCE).unwrap_or(it)) {
         Some(answer_by) => timeout_at(answer_by, work).await,
         None => Ok(work.await),
     }
@@ -253,12 +253,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn work_ends_while_there_is_time_to_answer() {
+    async fn work_times_out_early_enough_to_respond() {
         let from = Instant::now();
         let deadline = Some(from + Duration::from_secs(1));
         assert!(in_time(deadline, pending::<()>()).await.is_err());
-        assert_eq!(from.elapsed().as_millis(), 950, "before the layer around it cuts");
-        assert!(in_time(deadline, async {}).await.is_ok(), "what is done at once is done");
+        assert_eq!(from.elapsed().as_millis(), 950, "before the outer deadline");
+        assert!(in_time(deadline, async {}).await.is_ok(), "finished at once");
         let slow = tokio::time::sleep(Duration::from_secs(60));
         assert!(in_time(None, slow).await.is_ok());
     }

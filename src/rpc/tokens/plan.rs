@@ -1,4 +1,4 @@
-//! What calls of both methods ask for, checked in the order that the answers keep to.
+//! Validates the calls of both methods, in the order in which violations are reported.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     },
     name::Identity,
     rpc::{
-        access::{Access, Spending},
+        access::{Access, CallerQuota},
         convert, params,
         proto::{
             IdentityList, IdentitySeries, MintTokenRequest, MintTokensRequest,
@@ -22,7 +22,7 @@ use crate::{
         },
         violation::{
             BULK_TOO_LARGE, IDENTITY_INVALID, OPTION_INVALID, Refusal, SELECTION_INVALID,
-            Violation, together,
+            Violation, combine,
         },
     },
 };
@@ -44,7 +44,7 @@ impl Tokens {
         let target = self.minter.target(&options);
         let reach = match target.profile() {
             Some(profile) => access.reach(Method::MintToken, profile, target.resource())?,
-            // That is refused, whoever calls.
+            // A call without a profile is refused for every caller.
             None => None,
         };
         let draft = self.minter.draft(&target, &options);
@@ -59,8 +59,8 @@ impl Tokens {
             && after.is_empty()
         {
             let params = options.params.iter().map(|(name, _)| name.as_str());
-            let judged = reach.judge(Whose::One(identity.as_str()), &params, options.ttl);
-            max_ttl = access.decide(judged)?.and_then(|allowed| allowed.max_ttl);
+            let decision = reach.judge(Whose::One(identity.as_str()), &params, options.ttl);
+            max_ttl = access.decide(decision)?.and_then(|allowed| allowed.max_ttl);
         }
         let plan = planned(draft, max_ttl, before, after)?;
         identity.map(|identity| (plan, identity)).map_err(|()| Refusal::Invalid(Vec::new()))
@@ -85,13 +85,13 @@ impl Tokens {
             params: options.params.iter().map(|(name, _)| name.clone()).collect(),
             ttl: options.ttl,
         };
-        // No profile at all is refused, whoever calls.
+        // A call without a profile is refused for every caller.
         let reach = if target.profile().is_some() { rights.reach(access)? } else { None };
         let selection = read_selection(selection, limits.identities).await;
         let selection = selection.map_err(|violation| after.push(violation));
         let draft = self.minter.draft(&target, &options);
-        let most = draft.as_ref().map_or(limits.indices, |draft| draft.most_indices(limits));
-        check_range(selection.as_ref().ok(), start_index, most, &mut after);
+        let max = draft.as_ref().map_or(limits.indices, |draft| draft.max_indices(limits));
+        check_range(selection.as_ref().ok(), start_index, max, &mut after);
         if chunk_size < 0 {
             after.push(Violation::new("chunk_size", OPTION_INVALID, "is negative"));
         }
@@ -105,7 +105,7 @@ impl Tokens {
             && before.is_empty()
             && after.is_empty()
         {
-            max_ttl = rights.judge(access, &reach, selection, start_index).await?;
+            max_ttl = rights.evaluate(access, &reach, selection, start_index).await?;
         }
         let plan = planned(draft, max_ttl, before, after)?;
         let selection = selection.map_err(|()| Refusal::Invalid(Vec::new()))?;
@@ -116,13 +116,13 @@ impl Tokens {
             start_index,
             chunk_size,
             deadline,
-            Arc::new(Spending::new(access.clone(), Quota::BulkTokens)),
+            Arc::new(CallerQuota::new(access.clone(), Quota::BulkTokens)),
         );
         Ok((bulk, rights))
     }
 }
 
-/// The plan, where nothing is wrong before and after its own fields either.
+/// The plan, if there are no violations before and after its own fields.
 fn planned(
     draft: Result<Draft<'_>, options::Refusal>,
     max_ttl: Option<Duration>,
@@ -131,22 +131,22 @@ fn planned(
 ) -> Result<Plan, Refusal> {
     match draft.and_then(|draft| draft.plan(max_ttl)) {
         Ok(plan) if before.is_empty() && after.is_empty() => Ok(plan),
-        planned => Err(together(planned.err(), before, after)),
+        planned => Err(combine(planned.err(), before, after)),
     }
 }
 
 const LIST: &str = "identity_list.identities";
 const COUNT: &str = "identity_series.count";
-const TOO_LARGE: &str = "has more than one call may ask for";
+const TOO_LARGE: &str = "has more than one call may request";
 
 async fn read_selection(
     selection: Option<selection::Selection>,
-    most: usize,
+    max: usize,
 ) -> Result<Selection, Violation> {
     match selection {
         None => Err(Violation::new("selection", SELECTION_INVALID, "is missing")),
         Some(selection::Selection::IdentityList(IdentityList { identities }))
-            if identities.len() > most =>
+            if identities.len() > max =>
         {
             Err(Violation::new(LIST, BULK_TOO_LARGE, TOO_LARGE))
         }
@@ -159,8 +159,8 @@ async fn read_selection(
     }
 }
 
-/// Checks where a selection begins and ends; of one that is bad itself, what can be told yet.
-fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut Vec<Violation>) {
+/// Checks the range of a selection; for an invalid selection, what can be checked without it.
+fn check_range(selection: Option<&Selection>, start: i64, max: i64, bad: &mut Vec<Violation>) {
     let count = selection.map(Selection::count);
     let field = match selection {
         Some(Selection::Series { .. }) => COUNT,
@@ -170,7 +170,7 @@ fn check_range(selection: Option<&Selection>, start: i64, most: i64, bad: &mut V
         bad.push(Violation::new(field, SELECTION_INVALID, "selects nothing"));
     }
     match count {
-        Some(count) if count > 0 && start >= 0 && count - start > most => {
+        Some(count) if count > 0 && start >= 0 && count - start > max => {
             bad.push(Violation::new(field, BULK_TOO_LARGE, TOO_LARGE));
         }
         count if start < 0 || count.is_some_and(|count| (1..start).contains(&count)) => {

@@ -1,4 +1,5 @@
-//! What a bulk is judged by: at its start, and again when its caller's entry changes.
+//! The rights that a bulk call needs, checked at its start and again when its caller's entry
+//! changes.
 
 use std::time::Duration;
 
@@ -14,26 +15,26 @@ use crate::{
     rpc::access::Access,
 };
 
-/// What a call of `MintTokens` asks for, as far as rows are concerned.
+/// What a call of `MintTokens` requests, as far as rows restrict it.
 #[derive(Debug)]
 pub(super) struct Rights {
     pub(super) profile: String,
     pub(super) resource: String,
     /// The names of the parameters that it sets.
     pub(super) params: Vec<String>,
-    /// The life that it wants, if any.
+    /// The requested token lifetime.
     pub(super) ttl: Option<Duration>,
 }
 
 impl Rights {
-    /// The caller's rows that name what the call is for; none where all is allowed.
+    /// The caller's rows that allow the profile and resource; none if everything is allowed.
     pub(super) fn reach<'a>(&'a self, access: &'a Access) -> Result<Option<Reach<'a>>, Denied> {
         access.reach(Method::MintTokens, &self.profile, &self.resource)
     }
 
-    /// The longest life that a row allows which also allows the selection from an index on; long
-    /// lists give other tasks a turn.
-    pub(super) async fn judge(
+    /// The longest token lifetime allowed by a row that also allows the selection from index `from`
+    /// on. Yields during long lists.
+    pub(super) async fn evaluate(
         &self,
         access: &Access,
         reach: &Reach<'_>,
@@ -41,7 +42,7 @@ impl Rights {
         from: i64,
     ) -> Result<Option<Duration>, Denied> {
         let params = self.params.iter().map(String::as_str);
-        let judged = match selection {
+        let decision = match selection {
             Selection::Series { prefix, .. } => {
                 reach.judge(Whose::Series(prefix), &params, self.ttl)
             }
@@ -57,6 +58,6 @@ impl Rights {
                 sieve.judge(&params, self.ttl)
             }
         };
-        Ok(access.decide(judged)?.and_then(|allowed| allowed.max_ttl))
+        Ok(access.decide(decision)?.and_then(|allowed| allowed.max_ttl))
     }
 }

@@ -63,13 +63,13 @@ until = "10s"
 body = "nul"
 "#;
     let wanted = [
-        "s.toml:1: title: unknown key; known here: fault",
+        "s.toml:1: title: unknown key; expected one of fault",
         "s.toml:3: fault[0].stauts: unknown key; did you mean status?",
         "s.toml:6: fault[1].status: must be an HTTP status from 200 to 599, such as 503",
         "s.toml:7: fault[1].from: must be a duration, such as 20s or 1500ms",
         "s.toml:8: fault[1].hang: must be true or false, without quotes, not a whole number",
         "s.toml:11: fault[2].reset: status and reset exclude each other: a fault has one effect",
-        "s.toml:13: fault[3].requests: must be a text in quotes or a whole number, not a fraction",
+        "s.toml:13: fault[3].requests: must be a string in quotes or a whole number, not a fraction",
         "s.toml:15: fault[4]: does nothing: it needs a status, a body, hang, reset, latency or \
          another effect",
         "s.toml:17: fault[5]: until must be later than from",

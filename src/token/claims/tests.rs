@@ -1,10 +1,10 @@
-//! In which order claims are written.
+//! The order in which claims are written.
 
 use serde_json::json;
 
 use super::*;
 
-/// The payload of a call with these parameters; what varies otherwise by its name.
+/// The payload of a call with these parameters, with placeholders for the other variable parts.
 fn written(claims: &[(&str, Value)], params: &[Option<&str>]) -> String {
     let mut table = Table::default();
     for (path, value) in claims {
@@ -31,7 +31,7 @@ fn written(claims: &[(&str, Value)], params: &[Option<&str>]) -> String {
 }
 
 #[test]
-fn claims_stand_in_the_order_in_which_they_vary() {
+fn claims_are_ordered_by_how_often_they_vary() {
     let claims = [
         ("jti", Value::Id(Id::Serial)),
         ("sub", Value::Identity),
@@ -49,7 +49,7 @@ fn claims_stand_in_the_order_in_which_they_vary() {
 }
 
 #[test]
-fn a_constant_empty_object_is_written_with_and_without_its_members() {
+fn constant_empty_object_is_always_written() {
     let claims = [
         ("grants.video", Value::Constant(json!({}))),
         ("grants.video.room", Value::Parameter(0)),
@@ -64,7 +64,7 @@ fn a_constant_empty_object_is_written_with_and_without_its_members() {
 }
 
 #[test]
-fn members_that_are_not_set_leave_neither_comma_nor_empty_object() {
+fn unset_members_leave_no_comma_and_no_empty_object() {
     let parameter = Value::Parameter;
     let claims = [
         ("a", Value::Constant(json!(1))),
@@ -96,7 +96,7 @@ fn members_that_are_not_set_leave_neither_comma_nor_empty_object() {
 }
 
 #[test]
-fn what_stands_behind_a_resources_last_slash_varies_as_the_resource_does() {
+fn resource_end_varies_with_the_resource() {
     let claims = [
         ("topic", Value::ResourceEnd),
         ("resource", Value::Resource),
@@ -112,7 +112,7 @@ fn what_stands_behind_a_resources_last_slash_varies_as_the_resource_does() {
 }
 
 #[test]
-fn two_claims_in_one_place_are_refused() {
+fn conflicting_claim_paths_are_refused() {
     let mut table = Table::default();
     table.add(&["a", "b"], Value::Resource).unwrap();
     for path in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {

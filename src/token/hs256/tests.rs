@@ -1,4 +1,4 @@
-//! The template against an implementation that is not ours, on any input.
+//! Compares the template with an independent implementation, on arbitrary input.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation};
 use proptest::{collection::vec, option, prelude::*};
@@ -10,7 +10,7 @@ use crate::{
     token::claims,
 };
 
-/// What a token is made of.
+/// The inputs of a token.
 #[derive(Clone, Debug)]
 struct Inputs {
     table: Table,
@@ -32,15 +32,15 @@ impl Inputs {
         Call { resource: &self.resource, params: &self.params }
     }
 
-    fn stamped(&self) -> Arc<dyn Stamped> {
+    fn call_signer(&self) -> Arc<dyn CallSigner> {
         self.template().at(self.times, &self.call()).unwrap()
     }
 
     fn sign(&self) -> String {
-        self.stamped().sign(&self.identity, self.serial).unwrap().into()
+        self.call_signer().sign(&self.identity, self.serial).unwrap().into()
     }
 
-    fn meant_claims(&self, token_id: Option<&str>) -> Value {
+    fn expected_claims(&self, token_id: Option<&str>) -> Value {
         let mut claims = json!({});
         for (path, value) in self.table.claims() {
             let value = match value {
@@ -66,7 +66,7 @@ impl Inputs {
     }
 }
 
-/// Parameters of the tables here.
+/// The number of parameters in these tables.
 const PARAMS: usize = 4;
 
 fn inputs() -> impl Strategy<Value = Inputs> {
@@ -96,7 +96,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         })
 }
 
-/// Any claims in any objects, each parameter once.
+/// Arbitrary claims in nested objects.
 fn table() -> impl Strategy<Value = Table> {
     let claim = prop_oneof![
         value().prop_map(claims::Value::Constant),
@@ -120,14 +120,14 @@ fn table() -> impl Strategy<Value = Table> {
         let mut table = Table::new(header);
         for (path, value) in claims.into_iter().chain(id) {
             let path: Vec<_> = path.iter().map(String::as_str).collect();
-            // Of two in one place the first stays.
+            // Of two conflicting claims the first stays.
             let _ = table.add(&path, value);
         }
         table
     })
 }
 
-/// Any identity that is let in.
+/// Any valid identity.
 fn identity() -> impl Strategy<Value = String> {
     let characters = prop_oneof![
         "[ -~]{1,256}".boxed(),
@@ -145,7 +145,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Others may be read as a neighbour of what they are.
+        // Other fractions may parse to a neighbouring double.
         any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
         any::<String>().prop_map(Value::from),
     ];
@@ -171,9 +171,9 @@ fn part(token: &str, at: usize) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_token_is_what_jsonwebtoken_takes_and_signs(inputs in inputs()) {
+    fn token_equals_what_jsonwebtoken_reads_and_signs(inputs in inputs()) {
         let token = inputs.sign();
-        let id = inputs.stamped().token_id(inputs.serial);
+        let id = inputs.call_signer().token_id(inputs.serial);
 
         let header: Value = serde_json::from_slice(&part(&token, 0)).unwrap();
         prop_assert_eq!(header, Value::from(inputs.table.header().clone()));
@@ -184,16 +184,16 @@ proptest! {
         validation.required_spec_claims.clear();
         let key = DecodingKey::from_secret(&inputs.secret);
         let read = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap();
-        prop_assert_eq!(read.claims, inputs.meant_claims(id.as_deref()));
+        prop_assert_eq!(read.claims, inputs.expected_claims(id.as_deref()));
 
         let (signing_input, signature) = token.rsplit_once('.').unwrap();
         let key = EncodingKey::from_secret(&inputs.secret);
-        let meant = jsonwebtoken::crypto::sign(signing_input.as_bytes(), &key, Algorithm::HS256);
-        prop_assert_eq!(signature, meant.unwrap());
+        let expected = jsonwebtoken::crypto::sign(signing_input.as_bytes(), &key, Algorithm::HS256);
+        prop_assert_eq!(signature, expected.unwrap());
     }
 
     #[test]
-    fn all_but_the_grant_is_ascii_and_the_grant_is_as_it_came(inputs in inputs()) {
+    fn payload_is_ascii_except_the_unchanged_grant(inputs in inputs()) {
         let payload = String::from_utf8(part(&inputs.sign(), 1)).unwrap();
         let grants = inputs.table.claims().iter().filter(|it| *it.1 == claims::Value::Grant).count();
         if inputs.grant.get().len() > 8 {
@@ -205,50 +205,50 @@ proptest! {
     }
 
     #[test]
-    fn a_token_takes_no_more_room_than_it_needs(inputs in inputs()) {
-        let stamped = inputs.stamped();
+    fn token_bytes_is_exact(inputs in inputs()) {
+        let call_signer = inputs.call_signer();
         let mut put = Vec::new();
-        stamped.sign(&inputs.identity, inputs.serial).unwrap().put_into(&mut put);
+        call_signer.sign(&inputs.identity, inputs.serial).unwrap().put_into(&mut put);
         let token = inputs.sign();
         prop_assert_eq!(token.capacity(), token.len());
-        prop_assert_eq!(token.len(), stamped.token_bytes(&inputs.identity));
+        prop_assert_eq!(token.len(), call_signer.token_bytes(&inputs.identity));
         prop_assert_eq!(token.into_bytes(), put);
     }
 
     #[test]
-    fn what_tokens_share_ends_on_a_block(inputs in inputs()) {
-        let sheet = inputs.template().sheet(inputs.times);
-        let prefix = [&sheet.opening[..], &sheet.text.body].concat();
+    fn shared_prefix_ends_on_a_block(inputs in inputs()) {
+        let timed = inputs.template().timed(inputs.times);
+        let prefix = [&timed.opening[..], &timed.text.body].concat();
         prop_assert_eq!(prefix.len() % BLOCK, 0);
         prop_assert!(inputs.sign().starts_with(&prefix));
     }
 
     #[test]
-    fn token_ids_are_of_one_width(one in inputs(), other in inputs()) {
+    fn token_ids_have_a_fixed_width(one in inputs(), other in inputs()) {
         let id = |inputs: &Inputs| {
             let mut table = Table::default();
             table.add(&["jti"], claims::Value::Id(Id::Dated("SK1".to_owned()))).unwrap();
             let template = Template::new(&table, None, b"k").unwrap();
-            template.sheet(inputs.times).token_id(inputs.serial).map(|id| id.len())
+            template.timed(inputs.times).token_id(inputs.serial).map(|id| id.len())
         };
         prop_assert_eq!(id(&one), id(&other));
     }
 
     #[test]
-    fn the_times_of_a_call_are_its_tokens_own(inputs in inputs(), later in 0_i64..3) {
+    fn each_call_signs_with_its_own_times(inputs in inputs(), later in 0_i64..3) {
         let template = inputs.template();
         template.at(inputs.times, &inputs.call()).unwrap();
         let times = Times { expire: inputs.times.expire + later, ..inputs.times };
-        let stamped = template.at(times, &inputs.call()).unwrap();
-        let token = String::from(stamped.sign(&inputs.identity, inputs.serial).unwrap());
+        let call_signer = template.at(times, &inputs.call()).unwrap();
+        let token = String::from(call_signer.sign(&inputs.identity, inputs.serial).unwrap());
         let claims: Value = serde_json::from_slice(&part(&token, 1)).unwrap();
-        let id = stamped.token_id(inputs.serial);
-        prop_assert_eq!(claims, Inputs { times, ..inputs }.meant_claims(id.as_deref()));
+        let id = call_signer.token_id(inputs.serial);
+        prop_assert_eq!(claims, Inputs { times, ..inputs }.expected_claims(id.as_deref()));
     }
 }
 
-/// A table like a provider's, which holds a word that must not print.
-fn hushed() -> Table {
+/// A provider-like table containing a word that must not be printed.
+fn secret_table() -> Table {
     let mut table = Table::default();
     table.add(&["iss"], claims::Value::Constant("hush".into())).unwrap();
     table.add(&["exp"], claims::Value::Time(claims::Time::Expire)).unwrap();
@@ -259,32 +259,35 @@ fn hushed() -> Table {
 }
 
 #[test]
-fn what_cannot_sign_is_refused() {
-    assert!(Template::new(&hushed(), Some("{}"), b"k").is_ok());
-    assert_eq!(Template::new(&hushed(), Some("{}"), b"").unwrap_err(), PrepareError::KeyUnusable);
-    assert_eq!(Template::new(&hushed(), None, b"k").unwrap_err(), PrepareError::NoGrant);
+fn empty_secret_or_missing_grant_is_refused() {
+    assert!(Template::new(&secret_table(), Some("{}"), b"k").is_ok());
+    assert_eq!(
+        Template::new(&secret_table(), Some("{}"), b"").unwrap_err(),
+        PrepareError::KeyUnusable
+    );
+    assert_eq!(Template::new(&secret_table(), None, b"k").unwrap_err(), PrepareError::NoGrant);
 }
 
 #[test]
-fn a_template_does_not_print() {
-    let template = Template::new(&hushed(), Some(r#""hush""#), b"hush").unwrap();
+fn debug_output_contains_no_secret() {
+    let template = Template::new(&secret_table(), Some(r#""hush""#), b"hush").unwrap();
     let call = Call { resource: "hush", params: &[] };
-    let stamped = template.at(Times { issue: 1, expire: 2 }, &call).unwrap();
-    let token = stamped.sign("hush", Serial::SELF_TEST).unwrap();
-    assert!(!format!("{template:?} {template:#?} {stamped:?} {token:?}").contains("hush"));
+    let call_signer = template.at(Times { issue: 1, expire: 2 }, &call).unwrap();
+    let token = call_signer.sign("hush", Serial::SELF_TEST).unwrap();
+    assert!(!format!("{template:?} {template:#?} {call_signer:?} {token:?}").contains("hush"));
 }
 
 #[test]
-fn lives_that_are_asked_for_in_turn_share_their_sheets_for_a_second() {
-    let template = Template::new(&hushed(), Some("{}"), b"key").unwrap();
-    let at = |issue, ttl| template.sheet(Times { issue, expire: issue + ttl });
-    let first: Vec<_> = (0..MOST_SHEETS).map(|ttl| at(1, i64::try_from(ttl).unwrap())).collect();
-    for (ttl, sheet) in first.iter().enumerate() {
-        assert!(Arc::ptr_eq(sheet, &at(1, i64::try_from(ttl).unwrap())), "{ttl}");
+fn alternating_ttls_reuse_templates_within_a_second() {
+    let template = Template::new(&secret_table(), Some("{}"), b"key").unwrap();
+    let at = |issue, ttl| template.timed(Times { issue, expire: issue + ttl });
+    let first: Vec<_> = (0..MAX_RECENT).map(|ttl| at(1, i64::try_from(ttl).unwrap())).collect();
+    for (ttl, timed) in first.iter().enumerate() {
+        assert!(Arc::ptr_eq(timed, &at(1, i64::try_from(ttl).unwrap())), "{ttl}");
     }
     at(1, 1_000);
-    assert_eq!(template.sheets.load().len(), MOST_SHEETS, "the oldest went");
+    assert_eq!(template.recent.load().len(), MAX_RECENT, "the oldest was dropped");
     let next = at(2, 0);
-    assert_eq!(template.sheets.load().len(), 1, "those of the last second went");
+    assert_eq!(template.recent.load().len(), 1, "those of the last second were dropped");
     assert!(Arc::ptr_eq(&next, &at(2, 0)));
 }

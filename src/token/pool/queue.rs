@@ -1,16 +1,16 @@
-//! Who waits for a signature, and whose turn is next.
+//! The queues of the pool, and whose turn is next.
 
 use std::{collections::BTreeMap, mem, ops::Bound, sync::Arc, time::Duration};
 
 use super::{Job, Lane};
 
-/// How much of the mean the latest signature is.
+/// The weight of the latest signature in the moving average is one part in this many.
 const WEIGHT: u32 = 16;
 
-/// Longer than any signature takes.
+/// An upper bound of the time a signature takes.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// A job that waits, and how many of its tokens have had their turn.
+/// A queued job, and how many of its tokens had their turn.
 pub(super) struct Entry {
     job: Arc<Job>,
     next: usize,
@@ -34,7 +34,7 @@ impl Entry {
 /// One token to sign.
 pub(super) struct Turn {
     pub(super) job: Arc<Job>,
-    /// Which of the job's tokens.
+    /// The index of the token in the job.
     pub(super) number: usize,
     /// Whether it is the job's first.
     pub(super) is_first: bool,
@@ -48,17 +48,17 @@ pub(super) struct Queues {
     served: u64,
     next_ticket: u64,
     most: usize,
-    /// Tokens that wait in chunks.
+    /// Tokens queued in chunks.
     in_chunks: usize,
-    /// Threads that sign.
+    /// Threads that are signing.
     busy: u32,
-    /// What a signature takes, in the mean of the latest; none before the first.
+    /// The moving average of the time a signature takes; zero before the first.
     mean: Duration,
     is_closed: bool,
 }
 
 impl Queues {
-    /// Empty ones; at most so many single tokens wait.
+    /// Empty queues that hold up to `max` single tokens.
     pub(super) const fn new(most: usize) -> Self {
         Self {
             ones: BTreeMap::new(),
@@ -81,27 +81,27 @@ impl Queues {
         self.is_closed
     }
 
-    /// Takes no more; returns what waits.
+    /// Closes the queues; returns what is queued.
     pub(super) fn close(&mut self) -> [BTreeMap<u64, Entry>; 2] {
         self.is_closed = true;
         self.in_chunks = 0;
         [mem::take(&mut self.ones), mem::take(&mut self.chunks)]
     }
 
-    /// Tokens that wait.
+    /// The number of queued tokens.
     pub(super) fn waiting(&self) -> usize {
         self.ones.len() + self.in_chunks
     }
 
-    /// How long so many tokens that come now would wait until the last of them has its turn; none
-    /// at all where a thread is free, however long signatures took before.
+    /// How long a new job of `count` tokens would wait until the last of them has its turn. Zero if
+    /// a thread is free, however slow earlier signatures were.
     pub(super) fn expected(&self, lane: Lane, count: usize, threads: u32) -> Duration {
         if self.waiting() == 0 && self.busy < threads {
             return Duration::ZERO;
         }
         let before = match lane {
             Lane::One => self.ones.len(),
-            // Chunks take turns, so each of them has as many before the last turn of this one.
+            // Chunks take turns, so each of them gets as many turns as this one before its last.
             Lane::Chunk => {
                 let turns = count.saturating_mul(self.chunks.len()).min(self.in_chunks);
                 self.ones.len() + turns + count.saturating_sub(1)
@@ -111,7 +111,7 @@ impl Queues {
         self.mean.saturating_mul(before.saturating_add(1)) / threads
     }
 
-    /// Puts it at the end of its queue; its ticket takes it out again.
+    /// Appends a job to its queue; the ticket removes it.
     pub(super) fn push(&mut self, lane: Lane, entry: Entry) -> u64 {
         self.next_ticket += 1;
         if lane == Lane::Chunk {
@@ -122,7 +122,7 @@ impl Queues {
         ticket
     }
 
-    /// Takes it out, unless it has had all its turns.
+    /// Removes a job, unless all its tokens had their turn.
     pub(super) fn remove(&mut self, lane: Lane, ticket: u64) {
         let removed = self.queue(lane).remove(&ticket);
         if let (Lane::Chunk, Some(entry)) = (lane, removed) {
@@ -130,7 +130,7 @@ impl Queues {
         }
     }
 
-    /// The next turn, and whether another one waits behind it.
+    /// The next turn, and whether another one is queued.
     pub(super) fn next(&mut self) -> Option<(Turn, bool)> {
         if let Some((_, Entry { job, .. })) = self.ones.pop_first() {
             self.busy += 1;
@@ -152,8 +152,8 @@ impl Queues {
         Some((turn, self.waiting() > 0))
     }
 
-    /// A signature took so long; one that took much longer than any does was held up by
-    /// something else.
+    /// Records how long a signature took. A much longer time than [`LONGEST`] has another cause and
+    /// is capped.
     pub(super) fn ended(&mut self, took: Duration) {
         let took = took.min(LONGEST);
         self.busy = self.busy.saturating_sub(1);

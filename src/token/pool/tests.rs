@@ -1,4 +1,4 @@
-//! The pool with signatures that the tests let go one by one.
+//! The pool with signatures that the tests release one by one.
 
 use std::{
     future::Future,
@@ -19,8 +19,8 @@ fn pool(threads: usize, queue: usize) -> (Pool, Threads) {
     Pool::start(Config { threads, queue }, Clock::system(), metrics).unwrap()
 }
 
-/// What is signed, in its order, and who lets it go on.
-struct Bench {
+/// A pool with one thread, the order in which it signed, and a gate that releases signatures.
+struct Harness {
     // Dropped before the threads, which wait for it.
     gate: Sender<()>,
     pool: Pool,
@@ -29,7 +29,7 @@ struct Bench {
     passes: Arc<Mutex<Receiver<()>>>,
 }
 
-impl Bench {
+impl Harness {
     fn new(queue: usize) -> Self {
         let (pool, threads) = pool(1, queue);
         let (gate, passes) = channel();
@@ -37,7 +37,7 @@ impl Bench {
         Self { pool, _threads: threads, order, gate, passes: Arc::new(Mutex::new(passes)) }
     }
 
-    /// Tokens that are each made when the gate lets one pass.
+    /// Signs tokens, each waiting for the gate.
     fn sign(
         &self,
         lane: Lane,
@@ -54,12 +54,12 @@ impl Bench {
         })
     }
 
-    fn let_pass(&self, tokens: usize) {
+    fn release(&self, tokens: usize) {
         (0..tokens).for_each(|_| self.gate.send(()).unwrap());
     }
 
-    /// Waits until the thread has begun, so that what comes now has to wait.
-    async fn is_busy(&self) {
+    /// Waits until the thread is signing, so that later jobs are queued.
+    async fn wait_until_busy(&self) {
         while self.pool.0.queues().waiting() > 0 {
             yield_now().await;
         }
@@ -68,83 +68,83 @@ impl Bench {
 
 #[tokio::test]
 async fn single_tokens_come_first_and_chunks_take_turns() {
-    let bench = Bench::new(8);
-    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+    let harness = Harness::new(8);
+    let mut first = Box::pin(harness.sign(Lane::One, "first", 1, None));
     assert!(first.as_mut().now_or_never().is_none());
-    bench.is_busy().await;
-    let mut a = Box::pin(bench.sign(Lane::Chunk, "a", 3, None));
-    let mut b = Box::pin(bench.sign(Lane::Chunk, "b", 2, None));
-    let mut one = Box::pin(bench.sign(Lane::One, "one", 1, None));
+    harness.wait_until_busy().await;
+    let mut a = Box::pin(harness.sign(Lane::Chunk, "a", 3, None));
+    let mut b = Box::pin(harness.sign(Lane::Chunk, "b", 2, None));
+    let mut one = Box::pin(harness.sign(Lane::One, "one", 1, None));
     assert!(a.as_mut().now_or_never().is_none());
     assert!(b.as_mut().now_or_never().is_none());
     assert!(one.as_mut().now_or_never().is_none());
-    assert_eq!(bench.pool.0.queues().waiting(), 6);
-    bench.let_pass(7);
+    assert_eq!(harness.pool.0.queues().waiting(), 6);
+    harness.release(7);
     assert_eq!(first.await.unwrap(), ["first0"]);
     assert_eq!(a.await.unwrap(), ["a0", "a1", "a2"]);
     assert_eq!(b.await.unwrap(), ["b0", "b1"]);
     assert_eq!(one.await.unwrap(), ["one0"]);
-    assert_eq!(*bench.order.lock().unwrap(), ["first0", "one0", "a0", "b0", "a1", "b1", "a2"]);
+    assert_eq!(*harness.order.lock().unwrap(), ["first0", "one0", "a0", "b0", "a1", "b1", "a2"]);
 }
 
 #[tokio::test]
-async fn what_is_no_longer_waited_for_leaves_its_place() {
-    let bench = Bench::new(1);
-    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+async fn dropped_job_leaves_the_queue() {
+    let harness = Harness::new(1);
+    let mut first = Box::pin(harness.sign(Lane::One, "first", 1, None));
     assert!(first.as_mut().now_or_never().is_none());
-    bench.is_busy().await;
-    let mut dropped = Box::pin(bench.sign(Lane::One, "dropped", 1, None));
+    harness.wait_until_busy().await;
+    let mut dropped = Box::pin(harness.sign(Lane::One, "dropped", 1, None));
     assert!(dropped.as_mut().now_or_never().is_none());
-    let refused = bench.sign(Lane::One, "refused", 1, None).await;
+    let refused = harness.sign(Lane::One, "refused", 1, None).await;
     assert!(matches!(refused, Err(PoolError::Overloaded(_))), "{refused:?}");
     drop(dropped);
-    let mut chunk = Box::pin(bench.sign(Lane::Chunk, "chunk", 64, None));
+    let mut chunk = Box::pin(harness.sign(Lane::Chunk, "chunk", 64, None));
     assert!(chunk.as_mut().now_or_never().is_none());
     drop(chunk);
-    let mut last = Box::pin(bench.sign(Lane::One, "last", 1, None));
+    let mut last = Box::pin(harness.sign(Lane::One, "last", 1, None));
     assert!(last.as_mut().now_or_never().is_none());
-    bench.let_pass(2);
+    harness.release(2);
     assert_eq!(first.await.unwrap(), ["first0"]);
     assert_eq!(last.await.unwrap(), ["last0"]);
-    assert_eq!(*bench.order.lock().unwrap(), ["first0", "last0"]);
-    assert_eq!(bench.pool.0.queues().waiting(), 0);
+    assert_eq!(*harness.order.lock().unwrap(), ["first0", "last0"]);
+    assert_eq!(harness.pool.0.queues().waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_made_in_time_is_refused() {
-    let bench = Bench::new(8);
+async fn late_signature_times_out() {
+    let harness = Harness::new(8);
     let until = Some(Instant::now() + Duration::from_secs(1));
-    let mut late = Box::pin(bench.sign(Lane::One, "late", 1, until));
+    let mut late = Box::pin(harness.sign(Lane::One, "late", 1, until));
     assert!(late.as_mut().now_or_never().is_none());
     advance(Duration::from_millis(1_001)).await;
     let late = late.await;
     assert!(matches!(late, Err(PoolError::Late(_))), "{late:?}");
-    bench.let_pass(2);
-    assert_eq!(bench.sign(Lane::One, "next", 1, None).await.unwrap(), ["next0"]);
+    harness.release(2);
+    assert_eq!(harness.sign(Lane::One, "next", 1, None).await.unwrap(), ["next0"]);
 }
 
 #[tokio::test]
-async fn a_free_thread_refuses_nothing_however_slow_signatures_were() {
-    let bench = Bench::new(8);
-    // As after a suspend in the middle of a signature.
-    bench.pool.0.queues().ended(Duration::from_secs(3_600));
-    assert_eq!(bench.pool.expected(Lane::One, 1), Duration::ZERO);
-    let mut busy = Box::pin(bench.sign(Lane::Chunk, "busy", 3, None));
+async fn free_thread_accepts_jobs_after_slow_signatures() {
+    let harness = Harness::new(8);
+    // As after a suspend during a signature.
+    harness.pool.0.queues().ended(Duration::from_secs(3_600));
+    assert_eq!(harness.pool.expected(Lane::One, 1), Duration::ZERO);
+    let mut busy = Box::pin(harness.sign(Lane::Chunk, "busy", 3, None));
     assert!(busy.as_mut().now_or_never().is_none());
-    while bench.pool.0.queues().waiting() > 2 {
+    while harness.pool.0.queues().waiting() > 2 {
         yield_now().await;
     }
-    assert_eq!(bench.pool.expected(Lane::One, 1), Duration::from_millis(100));
-    assert_eq!(bench.pool.expected(Lane::Chunk, 64), Duration::from_millis(6_600));
+    assert_eq!(harness.pool.expected(Lane::One, 1), Duration::from_millis(100));
+    assert_eq!(harness.pool.expected(Lane::Chunk, 64), Duration::from_millis(6_600));
     let until = Some(Instant::now() + Duration::from_millis(99));
-    let refused = bench.sign(Lane::One, "late", 1, until).await;
+    let refused = harness.sign(Lane::One, "late", 1, until).await;
     assert_eq!(refused, Err(PoolError::Overloaded(Duration::from_millis(100))));
-    bench.let_pass(3);
+    harness.release(3);
     assert_eq!(busy.await.unwrap().len(), 3);
 }
 
 #[tokio::test]
-async fn a_failure_and_a_panic_cost_their_own_call_alone() {
+async fn failure_or_panic_affects_only_its_own_call() {
     let (pool, _threads) = pool(1, 8);
     let failed = pool.sign(Lane::Chunk, 3, None, |number| {
         if number == 1 { Err(SignError) } else { Ok(String::new()) }
@@ -152,29 +152,29 @@ async fn a_failure_and_a_panic_cost_their_own_call_alone() {
     assert_eq!(failed.await, Err(PoolError::Failed));
     let panicked = pool.sign(Lane::One, 1, None, |_| panic!("planned"));
     assert_eq!(panicked.await, Err(PoolError::Failed));
-    assert_eq!(pool.sign(Lane::One, 1, None, |_| Ok("well".into())).await.unwrap(), ["well"]);
+    assert_eq!(pool.sign(Lane::One, 1, None, |_| Ok("ok".into())).await.unwrap(), ["ok"]);
 }
 
 #[tokio::test]
-async fn the_end_of_the_threads_ends_what_waits() {
-    let bench = Bench::new(8);
-    let mut first = Box::pin(bench.sign(Lane::One, "first", 1, None));
+async fn closing_the_pool_fails_queued_jobs() {
+    let harness = Harness::new(8);
+    let mut first = Box::pin(harness.sign(Lane::One, "first", 1, None));
     assert!(first.as_mut().now_or_never().is_none());
-    bench.is_busy().await;
-    let mut waits = Box::pin(bench.sign(Lane::Chunk, "waits", 9, None));
+    harness.wait_until_busy().await;
+    let mut waits = Box::pin(harness.sign(Lane::Chunk, "waits", 9, None));
     assert!(waits.as_mut().now_or_never().is_none());
-    drop(bench.pool.0.queues().close());
-    bench.let_pass(1);
+    drop(harness.pool.0.queues().close());
+    harness.release(1);
     assert_eq!(waits.await, Err(PoolError::Closed));
-    assert_eq!(first.await.unwrap(), ["first0"], "what is being made is made");
-    let refused = bench.pool.sign(Lane::One, 1, None, |_| Ok(String::new())).await;
+    assert_eq!(first.await.unwrap(), ["first0"], "the current signature is finished");
+    let refused = harness.pool.sign(Lane::One, 1, None, |_| Ok(String::new())).await;
     assert_eq!(refused, Err(PoolError::Closed));
 }
 
 #[tokio::test]
-async fn all_threads_sign_one_chunk() {
+async fn all_threads_share_one_chunk() {
     let (pool, _threads) = pool(4, 8);
-    // Each waits for the others.
+    // Each signature waits for the other threads.
     let barrier = Arc::new(std::sync::Barrier::new(4));
     let signed = pool.sign(Lane::Chunk, 8, None, move |number| {
         barrier.wait();

@@ -1,4 +1,4 @@
-//! As much of DER as is needed to find the type of a key.
+//! The part of DER that is needed to find the type of a key.
 
 use super::Type;
 
@@ -19,7 +19,7 @@ const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// 1.3.132.0.34
 const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
 
-/// The type of the key in a PKCS#8 `PrivateKeyInfo`; none where it cannot be read.
+/// The type of the key in a PKCS#8 `PrivateKeyInfo`; none if it cannot be parsed.
 pub(super) fn type_of_pkcs8(der: &[u8]) -> Option<Type> {
     let (info, _) = element(der, SEQUENCE)?;
     let (_, rest) = element(info, INTEGER)?;
@@ -27,17 +27,17 @@ pub(super) fn type_of_pkcs8(der: &[u8]) -> Option<Type> {
     Some(type_of_algorithm(algorithm))
 }
 
-/// The type of the key in a `SubjectPublicKeyInfo`, and the key; none where it cannot be read.
+/// The type and the bytes of the key in a `SubjectPublicKeyInfo`; none if it cannot be parsed.
 pub(super) fn public(der: &[u8]) -> Option<(Type, &[u8])> {
     const BIT_STRING: u8 = 0x03;
     let (info, _) = element(der, SEQUENCE)?;
     let (algorithm, rest) = element(info, SEQUENCE)?;
     let (key, _) = element(rest, BIT_STRING)?;
-    // The first byte counts unused bits.
+    // The first byte is the number of unused bits.
     Some((type_of_algorithm(algorithm), key.get(1..)?))
 }
 
-/// The curve of a SEC1 `ECPrivateKey`; none where it does not say it.
+/// The curve of a SEC1 `ECPrivateKey`; none if it is not stated.
 pub(super) fn curve_of_sec1(der: &[u8]) -> Option<Type> {
     let (key, _) = element(der, SEQUENCE)?;
     let (_, rest) = element(key, INTEGER)?;
@@ -66,7 +66,7 @@ fn curve_of(id: &[u8]) -> Type {
     }
 }
 
-/// The content of the element of this tag that the bytes begin with, and what is behind it.
+/// The content of the leading element, if it has this tag, and the bytes after it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (head, rest) = der.split_at_checked(2)?;
     let [its, length] = *head else { return None };

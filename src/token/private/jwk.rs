@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, Type, refused};
 
-/// A number or a secret, decoded.
+/// A decoded number or secret.
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// The members of a private key, as they are written.
+/// The members of a private key, still encoded.
 #[derive(Deserialize)]
 pub(super) struct Jwk {
     kty: String,
@@ -30,7 +30,7 @@ pub(super) struct Jwk {
     qi: Option<Zeroizing<String>>,
 }
 
-/// The private key in a text that is a JWK.
+/// Parses a private key in JWK form.
 pub(super) fn private(text: &str) -> Result<Jwk, KeyError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let jwk: Jwk = serde_json::from_str(text)

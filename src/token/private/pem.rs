@@ -1,4 +1,4 @@
-//! Keys in PEM, also where an environment file made one line of it.
+//! Keys in PEM, including PEM that an environment file holds in one line.
 
 use base64::{
     Engine,
@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use super::{Form, KeyError};
 
-/// What a PEM says that it holds, and the bytes.
+/// The label of a PEM section and its bytes.
 type Pem = (SectionKind, Vec<u8>);
 
-/// The one private key in a text that has a PEM. Parameters of curves, certificates and the
-/// public half may stand beside it.
+/// The single private key in PEM text. Curve parameters, certificates and public keys may accompany
+/// it.
 pub(super) fn private(text: &str) -> Result<Form, KeyError> {
     if text.contains("-----BEGIN ENCRYPTED ") || text.contains("4,ENCRYPTED") {
         return Err(KeyError::Encrypted);
@@ -44,20 +44,20 @@ pub(super) fn private(text: &str) -> Result<Form, KeyError> {
     found.ok_or(if is_public { KeyError::Public } else { KeyError::OtherPem })
 }
 
-/// The first public key of RSA as PKCS#1 in a text that has a PEM.
+/// The first PKCS#1 RSA public key in PEM text.
 pub(super) fn public_pkcs1(text: &str) -> Option<Vec<u8>> {
-    // The parser has no word for it.
+    // The parser does not know this label.
     text.contains("RSA PUBLIC KEY-----").then(|| public(&text.replace("RSA PUBLIC", "PUBLIC")))?
 }
 
-/// The first public key in a text that has a PEM.
+/// The first public key in PEM text.
 pub(super) fn public(text: &str) -> Option<Vec<u8>> {
     let sections = in_lines(text);
     let mut sections = Pem::pem_slice_iter(sections.as_bytes()).filter_map(Result::ok);
     sections.find(|(kind, _)| *kind == SectionKind::PublicKey).map(|(_, der)| der)
 }
 
-/// A text that another one is base64 of, of either alphabet, with or without its padding.
+/// Decodes base64 text of either alphabet, with or without padding.
 pub(super) fn base64_text(text: &str) -> Option<Zeroizing<String>> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -71,8 +71,8 @@ pub(super) fn base64_text(text: &str) -> Option<Zeroizing<String>> {
     })
 }
 
-/// A PEM in its lines again: where it is one line of an environment file, their ends are written
-/// out or left out.
+/// Restores the lines of a PEM that an environment file holds in one line, with escaped or removed
+/// line breaks.
 pub(super) fn in_lines(text: &str) -> Zeroizing<String> {
     const ENDS: [(&str, &str); 7] = [
         ("\\r", ""),

@@ -1,4 +1,4 @@
-//! Keys in all their forms, and what is none.
+//! Keys in all supported forms, and texts that are refused.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::token::key::JwtKey;
 /// Keys in all forms. They belong to no account and protect nothing.
 const KEYS: &str = include_str!("../../../tests/vectors/keys.json");
 
-/// Keys as vendors hand them out.
+/// Keys in the forms that vendors issue.
 const OF_KINDS: &str = include_str!("../../../tests/vectors/kind_keys.json");
 
 fn key(name: &str) -> String {
@@ -27,9 +27,9 @@ fn of_kind(kind: &str, name: &str) -> String {
     keys[kind][name].as_str().unwrap_or_else(|| panic!("{kind} {name}")).to_owned()
 }
 
-/// That the key is taken, and `jsonwebtoken` verifies what it signs.
+/// Asserts that the key is accepted and that `jsonwebtoken` verifies what it signs.
 #[track_caller]
-fn is_taken(text: &str, algorithm: Algorithm) {
+fn assert_accepted(text: &str, algorithm: Algorithm) {
     let own =
         JwtKey::parse_private(text, algorithm).unwrap_or_else(|error| panic!("{error}: {text}"));
     let header = format!(r#"{{"alg":"{algorithm:?}"}}"#);
@@ -41,14 +41,14 @@ fn is_taken(text: &str, algorithm: Algorithm) {
 }
 
 #[test]
-fn a_key_is_taken_in_all_its_forms() {
+fn pem_key_is_accepted_in_every_form() {
     for (name, algorithm) in [
         ("rsa_pkcs8", RS256),
         ("rsa_pkcs1", RS384),
         ("p256_pkcs8", ES256),
         ("p256_sec1", ES256),
         ("p384_pkcs8", ES384),
-        // It has the curve's parameters before it, as openssl writes them.
+        // The curve's parameters precede it, as openssl writes them.
         ("p384_sec1", ES384),
         ("ed25519_pkcs8", EdDSA),
     ] {
@@ -72,26 +72,26 @@ fn a_key_is_taken_in_all_its_forms() {
             base64.trim_end_matches('=').to_owned(),
             lines.collect::<Vec<_>>().join("\n"),
         ] {
-            is_taken(&text, algorithm);
+            assert_accepted(&text, algorithm);
         }
     }
 }
 
 #[test]
-fn a_jwk_is_taken_as_it_is_and_as_base64() {
+fn jwk_is_accepted_plain_and_as_base64() {
     for (name, algorithm) in
         [("rsa_jwk", RS256), ("p256_jwk", ES256), ("p384_jwk", ES384), ("ed25519_jwk", EdDSA)]
     {
         let jwk = key(name);
-        is_taken(&jwk, algorithm);
-        is_taken(&format!("\u{feff}\n{jwk}\n"), algorithm);
-        is_taken(&BASE64_STANDARD.encode(&jwk), algorithm);
-        is_taken(&BASE64_URL_SAFE_NO_PAD.encode(&jwk), algorithm);
+        assert_accepted(&jwk, algorithm);
+        assert_accepted(&format!("\u{feff}\n{jwk}\n"), algorithm);
+        assert_accepted(&BASE64_STANDARD.encode(&jwk), algorithm);
+        assert_accepted(&BASE64_URL_SAFE_NO_PAD.encode(&jwk), algorithm);
     }
 }
 
 #[test]
-fn a_key_is_taken_as_each_vendor_hands_it_out() {
+fn keys_are_accepted_as_vendors_issue_them() {
     for (kind, name, algorithm) in [
         ("ivs-playback", "private_key_sec1_pem", ES384),
         ("ivs-stage", "private_key_pkcs8_pem", ES384),
@@ -101,12 +101,12 @@ fn a_key_is_taken_as_each_vendor_hands_it_out() {
         ("cloudflare-stream", "jwk_base64", RS256),
         ("vonage-video", "private_key_pkcs8_pem", RS256),
     ] {
-        is_taken(&of_kind(kind, name), algorithm);
+        assert_accepted(&of_kind(kind, name), algorithm);
     }
 }
 
 #[test]
-fn what_is_no_key_of_the_algorithm_is_refused_without_an_echo() {
+fn unusable_keys_are_refused_without_echoing_them() {
     let cut = key("rsa_pkcs8").replace("-----END", "");
     let half: String =
         key("rsa_pkcs8").lines().enumerate().fold(String::new(), |text, (at, line)| {
@@ -114,7 +114,7 @@ fn what_is_no_key_of_the_algorithm_is_refused_without_an_echo() {
         });
     let other = |found, algorithm, needed| KeyError::OtherType { found, algorithm, needed };
     let (rsa, p256, p384) = ("an RSA key", "a key on the curve P-256", "a key on the curve P-384");
-    let (elsewhere, ed25519) = ("a key on another curve", "an Ed25519 key");
+    let (other_curve, ed25519) = ("a key on another curve", "an Ed25519 key");
     let of_another_pair = key("p384_jwk").replace("\"d\":\"", "\"d\":\"A");
     for (text, algorithm, error) in [
         (key("encrypted_pkcs8"), RS256, KeyError::Encrypted),
@@ -132,8 +132,8 @@ fn what_is_no_key_of_the_algorithm_is_refused_without_an_echo() {
         (key("p256_pkcs8"), RS256, other(p256, RS256, rsa)),
         (key("p384_pkcs8"), ES256, other(p384, ES256, p256)),
         (key("p384_jwk"), ES256, other(p384, ES256, p256)),
-        (key("p521_pkcs8"), ES384, other(elsewhere, ES384, p384)),
-        (key("k256_sec1"), ES256, other(elsewhere, ES256, p256)),
+        (key("p521_pkcs8"), ES384, other(other_curve, ES384, p384)),
+        (key("k256_sec1"), ES256, other(other_curve, ES256, p256)),
         (key("rsa_pkcs1"), ES256, other(rsa, ES256, p256)),
         (key("rsa_pkcs8"), EdDSA, other(rsa, EdDSA, ed25519)),
         (key("rsa_jwk"), ES384, other(rsa, ES384, p384)),
@@ -163,13 +163,13 @@ fn what_is_no_key_of_the_algorithm_is_refused_without_an_echo() {
     ] {
         let refused = PrivateKey::parse(&text, algorithm).unwrap_err();
         assert_eq!(refused, error, "{text}");
-        let told = format!("{refused} {refused:?}");
-        assert!(text.lines().all(|line| line.len() < 10 || !told.contains(line)), "{told}");
+        let message = format!("{refused} {refused:?}");
+        assert!(text.lines().all(|line| line.len() < 10 || !message.contains(line)), "{message}");
     }
 }
 
 #[test]
-fn a_key_that_is_cut_anywhere_has_no_type() {
+fn truncated_key_has_no_type() {
     for (name, of_type) in
         [("rsa_pkcs8", Type::Rsa), ("p384_pkcs8", Type::P384), ("ed25519_pkcs8", Type::Ed25519)]
     {

@@ -102,7 +102,7 @@ async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
         "subject     alice\n",
         "issuer      the-key\n",
         "ends        1970-01-01T00:00:00.000Z",
-        "odd         token: is of no kind that is known here",
+        "odd         token: has an unknown kind",
         "odd         nbf: is the second of its issue",
         "odd         exp: is not after its start",
     ] {

@@ -80,7 +80,7 @@ async fn the_command_waits_for_a_first_grant() {
     // It said so once, and in the end how often.
     let notes = stderr.lines().filter(|line| line.starts_with(r#"{"note":{"message":"waiting "#));
     assert_eq!(notes.count(), 1, "{stderr}");
-    assert!(stderr.contains(" s: there is no grant yet (GRANT_PENDING)"), "{stderr}");
+    assert!(stderr.contains(" s: no grant has been received yet (GRANT_PENDING)"), "{stderr}");
     let waits = &summary(&stderr)["waits"];
     assert!(waits["times"]["GRANT_PENDING"].as_u64() > Some(0), "{waits}");
     assert!(waits["seconds"].as_f64() > Some(0.0), "{waits}");

@@ -99,8 +99,8 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
         let token = token.text;
         let readers = KINDS.iter().filter(|kind| kind.read_credential(&token, view).is_some());
         assert_eq!(readers.map(|kind| kind.name()).collect::<Vec<_>>(), ["agora"], "{id}");
-        assert_eq!(check_credential(&token, &right), Some(Signature::Right), "{id}");
-        assert_eq!(check_credential(&token, &wrong), Some(Signature::Wrong), "{id}");
+        assert_eq!(check_credential(&token, &right), Some(Signature::Valid), "{id}");
+        assert_eq!(check_credential(&token, &wrong), Some(Signature::Invalid), "{id}");
         let odd = read_credential(&token, view).unwrap().oddities;
         let is_anybodys = ways[0].ask.identity.is_none();
         assert_eq!(odd.iter().any(|odd| odd.about == "uid"), is_anybodys, "{id}: {odd:?}");
@@ -114,7 +114,7 @@ fn tokens_of_one_call_differ_by_their_salt_alone() {
     let text = "allow_resources = [\"*\"]\nparams = { role = \"publisher\" }";
     let profile = profile(text).unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
-    let params = profile.tokens.parameters().of_call(&[]).unwrap();
+    let params = profile.tokens.parameters().for_call(&[]).unwrap();
     let call = Call { resource: "lobby", params: &params };
     let stamped = signer.at(Times { issue: 1_700_000_000, expire: 1_700_000_600 }, &call).unwrap();
     let mut seen = HashSet::new();

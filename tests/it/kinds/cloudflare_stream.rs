@@ -62,7 +62,7 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
         (test_key("/cloudflare-stream/public_key_pem").unwrap(), "is a public key"),
         (key[..400].to_owned(), "private key"),
         (test_key("/ivs-playback/private_key_pkcs8_pem").unwrap(), "RS256 needs an RSA key"),
-        (VIDEO.to_owned(), "is no private key"),
+        (VIDEO.to_owned(), "is not a private key"),
     ] {
         let problem = super::profile(&text, &key).unwrap_err();
         assert!(problem.contains(told) && problem.contains("private_key_env"), "{problem}");

@@ -160,7 +160,7 @@ fn a_profile_is_of_stages_with_their_endpoints() {
         ),
         (
             format!("{good}\nparams = {{ attributes = {{ seat = 3 }} }}"),
-            "attributes: must hold texts by name, of at most 1024 bytes",
+            "attributes: must be an object of strings, at most 1024 bytes",
         ),
         (format!("{connection}\n{WHIP}"), "whip_url: unknown key"),
         (format!("{connection}\naccount_id = \"1\""), "account_id: is no account's number"),

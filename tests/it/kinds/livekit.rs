@@ -115,7 +115,7 @@ async fn calls_set_what_the_profile_opens_and_nothing_else() {
     assert_eq!((&set["metadata"], &set["video"]["room"]), (&json!("seat"), &json!("room-1")));
 
     for (param, reason, field) in [
-        ("metadata=mine", "PARAM_NOT_ALLOWED", "options.params.metadata: is not open to calls"),
+        ("metadata=mine", "PARAM_NOT_ALLOWED", "options.params.metadata: cannot be set by calls"),
         ("hidden=true", "PARAM_NOT_ALLOWED", "options.params.hidden"),
         ("room=cellar", "PARAM_INVALID", "options.params.room: is no parameter"),
         ("room_create=true", "PARAM_NOT_ALLOWED", "options.params.room_create"),

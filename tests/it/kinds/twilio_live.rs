@@ -80,7 +80,7 @@ fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
         way.ask.grant = Some(text.to_owned());
         let refused = mint(&way).err();
-        let told = "the grant is not of the form that its tokens hold";
+        let told = "the grant does not have the form that its tokens require";
         assert_eq!(refused.as_deref(), Some(told), "{text}");
     }
 }

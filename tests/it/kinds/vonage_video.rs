@@ -74,7 +74,7 @@ fn a_profile_is_of_sessions_of_an_application() {
     let problem = super::profile(&project, &private_key()).unwrap_err();
     assert!(problem.contains("application_id: is no application's id, a UUID"), "{problem}");
     let of_an_api = super::profile(&text, &test_key("/opentok/api_secret").unwrap()).unwrap_err();
-    assert!(of_an_api.contains("is no private key"), "{of_an_api}");
+    assert!(of_an_api.contains("is not a private key"), "{of_an_api}");
     assert!(!of_an_api.contains("df0467b1"), "{of_an_api}");
     let debug = format!("{:?}", profile(&good).unwrap());
     assert!(private_key().lines().all(|line| line.len() < 20 || !debug.contains(line)), "{debug}");

@@ -40,7 +40,7 @@ fn nobody_is_a_host_without_being_told_so() {
     };
     let host = [("role_type".to_owned(), json!(1))];
     assert_eq!(role("", &[]), Ok(json!(0)));
-    assert_eq!(role("", &host), Err("role_type is not open to calls".to_owned()));
+    assert_eq!(role("", &host), Err("role_type cannot be set by calls".to_owned()));
     assert_eq!(role("params = { role_type = 1 }", &[]), Ok(json!(1)));
     let open = "caller_params = [\"role_type\"]";
     assert_eq!(role(open, &[]), Ok(json!(0)));

@@ -36,7 +36,7 @@ use grantmint::{
     },
     telemetry::Metrics,
     token::{
-        Preparer, PresentFormat, Signer, Speed, hs256::Hs256, id::Serials, params::Parameters,
+        CurrentFormat, Preparer, Signer, Speed, hs256::Hs256, id::Serials, params::Parameters,
     },
 };
 use serde_json::Value;
@@ -269,7 +269,7 @@ impl World {
             let resource = Resource::parse(&resource(number)).unwrap();
             names.push(resource.clone());
             let name = GrantName { profile: profile.clone(), resource };
-            let preparer = Preparer::new(PresentFormat::new(Arc::new(tokens())), clock.clone());
+            let preparer = Preparer::new(CurrentFormat::new(Arc::new(tokens())), clock.clone());
             let publisher = grants.add(name.clone(), policy.margin, preparer);
             let source = Budgeted::new(Arc::new(upstream.clone()), Arc::clone(&budget), ATTEMPT);
             let keeper = Keeper::new(

@@ -71,8 +71,8 @@ mod tests {
         assert_eq!(waits.sum(), None);
         let bar = ProgressBar::hidden();
         let wait = |waits: &mut Waits, reason: Option<&str>| {
-            let why = Why::new(reason.map(str::to_owned), "there is no grant yet; retry");
-            assert_eq!(why.text, "there is no grant yet");
+            let why = Why::new(reason.map(str::to_owned), "no grant has been received yet; retry");
+            assert_eq!(why.text, "no grant has been received yet");
             waits.begin(&bar, Voice::Words, Duration::from_millis(700), &why);
         };
         wait(&mut waits, Some("GRANT_PENDING"));

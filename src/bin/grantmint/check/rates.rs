@@ -30,7 +30,7 @@ impl Rate {
         let Supply::Key(_) = profile.supply else { return None };
         let format = profile.token_format();
         let signing = Signing::of(&*format, profile.tokens.reuse_for);
-        let bulk = config.limits.mint.most_indices(signing);
+        let bulk = config.limits.mint.max_indices(signing);
         let clock = Clock::system();
         let start = clock.now();
         let signer = format.prepare(None, start).ok()?;

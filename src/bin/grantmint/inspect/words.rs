@@ -69,8 +69,8 @@ const fn of_signature(signature: Signature) -> &'static str {
         Signature::None => "none: anybody can make such a token",
         Signature::NotChecked => "not checked; give the secret or the key with --key-file FILE",
         Signature::OtherKey => "not checked: such a key makes no signatures of this alg",
-        Signature::Right => "right: the key's, and nothing was changed since",
-        Signature::Wrong => "WRONG: not this key's, or the token was changed",
+        Signature::Valid => "right: the key's, and nothing was changed since",
+        Signature::Invalid => "WRONG: not this key's, or the token was changed",
     }
 }
 
@@ -80,8 +80,8 @@ pub(super) const fn name_of_signature(signature: Signature) -> &'static str {
         Signature::None => "none",
         Signature::NotChecked => "not_checked",
         Signature::OtherKey => "other_key",
-        Signature::Right => "right",
-        Signature::Wrong => "wrong",
+        Signature::Valid => "right",
+        Signature::Invalid => "wrong",
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
                 "odd         jti: is missing",
             ]
         );
-        let told = lines_of_credential(&reading, "x", Some(Signature::Wrong), now);
+        let told = lines_of_credential(&reading, "x", Some(Signature::Invalid), now);
         assert_eq!(
             told,
             [
@@ -133,7 +133,7 @@ mod tests {
             ]
         );
         reading.ends.clear();
-        let told = lines(&token, &reading, Signature::Right, now).join("\n");
+        let told = lines(&token, &reading, Signature::Valid, now).join("\n");
         assert!(told.contains("dies first  nothing in it says when it ends"), "{told}");
     }
 }

@@ -1,14 +1,14 @@
-//! Profiles that hand their grants on as they came.
+//! Profiles that return their grants unchanged.
 
 use super::*;
 use crate::{
     grant::{Grant, cell::Publisher},
     mint::bulk::End,
     name::GrantName,
-    token::{Preparer, PresentFormat, id::fingerprint, verbatim::Verbatim},
+    token::{CurrentFormat, Preparer, id::fingerprint, verbatim::Verbatim},
 };
 
-/// A minter of one shared credential, and where it is put.
+/// A minter of one shared credential, and the publisher of its grant.
 fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
     let (name, clock) = (ProfileName::parse("shared").unwrap(), Clock::system());
     let grant = GrantName { profile: name.clone(), resource: resource("default") };
@@ -16,7 +16,7 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
     let publisher = grants.add(
         grant,
         secs(2),
-        Preparer::new(PresentFormat::new(Arc::new(Verbatim)), clock.clone()),
+        Preparer::new(CurrentFormat::new(Arc::new(Verbatim)), clock.clone()),
     );
     let profile = Profile {
         name: name.clone(),
@@ -44,7 +44,7 @@ fn publish(minter: &Minter, publisher: &mut Publisher<Preparer>, text: &str, ttl
 }
 
 #[tokio::test]
-async fn all_get_the_grant_as_it_came_until_its_end() {
+async fn every_call_gets_the_same_grant_until_it_expires() {
     let (minter, mut publisher) = shared(None);
     let generation = publish(&minter, &mut publisher, "bearer-a", 3_600);
     let life = publisher.life().unwrap();
@@ -56,11 +56,11 @@ async fn all_get_the_grant_as_it_came_until_its_end() {
         let Minted { token, token_id, terms } =
             minter.mint(&plan, &identity, None, &Unlimited).await.unwrap();
         assert_eq!((&*token, token_id), ("bearer-a", fingerprint("bearer-a")));
-        let ends = life.end(life.anchor);
-        assert_eq!(terms.expire, WallTime::from_unix_seconds(ends.unix_seconds()));
-        // The clocks are read one after the other.
-        let (use_by, meant) = (terms.use_by, ends - secs(2));
-        assert!(use_by.since(meant).max(meant.since(use_by)) < Duration::from_millis(500));
+        let expiry = life.end(life.anchor);
+        assert_eq!(terms.expire, WallTime::from_unix_seconds(expiry.unix_seconds()));
+        // The two clocks are read one after the other.
+        let (use_by, expected) = (terms.use_by, expiry - secs(2));
+        assert!(use_by.since(expected).max(expected.since(use_by)) < Duration::from_millis(500));
         assert_eq!(terms.generation.get(), generation);
     }
     let selection = Selection::series("viewer-".to_owned(), 3).unwrap();
@@ -72,7 +72,7 @@ async fn all_get_the_grant_as_it_came_until_its_end() {
 }
 
 #[test]
-fn a_call_chooses_no_end_of_what_it_shares() {
+fn call_cannot_set_the_expiry_of_a_forwarded_grant() {
     let (minter, mut publisher) = shared(None);
     publish(&minter, &mut publisher, "a", 60);
     for ttl in [0, 1, 60, 1_000_000].map(secs) {
@@ -83,35 +83,35 @@ fn a_call_chooses_no_end_of_what_it_shares() {
     for policy in [ExpiryPolicy::RequireFullTtl, ExpiryPolicy::Independent] {
         let bad = violations(&minter, &Options { policy: Some(policy), ..Options::default() });
         let [violation] = bad.as_slice() else { panic!("{bad:?}") };
-        let told = (&violation.field, violation.invalid);
-        assert_eq!(told, (&Field::ExpiryPolicy, Invalid::PolicyNotAllowed));
+        let violated = (&violation.field, violation.invalid);
+        assert_eq!(violated, (&Field::ExpiryPolicy, Invalid::PolicyNotAllowed));
     }
 }
 
 #[test]
-fn what_can_never_be_met_is_judged_by_the_life_asked_for_or_else_by_the_last_one() {
-    let least = |seconds| Options { min_remaining: secs(seconds), ..Options::default() };
-    let most = |minter: &Minter| {
-        let bad = violations(minter, &least(1_000_000));
+fn attainable_validity_follows_requested_or_last_grant_ttl() {
+    let at_least = |seconds| Options { min_remaining: secs(seconds), ..Options::default() };
+    let attainable = |minter: &Minter| {
+        let bad = violations(minter, &at_least(1_000_000));
         let [violation] = bad.as_slice() else { panic!("{bad:?}") };
         assert_eq!(violation.invalid, Invalid::ValidityUnattainable);
         violation.attainable
     };
-    let (asked, mut publisher) = shared(Some(secs(60)));
-    publish(&asked, &mut publisher, "a", 30);
-    assert_eq!(most(&asked), Some(Attainable::Max(secs(56))));
-    assert!(plan(&asked, &least(56)).is_ok());
+    let (configured, mut publisher) = shared(Some(secs(60)));
+    publish(&configured, &mut publisher, "a", 30);
+    assert_eq!(attainable(&configured), Some(Attainable::Max(secs(56))));
+    assert!(plan(&configured, &at_least(56)).is_ok());
 
-    let (told, mut publisher) = shared(None);
-    assert!(plan(&told, &least(1_000_000)).is_ok(), "nothing is known before an answer");
-    publish(&told, &mut publisher, "a", 3_600);
-    assert_eq!(most(&told), Some(Attainable::Max(secs(3_598))));
-    publish(&told, &mut publisher, "b", 60);
-    assert_eq!(most(&told), Some(Attainable::Max(secs(58))));
+    let (reported, mut publisher) = shared(None);
+    assert!(plan(&reported, &at_least(1_000_000)).is_ok(), "unknown before the first response");
+    publish(&reported, &mut publisher, "a", 3_600);
+    assert_eq!(attainable(&reported), Some(Attainable::Max(secs(3_598))));
+    publish(&reported, &mut publisher, "b", 60);
+    assert_eq!(attainable(&reported), Some(Attainable::Max(secs(58))));
 }
 
 #[tokio::test]
-async fn who_was_refused_is_not_served_by_the_same_generation() {
+async fn after_generation_excludes_the_same_grant() {
     let (minter, mut publisher) = shared(None);
     let after_generation = publish(&minter, &mut publisher, "a", 60);
     let now = Some(Duration::ZERO);
@@ -124,7 +124,7 @@ async fn who_was_refused_is_not_served_by_the_same_generation() {
 }
 
 #[tokio::test]
-async fn a_limit_that_comes_later_is_held_against_the_life_of_the_grant() {
+async fn changed_ttl_limit_applies_to_the_next_chunk() {
     let (minter, mut publisher) = shared(None);
     publish(&minter, &mut publisher, "a", 3_600);
     let end = publisher.life().unwrap();
@@ -135,9 +135,9 @@ async fn a_limit_that_comes_later_is_held_against_the_life_of_the_grant() {
 
     bulk.change(Some(secs(4_000)), Arc::new(Unlimited));
     let chunk = bulk.next_chunk().await.unwrap().unwrap();
-    assert_eq!(chunk.terms().expire.unix_seconds(), end, "a token ends with its grant");
+    assert_eq!(chunk.terms().expire.unix_seconds(), end, "a token expires with its grant");
     bulk.change(Some(secs(60)), Arc::new(Unlimited));
-    let Err(End::Unserved(unserved)) = bulk.next_chunk().await else { panic!("it was served") };
+    let Err(End::Unserved(unserved)) = bulk.next_chunk().await else { panic!("served") };
     assert_eq!(unserved.cause, Cause::LivesTooLong(secs(60)));
     bulk.change(None, Arc::new(Unlimited));
     assert_eq!(bulk.next_chunk().await.unwrap().unwrap().first_index(), 1);

@@ -86,7 +86,7 @@ fn what_is_wrong_with_a_recipe_is_told_by_its_key() {
         (
             "assertion",
             "private_key_env = 'S'\nassertion = { alg = 'RS256', claims = {} }",
-            "private_key_env: the secret in the variable S is no private key: neither PEM, nor",
+            "private_key_env: the secret in the variable S is not a private key: expected PEM",
         ),
     ] {
         let told = told(line, instead);

@@ -1,5 +1,5 @@
-//! Chunks on the wire: tokens are signed right into the message that is sent, and copied no
-//! more.
+//! Chunks on the wire: tokens are signed directly into the message that is sent, without another
+//! copy.
 
 use prost::{
     Message,
@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// The number of [`MintTokensResponse`]'s field `tokens`.
+/// The field number of [`MintTokensResponse`]'s `tokens`.
 const TOKENS: u32 = 1;
 
-/// What stands before a token: that number and the length, of at most three bytes.
+/// Bytes before a token: its field number, and its length in up to three bytes.
 const FRAMING: usize = 1 + 3;
 
-/// A [`MintTokensResponse`] whose tokens are still to be signed.
-pub(super) struct Unsigned {
+/// A [`MintTokensResponse`] whose tokens are not signed yet.
+pub(super) struct UnsignedChunk {
     pub(super) chunk: Chunk,
     pub(super) validity: Validity,
 }
@@ -36,7 +36,7 @@ pub(super) struct Unsigned {
 pub(super) struct Chunks;
 
 impl Codec for Chunks {
-    type Encode = Unsigned;
+    type Encode = UnsignedChunk;
     type Decode = MintTokensRequest;
     type Encoder = Self;
     type Decoder = ProstDecoder<MintTokensRequest>;
@@ -51,12 +51,12 @@ impl Codec for Chunks {
 }
 
 impl Encoder for Chunks {
-    type Item = Unsigned;
+    type Item = UnsignedChunk;
     type Error = Status;
 
-    fn encode(&mut self, message: Unsigned, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let Unsigned { chunk, validity } = message;
-        // A message may come in parts, of which each has some of its fields.
+    fn encode(&mut self, message: UnsignedChunk, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let UnsignedChunk { chunk, validity } = message;
+        // The fields of a message may be encoded in several parts.
         let (first_index, validity) = (chunk.first_index(), Some(validity));
         let rest = MintTokensResponse { tokens: Vec::new(), first_index, validity };
         buffer.reserve(chunk.bytes() + chunk.count() * FRAMING + rest.encoded_len());
@@ -69,7 +69,7 @@ impl Encoder for Chunks {
             token.put_into(buffer);
         }
         chunk.spend(&ids);
-        // The buffer grows as it must.
+        // The buffer grows as needed.
         rest.encode(buffer).map_err(|_| status::unexpected())
     }
 }

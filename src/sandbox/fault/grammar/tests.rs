@@ -103,7 +103,7 @@ fn json_says_the_same() {
 #[test]
 fn a_refusal_names_the_problem() {
     for (text, says) in [
-        ("", "\"\": unknown key; known here: status, retry-after,"),
+        ("", "\"\": unknown key; expected one of status, retry-after,"),
         ("hang,", "\"\": unknown key"),
         ("stauts=503", "\"stauts\": unknown key; did you mean status?"),
         ("times=3", "does nothing"),

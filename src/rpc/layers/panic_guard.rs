@@ -1,4 +1,4 @@
-//! The net under panics: of what answers a call, and of the body of its answer.
+//! Catches panics of a call's handler and of its response body.
 
 use std::{
     convert::Infallible,
@@ -18,17 +18,17 @@ use tonic::{Code, Status, body::Body};
 use super::count::Ending;
 use crate::rpc::status;
 
-/// What a call is answered with, by its deadline.
-pub(super) async fn answer<F>(call: F, deadline: Option<Instant>) -> Response<Body>
+/// Waits for a call's response, up to its deadline.
+pub(super) async fn response_of<F>(call: F, deadline: Option<Instant>) -> Response<Body>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let call = AssertUnwindSafe(call).catch_unwind();
-    let answered = match deadline {
+    let result = match deadline {
         Some(deadline) => timeout_at(deadline, call).await,
         None => Ok(call.await),
     };
-    match answered {
+    match result {
         Ok(Ok(Ok(response))) => response,
         Ok(Err(_)) => refuse(status::unexpected()),
         Err(_) => refuse(status::deadline_exceeded(None)),
@@ -39,14 +39,14 @@ pub(super) fn refuse(status: Status) -> Response<Body> {
     status.into_http()
 }
 
-/// A response's body with a net under panics and an eye on its status.
+/// A response body that catches panics and notes the status in its trailers.
 pub struct GuardedBody {
     pub(super) body: Body,
     pub(super) ending: Ending,
 }
 
 impl GuardedBody {
-    /// Whether it is one message, and not a stream of them.
+    /// Whether the response is one message rather than a stream.
     #[must_use]
     pub fn is_unary(&self) -> bool {
         self.ending.method.unary
