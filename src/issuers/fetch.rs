@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     egress::{Egress, EgressError, ExtraRoots, ProxySetting, USER_AGENT},
     grant::Fault,
-    settings::{open_regular, read_secret},
+    settings::{open_regular, read_opened_secret},
     source::http::{DEFAULT_TIMEOUT, HttpClient},
 };
 
@@ -109,8 +109,9 @@ impl Exchange {
                 Some(ca) => {
                     let of_ca = |why| FetchError::File { key: "ca", why };
                     let unreadable = |error: io::Error| of_ca(format!("cannot be read: {error}"));
-                    open_regular(ca).map_err(unreadable)?;
-                    let roots = ExtraRoots::load(&ca.display().to_string()).map_err(of_ca)?;
+                    let file = open_regular(ca).map_err(unreadable)?;
+                    let roots = ExtraRoots::read(file, &ca.display().to_string());
+                    let roots = roots.map_err(of_ca)?;
                     Egress::trusting_only(server, &proxy, &roots)?
                 }
                 None => Egress::of(server, &proxy)?,
@@ -157,8 +158,8 @@ impl Exchange {
 /// The header that sends the token of a file.
 fn authorization(path: &Path) -> Result<HeaderValue, FetchError> {
     let of_file = |why: String| FetchError::File { key: "token_file", why };
-    open_regular(path).map_err(|error| of_file(format!("cannot be read: {error}")))?;
-    let token = read_secret(path).map_err(|error| of_file(format!("cannot be read: {error}")))?;
+    let token = open_regular(path).and_then(read_opened_secret);
+    let token = token.map_err(|error| of_file(format!("cannot be read: {error}")))?;
     let text = Zeroizing::new(format!("Bearer {}", token.trim()));
     let mut value =
         HeaderValue::from_str(&text).map_err(|_| of_file("holds what is no token".to_owned()))?;
