@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{caller::Caller, methods::Rule, recorded::Recorded, status, violation::Refusal};
 use crate::{
-    audit::{Audit, Full, Who},
+    audit::{Audit, CallInfo, Full},
     auth::{
         callers::{Callers, Standing},
         method::Method,
@@ -251,12 +251,12 @@ impl Access {
     }
 
     /// The caller, for the audit log.
-    pub(super) fn who(&self) -> Who<'_> {
+    pub(super) fn who(&self) -> CallInfo<'_> {
         let (entry, name) = match &self.standing {
             Standing::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
             Standing::Anybody | Standing::Nobody(_) => (None, 0),
         };
-        Who {
+        CallInfo {
             caller: self.caller.names().nth(name).map(|name| name as &dyn fmt::Display),
             entry,
             peer: self.caller.peer().from,

@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use crate::{
-    audit::{self, Minted, Place},
+    audit::{self, Minted, Reservation},
     mint::quota::{Ids, Issued, Origin, Record},
     token::id::Fingerprint,
 };
@@ -10,7 +10,7 @@ use crate::{
 /// What records the tokens of a call, in the room that it has for that.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    pub(super) place: Place,
+    pub(super) place: Reservation,
     pub(super) access: Access,
 }
 
