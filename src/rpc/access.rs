@@ -82,8 +82,12 @@ impl Access {
         let metrics = crate::telemetry::Metrics::default();
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let from = std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into();
-        let peer =
-            Peer { name: Some(CallerName::Loopback), also: Vec::new(), certificate: None, from };
+        let peer = Peer {
+            name: Some(CallerName::Loopback),
+            other_names: Vec::new(),
+            certificate: None,
+            from,
+        };
         let caller = Caller::Peer(Arc::new(peer));
         let (method, audit) = (Some(Method::MintToken), None);
         Self { callers, caller, standing: Standing::Anybody, is_observed: false, method, audit }
@@ -311,9 +315,9 @@ impl Access {
     /// # Errors
     ///
     /// None is.
-    pub(super) fn stream(&self) -> Result<Option<usage::Place>, NoStream> {
+    pub(super) fn stream(&self) -> Result<Option<usage::Permit>, NoStream> {
         let Standing::Caller(caller, _) = &self.standing else { return Ok(None) };
-        caller.place(Use::Stream).map(Some).ok_or_else(|| {
+        caller.permit(Use::Stream).map(Some).ok_or_else(|| {
             self.count(STREAMS_EXCEEDED, Mode::Enforce);
             NoStream
         })
@@ -321,7 +325,7 @@ impl Access {
 
     fn place(&self, taken: Use) -> Option<mint::quota::Place> {
         match &self.standing {
-            Standing::Caller(caller, _) => Some(Box::new(caller.place(taken)?)),
+            Standing::Caller(caller, _) => Some(Box::new(caller.permit(taken)?)),
             Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
         }
     }

@@ -294,7 +294,7 @@ struct Watch {
     /// What was last told of each view, in their order.
     told: Vec<Option<Told>>,
     stage: Stage,
-    _places: (Place, Option<usage::Place>),
+    _places: (Place, Option<usage::Permit>),
 }
 
 /// How far a watch is. Each message is made when the transport asks for it.

@@ -103,7 +103,7 @@ impl Opening {
 
 /// The stream of a connection, and who is at its other end.
 async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
-    let nobody = Peer { name: None, also: Vec::new(), certificate: None, from: accepted.from() };
+    let nobody = Peer { name: None, other_names: Vec::new(), certificate: None, from: accepted.from() };
     match accepted {
         Accepted::Unix { stream, name, .. } => {
             let begun = read_preface(stream).await.map_err(|_| "failed")?;
@@ -120,7 +120,7 @@ async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
                 Some(client) => {
                     let Verified { name, also, .. } = client.verified.clone();
                     let certificate = client.fingerprint();
-                    Peer { name: Some(name), also, certificate, ..nobody }
+                    Peer { name: Some(name), other_names: also, certificate, ..nobody }
                 }
             };
             Ok((Stream::Tls { stream: Box::new(stream), tls, client }, peer))

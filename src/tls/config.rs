@@ -325,7 +325,7 @@ mod tests {
             ("workload_api = \"agent.sock\"\n".to_owned(), "workload_api: must be like"),
             (
                 "workload_api = \"env\"\nspiffe_id = \"spiffe://a\"\n".to_owned(),
-                "spiffe_id: is no SPIFFE ID",
+                "spiffe_id: is not a SPIFFE ID",
             ),
         ] {
             let told = read(&text).unwrap_err();

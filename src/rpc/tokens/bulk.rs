@@ -149,7 +149,7 @@ struct OpenBulk {
 #[derive(Clone)]
 struct Places {
     _of_all: Arc<Place>,
-    _of_entry: Option<Arc<usage::Place>>,
+    _of_entry: Option<Arc<usage::Permit>>,
 }
 
 /// The chunk that the transport asked for last.

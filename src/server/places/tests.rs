@@ -17,7 +17,7 @@ fn peer(names: &[&str], last: u8) -> Peer {
     let mut names = names.iter().map(|name| CallerName::Dns(DnsName::parse(name).unwrap()));
     Peer {
         name: names.next(),
-        also: names.collect(),
+        other_names: names.collect(),
         certificate: None,
         from: IpAddr::from([192, 0, 2, last]).into(),
     }
@@ -180,7 +180,7 @@ fn anybody_may_hold_all_places_where_nobody_needs_a_name() {
 fn users_of_a_unix_socket_have_places_each_as_their_own() {
     let user = |id| {
         let name = Uid::of_peer(id, 65_534).map(CallerName::Uid);
-        Peer { name, also: Vec::new(), certificate: None, from: Remote::Unix(id) }
+        Peer { name, other_names: Vec::new(), certificate: None, from: Remote::Unix(id) }
     };
     // Where everybody may call, each user has what a name has.
     let open = places(1_000, 2, Policy::Open, Mode::Enforce);
