@@ -35,8 +35,8 @@ use grantmint::{
         mint_tokens_request::Selection, token_service_client::TokenServiceClient,
     },
     tls::{
-        begun::Begun,
         client::{self as tls, Expected, Files},
+        prefixed::Prefixed,
     },
 };
 use http::Uri;
@@ -125,7 +125,7 @@ fn tls_files() -> Option<Files> {
 struct Tls(Files);
 
 impl Service<Uri> for Tls {
-    type Response = TokioIo<Begun<TlsStream<TcpStream>>>;
+    type Response = TokioIo<Prefixed<TlsStream<TcpStream>>>;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

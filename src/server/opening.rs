@@ -21,7 +21,7 @@ use crate::{
     telemetry::{Counts, Metrics},
     tls::{
         Tls,
-        begun::Begun,
+        prefixed::Prefixed,
         server::{Client, HandshakeError},
         trust::Verified,
     },
@@ -69,8 +69,8 @@ pub(super) struct Newcomer {
 
 /// What it is made over.
 pub(super) enum Stream {
-    Plain(Begun<TcpStream>),
-    Unix(Begun<UnixStream>),
+    Plain(Prefixed<TcpStream>),
+    Unix(Prefixed<UnixStream>),
     Tls { stream: Box<TlsStream<TcpStream>>, tls: Arc<Tls>, client: Option<Client> },
 }
 
@@ -118,9 +118,9 @@ async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
             let peer = match &client {
                 None => nobody,
                 Some(client) => {
-                    let Verified { name, also, .. } = client.verified.clone();
+                    let Verified { name, other_names, .. } = client.verified.clone();
                     let certificate = client.fingerprint();
-                    Peer { name: Some(name), other_names: also, certificate, ..nobody }
+                    Peer { name: Some(name), other_names, certificate, ..nobody }
                 }
             };
             Ok((Stream::Tls { stream: Box::new(stream), tls, client }, peer))
@@ -145,14 +145,14 @@ async fn shake_hands(
 }
 
 /// Reads the preface, or as much as shows that there is none.
-async fn read_preface<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Begun<S>> {
+async fn read_preface<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Prefixed<S>> {
     let mut beginning = BytesMut::with_capacity(1_024);
     while beginning.len() < PREFACE.len() && PREFACE.starts_with(&beginning) {
         if stream.read_buf(&mut beginning).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Begun::new(beginning, stream))
+    Ok(Prefixed::new(beginning, stream))
 }
 
 #[cfg(test)]
