@@ -1,5 +1,5 @@
-//! The operator's HTTP listener: `/livez`, `/readyz` and `/metrics`. It may be open to a network,
-//! so that it does nothing but tell, and names resources only where it is configured to.
+//! The operator's HTTP listener: `/livez`, `/readyz` and `/metrics`. It may be reachable from a
+//! network, so it is read-only, and it names resources only where configured to.
 
 mod accept;
 mod host;
@@ -27,7 +27,7 @@ use crate::{
     drain::{Drain, Phase},
     listen::{
         Listen, Listeners,
-        crowd::{Crowd, Entry},
+        connection_limit::{ConnectionLimit, Permit},
     },
     ready::Ready,
     settings::SigningSecret,
@@ -41,10 +41,10 @@ pub struct Config {
     pub listen: Listen,
     /// Whether the pages name resources; unset: on loopback only.
     pub details: Option<bool>,
-    /// What stands for a resource where they are not named is made with this; without it, whoever
-    /// knows a resource can find it on the pages.
+    /// Key for the pseudonyms that replace resource names. Without a key, anyone who knows a
+    /// resource's name can recognise its pseudonym on the pages.
     pub names_key: Option<SigningSecret>,
-    /// Names that requests may be for, beside `localhost` and IP addresses: in lower case.
+    /// Accepted `Host` names, in lower case, besides `localhost` and IP addresses.
     pub hosts: Vec<String>,
 }
 
@@ -68,13 +68,13 @@ impl Config {
 }
 
 const MAX_CONNECTIONS: usize = 64;
-/// Of these, as many as one address may have.
-const OF_ADDRESS: usize = 16;
+/// The per-address connection limit.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
-/// A request's head comes by then.
+/// The time limit for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection is closed after this: probes and scrapes are short.
+/// The maximum connection age: probes and scrapes are short.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -84,12 +84,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Admin {
     listeners: Listeners,
     addr: SocketAddr,
-    told: Told,
+    pages: Pages,
 }
 
-/// What it tells.
+/// The state that the pages show.
 #[derive(Clone, Debug)]
-struct Told {
+struct Pages {
     ready: Arc<Ready>,
     metrics: Metrics,
     resource_names: ResourceNames,
@@ -97,7 +97,7 @@ struct Told {
 }
 
 impl Admin {
-    /// Binds to the address that is configured. Resources are written as `resource_names` says.
+    /// Binds the configured address. `resource_names` formats resources on the pages.
     pub async fn bind(
         config: &Config,
         ready: Arc<Ready>,
@@ -107,18 +107,18 @@ impl Admin {
         let listeners = Listeners::bind(config.listen).await?;
         let addr = listeners.addr()?;
         let hosts = config.hosts.clone().into();
-        Ok(Self { listeners, addr, told: Told { ready, metrics, resource_names, hosts } })
+        Ok(Self { listeners, addr, pages: Pages { ready, metrics, resource_names, hosts } })
     }
 
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Answers until everything else has ended.
+    /// Serves requests until all other parts have stopped.
     pub async fn run(self, drain: Drain) {
-        let crowd = Crowd::new(MAX_CONNECTIONS, OF_ADDRESS);
+        let connections = ConnectionLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS);
         loop {
             let accepted = tokio::select! {
                 () = drain.wait(Phase::Closing) => return,
@@ -128,16 +128,16 @@ impl Admin {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let entry = crowd.enter(from.ip()).await;
-            tokio::spawn(serve(stream, self.told.clone(), entry));
+            let permit = connections.admit(from.ip()).await;
+            tokio::spawn(serve(stream, self.pages.clone(), permit));
         }
     }
 }
 
-/// Answers the requests of one connection, until it has to give way to another.
-async fn serve(stream: TcpStream, told: Told, entry: Entry) {
+/// Serves one connection until it closes, is too old or is displaced by a newer one.
+async fn serve(stream: TcpStream, pages: Pages, permit: Permit) {
     let service = service_fn(move |request| {
-        let response = told.answer(&request);
+        let response = pages.respond(&request);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -146,14 +146,14 @@ async fn serve(stream: TcpStream, told: Told, entry: Entry) {
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = timeout(CONNECTION_LIFE, connection) => {}
-        () = entry.gives_way() => {}
+        () = permit.displaced() => {}
     }
 }
 
-impl Told {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+impl Pages {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !host::is_ours(request, &self.hosts) {
-            let refused = "the Host is no IP address, not localhost and not in [admin] hosts\n";
+            let refused = "the Host is not an IP address, not localhost and not in [admin] hosts\n";
             return text(StatusCode::MISDIRECTED_REQUEST, refused.to_owned());
         }
         let page = match request.uri().path() {
@@ -169,7 +169,7 @@ impl Told {
         with(refused, header::ALLOW, "GET, HEAD")
     }
 
-    #[expect(clippy::unused_self, reason = "as the other pages")]
+    #[expect(clippy::unused_self, reason = "same signature as the other pages")]
     fn liveness(&self, _: &HeaderMap) -> Response<Full<Bytes>> {
         text(StatusCode::OK, "live\n".to_owned())
     }

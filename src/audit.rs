@@ -1,13 +1,13 @@
-//! The audit log: a line of JSON for each token, chunk and refusal, queued before the answer
-//! leaves.
+//! The audit log: a line of JSON for each token, chunk and refusal, queued before the response is
+//! sent.
 //!
 //! ```text
-//! call ─► Place (room in the queue) ─► quota ─► sign ─► record ─► queue ─► writer ─► file
+//! call ─► Reservation (queue space) ─► quota ─► sign ─► record ─► queue ─► writer ─► file
 //! ```
 //!
-//! A call never waits for the file: records go into a bounded queue, and one thread writes them.
-//! Where the queue is full, records are dropped and counted, or nothing is minted
-//! ([`WhenFull`]). No record holds a token, a grant or a secret.
+//! A call never waits for the file. Records go into a bounded queue, and one thread writes them.
+//! When the queue is full, records are dropped and counted, or nothing is minted ([`WhenFull`]). No
+//! record holds a token, a grant or a secret.
 
 mod config;
 mod identities;
@@ -47,23 +47,24 @@ use crate::{
     telemetry::{AuditMetrics, Metrics},
 };
 
-/// Bytes of records of mints and chunks that wait to be written.
+/// The size of the queue for mint and chunk records.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
-/// The same of all other records: no refused caller and no stranger can fill the other queue.
-const ASIDE_BYTES: usize = 1024 * 1024;
+/// The size of the queue for all other records. It is separate so that refused callers and
+/// unauthenticated clients cannot fill the queue for mints.
+const EVENT_QUEUE_BYTES: usize = 1024 * 1024;
 
-/// How long the end waits for what is left to be written.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long shutdown waits for queued records to be written.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A reader that takes nothing for this long is reported.
-const BLOCKED: Duration = Duration::from_secs(5);
+/// After this time without progress, a blocked output is reported.
+const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
-/// Where records are given. All clones are of one log, which ends with the last of them.
+/// The sending side of the audit log. Clones share one log. Dropping the last clone ends it.
 #[derive(Clone, Debug)]
 pub struct Audit(Arc<Handle>);
 
-/// The thread that writes, and what it shares with calls.
+/// The writer thread and the state it shares with calls.
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
@@ -71,79 +72,79 @@ struct Handle {
     ended: watch::Receiver<bool>,
 }
 
-/// What calls and the writer share.
+/// State shared by calls and the writer.
 struct Shared {
-    /// Of mints and chunks.
+    /// Mint and chunk records.
     records: Queue,
-    /// Of everything else.
-    aside: Queue,
+    /// All other records.
+    events: Queue,
     sums: Mutex<Sums>,
     identities: Identities,
     when_full: WhenFull,
     is_to_stdout: bool,
     clock: Clock,
     metrics: AuditMetrics,
-    /// Whether writing, or opening the file, failed, and something still waits since then.
+    /// Whether a write or an open failed and records have been waiting since.
     is_failing: AtomicBool,
     state: Mutex<State>,
-    /// Whether the writer waits for records.
+    /// Whether the writer is waiting for records.
     is_idle: AtomicBool,
     reopen: AtomicBool,
     ending: AtomicBool,
 }
 
-/// How writing goes.
+/// The writer's status.
 #[derive(Debug)]
 enum State {
-    Well,
-    /// What is to be written has been refused since then, without an error.
+    Healthy,
+    /// The output has accepted nothing since this time, without an error.
     Blocked(BootTime),
-    /// With this error.
+    /// The last write or open failed with this error.
     Failing(String),
 }
 
-/// Who calls, and what.
+/// The caller, peer and method of a call.
 #[derive(Clone, Copy)]
-pub struct Who<'a> {
-    /// The caller's name, where it has one.
+pub struct CallInfo<'a> {
+    /// The caller's name, if it has one.
     pub caller: Option<&'a dyn fmt::Display>,
-    /// Its entry; none where everybody may do everything, or where it is in none.
+    /// The caller's entry; `None` if the server is open to all or no entry matches.
     pub entry: Option<&'a str>,
-    /// Where the call comes from.
+    /// The address of the caller.
     pub peer: Remote,
-    /// The method; none of those that no row names.
+    /// The method; `None` for methods that no row can name.
     pub method: Option<&'static str>,
 }
 
-/// What is minted must be recorded, and there is no room or writing fails.
+/// There is no room for the record or writing fails, and nothing may be minted unrecorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Room in the queue for one record; free again where nothing is recorded.
+/// Queue space reserved for one record; released on drop if nothing is recorded.
 #[derive(Debug)]
-pub struct Place {
+pub struct Reservation {
     audit: Audit,
-    /// None: there is none, and the record is dropped.
+    /// `None`: there was no space, so the record is dropped.
     bytes: Option<usize>,
 }
 
-/// Why the audit log does not start.
+/// Why the audit log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// The file cannot be opened.
+    /// The output cannot be opened.
     #[error("the audit log {0} cannot be opened: {1}")]
     Open(Target, io::Error),
-    /// The thread that writes cannot be started.
-    #[error("the thread that writes the audit log cannot be started: {0}")]
+    /// The writer thread cannot be started.
+    #[error("the audit writer thread cannot be started: {0}")]
     Thread(io::Error),
 }
 
 impl Audit {
-    /// Opens the log and starts its writer.
+    /// Opens the log and starts the writer thread.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened, or the thread not be started.
+    /// The output cannot be opened or the thread cannot be started.
     pub fn start(config: &Config, clock: Clock, metrics: &Metrics) -> Result<Self, AuditError> {
         let output = Output::open(&config.target);
         let output = output.map_err(|error| AuditError::Open(config.target.clone(), error))?;
@@ -157,12 +158,12 @@ impl Audit {
         });
         let thread = spawned.map_err(AuditError::Thread)?.thread().clone();
         let audit = Self(Arc::new(Handle { shared, thread, ended }));
-        let told = Arc::clone(&audit.0.shared);
-        metrics.audit_failing(move || told.trouble().is_some());
+        let shared = Arc::clone(&audit.0.shared);
+        metrics.audit_failing(move || shared.problem().is_some());
         Ok(audit)
     }
 
-    /// A log without a writer: what is recorded stays in the queue.
+    /// A log without a writer: records stay in the queue.
     #[cfg(test)]
     pub(crate) fn unwritten(config: &Config, clock: Clock) -> Self {
         let shared = Arc::new(Shared::new(config, clock, Metrics::default().audit()));
@@ -170,7 +171,7 @@ impl Audit {
         Self(Arc::new(Handle { shared, thread: thread::current(), ended }))
     }
 
-    /// A log without a writer, in clear, that refuses what it has no room for.
+    /// A log without a writer that records identities in clear and refuses to mint when full.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         let (target, key_files) = (Target::Stdout, crate::settings::KeyFiles::default());
@@ -179,11 +180,11 @@ impl Audit {
         Self::unwritten(&config, Clock::system())
     }
 
-    /// What is queued, mints and chunks before the rest.
+    /// The queued records, mints and chunks first.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> String {
-        let Shared { records, aside, .. } = &*self.0.shared;
-        let batches = [records, aside].into_iter().flat_map(|queue| {
+        let Shared { records, events, .. } = &*self.0.shared;
+        let batches = [records, events].into_iter().flat_map(|queue| {
             let take = move |buffer| std::iter::from_fn(move || queue.take(buffer));
             (0..queue.buffers()).flat_map(take).map(|batch| {
                 queue.free(batch.bytes.len());
@@ -199,14 +200,14 @@ impl Audit {
         self.0.shared.is_to_stdout
     }
 
-    /// Room for the record of tokens for these recipients.
+    /// Reserves queue space for the record of tokens for these recipients.
     ///
     /// # Errors
     ///
-    /// There is none, or writing fails, and nothing may be minted unrecorded.
-    pub fn reserve(&self, recipients: &Recipients<'_>) -> Result<Place, Full> {
+    /// There is no space or writing fails, and nothing may be minted unrecorded.
+    pub fn reserve(&self, recipients: &Recipients<'_>) -> Result<Reservation, Full> {
         let shared = &*self.0.shared;
-        let bytes = record::room(recipients, &shared.identities);
+        let bytes = record::estimated_size(recipients, &shared.identities);
         let is_failing =
             shared.when_full == WhenFull::Refuse && shared.is_failing.load(Ordering::Relaxed);
         let has_room = !is_failing && shared.records.reserve(bytes);
@@ -216,67 +217,66 @@ impl Audit {
                 Err(Full)
             }
             WhenFull::Refuse | WhenFull::Drop => {
-                Ok(Place { audit: self.clone(), bytes: has_room.then_some(bytes) })
+                Ok(Reservation { audit: self.clone(), bytes: has_room.then_some(bytes) })
             }
         }
     }
 
-    /// A call was refused for this reason. The first of a second is recorded as it is, the others
-    /// of its entry, method and reason by their number.
-    pub fn refused(&self, who: &Who<'_>, reason: &'static str) {
+    /// Records a refused call. The first refusal per second, entry, method and reason gets a record
+    /// of its own; the others are counted in one record.
+    pub fn refused(&self, who: &CallInfo<'_>, reason: &'static str) {
         let shared = &*self.0.shared;
         let refusal = Refusal { entry: who.entry.map(str::to_owned), method: who.method, reason };
         if shared.sums().refused(refusal) {
-            self.aside(&Line::refused(shared, who, reason));
+            self.record_event(&Line::refused(shared, who, reason));
         }
     }
 
-    /// A client was not authenticated, for this cause: recorded as one sum a second of its
-    /// network and cause.
+    /// Counts an unauthenticated client. One record per second, network and cause is written.
     pub fn unauthenticated(&self, from: Remote, cause: &'static str) {
         self.0.shared.sums().unauthenticated(from.network(), cause);
     }
 
-    /// A grant was refreshed for a caller, or not, for this reason.
-    pub fn refreshed(&self, who: &Who<'_>, grant: &str, failed: Option<&str>) {
-        self.aside(&Line::refreshed(&self.0.shared, who, grant, failed));
+    /// Records a refresh requested by a caller, with the reason if it failed.
+    pub fn refreshed(&self, who: &CallInfo<'_>, grant: &str, failed: Option<&str>) {
+        self.record_event(&Line::refreshed(&self.0.shared, who, grant, failed));
     }
 
-    /// What changed in a part of the configuration was applied, or not.
+    /// Records whether a changed part of the configuration was applied.
     pub fn reloaded(&self, what: &str, outcome: Outcome) {
-        self.aside(&Line::reloaded(&self.0.shared, what, outcome));
+        self.record_event(&Line::reloaded(&self.0.shared, what, outcome));
     }
 
-    /// Opens the file again: it may have been moved.
+    /// Reopens the file: it may have been moved.
     pub fn reopen(&self) {
         self.0.shared.reopen.store(true, Ordering::Release);
         self.0.thread.unpark();
     }
 
-    /// Hashes identities with another key from now on.
+    /// Replaces the key that identities are hashed with.
     pub fn replace_key(&self, key: IdentityKey) {
         self.0.shared.identities.replace_key(key);
     }
 
-    /// Why records are not being written, if they are not.
+    /// Why records are not being written; `None` if they are.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.0.shared.trouble()
+    pub fn problem(&self) -> Option<String> {
+        self.0.shared.problem()
     }
 
-    /// Writes what is left, as far as that is possible in a moment, and ends the writer.
+    /// Writes the queued records as far as the shutdown timeout allows, then ends the writer.
     pub async fn end(&self) {
         self.0.end();
         let mut ended = self.0.ended.clone();
-        let _ = timeout(END_PATIENCE, ended.wait_for(|ended| *ended)).await;
-        let lost = self.0.shared.records.left() + self.0.shared.aside.left();
+        let _ = timeout(SHUTDOWN_TIMEOUT, ended.wait_for(|ended| *ended)).await;
+        let lost = self.0.shared.records.left() + self.0.shared.events.left();
         if lost > 0 {
-            tracing::error!(records = lost, "audit records are lost: they could not be written");
+            tracing::error!(records = lost, "audit records lost: they could not be written");
         }
     }
 
-    fn aside(&self, line: &Line<'_>) {
-        let (text, queue) = (line.text(0), &self.0.shared.aside);
+    fn record_event(&self, line: &Line<'_>) {
+        let (text, queue) = (line.text(0), &self.0.shared.events);
         if queue.reserve(text.len()) {
             queue.add(&text, text.len());
             self.wake();
@@ -286,7 +286,7 @@ impl Audit {
     }
 
     fn wake(&self) {
-        // The writer says that it is idle before it looks for the last time.
+        // The writer sets `is_idle` before its last check of the queues.
         fence(Ordering::SeqCst);
         let is_idle = &self.0.shared.is_idle;
         if is_idle.load(Ordering::Relaxed) && is_idle.swap(false, Ordering::Relaxed) {
@@ -295,9 +295,9 @@ impl Audit {
     }
 }
 
-impl Place {
-    /// The tokens are signed, and handed out next.
-    pub fn record<'a>(mut self, who: &Who<'a>, minted: &Minted<'a>) {
+impl Reservation {
+    /// Records signed tokens that are about to be returned.
+    pub fn record<'a>(mut self, who: &CallInfo<'a>, minted: &Minted<'a>) {
         let shared = &*self.audit.0.shared;
         let Some(bytes) = self.bytes.take() else {
             shared.metrics.dropped();
@@ -309,7 +309,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes {
             self.audit.0.shared.records.free(bytes);
@@ -324,7 +324,7 @@ impl Handle {
     }
 }
 
-/// Reports the end of the writer, also where it panics.
+/// Reports that the writer ended, also after a panic.
 struct WriterEnd {
     shared: Arc<Shared>,
     ending: watch::Sender<bool>,
@@ -332,7 +332,7 @@ struct WriterEnd {
 
 impl Drop for WriterEnd {
     fn drop(&mut self) {
-        *self.shared.state() = State::Failing("the writer has ended".to_owned());
+        *self.shared.state() = State::Failing("the audit writer thread has ended".to_owned());
         self.shared.is_failing.store(true, Ordering::Relaxed);
         self.ending.send_replace(true);
     }
@@ -348,7 +348,7 @@ impl Shared {
     fn new(config: &Config, clock: Clock, metrics: AuditMetrics) -> Self {
         Self {
             records: Queue::sharded(QUEUE_BYTES),
-            aside: Queue::single(ASIDE_BYTES),
+            events: Queue::single(EVENT_QUEUE_BYTES),
             sums: Mutex::default(),
             identities: config.identities.clone(),
             when_full: config.when_full,
@@ -356,7 +356,7 @@ impl Shared {
             clock,
             metrics,
             is_failing: AtomicBool::new(false),
-            state: Mutex::new(State::Well),
+            state: Mutex::new(State::Healthy),
             is_idle: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -367,13 +367,13 @@ impl Shared {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         match &*self.state() {
-            State::Failing(error) => Some(format!("audit records are not written: {error}")),
-            State::Blocked(since) if self.clock.now().boot.since(*since) >= BLOCKED => {
-                Some("audit records are not written: nobody reads them".to_owned())
+            State::Failing(error) => Some(format!("audit records cannot be written: {error}")),
+            State::Blocked(since) if self.clock.now().boot.since(*since) >= BLOCKED_AFTER => {
+                Some("audit records cannot be written: the reader is not reading".to_owned())
             }
-            State::Well | State::Blocked(_) => None,
+            State::Healthy | State::Blocked(_) => None,
         }
     }
 
@@ -388,9 +388,9 @@ impl fmt::Debug for Shared {
     }
 }
 
-impl fmt::Debug for Who<'_> {
+impl fmt::Debug for CallInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Who").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("CallInfo").field("method", &self.method).finish_non_exhaustive()
     }
 }
 

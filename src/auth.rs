@@ -1,5 +1,5 @@
-//! Who calls, and what that caller may do: names, the entries of `[callers]` that they are in,
-//! and the rows and quotas of these.
+//! Caller authentication and authorization: names, the `[callers]` entries that match them, and the
+//! entries' rows and quotas.
 
 pub mod bearer;
 pub mod callers;

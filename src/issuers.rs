@@ -1,6 +1,6 @@
-//! The write side of bearer tokens: the keys of each issuer are fetched in time and published.
+//! Fetches and publishes the issuers' keys, the write side of bearer tokens.
 //!
-//! Calls find the keys in [`crate::auth::bearer`], and ask for a fetch there too.
+//! Calls read the keys in [`crate::auth::bearer`], and request fetches there.
 
 mod fetch;
 mod keeper;
@@ -15,71 +15,71 @@ pub use self::{
 };
 use crate::{
     auth::{
-        bearer::{KeySet, Known, Terms},
+        bearer::{IssuerInfo, KeySet, Terms},
         name::IssuerName,
     },
     settings::Followed,
     source::base_url::BaseUrl,
 };
 
-/// The API server as pods reach it.
+/// The API server's address inside a cluster.
 pub const API_SERVER: &str = "https://kubernetes.default.svc";
 
-/// What a pod is given of its service account
+/// Where a pod's service account files are mounted
 /// (<https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>).
 pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// One issuer: `[issuers.NAME]`.
+/// An issuer: `[issuers.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name.
+    /// The name.
     pub name: IssuerName,
-    /// What its tokens must say.
+    /// The requirements for its tokens.
     pub terms: Terms,
-    /// Where its keys are.
+    /// The source of its keys.
     pub source: Source,
 }
 
-/// Where an issuer's keys are, and what it calls itself.
+/// The source of an issuer's keys and `iss` claim.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// `jwks_file`.
     File {
-        /// What it calls itself.
+        /// The `iss` claim.
         issuer: String,
         /// The file.
         path: PathBuf,
-        /// The keys in it.
+        /// The keys in the file.
         keys: Arc<KeySet>,
-        /// What the file held.
+        /// The file's content, to detect changes.
         followed: Followed,
     },
     /// `jwks_url`.
     Url {
-        /// What it calls itself.
+        /// The `iss` claim.
         issuer: String,
-        /// Where they are.
+        /// The URL of the keys.
         url: Uri,
-        /// The way there.
-        way: Way,
+        /// How to connect to the server.
+        endpoint: Endpoint,
     },
-    /// The API server of a Kubernetes cluster, which says what it calls itself.
-    Kubernetes(Way),
+    /// The API server of a Kubernetes cluster, which also provides the `iss` claim.
+    Kubernetes(Endpoint),
 }
 
-/// How keys are fetched. The files are read anew for each fetch.
+/// The server that keys are fetched from. The files are read for each fetch.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct Endpoint {
     /// The server.
     pub server: BaseUrl,
-    /// The authorities that it is verified with, and no others; none for the system's.
+    /// The only certificate authorities to trust; `None`: the system's.
     pub ca: Option<PathBuf>,
-    /// Holds the token that is sent.
+    /// The file with the bearer token to send.
     pub token_file: Option<PathBuf>,
 }
 
 impl Source {
-    /// Its kind, as the configuration has it.
+    /// The kind in the configuration.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Source {
         }
     }
 
-    /// What it calls itself, where the configuration says so.
+    /// The configured `iss` claim, if any.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         match self {
@@ -99,11 +99,11 @@ impl Source {
 }
 
 impl Config {
-    /// What is known of it without a fetch; none where its keys are fetched.
+    /// The issuer's keys, if they need no fetch.
     #[must_use]
-    pub fn known(&self) -> Option<Known> {
+    pub fn info(&self) -> Option<IssuerInfo> {
         match &self.source {
-            Source::File { issuer, keys, .. } => Some(Known {
+            Source::File { issuer, keys, .. } => Some(IssuerInfo {
                 terms: self.terms.clone(),
                 issuer: issuer.clone(),
                 keys: Arc::clone(keys),

@@ -1,7 +1,7 @@
-//! Where to listen, as people write it, and the sockets that follow from it.
+//! Listen addresses, and the sockets bound to them.
 
 pub mod addresses;
-pub mod crowd;
+pub mod connection_limit;
 pub mod log_limit;
 pub mod remote;
 pub mod unix;
@@ -18,40 +18,40 @@ use tokio::net::{TcpListener, TcpStream};
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// This one.
+    /// An IP address and port.
     At(SocketAddr),
-    /// `localhost`: loopback of both families, as far as the machine has them.
+    /// `localhost`: loopback of each IP family that the machine has.
     Localhost(u16),
 }
 
-/// A text that is no address to listen on, with what to write instead.
+/// Why a string is not a listen address, with a suggested replacement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
     /// A URL.
     #[error("is a URL: write only the address and port, such as 127.0.0.1:50051")]
     Url,
-    /// Nothing.
+    /// An empty string.
     #[error("is empty: write an address and a port, such as 127.0.0.1:50051")]
     Empty,
-    /// An IPv6 address without brackets, or another with them.
-    #[error("has brackets where there should be none, or none where there should be: write {0}")]
+    /// An IPv6 address without brackets, or another address with them.
+    #[error("has missing or misplaced brackets: write {0}")]
     Brackets(SocketAddr),
-    /// An IPv6 address without brackets, whose end may be a port.
+    /// An IPv6 address without brackets, whose last group may be a port.
     #[error("is an IPv6 address without brackets: write {0}, or [{1}]:50051")]
     PortOrGroup(SocketAddr, Ipv6Addr),
-    /// An IPv6 address of an interface that is named.
-    #[error("names an interface: write its number behind the %")]
+    /// An IPv6 address with an interface name.
+    #[error("names an interface: write its number after the %")]
     Zone,
-    /// A port alone.
-    #[error("names no address: write 127.0.0.1:{0} or localhost:{0}")]
+    /// A port without an address.
+    #[error("has no address: write 127.0.0.1:{0} or localhost:{0}")]
     PortAlone(u16),
-    /// No port.
-    #[error("names no port: write {0}:50051, or {0}:0 for any free one")]
+    /// An address without a port.
+    #[error("has no port: write {0}:50051, or {0}:0 for any free port")]
     NoPort(String),
-    /// A port that is none.
-    #[error("has no port from 0 to 65535 behind its last colon, such as 127.0.0.1:50051")]
+    /// An invalid port.
+    #[error("has no port from 0 to 65535 after its last colon, such as 127.0.0.1:50051")]
     BadPort,
-    /// A name.
+    /// A host name.
     #[error(
         "names a host: write an IP address or localhost, such as 127.0.0.1:50051 or [::1]:50051"
     )]
@@ -59,7 +59,7 @@ pub enum ListenError {
 }
 
 impl Listen {
-    /// Whether only this machine can reach it.
+    /// Whether only this machine can reach the address.
     #[must_use]
     pub const fn is_loopback(self) -> bool {
         match self {
@@ -70,7 +70,7 @@ impl Listen {
 }
 
 impl Listen {
-    /// Whether both would bind one address, known before either is bound.
+    /// Whether binding both would bind the same address.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
         let one = |listen: Self| match listen {
@@ -119,7 +119,7 @@ impl FromStr for Listen {
         if let Some(port) = port(text) {
             return Err(ListenError::PortAlone(port));
         }
-        let split = text.rsplit_once(':').map(|(host, behind)| (host, port(behind)));
+        let split = text.rsplit_once(':').map(|(host, rest)| (host, port(rest)));
         match (address(text), split) {
             (Some(IpAddr::V6(whole)), Some((host, Some(port)))) => Err(match address(host) {
                 Some(host) => ListenError::PortOrGroup((host, port).into(), whole),
@@ -147,21 +147,21 @@ fn port(text: &str) -> Option<u16> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// An IP address, with brackets or without.
+/// Parses an IP address with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
     text.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// The bound sockets of one address.
+/// The bound sockets of a listen address.
 #[derive(Debug)]
 pub struct Listeners {
     first: TcpListener,
-    /// The other family's, of `localhost`.
+    /// For `localhost`, the socket of the other IP family.
     second: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds to `listen`. Both families of `localhost` share one port.
+    /// Binds `listen`. Both families of `localhost` share one port.
     pub async fn bind(listen: Listen) -> io::Result<Self> {
         match listen {
             Listen::At(address) => {
@@ -172,7 +172,7 @@ impl Listeners {
     }
 
     async fn bind_localhost(port: u16) -> io::Result<Self> {
-        // A port that is free in one family may be taken in the other.
+        // A port that is free in one family may be in use in the other.
         let mut tries = if port == 0 { 16 } else { 1 };
         loop {
             tries -= 1;
@@ -193,12 +193,12 @@ impl Listeners {
         }
     }
 
-    /// The address, or one of two.
+    /// The bound address; for `localhost`, one of the two.
     pub fn addr(&self) -> io::Result<SocketAddr> {
         self.first.local_addr()
     }
 
-    /// The next connection, and where it comes from. Dropping the future loses none.
+    /// Accepts a connection and returns the peer's address. Cancel safe.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match &self.second {
             None => self.first.accept().await,
@@ -210,7 +210,7 @@ impl Listeners {
     }
 }
 
-/// Whether the machine does not have this address or its family at all.
+/// Whether the machine lacks this address or its IP family.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
@@ -221,21 +221,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_taken_as_people_write_it() {
-        for (text, shown) in [
+    fn listen_addresses_are_parsed() {
+        for (text, expected) in [
             ("127.0.0.1:50051", "127.0.0.1:50051"),
             (" 127.0.0.1:0\n", "127.0.0.1:0"),
             ("[::1]:50051", "[::1]:50051"),
             ("localhost:50051", "localhost:50051"),
             ("LocalHost:0", "localhost:0"),
         ] {
-            assert_eq!(text.parse::<Listen>().map(|it| it.to_string()).as_deref(), Ok(shown));
+            assert_eq!(text.parse::<Listen>().map(|it| it.to_string()).as_deref(), Ok(expected));
         }
     }
 
     #[test]
-    fn what_is_no_address_is_answered_with_what_to_write() {
-        for (text, instead) in [
+    fn errors_suggest_a_listen_address() {
+        for (text, suggestion) in [
             (":50051", "127.0.0.1:50051 or localhost:50051"),
             ("9000", "127.0.0.1:9000 or localhost:9000"),
             ("localhost", "localhost:50051"),
@@ -257,12 +257,12 @@ mod tests {
             ("", "is empty"),
         ] {
             let error = text.parse::<Listen>().expect_err(text).to_string();
-            assert!(error.contains(instead), "{text}: {error}");
+            assert!(error.contains(suggestion), "{text}: {error}");
         }
     }
 
     #[test]
-    fn what_shares_a_port_and_an_address_overlaps() {
+    fn addresses_that_share_a_port_overlap() {
         let overlap = |one: &str, other: &str| {
             one.parse::<Listen>().unwrap().overlaps(other.parse().unwrap())
         };
@@ -273,11 +273,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn localhost_is_both_families_on_one_port() {
+    async fn localhost_binds_both_families_on_one_port() {
         let listeners = Listeners::bind(Listen::Localhost(0)).await.unwrap();
         let port = listeners.addr().unwrap().port();
         assert!(listeners.addr().unwrap().ip().is_loopback());
-        // One socket only where the machine has one family only.
+        // The machine may have only one family.
         let peers = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
         let mut reached = 0;
         for peer in peers.into_iter().take(1 + usize::from(listeners.second.is_some())) {

@@ -1,5 +1,5 @@
-//! The transport: an accept loop over h2, since tonic's own server cannot drain with a watch
-//! open and leaves holes that its options do not close.
+//! The transport: an accept loop over h2. tonic's own server cannot drain while a watch is open,
+//! and has gaps that its options do not close.
 
 use std::{
     convert::Infallible,
@@ -23,11 +23,11 @@ use self::{
     exchange::{Exchanges, Turns},
     listener::Listener,
     log::ConnectionLog,
-    opening::{Newcomer, Open, Opening, Stream},
-    places::Places,
+    opening::{Opened, Opening, PendingConnection, Stream},
     refusals::Refusals,
-    socket::{Answered, Io, Watched},
-    unread::{Sum, Unread},
+    slots::Slots,
+    socket::{CompletedCalls, Io, SocketState},
+    unread::{Total, Unread},
 };
 use crate::{
     auth::{callers::Callers, name::CallerName},
@@ -57,12 +57,12 @@ mod limits;
 mod listener;
 mod log;
 mod opening;
-mod places;
 mod refusals;
+mod slots;
 mod socket;
 mod unread;
 
-/// What answers calls: one clone a connection.
+/// The service that handles calls, cloned for each connection.
 pub trait Calls:
     Service<
         Request<RequestBody<Incoming>>,
@@ -87,18 +87,18 @@ impl<S> Calls for S where
 {
 }
 
-/// Where the server listens and how it leaves.
+/// The settings of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The addresses.
+    /// The listen addresses.
     pub listen: Addresses,
-    /// Whether TLS ends before this server, in a mesh: all that come over TCP are one caller.
+    /// Whether a mesh terminates TLS, so that all TCP clients are one caller.
     pub plaintext: bool,
-    /// How long calls are served as before after SIGTERM, so that balancers notice.
+    /// How long calls are served as usual after SIGTERM, so that load balancers notice.
     pub drain_delay: Duration,
-    /// How long open work may take to end after that.
+    /// How long open calls may take to finish after that.
     pub drain_grace: Duration,
-    /// What connections may use.
+    /// The limits of connections.
     pub limits: Limits,
 }
 
@@ -114,17 +114,17 @@ impl Default for Config {
     }
 }
 
-/// What connections of TCP are made over.
+/// The transport of TCP connections.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// Without TLS: who comes over it, where that is known of all of them.
+    /// Without TLS; the name of all clients, if they share one.
     Plain(Option<CallerName>),
-    /// TLS, where each client proves who it is.
+    /// TLS, with optional client certificates.
     Tls(Arc<Tls>),
 }
 
 impl Config {
-    /// What connections of TCP are made over where there is no TLS here.
+    /// The transport without TLS.
     #[must_use]
     pub fn plain(&self) -> Transport {
         Transport::Plain(if self.plaintext {
@@ -144,30 +144,30 @@ pub struct Server {
     connections: TaskTracker,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Clone)]
 struct Shared {
     opening: Opening,
-    places: Places,
+    slots: Slots,
     log_limit: LogLimit,
-    answered: Answered,
-    /// Unread bytes of all connections.
-    unread: Sum,
+    completed: CompletedCalls,
+    /// The unread bytes of all connections.
+    unread: Total,
     uploads: Uploads,
     limits: Limits,
     drain: Drain,
     cut: CutMetrics,
 }
 
-/// Why a server does not listen.
+/// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The address of TCP cannot be bound.
+    /// The TCP address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Tcp {
         /// The address.
         address: Listen,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
     /// The Unix socket cannot be bound.
@@ -175,13 +175,13 @@ pub enum BindError {
     Unix {
         /// The socket.
         socket: Unix,
-        /// Why.
+        /// The reason.
         error: UnixError,
     },
 }
 
 impl Server {
-    /// Binds as `config` says, for these callers.
+    /// Binds the configured addresses.
     pub async fn bind(
         config: &Config,
         transport: Transport,
@@ -204,10 +204,10 @@ impl Server {
         let limits = descriptors::within(config.limits);
         let shared = Shared {
             opening: Opening::new(limits.handshakes, metrics),
-            places: Places::new(&limits, callers),
+            slots: Slots::new(&limits, callers),
             log_limit: LogLimit::default(),
-            answered: Answered::default(),
-            unread: Sum::default(),
+            completed: CompletedCalls::default(),
+            unread: Total::default(),
             uploads: Uploads::default(),
             limits,
             drain,
@@ -216,20 +216,20 @@ impl Server {
         Ok(Self { listeners, addr, shared, connections: TaskTracker::new() })
     }
 
-    /// Where it listens on TCP, if it does: for `localhost`, one of two addresses.
+    /// The bound TCP address, if any; for `localhost`, one of the two.
     #[must_use]
     pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
     }
 
-    /// Tells how many connections are open, while it runs.
+    /// A function that returns the number of open connections.
     pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + 'static + use<> {
         let connections = self.connections.clone();
         move || connections.len()
     }
 
-    /// Serves until the drain has ended: it stops accepting when that begins, and returns when
-    /// every connection has ended or the rest is cut.
+    /// Serves until the drain has ended. Stops accepting connections when the drain begins, and
+    /// returns when all connections are closed.
     pub async fn run<S: Calls>(self, layers: Layers<S>) {
         let Self { listeners, shared, connections, .. } = self;
         let accepting = listeners.into_iter().map(|listener| {
@@ -242,7 +242,7 @@ impl Server {
 }
 
 impl Shared {
-    /// Serves what comes in by this listener, and closes it when the drain begins.
+    /// Serves connections of a listener until the drain begins.
     async fn accept_from<S: Calls>(
         self,
         listener: Listener,
@@ -252,10 +252,10 @@ impl Shared {
         loop {
             let next = async {
                 let accepted = listener.accept().await;
-                let turn = self.opening.turn(accepted.from()).await;
-                (accepted, turn)
+                let permit = self.opening.admit(accepted.from()).await;
+                (accepted, permit)
             };
-            let (accepted, turn) = tokio::select! {
+            let (accepted, permit) = tokio::select! {
                 biased;
                 () = self.drain.wait(Phase::Draining) => break,
                 next = next => next,
@@ -263,44 +263,44 @@ impl Shared {
             let (shared, layers) = (self.clone(), layers.clone());
             connections.spawn(async move {
                 let opened = tokio::select! {
-                    opened = shared.opening.open(accepted, turn) => opened,
+                    opened = shared.opening.open(accepted, permit) => opened,
                     () = shared.drain.wait(Phase::Draining) => None,
                 };
                 if let Some(open) = opened {
                     shared.serve(open, layers).await;
                 }
             });
-            // Those that came before have their turn: who has sent a preface is no longer silent,
-            // and does not give way to the next.
+            // Lets earlier connections run first: one that has sent its preface is not displaced by
+            // the next connection.
             yield_now().await;
         }
     }
 
-    async fn serve<S: Calls>(self, open: Open, layers: Layers<S>) {
-        let Open { stream, newcomer } = open;
+    async fn serve<S: Calls>(self, open: Opened, layers: Layers<S>) {
+        let Opened { stream, connection } = open;
         match stream {
-            Stream::Plain(stream) => self.converse(stream, newcomer, layers, pending()).await,
-            Stream::Unix(stream) => self.converse(stream, newcomer, layers, pending()).await,
+            Stream::Plain(stream) => self.serve_stream(stream, connection, layers, pending()).await,
+            Stream::Unix(stream) => self.serve_stream(stream, connection, layers, pending()).await,
             Stream::Tls { stream, tls, client } => {
                 let untrusted = until_untrusted(&tls, client);
-                self.converse(stream, newcomer, layers, untrusted).await;
+                self.serve_stream(stream, connection, layers, untrusted).await;
             }
         }
     }
 
-    /// Serves a connection, once it has spoken HTTP/2, where there is a place for it.
-    async fn converse<I: Io, S: Calls>(
+    /// Serves a connection after its HTTP/2 preface, if a slot is free.
+    async fn serve_stream<I: Io, S: Calls>(
         self,
         stream: I,
-        newcomer: Newcomer,
+        pending: PendingConnection,
         layers: Layers<S>,
         untrusted: impl Future<Output = ()>,
     ) {
-        let Self { places, log_limit, answered, unread, uploads, limits, drain, cut, .. } = self;
-        let Newcomer { peer, turn, due } = newcomer;
+        let Self { slots, log_limit, completed, unread, uploads, limits, drain, cut, .. } = self;
+        let PendingConnection { peer, permit, deadline } = pending;
         let (unread, refusals) = (Unread::new(unread), Refusals::new());
-        let watched = Watched { answered, unread: unread.clone(), refusals: refusals.clone() };
-        let halves = socket::split(stream, watched);
+        let state = SocketState { completed, unread: unread.clone(), refusals: refusals.clone() };
+        let halves = socket::split(stream, state);
         let lifetime = Lifetime::default();
         let service = layers.around(peer.clone(), lifetime.clone());
         let exchanges = Exchanges {
@@ -314,21 +314,21 @@ impl Shared {
         let log = ConnectionLog::new(peer.clone(), log_limit);
         let mut connection =
             Connection::new(halves, service, exchanges, lifetime, log, &limits, drain);
-        if !connection.begins(&turn, due).await {
+        if !connection.wait_for_preface(&permit, deadline).await {
             return;
         }
-        match places.take(&peer) {
-            Ok(place) => {
-                drop(turn);
-                connection.serve(place, untrusted).await;
+        match slots.take(&peer) {
+            Ok(slot) => {
+                drop(permit);
+                connection.serve(slot, untrusted).await;
             }
-            // Until it is closed it holds the place of a handshake.
+            // The connection keeps its handshake permit until it is closed.
             Err(denied) => connection.refuse(denied).await,
         }
     }
 }
 
-/// Returns when a client's certificate no longer holds; never for one without a certificate.
+/// Waits until a client's certificate is no longer trusted; forever without a certificate.
 async fn until_untrusted(tls: &Tls, client: Option<Client>) {
     match client {
         Some(client) => tls.until_untrusted(client).await,

@@ -27,7 +27,7 @@ pub use self::{
     file::{is_readable_by_others, open_regular},
     followed::Followed,
     problems::{Problem, Problems},
-    secret::{KeyFiles, NameKeys, SecretKeys, SecretOrigin, read_secret},
+    secret::{KeyFiles, NameKeys, SecretKeys, SecretOrigin, read_opened_secret, read_secret},
     section::{LONGEST, Section, shown, unknown_key},
     signing::{SecretError, SigningSecret},
     values::Values,

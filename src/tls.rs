@@ -1,12 +1,10 @@
-//! TLS: the certificate that the server shows, the authorities that it trusts, and the names
-//! that its clients prove.
+//! TLS: the server's certificate, its trusted authorities, and the names that clients prove.
 //!
-//! What the files hold is read in two groups, each replaced by itself, so that a mistake in one
-//! leaves the other as it is: the certificate with its key ([`Identity`]), and the authorities
-//! with their revocation lists ([`FileTrust`]). Each is a pure function of the contents of its
-//! files. The [`WorkloadApi`] sends a certificate and bundles together.
+//! Files are read in two groups, and each is replaced separately, so that a mistake in one does not
+//! affect the other: the certificate with its key ([`Identity`]), and the authorities with their
+//! revocation lists ([`FileTrust`]). Each is a pure function of its files' contents. The
+//! [`WorkloadApi`] sends a certificate and bundles together.
 
-pub mod begun;
 mod bundle;
 pub mod cause;
 mod certificate;
@@ -15,6 +13,7 @@ pub mod config;
 pub mod expiry;
 pub mod files;
 pub mod identity;
+pub mod prefixed;
 mod revocation;
 pub mod server;
 pub mod trust;
@@ -37,10 +36,10 @@ pub use self::{
     workload::WorkloadApi,
 };
 
-/// The only protocol that is spoken.
+/// The only supported protocol.
 const HTTP2: &[u8] = b"h2";
 
-/// The one implementation of cryptography.
+/// The cryptography provider.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));

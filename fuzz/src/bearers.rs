@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use grantmint::{
     auth::{
-        bearer::{Algorithms, Bearer, Bearers, Issuers, KeySet, Known, Terms},
+        bearer::{Algorithms, Bearer, Bearers, IssuerInfo, Issuers, KeySet, Terms},
         name::IssuerName,
         peer::Peer,
         refusal::Denied,
@@ -37,10 +37,10 @@ pub fn bearer_token(data: &[u8]) {
     let keys = Arc::new(KeySet::parse(KEYS).expect("a key"));
     let name = IssuerName::parse("okta").expect("a name");
     let mut issuers = Issuers::default();
-    issuers.add(name, Known { terms, issuer: "i".to_owned(), keys });
+    issuers.add(name, IssuerInfo { terms, issuer: "i".to_owned(), keys });
     let bearers = Bearers::new(issuers, false, Clock::system(), &Metrics::default(), None);
     let from = Remote::Ip(Ipv4Addr::LOCALHOST.into());
-    let peer = Arc::new(Peer { name: None, also: Vec::new(), certificate: None, from });
+    let peer = Arc::new(Peer { name: None, other_names: Vec::new(), certificate: None, from });
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
     match Arc::new(bearers).of(&headers, &peer) {
         Bearer::Refused(Denied::Unauthenticated(_)) => {}

@@ -1,4 +1,4 @@
-//! Which form of the metrics a request's `Accept` prefers (RFC 9110, 12.5.1).
+//! Selects the metrics format that a request's `Accept` prefers (RFC 9110, 12.5.1).
 
 use std::cmp::Reverse;
 
@@ -6,8 +6,8 @@ use http::{HeaderMap, header};
 
 use crate::telemetry::MetricsFormat;
 
-/// The form to answer with: the text format unless OpenMetrics is preferred to it. Who accepts
-/// neither gets the text format too, which every reader of metrics knows.
+/// The response format: the text format unless OpenMetrics is preferred. A client that accepts
+/// neither gets the text format, which every metrics reader supports.
 pub(super) fn metrics_format(headers: &HeaderMap) -> MetricsFormat {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<Range<'_>> =
@@ -17,7 +17,7 @@ pub(super) fn metrics_format(headers: &HeaderMap) -> MetricsFormat {
     if open.weight > 0 && open > text { MetricsFormat::OpenMetrics } else { MetricsFormat::Text }
 }
 
-/// One of the media ranges that a request accepts.
+/// A media range of an `Accept` header.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
@@ -26,7 +26,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// None where it is malformed.
+    /// Returns `None` for a malformed range.
     fn read(text: &'a str) -> Option<Self> {
         let mut parts = split(text, ';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -42,8 +42,9 @@ impl<'a> Range<'a> {
         Some(range)
     }
 
-    /// How closely it names a form of these versions; none where it is for something else.
-    fn names(&self, kind: &str, subtype: &str, versions: &[&str]) -> Option<Precision> {
+    /// How specifically the range matches a format with these versions; `None` if it does not
+    /// match.
+    fn matches(&self, kind: &str, subtype: &str, versions: &[&str]) -> Option<Precision> {
         if self.kind == "*" && self.subtype == "*" {
             return Some(Precision::Any);
         }
@@ -61,7 +62,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// How closely a range names a form.
+/// How specifically a range matches a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Precision {
     Any,
@@ -70,8 +71,7 @@ enum Precision {
     Version,
 }
 
-/// How much a form is preferred: by its weight, then by whether it was named at all, then by
-/// what was named first.
+/// How much a format is preferred: by weight, then explicitly named formats, then position.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Preference {
     weight: u16,
@@ -79,10 +79,10 @@ struct Preference {
     first: Reverse<usize>,
 }
 
-/// How much a form of these versions is preferred: the range that names it most closely says so.
+/// The preference for a format with these versions, taken from its most specific range.
 fn preference(ranges: &[Range<'_>], kind: &str, subtype: &str, versions: &[&str]) -> Preference {
     let matching = ranges.iter().enumerate().filter_map(|(at, range)| {
-        let precision = range.names(kind, subtype, versions)?;
+        let precision = range.matches(kind, subtype, versions)?;
         let named = precision >= Precision::Subtype;
         Some((precision, Preference { weight: range.weight, named, first: Reverse(at) }))
     });
@@ -90,7 +90,7 @@ fn preference(ranges: &[Range<'_>], kind: &str, subtype: &str, versions: &[&str]
     best.unwrap_or(Preference { weight: 0, named: false, first: Reverse(usize::MAX) })
 }
 
-/// The weight of what has none.
+/// The default weight.
 const FULL: u16 = 1_000;
 
 /// A weight in thousandths.
@@ -100,7 +100,7 @@ fn weight(text: &str) -> Option<u16> {
     (0.0..=1.0).contains(&weight).then(|| (weight * f32::from(FULL)).round() as u16)
 }
 
-/// The parts between separators that are not in a quoted string.
+/// Splits at separators outside quoted strings.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |letter| {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn open_metrics_is_for_who_prefers_it() {
+    fn open_metrics_is_returned_where_preferred() {
         for accept in [
             // Prometheus from 2.5, from 2.34, from 3.0.
             &[
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn all_others_get_the_text_format() {
+    fn other_clients_get_the_text_format() {
         for accept in [
             &[] as &[&str],
             &[""],

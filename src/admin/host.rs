@@ -1,13 +1,13 @@
-//! Whether a request is meant for this server. A page in a browser can make a name of its own
-//! resolve to any address, and then read what is answered there (DNS rebinding); it cannot do so
-//! with an address or with `localhost`.
+//! Checks that a request is meant for this server. A page in a browser can make its own host name
+//! resolve to any address and then read the responses (DNS rebinding). It cannot do so with an IP
+//! address or `localhost`.
 
 use std::net::IpAddr;
 
 use http::{Request, header};
 
-/// Whether the request's host is an IP address, `localhost`, or one of `names`. A request
-/// without a host is no browser's.
+/// Whether the request's host is an IP address, `localhost` or one of `names`. A request without a
+/// host does not come from a browser.
 pub(super) fn is_ours<B>(request: &Request<B>, names: &[String]) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -25,7 +25,7 @@ pub(super) fn is_ours<B>(request: &Request<B>, names: &[String]) -> bool {
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            // The last group of an address in brackets is no port.
+            // In an unbracketed split the "port" is the last group of an IPv6 address.
             if name.starts_with('[') && !name.ends_with(']') { host } else { name }
         }
         _ => host,
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_an_address_localhost_or_configured() {
+    fn host_is_an_address_localhost_or_configured() {
         let names = ["mint.example".to_owned()];
         let ours = |hosts: &[&str]| {
             let mut request = Request::new(());

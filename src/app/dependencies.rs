@@ -27,7 +27,7 @@ pub(super) fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Read
         ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
     }
     if let Some(audit) = audit {
-        ready = ready.noting(move || audit.trouble());
+        ready = ready.noting(move || audit.problem());
     }
     ready
 }

@@ -44,7 +44,7 @@ impl IssuersSide {
         for config in &config.issuers {
             let own = config.source.issuer().map(str::to_owned);
             let audience = config.terms.audience.clone();
-            let issuer = match config.known() {
+            let issuer = match config.info() {
                 Some(known) => issuers.add(config.name.clone(), known),
                 None => issuers.add_fetched(config.name.clone(), own, audience, clock),
             };
@@ -93,7 +93,7 @@ impl Part for IssuerPart {
         let (config, followed) = config::issuers::reread(file, text, &|_| None, &self.name);
         let change = config.map_err(|problems| problems.to_string()).and_then(|config| {
             let issuer = Arc::clone(&self.issuer);
-            match (config.known(), &self.configured) {
+            match (config.info(), &self.configured) {
                 (Some(known), None) => Ok(async move {
                     issuer.publish(known);
                     Ok(())

@@ -1,42 +1,42 @@
-//! `[audit]`.
+//! The `[audit]` section.
 
 use std::{fmt, path::PathBuf};
 
 use super::identities::{Identities, IdentityKey};
 use crate::settings::{KeyFiles, SecretKeys, SecretOrigin, Section, SigningSecret};
 
-/// Where the key is that identities are hashed with.
+/// The keys that locate the key for hashing identities.
 const KEY: SecretKeys =
     SecretKeys { file: "identity_key_file", env: "identity_key_env", value: "identity_key" };
 
-/// The settings of the audit log.
+/// The audit log's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where records go.
     pub target: Target,
     /// How identities are written.
     pub identities: Identities,
-    /// What happens where records cannot be kept.
+    /// What happens when records cannot be queued.
     pub when_full: WhenFull,
-    /// Where the key came from, where there is one.
+    /// Where the key came from, if there is one.
     pub key_origin: Option<SecretOrigin>,
-    /// What the key is read from.
+    /// The files and settings that the key is read from.
     pub key_files: KeyFiles,
 }
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To a file, or a pipe.
+    /// A file or a pipe.
     File(PathBuf),
-    /// To standard output.
+    /// Standard output.
     Stdout,
 }
 
-/// What happens where records cannot be kept.
+/// What happens when records cannot be queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// They are dropped, and counted.
+    /// Records are dropped and counted.
     #[default]
     Drop,
     /// Nothing is minted.
@@ -45,7 +45,7 @@ pub enum WhenFull {
 
 /// The values of `identities`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Written {
+enum IdentityMode {
     None,
     Hashed,
     Clear,
@@ -73,7 +73,7 @@ impl Target {
 }
 
 impl WhenFull {
-    /// As the configuration names it.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl WhenFull {
     }
 }
 
-impl Written {
+impl IdentityMode {
     fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "none" => Ok(Self::None),
@@ -103,22 +103,22 @@ impl Config {
     /// Reads the section.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let target = section.required("file", Target::parse);
-        let written = section.parsed("identities", Written::parse);
+        let mode = section.parsed("identities", IdentityMode::parse);
         let when_full = section.parsed("when_full", WhenFull::parse).unwrap_or_default();
         let has_key = section.has(KEY.file) || section.has(KEY.env);
         let key = if has_key { read_key(section) } else { refuse_key(section) };
-        let identities = match (written, key.as_ref().map(|(key, _)| key.clone())) {
-            (None | Some(Written::Hashed), Some(key)) => Identities::hashed(key),
-            (Some(Written::Hashed), None) => {
+        let identities = match (mode, key.as_ref().map(|(key, _)| key.clone())) {
+            (None | Some(IdentityMode::Hashed), Some(key)) => Identities::hashed(key),
+            (Some(IdentityMode::Hashed), None) => {
                 if !has_key {
-                    let missing = "needs identity_key_file: whoever has the log could find an \
-                                   identity by trying, if it were hashed without a key";
+                    let missing = "needs identity_key_file: without a key, anyone with the log \
+                                   could find an identity by hashing guesses";
                     section.problem("identities", missing);
                 }
                 return None;
             }
-            (Some(Written::Clear), _) => Identities::Clear,
-            (None | Some(Written::None), _) => Identities::None,
+            (Some(IdentityMode::Clear), _) => Identities::Clear,
+            (None | Some(IdentityMode::None), _) => Identities::None,
         };
         section.finish();
         let key_origin = key.map(|(_, origin)| origin);
@@ -126,15 +126,15 @@ impl Config {
         Some(Self { target: target?, identities, when_full, key_origin, key_files })
     }
 
-    /// Reads the key alone, where identities are hashed with one.
+    /// Reads only the key, if identities are hashed with one.
     pub fn read_any_key(section: &mut Section<'_>) -> Option<IdentityKey> {
-        let written = section.parsed("identities", Written::parse);
-        let is_hashed = matches!(written, None | Some(Written::Hashed));
+        let mode = section.parsed("identities", IdentityMode::parse);
+        let is_hashed = matches!(mode, None | Some(IdentityMode::Hashed));
         let has_key = section.has(KEY.file) || section.has(KEY.env);
         (has_key && is_hashed).then(|| Self::read_key(section))?
     }
 
-    /// Reads the key alone, which must be there.
+    /// Reads only the key, which is required.
     pub fn read_key(section: &mut Section<'_>) -> Option<IdentityKey> {
         read_key(section).map(|(key, _)| key)
     }
@@ -146,6 +146,9 @@ fn read_key(section: &mut Section<'_>) -> Option<(IdentityKey, SecretOrigin)> {
 }
 
 fn refuse_key<T>(section: &mut Section<'_>) -> Option<T> {
-    section.refuse(KEY.value, "a secret is never a value in this file: name its file");
+    section.refuse(
+        KEY.value,
+        "must not be in this file: set identity_key_file to the path of a file that holds it",
+    );
     None
 }

@@ -1,4 +1,4 @@
-//! How identities are written.
+//! How identities are recorded.
 
 use std::{fmt, sync::Arc};
 
@@ -7,21 +7,21 @@ use serde::{Serialize, Serializer};
 
 use crate::{hmac::Hmac, settings::SigningSecret};
 
-/// Hex digits that stand for an identity.
+/// The number of hex digits that replace an identity.
 pub const DIGITS: usize = 16;
 
-/// The key that identities are hashed with: HMAC-SHA-256.
+/// The HMAC-SHA-256 key that identities are hashed with.
 #[derive(Clone)]
 pub struct IdentityKey(Hmac);
 
 impl IdentityKey {
-    /// Of this secret.
+    /// Creates a key from a secret.
     #[must_use]
     pub fn new(secret: &SigningSecret) -> Self {
         Self(Hmac::new(secret.expose().as_bytes()))
     }
 
-    /// What stands for an identity, or for a series' prefix.
+    /// The hash of an identity or of a series' prefix.
     #[must_use]
     pub fn hash(&self, identity: &str) -> [u8; DIGITS] {
         let code = self.0.of(identity.as_bytes());
@@ -39,25 +39,25 @@ impl fmt::Debug for IdentityKey {
     }
 }
 
-/// How identities are written.
+/// How identities are recorded.
 #[derive(Clone, Debug)]
 pub enum Identities {
-    /// Not at all.
+    /// They are omitted.
     None,
-    /// As hashes under a key, which may be replaced.
+    /// As hashes with a key that can be replaced.
     Hashed(Arc<ArcSwap<IdentityKey>>),
     /// As they are.
     Clear,
 }
 
 impl Identities {
-    /// As hashes under this key.
+    /// Hashes identities with this key.
     #[must_use]
     pub fn hashed(key: IdentityKey) -> Self {
         Self::Hashed(Arc::new(ArcSwap::from_pointee(key)))
     }
 
-    /// As the configuration names it.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -67,14 +67,14 @@ impl Identities {
         }
     }
 
-    /// Hashes with another key from now on, where identities are hashed.
+    /// Replaces the key, if identities are hashed.
     pub(super) fn replace_key(&self, key: IdentityKey) {
-        if let Self::Hashed(present) = self {
-            present.store(Arc::new(key));
+        if let Self::Hashed(current) = self {
+            current.store(Arc::new(key));
         }
     }
 
-    /// What writes those of one record: all with one key.
+    /// A serializer for the identities of one record, which all use the same key.
     pub(super) fn writer(&self) -> Option<IdentityWriter> {
         match self {
             Self::None => None,
@@ -84,7 +84,7 @@ impl Identities {
     }
 }
 
-/// Writes identities as hashes under a key, or without one as they are.
+/// Serializes identities, as hashes if there is a key.
 pub(super) struct IdentityWriter(Option<Arc<IdentityKey>>);
 
 impl IdentityWriter {
@@ -93,7 +93,7 @@ impl IdentityWriter {
     }
 }
 
-/// An identity as it is written.
+/// An identity that serializes as configured.
 pub(super) struct WrittenIdentity<'a> {
     writer: &'a IdentityWriter,
     identity: &'a str,
@@ -102,7 +102,7 @@ pub(super) struct WrittenIdentity<'a> {
 impl Serialize for WrittenIdentity<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.writer.0 {
-            // Its digits are ASCII.
+            // Hex digits are ASCII.
             Some(key) => serializer
                 .serialize_str(str::from_utf8(&key.hash(self.identity)).unwrap_or_default()),
             None => serializer.serialize_str(self.identity),

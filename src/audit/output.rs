@@ -1,5 +1,5 @@
-//! Where records are written to: a file that others may move, remove, empty or fill the disk of,
-//! a pipe, or standard output.
+//! The output of the audit log: a file that can be moved, removed or truncated or whose disk can
+//! fill up, a pipe, or standard output.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -15,16 +15,16 @@ use rustix::fs::OFlags;
 
 use super::Target;
 
-/// Nobody else on the machine may read who got tokens.
+/// Other users must not read which identities got tokens.
 const MODE: u32 = 0o640;
 
-/// Where records are written to.
+/// An output of records.
 #[derive(Debug)]
 pub(super) enum Output {
     /// A file, by its path.
     File {
         path: PathBuf,
-        /// None where it could not be opened.
+        /// `None` if it could not be opened.
         open: Option<Open>,
     },
     /// Standard output.
@@ -38,7 +38,7 @@ pub(super) struct Open {
     id: FileId,
 }
 
-/// Which file it is, whatever its path.
+/// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -52,19 +52,18 @@ impl FileId {
 }
 
 impl Output {
-    /// Opens it.
+    /// Opens the target.
     pub(super) fn open(target: &Target) -> io::Result<Self> {
         match target {
             Target::File(path) => {
                 Ok(Self::File { path: path.clone(), open: Some(Open::at(path)?) })
             }
-            // Its own descriptor: std's handle would buffer, and hold a lock while it waits.
+            // A descriptor of its own: std's handle buffers and holds a lock while it blocks.
             Target::Stdout => Ok(Self::Stdout(io::stdout().as_fd().try_clone_to_owned()?.into())),
         }
     }
 
-    /// Opens the path again, where it holds another file than the one that is open. Whether it
-    /// did.
+    /// Reopens the path if it names another file than the open one. Returns whether it does.
     pub(super) fn follow(&mut self) -> io::Result<bool> {
         match self {
             Self::File { path, open: Some(open) }
@@ -76,9 +75,9 @@ impl Output {
         }
     }
 
-    /// Opens the path again, and keeps what is open where that is the same file. Returns whether
-    /// it is another. Where it cannot be opened nothing is written until it can: what is written
-    /// to a file that nobody can find is not kept.
+    /// Reopens the path. Keeps the open file if it is the same one. Returns whether it is another.
+    /// If the path cannot be opened, nothing is written until it can: records in a file without a
+    /// path would be lost.
     pub(super) fn reopen(&mut self) -> io::Result<bool> {
         let Self::File { path, open } = self else { return Ok(false) };
         match Open::at(path) {
@@ -94,12 +93,12 @@ impl Output {
         }
     }
 
-    /// Whether there is something to write to.
+    /// Whether there is an open file to write to.
     pub(super) const fn is_open(&self) -> bool {
         !matches!(self, Self::File { open: None, .. })
     }
 
-    /// Writes some of `bytes`.
+    /// Writes some of `bytes` and returns how many.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self {
             Self::File { open: Some(open), .. } => open.file.write(bytes)?,
@@ -113,7 +112,7 @@ impl Output {
         }
     }
 
-    /// How long the file is; 0 for what has no length.
+    /// The file's length; 0 if the output has none.
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::File { open: Some(open), .. } => open.file.metadata().map_or(0, |it| it.len()),
@@ -124,7 +123,7 @@ impl Output {
 
 impl Open {
     fn at(path: &Path) -> io::Result<Self> {
-        // A pipe that nobody reads is an error at once, and one that is full while it is.
+        // Opening a pipe without a reader fails at once, and so does writing to a full one.
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(MODE).custom_flags(flags.cast_signed());
@@ -143,14 +142,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_holds_another_file_is_followed_to_it() {
+    fn path_that_names_another_file_is_reopened() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut output = Output::open(&Target::File(path.clone())).unwrap();
         output.write(b"one\n").unwrap();
         assert!(!output.follow().unwrap());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o007, 0, "{mode:o}: nobody else reads it");
+        assert_eq!(mode & 0o007, 0, "{mode:o}: not readable by others");
 
         fs::rename(&path, dir.path().join("moved")).unwrap();
         assert!(output.follow().unwrap(), "moved");
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_opened_again_keeps_its_reader() {
+    fn reopened_pipe_keeps_its_reader() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
         let mode = Mode::from_raw_mode(0o600);
@@ -180,7 +179,7 @@ mod tests {
         for _ in 0..2 {
             assert!(!output.reopen().unwrap());
             let waiting = reader.read(&mut [0; 8]).unwrap_err();
-            assert_eq!(waiting.kind(), io::ErrorKind::WouldBlock, "it has not ended");
+            assert_eq!(waiting.kind(), io::ErrorKind::WouldBlock, "no end of file");
         }
         output.write(b"one\n").unwrap();
         let mut read = [0; 8];

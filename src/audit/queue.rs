@@ -1,5 +1,5 @@
-//! Records that wait to be written: a bounded number of bytes, in one buffer for each of a few
-//! threads, so that calls do not meet.
+//! The bounded queue of records. It is sharded into a few buffers by thread, so that calls rarely
+//! contend.
 
 use std::{
     collections::VecDeque,
@@ -10,12 +10,12 @@ use std::{
     },
 };
 
-/// Threads that have a buffer of their own; more of them share.
+/// The number of shards. Further threads share them.
 const SHARDS: usize = 16;
 
-/// Bytes of a batch, unless one record is longer: a buffer that grew further by doubling would
-/// take more memory than its records.
-const PIECE: usize = 256 * 1024;
+/// The maximum size of a batch, unless one record is longer. Doubling a larger buffer would use
+/// more memory than its records need.
+const MAX_BATCH: usize = 256 * 1024;
 
 thread_local! {
     /// The thread's number.
@@ -25,25 +25,25 @@ thread_local! {
     };
 }
 
-/// Records that wait to be written.
+/// A bounded queue of records.
 pub(super) struct Queue {
     shards: Vec<Mutex<Shard>>,
-    /// Reserved, waiting, or being written.
+    /// Bytes that are reserved, queued or being written.
     bytes: AtomicUsize,
-    most: usize,
-    /// Records that the writer has taken and not written.
-    in_hand: AtomicU64,
+    max: usize,
+    /// Records that the writer has taken but not written.
+    in_flight: AtomicU64,
 }
 
-/// The records of a few threads.
+/// The records of some of the threads.
 #[derive(Default)]
 struct Shard {
-    /// Those that no more are added to, the oldest first.
-    full: VecDeque<Batch>,
+    /// Completed batches, the oldest first.
+    complete: VecDeque<Batch>,
     last: Batch,
 }
 
-/// Whole records.
+/// A number of whole records.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
@@ -51,39 +51,39 @@ pub(super) struct Batch {
 }
 
 impl Queue {
-    /// For as many bytes, from many threads.
-    pub(super) fn sharded(most: usize) -> Self {
-        Self::of(SHARDS, most)
+    /// A queue of up to `max` bytes for many threads.
+    pub(super) fn sharded(max: usize) -> Self {
+        Self::of(SHARDS, max)
     }
 
-    /// For as many bytes, in one order.
-    pub(super) fn single(most: usize) -> Self {
-        Self::of(1, most)
+    /// A queue of up to `max` bytes that keeps the order of its records.
+    pub(super) fn single(max: usize) -> Self {
+        Self::of(1, max)
     }
 
-    fn of(shards: usize, most: usize) -> Self {
+    fn of(shards: usize, max: usize) -> Self {
         let shards = (0..shards).map(|_| Mutex::default()).collect();
-        Self { shards, bytes: AtomicUsize::new(0), most, in_hand: AtomicU64::new(0) }
+        Self { shards, bytes: AtomicUsize::new(0), max, in_flight: AtomicU64::new(0) }
     }
 
-    /// Reserves room for so many bytes, where it is there.
+    /// Reserves `bytes`; returns false if they do not fit.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
         let taken = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = taken.saturating_add(bytes) <= self.most;
+        let fits = taken.saturating_add(bytes) <= self.max;
         if !fits {
             self.free(bytes);
         }
         fits
     }
 
-    /// Frees so many bytes.
+    /// Releases `bytes`.
     pub(super) fn free(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Adds a record, for which so much was reserved.
+    /// Adds a record for which `reserved` bytes were reserved.
     pub(super) fn add(&self, record: &[u8], reserved: usize) {
-        // What was reserved is an estimate.
+        // The reservation is an estimate.
         self.bytes.fetch_add(record.len(), Ordering::Relaxed);
         self.free(reserved);
         let thread = THREAD.with(|thread| *thread);
@@ -92,55 +92,55 @@ impl Queue {
         }
     }
 
-    /// What counts against the bound.
+    /// The bytes that count against the limit.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing waits.
+    /// Whether no record is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| lock(shard).batches() == 0)
     }
 
-    /// How many buffers there are.
+    /// The number of buffers.
     pub(super) fn buffers(&self) -> usize {
         self.shards.len()
     }
 
-    /// How many batches a buffer has.
+    /// The number of batches in a buffer.
     pub(super) fn batches(&self, buffer: usize) -> usize {
         self.shards.get(buffer).map_or(0, |shard| lock(shard).batches())
     }
 
-    /// The oldest batch of a buffer, to be written; none where it has none. Its bytes count until
-    /// they are freed.
+    /// Takes the oldest batch of a buffer to write it; `None` if the buffer is empty. Its bytes
+    /// count until they are released.
     pub(super) fn take(&self, buffer: usize) -> Option<Batch> {
         let mut shard = lock(self.shards.get(buffer)?);
-        let batch = match shard.full.pop_front() {
+        let batch = match shard.complete.pop_front() {
             Some(batch) => batch,
             None if shard.last.records == 0 => return None,
             None => mem::take(&mut shard.last),
         };
-        self.in_hand.fetch_add(batch.records, Ordering::Relaxed);
+        self.in_flight.fetch_add(batch.records, Ordering::Relaxed);
         Some(batch)
     }
 
-    /// So many records that were taken are written.
+    /// Notes that this many of the taken records are written.
     pub(super) fn written(&self, records: u64) {
-        self.in_hand.fetch_sub(records, Ordering::Relaxed);
+        self.in_flight.fetch_sub(records, Ordering::Relaxed);
     }
 
-    /// The records that are not written yet.
+    /// The number of records that are not written yet.
     pub(super) fn left(&self) -> u64 {
         let waiting = self.shards.iter().map(|shard| lock(shard).records()).sum::<u64>();
-        waiting + self.in_hand.load(Ordering::Relaxed)
+        waiting + self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Gives a buffer back that was taken, so that it need not grow again.
+    /// Returns a batch's buffer for reuse.
     pub(super) fn recycle(&self, mut bytes: Vec<u8>) {
         bytes.clear();
-        if bytes.capacity() <= PIECE
+        if bytes.capacity() <= MAX_BATCH
             && let Some(mut shard) =
                 self.shards.iter().map(lock).find(|it| it.last.bytes.capacity() == 0)
         {
@@ -152,10 +152,10 @@ impl Queue {
 impl Shard {
     fn add(&mut self, record: &[u8]) {
         let (length, capacity) = (self.last.bytes.len(), self.last.bytes.capacity());
-        if length > 0 && length + record.len() > PIECE {
-            self.full.push_back(mem::take(&mut self.last));
+        if length > 0 && length + record.len() > MAX_BATCH {
+            self.complete.push_back(mem::take(&mut self.last));
         } else if length + record.len() > capacity {
-            let wanted = (capacity * 2).min(PIECE).max(length + record.len());
+            let wanted = (capacity * 2).min(MAX_BATCH).max(length + record.len());
             self.last.bytes.reserve_exact(wanted - length);
         }
         self.last.bytes.extend_from_slice(record);
@@ -163,11 +163,11 @@ impl Shard {
     }
 
     fn batches(&self) -> usize {
-        self.full.len() + usize::from(self.last.records > 0)
+        self.complete.len() + usize::from(self.last.records > 0)
     }
 
     fn records(&self) -> u64 {
-        self.full.iter().map(|batch| batch.records).sum::<u64>() + self.last.records
+        self.complete.iter().map(|batch| batch.records).sum::<u64>() + self.last.records
     }
 }
 
@@ -180,9 +180,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_queue_holds_little_more_memory_than_its_records() {
-        let most = 4 * 1024 * 1024;
-        let (queue, record) = (Queue::sharded(most), [b'x'; 700]);
+    fn full_queue_uses_little_more_memory_than_its_records() {
+        let max = 4 * 1024 * 1024;
+        let (queue, record) = (Queue::sharded(max), [b'x'; 700]);
         while queue.reserve(record.len()) {
             queue.add(&record, record.len());
         }
@@ -191,12 +191,12 @@ mod tests {
         let mut held = 0;
         for buffer in 0..queue.buffers() {
             while let Some(batch) = queue.take(buffer) {
-                assert!(batch.bytes.len() <= PIECE);
+                assert!(batch.bytes.len() <= MAX_BATCH);
                 held += batch.bytes.capacity();
                 queue.written(batch.records);
             }
         }
-        assert!(held <= most + PIECE, "{held}");
+        assert!(held <= max + MAX_BATCH, "{held}");
         assert!(queue.is_empty() && queue.left() == 0);
     }
 }

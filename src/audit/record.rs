@@ -1,4 +1,4 @@
-//! A record: a line of JSON that has the members that apply.
+//! An audit record: a line of JSON with the members that apply.
 
 use std::{
     fmt,
@@ -9,65 +9,66 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
 use super::{
-    Shared, Who,
+    CallInfo, Shared,
     identities::{Identities, IdentityWriter, WrittenIdentity},
     sums::{Refusal, Sum},
 };
 use crate::{clock::WallTime, listen::remote::Remote, name::Identity};
 
-/// The event of what is refused.
+/// The event of refused calls and clients.
 const REFUSED: &str = "refused";
 
-/// Estimated size without the identities; corrected when the record is added.
-const ROOM: usize = 768;
+/// The estimated size of a record without its identities. The queue corrects it when the record is
+/// added.
+const BASE_SIZE: usize = 768;
 
-/// What a hash takes in a list.
-const HASH_ROOM: usize = super::DIGITS + 3;
+/// The size of a hashed identity in a list.
+const HASH_SIZE: usize = super::DIGITS + 3;
 
-/// Tokens that were minted.
+/// Minted tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Minted<'a> {
-    /// Who gets them.
+    /// The recipients of the tokens.
     pub recipients: Recipients<'a>,
-    /// Their ids.
+    /// The token ids.
     pub ids: Ids<'a>,
-    /// The name of their grant, where they have one.
+    /// The name of their grant, if they have one.
     pub grant: Option<&'a str>,
-    /// Profile and resource of tokens without a grant; the resource is empty where they are good
-    /// for all.
+    /// The profile and resource of tokens without a grant. The resource is empty if the tokens are
+    /// valid for all resources.
     pub of_key: Option<(&'a str, &'a str)>,
-    /// The generation of their grant; 0 for none.
+    /// The generation of their grant; 0 without a grant.
     pub generation: i64,
-    /// The last instant at which handing them out makes sense.
+    /// The last time at which it makes sense to return the tokens to a client.
     pub use_by: WallTime,
 }
 
-/// Who gets tokens.
+/// The recipients of tokens.
 #[derive(Clone, Copy, Debug)]
 pub enum Recipients<'a> {
-    /// One identity, by itself.
+    /// A single identity.
     One(&'a Identity),
-    /// Identities of a list, of which the first has this index.
+    /// Listed identities and the index of the first.
     List(&'a [Identity], i64),
-    /// The identities of a prefix and each of so many indices, from the first on.
+    /// `count` identities made of a prefix and consecutive indices.
     Series {
-        /// What stands before the number.
+        /// The part before the index.
         prefix: &'a str,
-        /// The first number.
+        /// The first index.
         first_index: i64,
-        /// How many.
+        /// The number of identities.
         count: u64,
     },
 }
 
-/// The ids of tokens.
+/// Token ids.
 #[derive(Clone, Copy)]
 pub enum Ids<'a> {
-    /// That of the only one, or of one that all recipients get.
+    /// The id of a single token or of one shared by all recipients.
     One(&'a str),
-    /// The first and the last of those that follow each other.
+    /// The first and last of consecutive ids.
     Range(&'a str, &'a str),
-    /// One by one; so many of them.
+    /// A function that returns the id at each position.
     Each(&'a dyn Fn(usize) -> Option<&'a str>),
 }
 
@@ -77,34 +78,34 @@ impl fmt::Debug for Ids<'_> {
     }
 }
 
-/// The result.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It is done.
+    /// It succeeded.
     Ok,
     /// It failed.
     Failed,
 }
 
 impl Outcome {
-    /// By whether it is done.
+    /// `Ok` if `is_ok`, else `Failed`.
     #[must_use]
-    pub const fn of(is_done: bool) -> Self {
-        if is_done { Self::Ok } else { Self::Failed }
+    pub const fn of(is_ok: bool) -> Self {
+        if is_ok { Self::Ok } else { Self::Failed }
     }
 }
 
-/// Room for the record of tokens for these recipients.
-pub(super) fn room(recipients: &Recipients<'_>, identities: &Identities) -> usize {
+/// The estimated size of the record for these recipients.
+pub(super) fn estimated_size(recipients: &Recipients<'_>, identities: &Identities) -> usize {
     let each = match (recipients, identities) {
-        (Recipients::List(list, _), Identities::Hashed(_)) => list.len() * HASH_ROOM,
+        (Recipients::List(list, _), Identities::Hashed(_)) => list.len() * HASH_SIZE,
         (Recipients::List(list, _), Identities::Clear) => {
             list.iter().map(|identity| identity.as_str().len() + 3).sum()
         }
         _ => 0,
     };
-    ROOM + each
+    BASE_SIZE + each
 }
 
 /// The members of a record.
@@ -113,7 +114,7 @@ pub(super) struct Line<'a> {
     time: Time,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<Shown<'a>>,
+    caller: Option<Displayed<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,9 +142,9 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<Named<'a>>,
+    identity: Option<RecordedIdentity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prefix: Option<Named<'a>>,
+    prefix: Option<RecordedIdentity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identities: Option<List<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,12 +158,12 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// A call that was refused.
-    pub(super) fn refused(shared: &Shared, who: &Who<'a>, reason: &'a str) -> Self {
+    /// A refused call.
+    pub(super) fn refused(shared: &Shared, who: &CallInfo<'a>, reason: &'a str) -> Self {
         Self { reason: Some(reason), ..Self::of_call(REFUSED, shared, who) }
     }
 
-    /// So many of a second that were refused, or not authenticated.
+    /// A sum of one second's refused calls or unauthenticated clients.
     pub(super) fn sum(shared: &Shared, sum: &'a Sum, count: u64) -> Self {
         let line = Self { count: Some(count), ..Self::new(REFUSED, shared) };
         match sum {
@@ -177,10 +178,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A grant that was refreshed for a caller, or not, for this reason.
+    /// A refresh requested by a caller, with the reason if it failed.
     pub(super) fn refreshed(
         shared: &Shared,
-        who: &Who<'a>,
+        who: &CallInfo<'a>,
         grant: &'a str,
         failed: Option<&'a str>,
     ) -> Self {
@@ -189,20 +190,20 @@ impl<'a> Line<'a> {
         Self { grant: Some(grant), outcome, reason: failed, ..line }
     }
 
-    /// A part of the configuration that changed.
+    /// A changed part of the configuration.
     pub(super) fn reloaded(shared: &Shared, what: &'a str, outcome: Outcome) -> Self {
         Self { what: Some(what), outcome: Some(outcome), ..Self::new("reload", shared) }
     }
 
-    /// Something that happens now.
+    /// An event at the current time.
     fn new(event: &'static str, shared: &Shared) -> Self {
         Self { time: Time(shared.clock.now().wall), event, ..Self::default() }
     }
 
-    /// What happens in a call.
-    fn of_call(event: &'static str, shared: &Shared, who: &Who<'a>) -> Self {
+    /// An event of a call.
+    fn of_call(event: &'static str, shared: &Shared, who: &CallInfo<'a>) -> Self {
         Self {
-            caller: who.caller.map(Shown),
+            caller: who.caller.map(Displayed),
             entry: who.entry,
             peer: Some(Peer::Address(who.peer)),
             method: who.method,
@@ -210,8 +211,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Tokens that are minted.
-    pub(super) fn of_minted(shared: &Shared, who: &Who<'a>, minted: &Minted<'a>) -> Self {
+    /// Minted tokens.
+    pub(super) fn of_minted(shared: &Shared, who: &CallInfo<'a>, minted: &Minted<'a>) -> Self {
         let Minted { recipients, ids, grant, of_key, generation, use_by } = *minted;
         let event = if let Recipients::One(_) = recipients { "mint" } else { "chunk" };
         let mut line = Self {
@@ -245,25 +246,30 @@ impl<'a> Line<'a> {
         }
         if let Some(writer) = shared.identities.writer() {
             match recipients {
-                Recipients::One(identity) => line.identity = Some(Named(writer, identity.as_str())),
+                Recipients::One(identity) => {
+                    line.identity = Some(RecordedIdentity(writer, identity.as_str()))
+                }
                 Recipients::List(list, _) => line.identities = Some(List(writer, list)),
-                Recipients::Series { prefix, .. } => line.prefix = Some(Named(writer, prefix)),
+                Recipients::Series { prefix, .. } => {
+                    line.prefix = Some(RecordedIdentity(writer, prefix))
+                }
             }
         }
         line
     }
 
-    /// The line as bytes, with room for so many.
-    pub(super) fn text(&self, bytes: usize) -> Vec<u8> {
-        let mut text = Vec::with_capacity(bytes);
-        // No map with odd keys is in it, and memory can be written.
+    /// The serialized line, in a buffer with this capacity.
+    pub(super) fn text(&self, capacity: usize) -> Vec<u8> {
+        let mut text = Vec::with_capacity(capacity);
+        // Serializing cannot fail: no map has a key that is not a string, and the buffer is in
+        // memory.
         let _ = serde_json::to_writer(&mut text, self);
         text.push(b'\n');
         text
     }
 }
 
-/// An instant, as RFC 3339 has it.
+/// A time in RFC 3339 format.
 struct Time(WallTime);
 
 impl Default for Time {
@@ -279,7 +285,7 @@ impl Serialize for Time {
     }
 }
 
-/// Where a call comes from, or the network of that.
+/// The address of a caller or of its network.
 enum Peer {
     Address(Remote),
     Network(Remote),
@@ -296,18 +302,18 @@ impl Serialize for Peer {
     }
 }
 
-struct Shown<'a>(&'a dyn fmt::Display);
+struct Displayed<'a>(&'a dyn fmt::Display);
 
-impl Serialize for Shown<'_> {
+impl Serialize for Displayed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self.0)
     }
 }
 
-/// An identity, or a prefix.
-struct Named<'a>(IdentityWriter, &'a str);
+/// An identity or a prefix.
+struct RecordedIdentity<'a>(IdentityWriter, &'a str);
 
-impl Serialize for Named<'_> {
+impl Serialize for RecordedIdentity<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.written(self.1).serialize(serializer)
     }
@@ -325,7 +331,7 @@ impl Serialize for List<'_> {
     }
 }
 
-/// Ids one by one.
+/// Ids listed one by one.
 struct Each<'a> {
     of: &'a dyn Fn(usize) -> Option<&'a str>,
     count: usize,

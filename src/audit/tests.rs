@@ -1,4 +1,4 @@
-//! A log without a writer, and what is in its queue.
+//! Tests of the queue without a writer, and of the writer with real files.
 
 use std::{
     fs::{self, File},
@@ -34,7 +34,7 @@ fn unwritten(identities: Identities, when_full: WhenFull) -> Audit {
     Audit::unwritten(&config(Path::new("/"), identities, when_full), Clock::system())
 }
 
-const WHO: Who<'static> = Who {
+const CALL: CallInfo<'static> = CallInfo {
     caller: Some(&"dns:api.\"media\""),
     entry: Some("api"),
     peer: Remote::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
@@ -55,21 +55,21 @@ fn only(audit: &Audit) -> Json {
 }
 
 #[test]
-fn a_record_has_the_members_that_apply() {
+fn record_has_the_members_that_apply() {
     let audit = unwritten(Identities::Clear, WhenFull::Drop);
     let alice = identity("zoë \"z\"");
     let one = Recipients::One(&alice);
-    audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id-1")));
+    audit.reserve(&one).unwrap().record(&CALL, &minted(one, Ids::One("id-1")));
     let mut record = only(&audit);
     let time = record["time"].take();
     assert!(humantime::parse_rfc3339(time.as_str().unwrap()).is_ok(), "{time}");
-    let meant = serde_json::json!({
+    let expected = serde_json::json!({
         "time": null, "event": "mint", "caller": "dns:api.\"media\"", "entry": "api",
         "peer": "127.0.0.1", "method": "MintToken", "grant": "profiles/live/grants/VJ1",
         "generation": 7, "token_id": "id-1", "identity": "zoë \"z\"",
         "use_by_time": "1970-01-01T00:01:00.000000Z",
     });
-    assert_eq!(record, meant);
+    assert_eq!(record, expected);
 
     let series = Recipients::Series { prefix: "viewer-", first_index: 30, count: 12 };
     let of_key = Minted {
@@ -78,7 +78,7 @@ fn a_record_has_the_members_that_apply() {
         generation: 0,
         ..minted(series, Ids::Range("a", "b"))
     };
-    audit.reserve(&series).unwrap().record(&WHO, &of_key);
+    audit.reserve(&series).unwrap().record(&CALL, &of_key);
     let record = only(&audit);
     for (member, value) in [
         ("event", "chunk".into()),
@@ -98,28 +98,28 @@ fn a_record_has_the_members_that_apply() {
 }
 
 #[test]
-fn identities_are_hashed_with_the_key_and_with_no_other() {
+fn identities_are_hashed_with_the_current_key() {
     let audit = unwritten(Identities::hashed(key()), WhenFull::Drop);
     let list = [identity("alice"), identity("bob")];
     let listed = Recipients::List(&list, 5);
     let ids = ["x", "y"];
     let each = |index: usize| ids.get(index).copied();
     let record = || {
-        audit.reserve(&listed).unwrap().record(&WHO, &minted(listed, Ids::Each(&each)));
+        audit.reserve(&listed).unwrap().record(&CALL, &minted(listed, Ids::Each(&each)));
         only(&audit)
     };
     let first = record();
     assert_eq!(first["token_ids"], serde_json::json!(ids));
     assert_eq!((&first["first_index"], &first["count"]), (&5.into(), &2.into()));
     // printf alice | openssl dgst -sha256 -hmac audit-key-of-tests-0123456789abcdef
-    let meant = list.each_ref().map(|identity| {
+    let expected = list.each_ref().map(|identity| {
         use hmac::{KeyInit, Mac};
         let mut hmac = hmac::Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         hmac.update(identity.as_str().as_bytes());
         let code = hmac.finalize().into_bytes();
         format!("{:016x}", code[..8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte)))
     });
-    assert_eq!(first["identities"], serde_json::json!(meant));
+    assert_eq!(first["identities"], serde_json::json!(expected));
     assert!(!first.to_string().contains("alice"));
     assert!(!format!("{audit:?} {:?}", key()).contains(SECRET));
 
@@ -127,13 +127,13 @@ fn identities_are_hashed_with_the_key_and_with_no_other() {
     audit.replace_key(IdentityKey::new(&other));
     assert_ne!(record()["identities"], first["identities"]);
 
-    let nobody = unwritten(Identities::None, WhenFull::Drop);
-    nobody.reserve(&listed).unwrap().record(&WHO, &minted(listed, Ids::One("id")));
-    let record = only(&nobody);
+    let omitted = unwritten(Identities::None, WhenFull::Drop);
+    omitted.reserve(&listed).unwrap().record(&CALL, &minted(listed, Ids::One("id")));
+    let record = only(&omitted);
     assert_eq!((&record["identities"], &record["identity"]), (&Json::Null, &Json::Null));
 }
 
-/// The count of an outcome.
+/// The value of the counter for an outcome.
 fn counted(metrics: &Metrics, outcome: &str) -> u64 {
     let page = metrics.render(MetricsFormat::Text);
     let line = page.lines().find(|line| line.contains(&format!("outcome=\"{outcome}\"")));
@@ -141,61 +141,61 @@ fn counted(metrics: &Metrics, outcome: &str) -> u64 {
 }
 
 #[test]
-fn the_queue_is_bounded_and_room_that_is_not_used_is_free_again() {
+fn queue_is_bounded_and_unused_space_is_released() {
     let list: Vec<_> = (0..1_000).map(|index| identity(&format!("{index:0>256}"))).collect();
     let listed = Recipients::List(&list, 0);
     for when_full in [WhenFull::Drop, WhenFull::Refuse] {
         let audit = unwritten(Identities::Clear, when_full);
-        let places: Vec<_> = std::iter::from_fn(|| {
-            let place = audit.reserve(&listed).ok()?;
-            place.bytes.is_some().then_some(place)
+        let reservations: Vec<_> = std::iter::from_fn(|| {
+            let reservation = audit.reserve(&listed).ok()?;
+            reservation.bytes.is_some().then_some(reservation)
         })
         .collect();
-        assert!((60..80).contains(&places.len()), "{}", places.len());
-        let full = audit.reserve(&listed).map(|place| place.bytes);
+        assert!((60..80).contains(&reservations.len()), "{}", reservations.len());
+        let full = audit.reserve(&listed).map(|reservation| reservation.bytes);
         assert_eq!(full, if when_full == WhenFull::Drop { Ok(None) } else { Err(Full) });
-        drop(places);
+        drop(reservations);
         for _ in 0..60 {
-            let place = audit.reserve(&listed).unwrap();
-            assert!(place.bytes.is_some(), "given back");
-            place.record(&WHO, &minted(listed, Ids::One("id")));
+            let reservation = audit.reserve(&listed).unwrap();
+            assert!(reservation.bytes.is_some(), "released");
+            reservation.record(&CALL, &minted(listed, Ids::One("id")));
         }
         let queued = audit.0.shared.records.bytes();
-        assert_eq!(audit.queued().len(), queued, "what is queued is what counts");
+        assert_eq!(audit.queued().len(), queued, "the queue counts exactly its records");
         assert_eq!(audit.0.shared.records.bytes(), 0);
     }
 }
 
 #[test]
-fn strangers_and_refused_callers_fill_a_queue_of_their_own() {
+fn refusals_do_not_fill_the_queue_for_mints() {
     let audit = unwritten(Identities::None, WhenFull::Refuse);
     for _ in 0..10_000 {
         audit.reloaded("callers", Outcome::Failed);
     }
     let alice = identity("alice");
     assert!(audit.reserve(&Recipients::One(&alice)).is_ok());
-    assert!(audit.queued().len() <= ASIDE_BYTES);
+    assert!(audit.queued().len() <= EVENT_QUEUE_BYTES);
     for _ in 0..3 {
-        audit.refused(&WHO, "IDENTITY_NOT_ALLOWED");
+        audit.refused(&CALL, "IDENTITY_NOT_ALLOWED");
     }
     let first = only(&audit);
     assert_eq!(first["reason"], "IDENTITY_NOT_ALLOWED");
     assert_eq!((&first["caller"], &first["count"]), (&"dns:api.\"media\"".into(), &Json::Null));
 }
 
-/// Waits until it is so.
-async fn until(what: &str, look: impl Fn() -> bool) {
-    let looking = async {
-        while !look() {
+/// Waits until a condition holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let came = timeout(Duration::from_secs(30), looking).await;
-    assert!(came.is_ok(), "it does not come to this: {what}");
+    let result = timeout(Duration::from_secs(30), waiting).await;
+    assert!(result.is_ok(), "timed out waiting for: {what}");
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_and_recovers_by_itself() {
+async fn full_disk_refuses_mints_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     symlink("/dev/full", &path).unwrap();
@@ -204,14 +204,14 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     let one = Recipients::One(&alice);
     let config = config(&path, Identities::Clear, WhenFull::Refuse);
     let audit = Audit::start(&config, Clock::system(), &metrics).unwrap();
-    audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id-1")));
+    audit.reserve(&one).unwrap().record(&CALL, &minted(one, Ids::One("id-1")));
     until("refused", || audit.reserve(&one).is_err()).await;
-    assert!(audit.trouble().unwrap().contains("space"), "{:?}", audit.trouble());
+    assert!(audit.problem().unwrap().contains("space"), "{:?}", audit.problem());
     assert!(counted(&metrics, "refused") >= 1);
 
     fs::remove_file(&path).unwrap();
     until("recovered", || audit.reserve(&one).is_ok()).await;
-    assert_eq!(audit.trouble(), None);
+    assert_eq!(audit.problem(), None);
     audit.end().await;
     let written = fs::read_to_string(&path).unwrap();
     assert_eq!(written.lines().count(), 1, "{written}");
@@ -220,13 +220,13 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_lost_at_the_end() {
+async fn unwritable_records_are_lost_at_shutdown() {
     let (metrics, alice) = (Metrics::default(), identity("alice"));
     let one = Recipients::One(&alice);
     let config = config(Path::new("/dev/full"), Identities::Clear, WhenFull::Drop);
     let audit = Audit::start(&config, Clock::system(), &metrics).unwrap();
     for _ in 0..5 {
-        audit.reserve(&one).unwrap().record(&WHO, &minted(one, Ids::One("id")));
+        audit.reserve(&one).unwrap().record(&CALL, &minted(one, Ids::One("id")));
     }
     audit.reloaded("callers", Outcome::Ok);
     audit.end().await;
@@ -234,20 +234,20 @@ async fn what_cannot_be_written_is_lost_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_written_in_part_goes_on_where_the_same_pipe_is_opened_again() {
+async fn partial_record_continues_after_its_pipe_is_reopened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    // For reading and writing: that waits for nobody.
+    // Opening for reading and writing does not block.
     let reader = File::options().read(true).write(true).open(&path).unwrap();
     let list: Vec<_> = (0..1_000).map(|index| identity(&format!("{index:0>256}"))).collect();
     let listed = Recipients::List(&list, 0);
     let config = config(&path, Identities::Clear, WhenFull::Refuse);
     let audit = Audit::start(&config, Clock::system(), &Metrics::default()).unwrap();
-    audit.reserve(&listed).unwrap().record(&WHO, &minted(listed, Ids::One("long")));
+    audit.reserve(&listed).unwrap().record(&CALL, &minted(listed, Ids::One("long")));
     until("the pipe is full", || matches!(*audit.0.shared.state(), State::Blocked(_))).await;
     audit.reopen();
-    until("it is opened again", || !audit.0.shared.reopen.load(Ordering::Acquire)).await;
+    until("the pipe is reopened", || !audit.0.shared.reopen.load(Ordering::Acquire)).await;
     audit.reloaded("callers", Outcome::Ok);
     let lines = tokio::task::spawn_blocking(|| {
         let lines = BufReader::new(reader).lines().take(2);
@@ -257,20 +257,20 @@ async fn a_record_that_is_written_in_part_goes_on_where_the_same_pipe_is_opened_
     let records = records.iter().map(|it| serde_json::from_str::<Json>(it).unwrap());
     let events: Vec<_> = records.map(|mut record| record["event"].take()).collect();
     assert_eq!(events, ["chunk", "reload"]);
-    assert_eq!(audit.trouble(), None);
+    assert_eq!(audit.problem(), None);
 }
 
 #[test]
-fn the_end_of_the_writer_is_reported() {
+fn end_of_the_writer_is_reported() {
     let audit = unwritten(Identities::None, WhenFull::Refuse);
     let shared = Arc::clone(&audit.0.shared);
     drop(WriterEnd { shared, ending: watch::Sender::new(false) });
-    assert!(audit.trouble().unwrap().contains("the writer has ended"));
+    assert!(audit.problem().unwrap().contains("thread has ended"));
     assert!(audit.reserve(&Recipients::One(&identity("alice"))).is_err());
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_stops_the_start() {
+fn start_fails_when_the_file_cannot_be_opened() {
     let config = config(Path::new("/nonexistent/audit"), Identities::None, WhenFull::Drop);
     let error = Audit::start(&config, Clock::system(), &Metrics::default()).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/audit"), "{error}");

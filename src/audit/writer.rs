@@ -1,4 +1,4 @@
-//! The thread that writes records.
+//! The writer thread.
 
 use std::{
     io,
@@ -18,20 +18,20 @@ use super::{
 };
 use crate::clock::BootTime;
 
-/// Records of this time are written together.
-const GATHER: Duration = Duration::from_millis(10);
+/// Records of this period are written together.
+const BATCH_PERIOD: Duration = Duration::from_millis(10);
 
-/// When to try again what was refused.
+/// When to retry a failed or blocked write.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How often the path is looked at, and what is summed is written.
+/// How often the path is checked and sums are written.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Writes records.
+/// Writes records to the output.
 pub(super) struct Writer {
     output: Output,
     shared: Arc<Shared>,
-    /// What is being written.
+    /// The batch being written.
     current: Option<Current>,
     next_second: BootTime,
 }
@@ -39,21 +39,21 @@ pub(super) struct Writer {
 /// A batch that is being written.
 struct Current {
     batch: Batch,
-    /// Whether it is of mints and chunks.
+    /// Whether the batch holds mints and chunks.
     is_of_mints: bool,
-    /// Bytes that are written.
+    /// The number of bytes written.
     written: usize,
-    /// Where the record begins that is written next, or in part.
+    /// The start of the record to write next, or of the partly written one.
     record: usize,
-    /// How long the file was when a part of a record was written last.
+    /// The file's length when a record was last left partly written.
     torn_at: Option<u64>,
 }
 
-/// The result of writing all that there is.
-enum Done {
+/// The result of writing everything queued.
+enum Progress {
     All,
-    /// Nobody reads, or it failed; it is to be tried again.
-    Refused,
+    /// The write is blocked or failed, and is to be retried.
+    Stalled,
 }
 
 impl Writer {
@@ -62,47 +62,47 @@ impl Writer {
         Self { output, shared, current: None, next_second }
     }
 
-    /// Writes until the end is asked for, and what there is then.
+    /// Writes records until shutdown is requested, then the remaining ones.
     pub(super) fn run(mut self) {
         let mut give_up = None;
         loop {
             let is_ending = self.shared.ending.load(Ordering::Acquire);
             self.each_second(is_ending);
-            let done = self.write_all();
+            let progress = self.write_all();
             if is_ending {
                 let now = self.shared.clock.now().boot;
-                let give_up = *give_up.get_or_insert(now + super::END_PATIENCE);
-                if matches!(done, Done::All) && self.is_idle() || now >= give_up {
+                let give_up = *give_up.get_or_insert(now + super::SHUTDOWN_TIMEOUT);
+                if matches!(progress, Progress::All) && self.is_idle() || now >= give_up {
                     return;
                 }
             }
-            match done {
-                Done::All if self.wait_for_records() => {}
-                Done::All => thread::park_timeout(GATHER),
-                Done::Refused => thread::park_timeout(RETRY),
+            match progress {
+                Progress::All if self.wait_for_records() => {}
+                Progress::All => thread::park_timeout(BATCH_PERIOD),
+                Progress::Stalled => thread::park_timeout(RETRY),
             }
         }
     }
 
-    /// Waits while there is nothing; whether there was nothing.
+    /// Waits for records if there are none. Returns whether there are still none.
     fn wait_for_records(&self) -> bool {
         self.shared.is_idle.store(true, Ordering::Relaxed);
-        // Who adds a record looks whether this is idle behind such a fence too.
+        // A call that adds a record checks `is_idle` after such a fence too.
         fence(Ordering::SeqCst);
         let is_idle = self.is_idle() && !self.shared.ending.load(Ordering::Relaxed);
         if is_idle {
             thread::park_timeout(SECOND);
         }
         self.shared.is_idle.store(false, Ordering::Relaxed);
-        // What woke it may be the first of many.
+        // The record that woke the thread may be the first of many.
         is_idle && self.is_idle()
     }
 
     fn is_idle(&self) -> bool {
-        self.shared.records.is_empty() && self.shared.aside.is_empty()
+        self.shared.records.is_empty() && self.shared.events.is_empty()
     }
 
-    /// Follows the path, and writes the sums of the second that is over.
+    /// Follows the path, and queues the sums of the completed second.
     fn each_second(&mut self, is_ending: bool) {
         let now = self.shared.clock.now().boot;
         let reopened = if self.shared.reopen.swap(false, Ordering::AcqRel) {
@@ -114,11 +114,11 @@ impl Writer {
         };
         match reopened {
             Ok(true) => {
-                // The rest of a record would mean nothing in another file.
+                // The rest of a partly written record is useless in another file.
                 if let Some(current) = &mut self.current {
-                    current.begin_again();
+                    current.restart_record();
                 }
-                tracing::info!("the audit log was opened again");
+                tracing::info!("audit log reopened");
             }
             Ok(false) => {}
             Err(error) => self.failed(&error),
@@ -137,24 +137,24 @@ impl Writer {
         let sums = shared.sums().take();
         for (sum, count) in sums {
             let text = Line::sum(shared, &sum, count).text(0);
-            if shared.aside.reserve(text.len()) {
-                shared.aside.add(&text, text.len());
+            if shared.events.reserve(text.len()) {
+                shared.events.add(&text, text.len());
             } else {
                 shared.metrics.dropped();
             }
         }
     }
 
-    /// Writes what is left of a batch, and then what each buffer holds: there may be more by then.
-    fn write_all(&mut self) -> Done {
+    /// Writes the rest of the current batch, then the batches that each buffer holds now.
+    fn write_all(&mut self) -> Progress {
         if let Some(current) = self.current.take() {
             self.current = self.write(current);
         }
         let shared = Arc::clone(&self.shared);
-        for (queue, is_of_mints) in [(&shared.records, true), (&shared.aside, false)] {
+        for (queue, is_of_mints) in [(&shared.records, true), (&shared.events, false)] {
             for buffer in 0..queue.buffers() {
                 if self.current.is_some() {
-                    return Done::Refused;
+                    return Progress::Stalled;
                 }
                 for _ in 0..queue.batches(buffer) {
                     let Some(batch) = queue.take(buffer) else { break };
@@ -162,34 +162,34 @@ impl Writer {
                         Current { batch, is_of_mints, written: 0, record: 0, torn_at: None };
                     self.current = self.write(current);
                     if self.current.is_some() {
-                        return Done::Refused;
+                        return Progress::Stalled;
                     }
                 }
             }
         }
         if self.current.is_some() {
-            return Done::Refused;
+            return Progress::Stalled;
         }
         if self.output.is_open() {
-            self.wrote_all();
+            self.queue_drained();
         }
-        Done::All
+        Progress::All
     }
 
-    /// Writes a batch; what is left of it where that is refused.
+    /// Writes a batch; returns its unwritten rest if the write fails or blocks.
     fn write(&mut self, mut current: Current) -> Option<Current> {
         let shared = Arc::clone(&self.shared);
         if current.torn_at.take_if(|length| self.output.len() < *length).is_some() {
-            // The file was emptied, and with it the beginning of the record.
-            current.begin_again();
+            // The file was truncated, including the beginning of this record.
+            current.restart_record();
         }
         let bytes = current.batch.bytes.len();
         while current.written < bytes {
-            let piece = current.batch.bytes.get(current.written..).unwrap_or_default();
-            self.begins_to_write();
-            match self.output.write(piece) {
+            let rest = current.batch.bytes.get(current.written..).unwrap_or_default();
+            self.write_starting();
+            match self.output.write(rest) {
                 Ok(written) => {
-                    self.wrote();
+                    self.write_succeeded();
                     let records = current.advance(written);
                     shared.metrics.written(records);
                     current.queue(&shared).written(records);
@@ -199,8 +199,8 @@ impl Writer {
                     let is_torn = current.written > current.record;
                     current.torn_at = is_torn.then(|| self.output.len());
                     if error.kind() == io::ErrorKind::BrokenPipe {
-                        // The next reader does not have its beginning.
-                        current.begin_again();
+                        // The next reader has not read the beginning of this record.
+                        current.restart_record();
                     }
                     if error.kind() != io::ErrorKind::WouldBlock {
                         self.failed(&error);
@@ -215,29 +215,28 @@ impl Writer {
         None
     }
 
-    /// A write may be held for as long as nobody reads.
-    fn begins_to_write(&self) {
+    /// Notes the time: a write can block for as long as the reader does not read.
+    fn write_starting(&self) {
         let mut state = self.shared.state();
-        if matches!(*state, State::Well) {
+        if matches!(*state, State::Healthy) {
             *state = State::Blocked(self.shared.clock.now().boot);
         }
     }
 
-    /// Something was written. That ends no failure yet: a disk that is nearly full takes a little
-    /// now and then.
-    fn wrote(&self) {
+    /// Ends a blockage but not a failure: a nearly full disk accepts a few bytes now and then.
+    fn write_succeeded(&self) {
         let mut state = self.shared.state();
         if matches!(*state, State::Blocked(_)) {
-            *state = State::Well;
+            *state = State::Healthy;
         }
     }
 
-    /// Nothing waits any more.
-    fn wrote_all(&self) {
-        let before = std::mem::replace(&mut *self.shared.state(), State::Well);
+    /// Everything queued is written, which ends a failure.
+    fn queue_drained(&self) {
+        let before = std::mem::replace(&mut *self.shared.state(), State::Healthy);
         self.shared.is_failing.store(false, Ordering::Relaxed);
         if let State::Failing(_) = before {
-            tracing::info!("audit records are written again");
+            tracing::info!("writing audit records recovered");
         }
     }
 
@@ -246,17 +245,17 @@ impl Writer {
         let before = std::mem::replace(&mut *self.shared.state(), failing);
         self.shared.is_failing.store(true, Ordering::Relaxed);
         if !matches!(before, State::Failing(_)) {
-            tracing::error!(%error, "audit records cannot be written");
+            tracing::error!(%error, "writing audit records failed; retrying");
         }
     }
 }
 
 impl Current {
     fn queue<'a>(&self, shared: &'a Shared) -> &'a Queue {
-        if self.is_of_mints { &shared.records } else { &shared.aside }
+        if self.is_of_mints { &shared.records } else { &shared.events }
     }
 
-    /// So many more bytes are written: how many records end among them.
+    /// Notes that `written` more bytes are written. Returns how many records end among them.
     fn advance(&mut self, written: usize) -> u64 {
         let from = self.written;
         self.written += written;
@@ -270,8 +269,8 @@ impl Current {
         records
     }
 
-    /// Writes the record again that was written in part.
-    fn begin_again(&mut self) {
+    /// Restarts the partly written record.
+    fn restart_record(&mut self) {
         self.written = self.record;
         self.torn_at = None;
     }

@@ -1,16 +1,16 @@
-//! Callers that are known by a bearer token (RFC 6750): one that a configured issuer signed.
+//! Authentication by bearer token (RFC 6750) from a configured issuer.
 //!
-//! A call that carries a bearer is judged by it alone, whatever certificate its connection has.
-//! Nearly every call's token was verified before, so that to find its caller takes no lock and no
-//! signature. Only a key that is not known makes a call wait.
+//! A call with a bearer token is authenticated by the token alone, whatever certificate its
+//! connection has. Most tokens have been verified before, so that finding the caller takes no lock
+//! and no signature check. A call waits only if its token names an unknown key.
 
 mod algorithm;
+mod cache;
 mod cause;
 mod demand;
 mod issuer;
 mod json;
 mod jwks;
-mod memory;
 mod token;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -24,14 +24,14 @@ use tokio::{
 pub use self::{
     algorithm::{Algorithm, Algorithms},
     cause::Cause,
-    demand::{Demanded, Progress},
-    issuer::{Fetches, Issuer, Known, Terms},
+    demand::{DemandReceiver, Progress},
+    issuer::{Fetches, Issuer, IssuerInfo, Terms},
     jwks::{KeySet, KeySetError},
 };
 use self::{
-    demand::{Asked, Demand},
-    issuer::Judged,
-    memory::{Memory, TokenDigest},
+    cache::{TokenCache, TokenDigest},
+    demand::{Demand, FetchRequest},
+    issuer::Verification,
     token::Token,
 };
 use super::{
@@ -46,66 +46,65 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How long a call waits for a key.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a call waits for an unknown key.
+const KEY_WAIT: Duration = Duration::from_secs(2);
 
-/// Calls that wait for keys at the same time, of all issuers.
-const MOST_WAITING: usize = 256;
+/// The maximum number of calls that wait for keys at the same time, over all issuers.
+const MAX_WAITING: usize = 256;
 
-/// When to try again where too many calls wait.
-const CROWDED_FOR: Duration = Duration::from_secs(1);
+/// The retry delay when too many calls wait.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
-/// How often the clock is read again while a token's end is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often the clock is read while waiting for a token's expiry.
+const CLOCK_POLL: Duration = Duration::from_millis(500);
 
-/// Characters of a claim that are logged.
-const LONGEST_CLAIM: usize = 256;
+/// The maximum number of characters of a claim in the log.
+const MAX_LOGGED_CLAIM: usize = 256;
 
-/// A caller that a token names.
+/// The caller named by a verified token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Its name.
+    /// The caller's name.
     pub name: CallerName,
     /// When the token expires.
-    pub end: End,
-    /// The certificate that its sender must have the key of.
+    pub expiry: Expiry,
+    /// The certificate whose key the sender must hold.
     pub certificate: Option<Fingerprint>,
 }
 
-/// When a token expires by both clocks: the one that is reached first counts, so that a wall clock
-/// that is set back lengthens no life.
+/// When a token expires, by both clocks. The one reached first counts, so that setting the wall
+/// clock back extends no lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct End {
+pub struct Expiry {
     /// By the wall clock.
     pub wall: WallTime,
-    /// By the boot clock, as it was when the token was verified.
+    /// By the boot clock, computed when the token was verified.
     pub boot: BootTime,
 }
 
-impl End {
+impl Expiry {
     fn new(wall: WallTime, now: Anchor) -> Self {
         Self { wall, boot: now.boot + wall.since(now.wall) }
     }
 
-    /// What is left; zero once it has passed.
-    fn left(self, now: Anchor) -> Duration {
+    /// The time remaining; zero after expiry.
+    fn remaining(self, now: Anchor) -> Duration {
         self.wall.since(now.wall).min(self.boot.since(now.boot))
     }
 }
 
-/// The caller of one call, as its token names it. It can be asked again whether the token is still
-/// good.
+/// The caller of a call, from its bearer token. The token can be checked again during the call.
 #[derive(Clone)]
 pub struct Session {
     verified: Arc<Verified>,
-    /// Of the key sets that the token was verified with.
+    /// The key set generation that the token was verified with.
     generation: u64,
     authorization: HeaderValue,
     bearers: Arc<Bearers>,
     peer: Arc<Peer>,
 }
 
-/// How a server treats bearer tokens.
+/// The server's bearer token authentication.
 #[derive(Debug)]
 pub struct Bearers {
     policy: Policy,
@@ -115,47 +114,47 @@ pub struct Bearers {
 
 #[derive(Debug)]
 enum Policy {
-    /// They are not looked at: whoever can connect may call everything.
+    /// Tokens are ignored: any client that can connect may call everything.
     Ignored,
-    /// They are verified.
+    /// Tokens are verified.
     Checked(Checks),
 }
 
 #[derive(Debug)]
 struct Checks {
     issuers: Vec<Arc<Issuer>>,
-    memory: Arc<Memory>,
+    cache: Arc<TokenCache>,
     waiting: Arc<Semaphore>,
 }
 
-/// What a server learns of its issuers while it is built.
+/// Collects the issuers while a server is built.
 #[derive(Debug, Default)]
 pub struct Issuers {
     issuers: Vec<Arc<Issuer>>,
-    memory: Arc<Memory>,
+    cache: Arc<TokenCache>,
 }
 
-/// What a call's bearer is.
+/// The result of checking a call's bearer token.
 #[derive(Debug)]
 pub enum Bearer {
-    /// There is none, or it does not matter.
+    /// There is no token, or tokens are ignored.
     None,
-    /// It names this caller.
+    /// The token authenticates this caller.
     Verified(Session),
-    /// It names nobody.
+    /// The token is refused.
     Refused(Denied),
-    /// It may name somebody, if there is a key for it soon.
+    /// The token's key is unknown; a fetch may provide it.
     Waiting(Waiting),
 }
 
-/// A bearer that waits for a key.
+/// A token that waits for a key.
 pub struct Waiting {
     bearers: Arc<Bearers>,
     authorization: HeaderValue,
     peer: Arc<Peer>,
 }
 
-/// Why a token names nobody, and whom it claims to name.
+/// Why a token is refused, and the name that it claims.
 struct Refusal {
     cause: Cause,
     claim: String,
@@ -167,9 +166,9 @@ impl Refusal {
     }
 }
 
-/// What came of one look at a token.
-enum Look {
-    /// With the generation of the key sets.
+/// The result of one lookup of a token.
+enum Lookup {
+    /// The caller and the key set generation.
     Verified(Arc<Verified>, u64),
     Refused(Refusal),
     UnknownKey {
@@ -181,13 +180,13 @@ enum Look {
 }
 
 impl Issuers {
-    /// Adds one whose keys are in a file.
-    pub fn add(&mut self, name: IssuerName, known: Known) -> Arc<Issuer> {
-        self.added(Issuer::new(name, known, Arc::clone(&self.memory)))
+    /// Adds an issuer whose keys are in a file.
+    pub fn add(&mut self, name: IssuerName, known: IssuerInfo) -> Arc<Issuer> {
+        self.added(Issuer::new(name, known, Arc::clone(&self.cache)))
     }
 
-    /// Adds one whose keys are fetched, for tokens of this audience. What it calls itself in its
-    /// tokens may be known.
+    /// Adds an issuer whose keys are fetched, for tokens with this audience. `issuer` is its `iss`
+    /// claim, if that is configured.
     pub fn add_fetched(
         &mut self,
         name: IssuerName,
@@ -195,8 +194,8 @@ impl Issuers {
         audience: String,
         clock: &Clock,
     ) -> Arc<Issuer> {
-        let memory = Arc::clone(&self.memory);
-        self.added(Issuer::fetched(name, issuer, audience, clock.now().boot, memory))
+        let cache = Arc::clone(&self.cache);
+        self.added(Issuer::fetched(name, issuer, audience, clock.now().boot, cache))
     }
 
     fn added(&mut self, issuer: Issuer) -> Arc<Issuer> {
@@ -207,8 +206,8 @@ impl Issuers {
 }
 
 impl Bearers {
-    /// Those of these issuers. Where there are none, any bearer is refused; but where nobody
-    /// needs a name (`is_open`), it does not matter. What is refused is recorded in `audit`.
+    /// Creates the authentication for these issuers. Without issuers, every token is refused, or
+    /// ignored if the server needs no caller names (`is_open`). Failures are recorded in `audit`.
     #[must_use]
     pub fn new(
         issuers: Issuers,
@@ -217,18 +216,18 @@ impl Bearers {
         metrics: &Metrics,
         audit: Option<Audit>,
     ) -> Self {
-        let Issuers { issuers, memory } = issuers;
+        let Issuers { issuers, cache } = issuers;
         let policy = if is_open && issuers.is_empty() {
             Policy::Ignored
         } else {
-            let waiting = Arc::new(Semaphore::new(MOST_WAITING));
-            Policy::Checked(Checks { issuers, memory, waiting })
+            let waiting = Arc::new(Semaphore::new(MAX_WAITING));
+            Policy::Checked(Checks { issuers, cache, waiting })
         };
         let failures = Failures::new(metrics, &Cause::ALL.map(Cause::as_str), audit);
         Self { policy, failures, clock }
     }
 
-    /// Who a call's headers say that its caller is.
+    /// Authenticates a call by its headers.
     pub fn of(self: &Arc<Self>, headers: &HeaderMap, peer: &Arc<Peer>) -> Bearer {
         let Policy::Checked(checks) = &self.policy else { return Bearer::None };
         let mut all = headers.get_all(AUTHORIZATION).iter();
@@ -236,13 +235,13 @@ impl Bearers {
         if all.next().is_some() {
             return Bearer::Refused(self.refuse(peer, Refusal::anonymous(Cause::Malformed)));
         }
-        match checks.look(authorization, peer, &self.clock) {
-            Look::Verified(verified, generation) => {
+        match checks.lookup(authorization, peer, &self.clock) {
+            Lookup::Verified(verified, generation) => {
                 Bearer::Verified(self.session(verified, generation, authorization, peer))
             }
-            Look::Refused(refusal) => Bearer::Refused(self.refuse(peer, refusal)),
-            Look::Unverifiable(next) => Bearer::Refused(self.unverifiable(next)),
-            Look::UnknownKey { .. } => Bearer::Waiting(Waiting {
+            Lookup::Refused(refusal) => Bearer::Refused(self.refuse(peer, refusal)),
+            Lookup::Unverifiable(next) => Bearer::Refused(self.unverifiable(next)),
+            Lookup::UnknownKey { .. } => Bearer::Waiting(Waiting {
                 bearers: Arc::clone(self),
                 authorization: authorization.clone(),
                 peer: Arc::clone(peer),
@@ -250,7 +249,7 @@ impl Bearers {
         }
     }
 
-    /// Records that a call shows nothing that names its caller.
+    /// Records a call without any credential.
     pub fn record_no_credential(&self, peer: &Peer) {
         self.failures.record(peer.from, Cause::NoCredential.as_str(), "");
     }
@@ -289,39 +288,39 @@ impl Session {
         &self.peer
     }
 
-    /// Whether the token still names the caller.
+    /// Checks that the token still authenticates the caller.
     ///
     /// # Errors
     ///
-    /// It has expired, or its issuer's keys or terms have changed so that it is refused.
+    /// The token has expired, or is refused after a change of its issuer's keys or terms.
     pub fn check(&self) -> Result<(), Denied> {
         let Self { verified, bearers, peer, .. } = self;
         let claim = || claim_of(&verified.name.to_string());
         let refuse = |cause| Err(bearers.refuse(peer, Refusal { cause, claim: claim() }));
         let Policy::Checked(checks) = &bearers.policy else { return Ok(()) };
-        if verified.end.left(bearers.clock.now()).is_zero() {
+        if verified.expiry.remaining(bearers.clock.now()).is_zero() {
             return refuse(Cause::Expired);
         }
-        if checks.memory.generation() == self.generation {
+        if checks.cache.generation() == self.generation {
             return Ok(());
         }
-        match checks.look(&self.authorization, peer, &bearers.clock) {
-            Look::Verified(now, _) if now.name == verified.name => Ok(()),
-            Look::Verified(..) => refuse(Cause::UnknownIssuer),
-            Look::Refused(refusal) => Err(bearers.refuse(peer, refusal)),
-            Look::UnknownKey { .. } => refuse(Cause::UnknownKey),
-            Look::Unverifiable(next) => Err(bearers.unverifiable(next)),
+        match checks.lookup(&self.authorization, peer, &bearers.clock) {
+            Lookup::Verified(now, _) if now.name == verified.name => Ok(()),
+            Lookup::Verified(..) => refuse(Cause::UnknownIssuer),
+            Lookup::Refused(refusal) => Err(bearers.refuse(peer, refusal)),
+            Lookup::UnknownKey { .. } => refuse(Cause::UnknownKey),
+            Lookup::Unverifiable(next) => Err(bearers.unverifiable(next)),
         }
     }
 
-    /// Returns once the token no longer names the caller, with the reason.
+    /// Waits until the token no longer authenticates the caller; returns the reason.
     pub async fn ended(&self) -> Denied {
         loop {
             if let Err(denied) = self.check() {
                 return denied;
             }
-            let left = self.verified.end.left(self.bearers.clock.now());
-            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            let remaining = self.verified.expiry.remaining(self.bearers.clock.now());
+            tokio::time::sleep(remaining.min(CLOCK_POLL)).await;
         }
     }
 }
@@ -333,113 +332,114 @@ impl fmt::Debug for Session {
 }
 
 impl Checks {
-    fn look(&self, authorization: &HeaderValue, peer: &Peer, clock: &Clock) -> Look {
+    fn lookup(&self, authorization: &HeaderValue, peer: &Peer, clock: &Clock) -> Lookup {
         if self.issuers.is_empty() {
-            return Look::Refused(Refusal::anonymous(Cause::UnknownIssuer));
+            return Lookup::Refused(Refusal::anonymous(Cause::UnknownIssuer));
         }
         let Some(text) = credential(authorization) else {
-            return Look::Refused(Refusal::anonymous(Cause::Malformed));
+            return Lookup::Refused(Refusal::anonymous(Cause::Malformed));
         };
         let (now, digest) = (clock.now(), TokenDigest::of(text));
-        let generation = self.memory.generation();
-        if let Some(verified) = self.memory.find(digest, generation, now) {
+        let generation = self.cache.generation();
+        if let Some(verified) = self.cache.find(digest, generation, now) {
             return bound(verified, generation, peer);
         }
         let Some(token) = Token::parse(text) else {
-            return Look::Refused(Refusal::anonymous(Cause::Malformed));
+            return Lookup::Refused(Refusal::anonymous(Cause::Malformed));
         };
         let issuer = match self.issuer(&token, now.boot) {
             Ok(issuer) => issuer,
-            Err(Some(next)) => return Look::Unverifiable(next),
+            Err(Some(next)) => return Lookup::Unverifiable(next),
             Err(None) => {
                 let claim = claim_of(&token.issuer);
-                return Look::Refused(Refusal { cause: Cause::UnknownIssuer, claim });
+                return Lookup::Refused(Refusal { cause: Cause::UnknownIssuer, claim });
             }
         };
         let claim = || claim_of(&format!("{}:{}", issuer.name(), token.subject.as_str()));
-        match issuer.judge(&token, now) {
-            Judged::Verified(verified) => {
+        match issuer.verify(&token, now) {
+            Verification::Verified(verified) => {
                 let verified = Arc::new(verified);
-                self.memory.keep(digest, generation, &verified, now);
+                self.cache.insert(digest, generation, &verified, now);
                 bound(verified, generation, peer)
             }
-            Judged::Refused(cause) => Look::Refused(Refusal { cause, claim: claim() }),
-            Judged::NoKeys => Look::Unverifiable(issuer.next_fetch(now.boot)),
-            Judged::UnknownKey(kid) if issuer.demand().is_some() => {
+            Verification::Refused(cause) => Lookup::Refused(Refusal { cause, claim: claim() }),
+            Verification::NoKeys => Lookup::Unverifiable(issuer.next_fetch(now.boot)),
+            Verification::UnknownKey(kid) if issuer.demand().is_some() => {
                 let claim = claim();
-                Look::UnknownKey { issuer: Arc::clone(issuer), kid, claim }
+                Lookup::UnknownKey { issuer: Arc::clone(issuer), kid, claim }
             }
-            Judged::UnknownKey(_) => {
-                Look::Refused(Refusal { cause: Cause::UnknownKey, claim: claim() })
+            Verification::UnknownKey(_) => {
+                Lookup::Refused(Refusal { cause: Cause::UnknownKey, claim: claim() })
             }
         }
     }
 
-    /// The issuer of a token, by what it says.
+    /// Finds the issuer that a token claims.
     ///
     /// # Errors
     ///
-    /// It is none of ours; or, with the time of the next fetch, that is not known yet.
+    /// No configured issuer matches; or some issuer's `iss` is not known yet, with the time of its
+    /// next fetch.
     fn issuer(&self, token: &Token<'_>, now: BootTime) -> Result<&Arc<Issuer>, Option<BootTime>> {
-        let ours = |it: &&Arc<Issuer>| it.calls_itself(&token.issuer) == Some(true);
+        let matching = |it: &&Arc<Issuer>| it.has_iss(&token.issuer) == Some(true);
         let addressed = |it: &&Arc<Issuer>| it.is_addressed(token);
-        let all = || self.issuers.iter().filter(ours);
-        // Two may be the same issuer, for two audiences.
+        let all = || self.issuers.iter().filter(matching);
+        // Two entries may be the same issuer with different audiences.
         all().find(addressed).or_else(|| all().next()).ok_or_else(|| {
             let mut issuers = self.issuers.iter();
-            let unknown = issuers.find(|it| it.calls_itself(&token.issuer).is_none());
+            let unknown = issuers.find(|it| it.has_iss(&token.issuer).is_none());
             unknown.map(|it| it.next_fetch(now))
         })
     }
 }
 
 impl Issuer {
-    /// When the next fetch has told more. One under way takes a moment.
+    /// When to retry: after the running fetch or at the next planned one.
     fn next_fetch(&self, now: BootTime) -> BootTime {
         let Some(progress) = self.demand().map(Demand::progress) else { return now };
-        if progress.begun > progress.ended { now + PATIENCE } else { progress.next }
+        if progress.begun > progress.ended { now + KEY_WAIT } else { progress.next }
     }
 }
 
 impl Waiting {
-    /// Waits for a key, 2 s at most, and until `deadline`.
+    /// Waits for a key, for up to 2 s and until `deadline`.
     ///
     /// # Errors
     ///
-    /// The token names nobody, or that cannot be found out now.
+    /// The token is refused, or its key could not be fetched in time.
     pub async fn verified(self, deadline: Option<Instant>) -> Result<Session, Denied> {
         let Self { bearers, authorization, peer } = self;
         let Policy::Checked(checks) = &bearers.policy else {
             return Err(Denied::Unauthenticated(Cause::UnknownIssuer));
         };
-        let Ok(_place) = checks.waiting.try_acquire() else {
-            return Err(Denied::Unverifiable { retry_in: CROWDED_FOR });
+        let Ok(_permit) = checks.waiting.try_acquire() else {
+            return Err(Denied::Unverifiable { retry_in: OVERLOAD_RETRY });
         };
-        let patience = Instant::now() + PATIENCE;
-        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let limit = Instant::now() + KEY_WAIT;
+        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         let mut begun_before = None;
         loop {
-            let (issuer, kid, claim) = match checks.look(&authorization, &peer, &bearers.clock) {
-                Look::Verified(verified, generation) => {
+            let (issuer, kid, claim) = match checks.lookup(&authorization, &peer, &bearers.clock) {
+                Lookup::Verified(verified, generation) => {
                     return Ok(bearers.session(verified, generation, &authorization, &peer));
                 }
-                Look::Refused(refusal) => return Err(bearers.refuse(&peer, refusal)),
-                Look::Unverifiable(next) => return Err(bearers.unverifiable(next)),
-                Look::UnknownKey { issuer, kid, claim } => (issuer, kid, claim),
+                Lookup::Refused(refusal) => return Err(bearers.refuse(&peer, refusal)),
+                Lookup::Unverifiable(next) => return Err(bearers.unverifiable(next)),
+                Lookup::UnknownKey { issuer, kid, claim } => (issuer, kid, claim),
             };
             let Some(demand) = issuer.demand() else {
                 let refusal = Refusal { cause: Cause::UnknownKey, claim };
                 return Err(bearers.refuse(&peer, refusal));
             };
             let begun_before = *begun_before.get_or_insert_with(|| demand.progress().begun);
-            // A set that was asked for after the call came does not have it.
+            // A key set that was fetched after the call arrived does not have the key.
             if demand.progress().succeeded > begun_before {
                 let refusal = Refusal { cause: Cause::UnknownKey, claim };
                 return Err(bearers.refuse(&peer, refusal));
             }
-            match demand.ask(&kid, bearers.clock.now().boot) {
-                Asked::Held(next) => return Err(bearers.unverifiable(next)),
-                Asked::Wait(fetch) => {
+            match demand.request_fetch(&kid, bearers.clock.now().boot) {
+                FetchRequest::Limited(next) => return Err(bearers.unverifiable(next)),
+                FetchRequest::Wait(fetch) => {
                     if timeout_at(until, demand.ended(fetch)).await.is_err() {
                         let next = issuer.next_fetch(bearers.clock.now().boot);
                         return Err(bearers.unverifiable(next));
@@ -456,26 +456,26 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// A caller, where it proves what its token wants proved.
-fn bound(verified: Arc<Verified>, generation: u64, peer: &Peer) -> Look {
+/// Checks that the peer has the certificate that the token is bound to.
+fn bound(verified: Arc<Verified>, generation: u64, peer: &Peer) -> Lookup {
     match verified.certificate {
         Some(wanted) if peer.certificate != Some(wanted) => {
             let claim = claim_of(&verified.name.to_string());
-            Look::Refused(Refusal { cause: Cause::NotBound, claim })
+            Lookup::Refused(Refusal { cause: Cause::NotBound, claim })
         }
-        _ => Look::Verified(verified, generation),
+        _ => Lookup::Verified(verified, generation),
     }
 }
 
-/// What comes after `Bearer`.
+/// The credential after `Bearer`.
 fn credential(authorization: &HeaderValue) -> Option<&str> {
     let (scheme, token) = authorization.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// A claim as it is logged.
+/// A claim, shortened and escaped for the log.
 fn claim_of(text: &str) -> String {
-    text.chars().take(LONGEST_CLAIM).flat_map(char::escape_debug).collect()
+    text.chars().take(MAX_LOGGED_CLAIM).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

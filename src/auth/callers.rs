@@ -1,4 +1,4 @@
-//! The entries in force, each with what its callers use.
+//! The current `[callers]` entries and the usage of each.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,25 +9,25 @@ use super::{
     bearer::Cause,
     name::CallerName,
     policy::{Entries, Entry, EntryName, Mode, NO_ENTRY, Policy},
-    refusal::{Denied, OF_AN_ENTRY, OF_NOBODY},
-    usage::{Place, Quota, Usage, Use},
+    refusal::{Denied, ENTRY_REASONS, NO_ENTRY_REASONS},
+    usage::{Permit, Quota, Usage, Use},
 };
 use crate::telemetry::{CallerMetrics, Metrics};
 
-/// Who may call, as it is in force now.
+/// The current policy for callers.
 #[derive(Debug)]
 pub struct Callers {
-    policy: Held,
+    policy: State,
     mode: Mode,
     changes: watch::Sender<()>,
     nobody: CallerMetrics,
-    /// What is logged of callers that are in no entry.
+    /// The log limit for callers without an entry.
     logged: Usage,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-enum Held {
+enum State {
     Open,
     Entries(ArcSwap<InForce>),
 }
@@ -35,94 +35,94 @@ enum Held {
 #[derive(Debug)]
 struct InForce {
     entries: Entries,
-    /// In the order of the entries.
+    /// In the order of `entries`.
     callers: Vec<Arc<Caller>>,
 }
 
-/// The callers of one entry, as they are in force.
+/// An entry in force, with its usage and metrics.
 #[derive(Debug)]
 pub struct Caller {
-    /// What they may.
+    /// The entry's rows and limits.
     pub entry: Entry,
-    /// What is counted of them.
+    /// The entry's metrics.
     pub metrics: CallerMetrics,
     usage: Arc<Usage>,
 }
 
-/// Who a peer is, by the policy of this moment.
+/// The result of matching a peer against the current policy.
 #[derive(Clone, Debug)]
 pub enum Standing {
-    /// Anybody: everybody may do everything.
+    /// The policy is open: any client may do everything.
     Anybody,
-    /// One of these callers, by the name in this place among its names.
+    /// The entry, and the index of the name that matched.
     Caller(Arc<Caller>, usize),
-    /// Nobody who may call.
+    /// The peer may not call.
     Nobody(Denied),
 }
 
 impl Callers {
-    /// The policy that the server starts with.
+    /// Creates the initial policy.
     #[must_use]
     pub fn new(policy: Policy, mode: Mode, metrics: &Metrics) -> Self {
         let policy = match policy {
-            Policy::Open => Held::Open,
+            Policy::Open => State::Open,
             Policy::Entries(entries) => {
                 let in_force = InForce::new(entries, mode, &HashMap::new(), metrics);
-                Held::Entries(ArcSwap::from_pointee(in_force))
+                State::Entries(ArcSwap::from_pointee(in_force))
             }
         };
         Self {
             policy,
             mode,
             changes: watch::Sender::new(()),
-            nobody: metrics.caller(NO_ENTRY, &OF_NOBODY, mode.outcomes()),
+            nobody: metrics.caller(NO_ENTRY, &NO_ENTRY_REASONS, mode.outcomes()),
             logged: Usage::default(),
             metrics: metrics.clone(),
         }
     }
 
-    /// Whether it is time to log that a caller in no entry would be refused.
+    /// Whether a would-be refusal of a caller without an entry may be logged now.
     #[must_use]
     pub fn is_time_to_log(&self) -> bool {
         self.logged.is_time_to_log()
     }
 
-    /// Whether everybody may do everything.
+    /// Whether any client may do everything.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.policy, Held::Open)
+        matches!(self.policy, State::Open)
     }
 
-    /// The result of calls that are not allowed.
+    /// What happens to calls that are not allowed.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// What is counted of callers that are in no entry.
+    /// The metrics of callers without an entry.
     #[must_use]
     pub const fn nobody(&self) -> &CallerMetrics {
         &self.nobody
     }
 
-    /// A call whose caller is not known is refused.
+    /// Counts a refused call of an unknown caller.
     pub fn count_nobody(&self, denied: &Denied) {
         self.nobody.refused(denied.reason(), Mode::Enforce.as_str());
     }
 
-    /// Puts other entries in force. What callers have used stays used where their entry keeps
-    /// its name. A server that began without entries stays open: to close it takes a restart.
+    /// Replaces the entries. Usage is kept for entries that keep their names. A server that started
+    /// without entries stays open: closing it takes a restart.
     pub fn replace(&self, entries: Entries) {
-        let Held::Entries(in_force) = &self.policy else { return };
+        let State::Entries(in_force) = &self.policy else { return };
         let before = in_force.load();
         let before = before.callers.iter().map(|it| (&it.entry.name, it)).collect();
         in_force.store(Arc::new(InForce::new(entries, self.mode, &before, &self.metrics)));
         self.changes.send_replace(());
     }
 
-    /// Who a peer of these names is.
+    /// Matches a peer's names against the entries.
     pub fn standing<'n>(&self, names: impl IntoIterator<Item = &'n CallerName>) -> Standing {
-        let Held::Entries(in_force) = &self.policy else { return Standing::Anybody };
+        let State::Entries(in_force) = &self.policy else { return Standing::Anybody };
         let mut names = names.into_iter().peekable();
         if names.peek().is_none() {
             return Standing::Nobody(Denied::Unauthenticated(Cause::NoCredential));
@@ -137,7 +137,7 @@ impl Callers {
         }
     }
 
-    /// Changes of the entries from now on.
+    /// A receiver that is notified when the entries change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
@@ -158,7 +158,7 @@ impl InForce {
             });
             Arc::new(Caller {
                 entry: entry.clone(),
-                metrics: metrics.caller(entry.name.as_str(), &OF_AN_ENTRY, mode.outcomes()),
+                metrics: metrics.caller(entry.name.as_str(), &ENTRY_REASONS, mode.outcomes()),
                 usage: usage.unwrap_or_default(),
             })
         };
@@ -168,18 +168,18 @@ impl InForce {
 }
 
 impl Caller {
-    /// A place, where one is free.
+    /// Takes a permit, if one is free.
     #[must_use]
-    pub fn place(&self, taken: Use) -> Option<Place> {
-        Place::take(&self.usage, &self.entry.limits, taken)
+    pub fn permit(&self, taken: Use) -> Option<Permit> {
+        Permit::take(&self.usage, &self.entry.limits, taken)
     }
 
-    /// Takes `most` tokens of so many units `each` from a quota, or as many as there are, but
-    /// `least` or what the quota can hold; none where there is no limit to take them from.
+    /// Takes up to `most` tokens of `each` units from a quota, but not fewer than `least`, or the
+    /// quota's burst if that is smaller. Returns `None` if there is no limit.
     ///
     /// # Errors
     ///
-    /// There are not so many: how long until there are.
+    /// Fewer are available; returns how long until there are enough.
     pub fn take(
         &self,
         quota: Quota,
@@ -188,20 +188,20 @@ impl Caller {
         each: u32,
     ) -> Result<Option<u64>, Duration> {
         let Some(rate) = quota.rate(&self.entry.limits) else { return Ok(None) };
-        // One token at least: the configuration refuses a burst that does not hold one.
+        // At least one token: the configuration refuses a burst that is smaller than one.
         let holds = u64::from(rate.burst / each.max(1)).max(1);
         let level = self.usage.level(quota);
         level.take(rate, self.usage.now(), least.min(holds), most, each).map(Some)
     }
 
-    /// Gives so many units back that were not used.
+    /// Returns unused units to a quota.
     pub fn give_back(&self, quota: Quota, units: u64) {
         if let Some(rate) = quota.rate(&self.entry.limits) {
             self.usage.level(quota).give_back(rate, units);
         }
     }
 
-    /// Whether it is time to log what would be refused.
+    /// Whether a would-be refusal may be logged now.
     #[must_use]
     pub fn is_time_to_log(&self) -> bool {
         self.usage.is_time_to_log()

@@ -1,5 +1,5 @@
-//! Clients and calls that are not authenticated: counted all, logged once a minute by address
-//! and cause, and summed in the audit log.
+//! Records authentication failures: all are counted, one a minute per address and cause is logged,
+//! and the audit log gets sums.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     telemetry::{Counts, Metrics},
 };
 
-/// Records what is not authenticated.
+/// Records authentication failures.
 pub struct Failures {
     counts: Counts,
     log_limit: LogLimit,
@@ -17,21 +17,21 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Of these causes.
+    /// Creates a recorder for these causes.
     #[must_use]
     pub fn new(metrics: &Metrics, causes: &[&'static str], audit: Option<Audit>) -> Self {
         let counts = metrics.authentication_failures(causes);
         Self { counts, log_limit: LogLimit::default(), audit }
     }
 
-    /// Records one, with the name that it claims.
+    /// Records a failure, with the name that the client claims.
     pub fn record(&self, from: Remote, cause: &'static str, claim: &str) {
         self.counts.add(cause);
         if let Some(audit) = &self.audit {
             audit.unauthenticated(from, cause);
         }
         if self.log_limit.since_logged(from, cause).is_some() {
-            tracing::warn!(address = %from, cause, name = claim, "a client is not authenticated");
+            tracing::warn!(address = %from, cause, name = claim, "client authentication failed");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The methods that rows of `[callers]` may name.
+//! The methods that `[callers]` rows can name.
 
-/// A method of the API that is allowed by rows.
+/// A method that needs permission from a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `TokenService.MintToken`.
@@ -20,7 +20,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// All of them.
+    /// All methods.
     pub const ALL: [Self; 7] = [
         Self::MintToken,
         Self::MintTokens,
@@ -31,7 +31,7 @@ impl Method {
         Self::ServerReflectionInfo,
     ];
 
-    /// Its name, as the protos and the configuration have it.
+    /// The name in the protos and the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,22 +45,22 @@ impl Method {
         }
     }
 
-    /// Whether a row must allow it even where other calls that are not allowed are only observed:
-    /// it does more than mint, or tells what the server is made of.
+    /// Whether a row must allow it even in observe mode: it does more than mint, or reveals how the
+    /// server is built.
     #[must_use]
     pub const fn is_always_enforced(self) -> bool {
         matches!(self, Self::RefreshGrant | Self::ServerReflectionInfo)
     }
 
-    /// The one of this name.
+    /// Parses a name.
     ///
     /// # Errors
     ///
-    /// There is none: those that there are.
+    /// The name is unknown; the error lists the known ones.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str);
-            format!("is no method; there are {}", names.join(", "))
+            format!("is not a method; expected one of {}", names.join(", "))
         })
     }
 }
@@ -70,16 +70,16 @@ impl Method {
 pub struct Methods(u8);
 
 impl Methods {
-    /// Those of a row that names none: minting.
+    /// The default of a row: minting.
     pub const MINTING: Self = Self(1 << Method::MintToken as u8 | 1 << Method::MintTokens as u8);
 
-    /// Whether it holds `method`.
+    /// Whether the set contains `method`.
     #[must_use]
     pub const fn has(self, method: Method) -> bool {
         self.0 & 1 << method as u8 != 0
     }
 
-    /// Whether it holds `method` and no other.
+    /// Whether the set contains only `method`.
     #[must_use]
     pub const fn is_only(self, method: Method) -> bool {
         self.0 == 1 << method as u8

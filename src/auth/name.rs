@@ -1,4 +1,4 @@
-//! The name that a caller goes by.
+//! Caller names.
 
 mod issued;
 
@@ -7,27 +7,26 @@ use std::{fmt, sync::Arc};
 pub use self::issued::{Issued, IssuerName, Subject};
 use crate::listen::unix::OVERFLOW_UID;
 
-/// A caller's one name. Its sort is stated by how it was authenticated and never read back out
-/// of a text.
+/// A caller's name. Its kind follows from how the caller was authenticated and is never parsed from
+/// a string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallerName {
-    /// The SPIFFE ID of its certificate.
+    /// The SPIFFE ID in its certificate.
     Spiffe(SpiffeId),
-    /// A DNS name of its certificate.
+    /// A DNS name in its certificate.
     Dns(DnsName),
-    /// The user of a process at the other end of a Unix socket.
+    /// The user ID of the peer process on a Unix socket.
     Uid(Uid),
     /// The subject of its bearer token.
     Issued(Issued),
-    /// Whoever comes over a plaintext listener that is bound to loopback.
+    /// Any client of a plaintext listener on loopback.
     Loopback,
-    /// Whoever comes over a plaintext listener behind a mesh.
+    /// Any client of a plaintext listener behind a mesh.
     Plaintext,
 }
 
 impl CallerName {
-    /// Takes a name as a person writes it, in a configuration or on a command line. What a peer
-    /// says of itself never comes this way.
+    /// Parses a name from a configuration or a command line. Never used for data from a peer.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         match text {
             "loopback" => Ok(Self::Loopback),
@@ -42,7 +41,7 @@ impl CallerName {
     }
 }
 
-/// Whether a text is meant as a SPIFFE ID, right or wrong.
+/// Whether a string starts like a SPIFFE ID, valid or not.
 pub(super) fn is_of_spiffe(text: &str) -> bool {
     text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
 }
@@ -60,35 +59,35 @@ impl fmt::Display for CallerName {
     }
 }
 
-/// A text that names no caller.
+/// Why a string is not a caller name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// A SPIFFE ID that breaks a rule of the standard.
-    #[error("is no SPIFFE ID: write spiffe://DOMAIN/PATH")]
+    /// Not a valid SPIFFE ID.
+    #[error("is not a SPIFFE ID: write spiffe://DOMAIN/PATH")]
     Spiffe,
-    /// A DNS name that is none, or a wildcard.
-    #[error("is no DNS name")]
+    /// Not a valid DNS name, or a wildcard.
+    #[error("is not a DNS name")]
     Dns,
-    /// A number that is the id of no user, or the one that stands for all unknown ones.
+    /// Not a user ID, or the ID that stands for all unknown users.
     #[error(
-        "is no user's id: write uid:1001; uid:{OVERFLOW_UID} stands for users that the kernel cannot \
-         name"
+        "is not a user ID: write uid:1001; uid:{OVERFLOW_UID} stands for users that the kernel cannot \
+         identify"
     )]
     Uid,
-    /// An issuer's name of another form, or one that stands for another sort of caller.
+    /// An invalid issuer name, or a reserved one.
     #[error(
         "is not of the form [a-z][a-z0-9-]{{0,62}}, or is dns, uid, spiffe, loopback or plaintext"
     )]
     Issuer,
-    /// A bearer's subject that is empty, long or not printable.
+    /// An invalid bearer token subject.
     #[error("has a subject that is not 1 to 256 bytes without control characters")]
     Subject,
-    /// Of no sort that there is.
+    /// Not in any of the supported forms.
     #[error(
-        "names no caller: write spiffe://DOMAIN/PATH, dns:NAME, ISSUER:SUBJECT, uid:N, \
+        "is not a caller name: write spiffe://DOMAIN/PATH, dns:NAME, ISSUER:SUBJECT, uid:N, \
          loopback or plaintext"
     )]
-    Sort,
+    Form,
 }
 
 /// A SPIFFE ID with a path: `spiffe://DOMAIN/PATH`
@@ -101,22 +100,22 @@ pub struct SpiffeId {
 
 const SCHEME: &str = "spiffe://";
 
-/// Bytes of a SPIFFE ID.
-const LONGEST_ID: usize = 2_048;
+/// The maximum length of a SPIFFE ID in bytes.
+const MAX_ID: usize = 2_048;
 
-/// Bytes of a trust domain.
-const LONGEST_DOMAIN: usize = 255;
+/// The maximum length of a trust domain in bytes.
+const MAX_DOMAIN: usize = 255;
 
 impl SpiffeId {
-    /// Takes an ID as a certificate has it. The scheme may be written in any case.
+    /// Parses an ID. The scheme may be in any case.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let (scheme, rest) = text.split_at_checked(SCHEME.len()).ok_or(NameError::Spiffe)?;
         let (domain, path) = rest.split_once('/').ok_or(NameError::Spiffe)?;
-        let fine = text.len() <= LONGEST_ID
+        let is_valid = text.len() <= MAX_ID
             && scheme.eq_ignore_ascii_case(SCHEME)
             && is_trust_domain(domain)
             && path.split('/').all(is_path_segment);
-        if !fine {
+        if !is_valid {
             return Err(NameError::Spiffe);
         }
         let domain = SCHEME.len()..SCHEME.len() + domain.len();
@@ -129,20 +128,20 @@ impl SpiffeId {
         &self.text
     }
 
-    /// Its trust domain.
+    /// The trust domain.
     #[must_use]
     pub fn trust_domain(&self) -> &str {
         self.text.get(self.domain.clone()).unwrap_or_default()
     }
 }
 
-/// Whether a text is the name of a trust domain.
+/// Whether a string is a valid trust domain.
 #[must_use]
 pub fn is_trust_domain(text: &str) -> bool {
     let of_domain = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_')
     };
-    (1..=LONGEST_DOMAIN).contains(&text.len()) && text.bytes().all(of_domain)
+    (1..=MAX_DOMAIN).contains(&text.len()) && text.bytes().all(of_domain)
 }
 
 fn is_path_segment(text: &str) -> bool {
@@ -155,7 +154,7 @@ fn is_path_segment(text: &str) -> bool {
 pub struct DnsName(Arc<str>);
 
 impl DnsName {
-    /// Takes a name in any case.
+    /// Parses a name in any case.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let is_label = |label: &str| {
             let of_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -177,12 +176,12 @@ impl DnsName {
     }
 }
 
-/// The id of a user, as the kernel says it of a Unix socket's peer.
+/// A user ID, as the kernel reports it for the peer of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uid(u32);
 
 impl Uid {
-    /// Takes an id in decimal digits.
+    /// Parses a decimal ID.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let is_canonical = text == "0" || !text.starts_with('0');
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -190,11 +189,11 @@ impl Uid {
         id.and_then(|id| Self::of_peer(id, OVERFLOW_UID)).ok_or(NameError::Uid)
     }
 
-    /// The id of a peer; none for the one that the kernel tells of every user that it cannot
-    /// name, `overflow`.
+    /// The ID of a peer; `None` for `overflow`, the ID that the kernel reports for users it cannot
+    /// identify.
     #[must_use]
     pub fn of_peer(id: u32, overflow: u32) -> Option<Self> {
-        // The last number means "none" to the system.
+        // The largest value means "no user" to the system.
         (![overflow, OVERFLOW_UID, u32::MAX].contains(&id)).then_some(Self(id))
     }
 }
@@ -204,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spiffe_id_follows_the_standard() {
+    fn spiffe_id_follows_the_standard() {
         let id = SpiffeId::parse("SPIFFE://prod.example.org/ns/media/sa/Api").unwrap();
         assert_eq!(id.as_str(), "spiffe://prod.example.org/ns/media/sa/Api");
         assert_eq!(id.trust_domain(), "prod.example.org");
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dns_name_is_compared_without_regard_to_case_and_is_no_wildcard() {
+    fn dns_name_is_case_insensitive_and_not_a_wildcard() {
         assert_eq!(DnsName::parse("Api.Media.SVC").unwrap().as_str(), "api.media.svc");
         for bad in ["", "*.media.svc", "a..b", ".a", "a.", "-a", "a-", "a b", "1.2.3.4/5", "ä"] {
             assert_eq!(DnsName::parse(bad), Err(NameError::Dns), "{bad}");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_named_by_an_id_that_stands_for_one_user() {
+    fn uid_must_identify_a_single_user() {
         let parsed = |text| CallerName::parse(text).map(|name| name.to_string());
         for good in ["uid:0", "uid:1001", "uid:4294967294"] {
             assert_eq!(parsed(good).as_deref(), Ok(good));

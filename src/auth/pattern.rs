@@ -1,55 +1,53 @@
-//! The patterns of callers' names in `match`.
+//! Patterns of caller names, for `match`.
 
 use std::fmt;
 
 use super::name::{CallerName, DnsName, IssuerName, NameError, SpiffeId, is_of_spiffe};
 
-/// A caller's name, or a pattern of names whose fixed part is long enough that it cannot mean
-/// anybody by accident.
+/// A caller's name, or a pattern whose fixed part is long enough to avoid accidental matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallerPattern {
-    /// This name.
+    /// Exactly this name.
     Exact(CallerName),
-    /// `spiffe://DOMAIN/SEGMENT…/*`: the IDs whose path goes on after that. Holds the part
-    /// before the `*`.
+    /// `spiffe://DOMAIN/SEGMENT…/*`: IDs with a longer path. Holds the part before the `*`.
     SpiffeBelow(String),
-    /// `dns:*.REST`: the names of one more label than the rest. Holds the rest with its dot.
+    /// `dns:*.REST`: names with one more label. Holds the rest with its leading dot.
     DnsLabel(String),
-    /// `ISSUER:START:*` or `ISSUER:START/*`: the subjects that go on after that. `start` holds
-    /// the part of the subject before the `*`.
+    /// `ISSUER:START:*` or `ISSUER:START/*`: longer subjects. `start` is the part of the subject
+    /// before the `*`.
     IssuedBelow {
         /// The issuer.
         issuer: IssuerName,
-        /// How the subject begins.
+        /// The start of the subject.
         start: String,
     },
 }
 
-/// Why a text is no pattern of callers' names.
+/// Why a string is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Not of the form of a name.
+    /// Not a valid name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A `*` in a place where it has no meaning.
+    /// A `*` in an unsupported position.
     #[error(
-        "has a * in a place where none may be: write spiffe://DOMAIN/PATH/*, dns:*.PARENT.DOMAIN, \
+        "has a misplaced *: write spiffe://DOMAIN/PATH/*, dns:*.PARENT.DOMAIN, \
          ISSUER:START:* or ISSUER:START/*"
     )]
     Star,
-    /// All subjects of an issuer.
-    #[error("would match all that an issuer vouches for: name the start of the subject")]
+    /// Would match all subjects of an issuer.
+    #[error("would match all subjects of the issuer: add the start of the subject")]
     WholeIssuer,
-    /// A whole trust domain.
-    #[error("would match a whole trust domain: name one path segment at least before the *")]
+    /// Would match a whole trust domain.
+    #[error("would match a whole trust domain: add at least one path segment before the *")]
     WholeTrustDomain,
-    /// A whole top-level domain.
-    #[error("would match a whole top-level domain: name two labels at least after the *")]
+    /// Would match a whole top-level domain.
+    #[error("would match a whole top-level domain: add at least two labels after the *")]
     WholeTopLevelDomain,
 }
 
 impl CallerPattern {
-    /// Takes a pattern as a person writes it.
+    /// Parses a pattern.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if let Some(rest) = text.strip_prefix("dns:*.") {
             let rest = DnsName::parse(rest)?;
@@ -81,7 +79,7 @@ impl CallerPattern {
         Ok(Self::Exact(CallerName::parse(text)?))
     }
 
-    /// Whether a name is of this pattern.
+    /// Whether the pattern matches a name.
     #[must_use]
     pub fn matches(&self, name: &CallerName) -> bool {
         match (self, name) {
@@ -99,8 +97,8 @@ impl CallerPattern {
         }
     }
 
-    /// How much of a name it fixes, in bytes: of two patterns that match, the one that fixes
-    /// more decides.
+    /// The length of the fixed part in bytes. If several patterns match, the longest fixed part
+    /// wins.
     #[must_use]
     pub fn fixed(&self) -> usize {
         match self {
@@ -110,7 +108,7 @@ impl CallerPattern {
         }
     }
 
-    /// The issuer that it names, if it names one.
+    /// The issuer in the pattern, if any.
     #[must_use]
     pub const fn issuer(&self) -> Option<&IssuerName> {
         match self {
@@ -141,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_whole_segments_and_one_label() {
-        for (pattern, name, meant) in [
+    fn pattern_matches_whole_segments_and_one_label() {
+        for (pattern, name, expected) in [
             ("spiffe://a.org/ns/media/*", "spiffe://a.org/ns/media/sa/api", true),
             ("spiffe://a.org/ns/media/*", "spiffe://a.org/ns/media", false),
             ("spiffe://a.org/ns/media/*", "spiffe://a.org/ns/mediaplayer/sa/api", false),
@@ -181,12 +179,12 @@ mod tests {
             ("uid:1001", "uid:1001", true),
             ("uid:100", "uid:1001", false),
         ] {
-            assert_eq!(matches(pattern, name), meant, "{pattern} {name}");
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
     }
 
     #[test]
-    fn a_pattern_never_means_anybody_by_accident() {
+    fn overly_broad_patterns_are_refused() {
         for (pattern, error) in [
             ("*", PatternError::Star),
             ("dns:*", PatternError::Star),
@@ -202,13 +200,13 @@ mod tests {
             ("dns:*.svc", PatternError::WholeTopLevelDomain),
             ("dns:*.", PatternError::Name(NameError::Dns)),
             ("uid:65534", PatternError::Name(NameError::Uid)),
-            ("Gid:0", PatternError::Name(NameError::Sort)),
+            ("Gid:0", PatternError::Name(NameError::Form)),
             ("cluster:*", PatternError::WholeIssuer),
             ("cluster::*", PatternError::WholeIssuer),
             ("cluster:/*", PatternError::WholeIssuer),
             ("cluster:media*", PatternError::Star),
             ("cluster:*:media:*", PatternError::Star),
-            ("", PatternError::Name(NameError::Sort)),
+            ("", PatternError::Name(NameError::Form)),
         ] {
             assert_eq!(CallerPattern::parse(pattern), Err(error), "{pattern}");
         }

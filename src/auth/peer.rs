@@ -1,28 +1,28 @@
-//! The other end of a connection.
+//! The peer of a connection.
 
 use sha2::{Digest, Sha256};
 
 use super::name::CallerName;
 use crate::listen::remote::Remote;
 
-/// The other end of a connection: made once, when the connection is, and carried by each of
-/// its calls. What a caller may do is never kept with it, since that changes.
+/// The peer of a connection. It is created once per connection and shared by its calls. It holds no
+/// permissions, since these can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Who it is, where that is known; of a certificate with several DNS names, the first.
+    /// The peer's name, if known: for a certificate with several DNS names, the first.
     pub name: Option<CallerName>,
-    /// The other DNS names of its certificate, in their order.
-    pub also: Vec<CallerName>,
-    /// Its certificate, where it has proved to have the key of one.
+    /// The certificate's other DNS names, in order.
+    pub other_names: Vec<CallerName>,
+    /// The certificate whose key the peer has proved to hold.
     pub certificate: Option<Fingerprint>,
-    /// Where it comes from.
+    /// The remote address.
     pub from: Remote,
 }
 
 impl Peer {
-    /// All names that it may go by, the first before the others.
+    /// All names of the peer, in order.
     pub fn names(&self) -> impl Iterator<Item = &CallerName> {
-        self.name.iter().chain(&self.also)
+        self.name.iter().chain(&self.other_names)
     }
 }
 
@@ -31,13 +31,13 @@ impl Peer {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// That of a certificate in DER.
+    /// The fingerprint of a DER certificate.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// This digest.
+    /// A fingerprint from its digest.
     #[must_use]
     pub const fn of_digest(digest: [u8; 32]) -> Self {
         Self(digest)

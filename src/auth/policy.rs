@@ -1,4 +1,4 @@
-//! What `[callers]` says: the entries, and which of them a caller is in.
+//! The entries of `[callers]`, and matching callers to entries.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -11,28 +11,28 @@ use super::{
     row::{Reach, Row, unreached},
 };
 
-/// Who may call.
+/// The policy for callers.
 #[derive(Clone, Debug)]
 pub enum Policy {
-    /// Whoever can connect may call everything: there is no `[callers]`.
+    /// Any client that can connect may call everything: there is no `[callers]`.
     Open,
-    /// Those in the entries may do what their rows allow.
+    /// Callers in entries may do what the entries' rows allow.
     Entries(Entries),
 }
 
-/// The result of a call that is not allowed.
+/// What happens to calls that are not allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// It is refused.
+    /// They are refused.
     #[default]
     Enforce,
-    /// It is counted and logged, and served: to try rows out. Authentication, reflection and
-    /// the limits on connections and streams are enforced all the same.
+    /// They are counted, logged and served, to test rows. Authentication, reflection and the limits
+    /// on connections and streams are still enforced.
     Observe,
 }
 
 impl Mode {
-    /// As the configuration and the metrics have it.
+    /// The name in the configuration and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Mode {
         }
     }
 
-    /// What can come of a call that is not allowed: some things are enforced in either mode.
+    /// The outcomes of calls that are not allowed: some rules are enforced in either mode.
     pub(super) const fn outcomes(self) -> &'static [&'static str] {
         match self {
             Self::Enforce => const { &[Self::Enforce.as_str()] },
@@ -49,11 +49,11 @@ impl Mode {
         }
     }
 
-    /// The one of this name.
+    /// Parses a mode.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// The mode is unknown.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         [Self::Enforce, Self::Observe]
             .into_iter()
@@ -62,27 +62,27 @@ impl Mode {
     }
 }
 
-/// The name of an entry: `[a-z][a-z0-9-]{0,62}`, but not `unknown`, which stands for no entry.
+/// The name of an entry: `[a-z][a-z0-9-]{0,62}`, except `unknown`, which stands for no entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntryName(Arc<str>);
 
-/// Where a metric names the entry of a caller that is in none.
+/// The entry in metrics of callers without an entry.
 pub const NO_ENTRY: &str = "unknown";
 
 impl EntryName {
-    /// Takes a text of the right form.
+    /// Parses a name.
     ///
     /// # Errors
     ///
-    /// It is of another.
+    /// The name is malformed or reserved.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let fine = text.starts_with(|first: char| first.is_ascii_lowercase())
+        let is_valid = text.starts_with(|first: char| first.is_ascii_lowercase())
             && text.bytes().all(of_name)
             && text.len() <= 63;
         match text {
-            NO_ENTRY => Err("stands for callers that are in no entry"),
-            text if fine => Ok(Self(text.into())),
+            NO_ENTRY => Err("is reserved for callers without an entry"),
+            text if is_valid => Ok(Self(text.into())),
             _ => Err("is not of the form [a-z][a-z0-9-]{0,62}"),
         }
     }
@@ -100,31 +100,31 @@ impl fmt::Display for EntryName {
     }
 }
 
-/// One entry: `[callers.NAME]`.
+/// An entry: `[callers.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name.
+    /// The name.
     pub name: EntryName,
-    /// The callers that are in it.
+    /// The patterns of the callers in the entry.
     pub matches: Vec<CallerPattern>,
-    /// What they may do.
+    /// The calls that the entry allows.
     pub rows: Vec<Row>,
-    /// How much of it.
+    /// The limits of the entry.
     pub limits: Limits,
 }
 
-/// How much the callers of an entry may have, all together, of one replica.
+/// The limits that all callers of an entry share, per replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Signing units of `MintToken`; none for no limit.
+    /// Signing units of `MintToken`; `None`: unlimited.
     pub tokens: Option<Rate>,
-    /// Signing units of `MintTokens`; none for no limit.
+    /// Signing units of `MintTokens`; `None`: unlimited.
     pub bulk_tokens: Option<Rate>,
-    /// Calls that stream at the same time.
+    /// Concurrent streaming calls.
     pub streams: usize,
-    /// Calls that wait, for a grant or for quota, at the same time.
+    /// Concurrent calls that wait for a grant or for quota.
     pub waiting: usize,
-    /// Connections at the same time; none for none of its own.
+    /// Concurrent connections; `None`: no limit of its own.
     pub connections: Option<usize>,
 }
 
@@ -135,11 +135,11 @@ impl Default for Limits {
 }
 
 impl Entry {
-    /// The rows that name what a call is for.
+    /// The rows that match a call's method, profile and resource.
     ///
     /// # Errors
     ///
-    /// There are none: the first of the reasons for that.
+    /// No row matches; returns which of the three is not allowed.
     pub fn reach<'a>(
         &'a self,
         method: Method,
@@ -152,21 +152,21 @@ impl Entry {
         }
     }
 
-    /// Whether a row names the method.
+    /// Checks that a row allows the method.
     ///
     /// # Errors
     ///
-    /// None does.
+    /// No row does.
     pub fn reach_method(&self, method: Method) -> Result<(), Denied> {
         let named = self.rows.iter().any(|row| row.methods.has(method));
         if named { Ok(()) } else { Err(Denied::Method) }
     }
 
-    /// Whether a row names the method and the profile, with any resource.
+    /// Checks that a row allows the method and the profile, with any resource.
     ///
     /// # Errors
     ///
-    /// None does: the first of the reasons for that.
+    /// No row does; returns which of the two is not allowed.
     pub fn reach_profile(&self, method: Method, profile: &str) -> Result<(), Denied> {
         self.reach_method(method)?;
         let mut named = self.rows.iter().filter(|row| row.methods.has(method));
@@ -175,17 +175,17 @@ impl Entry {
     }
 }
 
-/// All entries. The configuration refuses a pattern that is in two of them.
+/// All entries. The configuration refuses a pattern that occurs twice.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     all: Vec<Entry>,
     exact: HashMap<CallerName, usize>,
-    /// Those that fix most of a name come first.
+    /// The patterns with the longest fixed part come first.
     patterns: Vec<(CallerPattern, usize)>,
 }
 
 impl Entries {
-    /// These, of which no two have the same pattern.
+    /// Creates the index of entries, of which no two share a pattern.
     #[must_use]
     pub fn new(all: Vec<Entry>) -> Self {
         let (mut exact, mut patterns) = (HashMap::new(), Vec::new());
@@ -201,20 +201,19 @@ impl Entries {
         Self { all, exact, patterns }
     }
 
-    /// All of them, as they came.
+    /// All entries in their original order.
     #[must_use]
     pub fn all(&self) -> &[Entry] {
         &self.all
     }
 
-    /// The entry that a caller of these names is in, and the name that leads there most exactly,
-    /// the first of equals: an exact name goes before a
-    /// pattern, and a pattern that fixes more before one that fixes less. Names that are in no
-    /// entry do not count.
+    /// Finds the entry of a caller with these names, and the name with the most specific match. An
+    /// exact name is more specific than a pattern, and a longer fixed part than a shorter one. The
+    /// first of equally specific names is returned. Names without an entry are ignored.
     ///
     /// # Errors
     ///
-    /// There is none, or the names lead to two.
+    /// No name has an entry, or the names have different entries.
     pub fn find<'n>(
         &self,
         names: impl IntoIterator<Item = &'n CallerName>,
@@ -231,7 +230,7 @@ impl Entries {
         found.map(|(found, _)| found).ok_or(Denied::Unknown)
     }
 
-    /// The entry of a name, and how much of the name its pattern fixes.
+    /// The entry of a name and the length of the matched pattern's fixed part.
     fn of(&self, name: &CallerName) -> Option<(usize, usize)> {
         let exact = self.exact.get(name).map(|index| (*index, usize::MAX));
         exact.or_else(|| {
@@ -242,12 +241,12 @@ impl Entries {
     }
 }
 
-/// Where the names of a caller lead.
+/// The result of [`Entries::find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The place of the entry.
+    /// The index of the entry.
     pub entry: usize,
-    /// The place of the name, among those that were given.
+    /// The index of the name among the given ones.
     pub name: usize,
 }
 

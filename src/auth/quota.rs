@@ -1,8 +1,7 @@
-//! How much a caller may have: a rate with a burst, kept in one atomic word.
+//! Quotas: a rate with a burst, in one atomic word.
 //!
-//! This is the generic cell rate algorithm, as a leaky bucket is called that keeps only the
-//! instant at which it will be full again
-//! (<https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>).
+//! This is the generic cell rate algorithm: a leaky bucket that stores only the time at which it
+//! will be full again (<https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>).
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,44 +10,43 @@ use std::{
 
 const NANOS: u128 = 1_000_000_000;
 
-/// The highest rate and burst: a unit then takes 100 ns.
-pub const HIGHEST: u32 = 10_000_000;
+/// The maximum rate and burst: one unit per 100 ns.
+pub const MAX_RATE: u32 = 10_000_000;
 
-/// Units that come in a second, and those that can be held; neither is zero.
+/// A refill rate and a capacity; both are positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Units a second.
+    /// Units per second.
     pub rate: u32,
-    /// Units that can be held.
+    /// The capacity in units.
     pub burst: u32,
 }
 
 impl Rate {
-    /// How long so many units take to come, in nanoseconds, rounded up.
+    /// How long it takes to refill `units`, in nanoseconds, rounded up.
     fn nanos(self, units: u64) -> u64 {
         let nanos = (u128::from(units) * NANOS).div_ceil(self.rate.max(1).into());
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
 
-    /// The units that come in so many nanoseconds.
+    /// The units refilled in `nanos` nanoseconds.
     fn units(self, nanos: u64) -> u64 {
         let units = u128::from(nanos) * u128::from(self.rate) / NANOS;
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 }
 
-/// What is held of a [`Rate`]: full when it is new. Instants are nanoseconds since its owner's
+/// The level of a bucket with a [`Rate`]; initially full. Times are nanoseconds since the owner's
 /// start.
 #[derive(Debug, Default)]
 pub struct Level(AtomicU64);
 
 impl Level {
-    /// Takes `most` tokens of so many units `each`, or as many as there are, but `least` or
-    /// nothing.
+    /// Takes up to `most` tokens of `each` units, but not fewer than `least`.
     ///
     /// # Errors
     ///
-    /// There are not so many: how long until there are.
+    /// Fewer are available; returns how long until there are enough.
     pub fn take(
         &self,
         rate: Rate,
@@ -62,8 +60,8 @@ impl Level {
         let mut full_at = self.0.load(Ordering::Relaxed);
         loop {
             let missing = full_at.saturating_sub(now);
-            let held = rate.units(capacity.saturating_sub(missing));
-            let tokens = (held / each).min(most);
+            let available = rate.units(capacity.saturating_sub(missing));
+            let tokens = (available / each).min(most);
             if tokens < least {
                 let wanted = missing.saturating_add(rate.nanos(least.saturating_mul(each)));
                 return Err(Duration::from_nanos(wanted.saturating_sub(capacity).max(1)));
@@ -73,19 +71,19 @@ impl Level {
                 self.0.compare_exchange_weak(full_at, next, Ordering::Relaxed, Ordering::Relaxed);
             match swapped {
                 Ok(_) => return Ok(tokens),
-                Err(present) => full_at = present,
+                Err(current) => full_at = current,
             }
         }
     }
 
-    /// Gives so many units back that were taken and not used.
+    /// Returns unused units.
     pub fn give_back(&self, rate: Rate, units: u64) {
         let less = |full_at: u64| Some(full_at.saturating_sub(rate.nanos(units)));
-        // Always Ok, as there is always a next value.
+        // Cannot fail: the closure always returns a value.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Keeps what is missing, in units, when the rate changes: to change it refills nothing.
+    /// Changes the rate without refilling: the number of missing units is kept.
     pub fn change(&self, before: Rate, after: Rate, now: u64) {
         let changed = |full_at: u64| {
             let missing = before.units(full_at.saturating_sub(now)).min(after.burst.into());
@@ -101,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// The same as a bucket that is filled drop by drop: a billionth of a unit each.
+    /// A reference bucket that counts billionths of a unit.
     struct Model {
         rate: Rate,
         drops: u128,
@@ -110,8 +108,8 @@ mod tests {
 
     impl Model {
         fn take(&mut self, now: u64, least: u64, most: u64, each: u64) -> Option<u64> {
-            let came = u128::from(now - self.at) * u128::from(self.rate.rate);
-            self.drops = (self.drops + came).min(u128::from(self.rate.burst) * NANOS);
+            let refilled = u128::from(now - self.at) * u128::from(self.rate.rate);
+            self.drops = (self.drops + refilled).min(u128::from(self.rate.burst) * NANOS);
             self.at = now;
             let tokens = u64::try_from(self.drops / NANOS / u128::from(each)).unwrap().min(most);
             if tokens < least {
@@ -124,8 +122,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_bucket_holds(
-            // Rates of which a unit takes whole nanoseconds, so that both count alike.
+        fn level_matches_the_reference_bucket(
+            // Rates at which one unit takes whole nanoseconds, so that both round alike.
             rate in prop::sample::select(vec![1_u32, 2, 5, 64, 1_000, 50_000, 10_000_000]),
             burst in 1_u32..2_000,
             calls in vec((0_u64..3_000_000_000, 0_u64..40, 0_u64..300, 1_u32..40), 1..60),
@@ -138,10 +136,10 @@ mod tests {
                 now += later;
                 let most = least + more;
                 let taken = level.take(rate, now, least, most, each);
-                let meant = model.take(now, least, most, each.into());
-                prop_assert_eq!(taken.ok(), meant);
+                let expected = model.take(now, least, most, each.into());
+                prop_assert_eq!(taken.ok(), expected);
                 if let Err(wait) = taken && least * u64::from(each) <= burst.into() {
-                    // Then, and not before.
+                    // The tokens are available at that time and not before.
                     now += u64::try_from(wait.as_nanos()).unwrap();
                     prop_assert_eq!(model.take(now - 1, least, least, each.into()), None);
                     prop_assert_eq!(model.take(now, least, least, each.into()), Some(least));
@@ -154,17 +152,17 @@ mod tests {
     const RATE: Rate = Rate { rate: 10, burst: 100 };
 
     #[test]
-    fn what_is_given_back_was_never_taken() {
+    fn returned_units_can_be_taken_again() {
         let level = Level::default();
         assert_eq!(level.take(RATE, 5, 1, 1_000, 1), Ok(100));
         level.give_back(RATE, 40);
         assert_eq!(level.take(RATE, 5, 1, 1_000, 1), Ok(40));
         level.give_back(RATE, 1_000);
-        assert_eq!(level.take(RATE, 5, 1, 1_000, 1), Ok(100), "no more than it holds");
+        assert_eq!(level.take(RATE, 5, 1, 1_000, 1), Ok(100), "no more than the burst");
     }
 
     #[test]
-    fn a_change_of_the_rate_refills_nothing() {
+    fn changing_the_rate_does_not_refill() {
         let level = Level::default();
         assert_eq!(level.take(RATE, 0, 1, 70, 1), Ok(70));
         let faster = Rate { rate: 1_000, burst: 80 };

@@ -1,4 +1,4 @@
-//! Why a caller is refused.
+//! Why calls are refused.
 
 use std::time::Duration;
 
@@ -7,53 +7,52 @@ use super::bearer::Cause;
 /// Why a call is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The caller shows nothing that names it, where a name is needed, or a bearer token that
-    /// names nobody.
+    /// The call has no credential where one is needed, or an invalid bearer token.
     Unauthenticated(Cause),
-    /// The caller's bearer token cannot be verified now: its issuer's keys are not there.
+    /// The bearer token cannot be verified now: its issuer's keys are not available.
     Unverifiable {
-        /// When they may be.
+        /// When to retry.
         retry_in: Duration,
     },
-    /// The caller's name is in no entry, or its names lead to two.
+    /// No entry matches the caller's name, or its names match different entries.
     Unknown,
-    /// No row names the method.
+    /// No row allows the method.
     Method,
-    /// No row that names the method names the profile.
+    /// No row that allows the method allows the profile.
     Profile,
-    /// No row that names method and profile allows the resource.
+    /// No row that allows the method and profile allows the resource.
     Resource,
     /// No such row allows the identity.
     Identity {
-        /// Its place in a list.
+        /// Its index in a list.
         index: Option<usize>,
     },
-    /// No such row that allows the identities allows the parameter.
+    /// No row that allows the identities allows the parameter.
     Param {
         /// Its name.
         name: String,
     },
-    /// No such row allows a life of that length.
+    /// No such row allows the requested lifetime.
     Ttl {
-        /// The longest that one of them allows.
+        /// The longest lifetime that such a row allows.
         attainable_max: Duration,
     },
 }
 
-/// The reason of a caller that is over its quota.
+/// The reason for a caller over its quota.
 pub const QUOTA_EXCEEDED: &str = "CALLER_QUOTA_EXCEEDED";
 
-/// The reason of a caller that has as many streams open as it may.
+/// The reason for a caller with too many open streams.
 pub const STREAMS_EXCEEDED: &str = "CALLER_STREAMS_EXCEEDED";
 
-/// The reason of a caller that shows nothing that names it.
+/// The reason for a caller without a valid credential.
 pub const UNAUTHENTICATED: &str = "CALLER_UNAUTHENTICATED";
 
-/// The reasons for which a caller that is in no entry is refused.
-pub const OF_NOBODY: [&str; 3] = [UNAUTHENTICATED, "CALLER_UNVERIFIABLE", "CALLER_UNKNOWN"];
+/// The reasons for refusing a caller without an entry.
+pub const NO_ENTRY_REASONS: [&str; 3] = [UNAUTHENTICATED, "CALLER_UNVERIFIABLE", "CALLER_UNKNOWN"];
 
-/// The reasons for which a caller that is in an entry is refused.
-pub const OF_AN_ENTRY: [&str; 8] = [
+/// The reasons for refusing a caller with an entry.
+pub const ENTRY_REASONS: [&str; 8] = [
     "METHOD_NOT_ALLOWED",
     "PROFILE_NOT_ALLOWED",
     "RESOURCE_NOT_ALLOWED",
@@ -65,7 +64,7 @@ pub const OF_AN_ENTRY: [&str; 8] = [
 ];
 
 impl Denied {
-    /// The reason that callers are told.
+    /// The reason code in the response.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

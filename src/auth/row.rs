@@ -1,5 +1,5 @@
-//! The rows of an entry, each of which allows calls by itself: what two rows allow half each
-//! is not allowed.
+//! The rows of an entry. Each row allows calls on its own: rows are never combined to allow one
+//! call.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use super::{
 };
 use crate::name::ProfileName;
 
-/// One row of `allow`.
+/// A row of `allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The methods.
+    /// The allowed methods.
     pub methods: Methods,
-    /// The profiles.
+    /// The allowed profiles.
     pub profiles: Profiles,
-    /// The resources.
+    /// The allowed resources.
     pub resources: Resources,
-    /// The identities.
+    /// The allowed identities.
     pub identities: Texts,
-    /// The parameters that a call may set; none for those that the profile opens.
+    /// The parameters that a call may set; `None`: all that the profile opens.
     pub params: Option<Vec<String>>,
-    /// The longest life that tokens may have; none for the profile's.
+    /// The maximum lifetime of tokens; `None`: the profile's.
     pub max_ttl: Option<Duration>,
 }
 
-/// The profiles of a row.
+/// The profiles that a row allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Profiles {
     /// All.
@@ -37,7 +37,7 @@ pub enum Profiles {
 }
 
 impl Profiles {
-    /// Whether it is one of them.
+    /// Whether the profile is allowed.
     #[must_use]
     pub fn allow(&self, profile: &str) -> bool {
         match self {
@@ -47,12 +47,12 @@ impl Profiles {
     }
 }
 
-/// The resources of a row.
+/// The resources that a row allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {
-    /// As they are written.
+    /// As configured.
     pub written: Texts,
-    /// In the form that a profile's kind knows them by, where that is another one.
+    /// In the canonical form of a profile's kind, if that differs.
     pub known: Vec<(ProfileName, Texts)>,
 }
 
@@ -63,20 +63,20 @@ impl Resources {
     }
 }
 
-/// For whom the tokens of a call are.
+/// The identities that a call requests tokens for.
 #[derive(Clone, Copy, Debug)]
-pub enum Whose<'a> {
-    /// This identity.
+pub enum RequestedIdentities<'a> {
+    /// A single identity.
     One(&'a str),
-    /// Identities that are this prefix and a number.
+    /// Identities that consist of this prefix and a number.
     Series(&'a str),
 }
 
 impl Row {
-    fn allows_identities(&self, whose: Whose<'_>) -> bool {
-        match whose {
-            Whose::One(identity) => self.identities.allow(identity),
-            Whose::Series(prefix) => self.identities.allow_all_after(prefix),
+    fn allows_identities(&self, identities: RequestedIdentities<'_>) -> bool {
+        match identities {
+            RequestedIdentities::One(identity) => self.identities.allow(identity),
+            RequestedIdentities::Series(prefix) => self.identities.allow_all_after(prefix),
         }
     }
 
@@ -91,7 +91,7 @@ impl Row {
     }
 }
 
-/// The first of the reasons for which no row reaches what a call names; none where one does.
+/// Why no row matches a call's method, profile and resource; `None` if one does.
 pub(super) fn unreached(
     rows: &[Row],
     method: Method,
@@ -113,8 +113,8 @@ pub(super) fn unreached(
     Some(denied)
 }
 
-/// The rows of an entry that name a call's method, profile and resource: whether one of them
-/// allows the rest of it too.
+/// The rows of an entry that match a call's method, profile and resource, for checking the rest of
+/// the call.
 #[derive(Clone, Debug)]
 pub struct Reach<'a> {
     pub(super) rows: &'a [Row],
@@ -123,12 +123,12 @@ pub struct Reach<'a> {
     pub(super) resource: &'a str,
 }
 
-/// The first row that allows a call, and the longest life that it allows its tokens.
+/// The first row that allows a call, and its maximum lifetime for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// Its place in `allow`.
+    /// The index in `allow`.
     pub row: usize,
-    /// None for the profile's.
+    /// `None`: the profile's.
     pub max_ttl: Option<Duration>,
 }
 
@@ -139,29 +139,29 @@ impl<'a> Reach<'a> {
         self.rows.iter().enumerate().filter(reaches)
     }
 
-    /// The first of them, which decides where there is nothing else to allow.
+    /// The first matching row, for calls without anything else to check.
     #[must_use]
     pub fn first(&self) -> Option<Allowed> {
         self.rows().next().map(|(row, it)| Allowed { row, max_ttl: it.max_ttl })
     }
 
-    /// The row that allows a call with these parameters, whose tokens are to live for `ttl`;
-    /// none for as long as they may.
+    /// Finds the row that allows a call with these parameters and lifetime. Without a `ttl`, tokens
+    /// live as long as allowed.
     ///
     /// # Errors
     ///
-    /// None does: why the row that got furthest does not.
+    /// No row does; returns the reason of the row that came closest.
     pub fn judge<'n>(
         &self,
-        whose: Whose<'_>,
+        identities: RequestedIdentities<'_>,
         params: &(impl Iterator<Item = &'n str> + Clone),
         ttl: Option<Duration>,
     ) -> Result<Allowed, Denied> {
-        let rows = self.rows().filter(|(_, row)| row.allows_identities(whose));
+        let rows = self.rows().filter(|(_, row)| row.allows_identities(identities));
         settle(rows, None, params, ttl)
     }
 
-    /// Begins to judge a call for a list of identities.
+    /// Starts checking a list of identities.
     #[must_use]
     pub fn sieve(&self) -> Sieve<'a> {
         Sieve { rows: self.rows().collect(), refused: None }
@@ -176,7 +176,7 @@ pub struct Sieve<'a> {
 }
 
 impl Sieve<'_> {
-    /// Keeps the rows that allow this identity too.
+    /// Keeps only the rows that allow this identity too.
     pub fn admit(&mut self, index: usize, identity: &str) {
         if self.rows.is_empty() {
             return;
@@ -187,7 +187,7 @@ impl Sieve<'_> {
         }
     }
 
-    /// As [`Reach::judge`], of the rows that are left.
+    /// As [`Reach::judge`], for the remaining rows.
     pub fn judge<'n>(
         self,
         params: &(impl Iterator<Item = &'n str> + Clone),
@@ -197,8 +197,8 @@ impl Sieve<'_> {
     }
 }
 
-/// The first row that allows parameters and life, of those that allow all else; `index` is that
-/// of the identity for which there are none.
+/// The first of these rows that allows the parameters and lifetime. `index` is the index of the
+/// identity that no row allows.
 fn settle<'r, 'n>(
     rows: impl Iterator<Item = (usize, &'r Row)>,
     index: Option<usize>,

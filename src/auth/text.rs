@@ -1,45 +1,45 @@
-//! The texts that a row allows for resources and identities.
+//! Patterns of resources and identities in rows.
 
 use std::collections::HashSet;
 
-/// Texts, and prefixes of texts. Without any, it allows nothing.
+/// Exact strings and prefixes. An empty list allows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Texts {
-    /// Any text.
+    /// Any string.
     Any,
-    /// Of these.
+    /// Only some strings.
     Some {
-        /// These texts.
+        /// Exactly these strings.
         exact: HashSet<String>,
-        /// What begins with one of these.
+        /// Strings that start with one of these.
         prefixes: Vec<String>,
     },
 }
 
-/// One of the texts that a row allows.
+/// A pattern in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Text {
-    /// `*`: any.
+    /// `*`: any string.
     Any,
-    /// What begins with this.
+    /// Strings that start with this.
     Prefix(String),
-    /// This.
+    /// Exactly this string.
     Exact(String),
 }
 
 impl Text {
-    /// Takes a text, or a prefix with `*` at its end.
+    /// Parses a string, or a prefix with a trailing `*`.
     ///
     /// # Errors
     ///
-    /// It is empty, or has a `*` elsewhere.
+    /// The string is empty or has a `*` elsewhere.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (prefix, is_prefix) = match text.strip_suffix('*') {
             Some(prefix) => (prefix, true),
             None => (text, false),
         };
         if prefix.contains('*') {
-            return Err("has a * that is not its end: a prefix with * is all that is understood");
+            return Err("has a * before its end: only a trailing * is supported");
         }
         Ok(match (prefix, is_prefix) {
             ("", true) => Self::Any,
@@ -51,7 +51,7 @@ impl Text {
 }
 
 impl Texts {
-    /// Whether it allows this text.
+    /// Whether the string is allowed.
     #[must_use]
     pub fn allow(&self, text: &str) -> bool {
         match self {
@@ -62,7 +62,7 @@ impl Texts {
         }
     }
 
-    /// Whether it allows all texts that begin so, whatever follows.
+    /// Whether all strings that start with `beginning` are allowed.
     #[must_use]
     pub fn allow_all_after(&self, beginning: &str) -> bool {
         match self {

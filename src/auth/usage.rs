@@ -1,4 +1,4 @@
-//! What the callers of an entry use of their limits. It outlives a change of the entry.
+//! The usage of an entry's limits. It is kept when the entry changes.
 
 use std::{
     sync::{
@@ -15,23 +15,23 @@ use super::{
     quota::{Level, Rate},
 };
 
-/// Calls of one entry that wait for quota at the same time; they are among those that wait.
-const WAITING_FOR_QUOTA: usize = 32;
+/// The maximum number of an entry's calls that wait for quota. They also count as waiting calls.
+const MAX_WAITING_FOR_QUOTA: usize = 32;
 
-/// How often it is logged what would be refused.
-const OBSERVED_EVERY: Duration = Duration::from_secs(60);
+/// How often would-be refusals are logged.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// What the callers of an entry use.
+/// The usage of an entry's limits.
 #[derive(Debug)]
 pub struct Usage {
-    began: Instant,
+    started: Instant,
     tokens: Level,
     bulk_tokens: Level,
     streams: AtomicUsize,
     waiting: AtomicUsize,
     waiting_for_quota: AtomicUsize,
-    /// When it was last logged what would be refused, in nanoseconds, and a one.
-    observed: AtomicU64,
+    /// When a would-be refusal was last logged, in nanoseconds plus one; 0 for never.
+    logged_at: AtomicU64,
 }
 
 /// One of the two quotas.
@@ -44,7 +44,7 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// Its key in the configuration.
+    /// The key in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Quota {
         }
     }
 
-    /// Its rate; none for no limit.
+    /// The rate; `None`: unlimited.
     #[must_use]
     pub const fn rate(self, limits: &Limits) -> Option<Rate> {
         match self {
@@ -66,13 +66,13 @@ impl Quota {
 impl Default for Usage {
     fn default() -> Self {
         Self {
-            began: Instant::now(),
+            started: Instant::now(),
             tokens: Level::default(),
             bulk_tokens: Level::default(),
             streams: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             waiting_for_quota: AtomicUsize::new(0),
-            observed: AtomicU64::new(0),
+            logged_at: AtomicU64::new(0),
         }
     }
 }
@@ -86,10 +86,10 @@ impl Usage {
     }
 
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The limits change: what was used stays used.
+    /// Applies changed limits. Usage is kept.
     pub(super) fn change(&self, before: &Limits, after: &Limits) {
         for quota in [Quota::Tokens, Quota::BulkTokens] {
             if let (Some(before), Some(after)) = (quota.rate(before), quota.rate(after))
@@ -100,22 +100,22 @@ impl Usage {
         }
     }
 
-    /// Whether it is time to log what would be refused.
+    /// Whether a would-be refusal may be logged now.
     pub(super) fn is_time_to_log(&self) -> bool {
-        let (now, last) = (self.now() + 1, self.observed.load(Ordering::Relaxed));
-        let every = u64::try_from(OBSERVED_EVERY.as_nanos()).unwrap_or(u64::MAX);
+        let (now, last) = (self.now() + 1, self.logged_at.load(Ordering::Relaxed));
+        let every = u64::try_from(LOG_PERIOD.as_nanos()).unwrap_or(u64::MAX);
         (last == 0 || now.saturating_sub(last) >= every)
             && self
-                .observed
+                .logged_at
                 .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 }
 
-/// What a place is for.
+/// What a permit is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// A call that streams.
+    /// A streaming call.
     Stream,
     /// A call that waits for a grant.
     Grant,
@@ -133,34 +133,34 @@ impl Use {
     }
 }
 
-/// A place of an entry's; free again with its end.
+/// A permit of an entry, released on drop.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     usage: Arc<Usage>,
     taken: Use,
-    /// Who waits for quota also counts among those that wait.
-    _also: Option<Box<Self>>,
+    /// A call that waits for quota also counts as a waiting call.
+    _waiting: Option<Box<Self>>,
 }
 
-impl Place {
-    /// One, where one is free.
+impl Permit {
+    /// Takes a permit, if one is free.
     pub(super) fn take(usage: &Arc<Usage>, limits: &Limits, taken: Use) -> Option<Self> {
-        let (most, also) = match taken {
+        let (max, waiting) = match taken {
             Use::Stream => (limits.streams, None),
             Use::Grant => (limits.waiting, None),
             Use::Quota => {
-                let also = Self::take(usage, limits, Use::Grant)?;
-                (WAITING_FOR_QUOTA, Some(Box::new(also)))
+                let waiting = Self::take(usage, limits, Use::Grant)?;
+                (MAX_WAITING_FOR_QUOTA, Some(Box::new(waiting)))
             }
         };
-        let one_more = |present: usize| (present < most).then_some(present + 1);
+        let one_more = |count: usize| (count < max).then_some(count + 1);
         let count = taken.count(usage);
         count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Self { usage: Arc::clone(usage), taken, _also: also })
+        Some(Self { usage: Arc::clone(usage), taken, _waiting: waiting })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.taken.count(&self.usage).fetch_sub(1, Ordering::Relaxed);
     }

@@ -9,7 +9,7 @@ use crate::{
         method::{Method, Methods},
         pattern::CallerPattern,
         policy::{Entries, Entry, EntryName, Limits, Policy},
-        quota::{HIGHEST, Rate},
+        quota::{MAX_RATE, Rate},
         row::{Profiles, Resources, Row},
         text::{Text, Texts},
         usage::Quota,
@@ -177,7 +177,7 @@ fn read_rate(section: &mut Section<'_>, quota: Quota) -> Result<Option<Rate>, Wr
         }
     }
     let (rate, burst) =
-        (section.integer("rate", 1..=HIGHEST), section.integer("burst", 1..=HIGHEST));
+        (section.integer("rate", 1..=MAX_RATE), section.integer("burst", 1..=MAX_RATE));
     section.finish();
     rate.zip(burst).map(|(rate, burst)| Some(Rate { rate, burst })).ok_or(Wrong)
 }

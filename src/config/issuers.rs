@@ -15,7 +15,7 @@ use crate::{
         bearer::{Algorithm, Algorithms, KeySet, Terms},
         name::{IssuerName, is_trust_domain},
     },
-    issuers::{API_SERVER, Config, SERVICE_ACCOUNT, Source, Way},
+    issuers::{API_SERVER, Config, Endpoint, SERVICE_ACCOUNT, Source},
     settings::{Document, Env, Followed, LONGEST, Problems, Section, read_secret},
     source::base_url::{BaseUrl, BaseUrlError},
 };
@@ -124,8 +124,8 @@ fn read_jwt(section: &mut Section<'_>, issuer: String, followed: &mut Followed) 
             let url = section.parsed("jwks_url", parse_url);
             let (ca, token_file) = (read_path(section, "ca"), read_path(section, "token_file"));
             let (url, server) = url?;
-            let way = Way { server, ca, token_file };
-            Some(Source::Url { issuer, url, way })
+            let endpoint = Endpoint { server, ca, token_file };
+            Some(Source::Url { issuer, url, endpoint })
         }
         (true, true) => {
             section.problem("jwks_url", "excludes jwks_file: keep one of them");
@@ -183,7 +183,7 @@ fn read_kubernetes(section: &mut Section<'_>) -> Option<Source> {
     let server = server?;
     // Plain http is on this machine, and shows no certificate.
     let ca = (server.uri().scheme_str() == Some("https")).then_some(ca);
-    Some(Source::Kubernetes(Way { server, ca, token_file: Some(token_file) }))
+    Some(Source::Kubernetes(Endpoint { server, ca, token_file: Some(token_file) }))
 }
 
 fn read_path(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {

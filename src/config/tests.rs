@@ -99,7 +99,7 @@ kind = "twilio"
         r#"f.toml:1: default_profile: must be a string in quotes, not a whole number
 f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]: anybody on the network could call and read along; behind a mesh that ends TLS, set plaintext = true
 f.toml:4: server.drain_delay: must be from 0s to 10m
-f.toml:6: admin.listen: names no address: write 127.0.0.1:9464 or localhost:9464
+f.toml:6: admin.listen: has no address: write 127.0.0.1:9464 or localhost:9464
 f.toml:8: limits.identites: unknown key; did you mean identities?
 f.toml:9: limits.chunk_tokens: must be from 1 to 4096
 f.toml:10: limits.request_bytes: must be a whole number without quotes, not a string

@@ -1,7 +1,13 @@
 //! The roots that an upstream's certificate is verified with: those of `SSL_CERT_FILE` and
 //! `SSL_CERT_DIR` if one of them is set, else the system's.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::Read,
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -44,7 +50,18 @@ impl ExtraRoots {
     ///
     /// Why it cannot be used, as a predicate of the key's name.
     pub fn load(path: &str) -> Result<Self, String> {
-        let bytes = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+        Self::read(file, path)
+    }
+
+    /// Reads an open file, whose path is `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ExtraRoots::load`].
+    pub fn read(mut file: File, path: &str) -> Result<Self, String> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         let certificates = certificates.map_err(|_| "has a part that is not PEM".to_owned())?;
         let mut store = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! The task that keeps the keys of one issuer.
+//! The task that keeps an issuer's keys up to date.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,51 +10,51 @@ use super::{
     fetch::{FetchError, fetch_of},
 };
 use crate::{
-    auth::bearer::{Demanded, Issuer, Known},
+    auth::bearer::{DemandReceiver, Issuer, IssuerInfo},
     clock::{Anchor, BootTime, Clock},
     telemetry::IssuerMetrics,
 };
 
-/// How often keys are fetched.
+/// The interval of planned fetches.
 const PERIOD: Duration = Duration::from_secs(300);
 
-/// The part of a pause that is jitter.
+/// The random part of a pause.
 const JITTER: f64 = 0.1;
 
-/// The pauses after failures: doubled from the first to the last.
+/// The pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long keys count while fetching fails.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long keys stay valid while fetches fail.
+const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Fetches what is to be known of an issuer, which may call itself this.
+/// Fetches an issuer's keys. The `iss` claim may be known.
 type Fetch = Box<
-    dyn Fn(Arc<Config>, Option<String>) -> BoxFuture<'static, Result<Known, FetchError>>
+    dyn Fn(Arc<Config>, Option<String>) -> BoxFuture<'static, Result<IssuerInfo, FetchError>>
         + Send
         + Sync,
 >;
 
-/// Keeps the keys of one issuer.
+/// Keeps an issuer's keys up to date.
 pub struct Keeper {
     fetch: Fetch,
     issuer: Arc<Issuer>,
-    demanded: Demanded,
+    demand: DemandReceiver,
     config: watch::Sender<Arc<Config>>,
     clock: Clock,
     metrics: IssuerMetrics,
 }
 
-/// Why a fetch begins.
+/// Why a fetch starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reason {
     Planned,
-    /// A call has a key that is not known.
+    /// A call's token names an unknown key.
     Demanded,
 }
 
 impl Keeper {
-    /// The keeper of an issuer; none for one whose keys are in a file.
+    /// Creates the keeper of an issuer; `None` if its keys are in a file.
     #[must_use]
     pub fn new(
         issuer: &Arc<Issuer>,
@@ -62,23 +62,23 @@ impl Keeper {
         clock: Clock,
         metrics: IssuerMetrics,
     ) -> Option<Self> {
-        let demanded = issuer.demanded()?;
+        let demand = issuer.demand_receiver()?;
         let config = watch::Sender::new(Arc::new(config));
         let (issuer, now) = (Arc::clone(issuer), clock.clone());
         let fetch: Fetch = Box::new(move |config, known| {
             let clock = now.clone();
             Box::pin(async move { fetch_of(&config, known.as_deref(), &clock).await })
         });
-        Some(Self { fetch, issuer, demanded, config, clock, metrics })
+        Some(Self { fetch, issuer, demand, config, clock, metrics })
     }
 
-    /// Where another configuration is put: the next fetch follows it.
+    /// The sender for a changed configuration. The next fetch uses it.
     #[must_use]
     pub fn configured(&self) -> watch::Sender<Arc<Config>> {
         self.config.clone()
     }
 
-    /// Fetches keys for ever. A jump of a clock is a reason to look again.
+    /// Fetches keys until it is dropped. A clock jump triggers a fetch.
     pub async fn run(self, mut jumps: watch::Receiver<()>) {
         let mut configs = self.config.subscribe();
         let mut history = History::new();
@@ -86,15 +86,15 @@ impl Keeper {
         let mut reason = Reason::Planned;
         loop {
             let config = Arc::clone(&configs.borrow_and_update());
-            self.demanded.begin();
-            // A planned fetch asks anew what the issuer calls itself.
+            self.demand.begin();
+            // A planned fetch also fetches the `iss` claim again.
             let known = issuer.clone().filter(|_| reason == Reason::Demanded);
             let fetched = (self.fetch)(Arc::clone(&config), known).await;
             let now = self.clock.now();
             let is_published = match fetched {
-                Ok(known) => {
-                    issuer = Some(known.issuer.clone());
-                    self.publish(&config, known, &mut history, now)
+                Ok(info) => {
+                    issuer = Some(info.issuer.clone());
+                    self.publish(&config, info, &mut history, now)
                 }
                 Err(error) => {
                     self.failed(&error, &mut history, now.boot);
@@ -102,45 +102,45 @@ impl Keeper {
                 }
             };
             let pause = history.pause().mul_f64(1.0 - JITTER * fastrand::f64());
-            self.demanded.end(is_published, now.boot + pause);
+            self.demand.end(is_published, now.boot + pause);
             reason = tokio::select! {
                 () = sleep(pause) => Reason::Planned,
-                () = self.demanded.asked() => Reason::Demanded,
+                () = self.demand.requested() => Reason::Demanded,
                 Ok(()) = configs.changed() => Reason::Planned,
                 Ok(()) = jumps.changed() => Reason::Planned,
             };
         }
     }
 
-    /// Publishes what was fetched with a configuration, if that is still the one in force. Who
-    /// replaces it waits until this is done, and publishes what is newer.
+    /// Publishes keys, if they were fetched with the current configuration. A concurrent change of
+    /// the configuration waits until this is done.
     fn publish(
         &self,
         config: &Arc<Config>,
-        known: Known,
+        info: IssuerInfo,
         history: &mut History,
         now: Anchor,
     ) -> bool {
-        let in_force = self.config.borrow();
-        if !Arc::ptr_eq(&in_force, config) {
+        let current = self.config.borrow();
+        if !Arc::ptr_eq(&current, config) {
             return false;
         }
-        let (issuer, keys) = (self.issuer.name().as_str(), known.keys.len());
+        let (issuer, keys) = (self.issuer.name().as_str(), info.keys.len());
         match history.succeeded() {
             Some(failures) => {
-                tracing::info!(issuer, keys, failures, "the issuer's keys are fetched again");
+                tracing::info!(issuer, keys, failures, "fetching issuer keys recovered");
             }
             None if !self.issuer.was_known() => {
-                tracing::info!(issuer, keys, "the issuer's keys are fetched");
+                tracing::info!(issuer, keys, "issuer keys fetched");
             }
             None => {}
         }
         if keys == 0 && self.issuer.keys() != Some(0) {
-            tracing::warn!(issuer, "the issuer publishes no key that can verify tokens");
+            tracing::warn!(issuer, "issuer publishes no usable key; all its tokens are refused");
         }
         self.metrics.fetched(now.wall);
         self.issuer.note_fetch(Ok(now.boot));
-        self.issuer.publish(known);
+        self.issuer.publish(info);
         true
     }
 
@@ -148,18 +148,18 @@ impl Keeper {
         let issuer = self.issuer.name().as_str();
         self.issuer.note_fetch(Err(error.to_string()));
         if history.failed(error) {
-            tracing::warn!(issuer, %error, "the issuer's keys cannot be fetched");
+            tracing::warn!(issuer, %error, "fetching issuer keys failed; retrying");
         }
         let succeeded = self.issuer.fetches().succeeded;
-        let are_old = succeeded.is_some_and(|at| now.since(at) >= KEPT);
+        let are_old = succeeded.is_some_and(|at| now.since(at) >= MAX_KEY_AGE);
         if are_old && self.issuer.keys().is_some() {
-            tracing::error!(issuer, "the issuer's keys are a day old and no longer count");
+            tracing::error!(issuer, "issuer keys expired: no successful fetch for 24 h");
             self.issuer.lapse();
         }
     }
 }
 
-/// How the fetches went.
+/// The recent failures.
 struct History {
     failures: u32,
     last: Option<FetchError>,
@@ -170,14 +170,14 @@ impl History {
         Self { failures: 0, last: None }
     }
 
-    /// How many failures came before, if any.
+    /// Resets the history. Returns the number of failures before, if any.
     fn succeeded(&mut self) -> Option<u32> {
         self.last = None;
         let failures = std::mem::take(&mut self.failures);
         (failures > 0).then_some(failures)
     }
 
-    /// Whether it is another failure than the last one.
+    /// Counts a failure. Returns whether it differs from the last one.
     fn failed(&mut self, error: &FetchError) -> bool {
         self.failures = self.failures.saturating_add(1);
         let is_other = self.last.as_ref() != Some(error);
@@ -185,7 +185,7 @@ impl History {
         is_other
     }
 
-    /// How long until the next fetch.
+    /// The pause until the next fetch.
     fn pause(&self) -> Duration {
         match self.failures {
             0 => PERIOD,

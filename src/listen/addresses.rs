@@ -1,10 +1,10 @@
-//! All addresses of one server.
+//! The listen addresses of a server.
 
 use std::fmt;
 
 use super::{Listen, unix::Unix};
 
-/// Where a server listens: at one address at least.
+/// A server's listen addresses, at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// TCP.
@@ -16,7 +16,7 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    /// The address of TCP.
+    /// The TCP address.
     #[must_use]
     pub const fn tcp(&self) -> Option<Listen> {
         match self {
@@ -34,7 +34,7 @@ impl Addresses {
         }
     }
 
-    /// The same with this address of TCP, in the place of any other.
+    /// Replaces the TCP address.
     #[must_use]
     pub fn with_tcp(self, listen: Listen) -> Self {
         match self {

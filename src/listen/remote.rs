@@ -1,22 +1,22 @@
-//! Where a connection comes from.
+//! The remote end of a connection.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
-/// Where a connection comes from: what its peer cannot choose freely.
+/// The remote end of a connection, as far as the peer cannot choose it freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Remote {
     /// The IP address of a TCP connection.
     Ip(IpAddr),
-    /// The user id of the process at the other end of a Unix socket.
+    /// The user ID of the peer process on a Unix socket.
     Unix(u32),
 }
 
 impl Remote {
-    /// Who is taken for one when strangers are counted: an IPv4 address, the network of 64 bits
-    /// that an IPv6 host may take any address of, or a user.
+    /// The unit by which unauthenticated peers are counted: an IPv4 address, the /64 network of an
+    /// IPv6 address (a host can use any address in it), or a user.
     #[must_use]
     pub fn network(self) -> Self {
         match self {
@@ -37,7 +37,7 @@ impl From<IpAddr> for Remote {
     }
 }
 
-/// As log lines have it.
+/// The form in log lines.
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_of_ipv6_is_one_stranger() {
+    fn ipv6_addresses_are_grouped_by_network() {
         let of = |text: &str| Remote::Ip(text.parse().unwrap()).network();
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:2"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn each_user_is_a_stranger_of_their_own() {
+    fn users_are_counted_separately() {
         assert_ne!(Remote::Unix(1).network(), Remote::Unix(2).network());
         assert_eq!(Remote::Unix(1_001).to_string(), "uid:1001");
         assert_eq!(Remote::Ip("::ffff:10.0.0.1".parse().unwrap()).to_string(), "10.0.0.1");

@@ -1,4 +1,4 @@
-//! A Unix socket to listen on: how it is written, and the file that stands for it.
+//! Unix sockets: their configuration, and their files.
 
 mod file;
 mod group;
@@ -21,25 +21,25 @@ use tokio::net::{UnixListener, UnixStream};
 use self::file::{Lock, SocketFile};
 pub use self::group::{Group, GroupError};
 
-/// Bytes of the longest path of a socket, which ends with a zero byte in the 108 that there are
-/// (`sun_path`, unix(7)).
-const LONGEST_PATH: usize = 107;
+/// The maximum length of a socket path in bytes: `sun_path` has 108 bytes, including a terminating
+/// zero (unix(7)).
+const MAX_PATH: usize = 107;
 
-/// Connections that wait to be accepted, as many as tokio allows a listener of TCP.
+/// The length of the accept queue, the same that tokio uses for TCP listeners.
 const BACKLOG: i32 = 1_024;
 
-/// What the kernel says instead of a user id that has no meaning here, as of another user
+/// The user ID that the kernel reports for users it cannot map, for example those of another user
 /// namespace, unless configured otherwise (`overflowuid`, proc(5)).
 pub const OVERFLOW_UID: u32 = 65_534;
 
 /// A Unix socket to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unix {
-    /// Where its file is.
+    /// The path of the socket file.
     pub path: SocketPath,
-    /// Who may open it.
+    /// The permissions of the file.
     pub mode: SocketMode,
-    /// The group that the file is given to; none: the server's own.
+    /// The group of the file; `None`: the server's own.
     pub group: Option<Group>,
 }
 
@@ -49,35 +49,35 @@ impl fmt::Display for Unix {
     }
 }
 
-/// The path of a socket: absolute, and no longer than the system allows.
+/// A socket path: absolute and not too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketPath(PathBuf);
 
-/// A text that is no path of a socket.
+/// Why a string is not a socket path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Not from the root.
+    /// It is relative.
     #[error("must be an absolute path, such as /run/grantmint/api.sock")]
     Relative,
-    /// Of a directory.
+    /// It ends with a slash.
     #[error("names a directory: add the socket's name, as in /run/grantmint/api.sock")]
     Directory,
-    /// Longer than the system allows.
-    #[error("is {0} bytes long, and the path of a socket has at most {LONGEST_PATH}")]
+    /// It is too long.
+    #[error("is {0} bytes long; a socket path has at most {MAX_PATH}")]
     Long(usize),
-    /// With a zero byte.
+    /// It contains a zero byte.
     #[error("must not contain a zero byte")]
     Zero,
 }
 
 impl SocketPath {
-    /// Takes the path of a socket as a person writes it.
+    /// Parses a path.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         match text.len() {
             _ if !text.starts_with('/') => Err(PathError::Relative),
             _ if text.ends_with('/') => Err(PathError::Directory),
             _ if text.contains('\0') => Err(PathError::Zero),
-            length if length > LONGEST_PATH => Err(PathError::Long(length)),
+            length if length > MAX_PATH => Err(PathError::Long(length)),
             _ => Ok(Self(text.into())),
         }
     }
@@ -89,23 +89,23 @@ impl SocketPath {
     }
 }
 
-/// The permissions of a socket's file. To connect is to write.
+/// The permissions of a socket file. Connecting needs write permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketMode(u32);
 
-/// A text that is no mode of a socket.
+/// Why a string is not a socket mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
-    /// Not three octal digits.
+    /// It is not three octal digits.
     #[error("must be three octal digits after a 0, such as \"0660\"")]
     Form,
-    /// Nobody may write.
+    /// It grants no write permission.
     #[error("nobody could connect: connecting needs write permission, as in \"0660\"")]
     Nobody,
 }
 
 impl SocketMode {
-    /// Takes the octal digits of a mode.
+    /// Parses the octal digits of a mode.
     pub fn parse(text: &str) -> Result<Self, ModeError> {
         let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
         if digits.len() != 3 || !digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')) {
@@ -134,47 +134,47 @@ impl fmt::Display for SocketMode {
     }
 }
 
-/// Why a socket cannot be listened on.
+/// Why listening on a Unix socket fails.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
-    /// Another process listens on it.
-    #[error("another server listens there")]
+    /// Another server listens on it.
+    #[error("another server is listening on it")]
     Taken,
-    /// Another process replaced the file while this one started.
-    #[error("another server is started there at the same moment")]
+    /// Another server replaced the file during the start.
+    #[error("another server is starting on it at the same time")]
     Replaced,
-    /// Something else is at its path.
-    #[error("there is a file which is no socket, and it is not deleted")]
+    /// The path names a file that is not a socket.
+    #[error("the path names a file that is not a socket; the file was kept")]
     NoSocket,
     /// The directory does not exist.
     #[error("the directory {} does not exist", .0.display())]
     NoDirectory(PathBuf),
-    /// The directory may not be written to.
-    #[error("files cannot be made or removed in {}: {error}", directory.display())]
+    /// The directory is not writable.
+    #[error("cannot create or remove files in {}: {error}", directory.display())]
     Directory {
-        /// Which.
+        /// The directory.
         directory: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// There is a socket, and it cannot be told whether somebody listens.
-    #[error("there is a socket already, and connecting to it fails: {0}")]
+    /// A socket exists, and connecting to it fails, so that it may be in use.
+    #[error("the socket already exists, and connecting to it failed: {0}")]
     Unclear(io::Error),
-    /// It cannot be given to its group.
-    #[error("it cannot be given to group {group}: {error}")]
+    /// The group of the file cannot be changed.
+    #[error("cannot change its group to {group}: {error}")]
     Group {
-        /// Which.
+        /// The group.
         group: Group,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// Anything else.
+    /// Another I/O error.
     #[error(transparent)]
     Other(#[from] io::Error),
 }
 
 impl UnixError {
-    /// What to do next.
+    /// The suggested fix.
     #[must_use]
     pub const fn next(&self) -> &'static str {
         match self {
@@ -183,19 +183,19 @@ impl UnixError {
             }
             Self::NoSocket => "remove the file, or choose another path in [server] unix",
             Self::NoDirectory(_) => {
-                "make the directory; systemd does that for RuntimeDirectory=grantmint"
+                "create the directory; systemd does so for RuntimeDirectory=grantmint"
             }
             Self::Directory { .. } => {
-                "the user that the server runs as must own the directory, or be allowed to write \
-                 to it"
+                "the server's user must own the directory or have permission to \
+                 write to it"
             }
-            Self::Group { .. } => "the user that the server runs as must be in that group",
+            Self::Group { .. } => "the server's user must be a member of the group",
             Self::Unclear(_) | Self::Other(_) => "see [server] unix in the configuration",
         }
     }
 }
 
-/// A socket that has its file, group and mode, and that nobody can connect to yet.
+/// A bound socket with its file, group and mode, which does not accept connections yet.
 #[derive(Debug)]
 pub struct Bound {
     file: SocketFile,
@@ -204,8 +204,8 @@ pub struct Bound {
 }
 
 impl Unix {
-    /// Makes the socket and its file. What is at the path is replaced only where it is a socket
-    /// that nobody listens on. Until this server listens too, no other one replaces the file.
+    /// Creates the socket and its file. An existing file is replaced only if it is a socket that no
+    /// server listens on. No other server can replace the file until this one listens.
     pub fn bind(&self) -> Result<Bound, UnixError> {
         let path = self.path.as_path();
         let lock = Lock::take(path).map_err(|error| self.explain(error))?;
@@ -215,16 +215,16 @@ impl Unix {
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from)?;
         let address = SocketAddrUnix::new(path.as_os_str().as_bytes()).map_err(io::Error::from)?;
         bind(&socket, &address).map_err(|error| self.explain(error))?;
-        let file = SocketFile::made_at(path)?;
+        let file = SocketFile::open_at(path)?;
         if let Some(group) = &self.group {
-            file.give_to(group)
+            file.set_group(group)
                 .map_err(|error| UnixError::Group { group: group.clone(), error })?;
         }
         file.set_mode(self.mode.0)?;
         Ok(Bound { file, socket, _lock: lock })
     }
 
-    /// Why the socket has no file.
+    /// Explains why the socket file could not be created.
     fn explain(&self, error: Errno) -> UnixError {
         let directory = file::directory_of(&self.path.0);
         match error {
@@ -239,13 +239,13 @@ impl Unix {
 }
 
 impl Bound {
-    /// Lets peers connect.
+    /// Starts accepting connections.
     pub fn listen(self) -> Result<Listener, UnixError> {
-        // Where this fails, the file is removed before the socket is closed, as in `Listener`.
+        // On failure, the file is removed before the socket is closed, as in `Listener`.
         let Self { _lock, socket, file } = self;
         listen(&socket, BACKLOG).map_err(io::Error::from)?;
-        // Whoever may write to the directory may have removed or replaced it.
-        if !file.is_there() {
+        // Any process with write access to the directory may have removed or replaced it.
+        if !file.exists() {
             return Err(UnixError::Replaced);
         }
         let socket = StdListener::from(socket);
@@ -254,17 +254,16 @@ impl Bound {
     }
 }
 
-/// A Unix socket that is listened on. Its file is removed when this is dropped.
+/// A listening Unix socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct Listener {
-    /// Dropped before the socket: while that is open, no other file can have the same inode.
+    /// Dropped before the socket: while the socket is open, no other file can reuse the inode.
     _file: SocketFile,
     socket: UnixListener,
 }
 
 impl Listener {
-    /// The next connection, and the user id of the process that made it. Dropping the future
-    /// loses none.
+    /// Accepts a connection and returns the user ID of the peer process. Cancel safe.
     pub async fn accept(&self) -> io::Result<(UnixStream, u32)> {
         let (stream, _) = self.socket.accept().await?;
         let uid = stream.peer_cred()?.uid();
@@ -272,7 +271,7 @@ impl Listener {
     }
 }
 
-/// What this kernel says instead of a user id that has no meaning here.
+/// The user ID that this kernel reports for users it cannot map.
 #[must_use]
 pub fn overflow_uid() -> u32 {
     let text = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{caller::Caller, methods::Rule, recorded::CallRecord, status, violation::Refusal};
 use crate::{
-    audit::{Audit, Full, Who},
+    audit::{Audit, CallInfo, Full},
     auth::{
         callers::{Callers, Standing},
         method::Method,
@@ -82,8 +82,12 @@ impl Access {
         let metrics = crate::telemetry::Metrics::default();
         let callers = Arc::new(Callers::new(Policy::Open, Mode::Enforce, &metrics));
         let from = std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into();
-        let peer =
-            Peer { name: Some(CallerName::Loopback), also: Vec::new(), certificate: None, from };
+        let peer = Peer {
+            name: Some(CallerName::Loopback),
+            other_names: Vec::new(),
+            certificate: None,
+            from,
+        };
         let caller = Caller::Peer(Arc::new(peer));
         let (method, audit) = (Some(Method::MintToken), None);
         Self { callers, caller, standing: Standing::Anybody, is_observed: false, method, audit }
@@ -253,12 +257,12 @@ impl Access {
     }
 
     /// The caller as the audit log identifies it.
-    pub(super) fn who(&self) -> Who<'_> {
+    pub(super) fn who(&self) -> CallInfo<'_> {
         let (entry, name) = match &self.standing {
             Standing::Caller(caller, name) => (Some(caller.entry.name.as_str()), *name),
             Standing::Anybody | Standing::Nobody(_) => (None, 0),
         };
-        Who {
+        CallInfo {
             caller: self.caller.names().nth(name).map(|name| name as &dyn fmt::Display),
             entry,
             peer: self.caller.peer().from,
@@ -313,9 +317,9 @@ impl Access {
     /// # Errors
     ///
     /// All permits are in use.
-    pub(super) fn stream(&self) -> Result<Option<usage::Place>, StreamLimitReached> {
+    pub(super) fn stream(&self) -> Result<Option<usage::Permit>, StreamLimitReached> {
         let Standing::Caller(caller, _) = &self.standing else { return Ok(None) };
-        caller.place(Use::Stream).map(Some).ok_or_else(|| {
+        caller.permit(Use::Stream).map(Some).ok_or_else(|| {
             self.count(STREAMS_EXCEEDED, Mode::Enforce);
             StreamLimitReached
         })
@@ -323,7 +327,7 @@ impl Access {
 
     fn permit(&self, usage: Use) -> Option<mint::quota::WaitPermit> {
         match &self.standing {
-            Standing::Caller(caller, _) => Some(Box::new(caller.place(usage)?)),
+            Standing::Caller(caller, _) => Some(Box::new(caller.permit(usage)?)),
             Standing::Anybody | Standing::Nobody(_) => Some(Box::new(())),
         }
     }

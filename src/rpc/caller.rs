@@ -38,7 +38,7 @@ impl Caller {
     /// All names of the caller.
     pub(super) fn names(&self) -> impl Iterator<Item = &CallerName> {
         let (first, also) = match self {
-            Self::Peer(peer) => (peer.name.as_ref(), &*peer.also),
+            Self::Peer(peer) => (peer.name.as_ref(), &*peer.other_names),
             Self::Bearer { session, .. } => (Some(session.name()), &[][..]),
         };
         first.into_iter().chain(also)

@@ -294,7 +294,7 @@ struct Watch {
     /// The last report of each view, in the order of the views.
     reported: Vec<Option<Reported>>,
     stage: Stage,
-    _permits: (StreamPermit, Option<usage::Place>),
+    _permits: (StreamPermit, Option<usage::Permit>),
 }
 
 /// The progress of a watch. Each message is built when the transport requests it.

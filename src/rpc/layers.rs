@@ -32,7 +32,7 @@ use super::{
     access::Access, caller::Caller, methods::Rule, not_grpc, request_body::RequestBody, status,
 };
 use crate::{
-    audit::{Audit, Who},
+    audit::{Audit, CallInfo},
     auth::{
         bearer::{Bearer, Bearers, Cause, Waiting},
         callers::Callers,
@@ -177,7 +177,7 @@ impl<S> Guarded<S> {
         self.callers.count_nobody(denied);
         if let (Some(audit), Denied::Unverifiable { .. }) = (&self.audit, denied) {
             let method = arrived.rule.method().map(Method::as_str);
-            let who = Who { caller: None, entry: None, peer: self.peer.from, method };
+            let who = CallInfo { caller: None, entry: None, peer: self.peer.from, method };
             audit.refused(&who, denied.reason());
         }
         let mut response = refuse(status::denied(denied, None, arrived.deadline));

@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use crate::{
-    audit::{self, Minted, Place},
+    audit::{self, Minted, Reservation},
     mint::quota::{Ids, Issued, Origin, Record},
     token::id::Fingerprint,
 };
@@ -10,7 +10,7 @@ use crate::{
 /// Records the tokens of a call in space reserved for them.
 #[derive(Debug)]
 pub(super) struct CallRecord {
-    pub(super) reserved: Place,
+    pub(super) reserved: Reservation,
     pub(super) access: Access,
 }
 

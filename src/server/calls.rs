@@ -1,5 +1,5 @@
-//! The calls of a connection. They run in its task and not in tasks of their own: to hand a
-//! call to another thread, and its answer back, costs more than to answer it.
+//! The calls of a connection. They run in the connection's task: moving a call and its response
+//! between threads costs more than handling the call.
 
 use std::{
     pin::Pin,
@@ -11,50 +11,50 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where a connection puts its calls.
-pub(super) struct Arrivals(Arc<Mutex<Vec<Call>>>);
+/// Adds calls to a connection.
+pub(super) struct NewCalls(Arc<Mutex<Vec<Call>>>);
 
-impl Arrivals {
-    /// Begins `call` at the connection's next turn.
+impl NewCalls {
+    /// Starts `call` when the connection is next polled.
     pub(super) fn add(&self, call: impl Future<Output = ()> + Send + 'static) {
         lock(&self.0).push(Box::pin(call));
     }
 }
 
-/// The calls under way on one connection. To drop them cancels them.
+/// The running calls of a connection. Dropping them cancels them.
 #[derive(Default)]
 pub(super) struct OpenCalls {
-    arrived: Arc<Mutex<Vec<Call>>>,
+    new: Arc<Mutex<Vec<Call>>>,
     running: FuturesUnordered<Call>,
 }
 
 impl OpenCalls {
-    /// Where their connection is to put them.
-    pub(super) fn arrivals(&self) -> Arrivals {
-        Arrivals(Arc::clone(&self.arrived))
+    /// The handle that adds calls.
+    pub(super) fn new_calls(&self) -> NewCalls {
+        NewCalls(Arc::clone(&self.new))
     }
 
-    /// Lets those go on that can. How many ended; none where there were none at all.
+    /// Polls running calls. Returns how many finished; `None` if there were none.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<usize> {
-        self.running.extend(lock(&self.arrived).drain(..));
+        self.running.extend(lock(&self.new).drain(..));
         let before = self.running.len();
         while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
         (before > 0).then(|| before - self.running.len())
     }
 
-    /// How many there are.
+    /// The number of running calls.
     pub(super) fn len(&self) -> usize {
         self.running.len()
     }
 
-    /// Whether none has come since.
-    pub(super) fn all_have_had_a_turn(&self) -> bool {
-        lock(&self.arrived).is_empty()
+    /// Whether all added calls have been polled.
+    pub(super) fn all_polled(&self) -> bool {
+        lock(&self.new).is_empty()
     }
 }
 
-fn lock(arrived: &Mutex<Vec<Call>>) -> MutexGuard<'_, Vec<Call>> {
-    arrived.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(calls: &Mutex<Vec<Call>>) -> MutexGuard<'_, Vec<Call>> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -68,45 +68,46 @@ mod tests {
 
     use super::*;
 
-    /// Lets them go on until they have nothing more to do for now.
-    async fn go_on(calls: &mut OpenCalls) -> Option<usize> {
-        let ended = poll_fn(|cx| Poll::Ready(calls.poll(cx))).await;
+    /// Polls the calls and yields once.
+    async fn poll_once(calls: &mut OpenCalls) -> Option<usize> {
+        let finished = poll_fn(|cx| Poll::Ready(calls.poll(cx))).await;
         yield_now().await;
-        ended
+        finished
     }
 
     #[tokio::test]
-    async fn calls_go_on_side_by_side_and_leave_when_they_end() {
+    async fn calls_run_concurrently_and_are_removed_when_finished() {
         let mut calls = OpenCalls::default();
-        assert_eq!(go_on(&mut calls).await, None);
-        let ((release, held), (tell, mut told)) = (oneshot::channel::<()>(), oneshot::channel());
-        calls.arrivals().add(async { drop(held.await) });
-        calls.arrivals().add(async { tell.send("answered").unwrap() });
-        assert_eq!(go_on(&mut calls).await, Some(1));
-        assert_eq!(told.try_recv(), Ok("answered"), "it waits for no other");
-        assert_eq!(go_on(&mut calls).await, Some(0), "one waits");
+        assert_eq!(poll_once(&mut calls).await, None);
+        let ((release, blocked), (send, mut response)) =
+            (oneshot::channel::<()>(), oneshot::channel());
+        calls.new_calls().add(async { drop(blocked.await) });
+        calls.new_calls().add(async { send.send("done").unwrap() });
+        assert_eq!(poll_once(&mut calls).await, Some(1));
+        assert_eq!(response.try_recv(), Ok("done"), "not blocked by the other call");
+        assert_eq!(poll_once(&mut calls).await, Some(0), "the blocked call");
         release.send(()).unwrap();
-        assert_eq!(go_on(&mut calls).await, Some(1));
-        assert_eq!(go_on(&mut calls).await, None, "none is left");
+        assert_eq!(poll_once(&mut calls).await, Some(1));
+        assert_eq!(poll_once(&mut calls).await, None, "no calls");
     }
 
     #[tokio::test]
-    async fn a_connection_that_goes_away_takes_its_calls_with_it() {
+    async fn dropping_the_calls_cancels_them() {
         let mut calls = OpenCalls::default();
         let never = |calls: &OpenCalls| {
             let (held, dropped) = oneshot::channel::<()>();
-            calls.arrivals().add(async move {
+            calls.new_calls().add(async move {
                 pending::<()>().await;
                 drop(held);
             });
             dropped
         };
-        let mut under_way = never(&calls);
-        go_on(&mut calls).await;
-        let mut just_come = never(&calls);
-        assert_eq!(under_way.try_recv(), Err(TryRecvError::Empty));
+        let mut running = never(&calls);
+        poll_once(&mut calls).await;
+        let mut added = never(&calls);
+        assert_eq!(running.try_recv(), Err(TryRecvError::Empty));
         drop(calls);
-        assert_eq!(under_way.try_recv(), Err(TryRecvError::Closed));
-        assert_eq!(just_come.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(running.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(added.try_recv(), Err(TryRecvError::Closed));
     }
 }

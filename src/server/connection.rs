@@ -1,4 +1,4 @@
-//! One connection, from its preface to its end.
+//! A connection, from its preface until it is closed.
 
 use std::{
     future::pending,
@@ -13,62 +13,62 @@ use super::{
     Calls,
     calls::OpenCalls,
     exchange::Exchanges,
-    frames::Excess,
+    frames::ExceededLimit,
     http2::{Ended, Http2},
     limits::Limits,
     log::ConnectionLog,
-    places::{Denied, Place},
+    slots::{Denied, Slot},
     socket::{Driver, Io, Socket},
-    unread::Watch,
+    unread::ReadMonitor,
 };
 use crate::{
     drain::{Drain, Phase, lifetime::Lifetime},
-    listen::crowd::Entry,
+    listen::connection_limit::Permit,
     rpc::layers::Guarded,
 };
 
-/// How long the calls of a connection may go on once it has been told to go. Longer than any
-/// call waits for a grant.
+/// How long the calls of a connection may continue after its GOAWAY. This is longer than any call
+/// waits for a grant.
 const GRACE: Duration = Duration::from_secs(12);
 
-/// The same for a client whose certificate no longer holds.
+/// The grace period for a client whose certificate is no longer trusted.
 const UNTRUSTED_GRACE: Duration = Duration::from_secs(9);
 
-/// The same for a connection that is closed because its calls do not authenticate.
+/// The grace period for a connection without authenticated calls.
 const SHORT_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection may be open whose peer is in no entry, where callers must be in one,
-/// without a call that a bearer token authenticates.
-const STRANGERS_TIME: Duration = Duration::from_secs(10);
+/// How long a connection without a matching entry may stay open without an authenticated call, if
+/// callers need an entry.
+const UNKNOWN_CALLER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the refusal of a connection may take to be sent.
+/// The time limit for sending the refusal of a connection.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// One connection, from its handshake to its end.
+/// A connection and its state.
 pub(super) struct Connection<I: Io, S> {
     driver: Driver<I>,
     http2: Pin<Box<Http2<I, S>>>,
     calls: OpenCalls,
     exchanges: Arc<Exchanges>,
-    watch: Watch,
+    monitor: ReadMonitor,
     log: ConnectionLog,
     lifetime: Lifetime,
     age: Duration,
     drain: Drain,
 }
 
-/// Why a connection is told to go.
-enum Farewell {
-    /// The server drains; its end cuts what is left.
+/// Why a connection is shut down.
+enum CloseReason {
+    /// The server drains. The connection may stay open until the drain ends.
     Draining,
-    /// This connection's time is up.
+    /// The connection has reached its maximum age.
     Expired,
-    /// Its client's certificate no longer holds.
+    /// The client's certificate is no longer trusted.
     Untrusted,
-    /// Its calls do not authenticate.
+    /// Its calls repeatedly fail to authenticate.
     Unauthenticated,
-    /// It has no name, and for a while no call of it was authenticated.
-    Nameless,
+    /// No entry matches the client, and it made no authenticated call for a while.
+    Unknown,
 }
 
 impl<I: Io, S: Calls> Connection<I, S> {
@@ -82,16 +82,26 @@ impl<I: Io, S: Calls> Connection<I, S> {
         drain: Drain,
     ) -> Self {
         let (exchanges, calls) = (Arc::new(exchanges), OpenCalls::default());
-        let watch = Watch::new(exchanges.unread.clone(), limits.stall);
+        let monitor = ReadMonitor::new(exchanges.unread.clone(), limits.stall);
         let (streams, shared) = (limits.streams_per_connection, Arc::clone(&exchanges));
-        let http2 = Http2::new(socket, streams, service, calls.arrivals(), shared);
+        let http2 = Http2::new(socket, streams, service, calls.new_calls(), shared);
         let age = limits.connection_age.mul_f64(1.0 - 0.1 * fastrand::f64());
-        Self { driver, http2: Box::pin(http2), calls, exchanges, watch, log, lifetime, age, drain }
+        Self {
+            driver,
+            http2: Box::pin(http2),
+            calls,
+            exchanges,
+            monitor,
+            log,
+            lifetime,
+            age,
+            drain,
+        }
     }
 
-    /// Waits for the client's preface, until `due` at most, while its `turn` may go to another.
-    /// Whether it has come. Calls that come with it wait for a place.
-    pub(super) async fn begins(&mut self, turn: &Entry, due: Instant) -> bool {
+    /// Waits for the client's preface until `deadline`, unless the connection is displaced. Returns
+    /// whether the preface has arrived. Calls are not started yet.
+    pub(super) async fn wait_for_preface(&mut self, permit: &Permit, deadline: Instant) -> bool {
         let (drain, read) = (self.drain.clone(), self.driver.bytes_read().clone());
         tokio::select! {
             biased;
@@ -100,78 +110,79 @@ impl<I: Io, S: Calls> Connection<I, S> {
                 self.report(&ended);
                 false
             }
-            // Who was not let run for a while may have read it only just now.
-            () = sleep_until(due) => read.has_preface(),
-            () = turn.gives_way() => read.has_preface(),
+            // This task may not have run for a while and may have read the preface only now.
+            () = sleep_until(deadline) => read.has_preface(),
+            () = permit.displaced() => read.has_preface(),
             () = drain.wait(Phase::Draining) => false,
         }
     }
 
-    /// Tells the client that there is no place for it.
+    /// Tells the client that its connection is refused.
     pub(super) async fn refuse(mut self, denied: Denied) {
         self.log.refused(denied);
         self.http2.as_mut().refuse();
         let _ = timeout(REFUSAL_TIMEOUT, self.run_without_calls()).await;
     }
 
-    /// Serves it to its end. Once its client is `untrusted` it is told to go, and cut soon after.
-    pub(super) async fn serve(mut self, mut place: Place, untrusted: impl Future<Output = ()>) {
+    /// Serves the connection. When its client becomes `untrusted`, it is shut down and closed soon
+    /// after.
+    pub(super) async fn serve(mut self, mut slot: Slot, untrusted: impl Future<Output = ()>) {
         let mut untrusted = pin!(untrusted);
         let (drain, exchanges) = (self.drain.clone(), Arc::clone(&self.exchanges));
-        exchanges.unread.counts_for(place.unread());
+        exchanges.unread.counts_for(slot.unread());
         let (age, peer) = (sleep(self.age), self.log.peer().clone());
         let lifetime = self.lifetime.clone();
-        let strangers_end = async {
-            while place.is_strangers() {
-                sleep(STRANGERS_TIME.saturating_sub(lifetime.time_without_authenticated_calls()))
+        let unknown_timeout = async {
+            while slot.is_unknown() {
+                sleep(UNKNOWN_CALLER_TIMEOUT.saturating_sub(lifetime.time_without_authenticated_calls()))
                     .await;
-                if !place.is_still_strangers(&peer) {
-                    exchanges.unread.counts_for(place.unread());
-                } else if lifetime.time_without_authenticated_calls() >= STRANGERS_TIME {
+                if !slot.is_still_unknown(&peer) {
+                    exchanges.unread.counts_for(slot.unread());
+                } else if lifetime.time_without_authenticated_calls() >= UNKNOWN_CALLER_TIMEOUT {
                     return;
                 }
             }
             pending::<()>().await;
         };
-        let farewell = tokio::select! {
+        let reason = tokio::select! {
             ended = self.run() => return self.report(&ended),
-            () = drain.wait(Phase::Draining) => Farewell::Draining,
-            () = age => Farewell::Expired,
-            () = untrusted.as_mut() => Farewell::Untrusted,
-            () = exchanges.refusals.closed() => Farewell::Unauthenticated,
-            () = strangers_end => Farewell::Nameless,
+            () = drain.wait(Phase::Draining) => CloseReason::Draining,
+            () = age => CloseReason::Expired,
+            () = untrusted.as_mut() => CloseReason::Untrusted,
+            () = exchanges.refusals.close_requested() => CloseReason::Unauthenticated,
+            () = unknown_timeout => CloseReason::Unknown,
         };
         self.http2.as_mut().go_away();
-        let grace = match farewell {
-            Farewell::Draining => None,
-            Farewell::Expired => Some(GRACE),
-            Farewell::Untrusted => Some(UNTRUSTED_GRACE),
-            Farewell::Unauthenticated => {
+        let grace = match reason {
+            CloseReason::Draining => None,
+            CloseReason::Expired => Some(GRACE),
+            CloseReason::Untrusted => Some(UNTRUSTED_GRACE),
+            CloseReason::Unauthenticated => {
                 self.log.unauthenticated();
                 Some(SHORT_GRACE)
             }
-            Farewell::Nameless => {
-                self.log.nameless(lifetime.had_authenticated_calls());
+            CloseReason::Unknown => {
+                self.log.unknown(lifetime.had_authenticated_calls());
                 Some(SHORT_GRACE)
             }
         };
-        let is_trusted = !matches!(farewell, Farewell::Untrusted);
+        let is_trusted = !matches!(reason, CloseReason::Untrusted);
         let expired = async {
-            let ends = async {
+            let grace_ends = async {
                 let Some(grace) = grace else { return pending().await };
                 sleep(grace).await;
-                // An authenticated call may have arrived before the client read the GOAWAY.
+                // The client may have sent an authenticated call before it read the GOAWAY.
                 let _ = timeout(GRACE, lifetime.authenticated_calls_finished()).await;
             };
-            let ends_untrusted = async {
+            let untrusted_grace_ends = async {
                 if is_trusted {
                     untrusted.await;
                 }
                 sleep(UNTRUSTED_GRACE).await;
             };
             tokio::select! {
-                () = ends => {}
-                () = ends_untrusted => {}
+                () = grace_ends => {}
+                () = untrusted_grace_ends => {}
             }
         };
         if grace.is_some() {
@@ -183,23 +194,23 @@ impl<I: Io, S: Calls> Connection<I, S> {
             () = expired => {
                 let calls = self.calls.len();
                 exchanges.cut.grace(calls);
-                self.log.time_is_up(calls);
+                self.log.grace_expired(calls);
             }
         }
     }
 
-    async fn run(&mut self) -> Result<Ended, Excess> {
-        self.driver.run(self.http2.as_mut(), &mut self.calls, &mut self.watch).await
+    async fn run(&mut self) -> Result<Ended, ExceededLimit> {
+        self.driver.run(self.http2.as_mut(), &mut self.calls, &mut self.monitor).await
     }
 
-    /// Runs the connection alone: calls that arrive are kept, and not begun.
-    async fn run_without_calls(&mut self) -> Result<Ended, Excess> {
+    /// Runs the connection only. New calls are kept but not started.
+    async fn run_without_calls(&mut self) -> Result<Ended, ExceededLimit> {
         let mut none = OpenCalls::default();
-        self.driver.run(self.http2.as_mut(), &mut none, &mut self.watch).await
+        self.driver.run(self.http2.as_mut(), &mut none, &mut self.monitor).await
     }
 
-    fn report(&self, ended: &Result<Ended, Excess>) {
-        if matches!(ended, Err(Excess::Unread)) {
+    fn report(&self, ended: &Result<Ended, ExceededLimit>) {
+        if matches!(ended, Err(ExceededLimit::Unread)) {
             self.exchanges.cut.unread(self.exchanges.unread.streams());
         }
         self.log.ended(ended);

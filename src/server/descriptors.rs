@@ -1,4 +1,4 @@
-//! File descriptors: a connection is one, and so is what keeps the grants fresh.
+//! Limits connections to the available file descriptors.
 
 use std::io;
 
@@ -6,17 +6,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::limits::Limits;
 
-/// Kept free of callers' connections: for the upstream, name lookups, the operator and files.
+/// Descriptors reserved for upstreams, name lookups, the admin listener and files.
 const RESERVED: u64 = 256;
 
-/// Raises the limit on this process to the most that the system allows it.
+/// Raises this process's limit to the maximum that the system allows.
 pub fn raise_limit() -> io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// The limits with as many connections and handshakes as there is room for beside the reserve.
-/// Where the limit on open files is lower than twice the reserve, half of it is kept free.
+/// Reduces connections and handshakes to the descriptors outside the reserve. If the open file
+/// limit is lower than twice the reserve, half of it is reserved.
 pub(super) fn within(limits: Limits) -> Limits {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return limits };
     let fitting = fit(limits, room(limit));
@@ -25,13 +25,13 @@ pub(super) fn within(limits: Limits) -> Limits {
             limit,
             connections = fitting.connections,
             wanted = limits.connections,
-            "the limit on open files leaves room for fewer connections; raise it"
+            "the open file limit allows fewer connections than configured; raise it"
         );
     }
     fitting
 }
 
-/// The limits within that many descriptors, shared as the limits are.
+/// Scales the limits to `room` descriptors, keeping their ratio.
 fn fit(limits: Limits, room: usize) -> Limits {
     let Limits { connections, handshakes, .. } = limits;
     let wanted = connections + handshakes;
@@ -52,14 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_kept_free_or_half_of_a_low_limit() {
+    fn reserve_is_at_most_half_of_the_limit() {
         for (limit, left) in [(20_000, 19_744), (1_024, 768), (512, 256), (96, 48), (1, 1)] {
             assert_eq!(room(limit), left, "{limit}");
         }
     }
 
     #[test]
-    fn connections_and_handshakes_share_the_room() {
+    fn connections_and_handshakes_are_scaled_together() {
         let fit = |room| {
             let Limits { connections, handshakes, .. } = fit(Limits::default(), room);
             (connections, handshakes)

@@ -1,8 +1,8 @@
-//! The frames that pass through a connection's socket, and how many of them are too many.
+//! Counts the HTTP/2 frames of a connection against limits.
 //!
-//! HTTP/2's own limits on resets count over a connection's life or in one batch, which honest
-//! clients reach: a caller that cancels a hundred calls would cut off every other caller of its
-//! connection. These count by time.
+//! h2's own limits on resets count over a connection's lifetime or per batch. Well-behaved clients
+//! reach them: a caller that cancels a hundred calls would disconnect all other callers on its
+//! connection. These limits count per time.
 
 use std::time::Duration;
 
@@ -15,32 +15,32 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 
-/// What a client sends before its first frame.
+/// The length of the client's connection preface.
 const PREFACE: usize = 24;
 
-/// Resets that may come at once, and as many more each second: cancelling as many calls as may
-/// be open, sixteen times in a second.
-const RESETS: u32 = 2_048;
+/// The maximum number of resets at once, and per second after that: cancelling all concurrent calls
+/// sixteen times a second.
+const MAX_RESETS: u32 = 2_048;
 
-/// Streams that may have been opened without a frame in return. Only what was reset has none,
-/// and what a client is sent that does not read.
-const UNANSWERED: usize = 4_096;
+/// The maximum number of opened streams without a frame sent in return. Only reset streams have
+/// none, and streams of a client that does not read.
+const MAX_UNANSWERED: usize = 4_096;
 
-/// Why a connection is cut.
+/// The limit that a connection exceeded, which closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excess {
-    /// The client cancels calls faster than [`RESETS`] allow.
+pub(super) enum ExceededLimit {
+    /// The client cancels calls faster than [`MAX_RESETS`] allows.
     Cancels,
-    /// The client makes us reset streams faster than [`RESETS`] allow.
+    /// The client makes the server reset streams faster than [`MAX_RESETS`] allows.
     ForcedResets,
-    /// The client opens streams and does not read what comes of them.
+    /// The client opens streams without reading the responses.
     Unanswered,
-    /// The client reads answers too slowly, or not at all.
+    /// The client reads responses too slowly, or not at all.
     Unread,
 }
 
-impl Excess {
-    /// Its name in the log and in the GOAWAY frame.
+impl ExceededLimit {
+    /// The name in the log and in the GOAWAY frame.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Cancels => "too_many_cancels",
@@ -50,7 +50,7 @@ impl Excess {
         }
     }
 
-    /// The GOAWAY frame that says so: `ENHANCE_YOUR_CALM`, after this stream.
+    /// A GOAWAY frame with `ENHANCE_YOUR_CALM` and the name, after this stream.
     pub(super) fn goaway(self, last_stream: u32) -> Vec<u8> {
         const GOAWAY: u8 = 7;
         const ENHANCE_YOUR_CALM: u32 = 11;
@@ -64,21 +64,20 @@ impl Excess {
     }
 }
 
-/// Finds the frames in one direction of a connection, in pieces of any size.
+/// Finds frames in one direction of a connection, in chunks of any size.
 struct Scanner {
     head: [u8; HEAD],
     filled: usize,
-    /// What is left of the present frame.
+    /// The remaining payload of the current frame.
     payload: usize,
 }
 
 impl Scanner {
-    const fn new(before: usize) -> Self {
-        Self { head: [0; HEAD], filled: 0, payload: before }
+    const fn new(preface: usize) -> Self {
+        Self { head: [0; HEAD], filled: 0, payload: preface }
     }
 
-    /// Calls `found` with the kind, the stream and the length of each frame that begins in
-    /// `bytes`.
+    /// Calls `found` with the type, stream and length of each frame that starts in `bytes`.
     fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u32, usize)) {
         loop {
             let skipped = self.payload.min(bytes.len());
@@ -105,40 +104,40 @@ impl Scanner {
     }
 }
 
-/// As many resets as are left: [`RESETS`], refilled at that many a second.
-struct Resets {
+/// A budget of [`MAX_RESETS`], refilled at that rate per second.
+struct ResetBudget {
     left: u32,
     refilled: Instant,
 }
 
-impl Resets {
+impl ResetBudget {
     fn new() -> Self {
-        Self { left: RESETS, refilled: Instant::now() }
+        Self { left: MAX_RESETS, refilled: Instant::now() }
     }
 
-    /// Whether that many more are fine.
+    /// Takes `resets` from the budget; returns false if they exceed it.
     fn take(&mut self, resets: u32) -> bool {
         if resets == 0 {
             return true;
         }
-        let each = Duration::from_secs(1) / RESETS;
+        let each = Duration::from_secs(1) / MAX_RESETS;
         let refill = self.refilled.elapsed().as_nanos() / each.as_nanos();
-        let refill = u32::try_from(refill).unwrap_or(RESETS).min(RESETS);
+        let refill = u32::try_from(refill).unwrap_or(MAX_RESETS).min(MAX_RESETS);
         if refill > 0 {
-            self.left = RESETS.min(self.left + refill);
+            self.left = MAX_RESETS.min(self.left + refill);
             self.refilled = Instant::now();
         }
-        let fine = self.left.checked_sub(resets);
-        self.left = fine.unwrap_or(0);
-        fine.is_some()
+        let left = self.left.checked_sub(resets);
+        self.left = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
-/// Frames that a client sends.
+/// Counts the frames from the client.
 pub(super) struct Received {
     scanner: Scanner,
     unread: Unread,
-    cancels: Resets,
+    cancels: ResetBudget,
     unanswered: usize,
     last_stream: u32,
 }
@@ -148,14 +147,14 @@ impl Received {
         Self {
             scanner: Scanner::new(PREFACE),
             unread,
-            cancels: Resets::new(),
+            cancels: ResetBudget::new(),
             unanswered: 0,
             last_stream: 0,
         }
     }
 
-    /// Counts the frames in `bytes`, which came after `sent` more frames had been sent.
-    pub(super) fn count(&mut self, bytes: &[u8], sent: usize) -> Result<(), Excess> {
+    /// Counts the frames in `bytes`, which arrived after `sent` more frames were sent.
+    pub(super) fn count(&mut self, bytes: &[u8], sent: usize) -> Result<(), ExceededLimit> {
         let mut cancels = 0;
         self.unanswered = self.unanswered.saturating_sub(sent);
         self.scanner.scan(bytes, |kind, stream, _| match kind {
@@ -165,36 +164,36 @@ impl Received {
             }
             RST_STREAM => {
                 cancels += 1;
-                self.unread.dropped(stream);
+                self.unread.reset(stream);
             }
             _ => {}
         });
         if !self.cancels.take(cancels) {
-            return Err(Excess::Cancels);
+            return Err(ExceededLimit::Cancels);
         }
-        if self.unanswered > UNANSWERED { Err(Excess::Unanswered) } else { Ok(()) }
+        if self.unanswered > MAX_UNANSWERED { Err(ExceededLimit::Unanswered) } else { Ok(()) }
     }
 
-    /// The last stream that was opened.
+    /// The last stream that the client opened.
     pub(super) const fn last_stream(&self) -> u32 {
         self.last_stream
     }
 }
 
-/// Frames that we send.
+/// Counts the frames to the client.
 pub(super) struct Sent {
     scanner: Scanner,
-    resets: Resets,
+    resets: ResetBudget,
     unread: Unread,
 }
 
 impl Sent {
     pub(super) fn new(unread: Unread) -> Self {
-        Self { scanner: Scanner::new(0), resets: Resets::new(), unread }
+        Self { scanner: Scanner::new(0), resets: ResetBudget::new(), unread }
     }
 
-    /// Counts the frames in `bytes`: how many, unless too many of them reset a stream.
-    pub(super) fn count(&mut self, bytes: &[u8]) -> Result<usize, Excess> {
+    /// Counts the frames in `bytes`. Fails if too many of them reset a stream.
+    pub(super) fn count(&mut self, bytes: &[u8]) -> Result<usize, ExceededLimit> {
         let (mut frames, mut resets) = (0, 0);
         self.scanner.scan(bytes, |kind, stream, length| {
             frames += 1;
@@ -202,15 +201,15 @@ impl Sent {
                 DATA => self.unread.written(stream, length),
                 RST_STREAM => {
                     resets += 1;
-                    self.unread.dropped(stream);
+                    self.unread.reset(stream);
                 }
                 _ => {}
             }
         });
-        if self.resets.take(resets) { Ok(frames) } else { Err(Excess::ForcedResets) }
+        if self.resets.take(resets) { Ok(frames) } else { Err(ExceededLimit::ForcedResets) }
     }
 
-    /// Whether a frame of our own can follow.
+    /// Whether another frame can be inserted here.
     pub(super) const fn is_between_frames(&self) -> bool {
         self.scanner.is_between_frames()
     }
@@ -218,7 +217,7 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::unread::Sum, *};
+    use super::{super::unread::Total, *};
 
     fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap();
@@ -226,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_in_pieces_of_any_size() {
+    fn frames_are_found_in_chunks_of_any_size() {
         let reset = frame(RST_STREAM, 0x8000_0003, &[0; 4]);
         let bytes = [frame(DATA, 1, &[3; 30]), reset, frame(4, 0, &[])].concat();
         for size in 1..=bytes.len() {
-            let (mut scanner, mut seen) = (Scanner::new(0), Vec::new());
-            for piece in bytes.chunks(size) {
-                scanner.scan(piece, |kind, stream, length| seen.push((kind, stream, length)));
+            let (mut scanner, mut found) = (Scanner::new(0), Vec::new());
+            for chunk in bytes.chunks(size) {
+                scanner.scan(chunk, |kind, stream, length| found.push((kind, stream, length)));
             }
-            assert_eq!(seen, [(DATA, 1, 30), (RST_STREAM, 3, 4), (4, 0, 0)], "{size}");
+            assert_eq!(found, [(DATA, 1, 30), (RST_STREAM, 3, 4), (4, 0, 0)], "{size}");
             assert!(scanner.is_between_frames());
         }
         let mut scanner = Scanner::new(0);
@@ -244,29 +243,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn resets_are_limited_by_rate() {
-        let mut resets = Resets::new();
+        let mut resets = ResetBudget::new();
         for _ in 0..100 {
-            assert!(resets.take(RESETS / 2) && resets.take(RESETS / 2));
+            assert!(resets.take(MAX_RESETS / 2) && resets.take(MAX_RESETS / 2));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert!(resets.take(RESETS));
+        assert!(resets.take(MAX_RESETS));
         tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(resets.take(RESETS / 2));
-        assert!(!resets.take(RESETS / 100));
+        assert!(resets.take(MAX_RESETS / 2));
+        assert!(!resets.take(MAX_RESETS / 100));
         tokio::time::advance(Duration::from_secs(3_600)).await;
-        assert!(resets.take(RESETS) && !resets.take(1), "no more are saved up");
+        assert!(resets.take(MAX_RESETS) && !resets.take(1), "the budget is capped");
     }
 
     #[test]
-    fn streams_without_an_answer_are_limited_and_answers_make_room() {
+    fn unanswered_streams_are_limited() {
         let opened = frame(HEADERS, 1, &[]);
-        let unread = Unread::new(Sum::default());
+        let unread = Unread::new(Total::default());
         let mut received = Received::new(unread);
         received.count(&[0; PREFACE], 0).unwrap();
-        for _ in 0..10 * UNANSWERED {
+        for _ in 0..10 * MAX_UNANSWERED {
             received.count(&opened, 1).unwrap();
         }
-        received.count(&opened.repeat(UNANSWERED - 1), 0).unwrap();
-        assert_eq!(received.count(&opened, 0), Err(Excess::Unanswered));
+        received.count(&opened.repeat(MAX_UNANSWERED - 1), 0).unwrap();
+        assert_eq!(received.count(&opened, 0), Err(ExceededLimit::Unanswered));
     }
 }

@@ -1,7 +1,7 @@
-//! HTTP/2 on one connection: its limits, its calls, and the pings that find a dead peer.
+//! HTTP/2 on one connection: limits, calls, and keep-alive pings.
 //!
-//! It is driven with h2 directly: hyper says neither which stream a call is on nor what of an
-//! answer is left to be sent, and both decide whether a client reads.
+//! This uses h2 directly. hyper exposes neither a call's stream nor how much of a response is
+//! unsent, and both are needed to detect clients that do not read.
 
 use std::{
     future::Future,
@@ -20,43 +20,43 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     Calls,
-    calls::Arrivals,
+    calls::NewCalls,
     exchange::Exchanges,
     socket::{BytesRead, Io, Socket},
 };
 use crate::rpc::layers::Guarded;
 
-/// Answers that HTTP/2 holds of each stream while the socket takes no more: a chunk of 96 KiB
-/// with its framing, and what may be left of the one before it.
+/// The bytes of responses that HTTP/2 buffers per stream while the socket is not writable: a chunk
+/// of 96 KiB with its framing, and the rest of the previous one.
 const SEND_BUFFER: usize = 128 * 1024;
 
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// A bearer token of 8 KiB has room, and so has what is too long a one, to be told so.
+/// Fits a bearer token of 8 KiB, and a somewhat longer one so that it can be refused properly.
 const MAX_HEADER_BYTES: u32 = 12 * 1024;
 const HEADER_TABLE: u32 = 4_096;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How HTTP/2 ended.
+/// How the HTTP/2 connection ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// In order, or without a word.
+    /// It was closed by either side without an error.
     Closed,
-    /// By an error of the socket or of the client's.
+    /// A socket error or an HTTP/2 error occurred.
     Failed(h2::Error),
-    /// The client did not answer a ping.
+    /// The client did not respond to a ping.
     NoPong,
 }
 
-/// A connection as a future: it ends with the connection.
+/// A connection as a future that completes when the connection ends.
 pub(super) struct Http2<I: Io, S> {
     state: State<I>,
-    /// Told to go before the handshake was done.
-    leaving: bool,
+    /// Whether a shutdown was requested before the handshake completed.
+    shutdown_requested: bool,
     read: BytesRead,
     service: Guarded<S>,
-    arrivals: Arrivals,
+    new_calls: NewCalls,
     exchanges: Arc<Exchanges>,
 }
 
@@ -65,7 +65,7 @@ enum State<I: Io> {
     Serving(Connection<Socket<I>, Bytes>, Option<KeepAlive>),
 }
 
-/// Nothing in it is pinned where it stands.
+/// No field is structurally pinned.
 impl<I: Io, S> Unpin for Http2<I, S> {}
 
 impl<I: Io, S: Calls> Http2<I, S> {
@@ -73,26 +73,26 @@ impl<I: Io, S: Calls> Http2<I, S> {
         socket: Socket<I>,
         streams: u32,
         service: Guarded<S>,
-        arrivals: Arrivals,
+        new_calls: NewCalls,
         exchanges: Arc<Exchanges>,
     ) -> Self {
         let read = socket.bytes_read();
         let state = State::Handshake(builder(streams).handshake(socket));
-        Self { state, leaving: false, read, service, arrivals, exchanges }
+        Self { state, shutdown_requested: false, read, service, new_calls, exchanges }
     }
 
-    /// Tells the client to open no more streams. The connection ends with the last of them.
+    /// Sends a GOAWAY. The connection ends with its last stream.
     pub(super) fn go_away(self: Pin<&mut Self>) {
         let this = self.get_mut();
         match &mut this.state {
-            State::Handshake(_) => this.leaving = true,
+            State::Handshake(_) => this.shutdown_requested = true,
             State::Serving(connection, _) => connection.graceful_shutdown(),
         }
     }
 }
 
 impl<I: Io, S> Http2<I, S> {
-    /// Refuses to serve: the connection ends as soon as it has said so.
+    /// Refuses the connection: it ends after its GOAWAY is sent.
     pub(super) fn refuse(self: Pin<&mut Self>) {
         if let State::Serving(connection, _) = &mut self.get_mut().state {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -104,7 +104,7 @@ fn builder(streams: u32) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(streams)
-        // The socket limits both by rate.
+        // The socket limits both per time.
         .max_local_error_reset_streams(None)
         .max_pending_accept_reset_streams(usize::MAX)
         .max_send_buffer_size(SEND_BUFFER)
@@ -125,7 +125,7 @@ impl<I: Io, S: Calls> Future for Http2<I, S> {
                 Ok(connection) => connection,
                 Err(error) => return Poll::Ready(Ended::Failed(error)),
             };
-            if this.leaving {
+            if this.shutdown_requested {
                 connection.graceful_shutdown();
             }
             let keep_alive = connection.ping_pong().map(KeepAlive::new);
@@ -142,8 +142,8 @@ impl<I: Io, S: Calls> Future for Http2<I, S> {
             match ready!(accepted) {
                 Some(Ok((request, respond))) => {
                     let (service, exchanges) = (this.service.clone(), Arc::clone(&this.exchanges));
-                    this.arrivals.add(async move {
-                        exchanges.answer(service, request, respond).await;
+                    this.new_calls.add(async move {
+                        exchanges.serve(service, request, respond).await;
                     });
                 }
                 Some(Err(error)) => return Poll::Ready(Ended::Failed(error)),
@@ -153,7 +153,7 @@ impl<I: Io, S: Calls> Future for Http2<I, S> {
     }
 }
 
-/// Pings a client that is silent, and waits for its answer.
+/// Pings an idle client and waits for its response.
 struct KeepAlive {
     ping: PingPong,
     read: usize,
@@ -162,10 +162,10 @@ struct KeepAlive {
 }
 
 enum Liveness {
-    /// Asked for again at the timer's end, unless something has been read by then.
+    /// Pinged when the timer expires, unless something has been read by then.
     Alive,
-    /// A ping is out: the timer's end is the connection's.
-    Asked,
+    /// A ping was sent. The connection ends when the timer expires.
+    Pinged,
 }
 
 impl KeepAlive {
@@ -174,22 +174,22 @@ impl KeepAlive {
         Self { ping, read: 0, state: Liveness::Alive, timer }
     }
 
-    /// Ready where the client is gone. `read` is how many bytes have been read so far.
+    /// Ready when the client is gone. `read` is the number of bytes read so far.
     fn poll(&mut self, cx: &mut Context<'_>, read: usize) -> Poll<()> {
-        if matches!(self.state, Liveness::Asked) && self.ping.poll_pong(cx).is_ready() {
+        if matches!(self.state, Liveness::Pinged) && self.ping.poll_pong(cx).is_ready() {
             self.wait(Liveness::Alive, KEEP_ALIVE_INTERVAL, read);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             match self.state {
-                Liveness::Asked => return Poll::Ready(()),
+                Liveness::Pinged => return Poll::Ready(()),
                 Liveness::Alive if self.read != read => {
                     self.wait(Liveness::Alive, KEEP_ALIVE_INTERVAL, read);
                 }
                 Liveness::Alive => {
-                    // Fails only where the connection has ended, which its own poll reports.
+                    // Fails only if the connection has ended, which its own poll reports.
                     let _ = self.ping.send_ping(Ping::opaque());
                     let _ = self.ping.poll_pong(cx);
-                    self.wait(Liveness::Asked, KEEP_ALIVE_TIMEOUT, read);
+                    self.wait(Liveness::Pinged, KEEP_ALIVE_TIMEOUT, read);
                 }
             }
         }

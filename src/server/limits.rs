@@ -1,21 +1,21 @@
-//! What callers together and each connection may use of the server.
+//! Limits on connections.
 
 use std::time::Duration;
 
 /// Limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time, where there are file descriptors for that many.
+    /// Concurrent connections, if there are enough file descriptors.
     pub connections: usize,
-    /// Connections of one caller at a time.
+    /// Concurrent connections per caller.
     pub connections_per_caller: usize,
-    /// Calls at a time on one connection.
+    /// Concurrent calls per connection.
     pub streams_per_connection: u32,
-    /// Connections at a time that have not finished their handshake.
+    /// Concurrent connections that have not completed their handshake.
     pub handshakes: usize,
-    /// How long a client may leave an answer unread.
+    /// How long a client may leave a response unread.
     pub stall: Duration,
-    /// After this, less up to a tenth, a connection is told to go.
+    /// The maximum connection age, reduced at random by up to a tenth.
     pub connection_age: Duration,
 }
 

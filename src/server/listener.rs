@@ -1,5 +1,4 @@
-//! One of a server's listeners: where connections come in, what they are made over, and how it
-//! is known who makes them.
+//! The server's listeners, which accept connections and identify peers by the transport.
 
 use std::{
     io,
@@ -22,29 +21,30 @@ use crate::{
     },
 };
 
-/// A pause where accepting fails because file descriptors or memory run out.
+/// The pause after a failed accept, which usually means that file descriptors or memory are
+/// exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener.
 pub(super) enum Listener {
-    /// TCP, where the transport says who comes.
+    /// TCP, where the transport identifies the peer.
     Tcp(Listeners, Transport),
-    /// A Unix socket, where the kernel says who comes.
+    /// A Unix socket, where the kernel identifies the peer.
     Unix {
         socket: unix::Listener,
-        /// The user id that stands for those that the kernel cannot name.
+        /// The user ID that the kernel reports for users it cannot map.
         overflow_uid: u32,
     },
 }
 
-/// A connection on which nothing was said yet.
+/// An accepted connection before any handshake.
 pub(super) enum Accepted {
     Tcp { stream: TcpStream, address: IpAddr, transport: Transport },
     Unix { stream: UnixStream, uid: u32, name: Option<CallerName> },
 }
 
 impl Listener {
-    /// Listens on TCP; comes with the address, or one of two.
+    /// Binds a TCP address and returns the bound address; for `localhost`, one of the two.
     pub(super) async fn tcp(
         listen: Listen,
         transport: Transport,
@@ -54,28 +54,28 @@ impl Listener {
         Ok((Self::Tcp(sockets, transport), addr))
     }
 
-    /// Listens on a Unix socket.
+    /// Binds a Unix socket.
     pub(super) fn unix(unix: &Unix) -> Result<Self, UnixError> {
         let socket = unix.bind()?.listen()?;
         Ok(Self::Unix { socket, overflow_uid: overflow_uid() })
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub(super) async fn accept(&self) -> Accepted {
         let mut failures = 0_u64;
         loop {
             match self.try_accept().await {
                 Ok(accepted) => {
                     if failures > 0 {
-                        tracing::info!(failures, "connections are accepted again");
+                        tracing::info!(failures, "accepting connections recovered");
                     }
                     return accepted;
                 }
-                // Its peer is gone already, or we are short of descriptors or memory: a loop
-                // without a pause would spin.
+                // The peer is already gone, or descriptors or memory are exhausted. The pause
+                // avoids a busy loop.
                 Err(error) => {
                     if failures == 0 {
-                        tracing::warn!(%error, "no connection is accepted");
+                        tracing::warn!(%error, "accepting connections failed; retrying");
                     }
                     failures += 1;
                     sleep(ACCEPT_PAUSE).await;
@@ -88,7 +88,7 @@ impl Listener {
         match self {
             Self::Tcp(sockets, transport) => {
                 let (stream, from) = sockets.accept().await?;
-                // Answers are small: waiting to fill a packet only costs time.
+                // Responses are small, so that waiting to fill a packet only adds latency.
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp { stream, address: from.ip(), transport: transport.clone() })
             }
@@ -102,7 +102,7 @@ impl Listener {
 }
 
 impl Accepted {
-    /// Where it comes from.
+    /// The remote end.
     pub(super) const fn from(&self) -> Remote {
         match self {
             Self::Tcp { address, .. } => Remote::Ip(*address),

@@ -1,9 +1,9 @@
-//! What is logged of connections that we end, with who is at their other end.
+//! Logs connections that the server closes, with their peers.
 
-use super::{frames::Excess, http2::Ended, places::Denied};
+use super::{frames::ExceededLimit, http2::Ended, slots::Denied};
 use crate::{auth::peer::Peer, listen::log_limit::LogLimit};
 
-/// What is logged of one connection, with who is at its other end.
+/// Logs events of one connection, with its peer.
 pub(super) struct ConnectionLog {
     peer: Peer,
     log_limit: LogLimit,
@@ -22,26 +22,26 @@ impl ConnectionLog {
         self.log_limit.since_logged(self.peer.from, cause)
     }
 
-    /// There is no place for it.
+    /// The connection is refused.
     pub(super) fn refused(&self, denied: Denied) {
         let limit = denied.as_str();
         if let Some(refused) = self.since_logged(limit) {
             let (address, name) = (self.peer.from, self.name());
             tracing::warn!(
-                %address, name, limit, refused, "connections are refused: the limit is reached"
+                %address, name, limit, refused, "connection limit reached; refusing connections"
             );
         }
     }
 
-    /// Its client has ended it, or made us end it.
-    pub(super) fn ended(&self, ended: &Result<Ended, Excess>) {
+    /// The connection ended.
+    pub(super) fn ended(&self, ended: &Result<Ended, ExceededLimit>) {
         let (address, name) = (self.peer.from, self.name());
         match ended {
             Ok(Ended::Closed) => {}
             Ok(Ended::NoPong) => {
                 if self.since_logged("no_pong").is_some() {
                     tracing::info!(
-                        %address, name, "a connection is cut: its client does not answer pings"
+                        %address, name, "connection closed: the client did not respond to a ping"
                     );
                 }
             }
@@ -52,46 +52,47 @@ impl ConnectionLog {
                 {
                     tracing::warn!(
                         %address, name, ?reason, %error,
-                        "a connection is cut: its client breaks HTTP/2"
+                        "connection closed: the client violated HTTP/2"
                     );
                 }
             }
-            Err(excess) => {
-                let limit = excess.as_str();
+            Err(exceeded) => {
+                let limit = exceeded.as_str();
                 if self.since_logged(limit).is_some() {
                     tracing::warn!(
-                        %address, name, limit, "a connection is cut: its client exceeds a limit"
+                        %address, name, limit, "connection closed: the client exceeded a limit"
                     );
                 }
             }
         }
     }
 
-    /// It is closed since its client does not authenticate.
+    /// The connection is closed because its client does not authenticate.
     pub(super) fn unauthenticated(&self) {
         if self.since_logged("unauthenticated").is_some() {
             let (address, name) = (self.peer.from, self.name());
             tracing::warn!(
-                %address, name, "a connection is closed: its client does not authenticate"
+                %address, name, "connection closed: the client did not authenticate"
             );
         }
     }
 
-    /// It is closed since it has no name, and no call of it was authenticated for a while.
-    pub(super) fn nameless(&self, had_authenticated_calls: bool) {
+    /// The connection is closed because its client matches no entry and made no authenticated call
+    /// for a while.
+    pub(super) fn unknown(&self, had_authenticated_calls: bool) {
         if had_authenticated_calls {
-            // An idle client of a good caller.
-            tracing::debug!(address = %self.peer.from, "a connection without authenticated calls is closed");
+            // An idle client of a legitimate caller.
+            tracing::debug!(address = %self.peer.from, "connection closed: no authenticated calls");
         } else {
             self.unauthenticated();
         }
     }
 
-    /// It is cut at the end of its grace, with so many calls under way.
-    pub(super) fn time_is_up(&self, calls: usize) {
-        if self.since_logged("time_is_up").is_some() {
+    /// The connection is closed at the end of its grace period, with this many running calls.
+    pub(super) fn grace_expired(&self, calls: usize) {
+        if self.since_logged("grace_expired").is_some() {
             let (address, name) = (self.peer.from, self.name());
-            tracing::info!(%address, name, calls, "a connection is cut: its time is up");
+            tracing::info!(%address, name, calls, "connection closed: its grace period expired");
         }
     }
 

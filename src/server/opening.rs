@@ -1,5 +1,5 @@
-//! How a connection begins: the TLS handshake, or the preface of HTTP/2 where there is no TLS.
-//! A client that is silent holds a place for handshakes, never one for connections.
+//! Opening a connection: the TLS handshake, or the HTTP/2 preface without TLS. A silent client uses
+//! the limit for handshakes, never the one for connections.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -15,112 +15,112 @@ use super::{Transport, listener::Accepted};
 use crate::{
     auth::peer::Peer,
     listen::{
-        crowd::{Crowd, Entry},
+        connection_limit::{ConnectionLimit, Permit},
         remote::Remote,
     },
     telemetry::{Counts, Metrics},
     tls::{
         Tls,
-        begun::Begun,
+        prefixed::Prefixed,
         server::{Client, HandshakeError},
         trust::Verified,
     },
 };
 
-/// Handshakes of one address, or of one user of a Unix socket, at the same time.
-const OF_ADDRESS: usize = 32;
+/// Concurrent handshakes per IP address or Unix socket user.
+const PER_ADDRESS: usize = 32;
 
-/// A handshake does not give way before that: a client that opens many connections at once, as
-/// after a restart, is waiting for us.
-const SETTLING: Duration = Duration::from_millis(100);
+/// A younger handshake is not displaced. A client that opens many connections at once, such as
+/// after a restart, may be waiting for this server.
+const MIN_AGE: Duration = Duration::from_millis(100);
 
-/// A connection that has not done its handshake and sent its preface and settings by then is
-/// closed.
+/// The time limit for the handshake, preface and settings.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every HTTP/2 client sends first (RFC 9113, section 3.4).
+/// The start of the client's connection preface (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The ways that connections begin.
+/// The results of opening a connection.
 const RESULTS: [&str; 7] =
     ["ok", "refused", "no_certificate", "no_http2", "failed", "timed_out", "displaced"];
 
-/// What connections need to begin, for all of them.
+/// State shared by all connections that are being opened.
 #[derive(Clone)]
 pub(super) struct Opening {
-    handshakes: Crowd,
+    handshakes: ConnectionLimit,
     results: Arc<Counts>,
 }
 
-/// A connection that has begun.
-pub(super) struct Open {
+/// An opened connection.
+pub(super) struct Opened {
     pub(super) stream: Stream,
-    pub(super) newcomer: Newcomer,
+    pub(super) connection: PendingConnection,
 }
 
-/// Who has no place for connections yet.
-pub(super) struct Newcomer {
+/// A connection that has no slot yet.
+pub(super) struct PendingConnection {
     pub(super) peer: Peer,
-    /// Held until there is a place.
-    pub(super) turn: Entry,
-    /// When its preface and settings must have come.
-    pub(super) due: Instant,
+    /// Held until the connection has a slot.
+    pub(super) permit: Permit,
+    /// The time limit for its preface and settings.
+    pub(super) deadline: Instant,
 }
 
-/// What it is made over.
+/// The transport stream.
 pub(super) enum Stream {
-    Plain(Begun<TcpStream>),
-    Unix(Begun<UnixStream>),
+    Plain(Prefixed<TcpStream>),
+    Unix(Prefixed<UnixStream>),
     Tls { stream: Box<TlsStream<TcpStream>>, tls: Arc<Tls>, client: Option<Client> },
 }
 
 impl Opening {
     pub(super) fn new(handshakes: usize, metrics: &Metrics) -> Self {
         Self {
-            handshakes: Crowd::new(handshakes, OF_ADDRESS).settling_for(SETTLING),
+            handshakes: ConnectionLimit::new(handshakes, PER_ADDRESS).with_min_age(MIN_AGE),
             results: Arc::new(metrics.handshakes(&RESULTS)),
         }
     }
 
-    /// The turn of a connection from there.
-    pub(super) async fn turn(&self, from: Remote) -> Entry {
-        self.handshakes.enter(from).await
+    /// Admits a connection to the handshake.
+    pub(super) async fn admit(&self, from: Remote) -> Permit {
+        self.handshakes.admit(from).await
     }
 
-    /// Brings a connection to its beginning; none where it fails.
-    pub(super) async fn open(&self, accepted: Accepted, turn: Entry) -> Option<Open> {
-        let due = Instant::now() + TIMEOUT;
+    /// Opens a connection; `None` if that fails.
+    pub(super) async fn open(&self, accepted: Accepted, permit: Permit) -> Option<Opened> {
+        let deadline = Instant::now() + TIMEOUT;
         let opened = tokio::select! {
             biased;
-            () = turn.gives_way() => Err("displaced"),
-            opened = timeout_at(due, begin(accepted)) => opened.unwrap_or(Err("timed_out")),
+            () = permit.displaced() => Err("displaced"),
+            opened = timeout_at(deadline, handshake(accepted)) => opened.unwrap_or(Err("timed_out")),
         };
         self.results.add(opened.as_ref().err().unwrap_or(&"ok"));
         let (stream, peer) = opened.ok()?;
-        Some(Open { stream, newcomer: Newcomer { peer, turn, due } })
+        Some(Opened { stream, connection: PendingConnection { peer, permit, deadline } })
     }
 }
 
-/// The stream of a connection, and who is at its other end.
-async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
-    let nobody = Peer { name: None, also: Vec::new(), certificate: None, from: accepted.from() };
+/// Completes the handshake. Returns the stream and its peer.
+async fn handshake(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
+    let unnamed =
+        Peer { name: None, other_names: Vec::new(), certificate: None, from: accepted.from() };
     match accepted {
         Accepted::Unix { stream, name, .. } => {
-            let begun = read_preface(stream).await.map_err(|_| "failed")?;
-            Ok((Stream::Unix(begun), Peer { name, ..nobody }))
+            let stream = read_preface(stream).await.map_err(|_| "failed")?;
+            Ok((Stream::Unix(stream), Peer { name, ..unnamed }))
         }
-        Accepted::Tcp { stream, transport: Transport::Plain(everybody), .. } => {
-            let begun = read_preface(stream).await.map_err(|_| "failed")?;
-            Ok((Stream::Plain(begun), Peer { name: everybody, ..nobody }))
+        Accepted::Tcp { stream, transport: Transport::Plain(name), .. } => {
+            let stream = read_preface(stream).await.map_err(|_| "failed")?;
+            Ok((Stream::Plain(stream), Peer { name, ..unnamed }))
         }
         Accepted::Tcp { stream, address, transport: Transport::Tls(tls) } => {
-            let (stream, client) = shake_hands(stream, address, &tls).await?;
+            let (stream, client) = tls_handshake(stream, address, &tls).await?;
             let peer = match &client {
-                None => nobody,
+                None => unnamed,
                 Some(client) => {
-                    let Verified { name, also, .. } = client.verified.clone();
+                    let Verified { name, other_names, .. } = client.verified.clone();
                     let certificate = client.fingerprint();
-                    Peer { name: Some(name), also, certificate, ..nobody }
+                    Peer { name: Some(name), other_names, certificate, ..unnamed }
                 }
             };
             Ok((Stream::Tls { stream: Box::new(stream), tls, client }, peer))
@@ -128,13 +128,13 @@ async fn begin(accepted: Accepted) -> Result<(Stream, Peer), &'static str> {
     }
 }
 
-async fn shake_hands(
+async fn tls_handshake(
     stream: TcpStream,
     address: IpAddr,
     tls: &Tls,
 ) -> Result<(TlsStream<TcpStream>, Option<Client>), &'static str> {
     tls.accept(stream, address).await.map_err(|error| {
-        tracing::debug!(%address, %error, "a TLS handshake failed");
+        tracing::debug!(%address, %error, "TLS handshake failed");
         match error {
             HandshakeError::Refused(_) => "refused",
             HandshakeError::NoIdentity => "no_certificate",
@@ -144,15 +144,15 @@ async fn shake_hands(
     })
 }
 
-/// Reads the preface, or as much as shows that there is none.
-async fn read_preface<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Begun<S>> {
-    let mut beginning = BytesMut::with_capacity(1_024);
-    while beginning.len() < PREFACE.len() && PREFACE.starts_with(&beginning) {
-        if stream.read_buf(&mut beginning).await? == 0 {
+/// Reads the preface, or enough bytes to see that it is not one.
+async fn read_preface<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Prefixed<S>> {
+    let mut prefix = BytesMut::with_capacity(1_024);
+    while prefix.len() < PREFACE.len() && PREFACE.starts_with(&prefix) {
+        if stream.read_buf(&mut prefix).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Begun::new(beginning, stream))
+    Ok(Prefixed::new(prefix, stream))
 }
 
 #[cfg(test)]
@@ -162,14 +162,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_to_see_how_it_begins_is_read_again() {
+    async fn bytes_read_for_the_preface_are_read_again() {
         for sent in [&[PREFACE, b"and more"].concat()[..], b"GET / HTTP/1.1\r\n\r\n"] {
             let (mut client, server) = duplex(4_096);
             client.write_all(sent).await.unwrap();
-            let mut begun = read_preface(server).await.unwrap();
+            let mut stream = read_preface(server).await.unwrap();
             drop(client);
             let mut read = Vec::new();
-            begun.read_to_end(&mut read).await.unwrap();
+            stream.read_to_end(&mut read).await.unwrap();
             assert_eq!(read, sent);
         }
         let (client, server) = duplex(64);

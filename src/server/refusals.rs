@@ -1,7 +1,7 @@
-//! Connections whose calls are refused again and again are read more slowly, or not at all.
+//! Slows down or closes connections whose calls are repeatedly refused.
 //!
-//! A refusal costs nearly what a token does, and a client that retries at once is stopped by no
-//! status. Whatever refuses, it is the answer's status that counts.
+//! A refusal costs nearly as much as a token, and no status stops a client that retries at once.
+//! Refusals are counted by the response's status, whichever component refuses.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,30 +12,30 @@ use http::HeaderMap;
 use tokio::{sync::Notify, time::Instant};
 use tonic::Code;
 
-/// Calls of one connection refused in a second, from which on it is not read for a while.
-const REFUSED: u32 = 64;
+/// The number of refused calls per second and connection after which reading pauses.
+const MAX_REFUSED: u32 = 64;
 
-/// Failed authentications in a row that close a connection.
-const UNAUTHENTICATED: u32 = 16;
+/// The number of consecutive failed authentications that closes a connection.
+const MAX_UNAUTHENTICATED: u32 = 16;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection that has sent nothing for that long after a pause begins with the shortest again.
-const FORGIVEN: Duration = Duration::from_secs(2);
+/// After a pause and this time without calls, the pause length is reset.
+const RESET_AFTER: Duration = Duration::from_secs(2);
 
-/// Whether a call's caller was authenticated.
+/// Whether the caller of a call was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Authentication {
     Good,
     Failed,
-    /// That cannot be found out now.
+    /// This cannot be determined now.
     Unknown,
 }
 
-/// How the calls of one connection are answered.
+/// Counts the refused calls of one connection.
 #[derive(Clone)]
 pub(super) struct Refusals(Arc<Shared>);
 
@@ -45,14 +45,14 @@ struct Shared {
 }
 
 struct Count {
-    /// When the present second began.
+    /// When the current second began.
     began: Instant,
     calls: u32,
     refused: u32,
     unauthenticated_in_a_row: u32,
-    /// The connection is not read before this.
+    /// The connection is not read until then.
     paused_until: Option<Instant>,
-    /// When the last pause ended, or ends.
+    /// When the last pause ended or will end.
     pause_ends: Instant,
     next_pause: Duration,
 }
@@ -72,7 +72,7 @@ impl Refusals {
         Self(Arc::new(Shared { count: Mutex::new(count), closed: Notify::new() }))
     }
 
-    /// Counts a call by the status in these headers, if there is one.
+    /// Counts a call by the gRPC status in these headers, if any.
     pub(super) fn note(&self, headers: &HeaderMap) {
         if let Some(status) = headers.get("grpc-status") {
             let code = Code::from_bytes(status.as_bytes());
@@ -82,14 +82,13 @@ impl Refusals {
         }
     }
 
-    /// Counts a call whose bearer token could not be verified: it is refused, but its caller may
-    /// be a good one, so that the connection is never closed for it.
+    /// Counts a call whose bearer token could not be verified. It counts as refused but never
+    /// closes the connection, since its caller may be legitimate.
     pub(super) fn note_unverifiable(&self) {
-        // Never closes the connection.
         let _ = self.count().refuse(Authentication::Unknown, Instant::now());
     }
 
-    /// Until when the connection is not to be read; none where it is.
+    /// Until when reading is paused; `None` if it is not.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         let mut count = self.count();
         let until = count.paused_until?;
@@ -99,8 +98,8 @@ impl Refusals {
         count.paused_until
     }
 
-    /// Waits until the connection is to be closed.
-    pub(super) async fn closed(&self) {
+    /// Waits until the connection must be closed.
+    pub(super) async fn close_requested(&self) {
         self.0.closed.notified().await;
     }
 
@@ -110,7 +109,7 @@ impl Refusals {
 }
 
 impl Count {
-    /// Whether the connection is to be closed.
+    /// Counts a call. Returns whether the connection must be closed.
     fn note(&mut self, code: Code, now: Instant) -> bool {
         match code {
             Code::Unauthenticated => self.refuse(Authentication::Failed, now),
@@ -128,7 +127,7 @@ impl Count {
     fn count(&mut self, refused: bool, authentication: Authentication, now: Instant) -> bool {
         if now.duration_since(self.began) >= SECOND {
             let idle = now.duration_since(self.began.max(self.pause_ends));
-            if self.refused < REFUSED || idle > FORGIVEN {
+            if self.refused < MAX_REFUSED || idle > RESET_AFTER {
                 self.next_pause = FIRST_PAUSE;
             }
             (self.began, self.calls, self.refused) = (now, 0, 0);
@@ -146,12 +145,13 @@ impl Count {
         if !most_are_refused {
             return false;
         }
-        if self.refused >= REFUSED && self.paused_until.is_none_or(|until| until <= now) {
+        if self.refused >= MAX_REFUSED && self.paused_until.is_none_or(|until| until <= now) {
             self.pause_ends = now + self.next_pause;
             self.paused_until = Some(self.pause_ends);
             self.next_pause = LONGEST_PAUSE.min(self.next_pause * 2);
         }
-        authentication == Authentication::Failed && self.unauthenticated_in_a_row >= UNAUTHENTICATED
+        authentication == Authentication::Failed
+            && self.unauthenticated_in_a_row >= MAX_UNAUTHENTICATED
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    fn answered(refusals: &Refusals, code: Code, times: u32) {
+    fn record(refusals: &Refusals, code: Code, times: u32) {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-status", i32::from(code).into());
         (0..times).for_each(|_| refusals.note(&headers));
@@ -172,16 +172,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_is_refused_again_and_again_is_paused_longer_each_time() {
+    async fn pauses_double_while_calls_are_refused() {
         let refusals = Refusals::new();
         for code in [Code::PermissionDenied, Code::ResourceExhausted] {
-            answered(&refusals, code, REFUSED / 2 - 1);
+            record(&refusals, code, MAX_REFUSED / 2 - 1);
         }
-        answered(&refusals, Code::PermissionDenied, 1);
+        record(&refusals, Code::PermissionDenied, 1);
         assert_eq!(pause(&refusals), None);
         let mut all = Vec::new();
         for _ in 0..7 {
-            answered(&refusals, Code::PermissionDenied, REFUSED);
+            record(&refusals, Code::PermissionDenied, MAX_REFUSED);
             let milliseconds = pause(&refusals).unwrap();
             all.push(milliseconds);
             advance(Duration::from_millis(u64::try_from(milliseconds).unwrap())).await;
@@ -189,56 +189,56 @@ mod tests {
         }
         assert_eq!(all, [50, 100, 200, 400, 800, 1_000, 1_000]);
         advance(SECOND).await;
-        answered(&refusals, Code::PermissionDenied, 1);
+        record(&refusals, Code::PermissionDenied, 1);
         advance(SECOND).await;
-        answered(&refusals, Code::PermissionDenied, REFUSED);
-        assert_eq!(pause(&refusals), Some(50), "after a second without");
+        record(&refusals, Code::PermissionDenied, MAX_REFUSED);
+        assert_eq!(pause(&refusals), Some(50), "after a second with few refusals");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_is_as_short_as_the_first_after_a_time_without_calls() {
+    async fn pause_is_reset_after_a_time_without_calls() {
         let refusals = Refusals::new();
-        for (idle, wanted) in [(0, 50), (1_900, 100), (FORGIVEN.as_millis() + 1, 50)] {
+        for (idle, expected) in [(0, 50), (1_900, 100), (RESET_AFTER.as_millis() + 1, 50)] {
             advance(Duration::from_millis(u64::try_from(idle).unwrap())).await;
-            answered(&refusals, Code::PermissionDenied, REFUSED);
+            record(&refusals, Code::PermissionDenied, MAX_REFUSED);
             let milliseconds = pause(&refusals).unwrap();
-            assert_eq!(milliseconds, wanted, "after {idle} ms");
+            assert_eq!(milliseconds, expected, "after {idle} ms");
             advance(Duration::from_millis(u64::try_from(milliseconds).unwrap())).await;
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn callers_that_share_a_connection_are_not_punished_for_one_of_them() {
+    async fn one_refused_caller_does_not_pause_a_shared_connection() {
         let refusals = Refusals::new();
         for _ in 0..200 {
-            answered(&refusals, Code::Ok, 1);
-            answered(&refusals, Code::PermissionDenied, 1);
+            record(&refusals, Code::Ok, 1);
+            record(&refusals, Code::PermissionDenied, 1);
         }
         assert_eq!(pause(&refusals), None);
-        answered(&refusals, Code::Unauthenticated, UNAUTHENTICATED - 2);
-        answered(&refusals, Code::Ok, 1);
-        answered(&refusals, Code::Unauthenticated, 1);
-        let closed = tokio::time::timeout(Duration::ZERO, refusals.closed()).await;
+        record(&refusals, Code::Unauthenticated, MAX_UNAUTHENTICATED - 2);
+        record(&refusals, Code::Ok, 1);
+        record(&refusals, Code::Unauthenticated, 1);
+        let closed = tokio::time::timeout(Duration::ZERO, refusals.close_requested()).await;
         assert!(closed.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_that_cannot_be_verified_pause_a_connection_and_reset_no_row() {
+    async fn unverifiable_calls_pause_but_do_not_close() {
         let refusals = Refusals::new();
-        answered(&refusals, Code::Unauthenticated, UNAUTHENTICATED - 1);
-        (0..REFUSED).for_each(|_| refusals.note_unverifiable());
+        record(&refusals, Code::Unauthenticated, MAX_UNAUTHENTICATED - 1);
+        (0..MAX_REFUSED).for_each(|_| refusals.note_unverifiable());
         assert_eq!(pause(&refusals), Some(50));
-        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_err());
-        answered(&refusals, Code::Unauthenticated, 1);
-        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_ok());
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.close_requested()).await.is_err());
+        record(&refusals, Code::Unauthenticated, 1);
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.close_requested()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_authentications_in_a_row_close_a_connection() {
+    async fn consecutive_failed_authentications_close_a_connection() {
         let refusals = Refusals::new();
-        answered(&refusals, Code::Unauthenticated, UNAUTHENTICATED - 1);
-        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_err());
-        answered(&refusals, Code::Unauthenticated, 1);
-        assert!(tokio::time::timeout(Duration::ZERO, refusals.closed()).await.is_ok());
+        record(&refusals, Code::Unauthenticated, MAX_UNAUTHENTICATED - 1);
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.close_requested()).await.is_err());
+        record(&refusals, Code::Unauthenticated, 1);
+        assert!(tokio::time::timeout(Duration::ZERO, refusals.close_requested()).await.is_ok());
     }
 }

@@ -1,6 +1,6 @@
-//! A connection's socket. It counts what was read, since silence is told from a conversation
-//! by that. It gathers what is written: HTTP/2 writes each answer by itself, and to hand a
-//! small answer to the system costs more than to make it.
+//! A connection's socket. It counts the bytes read, to detect silent clients. It buffers writes:
+//! HTTP/2 writes each response separately, and a system call for a small response costs more than
+//! producing it.
 
 use std::{
     future::{Future, poll_fn},
@@ -24,30 +24,30 @@ use tokio::{
 
 use super::{
     calls::OpenCalls,
-    frames::{Excess, Received, Sent},
+    frames::{ExceededLimit, Received, Sent},
     refusals::Refusals,
-    unread::{Unread, Watch},
+    unread::{ReadMonitor, Unread},
 };
 
-/// What a connection is made over: TCP, TLS over it, or a Unix socket.
+/// The stream of a connection: TCP, TLS or a Unix socket.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for S {}
 
-/// Bytes gathered before they are written; a larger write is passed on as it comes.
-const GATHERED: usize = 32 * 1024;
+/// The size of the write buffer. Larger writes bypass it.
+const BUFFER_SIZE: usize = 32 * 1024;
 
-/// Written of a bulk before calls elsewhere are thought of: about a chunk.
-const MUCH: usize = 64 * 1024;
+/// After writing this much of a bulk response, about one chunk, other connections are considered.
+const YIELD_BYTES: usize = 64 * 1024;
 
-/// How often calls have ended, on all connections of a server.
+/// Counts completed calls on all connections of a server.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answered(Arc<AtomicUsize>);
+pub(super) struct CompletedCalls(Arc<AtomicUsize>);
 
-/// The HTTP/2 preface and an empty SETTINGS frame.
+/// The size of the HTTP/2 preface and an empty SETTINGS frame.
 const PREFACE_BYTES: usize = 24 + 9;
 
-/// How many bytes have been read from a socket.
+/// Counts the bytes read from a socket.
 #[derive(Clone, Default)]
 pub(super) struct BytesRead(Arc<Read>);
 
@@ -69,62 +69,62 @@ impl BytesRead {
         }
     }
 
-    /// Whether as much has been read as the shortest preface has.
+    /// Whether at least the shortest preface has been read.
     pub(super) fn has_preface(&self) -> bool {
         self.get() >= PREFACE_BYTES
     }
 
-    /// Waits, once, until as much has been read as the shortest preface has.
+    /// Waits until at least the shortest preface has been read. Completes only once.
     pub(super) async fn preface(&self) {
         self.0.preface.notified().await;
     }
 }
 
-/// What a socket counts for others, and what keeps it from being read.
-pub(super) struct Watched {
-    pub(super) answered: Answered,
+/// Counters shared by a socket and its connection.
+pub(super) struct SocketState {
+    pub(super) completed: CompletedCalls,
     pub(super) unread: Unread,
     pub(super) refusals: Refusals,
 }
 
-/// The connection's end of a socket, and its driver's.
-pub(super) fn split<S: Io>(stream: S, watched: Watched) -> (Socket<S>, Driver<S>) {
-    let Watched { answered, unread, refusals } = watched;
+/// Splits a stream into the socket that HTTP/2 uses and its driver.
+pub(super) fn split<S: Io>(stream: S, state: SocketState) -> (Socket<S>, Driver<S>) {
+    let SocketState { completed, unread, refusals } = state;
     let output = Output {
         stream,
         unflushed: false,
-        gathered: BytesMut::new(),
+        buffer: BytesMut::new(),
         written: 0,
-        answered_here: 0,
-        answered_elsewhere: 0,
+        completed_here: 0,
+        completed_elsewhere: 0,
         sent: Sent::new(unread.clone()),
-        excess: None,
+        exceeded: None,
     };
     let output = Arc::new(Mutex::new(output));
     let read = BytesRead::default();
-    let driver = Driver { read, frames: Arc::default(), output, answered };
+    let driver = Driver { read, frames: Arc::default(), output, completed };
     let received = Received::new(unread);
     (Socket { driver: driver.clone(), received, frames: 0, refusals, pause: None }, driver)
 }
 
-/// What the connection reads from and writes to.
+/// The socket that HTTP/2 reads from and writes to.
 pub(super) struct Socket<S> {
     driver: Driver<S>,
     received: Received,
-    /// Frames that had been sent when it was last read from.
+    /// The number of frames sent when it was last read.
     frames: usize,
     refusals: Refusals,
-    /// While it is not read.
+    /// Set while reading is paused.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Drives the connection, and writes what it gathered.
+/// Drives the connection and writes buffered data.
 pub(super) struct Driver<S> {
     read: BytesRead,
-    /// Frames sent.
+    /// The number of frames sent.
     frames: Arc<AtomicUsize>,
     output: Arc<Mutex<Output<S>>>,
-    answered: Answered,
+    completed: CompletedCalls,
 }
 
 impl<S> Clone for Driver<S> {
@@ -133,88 +133,88 @@ impl<S> Clone for Driver<S> {
             read: self.read.clone(),
             frames: Arc::clone(&self.frames),
             output: Arc::clone(&self.output),
-            answered: self.answered.clone(),
+            completed: self.completed.clone(),
         }
     }
 }
 
 struct Output<S> {
-    /// Both directions: a TLS session cannot be split, and all of a connection's work is done
-    /// by one task.
+    /// Both directions: a TLS session cannot be split, and a connection runs in one task.
     stream: S,
-    /// Whether the stream may hold bytes that it was handed and has not sent.
+    /// Whether the stream may hold written but unflushed bytes.
     unflushed: bool,
-    /// Tokens are in it.
-    gathered: BytesMut,
-    /// Bytes written since a call of this connection ended, or since [`MUCH`] of them.
+    /// The write buffer; contains tokens.
+    buffer: BytesMut,
+    /// The bytes written since a call of this connection completed, or since the last
+    /// [`YIELD_BYTES`].
     written: usize,
-    answered_here: usize,
-    /// As it was when [`MUCH`] was last written.
-    answered_elsewhere: usize,
+    completed_here: usize,
+    /// Its value when [`YIELD_BYTES`] were last written.
+    completed_elsewhere: usize,
     sent: Sent,
-    /// Why the connection is to be cut.
-    excess: Option<Excess>,
+    /// Why the connection must be closed.
+    exceeded: Option<ExceededLimit>,
 }
 
 impl<S: Io> Driver<S> {
-    /// Counts what is read.
+    /// The counter of bytes read.
     pub(super) fn bytes_read(&self) -> &BytesRead {
         &self.read
     }
 
-    /// Runs `connection` and its calls to its end, or to an excess of its client's. What their
-    /// answers make it say is gathered, and written when all have had their turn.
+    /// Runs `connection` and its calls until the connection ends or its client exceeds a limit.
+    /// Responses are buffered, and written after all calls have been polled.
     pub(super) async fn run<F: Future>(
         &self,
         mut connection: Pin<&mut F>,
         calls: &mut OpenCalls,
-        unread: &mut Watch,
-    ) -> Result<F::Output, Excess> {
+        unread: &mut ReadMonitor,
+    ) -> Result<F::Output, ExceededLimit> {
         poll_fn(|cx| {
             let mut polled = connection.as_mut().poll(cx);
-            let mut answered = 0;
+            let mut completed = 0;
             while polled.is_pending()
-                && let Some(ended) = calls.poll(cx)
+                && let Some(finished) = calls.poll(cx)
             {
-                answered += ended;
+                completed += finished;
                 polled = connection.as_mut().poll(cx);
-                if calls.all_have_had_a_turn() {
+                if calls.all_polled() {
                     break;
                 }
             }
             let mut output = self.output();
-            // An error shows when the connection reads.
-            let _ = output.poll_write_out(cx);
-            if self.should_give_way(answered, &mut output) {
+            // The connection reports write errors when it reads.
+            let _ = output.poll_drain(cx);
+            if self.should_yield(completed, &mut output) {
                 thread::yield_now();
             }
-            match output.excess {
-                Some(excess) => return Poll::Ready(Err(excess)),
+            match output.exceeded {
+                Some(exceeded) => return Poll::Ready(Err(exceeded)),
                 None if polled.is_ready() => return polled.map(Ok),
                 None => drop(output),
             }
-            let excess = ready!(unread.poll(cx));
-            Poll::Ready(Err(excess))
+            let exceeded = ready!(unread.poll(cx));
+            Poll::Ready(Err(exceeded))
         })
         .await
     }
 
-    /// Whether this thread has written so much of a bulk that calls on other connections should
-    /// have their turn on its core. The system would let it work on to the end of its slice,
-    /// some milliseconds; but who gives way without need has little of a core that is shared.
-    fn should_give_way(&self, answered: usize, output: &mut Output<S>) -> bool {
-        if answered > 0 {
-            self.answered.0.fetch_add(1, Ordering::Relaxed);
-            output.answered_here += 1;
+    /// Whether the thread has written so much of a bulk response that it should yield to calls on
+    /// other connections. The scheduler would let it run to the end of its time slice, some
+    /// milliseconds. Yielding without need would cost a bulk call its share of a core.
+    fn should_yield(&self, completed: usize, output: &mut Output<S>) -> bool {
+        if completed > 0 {
+            self.completed.0.fetch_add(1, Ordering::Relaxed);
+            output.completed_here += 1;
             output.written = 0;
         }
-        if output.written < MUCH {
+        if output.written < YIELD_BYTES {
             return false;
         }
         output.written = 0;
-        let all = self.answered.0.load(Ordering::Relaxed);
-        let elsewhere = all.wrapping_sub(output.answered_here);
-        mem::replace(&mut output.answered_elsewhere, elsewhere) != elsewhere
+        let all = self.completed.0.load(Ordering::Relaxed);
+        let elsewhere = all.wrapping_sub(output.completed_here);
+        mem::replace(&mut output.completed_elsewhere, elsewhere) != elsewhere
     }
 
     fn output(&self) -> MutexGuard<'_, Output<S>> {
@@ -223,13 +223,13 @@ impl<S: Io> Driver<S> {
 }
 
 impl<S: Io> Output<S> {
-    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.buffer.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.buffer))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.gathered.advance(written);
+            self.buffer.advance(written);
             self.written += written;
             self.unflushed = true;
         }
@@ -240,25 +240,29 @@ impl<S: Io> Output<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_buffer(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if self.gathered.len() + length > GATHERED {
-            ready!(self.poll_write_out(cx))?;
+        if self.buffer.len() + length > BUFFER_SIZE {
+            ready!(self.poll_drain(cx))?;
         }
-        if length > GATHERED {
+        if length > BUFFER_SIZE {
             let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
             self.written += written;
             self.unflushed = true;
             return Poll::Ready(Ok(written));
         }
         for buf in bufs {
-            self.gathered.extend_from_slice(buf);
+            self.buffer.extend_from_slice(buf);
         }
         Poll::Ready(Ok(length))
     }
 
     /// Counts the frames in the first `taken` bytes.
-    fn count(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) -> Result<usize, Excess> {
+    fn count(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) -> Result<usize, ExceededLimit> {
         let mut frames = 0;
         for buf in bufs {
             let bytes = &buf[..taken.min(buf.len())];
@@ -268,22 +272,22 @@ impl<S: Io> Output<S> {
         Ok(frames)
     }
 
-    /// Ends the connection, and tells the client so where a frame can be sent.
-    fn cut(&mut self, excess: Excess, last_stream: u32) {
-        if self.excess.is_none() && self.sent.is_between_frames() {
-            self.gathered.extend(excess.goaway(last_stream));
+    /// Closes the connection, with a GOAWAY frame if one can be inserted.
+    fn close(&mut self, exceeded: ExceededLimit, last_stream: u32) {
+        if self.exceeded.is_none() && self.sent.is_between_frames() {
+            self.buffer.extend(exceeded.goaway(last_stream));
         }
-        self.excess = Some(excess);
+        self.exceeded = Some(exceeded);
     }
 }
 
 impl<S> Socket<S> {
-    /// Counts what is read.
+    /// The counter of bytes read.
     pub(super) fn bytes_read(&self) -> BytesRead {
         self.driver.read.clone()
     }
 
-    /// Waits until the socket may be read.
+    /// Waits until reading is not paused.
     fn poll_unpaused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(until) = self.refusals.paused_until() {
             let pause = self.pause.get_or_insert_with(|| Box::pin(sleep_until(until)));
@@ -313,10 +317,10 @@ impl<S: Io> AsyncRead for Socket<S> {
         self.driver.read.add(read.len());
         let frames = self.driver.frames.load(Ordering::Relaxed);
         let sent = frames.wrapping_sub(mem::replace(&mut self.frames, frames));
-        if let Err(excess) = self.received.count(read, sent) {
+        if let Err(exceeded) = self.received.count(read, sent) {
             let last_stream = self.received.last_stream();
-            self.driver.output().cut(excess, last_stream);
-            return Poll::Ready(Err(io::Error::other(excess.as_str())));
+            self.driver.output().close(exceeded, last_stream);
+            return Poll::Ready(Err(io::Error::other(exceeded.as_str())));
         }
         polled
     }
@@ -337,10 +341,10 @@ impl<S: Io> AsyncWrite for Socket<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut output = self.driver.output();
-        let taken = ready!(output.poll_take(cx, bufs))?;
+        let taken = ready!(output.poll_buffer(cx, bufs))?;
         match output.count(bufs, taken) {
             Ok(frames) => drop(self.driver.frames.fetch_add(frames, Ordering::Relaxed)),
-            Err(excess) => output.cut(excess, self.received.last_stream()),
+            Err(exceeded) => output.close(exceeded, self.received.last_stream()),
         }
         Poll::Ready(Ok(taken))
     }
@@ -349,14 +353,14 @@ impl<S: Io> AsyncWrite for Socket<S> {
         true
     }
 
-    /// Left to the driver: HTTP/2 flushes after each answer.
+    /// Done by the driver: HTTP/2 flushes after each response.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut output = self.driver.output();
-        ready!(output.poll_write_out(cx))?;
+        ready!(output.poll_drain(cx))?;
         Pin::new(&mut output.stream).poll_shutdown(cx)
     }
 }
@@ -372,117 +376,117 @@ mod tests {
         sync::{mpsc::unbounded_channel, oneshot},
     };
 
-    use super::{super::unread::Sum, *};
+    use super::{super::unread::Total, *};
 
     async fn connected() -> (Socket<TcpStream>, Driver<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (refusals, answered) = (Refusals::new(), Answered::default());
-        let watched = Watched { answered, unread: unread(), refusals };
-        let (socket, driver) = split(listener.accept().await.unwrap().0, watched);
+        let (refusals, completed) = (Refusals::new(), CompletedCalls::default());
+        let state = SocketState { completed, unread: unread(), refusals };
+        let (socket, driver) = split(listener.accept().await.unwrap().0, state);
         (socket, driver, peer)
     }
 
     fn unread() -> Unread {
-        Unread::new(Sum::default())
+        Unread::new(Total::default())
     }
 
-    fn nobody_watches() -> Watch {
-        Watch::new(unread(), Duration::MAX)
+    fn no_limit() -> ReadMonitor {
+        ReadMonitor::new(unread(), Duration::MAX)
     }
 
     #[tokio::test]
-    async fn what_calls_have_to_say_leaves_at_once_and_together() {
+    async fn responses_of_concurrent_calls_are_written_together() {
         let (mut socket, driver, mut peer) = connected().await;
         let mut calls = OpenCalls::default();
-        let (say, mut sayings) = unbounded_channel();
-        for saying in [&b"one, "[..], b"two"] {
-            let say = say.clone();
-            calls.arrivals().add(async move { say.send(saying).unwrap() });
+        let (send, mut responses) = unbounded_channel();
+        for response in [&b"one, "[..], b"two"] {
+            let send = send.clone();
+            calls.new_calls().add(async move { send.send(response).unwrap() });
         }
         let connection = async {
-            while let Some(saying) = sayings.recv().await {
-                socket.write_all(saying).await.unwrap();
+            while let Some(response) = responses.recv().await {
+                socket.write_all(response).await.unwrap();
                 socket.flush().await.unwrap();
             }
         };
-        let said = async {
+        let received = async {
             let mut buffer = [0; 64];
             let read = peer.read(&mut buffer).await.unwrap();
             buffer[..read].to_vec()
         };
-        let (connection, mut unwatched) = (pin!(connection), nobody_watches());
+        let (connection, mut monitor) = (pin!(connection), no_limit());
         tokio::select! {
-            _ = driver.run(connection, &mut calls, &mut unwatched) => unreachable!("it never ends"),
-            said = said => assert_eq!(said, b"one, two"),
+            _ = driver.run(connection, &mut calls, &mut monitor) => unreachable!("it never completes"),
+            received = received => assert_eq!(received, b"one, two"),
         }
     }
 
     #[tokio::test]
-    async fn a_call_that_comes_while_others_are_answered_has_its_turn() {
+    async fn call_added_while_others_run_is_polled() {
         let (_socket, driver, _peer) = connected().await;
-        let mut unwatched = nobody_watches();
+        let mut monitor = no_limit();
         let mut calls = OpenCalls::default();
-        let arrivals = calls.arrivals();
-        let ((tell, mut told), mut polls) = (oneshot::channel(), 0);
-        let mut second = Some(async { tell.send("answered").unwrap() });
+        let new_calls = calls.new_calls();
+        let ((send, mut response), mut polls) = (oneshot::channel(), 0);
+        let mut second = Some(async { send.send("done").unwrap() });
         let connection = pin!(poll_fn(|_| {
             polls += 1;
             match polls {
-                1 => arrivals.add(pending::<()>()),
-                _ => second.take().into_iter().for_each(|call| arrivals.add(call)),
+                1 => new_calls.add(pending::<()>()),
+                _ => second.take().into_iter().for_each(|call| new_calls.add(call)),
             }
             Poll::<()>::Pending
         }));
-        assert!(driver.run(connection, &mut calls, &mut unwatched).now_or_never().is_none());
-        assert_eq!(told.try_recv(), Ok("answered"));
+        assert!(driver.run(connection, &mut calls, &mut monitor).now_or_never().is_none());
+        assert_eq!(response.try_recv(), Ok("done"));
     }
 
     #[tokio::test]
-    async fn bulks_give_way_where_calls_ended_elsewhere() {
-        let answered = Answered::default();
+    async fn bulk_yields_when_calls_complete_elsewhere() {
+        let completed = CompletedCalls::default();
         let (mut drivers, mut open) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let (socket, mut driver, peer) = connected().await;
-            driver.answered = answered.clone();
+            driver.completed = completed.clone();
             drivers.push(driver);
             open.push((socket, peer));
         }
         let [calls, bulk, other_bulk] = &drivers[..] else { unreachable!("three") };
-        let gives_way = |driver: &Driver<TcpStream>, answered, written| {
+        let yields = |driver: &Driver<TcpStream>, completed, written| {
             let mut output = driver.output();
             output.written += written;
-            driver.should_give_way(answered, &mut output)
+            driver.should_yield(completed, &mut output)
         };
-        assert!(!gives_way(bulk, 0, MUCH), "nobody else is there");
-        assert!(!gives_way(calls, 1, MUCH), "those are calls, not a bulk");
-        assert!(!gives_way(calls, 0, MUCH), "its own do not count");
-        assert!(!gives_way(bulk, 0, MUCH - 1), "not yet");
-        assert!(gives_way(bulk, 0, 1));
-        assert!(gives_way(other_bulk, 0, MUCH), "each of them");
-        assert!(!gives_way(bulk, 0, MUCH), "none since");
+        assert!(!yields(bulk, 0, YIELD_BYTES), "no other connection");
+        assert!(!yields(calls, 1, YIELD_BYTES), "not a bulk call");
+        assert!(!yields(calls, 0, YIELD_BYTES), "its own calls do not count");
+        assert!(!yields(bulk, 0, YIELD_BYTES - 1), "not yet");
+        assert!(yields(bulk, 0, 1));
+        assert!(yields(other_bulk, 0, YIELD_BYTES), "each bulk call");
+        assert!(!yields(bulk, 0, YIELD_BYTES), "no call since");
     }
 
     #[tokio::test]
-    async fn what_is_large_follows_what_was_gathered() {
+    async fn large_writes_follow_buffered_ones() {
         let (mut socket, driver, mut peer) = connected().await;
-        let large = vec![b'l'; 64 * GATHERED];
+        let large = vec![b'l'; 64 * BUFFER_SIZE];
         let connection = async {
             socket.write_all(b"small, ").await.unwrap();
             socket.write_all(&large).await.unwrap();
             socket.write_all(b", end").await.unwrap();
             socket.shutdown().await.unwrap();
         };
-        let (connection, mut unwatched) = (pin!(connection), nobody_watches());
+        let (connection, mut monitor) = (pin!(connection), no_limit());
         let (mut calls, mut read) = (OpenCalls::default(), Vec::new());
-        let (_, _) = tokio::join!(driver.run(connection, &mut calls, &mut unwatched), async {
+        let (_, _) = tokio::join!(driver.run(connection, &mut calls, &mut monitor), async {
             peer.read_to_end(&mut read).await.unwrap()
         });
         assert_eq!(read, [b"small, ", &large[..], b", end"].concat());
     }
 
     #[tokio::test]
-    async fn what_is_read_is_counted() {
+    async fn bytes_read_are_counted() {
         let (mut socket, driver, mut peer) = connected().await;
         peer.write_all(b"hello").await.unwrap();
         socket.read_exact(&mut [0; 5]).await.unwrap();

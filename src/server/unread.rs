@@ -1,8 +1,8 @@
-//! Bytes of answers that a connection's client has not read: how many, and for how long.
+//! Tracks response bytes that a connection's client has not read.
 //!
-//! HTTP/2's flow control lets a client have answers made and not read them. A deadline on each
-//! wait for the window is not enough: a client that opens the window by a byte at a time makes
-//! progress in each wait. So the connection as a whole is watched too.
+//! HTTP/2 flow control lets a client request responses and not read them. A deadline for each wait
+//! on the window is not enough: a client that opens its window by one byte at a time makes progress
+//! in each wait. So the connection as a whole is monitored too.
 
 use std::{
     cmp::Ordering,
@@ -19,26 +19,26 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-use super::frames::Excess;
+use super::frames::ExceededLimit;
 
-/// Unread bytes of one connection that nobody asks about.
+/// The unread bytes per connection that are not limited.
 const TOLERATED: usize = 64 * 1024;
 
-/// The bytes a second that a client reads at least, while more than [`TOLERATED`] are unread.
-const LEAST_RATE: u64 = 16 * 1024;
+/// The minimum read rate in bytes per second while more than [`TOLERATED`] bytes are unread.
+const MIN_RATE: u64 = 16 * 1024;
 
-/// Unread bytes of one connection, beyond which it is over its budget.
-const OF_CONNECTION: usize = 1024 * 1024;
-/// Unread bytes of all connections of one caller, beyond which all of these are over budget.
-const OF_CALLER: usize = 16 * 1024 * 1024;
-/// Unread bytes of all connections, beyond which all are over budget.
-const OF_SERVER: usize = 64 * 1024 * 1024;
+/// The budget for unread bytes per connection.
+const MAX_PER_CONNECTION: usize = 1024 * 1024;
+/// The budget for unread bytes of all connections of one caller.
+const MAX_PER_CALLER: usize = 16 * 1024 * 1024;
+/// The budget for unread bytes of all connections.
+const MAX_TOTAL: usize = 64 * 1024 * 1024;
 
-/// Unread bytes of many connections, as far as each has more than [`TOLERATED`].
+/// The unread bytes of several connections, not counting connections with up to [`TOLERATED`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sum(Arc<AtomicUsize>);
+pub(super) struct Total(Arc<AtomicUsize>);
 
-impl Sum {
+impl Total {
     fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes, Relaxed);
     }
@@ -47,24 +47,24 @@ impl Sum {
         self.0.fetch_sub(bytes, Relaxed);
     }
 
-    fn exceeds(&self, most: usize) -> bool {
-        self.0.load(Relaxed) > most
+    fn exceeds(&self, max: usize) -> bool {
+        self.0.load(Relaxed) > max
     }
 }
 
-/// The unread bytes of one connection.
+/// The unread bytes of a connection.
 #[derive(Clone)]
 pub(super) struct Unread(Arc<Mutex<Inner>>);
 
 struct Inner {
     streams: HashMap<u32, Stream>,
-    /// Of all streams.
+    /// The unread bytes of all streams.
     bytes: usize,
-    /// Bytes of bodies written to the socket in the connection's life.
+    /// The bytes of response bodies written to the socket so far.
     written: u64,
-    of_caller: Sum,
-    of_server: Sum,
-    /// What the sums hold of this connection.
+    caller_total: Total,
+    server_total: Total,
+    /// The bytes of this connection that the totals include.
     reported: usize,
 }
 
@@ -75,22 +75,23 @@ struct Stream {
 }
 
 impl Unread {
-    pub(super) fn new(of_server: Sum) -> Self {
-        let (streams, of_caller) = (HashMap::new(), Sum::default());
-        let inner = Inner { streams, bytes: 0, written: 0, of_caller, of_server, reported: 0 };
+    pub(super) fn new(server_total: Total) -> Self {
+        let (streams, caller_total) = (HashMap::new(), Total::default());
+        let inner =
+            Inner { streams, bytes: 0, written: 0, caller_total, server_total, reported: 0 };
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Counts them as unread by the caller whose sum this is.
-    pub(super) fn counts_for(&self, caller: Sum) {
+    /// Adds the connection to its caller's total.
+    pub(super) fn counts_for(&self, caller: Total) {
         let mut inner = self.lock();
-        inner.of_caller.subtract(inner.reported);
+        inner.caller_total.subtract(inner.reported);
         caller.add(inner.reported);
-        inner.of_caller = caller;
+        inner.caller_total = caller;
     }
 
-    /// Bytes of an answer have been made for `stream`.
-    pub(super) fn made(&self, stream: u32, bytes: usize) {
+    /// Counts produced response bytes of `stream` as unread.
+    pub(super) fn produced(&self, stream: u32, bytes: usize) {
         if bytes > 0 {
             let mut inner = self.lock();
             inner.streams.entry(stream).or_default().bytes += bytes;
@@ -99,15 +100,15 @@ impl Unread {
         }
     }
 
-    /// A DATA frame of that many bytes is written to the socket.
+    /// Counts a DATA frame of `bytes` that was written to the socket.
     pub(super) fn written(&self, stream: u32, bytes: usize) {
         let mut inner = self.lock();
         inner.written += bytes as u64;
-        let Some(of_stream) = inner.streams.get_mut(&stream) else { return };
-        let read = bytes.min(of_stream.bytes);
-        of_stream.bytes -= read;
-        let waiting = of_stream.waiting.take();
-        if of_stream.bytes == 0 {
+        let Some(entry) = inner.streams.get_mut(&stream) else { return };
+        let read = bytes.min(entry.bytes);
+        entry.bytes -= read;
+        let waiting = entry.waiting.take();
+        if entry.bytes == 0 {
             inner.streams.remove(&stream);
         }
         inner.bytes -= read;
@@ -118,8 +119,8 @@ impl Unread {
         }
     }
 
-    /// The stream was reset: what is left of its answer is dropped.
-    pub(super) fn dropped(&self, stream: u32) {
+    /// Drops the unread bytes of a stream that was reset.
+    pub(super) fn reset(&self, stream: u32) {
         let mut inner = self.lock();
         let Some(Stream { bytes, waiting }) = inner.streams.remove(&stream) else { return };
         inner.bytes -= bytes;
@@ -130,27 +131,27 @@ impl Unread {
         }
     }
 
-    /// Waits until no more than `bytes` of the stream's answer are unread.
+    /// Waits until at most `bytes` of the stream's response are unread.
     pub(super) fn poll_at_most(&self, stream: u32, bytes: usize, cx: &mut Context<'_>) -> Poll<()> {
         match self.lock().streams.get_mut(&stream) {
-            Some(of_stream) if of_stream.bytes > bytes => {
-                of_stream.waiting = Some(cx.waker().clone());
+            Some(entry) if entry.bytes > bytes => {
+                entry.waiting = Some(cx.waker().clone());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
         }
     }
 
-    /// Whether so much is unread that no more is to be made before its reader has room for it.
+    /// Whether too much is unread to produce more before the client has capacity for it.
     pub(super) fn is_over_budget(&self) -> bool {
         let inner = self.lock();
         inner.bytes > TOLERATED
-            && (inner.bytes > OF_CONNECTION
-                || inner.of_caller.exceeds(OF_CALLER)
-                || inner.of_server.exceeds(OF_SERVER))
+            && (inner.bytes > MAX_PER_CONNECTION
+                || inner.caller_total.exceeds(MAX_PER_CALLER)
+                || inner.server_total.exceeds(MAX_TOTAL))
     }
 
-    /// Streams of which something is unread.
+    /// The number of streams with unread bytes.
     pub(super) fn streams(&self) -> usize {
         self.lock().streams.len()
     }
@@ -161,14 +162,14 @@ impl Unread {
 }
 
 impl Inner {
-    /// Brings the sums up to date. Most connections never have more than is tolerated, and so
-    /// share nothing that all cores write to.
+    /// Updates the totals. Most connections never exceed the tolerated bytes, so that they write to
+    /// no memory shared by all cores.
     fn report(&mut self) {
         let now = if self.bytes > TOLERATED { self.bytes } else { 0 };
-        for sum in [&self.of_caller, &self.of_server] {
+        for total in [&self.caller_total, &self.server_total] {
             match now.cmp(&self.reported) {
-                Ordering::Greater => sum.add(now - self.reported),
-                Ordering::Less => sum.subtract(self.reported - now),
+                Ordering::Greater => total.add(now - self.reported),
+                Ordering::Less => total.subtract(self.reported - now),
                 Ordering::Equal => {}
             }
         }
@@ -183,30 +184,30 @@ impl Drop for Inner {
     }
 }
 
-/// Stalled calls are reset before their connection is judged: it may serve others well.
-const AFTER_STALLED: Duration = Duration::from_secs(1);
+/// Stalled calls are reset before their connection is closed, since it may serve other calls well.
+const STALL_MARGIN: Duration = Duration::from_secs(1);
 
-/// Watches over a connection: where more than [`TOLERATED`] bytes stay unread for longer than
-/// calls may stall, and less than [`LEAST_RATE`] is read meanwhile, it is to be cut.
-pub(super) struct Watch {
+/// Monitors a connection. It must be closed if more than [`TOLERATED`] bytes stay unread for longer
+/// than the stall timeout while its client reads at less than [`MIN_RATE`].
+pub(super) struct ReadMonitor {
     unread: Unread,
     time: Duration,
     window: Option<Window>,
 }
 
-/// The time in which enough is to be read.
+/// The period in which the client must read enough.
 struct Window {
     written_before: u64,
     end: Pin<Box<Sleep>>,
 }
 
-impl Watch {
+impl ReadMonitor {
     pub(super) fn new(unread: Unread, stall: Duration) -> Self {
-        Self { unread, time: stall.saturating_add(AFTER_STALLED), window: None }
+        Self { unread, time: stall.saturating_add(STALL_MARGIN), window: None }
     }
 
-    /// Why the connection is to be cut, if it is. Wakes when to ask again.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Excess> {
+    /// Ready when the connection must be closed. Registers a wake-up for the next check.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ExceededLimit> {
         loop {
             let (bytes, written) = {
                 let inner = self.unread.lock();
@@ -224,8 +225,8 @@ impl Watch {
             if window.end.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if written - window.written_before < LEAST_RATE.saturating_mul(time.as_secs()) {
-                return Poll::Ready(Excess::Unread);
+            if written - window.written_before < MIN_RATE.saturating_mul(time.as_secs()) {
+                return Poll::Ready(ExceededLimit::Unread);
             }
             self.window = None;
         }
@@ -244,66 +245,66 @@ mod tests {
     const STALL: Duration = Duration::from_secs(29);
 
     fn unread() -> Unread {
-        Unread::new(Sum::default())
+        Unread::new(Total::default())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_too_slowly_is_cut_and_one_that_reads_is_not() {
-        let cut_after = async |a_second: usize| {
+    async fn slow_readers_are_disconnected() {
+        let closed_after = async |per_second: usize| {
             let (unread, began) = (unread(), Instant::now());
-            let mut watch = Watch::new(unread.clone(), STALL);
-            unread.made(1, TOLERATED + 1);
+            let mut monitor = ReadMonitor::new(unread.clone(), STALL);
+            unread.produced(1, TOLERATED + 1);
             for _ in 0..100 {
-                if poll_fn(|cx| watch.poll(cx)).now_or_never().is_some() {
+                if poll_fn(|cx| monitor.poll(cx)).now_or_never().is_some() {
                     return Some(began.elapsed().as_secs());
                 }
                 advance(Duration::from_secs(1)).await;
-                unread.written(1, a_second);
-                unread.made(1, a_second);
+                unread.written(1, per_second);
+                unread.produced(1, per_second);
             }
             None
         };
-        assert_eq!(cut_after(0).await, Some(30));
-        assert_eq!(cut_after(1).await, Some(30), "a window of one byte");
-        assert_eq!(cut_after(16 * 1024 - 600).await, Some(30));
-        assert_eq!(cut_after(16 * 1024).await, None);
+        assert_eq!(closed_after(0).await, Some(30));
+        assert_eq!(closed_after(1).await, Some(30), "a window of one byte");
+        assert_eq!(closed_after(16 * 1024 - 600).await, Some(30));
+        assert_eq!(closed_after(16 * 1024).await, None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn little_may_stay_unread_for_ever_and_what_was_dropped_does_not_count() {
+    async fn small_amounts_may_stay_unread_indefinitely() {
         let unread = unread();
-        let mut watch = Watch::new(unread.clone(), STALL);
-        unread.made(1, TOLERATED);
-        unread.made(3, TOLERATED);
-        assert!(poll_fn(|cx| watch.poll(cx)).now_or_never().is_none());
-        unread.dropped(3);
+        let mut monitor = ReadMonitor::new(unread.clone(), STALL);
+        unread.produced(1, TOLERATED);
+        unread.produced(3, TOLERATED);
+        assert!(poll_fn(|cx| monitor.poll(cx)).now_or_never().is_none());
+        unread.reset(3);
         advance(STALL * 2).await;
-        assert!(poll_fn(|cx| watch.poll(cx)).now_or_never().is_none());
+        assert!(poll_fn(|cx| monitor.poll(cx)).now_or_never().is_none());
     }
 
     #[test]
-    fn budgets_are_of_a_connection_a_caller_and_all() {
-        let (all, caller, other) = (Sum::default(), Sum::default(), Sum::default());
-        let connection = |of_caller: &Sum| {
+    fn budgets_apply_per_connection_caller_and_server() {
+        let (all, caller, other) = (Total::default(), Total::default(), Total::default());
+        let connection = |caller_total: &Total| {
             let unread = Unread::new(all.clone());
-            unread.counts_for(of_caller.clone());
+            unread.counts_for(caller_total.clone());
             unread
         };
         let (first, second) = (connection(&caller), connection(&caller));
-        first.made(1, OF_CONNECTION);
+        first.produced(1, MAX_PER_CONNECTION);
         assert!(!first.is_over_budget());
-        first.made(1, 1);
+        first.produced(1, 1);
         assert!(first.is_over_budget() && !second.is_over_budget());
 
-        first.made(1, OF_CALLER);
-        second.made(1, TOLERATED);
-        assert!(!second.is_over_budget(), "who holds little is left alone");
-        second.made(1, 1);
+        first.produced(1, MAX_PER_CALLER);
+        second.produced(1, TOLERATED);
+        assert!(!second.is_over_budget(), "small amounts are not limited");
+        second.produced(1, 1);
         assert!(second.is_over_budget());
         let third = connection(&other);
-        third.made(1, TOLERATED + 1);
+        third.produced(1, TOLERATED + 1);
         assert!(!third.is_over_budget());
-        second.made(1, OF_SERVER);
+        second.produced(1, MAX_TOTAL);
         assert!(third.is_over_budget());
         drop((first, second));
         assert!(!third.is_over_budget());
@@ -313,17 +314,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_is_waited_for_until_enough_of_it_is_written() {
+    async fn waiting_for_a_stream_ends_when_enough_is_written() {
         let unread = unread();
-        unread.made(1, 100);
-        unread.made(3, 100);
+        unread.produced(1, 100);
+        unread.produced(3, 100);
         let waited = |bytes| {
             let unread = unread.clone();
             async move { poll_fn(|cx| unread.poll_at_most(1, bytes, cx)).await }
         };
         assert!(waited(99).now_or_never().is_none());
         unread.written(3, 100);
-        assert!(waited(99).now_or_never().is_none(), "that was another");
+        assert!(waited(99).now_or_never().is_none(), "another stream");
         unread.written(1, 1);
         assert!(waited(99).now_or_never().is_some());
         assert_eq!(unread.streams(), 1);

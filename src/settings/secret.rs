@@ -218,7 +218,12 @@ fn is_variable(text: &str) -> bool {
 
 /// The text of a file that contains a secret, without a byte order mark.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
-    decode_secret(&read_secret_bytes(File::open(path))?)
+    read_opened_secret(File::open(path)?)
+}
+
+/// The same, of a file that is open.
+pub fn read_opened_secret(file: File) -> io::Result<Zeroizing<String>> {
+    decode_secret(&read_secret_bytes(Ok(file))?)
 }
 
 fn read_secret_bytes(opened: io::Result<File>) -> io::Result<Zeroizing<Vec<u8>>> {

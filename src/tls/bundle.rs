@@ -1,4 +1,4 @@
-//! A set of authorities that vouch for the same names.
+//! A set of certificate authorities for the same names.
 
 use std::ptr;
 
@@ -9,31 +9,31 @@ use webpki::{
 
 use super::{
     cause::Cause,
-    certificate::{Read, Validity},
+    certificate::{ParsedCertificate, Validity},
     provider,
     revocation::Issuer,
 };
 use crate::clock::WallTime;
 
-/// Authorities that vouch for the same names.
+/// Certificate authorities that are trusted for the same names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bundle {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<(String, Validity)>,
 }
 
-/// How a certificate is verified.
+/// The verified path of a certificate.
 pub(super) struct Path {
-    /// Its issuer, and in turn theirs, up to the trusted one.
+    /// The issuers, from the certificate's own up to the trusted one.
     pub(super) issuers: Vec<Issuer>,
-    /// The serial numbers of their certificates, but for the trusted one's.
+    /// The serial numbers of the issuers' certificates, except the trusted one's.
     pub(super) serials: Vec<Vec<u8>>,
-    /// When the first of their certificates ends.
-    pub(super) end: WallTime,
+    /// When the first of the issuers' certificates expires.
+    pub(super) expiry: WallTime,
 }
 
 impl Bundle {
-    /// Reads a file of certificates. The error follows the file's name.
+    /// Parses a file of PEM certificates. The error message continues the file's name.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, String> {
         let ders: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let ders = ders.map_err(|_| "has a part that is not PEM".to_owned())?;
@@ -43,16 +43,16 @@ impl Bundle {
         Self::new(&ders)
     }
 
-    /// The bundle of these certificates. The error follows the name of where they are from.
+    /// Creates a bundle from certificates. The error message continues the name of their source.
     pub(super) fn new(ders: &[CertificateDer<'_>]) -> Result<Self, String> {
         let (mut anchors, mut certificates) = (Vec::new(), Vec::new());
         for (index, der) in ders.iter().enumerate() {
             let unusable =
                 || format!("has a certificate that cannot be used: number {}", index + 1);
-            let read = Read::new(der).map_err(|_| unusable())?;
+            let read = ParsedCertificate::new(der).map_err(|_| unusable())?;
             if !read.is_authority() {
                 return Err(format!(
-                    "has a certificate that is no authority's: number {}",
+                    "has a certificate that is not a CA certificate: number {}",
                     index + 1
                 ));
             }
@@ -68,18 +68,18 @@ impl Bundle {
         &self.anchors
     }
 
-    /// The authorities, each with its name.
+    /// The authorities with their names.
     pub(super) fn named(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, &str)> {
         let names = self.certificates.iter().map(|(subject, _)| subject.as_str());
         self.anchors.iter().zip(names)
     }
 
-    /// When each of their certificates holds.
+    /// The validity of each authority's certificate.
     pub(super) fn validities(&self) -> impl Iterator<Item = Validity> {
         self.certificates.iter().map(|(_, validity)| *validity)
     }
 
-    /// Verifies a client's certificate, but not its name.
+    /// Verifies a client certificate, except its name.
     pub(super) fn verify(
         &self,
         leaf: &EndEntityCert<'_>,
@@ -96,15 +96,15 @@ impl Bundle {
             unix(now),
             usage,
             revocation,
-            Some(&|path| self.holds(path.anchor(), now)),
+            Some(&|path| self.check_validity(path.anchor(), now)),
         )?;
         let anchor = path.anchor();
-        let of_anchor = self.validity(anchor).and_then(|it| it.end);
-        let mut end = of_anchor.unwrap_or(WallTime::from_unix_seconds(i64::MAX));
+        let anchor_expiry = self.validity(anchor).and_then(|it| it.end);
+        let mut expiry = anchor_expiry.unwrap_or(WallTime::from_unix_seconds(i64::MAX));
         let (mut issuers, mut serials) = (Vec::new(), Vec::new());
         for certificate in path.intermediate_certificates() {
-            let validity = Read::new(&certificate.der())?.validity();
-            end = validity.end.map_or(end, |its| its.min(end));
+            let validity = ParsedCertificate::new(&certificate.der())?.validity();
+            expiry = validity.end.map_or(expiry, |end| end.min(expiry));
             serials.push(certificate.serial().to_vec());
             issuers.push(Issuer {
                 name: certificate.subject().to_vec(),
@@ -117,17 +117,17 @@ impl Bundle {
             key: spki_for_anchor(anchor).to_vec(),
             is_anchor: true,
         });
-        Ok(Path { issuers, serials, end })
+        Ok(Path { issuers, serials, expiry })
     }
 
-    /// When the certificate of one of them holds.
+    /// The validity of an authority's certificate.
     fn validity(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
         let mut all = self.anchors.iter().zip(&self.certificates);
         all.find(|(it, _)| ptr::eq(*it, anchor)).map(|(_, (_, validity))| *validity)
     }
 
-    /// Whether the certificate of an authority holds: webpki takes it for granted.
-    fn holds(&self, anchor: &TrustAnchor<'_>, now: WallTime) -> Result<(), webpki::Error> {
+    /// Checks the validity of an authority's certificate, which webpki does not.
+    fn check_validity(&self, anchor: &TrustAnchor<'_>, now: WallTime) -> Result<(), webpki::Error> {
         let Some(Validity { start, end }) = self.validity(anchor) else { return Ok(()) };
         let time = unix(now);
         match end {

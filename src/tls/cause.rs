@@ -1,34 +1,34 @@
-//! Why a client's certificate does not authenticate it.
+//! Why a client certificate does not authenticate its client.
 
 use rustls::CertificateError;
 
 /// Why a client is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// It sent no certificate, where one is required.
+    /// The client sent no certificate, and one is required.
     NoCredential,
-    /// A certificate of its chain has ended.
+    /// A certificate in its chain has expired.
     Expired,
-    /// A certificate of its chain does not hold yet.
+    /// A certificate in its chain is not valid yet.
     NotYetValid,
     /// Its authority has revoked it.
     Revoked,
-    /// Its authority has a revocation list, which does not say whether it is revoked.
+    /// Its authority has a revocation list that does not cover it.
     RevocationUnknown,
-    /// No authority that vouches for its kind of name has issued it.
+    /// It was not issued by an authority that is trusted for its kind of name.
     UnknownCa,
-    /// It is an authority's, or not meant for clients.
+    /// It is a CA certificate or not for client authentication.
     WrongUsage,
-    /// It has no name that a caller may go by.
+    /// It has no name that can identify a caller.
     NoName,
-    /// It has several URIs, and a caller has one name.
+    /// It has several URIs, and a caller has only one name.
     SeveralNames,
-    /// A part of it cannot be read.
+    /// It cannot be parsed completely.
     Malformed,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 10] = [
         Self::NoCredential,
         Self::Expired,
@@ -42,7 +42,7 @@ impl Cause {
         Self::Malformed,
     ];
 
-    /// As it is logged and counted.
+    /// The name in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Cause {
         }
     }
 
-    /// The error that makes rustls send the alert that fits: `certificate_expired`,
+    /// The error that makes rustls send the matching alert: `certificate_expired`,
     /// `certificate_revoked`, `unknown_ca`, else `bad_certificate`.
     pub(super) const fn alert(self) -> CertificateError {
         match self {
@@ -106,7 +106,7 @@ impl From<webpki::Error> for Cause {
             | Error::TrailingData(_)
             | Error::UnsupportedCertVersion
             | Error::UnsupportedCriticalExtension => Self::Malformed,
-            // No path leads to an authority, or none that its own limits allow.
+            // There is no path to an authority, or none within its constraints.
             _ => Self::UnknownCa,
         }
     }

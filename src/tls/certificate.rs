@@ -1,5 +1,5 @@
-//! A certificate as it is read here. rustls and webpki skip the names that they cannot read,
-//! and answer for wildcards; a caller's name must be beyond doubt.
+//! Strict certificate parsing. rustls and webpki skip names that they cannot parse, and accept
+//! wildcards. A caller's name must be unambiguous.
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::{
@@ -15,32 +15,33 @@ use crate::{
     clock::WallTime,
 };
 
-/// The most characters of a name that is logged before anybody vouches for it.
-const LONGEST_CLAIM: usize = 256;
+/// The maximum number of characters of an unverified name in the log.
+const MAX_LOGGED_CLAIM: usize = 256;
 
-/// The most DNS names of one certificate, wildcards aside: each is looked up at each call.
-pub(super) const MOST_NAMES: usize = 32;
+/// The maximum number of DNS names in a certificate, not counting wildcards: each is looked up for
+/// each call.
+pub(super) const MAX_NAMES: usize = 32;
 
-/// When a certificate or a revocation list holds.
+/// The validity period of a certificate or a revocation list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// From then.
+    /// The start.
     pub start: WallTime,
-    /// Until then; none of a revocation list without a next one.
+    /// The end; `None` for a revocation list without a next update.
     pub end: Option<WallTime>,
 }
 
-/// The name or names that a certificate gives its holder.
+/// The names in a certificate that can identify its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Names {
-    /// Its only URI.
+    /// The only URI.
     Spiffe(SpiffeId),
-    /// Its DNS names; at least one, none a wildcard.
+    /// The DNS names: at least one, and no wildcards.
     Dns(DnsName, Vec<DnsName>),
 }
 
 impl Names {
-    /// The first name, and the others.
+    /// The first name and the others.
     pub(super) fn into_callers(self) -> (CallerName, Vec<CallerName>) {
         match self {
             Self::Spiffe(id) => (CallerName::Spiffe(id), Vec::new()),
@@ -51,10 +52,10 @@ impl Names {
     }
 }
 
-/// A certificate whose DER is sound.
-pub(super) struct Read(Certificate);
+/// A certificate with well-formed DER.
+pub(super) struct ParsedCertificate(Certificate);
 
-impl Read {
+impl ParsedCertificate {
     pub(super) fn new(der: &CertificateDer<'_>) -> Result<Self, Cause> {
         Certificate::from_der(der).map(Self).map_err(|_| Cause::Malformed)
     }
@@ -64,26 +65,26 @@ impl Read {
         Validity { start: wall(validity.not_before), end: Some(wall(validity.not_after)) }
     }
 
-    /// Its subject, as logs show it.
+    /// The subject, formatted for logs.
     pub(super) fn subject(&self) -> String {
         self.0.tbs_certificate.subject.to_string()
     }
 
-    /// Whether it may issue others: what it says of itself, as `basicConstraints`
+    /// Whether it is a CA certificate by its own `basicConstraints`
     /// (<https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.9>).
     pub(super) fn is_authority(&self) -> bool {
         let constraints = self.0.tbs_certificate.get::<BasicConstraints>();
         constraints.is_ok_and(|found| found.is_some_and(|(_, it)| it.ca))
     }
 
-    /// Whether ordinary clients can verify it as a server's: by DNS name or address.
+    /// Whether it has a DNS name or IP address, by which ordinary clients verify a server.
     pub(super) fn names_a_host(&self) -> bool {
         let names = self.alternative_names().unwrap_or_default();
         names.iter().any(|it| matches!(it, GeneralName::DnsName(_) | GeneralName::IpAddress(_)))
     }
 
-    /// What its holder is called: its SPIFFE ID where it has a URI, else its DNS names. The
-    /// subject's common name never counts.
+    /// The names of its holder: its SPIFFE ID if it has a URI, else its DNS names. The subject's
+    /// common name is never used.
     pub(super) fn names(&self) -> Result<Names, Cause> {
         let all = self.alternative_names()?;
         let mut uris = all.iter().filter_map(|name| match name {
@@ -101,7 +102,7 @@ impl Read {
             if let GeneralName::DnsName(name) = name
                 && !is_wildcard(name)
             {
-                if names.len() == MOST_NAMES {
+                if names.len() == MAX_NAMES {
                     return Err(Cause::Malformed);
                 }
                 names.push(DnsName::parse(name.as_str()).map_err(|_| Cause::Malformed)?);
@@ -114,21 +115,21 @@ impl Read {
         Ok(Names::Dns(first, names))
     }
 
-    /// The name that it claims, for logs: what it is called where anything is, else its subject.
+    /// The claimed name for logs: an alternative name if there is one, else the subject.
     pub(super) fn claim(&self) -> String {
         let all = self.alternative_names().unwrap_or_default();
-        let told = |name: &GeneralName| match name {
+        let shown = |name: &GeneralName| match name {
             GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
             GeneralName::DnsName(name) => Some(format!("dns:{name}")),
             _ => None,
         };
         let uri = all.iter().find(|it| matches!(it, GeneralName::UniformResourceIdentifier(_)));
-        let claim = uri.or_else(|| all.first()).and_then(told).unwrap_or_else(|| self.subject());
-        claim.escape_debug().take(LONGEST_CLAIM).collect()
+        let claim = uri.or_else(|| all.first()).and_then(shown).unwrap_or_else(|| self.subject());
+        claim.escape_debug().take(MAX_LOGGED_CLAIM).collect()
     }
 
     fn alternative_names(&self) -> Result<Vec<GeneralName>, Cause> {
-        // Fails where there are two of this extension, or one entry cannot be read.
+        // Fails if this extension occurs twice or an entry cannot be parsed.
         let found = self.0.tbs_certificate.get::<SubjectAltName>();
         let found = found.map_err(|_| Cause::Malformed)?;
         Ok(found.map_or_else(Vec::new, |(_, SubjectAltName(names))| names))

@@ -1,4 +1,4 @@
-//! The client's side, for commands: how a server is verified, and what is shown to it.
+//! The client side of TLS, for the commands.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,27 +26,27 @@ use zeroize::Zeroizing;
 
 use super::{
     HTTP2,
-    begun::Begun,
-    certificate::{Names, Read},
+    certificate::{Names, ParsedCertificate},
     files::read_file,
     identity::certify,
+    prefixed::Prefixed,
     provider,
 };
 use crate::auth::name::SpiffeId;
 
-/// How long the server's first bytes are waited for.
-const FIRST_WORD: Duration = Duration::from_secs(1);
+/// How long to wait for the server's first bytes.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Which files a client uses. They are read anew for each connection.
+/// The files that a client uses. They are read for each connection.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// The authorities that the server is verified with; the system's where there is none.
+    /// The authorities to verify the server with; `None`: the system's.
     pub ca: Option<PathBuf>,
-    /// The client's own certificate and its key.
+    /// The client's certificate and key.
     pub pair: Option<(PathBuf, PathBuf)>,
 }
 
-/// Whom the server must prove to be.
+/// The expected name of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// A DNS name or an IP address.
@@ -55,24 +55,24 @@ pub enum Expected {
     Spiffe(SpiffeId),
 }
 
-/// Why a client does not come to speak TLS.
+/// Why a TLS connection cannot be established.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// A file cannot be used.
     #[error("{file}: {why}")]
     File {
-        /// Its path.
+        /// The path.
         file: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The system has no authorities.
+    /// The system has no root certificates.
     #[error("this system has no root certificates")]
     NoRoots,
-    /// The server is not who it must be.
+    /// The server's certificate is not trusted or has another name.
     #[error("the server's certificate is refused: {0}")]
     Server(String),
-    /// The server refused.
+    /// The server sent an alert.
     #[error("the server refused with the TLS alert {0}")]
     Alert(String),
     /// The handshake failed.
@@ -81,27 +81,29 @@ pub enum ConnectError {
 }
 
 impl Expected {
-    /// Takes a DNS name, an IP address or a SPIFFE ID.
+    /// Parses a DNS name, an IP address or a SPIFFE ID.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe://")) {
             let id = SpiffeId::parse(text);
-            return id.map(Self::Spiffe).map_err(|_| "is no SPIFFE ID: write spiffe://DOMAIN/PATH");
+            return id
+                .map(Self::Spiffe)
+                .map_err(|_| "is not a SPIFFE ID: write spiffe://DOMAIN/PATH");
         }
         let name = ServerName::try_from(text.to_owned());
         name.map(Self::Host).map_err(|_| "is neither a DNS name nor a SPIFFE ID")
     }
 }
 
-/// Shakes hands over `stream` with the server that must be `expected`.
+/// Connects over `stream` to a server that must be `expected`.
 ///
-/// In TLS 1.3 a client's handshake is complete before the server has looked at its certificate.
-/// So what the server sends first is waited for: HTTP/2's settings, or the alert that says why it
-/// refuses.
+/// In TLS 1.3 a client's handshake completes before the server has verified the client's
+/// certificate. So this also waits for the server's first bytes: HTTP/2 settings, or an alert with
+/// the reason for a refusal.
 pub async fn connect<I>(
     stream: I,
     expected: &Expected,
     files: &Files,
-) -> Result<Begun<TlsStream<I>>, ConnectError>
+) -> Result<Prefixed<TlsStream<I>>, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
@@ -111,16 +113,18 @@ where
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(ConnectError::Failed("the server does not speak HTTP/2".to_owned()));
     }
-    let mut beginning = BytesMut::with_capacity(1_024);
-    // Another server may wait for what we send first.
-    if let Ok(read) = timeout(FIRST_WORD, stream.read_buf(&mut beginning)).await {
+    let mut prefix = BytesMut::with_capacity(1_024);
+    // Some servers wait for the client's first bytes.
+    if let Ok(read) = timeout(FIRST_BYTES_TIMEOUT, stream.read_buf(&mut prefix)).await {
         match read {
-            Ok(0) => return Err(ConnectError::Failed("the server closed it".to_owned())),
+            Ok(0) => {
+                return Err(ConnectError::Failed("the server closed the connection".to_owned()));
+            }
             Ok(_) => {}
             Err(error) => return Err(explain(&error)),
         }
     }
-    Ok(Begun::new(beginning, stream))
+    Ok(Prefixed::new(prefix, stream))
 }
 
 fn config(expected: &Expected, files: &Files) -> Result<ClientConfig, ConnectError> {
@@ -171,7 +175,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectErro
     }
 }
 
-/// The authorities in this file, or the system's.
+/// The authorities in a file, or the system's.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {
@@ -188,16 +192,16 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
 fn server_name(expected: &Expected) -> ServerName<'static> {
     match expected {
         Expected::Host(name) => name.clone(),
-        // Sent to the server, and not what it is verified by: an address is not sent at all.
+        // This is only sent to the server, not used to verify it. An IP address is not sent at all.
         Expected::Spiffe(_) => ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()),
     }
 }
 
-/// What failed, in the words of who has to mend it.
+/// Converts an error to one that says what must be fixed.
 fn explain(error: &std::io::Error) -> ConnectError {
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(why)) => ConnectError::Server(match why {
-            CertificateError::UnknownIssuer => "no authority that is trusted here issued it".into(),
+            CertificateError::UnknownIssuer => "it was not issued by a trusted authority".into(),
             why => why.to_string(),
         }),
         Some(Error::General(why)) => ConnectError::Server(why.clone()),
@@ -206,11 +210,11 @@ fn explain(error: &std::io::Error) -> ConnectError {
     }
 }
 
-/// What a TLS alert is called in the standard, such as `unknown_ca`.
+/// The name of a TLS alert in the standard, such as `unknown_ca`.
 fn alert_name(alert: rustls::AlertDescription) -> String {
     let mut name = String::new();
     for letter in format!("{alert:?}").chars() {
-        // The one abbreviation among them is "CA".
+        // The only abbreviation in the names is "CA".
         if letter.is_uppercase() && !name.is_empty() && !name.ends_with("_c") {
             name.push('_');
         }
@@ -219,7 +223,7 @@ fn alert_name(alert: rustls::AlertDescription) -> String {
     name
 }
 
-/// Verifies a server by its SPIFFE ID, as callers are.
+/// Verifies a server by its SPIFFE ID, as servers verify callers.
 #[derive(Debug)]
 struct SpiffeVerifier {
     id: SpiffeId,
@@ -236,12 +240,12 @@ impl ServerCertVerifier for SpiffeVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let names = Read::new(leaf).and_then(|read| read.names());
+        let names = ParsedCertificate::new(leaf).and_then(|read| read.names());
         match names.map_err(super::Cause::alert)? {
             Names::Spiffe(id) if id == self.id => {}
             names => {
                 let other = names.into_callers().0;
-                let why = format!("its name is {other}, and not {}", self.id.as_str());
+                let why = format!("its name is {other}, not {}", self.id.as_str());
                 return Err(Error::General(why));
             }
         }

@@ -1,4 +1,4 @@
-//! `[server.tls]`: where the files are, and how strict the server is.
+//! The `[server.tls]` section.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -14,20 +14,20 @@ use crate::{
     settings::Section,
 };
 
-/// Where the files are, and how strict the server is.
+/// The TLS settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where what the server shows is from.
+    /// The source of the server's certificate.
     pub certificate: Certificate,
-    /// Whom it trusts.
+    /// The trusted authorities.
     pub authorities: Authorities,
-    /// Whether clients must have a certificate.
+    /// Whether clients need a certificate.
     pub client_auth: ClientAuth,
-    /// The oldest version of TLS.
+    /// The minimum TLS version.
     pub min_version: MinVersion,
 }
 
-/// Where the certificate and its key are from.
+/// The source of the server's certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certificate {
     /// From files.
@@ -36,57 +36,57 @@ pub enum Certificate {
     WorkloadApi(workload::Config),
 }
 
-/// Where the certificate and its key are.
+/// The files of the server's certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The server's certificate and those that lead to its root, PEM.
+    /// The server's certificate chain, PEM.
     pub cert: PathBuf,
-    /// The certificate's private key, PEM.
+    /// The private key, PEM.
     pub key: PathBuf,
 }
 
-/// Where the authorities and their revocation lists are.
+/// The trusted authorities and their revocation lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorities {
-    /// The authorities that vouch for DNS names, PEM.
+    /// The authorities for DNS names, PEM.
     pub client_ca: Option<PathBuf>,
-    /// What those authorities have revoked: lists in PEM.
+    /// The revocation lists of those authorities, PEM.
     pub client_crl: Option<PathBuf>,
-    /// What becomes of a list whose successor is late.
+    /// What happens when a list is past its next update.
     pub crl_expired: WhenExpired,
-    /// The bundle of each trust domain: it vouches for that domain's SPIFFE IDs alone.
+    /// The bundle of each trust domain, trusted only for that domain's SPIFFE IDs.
     pub trust_domains: BTreeMap<String, BundleOrigin>,
 }
 
-/// Where the bundle of a trust domain is from.
+/// The source of a trust domain's bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BundleOrigin {
-    /// A file, PEM.
+    /// A PEM file.
     File(PathBuf),
     /// The Workload API.
     WorkloadApi,
 }
 
-/// Whether clients must have a certificate.
+/// Whether clients need a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// A client without one is refused.
+    /// Clients without a certificate are refused.
     Required,
-    /// A client without one has no name.
+    /// Clients without a certificate have no name.
     Optional,
 }
 
-/// The oldest version of TLS that is spoken.
+/// The minimum TLS version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MinVersion {
-    /// TLS 1.2 and 1.3.
+    /// TLS 1.2 or 1.3.
     Tls12,
-    /// TLS 1.3 alone.
+    /// TLS 1.3 only.
     Tls13,
 }
 
 impl ClientAuth {
-    /// As the file has it.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl ClientAuth {
 }
 
 impl MinVersion {
-    /// As the file has it.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl MinVersion {
 }
 
 impl Config {
-    /// Reads `[server.tls]`; none where a key is wrong, as the section was told.
+    /// Reads `[server.tls]`; `None` if a value is invalid, which the section records.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let certificate = Certificate::read(section);
         let client_auth = section.parsed("client_auth", client_auth);
@@ -125,21 +125,24 @@ impl Config {
     }
 }
 
-/// Says that the Workload API is the origin of a bundle, and the section's key.
+/// The value that selects the Workload API as a bundle's source, and the key of its address.
 const WORKLOAD_API: (&str, &str) = ("workload-api", "workload_api");
 
 impl Certificate {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         if !section.has(WORKLOAD_API.1) {
             if section.has("spiffe_id") {
-                section
-                    .problem("spiffe_id", "needs workload_api: it chooses among what that sends");
+                section.problem(
+                    "spiffe_id",
+                    "needs workload_api: it selects one of the SVIDs from there",
+                );
             }
             return Pair::read(section).map(Self::Files);
         }
         for key in Pair::SETTINGS {
             if section.has(key) {
-                let other = "cannot be combined with workload_api: the certificate is from there";
+                let other =
+                    "cannot be combined with workload_api: the certificate comes from there";
                 section.problem(key, other);
             }
         }
@@ -157,10 +160,10 @@ impl Certificate {
 }
 
 impl Pair {
-    /// The settings that it is read from.
+    /// The settings that it reads.
     pub const SETTINGS: [&str; 2] = ["cert", "key"];
 
-    /// Reads these settings of `[server.tls]`; none where one is wrong, as the section was told.
+    /// Reads these settings of `[server.tls]`; `None` if one is invalid, which the section records.
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let cert = section.required("cert", path);
         let key = section.required("key", path);
@@ -169,18 +172,19 @@ impl Pair {
 }
 
 impl Authorities {
-    /// The settings that they are read from.
+    /// The settings that it reads.
     pub const SETTINGS: [&str; 4] =
         ["client_ca", "client_crl", "client_crl_expired", "trust_domains"];
 
-    /// Reads these settings of `[server.tls]`; none where one is wrong, as the section was told.
+    /// Reads these settings of `[server.tls]`; `None` if one is invalid, which the section records.
     pub fn read(section: &mut Section<'_>, client_auth: ClientAuth) -> Option<Self> {
         let client_ca = section.parsed("client_ca", path);
         let client_crl = section.parsed("client_crl", path);
         let crl_expired = section.parsed("client_crl_expired", when_expired);
         let trust_domains = read_trust_domains(section);
         if client_crl.is_some() && client_ca.is_none() {
-            section.problem("client_crl", "needs client_ca: it lists what that has revoked");
+            section
+                .problem("client_crl", "needs client_ca: it lists what those authorities revoked");
         }
         if client_auth == ClientAuth::Required
             && !section.has("client_ca")
@@ -188,8 +192,8 @@ impl Authorities {
             && !section.mentions(WORKLOAD_API.1)
         {
             section.problem_here(
-                "needs client_ca or trust_domains: without either no client's certificate can be \
-                 verified",
+                "needs client_ca or trust_domains: without them, no client certificate can \
+                 be verified",
             );
         }
         Some(Self {
@@ -203,7 +207,7 @@ impl Authorities {
 
 fn path(text: &str) -> Result<PathBuf, &'static str> {
     if text.contains("-----BEGIN") {
-        return Err("must be the path of a file, not what is in it");
+        return Err("must be the path of a file, not its content");
     }
     if text.is_empty() { Err("is empty: write the path of a file") } else { Ok(text.into()) }
 }
@@ -213,11 +217,11 @@ fn read_trust_domains(section: &mut Section<'_>) -> Option<BTreeMap<String, Bund
         return Some(BTreeMap::new());
     }
     let has_workload_api = section.mentions(WORKLOAD_API.1);
-    let written: BTreeMap<String, String> = section.deserialized("trust_domains")?;
+    let configured: BTreeMap<String, String> = section.deserialized("trust_domains")?;
     let mut read = BTreeMap::new();
-    for (domain, origin) in written {
+    for (domain, origin) in configured {
         let origin = if !is_trust_domain(&domain) {
-            Err("is no trust domain: write it like prod.example.org, without spiffe://")
+            Err("is not a trust domain: write it like prod.example.org, without spiffe://")
         } else if origin != WORKLOAD_API.0 {
             path(&origin).map(BundleOrigin::File)
         } else if has_workload_api {
@@ -275,7 +279,7 @@ mod tests {
     const PAIR: &str = "cert = \"c\"\nkey = \"k\"\n";
 
     #[test]
-    fn defaults_are_the_strict_ones() {
+    fn defaults_are_strict() {
         let config = read(&format!("{PAIR}client_ca = \"ca\"\n")).unwrap();
         assert_eq!(config.client_auth, ClientAuth::Required);
         assert_eq!(config.min_version, MinVersion::Tls13);
@@ -283,31 +287,31 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
-        for (more, told) in [
+    fn invalid_settings_are_refused() {
+        for (more, expected) in [
             ("", "needs client_ca or trust_domains"),
             ("client_auth = \"optional\"\nclient_crl = \"crl\"\n", "client_crl: needs client_ca"),
             ("client_ca = \"\"\n", "client_ca: is empty"),
-            ("client_ca = \"-----BEGIN CERTIFICATE-----\"\n", "not what is in it"),
-            ("trust_domains = { \"spiffe://a\" = \"f\" }\n", "is no trust domain"),
+            ("client_ca = \"-----BEGIN CERTIFICATE-----\"\n", "not its content"),
+            ("trust_domains = { \"spiffe://a\" = \"f\" }\n", "is not a trust domain"),
             ("client_ca = \"ca\"\nmin_version = \"1.1\"\n", "must be \"1.3\" or \"1.2\""),
             ("client_ca = \"ca\"\nclient_auth = \"none\"\n", "\"required\" or \"optional\""),
             ("client_ca = \"ca\"\nclient_crl_expired = \"x\"\n", "\"keep\" or \"refuse\""),
         ] {
             let error = read(&format!("{PAIR}{more}")).unwrap_err();
-            assert!(error.contains(told), "{more}: {error}");
+            assert!(error.contains(expected), "{more}: {error}");
         }
         assert!(read("client_ca = \"ca\"\n").unwrap_err().contains("cert: is missing"));
     }
 
     #[test]
-    fn the_workload_api_stands_in_for_certificate_and_key() {
+    fn workload_api_replaces_certificate_and_key() {
         let partner = "trust_domains = { \"partner.example.net\" = \"workload-api\" }\n";
         let text = "workload_api = \"unix:///run/a.sock\"\nspiffe_id = \"spiffe://a/b\"\n";
         let config = read(&format!("{text}{partner}")).unwrap();
         let Certificate::WorkloadApi(workload::Config { address, spiffe_id }) = config.certificate
         else {
-            panic!("it is from files");
+            panic!("not from the Workload API");
         };
         assert_eq!(address, Address::Unix("/run/a.sock".to_owned()));
         assert_eq!(spiffe_id, SpiffeId::parse("spiffe://a/b").ok());
@@ -315,8 +319,8 @@ mod tests {
         assert_eq!(origin, Some(&BundleOrigin::WorkloadApi));
         let config = read("workload_api = \"env\"\n").unwrap();
         let address = Address::Unix("/run/agent.sock".to_owned());
-        let of_variable = workload::Config { address, spiffe_id: None };
-        assert_eq!(config.certificate, Certificate::WorkloadApi(of_variable));
+        let from_variable = workload::Config { address, spiffe_id: None };
+        assert_eq!(config.certificate, Certificate::WorkloadApi(from_variable));
 
         for (text, error) in [
             (format!("{PAIR}workload_api = \"env\"\n"), "cert: cannot be combined"),
@@ -325,11 +329,11 @@ mod tests {
             ("workload_api = \"agent.sock\"\n".to_owned(), "workload_api: must be like"),
             (
                 "workload_api = \"env\"\nspiffe_id = \"spiffe://a\"\n".to_owned(),
-                "spiffe_id: is no SPIFFE ID",
+                "spiffe_id: is not a SPIFFE ID",
             ),
         ] {
-            let told = read(&text).unwrap_err();
-            assert!(told.contains(error), "{text}: {told}");
+            let message = read(&text).unwrap_err();
+            assert!(message.contains(error), "{text}: {message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that near their end: an alarm before, not after.
+//! Warns before certificates expire.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,54 +10,54 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How often the clock is looked at.
+/// How often the clock is checked.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// How near a certificate is to its end.
+/// How much of a certificate's lifetime remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Nearness {
-    Far,
-    /// A third of its life is left.
+enum Remaining {
+    Enough,
+    /// Up to a third of the lifetime.
     Third,
-    /// A tenth of its life is left.
+    /// Up to a tenth of the lifetime.
     Tenth,
-    Past,
+    None,
 }
 
-impl Nearness {
+impl Remaining {
     fn of(validity: Validity, now: WallTime) -> Self {
-        let Some(end) = validity.end else { return Self::Far };
-        let (life, left) = (end.since(validity.start), end.since(now));
-        if left.is_zero() {
-            Self::Past
-        } else if left <= life / 10 {
+        let Some(end) = validity.end else { return Self::Enough };
+        let (lifetime, remaining) = (end.since(validity.start), end.since(now));
+        if remaining.is_zero() {
+            Self::None
+        } else if remaining <= lifetime / 10 {
             Self::Tenth
-        } else if left <= life / 3 {
+        } else if remaining <= lifetime / 3 {
             Self::Third
         } else {
-            Self::Far
+            Self::Enough
         }
     }
 }
 
-/// Keeps the metrics of certificates, and warns of those that near their end, each time that one
-/// comes nearer by a step. Runs for ever.
+/// Updates the certificate metrics, and logs a certificate each time that it reaches another step
+/// towards expiry. Never returns.
 pub async fn watch(tls: Arc<Tls>, metrics: Metrics, clock: Clock) {
     let mut replaced = tls.replaced();
-    let mut told = HashMap::new();
+    let mut logged = HashMap::new();
     loop {
         let all = tls.validities();
         let now = clock.now().wall;
         metrics.certificates(all.iter().map(|(what, it)| (what.clone(), it.start, it.end)));
-        told = all
+        logged = all
             .into_iter()
             .map(|(what, validity)| {
-                let before = told.get(&what).copied().unwrap_or(Nearness::Far);
-                let nearness = Nearness::of(validity, now);
-                if nearness > before {
-                    warn(&what, nearness, validity, now);
+                let previous = logged.get(&what).copied().unwrap_or(Remaining::Enough);
+                let remaining = Remaining::of(validity, now);
+                if remaining > previous {
+                    warn(&what, remaining, validity, now);
                 }
-                (what, nearness)
+                (what, remaining)
             })
             .collect();
         tokio::select! {
@@ -67,21 +67,21 @@ pub async fn watch(tls: Arc<Tls>, metrics: Metrics, clock: Clock) {
     }
 }
 
-fn warn(what: &str, nearness: Nearness, validity: Validity, now: WallTime) {
+fn warn(what: &str, remaining: Remaining, validity: Validity, now: WallTime) {
     let left_seconds = validity.end.map(|end| end.since(now).as_secs());
-    match (what, nearness) {
-        // The next list comes when this one ends, and not long before.
-        (_, Nearness::Far) | ("crl", Nearness::Third | Nearness::Tenth) => {}
-        ("crl", Nearness::Past) => {
-            tracing::warn!("the revocation list is past its next update");
+    match (what, remaining) {
+        // The next list arrives when this one expires, and not long before.
+        (_, Remaining::Enough) | ("crl", Remaining::Third | Remaining::Tenth) => {}
+        ("crl", Remaining::None) => {
+            tracing::warn!("revocation list is past its next update");
         }
-        (_, Nearness::Third) => {
-            tracing::warn!(what, left_seconds, "a certificate has a third of its life left");
+        (_, Remaining::Third) => {
+            tracing::warn!(what, left_seconds, "certificate has a third of its lifetime left");
         }
-        (_, Nearness::Tenth) => {
-            tracing::error!(what, left_seconds, "a certificate has a tenth of its life left");
+        (_, Remaining::Tenth) => {
+            tracing::error!(what, left_seconds, "certificate has a tenth of its lifetime left");
         }
-        (_, Nearness::Past) => tracing::error!(what, "a certificate has expired"),
+        (_, Remaining::None) => tracing::error!(what, "certificate has expired"),
     }
 }
 
@@ -90,21 +90,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_third_and_a_tenth_of_its_life_are_steps() {
+    fn a_third_and_a_tenth_of_the_lifetime_are_steps() {
         let at = WallTime::from_unix_seconds;
         let validity = Validity { start: at(1_000), end: Some(at(1_300)) };
-        for (now, nearness) in [
-            (1_000, Nearness::Far),
-            (1_199, Nearness::Far),
-            (1_200, Nearness::Third),
-            (1_269, Nearness::Third),
-            (1_270, Nearness::Tenth),
-            (1_299, Nearness::Tenth),
-            (1_300, Nearness::Past),
+        for (now, remaining) in [
+            (1_000, Remaining::Enough),
+            (1_199, Remaining::Enough),
+            (1_200, Remaining::Third),
+            (1_269, Remaining::Third),
+            (1_270, Remaining::Tenth),
+            (1_299, Remaining::Tenth),
+            (1_300, Remaining::None),
         ] {
-            assert_eq!(Nearness::of(validity, at(now)), nearness, "{now}");
+            assert_eq!(Remaining::of(validity, at(now)), remaining, "{now}");
         }
         let endless = Validity { end: None, ..validity };
-        assert_eq!(Nearness::of(endless, at(9_999)), Nearness::Far);
+        assert_eq!(Remaining::of(endless, at(9_999)), Remaining::Enough);
     }
 }

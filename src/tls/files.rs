@@ -1,4 +1,4 @@
-//! Reading the files of `[server.tls]`.
+//! Reads the files of `[server.tls]`.
 
 use std::{
     fmt,
@@ -19,45 +19,45 @@ use crate::{
     settings::{Followed, is_readable_by_others, open_regular},
 };
 
-/// More than any bundle of certificates has; revocation lists are the largest.
+/// The maximum file size. The largest files are revocation lists.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// `[server.tls]` with what its files hold.
+/// `[server.tls]` with the contents of its files.
 #[derive(Clone)]
 pub struct Loaded {
-    /// Where the files are.
+    /// The settings.
     pub config: Config,
     /// The certificate and its key.
     pub identity: LoadedIdentity,
-    /// The authorities and what they revoked.
+    /// The authorities and their revocation lists.
     pub trust: Arc<FileTrust>,
     /// The files of the authorities.
     pub of_trust: Followed,
-    /// What is no mistake, but what an operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
 /// The certificate and its key.
 #[derive(Clone)]
 pub enum LoadedIdentity {
-    /// They were read from these files.
+    /// Read from these files.
     Files(Arc<Identity>, Followed),
-    /// The Workload API will send them.
+    /// To be received from the Workload API.
     Awaited,
 }
 
-/// A file that cannot be used.
+/// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {why}")]
 pub struct LoadError {
-    /// The key of `[server.tls]` that names it.
+    /// The key in `[server.tls]`.
     pub key: &'static str,
-    /// Why, in words that follow the key.
+    /// The reason; continues the key's name.
     pub why: String,
 }
 
 impl Loaded {
-    /// Whether the certificate is not there before the Workload API has sent it.
+    /// Whether the certificate must first be received from the Workload API.
     #[must_use]
     pub const fn awaits_certificate(&self) -> bool {
         matches!(self.identity, LoadedIdentity::Awaited)
@@ -65,8 +65,7 @@ impl Loaded {
 }
 
 impl Config {
-    /// Reads the files, for a server that starts `now`; what is wrong with both groups is
-    /// reported at once.
+    /// Reads the files for a server that starts `now`. Errors of both groups are returned together.
     pub fn load(self, now: WallTime) -> Result<Loaded, Vec<LoadError>> {
         let mut of_trust = Followed::default();
         let identity = self.certificate.load(now);
@@ -83,7 +82,7 @@ impl Config {
 }
 
 impl Certificate {
-    /// What there is of it, and what an operator should know of that.
+    /// Reads the certificate, with warnings.
     fn load(&self, now: WallTime) -> Result<(LoadedIdentity, Vec<String>), LoadError> {
         let Self::Files(pair) = self else { return Ok((LoadedIdentity::Awaited, Vec::new())) };
         let mut followed = Followed::default();
@@ -95,8 +94,8 @@ impl Certificate {
 }
 
 impl Pair {
-    /// Reads the certificate and its key. What was read is noted in `followed`, also where it
-    /// cannot be used.
+    /// Reads the certificate and its key. The files are added to `followed` even if they cannot be
+    /// used.
     pub fn load(&self, now: WallTime, followed: &mut Followed) -> Result<Identity, LoadError> {
         let of = |key| move |why| LoadError { key, why };
         let cert = read(&self.cert, followed).map_err(of("cert"));
@@ -109,8 +108,8 @@ impl Pair {
 }
 
 impl Authorities {
-    /// Reads the authorities, their revocation lists and the bundles. What was read is noted in
-    /// `followed`, also where it cannot be used.
+    /// Reads the authorities, their revocation lists and the bundles. The files are added to
+    /// `followed` even if they cannot be used.
     pub fn load(&self, followed: &mut Followed) -> Result<FileTrust, LoadError> {
         let of = |key| move |why| LoadError { key, why };
         let mut read_some =
@@ -156,10 +155,10 @@ fn read(path: &Path, followed: &mut Followed) -> Result<Vec<u8>, String> {
     read.map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// Reads a file of PEM. The error follows the file's name.
+/// Reads a PEM file. The error message continues the file's name.
 pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_regular(path)?;
-    // To its full size, so that growing leaves no copy of a key behind.
+    // Allocates the full size: reallocation would leave copies of a key in memory.
     let length = file.metadata()?.len().min(MAX_BYTES);
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
@@ -169,11 +168,11 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What to say where accounts other than its owner and group can read a private key.
+/// A warning if other users can read a private key.
 #[must_use]
 pub fn readable_by_others(path: &Path) -> Option<String> {
     let named = path.display().to_string();
     let named = named.escape_debug();
     is_readable_by_others(path)
-        .then(|| format!("anybody on this machine can read the key in {named}: chmod o-r it"))
+        .then(|| format!("all users of this machine can read the key in {named}: chmod o-r it"))
 }

@@ -1,4 +1,4 @@
-//! The certificate that the server shows, with its key.
+//! The server's certificate and key.
 
 use std::{fmt, sync::Arc};
 
@@ -9,13 +9,13 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-use super::certificate::{Read, Validity};
+use super::certificate::{ParsedCertificate, Validity};
 use crate::clock::WallTime;
 
-/// The certificate that the server shows, with its key.
+/// The server's certificate and key.
 pub struct Identity {
     pub(super) resolver: Arc<SingleCertAndKey>,
-    /// When all certificates of its chain hold.
+    /// The period in which all certificates of the chain are valid.
     pub(super) validity: Validity,
     names_a_host: bool,
 }
@@ -23,16 +23,16 @@ pub struct Identity {
 /// Why a certificate and its key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// The certificate's file.
+    /// The certificate is invalid.
     #[error("cert: {0}")]
     Certificate(String),
-    /// The key's file, or that it is another certificate's.
+    /// The key is invalid or does not match the certificate.
     #[error("key: {0}")]
     Key(String),
 }
 
 impl IdentityError {
-    /// The key of the configuration, and what is wrong with it.
+    /// The key in the configuration, and the reason.
     #[must_use]
     pub fn parts(&self) -> (&'static str, &str) {
         match self {
@@ -43,18 +43,18 @@ impl IdentityError {
 }
 
 impl Identity {
-    /// Takes the contents of both files; the certificate must hold `now`.
+    /// Parses the contents of both files. The certificate must be valid `now`.
     pub fn from_pem(cert: &[u8], key: &[u8], now: WallTime) -> Result<Self, IdentityError> {
-        let wrong = |why: &str| IdentityError::Certificate(why.to_owned());
+        let invalid = |why: &str| IdentityError::Certificate(why.to_owned());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
-        let chain = chain.map_err(|_| wrong("has a part that is not PEM"))?;
+        let chain = chain.map_err(|_| invalid("has a part that is not PEM"))?;
         if chain.is_empty() {
-            return Err(wrong("holds no certificate in PEM form"));
+            return Err(invalid("holds no certificate in PEM form"));
         }
         Self::new(chain, now, |chain| certify(chain, key))
     }
 
-    /// Takes a chain and the DER of its key in PKCS#8; the certificate must hold `now`.
+    /// Parses a chain and a PKCS#8 key, both DER. The certificate must be valid `now`.
     pub(super) fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: &[u8],
@@ -70,35 +70,35 @@ impl Identity {
         now: WallTime,
         certify: impl FnOnce(Vec<CertificateDer<'static>>) -> Result<CertifiedKey, IdentityError>,
     ) -> Result<Self, IdentityError> {
-        let wrong = |why: &str| IdentityError::Certificate(why.to_owned());
+        let invalid = |why: &str| IdentityError::Certificate(why.to_owned());
         let mut validity: Option<Validity> = None;
         let mut names_a_host = false;
         for (index, der) in chain.iter().enumerate() {
-            let read =
-                Read::new(der).map_err(|_| wrong("holds a certificate that cannot be read"))?;
+            let read = ParsedCertificate::new(der)
+                .map_err(|_| invalid("holds a certificate that cannot be read"))?;
             names_a_host |= index == 0 && read.names_a_host();
-            let its = read.validity();
-            validity = Some(validity.map_or(its, |all| Validity {
-                start: all.start.max(its.start),
-                end: all.end.min(its.end),
+            let own = read.validity();
+            validity = Some(validity.map_or(own, |all| Validity {
+                start: all.start.max(own.start),
+                end: all.end.min(own.end),
             }));
         }
-        let validity = validity.ok_or_else(|| wrong("holds no certificate"))?;
+        let validity = validity.ok_or_else(|| invalid("holds no certificate"))?;
         if validity.start > now {
-            return Err(wrong("holds a certificate that is not valid yet: look at the clock too"));
+            return Err(invalid("holds a certificate that is not valid yet: check the clock too"));
         }
         if validity.end.is_some_and(|end| end <= now) {
-            return Err(wrong("holds a certificate that has expired"));
+            return Err(invalid("holds a certificate that has expired"));
         }
         let certified = certify(chain)?;
         Ok(Self { resolver: Arc::new(certified.into()), validity, names_a_host })
     }
 
-    /// What an operator should know of it.
+    /// Warnings for the operator.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let unnamed = "the certificate names no host: clients that do not verify a SPIFFE ID \
-                       cannot verify it (SPIRE adds DNS names with -dns)";
+        let unnamed = "the certificate has no DNS name or IP address: only clients that verify \
+                       a SPIFFE ID can verify it (SPIRE adds DNS names with -dns)";
         (!self.names_a_host).then(|| unnamed.to_owned()).into_iter().collect()
     }
 }
@@ -109,7 +109,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The chain with its key in PEM, which must be its first certificate's.
+/// Combines a chain with the PEM key of its first certificate.
 pub(super) fn certify(
     chain: Vec<CertificateDer<'static>>,
     key: &[u8],
@@ -123,17 +123,17 @@ fn certify_with(
     chain: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'_>,
 ) -> Result<CertifiedKey, IdentityError> {
-    let wrong = |why: &str| IdentityError::Key(why.to_owned());
-    // Of a borrowed key: rustls's own loader takes it and does not clear its memory.
+    let invalid = |why: &str| IdentityError::Key(why.to_owned());
+    // Borrows the key: rustls's own loader takes ownership and does not zeroize it.
     let signing = any_supported_type(key);
-    let signing = signing.map_err(|_| wrong("holds a private key that cannot be used"))?;
+    let signing = signing.map_err(|_| invalid("holds a private key that cannot be used"))?;
     let certified = CertifiedKey::new(chain, signing);
-    // Not by rustls's own constructor: that takes a pair that it cannot compare.
+    // rustls's own constructor accepts a pair that it cannot compare.
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(wrong("is not the certificate's: they are of two pairs"))
+            Err(invalid("does not match the certificate"))
         }
-        Err(_) => Err(wrong("cannot be compared with the certificate's")),
+        Err(_) => Err(invalid("cannot be compared with the certificate's public key")),
     }
 }

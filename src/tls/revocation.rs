@@ -1,4 +1,4 @@
-//! What the authorities have revoked.
+//! Certificate revocation lists.
 
 use rustls::pki_types::{CertificateRevocationListDer, TrustAnchor, pem::PemObject};
 use webpki::{
@@ -18,17 +18,17 @@ use super::{
 };
 use crate::clock::WallTime;
 
-/// What becomes of a revocation list whose successor is late.
+/// What happens when a revocation list is past its next update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenExpired {
-    /// It still says who is revoked.
+    /// It still applies.
     Keep,
-    /// Those that it could name are refused.
+    /// The certificates that it covers are refused.
     Refuse,
 }
 
 impl WhenExpired {
-    /// As the file has it.
+    /// The value in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,24 +38,24 @@ impl WhenExpired {
     }
 }
 
-/// The revocation lists of the authorities of DNS names.
+/// The revocation lists of the authorities for DNS names.
 #[derive(Debug)]
 pub(super) struct Revocation {
     lists: Vec<List>,
     when_expired: WhenExpired,
 }
 
-/// Who issued a certificate. Two authorities may have one name.
+/// The issuer of a certificate. Two authorities can have the same name.
 pub(super) struct Issuer {
-    /// Its name, in the form that webpki compares them in.
+    /// The name, in webpki's form for comparisons.
     pub(super) name: Vec<u8>,
-    /// Its key, a `SubjectPublicKeyInfo`.
+    /// The key, a `SubjectPublicKeyInfo`.
     pub(super) key: Vec<u8>,
-    /// Whether it is trusted by itself.
+    /// Whether it is a trust anchor.
     pub(super) is_anchor: bool,
 }
 
-/// One revocation list.
+/// A revocation list.
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) crl: CertRevocationList<'static>,
@@ -63,12 +63,13 @@ pub(super) struct List {
     validity: Validity,
 }
 
-/// Who signed a list.
+/// The signer of a list.
 #[derive(Debug)]
 enum Signer {
     /// The authority in `client_ca` with this key.
     Anchor { key: Vec<u8> },
-    /// Another, whose certificate clients send along; the list is verified with that.
+    /// Another authority, whose certificate clients send. The list is verified with that
+    /// certificate.
     Other { der: Vec<u8> },
 }
 
@@ -77,7 +78,7 @@ impl Revocation {
         Self { lists: Vec::new(), when_expired: WhenExpired::Keep }
     }
 
-    /// Reads the lists in `pem`, which authorities with these keys issued.
+    /// Parses the lists in `pem`. `anchors` are the authorities that may have signed them.
     pub(super) fn new(
         pem: &[u8],
         anchors: &[TrustAnchor<'_>],
@@ -90,12 +91,12 @@ impl Revocation {
         }
         let lists = ders.iter().enumerate().map(|(index, der)| {
             List::read(der, anchors)
-                .map_err(|why| format!("revocation list {} of it {why}", index + 1))
+                .map_err(|why| format!("revocation list number {} {why}", index + 1))
         });
         Ok(Self { lists: lists.collect::<Result<_, _>>()?, when_expired })
     }
 
-    /// The lists that could name a certificate of this issuer.
+    /// The lists that apply to certificates of this issuer.
     pub(super) fn lists_of(&self, issuer: &Issuer) -> impl Iterator<Item = &List> {
         self.lists.iter().filter(|list| match &list.signer {
             Signer::Anchor { key } => *key == issuer.key,
@@ -103,31 +104,31 @@ impl Revocation {
         })
     }
 
-    /// Checks the certificate of an authority, by the lists of its issuer that there are.
+    /// Checks an authority's certificate against the lists of its issuer, if there are any.
     ///
     /// # Errors
     ///
-    /// It is revoked, or such a list has ended where that is refused.
+    /// It is revoked, or a list has expired and expired lists refuse.
     pub(super) fn check_authority(
         &self,
         issuer: &Issuer,
         serial: &[u8],
         now: WallTime,
     ) -> Result<(), Cause> {
-        for list in self.lists_of(issuer).filter(|list| list.is_by(issuer)) {
+        for list in self.lists_of(issuer).filter(|list| list.is_signed_by(issuer)) {
             if list.crl.find_serial(serial)?.is_some() {
                 return Err(Cause::Revoked);
             }
-            let has_ended = list.validity.end.is_some_and(|end| end <= now);
-            if has_ended && self.when_expired == WhenExpired::Refuse {
+            let has_expired = list.validity.end.is_some_and(|end| end <= now);
+            if has_expired && self.when_expired == WhenExpired::Refuse {
                 return Err(Cause::RevocationUnknown);
             }
         }
         Ok(())
     }
 
-    /// How a client's own certificate is checked against these lists; none where there are
-    /// none. It is refused where they do not cover it: that is the default.
+    /// The options for checking a client's own certificate against these lists; `None` without
+    /// lists. By default, a certificate that they do not cover is refused.
     pub(super) fn options<'a>(
         &self,
         lists: &'a [&'a CertRevocationList<'static>],
@@ -141,9 +142,9 @@ impl Revocation {
         Some(options.with_expiration_policy(expiration).build())
     }
 
-    /// When the first of these lists no longer counts, after `now`: one that has ended already
-    /// is not the one that was looked at.
-    pub(super) fn end_of(&self, lists: &[&List], now: WallTime) -> Option<WallTime> {
+    /// When the first of these lists that is valid `now` stops to apply. Lists that had already
+    /// expired were not used.
+    pub(super) fn expiry_of(&self, lists: &[&List], now: WallTime) -> Option<WallTime> {
         match self.when_expired {
             WhenExpired::Keep => None,
             WhenExpired::Refuse => {
@@ -153,7 +154,7 @@ impl Revocation {
         }
     }
 
-    /// How long each list holds.
+    /// The validity of each list.
     pub(super) fn validities(&self) -> impl Iterator<Item = Validity> {
         self.lists.iter().map(|list| list.validity)
     }
@@ -161,13 +162,13 @@ impl Revocation {
     /// Whether the authority with this key has a list.
     pub(super) fn covers(&self, anchor: &TrustAnchor<'_>) -> bool {
         let key = spki_for_anchor(anchor);
-        let is_its =
-            |signer: &Signer| matches!(signer, Signer::Anchor { key: its } if **its == *key);
-        self.lists.iter().any(|list| is_its(&list.signer))
+        let is_own =
+            |signer: &Signer| matches!(signer, Signer::Anchor { key: own } if **own == *key);
+        self.lists.iter().any(|list| is_own(&list.signer))
     }
 
-    /// How many lists are by no authority of `client_ca`.
-    pub(super) fn of_others(&self) -> usize {
+    /// The number of lists signed by authorities that are not in `client_ca`.
+    pub(super) fn unanchored(&self) -> usize {
         self.lists.iter().filter(|list| matches!(list.signer, Signer::Other { .. })).count()
     }
 }
@@ -177,7 +178,7 @@ impl List {
         let unreadable = || "cannot be read".to_owned();
         let list = CertificateList::from_der(der).map_err(|_| unreadable())?;
         let crl = OwnedCertRevocationList::from_der(der).map_err(|error| match error {
-            Error::UnsupportedDeltaCrl => "is a delta list: name the complete one".to_owned(),
+            Error::UnsupportedDeltaCrl => "is a delta list: use the complete list".to_owned(),
             Error::UnsupportedIndirectCrl => "is an indirect list, which is not supported".into(),
             _ => unreadable(),
         })?;
@@ -185,17 +186,17 @@ impl List {
         let crl = CertRevocationList::from(crl);
         let same_name = anchors.iter().filter(|anchor| is_subject(anchor, crl.issuer()));
         let keys = same_name.map(|anchor| spki_for_anchor(anchor).to_vec());
-        let by = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
+        let signer = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
             Some(key) => Signer::Anchor { key },
             None => Signer::Other { der: der.to_vec() },
         };
         let start = wall(list.tbs_cert_list.this_update);
         let end = list.tbs_cert_list.next_update.map(wall);
-        Ok(Self { crl, signer: by, validity: Validity { start, end } })
+        Ok(Self { crl, signer, validity: Validity { start, end } })
     }
 
-    /// Whether an authority of the list's name has signed it.
-    fn is_by(&self, issuer: &Issuer) -> bool {
+    /// Whether this issuer has signed the list.
+    fn is_signed_by(&self, issuer: &Issuer) -> bool {
         match &self.signer {
             Signer::Anchor { key } => *key == issuer.key,
             Signer::Other { der } => CertificateList::from_der(der).is_ok_and(|list| {
@@ -205,18 +206,18 @@ impl List {
     }
 }
 
-/// Whether an authority has this name, both in the form that webpki compares them in.
+/// Whether the authority has this name. Both are in webpki's form for comparisons.
 fn is_subject(anchor: &TrustAnchor<'_>, name: &[u8]) -> bool {
     *anchor.subject == *name
 }
 
-/// The bytes that the signature of a list covers.
+/// The bytes covered by a list's signature.
 fn signed_part(der: &[u8]) -> Option<&[u8]> {
     let outer = AnyRef::from_der(der).ok()?;
     SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()
 }
 
-/// Whether the key, a `SubjectPublicKeyInfo`, has signed this list.
+/// Whether the key, a `SubjectPublicKeyInfo`, signed this list.
 fn has_signed(key: &[u8], list: &CertificateList, signed: &[u8]) -> bool {
     let Ok(key) = SubjectPublicKeyInfoRef::from_der(key) else { return false };
     let (Ok(of_key), Ok(of_signature)) =
@@ -225,15 +226,15 @@ fn has_signed(key: &[u8], list: &CertificateList, signed: &[u8]) -> bool {
         return false;
     };
     let algorithms = provider().signature_verification_algorithms.all;
-    let mut fitting = algorithms.iter().filter(|algorithm| {
+    let mut matching = algorithms.iter().filter(|algorithm| {
         is_algorithm(&of_key, &algorithm.public_key_alg_id())
             && is_algorithm(&of_signature, &algorithm.signature_alg_id())
     });
     let (key, signature) = (key.subject_public_key.raw_bytes(), list.signature.raw_bytes());
-    fitting.any(|algorithm| algorithm.verify_signature(key, signed, signature).is_ok())
+    matching.any(|algorithm| algorithm.verify_signature(key, signed, signature).is_ok())
 }
 
-/// Whether a DER sequence holds what the other has without its header.
+/// Whether a DER sequence has this content, which is given without its header.
 fn is_algorithm(der: &[u8], content: &[u8]) -> bool {
     AnyRef::from_der(der).is_ok_and(|any| any.value() == content)
 }

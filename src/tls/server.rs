@@ -1,4 +1,5 @@
-//! The server's side of TLS: handshakes with what is in force, and the end of what no longer is.
+//! The server side of TLS: handshakes with the current certificate and authorities, and detecting
+//! clients that are no longer trusted.
 
 use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -33,20 +34,20 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How often the wall clock is read again while a certificate's end is waited for: it may be
+/// How often the wall clock is read while waiting for a certificate's expiry: the clock may be
 /// stepped, and the timer stops while the machine is suspended.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const CLOCK_POLL: Duration = Duration::from_secs(5);
 
-/// How long a client that was refused may take to read why.
+/// How long a refused client may take to read the alert.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What such a client may still have sent.
+/// The maximum number of bytes still read from such a client.
 const LINGERING_BYTES: u64 = 64 * 1024;
 
-/// TLS with the certificate and the authorities that are in force.
+/// TLS with the current certificate and authorities.
 pub struct Tls {
-    in_force: ArcSwap<InForce>,
-    /// Notified when a part of it is replaced.
+    current: ArcSwap<Current>,
+    /// Notified when either is replaced.
     replaced: watch::Sender<()>,
     auth: ClientAuth,
     min_version: MinVersion,
@@ -54,43 +55,43 @@ pub struct Tls {
     clock: Clock,
 }
 
-/// What handshakes are made with. A handshake under way keeps what it began with.
+/// The certificate and authorities. A running handshake keeps those it started with.
 #[derive(Clone)]
-struct InForce {
-    /// None until the Workload API has sent the first.
+struct Current {
+    /// `None` until the Workload API has sent the first.
     identity: Option<Arc<Identity>>,
     trust: Arc<Trust>,
 }
 
-/// A client that proved its name, and what it proved it with.
+/// An authenticated client, and the certificates that it sent.
 #[derive(Debug)]
 pub struct Client {
-    /// Its name, and when its certificate ends.
+    /// The names, and when the certificate expires.
     pub verified: Verified,
     chain: Chain,
-    /// What it was verified with.
+    /// The authorities that verified it.
     trust: Arc<Trust>,
 }
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The client is not authenticated.
-    #[error("the client is not authenticated: {}", .0.as_str())]
+    /// Client authentication failed.
+    #[error("client authentication failed: {}", .0.as_str())]
     Refused(Cause),
-    /// There is no certificate to show yet.
+    /// The server has no certificate yet.
     #[error("the Workload API has sent no SVID yet")]
     NoIdentity,
-    /// The client does not speak HTTP/2.
+    /// The client does not support HTTP/2.
     #[error("the client does not offer h2 by ALPN")]
     NoHttp2,
-    /// The client does not speak TLS as it is spoken here, or went away.
+    /// The TLS handshake failed or the client disconnected.
     #[error("{0}")]
     Failed(String),
 }
 
 impl Tls {
-    /// TLS with what was loaded. Clients that are not authenticated are recorded in `audit`.
+    /// Creates TLS from loaded files. Authentication failures are recorded in `audit`.
     #[must_use]
     pub fn new(loaded: &Loaded, clock: Clock, metrics: &Metrics, audit: Option<Audit>) -> Self {
         let trust = Arc::new(Trust::new(Arc::clone(&loaded.trust), Arc::default()));
@@ -99,7 +100,7 @@ impl Tls {
             LoadedIdentity::Awaited => None,
         };
         Self {
-            in_force: ArcSwap::from_pointee(InForce { identity, trust }),
+            current: ArcSwap::from_pointee(Current { identity, trust }),
             replaced: watch::channel(()).0,
             auth: loaded.config.client_auth,
             min_version: loaded.config.min_version,
@@ -108,59 +109,60 @@ impl Tls {
         }
     }
 
-    /// Shows this certificate from now on.
+    /// Replaces the certificate.
     pub fn set_identity(&self, identity: &Arc<Identity>) {
-        self.replace(|now| InForce { identity: Some(Arc::clone(identity)), ..InForce::clone(now) });
+        self.replace(|now| Current { identity: Some(Arc::clone(identity)), ..Current::clone(now) });
     }
 
-    /// Trusts these files from now on, and no others: connections of clients that are no longer
-    /// vouched for come to their end.
+    /// Replaces the files' authorities. Connections of clients that are no longer trusted are
+    /// closed.
     pub fn set_file_trust(&self, files: &Arc<FileTrust>) {
         self.replace(|now| {
             let trust = Arc::new(now.trust.with_files(Arc::clone(files)));
-            InForce { trust, ..InForce::clone(now) }
+            Current { trust, ..Current::clone(now) }
         });
     }
 
-    /// Shows this certificate and trusts these bundles of the Workload API from now on, and no
-    /// others: connections of clients that are no longer vouched for come to their end.
+    /// Replaces the certificate and the Workload API's bundles. Connections of clients that are no
+    /// longer trusted are closed.
     pub fn set_received(&self, identity: &Arc<Identity>, received: &Arc<ReceivedBundles>) {
         self.replace(|now| {
-            // Where they are the same, no connection needs to be verified again.
+            // If nothing changed, no connection needs to be verified again.
             let trust = if now.trust.received() == *received {
                 Arc::clone(&now.trust)
             } else {
                 Arc::new(now.trust.with_received(Arc::clone(received)))
             };
-            InForce { identity: Some(Arc::clone(identity)), trust }
+            Current { identity: Some(Arc::clone(identity)), trust }
         });
     }
 
-    fn replace(&self, next: impl FnMut(&Arc<InForce>) -> InForce) {
-        self.in_force.rcu(next);
+    fn replace(&self, next: impl FnMut(&Arc<Current>) -> Current) {
+        self.current.rcu(next);
         self.replaced.send_replace(());
     }
 
-    /// The bundles of the Workload API that are in force.
+    /// The current bundles from the Workload API.
     pub(super) fn received(&self) -> Arc<ReceivedBundles> {
-        self.in_force.load().trust.received()
+        self.current.load().trust.received()
     }
 
-    /// Told whenever the certificate or the authorities are replaced.
+    /// A receiver that is notified when the certificate or the authorities are replaced.
     #[must_use]
     pub fn replaced(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()
     }
 
-    /// The certificates and lists in force, and how long they hold.
+    /// The validity of the current certificates and lists.
     #[must_use]
     pub fn validities(&self) -> Vec<(String, Validity)> {
-        let InForce { identity, trust } = &**self.in_force.load();
+        let Current { identity, trust } = &**self.current.load();
         let server = identity.iter().map(|it| ("server".to_owned(), it.validity));
         server.chain(trust.validities()).collect()
     }
 
-    /// Shakes hands with a client. It has a name, or none where it needs none.
+    /// Performs a handshake. Returns the client, or `None` for one without a certificate where none
+    /// is required.
     pub async fn accept<I>(
         &self,
         stream: I,
@@ -169,7 +171,7 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let InForce { identity, trust } = InForce::clone(&self.in_force.load());
+        let Current { identity, trust } = Current::clone(&self.current.load());
         let identity = identity.ok_or(HandshakeError::NoIdentity)?;
         let verifier = Arc::new(Verifier::new(Arc::clone(&trust), self.auth, self.clock.clone()));
         let config = self.config(&identity, Arc::clone(&verifier));
@@ -183,11 +185,11 @@ impl Tls {
                 return Err(error);
             }
         };
-        // rustls refuses a client that offers other protocols alone, not one that offers none.
+        // rustls refuses clients that offer only other protocols, but not clients that offer none.
         if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
             return Err(HandshakeError::NoHttp2);
         }
-        let client = verifier.found().and_then(|found| found.as_ref().ok());
+        let client = verifier.result().and_then(|result| result.as_ref().ok());
         let client = client.map(|(chain, verified)| Client {
             verified: verified.clone(),
             chain: Arc::clone(chain),
@@ -196,9 +198,9 @@ impl Tls {
         Ok((stream, client))
     }
 
-    /// Why a handshake failed; a client that is not authenticated is counted and logged.
+    /// Explains why a handshake failed. Authentication failures are counted and logged.
     fn explain(&self, error: &io::Error, verifier: &Verifier, from: IpAddr) -> HandshakeError {
-        let refused = match verifier.found() {
+        let refused = match verifier.result() {
             Some(Err(refused)) => refused.clone(),
             None if is_without_certificate(error) => {
                 Refused { cause: Cause::NoCredential, claim: String::new() }
@@ -209,7 +211,7 @@ impl Tls {
         HandshakeError::Refused(refused.cause)
     }
 
-    /// What one handshake is made with.
+    /// The rustls configuration for one handshake.
     fn config(&self, identity: &Identity, verifier: Arc<Verifier>) -> Result<ServerConfig, Error> {
         let versions: &[_] = match self.min_version {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
@@ -220,32 +222,32 @@ impl Tls {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(identity.resolver.clone());
         config.alpn_protocols = vec![HTTP2.to_vec()];
-        // A resumed session is not verified again.
+        // A resumed session would not be verified again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
     }
 
-    /// Returns when the client's certificate has ended, or is no longer trusted.
+    /// Waits until the client's certificate has expired or is no longer trusted.
     pub async fn until_untrusted(&self, mut client: Client) {
         let mut replaced = self.replaced.subscribe();
         loop {
-            let (now, trust) = (self.clock.now().wall, Arc::clone(&self.in_force.load().trust));
+            let (now, trust) = (self.clock.now().wall, Arc::clone(&self.current.load().trust));
             if !Arc::ptr_eq(&trust, &client.trust) {
                 match trust.verify(&client.chain, now) {
                     Ok(verified) => client = Client { verified, trust, ..client },
-                    Err(refused) => return client.log_end(refused.cause),
+                    Err(refused) => return client.log_close(refused.cause),
                 }
             }
-            let left = client.verified.end.since(now);
-            if left.is_zero() {
-                // It may be a revocation list that has ended.
+            let remaining = client.verified.expiry.since(now);
+            if remaining.is_zero() {
+                // A revocation list may have expired instead.
                 let refused = client.trust.verify(&client.chain, now).err();
-                return client.log_end(refused.map_or(Cause::Expired, |refused| refused.cause));
+                return client.log_close(refused.map_or(Cause::Expired, |refused| refused.cause));
             }
             tokio::select! {
-                () = sleep(left.min(LOOK_AGAIN)) => {}
-                // It lasts as long as self.
+                () = sleep(remaining.min(CLOCK_POLL)) => {}
+                // The sender lives as long as self.
                 _ = replaced.changed() => {}
             }
         }
@@ -253,23 +255,23 @@ impl Tls {
 }
 
 impl Client {
-    /// What tells its certificate from others.
+    /// The fingerprint of the client's certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.chain.first().map(|certificate| Fingerprint::of(certificate))
     }
 
-    /// Logs why its connection ends.
-    fn log_end(&self, cause: Cause) {
+    /// Logs why the client's connection is closed.
+    fn log_close(&self, cause: Cause) {
         let name = self.verified.name.to_string();
         if cause == Cause::Expired {
-            tracing::info!(name, "a connection ends: its client's certificate has expired");
+            tracing::info!(name, "closing connection: the client's certificate has expired");
         } else {
             let cause = cause.as_str();
             tracing::info!(
                 name,
                 cause,
-                "a connection ends: its client's certificate is no longer trusted"
+                "closing connection: the client's certificate is no longer trusted"
             );
         }
     }
@@ -286,8 +288,8 @@ fn is_without_certificate(error: &io::Error) -> bool {
     matches!(error, Some(Error::NoCertificatesPresented))
 }
 
-/// Waits for the client to close. To close with bytes unread resets the connection, and the
-/// alert that says why may never be read.
+/// Waits for the client to close. Closing with unread bytes would reset the connection, so that the
+/// client may never read the alert.
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_ok() {
         let _ = copy(&mut stream.take(LINGERING_BYTES), &mut sink()).await;

@@ -1,4 +1,4 @@
-//! What a certificate proves, and what a swap of the authorities does to those that are known.
+//! Tests of verification, and of replacing the authorities.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -78,7 +78,7 @@ impl Entity {
         pem("CERTIFICATE", &self.der)
     }
 
-    /// The same key and name in a certificate with another end.
+    /// The same key and name in a certificate with another expiry.
     fn renewed(&self, end: u64) -> Self {
         let key = KeyPair::try_from(self.key.serialize_der()).unwrap();
         let params = until(end, self.params.clone());
@@ -90,7 +90,7 @@ impl Entity {
         self.revoking_until(4_000 * 31_556_952, serial)
     }
 
-    /// The next list is to come at `next`.
+    /// A list with its next update at `next`.
     fn revoking_until(&self, next: u64, serial: u64) -> Vec<u8> {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
@@ -122,14 +122,14 @@ fn trusting(client_ca: Vec<u8>, domain: &Entity, client_crl: Option<Vec<u8>>) ->
 }
 
 fn names(verified: &Verified) -> Vec<String> {
-    let also = verified.also.iter().map(ToString::to_string);
-    std::iter::once(verified.name.to_string()).chain(also).collect()
+    let others = verified.other_names.iter().map(ToString::to_string);
+    std::iter::once(verified.name.to_string()).chain(others).collect()
 }
 
 const NOW: WallTime = WallTime::from_unix_seconds(1_800_000_000);
 
 #[test]
-fn a_certificate_proves_its_spiffe_id_or_else_its_dns_names_in_their_order() {
+fn certificate_proves_its_spiffe_id_or_else_its_dns_names() {
     let (ca, domain) = (authority(), authority());
     let trust = trusting(ca.pem(), &domain, None);
     let proved =
@@ -142,7 +142,7 @@ fn a_certificate_proves_its_spiffe_id_or_else_its_dns_names_in_their_order() {
 }
 
 #[test]
-fn what_of_a_chain_ends_first_ends_it() {
+fn chain_expires_with_its_first_certificate() {
     let (ca, domain) = (authority(), authority());
     let (first, later) = (1_900_000_000, 1_900_000_009);
     for (of_leaf, of_other, of_ca) in
@@ -153,39 +153,39 @@ fn what_of_a_chain_ends_first_ends_it() {
         let between = ca.issue(until(of_other, of_authority()));
         let leaf = between.issue(until(of_leaf, named(&[], &["a.svc"])));
         let verified = trust.verify(&[leaf.der, between.der], NOW).unwrap();
-        assert_eq!(verified.end.unix_seconds(), 1_900_000_000);
+        assert_eq!(verified.expiry.unix_seconds(), 1_900_000_000);
     }
 }
 
 #[test]
-fn an_authority_vouches_for_nobody_after_its_own_end() {
+fn expired_authority_is_not_trusted() {
     let (ca, domain) = (authority(), authority());
     let leaf = ca.issue(named(&[], &["a.svc"])).der;
     let verify = |client_ca: Vec<u8>| {
         let verified = trusting(client_ca, &domain, None).verify(std::slice::from_ref(&leaf), NOW);
-        verified.map(|it| it.end.unix_seconds()).map_err(|refused| refused.cause)
+        verified.map(|it| it.expiry.unix_seconds()).map_err(|refused| refused.cause)
     };
     let (ended, renewed) = (ca.renewed(1_799_999_999), ca.renewed(1_900_000_000));
     assert_eq!(verify(ended.pem()), Err(Cause::Expired));
     let both = [ended.pem(), renewed.pem()].concat();
-    assert_eq!(verify(both), Ok(1_900_000_000), "the renewed one does");
+    assert_eq!(verify(both), Ok(1_900_000_000), "renewed authority");
 }
 
 #[test]
-fn a_certificate_has_so_many_names() {
+fn number_of_names_in_a_certificate_is_limited() {
     let (ca, domain) = (authority(), authority());
     let trust = trusting(ca.pem(), &domain, None);
-    for (count, fine) in [(32, true), (33, false)] {
+    for (count, is_valid) in [(32, true), (33, false)] {
         let names: Vec<_> = (0..count).map(|it| format!("n{it}.svc")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let verified = trust.verify(&[ca.issue(named(&[], &names)).der], NOW);
-        assert_eq!(verified.map_err(|it| it.cause).err(), (!fine).then_some(Cause::Malformed));
+        assert_eq!(verified.map_err(|it| it.cause).err(), (!is_valid).then_some(Cause::Malformed));
     }
 }
 
 #[test]
-fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
-    // As after a change of key: one name, two keys.
+fn list_applies_to_the_authority_that_signed_it_only() {
+    // As after a key change: one name, two keys.
     let (old, new, domain) = (authority(), authority(), authority());
     assert_eq!(old.params.distinguished_name, new.params.distinguished_name);
     let both = [old.pem(), new.pem()].concat();
@@ -200,26 +200,26 @@ fn a_list_counts_for_the_authority_that_signed_it_and_not_for_its_namesake() {
     for (ca, serial) in [(&old, 8), (&new, 7), (&new, 8)] {
         assert!(with_serial(ca, serial).is_ok());
     }
-    assert_eq!(trusted.warnings().len(), 1, "the new one has no list");
+    assert_eq!(trusted.warnings().len(), 1, "the new authority has no list");
 }
 
 #[test]
-fn an_authority_that_is_revoked_vouches_for_nobody() {
+fn revoked_authority_is_not_trusted() {
     let (ca, domain) = (authority(), authority());
     let trust = trusting(ca.pem(), &domain, Some(ca.revoking(7)));
-    for (serial, meant) in [(7, Some(Cause::Revoked)), (8, None)] {
+    for (serial, expected) in [(7, Some(Cause::Revoked)), (8, None)] {
         let mut params = of_authority();
         params.serial_number = Some(serial.into());
         let between = ca.issue(params);
-        // The one between has no list of its own.
+        // The intermediate authority has no list of its own.
         let leaf = between.issue(named(&[], &["a.svc"]));
         let verified = trust.verify(&[leaf.der, between.der], NOW);
-        assert_eq!(verified.map_err(|refused| refused.cause).err(), meant);
+        assert_eq!(verified.map_err(|refused| refused.cause).err(), expected);
     }
 }
 
 #[test]
-fn where_an_old_list_refuses_its_end_is_the_end_of_those_it_could_name() {
+fn with_refuse_certificates_expire_with_their_list() {
     let (ca, other) = (authority(), authority());
     let leaf = ca.issue(named(&[], &["a.svc"])).der;
     let end = |when_expired, next, now: i64| {
@@ -230,7 +230,7 @@ fn where_an_old_list_refuses_its_end_is_the_end_of_those_it_could_name() {
         let trust = Trust::new(Arc::new(files), Arc::default());
         let now = WallTime::from_unix_seconds(now);
         let verified = trust.verify(std::slice::from_ref(&leaf), now);
-        verified.map(|it| it.end.unix_seconds()).map_err(|refused| refused.cause)
+        verified.map(|it| it.expiry.unix_seconds()).map_err(|refused| refused.cause)
     };
     let (now, next) = (1_800_000_000, 1_800_000_600);
     assert_eq!(end(WhenExpired::Refuse, next, now), Ok(1_800_000_600));
@@ -239,7 +239,7 @@ fn where_an_old_list_refuses_its_end_is_the_end_of_those_it_could_name() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_with_the_reason() {
+fn unusable_files_are_reported_with_the_reason() {
     let ca = authority();
     let other = authority();
     let key = |entity: &Entity| pem("PRIVATE KEY", entity.key.serialized_der());
@@ -249,32 +249,32 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     };
     let now = NOW.unix_seconds();
     assert!(Identity::from_pem(&leaf.pem(), &key(&leaf), NOW).is_ok());
-    for (told, error) in [
+    for (expected, error) in [
         ("cert: holds no certificate", refused(b"", &key(&leaf), now)),
         ("key: holds no private key", refused(&leaf.pem(), &leaf.pem(), now)),
-        ("key: is not the certificate's", refused(&leaf.pem(), &key(&other), now)),
+        ("key: does not match the certificate", refused(&leaf.pem(), &key(&other), now)),
         ("not valid yet", refused(&leaf.pem(), &key(&leaf), 0)),
         ("has expired", refused(&leaf.pem(), &key(&leaf), 1 << 40)),
     ] {
-        assert!(error.contains(told), "{told}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
     let contents = |client_ca: &[u8], client_crl: &[u8]| Contents {
         client_ca: Some(client_ca.to_vec()),
         client_crl: Some(client_crl.to_vec()),
         ..Contents::default()
     };
-    for (key, wrong) in [
+    for (key, contents) in [
         ("client_ca", contents(b"", &ca.revoking(1))),
         ("client_ca", contents(&pem("CERTIFICATE", b"none"), &ca.revoking(1))),
         ("client_ca", contents(&leaf.pem(), &ca.revoking(1))),
         ("client_crl", contents(&ca.pem(), &ca.pem())),
         ("client_crl", contents(&ca.pem(), &pem("X509 CRL", b"none"))),
     ] {
-        assert_eq!(FileTrust::new(&wrong, WhenExpired::Keep).unwrap_err().key, key);
+        assert_eq!(FileTrust::new(&contents, WhenExpired::Keep).unwrap_err().key, key);
     }
 }
 
-/// A client of this certificate, as the server knows it after their handshake.
+/// The server's view of a client with this certificate after their handshake.
 async fn known(tls: &Tls, root: &Entity, leaf: &Entity) -> Client {
     let mut roots = RootCertStore::empty();
     roots.add(root.der.clone()).unwrap();
@@ -296,7 +296,7 @@ async fn known(tls: &Tls, root: &Entity, leaf: &Entity) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
+async fn only_clients_that_lose_trust_are_reported() {
     let (ca, domain, next) = (authority(), authority(), authority());
     let server = ca.issue(named(&[], &["mint.svc"]));
     let key = pem("PRIVATE KEY", server.key.serialized_der());
@@ -326,7 +326,8 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
 
     let began = Instant::now();
     let swaps = async {
-        // Another certificate, then authorities that both are still vouched for by.
+        // Replaces the certificate, then the authorities, which still include those of both
+        // clients.
         tls.set_identity(&identity);
         tokio::time::sleep(Duration::from_secs(60)).await;
         tls.set_file_trust(&files([ca.pem(), next.pem()].concat(), &domain, None));
@@ -335,7 +336,7 @@ async fn a_client_that_is_no_longer_trusted_is_reported_and_any_other_is_not() {
     };
     tokio::select! {
         ((), ()) = async { tokio::join!(tls.until_untrusted(of_ca), swaps) } => {}
-        () = tls.until_untrusted(of_domain) => panic!("its authority is still there"),
+        () = tls.until_untrusted(of_domain) => panic!("its authority is still trusted"),
     }
     assert_eq!(began.elapsed(), Duration::from_secs(120), "at once");
 }

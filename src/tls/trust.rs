@@ -1,7 +1,6 @@
-//! Whom the server trusts: authorities for DNS names, and one bundle for each trust domain.
+//! The authorities that the server trusts: those for DNS names, and one bundle per trust domain.
 //!
-//! There are two contributions: what the files hold, and what the Workload API sends. Each is
-//! replaced by itself.
+//! Authorities come from files and from the Workload API. Each source is replaced separately.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,28 +10,28 @@ use webpki::EndEntityCert;
 use super::{
     bundle::{Bundle, Path},
     cause::Cause,
-    certificate::{Names, Read, Validity},
+    certificate::{Names, ParsedCertificate, Validity},
     revocation::{Issuer, List, Revocation, WhenExpired},
 };
 use crate::{auth::name::CallerName, clock::WallTime};
 
-/// What the files of the authorities hold.
+/// The contents of the authorities' files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// `client_ca`'s.
+    /// The contents of `client_ca`.
     pub client_ca: Option<Vec<u8>>,
-    /// `client_crl`'s.
+    /// The contents of `client_crl`.
     pub client_crl: Option<Vec<u8>>,
-    /// Each trust domain's bundle.
+    /// The bundle of each trust domain.
     pub trust_domains: BTreeMap<String, DomainContents>,
 }
 
-/// Where the bundle of a trust domain is.
+/// The source of a trust domain's bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DomainContents {
-    /// In a file, which holds this.
+    /// The contents of a file.
     File(Vec<u8>),
-    /// The Workload API sends it.
+    /// Sent by the Workload API.
     WorkloadApi,
 }
 
@@ -40,20 +39,20 @@ pub enum DomainContents {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {why}")]
 pub struct TrustError {
-    /// The key of the configuration.
+    /// The key in the configuration.
     pub key: &'static str,
-    /// Why, in words that follow it.
+    /// The reason; continues the key's name.
     pub why: String,
 }
 
-/// Whom the server trusts. It is never changed, only replaced.
+/// The authorities that the server trusts. Immutable; replaced as a whole.
 #[derive(Debug)]
 pub struct Trust {
     files: Arc<FileTrust>,
     received: Arc<ReceivedBundles>,
 }
 
-/// Whom the files of the server say to trust.
+/// The authorities from files.
 #[derive(Debug)]
 pub struct FileTrust {
     dns: Option<Bundle>,
@@ -67,38 +66,38 @@ enum DomainBundle {
     WorkloadApi,
 }
 
-/// The bundles that the Workload API has sent. That of the server's own trust domain is trusted;
-/// any other one only where the configuration names its domain.
+/// The bundles from the Workload API. The bundle of the server's own trust domain is trusted; other
+/// bundles are trusted only if the configuration names their domains.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReceivedBundles {
-    /// The trust domain of the server's SVID; empty before the first.
+    /// The trust domain of the server's SVID; empty before the first SVID.
     pub(super) own: String,
-    /// By trust domain.
+    /// The bundles by trust domain.
     pub(super) bundles: BTreeMap<String, Arc<Bundle>>,
 }
 
-/// A client that proved its name.
+/// An authenticated client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Its name; of several DNS names the first.
+    /// Its name; the first of several DNS names.
     pub name: CallerName,
-    /// Its other DNS names.
-    pub also: Vec<CallerName>,
-    /// When the first certificate of its chain ends.
-    pub end: WallTime,
+    /// The other DNS names.
+    pub other_names: Vec<CallerName>,
+    /// When the first certificate of its chain expires.
+    pub expiry: WallTime,
 }
 
 /// A client whose certificate is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// The name that it claims, as far as it can be read.
+    /// The claimed name, if it can be parsed.
     pub claim: String,
 }
 
 impl FileTrust {
-    /// Reads the contents of the files.
+    /// Parses the contents of the files.
     pub fn new(contents: &Contents, when_expired: WhenExpired) -> Result<Self, TrustError> {
         let of = |key| move |why| TrustError { key, why };
         let dns = contents.client_ca.as_deref().map(Bundle::from_pem).transpose();
@@ -125,7 +124,7 @@ impl FileTrust {
         })
     }
 
-    /// What an operator should know of the revocation lists.
+    /// Warnings about the revocation lists for the operator.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -136,16 +135,16 @@ impl FileTrust {
             let each = authorities.named();
             for (_, subject) in each.filter(|(anchor, _)| !self.revocation.covers(anchor)) {
                 warnings.push(format!(
-                    "client_crl has no list of the authority {}: what it revokes is not known",
+                    "client_crl has no list from the authority {}: its revocations are unknown",
                     subject.escape_debug()
                 ));
             }
         }
-        match self.revocation.of_others() {
+        match self.revocation.unanchored() {
             0 => {}
             others => warnings.push(format!(
-                "client_crl has {others} list(s) of no authority in client_ca: they count for \
-                 intermediate authorities of that name alone"
+                "client_crl has {others} list(s) from authorities not in client_ca: they apply only to \
+                 intermediate authorities with that name"
             )),
         }
         warnings
@@ -157,22 +156,22 @@ impl Trust {
         Self { files, received }
     }
 
-    /// The same with other files.
+    /// Replaces the files' authorities.
     pub(super) fn with_files(&self, files: Arc<FileTrust>) -> Self {
         Self { files, received: Arc::clone(&self.received) }
     }
 
-    /// The same with other bundles of the Workload API.
+    /// Replaces the Workload API's bundles.
     pub(super) fn with_received(&self, received: Arc<ReceivedBundles>) -> Self {
         Self { files: Arc::clone(&self.files), received }
     }
 
-    /// The bundles of the Workload API.
+    /// The Workload API's bundles.
     pub(super) fn received(&self) -> Arc<ReceivedBundles> {
         Arc::clone(&self.received)
     }
 
-    /// The bundle that vouches for the names of this trust domain.
+    /// The bundle for the names of this trust domain.
     fn bundle(&self, domain: &str) -> Option<&Bundle> {
         let received = || self.received.bundles.get(domain).map(|it| &**it);
         match self.files.domains.get(domain) {
@@ -182,7 +181,7 @@ impl Trust {
         }
     }
 
-    /// The trust domains whose names anybody vouches for.
+    /// The trust domains that have a bundle.
     fn domains(&self) -> impl Iterator<Item = (&str, &Bundle)> {
         let received = self.received.bundles.keys();
         let received = received.filter(|domain| !self.files.domains.contains_key(*domain));
@@ -190,7 +189,7 @@ impl Trust {
         all.filter_map(|domain| Some((domain.as_str(), self.bundle(domain)?)))
     }
 
-    /// Verifies the chain that a client sent, its own certificate first.
+    /// Verifies a client's chain, which starts with its own certificate.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
@@ -199,36 +198,37 @@ impl Trust {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Err(Refused { cause: Cause::NoCredential, claim: String::new() });
         };
-        let read = Read::new(leaf).map_err(|cause| Refused { cause, claim: String::new() })?;
-        let verified = self.verify_read(&read, leaf, intermediates, now);
-        verified.map_err(|cause| Refused { cause, claim: read.claim() })
+        let parsed = ParsedCertificate::new(leaf)
+            .map_err(|cause| Refused { cause, claim: String::new() })?;
+        let verified = self.verify_parsed(&parsed, leaf, intermediates, now);
+        verified.map_err(|cause| Refused { cause, claim: parsed.claim() })
     }
 
-    fn verify_read(
+    fn verify_parsed(
         &self,
-        read: &Read,
+        parsed: &ParsedCertificate,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: WallTime,
     ) -> Result<Verified, Cause> {
-        let names = read.names()?;
+        let names = parsed.names()?;
         let leaf = EndEntityCert::try_from(leaf)?;
-        // Each name is vouched for by its own authorities alone: in a pool, any of them could
-        // issue a certificate in another's domain.
-        let end = match &names {
+        // Names are verified only by the authorities for their kind and domain. In a common pool,
+        // any authority could issue certificates for another's domain.
+        let expiry = match &names {
             Names::Spiffe(id) => {
                 let bundle = self.bundle(id.trust_domain()).ok_or(Cause::UnknownCa)?;
-                bundle.verify(&leaf, intermediates, now, None)?.end
+                bundle.verify(&leaf, intermediates, now, None)?.expiry
             }
             Names::Dns(..) => self.verify_unrevoked(&leaf, intermediates, now)?,
         };
-        let end = read.validity().end.map_or(end, |own| own.min(end));
-        let (name, also) = names.into_callers();
-        Ok(Verified { name, also, end })
+        let expiry = parsed.validity().end.map_or(expiry, |own| own.min(expiry));
+        let (name, other_names) = names.into_callers();
+        Ok(Verified { name, other_names, expiry })
     }
 
-    /// Verifies a certificate with DNS names, also by the revocation lists of its issuer and of
-    /// theirs. Returns when the first of what it was verified with ends.
+    /// Verifies a certificate with DNS names, including revocation by its issuers' lists. Returns
+    /// when the first of the certificates and lists used expires.
     fn verify_unrevoked(
         &self,
         leaf: &EndEntityCert<'_>,
@@ -237,7 +237,8 @@ impl Trust {
     ) -> Result<WallTime, Cause> {
         let authorities = self.files.dns.as_ref().ok_or(Cause::UnknownCa)?;
         let revocation = &self.files.revocation;
-        let Path { issuers, serials, end } = authorities.verify(leaf, intermediates, now, None)?;
+        let Path { issuers, serials, expiry } =
+            authorities.verify(leaf, intermediates, now, None)?;
         let lists_of = |issuers: &[Issuer]| -> Vec<&List> {
             issuers.iter().flat_map(|it| revocation.lists_of(it)).collect()
         };
@@ -250,12 +251,11 @@ impl Trust {
         for (issuer, serial) in issuers.iter().skip(1).zip(&serials) {
             revocation.check_authority(issuer, serial, now)?;
         }
-        let first = revocation.end_of(&lists_of(&issuers), now);
-        Ok(first.map_or(end, |first| first.min(end)))
+        let first = revocation.expiry_of(&lists_of(&issuers), now);
+        Ok(first.map_or(expiry, |first| first.min(expiry)))
     }
 
-    /// The certificates and lists that are trusted: for each `what`, how long the first of them
-    /// to end holds.
+    /// The validity of the trusted certificates and lists: for each `what`, of the first to expire.
     pub(super) fn validities(&self) -> Vec<(String, Validity)> {
         let first = |all: &mut dyn Iterator<Item = Validity>| {
             all.min_by_key(|validity| validity.end.unwrap_or(WallTime::from_unix_seconds(i64::MAX)))
@@ -270,5 +270,5 @@ impl Trust {
     }
 }
 
-/// The chain that a client sent, kept so that it can be verified again.
+/// A client's chain, kept to verify it again.
 pub(super) type Chain = Arc<[CertificateDer<'static>]>;

@@ -1,4 +1,4 @@
-//! What rustls asks about a client's certificate.
+//! Verifies client certificates for rustls.
 
 use std::{
     fmt,
@@ -20,25 +20,25 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// Verifies the client of one handshake, and keeps what it found for who began it: rustls hands
-/// back neither a name nor why there is none.
+/// Verifies the client of one handshake and keeps the result for the caller: rustls returns neither
+/// the name nor the reason for a refusal.
 pub(super) struct Verifier {
     trust: Arc<Trust>,
     auth: ClientAuth,
     clock: Clock,
     algorithms: WebPkiSupportedAlgorithms,
-    found: OnceLock<Result<(Chain, Verified), Refused>>,
+    result: OnceLock<Result<(Chain, Verified), Refused>>,
 }
 
 impl Verifier {
     pub(super) fn new(trust: Arc<Trust>, auth: ClientAuth, clock: Clock) -> Self {
         let algorithms = provider().signature_verification_algorithms;
-        Self { trust, auth, clock, algorithms, found: OnceLock::new() }
+        Self { trust, auth, clock, algorithms, result: OnceLock::new() }
     }
 
-    /// What it found; none where the client sent no certificate.
-    pub(super) fn found(&self) -> Option<&Result<(Chain, Verified), Refused>> {
-        self.found.get()
+    /// The result; `None` if the client sent no certificate.
+    pub(super) fn result(&self) -> Option<&Result<(Chain, Verified), Refused>> {
+        self.result.get()
     }
 }
 
@@ -53,7 +53,7 @@ impl ClientCertVerifier for Verifier {
         self.auth == ClientAuth::Required
     }
 
-    /// None: a client then sends what it has, and the log says what is wrong with that.
+    /// Empty, so that a client sends any certificate it has, and the log shows why it is refused.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -66,13 +66,13 @@ impl ClientCertVerifier for Verifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = std::iter::once(leaf).chain(intermediates);
         let chain: Chain = chain.map(|der| der.clone().into_owned()).collect();
-        let found = self.trust.verify(&chain, self.clock.now().wall);
-        let answer = match &found {
+        let result = self.trust.verify(&chain, self.clock.now().wall);
+        let response = match &result {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(refused) => Err(refused.cause.alert().into()),
         };
-        let _ = self.found.set(found.map(|verified| (chain, verified)));
-        answer
+        let _ = self.result.set(result.map(|verified| (chain, verified)));
+        response
     }
 
     fn verify_tls12_signature(

@@ -1,12 +1,12 @@
-//! The SPIFFE Workload API: an agent on this machine that sends the server's certificate with
-//! its key (an SVID) and the bundles of trust domains, and sends them again when they change.
+//! The SPIFFE Workload API. A local agent sends the server's certificate and key (an SVID) and
+//! trust domain bundles, and sends them again when they change.
 //!
-//! Whatever goes wrong with it, the last SVID and the last bundles stay in force.
+//! Whenever it fails, the last SVID and bundles stay in use.
 
 pub mod address;
+mod backoff;
 mod client;
 mod messages;
-mod pauses;
 mod svid;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,8 +19,8 @@ use tonic::{Code, Status, Streaming};
 
 use self::{
     address::Address,
+    backoff::Backoff,
     messages::X509SvidResponse,
-    pauses::Pauses,
     svid::{Choice, Context, SvidError},
 };
 use super::{certificate::Validity, server::Tls};
@@ -31,58 +31,57 @@ use crate::{
     telemetry::ReloadMetrics,
 };
 
-/// An agent that has taken the call answers within this time: it has what it sends, or says that
-/// there is nothing.
-const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// The time limit for the agent's first message. It sends what it has or an error at once.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Messages = Streaming<X509SvidResponse>;
 
-/// Where the Workload API is, and what is taken from it.
+/// The settings of the Workload API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is.
+    /// The agent's address.
     pub address: Address,
-    /// Which SVID is shown. None: the one in force while it is still sent, or else the first.
+    /// The SVID to use. `None`: the current one while it is still sent, else the first.
     pub spiffe_id: Option<SpiffeId>,
 }
 
-/// Follows the Workload API, and puts what it sends in force.
+/// Follows the Workload API and applies what it sends.
 pub struct WorkloadApi {
     config: Config,
     tls: Arc<Tls>,
     clock: Clock,
     metrics: ReloadMetrics,
-    /// None where nothing is recorded.
+    /// `None` without an audit log.
     audit: Option<Audit>,
     state: watch::Sender<State>,
     changes: watch::Sender<()>,
 }
 
-/// What has come, and what is wrong.
+/// The current SVID and the last failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State {
-    /// The SVID in force.
+    /// The current SVID.
     svid: Option<(SpiffeId, Validity)>,
-    /// Why the last attempt failed; none while the agent is followed.
+    /// Why the last attempt failed; `None` while a stream is open.
     failure: Option<Failure>,
 }
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Failure {
-    /// The agent has nothing for this process.
+    /// The agent has no SVID for this process.
     #[error("not registered: {0}")]
     NotRegistered(String),
-    /// The agent cannot be asked.
+    /// The agent cannot be reached or its stream ended.
     #[error("{0}")]
     Unavailable(String),
-    /// What it sent cannot be used.
+    /// A message cannot be used.
     #[error("refused: {0}")]
     Refused(#[from] SvidError),
 }
 
 impl WorkloadApi {
-    /// For this server.
+    /// Creates the follower for a server.
     #[must_use]
     pub fn new(
         config: Config,
@@ -95,13 +94,13 @@ impl WorkloadApi {
         Self { config, tls, clock, metrics, audit, state, changes }
     }
 
-    /// Whether an SVID has come.
+    /// Whether an SVID has been received.
     #[must_use]
     pub fn has_svid(&self) -> bool {
         self.state.borrow().svid.is_some()
     }
 
-    /// The state at this time, in one line for people.
+    /// A one-line description of the state at this time.
     #[must_use]
     pub fn line(&self, now: WallTime) -> String {
         let State { svid, failure } = &*self.state.borrow();
@@ -110,8 +109,8 @@ impl WorkloadApi {
                 format!("expired, {}", id.as_str())
             }
             Some((id, validity)) => {
-                let left = validity.end.map_or(0, |end| end.since(now).as_secs());
-                format!("ok, {}, {left} s left", id.as_str())
+                let remaining = validity.end.map_or(0, |end| end.since(now).as_secs());
+                format!("ok, {}, {remaining} s left", id.as_str())
             }
             None => "waiting for the first SVID".to_owned(),
         };
@@ -119,30 +118,30 @@ impl WorkloadApi {
         format!("workload_api: {svid}{failure}")
     }
 
-    /// Notified of each change of the state from now on.
+    /// A receiver that is notified of each change of the state.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Follows it until the process ends.
+    /// Follows the Workload API until the process ends.
     pub async fn run(self: Arc<Self>) {
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
-            let failure = self.follow(&mut pauses).await;
+            let failure = self.follow(&mut backoff).await;
             self.failed(failure);
-            sleep(pauses.next()).await;
+            sleep(backoff.next()).await;
         }
     }
 
-    /// Takes what one stream brings, until that fails.
-    async fn follow(&self, pauses: &mut Pauses) -> Failure {
-        let (mut stream, first) = match timeout(FIRST_ANSWER, self.begin()).await {
-            Ok(Ok(begun)) => begun,
+    /// Applies the messages of one stream until it fails.
+    async fn follow(&self, backoff: &mut Backoff) -> Failure {
+        let (mut stream, first) = match timeout(FIRST_MESSAGE_TIMEOUT, self.open()).await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(status)) => return status.into(),
-            Err(_) => return Failure::Unavailable("the agent does not answer".to_owned()),
+            Err(_) => return Failure::Unavailable("the agent did not respond".to_owned()),
         };
-        let began = self.clock.now().boot;
+        let opened = self.clock.now().boot;
         let mut next: Result<_, Status> = Ok(first);
         loop {
             match next {
@@ -155,37 +154,37 @@ impl WorkloadApi {
                 Err(status) => return status.into(),
             }
             next = stream.message().await;
-            pauses.streamed(self.clock.now().boot.since(began));
+            backoff.streamed(self.clock.now().boot.since(opened));
         }
     }
 
-    /// A stream, and what it begins with.
-    async fn begin(&self) -> Result<(Messages, Option<X509SvidResponse>), Status> {
+    /// Opens a stream and returns it with its first message.
+    async fn open(&self) -> Result<(Messages, Option<X509SvidResponse>), Status> {
         let mut stream = client::fetch(&self.config.address).await?;
         let first = stream.message().await?;
         Ok((stream, first))
     }
 
-    /// Puts a message in force.
+    /// Applies a message.
     fn receive(&self, response: &X509SvidResponse) -> Result<(), SvidError> {
         let now = self.clock.now().wall;
-        let in_force = self.state.borrow().svid.as_ref().map(|(id, _)| id.clone());
-        let choice = match (&self.config.spiffe_id, &in_force) {
+        let current = self.state.borrow().svid.as_ref().map(|(id, _)| id.clone());
+        let choice = match (&self.config.spiffe_id, &current) {
             (Some(id), _) => Choice::Only(id),
-            (None, Some(id)) => Choice::Rather(id),
+            (None, Some(id)) => Choice::Prefer(id),
             (None, None) => Choice::First,
         };
         let context = Context::read(response, choice, &self.tls.received(), now)?;
         let Context { id, identity, bundles, unusable } = context;
         for (domain, reason) in &unusable {
-            tracing::warn!(domain, reason, "a federated bundle cannot be used");
+            tracing::warn!(domain, reason, "federated bundle unusable; keeping the previous one");
         }
         let validity = identity.validity;
         let left_seconds = validity.end.map(|end| end.since(now).as_secs());
         let name = id.as_str();
-        tracing::info!(name, left_seconds, "the Workload API has sent an SVID");
+        tracing::info!(name, left_seconds, "SVID received from the Workload API");
         for problem in identity.warnings() {
-            tracing::warn!(problem, "the SVID needs a look");
+            tracing::warn!(problem, "the SVID has a warning");
         }
         self.tls.set_received(&identity, &bundles);
         self.metrics.reloaded();
@@ -196,23 +195,19 @@ impl WorkloadApi {
     }
 
     fn failed(&self, failure: Failure) {
-        let State { svid, failure: former } = self.state.borrow().clone();
+        let State { svid, failure: previous } = self.state.borrow().clone();
         self.metrics.failed();
         self.metrics.failing(true);
-        if former.as_ref() == Some(&failure) {
+        if previous.as_ref() == Some(&failure) {
             return;
         }
         let (has_svid, reason) = (svid.is_some(), failure.to_string());
         match &failure {
             Failure::Refused(_) => {
-                tracing::error!(has_svid, reason, "an SVID is refused; the last one is kept");
+                tracing::error!(has_svid, reason, "SVID refused; keeping the previous one");
             }
             Failure::NotRegistered(_) | Failure::Unavailable(_) => {
-                tracing::warn!(
-                    has_svid,
-                    reason,
-                    "the Workload API sends nothing; it is asked again"
-                );
+                tracing::warn!(has_svid, reason, "Workload API unavailable; retrying");
             }
         }
         self.record(Outcome::Failed);

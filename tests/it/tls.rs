@@ -13,8 +13,8 @@ mod workload;
 use std::{error::Error, io, path::PathBuf, pin::Pin, sync::Arc, task};
 
 use grantmint::tls::{
-    begun::Begun,
     client::{Expected, Files, connect},
+    prefixed::Prefixed,
 };
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -140,7 +140,7 @@ pub(crate) async fn connected(
 #[derive(Clone)]
 struct Dial(Files);
 
-type Connected = TokioIo<Begun<TlsStream<TcpStream>>>;
+type Connected = TokioIo<Prefixed<TlsStream<TcpStream>>>;
 
 impl Service<Uri> for Dial {
     type Response = Connected;

@@ -1,8 +1,8 @@
-//! The algorithms that tokens may be signed with: asymmetric ones alone.
+//! The supported signature algorithms: only asymmetric ones.
 
-/// How a token is signed (RFC 7518, RFC 8037).
+/// A JWS algorithm (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "these are the names of the RFC")]
+#[expect(missing_docs, reason = "names from the RFCs")]
 pub enum Algorithm {
     RS256,
     RS384,
@@ -16,7 +16,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 9] = [
         Self::RS256,
         Self::RS384,
@@ -29,7 +29,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,15 +45,15 @@ impl Algorithm {
         }
     }
 
-    /// The one of this name.
+    /// Parses a name.
     ///
     /// # Errors
     ///
-    /// There is none: those that there are.
+    /// The name is unknown; the error lists the supported ones.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|it| it.as_str() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str);
-            format!("is no algorithm that is supported; there are {}", names.join(", "))
+            format!("is not a supported algorithm; expected one of {}", names.join(", "))
         })
     }
 
@@ -77,15 +77,15 @@ impl Algorithm {
 pub struct Algorithms(u16);
 
 impl Algorithms {
-    /// Those of RSA keys.
+    /// The algorithms of RSA keys.
     pub(super) const RSA: Self = Self(0b11_1111);
 
-    /// Those of an issuer whose configuration does not say.
+    /// The default for issuers without configured algorithms.
     pub const DEFAULT: Self = Self::one(Algorithm::RS256)
         .and(Self::one(Algorithm::ES256))
         .and(Self::one(Algorithm::EdDSA));
 
-    /// This one alone.
+    /// A set of one algorithm.
     #[must_use]
     pub const fn one(algorithm: Algorithm) -> Self {
         Self(1 << algorithm as u16)
@@ -95,13 +95,13 @@ impl Algorithms {
         Self(self.0 | other.0)
     }
 
-    /// Whether it holds `algorithm`.
+    /// Whether the set contains `algorithm`.
     #[must_use]
     pub const fn has(self, algorithm: Algorithm) -> bool {
         self.0 & Self::one(algorithm).0 != 0
     }
 
-    /// Those that it holds.
+    /// The algorithms in the set.
     pub fn iter(self) -> impl Iterator<Item = Algorithm> {
         Algorithm::ALL.into_iter().filter(move |it| self.has(*it))
     }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_hmac_nor_none_is_an_algorithm() {
+    fn hmac_and_none_are_not_supported() {
         for name in ["HS256", "HS384", "HS512", "none", "None", "rs256", "ES512", "ES256K", ""] {
             assert!(Algorithm::parse(name).is_err(), "{name}");
         }

@@ -1,32 +1,32 @@
-//! Why a call's credential does not authenticate its caller.
+//! Why a credential does not authenticate a caller.
 
-/// Why a call's credential does not authenticate its caller.
+/// Why a credential does not authenticate a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// There is none.
+    /// The call has none.
     NoCredential,
-    /// It is no token that can be read, or one of a form that is never accepted.
+    /// The token cannot be parsed or has an unsupported form.
     Malformed,
-    /// No configured issuer has issued it.
+    /// No configured issuer matches its `iss` claim.
     UnknownIssuer,
-    /// Its issuer has no key of that id.
+    /// The issuer has no key with its key ID.
     UnknownKey,
-    /// No key that it may be signed with verifies it.
+    /// No applicable key verifies the signature.
     BadSignature,
-    /// It has expired.
+    /// The token has expired.
     Expired,
-    /// It is not valid yet.
+    /// The token is not valid yet.
     NotYetValid,
-    /// It is meant for somebody else.
+    /// The token is for another audience.
     WrongAudience,
-    /// It is valid for longer than its issuer's tokens may be.
+    /// Its lifetime exceeds the issuer's limit.
     TooLongLived,
-    /// It is bound to a key that its sender does not prove to have.
+    /// The token is bound to a key that the sender has not proved to hold.
     NotBound,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 10] = [
         Self::NoCredential,
         Self::Malformed,
@@ -40,7 +40,7 @@ impl Cause {
         Self::NotBound,
     ];
 
-    /// As callers are told, and as it is logged and counted.
+    /// The name in responses, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

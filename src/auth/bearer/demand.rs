@@ -1,7 +1,7 @@
-//! What calls want of the write side: an issuer's keys sooner than planned.
+//! Requests from calls to fetch an issuer's keys before the planned time.
 //!
-//! A key's id is the claim of a stranger, so what it can cause is bounded: of the unknown ids of
-//! 30 s, the first causes one fetch and the first other one a second.
+//! A key ID is an unverified claim, so its effect is bounded. Within 30 s, the first unknown ID
+//! causes one fetch, and the first different one causes a second.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,112 +13,114 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::BootTime;
 
-/// The time in which unknown ids cause two fetches at most.
+/// The period in which unknown key IDs cause up to two fetches.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// The fetches that unknown ids cause in that time.
-const FETCHES: usize = 2;
+/// The maximum number of fetches that unknown key IDs cause per period.
+const MAX_FETCHES: usize = 2;
 
-/// The fetches of an issuer's keys, by their numbers from 1.
+/// The progress of an issuer's key fetches, which are numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The last that began.
+    /// The last started fetch.
     pub begun: u64,
-    /// The last that ended.
+    /// The last finished fetch.
     pub ended: u64,
-    /// The last that brought keys.
+    /// The last successful fetch.
     pub succeeded: u64,
-    /// When the next is planned.
+    /// When the next fetch is planned.
     pub next: BootTime,
 }
 
-/// The calls' end.
+/// The side of the calls.
 #[derive(Debug)]
 pub(super) struct Demand(Arc<Shared>);
 
-/// The fetcher's end.
+/// The side of the fetching task.
 #[derive(Debug)]
-pub struct Demanded(Arc<Shared>);
+pub struct DemandReceiver(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     progress: watch::Sender<Progress>,
-    asked: Notify,
+    requested: Notify,
     budget: Mutex<Budget>,
 }
 
-/// What comes of asking for a fetch.
+/// The response to a fetch request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// The fetch of this number will tell.
+pub(super) enum FetchRequest {
+    /// Wait for the fetch with this number.
     Wait(u64),
-    /// None may begin before this.
-    Held(BootTime),
+    /// The limit is reached: no fetch starts before this time.
+    Limited(BootTime),
 }
 
-/// What unknown ids have caused.
+/// The recent fetches caused by unknown key IDs.
 #[derive(Debug, Default)]
 struct Budget {
     causes: Vec<(BootTime, String)>,
-    /// The fetch that was granted last.
-    granted: u64,
+    /// The number of the last fetch that was allowed.
+    allowed: u64,
 }
 
 impl Demand {
-    /// A demand, before the first fetch, which is to begin at once: `now`.
+    /// Creates a demand whose first fetch is planned for `now`.
     pub(super) fn new(now: BootTime) -> Self {
         let progress = Progress { begun: 0, ended: 0, succeeded: 0, next: now };
         let (progress, _) = watch::channel(progress);
-        let (asked, budget) = <_>::default();
-        Self(Arc::new(Shared { progress, asked, budget }))
+        let (requested, budget) = <_>::default();
+        Self(Arc::new(Shared { progress, requested, budget }))
     }
 
-    /// The fetcher's end.
-    pub(super) fn fetcher_end(&self) -> Demanded {
-        Demanded(Arc::clone(&self.0))
+    /// The side of the fetching task.
+    pub(super) fn receiver(&self) -> DemandReceiver {
+        DemandReceiver(Arc::clone(&self.0))
     }
 
     pub(super) fn progress(&self) -> Progress {
         *self.0.progress.borrow()
     }
 
-    /// Waits until the fetch of this number has ended.
+    /// Waits until the fetch with this number has finished.
     pub(super) async fn ended(&self, fetch: u64) {
         let mut progress = self.0.progress.subscribe();
-        // The sender lasts as long as self.
+        // The sender lives as long as self.
         let _ = progress.wait_for(|it| it.ended >= fetch).await;
     }
 
-    /// Asks for a fetch, since there is no key of the id `kid`.
-    pub(super) fn ask(&self, kid: &str, now: BootTime) -> Asked {
+    /// Requests a fetch because no key has the ID `kid`.
+    pub(super) fn request_fetch(&self, kid: &str, now: BootTime) -> FetchRequest {
         let mut budget = self.0.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let progress = self.progress();
-        let last = progress.begun.max(budget.granted);
+        let last = progress.begun.max(budget.allowed);
         if last > progress.ended {
-            return Asked::Wait(last);
+            return FetchRequest::Wait(last);
         }
         match budget.take(kid, now) {
             Ok(()) => {
-                budget.granted = progress.begun + 1;
-                self.0.asked.notify_one();
-                Asked::Wait(budget.granted)
+                budget.allowed = progress.begun + 1;
+                self.0.requested.notify_one();
+                FetchRequest::Wait(budget.allowed)
             }
-            Err(until) => Asked::Held(until.min(progress.next.max(now))),
+            Err(until) => FetchRequest::Limited(until.min(progress.next.max(now))),
         }
     }
 }
 
 impl Budget {
+    /// Counts a fetch caused by `kid`.
+    ///
     /// # Errors
     ///
-    /// The id may cause no fetch now: when it may.
+    /// The limit is reached; returns when the ID may cause a fetch.
     fn take(&mut self, kid: &str, now: BootTime) -> Result<(), BootTime> {
         self.causes.retain(|(at, _)| now.since(*at) < PERIOD);
         if let Some((at, _)) = self.causes.iter().find(|(_, cause)| cause == kid) {
             return Err(*at + PERIOD);
         }
         match self.causes.first() {
-            Some((at, _)) if self.causes.len() >= FETCHES => Err(*at + PERIOD),
+            Some((at, _)) if self.causes.len() >= MAX_FETCHES => Err(*at + PERIOD),
             _ => {
                 self.causes.push((now, kid.to_owned()));
                 Ok(())
@@ -127,19 +129,19 @@ impl Budget {
     }
 }
 
-impl Demanded {
-    /// Waits until somebody asks.
-    pub async fn asked(&self) {
-        self.0.asked.notified().await;
+impl DemandReceiver {
+    /// Waits until a fetch is requested.
+    pub async fn requested(&self) {
+        self.0.requested.notified().await;
     }
 
-    /// A fetch begins: what was asked so far is answered by it.
+    /// Notes that a fetch starts. It serves all requests so far.
     pub fn begin(&self) {
         self.0.progress.send_modify(|it| it.begun += 1);
-        let _ = self.asked().now_or_never();
+        let _ = self.requested().now_or_never();
     }
 
-    /// It ended; the next is planned for then.
+    /// Notes that the fetch has finished and when the next one is planned.
     pub fn end(&self, succeeded: bool, next: BootTime) {
         self.0.progress.send_modify(|it| {
             it.ended = it.begun;
@@ -150,7 +152,7 @@ impl Demanded {
         });
     }
 
-    /// The fetches so far.
+    /// The progress of the fetches.
     #[must_use]
     pub fn progress(&self) -> Progress {
         *self.0.progress.borrow()
@@ -163,33 +165,36 @@ mod tests {
     use crate::clock::{Clock, WallTime};
 
     #[tokio::test(start_paused = true)]
-    async fn unknown_ids_cause_two_fetches_in_30_seconds_and_one_id_causes_one() {
+    async fn unknown_key_ids_cause_up_to_two_fetches_in_30_seconds() {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let now = || clock.now().boot;
         let began = now();
         let demand = Demand::new(began);
-        let fetcher = demand.fetcher_end();
+        let fetcher = demand.receiver();
         let fetch = || {
             fetcher.begin();
             fetcher.end(true, began + Duration::from_secs(300));
         };
         fetch();
-        let asked = || fetcher.asked().now_or_never().is_some();
-        assert_eq!(demand.ask("a", now()), Asked::Wait(2));
-        assert_eq!(demand.ask("b", now()), Asked::Wait(2), "the same fetch tells");
-        assert!(asked());
+        let requested = || fetcher.requested().now_or_never().is_some();
+        assert_eq!(demand.request_fetch("a", now()), FetchRequest::Wait(2));
+        assert_eq!(demand.request_fetch("b", now()), FetchRequest::Wait(2), "same fetch");
+        assert!(requested());
         fetcher.begin();
-        assert_eq!(demand.ask("c", now()), Asked::Wait(2));
-        assert!(!asked());
+        assert_eq!(demand.request_fetch("c", now()), FetchRequest::Wait(2));
+        assert!(!requested());
         fetcher.end(true, began + Duration::from_secs(300));
-        assert_eq!(demand.ask("a", now()), Asked::Held(began + PERIOD));
-        assert_eq!(demand.ask("b", now()), Asked::Wait(3), "the reserve");
+        assert_eq!(demand.request_fetch("a", now()), FetchRequest::Limited(began + PERIOD));
+        assert_eq!(demand.request_fetch("b", now()), FetchRequest::Wait(3), "second fetch");
         fetch();
         for other in 0..1_000 {
-            assert_eq!(demand.ask(&other.to_string(), now()), Asked::Held(began + PERIOD));
+            assert_eq!(
+                demand.request_fetch(&other.to_string(), now()),
+                FetchRequest::Limited(began + PERIOD)
+            );
         }
-        assert!(!asked());
+        assert!(!requested());
         tokio::time::advance(PERIOD).await;
-        assert_eq!(demand.ask("a", now()), Asked::Wait(4));
+        assert_eq!(demand.request_fetch("a", now()), FetchRequest::Wait(4));
     }
 }

@@ -1,4 +1,4 @@
-//! An issuer of bearer tokens as it is in force: what its tokens must say, and its keys.
+//! The current state of an issuer: the requirements for its tokens, and its keys.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,145 +9,145 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
-    Cause, End, Verified,
+    Cause, Expiry, Verified,
     algorithm::Algorithms,
-    demand::{Demand, Demanded},
+    cache::TokenCache,
+    demand::{Demand, DemandReceiver},
     jwks::{KeySet, Verdict},
-    memory::Memory,
-    token::{Bound, Token},
+    token::{Binding, Token},
 };
 use crate::{
     auth::name::{CallerName, Issued, IssuerName, SpiffeId},
     clock::{Anchor, BootTime, WallTime},
 };
 
-/// How far the clocks of issuers may be off ours.
+/// The tolerated skew of an issuer's clock.
 const LEEWAY: Duration = Duration::from_secs(5);
 
-/// What an issuer's tokens must say.
+/// The requirements for an issuer's tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Whom they must be meant for.
+    /// The required audience.
     pub audience: String,
-    /// What they may be signed with.
+    /// The accepted algorithms.
     pub algorithms: Algorithms,
-    /// How long they may be valid.
+    /// The maximum lifetime.
     pub max_life: Duration,
-    /// Where their subjects are SPIFFE IDs: of this trust domain.
+    /// The trust domain, if subjects are SPIFFE IDs.
     pub trust_domain: Option<String>,
 }
 
-/// What was learned of an issuer.
+/// An issuer's requirements and current keys.
 #[derive(Clone, Debug)]
-pub struct Known {
-    /// What its tokens must say.
+pub struct IssuerInfo {
+    /// The requirements for its tokens.
     pub terms: Terms,
-    /// What it calls itself in its tokens.
+    /// Its `iss` claim.
     pub issuer: String,
     /// Its keys.
     pub keys: Arc<KeySet>,
 }
 
-/// An issuer. The write side publishes what it learns of it.
+/// An issuer. The fetching task publishes its keys here.
 #[derive(Debug)]
 pub struct Issuer {
     name: IssuerName,
     state: ArcSwap<State>,
-    /// None where its keys are in a file: nobody fetches them.
+    /// `None` if the keys are in a file and never fetched.
     demand: Option<Demand>,
-    memory: Arc<Memory>,
+    cache: Arc<TokenCache>,
     changes: watch::Sender<()>,
     fetches: Mutex<Fetches>,
 }
 
-/// How the last fetches of an issuer's keys ended.
+/// The results of the last key fetches.
 #[derive(Clone, Debug, Default)]
 pub struct Fetches {
-    /// When the last good one ended.
+    /// When the last successful fetch ended.
     pub succeeded: Option<BootTime>,
-    /// Why the last one failed, if it did.
+    /// Why the last fetch failed, if it did.
     pub failure: Option<String>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing could be learned yet. What it calls itself may be configured.
+    /// No keys have been fetched yet. The `iss` claim may be configured.
     Pending {
         issuer: Option<String>,
         audience: String,
     },
-    Known(Known),
-    /// Its keys could not be fetched for so long that they do not count any more.
+    Known(IssuerInfo),
+    /// The keys were discarded after fetches failed for too long.
     Lapsed {
         issuer: String,
         audience: String,
     },
 }
 
-/// What comes of a token.
-pub(super) enum Judged {
+/// The result of verifying a token.
+pub(super) enum Verification {
     Verified(Verified),
     Refused(Cause),
-    /// There is no key of this id.
+    /// The issuer has no key with this ID.
     UnknownKey(String),
-    /// There are no keys.
+    /// The issuer has no keys yet or any more.
     NoKeys,
 }
 
 impl Issuer {
-    pub(super) fn new(name: IssuerName, known: Known, memory: Arc<Memory>) -> Self {
-        let state = ArcSwap::from_pointee(State::Known(known));
+    pub(super) fn new(name: IssuerName, info: IssuerInfo, cache: Arc<TokenCache>) -> Self {
+        let state = ArcSwap::from_pointee(State::Known(info));
         let (changes, fetches) = (watch::Sender::new(()), Mutex::default());
-        Self { name, state, demand: None, memory, changes, fetches }
+        Self { name, state, demand: None, cache, changes, fetches }
     }
 
-    /// One whose keys are fetched, the first time `now`.
+    /// Creates an issuer whose keys are fetched, first at `now`.
     pub(super) fn fetched(
         name: IssuerName,
         issuer: Option<String>,
         audience: String,
         now: BootTime,
-        memory: Arc<Memory>,
+        cache: Arc<TokenCache>,
     ) -> Self {
         let state = ArcSwap::from_pointee(State::Pending { issuer, audience });
         let (changes, fetches) = (watch::Sender::new(()), Mutex::default());
-        Self { name, state, demand: Some(Demand::new(now)), memory, changes, fetches }
+        Self { name, state, demand: Some(Demand::new(now)), cache, changes, fetches }
     }
 
-    /// Its name.
+    /// The name in the configuration.
     #[must_use]
     pub const fn name(&self) -> &IssuerName {
         &self.name
     }
 
-    /// The fetcher's end of what calls want of it; none where its keys are in a file.
+    /// The receiver of fetch requests; `None` if the keys are in a file.
     #[must_use]
-    pub fn demanded(&self) -> Option<Demanded> {
-        self.demand.as_ref().map(Demand::fetcher_end)
+    pub fn demand_receiver(&self) -> Option<DemandReceiver> {
+        self.demand.as_ref().map(Demand::receiver)
     }
 
     pub(super) const fn demand(&self) -> Option<&Demand> {
         self.demand.as_ref()
     }
 
-    /// Puts what was learned in force. If that changes anything, all tokens are verified again.
-    pub fn publish(&self, known: Known) {
+    /// Applies new keys and requirements. If anything changed, cached tokens are verified again.
+    pub fn publish(&self, info: IssuerInfo) {
         let is_same = match &**self.state.load() {
-            State::Known(before) => {
-                before.terms == known.terms
-                    && before.issuer == known.issuer
-                    && before.keys.is(&known.keys)
+            State::Known(previous) => {
+                previous.terms == info.terms
+                    && previous.issuer == info.issuer
+                    && previous.keys.is_same(&info.keys)
             }
             State::Pending { .. } | State::Lapsed { .. } => false,
         };
         if !is_same {
-            self.state.store(Arc::new(State::Known(known)));
-            self.memory.forget();
+            self.state.store(Arc::new(State::Known(info)));
+            self.cache.clear();
         }
         self.changes.send_replace(());
     }
 
-    /// A fetch of its keys has ended: at this instant, or with this failure.
+    /// Notes that a fetch finished at this time, or failed with this message.
     pub fn note_fetch(&self, ended: Result<BootTime, String>) {
         let mut fetches = self.lock();
         match ended {
@@ -156,7 +156,7 @@ impl Issuer {
         }
     }
 
-    /// How the last fetches of its keys ended.
+    /// The results of the last key fetches.
     #[must_use]
     pub fn fetches(&self) -> Fetches {
         self.lock().clone()
@@ -166,32 +166,32 @@ impl Issuer {
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notified of each change of its keys from now on.
+    /// A receiver that is notified of each change of the keys.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Its keys do not count any more.
+    /// Discards the keys.
     pub fn lapse(&self) {
         let lapsed = match &**self.state.load() {
-            State::Known(Known { issuer, terms, .. }) => {
+            State::Known(IssuerInfo { issuer, terms, .. }) => {
                 State::Lapsed { issuer: issuer.clone(), audience: terms.audience.clone() }
             }
             State::Pending { .. } | State::Lapsed { .. } => return,
         };
         self.state.store(Arc::new(lapsed));
-        self.memory.forget();
+        self.cache.clear();
         self.changes.send_replace(());
     }
 
-    /// Whether its keys have been there once: they may have lapsed since.
+    /// Whether keys were ever published, even if they have been discarded since.
     #[must_use]
     pub fn was_known(&self) -> bool {
         !matches!(&**self.state.load(), State::Pending { .. })
     }
 
-    /// How many keys it has now; none where it has no keys that count.
+    /// The number of keys; `None` if there is no valid key set.
     #[must_use]
     pub fn keys(&self) -> Option<usize> {
         match &**self.state.load() {
@@ -200,49 +200,49 @@ impl Issuer {
         }
     }
 
-    /// What it calls itself; none where that is not known yet.
-    pub(super) fn calls_itself(&self, issuer: &str) -> Option<bool> {
+    /// Whether its `iss` claim is `issuer`; `None` if its claim is not known yet.
+    pub(super) fn has_iss(&self, issuer: &str) -> Option<bool> {
         match &**self.state.load() {
             State::Pending { issuer: None, .. } => None,
             State::Pending { issuer: Some(own), .. } | State::Lapsed { issuer: own, .. } => {
                 Some(own == issuer)
             }
-            State::Known(known) => Some(known.issuer == issuer),
+            State::Known(info) => Some(info.issuer == issuer),
         }
     }
 
-    /// Whether a token that it may have issued is meant for this server.
+    /// Whether the token's audience is the one required from this issuer.
     pub(super) fn is_addressed(&self, token: &Token<'_>) -> bool {
         let state = self.state.load();
         token.audiences.contains(match &**state {
-            State::Known(known) => &known.terms.audience,
+            State::Known(info) => &info.terms.audience,
             State::Pending { audience, .. } | State::Lapsed { audience, .. } => audience,
         })
     }
 
-    /// Judges a token that calls it its issuer.
-    pub(super) fn judge(&self, token: &Token<'_>, now: Anchor) -> Judged {
+    /// Verifies a token whose `iss` claim is this issuer's.
+    pub(super) fn verify(&self, token: &Token<'_>, now: Anchor) -> Verification {
         let state = self.state.load();
-        let State::Known(known) = &**state else { return Judged::NoKeys };
-        // What costs least comes first; none of it may be believed before the last.
-        let checked = known.terms.check(token, now.wall);
-        let checked = checked.and_then(|()| known.terms.name(&self.name, token));
+        let State::Known(info) = &**state else { return Verification::NoKeys };
+        // The cheap checks come first. Nothing is trusted before the signature is verified.
+        let checked = info.terms.check(token, now.wall);
+        let checked = checked.and_then(|()| info.terms.name(&self.name, token));
         let name = match checked {
             Ok(name) => name,
-            Err(cause) => return Judged::Refused(cause),
+            Err(cause) => return Verification::Refused(cause),
         };
-        match (known.keys.verify(token), &token.kid) {
+        match (info.keys.verify(token), &token.kid) {
             (Verdict::Good, _) => {
-                let certificate = match token.bound {
-                    Bound::No => None,
-                    Bound::ToCertificate(fingerprint) => Some(fingerprint),
-                    Bound::ToOther => return Judged::Refused(Cause::NotBound),
+                let certificate = match token.binding {
+                    Binding::None => None,
+                    Binding::Certificate(fingerprint) => Some(fingerprint),
+                    Binding::Unsupported => return Verification::Refused(Cause::NotBound),
                 };
-                let end = End::new(token.expires, now);
-                Judged::Verified(Verified { name, end, certificate })
+                let expiry = Expiry::new(token.expires, now);
+                Verification::Verified(Verified { name, expiry, certificate })
             }
-            (Verdict::UnknownKey, Some(kid)) => Judged::UnknownKey(kid.clone()),
-            (Verdict::Bad | Verdict::UnknownKey, _) => Judged::Refused(Cause::BadSignature),
+            (Verdict::UnknownKey, Some(kid)) => Verification::UnknownKey(kid.clone()),
+            (Verdict::Bad | Verdict::UnknownKey, _) => Verification::Refused(Cause::BadSignature),
         }
     }
 }
@@ -261,7 +261,7 @@ impl Terms {
         if token.not_before.is_some_and(|start| start > now + LEEWAY) {
             return Err(Cause::NotYetValid);
         }
-        // It is no shorter for having been issued in the future.
+        // A future `iat` does not shorten the lifetime.
         let life = token.expires.since(token.issued_at.unwrap_or(now).min(now));
         if life > self.max_life {
             return Err(Cause::TooLongLived);
@@ -269,7 +269,7 @@ impl Terms {
         Ok(())
     }
 
-    /// The name of a token's caller.
+    /// The name of the token's caller.
     fn name(&self, issuer: &IssuerName, token: &Token<'_>) -> Result<CallerName, Cause> {
         let Some(domain) = &self.trust_domain else {
             let (issuer, subject) = (issuer.clone(), token.subject.clone());

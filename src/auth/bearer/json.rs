@@ -1,5 +1,5 @@
-//! JSON objects in which no name is there twice, at any depth: two readers of one token must not
-//! read two things.
+//! JSON objects without duplicate names at any depth, so that no two parsers can read the same
+//! token differently.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// The members of an object; none where the bytes are no object, or a name is there twice.
+/// Parses an object; `None` if the bytes are not an object or a name is duplicated.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Unique(Value::Object(members))) => Some(members),
@@ -17,7 +17,7 @@ pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// A value without a repeated name.
+/// A value without duplicate names.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -32,7 +32,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON in which no name is there twice")
+        f.write_str("JSON without duplicate names")
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut all = Map::new();
         while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
             if all.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name is there twice"));
+                return Err(A::Error::custom("duplicate name"));
             }
         }
         Ok(all.into())
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_there_twice_is_refused_at_any_depth() {
+    fn duplicate_names_are_refused_at_any_depth() {
         let good = br#"{"a": [{"b": 1}, {"b": -2.5}], "c": {"a": null, "d": true}, "e": "\u0041"}"#;
         let expected: Value = serde_json::from_slice(good).unwrap();
         assert_eq!(object(good).map(Value::Object), Some(expected));

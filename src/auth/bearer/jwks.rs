@@ -12,92 +12,93 @@ use super::{
     token::{Token, decode},
 };
 
-/// Keys of one set that are looked at; more is no key set.
-const MOST_KEYS: usize = 100;
+/// The maximum number of keys in a set.
+const MAX_KEYS: usize = 100;
 
-/// Keys that one token is tried with.
-const MOST_TRIED: usize = 8;
+/// The maximum number of keys tried for one token.
+const MAX_TRIED: usize = 8;
 
-/// Bits of an RSA modulus that make it a key.
+/// The accepted sizes of an RSA modulus in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
 /// An issuer's keys.
 pub struct KeySet {
     keys: Vec<Key>,
-    /// Tells it from another set.
+    /// Identifies the content of the set.
     digest: [u8; 32],
 }
 
-/// A key, with what it may sign.
+/// A key and the algorithms it is used with.
 struct Key {
     kid: Option<String>,
-    /// One alone, where the set says so; else those of its type.
+    /// The algorithm from `alg`, or else all algorithms of the key type.
     algorithms: Algorithms,
     decoding: DecodingKey,
 }
 
-/// Why a text is no set of keys.
+/// Why bytes are not a usable key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// It is no JSON object with `keys`.
-    #[error("is no JSON object with an array of keys")]
+    /// Not a JSON object with `keys`.
+    #[error("is not a JSON object with an array of keys")]
     NotASet,
-    /// It is far too large.
-    #[error("has more than {MOST_KEYS} keys")]
+    /// Too many keys.
+    #[error("has more than {MAX_KEYS} keys")]
     TooMany,
 }
 
-/// What a token's signature is worth.
+/// The result of verifying a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
     Bad,
-    /// There is no key of that id.
+    /// No key has the token's key ID.
     UnknownKey,
 }
 
 impl KeySet {
-    /// Reads a set. A key that is not meant for verifying signatures, or of a type that is not
-    /// supported, is left out. An issuer that withdraws its last key publishes an empty set.
+    /// Parses a set. Keys that are not for verifying signatures or of an unsupported type are
+    /// skipped. The result may be empty: an issuer that withdraws its last key publishes an empty
+    /// set.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         let set = object(text).ok_or(KeySetError::NotASet)?;
         let keys = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::NotASet)?;
-        if keys.len() > MOST_KEYS {
+        if keys.len() > MAX_KEYS {
             return Err(KeySetError::TooMany);
         }
         let keys: Vec<_> = keys.iter().filter_map(|it| Key::read(it.as_object()?)).collect();
         Ok(Self { keys, digest: Sha256::digest(text).into() })
     }
 
-    /// How many keys can be used.
+    /// The number of usable keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no usable keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Whether it is the same set as another.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    /// Whether both were parsed from the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 
-    /// Verifies a token's signature. A token that names a key is tried with the keys of that id,
-    /// and with keys that have none.
+    /// Verifies a token's signature. If the token names a key, only keys with that ID or without an
+    /// ID are tried.
     pub(super) fn verify(&self, token: &Token<'_>) -> Verdict {
-        let is_named =
+        let is_candidate =
             |key: &&Key| token.kid.is_none() || key.kid.is_none() || key.kid == token.kid;
-        let named: Vec<_> = self.keys.iter().filter(is_named).collect();
-        let mut able = named.iter().filter(|key| key.algorithms.has(token.algorithm));
-        if able.by_ref().take(MOST_TRIED).any(|key| key.verifies(token)) {
+        let candidates: Vec<_> = self.keys.iter().filter(is_candidate).collect();
+        let mut usable = candidates.iter().filter(|key| key.algorithms.has(token.algorithm));
+        if usable.by_ref().take(MAX_TRIED).any(|key| key.verifies(token)) {
             return Verdict::Good;
         }
-        let is_there = token.kid.is_none() || named.iter().any(|key| key.kid == token.kid);
-        if is_there { Verdict::Bad } else { Verdict::UnknownKey }
+        let is_known = token.kid.is_none() || candidates.iter().any(|key| key.kid == token.kid);
+        if is_known { Verdict::Bad } else { Verdict::UnknownKey }
     }
 }
 
@@ -108,7 +109,7 @@ impl fmt::Debug for KeySet {
 }
 
 impl Key {
-    /// Reads a key; none where it is of no use here.
+    /// Parses a key; `None` if it is not usable for verification.
     fn read(jwk: &Map<String, Value>) -> Option<Self> {
         let is_for = |name: &str, wanted: &str| match jwk.get(name) {
             None => true,
@@ -150,7 +151,7 @@ impl Key {
             None => of_type,
             Some(alg) => {
                 let pinned = match alg.as_str()? {
-                    // As RFC 9864 names it.
+                    // The name from RFC 9864.
                     "Ed25519" => Algorithm::EdDSA,
                     alg => Algorithm::parse(alg).ok()?,
                 };
@@ -171,7 +172,7 @@ impl Key {
     }
 }
 
-/// The length of a number without its leading zeros.
+/// The bit length of a number without leading zeros.
 fn bits(number: &[u8]) -> usize {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
@@ -191,7 +192,7 @@ mod tests {
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn kept(keys: &Value) -> Result<usize, KeySetError> {
+    fn usable(keys: &Value) -> Result<usize, KeySetError> {
         KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).map(|set| set.len())
     }
 
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_not_for_verifying_or_too_weak_are_left_out() {
+    fn unsuitable_and_weak_keys_are_skipped() {
         let rsa = json!({"kty": "RSA", "kid": "1", "n": number(256, 0x80), "e": "AQAB"});
         let ec = json!({"kty": "EC", "crv": "P-256", "x": number(32, 1), "y": number(32, 1)});
         let ed = json!({"kty": "OKP", "crv": "Ed25519", "x": number(32, 1)});
@@ -216,7 +217,7 @@ mod tests {
             merged(&ed, &json!({"alg": "Ed25519"})),
             merged(&ec, &json!({"key_ops": ["sign", "verify"], "x5c": ["?"]})),
         ] {
-            assert_eq!(kept(&json!([good])), Ok(1), "{good}");
+            assert_eq!(usable(&json!([good])), Ok(1), "{good}");
         }
         for bad in [
             merged(&rsa, &json!({"use": "enc"})),
@@ -241,10 +242,10 @@ mod tests {
             json!({}),
             json!(1),
         ] {
-            assert_eq!(kept(&json!([bad])), Ok(0), "{bad}");
-            assert_eq!(kept(&json!([bad, ed])), Ok(1), "{bad}");
+            assert_eq!(usable(&json!([bad])), Ok(0), "{bad}");
+            assert_eq!(usable(&json!([bad, ed])), Ok(1), "{bad}");
         }
-        assert_eq!(kept(&json!(vec![ed; 101])), Err(KeySetError::TooMany));
+        assert_eq!(usable(&json!(vec![ed; 101])), Err(KeySetError::TooMany));
         for text in ["", "[]", "{}", r#"{"keys": {}}"#, r#"{"keys": [], "keys": []}"#] {
             assert!(KeySet::parse(text.as_bytes()).is_err(), "{text}");
         }

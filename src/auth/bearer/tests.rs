@@ -1,4 +1,4 @@
-//! Tokens as issuers sign them, judged by a clock that is moved.
+//! Tests with tokens signed by test issuers and a simulated clock.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ use crate::listen::remote::Remote;
 const NOW: i64 = 1_700_000_000;
 const ISSUER: &str = "https://issuer.example.org";
 
-/// A key of an issuer's.
+/// An issuer's signing key.
 struct Signer {
     kid: &'static str,
     key: KeyPair,
@@ -33,7 +33,7 @@ impl Signer {
         json!({"kty": "EC", "crv": "P-256", "kid": self.kid, "x": x, "y": y})
     }
 
-    /// A token with these claims beside or instead of the usual ones.
+    /// Signs a token with these claims in addition to the defaults.
     fn sign(&self, more: &Value) -> String {
         let mut claims = json!({
             "iss": ISSUER, "aud": "mint", "sub": "api", "iat": NOW, "exp": NOW + 600,
@@ -48,7 +48,7 @@ impl Signer {
     }
 }
 
-fn known(issuer: &str, signers: &[&Signer]) -> Known {
+fn known(issuer: &str, signers: &[&Signer]) -> IssuerInfo {
     let keys: Vec<_> = signers.iter().map(|it| it.jwk()).collect();
     let keys = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
     let terms = Terms {
@@ -57,7 +57,7 @@ fn known(issuer: &str, signers: &[&Signer]) -> Known {
         max_life: Duration::from_secs(3_600),
         trust_domain: None,
     };
-    Known { terms, issuer: issuer.to_owned(), keys: Arc::new(keys) }
+    IssuerInfo { terms, issuer: issuer.to_owned(), keys: Arc::new(keys) }
 }
 
 struct World {
@@ -73,7 +73,7 @@ impl World {
         add(&mut issuers, &clock);
         let bearers = Bearers::new(issuers, false, clock, &Metrics::default(), None);
         let from = Remote::Ip(Ipv4Addr::LOCALHOST.into());
-        let peer = Peer { name: None, also: Vec::new(), certificate: None, from };
+        let peer = Peer { name: None, other_names: Vec::new(), certificate: None, from };
         Self { bearers: Arc::new(bearers), simulation, peer: Arc::new(peer) }
     }
 
@@ -83,7 +83,7 @@ impl World {
         self.bearers.of(&headers, &self.peer)
     }
 
-    /// The caller's name, or why there is none.
+    /// The caller's name, or why the token is refused.
     fn name(&self, token: &str) -> Result<String, Denied> {
         match self.of(token) {
             Bearer::Verified(session) => Ok(session.name().to_string()),
@@ -102,7 +102,7 @@ fn refused(cause: Cause) -> Result<String, Denied> {
 }
 
 #[tokio::test]
-async fn a_remembered_token_is_refused_once_it_has_expired() {
+async fn cached_token_is_refused_after_expiry() {
     let signer = Signer::new("1");
     let world = World::new(|all, _| drop(all.add(name("okta"), known(ISSUER, &[&signer]))));
     let token = signer.sign(&json!({}));
@@ -116,7 +116,7 @@ async fn a_remembered_token_is_refused_once_it_has_expired() {
 }
 
 #[tokio::test]
-async fn a_remembered_token_is_verified_again_once_a_key_has_changed() {
+async fn cached_token_is_verified_again_after_a_key_change() {
     let (first, second) = (Signer::new("1"), Signer::new("2"));
     let mut issuer = None;
     let world = World::new(|all, _| {
@@ -130,7 +130,7 @@ async fn a_remembered_token_is_verified_again_once_a_key_has_changed() {
 }
 
 #[tokio::test]
-async fn a_key_of_one_issuer_verifies_no_token_of_another() {
+async fn issuers_keys_do_not_verify_tokens_of_other_issuers() {
     let (one, other) = (Signer::new("1"), Signer::new("2"));
     let namesake = Signer::new("1");
     let world = World::new(|all, _| {
@@ -148,7 +148,7 @@ async fn a_key_of_one_issuer_verifies_no_token_of_another() {
 }
 
 #[tokio::test]
-async fn the_times_of_a_token_are_held_against_the_clock_with_a_leeway() {
+async fn token_times_are_checked_with_a_leeway() {
     let signer = Signer::new("1");
     let world = World::new(|all, _| drop(all.add(name("okta"), known(ISSUER, &[&signer]))));
     for (claims, expected) in [
@@ -169,7 +169,7 @@ async fn the_times_of_a_token_are_held_against_the_clock_with_a_leeway() {
 }
 
 #[tokio::test]
-async fn a_bound_token_needs_the_certificate_also_when_it_is_remembered() {
+async fn bound_token_needs_its_certificate_even_when_cached() {
     let signer = Signer::new("1");
     let mut world = World::new(|all, _| drop(all.add(name("okta"), known(ISSUER, &[&signer]))));
     let (digest, other) = ([7; 32], [8; 32]);
@@ -190,7 +190,7 @@ async fn a_bound_token_needs_the_certificate_also_when_it_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_spiffe_id_comes_from_its_trust_domain_alone() {
+async fn spiffe_id_must_be_in_the_issuers_trust_domain() {
     let signer = Signer::new("1");
     let world = World::new(|all, _| {
         let mut known = known(ISSUER, &[&signer]);
@@ -205,7 +205,7 @@ async fn a_spiffe_id_comes_from_its_trust_domain_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
+async fn call_with_unknown_key_waits_for_one_fetch() {
     let (old, new, never) = (Signer::new("1"), Signer::new("2"), Signer::new("3"));
     let mut issuer = None;
     let world = World::new(|all, clock| {
@@ -213,7 +213,7 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
             Some(all.add_fetched(name("okta"), Some(ISSUER.to_owned()), "mint".to_owned(), clock));
     });
     let issuer = issuer.unwrap();
-    let fetcher = issuer.demanded().unwrap();
+    let fetcher = issuer.demand_receiver().unwrap();
     let later = || world.bearers.clock.now().boot + Duration::from_secs(300);
     let token = old.sign(&json!({}));
     assert!(matches!(world.name(&token), Err(Denied::Unverifiable { .. })), "no keys yet");
@@ -228,23 +228,23 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
     };
     let (mut first, mut second) = (wait(&new), wait(&never));
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
-    assert!(fetcher.asked().now_or_never().is_some());
+    assert!(fetcher.requested().now_or_never().is_some());
     fetcher.begin();
     let mut late = wait(&Signer::new("4"));
-    assert!(late.as_mut().now_or_never().is_none(), "it joins the fetch under way");
+    assert!(late.as_mut().now_or_never().is_none(), "it joins the fetch in progress");
     issuer.publish(known(ISSUER, &[&old, &new]));
     fetcher.end(true, later());
     assert_eq!(first.await.unwrap().name().to_string(), "okta:api");
     assert_eq!(second.await.unwrap_err(), Denied::Unauthenticated(Cause::UnknownKey));
-    // That fetch began before it came: it proves nothing.
+    // The fetch started before this call arrived, so it proves nothing about its key.
     assert!(late.as_mut().now_or_never().is_none());
-    assert!(fetcher.asked().now_or_never().is_some(), "the reserve");
+    assert!(fetcher.requested().now_or_never().is_some(), "second fetch");
     let waited = tokio::time::timeout(Duration::from_secs(3), late).await.unwrap();
     assert!(matches!(waited, Err(Denied::Unverifiable { .. })), "{waited:?}");
     fetcher.begin();
     fetcher.end(false, later());
-    let held = wait(&Signer::new("5")).now_or_never();
-    let Some(Err(Denied::Unverifiable { retry_in })) = held else { panic!("{held:?}") };
+    let limited = wait(&Signer::new("5")).now_or_never();
+    let Some(Err(Denied::Unverifiable { retry_in })) = limited else { panic!("{limited:?}") };
     assert!(retry_in <= Duration::from_secs(30) && retry_in > Duration::from_secs(20));
     assert!(world.name(&token).is_ok());
     issuer.lapse();
@@ -252,7 +252,7 @@ async fn a_call_waits_for_an_unknown_key_and_no_longer_than_the_fetch() {
 }
 
 #[tokio::test]
-async fn an_open_call_is_refused_once_its_key_is_withdrawn() {
+async fn open_call_is_refused_after_its_key_is_withdrawn() {
     let (first, second) = (Signer::new("1"), Signer::new("2"));
     let mut issuer = None;
     let world = World::new(|all, _| {
@@ -268,7 +268,7 @@ async fn an_open_call_is_refused_once_its_key_is_withdrawn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_that_is_set_back_lengthens_no_life() {
+async fn setting_the_wall_clock_back_does_not_extend_a_token() {
     let signer = Signer::new("1");
     let world = World::new(|all, _| drop(all.add(name("okta"), known(ISSUER, &[&signer]))));
     let Bearer::Verified(session) = world.of(&signer.sign(&json!({}))) else { panic!() };

@@ -1,4 +1,4 @@
-//! A token as it came, read but not verified (RFC 7515, RFC 7519).
+//! A parsed but unverified token (RFC 7515, RFC 7519).
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -9,19 +9,19 @@ use crate::{
     clock::WallTime,
 };
 
-/// Bytes of a token.
-pub(super) const LONGEST: usize = 8 * 1024;
+/// The maximum size of a token in bytes.
+pub(super) const MAX_BYTES: usize = 8 * 1024;
 
-/// Times past this, the year 9999, are no times.
+/// The last second of the year 9999. Later times are malformed.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
-/// The thumbprint of a certificate as a confirmation (RFC 8705, section 3.1).
+/// The confirmation method for a certificate thumbprint (RFC 8705, section 3.1).
 const CERTIFICATE: &str = "x5t#S256";
 
-/// A token that is well-formed. Nothing in it can be believed before its signature is verified.
+/// A well-formed token. Its content must not be trusted before its signature is verified.
 pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
-    /// The id of the key that it says it is signed with.
+    /// The key ID in the header.
     pub(super) kid: Option<String>,
     pub(super) issuer: String,
     pub(super) audiences: Vec<String>,
@@ -29,28 +29,28 @@ pub(super) struct Token<'a> {
     pub(super) expires: WallTime,
     pub(super) not_before: Option<WallTime>,
     pub(super) issued_at: Option<WallTime>,
-    pub(super) bound: Bound,
-    /// What is signed.
+    pub(super) binding: Binding,
+    /// The signed part.
     pub(super) signed: &'a str,
-    /// The signature, in base64url.
+    /// The signature in base64url.
     pub(super) signature: &'a str,
 }
 
-/// Whose proof a token needs beside itself.
+/// The proof of possession that a token requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// Nobody's.
-    No,
-    /// That of whoever has this certificate's key.
-    ToCertificate(Fingerprint),
-    /// One that is not supported here.
-    ToOther,
+pub(super) enum Binding {
+    /// None.
+    None,
+    /// The sender must hold the key of this certificate.
+    Certificate(Fingerprint),
+    /// A proof that is not supported.
+    Unsupported,
 }
 
 impl<'a> Token<'a> {
-    /// Reads a token; none where it is malformed.
+    /// Parses a token; `None` if it is malformed.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        if text.len() > LONGEST {
+        if text.len() > MAX_BYTES {
             return None;
         }
         let (signed, signature) = text.rsplit_once('.')?;
@@ -77,17 +77,17 @@ impl<'a> Token<'a> {
             expires: time(claims.get("exp")?)?,
             not_before: optional(&claims, "nbf", time).ok()?,
             issued_at: optional(&claims, "iat", time).ok()?,
-            bound: optional(&claims, "cnf", bound).ok()?.unwrap_or(Bound::No),
+            binding: optional(&claims, "cnf", binding).ok()?.unwrap_or(Binding::None),
             signed,
             signature,
         })
     }
 }
 
-/// A member is not what it must be.
+/// A member has the wrong type or value.
 struct Malformed;
 
-/// A member that may be absent.
+/// Reads an optional member.
 fn optional<T>(
     members: &Map<String, Value>,
     name: &str,
@@ -103,25 +103,25 @@ fn text_of(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Seconds since 1970, which may have a fraction; it is dropped.
+/// Seconds since 1970; a fraction is dropped.
 fn time(value: &Value) -> Option<WallTime> {
     let seconds = value.as_f64().filter(|it| (0.0..=LAST_SECOND).contains(it))?;
     #[expect(clippy::cast_possible_truncation, reason = "it is within bounds")]
     Some(WallTime::from_unix_seconds(seconds as i64))
 }
 
-/// A confirmation (RFC 7800) is understood where it is a certificate's thumbprint alone.
-fn bound(value: &Value) -> Option<Bound> {
+/// Parses a confirmation (RFC 7800). Only a single certificate thumbprint is supported.
+fn binding(value: &Value) -> Option<Binding> {
     let members = value.as_object()?;
     let thumbprint = members.get(CERTIFICATE).and_then(Value::as_str).and_then(decode);
     let digest = thumbprint.and_then(|it| <[u8; 32]>::try_from(it).ok());
     Some(match digest {
-        Some(digest) if members.len() == 1 => Bound::ToCertificate(Fingerprint::of_digest(digest)),
-        _ => Bound::ToOther,
+        Some(digest) if members.len() == 1 => Binding::Certificate(Fingerprint::of_digest(digest)),
+        _ => Binding::Unsupported,
     })
 }
 
-/// Strict base64url: no padding, no white space, no bits left over.
+/// Decodes strict base64url: no padding, no white space, no trailing bits.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(text).ok()
 }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_says_is_read() {
+    fn token_fields_are_parsed() {
         let text = token(HEADER, &claims(&json!({"aud": ["a", "b"], "nbf": 1.9, "iat": 3})));
         let token = Token::parse(&text).unwrap();
         assert_eq!((token.kid.as_deref(), &*token.issuer), (Some("1"), "i"));
@@ -158,19 +158,19 @@ mod tests {
             (token.expires, token.not_before, token.issued_at),
             (at(1_000), Some(at(1)), Some(at(3)))
         );
-        assert_eq!(token.bound, Bound::No);
+        assert_eq!(token.binding, Binding::None);
         assert!(text.starts_with(token.signed) && text.ends_with(token.signature));
     }
 
     #[test]
-    fn a_confirmation_is_a_certificates_thumbprint_or_not_understood() {
-        let bound = |cnf: Value| {
+    fn only_certificate_thumbprint_confirmations_are_supported() {
+        let binding = |cnf: Value| {
             let text = token(HEADER, &claims(&json!({"cnf": cnf})));
-            Token::parse(&text).map(|token| token.bound)
+            Token::parse(&text).map(|token| token.binding)
         };
         let digest = BASE64_URL_SAFE_NO_PAD.encode([7; 32]);
-        let certificate = Bound::ToCertificate(Fingerprint::of_digest([7; 32]));
-        assert_eq!(bound(json!({CERTIFICATE: digest})), Some(certificate));
+        let certificate = Binding::Certificate(Fingerprint::of_digest([7; 32]));
+        assert_eq!(binding(json!({CERTIFICATE: digest})), Some(certificate));
         for other in [
             json!({}),
             json!({"jkt": digest}),
@@ -178,9 +178,9 @@ mod tests {
             json!({CERTIFICATE: "AAAA"}),
             json!({CERTIFICATE: 1}),
         ] {
-            assert_eq!(bound(other.clone()), Some(Bound::ToOther), "{other}");
+            assert_eq!(binding(other.clone()), Some(Binding::Unsupported), "{other}");
         }
-        assert_eq!(bound(json!("x")), None);
+        assert_eq!(binding(json!("x")), None);
     }
 
     #[test]

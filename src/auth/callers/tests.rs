@@ -1,4 +1,4 @@
-//! What outlives a change of the entries, and what does not.
+//! Tests of replacing entries, and of limits.
 
 use super::*;
 use crate::auth::bearer::Cause;
@@ -18,21 +18,21 @@ fn caller(callers: &Callers) -> Arc<Caller> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_used_stays_used_when_the_entries_change() {
+async fn usage_is_kept_when_the_entries_change() {
     let tokens = |rate, burst| Limits { tokens: Some(Rate { rate, burst }), ..Limits::default() };
     let limits = Limits { streams: 1, ..tokens(1, 10) };
     let policy = Policy::Entries(entries("a", limits));
     let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
     let before = caller(&callers);
     assert_eq!(before.take(Quota::Tokens, 1, 7, 1), Ok(Some(7)));
-    let place = before.place(Use::Stream).expect("a place");
+    let permit = before.permit(Use::Stream).expect("a permit");
 
     callers.replace(entries("a", Limits { streams: 1, ..tokens(2, 10) }));
     let after = caller(&callers);
-    assert!(after.place(Use::Stream).is_none(), "the stream is still open");
+    assert!(after.permit(Use::Stream).is_none(), "the stream is still open");
     assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(Some(3)));
-    drop(place);
-    assert!(after.place(Use::Stream).is_some());
+    drop(permit);
+    assert!(after.permit(Use::Stream).is_some());
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(after.take(Quota::Tokens, 1, 100, 1), Ok(Some(2)), "at the new rate");
 
@@ -41,21 +41,21 @@ async fn what_is_used_stays_used_when_the_entries_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_quota_is_also_among_those_who_wait() {
+async fn calls_waiting_for_quota_count_as_waiting() {
     let policy = Policy::Entries(entries("a", Limits { waiting: 33, ..Limits::default() }));
     let caller = caller(&Callers::new(policy, Mode::Enforce, &Metrics::default()));
-    let waiting: Vec<_> = (0..32).map(|_| caller.place(Use::Quota).expect("a place")).collect();
-    assert!(caller.place(Use::Quota).is_none(), "at most 32");
-    let last = caller.place(Use::Grant).expect("the 33rd");
-    assert!(caller.place(Use::Grant).is_none());
+    let waiting: Vec<_> = (0..32).map(|_| caller.permit(Use::Quota).expect("a permit")).collect();
+    assert!(caller.permit(Use::Quota).is_none(), "up to 32");
+    let last = caller.permit(Use::Grant).expect("the 33rd");
+    assert!(caller.permit(Use::Grant).is_none());
     drop((waiting, last));
     assert!(
-        (0..33).map(|_| caller.place(Use::Grant)).collect::<Vec<_>>().iter().all(Option::is_some)
+        (0..33).map(|_| caller.permit(Use::Grant)).collect::<Vec<_>>().iter().all(Option::is_some)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_name_or_an_entry_nobody_may_call() {
+async fn callers_without_a_name_or_an_entry_are_refused() {
     let policy = Policy::Entries(entries("a", Limits::default()));
     let callers = Callers::new(policy, Mode::Enforce, &Metrics::default());
     let denied = |names: &[&CallerName]| match callers.standing(names.iter().copied()) {

@@ -1,29 +1,28 @@
-//! The name of a caller that a bearer token names.
+//! Names of callers that authenticate with bearer tokens.
 
 use std::{fmt, sync::Arc};
 
 use super::NameError;
 
-/// Names that mean something else before a colon, or by themselves.
+/// Prefixes and names with another meaning.
 const RESERVED: [&str; 5] = ["dns", "uid", "spiffe", "loopback", "plaintext"];
 
-/// Bytes of a subject.
-const LONGEST_SUBJECT: usize = 256;
+/// The maximum length of a subject in bytes.
+const MAX_SUBJECT: usize = 256;
 
-/// The name of an issuer of bearer tokens: `[a-z][a-z0-9-]{0,62}`, and no word that stands for
-/// another sort of caller.
+/// The name of an issuer of bearer tokens: `[a-z][a-z0-9-]{0,62}`, except reserved words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerName(Arc<str>);
 
 impl IssuerName {
-    /// Takes a text of the right form.
+    /// Parses a name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let fine = text.starts_with(|first: char| first.is_ascii_lowercase())
+        let is_valid = text.starts_with(|first: char| first.is_ascii_lowercase())
             && text.bytes().all(of_name)
             && text.len() <= 63
             && !RESERVED.contains(&text);
-        if fine { Ok(Self(text.into())) } else { Err(NameError::Issuer) }
+        if is_valid { Ok(Self(text.into())) } else { Err(NameError::Issuer) }
     }
 
     /// The name.
@@ -44,10 +43,10 @@ impl fmt::Display for IssuerName {
 pub struct Subject(Arc<str>);
 
 impl Subject {
-    /// Takes a text of the right form.
+    /// Parses a subject.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let fine = (1..=LONGEST_SUBJECT).contains(&text.len()) && !text.contains(char::is_control);
-        if fine { Ok(Self(text.into())) } else { Err(NameError::Subject) }
+        let is_valid = (1..=MAX_SUBJECT).contains(&text.len()) && !text.contains(char::is_control);
+        if is_valid { Ok(Self(text.into())) } else { Err(NameError::Subject) }
     }
 
     /// The subject.
@@ -57,20 +56,20 @@ impl Subject {
     }
 }
 
-/// A subject of an issuer: `ISSUER:SUBJECT`.
+/// A subject authenticated by an issuer: `ISSUER:SUBJECT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Issued {
-    /// The issuer, by its name in the configuration.
+    /// The issuer's name in the configuration.
     pub issuer: IssuerName,
-    /// Whom it vouches for.
+    /// The `sub` claim.
     pub subject: Subject,
 }
 
 impl Issued {
-    /// Takes a name as a person writes it.
+    /// Parses a name from a configuration or a command line.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let (issuer, subject) = text.split_once(':').ok_or(NameError::Sort)?;
-        let issuer = IssuerName::parse(issuer).map_err(|_| NameError::Sort)?;
+        let (issuer, subject) = text.split_once(':').ok_or(NameError::Form)?;
+        let issuer = IssuerName::parse(issuer).map_err(|_| NameError::Form)?;
         Ok(Self { issuer, subject: Subject::parse(subject)? })
     }
 }
@@ -87,7 +86,7 @@ mod tests {
     use crate::auth::name::CallerName;
 
     #[test]
-    fn an_issuers_name_cannot_stand_for_another_sort_of_caller() {
+    fn reserved_and_malformed_issuer_names_are_refused() {
         for good in ["cluster", "a", "okta-2"] {
             assert_eq!(IssuerName::parse(good).unwrap().as_str(), good);
         }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_short_and_has_no_control_characters() {
+    fn subject_is_short_and_has_no_control_characters() {
         assert!(Subject::parse(&"a".repeat(256)).is_ok());
         for bad in ["", &"a".repeat(257), "a\nb", "a\u{7f}", "\u{85}"] {
             assert_eq!(Subject::parse(bad), Err(NameError::Subject), "{bad:?}");
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearers_name_is_never_equal_to_a_name_of_another_sort() {
+    fn issued_names_are_distinct_from_other_kinds() {
         let text = "cluster:system:serviceaccount:media:api";
         let CallerName::Issued(name) = CallerName::parse(text).unwrap() else { panic!() };
         assert_eq!(name.issuer.as_str(), "cluster");

@@ -1,4 +1,4 @@
-//! Which entry, and what its rows allow: against a model that is written apart.
+//! Tests of entry matching, and of rows against a separately written model.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     auth::{
         method::Methods,
-        row::{Allowed, Profiles, Resources, Whose},
+        row::{Allowed, Profiles, RequestedIdentities, Resources},
         text::{Text, Texts},
     },
     name::ProfileName,
@@ -32,14 +32,14 @@ fn entries(all: &[&[&str]]) -> Entries {
 }
 
 #[test]
-fn the_most_specific_entry_decides_wherever_it_stands() {
+fn most_specific_entry_wins_in_any_order() {
     let all = entries(&[
         &["spiffe://a.org/ns/*", "dns:*.media.svc"],
         &["spiffe://a.org/ns/media/*"],
         &["spiffe://a.org/ns/media/sa/api", "dns:api.media.svc", "loopback"],
         &["dns:*.eu.media.svc"],
     ]);
-    for (names, meant) in [
+    for (names, expected) in [
         (&["spiffe://a.org/ns/media/sa/api"][..], Ok(2)),
         (&["spiffe://a.org/ns/media/sa/other"], Ok(1)),
         (&["spiffe://a.org/ns/web/sa/api"], Ok(0)),
@@ -49,33 +49,33 @@ fn the_most_specific_entry_decides_wherever_it_stands() {
         (&["dns:web.media.svc"], Ok(0)),
         (&["dns:nowhere.example", "dns:api.media.svc"], Ok(2)),
         (&["dns:web.eu.media.svc"], Ok(3)),
-        // All that are in one must be in the same.
+        // All names that have an entry must have the same one.
         (&["dns:api.media.svc", "dns:web.media.svc"], Err(Denied::Unknown)),
         (&["dns:a.media.svc", "dns:b.media.svc"], Ok(0)),
         (&[], Err(Denied::Unknown)),
     ] {
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        assert_eq!(all.find(&names).map(|it| it.entry), meant, "{names:?}");
+        assert_eq!(all.find(&names).map(|it| it.entry), expected, "{names:?}");
     }
 }
 
 #[test]
-fn the_name_that_matches_most_exactly_is_the_callers() {
+fn most_specific_name_is_returned() {
     let all = entries(&[&["dns:*.media.svc", "dns:*.eu.media.svc", "dns:api.media.svc"]]);
-    for (names, meant) in [
+    for (names, expected) in [
         (&["dns:nowhere.example", "dns:a.media.svc"][..], 1),
         (&["dns:a.media.svc", "dns:b.media.svc"], 0),
         (&["dns:a.media.svc", "dns:a.eu.media.svc"], 1),
         (&["dns:a.eu.media.svc", "dns:api.media.svc", "dns:a.media.svc"], 1),
     ] {
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        assert_eq!(all.find(&names).map(|it| it.name), Ok(meant), "{names:?}");
+        assert_eq!(all.find(&names).map(|it| it.name), Ok(expected), "{names:?}");
     }
 }
 
-/// A row as it is written, and a call: all of few words, so that they meet.
+/// A row as configured. Rows and calls use few different words, so that they often match.
 #[derive(Clone, Debug)]
-struct Written {
+struct RowSpec {
     methods: Option<Vec<Method>>,
     profiles: Vec<&'static str>,
     resources: Option<Vec<&'static str>>,
@@ -85,7 +85,7 @@ struct Written {
 }
 
 #[derive(Clone, Debug)]
-enum Wanted {
+enum Requested {
     One(&'static str),
     Series(&'static str),
     List(Vec<&'static str>),
@@ -96,27 +96,27 @@ struct Call {
     method: Method,
     profile: &'static str,
     resource: &'static str,
-    whose: Wanted,
+    identities: Requested,
     params: Vec<&'static str>,
     ttl: Option<u64>,
 }
 
 const PROFILES: [&str; 3] = ["live", "room", "speech"];
 const TEXTS: [&str; 8] = ["", "a", "ab", "abc", "abd", "b", "room-1", "viewer-"];
-const WRITTEN: [&str; 8] = ["*", "a", "a*", "ab*", "abc", "b", "room-*", "viewer-*"];
+const PATTERNS: [&str; 8] = ["*", "a", "a*", "ab*", "abc", "b", "room-*", "viewer-*"];
 const PARAMS: [&str; 3] = ["name", "role", "grants"];
 
 fn some<T: Clone>(rng: &mut Rng, of: &[T]) -> Vec<T> {
     of.iter().filter(|_| rng.u8(..3) == 0).cloned().collect()
 }
 
-fn written(rng: &mut Rng) -> Written {
+fn row_spec(rng: &mut Rng) -> RowSpec {
     let profiles = if rng.u8(..4) == 0 { vec!["*"] } else { some(rng, &PROFILES) };
-    Written {
+    RowSpec {
         methods: rng.bool().then(|| some(rng, &Method::ALL)),
         profiles,
-        resources: rng.bool().then(|| some(rng, &WRITTEN)),
-        identities: rng.bool().then(|| some(rng, &WRITTEN)),
+        resources: rng.bool().then(|| some(rng, &PATTERNS)),
+        identities: rng.bool().then(|| some(rng, &PATTERNS)),
         params: rng.bool().then(|| some(rng, &PARAMS)),
         max_ttl: rng.bool().then(|| rng.u64(1..5) * 60),
     }
@@ -124,67 +124,67 @@ fn written(rng: &mut Rng) -> Written {
 
 fn call(rng: &mut Rng) -> Call {
     let mut text = || *rng.choice(&TEXTS).unwrap();
-    let (resource, whose, second, third) = (text(), text(), text(), text());
+    let (resource, identity, second, third) = (text(), text(), text(), text());
     Call {
         method: *rng.choice(&[Method::MintToken, Method::MintTokens, Method::GetGrant]).unwrap(),
         profile: rng.choice(&PROFILES).unwrap(),
         resource,
-        whose: match rng.u8(..3) {
-            0 => Wanted::One(whose),
-            1 => Wanted::Series(whose),
-            _ => Wanted::List(vec![whose, second, third]),
+        identities: match rng.u8(..3) {
+            0 => Requested::One(identity),
+            1 => Requested::Series(identity),
+            _ => Requested::List(vec![identity, second, third]),
         },
         params: some(rng, &PARAMS),
         ttl: rng.bool().then(|| rng.u64(1..6) * 60),
     }
 }
 
-/// What the row is to the server.
-fn row(written: &Written) -> Row {
+/// The row that the server evaluates.
+fn row(spec: &RowSpec) -> Row {
     let texts = |list: &Option<Vec<&str>>| match list {
         None => Texts::Any,
         Some(list) => list.iter().map(|text| Text::parse(text).unwrap()).collect(),
     };
-    let methods = written.methods.as_ref();
+    let methods = spec.methods.as_ref();
     Row {
         methods: methods.map_or(Methods::MINTING, |list| list.iter().copied().collect()),
-        profiles: if written.profiles == ["*"] {
+        profiles: if spec.profiles == ["*"] {
             Profiles::Any
         } else {
-            let names = written.profiles.iter();
+            let names = spec.profiles.iter();
             Profiles::Named(names.map(|name| ProfileName::parse(name).unwrap()).collect())
         },
-        resources: Resources { written: texts(&written.resources), known: Vec::new() },
-        identities: texts(&written.identities),
-        params: written.params.as_ref().map(|list| list.iter().map(|&it| it.into()).collect()),
-        max_ttl: written.max_ttl.map(Duration::from_secs),
+        resources: Resources { written: texts(&spec.resources), known: Vec::new() },
+        identities: texts(&spec.identities),
+        params: spec.params.as_ref().map(|list| list.iter().map(|&it| it.into()).collect()),
+        max_ttl: spec.max_ttl.map(Duration::from_secs),
     }
 }
 
-/// What comes of a call, told from what is written alone: how far each row gets, and the first
-/// that gets to the end.
-fn model(rows: &[Written], call: &Call) -> Result<(usize, Option<u64>), (u8, Option<u64>)> {
+/// The expected result, computed only from the configured rows: the first row that allows the call,
+/// or else how far the best row gets.
+fn model(rows: &[RowSpec], call: &Call) -> Result<(usize, Option<u64>), (u8, Option<u64>)> {
     let covers = |list: &Option<Vec<&str>>, text: &str, open_ended: bool| {
         let Some(list) = list else { return true };
-        list.iter().any(|written| match written.strip_suffix('*') {
+        list.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => text.starts_with(prefix),
-            None => !open_ended && text == *written,
+            None => !open_ended && text == *pattern,
         })
     };
-    // 0: the method is not named, 1: the profile, 2: the resource, 3: the identity at this
-    // index, 4: a parameter, 5: the life, of which there may be so much.
+    // The check that fails: 0 method, 1 profile, 2 resource, 3 identity (at this index), 4
+    // parameter, 5 lifetime (with the row's maximum).
     let steps = rows.iter().map(|row| {
         let minting = [Method::MintToken, Method::MintTokens];
         let method = match &row.methods {
             Some(methods) => methods.contains(&call.method),
             None => minting.contains(&call.method),
         };
-        let identity = match &call.whose {
-            Wanted::One(identity) => (!covers(&row.identities, identity, false)).then_some(0),
-            Wanted::Series(prefix) => (!covers(&row.identities, prefix, true)).then_some(0),
-            Wanted::List(list) => list.iter().position(|it| !covers(&row.identities, it, false)),
+        let identity = match &call.identities {
+            Requested::One(identity) => (!covers(&row.identities, identity, false)).then_some(0),
+            Requested::Series(prefix) => (!covers(&row.identities, prefix, true)).then_some(0),
+            Requested::List(list) => list.iter().position(|it| !covers(&row.identities, it, false)),
         };
-        let is_list = matches!(call.whose, Wanted::List(_));
+        let is_list = matches!(call.identities, Requested::List(_));
         let listed = |index| if is_list { u64::try_from(index).ok() } else { None };
         let closed = |name: &&str| row.params.as_ref().is_some_and(|open| !open.contains(name));
         if !method {
@@ -210,13 +210,13 @@ fn model(rows: &[Written], call: &Call) -> Result<(usize, Option<u64>), (u8, Opt
     }
 }
 
-fn judged(entry: &Entry, call: &Call) -> Result<Allowed, Denied> {
+fn evaluated(entry: &Entry, call: &Call) -> Result<Allowed, Denied> {
     let reach = entry.reach(call.method, call.profile, call.resource)?;
     let (params, ttl) = (call.params.iter().copied(), call.ttl.map(Duration::from_secs));
-    match &call.whose {
-        Wanted::One(identity) => reach.judge(Whose::One(identity), &params, ttl),
-        Wanted::Series(prefix) => reach.judge(Whose::Series(prefix), &params, ttl),
-        Wanted::List(list) => {
+    match &call.identities {
+        Requested::One(identity) => reach.judge(RequestedIdentities::One(identity), &params, ttl),
+        Requested::Series(prefix) => reach.judge(RequestedIdentities::Series(prefix), &params, ttl),
+        Requested::List(list) => {
             let mut sieve = reach.sieve();
             list.iter().enumerate().for_each(|(index, identity)| sieve.admit(index, identity));
             sieve.judge(&params, ttl)
@@ -225,20 +225,20 @@ fn judged(entry: &Entry, call: &Call) -> Result<Allowed, Denied> {
 }
 
 #[test]
-fn thousands_of_rows_allow_what_a_model_of_them_does() {
+fn random_rows_allow_what_the_model_allows() {
     const ENTRIES: usize = 2_000;
     const CALLS: usize = 50;
     let mut rng = Rng::with_seed(0x726f_7773);
-    let (mut rows, mut ends) = (0, [0; 7]);
+    let (mut rows, mut results) = (0, [0; 7]);
     for number in 0..ENTRIES {
-        let written: Vec<_> = (0..rng.usize(..5)).map(|_| written(&mut rng)).collect();
-        rows += written.len();
-        let entry = Entry { rows: written.iter().map(row).collect(), ..entry(number, &[]) };
+        let specs: Vec<_> = (0..rng.usize(..5)).map(|_| row_spec(&mut rng)).collect();
+        rows += specs.len();
+        let entry = Entry { rows: specs.iter().map(row).collect(), ..entry(number, &[]) };
         for _ in 0..CALLS {
             let call = call(&mut rng);
-            let meant = model(&written, &call);
+            let expected = model(&specs, &call);
             let seconds = |life: Duration| life.as_secs();
-            let found = match judged(&entry, &call) {
+            let found = match evaluated(&entry, &call) {
                 Ok(Allowed { row, max_ttl }) => Ok((row, max_ttl.map(seconds))),
                 Err(Denied::Method) => Err((0, None)),
                 Err(Denied::Profile) => Err((1, None)),
@@ -248,17 +248,17 @@ fn thousands_of_rows_allow_what_a_model_of_them_does() {
                 Err(Denied::Ttl { attainable_max }) => Err((5, Some(seconds(attainable_max)))),
                 Err(denied) => panic!("{denied:?}"),
             };
-            assert_eq!(found, meant, "{call:?} of {written:#?}");
-            ends[found.map_or_else(|(step, _)| usize::from(step), |_| 6)] += 1;
+            assert_eq!(found, expected, "{call:?} {specs:#?}");
+            results[found.map_or_else(|(step, _)| usize::from(step), |_| 6)] += 1;
         }
     }
     assert!(rows > 2_000, "{rows}");
-    assert!(ends.iter().all(|times| *times > 500), "they are not varied enough: {ends:?}");
+    assert!(results.iter().all(|times| *times > 500), "too little variation: {results:?}");
 }
 
 #[test]
-fn a_call_is_allowed_by_one_row_or_not_at_all() {
-    let half = |profile: &'static str, identity: &'static str| Written {
+fn call_must_be_allowed_by_a_single_row() {
+    let half = |profile: &'static str, identity: &'static str| RowSpec {
         methods: None,
         profiles: vec![profile],
         resources: None,
@@ -266,19 +266,19 @@ fn a_call_is_allowed_by_one_row_or_not_at_all() {
         params: None,
         max_ttl: None,
     };
-    let written = [half("live", "a*"), half("room", "b*")];
-    let entry = Entry { rows: written.iter().map(row).collect(), ..entry(0, &[]) };
+    let specs = [half("live", "a*"), half("room", "b*")];
+    let entry = Entry { rows: specs.iter().map(row).collect(), ..entry(0, &[]) };
     let mint = |profile, identity| {
         let reach = entry.reach(Method::MintToken, profile, "r")?;
-        reach.judge(Whose::One(identity), &[].into_iter(), None)
+        reach.judge(RequestedIdentities::One(identity), &[].into_iter(), None)
     };
     assert_eq!(mint("live", "b1"), Err(Denied::Identity { index: None }));
     assert_eq!(mint("room", "b1").map(|allowed| allowed.row), Ok(1));
 }
 
 #[test]
-fn an_empty_list_allows_nothing() {
-    let all = Written {
+fn empty_list_allows_nothing() {
+    let all = RowSpec {
         methods: None,
         profiles: vec!["*"],
         resources: None,
@@ -287,16 +287,17 @@ fn an_empty_list_allows_nothing() {
         max_ttl: None,
     };
     let none = || Some(Vec::new());
-    for (written, denied) in [
-        (Written { methods: Some(Vec::new()), ..all.clone() }, Denied::Method),
-        (Written { profiles: Vec::new(), ..all.clone() }, Denied::Profile),
-        (Written { resources: none(), ..all.clone() }, Denied::Resource),
-        (Written { identities: none(), ..all.clone() }, Denied::Identity { index: None }),
-        (Written { params: none(), ..all }, Denied::Param { name: "name".to_owned() }),
+    for (spec, denied) in [
+        (RowSpec { methods: Some(Vec::new()), ..all.clone() }, Denied::Method),
+        (RowSpec { profiles: Vec::new(), ..all.clone() }, Denied::Profile),
+        (RowSpec { resources: none(), ..all.clone() }, Denied::Resource),
+        (RowSpec { identities: none(), ..all.clone() }, Denied::Identity { index: None }),
+        (RowSpec { params: none(), ..all }, Denied::Param { name: "name".to_owned() }),
     ] {
-        let entry = Entry { rows: vec![row(&written)], ..entry(0, &[]) };
+        let entry = Entry { rows: vec![row(&spec)], ..entry(0, &[]) };
         let reach = entry.reach(Method::MintToken, "live", "r");
-        let judged = reach.and_then(|it| it.judge(Whose::One("a"), &["name"].into_iter(), None));
-        assert_eq!(judged, Err(denied));
+        let result = reach
+            .and_then(|it| it.judge(RequestedIdentities::One("a"), &["name"].into_iter(), None));
+        assert_eq!(result, Err(denied));
     }
 }

@@ -14,9 +14,9 @@ use std::{
 
 use clap::Args;
 use grantmint::tls::{
-    begun::Begun,
     client::{ConnectError, Expected, Files, connect},
     files::readable_by_others,
+    prefixed::Prefixed,
 };
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -161,7 +161,7 @@ pub(crate) struct Dialer {
     files: Files,
 }
 
-type Connected = TokioIo<Begun<TlsStream<TcpStream>>>;
+type Connected = TokioIo<Prefixed<TlsStream<TcpStream>>>;
 
 impl Service<Uri> for Dialer {
     type Response = Connected;

@@ -81,18 +81,18 @@ allow = []
     .to_string();
     let lines: Vec<_> = told.lines().map(|line| line.split_once(": ").unwrap().1).collect();
     for part in [
-        "callers.unknown: stands for callers that are in no entry",
+        "callers.unknown: is reserved for callers without an entry",
         "callers.a.match[1]: is there twice",
         "callers.a.match[2]: would match a whole top-level domain",
-        "callers.a.match[3]: names no caller",
+        "callers.a.match[3]: is not a caller name",
         "callers.a.tokens.burst: is missing",
         "callers.a.tokens.rate: must be from 1 to",
         "callers.a.steams: unknown key; did you mean streams?",
         "callers.a.allow[0].profiles: is missing",
         "callers.a.allow[0].profile: unknown key; did you mean profiles?",
         "callers.a.allow[1].profiles[0]: is no profile of this file: live, speech",
-        "callers.a.allow[1].methods[0]: is no method; there are MintToken,",
-        "callers.a.allow[1].resources[0]: has a * that is not its end",
+        "callers.a.allow[1].methods[0]: is not a method; expected one of MintToken,",
+        "callers.a.allow[1].resources[0]: has a * before its end",
         "callers.a.allow[2].max_ttl: is under 3s, the shortest life that a token of profile live",
         "callers.a.allow[3].max_ttl: is under",
         "callers.b.match[0]: is in [callers.a] too",

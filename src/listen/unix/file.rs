@@ -1,5 +1,5 @@
-//! The file of a Unix socket: replaced where nobody listens on it any more, and removed only by
-//! the server that made it.
+//! The file of a Unix socket. A stale file is replaced, and a file is removed only by the server
+//! that created it.
 
 use std::{
     fs::{self, File, Metadata},
@@ -22,17 +22,16 @@ use rustix::{
 
 use super::{Group, UnixError};
 
-/// The file of a socket of ours. It is removed when this is dropped, unless another is in its
-/// place.
+/// A socket file of this server. It is removed on drop, unless the path names another file by then.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Identity,
-    /// The file itself, whatever is at its path later.
+    /// The file itself, independent of its path.
     handle: File,
 }
 
-/// Which file it is, whatever its path.
+/// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -40,23 +39,23 @@ struct Identity {
 }
 
 impl Identity {
-    /// That of the socket at a path; none where there is something else or nothing.
+    /// The identity of the socket at a path; `None` if the file is not a socket.
     fn of_socket(path: &Path) -> io::Result<Option<Self>> {
-        fs::symlink_metadata(path).map(|found| Self::if_socket(&found))
+        fs::symlink_metadata(path).map(|metadata| Self::if_socket(&metadata))
     }
 
-    fn if_socket(found: &Metadata) -> Option<Self> {
-        found.file_type().is_socket().then(|| Self::of(found))
+    fn if_socket(metadata: &Metadata) -> Option<Self> {
+        metadata.file_type().is_socket().then(|| Self::of(metadata))
     }
 
-    fn of(found: &Metadata) -> Self {
-        Self { device: found.dev(), inode: found.ino() }
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
 impl SocketFile {
-    /// The file that was just made.
-    pub(super) fn made_at(path: &Path) -> Result<Self, UnixError> {
+    /// Opens the file that was just created.
+    pub(super) fn open_at(path: &Path) -> Result<Self, UnixError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = open(path, flags, Mode::empty()).map_err(io::Error::from)?;
         let handle = File::from(handle);
@@ -64,36 +63,36 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), identity, handle })
     }
 
-    /// Gives it to a group.
-    pub(super) fn give_to(&self, group: &Group) -> io::Result<()> {
+    /// Changes the file's group.
+    pub(super) fn set_group(&self, group: &Group) -> io::Result<()> {
         let group = Gid::from_raw(group.id());
         Ok(chownat(&self.handle, c"", None, Some(group), AtFlags::EMPTY_PATH)?)
     }
 
-    /// Sets its permissions, whatever the umask.
+    /// Sets the permissions, independent of the umask.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        // fchmod(2) takes no handle that was opened with O_PATH; this name of it is not looked
-        // up by its path, so that no link is followed (proc(5)).
+        // fchmod(2) does not accept O_PATH descriptors. This name refers to the open file and is
+        // not resolved by path, so that no link is followed (proc(5)).
         let name = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         Ok(chmod(name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Whether it is still at its path.
-    pub(super) fn is_there(&self) -> bool {
+    /// Whether the file is still at its path.
+    pub(super) fn exists(&self) -> bool {
         matches!(Identity::of_socket(&self.path), Ok(Some(found)) if found == self.identity)
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_there() {
+        if self.exists() {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The right to replace the file of a socket, which one server at a time has. It is a lock on a
-/// file beside it, which is removed when this is dropped.
+/// The exclusive right to replace a socket file. It is a lock on a second file next to it, which is
+/// removed on drop.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -101,7 +100,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes it for this socket; `AGAIN` while another server has it.
+    /// Takes the lock for a socket; fails with `AGAIN` while another server holds it.
     pub(super) fn take(socket: &Path) -> Result<Self, Errno> {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
@@ -109,9 +108,9 @@ impl Lock {
         let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        // Another server that held it may have removed this file before the lock was taken.
-        let of_path = fs::symlink_metadata(&path).ok().map(|found| Identity::of(&found));
-        let of_file = file.metadata().ok().map(|found| Identity::of(&found));
+        // The previous holder may have removed this file before the lock was taken.
+        let of_path = fs::symlink_metadata(&path).ok().map(|metadata| Identity::of(&metadata));
+        let of_file = file.metadata().ok().map(|metadata| Identity::of(&metadata));
         if of_file.is_none() || of_path != of_file {
             return Err(Errno::AGAIN);
         }
@@ -125,21 +124,21 @@ impl Drop for Lock {
     }
 }
 
-/// Removes a socket that nobody listens on, as a server leaves it that was killed.
+/// Removes a stale socket, such as one left by a killed server.
 pub(super) fn remove_stale(path: &Path) -> Result<(), UnixError> {
     let found = match Identity::of_socket(path) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(UnixError::NoSocket),
-        // Where the directory is missing too, making the socket will say so.
+        // If the directory is missing too, creating the socket reports it.
         Err(error) if is_missing(&error) => return Ok(()),
         Err(error) => return Err(UnixError::Unclear(error)),
     };
     match try_to_connect(path) {
-        // Its queue is full: somebody is to accept.
+        // A full queue also means that a server listens.
         Ok(()) | Err(Errno::AGAIN) => Err(UnixError::Taken),
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::CONNREFUSED) => {
-            // Another server may have replaced it since.
+            // Another server may have replaced it in the meantime.
             if Identity::of_socket(path).ok().flatten() != Some(found) {
                 return Err(UnixError::Replaced);
             }
@@ -154,12 +153,12 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The directory that the file of a socket is in.
+/// The directory of a socket file.
 pub(super) fn directory_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-/// Connects without waiting.
+/// Connects without blocking.
 fn try_to_connect(path: &Path) -> Result<(), Errno> {
     let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     fcntl_setfl(&socket, OFlags::NONBLOCK)?;

@@ -1,38 +1,38 @@
-//! The group of a socket's file.
+//! The group of a socket file.
 
 use std::{fmt, fs, path::Path};
 
-/// Where the system keeps the names of groups (group(5)).
+/// The system's group database (group(5)).
 const GROUPS: &str = "/etc/group";
 
 /// A group of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     id: u32,
-    /// None where it was given by its id.
+    /// `None` if it was given by its ID and has no known name.
     name: Option<String>,
 }
 
-/// A text that is no group of this system.
+/// Why a string is not a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
-    /// Not in the file.
-    #[error("is no group of this system: write a name that is in {GROUPS}, or the group's id")]
+    /// The name is not in the group database.
+    #[error("is not a group on this system: use a name from {GROUPS} or a group ID")]
     Unknown,
-    /// Too large for an id.
-    #[error("is no group's id")]
+    /// The number is too large.
+    #[error("is not a group ID")]
     Id,
 }
 
 impl Group {
-    /// Takes a group's id or its name in `/etc/group`.
+    /// Parses a group ID or a name in `/etc/group`.
     pub fn parse(text: &str) -> Result<Self, GroupError> {
         Self::find(text, Path::new(GROUPS))
     }
 
     fn find(text: &str, groups: &Path) -> Result<Self, GroupError> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // The last number means "none" to the system.
+            // The largest value means "no group" to the system.
             let id = text.parse().ok().filter(|id| *id != u32::MAX).ok_or(GroupError::Id)?;
             return Ok(Self { id, name: None });
         }
@@ -42,15 +42,16 @@ impl Group {
         Ok(Self { id, name: Some(name.to_owned()) })
     }
 
-    /// The group of this id, with its name where it has one.
+    /// The group with this ID, and its name if it has one.
     #[must_use]
     pub fn of_id(id: u32) -> Self {
         let groups = fs::read_to_string(GROUPS).unwrap_or_default();
-        let name = entries(&groups).find(|(_, its)| *its == id).map(|(name, _)| name.to_owned());
+        let name =
+            entries(&groups).find(|(_, group_id)| *group_id == id).map(|(name, _)| name.to_owned());
         Self { id, name }
     }
 
-    /// Its id.
+    /// The group ID.
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.id
@@ -66,7 +67,7 @@ impl fmt::Display for Group {
     }
 }
 
-/// Names and ids: `NAME:PASSWORD:ID:MEMBERS` a line.
+/// The names and IDs in lines of the form `NAME:PASSWORD:ID:MEMBERS`.
 fn entries(groups: &str) -> impl Iterator<Item = (&str, u32)> {
     groups.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_given_by_its_id_or_its_name() {
+    fn group_is_parsed_from_its_id_or_name() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("group");
         fs::write(&file, "root:x:0:\nbroken\nmedia:x:1044:alice,bob\n").unwrap();

@@ -1,4 +1,4 @@
-//! Sockets and their files.
+//! Tests of sockets and their files.
 
 use std::{
     fs::Permissions,
@@ -23,14 +23,14 @@ fn listening(unix: &Unix) -> Listener {
 }
 
 fn refused(unix: &Unix) -> UnixError {
-    unix.bind().expect_err("it is bound")
+    unix.bind().expect_err("bind fails")
 }
 
 #[tokio::test]
-async fn a_socket_has_its_mode_and_group_before_anybody_can_connect() {
+async fn mode_and_group_are_set_before_clients_can_connect() {
     let dir = TempDir::new().unwrap();
     let own = fs::metadata(dir.path()).unwrap().gid();
-    // Any group will do for root, and only one's own for others.
+    // Root can use any group, other users only their own.
     let group = if fs::metadata("/proc/self").unwrap().uid() == 0 { 4_242 } else { own };
     let group = Some(Group::parse(&group.to_string()).unwrap());
     for mode in ["0660", "0606", "777"] {
@@ -39,7 +39,7 @@ async fn a_socket_has_its_mode_and_group_before_anybody_can_connect() {
         let file = fs::metadata(unix.path.as_path()).unwrap();
         assert_eq!(file.mode() & 0o7777, unix.mode.0, "{mode}");
         assert_eq!(Some(file.gid()), unix.group.as_ref().map(Group::id));
-        let early = StdStream::connect(unix.path.as_path()).expect_err("nobody listens yet");
+        let early = StdStream::connect(unix.path.as_path()).expect_err("not listening yet");
         assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
         let listener = bound.listen().unwrap();
         StdStream::connect(unix.path.as_path()).unwrap();
@@ -49,18 +49,18 @@ async fn a_socket_has_its_mode_and_group_before_anybody_can_connect() {
 }
 
 #[tokio::test]
-async fn a_stale_socket_is_replaced_and_one_that_is_listened_on_is_not() {
+async fn only_a_stale_socket_is_replaced() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     drop(StdListener::bind(unix.path.as_path()).unwrap());
-    assert!(unix.path.as_path().exists(), "as a killed server leaves it");
+    assert!(unix.path.as_path().exists(), "left by a killed server");
     let _listener = listening(&unix);
     assert!(matches!(refused(&unix), UnixError::Taken));
-    StdStream::connect(unix.path.as_path()).expect("the first still listens");
+    StdStream::connect(unix.path.as_path()).expect("the first server still listens");
 }
 
 #[test]
-fn a_socket_whose_queue_is_full_is_listened_on() {
+fn socket_with_a_full_queue_is_not_replaced() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     let listener = StdListener::bind(unix.path.as_path()).unwrap();
@@ -70,7 +70,7 @@ fn a_socket_whose_queue_is_full_is_listened_on() {
 }
 
 #[test]
-fn what_is_no_socket_is_never_deleted() {
+fn files_that_are_not_sockets_are_never_deleted() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     let path = unix.path.as_path();
@@ -78,7 +78,7 @@ fn what_is_no_socket_is_never_deleted() {
     assert!(matches!(refused(&unix), UnixError::NoSocket));
     assert_eq!(fs::read_to_string(path).unwrap(), "precious");
     fs::remove_file(path).unwrap();
-    // Nor what a link leads to, nor the link.
+    // Neither a link nor its target is deleted.
     let target = dir.path().join("target");
     drop(StdListener::bind(&target).unwrap());
     std::os::unix::fs::symlink(&target, path).unwrap();
@@ -90,7 +90,7 @@ fn what_is_no_socket_is_never_deleted() {
 }
 
 #[tokio::test]
-async fn the_file_is_removed_at_the_end_and_anothers_is_left() {
+async fn only_the_own_socket_file_is_removed() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     let path = unix.path.as_path();
@@ -101,11 +101,11 @@ async fn the_file_is_removed_at_the_end_and_anothers_is_left() {
     fs::remove_file(path).unwrap();
     let _second = listening(&unix);
     drop(first);
-    StdStream::connect(path).expect("the second still has its file");
+    StdStream::connect(path).expect("the second server's file still exists");
 }
 
 #[tokio::test]
-async fn of_two_servers_that_start_at_once_the_first_is_reached_and_the_other_is_refused() {
+async fn second_of_two_servers_starting_at_once_is_refused() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     drop(StdListener::bind(unix.path.as_path()).unwrap());
@@ -113,12 +113,12 @@ async fn of_two_servers_that_start_at_once_the_first_is_reached_and_the_other_is
     assert!(matches!(refused(&unix), UnixError::Replaced), "the socket looks stale");
     let _first = first.listen().unwrap();
     assert!(matches!(refused(&unix), UnixError::Taken));
-    StdStream::connect(unix.path.as_path()).expect("the first is reached");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no lock is left");
+    StdStream::connect(unix.path.as_path()).expect("the first server is reached");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no lock file remains");
 }
 
 #[test]
-fn a_server_whose_file_was_removed_before_it_listened_does_not_start() {
+fn start_fails_if_the_socket_file_was_removed() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     let bound = unix.bind().unwrap();
@@ -127,31 +127,31 @@ fn a_server_whose_file_was_removed_before_it_listened_does_not_start() {
 }
 
 #[test]
-fn a_link_in_place_of_the_file_is_not_followed() {
+fn link_in_place_of_the_socket_file_is_not_followed() {
     let dir = TempDir::new().unwrap();
     let unix = at(&dir, "0660");
     let path = unix.path.as_path();
-    let victim = dir.path().join("victim");
-    fs::write(&victim, "").unwrap();
-    fs::set_permissions(&victim, Permissions::from_mode(0o600)).unwrap();
-    let mode = || fs::metadata(&victim).unwrap().mode() & 0o7777;
+    let target = dir.path().join("target");
+    fs::write(&target, "").unwrap();
+    fs::set_permissions(&target, Permissions::from_mode(0o600)).unwrap();
+    let mode = || fs::metadata(&target).unwrap().mode() & 0o7777;
     let swap = || {
         fs::remove_file(path).unwrap();
-        std::os::unix::fs::symlink(&victim, path).unwrap();
+        std::os::unix::fs::symlink(&target, path).unwrap();
     };
-    // After the file was opened, and before.
+    // The file is replaced after it was opened, then before.
     let _listening = StdListener::bind(path).unwrap();
-    let file = SocketFile::made_at(path).unwrap();
+    let file = SocketFile::open_at(path).unwrap();
     swap();
     file.set_mode(0o666).unwrap();
-    file.give_to(&Group::parse(&fs::metadata(&victim).unwrap().gid().to_string()).unwrap())
+    file.set_group(&Group::parse(&fs::metadata(&target).unwrap().gid().to_string()).unwrap())
         .unwrap();
     assert_eq!(mode(), 0o600);
-    assert!(matches!(SocketFile::made_at(path), Err(UnixError::Replaced)));
+    assert!(matches!(SocketFile::open_at(path), Err(UnixError::Replaced)));
 }
 
 #[test]
-fn a_directory_that_is_missing_is_named() {
+fn missing_directory_is_named_in_the_error() {
     let unix = Unix {
         path: SocketPath::parse("/nowhere/at/all/api.sock").unwrap(),
         mode: SocketMode::default(),
@@ -161,7 +161,7 @@ fn a_directory_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_path_is_absolute_and_not_too_long() {
+fn path_is_absolute_and_not_too_long() {
     let long = |length: usize| format!("/{}", "a".repeat(length - 1));
     assert!(SocketPath::parse(&long(107)).is_ok());
     for (text, error) in [
@@ -177,15 +177,15 @@ fn a_path_is_absolute_and_not_too_long() {
 }
 
 #[test]
-fn a_mode_is_octal_and_lets_somebody_connect() {
-    let shown = |text| SocketMode::parse(text).map(|mode| mode.to_string());
-    assert_eq!(shown("0660").as_deref(), Ok("0660"));
-    assert_eq!(shown("606").as_deref(), Ok("0606"));
+fn mode_is_octal_and_grants_write_permission() {
+    let parsed = |text| SocketMode::parse(text).map(|mode| mode.to_string());
+    assert_eq!(parsed("0660").as_deref(), Ok("0660"));
+    assert_eq!(parsed("606").as_deref(), Ok("0606"));
     for text in ["", "0", "66", "0668", "1777", "00660", "0o660", "+66", "rw-rw----", "-660"] {
-        assert_eq!(shown(text), Err(ModeError::Form), "{text}");
+        assert_eq!(parsed(text), Err(ModeError::Form), "{text}");
     }
     for text in ["0000", "0440", "0555"] {
-        assert_eq!(shown(text), Err(ModeError::Nobody), "{text}");
+        assert_eq!(parsed(text), Err(ModeError::Nobody), "{text}");
     }
     assert!(SocketMode::parse("0602").unwrap().is_open_to_all());
     assert!(!SocketMode::default().is_open_to_all());

@@ -149,7 +149,7 @@ struct OpenBulk {
 #[derive(Clone)]
 struct Permits {
     _of_all: Arc<StreamPermit>,
-    _of_entry: Option<Arc<usage::Place>>,
+    _of_entry: Option<Arc<usage::Permit>>,
 }
 
 /// The chunk that the transport requested last.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Tokens, rights::Rights};
 use crate::{
-    auth::{method::Method, row::Whose, usage::Quota},
+    auth::{method::Method, row::RequestedIdentities, usage::Quota},
     mint::{
         bulk::{Bulk, Selection},
         minter::{Draft, Plan},
@@ -59,7 +59,8 @@ impl Tokens {
             && after.is_empty()
         {
             let params = options.params.iter().map(|(name, _)| name.as_str());
-            let decision = reach.judge(Whose::One(identity.as_str()), &params, options.ttl);
+            let decision =
+                reach.judge(RequestedIdentities::One(identity.as_str()), &params, options.ttl);
             max_ttl = access.decide(decision)?.and_then(|allowed| allowed.max_ttl);
         }
         let plan = planned(draft, max_ttl, before, after)?;

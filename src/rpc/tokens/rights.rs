@@ -9,7 +9,7 @@ use crate::{
     auth::{
         method::Method,
         refusal::Denied,
-        row::{Reach, Whose},
+        row::{Reach, RequestedIdentities},
     },
     mint::bulk::{SLICE, Selection},
     rpc::access::Access,
@@ -44,7 +44,7 @@ impl Rights {
         let params = self.params.iter().map(String::as_str);
         let decision = match selection {
             Selection::Series { prefix, .. } => {
-                reach.judge(Whose::Series(prefix), &params, self.ttl)
+                reach.judge(RequestedIdentities::Series(prefix), &params, self.ttl)
             }
             Selection::List(identities) => {
                 let mut sieve = reach.sieve();

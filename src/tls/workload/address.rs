@@ -1,29 +1,29 @@
-//! Where the Workload API is.
+//! The address of the Workload API.
 
 use std::{fmt, net::SocketAddr};
 
 use tonic::transport::{Endpoint, Error};
 
-/// Where the Workload API is, as the standard writes it
+/// The address of the Workload API in the standard's format
 /// (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md>, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A Unix socket, by its absolute path.
+    /// The absolute path of a Unix socket.
     Unix(String),
-    /// A port of this machine.
+    /// A loopback address and port.
     Tcp(SocketAddr),
 }
 
-/// The variable that holds the address, by the same standard.
+/// The environment variable that holds the address, by the same standard.
 pub const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 impl Address {
-    /// Takes `unix:/PATH`, `unix:///PATH` or `tcp://IP:PORT`.
+    /// Parses `unix:/PATH`, `unix:///PATH` or `tcp://IP:PORT`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if let Some(rest) = text.strip_prefix("unix:") {
             let path = rest.strip_prefix("//").unwrap_or(rest);
             let is_path = path.starts_with('/') && path.len() > 1 && !path.contains('\0');
-            // One that begins with two slashes would be read as a host and a path.
+            // A path with two leading slashes would be parsed as a host and a path.
             return if is_path && !path.starts_with("//") {
                 Ok(Self::Unix(path.to_owned()))
             } else {
@@ -34,7 +34,7 @@ impl Address {
             return Err("must be like unix:/run/spire/agent.sock or tcp://127.0.0.1:8081");
         };
         match port.parse::<SocketAddr>() {
-            // What is sent there is a private key in plain text.
+            // The agent sends private keys unencrypted.
             Ok(address) if !address.ip().is_loopback() => Err("must be on this machine"),
             Ok(address) if address.port() != 0 => Ok(Self::Tcp(address)),
             _ => Err("must have an IP address and a port: tcp://127.0.0.1:8081"),
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_socket_or_a_port_of_this_machine() {
-        for (text, shown) in [
+    fn address_is_a_unix_socket_or_a_loopback_port() {
+        for (text, expected) in [
             ("unix:/run/spire/agent.sock", "unix:/run/spire/agent.sock"),
             ("unix:///run/spire/agent.sock", "unix:/run/spire/agent.sock"),
             ("tcp://127.0.0.1:8081", "tcp://127.0.0.1:8081"),
             ("tcp://[::1]:8081", "tcp://[::1]:8081"),
         ] {
-            assert_eq!(Address::parse(text).unwrap().to_string(), shown);
+            assert_eq!(Address::parse(text).unwrap().to_string(), expected);
         }
         for text in [
             "",

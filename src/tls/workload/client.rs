@@ -1,4 +1,4 @@
-//! The call to the agent: one server stream over gRPC without TLS.
+//! The client of the Workload API: one server-streaming call over gRPC without TLS.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use super::{
 
 const METHOD: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 
-/// Tells the agent that no page or proxy was tricked into the call
+/// Required by the standard, to prevent server-side request forgery
 /// (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md>, section 3).
 const SECURITY_HEADER: &str = "workload.spiffe.io";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often an agent that says nothing is pinged. An agent in Go closes connections that ping
-/// more often than every 5 min (grpc-go's default of `EnforcementPolicy.MinTime`).
+/// How often an idle agent is pinged. Agents in Go close connections that ping more often than
+/// every 5 min (the default `EnforcementPolicy.MinTime` of grpc-go).
 const PING_INTERVAL: Duration = Duration::from_secs(330);
 
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Of one message.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The maximum size of a message.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Begins the stream of what the workload has.
+/// Opens the stream of the workload's SVIDs and bundles.
 pub(super) async fn fetch(address: &Address) -> Result<Streaming<X509SvidResponse>, Status> {
     let endpoint = address.endpoint().map_err(|error| Status::unavailable(reason(&error)))?;
     let connected = endpoint
@@ -40,7 +40,7 @@ pub(super) async fn fetch(address: &Address) -> Result<Streaming<X509SvidRespons
         .connect()
         .await;
     let channel = connected.map_err(|error| Status::unavailable(reason(&error)))?;
-    let mut client = Grpc::<Channel>::new(channel).max_decoding_message_size(MOST_BYTES);
+    let mut client = Grpc::<Channel>::new(channel).max_decoding_message_size(MAX_BYTES);
     client.ready().await.map_err(|error| Status::unavailable(reason(&error)))?;
     let mut request = Request::new(X509SvidRequest {});
     request.metadata_mut().insert(SECURITY_HEADER, MetadataValue::from_static("true"));
@@ -49,7 +49,7 @@ pub(super) async fn fetch(address: &Address) -> Result<Streaming<X509SvidRespons
     client.server_streaming(request, method, codec).await.map(tonic::Response::into_inner)
 }
 
-/// The innermost cause: tonic's own words are "transport error".
+/// The innermost error: tonic's own message is only "transport error".
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,23 +1,23 @@
 //! The messages of the Workload API that are used here. They are written by hand: the standard's
-//! file has no package, which our lint of protos refuses, and two messages do not need one
-//! (<https://github.com/spiffe/go-spiffe/blob/main/proto/spiffe/workload/workload.proto>).
+//! proto file has no package, which the project's proto lint refuses, and two messages do not need
+//! one (<https://github.com/spiffe/go-spiffe/blob/main/proto/spiffe/workload/workload.proto>).
 
 use std::{collections::BTreeMap, fmt};
 
 use prost::Message;
 use zeroize::Zeroize;
 
-/// Asks for all SVIDs, and for each change of them.
+/// Requests all SVIDs, and again after each change.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct X509SvidRequest {}
 
-/// All that the workload has. Field 2, revocation lists, is left out: no agent sends them.
+/// The workload's SVIDs and bundles. Field 2, revocation lists, is omitted: no agent sends it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct X509SvidResponse {
-    /// The first is the default.
+    /// The first SVID is the default.
     #[prost(message, repeated, tag = "1")]
     pub(super) svids: Vec<X509Svid>,
-    /// Certificates in DER, one after the other, by the SPIFFE ID of their trust domain.
+    /// Concatenated DER certificates, by the SPIFFE ID of their trust domain.
     #[prost(btree_map = "string, bytes", tag = "3")]
     pub(super) federated_bundles: BTreeMap<String, Vec<u8>>,
 }
@@ -28,13 +28,13 @@ pub(super) struct X509SvidResponse {
 pub(super) struct X509Svid {
     #[prost(string, tag = "1")]
     pub(super) spiffe_id: String,
-    /// The chain, its own certificate first: in DER, one after the other.
+    /// The chain as concatenated DER certificates, the SVID's own first.
     #[prost(bytes = "vec", tag = "2")]
     pub(super) chain: Vec<u8>,
-    /// PKCS#8 in DER. It is cleared when the message is dropped.
+    /// The PKCS#8 key in DER. It is zeroized on drop.
     #[prost(bytes = "vec", tag = "3")]
     pub(super) key: Vec<u8>,
-    /// Certificates in DER, one after the other.
+    /// Concatenated DER certificates.
     #[prost(bytes = "vec", tag = "4")]
     pub(super) bundle: Vec<u8>,
 }

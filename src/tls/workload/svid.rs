@@ -1,4 +1,4 @@
-//! What a message of the Workload API is good for: the SVID to show, and the bundles.
+//! Validates messages of the Workload API: the SVID to use, and the bundles.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,35 +12,35 @@ use crate::{
     tls::{
         bundle::Bundle,
         cause::Cause,
-        certificate::Read,
+        certificate::ParsedCertificate,
         identity::{Identity, IdentityError},
         trust::ReceivedBundles,
     },
 };
 
-/// A message that can be used.
+/// A validated message.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// The name of the server.
+    /// The server's SPIFFE ID.
     pub(super) id: SpiffeId,
     pub(super) identity: Arc<Identity>,
     pub(super) bundles: Arc<ReceivedBundles>,
-    /// Trust domains whose new bundle cannot be used, and why.
+    /// Trust domains whose new bundle cannot be used, with the reasons.
     pub(super) unusable: Vec<(String, String)>,
 }
 
 /// Why a message cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SvidError {
-    #[error("there is no SVID in it")]
+    #[error("it contains no SVID")]
     None,
     #[error("none of its SVIDs is {0}")]
     NotFound(String),
-    #[error("an SVID of it has no SPIFFE ID")]
+    #[error("an SVID has no SPIFFE ID")]
     NoId,
     #[error("the chain of {0} is not a sequence of certificates")]
     NotDer(String),
-    #[error("the certificate of {id} cannot be a workload's: {}", .cause.as_str())]
+    #[error("the certificate of {id} is not valid for a workload: {}", .cause.as_str())]
     Certificate { id: String, cause: Cause },
     #[error("the certificate of {0} is for another name")]
     OtherName(String),
@@ -52,54 +52,56 @@ pub(super) enum SvidError {
     Bundle { domain: String, why: String },
 }
 
-/// Which SVID of a message is taken.
+/// Which SVID of a message to use.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Choice<'a> {
-    /// This one alone.
+    /// Only this one.
     Only(&'a SpiffeId),
-    /// This one, which is in force, or the first one where it is no longer sent.
-    Rather(&'a SpiffeId),
+    /// This one, which is in use, or the first if it is no longer sent.
+    Prefer(&'a SpiffeId),
     /// The first one.
     First,
 }
 
 impl Context {
-    /// Takes the SVID that is chosen. A federated bundle that cannot be used leaves the former
-    /// one.
+    /// Validates a message and selects the SVID. For a federated bundle that cannot be used, the
+    /// previous one is kept.
     pub(super) fn read(
         response: &X509SvidResponse,
         choice: Choice<'_>,
-        former: &ReceivedBundles,
+        previous: &ReceivedBundles,
         now: WallTime,
     ) -> Result<Self, SvidError> {
         let (id, svid) = choose(&response.svids, choice)?;
         let identity = identity(&id, svid, now)?;
         let own = id.trust_domain().to_owned();
-        let of_own = bundle(&svid.bundle).and_then(|it| it.ok_or_else(|| "is empty".to_owned()));
-        let of_own = of_own.map_err(|why| SvidError::Bundle { domain: own.clone(), why })?;
+        let own_bundle =
+            bundle(&svid.bundle).and_then(|it| it.ok_or_else(|| "is empty".to_owned()));
+        let own_bundle =
+            own_bundle.map_err(|why| SvidError::Bundle { domain: own.clone(), why })?;
         let (mut bundles, mut unusable) = (BTreeMap::new(), Vec::new());
         for (name, ders) in &response.federated_bundles {
             let Some(domain) = trust_domain(name) else {
-                unusable.push((name.clone(), "is no trust domain".to_owned()));
+                unusable.push((name.clone(), "is not a trust domain".to_owned()));
                 continue;
             };
             match bundle(ders) {
                 Ok(Some(bundle)) => drop(bundles.insert(domain.to_owned(), Arc::new(bundle))),
                 Ok(None) => {}
                 Err(why) => {
-                    let former = former.bundles.get(domain).cloned();
-                    bundles.extend(former.map(|former| (domain.to_owned(), former)));
+                    let previous = previous.bundles.get(domain).cloned();
+                    bundles.extend(previous.map(|previous| (domain.to_owned(), previous)));
                     unusable.push((domain.to_owned(), why));
                 }
             }
         }
-        bundles.insert(own.clone(), Arc::new(of_own));
+        bundles.insert(own.clone(), Arc::new(own_bundle));
         let bundles = Arc::new(ReceivedBundles { own, bundles });
         Ok(Self { id, identity: Arc::new(identity), bundles, unusable })
     }
 }
 
-/// The chosen SVID and its name.
+/// Selects an SVID.
 fn choose<'a>(
     svids: &'a [X509Svid],
     choice: Choice<'_>,
@@ -112,7 +114,7 @@ fn choose<'a>(
         Choice::Only(id) => {
             return find(id).ok_or_else(|| SvidError::NotFound(id.as_str().to_owned()));
         }
-        Choice::Rather(id) => find(id),
+        Choice::Prefer(id) => find(id),
         Choice::First => None,
     };
     if let Some(found) = found {
@@ -123,35 +125,35 @@ fn choose<'a>(
     Ok((id, first))
 }
 
-/// The certificate and key of an SVID.
+/// Validates the certificate and key of an SVID.
 fn identity(id: &SpiffeId, svid: &X509Svid, now: WallTime) -> Result<Identity, SvidError> {
     let shown = || id.as_str().to_owned();
     let chain = certificates(&svid.chain).ok_or_else(|| SvidError::NotDer(shown()))?;
     let leaf = chain.first().ok_or_else(|| SvidError::NotDer(shown()))?;
-    let unfit = |cause| SvidError::Certificate { id: shown(), cause };
-    let read = Read::new(leaf).map_err(unfit)?;
-    if read.is_authority() {
-        return Err(unfit(Cause::WrongUsage));
+    let invalid = |cause| SvidError::Certificate { id: shown(), cause };
+    let parsed = ParsedCertificate::new(leaf).map_err(invalid)?;
+    if parsed.is_authority() {
+        return Err(invalid(Cause::WrongUsage));
     }
-    let (name, _) = read.names().map_err(unfit)?.into_callers();
+    let (name, _) = parsed.names().map_err(invalid)?.into_callers();
     if name != CallerName::Spiffe(id.clone()) {
         return Err(SvidError::OtherName(shown()));
     }
-    // Its chain is not verified by its own bundle: the agent is trusted with both, and a bundle
-    // that withdraws an authority must not wait for an SVID of another.
+    // The chain is not verified with the bundle. The agent is trusted for both, and a bundle that
+    // withdraws an authority must apply before an SVID from another authority arrives.
     Identity::from_der(chain, &svid.key, now).map_err(|error| match error {
         IdentityError::Certificate(why) => SvidError::Chain { id: shown(), why },
         IdentityError::Key(why) => SvidError::Key { id: shown(), why },
     })
 }
 
-/// A bundle; none where it is empty. The error follows its name.
+/// Parses a bundle; `None` if it is empty. The error message continues the bundle's name.
 fn bundle(ders: &[u8]) -> Result<Option<Bundle>, String> {
     let certificates = certificates(ders).ok_or("is not a sequence of certificates")?;
     if certificates.is_empty() { Ok(None) } else { Bundle::new(&certificates).map(Some) }
 }
 
-/// Certificates in DER, one after the other.
+/// Splits concatenated DER certificates.
 fn certificates(ders: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let mut reader = SliceReader::new(ders).ok()?;
     let mut all = Vec::new();
@@ -161,7 +163,7 @@ fn certificates(ders: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     Some(all)
 }
 
-/// The trust domain that a bundle is sent for: as a SPIFFE ID, which has no path.
+/// The trust domain of a bundle, which is sent as a SPIFFE ID without a path.
 fn trust_domain(name: &str) -> Option<&str> {
     let domain = name.strip_prefix("spiffe://").unwrap_or(name);
     let domain = domain.strip_suffix('/').unwrap_or(domain);

@@ -1,4 +1,4 @@
-//! What of an agent's messages can be used, and what an agent that is gone changes.
+//! Tests of the agent's messages, and of an unreachable agent.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn named(uris: &[&str]) -> CertificateParams {
 }
 
 impl Authority {
-    /// An SVID that says that it is this, whatever its certificate says.
+    /// An SVID that claims this ID, whatever its certificate says.
     fn svid(&self, id: &str, params: &CertificateParams) -> X509Svid {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
@@ -71,7 +71,7 @@ fn read(message: &X509SvidResponse, wanted: Option<&str>) -> Result<Context, Svi
 }
 
 #[test]
-fn the_first_svid_is_taken_or_the_one_that_is_wanted() {
+fn first_or_configured_svid_is_used() {
     let authority = authority();
     let other = "spiffe://prod.example.org/other";
     let both = message([authority.svid(other, &named(&[other])), authority.good()]);
@@ -82,13 +82,13 @@ fn the_first_svid_is_taken_or_the_one_that_is_wanted() {
 }
 
 #[test]
-fn the_svid_in_force_is_kept_while_it_is_still_sent() {
+fn current_svid_is_kept_while_it_is_still_sent() {
     let authority = authority();
     let other = "spiffe://prod.example.org/other";
     let id = SpiffeId::parse(ID).unwrap();
     let taken = |svids: Vec<X509Svid>| {
         let message = message(svids);
-        let choice = Choice::Rather(&id);
+        let choice = Choice::Prefer(&id);
         let read = Context::read(&message, choice, &ReceivedBundles::default(), NOW);
         read.unwrap().id.as_str().to_owned()
     };
@@ -98,7 +98,7 @@ fn the_svid_in_force_is_kept_while_it_is_still_sent() {
 }
 
 #[test]
-fn an_svid_that_cannot_be_used_is_refused_with_the_reason() {
+fn unusable_svid_is_refused_with_the_reason() {
     let authority = authority();
     let with = |change: &dyn Fn(&mut X509Svid)| {
         let mut svid = authority.good();
@@ -113,9 +113,9 @@ fn an_svid_that_cannot_be_used_is_refused_with_the_reason() {
     early.not_before = date_time_ymd(2030, 1, 1);
     let mut of_authority = named(&[ID]);
     of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let stranger = authority.good().key.clone();
-    for (told, read) in [
-        ("there is no SVID in it", read(&message([]), None).map(drop)),
+    let other_key = authority.good().key.clone();
+    for (expected, read) in [
+        ("it contains no SVID", read(&message([]), None).map(drop)),
         ("has no SPIFFE ID", with(&|svid| svid.spiffe_id = "prod".to_owned())),
         ("for another name", with(&|svid| svid.spiffe_id += "2")),
         ("several_names", issued(&named(&[ID, "https://example.org/"]))),
@@ -129,33 +129,33 @@ fn an_svid_that_cannot_be_used_is_refused_with_the_reason() {
         ("is not a sequence of certificates", with(&|svid| svid.chain.clear())),
         ("private key that cannot be used", with(&|svid| svid.key.truncate(40))),
         ("private key that cannot be used", with(&|svid| svid.key.clear())),
-        ("is not the certificate's", with(&|svid| svid.key.clone_from(&stranger))),
+        ("does not match the certificate", with(&|svid| svid.key.clone_from(&other_key))),
         ("the bundle of prod.example.org is empty", with(&|svid| svid.bundle.clear())),
-        ("that is no authority's", with(&|svid| svid.bundle.clone_from(&svid.chain))),
+        ("that is not a CA certificate", with(&|svid| svid.bundle.clone_from(&svid.chain))),
     ] {
         let error = read.unwrap_err().to_string();
-        assert!(error.contains(told), "{told}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
     let shown = format!("{:?}", message([authority.good()]));
     assert_eq!(shown, "X509SvidResponse { svids: [X509Svid], federated_bundles: {} }");
 }
 
 #[test]
-fn a_bad_federated_bundle_leaves_the_former_one_and_stops_nothing_else() {
+fn bad_federated_bundle_keeps_the_previous_one() {
     let authority = authority();
     let federated = |name: &str, ders: &[u8]| X509SvidResponse {
         svids: vec![authority.good()],
         federated_bundles: [(name.to_owned(), ders.to_vec())].into(),
     };
     let (name, domain) = ("spiffe://partner.example.net", "partner.example.net");
-    let former = read(&federated(name, &authority.der), None).unwrap().bundles;
-    assert!(former.bundles.contains_key(domain) && former.own == "prod.example.org");
-    let next = Context::read(&federated(name, b"none"), Choice::First, &former, NOW).unwrap();
-    assert_eq!(next.bundles, former);
+    let previous = read(&federated(name, &authority.der), None).unwrap().bundles;
+    assert!(previous.bundles.contains_key(domain) && previous.own == "prod.example.org");
+    let next = Context::read(&federated(name, b"none"), Choice::First, &previous, NOW).unwrap();
+    assert_eq!(next.bundles, previous);
     assert_eq!(next.unusable.len(), 1);
-    // What is no longer sent, or holds nothing, is no longer trusted.
+    // A bundle that is empty or no longer sent is no longer trusted.
     for name in [name, "spiffe://Partner/path"] {
-        let next = Context::read(&federated(name, b""), Choice::First, &former, NOW).unwrap();
+        let next = Context::read(&federated(name, b""), Choice::First, &previous, NOW).unwrap();
         assert_eq!(next.bundles.bundles.len(), 1);
     }
 }
@@ -187,12 +187,12 @@ fn waiting(address: Address, clock: &Clock, metrics: &Metrics) -> (Arc<Tls>, Arc
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_without_the_agent_costs_few_attempts_and_not_the_svid() {
+async fn svid_outlives_an_hour_without_the_agent() {
     let dir = TempDir::new().unwrap();
-    let nobody = dir.path().join("agent.sock").display().to_string();
+    let missing = dir.path().join("agent.sock").display().to_string();
     let (clock, _) = Clock::simulated(NOW);
     let metrics = Metrics::default();
-    let (tls, api) = waiting(Address::Unix(nobody), &clock, &metrics);
+    let (tls, api) = waiting(Address::Unix(missing), &clock, &metrics);
     assert!(tls.validities().is_empty() && !api.has_svid());
     let mut params = named(&[ID]);
     params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(1_800_007_200);
@@ -200,13 +200,13 @@ async fn an_hour_without_the_agent_costs_few_attempts_and_not_the_svid() {
 
     let began = Instant::now();
     let hour = timeout(Duration::from_secs(3_600), Arc::clone(&api).run());
-    hour.await.expect_err("it goes on");
+    hour.await.expect_err("still running");
     assert_eq!(began.elapsed(), Duration::from_secs(3_600));
     let page = metrics.render(MetricsFormat::OpenMetrics);
     let failed = "grantmint_reloads_total{what=\"workload_api\",result=\"failed\"} ";
     let failed = page.lines().find_map(|line| line.strip_prefix(failed)).unwrap();
     let failed: u32 = failed.parse().unwrap();
-    // One in 15 to 30 s, and a few at the beginning.
+    // One attempt per 15 to 30 s, and a few more at the beginning.
     assert!((120..=245).contains(&failed), "{failed}");
     assert!(page.contains("grantmint_reload_failing{what=\"workload_api\"} 1"), "{page}");
     assert_eq!(tls.validities()[0].0, "server");

@@ -269,12 +269,12 @@ async fn each_bad_token_is_refused_with_its_cause() {
     }
     let line = |cause: &str| {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut lines = lines.filter(|it| it["message"] == "a client is not authenticated");
+        let mut lines = lines.filter(|it| it["message"] == "client authentication failed");
         lines.find(|it| it["cause"] == cause).unwrap_or_else(|| panic!("no line of {cause}"))
     };
     assert_eq!(line("expired")["name"], format!("okta:{CALLER}"));
     assert_eq!(line("unknown_issuer")["name"], "https://other.example.org");
-    let count = log.matches("a client is not authenticated").count();
+    let count = log.matches("client authentication failed").count();
     assert_eq!(count, counts.len(), "one line a minute by address and cause");
 }
 

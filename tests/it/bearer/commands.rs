@@ -84,11 +84,11 @@ async fn check_shows_issuers_and_judges_their_callers() {
         ("match = [\"okta:", "match = [\"other:", "there is no [issuers.other]"),
         ("audience = \"mint\"\n", "", "audience: is missing"),
         ("kind = \"jwt\"", "kind = \"oidc\"", "must be \"jwt\" or \"kubernetes\""),
-        ("audience =", "algorithms = [\"HS256\"]\naudience =", "is no algorithm that is supported"),
+        ("audience =", "algorithms = [\"HS256\"]\naudience =", "is not a supported algorithm"),
         ("audience =", "jwks_url = \"https://a.example\"\naudience =", "excludes jwks_file"),
         ("audience =", "ca = \"x\"\naudience =", "is for fetching keys with jwks_url"),
         ("jwks.json", "none.json", "cannot be read"),
-        ("jwks.json", "secret", "is no JSON object with an array of keys"),
+        ("jwks.json", "secret", "is not a JSON object with an array of keys"),
         ("jwks_file", "jwks_url", "is not of the form https://"),
     ] {
         let changed = text.replacen(from, to, 1);

@@ -176,7 +176,7 @@ async fn a_connection_ends_with_its_certificate() {
 
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert_eq!(log.matches("a connection ends: its client's certificate has expired").count(), 1);
+    assert_eq!(log.matches("closing connection: the client's certificate has expired").count(), 1);
 }
 
 #[tokio::test]
@@ -209,6 +209,6 @@ async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
     until("it is told", async || serve.page("/metrics").await.1.contains("what=\"server\"")).await;
     serve.signal("INT");
     let log = serve.ended().await.1;
-    let line = log.lines().find(|it| it.contains("a certificate has a tenth of its life left"));
+    let line = log.lines().find(|it| it.contains("certificate has a tenth of its lifetime left"));
     assert!(line.is_some_and(|it| it.contains("\"what\":\"server\"") && it.contains("ERROR")));
 }

@@ -151,7 +151,7 @@ async fn a_replica_is_ready_when_its_first_svid_has_come_and_its_key_is_nowhere(
 
     world.serve.signal("TERM");
     let (_, log) = soon(world.serve.ended()).await;
-    assert!(log.contains("the Workload API has sent an SVID"), "{log}");
+    assert!(log.contains("SVID received from the Workload API"), "{log}");
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, it| hex + &format!("{it:02x}"));
     // Its end is the secret and the public part.
     let secret = &key[key.len() / 4..key.len() / 2];
@@ -269,7 +269,7 @@ async fn a_bad_svid_leaves_the_last_one() {
     let ended = Svid::new(SERVER_ID, &world.pki.prod.issue(ended), &[&world.pki.prod]);
     let (other, mut mixed) = (own(&world.pki), own(&world.pki));
     mixed.key.clone_from(&other.key);
-    for (bad, why) in [(ended, "has expired"), (mixed, "is not the certificate's")] {
+    for (bad, why) in [(ended, "has expired"), (mixed, "does not match the certificate")] {
         let before = world.taken().await;
         world.agent.send(Has::Svids(bad.into()));
         world.line_has(why).await;

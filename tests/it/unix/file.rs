@@ -52,7 +52,7 @@ async fn a_socket_that_is_listened_on_is_left_to_its_server() {
     let second = ["serve", "--sandbox", "--config", socket.config.path()];
     let ran = run(&[&second[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("another server listens there"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("another server is listening on it"), "{}", ran.stderr);
     assert!(ran.stderr.contains(&socket.url()), "{}", ran.stderr);
     soon(serve.tokens().await.mint_token(mint("alice", None))).await.expect("a token");
 }
@@ -63,7 +63,7 @@ async fn a_file_that_is_no_socket_is_never_deleted() {
     fs::write(&socket.path, "precious").expect("written");
     let ran = run(&["serve", "--sandbox", "--config", socket.config.path()]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("a file which is no socket"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a file that is not a socket"), "{}", ran.stderr);
     assert_eq!(fs::read_to_string(&socket.path).expect("still there"), "precious");
 }
 

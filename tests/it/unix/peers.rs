@@ -138,7 +138,7 @@ async fn what_is_wrong_with_a_socket_is_told_with_its_line() {
         ("path = \"/run/a.sock\", mode = 660", "server.unix.mode: "),
         ("path = \"/run/a.sock\", mode = \"0888\"", "server.unix.mode: must be three octal"),
         ("path = \"/run/a.sock\", mode = \"0444\"", "server.unix.mode: nobody could connect"),
-        ("path = \"/run/a.sock\", group = \"no-such\"", "server.unix.group: is no group of"),
+        ("path = \"/run/a.sock\", group = \"no-such\"", "server.unix.group: is not a group on"),
         ("path = \"/run/a.sock\", owner = \"me\"", "server.unix.owner"),
     ] {
         let top = format!("[server]\nunix = {{ {keys} }}");

@@ -148,7 +148,7 @@ async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
 async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
     let peer = Peer {
         name: None,
-        also: Vec::new(),
+        other_names: Vec::new(),
         certificate: None,
         from: IpAddr::from(Ipv4Addr::LOCALHOST).into(),
     };

@@ -9,7 +9,7 @@ use grantmint::{
         name::CallerName,
         policy::{Entry, Mode, Policy},
         refusal::Denied,
-        row::{Allowed, Row, Whose},
+        row::{Allowed, RequestedIdentities, Row},
         text::Texts,
     },
     config::{Config, Profile},
@@ -159,8 +159,8 @@ impl CallArgs {
             Failure::misuse("name an identity with --identity: tokens are minted for one")
         })?;
         let whose = match identity.strip_suffix('*') {
-            Some(prefix) => Whose::Series(prefix),
-            None => Whose::One(identity),
+            Some(prefix) => RequestedIdentities::Series(prefix),
+            None => RequestedIdentities::One(identity),
         };
         Ok(reach.judge(whose, &params, self.ttl))
     }

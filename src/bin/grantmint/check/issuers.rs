@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use grantmint::{
     auth::bearer::Algorithm,
     config::Config,
-    issuers::{self, Source, Way},
+    issuers::{self, Endpoint, Source},
     settings::shown,
 };
 use serde_json::{Map, Value, json};
@@ -49,7 +49,7 @@ fn keys(issuer: &issuers::Config) -> Keys {
     keys.extend([("audience", json!(issuer.terms.audience)), ("algorithms", json!(algorithms))]);
     match &issuer.source {
         Source::File { path, .. } => keys.push(("jwks_file", json!(path.display().to_string()))),
-        Source::Url { url, way, .. } => {
+        Source::Url { url, endpoint, .. } => {
             // A query may hold a secret.
             let shown = url.to_string();
             let shown = match shown.split_once('?') {
@@ -57,11 +57,11 @@ fn keys(issuer: &issuers::Config) -> Keys {
                 None => shown,
             };
             keys.push(("jwks_url", json!(shown)));
-            keys.extend(way_keys(way));
+            keys.extend(endpoint_keys(endpoint));
         }
-        Source::Kubernetes(way) => {
-            keys.push(("api_server", json!(way.server.to_string())));
-            keys.extend(way_keys(way));
+        Source::Kubernetes(endpoint) => {
+            keys.push(("api_server", json!(endpoint.server.to_string())));
+            keys.extend(endpoint_keys(endpoint));
         }
     }
     keys.push(("max_life", json!(shown(issuer.terms.max_life))));
@@ -69,8 +69,8 @@ fn keys(issuer: &issuers::Config) -> Keys {
     keys
 }
 
-fn way_keys(way: &Way) -> impl Iterator<Item = (&'static str, Value)> {
-    let files = [("ca", &way.ca), ("token_file", &way.token_file)];
+fn endpoint_keys(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, Value)> {
+    let files = [("ca", &endpoint.ca), ("token_file", &endpoint.token_file)];
     files
         .into_iter()
         .filter_map(|(key, file)| Some((key, json!(file.as_ref()?.display().to_string()))))

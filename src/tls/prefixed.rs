@@ -1,4 +1,4 @@
-//! A stream of which the beginning was read already.
+//! A stream whose first bytes were already read.
 
 use std::{
     io::{self, IoSlice},
@@ -9,41 +9,41 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream of which the beginning was read already, and is read again.
+/// A stream that first returns bytes that were already read from it.
 #[derive(Debug)]
-pub struct Begun<S> {
-    beginning: BytesMut,
+pub struct Prefixed<S> {
+    prefix: BytesMut,
     stream: S,
 }
 
-impl<S> Begun<S> {
-    /// `stream`, after `beginning` was read from it.
+impl<S> Prefixed<S> {
+    /// Prepends `prefix` to `stream`.
     #[must_use]
-    pub const fn new(beginning: BytesMut, stream: S) -> Self {
-        Self { beginning, stream }
+    pub const fn new(prefix: BytesMut, stream: S) -> Self {
+        Self { prefix, stream }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.beginning.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        let taken = buf.remaining().min(self.beginning.len());
-        buf.put_slice(&self.beginning[..taken]);
-        self.beginning.advance(taken);
-        if self.beginning.is_empty() {
-            self.beginning = BytesMut::new();
+        let taken = buf.remaining().min(self.prefix.len());
+        buf.put_slice(&self.prefix[..taken]);
+        self.prefix.advance(taken);
+        if self.prefix.is_empty() {
+            self.prefix = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
