@@ -1,8 +1,10 @@
 //! `grantmint bench`: how much a server serves, and how soon.
 
 mod call;
+mod format;
 mod load;
 mod pace;
+mod plan;
 mod progress;
 mod report;
 mod tally;
@@ -15,7 +17,8 @@ use tonic::Status;
 
 use self::{
     call::{Ask, Caller},
-    load::{Load, Plan},
+    load::Load,
+    plan::Plan,
     progress::Progress,
     report::Report,
 };

@@ -15,6 +15,7 @@ use tonic::Status;
 use super::{
     call::Call,
     pace::{Pace, Pacer, Schedule},
+    plan::Plan,
     progress::Progress,
     tally::Tally,
 };
@@ -29,20 +30,6 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// The pause of a caller without a connection: dialling is no load.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) connections: u32,
-    /// On each connection.
-    pub(super) in_flight: u32,
-    /// Calls a second; none for a closed loop.
-    pub(super) rate: Option<u32>,
-    pub(super) warm_up: Duration,
-    pub(super) duration: Duration,
-    /// Of each call.
-    pub(super) timeout: Duration,
-}
 
 /// What came of it.
 pub(super) struct Figures {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
-    load::Plan,
-    report::{rate, time},
+    format::{latency, rate},
+    plan::Plan,
     tally::Tally,
 };
 
@@ -56,7 +56,7 @@ impl Progress {
         let (then, answers) = self.before;
         self.before = (measured, tally.answered_inside);
         let now = rate(tally.answered_inside - answers, measured.saturating_sub(then));
-        let [half, most] = [0.5, 0.99].map(|it| time(tally.times.value_at_quantile(it)));
+        let [half, most] = [0.5, 0.99].map(|it| latency(tally.times.value_at_quantile(it)));
         let mut words = if tally.times.is_empty() {
             "no answer so far".to_owned()
         } else {

@@ -7,7 +7,9 @@ use tonic::Code;
 
 use super::{
     call::Ask,
-    load::{Figures, Plan},
+    format::{latency, rate},
+    load::Figures,
+    plan::Plan,
     tally::{Errors, Sort},
 };
 use crate::output::seconds;
@@ -67,7 +69,7 @@ impl Report<'_> {
         }
         f.write_str("latency")?;
         for (name, quantile) in QUANTILES {
-            write!(f, "  {name} {}", time(times.value_at_quantile(quantile)))?;
+            write!(f, "  {name} {}", latency(times.value_at_quantile(quantile)))?;
         }
         let from = match self.plan.rate {
             None => "sent: in a closed loop a stall shows in few of them, see --rate",
@@ -169,24 +171,6 @@ fn words(sort: &Sort, errors: &Errors) -> String {
 
 fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// So many in this time, for a second.
-pub(super) fn rate(count: u64, time: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let count = count as f64;
-    if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
-}
-
-/// Microseconds, for people.
-pub(super) fn time(micros: u64) -> String {
-    let seconds = Duration::from_micros(micros).as_secs_f64();
-    let millis = seconds * 1e3;
-    match micros {
-        0..10_000 => format!("{millis:.2} ms"),
-        10_000..1_000_000 => format!("{millis:.0} ms"),
-        _ => format!("{seconds:.2} s"),
-    }
 }
 
 #[cfg(test)]
