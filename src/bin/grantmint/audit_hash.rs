@@ -80,7 +80,8 @@ impl AuditHashCommand {
             found["resource"] = Value::String(hash);
         }
         let text = if self.json { found.to_string() } else { lines.join("\n") };
-        output::data(&text).map(|()| Exit::Done)
+        output::data(&text)?;
+        Ok(Exit::Done)
     }
 
     fn key(&self) -> Result<IdentityKey, Failure> {

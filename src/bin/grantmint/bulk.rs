@@ -33,7 +33,7 @@ use crate::{
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
     failure::{Failure, heals, reason, retry_delay},
-    output::{self, Voice},
+    output::{self, StdoutError, Voice},
 };
 
 /// Indices asked for in one call; the server may allow fewer, then it is halved.
@@ -123,7 +123,7 @@ impl BulkCommand {
                 let path = path.display();
                 Failure::for_good(format!("cannot write the tokens to {path}: {error}"))
             }
-            _ => Failure::from_stdout(error),
+            _ => StdoutError(error).into(),
         }
     }
 

@@ -26,10 +26,10 @@ use serde_json::{Map, Value, json};
 
 use self::{
     allowed::{Answer, CallArgs},
-    keys::{Keys, profile_keys, sections},
+    keys::{Keys, profile_keys, sections, write_keys},
     rates::Rate,
 };
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, output::StdoutError};
 
 /// Validate a configuration, show it without its secrets, and say what each profile promises
 ///
@@ -60,8 +60,8 @@ impl CheckCommand {
         let config = Config::load(&path)?;
         if let Some(Answer { text, json, exit }) = self.call.answer(&config)? {
             let answer = if self.json { format!("{json}\n") } else { text };
-            let written = io::stdout().write_all(answer.as_bytes());
-            return written.map_err(Failure::from_stdout).map(|()| exit);
+            io::stdout().write_all(answer.as_bytes()).map_err(StdoutError)?;
+            return Ok(exit);
         }
         let checked = Checked::new(config)?;
         let mut shown = Vec::new();
@@ -70,7 +70,7 @@ impl CheckCommand {
         } else {
             write_text(&mut shown, &checked)
         };
-        written.and_then(|()| io::stdout().write_all(&shown)).map_err(Failure::from_stdout)?;
+        written.and_then(|()| io::stdout().write_all(&shown)).map_err(StdoutError)?;
         Ok(Exit::Done)
     }
 }
@@ -219,10 +219,6 @@ fn write_untold(out: &mut impl Write, policy: &Policy) -> io::Result<()> {
         "# how long tokens can be used, and upstream calls a minute, depend on the life"
     )?;
     writeln!(out, "# that the upstream grants")
-}
-
-fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
-    keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
 }
 
 fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {

@@ -7,7 +7,12 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{dial, exit::Exit, output::seconds};
+use crate::{
+    dial,
+    exit::Exit,
+    output::{self, StdoutError, Voice, seconds},
+    terminal::{Colour, Paint},
+};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -71,14 +76,6 @@ impl Failure {
         Self::misuse(one_line(message.trim_start_matches("error: "))).next(one_line(usage))
     }
 
-    /// Standard output takes no more; a reader that went away has what it wanted.
-    #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-    pub(crate) fn from_stdout(error: io::Error) -> Self {
-        let exit =
-            if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
-        Self::new(exit, format!("cannot write to standard output: {error}"))
-    }
-
     /// What to do next.
     #[must_use]
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
@@ -89,6 +86,17 @@ impl Failure {
     /// How the command ends with it.
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Writes the failure and what to do next to standard error.
+    pub(crate) fn report(&self, voice: Voice) {
+        match voice {
+            Voice::Words => {
+                let label = Paint::stderr().with(Colour::Red, "error:");
+                output::say(&format!("{label} {self}"));
+            }
+            Voice::Json => output::object("error", &self.to_json()),
+        }
     }
 
     /// As one JSON object; what is not known is left out.
@@ -133,6 +141,15 @@ impl fmt::Display for Failure {
             write!(f, "\n  try again in {}", seconds(after))?;
         }
         self.next.iter().try_for_each(|next| write!(f, "\n  {next}"))
+    }
+}
+
+impl From<StdoutError> for Failure {
+    /// A closed pipe is no failure: its reader has all that it wanted.
+    fn from(error: StdoutError) -> Self {
+        let exit =
+            if error.0.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -278,7 +295,8 @@ mod tests {
         for (kind, exit) in
             [(io::ErrorKind::BrokenPipe, Exit::Done), (io::ErrorKind::StorageFull, Exit::Failed)]
         {
-            assert_eq!(Failure::from_stdout(kind.into()).exit(), exit);
+            let error = StdoutError(kind.into());
+            assert_eq!(Failure::from(error).exit(), exit);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct GrantsCommand {
 impl GrantsCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         if self.watch {
-            return watch::follow(&self).await;
+            return watch::follow(&self.server, self.profile, self.json).await;
         }
         show(&self.list().await?, self.json)?;
         Ok(Exit::Done)
@@ -64,12 +64,12 @@ impl GrantsCommand {
 /// Writes grants to standard output: a table, or a JSON object each.
 pub(crate) fn show(grants: &[Grant], json: bool) -> Result<(), Failure> {
     if json {
-        return grants.iter().try_for_each(|grant| output::data(&as_json(grant)));
+        return Ok(grants.iter().try_for_each(|grant| output::data(&as_json(grant)))?);
     }
     let (now, paint) = (Clock::system().now().wall, Paint::stdout());
     let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
     let mut columns = Columns::default();
     columns.fit(&rows);
     let mut table = [Row::header()].into_iter().chain(rows);
-    table.try_for_each(|row| output::data(&columns.line(&row, paint)))
+    Ok(table.try_for_each(|row| output::data(&columns.line(&row, paint)))?)
 }

@@ -111,11 +111,12 @@ impl InspectCommand {
                 "signature": signature,
                 "oddities": odd(reading),
             });
-            output::data(&whole.to_string())
+            output::data(&whole.to_string())?;
         } else {
             let lines = words::lines_of_credential(reading, &id, signature, now);
-            lines.iter().try_for_each(|line| output::data(line))
+            lines.iter().try_for_each(|line| output::data(line))?;
         }
+        Ok(())
     }
 }
 

@@ -34,7 +34,11 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{exit::Exit, failure::Failure, output::Voice};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output::{StdoutError, Voice},
+};
 
 /// Mints unique client tokens around one shared, short-lived upstream grant.
 #[derive(Debug, Parser)]
@@ -86,7 +90,7 @@ impl Command {
             Self::Inspect(command) => command.run(),
             Self::AuditHash(command) => command.run(),
             Self::Selftest(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Completions(command) => command.run(Cli::command()),
         }
     }
 }
@@ -127,14 +131,14 @@ fn main() -> ExitCode {
 
 /// Writes what `--help` or `--version` asked for.
 fn show(help: &clap::Error) -> Result<Exit, Failure> {
-    help.print().and_then(|()| io::stdout().flush()).map_err(Failure::from_stdout)?;
+    help.print().and_then(|()| io::stdout().flush()).map_err(StdoutError)?;
     Ok(Exit::Done)
 }
 
 fn end(voice: Voice, ended: Result<Exit, Failure>) -> ExitCode {
     let exit = ended.unwrap_or_else(|failure| {
         if failure.exit() != Exit::Done {
-            voice.fail(&failure);
+            failure.report(voice);
         }
         failure.exit()
     });

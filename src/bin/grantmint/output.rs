@@ -9,14 +9,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    failure::Failure,
-    terminal::{Colour, Paint},
-};
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub(crate) struct StdoutError(#[from] pub(crate) io::Error);
 
-/// A line of data.
-pub(crate) fn data(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::from_stdout)
+/// Writes a line of data.
+pub(crate) fn data(line: &str) -> Result<(), StdoutError> {
+    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 /// A standard stream.
@@ -72,17 +72,6 @@ impl Voice {
             Self::Json => object("note", &json!({"message": note})),
         }
     }
-
-    /// Says why the command failed, and what to do next.
-    pub(crate) fn fail(self, failure: &Failure) {
-        match self {
-            Self::Words => {
-                let word = Paint::stderr().with(Colour::Red, "error:");
-                say(&format!("{word} {failure}"));
-            }
-            Self::Json => object("error", &failure.to_json()),
-        }
-    }
 }
 
 /// Says, to machines, what was done.
@@ -90,7 +79,8 @@ pub(crate) fn summary(summary: &Value) {
     object("summary", summary);
 }
 
-fn object(kind: &str, value: &Value) {
+/// Writes a JSON object with one member to standard error.
+pub(crate) fn object(kind: &str, value: &Value) {
     say(&json!({ kind: value }).to_string());
 }
 

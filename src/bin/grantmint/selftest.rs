@@ -1,6 +1,7 @@
 //! `grantmint selftest`: whether this binary makes the tokens that the vendors' libraries make, and
 //! how fast.
 
+mod rate;
 mod tally;
 mod words;
 
@@ -13,7 +14,7 @@ use grantmint::{
 };
 use serde_json::json;
 
-use self::tally::Tally;
+use self::{rate::Rate, tally::Tally};
 use crate::{exit::Exit, failure::Failure, output};
 
 /// How long each algorithm is measured.
@@ -38,12 +39,6 @@ pub(crate) struct SelftestCommand {
 /// The names that there are.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name()))
-}
-
-/// How many tokens a second one core signs.
-struct Rate {
-    algorithm: &'static str,
-    tokens_per_second: f64,
 }
 
 impl SelftestCommand {

@@ -10,13 +10,13 @@ use grantmint::{
 };
 use serde_json::{Map, Value, json};
 
-use super::keys::Keys;
+use super::keys::{Keys, write_keys};
 
 /// Shows them.
 pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
     for issuer in &config.issuers {
         writeln!(out, "\n[issuers.{}]", issuer.name)?;
-        super::write_keys(out, &keys(issuer))?;
+        write_keys(out, &keys(issuer))?;
         match &issuer.source {
             Source::File { keys, .. } => {
                 writeln!(out, "# tokens are verified with {} keys of that file", keys.len())?;

@@ -1,6 +1,9 @@
 //! The keys of a configuration as they are in force, for people and machines: never a secret.
 
-use std::path::Path;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use grantmint::{
     audit,
@@ -16,6 +19,11 @@ use serde_json::{Value, json};
 
 /// Keys with their values.
 pub(super) type Keys = Vec<(&'static str, Value)>;
+
+/// Writes the keys as text, a line each.
+pub(super) fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
+    keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
+}
 
 /// The keys of the top level and of the tables that are no profile's.
 pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {

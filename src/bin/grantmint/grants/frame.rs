@@ -14,7 +14,7 @@ use grantmint::{clock::WallTime, rpc::proto::Grant};
 use super::row::{Columns, Row};
 use crate::{
     client::clock_time,
-    failure::Failure,
+    output::StdoutError,
     terminal::{Colour, Paint, Size},
 };
 
@@ -72,10 +72,10 @@ impl Frame {
     }
 
     /// Draws over what was drawn before.
-    pub(super) fn draw(&mut self, shown: &Shown<'_>, now: WallTime) -> Result<(), Failure> {
+    pub(super) fn draw(&mut self, shown: &Shown<'_>, now: WallTime) -> Result<(), StdoutError> {
         let text = self.text(shown, now, Size::of_stdout());
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from_stdout)
+        Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
     }
 
     fn text(&mut self, shown: &Shown<'_>, now: WallTime, size: Size) -> String {

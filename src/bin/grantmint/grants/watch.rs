@@ -21,7 +21,6 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    GrantsCommand,
     frame::{Frame, Shown},
     row::{Columns, Row, as_json},
 };
@@ -29,7 +28,7 @@ use crate::{
     client::{ServerArgs, clock_time},
     exit::Exit,
     failure::{Failure, heals, reason, retry_delay},
-    output::{self, Voice, seconds},
+    output::{self, StdoutError, Voice, seconds},
     terminal::{Paint, moves},
 };
 
@@ -47,13 +46,17 @@ enum Event {
 }
 
 /// Follows until Ctrl-C, which is how a watch rightly ends.
-pub(super) async fn follow(command: &GrantsCommand) -> Result<Exit, Failure> {
+pub(super) async fn follow(
+    server: &ServerArgs,
+    profile: Option<String>,
+    json: bool,
+) -> Result<Exit, Failure> {
     let signals = |error| Failure::for_good(format!("cannot take signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let (events, mut coming) = mpsc::channel(16);
-    tokio::spawn(watch(command.server.clone(), command.profile.clone(), events));
-    let mut view = View::new(command);
+    tokio::spawn(watch(server.clone(), profile, events));
+    let mut view = View::new(server.url(), json);
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -142,8 +145,8 @@ enum Shape {
 }
 
 impl<'a> View<'a> {
-    fn new(command: &'a GrantsCommand) -> Self {
-        let shape = if command.json {
+    fn new(server: &'a str, json: bool) -> Self {
+        let shape = if json {
             Shape::Objects
         } else if moves(&io::stdout()) {
             Shape::Table(Frame::new())
@@ -151,8 +154,8 @@ impl<'a> View<'a> {
             Shape::Lines(Columns::default())
         };
         Self {
-            server: command.server.url(),
-            voice: Voice::of(command.json),
+            server,
+            voice: Voice::of(json),
             grants: BTreeMap::new(),
             snapshot: None,
             lost: None,
@@ -160,7 +163,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), Failure> {
+    fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), StdoutError> {
         if self.lost.take().is_some() {
             self.note("the server is back");
         }
@@ -199,7 +202,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), Failure> {
+    fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), StdoutError> {
         self.snapshot = None;
         let known = self.lost.as_ref().map(|lost| lost.since);
         let since = known.unwrap_or_else(|| Clock::system().now().wall);
@@ -213,7 +216,7 @@ impl<'a> View<'a> {
         self.draw()
     }
 
-    fn tick(&mut self) -> Result<(), Failure> {
+    fn tick(&mut self) -> Result<(), StdoutError> {
         // Before the first answer there is nothing to show, and it may be a failure.
         if self.grants.is_empty() { Ok(()) } else { self.draw() }
     }
@@ -225,7 +228,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn draw(&mut self) -> Result<(), Failure> {
+    fn draw(&mut self) -> Result<(), StdoutError> {
         let Shape::Table(frame) = &mut self.shape else { return Ok(()) };
         let Self { grants, server, .. } = self;
         let shown =

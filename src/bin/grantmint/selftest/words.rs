@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, iter::once};
 
 use grantmint::app::selftest::Difference;
 
-use super::{Rate, Tally};
+use super::{rate::Rate, tally::Tally};
 use crate::terminal::{Colour, Paint};
 
 const COLUMNS: [&str; 6] = ["VECTORS", "SAME", "ALIKE", "REFUSED", "LEFT OUT", "DIFFERENT"];
