@@ -1,6 +1,8 @@
 //! `grantmint inspect`: what a token holds, what of it dies first, and what is odd about it.
 
 mod pasted;
+#[cfg(test)]
+mod sample;
 mod words;
 
 use std::{

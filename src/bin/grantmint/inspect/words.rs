@@ -98,7 +98,7 @@ fn when(at: i64, now: WallTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::pasted::tests::sample, *};
+    use super::{super::sample::sample, *};
 
     #[test]
     fn a_token_is_told_line_by_line() {
