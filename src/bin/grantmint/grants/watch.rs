@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     time::Duration,
 };
 
+use console::Term;
 use grantmint::{
     clock::{Clock, WallTime},
     rpc::proto::{
@@ -29,7 +29,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, heals, reason, retry_delay},
     output::{self, StdoutError, Voice, seconds},
-    terminal::{Paint, moves},
+    terminal::{Paint, can_redraw},
 };
 
 /// The pause before the server is tried again, where it does not say one itself.
@@ -148,7 +148,7 @@ impl<'a> View<'a> {
     fn new(server: &'a str, json: bool) -> Self {
         let shape = if json {
             Shape::Objects
-        } else if moves(&io::stdout()) {
+        } else if can_redraw(&Term::stdout()) {
             Shape::Table(Frame::new())
         } else {
             Shape::Lines(Columns::default())
