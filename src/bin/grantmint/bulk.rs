@@ -32,8 +32,8 @@ use crate::{
     chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
-    failure::{Failure, heals, reason, retry_delay},
-    output::{self, StdoutError, Voice},
+    failure::{Failure, is_transient, reason, retry_delay},
+    output::{self, MessageFormat, StdoutError},
 };
 
 /// Indices asked for in one call; the server may allow fewer, then it is halved.
@@ -81,7 +81,7 @@ pub(crate) struct BulkCommand {
 impl BulkCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let whose = self.whose().map_err(|error| {
-            Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
+            Failure::permanent(format!("cannot read the identities in {}: {error}", self.source()))
         })?;
         let sink = self.sink().map_err(|error| self.cannot_write(error))?;
         let started = Instant::now();
@@ -94,7 +94,7 @@ impl BulkCommand {
             lives: Lives::default(),
             waits: Waits::default(),
             bar: progress_bar(whose.len(), self.json),
-            voice: Voice::of(self.json),
+            format: MessageFormat::of(self.json),
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
@@ -121,7 +121,7 @@ impl BulkCommand {
         match &self.output {
             Some(path) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let path = path.display();
-                Failure::for_good(format!("cannot write the tokens to {path}: {error}"))
+                Failure::permanent(format!("cannot write the tokens to {path}: {error}"))
             }
             _ => StdoutError(error).into(),
         }
@@ -289,7 +289,7 @@ struct Running<'a> {
     lives: Lives,
     waits: Waits,
     bar: ProgressBar,
-    voice: Voice,
+    format: MessageFormat,
 }
 
 impl Running<'_> {
@@ -307,7 +307,7 @@ impl Running<'_> {
             let too_large = reason(&status).as_deref() == Some("BULK_TOO_LARGE");
             if too_large && self.a_call > 1 {
                 self.a_call /= 2;
-            } else if !heals(&status) || progressed.elapsed() > self.command.patience {
+            } else if !is_transient(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
                 let leaves =
@@ -317,7 +317,7 @@ impl Running<'_> {
                 }
                 let pause = retry_delay(&status).unwrap_or(MAX_PAUSE);
                 let why = Why::new(reason(&status), status.message());
-                self.waits.begin(&self.bar, self.voice, pause, &why);
+                self.waits.begin(&self.bar, self.format, pause, &why);
                 sleep(pause).await;
                 self.bar.set_message("");
             }
@@ -376,7 +376,7 @@ impl Running<'_> {
         let now = Clock::system().now().wall;
         let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
         let dead = self.lives.past_use(now);
-        if self.voice == Voice::Json {
+        if self.format == MessageFormat::Json {
             output::summary(&json!({
                 "tokens": done,
                 "of": all,
@@ -389,11 +389,11 @@ impl Running<'_> {
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = done as f64 / took.max(1e-9);
-        output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
+        output::message(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
         if let Some(waits) = self.waits.sum() {
-            output::say(&waits);
+            output::message(&waits);
         }
-        self.lives.words(now).iter().for_each(|line| output::say(line));
+        self.lives.words(now).iter().for_each(|line| output::message(line));
         dead
     }
 }

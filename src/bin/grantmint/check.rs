@@ -91,7 +91,7 @@ impl Checked {
                 && let Err(error) = profile.token_format().prepare(None, Clock::system().now())
             {
                 let problem = format!("profile {}: {error}", profile.name);
-                return Err(Failure::for_good(problem).next("correct the profile's key or claims"));
+                return Err(Failure::permanent(problem).next("correct the profile's key or claims"));
             }
             match profile.provider.upstream().map(Upstream::egress).transpose() {
                 Ok(egress) => egresses.push(egress),
@@ -101,7 +101,7 @@ impl Checked {
         if problems.is_empty() {
             return Ok(Self { config, egresses });
         }
-        Err(Failure::for_good(problems.join("\n"))
+        Err(Failure::permanent(problems.join("\n"))
             .next("the file is good; change the environment, and start the server in the same"))
     }
 

@@ -1,11 +1,11 @@
-//! `grantmint completions`: a script that a shell completes the command line with.
+//! `grantmint completions`: shell completion scripts.
 
 use clap::{Args, Command, ValueEnum};
 use clap_complete::generate;
 
 use crate::{exit::Exit, failure::Failure, output};
 
-/// Writes a script that completes this command line in a shell.
+/// Print a shell completion script
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsCommand {
     /// The shell
@@ -24,7 +24,7 @@ enum Shell {
 }
 
 impl CompletionsCommand {
-    /// Writes the script for `command`, the whole command line.
+    /// Prints the script for `command`, the whole command line.
     pub(crate) fn run(&self, mut command: Command) -> Result<Exit, Failure> {
         let shell = match self.shell {
             Shell::Bash => clap_complete::Shell::Bash,

@@ -1,4 +1,4 @@
-//! `grantmint grants`: the state of the grants.
+//! `grantmint grants`: the grant status.
 
 mod frame;
 mod row;
@@ -19,16 +19,16 @@ use crate::{
     terminal::Paint,
 };
 
-/// Shows the state of the grants: ages, ends, next refresh.
+/// Show the grant status: age, expiry, next refresh
 #[derive(Debug, Args)]
 pub(crate) struct GrantsCommand {
-    /// Only this profile's
+    /// Only the grants of this profile
     #[arg(long)]
     profile: Option<String>,
-    /// Go on until Ctrl-C: a live table on a terminal, else a line for each change
+    /// Run until Ctrl-C: a live table on a terminal, else a line for each change
     #[arg(long)]
     watch: bool,
-    /// Write a JSON object a grant; with --watch one for each change
+    /// Print a JSON object per grant; with --watch one per change
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ impl GrantsCommand {
     }
 }
 
-/// Writes grants to standard output: a table, or a JSON object each.
+/// Prints grants as a table, or as a JSON object each.
 pub(crate) fn show(grants: &[Grant], json: bool) -> Result<(), Failure> {
     if json {
         return Ok(grants.iter().try_for_each(|grant| output::data(&as_json(grant)))?);

@@ -66,7 +66,7 @@ impl InspectCommand {
                     return concluded(signature.unwrap_or(Signature::NotChecked));
                 }
                 None => {
-                    return Err(Failure::for_good(why).next("mint one with: grantmint mint alice"));
+                    return Err(Failure::permanent(why).next("mint one with: grantmint mint alice"));
                 }
             },
         };
@@ -85,7 +85,7 @@ impl InspectCommand {
 
 fn concluded(signature: Signature) -> Result<Exit, Failure> {
     match signature {
-        Signature::Wrong => Err(Failure::for_good("the signature is not of this key").next(
+        Signature::Wrong => Err(Failure::permanent("the signature is not of this key").next(
             "is it the key that the token names (iss, kid)? was the token changed on its way?",
         )),
         _ => Ok(Exit::Done),
@@ -150,9 +150,9 @@ fn standard_input() -> Result<String, Failure> {
     io::stdin()
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::for_good(format!("standard input cannot be read: {error}")))?;
+        .map_err(|error| Failure::permanent(format!("standard input cannot be read: {error}")))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Failure::for_good("standard input has more than 1 MiB")
+        return Err(Failure::permanent("standard input has more than 1 MiB")
             .next("paste the token, or the lines that hold it"));
     }
     Ok(text_of(&bytes))
@@ -192,5 +192,5 @@ fn text_in(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn failed(path: &Path, why: &str) -> Failure {
-    Failure::for_good(format!("{}: {why}", path.display()))
+    Failure::permanent(format!("{}: {why}", path.display()))
 }

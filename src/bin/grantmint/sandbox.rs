@@ -82,7 +82,7 @@ pub(crate) struct SandboxCommand {
 impl SandboxCommand {
     /// Serves until a signal.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let failed = |why: String| Failure::for_good(why);
+        let failed = |why: String| Failure::permanent(why);
         let _log = start_logging(LogFormat::of_terminal(), "info")
             .map_err(|error| failed(error.to_string()))?;
         let mut signals = Signals::take()?;
@@ -125,7 +125,7 @@ fn demo(name: Option<&str>) -> Result<(Demo, Arc<dyn Endpoint>), Failure> {
         None => provider::demo(),
     };
     let endpoint = demo.as_ref().and_then(|demo| demo.endpoint.clone());
-    demo.zip(endpoint).ok_or_else(|| Failure::for_good("no kind has such a demo".to_owned()))
+    demo.zip(endpoint).ok_or_else(|| Failure::permanent("no kind has such a demo".to_owned()))
 }
 
 /// Takes a fault that an emulated upstream of some kind can do.
@@ -136,7 +136,7 @@ pub(crate) fn fault(text: &str) -> Result<Fault, FaultError> {
 /// What a run's random values start from: no two runs are the same.
 pub(crate) fn seed() -> Result<u64, Failure> {
     getrandom::u64()
-        .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
+        .map_err(|error| Failure::permanent(format!("no random numbers from the system: {error}")))
 }
 
 /// The faults that are given, then those of the scenario, for endpoints that have these bodies

@@ -78,7 +78,7 @@ fn rates() -> Result<Vec<Rate>, Failure> {
         for (algorithm, way) in kind.samples().map_err(|error| damaged(&error))? {
             let rate = selftest::rate(&way, MEASURED);
             let tokens_per_second =
-                rate.map_err(|why| Failure::for_good(format!("{algorithm}: {why}")))?;
+                rate.map_err(|why| Failure::permanent(format!("{algorithm}: {why}")))?;
             rates.push(Rate { algorithm, tokens_per_second });
         }
     }
@@ -86,10 +86,10 @@ fn rates() -> Result<Vec<Rate>, Failure> {
 }
 
 fn damaged(error: &VectorError) -> Failure {
-    Failure::for_good(error.to_string()).next("install the binary anew")
+    Failure::permanent(error.to_string()).next("install the binary anew")
 }
 
 fn differs(what: &str) -> Failure {
-    Failure::for_good(format!("{what} from the vendor's"))
+    Failure::permanent(format!("{what} from the vendor's"))
         .next("mint nothing of that kind with this binary; is it whole, and a release?")
 }

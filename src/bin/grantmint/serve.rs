@@ -79,14 +79,14 @@ enum Format {
 impl ServeCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         if self.config.is_none() && !self.sandbox {
-            return Err(Failure::misuse(
+            return Err(Failure::usage(
                 "say what to serve: --config FILE for the real thing, or --sandbox for an \
                  emulated upstream that needs no set-up",
             ));
         }
         match self.serve().await? {
             Ended::Told => Ok(Exit::Done),
-            Ended::TaskEnded => Err(Failure::for_good("a task of the server ended by itself")
+            Ended::TaskEnded => Err(Failure::permanent("a task of the server ended by itself")
                 .next("the log above says which; start the server again")),
         }
     }
@@ -147,7 +147,7 @@ impl ServeCommand {
         let upstreams = config.profiles.iter().filter_map(|profile| profile.provider.upstream());
         let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(Upstream::endpoint).collect();
         if endpoints.is_empty() {
-            return Err(Failure::misuse("--sandbox emulates upstreams, and no profile has one"));
+            return Err(Failure::usage("--sandbox emulates upstreams, and no profile has one"));
         }
         let own = sandbox::bodies(&endpoints);
         let faults = faults(self.fault.clone(), self.scenario.as_deref(), &own)?;
@@ -180,7 +180,7 @@ impl ServeCommand {
             self.check_listen(listen, &config)?;
         }
         if listen.is_some_and(|listen| config.admin.listen.overlaps(listen)) {
-            return Err(Failure::misuse(
+            return Err(Failure::usage(
                 "--listen and --admin-listen, or what the file says in their place, are one address",
             ));
         }
@@ -204,7 +204,7 @@ impl ServeCommand {
             plaintext: config.server.plaintext,
         };
         may_listen(Some(listen), &access).map_err(|why| {
-            Failure::misuse(format!("--listen {listen} {why}"))
+            Failure::usage(format!("--listen {listen} {why}"))
                 .next("write [server.tls] and [callers] into the configuration")
         })?;
         if access.plaintext {
@@ -283,7 +283,7 @@ fn explain(error: &StartError) -> Failure {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn failed(why: impl ToString) -> Failure {
-    Failure::for_good(why.to_string())
+    Failure::permanent(why.to_string())
 }
 
 /// Keys and tokens are in this process's memory, and must not come to lie in a file.

@@ -66,7 +66,7 @@ impl Signals {
             .map(|(name, number, wish)| take(Cow::Borrowed(*name), number.as_raw(), *wish));
         let taken: io::Result<Vec<_>> = named.collect();
         let mut taken =
-            taken.map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))?;
+            taken.map_err(|error| Failure::permanent(format!("cannot take signals: {error}")))?;
         // The C library may keep some of these to itself.
         taken.extend(REAL_TIME.filter_map(|number| {
             let name = format!("SIGRTMIN+{}", number - REAL_TIME.start());

@@ -24,7 +24,7 @@ async fn a_command_sends_the_token_of_a_file() {
         fs::write(&file, bad).expect("written");
         let ran = mint().await;
         assert_eq!(ran.code, Some(1));
-        assert!(ran.stderr.contains("it holds no token"), "{bad}: {}", ran.stderr);
+        assert!(ran.stderr.contains("the file holds no token"), "{bad}: {}", ran.stderr);
     }
     let token = signers.token(&json!({}));
     fs::write(&file, format!("{token}\n")).expect("written");

@@ -52,7 +52,7 @@ impl Figures {
         let errors = self.tally.errors.into_values().max_by_key(|errors| errors.calls);
         Err(errors.map_or_else(
             || {
-                Failure::for_good("no call finished in the measured time")
+                Failure::permanent("no call finished in the measured time")
                     .next("increase --duration")
             },
             |errors| errors.first.into(),
@@ -128,7 +128,7 @@ impl Load {
             tokio::select! {
                 ended = self.callers.join_next() => match ended {
                     Some(Ok(())) => {}
-                    Some(Err(_)) => return Err(Failure::for_good("a caller of the load panicked")),
+                    Some(Err(_)) => return Err(Failure::permanent("a caller of the load panicked")),
                     None => break false,
                 },
                 () = sleep_until(last) => break false,
@@ -168,7 +168,7 @@ impl Load {
 }
 
 fn cannot_start(error: &dyn std::fmt::Display) -> Failure {
-    Failure::for_good(format!("cannot start the load: {error}"))
+    Failure::permanent(format!("cannot start the load: {error}"))
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use crate::output::Voice;
+use crate::output::MessageFormat;
 
 /// The waits of one bulk.
 #[derive(Debug, Default)]
@@ -18,7 +18,13 @@ pub(super) struct Waits {
 impl Waits {
     /// Tells that a wait of `pause` begins: behind the progress bar, or as a line where there
     /// is none to see and the reason is new.
-    pub(super) fn begin(&mut self, bar: &ProgressBar, voice: Voice, pause: Duration, why: &Why) {
+    pub(super) fn begin(
+        &mut self,
+        bar: &ProgressBar,
+        format: MessageFormat,
+        pause: Duration,
+        why: &Why,
+    ) {
         let count = self.counts.entry(why.reason.clone()).or_default();
         *count += 1;
         self.total += pause;
@@ -26,7 +32,7 @@ impl Waits {
         if !bar.is_hidden() {
             bar.set_message(line);
         } else if *count == 1 {
-            voice.note(&line);
+            format.note(&line);
         }
     }
 
@@ -73,7 +79,7 @@ mod tests {
         let wait = |waits: &mut Waits, reason: Option<&str>| {
             let why = Why::new(reason.map(str::to_owned), "there is no grant yet; retry");
             assert_eq!(why.text, "there is no grant yet");
-            waits.begin(&bar, Voice::Words, Duration::from_millis(700), &why);
+            waits.begin(&bar, MessageFormat::Text, Duration::from_millis(700), &why);
         };
         wait(&mut waits, Some("GRANT_PENDING"));
         let told = "waited 1 time, 0.7 s in all: GRANT_PENDING 1";

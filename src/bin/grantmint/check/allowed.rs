@@ -132,7 +132,7 @@ impl CallArgs {
         let default = || config.default_profile.as_ref().map(ProfileName::as_str);
         let named = Some(self.profile.as_str()).filter(|name| !name.is_empty());
         let profile = named.or_else(default).ok_or_else(|| {
-            Failure::misuse("name a profile with --profile: the file has no default")
+            Failure::usage("name a profile with --profile: the file has no default")
         })?;
         if matches!(self.method, Method::ListGrants | Method::WatchGrants)
             && self.resource.is_empty()
@@ -156,7 +156,7 @@ impl CallArgs {
             return Ok(reach.first().ok_or(Denied::Resource));
         }
         let identity = self.identity.as_ref().ok_or_else(|| {
-            Failure::misuse("name an identity with --identity: tokens are minted for one")
+            Failure::usage("name an identity with --identity: tokens are minted for one")
         })?;
         let whose = match identity.strip_suffix('*') {
             Some(prefix) => Whose::Series(prefix),
