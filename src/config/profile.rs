@@ -68,7 +68,7 @@ impl Profile {
     /// The least time that a token of the profile's own life may be used for, when a healthy
     /// profile hands it out; none where that depends on the life that the upstream grants.
     #[must_use]
-    pub fn worst_hand_out(&self) -> Option<Duration> {
+    pub fn shortest_validity(&self) -> Option<Duration> {
         let own = self.token_ttl.saturating_sub(self.margin);
         match &self.supply {
             Supply::Grants(grants, _) | Supply::Forwarded(grants) => {

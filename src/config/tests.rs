@@ -65,7 +65,7 @@ fn what_is_left_out_has_its_default() {
     let clamp = Expiry { policy: ExpiryPolicy::ClampToGrant, allow_independent: false };
     assert_eq!(expiry, clamp);
     assert_eq!(grants.budget, budget::Limits::default());
-    assert_eq!(live.worst_hand_out(), Some(Duration::from_secs(6)));
+    assert_eq!(live.shortest_validity(), Some(Duration::from_secs(6)));
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
     let Supply::Forwarded(grants) = &profile.supply else { panic!("{profile:?}") };
     assert_eq!(grants.resources[0].as_str(), "default");
     assert_eq!(profile.default_resource, Some(grants.resources[0].clone()));
-    assert_eq!((grants.policy.grant_ttl(), profile.worst_hand_out()), (None, None));
+    assert_eq!((grants.policy.grant_ttl(), profile.shortest_validity()), (None, None));
     assert_eq!((grants.calls_a_minute(), grants.capacity()), (None, None));
     assert_eq!(grants.policy.point(LIFE), LIFE / 2, "the kind's own point");
 
@@ -189,7 +189,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
     let grants = profile.grants().unwrap();
     assert_eq!(grants.resources.len(), 2);
     assert_eq!(grants.policy.usual_point(), Some(Duration::from_secs(300)));
-    assert_eq!(profile.worst_hand_out(), Some(Duration::from_secs(296)));
+    assert_eq!(profile.shortest_validity(), Some(Duration::from_secs(296)));
 
     for good in [
         "refresh_after = \"1h\"",

@@ -163,7 +163,7 @@ fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
 
 /// What a profile promises while its upstream is well.
 fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
-    let least = profile.worst_hand_out().map(shown);
+    let least = profile.shortest_validity().map(shown);
     let Some(grants) = profile.grants() else {
         writeln!(out, "# a token is made with the key alone: there is no upstream and no grant")?;
         let least = least.unwrap_or_default();
@@ -249,7 +249,8 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         });
         // Null where it depends on the life that the upstream grants.
         let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
-        let mut promise = json!({"worst_hand_out_seconds": seconds(profile.worst_hand_out())});
+        let mut promise =
+            json!({"shortest_validity_seconds": seconds(profile.shortest_validity())});
         if let Some(grants) = profile.grants() {
             promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
             promise["calls_a_minute_per_resource"] = json!(grants.policy.calls_a_minute());
@@ -344,7 +345,7 @@ mod tests {
         assert_eq!(live["egress"]["route"], "directly: no proxy is named");
         assert_eq!(live["egress"]["warnings"], json!(["X is unused"]));
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
-        assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);
+        assert_eq!(live["promise"]["shortest_validity_seconds"], 6.0);
         assert_eq!(live["promise"]["budget_capacity_resources"], 475);
     }
 
@@ -374,7 +375,7 @@ mod tests {
         ] {
             assert!(text.contains(told), "{told}\n{text}");
         }
-        assert_eq!(json["promise"]["worst_hand_out_seconds"], 26.0);
+        assert_eq!(json["promise"]["shortest_validity_seconds"], 26.0);
 
         let depends = "# how long tokens can be used, and upstream calls a minute, depend on the";
         for (point, told) in [

@@ -1,9 +1,9 @@
 //! `grantmint inspect`: what a token holds, what of it dies first, and what is odd about it.
 
 mod pasted;
+mod report;
 #[cfg(test)]
 mod sample;
-mod words;
 
 use std::{
     io::{self, Read},
@@ -62,8 +62,8 @@ impl InspectCommand {
                 Some(reading) => {
                     let key = self.key_file.as_deref().map(secret).transpose()?;
                     let signature = key.and_then(|key| provider::check_credential(&text, &key));
-                    self.tell_credential(&text, &reading, signature, now)?;
-                    return concluded(signature.unwrap_or(Signature::NotChecked));
+                    self.report_credential(&text, &reading, signature, now)?;
+                    return outcome(signature.unwrap_or(Signature::NotChecked));
                 }
                 None => {
                     return Err(Failure::permanent(why).next("mint one with: grantmint mint alice"));
@@ -76,14 +76,14 @@ impl InspectCommand {
         if self.json {
             output::data(&as_json(&token, &reading, signature).to_string())?;
         } else {
-            let lines = words::lines(&token, &reading, signature, now);
+            let lines = report::lines(&token, &reading, signature, now);
             lines.iter().try_for_each(|line| output::data(line))?;
         }
-        concluded(signature)
+        outcome(signature)
     }
 }
 
-fn concluded(signature: Signature) -> Result<Exit, Failure> {
+fn outcome(signature: Signature) -> Result<Exit, Failure> {
     match signature {
         Signature::Wrong => Err(Failure::permanent("the signature is not of this key").next(
             "is it the key that the token names (iss, kid)? was the token changed on its way?",
@@ -94,7 +94,7 @@ fn concluded(signature: Signature) -> Result<Exit, Failure> {
 
 impl InspectCommand {
     /// Tells of a credential that is no JWT, and of its signature where that was checked.
-    fn tell_credential(
+    fn report_credential(
         &self,
         text: &str,
         reading: &Reading,
@@ -105,7 +105,7 @@ impl InspectCommand {
         if self.json {
             let lines = reading.lines.iter().map(|line| json!({line.label: line.text}));
             let said: Vec<_> = lines.collect();
-            let signature = signature.map(words::name_of_signature);
+            let signature = signature.map(report::signature_name);
             let whole = json!({
                 "credential": said,
                 "token_id": id,
@@ -115,7 +115,7 @@ impl InspectCommand {
             });
             output::data(&whole.to_string())?;
         } else {
-            let lines = words::lines_of_credential(reading, &id, signature, now);
+            let lines = report::credential_lines(reading, &id, signature, now);
             lines.iter().try_for_each(|line| output::data(line))?;
         }
         Ok(())
@@ -137,7 +137,7 @@ fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
         "header": token.header,
         "claims": reading.claims,
         "ends": ends(reading),
-        "signature": words::name_of_signature(signature),
+        "signature": report::signature_name(signature),
         "oddities": odd(reading),
     })
 }

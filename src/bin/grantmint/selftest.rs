@@ -2,8 +2,8 @@
 //! how fast.
 
 mod rate;
+mod report;
 mod tally;
-mod words;
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl SelftestCommand {
             let whole = json!({"kinds": kinds, "rates": rates, "different": different});
             output::data(&whole.to_string())?;
         } else {
-            words::lines(&tallies, &rates).iter().try_for_each(|line| output::data(line))?;
+            report::lines(&tallies, &rates).iter().try_for_each(|line| output::data(line))?;
         }
         match different {
             0 => Ok(Exit::Done),

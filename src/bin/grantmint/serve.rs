@@ -329,11 +329,12 @@ async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandb
 fn tell_promises(config: &Config) {
     for profile in &config.profiles {
         // What depends on the life that the upstream grants is left out.
-        let worst_hand_out_seconds = profile.worst_hand_out().map(|least| least.as_secs_f64());
+        let shortest_validity_seconds =
+            profile.shortest_validity().map(|least| least.as_secs_f64());
         let Some(grants) = profile.grants() else {
             tracing::info!(
                 profile = %profile.name,
-                worst_hand_out_seconds,
+                shortest_validity_seconds,
                 "minting with a key, without grants"
             );
             continue;
@@ -357,7 +358,7 @@ fn tell_promises(config: &Config) {
             profile = %profile.name,
             resources = grants.resources.len(),
             refresh_after_seconds = policy.usual_point().map(|point| point.as_secs_f64()),
-            worst_hand_out_seconds,
+            shortest_validity_seconds,
             calls_a_minute_each = policy.calls_a_minute().map(|calls| format!("{calls:.2}")),
             "keeping grants fresh"
         );

@@ -102,7 +102,7 @@ fn a_promise_sets_the_point_of_refresh_and_is_kept() {
     for (promise, at) in [("20s", 34), ("39s", 15)] {
         let more = format!("promise = \"{promise}\"");
         assert_eq!(point(&more), secs(at));
-        let kept = profile(&more).worst_hand_out();
+        let kept = profile(&more).shortest_validity();
         assert!(kept >= Some(humantime::parse_duration(promise).unwrap()));
     }
     assert_eq!(point("promise = \"1s\""), Duration::from_millis(51_500));
@@ -123,7 +123,7 @@ fn a_promise_sets_the_point_of_refresh_and_is_kept() {
 
 #[test]
 fn a_tokens_life_is_more_than_the_margin_and_no_more_than_the_kinds() {
-    assert_eq!(profile("token_ttl = \"3s\"").worst_hand_out(), Some(secs(1)));
+    assert_eq!(profile("token_ttl = \"3s\"").shortest_validity(), Some(secs(1)));
     assert_eq!(profile("token_ttl = \"24h\"").token_ttl, secs(86_400));
     for out in ["2s", "24h 1s"] {
         refuses(

@@ -195,7 +195,7 @@ async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
     assert_eq!(ran.stdout.lines().count(), 1000);
     assert!(ran.stdout.lines().all(|line| line.split('.').count() == 3));
     assert!(ran.stderr.contains("1000 of 1000 tokens in "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("use them all by "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("use all tokens by "), "{}", ran.stderr);
 }
 
 #[tokio::test]

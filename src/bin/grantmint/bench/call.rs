@@ -18,9 +18,9 @@ use crate::{bearer::Connection, chunks::mint_tokens};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     /// `MintToken`.
-    Token,
+    MintToken,
     /// `MintTokens`, with the number of tokens.
-    Tokens(u32),
+    MintTokens(u32),
 }
 
 /// Makes calls.

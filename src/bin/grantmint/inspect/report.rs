@@ -28,9 +28,9 @@ pub(super) fn lines(
             line(word, &when(at, now));
         }
     }
-    line("dies first", &dies_first(reading, now));
+    line("dies first", &valid_until(reading, now));
     let algorithm = token.header.get("alg").map_or_else(|| "no alg".to_owned(), plain);
-    line("signature", &format!("{algorithm}, {}", of_signature(signature)));
+    line("signature", &format!("{algorithm}, {}", signature_text(signature)));
     for odd in &reading.oddities {
         line("odd", &format!("{}: {}", odd.about, odd.message));
     }
@@ -39,7 +39,7 @@ pub(super) fn lines(
 
 /// The same of a credential that is no JWT, with what stands for its id, and its signature where
 /// that was checked.
-pub(super) fn lines_of_credential(
+pub(super) fn credential_lines(
     reading: &Reading,
     id: &str,
     signature: Option<Signature>,
@@ -50,21 +50,21 @@ pub(super) fn lines_of_credential(
     let validity = reading.validity;
     let times = [("issued", validity.issued), ("ends", validity.ends)].into_iter();
     let times = times.filter_map(|(word, at)| Some((word, when(at?, now))));
-    let ends = ("dies first", dies_first(reading, now));
-    let signature = signature.map(|it| ("signature", of_signature(it).to_owned()));
+    let ends = ("dies first", valid_until(reading, now));
+    let signature = signature.map(|it| ("signature", signature_text(it).to_owned()));
     let odd = reading.oddities.iter().map(|it| ("odd", format!("{}: {}", it.about, it.message)));
     let lines = said.chain([id]).chain(times).chain([ends]).chain(signature).chain(odd);
     lines.map(|(what, said)| format!("{what:<12}{said}")).collect()
 }
 
-fn dies_first(reading: &Reading, now: WallTime) -> String {
+fn valid_until(reading: &Reading, now: WallTime) -> String {
     match reading.ends[..] {
         [] => "nothing in it says when it ends".to_owned(),
         [End { words, at, .. }, ..] => format!("{}, {words}", when(at, now)),
     }
 }
 
-const fn of_signature(signature: Signature) -> &'static str {
+const fn signature_text(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none: anybody can make such a token",
         Signature::NotChecked => "not checked; give the secret or the key with --key-file FILE",
@@ -75,7 +75,7 @@ const fn of_signature(signature: Signature) -> &'static str {
 }
 
 /// A signature's name for machines.
-pub(super) const fn name_of_signature(signature: Signature) -> &'static str {
+pub(super) const fn signature_name(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none",
         Signature::NotChecked => "not_checked",
@@ -119,7 +119,7 @@ mod tests {
                 "odd         jti: is missing",
             ]
         );
-        let told = lines_of_credential(&reading, "x", Some(Signature::Wrong), now);
+        let told = credential_lines(&reading, "x", Some(Signature::Wrong), now);
         assert_eq!(
             told,
             [
