@@ -37,11 +37,11 @@ pub(crate) fn announce(text: String, to: Stream) {
             Stream::Error => writeln!(io::stderr(), "{text}"),
         };
         if let Err(error) = written {
-            tracing::warn!(%error, "the addresses cannot be written");
+            tracing::warn!(%error, "cannot print the addresses");
         }
     };
     if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(write) {
-        tracing::warn!(%error, "the addresses cannot be written");
+        tracing::warn!(%error, "cannot print the addresses");
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum MessageFormat {
 impl MessageFormat {
     /// The format that the flag `--json` selects.
     pub(crate) const fn of(json: bool) -> Self {
-        if json { Self::Json } else { Self::Words }
+        if json { Self::Json } else { Self::Text }
     }
 
     /// Reports progress.

@@ -144,8 +144,8 @@ impl fmt::Display for Report<'_> {
 impl Method {
     const fn method(self) -> &'static str {
         match self {
-            Self::Token => "MintToken",
-            Self::Tokens(_) => "MintTokens",
+            Self::MintToken => "MintToken",
+            Self::MintTokens(_) => "MintTokens",
         }
     }
 }
