@@ -192,7 +192,7 @@ fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
 
 /// What sharing a credential means.
 const SHARED: [&str; 2] = [
-    "one credential is shared: all callers of a resource get the same, as it came",
+    "one credential is shared by all callers of a resource, as it came",
     "nobody can be told apart by it, and nobody can be cut off alone before it ends",
 ];
 
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_sharing_means_is_told_and_what_nobody_knows_is_not() {
-        let shared = "# one credential is shared: all callers of a resource get the same, as it";
+        let shared = "# one credential is shared by all callers of a resource, as it";
         let (text, json) = forwarded(Lives::Asked(Duration::from_secs(60)), Point::Share(0.5));
         for told in [
             shared,
