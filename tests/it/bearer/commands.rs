@@ -64,7 +64,7 @@ async fn check_shows_issuers_and_judges_their_callers() {
         "[issuers.okta]\nkind = \"jwt\"\nissuer = \"https://issuer.example.org\"\n",
         "algorithms = [\"RS256\",\"ES256\",\"EdDSA\"]\n",
         "max_life = \"1day\"\n",
-        "# tokens are verified with 3 keys of that file\n",
+        "# keys in the file: 3\n",
     ] {
         assert!(ran.stdout.contains(told), "{told}\n{}", ran.stdout);
     }

@@ -249,7 +249,11 @@ async fn check_tells_what_a_good_file_promises() {
     let config = Configured::profile("promise = \"20s\"");
     let ran = run(&["check", config.path()]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    assert!(ran.stdout.contains("a token can be used for 22s at least"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("shortest validity issued while the upstream is healthy: 22s"),
+        "{}",
+        ran.stdout
+    );
     assert!(!ran.stdout.contains(DEMO_API_KEY_SECRET));
     let ran = run(&["check", "--json", "--config", config.path()]).await;
     let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");

@@ -142,7 +142,7 @@ async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
     let [config, secret] = configured(directory.path(), "params = { can_publish = false }");
     let tokens = directory.path().join("tokens").to_str().unwrap().to_owned();
     let checked = run(&["check", &config]).await;
-    assert!(checked.stdout.contains("made with the key alone"), "{}", checked.stderr);
+    assert!(checked.stdout.contains("signed with the key alone"), "{}", checked.stderr);
 
     let serve = Serve::start(&["--config", &config]).await;
     let told =
