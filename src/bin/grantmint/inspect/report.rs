@@ -1,4 +1,4 @@
-//! A token in words.
+//! The text report of a token.
 
 use grantmint::{
     clock::WallTime,
@@ -10,7 +10,7 @@ use grantmint::{
 
 use crate::client::{stamp, utc, wall};
 
-/// What it says, from when to when, what dies first, who signed it, and what is odd.
+/// The content of a token, its times, its first expiry, its signature and warnings.
 pub(super) fn lines(
     token: &Jwt,
     reading: &Reading,
@@ -18,63 +18,64 @@ pub(super) fn lines(
     now: WallTime,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut line = |what: &str, said: &str| lines.push(format!("{what:<12}{said}"));
+    let mut line = |label: &str, value: &str| lines.push(format!("{label:<12}{value}"));
 
-    for told in &reading.lines {
-        line(told.label, &told.text);
+    for content in &reading.lines {
+        line(content.label, &content.text);
     }
-    for (word, claim) in [("issued", "iat"), ("starts", "nbf"), ("ends", "exp")] {
+    for (label, claim) in [("issued", "iat"), ("not before", "nbf"), ("expires", "exp")] {
         if let Some(at) = token.time(claim) {
-            line(word, &when(at, now));
+            line(label, &when(at, now));
         }
     }
-    line("dies first", &valid_until(reading, now));
+    line("valid until", &valid_until(reading, now));
     let algorithm = token.header.get("alg").map_or_else(|| "no alg".to_owned(), plain);
     line("signature", &format!("{algorithm}, {}", signature_text(signature)));
     for odd in &reading.oddities {
-        line("odd", &format!("{}: {}", odd.about, odd.message));
+        line("warning", &format!("{}: {}", odd.about, odd.message));
     }
     lines
 }
 
-/// The same of a credential that is no JWT, with what stands for its id, and its signature where
-/// that was checked.
+/// The same for a credential that is not a JWT, with its fingerprint as the id, and its signature
+/// if that was checked.
 pub(super) fn credential_lines(
     reading: &Reading,
     id: &str,
     signature: Option<Signature>,
     now: WallTime,
 ) -> Vec<String> {
-    let said = reading.lines.iter().map(|told| (told.label, told.text.clone()));
+    let content = reading.lines.iter().map(|it| (it.label, it.text.clone()));
     let id = ("token id", id.to_owned());
     let validity = reading.validity;
-    let times = [("issued", validity.issued), ("ends", validity.ends)].into_iter();
-    let times = times.filter_map(|(word, at)| Some((word, when(at?, now))));
-    let ends = ("dies first", valid_until(reading, now));
+    let times = [("issued", validity.issued), ("expires", validity.ends)].into_iter();
+    let times = times.filter_map(|(label, at)| Some((label, when(at?, now))));
+    let until = ("valid until", valid_until(reading, now));
     let signature = signature.map(|it| ("signature", signature_text(it).to_owned()));
-    let odd = reading.oddities.iter().map(|it| ("odd", format!("{}: {}", it.about, it.message)));
-    let lines = said.chain([id]).chain(times).chain([ends]).chain(signature).chain(odd);
-    lines.map(|(what, said)| format!("{what:<12}{said}")).collect()
+    let warnings = reading.oddities.iter();
+    let warnings = warnings.map(|it| ("warning", format!("{}: {}", it.about, it.message)));
+    let lines = content.chain([id]).chain(times).chain([until]).chain(signature).chain(warnings);
+    lines.map(|(label, value)| format!("{label:<12}{value}")).collect()
 }
 
 fn valid_until(reading: &Reading, now: WallTime) -> String {
     match reading.ends[..] {
-        [] => "nothing in it says when it ends".to_owned(),
+        [] => "unknown: the token has no expiry".to_owned(),
         [End { words, at, .. }, ..] => format!("{}, {words}", when(at, now)),
     }
 }
 
 const fn signature_text(signature: Signature) -> &'static str {
     match signature {
-        Signature::None => "none: anybody can make such a token",
-        Signature::NotChecked => "not checked; give the secret or the key with --key-file FILE",
-        Signature::OtherKey => "not checked: such a key makes no signatures of this alg",
-        Signature::Right => "right: the key's, and nothing was changed since",
-        Signature::Wrong => "WRONG: not this key's, or the token was changed",
+        Signature::None => "none: anyone can make such a token",
+        Signature::NotChecked => "not checked; name the secret or key with --key-file FILE",
+        Signature::OtherKey => "not checked: this kind of key does not sign with this alg",
+        Signature::Right => "valid",
+        Signature::Wrong => "INVALID: made with another key, or the token was changed",
     }
 }
 
-/// A signature's name for machines.
+/// The result of the check in JSON.
 pub(super) const fn signature_name(signature: Signature) -> &'static str {
     match signature {
         Signature::None => "none",
@@ -85,14 +86,14 @@ pub(super) const fn signature_name(signature: Signature) -> &'static str {
     }
 }
 
-/// A time, and how far from now it lies.
+/// A time, and its distance from now.
 fn when(at: i64, now: WallTime) -> String {
     let at = stamp(at);
-    let (told, then) = (utc(Some(&at)), wall(&at));
+    let (shown, then) = (utc(Some(&at)), wall(&at));
     if then >= now {
-        format!("{told} (in {})", length(then.since(now).as_secs()))
+        format!("{shown} (in {})", length(then.since(now).as_secs()))
     } else {
-        format!("{told} ({} ago)", length(now.since(then).as_secs()))
+        format!("{shown} ({} ago)", length(now.since(then).as_secs()))
     }
 }
 
@@ -101,39 +102,38 @@ mod tests {
     use super::{super::sample::sample, *};
 
     #[test]
-    fn a_token_is_told_line_by_line() {
+    fn report_has_a_line_for_each_part_of_a_token() {
         let token = Jwt::decode(&sample()).unwrap();
         let mut reading = Reading::of(&token);
-        reading.tell("whose", "alice");
+        reading.tell("identity", "alice");
         reading.ends.insert(0, End { name: "grant", words: "the grant", at: 1_700_000_060 });
         reading.note("jti", "is missing");
         let now = WallTime::from_unix_seconds(1_700_000_010);
         assert_eq!(
             lines(&token, &reading, Signature::NotChecked, now),
             [
-                "whose       alice",
+                "identity    alice",
                 "issued      2023-11-14T22:13:20.000Z (10 s ago)",
-                "ends        2023-11-14T23:13:20.000Z (in 59 min)",
-                "dies first  2023-11-14T22:14:20.000Z (in 50 s), the grant",
-                "signature   HS256, not checked; give the secret or the key with --key-file FILE",
-                "odd         jti: is missing",
+                "expires     2023-11-14T23:13:20.000Z (in 59 min)",
+                "valid until 2023-11-14T22:14:20.000Z (in 50 s), the grant",
+                "signature   HS256, not checked; name the secret or key with --key-file FILE",
+                "warning     jti: is missing",
             ]
         );
-        let told = credential_lines(&reading, "x", Some(Signature::Wrong), now);
         assert_eq!(
-            told,
+            credential_lines(&reading, "x", Some(Signature::Wrong), now),
             [
-                "whose       alice",
+                "identity    alice",
                 "token id    x",
                 "issued      2023-11-14T22:13:20.000Z (10 s ago)",
-                "ends        2023-11-14T23:13:20.000Z (in 59 min)",
-                "dies first  2023-11-14T22:14:20.000Z (in 50 s), the grant",
-                "signature   WRONG: not this key's, or the token was changed",
-                "odd         jti: is missing",
+                "expires     2023-11-14T23:13:20.000Z (in 59 min)",
+                "valid until 2023-11-14T22:14:20.000Z (in 50 s), the grant",
+                "signature   INVALID: made with another key, or the token was changed",
+                "warning     jti: is missing",
             ]
         );
         reading.ends.clear();
-        let told = lines(&token, &reading, Signature::Right, now).join("\n");
-        assert!(told.contains("dies first  nothing in it says when it ends"), "{told}");
+        let text = lines(&token, &reading, Signature::Right, now).join("\n");
+        assert!(text.contains("valid until unknown: the token has no expiry"), "{text}");
     }
 }
