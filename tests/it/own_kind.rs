@@ -204,7 +204,10 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
 fn what_a_shared_credential_has_not_is_refused() {
     for unshared in ["", "shareable = false"] {
         let lines = format!("kind = \"told\"\naccount = \"a\"\n{unshared}");
-        refuses(&lines, "profiles.own.shareable: must be true: this kind hands its credential on");
+        refuses(
+            &lines,
+            "profiles.own.shareable: must be true: this kind forwards its credential unchanged",
+        );
     }
     let mistyped = parse(&TOLD.replace("true", "\"true\"")).unwrap_err().to_string();
     assert_eq!(mistyped.lines().count(), 1, "{mistyped}");
@@ -224,7 +227,7 @@ fn what_a_shared_credential_has_not_is_refused() {
     refuses(&format!("{TOLD}resources = []"), "profiles.own.resources: needs at least one");
     refuses(&format!("{ASKED}grant_ttl = \"25h\""), "profiles.own.grant_ttl: must be from 0s to");
     refuses(&format!("{ASKED}refresh_after = \"1h\""), "profiles.own.refresh_after: must be from");
-    refuses(&format!("{ASKED}promise = \"1h\""), "profiles.own.promise: cannot be kept");
+    refuses(&format!("{ASKED}promise = \"1h\""), "profiles.own.promise: must be at most");
     let both = "refresh_after = \"1h\"\npromise = \"1h\"";
     refuses(&format!("{TOLD}{both}"), "profiles.own.promise: excludes refresh_after");
 }

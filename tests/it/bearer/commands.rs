@@ -86,7 +86,7 @@ async fn check_shows_issuers_and_judges_their_callers() {
         ("kind = \"jwt\"", "kind = \"oidc\"", "must be \"jwt\" or \"kubernetes\""),
         ("audience =", "algorithms = [\"HS256\"]\naudience =", "is no algorithm that is supported"),
         ("audience =", "jwks_url = \"https://a.example\"\naudience =", "excludes jwks_file"),
-        ("audience =", "ca = \"x\"\naudience =", "is for fetching keys with jwks_url"),
+        ("audience =", "ca = \"x\"\naudience =", "applies to jwks_url"),
         ("jwks.json", "none.json", "cannot be read"),
         ("jwks.json", "secret", "is no JSON object with an array of keys"),
         ("jwks_file", "jwks_url", "is not of the form https://"),

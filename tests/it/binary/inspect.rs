@@ -53,7 +53,7 @@ async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same()
     let ran = inspect(&[&token, "--key-file", path]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
     assert!(ran.stdout.contains("signature   HS256, INVALID"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("not of this key"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("does not verify with this key"), "{}", ran.stderr);
 
     let ran = inspect(&[&token, "--json", "--key-file", path]).await;
     let [out, error] = [&ran.stdout, &ran.stderr].map(|text| {

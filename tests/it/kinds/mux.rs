@@ -229,7 +229,7 @@ fn a_profile_is_of_ids_that_mux_has() {
         ),
         (
             format!("{good}\ncaller_params = [\"playback_restriction_id\"]"),
-            "caller_params[0]: is set by the profile alone",
+            "caller_params[0]: can only be set by the profile",
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
