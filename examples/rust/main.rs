@@ -1,4 +1,4 @@
-//! Mints a token, then many, has a bad request explained, and sets what a token says.
+//! Mints a token, then many, prints the details of an invalid request, and sets token parameters.
 //!
 //! ```text
 //! cargo run --example rust 127.0.0.1:50051 1000 room-1
@@ -6,13 +6,12 @@
 //!
 //! The server may be a Unix socket, such as `unix:/run/grantmint/api.sock`.
 //!
-//! With `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` in the environment, files in PEM form,
-//! it speaks TLS and shows its certificate. With `GRANTMINT_TOKEN_FILE` it sends the bearer token
-//! in that file.
+//! If `GRANTMINT_CA`, `GRANTMINT_CERT` and `GRANTMINT_KEY` name PEM files, it uses TLS with a client
+//! certificate. If `GRANTMINT_TOKEN_FILE` is set, it sends the bearer token in that file.
 //!
-//! In a package of its own a `build.rs` with `tonic_prost_build::compile_protos` and
-//! `tonic::include_proto!("grantmint.v1")` give what is `grantmint::rpc::proto` here, and tonic's
-//! feature `tls-aws-lc` what is `grantmint::tls::client`.
+//! In your own package, replace `grantmint::rpc::proto` by a `build.rs` with
+//! `tonic_prost_build::compile_protos` and `tonic::include_proto!("grantmint.v1")`, and
+//! `grantmint::tls::client` by tonic's feature `tls-aws-lc`.
 
 #![expect(clippy::print_stdout, reason = "tokens are its output")]
 
@@ -58,10 +57,10 @@ use tower_service::Service;
 
 type Tokens = TokenServiceClient<InterceptedService<Channel, Bearer>>;
 
-/// How long a bulk may go without a token.
+/// How long a bulk may wait for its next token.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One channel for the life of the process: clones of it share the connection.
+/// Creates the only channel of the process. Its clones share the connection.
 fn connect(server: &str) -> Result<Tokens, Box<dyn Error>> {
     let is_socket = server.starts_with("unix:");
     let bearer = Bearer(env::var_os("GRANTMINT_TOKEN_FILE").map(PathBuf::from));
@@ -72,11 +71,12 @@ fn connect(server: &str) -> Result<Tokens, Box<dyn Error>> {
         None => format!("http://{server}"),
     };
     if bearer.0.is_some() && files.is_none() && !is_local(server) {
-        return Err("a token is not sent to another machine in plain text: set GRANTMINT_CA".into());
+        let refused = "refusing to send a token to another machine in plain text: set GRANTMINT_CA";
+        return Err(refused.into());
     }
     let endpoint = Endpoint::from_shared(url)?
         .connect_timeout(Duration::from_secs(2))
-        // Without pings only failing calls tell that a connection died silently.
+        // Without pings, only failing calls notice a silently lost connection.
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
@@ -94,8 +94,8 @@ fn is_local(server: &str) -> bool {
     host == "localhost" || server.starts_with("unix:") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Sends the token in a file, if there is one. Each call reads the file, since the token is
-/// replaced before it expires.
+/// Sends the token in a file, if set. Each call reads the file, since the token is replaced before
+/// it expires.
 #[derive(Clone)]
 struct Bearer(Option<PathBuf>);
 
@@ -105,22 +105,22 @@ impl Interceptor for Bearer {
         let failed = |why: &str| Status::unauthenticated(format!("{}: {why}", file.display()));
         let token = fs::read_to_string(file).map_err(|error| failed(&error.to_string()))?;
         let header = MetadataValue::<Ascii>::try_from(format!("Bearer {}", token.trim()));
-        let mut header = header.map_err(|_| failed("it holds no token"))?;
-        // It stays out of Debug and of the connection's table of headers.
+        let mut header = header.map_err(|_| failed("the file contains no token"))?;
+        // Keeps it out of Debug output and of the connection's header table.
         header.set_sensitive(true);
         request.metadata_mut().insert("authorization", header);
         Ok(request)
     }
 }
 
-/// What TLS is spoken with; none for plain text.
+/// The files for TLS; none for plain text.
 fn tls_files() -> Option<Files> {
     let file = |name| env::var_os(name).map(PathBuf::from);
     let pair = file("GRANTMINT_CERT").zip(file("GRANTMINT_KEY"));
     Some(Files { ca: Some(file("GRANTMINT_CA")?), pair })
 }
 
-/// Connects over TLS; the files are read for each connection, so that they may be replaced.
+/// Connects over TLS. The files are read for each connection, so that they may be replaced.
 #[derive(Clone)]
 struct Tls(Files);
 
@@ -144,7 +144,7 @@ impl Service<Uri> for Tls {
     }
 }
 
-/// A token; what heals by itself is tried again, all within one deadline.
+/// Mints a token, with retries of transient failures within one deadline.
 async fn mint(tokens: &mut Tokens, identity: &str) -> Result<String, Status> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut attempt = 1;
@@ -159,15 +159,19 @@ async fn mint(tokens: &mut Tokens, identity: &str) -> Result<String, Status> {
     }
 }
 
-async fn mint_once(tokens: &mut Tokens, identity: &str, by: Instant) -> Result<String, Status> {
+async fn mint_once(
+    tokens: &mut Tokens,
+    identity: &str,
+    deadline: Instant,
+) -> Result<String, Status> {
     let request = MintTokenRequest { identity: identity.to_owned(), ..Default::default() };
     let mut request = Request::new(request);
-    request.set_timeout(by.duration_since(Instant::now()));
-    let answer = tokens.mint_token(request).await?.into_inner();
-    Ok(answer.token)
+    request.set_timeout(deadline.duration_since(Instant::now()));
+    let response = tokens.mint_token(request).await?.into_inner();
+    Ok(response.token)
 }
 
-/// A token for a room, with values that the profile opens to calls.
+/// Mints a token for a room, with parameters that the profile opens to calls.
 async fn mint_for(tokens: &mut Tokens, identity: &str, room: &str) -> Result<String, Status> {
     let value = |kind| Value { kind: Some(kind) };
     let params = Struct {
@@ -188,23 +192,23 @@ async fn mint_for(tokens: &mut Tokens, identity: &str, room: &str) -> Result<Str
     Ok(tokens.mint_token(request).await?.into_inner().token)
 }
 
-/// When to try again, if at all: the retry policy of `service_config.json`, which tonic does
-/// not read.
+/// The delay of a retry, if any: the retry policy of `service_config.json`, which tonic does not
+/// read.
 fn retry_in(status: &Status, attempt: u32) -> Option<Duration> {
     const ATTEMPTS: u32 = 4;
     // A connection that closed before the call was sent is CANCELLED in tonic, with a source.
-    let heals = status.code() == Code::Unavailable || status.source().is_some();
-    if !heals || attempt == ATTEMPTS {
+    let is_transient = status.code() == Code::Unavailable || status.source().is_some();
+    if !is_transient || attempt == ATTEMPTS {
         return None;
     }
     match status.metadata().get("grpc-retry-pushback-ms") {
-        // A negative one, which is no u64, says not to.
+        // A negative pushback, which does not parse as u64, forbids a retry.
         Some(pushback) => pushback.to_str().ok()?.parse().ok().map(Duration::from_millis),
         None => Some(Duration::from_millis(200 << (attempt - 1)).mul_f64(fastrand::f64())),
     }
 }
 
-/// Hands on the tokens of prefix0, prefix1 and so on, over as many calls as that takes.
+/// Mints tokens for prefix0, prefix1 and so on, with as many calls as needed.
 async fn mint_many(
     tokens: &mut Tokens,
     prefix: &str,
@@ -217,7 +221,7 @@ async fn mint_many(
         let start = next;
         let called = mint_from(tokens, series, start, |token| {
             each(next, token);
-            // Counted here, not taken from the error's resume_index: that is after what was sent.
+            // Counted here, since an error's resume_index counts the tokens sent.
             next += 1;
         });
         let Err(status) = called.await else { return Ok(()) };
@@ -227,7 +231,7 @@ async fn mint_many(
         if !ended_early(&status) || progress.elapsed() > PATIENCE {
             return Err(status);
         }
-        eprintln!("going on at {next} after {}", explain(&status));
+        eprintln!("resuming at {next} after {}", explain(&status));
         sleep(retry_delay(&status).unwrap_or(Duration::from_secs(1))).await;
     }
 }
@@ -250,18 +254,18 @@ async fn mint_from(
     Ok(())
 }
 
-/// Whether the rest is worth another call. A connection that broke has any code in tonic, and
-/// its cause.
+/// Whether to resume with another call. In tonic a broken connection may have any code, but has a
+/// source.
 fn ended_early(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some()
 }
 
-/// In how long the server expects to serve it.
+/// The retry delay that the server sets.
 fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// Its reason and message, every bad field, when to come again.
+/// An error's reason, message, invalid fields and retry delay.
 fn explain(status: &Status) -> String {
     let details = status.get_error_details();
     let reason = details
@@ -272,7 +276,7 @@ fn explain(status: &Status) -> String {
         lines.push(format!("{}: {}", bad.field, bad.description));
     }
     if let Some(delay) = retry_delay(status) {
-        lines.push(format!("try again in {:.1} s", delay.as_secs_f64()));
+        lines.push(format!("retry in {:.1} s", delay.as_secs_f64()));
     }
     lines.join("; ")
 }
@@ -294,7 +298,7 @@ async fn run(tokens: &mut Tokens, count: i64, room: Option<&str>) -> Result<(), 
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [server, count, room @ ..] = &arguments[..] else {
-        return Err("it takes SERVER COUNT, and a ROOM where there is a profile of rooms".into());
+        return Err("usage: SERVER COUNT [ROOM]; ROOM requires a profile for rooms".into());
     };
     let room = room.first().map(String::as_str);
     if let Err(status) = run(&mut connect(server)?, count.parse()?, room).await {
