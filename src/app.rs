@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
-    callers::held_callers,
-    dependencies::{noted, workload_api},
+    callers::callers_in_force,
+    dependencies::{with_notes, workload_api},
     issuers::IssuersSide,
     keys::Key,
     profiles::WriteSide,
@@ -146,12 +146,12 @@ impl App {
             Arc::new(Tls::new(loaded, clock.clone(), &metrics, audit.clone()))
         });
         let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics, audit.as_ref());
-        let callers = held_callers(config, &metrics);
+        let callers = callers_in_force(config, &metrics);
         let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, mut awaited } =
             IssuersSide::build(config, &callers, &clock, &metrics, audit.clone());
         awaited.extend(workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>));
         let ready = Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
-        let ready = Arc::new(noted(ready, config, audit.clone()));
+        let ready = Arc::new(with_notes(ready, config, audit.clone()));
         let (minter, signing) = minting(config, &grants, &mut keys, &clock, &drain, &metrics)?;
         let minter = Arc::new(minter);
         let of_metrics = Arc::clone(&minter);

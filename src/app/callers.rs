@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The allowed callers. Logs what an operator may not expect.
-pub(super) fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
+pub(super) fn callers_in_force(config: &Config, metrics: &Metrics) -> Arc<Callers> {
     log_callers(&config.callers, config.authorize);
     log_socket(config);
     parts::log_remarks(&config.remarks);

@@ -21,7 +21,7 @@ use crate::{
 const ONLY_OBSERVED: &str = "calls that [callers] denies are logged and served";
 
 /// Adds notes for the operator about this configuration.
-pub(super) fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
+pub(super) fn with_notes(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
     let mut ready = ready;
     if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
         ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));

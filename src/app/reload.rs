@@ -88,7 +88,7 @@ struct Watch {
 enum State {
     Good,
     /// The first read failed, perhaps in the middle of a change.
-    Doubted {
+    FailedOnce {
         again: Instant,
     },
     /// Reading failed for this reason.
@@ -255,7 +255,7 @@ impl Watch {
     fn again(&self) -> Option<Instant> {
         match self.state {
             State::Good => None,
-            State::Doubted { again } | State::Failed { again, .. } => Some(again),
+            State::FailedOnce { again } | State::Failed { again, .. } => Some(again),
         }
     }
 
@@ -285,12 +285,12 @@ impl Watch {
     fn failed(&mut self, what: &str, reason: String) {
         let now = Instant::now();
         self.state = match &self.state {
-            State::Good => State::Doubted { again: now + FIRST_RETRY },
+            State::Good => State::FailedOnce { again: now + FIRST_RETRY },
             State::Failed { reason: known, .. } if *known == reason => {
                 self.metrics.failed();
                 State::Failed { reason, again: now + RETRY }
             }
-            State::Doubted { .. } | State::Failed { .. } => {
+            State::FailedOnce { .. } | State::Failed { .. } => {
                 self.metrics.failed();
                 self.metrics.failing(true);
                 self.record(what, Outcome::Failed);

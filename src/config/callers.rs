@@ -218,7 +218,7 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         if let Some(max_ttl) = max_ttl {
             check_max_ttl(section, profile, max_ttl);
         }
-        if identities.is_some() && profile.names_nobody() {
+        if identities.is_some() && profile.is_anonymous() {
             let name = &profile.name;
             section.remark(
                 "identities",

@@ -60,7 +60,7 @@ impl Profile {
 
     /// Whether its tokens contain no identity, so that any holder can use them.
     #[must_use]
-    pub const fn names_nobody(&self) -> bool {
+    pub const fn is_anonymous(&self) -> bool {
         matches!(self.supply, Supply::Forwarded(_)) || !self.tokens.has_identity
     }
 

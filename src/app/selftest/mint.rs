@@ -78,11 +78,11 @@ impl Prepared {
 }
 
 fn identity(profile: &Profile, ask: &Ask) -> Result<String, String> {
-    let names_somebody = profile.tokens.has_identity;
-    let text = ask.identity.as_deref().unwrap_or(if names_somebody { "" } else { NOBODY });
+    let has_identity = profile.tokens.has_identity;
+    let text = ask.identity.as_deref().unwrap_or(if has_identity { "" } else { NOBODY });
     let identity = Identity::parse(text).map_err(|error| format!("identity {error}"))?;
     match profile.rules.tokens.identity_form {
-        Some(form) if names_somebody && !(form.fits)(text) => {
+        Some(form) if has_identity && !(form.fits)(text) => {
             Err(format!("identity {}", form.wanted))
         }
         _ => Ok(identity.to_string()),

@@ -115,14 +115,14 @@ fn token_instead_of_refusal_and_the_reverse_are_found() {
         let meant = Difference::new("token", "refused: is empty", "one is made");
         assert_eq!(verdict, Verdict::Different(vec![meant]));
     }
-    let nobody = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
-    let refused = |told, alone| Case::Refused { way: nobody.clone(), told, alone };
+    let refused_call = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
+    let refused = |told, alone| Case::Refused { way: refused_call.clone(), told, alone };
     let check = |case| check(&Vector { case, ..vector.clone() });
     assert_eq!(check(refused(told, None)), Verdict::Refused);
     let alone = Verdict::LeftOut { why: "why", refused: true };
     assert_eq!(check(refused(told, Some("why"))), alone);
     assert!(matches!(check(refused("is too long", None)), Verdict::Different(_)));
-    let case = Case::Minted { ways: vec![nobody.clone()], token: Box::new(token) };
+    let case = Case::Minted { ways: vec![refused_call.clone()], token: Box::new(token) };
     let meant = Difference::new("token", "one is made", "refused: identity is empty");
     assert_eq!(check(case), Verdict::Different(vec![meant]));
 }

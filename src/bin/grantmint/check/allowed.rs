@@ -75,8 +75,8 @@ impl CallArgs {
         let of_entry = name.map_or_else(String::new, |name| format!(" by [callers.{name}]"));
         Ok(Some(match decision {
             Ok(Allowed { row, max_ttl }) => {
-                let names_nobody = entry.and_then(|entry| self.names_nobody(entry, row, config));
-                let remark = names_nobody.map_or_else(String::new, |profile| {
+                let is_anonymous = entry.and_then(|entry| self.is_anonymous(entry, row, config));
+                let remark = is_anonymous.map_or_else(String::new, |profile| {
                     format!(
                         "the identity is only compared with the request: tokens of profile \
                          {profile} contain no identity, and any holder can use them\n"
@@ -93,7 +93,7 @@ impl CallArgs {
                         "entry": name,
                         "row": row,
                         "max_ttl_seconds": max_ttl.map(|it| it.as_secs_f64()),
-                        "identity_in_token": names_nobody.is_none(),
+                        "identity_in_token": is_anonymous.is_none(),
                     }),
                     exit: Exit::Done,
                 }
@@ -184,7 +184,7 @@ impl CallArgs {
     }
 
     /// The profile, if the row restricts identities but the profile's tokens contain none.
-    fn names_nobody<'a>(
+    fn is_anonymous<'a>(
         &self,
         entry: &Entry,
         row: usize,
@@ -195,7 +195,7 @@ impl CallArgs {
         let default =
             || config.profiles.iter().find(|it| Some(&it.name) == config.default_profile.as_ref());
         let profile = named.or_else(default)?;
-        (row.identities != Texts::Any && profile.names_nobody()).then_some(&profile.name)
+        (row.identities != Texts::Any && profile.is_anonymous()).then_some(&profile.name)
     }
 }
 
