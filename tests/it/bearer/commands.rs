@@ -81,7 +81,7 @@ async fn check_shows_issuers_and_judges_their_callers() {
     let text = fs::read_to_string(&config.file).expect("text");
     for (from, to, problem) in [
         ("[issuers.okta]", "[issuers.dns]", "is not of the form"),
-        ("match = [\"okta:", "match = [\"other:", "there is no [issuers.other]"),
+        ("match = [\"okta:", "match = [\"other:", "[issuers.other] does not exist"),
         ("audience = \"mint\"\n", "", "audience: is missing"),
         ("kind = \"jwt\"", "kind = \"oidc\"", "must be \"jwt\" or \"kubernetes\""),
         ("audience =", "algorithms = [\"HS256\"]\naudience =", "is no algorithm that is supported"),

@@ -288,7 +288,7 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
         "for         the channel lobby 1",
         "rights      join for 60 s, publish audio for 60 s, publish data for 60 s",
         "the right to join",
-        "signature   right: the key's",
+        "signature   valid",
     ] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }

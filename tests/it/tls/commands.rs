@@ -130,5 +130,5 @@ async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() 
     let serve = Serve::start(&anywhere).await;
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(log.contains("anybody who reaches this address may call"), "{log}");
+    assert!(log.contains("any client that reaches this address may call"), "{log}");
 }
