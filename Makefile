@@ -1,7 +1,7 @@
-# `make test` installs what tests and lints need: Python packages into target/venv, Node
-# packages below target/examples and target/libraries, promtool out of Debian's package and, run by root on a Debian
-# machine, Debian's Go packages and valgrind.
-# `make bench` does the same for its peers, below target/peers.
+# `make test` installs what the tests and lints need: Python packages into target/venv, Node packages
+# into target/examples and target/libraries, promtool from Debian's package and, if run by root on
+# Debian, Debian's Go packages and valgrind.
+# `make bench` does the same for the peers it compares with, in target/peers.
 
 PYTHON ?= python3
 VENV := target/venv
@@ -20,8 +20,7 @@ PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
 .PHONY: test lint python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
 
-# Without root the packages must be there; with it they are installed, which is a moment's work
-# where they are.
+# Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
 mkdir -p $(@D)
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -33,18 +32,18 @@ fi
 touch $@
 endef
 
-# Builds the Go program that the first prerequisite is; $(1) is a Python with grpcio-tools.
+# Builds the Go program in the first prerequisite; $(1) is a Python with grpcio-tools.
 define go_build
 mkdir -p $(@D)/src
 $(1) -m grpc_tools.protoc -I proto \
 	--go_out=$(@D)/src --go_opt=M$(PROTO)=grantmint/v1 \
 	--go-grpc_out=$(@D)/src --go-grpc_opt=M$(PROTO)=grantmint/v1 $(PROTO)
-test -z "$$(gofmt -l $(<D))" || { echo "gofmt would have $(<D) otherwise"; exit 1; }
+test -z "$$(gofmt -l $(<D))" || { echo "$(<D) is not formatted: run gofmt -w $(<D)"; exit 1; }
 $(GO_ENV) go vet ./$(<D)
 $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
-## All that the gate holds: formatting, lints, docs, protos, tests.
+## The whole gate: formatting, lints, docs, protos, tests.
 test: lint example-tools library-tools prometheus-tools
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked --workspace
 	$(MAKE) --no-print-directory guard
@@ -65,7 +64,7 @@ $(PIP_STAMP): $(REQUIREMENTS)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(REQUIREMENTS:%=-r %)
 	touch $@
 
-## What the callers below examples/ need, and the one in Go.
+## Dependencies of the callers in examples/, and the Go caller.
 example-tools: $(EXAMPLES)/python/.generated $(EXAMPLES)/node/.installed $(EXAMPLES)/go/caller
 
 $(EXAMPLES)/python/.generated: proto/$(PROTO) $(PIP_STAMP)
@@ -73,7 +72,7 @@ $(EXAMPLES)/python/.generated: proto/$(PROTO) $(PIP_STAMP)
 	$(VENV)/bin/python -m grpc_tools.protoc -I proto --python_out=$(@D) --grpc_python_out=$(@D) $(PROTO)
 	touch $@
 
-# Node packages of the first two prerequisites.
+# Installs the Node packages of the first two prerequisites.
 define npm_install
 @command -v npm >/dev/null || { echo "Node.js 20 or later with npm is needed"; exit 1; }
 mkdir -p $(@D)
@@ -85,7 +84,7 @@ endef
 $(EXAMPLES)/node/.installed: examples/node/package.json examples/node/package-lock.json
 	$(npm_install)
 
-## The vendors' libraries that read our tokens; those in Python are among the Python tools.
+## The vendors' libraries that tests verify tokens with; the Python ones are in the Python tools.
 LIBRARIES := target/libraries/node/.installed
 
 library-tools: $(LIBRARIES)
@@ -99,7 +98,7 @@ $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.instal
 $(EXAMPLES)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES))
 
-## What reads the metrics page as Prometheus does. The server in the package is not needed.
+## promtool, which reads the metrics page as Prometheus does.
 PROMTOOL := target/prometheus/promtool
 
 prometheus-tools: $(PROMTOOL)
@@ -116,7 +115,7 @@ $(PROMTOOL):
 		rm prometheus_*.deb; \
 	fi
 
-## What the bench's peers need. One that cannot be had is skipped, and the bench says why.
+## Dependencies of the bench's peers. A peer that cannot be installed is skipped, with the reason.
 peer-tools:
 	@mkdir -p $(PEERS)/node $(PEERS)/python $(PEERS)/go
 	@cd $(PEERS) && rm -f node/missing python/missing go/missing
@@ -148,22 +147,22 @@ $(PEERS)/go/server: benches/peers/go/main.go proto/$(PROTO) $(PEERS)/go/.install
 $(PEERS)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES) golang-github-golang-jwt-jwt-dev)
 
-## Counts the instructions of a token, which may not be more than stated.
+## Counts the instructions per token, and fails if they exceed the limit.
 guard: target/guard/.installed
 	cargo bench --locked --bench figures -- --guard
 
 target/guard/.installed:
 	$(call debian_install,valgrind)
 
-## Shows for each bug in tests/planted that a test catches it; `BUGS="no_floor …"` for some.
+## Checks that a test catches each bug in tests/planted; `BUGS="no_floor …"` for some.
 planted:
 	tests/planted/run $(BUGS)
 
-## What is promised of speed and size, as ratios measured in one run; `ARGS=--json` for machines.
+## Measures the documented speed and size ratios in one run; `ARGS=--json` for JSON.
 bench: peer-tools library-tools
 	cargo build --locked --release
 	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
 
-## The same in little over a minute, with fewer and shorter rounds.
+## The same with fewer and shorter rounds, in little over a minute.
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"

@@ -1,5 +1,5 @@
-//! The composition root: builds both sides from the configuration, binds, spawns, and brings
-//! it all to its end.
+//! The composition root: builds the write side and the read side from the configuration, binds
+//! the listeners, spawns the tasks and shuts them down.
 
 mod callers;
 mod dependencies;
@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
-    callers::held_callers,
-    dependencies::{noted, workload_api},
+    callers::callers_in_force,
+    dependencies::{with_notes, workload_api},
     issuers::IssuersSide,
     keys::Key,
     profiles::WriteSide,
@@ -26,7 +26,7 @@ use self::{
 };
 pub use self::{
     profiles::of_mint,
-    running::{Ask, Ended, Running, Stop},
+    running::{Ended, Request, Running, Stop},
 };
 use crate::{
     admin::{self, Admin},
@@ -55,51 +55,51 @@ use crate::{
     },
 };
 
-/// Why a server cannot start.
+/// Why a server failed to start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A profile's upstream cannot be talked to.
+    /// No route to a profile's upstream.
     #[error("profile {profile}: {error}")]
     Upstream {
         /// The profile.
         profile: String,
-        /// Why.
+        /// The cause.
         error: EgressError,
     },
-    /// A profile's key does not make tokens that verify.
+    /// A profile's key signs no tokens that verify.
     #[error("profile {profile}: {error}")]
     Key {
         /// The profile.
         profile: String,
-        /// Why.
+        /// The cause.
         error: PrepareError,
     },
-    /// The server does not listen.
+    /// The call listener failed to bind.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The admin listener does not listen.
+    /// The admin listener failed to bind.
     #[error("cannot listen on {address}: {error}")]
     BindAdmin {
         /// The address.
         address: Listen,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// The threads of the pool of slow signatures do not start.
-    #[error("the threads that sign cannot be started: {0}")]
+    /// The signing threads failed to start.
+    #[error("cannot start the signing threads: {0}")]
     Threads(io::Error),
-    /// The audit log does not start.
+    /// The audit log failed to start.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// No randomness for token ids and jitter.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
-    /// The compiled-in descriptor set is broken.
-    #[error("the API's own description is broken: {0}")]
+    /// The built-in descriptor set is invalid.
+    #[error("the built-in API descriptor is invalid: {0}")]
     Reflection(#[from] prost::DecodeError),
 }
 
-/// A server that is built and bound, but does nothing yet.
+/// A server that is built and bound, but not yet running.
 pub struct App {
     server: Server,
     admin: Admin,
@@ -108,21 +108,21 @@ pub struct App {
     ready: Arc<Ready>,
     keepers: Vec<Keeper<Preparer>>,
     issuers: Vec<crate::issuers::Keeper>,
-    /// None where no signature is slow.
+    /// None if no profile has slow signatures.
     signing: Option<Threads>,
-    /// Whose ends are watched, and where they are shown.
+    /// The certificates whose expiry is watched, and its metrics.
     certificates: Option<(Arc<Tls>, Metrics)>,
-    /// None where the certificate is in files.
+    /// None if the certificate is in files.
     workload_api: Option<Arc<WorkloadApi>>,
     jumps: watch::Sender<()>,
     clock: Clock,
     drainer: Drainer,
     drain: Drain,
     config: server::Config,
-    /// None where there is no file to follow.
+    /// None without a file to follow.
     reload: Option<Reload>,
-    reload_asked: watch::Sender<()>,
-    /// None where nothing is recorded.
+    reload_requests: watch::Sender<()>,
+    /// None without `[audit]`.
     audit: Option<Audit>,
 }
 
@@ -133,8 +133,8 @@ impl App {
         let metrics = Metrics::naming(resource_names.clone());
         metrics.started(clock.now().wall);
         let (drainer, drain) = drain();
-        let told = drain.clone();
-        metrics.drain_phase(move || told.phase() as u8);
+        let of_metrics = drain.clone();
+        metrics.drain_phase(move || of_metrics.phase() as u8);
         let (jumps, _) = watch::channel(());
         let WriteSide { grants, keepers, mut keys } =
             WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
@@ -146,16 +146,16 @@ impl App {
             Arc::new(Tls::new(loaded, clock.clone(), &metrics, audit.clone()))
         });
         let workload_api = workload_api(config, tls.as_ref(), &clock, &metrics, audit.as_ref());
-        let callers = held_callers(config, &metrics);
+        let callers = callers_in_force(config, &metrics);
         let IssuersSide { bearers, keepers: issuers, parts: issuer_parts, mut awaited } =
             IssuersSide::build(config, &callers, &clock, &metrics, audit.clone());
         awaited.extend(workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>));
         let ready = Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
-        let ready = Arc::new(noted(ready, config, audit.clone()));
+        let ready = Arc::new(with_notes(ready, config, audit.clone()));
         let (minter, signing) = minting(config, &grants, &mut keys, &clock, &drain, &metrics)?;
         let minter = Arc::new(minter);
-        let told = Arc::clone(&minter);
-        metrics.waiting_calls(move || told.waiting_calls());
+        let of_metrics = Arc::clone(&minter);
+        metrics.waiting_calls(move || of_metrics.waiting_calls());
         let (api, reporter) = Api::new(&Parts {
             minter,
             roster,
@@ -170,13 +170,13 @@ impl App {
         let server =
             Server::bind(&config.server, transport, known, drain.clone(), &metrics).await?;
         metrics.open_connections(server.open_connections());
-        let reload_asked = watch::Sender::new(());
+        let reload_requests = watch::Sender::new(());
         let reload = config.file.as_ref().map(|file| {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
             parts.extend(parts::of_audit(config, audit.as_ref()));
             parts.extend(issuer_parts);
-            Reload::new(file, parts, reload_asked.clone(), &metrics, audit.as_ref())
+            Reload::new(file, parts, reload_requests.clone(), &metrics, audit.as_ref())
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
@@ -199,42 +199,42 @@ impl App {
             drain,
             config: config.server.clone(),
             reload,
-            reload_asked,
+            reload_requests,
             audit,
         })
     }
 
-    /// Where calls are served over TCP, if they are.
+    /// The TCP address for calls, if any.
     #[must_use]
     pub fn addr(&self) -> Option<SocketAddr> {
         self.server.addr()
     }
 
-    /// The socket where calls are served too, or alone.
+    /// The Unix socket for calls, if any.
     #[must_use]
     pub const fn unix(&self) -> Option<&Unix> {
         self.config.listen.unix()
     }
 
-    /// Whether calls over TCP come over TLS.
+    /// Whether TCP connections use TLS.
     #[must_use]
     pub const fn has_tls(&self) -> bool {
         self.certificates.is_some()
     }
 
-    /// Where the operator looks.
+    /// The address of the admin listener.
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.addr()
     }
 
-    /// Whether the audit log goes to standard output, which nothing else may be written to.
+    /// Whether the audit log goes to standard output, where nothing else may be written.
     #[must_use]
     pub fn audits_to_stdout(&self) -> bool {
         self.audit.as_ref().is_some_and(Audit::is_to_stdout)
     }
 
-    /// Starts everything.
+    /// Starts all tasks.
     #[must_use]
     pub fn spawn(self) -> Running {
         let mut tasks = JoinSet::new();
@@ -265,14 +265,14 @@ impl App {
             signing: self.signing,
             drainer: self.drainer,
             config: self.config,
-            reload_asked: can_reload.then_some(self.reload_asked),
+            reload_requests: can_reload.then_some(self.reload_requests),
             audit: self.audit,
         }
     }
 }
 
-/// What mints, and the threads of slow signatures; none where no signature is slow. The keys that
-/// sign alone are added to `keys`.
+/// Builds the minter, and the signing threads if any profile has slow signatures. Adds to `keys`
+/// the keys of profiles without grants.
 fn minting(
     config: &Config,
     grants: &mint::Grants,
@@ -304,18 +304,18 @@ fn minting(
     Ok((Minter::new(profiles, config.default_profile.clone(), grants, parts), signing))
 }
 
-/// How resources are written where the admin listener is open to others.
+/// How the admin pages show resources. Logs a warning if they are hashed without a key.
 fn shown_names(admin: &admin::Config) -> ResourceNames {
     if admin.has_details() {
         return ResourceNames::default();
     }
     if admin.names_key.is_none() {
-        tracing::warn!("the admin listener writes resources as plain hashes; set names_key_file");
+        tracing::warn!("the admin pages show resources as unkeyed hashes; set names_key_file");
     }
     resource_names(admin)
 }
 
-/// How the admin listener writes resources where it does not name them.
+/// How the admin pages show resources that they do not name.
 #[must_use]
 pub fn resource_names(admin: &admin::Config) -> ResourceNames {
     match admin.names_key.clone() {

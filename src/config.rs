@@ -1,6 +1,6 @@
-//! The configuration: one TOML file, validated as a whole before anything starts.
+//! The configuration: one TOML file, validated completely before anything starts.
 //!
-//! Each profile is read by itself, its `kind` first, so that every problem of the file is told
+//! Each profile is read separately, its `kind` first, so that every problem of the file is reported
 //! at once.
 
 pub mod access;
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use self::callers::{Loaded, Others};
+use self::callers::{Loaded, UnknownNames};
 pub use self::{
     expiry::Expiry,
     profile::Profile,
@@ -44,15 +44,15 @@ use crate::{
     token::pool,
 };
 
-/// The kinds that profiles may be of.
+/// The available kinds of profiles.
 pub type Kinds = &'static [&'static dyn Kind];
 
-/// All that a server is told.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[server]`.
     pub server: server::Config,
-    /// `[server.tls]` and what its files hold.
+    /// `[server.tls]`, with its files loaded.
     pub tls: Option<tls::Loaded>,
     /// `[admin]`.
     pub admin: admin::Config,
@@ -60,7 +60,7 @@ pub struct Config {
     pub limits: Limits,
     /// `[signing]`.
     pub signing: pool::Config,
-    /// The profile of calls that name none: the one configured, or the only one there is.
+    /// The default profile: the configured one, or the only one.
     pub default_profile: Option<ProfileName>,
     /// The profiles, by name; at least one.
     pub profiles: Vec<Profile>,
@@ -68,43 +68,43 @@ pub struct Config {
     pub issuers: Vec<crate::issuers::Config>,
     /// `[callers]`.
     pub callers: Policy,
-    /// `[audit]`; none where nothing is recorded.
+    /// `[audit]`; none without an audit log.
     pub audit: Option<audit::Config>,
-    /// What comes of a call that its caller is not allowed.
+    /// What happens to calls that `[callers]` denies.
     pub authorize: Mode,
-    /// What is good, but may not be what was meant.
+    /// Warnings: settings that are valid but probably not intended.
     pub remarks: Vec<Problem>,
-    /// What stands in for every profile's upstream; none for their own.
+    /// Replaces every profile's upstream; none for their own.
     pub upstream: Option<BaseUrl>,
-    /// The file that it was read from; none where it is of another origin, or a pipe, which
-    /// cannot be read twice.
+    /// The file that it was read from; none for another origin, or a pipe, which cannot be read
+    /// twice.
     pub file: Option<ConfigFile>,
 }
 
-/// The file that a configuration was read from, as it was then.
+/// The file that a configuration was read from.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it held.
+    /// Its text when it was read.
     pub text: Arc<str>,
 }
 
-/// What identities and resources are hashed with.
+/// The keys that hash identities and resources.
 #[derive(Clone, Debug)]
 pub struct Naming {
-    /// The audit log's key; none where its identities are not hashed.
+    /// The audit log's key; none if identities are not hashed.
     pub identity_key: Option<IdentityKey>,
     /// `[admin]`.
     pub admin: admin::Config,
 }
 
-/// Limits on what calls may ask for.
+/// Limits on calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Of one call's tokens.
+    /// Limits on tokens.
     pub mint: mint::Limits,
-    /// Of one request's bytes.
+    /// Limits on requests.
     pub rpc: rpc::Limits,
 }
 
@@ -122,18 +122,18 @@ impl Config {
         Self::parse_with(file, text, &|name| std::env::var(name).ok())
     }
 
-    /// Validates `text`, with the variables of the environment as `env` has them.
+    /// Validates `text`, with the environment variables of `env`.
     pub fn parse_with(file: &str, text: &str, env: Env<'_>) -> Result<Self, Problems> {
         Self::parse_of(file, text, env, KINDS)
     }
 
-    /// Whether there is a section `[callers]`.
+    /// Whether the section `[callers]` exists.
     #[must_use]
     pub const fn has_callers(&self) -> bool {
         matches!(self.callers, Policy::Entries(_))
     }
 
-    /// Gets the grants of all profiles from `upstream` instead of their own.
+    /// Fetches the grants of all profiles from `upstream` instead of their own.
     pub fn point_at(&mut self, upstream: BaseUrl) {
         for profile in &mut self.profiles {
             profile.point_at(&upstream);
@@ -141,7 +141,7 @@ impl Config {
         self.upstream = Some(upstream);
     }
 
-    /// Reads a part of `text`'s `[server.tls]`, by itself: nothing else in it is looked at.
+    /// Reads a part of `[server.tls]` and nothing else of `text`.
     pub fn parse_tls<T>(
         file: &str,
         text: &str,
@@ -153,7 +153,8 @@ impl Config {
         document.conclude(read)
     }
 
-    /// Reads the key of `text`'s `[audit]`, by itself. Where it is comes back in any case.
+    /// Reads the key of `[audit]` and nothing else of `text`. Returns the files of the key even on
+    /// failure.
     pub fn parse_audit_key(
         file: &str,
         text: &str,
@@ -170,8 +171,7 @@ impl Config {
         (document.conclude(key), files)
     }
 
-    /// Reads what identities and resources are hashed with: `[audit]` and `[admin]`, and nothing
-    /// else.
+    /// Reads the keys that hash identities and resources, from `[audit]` and `[admin]` alone.
     pub fn parse_naming(file: &str, text: &str) -> Result<Naming, Problems> {
         let env = |name: &str| std::env::var(name).ok();
         let document = Document::parse(file, text, &env)?;
@@ -184,8 +184,7 @@ impl Config {
         document.conclude(Some(Naming { identity_key: key, admin }))
     }
 
-    /// Reads one profile of `text`, by itself: nothing else in it is looked at. Where its key is
-    /// comes back in any case.
+    /// Reads one profile and nothing else of `text`. Returns the files of its key even on failure.
     pub fn parse_profile(
         file: &str,
         text: &str,
@@ -206,7 +205,7 @@ impl Config {
         (document.conclude(profile), key_files)
     }
 
-    /// Validates `text`, whose profiles are of these kinds.
+    /// Validates `text`, with profiles of these kinds.
     pub fn parse_of(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
         let document = Document::parse(file, text, env)?;
         let config = Self::read(document.root(), kinds);
@@ -225,7 +224,7 @@ impl Config {
         let admin = read_admin(&mut admin_section);
         let is_taken = |listen| admin.listen.overlaps(listen);
         if server.listen.tcp().is_some_and(is_taken) {
-            admin_section.problem("listen", "must not be where [server] listens");
+            admin_section.problem("listen", "must differ from the address of [server]");
         }
         listen::remark(&server_section, &server.listen, has_callers);
         let may_listen = access::may_listen(
@@ -271,13 +270,13 @@ impl Config {
             profiles: &profiles,
             names: &names,
             issuers: &issuer_names,
-            others: Others::Refused,
+            unknown: UnknownNames::Refused,
         };
         let callers = callers::read(&mut root, &loaded);
         root.finish();
         check_accounts(&read);
 
-        // What is wrong with those that are missing has been told.
+        // The problems of the missing profiles have been reported.
         if read.len() < names.len() {
             return None;
         }
@@ -289,10 +288,10 @@ impl Config {
         let tls = match tls {
             ReadTls::None => None,
             ReadTls::Loaded(loaded) => Some(*loaded),
-            // What is wrong with it was reported.
-            ReadTls::Wrong => return None,
+            // Its problems have been reported.
+            ReadTls::Invalid => return None,
         };
-        // What is wrong with it was reported.
+        // Its problems have been reported.
         if has_audit && audit.is_none() {
             return None;
         }
@@ -315,11 +314,11 @@ impl Config {
     }
 }
 
-/// What became of `[server.tls]`.
+/// The result of reading `[server.tls]`.
 enum ReadTls {
     None,
     Loaded(Box<tls::Loaded>),
-    Wrong,
+    Invalid,
 }
 
 fn read_server(
@@ -341,16 +340,16 @@ fn read_server(
     (server::Config { listen, plaintext, drain_delay, drain_grace, limits }, tls, authorize)
 }
 
-/// Reads the section and the files that it names.
+/// Reads `[server.tls]` and the files that it names.
 fn read_tls(mut section: Section<'_>) -> ReadTls {
-    let Some(config) = tls::Config::read(&mut section) else { return ReadTls::Wrong };
+    let Some(config) = tls::Config::read(&mut section) else { return ReadTls::Invalid };
     match config.load(Clock::system().now().wall) {
         Ok(loaded) => ReadTls::Loaded(Box::new(loaded)),
         Err(errors) => {
             for tls::LoadError { key, why } in errors {
                 section.problem(key, why);
             }
-            ReadTls::Wrong
+            ReadTls::Invalid
         }
     }
 }
@@ -366,7 +365,7 @@ fn read_admin(section: &mut Section<'_>) -> admin::Config {
     let names_key = if has_key {
         section.secret(NAMES_KEY, SigningSecret::parse).map(|(key, _)| key)
     } else {
-        section.refuse(NAMES_KEY.value, "a secret is never a value in this file: name its file");
+        section.refuse(NAMES_KEY.value, "a secret must not be a value in this file: name its file");
         None
     };
     let hosts = section.list_or_empty("hosts", host).unwrap_or_default();
@@ -375,13 +374,13 @@ fn read_admin(section: &mut Section<'_>) -> admin::Config {
     admin::Config { listen, details, names_key, hosts }
 }
 
-/// Takes a host's name as requests have it, in lower case.
+/// Parses a host name, in lower case.
 fn host(text: &str) -> Result<String, &'static str> {
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if !text.is_empty() && text.bytes().all(of_name) {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("is no host's name: write it without scheme and port")
+        Err("is not a host name; expected a name without scheme and port")
     }
 }
 
@@ -421,7 +420,7 @@ impl Limits {
                 chunk_tokens: limit("chunk_tokens", mint.chunk_tokens, 1..=4_096),
                 waiting_calls: limit("waiting_calls", mint.waiting_calls, 1..=1_000_000),
             },
-            // Less would not hold the longest names.
+            // The longest names need 1 KiB.
             rpc: rpc::Limits {
                 request_bytes: limit("request_bytes", rpc.request_bytes, 1_024..=most_bytes),
                 bulk_request_bytes: limit(
@@ -445,8 +444,8 @@ fn read_signing(mut section: Section<'_>) -> pool::Config {
     pool::Config { threads, queue }
 }
 
-/// Profiles of one upstream and account share its budget: it must be one, and enough for the
-/// resources of all of them.
+/// Checks the budgets of accounts. Profiles with the same upstream and account share a budget, so
+/// they must agree on it, and it must suffice for all their resources.
 fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
     let mut accounts = BTreeMap::new();
     for (profile, section) in profiles {
@@ -459,20 +458,18 @@ fn check_accounts(profiles: &[(Profile, Section<'_>)]) {
         if grants.budget != *budget {
             section.problem(
                 "budget",
-                format!(
-                    "differs from profile {first}'s, which has the same account and so shares it"
-                ),
+                format!("must equal the budget of profile {first}, which has the same account"),
             );
         }
-        // What depends on the upstream is left to the budget itself.
+        // A rate that depends on the upstream is unknown here; the budget enforces it at run time.
         *calls += grants.calls_a_minute().unwrap_or(0.0);
         let budget::Limits { rate, .. } = *budget;
         if *calls > 60.0 * f64::from(rate) {
             section.problem(
                 "resources",
                 format!(
-                    "are too many for the account: keeping all their grants fresh takes \
-                     {calls:.0} requests a minute, and its budget is {rate} a second"
+                    "are too many for the account: refreshing all their grants takes {calls:.0} \
+                     requests a minute, and its budget is {rate} a second"
                 ),
             );
         }

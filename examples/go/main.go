@@ -1,8 +1,8 @@
-// Mints a token, then many, has a bad request explained, and sets what a token says.
+// Mints a token, then many, prints the details of an invalid request, and sets token parameters.
 //
-// With Debian's golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
-// protoc-gen-go protoc-gen-go-grpc, and a protoc of at least 22.0, such as that of the Python
-// package grpcio-tools:
+// Requires Debian's golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
+// protoc-gen-go protoc-gen-go-grpc, and protoc 22.0 or later, such as that of the Python package
+// grpcio-tools:
 //
 //	package=Mgrantmint/v1/token_service.proto=grantmint/v1
 //	python -m grpc_tools.protoc -I ../../proto --go_out=$HOME/go/src --go_opt=$package \
@@ -10,11 +10,11 @@
 //	export GO111MODULE=off GOPATH=$HOME/go:/usr/share/gocode
 //	GRPC_GO_RETRY=on go run . 127.0.0.1:50051 1000 room-1
 //
-// The server may be a Unix socket, such as unix:///run/grantmint/api.sock. With GRANTMINT_CA,
-// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows
-// its certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
+// The server may be a Unix socket, such as unix:///run/grantmint/api.sock. If GRANTMINT_CA,
+// GRANTMINT_CERT and GRANTMINT_KEY name PEM files, it uses TLS with a client certificate. If
+// GRANTMINT_TOKEN_FILE is set, it sends the bearer token in that file.
 //
-// Debian 12's grpc-go, 1.33, retries only with GRPC_GO_RETRY=on; newer ones need no telling.
+// Debian 12's grpc-go, 1.33, retries only with GRPC_GO_RETRY=on; newer versions always do.
 package main
 
 import (
@@ -42,10 +42,10 @@ import (
 	api "grantmint/v1"
 )
 
-// patience is how long a bulk may go without a token.
+// patience is how long a bulk may wait for its next token.
 const patience = time.Minute
 
-// connect makes the one connection of the process.
+// connect creates the only connection of the process.
 func connect(server string) (*grpc.ClientConn, error) {
 	config, err := os.ReadFile("../service_config.json")
 	if err != nil {
@@ -58,7 +58,7 @@ func connect(server string) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		transport,
 		grpc.WithDefaultServiceConfig(string(config)),
-		// Without pings only failing calls tell that a connection died silently.
+		// Without pings, only failing calls notice a silently lost connection.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time:                30 * time.Second,
 			Timeout:             10 * time.Second,
@@ -79,7 +79,7 @@ func isSocket(server string) bool {
 	return strings.HasPrefix(server, "unix:")
 }
 
-// isLocal is whether plain text stays on this machine.
+// isLocal reports whether plain text stays on this machine.
 func isLocal(server string) bool {
 	host, _, _ := net.SplitHostPort(server)
 	return isSocket(server) || host == "localhost" || net.ParseIP(host).IsLoopback()
@@ -97,13 +97,13 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 	return map[string]string{"authorization": header}, err
 }
 
-// RequireTransportSecurity holds the token back from another machine without TLS.
+// RequireTransportSecurity keeps the token from being sent to another machine without TLS.
 func (b bearer) RequireTransportSecurity() bool {
 	return !b.isLocal
 }
 
-// security is TLS with a certificate where GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY name
-// files in PEM form, else plain text, as on a Unix socket.
+// security is TLS with a client certificate if GRANTMINT_CA, GRANTMINT_CERT and GRANTMINT_KEY name
+// PEM files; otherwise, and on a Unix socket, plain text.
 func security(server string) (grpc.DialOption, error) {
 	if os.Getenv("GRANTMINT_CA") == "" || isSocket(server) {
 		return grpc.WithInsecure(), nil
@@ -114,7 +114,7 @@ func security(server string) (grpc.DialOption, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("GRANTMINT_CA has no certificate")
+		return nil, errors.New("GRANTMINT_CA contains no certificate")
 	}
 	config := &tls.Config{RootCAs: roots}
 	if cert := os.Getenv("GRANTMINT_CERT"); cert != "" {
@@ -127,15 +127,15 @@ func security(server string) (grpc.DialOption, error) {
 	return grpc.WithTransportCredentials(credentials.NewTLS(config)), nil
 }
 
-// mint gets a token; the service config has the library retry what heals by itself.
+// mint gets a token; the service config makes the library retry transient failures.
 func mint(tokens api.TokenServiceClient, identity string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	answer, err := tokens.MintToken(ctx, &api.MintTokenRequest{Identity: identity})
-	return answer.GetToken(), err
+	response, err := tokens.MintToken(ctx, &api.MintTokenRequest{Identity: identity})
+	return response.GetToken(), err
 }
 
-// mintFor gets a token for a room, with values that the profile opens to calls.
+// mintFor gets a token for a room, with parameters that the profile opens to calls.
 func mintFor(tokens api.TokenServiceClient, identity, room string) (string, error) {
 	options := &api.MintOptions{
 		Profile:  "room",
@@ -147,11 +147,11 @@ func mintFor(tokens api.TokenServiceClient, identity, room string) (string, erro
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	answer, err := tokens.MintToken(ctx, &api.MintTokenRequest{Options: options, Identity: identity})
-	return answer.GetToken(), err
+	response, err := tokens.MintToken(ctx, &api.MintTokenRequest{Options: options, Identity: identity})
+	return response.GetToken(), err
 }
 
-// mintMany hands on the tokens of prefix0, prefix1 and so on, over as many calls as that takes.
+// mintMany mints tokens for prefix0, prefix1 and so on, with as many calls as needed.
 func mintMany(tokens api.TokenServiceClient, prefix string, count int64, each func(int64, string)) error {
 	request := &api.MintTokensRequest{Selection: &api.MintTokensRequest_IdentitySeries{
 		IdentitySeries: &api.IdentitySeries{Prefix: prefix, Count: count},
@@ -167,14 +167,14 @@ func mintMany(tokens api.TokenServiceClient, prefix string, count int64, each fu
 		if !endsEarly(err) || time.Since(progress) > patience {
 			return err
 		}
-		log.Printf("going on at %d after %s", next, explain(err))
+		log.Printf("resuming at %d after %s", next, explain(err))
 		time.Sleep(retryDelay(err))
 		request.StartIndex = next
 	}
 }
 
-// mintFrom makes one call and tells which index is next: by what was received, since an error's
-// resume_index is after what was sent.
+// mintFrom makes one call and returns the next index. It counts the tokens received, since an
+// error's resume_index counts the tokens sent.
 func mintFrom(tokens api.TokenServiceClient, request *api.MintTokensRequest, each func(int64, string)) (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -202,7 +202,7 @@ func endsEarly(err error) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
-// retryDelay is in how long the server expects to serve it, a second where it does not say.
+// retryDelay is the delay that the server sets, or else a second.
 func retryDelay(err error) time.Duration {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {
@@ -212,7 +212,7 @@ func retryDelay(err error) time.Duration {
 	return time.Second
 }
 
-// explain has its reason and message, every bad field, when to come again.
+// explain returns an error's reason, message, invalid fields and retry delay.
 func explain(err error) string {
 	failed := status.Convert(err)
 	reason, lines := failed.Code().String(), []string{}
@@ -225,7 +225,7 @@ func explain(err error) string {
 				lines = append(lines, bad.GetField()+": "+bad.GetDescription())
 			}
 		case *errdetails.RetryInfo:
-			lines = append(lines, "try again in "+detail.GetRetryDelay().AsDuration().String())
+			lines = append(lines, "retry in "+detail.GetRetryDelay().AsDuration().String())
 		}
 	}
 	return strings.Join(append([]string{reason + ": " + failed.Message()}, lines...), "; ")

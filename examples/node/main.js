@@ -1,11 +1,11 @@
-// Mints a token, then many, has a bad request explained, and sets what a token says.
+// Mints a token, then many, prints the details of an invalid request, and sets token parameters.
 //
 //     npm ci
 //     node main.js 127.0.0.1:50051 1000 room-1
 //
-// The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA,
-// GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows
-// its certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
+// The server may be a Unix socket, such as unix:/run/grantmint/api.sock. If GRANTMINT_CA,
+// GRANTMINT_CERT and GRANTMINT_KEY name PEM files, it uses TLS with a client certificate. If
+// GRANTMINT_TOKEN_FILE is set, it sends the bearer token in that file.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -27,23 +27,23 @@ const TOKEN_FILE = process.env.GRANTMINT_TOKEN_FILE;
 // Each call reads the file, since the token is replaced before it expires.
 const BEARER = grpc.credentials.createFromMetadataGenerator((_, done) => {
   const token = readFileSync(TOKEN_FILE, "utf8").trim();
-  // The library's own error would have the token in it.
-  if (!/^[!-~]+$/.test(token)) throw new Error(`${TOKEN_FILE} holds no token`);
+  // The library's own error would contain the token.
+  if (!/^[!-~]+$/.test(token)) throw new Error(`${TOKEN_FILE} contains no token`);
   const metadata = new grpc.Metadata();
   metadata.set("authorization", `Bearer ${token}`);
   done(null, metadata);
 });
 
-/** Has each call send the token. */
+/** Adds the token to each call. */
 function sendToken(options, next) {
   return new grpc.InterceptingCall(next({ ...options, credentials: BEARER }));
 }
 
 const OPTIONS = {
   interceptors: TOKEN_FILE ? [sendToken] : [],
-  // With it the library retries what heals by itself, when the server says.
+  // The library retries transient failures after the delay that the server sets.
   "grpc.service_config": readFileSync(join(__dirname, "../service_config.json"), "utf8"),
-  // Without pings only failing calls tell that a connection died silently.
+  // Without pings, only failing calls notice a silently lost connection.
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
   "grpc.keepalive_permit_without_calls": 1,
@@ -52,7 +52,7 @@ const OPTIONS = {
 const ENDS_EARLY = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED];
 const PATIENCE = 60_000; // milliseconds without a token
 
-/** The tokens of prefix0, prefix1 and so on, over as many calls as that takes. */
+/** Tokens for prefix0, prefix1 and so on, minted with as many calls as needed. */
 async function* mintMany(tokens, prefix, count) {
   let startIndex = 0;
   let progress = Date.now();
@@ -62,14 +62,14 @@ async function* mintMany(tokens, prefix, count) {
     try {
       for await (const chunk of call) {
         yield* chunk.tokens;
-        // Counted here, not taken from the error's resume_index: that is after what was sent.
+        // Counted here, since an error's resume_index counts the tokens sent.
         startIndex += chunk.tokens.length;
         progress = Date.now();
       }
       return;
     } catch (error) {
       if (!ENDS_EARLY.includes(error.code) || Date.now() - progress > PATIENCE) throw error;
-      console.error(`going on at ${startIndex} after ${explain(error)}`);
+      console.error(`resuming at ${startIndex} after ${explain(error)}`);
       await sleep(retryDelay(error) || 1_000);
     }
   }
@@ -83,30 +83,30 @@ function detail(error, kind) {
   return PROTOS[`google.rpc.${kind}`].deserialize(found?.value ?? Buffer.alloc(0));
 }
 
-/** In how many milliseconds the server expects to serve it; 0 where it does not say. */
+/** The retry delay in milliseconds that the server sets, or else 0. */
 function retryDelay(error) {
   const { seconds = 0, nanos = 0 } = detail(error, "RetryInfo").retry_delay ?? {};
   return seconds * 1_000 + nanos / 1_000_000;
 }
 
-/** Its reason and message, every bad field, when to come again. */
+/** The error's reason, message, invalid fields and retry delay. */
 function explain(error) {
   const reason = detail(error, "ErrorInfo").reason ?? grpc.status[error.code];
   const bad = detail(error, "BadRequest").field_violations ?? [];
   const lines = [`${reason}: ${error.details}`];
   lines.push(...bad.map(({ field, description }) => `${field}: ${description}`));
   const delay = retryDelay(error);
-  if (delay) lines.push(`try again in ${(delay / 1_000).toFixed(1)} s`);
+  if (delay) lines.push(`retry in ${(delay / 1_000).toFixed(1)} s`);
   return lines.join("; ");
 }
 
-/** Options of a token for a room, with values that the profile opens to calls. */
+/** Options of a token for a room, with parameters that the profile opens to calls. */
 function optionsFor(room) {
   const fields = { name: { stringValue: "Alice" }, can_publish: { boolValue: false } };
   return { profile: "room", resource: room, params: { fields } };
 }
 
-/** TLS, and a certificate, where the environment names files for that, else plain text. */
+/** TLS with a client certificate if the environment names files for it, else plain text. */
 function credentials(server) {
   if (server.startsWith("unix:")) return grpc.credentials.createInsecure();
   const [ca, key, cert] = ["CA", "KEY", "CERT"].map((name) => {
@@ -115,13 +115,13 @@ function credentials(server) {
   });
   if (ca) return grpc.credentials.createSsl(ca, key, cert);
   if (TOKEN_FILE && !/^(localhost|127\.[\d.]+|\[::1\]):\d+$/.test(server)) {
-    throw new Error("a token is not sent to another machine in plain text: set GRANTMINT_CA");
+    throw new Error("refusing to send a token to another machine in plain text: set GRANTMINT_CA");
   }
   return grpc.credentials.createInsecure();
 }
 
 async function main(server, count, room) {
-  // One client, and so one channel, for the life of the process.
+  // One client, and so one channel, for the lifetime of the process.
   const tokens = new TokenService(server, credentials(server), OPTIONS);
   const mint = promisify(tokens.MintToken).bind(tokens);
   const { token } = await mint({ identity: "alice" }, { deadline: Date.now() + 10_000 });

@@ -1,13 +1,13 @@
-"""Mints a token, then many, has a bad request explained, and sets what a token says.
+"""Mints a token, then many, prints the details of an invalid request, and sets token parameters.
 
     pip install -r requirements.txt
     python -m grpc_tools.protoc -I ../../proto --python_out=. --grpc_python_out=. \
         grantmint/v1/token_service.proto
     python main.py 127.0.0.1:50051 1000 room-1
 
-The server may be a Unix socket, such as unix:/run/grantmint/api.sock. With GRANTMINT_CA,
-GRANTMINT_CERT and GRANTMINT_KEY in the environment, files in PEM form, it speaks TLS and shows its
-certificate. With GRANTMINT_TOKEN_FILE it sends the bearer token in that file.
+The server may be a Unix socket, such as unix:/run/grantmint/api.sock. If GRANTMINT_CA,
+GRANTMINT_CERT and GRANTMINT_KEY name PEM files, it uses TLS with a client certificate. If
+GRANTMINT_TOKEN_FILE is set, it sends the bearer token in that file.
 """
 
 import os
@@ -25,9 +25,9 @@ from grantmint.v1.token_service_pb2_grpc import TokenServiceStub
 SERVICE_CONFIG = pathlib.Path(__file__).parent.parent / "service_config.json"
 
 OPTIONS = [
-    # With it the library retries what heals by itself, when the server says.
+    # The library retries transient failures after the delay that the server sets.
     ("grpc.service_config", SERVICE_CONFIG.read_text()),
-    # Without pings only failing calls tell that a connection died silently.
+    # Without pings, only failing calls notice a silently lost connection.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -48,7 +48,7 @@ class Bearer(grpc.AuthMetadataPlugin):
 
 
 def connect(server):
-    """The channel of the process; over TLS where the environment names files for that."""
+    """The only channel of the process; over TLS if the environment names files for it."""
     options, token_file = OPTIONS, os.environ.get("GRANTMINT_TOKEN_FILE")
     if server.startswith("unix:"):
         # grpcio would send the socket's path as the authority, which HTTP/2 does not allow.
@@ -60,7 +60,7 @@ def connect(server):
             *(file and pathlib.Path(file).read_bytes() for file in files)
         )
     elif token_file:
-        # In plain text a token is sent on this machine alone.
+        # In plain text, the token is sent only to this machine.
         security = grpc.local_channel_credentials(grpc.LocalConnectionType.LOCAL_TCP)
     else:
         return grpc.insecure_channel(server, OPTIONS)
@@ -71,7 +71,7 @@ def connect(server):
 
 
 def mint_many(tokens, prefix, count):
-    """The tokens of prefix0, prefix1 and so on, over as many calls as that takes."""
+    """Tokens for prefix0, prefix1 and so on, minted with as many calls as needed."""
     series = api.IdentitySeries(prefix=prefix, count=count)
     start_index, progress = 0, time.monotonic()
     while True:
@@ -79,21 +79,21 @@ def mint_many(tokens, prefix, count):
         try:
             for chunk in tokens.MintTokens(request, timeout=60):
                 yield from chunk.tokens
-                # Not the error's resume_index: that is after what was sent, and grpcio drops
-                # what it had not handed over when the deadline passes.
+                # Not the error's resume_index, which counts the tokens sent: at the deadline grpcio
+                # drops those that it has not delivered yet.
                 start_index = chunk.first_index + len(chunk.tokens)
                 progress = time.monotonic()
             return
         except grpc.RpcError as error:
             if error.code() not in ENDS_EARLY or time.monotonic() - progress > PATIENCE:
                 raise
-            print(f"going on at {start_index} after {explain(error)}", file=sys.stderr)
+            print(f"resuming at {start_index} after {explain(error)}", file=sys.stderr)
             time.sleep(retry_delay(error) or 1)
 
 
 def detail(error, kind):
     """The error's detail of this kind, or an empty one."""
-    # Read by hand: grpc_status raises where the deadline and the server's answer meet.
+    # Parsed here: grpc_status raises if the deadline passes as the server responds.
     trailers = dict(error.trailing_metadata() or ())
     status = Status.FromString(trailers.get("grpc-status-details-bin", b""))
     found = kind()
@@ -104,22 +104,22 @@ def detail(error, kind):
 
 
 def retry_delay(error):
-    """In how many seconds the server expects to serve it; 0 where it does not say."""
+    """The retry delay in seconds that the server sets, or else 0."""
     return detail(error, RetryInfo).retry_delay.ToTimedelta().total_seconds()
 
 
 def explain(error):
-    """Its reason and message, every bad field, when to come again."""
+    """The error's reason, message, invalid fields and retry delay."""
     lines = [f"{detail(error, ErrorInfo).reason or error.code().name}: {error.details()}"]
     for bad in detail(error, BadRequest).field_violations:
         lines.append(f"{bad.field}: {bad.description}")
     if delay := retry_delay(error):
-        lines.append(f"try again in {delay:.1f} s")
+        lines.append(f"retry in {delay:.1f} s")
     return "; ".join(lines)
 
 
 def mint_for(tokens, identity, room):
-    """A token for a room, with values that the profile opens to calls."""
+    """A token for a room, with parameters that the profile opens to calls."""
     options = api.MintOptions(profile="room", resource=room)
     options.params.update({"name": "Alice", "can_publish": False})
     request = api.MintTokenRequest(options=options, identity=identity)
@@ -127,11 +127,11 @@ def mint_for(tokens, identity, room):
 
 
 def main(server, count, room=None):
-    # One channel for the life of the process, not one a call.
+    # One channel for the lifetime of the process, not one per call.
     with connect(server) as channel:
         tokens = TokenServiceStub(channel)
-        answer = tokens.MintToken(api.MintTokenRequest(identity="alice"), timeout=10)
-        print("alice", answer.token)
+        response = tokens.MintToken(api.MintTokenRequest(identity="alice"), timeout=10)
+        print("alice", response.token)
         for index, token in enumerate(mint_many(tokens, "viewer-", int(count))):
             print(f"viewer-{index}", token)
         try:

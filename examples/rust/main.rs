@@ -41,7 +41,7 @@ async fn run(client: &Client, count: usize, room: Option<&str>) -> Result<(), Ca
     // Resumes at the next index after a failure.
     let mut bulk = client
         .bulk(Identities::series("viewer-", count), &Options::new())
-        .on_resume(|index, error| eprintln!("going on at {index} after {}", explain(error)));
+        .on_resume(|index, error| eprintln!("resuming at {index} after {}", explain(error)));
     while let Some(chunk) = bulk.next().await? {
         for (index, token) in (chunk.first_index..).zip(&chunk.tokens) {
             println!("viewer-{index} {token}");
@@ -71,7 +71,7 @@ fn explain(error: &CallError) -> String {
         lines.push(format!("{}: {}", bad.field, bad.description));
     }
     if let Some(delay) = error.retry_after() {
-        lines.push(format!("try again in {:.1} s", delay.as_secs_f64()));
+        lines.push(format!("retry in {:.1} s", delay.as_secs_f64()));
     }
     lines.join("; ")
 }

@@ -57,7 +57,7 @@ pub fn configuration(data: &[u8]) {
     match Config::parse_with("fuzz.toml", text, &secret) {
         Ok(config) => {
             for profile in &config.profiles {
-                let worst = profile.worst_hand_out();
+                let worst = profile.shortest_validity();
                 assert!(worst.is_none_or(|worst| !worst.is_zero()), "a token of no use");
             }
             assert!(!format!("{config:?}").contains(DEMO_API_KEY_SECRET));

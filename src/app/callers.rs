@@ -1,4 +1,4 @@
-//! Who may call a server that starts, and what the log says of that.
+//! The callers that a starting server allows, and log lines about them.
 
 use std::sync::Arc;
 
@@ -12,25 +12,25 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Who may call; what a person may not expect of that is logged.
-pub(super) fn held_callers(config: &Config, metrics: &Metrics) -> Arc<Callers> {
+/// The allowed callers. Logs what an operator may not expect.
+pub(super) fn callers_in_force(config: &Config, metrics: &Metrics) -> Arc<Callers> {
     log_callers(&config.callers, config.authorize);
     log_socket(config);
     parts::log_remarks(&config.remarks);
     Arc::new(Callers::new(config.callers.clone(), config.authorize, metrics))
 }
 
-/// Logs who may call, where that is more than a person may expect.
+/// Logs who may call.
 fn log_callers(policy: &Policy, mode: Mode) {
     match (policy, mode) {
         (Policy::Open, _) => {
-            tracing::warn!("whoever can connect may call every method: there is no [callers]");
+            tracing::warn!("no [callers]: any client that can connect may call every method");
         }
         (Policy::Entries(_), Mode::Observe) => {
-            tracing::warn!("what callers are not allowed is only observed, and served");
+            tracing::warn!("calls that [callers] denies are logged and served");
         }
         (Policy::Entries(entries), Mode::Enforce) => {
-            tracing::info!(entries = entries.all().len(), "callers are held to their entries");
+            tracing::info!(entries = entries.all().len(), "callers are limited to their entries");
         }
     }
 }
@@ -40,11 +40,11 @@ fn log_socket(config: &Config) {
     let Some(unix) = config.server.listen.unix() else { return };
     let (mode, group) = (unix.mode, unix.group.as_ref().map(tracing::field::display));
     if config.has_callers() {
-        tracing::info!(socket = %unix, %mode, group, "callers of the socket are known by their user");
+        tracing::info!(socket = %unix, %mode, group, "callers on the socket are identified by their user");
     } else {
         tracing::warn!(
             socket = %unix, %mode, group,
-            "whoever can open the socket may call every method: there is no [callers]"
+            "no [callers]: any user that can open the socket may call every method"
         );
     }
 }

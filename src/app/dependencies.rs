@@ -1,4 +1,4 @@
-//! What a server needs from elsewhere before it is ready, beside its grants.
+//! What a server waits for before it is ready, besides its grants.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::{
     tls::{Certificate, Tls, WorkloadApi},
 };
 
-/// What `/readyz` says while rows are tried out.
-const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
+/// The line of `/readyz` with `authorize = "observe"`.
+const ONLY_OBSERVED: &str = "calls that [callers] denies are logged and served";
 
-/// The readiness with what an operator should know of this configuration.
-pub(super) fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
+/// Adds notes for the operator about this configuration.
+pub(super) fn with_notes(ready: Ready, config: &Config, audit: Option<Audit>) -> Ready {
     let mut ready = ready;
     if let (Policy::Entries(_), Mode::Observe) = (&config.callers, config.authorize) {
         ready = ready.noting(|| Some(ONLY_OBSERVED.to_owned()));
@@ -32,7 +32,7 @@ pub(super) fn noted(ready: Ready, config: &Config, audit: Option<Audit>) -> Read
     ready
 }
 
-/// What sends the server's certificate, where that is not in files.
+/// The Workload API that sends the server's certificate; none if it is in files.
 pub(super) fn workload_api(
     config: &Config,
     tls: Option<&Arc<Tls>>,

@@ -1,5 +1,5 @@
-//! The issuers of bearer tokens: what calls see of them, what keeps their keys, and how their
-//! configuration changes without a restart.
+//! The issuers of bearer tokens: their state for calls, the tasks that fetch their keys, and the
+//! reload of their configuration.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// All that issuers need.
+/// Everything built for issuers.
 pub(super) struct IssuersSide {
     pub(super) bearers: Bearers,
     pub(super) keepers: Vec<Keeper>,
     pub(super) parts: Vec<(Arc<dyn Part>, Followed)>,
-    /// What the start gate waits for.
+    /// The dependencies of the start gate.
     pub(super) awaited: Vec<Arc<dyn Dependency>>,
 }
 
@@ -75,7 +75,7 @@ struct IssuerPart {
     title: String,
     name: IssuerName,
     issuer: Arc<Issuer>,
-    /// None where its keys are in a file.
+    /// None if the keys are in a file.
     configured: Option<watch::Sender<Arc<issuers::Config>>>,
     clock: Clock,
 }
@@ -102,7 +102,7 @@ impl Part for IssuerPart {
                 (None, Some(configured)) => {
                     let (configured, clock) = (configured.clone(), self.clock.clone());
                     Ok(async move {
-                        // What brings no keys is not put in force.
+                        // The new configuration takes effect only if its keys can be fetched.
                         let known = issuers::fetch(&config, &clock).await;
                         let known = known.map_err(|error| error.to_string())?;
                         configured.send_replace(Arc::new(config));
@@ -112,7 +112,7 @@ impl Part for IssuerPart {
                     }
                     .boxed())
                 }
-                _ => Err("a change between a file and a URL takes a restart".to_owned()),
+                _ => Err("changing between a file and a URL requires a restart".to_owned()),
             }
         });
         (followed, change)

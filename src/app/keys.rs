@@ -1,4 +1,4 @@
-//! The key of a running profile, which changes without a restart.
+//! The key of a running profile, and its reload.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -25,14 +25,14 @@ use crate::{
     token::{CurrentFormat, CurrentSigner, PrepareError},
 };
 
-/// How long all grants of a profile may take to be prepared with a new key.
+/// The maximum time to prepare all grants of a profile with a new key.
 const PREPARED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where a running profile's key is in use.
+/// Where a running profile uses its key.
 pub(super) enum Key {
-    /// It fetches grants and may sign around them.
+    /// The key fetches grants and may sign tokens around them.
     OfGrants(OfGrants),
-    /// It signs alone.
+    /// The key signs tokens without grants.
     Alone(CurrentSigner),
 }
 
@@ -42,13 +42,13 @@ pub(super) struct OfGrants {
     pub(super) source: Replaceable,
     pub(super) budget: Arc<Budget>,
     pub(super) grant_ttl: Option<Duration>,
-    /// One of the profile's resources, for which a new key is tried.
+    /// One of the profile's resources, to test a new key with.
     pub(super) resource: Option<Resource>,
-    /// Tells the profile's keepers that the key was replaced; each answers with a permit.
+    /// Notifies the profile's keepers of a new key; each confirms with a permit.
     pub(super) rekeyed: watch::Sender<Arc<Semaphore>>,
 }
 
-/// The keys of all profiles as parts of the configuration, each with the files that it is in.
+/// The keys of all profiles as reloadable parts, each with its files.
 pub(super) fn parts(
     config: &Config,
     keys: Vec<(ProfileName, Key)>,
@@ -69,15 +69,15 @@ pub(super) fn parts(
     parts.collect()
 }
 
-/// A profile's key as a part of the configuration.
+/// A profile's key as a reloadable part.
 struct KeyPart {
     profile: ProfileName,
     /// `profiles/NAME`
     name: String,
     key: Arc<Key>,
-    /// The paths of the settings that the key changes with.
+    /// The paths of the settings that the key is read from.
     settings: BTreeSet<String>,
-    /// What stands in for every upstream; none for the profile's own.
+    /// Replaces every upstream; none for the profile's own.
     upstream: Option<BaseUrl>,
     clock: Clock,
 }
@@ -112,26 +112,26 @@ impl Part for KeyPart {
     }
 }
 
-/// Why a new key is not used. It never holds the key.
+/// Why a new key is refused. The error never contains the key.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    /// It does not make tokens that verify.
+    /// It signs no tokens that verify.
     #[error(transparent)]
     Unprepared(#[from] PrepareError),
-    /// The upstream cannot be talked to.
+    /// No route to the upstream.
     #[error(transparent)]
     Egress(#[from] EgressError),
     /// The upstream returned no grant for it.
     #[error("the upstream returned no grant for it: {0}")]
     Unfetched(#[from] FetchError),
-    /// The profile has an upstream now and had none, or the other way round.
-    #[error("it is of another kind of profile")]
+    /// Only one of the old and the new profile has an upstream.
+    #[error("the profile changed between a kind with an upstream and one without")]
     OfAnotherKind,
 }
 
 impl Key {
-    /// Replaces it by that of `profile`, once that has proved to work: a key that the upstream
-    /// refuses, or that makes no tokens that verify, changes nothing.
+    /// Replaces the key with that of `profile` after testing it: a key that the upstream refuses,
+    /// or that signs no tokens that verify, changes nothing.
     pub(super) async fn replace(
         &self,
         profile: &config::Profile,
@@ -163,16 +163,16 @@ impl OfGrants {
         self.format.replace(format);
         self.source.replace(source);
         self.budget.credential_replaced();
-        self.grants_are_prepared_again().await;
+        self.prepare_grants_again().await;
         Ok(())
     }
 
-    /// When this returns, no token is signed with the former key any more.
-    async fn grants_are_prepared_again(&self) {
+    /// Once this returns, no token is signed with the previous key.
+    async fn prepare_grants_again(&self) {
         let done = Arc::new(Semaphore::new(0));
         self.rekeyed.send_replace(Arc::clone(&done));
         let keepers = u32::try_from(self.rekeyed.receiver_count()).unwrap_or(u32::MAX);
-        // A keeper that panicked just now prepares its grant when it resumes.
+        // A keeper that has just panicked prepares its grant when it resumes.
         let _ = timeout(PREPARED_WITHIN, done.acquire_many(keepers)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The parts of the configuration that change without a restart, beside the profiles' keys.
+//! The reloadable parts of the configuration, besides the profiles' keys.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::{
     tls::{self, Tls},
 };
 
-/// Those that this configuration has, each with the files that it was read from. What is not in
-/// force takes a restart to come into force.
+/// The reloadable parts of this configuration, each with the files that it was read from. A section
+/// that is missing at the start takes effect only after a restart.
 pub(super) fn all(
     config: &Config,
     tls: Option<&Arc<Tls>>,
@@ -40,7 +40,7 @@ pub(super) fn all(
     parts
 }
 
-/// The key that identities are hashed with, where there is one.
+/// The key that hashes identities, if any.
 pub(super) fn of_audit(
     config: &Config,
     audit: Option<&Audit>,
@@ -53,17 +53,17 @@ pub(super) fn of_audit(
 /// The key of `[audit]`.
 struct AuditPart {
     audit: Audit,
-    /// The paths of the settings that the key changes with.
+    /// The paths of the settings that the key is read from.
     settings: BTreeSet<String>,
 }
 
-/// The server's certificate and its key.
+/// The server's certificate and private key.
 struct CertificatePart {
     tls: Arc<Tls>,
     clock: Clock,
 }
 
-/// The authorities that vouch for callers, and their revocation lists.
+/// The CAs that verify callers, and their revocation lists.
 struct AuthoritiesPart {
     tls: Arc<Tls>,
     client_auth: tls::ClientAuth,
@@ -72,20 +72,20 @@ struct AuthoritiesPart {
 /// `[callers]`.
 struct CallersPart {
     callers: Arc<Callers>,
-    /// The profiles that the server runs with.
+    /// The profiles of the running server.
     profiles: Arc<[config::Profile]>,
-    /// The names of the issuers that it runs with.
+    /// The names of its issuers.
     issuers: Arc<[String]>,
 }
 
-/// Whether a setting is one of these of `[server.tls]`, or in one of them.
+/// Whether a setting is in `[server.tls]`, at or below one of these keys.
 fn is_of_tls(setting: &str, settings: &[&str]) -> bool {
     let own = setting.strip_prefix("server.tls.").and_then(|it| it.split('.').next());
     own.is_some_and(|own| settings.contains(&own))
 }
 
-/// A change that is done at once.
-fn at_once(change: impl FnOnce() + Send + 'static) -> Change {
+/// A change that completes immediately.
+fn immediate(change: impl FnOnce() + Send + 'static) -> Change {
     ready(())
         .map(|()| {
             change();
@@ -116,7 +116,7 @@ impl Part for CertificatePart {
         let change = identity.map(|identity| {
             log_warnings(identity.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_identity(&Arc::new(identity)))
+            immediate(move || tls.set_identity(&Arc::new(identity)))
         });
         (followed, change)
     }
@@ -145,7 +145,7 @@ impl Part for AuthoritiesPart {
         let change = trust.map(|trust| {
             log_warnings(trust.warnings());
             let tls = Arc::clone(&self.tls);
-            at_once(move || tls.set_file_trust(&Arc::new(trust)))
+            immediate(move || tls.set_file_trust(&Arc::new(trust)))
         });
         (followed, change)
     }
@@ -169,7 +169,7 @@ impl Part for AuditPart {
         let (key, key_files) = Config::parse_audit_key(file, text, &env);
         let change = key.map_err(|problems| problems.to_string()).map(|key| {
             let audit = self.audit.clone();
-            at_once(move || audit.replace_key(key))
+            immediate(move || audit.replace_key(key))
         });
         (key_files.files, change)
     }
@@ -190,23 +190,23 @@ impl Part for CallersPart {
         let change = read.map_err(|problems| problems.to_string()).map(|(entries, remarks)| {
             log_remarks(&remarks);
             let callers = Arc::clone(&self.callers);
-            at_once(move || callers.replace(entries))
+            immediate(move || callers.replace(entries))
         });
         (Followed::default(), change)
     }
 }
 
-/// Logs what an operator should know of the files of TLS.
+/// Logs the warnings of TLS files.
 pub(super) fn log_warnings(warnings: impl IntoIterator<Item = String>) {
     for problem in warnings {
-        tracing::warn!(problem, "a file of TLS needs a look");
+        tracing::warn!(problem, "a TLS file has a warning");
     }
 }
 
-/// Logs what is good in the configuration, but may not be what was meant.
+/// Logs settings that are valid but probably not intended.
 pub(super) fn log_remarks(remarks: &[Problem]) {
     for Problem { line, message } in remarks {
         let remark = message.as_str();
-        tracing::warn!(line, remark, "a setting needs a look");
+        tracing::warn!(line, remark, "a setting has a warning");
     }
 }

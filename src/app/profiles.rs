@@ -1,5 +1,5 @@
-//! What is built of the configured profiles: what keeps their grants fresh, and what minting
-//! needs to know of them.
+//! What is built from the configured profiles: the tasks that refresh their grants, and their
+//! settings for minting.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,11 +30,11 @@ use crate::{
     token::{CurrentFormat, CurrentSigner, Preparer, Speed, id::NoRandomness},
 };
 
-/// Where grants are kept, and what keeps them fresh.
+/// The grants, and the tasks that refresh them.
 pub(super) struct WriteSide {
     pub(super) grants: Grants,
     pub(super) keepers: Vec<Keeper<Preparer>>,
-    /// The keys of the profiles that have grants.
+    /// The keys of the profiles with grants.
     pub(super) keys: Vec<(ProfileName, Key)>,
 }
 
@@ -64,9 +64,9 @@ impl WriteSide {
             let policy = of_grants.policy;
             let grant_ttl = policy.grant_ttl();
             let source = Replaceable::new(upstream.source(clock.clone(), &egress, grant_ttl));
-            let told = source.clone();
-            metrics.upstream_clock_skew(&profile.name, move || told.clock_skew());
-            // The configuration gives all profiles of an account the same limits.
+            let of_metrics = source.clone();
+            metrics.upstream_clock_skew(&profile.name, move || of_metrics.clock_skew());
+            // All profiles of an account have the same limits, as the configuration checks.
             let budget = budgets.entry(upstream.account()).or_insert_with(|| {
                 Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
             });
@@ -102,24 +102,24 @@ impl WriteSide {
     }
 }
 
-/// Logs how a profile's upstream is reached, and what of the environment is not used.
+/// Logs the route to a profile's upstream, and unused parts of the environment.
 fn log_egress(profile: &config::Profile, egress: &Egress) {
     let (profile, route) = (&profile.name, &egress.route);
     let roots = egress.roots.as_ref().map(ToString::to_string);
-    tracing::info!(%profile, %route, roots, "how the upstream is reached");
+    tracing::info!(%profile, %route, roots, "upstream route");
     for problem in &egress.warnings {
-        tracing::warn!(%profile, problem, "a part of the environment is not used");
+        tracing::warn!(%profile, problem, "part of the environment is not used");
     }
 }
 
-/// What a slow signature may take of a token's life before no caller can rely on it.
+/// The share of a token's lifetime that a slow signature may take.
 const SLOW_SIGNING_TIME: Duration = Duration::from_secs(1);
 
-/// What minting needs to know of a configured profile.
+/// The settings of a configured profile for minting.
 ///
 /// # Errors
 ///
-/// Its key does not make tokens that verify.
+/// The profile's key signs no tokens that verify.
 pub fn of_mint(
     profile: &config::Profile,
     clock: &Clock,
@@ -172,7 +172,7 @@ pub fn of_mint(
     })
 }
 
-/// The one generator that all jitter is drawn from, seeded by the system.
+/// The generator of all jitter, seeded by the system.
 fn seeded() -> Result<Rng, NoRandomness> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;

@@ -1,5 +1,5 @@
-//! Applies what changed in the configuration's file, and in the files that it names, without a
-//! restart: part by part, so that a mistake in one never stops another.
+//! Applies changes of the configuration file, and of the files that it names, without a restart.
+//! Each part is applied separately, so that an error in one never blocks another.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,58 +17,56 @@ use crate::{
     telemetry::{Metrics, ReloadMetrics},
 };
 
-/// How often files are compared with what they held: often enough that a change is in force
-/// within 5 s.
+/// How often files are checked for changes, so that a change takes effect within 5 s.
 const POLL: Duration = Duration::from_secs(4);
 
-/// After a first failure: two files are never written at once, so that what does not match
-/// may match in a moment.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// The pause after a first failure: files are written one after the other, so that two that do not
+/// match now may match soon.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// After further failures, where nothing changes: what failed may be elsewhere.
+/// The pause after further failures without a change: the cause may be elsewhere.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// What is to be done for a part that was read: replaces what is in force, or changes nothing.
+/// Applies a part that was read: replaces the current value, or changes nothing.
 pub(super) type Change = BoxFuture<'static, Result<(), String>>;
 
-/// A part of the configuration that is read and replaced by itself.
+/// A part of the configuration that is read and replaced separately.
 pub(super) trait Part: Send + Sync {
-    /// Its name in logs and metrics.
+    /// The part's name in logs and metrics.
     fn name(&self) -> &str;
 
-    /// Whether the setting of this path is one of its own.
+    /// Whether the setting with this path belongs to the part.
     fn has(&self, setting: &str) -> bool;
 
-    /// Whether it would be read differently if the setting of this path, which is not its own,
-    /// were changed.
+    /// Whether the part depends on the setting with this path, which belongs to another part.
     fn depends_on(&self, _setting: &str) -> bool {
         false
     }
 
-    /// Reads it from the text of `file`, and from the files that are named there. May block.
+    /// Reads the part from the text of `file`, and from the files that it names. May block.
     fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>);
 }
 
-/// Watches the configuration's file and what it names.
+/// Watches the configuration file and the files that it names.
 pub(super) struct Reload {
     path: PathBuf,
-    /// The last text of the file that was TOML.
+    /// The last valid TOML text of the file.
     text: watch::Sender<Text>,
-    /// What the server started with: settings that no part has keep these values.
+    /// The values at the start: settings that belong to no part keep them.
     started: Arc<Values>,
     parts: Vec<Watched>,
     file: Watch,
-    asked: watch::Sender<()>,
+    requests: watch::Sender<()>,
 }
 
-/// A text of the configuration's file.
+/// A text of the configuration file.
 #[derive(Clone)]
 struct Text {
     text: Arc<str>,
     values: Arc<Values>,
 }
 
-/// A part and how it was last read.
+/// A part and its last read.
 struct Watched {
     part: Arc<dyn Part>,
     file: String,
@@ -78,22 +76,22 @@ struct Watched {
     watch: Watch,
 }
 
-/// Whether something was read as it is now.
+/// The state of a part or of the file, and where it is reported.
 struct Watch {
     state: State,
     metrics: ReloadMetrics,
-    /// None where nothing is recorded.
+    /// None without `[audit]`.
     audit: Option<Audit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Good,
-    /// It failed once, and may be about to change.
-    Doubted {
+    /// The first read failed, perhaps in the middle of a change.
+    FailedOnce {
         again: Instant,
     },
-    /// It failed for this reason.
+    /// Reading failed for this reason.
     Failed {
         reason: String,
         again: Instant,
@@ -101,12 +99,12 @@ enum State {
 }
 
 impl Reload {
-    /// Follows `file` and these parts, with the files that each was read from. What is sent to
-    /// `asked` makes all of them look at once.
+    /// Watches `file` and these parts, with the files that each was read from. A value sent to
+    /// `requests` makes all of them check immediately.
     pub(super) fn new(
         file: &ConfigFile,
         parts: Vec<(Arc<dyn Part>, Followed)>,
-        asked: watch::Sender<()>,
+        requests: watch::Sender<()>,
         metrics: &Metrics,
         audit: Option<&Audit>,
     ) -> Self {
@@ -127,31 +125,31 @@ impl Reload {
             text: watch::Sender::new(text),
             started,
             file: watch("configuration"),
-            asked,
+            requests,
         }
     }
 
-    /// Applies changes for ever. Each part has a task of its own: one that waits for an upstream
-    /// holds up no other.
+    /// Applies changes until aborted. Each part has its own task: one that waits for an upstream
+    /// delays no other.
     pub(super) async fn run(mut self) {
         let mut tasks = JoinSet::new();
         let parts: Vec<_> = self.parts.iter().map(|it| Arc::clone(&it.part)).collect();
         for part in self.parts.drain(..) {
-            tasks.spawn(part.run(self.text.subscribe(), self.asked.subscribe()));
+            tasks.spawn(part.run(self.text.subscribe(), self.requests.subscribe()));
         }
-        let mut asked = self.asked.subscribe();
+        let mut requests = self.requests.subscribe();
         loop {
             tokio::select! {
-                () = sleep_until(self.file.next_look()) => {}
-                Ok(()) = asked.changed() => {}
-                // None ends before it is aborted.
+                () = sleep_until(self.file.next_check()) => {}
+                Ok(()) = requests.changed() => {}
+                // No task ends unless it is aborted.
                 Some(_) = tasks.join_next() => return,
             }
             self.read_file(&parts).await;
         }
     }
 
-    /// Takes the file's text, if it is another and TOML.
+    /// Takes the file's text if it has changed and is TOML.
     async fn read_file(&mut self, parts: &[Arc<dyn Part>]) {
         let path = self.path.clone();
         let read = spawn_blocking(move || {
@@ -159,7 +157,7 @@ impl Reload {
             let values = Values::of(&text).ok_or("is not TOML")?;
             Ok::<_, String>((text, values))
         });
-        // It runs to its end unless the runtime is shut down.
+        // Fails only if the runtime is shut down.
         let Ok(read) = read.await else { return };
         let (text, values) = match read {
             Ok(read) => read,
@@ -169,17 +167,18 @@ impl Reload {
             return self.file.good("configuration", false);
         }
         let latest = Text { text: text.into(), values: Arc::new(values) };
-        let former = self.text.send_replace(latest.clone());
+        let previous = self.text.send_replace(latest.clone());
         self.file.good("configuration", true);
-        self.name_what_needs_a_restart(&former, &latest, parts);
+        self.log_restart_settings(&previous, &latest, parts);
     }
 
-    fn name_what_needs_a_restart(&self, former: &Text, latest: &Text, parts: &[Arc<dyn Part>]) {
+    /// Logs the changed settings that need a restart.
+    fn log_restart_settings(&self, previous: &Text, latest: &Text, parts: &[Arc<dyn Part>]) {
         let of_no_part = |setting: &&str| !parts.iter().any(|part| part.has(setting));
         let mut settings: Vec<_> =
             self.started.changed(&latest.values).filter(of_no_part).collect();
         for part in parts.iter().filter(|part| is_held_back(&***part, &self.started, latest)) {
-            settings.extend(former.values.changed(&latest.values).filter(|it| part.has(it)));
+            settings.extend(previous.values.changed(&latest.values).filter(|it| part.has(it)));
         }
         settings.sort_unstable();
         if !settings.is_empty() {
@@ -189,27 +188,27 @@ impl Reload {
     }
 }
 
-/// Whether a part cannot be read from this text: with another setting that takes a restart, a
-/// change of its own may make no sense yet.
+/// Whether a part must not be read from this text: it depends on a changed setting that needs a
+/// restart.
 fn is_held_back(part: &dyn Part, started: &Values, latest: &Text) -> bool {
     started.changed(&latest.values).any(|it| !part.has(it) && part.depends_on(it))
 }
 
 impl Watched {
-    async fn run(mut self, mut texts: watch::Receiver<Text>, mut asked: watch::Receiver<()>) {
+    async fn run(mut self, mut texts: watch::Receiver<Text>, mut requests: watch::Receiver<()>) {
         loop {
             tokio::select! {
-                () = sleep_until(self.watch.next_look()) => {}
+                () = sleep_until(self.watch.next_check()) => {}
                 Ok(()) = texts.changed() => {}
-                Ok(()) = asked.changed() => {}
+                Ok(()) = requests.changed() => {}
             }
             let latest = texts.borrow_and_update().clone();
-            self.look(&latest).await;
+            self.check(&latest).await;
         }
     }
 
-    /// Reads it if it changed, and replaces what is in force.
-    async fn look(&mut self, latest: &Text) {
+    /// Reads the part if it changed, and applies it.
+    async fn check(&mut self, latest: &Text) {
         let mut changed = false;
         if !Arc::ptr_eq(&self.text.text, &latest.text)
             && !is_held_back(&*self.part, &self.started, latest)
@@ -238,7 +237,7 @@ impl Watched {
                 self.watch.good(self.part.name(), true);
             }
             Err(reason) => {
-                // Those that the last good text names are still followed.
+                // The files of the last valid version are still followed.
                 self.files.extend(files);
                 self.watch.failed(self.part.name(), reason);
             }
@@ -247,20 +246,20 @@ impl Watched {
 }
 
 impl Watch {
-    fn next_look(&self) -> Instant {
+    fn next_check(&self) -> Instant {
         let poll = Instant::now() + POLL;
         self.again().map_or(poll, |again| again.min(poll))
     }
 
-    /// When to look again, whether anything changes or not.
+    /// When to retry, even without a change.
     fn again(&self) -> Option<Instant> {
         match self.state {
             State::Good => None,
-            State::Doubted { again } | State::Failed { again, .. } => Some(again),
+            State::FailedOnce { again } | State::Failed { again, .. } => Some(again),
         }
     }
 
-    /// The files have changed: their new content gets a second look of its own.
+    /// The files have changed, so their new content may fail once without a report.
     fn forget(&mut self) {
         self.state = State::Good;
     }
@@ -273,7 +272,7 @@ impl Watch {
             self.record(what, Outcome::Ok);
             tracing::info!(what, "reloaded");
         } else if let State::Failed { .. } = before {
-            tracing::info!(what, "the file holds again what was loaded");
+            tracing::info!(what, "the file matches the loaded version again");
         }
     }
 
@@ -286,16 +285,16 @@ impl Watch {
     fn failed(&mut self, what: &str, reason: String) {
         let now = Instant::now();
         self.state = match &self.state {
-            State::Good => State::Doubted { again: now + SECOND_LOOK },
+            State::Good => State::FailedOnce { again: now + FIRST_RETRY },
             State::Failed { reason: known, .. } if *known == reason => {
                 self.metrics.failed();
                 State::Failed { reason, again: now + RETRY }
             }
-            State::Doubted { .. } | State::Failed { .. } => {
+            State::FailedOnce { .. } | State::Failed { .. } => {
                 self.metrics.failed();
                 self.metrics.failing(true);
                 self.record(what, Outcome::Failed);
-                tracing::error!(what, reason, "a reload failed; what was loaded before stays");
+                tracing::error!(what, reason, "reload failed; keeping the previous version");
                 State::Failed { reason, again: now + RETRY }
             }
         };

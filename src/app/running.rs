@@ -1,4 +1,4 @@
-//! A server at work, and how it is brought to its end.
+//! A running server, and its shutdown.
 
 use std::time::Duration;
 
@@ -15,84 +15,84 @@ use crate::{
     token::pool::Threads,
 };
 
-/// How long cut work may take to notice.
+/// How long tasks may take to stop after connections are closed.
 const CUT_GRACE: Duration = Duration::from_millis(500);
 
-/// A server at work.
+/// A running server.
 #[derive(Debug)]
 pub struct Running {
     pub(super) tasks: JoinSet<()>,
     pub(super) server: JoinHandle<()>,
     pub(super) health: JoinHandle<()>,
-    /// None where no signature is slow.
+    /// None if no profile has slow signatures.
     pub(super) signing: Option<Threads>,
     pub(super) drainer: Drainer,
     pub(super) config: server::Config,
-    /// None where there is nothing to reload.
-    pub(super) reload_asked: Option<watch::Sender<()>>,
-    /// None where nothing is recorded.
+    /// None if nothing can be reloaded.
+    pub(super) reload_requests: Option<watch::Sender<()>>,
+    /// None without `[audit]`.
     pub(super) audit: Option<Audit>,
 }
 
-/// What ended a server.
+/// Why a server stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to stop.
-    Told,
-    /// A task of its own ended it: a bug.
+    /// A shutdown was requested.
+    Requested,
+    /// One of its tasks ended: a bug.
     TaskEnded,
 }
 
-/// What a server is told.
+/// A request of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// To stop.
+pub enum Request {
+    /// Shut down.
     Stop(Stop),
-    /// To look for changes of its configuration now.
+    /// Check the configuration for changes now.
     Reload,
 }
 
-/// How urgently a server is told to stop.
+/// How urgent a shutdown is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// As a fleet does: after the drain delay.
+    /// After the drain delay, for a server behind a load balancer.
     Gently,
-    /// As a person at a terminal does: without it.
+    /// Without the drain delay, for a person at a terminal.
     Now,
 }
 
 impl Running {
-    /// Serves until `ask` says to stop, then leaves in order: not ready at once, every call
-    /// served as before for the drain delay, then open work brought to its end within the
-    /// grace. A second time cuts at once.
-    pub async fn until(mut self, mut ask: impl AsyncFnMut() -> Ask) -> Ended {
-        let reload_asked = self.reload_asked.take();
+    /// Serves until `next_request` returns a shutdown, then drains: readiness ends immediately,
+    /// calls are served during the drain delay, then open calls finish within the drain grace. A
+    /// second shutdown request closes the remaining connections.
+    pub async fn until(mut self, mut next_request: impl AsyncFnMut() -> Request) -> Ended {
+        let reload_requests = self.reload_requests.take();
         let audit = self.audit.clone();
         let mut stop = async || loop {
-            let asked = ask().await;
-            if let (Ask::Reload, Some(audit)) = (asked, &audit) {
+            let request = next_request().await;
+            if let (Request::Reload, Some(audit)) = (request, &audit) {
                 audit.reopen();
             }
-            match (asked, &reload_asked) {
-                (Ask::Stop(stop), _) => return stop,
-                (Ask::Reload, Some(reload)) => {
-                    tracing::info!("told to reload: what changed is applied");
+            match (request, &reload_requests) {
+                (Request::Stop(stop), _) => return stop,
+                (Request::Reload, Some(reload)) => {
+                    tracing::info!("reload requested; applying changes");
                     reload.send_replace(());
                 }
-                (Ask::Reload, None) => {
-                    tracing::info!("told to reload, and there is nothing to reload");
+                (Request::Reload, None) => {
+                    tracing::info!("reload requested; nothing to reload");
                 }
             }
         };
         let (ended, urgency) = tokio::select! {
-            urgency = stop() => (Ended::Told, urgency),
+            urgency = stop() => (Ended::Requested, urgency),
             _ = self.tasks.join_next() => (Ended::TaskEnded, Stop::Now),
             _ = &mut self.server => (Ended::TaskEnded, Stop::Now),
             _ = &mut self.health => (Ended::TaskEnded, Stop::Now),
         };
         match ended {
-            Ended::Told => tracing::info!("told to stop; draining"),
-            Ended::TaskEnded => tracing::error!("a task ended by itself; draining"),
+            Ended::Requested => tracing::info!("shutdown requested; draining"),
+            Ended::TaskEnded => tracing::error!("a task ended unexpectedly; draining"),
         }
         let delay = match urgency {
             Stop::Gently => self.config.drain_delay,
@@ -106,7 +106,7 @@ impl Running {
         };
         tokio::select! {
             () = in_order => {}
-            _ = stop() => tracing::warn!("told to stop again; what is left is cut"),
+            _ = stop() => tracing::warn!("second signal received; closing remaining connections"),
         }
         self.drainer.advance(Phase::Closing);
         self.server_ends(CUT_GRACE).await;
@@ -118,9 +118,9 @@ impl Running {
         ended
     }
 
-    /// Waits until no connection is left, at most that long.
+    /// Waits up to `longest` for all connections to close.
     async fn server_ends(&mut self, longest: Duration) {
-        // What has ended must not be waited for again: it may be what ended all.
+        // A finished task must not be polled again: it may have caused the shutdown.
         if !self.server.is_finished() {
             let _ = timeout(longest, &mut self.server).await;
         }
@@ -135,7 +135,7 @@ mod tests {
     use crate::drain::drain;
 
     #[tokio::test(start_paused = true)]
-    async fn whatever_task_ends_by_itself_ends_the_rest_in_order() {
+    async fn any_task_that_ends_shuts_the_server_down() {
         for ending in 0..3 {
             let task = |number| async move {
                 if number != ending {
@@ -153,7 +153,7 @@ mod tests {
                 signing: None,
                 drainer,
                 config: server::Config::default(),
-                reload_asked: None,
+                reload_requests: None,
                 audit: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));

@@ -1,5 +1,5 @@
-//! The self-test: mints again what vendors' own libraries made of public test keys, and compares.
-//! It needs no configuration, no network and no secret.
+//! The self-test: mints the tokens that vendors' own libraries made with public test keys, and
+//! compares. It needs no configuration, network or secret.
 
 mod compare;
 mod mint;
@@ -14,30 +14,30 @@ pub use self::{
 };
 use crate::provider::vectors::{Case, Vector, Way};
 
-/// What came of a vector.
+/// The result of a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The library's token and ours say the same, and their signatures are right.
+    /// The library's token and ours have the same content and valid signatures.
     Same {
-        /// Signatures of ours that were checked.
+        /// The number of our signatures that were verified.
         signatures: usize,
-        /// Where ours differ on purpose.
+        /// An intended difference, if any.
         but: Option<&'static str>,
     },
-    /// The library refuses it, and so is it here.
+    /// The library and grantmint both refuse it.
     Refused,
-    /// Not compared: why. `refused`: it is refused here, as it should be.
+    /// Not compared.
     LeftOut {
-        /// Why.
+        /// The reason.
         why: &'static str,
-        /// Whether it is refused here, where the library makes a token.
+        /// Whether grantmint refuses what the library accepts.
         refused: bool,
     },
-    /// What differs; at least one thing.
+    /// The differences; at least one.
     Different(Vec<Difference>),
 }
 
-/// Mints what a vector asks for, and compares.
+/// Mints the token of a vector, and compares.
 #[must_use]
 pub fn check(vector: &Vector) -> Verdict {
     match &vector.case {

@@ -1,43 +1,43 @@
-//! Where a server may listen: off loopback only if it knows who calls.
+//! The addresses that a server may listen on: off loopback only if it authenticates callers.
 
 use crate::listen::Listen;
 
-/// What of a configuration decides who can call.
+/// The settings that decide who can call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Whether there is `[server.tls]`.
+    /// Whether `[server.tls]` exists.
     pub has_tls: bool,
-    /// Whether there are `[callers]`.
+    /// Whether `[callers]` exists.
     pub has_callers: bool,
-    /// Whether TLS ends before this server, in a mesh.
+    /// Whether TLS is terminated before this server, in a mesh.
     pub plaintext: bool,
 }
 
-/// Why a server must not listen there.
+/// Why a server must not listen on an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// Both TLS and none.
-    #[error("cannot be combined with [server.tls]: TLS would end before this server")]
+    /// Both TLS and plain text.
+    #[error("excludes [server.tls]: it means that TLS is terminated before this server")]
     PlaintextAndTls,
-    /// Nobody is allowed anything.
-    #[error("needs [callers]: every connection is the caller plaintext, which needs an entry")]
+    /// Plain text without callers.
+    #[error("requires [callers]: every connection is the caller plaintext, which needs an entry")]
     PlaintextWithoutCallers,
     /// Off loopback without TLS.
     #[error(
-        "must be on loopback (127.0.0.1 or [::1]) without [server.tls]: anybody on the network \
-         could call and read along; behind a mesh that ends TLS, set plaintext = true"
+        "must be on loopback (127.0.0.1 or [::1]) without [server.tls]: others on the network \
+         could call and read traffic; behind a mesh that terminates TLS, set plaintext = true"
     )]
     NoTls,
     /// Off loopback without callers.
     #[error(
-        "must be on loopback (127.0.0.1 or [::1]) without [callers]: nothing says who may call \
+        "must be on loopback (127.0.0.1 or [::1]) without [callers], which define who may call \
          what"
     )]
     NoCallers,
 }
 
 impl AccessError {
-    /// The key of `[server]` that it is about.
+    /// The key of `[server]` with the error.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -47,8 +47,8 @@ impl AccessError {
     }
 }
 
-/// Whether a server may listen there on TCP. A Unix socket is open to whom its file's permissions
-/// admit, and needs none of it.
+/// Whether a server may listen on this TCP address. A Unix socket is protected by its file's
+/// permissions and needs no check.
 pub fn may_listen(listen: Option<Listen>, access: &Access) -> Result<(), AccessError> {
     let Access { has_tls, has_callers, plaintext } = *access;
     let is_local = listen.is_none_or(Listen::is_loopback);
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn off_loopback_a_server_needs_tls_and_callers() {
+    fn server_off_loopback_needs_tls_and_callers() {
         use AccessError::{NoCallers, NoTls, PlaintextAndTls, PlaintextWithoutCallers};
 
         for (listen, has_tls, has_callers, plaintext, expected) in [

@@ -1,5 +1,5 @@
-//! `[callers.NAME]`: who may call, what they may, and how much of it. It can be read by itself,
-//! for a change without a restart.
+//! `[callers.NAME]`: who may call, which calls, and how many. The section can be read separately,
+//! for a reload.
 
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
@@ -19,33 +19,33 @@ use crate::{
     settings::{Document, Env, Problem, Problems, Section, shown},
 };
 
-/// The profiles that rows are held against.
+/// The profiles and issuers that rows may name.
 pub(super) struct Loaded<'a> {
-    /// Those that could be read.
+    /// The valid profiles.
     pub(super) profiles: &'a [&'a Profile],
-    /// The names of all that are configured.
+    /// The names of all configured profiles.
     pub(super) names: &'a [ProfileName],
-    /// The names of all issuers that are configured.
+    /// The names of all configured issuers.
     pub(super) issuers: &'a [String],
-    /// What becomes of a row that names another profile, or a `match` that names another issuer.
-    pub(super) others: Others,
+    /// How to treat the name of another profile or issuer.
+    pub(super) unknown: UnknownNames,
 }
 
-/// What becomes of what names a profile or an issuer which is not loaded.
+/// How to treat names of profiles or issuers that are not loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others {
-    /// It is a problem: at the start the file is right or nothing starts.
+pub(super) enum UnknownNames {
+    /// As a problem: at the start the file must be valid.
     Refused,
-    /// It is kept and allows nothing: profiles are loaded by a restart alone.
+    /// Kept, but allows nothing: profiles are loaded only at the start.
     Kept,
 }
 
-/// Reads `[callers.*]` of a file alone, for a server that runs with these profiles and issuers,
-/// and what is to be warned of.
+/// Reads only `[callers.*]` of a file, for a server that runs with these profiles and issuers.
+/// Returns the entries and warnings.
 ///
 /// # Errors
 ///
-/// Something is wrong with them, or there are none any more.
+/// The entries are invalid, or the section is missing.
 pub fn reread(
     file: &str,
     text: &str,
@@ -56,12 +56,16 @@ pub fn reread(
     let document = Document::parse(file, text, env)?;
     let names: Vec<_> = profiles.iter().map(|profile| profile.name.clone()).collect();
     let profiles: Vec<_> = profiles.iter().collect();
-    let loaded = Loaded { profiles: &profiles, names: &names, issuers, others: Others::Kept };
+    let loaded =
+        Loaded { profiles: &profiles, names: &names, issuers, unknown: UnknownNames::Kept };
     let mut root = document.root();
     let entries = match read(&mut root, &loaded) {
         Some(Policy::Entries(entries)) => Some(entries),
         Some(Policy::Open) => {
-            root.problem("callers", "is missing: only a restart opens the server to everybody");
+            root.problem(
+                "callers",
+                "is missing: opening the server to every client needs a restart",
+            );
             None
         }
         None => None,
@@ -70,7 +74,7 @@ pub fn reread(
     document.conclude(entries.map(|entries| (entries, remarks)))
 }
 
-/// Who may call; none where something is wrong, as the section was told.
+/// Reads `[callers]`; none if it is invalid, after reporting its problems.
 pub(super) fn read(root: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Policy> {
     if !root.has("callers") {
         return Some(Policy::Open);
@@ -108,24 +112,25 @@ fn read_entry(
         if let Some(issuer) = pattern.issuer()
             && !loaded.issuers.iter().any(|it| it == issuer.as_str())
         {
-            match loaded.others {
-                Others::Refused => {
+            match loaded.unknown {
+                UnknownNames::Refused => {
                     return Err(format!(
-                        "names no issuer of this file: there is no [issuers.{issuer}]"
+                        "names an unknown issuer: [issuers.{issuer}] does not exist"
                     ));
                 }
-                Others::Kept => unknown.push(issuer.clone()),
+                UnknownNames::Kept => unknown.push(issuer.clone()),
             }
         }
         match owners.insert(pattern.clone(), name.clone()) {
-            Some(owner) if owner == name => Err("is there twice".to_owned()),
-            Some(owner) => Err(format!("is in [callers.{owner}] too: it must lead to one entry")),
+            Some(owner) if owner == name => Err("is a duplicate".to_owned()),
+            Some(owner) => Err(format!("is also in [callers.{owner}]; it must be in one entry")),
             None => Ok(pattern),
         }
     });
     for issuer in unknown {
-        let message =
-            format!("names an issuer that is not loaded: nobody is {issuer}:… until a restart");
+        let message = format!(
+            "names an issuer that is not loaded: {issuer}:… matches nothing until a restart"
+        );
         section.remark("match", message);
     }
     if matches.as_ref().is_some_and(Vec::is_empty) || !section.has("match") {
@@ -161,11 +166,11 @@ fn read_entry(
     Some(Entry { name, matches: matches?, rows, limits })
 }
 
-/// A key is wrong, as the section was told.
-struct Wrong;
+/// A key is invalid; the problem has been reported.
+struct Invalid;
 
-/// A rate with its burst, if it is there.
-fn read_rate(section: &mut Section<'_>, quota: Quota) -> Result<Option<Rate>, Wrong> {
+/// A rate with its burst, if set.
+fn read_rate(section: &mut Section<'_>, quota: Quota) -> Result<Option<Rate>, Invalid> {
     let key = quota.as_str();
     if !section.has(key) {
         return Ok(None);
@@ -179,7 +184,7 @@ fn read_rate(section: &mut Section<'_>, quota: Quota) -> Result<Option<Rate>, Wr
     let (rate, burst) =
         (section.integer("rate", 1..=MAX_RATE), section.integer("burst", 1..=MAX_RATE));
     section.finish();
-    rate.zip(burst).map(|(rate, burst)| Some(Rate { rate, burst })).ok_or(Wrong)
+    rate.zip(burst).map(|(rate, burst)| Some(Rate { rate, burst })).ok_or(Invalid)
 }
 
 fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
@@ -198,11 +203,11 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         None
     };
     let texts = |section: &mut Section<'_>, key| section.list(key, Text::parse);
-    let resources = if_there(section, "resources", texts);
-    let identities = if_there(section, "identities", texts);
+    let resources = optional(section, "resources", texts);
+    let identities = optional(section, "identities", texts);
     let any_name = |name: &str| Ok::<_, Infallible>(name.to_owned());
-    let params = if_there(section, "params", |section, key| section.list(key, any_name));
-    let max_ttl = if_there(section, "max_ttl", Section::duration);
+    let params = optional(section, "params", |section, key| section.list(key, any_name));
+    let max_ttl = optional(section, "max_ttl", Section::duration);
     section.finish();
 
     let (methods, profiles, resources) = (methods?, profiles?, resources.ok()?);
@@ -213,13 +218,13 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
         if let Some(max_ttl) = max_ttl {
             check_max_ttl(section, profile, max_ttl);
         }
-        if identities.is_some() && profile.names_nobody() {
+        if identities.is_some() && profile.is_anonymous() {
             let name = &profile.name;
             section.remark(
                 "identities",
                 format!(
-                    "are compared with what calls say: a token of profile {name} names nobody, \
-                     and is good for whoever holds it"
+                    "are only compared with requests: tokens of profile {name} contain no \
+                     identity, and any holder can use them"
                 ),
             );
         }
@@ -237,7 +242,7 @@ fn read_row(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Row> {
     Some(Row { methods, profiles, resources, identities: texts(identities), params, max_ttl })
 }
 
-/// A resource in the form that the profile's kind knows it by.
+/// A resource in the form of the profile's kind.
 fn in_known_form(text: &Text, profile: &Profile) -> Text {
     match text {
         Text::Exact(written) => match (profile.rules.parse_resource)(written) {
@@ -248,13 +253,13 @@ fn in_known_form(text: &Text, profile: &Profile) -> Text {
     }
 }
 
-/// What a key says, if it is there.
-fn if_there<'a, T>(
+/// The value of a key, if set.
+fn optional<'a, T>(
     section: &mut Section<'a>,
     key: &'static str,
     read: impl FnOnce(&mut Section<'a>, &'static str) -> Option<T>,
-) -> Result<Option<T>, Wrong> {
-    if section.has(key) { read(section, key).map(Some).ok_or(Wrong) } else { Ok(None) }
+) -> Result<Option<T>, Invalid> {
+    if section.has(key) { read(section, key).map(Some).ok_or(Invalid) } else { Ok(None) }
 }
 
 fn read_profiles(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Profiles> {
@@ -269,12 +274,12 @@ fn read_profiles(section: &mut Section<'_>, loaded: &Loaded<'_>) -> Option<Profi
         if loaded.names.contains(&name) {
             return Ok(Some(name));
         }
-        match loaded.others {
-            Others::Refused => {
+        match loaded.unknown {
+            UnknownNames::Refused => {
                 let names: Vec<_> = loaded.names.iter().map(ProfileName::as_str).collect();
-                Err(format!("is no profile of this file: {}", names.join(", ")))
+                Err(format!("unknown profile; expected one of {}", names.join(", ")))
             }
-            Others::Kept => {
+            UnknownNames::Kept => {
                 others.push(name.clone());
                 Ok(Some(name))
             }
@@ -294,7 +299,7 @@ fn check_max_ttl(section: &Section<'_>, profile: &Profile, max_ttl: Duration) {
         let least = shown(least);
         section.problem(
             "max_ttl",
-            format!("is under {least}, the shortest life that a token of profile {name} has"),
+            format!("must be at least {least}, the minimum lifetime of tokens of profile {name}"),
         );
     }
     if let Supply::Forwarded(grants) = &profile.supply
@@ -305,14 +310,14 @@ fn check_max_ttl(section: &Section<'_>, profile: &Profile, max_ttl: Duration) {
         section.problem(
             "max_ttl",
             format!(
-                "is under {life}, as long as the credential of profile {name} may live, which is \
-                 handed on as it is"
+                "must be at least {life}, the lifetime of the credential that profile {name} \
+                 forwards unchanged"
             ),
         );
     }
 }
 
-/// A burst that does not hold one token would hold calls for ever.
+/// Checks that a burst allows one token; otherwise calls would wait indefinitely.
 fn check_burst(
     section: &Section<'_>,
     quota: Quota,
@@ -330,7 +335,7 @@ fn check_burst(
             section.problem(
                 quota.as_str(),
                 format!(
-                    "has a burst of {burst}, and one token of profile {name} costs {units}: write \
+                    "has a burst of {burst}, but one token of profile {name} costs {units}: set \
                      burst = {units} or more"
                 ),
             );

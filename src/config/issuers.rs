@@ -1,5 +1,5 @@
-//! `[issuers.NAME]`: who signs callers' bearer tokens, and where its keys are. Each can be read by
-//! itself, for a change without a restart.
+//! `[issuers.NAME]`: the issuers of callers' bearer tokens, and their keys. Each can be read
+//! separately, for a reload.
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,10 @@ use crate::{
     source::base_url::{BaseUrl, BaseUrlError},
 };
 
-/// How long tokens may be valid unless the configuration says otherwise.
+/// The default maximum lifetime of tokens.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads one issuer of a text, by itself. What its file held comes back in any case.
+/// Reads one issuer and nothing else of `text`. Returns its file even on failure.
 pub fn reread(
     file: &str,
     text: &str,
@@ -38,14 +38,14 @@ pub fn reread(
     let mut root = document.root();
     let section = root.sections("issuers").into_iter().find(|(it, _)| *it == name.as_str());
     if section.is_none() {
-        root.problem("issuers", format!("{name} is missing: only a restart removes an issuer"));
+        root.problem("issuers", format!("{name} is missing: removing an issuer needs a restart"));
     }
     let config =
         section.and_then(|(_, mut section)| read_issuer(name.clone(), &mut section, &mut followed));
     (document.conclude(config), followed)
 }
 
-/// Reads all of them; none where something is wrong, as the sections were told.
+/// Reads all issuers; none if one is invalid, after reporting the problems.
 pub(super) fn read(root: &mut Section<'_>) -> Option<Vec<Config>> {
     let sections = root.sections("issuers");
     let (count, mut issuers) = (sections.len(), Vec::new());
@@ -64,7 +64,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<Vec<Config>> {
         if let Some(issuer) = config.source.issuer() {
             let what = (issuer.to_owned(), config.terms.audience.clone());
             if let Some(owner) = owners.insert(what, config.name.clone()) {
-                let message = format!("has the issuer and the audience of [issuers.{owner}]");
+                let message = format!("has the same issuer and audience as [issuers.{owner}]");
                 section.problem("audience", message);
             }
         }
@@ -89,7 +89,7 @@ fn read_issuer(
     let algorithms = if section.has("algorithms") {
         let listed = section.list("algorithms", Algorithm::parse);
         if listed.as_ref().is_some_and(Vec::is_empty) {
-            section.problem("algorithms", "is empty: no token could be accepted");
+            section.problem("algorithms", "is empty; no token would be accepted");
         }
         listed.map(Algorithms::from_iter)
     } else {
@@ -101,7 +101,7 @@ fn read_issuer(
         (read_kubernetes(section), None)
     } else {
         let trust_domain = section.parsed("trust_domain", |text| {
-            if is_trust_domain(text) { Ok(text.to_owned()) } else { Err("is no trust domain") }
+            if is_trust_domain(text) { Ok(text.to_owned()) } else { Err("is not a trust domain") }
         });
         let issuer = section.required("issuer", is_text);
         (issuer.and_then(|issuer| read_jwt(section, issuer, followed)), trust_domain)
@@ -116,7 +116,7 @@ fn read_jwt(section: &mut Section<'_>, issuer: String, followed: &mut Followed) 
     match (section.has("jwks_file"), section.has("jwks_url")) {
         (true, false) => {
             for key in ["ca", "token_file"] {
-                section.refuse(key, "is for fetching keys with jwks_url, and they are in a file");
+                section.refuse(key, "applies to jwks_url, but the keys are in a file");
             }
             read_file(section, issuer, followed)
         }
@@ -128,13 +128,13 @@ fn read_jwt(section: &mut Section<'_>, issuer: String, followed: &mut Followed) 
             Some(Source::Url { issuer, url, endpoint })
         }
         (true, true) => {
-            section.problem("jwks_url", "excludes jwks_file: keep one of them");
+            section.problem("jwks_url", "excludes jwks_file; set only one of them");
             None
         }
         (false, false) => {
             section.problem(
                 "jwks_url",
-                "is missing: say where the keys are, or name their file with jwks_file",
+                "is missing: set the URL of the keys, or their file with jwks_file",
             );
             None
         }
@@ -148,7 +148,7 @@ fn read_file(section: &mut Section<'_>, issuer: String, followed: &mut Followed)
             followed.add(&path, text.as_bytes());
             match KeySet::parse(text.as_bytes()) {
                 Ok(keys) if keys.is_empty() => {
-                    Err("names a file without a key that can verify tokens".to_owned())
+                    Err("names a file without a key that verifies tokens".to_owned())
                 }
                 Ok(keys) => Ok(keys),
                 Err(error) => Err(format!("names a file that {error}")),
@@ -181,7 +181,7 @@ fn read_kubernetes(section: &mut Section<'_>) -> Option<Source> {
     let ca = read_path(section, "ca").unwrap_or_else(|| given("ca.crt"));
     let token_file = read_path(section, "token_file").unwrap_or_else(|| given("token"));
     let server = server?;
-    // Plain http is on this machine, and shows no certificate.
+    // Plain http is allowed only to this machine, without a certificate.
     let ca = (server.uri().scheme_str() == Some("https")).then_some(ca);
     Some(Source::Kubernetes(Endpoint { server, ca, token_file: Some(token_file) }))
 }
@@ -200,7 +200,7 @@ fn parse_url(text: &str) -> Result<(Uri, BaseUrl), BaseUrlError> {
     if text.contains('#') {
         return Err(BaseUrlError::NotAUrl);
     }
-    // The query is the issuer's matter; what else is wrong with a URL is so without it.
+    // The query is opaque, so only the rest of the URL is validated.
     let server = text.split_once('?').map_or(text, |(before, _)| before).parse()?;
     let url = text.parse().map_err(|_| BaseUrlError::NotAUrl)?;
     Ok((url, server))

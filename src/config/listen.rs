@@ -1,4 +1,4 @@
-//! `[server] listen` and `unix`: where calls come in.
+//! `[server] listen` and `unix`: the addresses for calls.
 
 use crate::{
     listen::{
@@ -10,7 +10,7 @@ use crate::{
     settings::Section,
 };
 
-/// The addresses of the server; where something is wrong, as the section was told, the default.
+/// The addresses of the server; the default if they are invalid, after reporting the problems.
 pub(super) fn read(section: &mut Section<'_>) -> Addresses {
     let has_listen = section.has("listen");
     let listen = section.parsed("listen", str::parse::<Listen>);
@@ -43,19 +43,19 @@ fn read_unix(mut section: Section<'_>) -> Option<Unix> {
     Some(Unix { path: path?, mode: mode?, group })
 }
 
-/// Remarks on what is good, but may not be what was meant.
+/// Warns of settings that are valid but probably not intended.
 pub(super) fn remark(section: &Section<'_>, addresses: &Addresses, has_callers: bool) {
     if addresses.unix().is_some_and(|unix| unix.mode.is_open_to_all()) && !has_callers {
         section.remark(
             "unix",
-            "may be opened by every user of this machine, and there is no [callers]: they may \
-             call every method",
+            "is open to every user of this machine, and without [callers] they may call every \
+             method",
         );
     }
     if addresses.tcp().is_none() {
         for key in ["tls", "plaintext"] {
             if section.mentions(key) {
-                section.remark(key, "is about TCP, where the server does not listen");
+                section.remark(key, "has no effect: the server does not listen on TCP");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One profile: the keys that all kinds have, beside the kind's own.
+//! One profile: the keys that all kinds share, and those of its kind.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Kinds,
-    supply::{Beside, Grants, Supply, read_allowed},
+    supply::{Context, Grants, Supply, read_allowed},
     tokens,
 };
 use crate::{
@@ -21,7 +21,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 const MIN_MARGIN: Duration = Duration::from_secs(1);
 const MAX_MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// A named configuration: account and keys, what tokens are made with, token format.
+/// A named configuration: account and keys, supply, token format.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Its name.
@@ -30,27 +30,26 @@ pub struct Profile {
     pub kind: &'static str,
     /// Its kind, with the kind's own keys.
     pub provider: Arc<dyn Provider>,
-    /// What its kind prescribes.
+    /// The rules of its kind.
     pub rules: Rules,
-    /// The resource of calls that name none: the one configured, or the only one there is.
+    /// The default resource: the configured one, or the only one.
     pub default_resource: Option<Resource>,
-    /// The life of tokens that no other is wanted for; without end where they are their grant,
-    /// whose end is theirs.
+    /// The default lifetime of tokens; unlimited for forwarded grants, which expire by themselves.
     pub token_ttl: Duration,
-    /// The longest life that a call may ask for; without end where it may ask for none.
+    /// The maximum lifetime that a call may request; unlimited if it may request none.
     pub max_token_ttl: Duration,
-    /// Kept in hand of a token's usable life.
+    /// The time reserved before a token's expiry.
     pub margin: Duration,
-    /// What its tokens are made with.
+    /// What its tokens are made from.
     pub supply: Supply,
-    /// What it says of its tokens' claims.
+    /// The settings of its tokens' claims.
     pub tokens: Tokens,
-    /// Where its key is.
+    /// The files of its key.
     pub key_files: KeyFiles,
 }
 
 impl Profile {
-    /// Its grants; none of a profile whose tokens are made with a key alone.
+    /// Its grants; none for a profile that signs with a key alone.
     #[must_use]
     pub const fn grants(&self) -> Option<&Grants> {
         match &self.supply {
@@ -59,16 +58,16 @@ impl Profile {
         }
     }
 
-    /// Whether its tokens hold no identity, and are good for whoever has them.
+    /// Whether its tokens contain no identity, so that any holder can use them.
     #[must_use]
-    pub const fn names_nobody(&self) -> bool {
+    pub const fn is_anonymous(&self) -> bool {
         matches!(self.supply, Supply::Forwarded(_)) || !self.tokens.has_identity
     }
 
-    /// The least time that a token of the profile's own life may be used for, when a healthy
-    /// profile hands it out; none where that depends on the life that the upstream grants.
+    /// The shortest validity of a token issued while the upstream is healthy, at the default
+    /// lifetime; none if it depends on the lifetime that the upstream grants.
     #[must_use]
-    pub fn worst_hand_out(&self) -> Option<Duration> {
+    pub fn shortest_validity(&self) -> Option<Duration> {
         let own = self.token_ttl.saturating_sub(self.margin);
         match &self.supply {
             Supply::Grants(grants, _) | Supply::Forwarded(grants) => {
@@ -78,7 +77,7 @@ impl Profile {
         }
     }
 
-    /// Gets its grants from `upstream` instead of its own.
+    /// Fetches its grants from `upstream` instead of its own.
     pub fn point_at(&mut self, upstream: &BaseUrl) {
         if let Some(replaced) = self.provider.upstream().map(|it| it.replaced_by(upstream)) {
             self.provider = replaced;
@@ -86,7 +85,7 @@ impl Profile {
     }
 
     pub(super) fn read(name: ProfileName, section: &mut Section<'_>, kinds: Kinds) -> Option<Self> {
-        // Without a kind nobody knows which keys are right.
+        // The kind decides which keys are valid.
         let kind = section.required("kind", |text| parse_kind(text, kinds))?;
         let Draft { rules, provider } = kind.read(section);
         let margin = section.duration_within("margin", MARGIN, MIN_MARGIN..=MAX_MARGIN);
@@ -108,13 +107,13 @@ impl Profile {
                 section.duration_within("token_ttl", rules.token_ttl.min(most), least..=most)
             }
         };
-        // Where the kind's own keys are wrong, the others are held against the usual time.
+        // If the kind's own keys are invalid, the others are checked against the default timeout.
         let upstream = provider.as_ref().and_then(|provider| provider.upstream());
         let attempt = upstream.map_or(DEFAULT_TIMEOUT, Upstream::attempt);
-        let beside = |rules| Beside { rules, attempt, margin, token_ttl };
+        let context = |rules| Context { rules, attempt, margin, token_ttl };
         let supply = match rules.supply {
-            SupplyRules::Grants(grants) => Supply::grants(section, &rules, &beside(grants)),
-            SupplyRules::Forwarded(grants) => Supply::forwarded(section, &rules, &beside(grants)),
+            SupplyRules::Grants(grants) => Supply::grants(section, &rules, &context(grants)),
+            SupplyRules::Forwarded(grants) => Supply::forwarded(section, &rules, &context(grants)),
             SupplyRules::Key => {
                 let unscoped = rules.tokens.scope == Scope::None
                     || tokens.as_ref().is_some_and(|tokens| tokens.allow_unscoped);
@@ -128,12 +127,15 @@ impl Profile {
             section.problem("default_resource", "is not among the resources");
         }
         if default_resource.is_some() && tokens.as_ref().is_some_and(|it| it.allow_unscoped) {
-            let excludes = "excludes allow_unscoped: a call that names none would never be for all";
+            let excludes = "excludes allow_unscoped: a call without a resource would get this one";
             section.problem("default_resource", excludes);
         }
         let has_upstream = provider.as_ref().map(|provider| provider.upstream().is_some());
         if has_upstream.is_some_and(|has| has == matches!(rules.supply, SupplyRules::Key)) {
-            section.problem("kind", "has an upstream though it needs none, or none though it needs one: a bug of the kind");
+            section.problem(
+                "kind",
+                "has an upstream but needs none, or needs one but has none: a bug in the kind",
+            );
         }
         section.finish();
 
@@ -153,7 +155,7 @@ impl Profile {
         })
     }
 
-    /// The keys about its tokens' claims as they may be shown.
+    /// The keys of its tokens' claims, for display.
     #[must_use]
     pub fn shown_tokens(&self) -> Vec<(&'static str, Value)> {
         tokens::shown_keys(&self.tokens, &self.rules.tokens)
@@ -169,6 +171,6 @@ impl Profile {
 fn parse_kind(text: &str, kinds: Kinds) -> Result<&'static dyn Kind, String> {
     kinds.iter().find(|kind| kind.name() == text).copied().ok_or_else(|| {
         let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-        format!("is not a kind that there is: {}", names.join(", "))
+        format!("unknown kind; expected one of {}", names.join(", "))
     })
 }

@@ -1,43 +1,43 @@
-//! How long a profile's grants live, and when they are refreshed.
+//! The lifetime of a profile's grants, and when they are refreshed.
 
 use std::time::Duration;
 
-use super::supply::Beside;
+use super::supply::Context;
 use crate::{
     provider::LifeRules,
     refresh::schedule::{GrantLife, Point, Policy},
     settings::{Section, shown},
 };
 
-/// Reads the keys that set the schedule.
-pub(super) fn read_policy(section: &mut Section<'_>, beside: &Beside) -> Option<Policy> {
-    let life = match beside.rules.life {
+/// Reads the keys of the schedule.
+pub(super) fn read_policy(section: &mut Section<'_>, context: &Context) -> Option<Policy> {
+    let life = match context.rules.life {
         LifeRules::Asked { default, max } => {
-            read_grant_ttl(section, beside, default, max).map(GrantLife::Requested)
+            read_grant_ttl(section, context, default, max).map(GrantLife::Requested)
         }
         LifeRules::Told => Some(GrantLife::Reported),
     };
     let refresh_after = section.duration("refresh_after");
     let promise = section.duration("promise");
     if refresh_after.is_some() && promise.is_some() {
-        section.problem("promise", "excludes refresh_after: it sets the point of refresh itself");
+        section.problem("promise", "excludes refresh_after: a promise sets the point of refresh");
     }
     let point = match (refresh_after, promise) {
         (Some(after), _) => Point::After(after),
         (None, Some(promise)) => Point::Promise(promise),
-        (None, None) => Point::Share(beside.rules.refresh_at),
+        (None, None) => Point::Share(context.rules.refresh_at),
     };
 
-    let (margin, life, token_ttl) = (beside.margin?, life?, beside.token_ttl?);
-    let policy = Policy { life, margin, attempt: beside.attempt, point };
-    // Of a life that only the answer tells, the point follows when it is known.
+    let (margin, life, token_ttl) = (context.margin?, life?, context.token_ttl?);
+    let policy = Policy { life, margin, attempt: context.attempt, point };
+    // If only the upstream's response states the lifetime, the point is checked at run time.
     if let Some(grant_ttl) = policy.grant_ttl() {
         check_point(section, &policy, grant_ttl, token_ttl);
     }
     Some(policy)
 }
 
-/// Holds the point against a grant's life and a token's.
+/// Checks the point against the lifetimes of grants and tokens.
 fn check_point(
     section: &mut Section<'_>,
     policy: &Policy,
@@ -57,14 +57,13 @@ fn check_point(
             }
         }
         Point::Promise(promise) => {
-            let most = policy.longest_promise(grant_ttl);
+            let max = policy.longest_promise(grant_ttl);
             let of_tokens = token_ttl.saturating_sub(margin);
-            if promise > most {
-                let most = shown(most);
-                section.problem("promise", format!("cannot be kept: {most} is the most, {lives}"));
+            if promise > max {
+                section.problem("promise", format!("must be at most {}, {lives}", shown(max)));
             } else if promise > of_tokens {
-                let most = shown(of_tokens);
-                let why = format!("cannot be kept: {most} is the most, as tokens live no longer");
+                let max = shown(of_tokens);
+                let why = format!("must be at most {max}, the token_ttl less the margin");
                 section.problem("promise", why);
             }
         }
@@ -74,7 +73,7 @@ fn check_point(
 
 fn read_grant_ttl(
     section: &mut Section<'_>,
-    beside: &Beside,
+    context: &Context,
     default: Duration,
     max: Duration,
 ) -> Option<Duration> {
@@ -84,8 +83,8 @@ fn read_grant_ttl(
         section.problem("grant_ttl", "must be whole seconds");
         return None;
     }
-    let margin = beside.margin?;
-    let least = Policy::least_grant_ttl(margin, beside.attempt);
+    let margin = context.margin?;
+    let least = Policy::least_grant_ttl(margin, context.attempt);
     if grant_ttl >= least {
         return Some(grant_ttl);
     }
@@ -94,7 +93,7 @@ fn read_grant_ttl(
         section.problem("grant_ttl", format!("must be at least {least} at a margin of {margin}"));
     } else {
         let grant_ttl = shown(grant_ttl);
-        let message = format!("needs a grant_ttl of at least {least}; it is {grant_ttl}");
+        let message = format!("requires a grant_ttl of at least {least}; it is {grant_ttl}");
         section.problem("margin", message);
     }
     None

@@ -1,5 +1,5 @@
-//! What a profile's tokens are made with: grants, with their schedule and budget, which may be
-//! the tokens themselves; or a key alone, with the resources that calls may name.
+//! What a profile's tokens are made from: grants with their schedule and budget, forwarded or
+//! wrapped in tokens; or a key alone, with the resources that calls may name.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,20 +13,20 @@ use crate::{
     source::budget,
 };
 
-/// The resource of a forwarded credential where a profile names none.
+/// The resource of a forwarded credential if a profile names none.
 const ONLY_RESOURCE: &str = "default";
 
-/// What must be written by a person before a credential is shared.
-const SHAREABLE: &str = "must be true: this kind hands its credential on as it is, so that all \
-                         callers of a resource hold the same one; nobody can be told apart by \
-                         it, and nobody can be cut off alone before it ends";
+/// Requires an operator to confirm that a credential is shared.
+const SHAREABLE: &str = "must be true: this kind forwards its credential unchanged, so that all \
+                         callers of a resource share it; it cannot tell callers apart, and no \
+                         single caller can be revoked before it expires";
 
-/// What a profile's tokens are made with.
+/// What a profile's tokens are made from.
 #[derive(Clone, Debug)]
 pub enum Supply {
-    /// A grant for each resource, and how the tokens around it end.
+    /// A grant for each resource, and the expiry of tokens around it.
     Grants(Grants, Expiry),
-    /// The same, and the grant is the token.
+    /// A grant for each resource, which is the token.
     Forwarded(Grants),
     /// A key alone, for the resources that calls may name.
     Key(Allowed),
@@ -43,19 +43,19 @@ pub struct Grants {
     pub budget: budget::Limits,
 }
 
-/// The keys of all profiles that those of grants are held against.
-pub(super) struct Beside {
-    /// What the kind prescribes for its grants.
+/// The settings that the keys of grants are checked against.
+pub(super) struct Context {
+    /// The kind's rules for grants.
     pub(super) rules: GrantRules,
-    /// The longest that an attempt to get one may take.
+    /// The maximum time of an attempt to fetch one.
     pub(super) attempt: Duration,
     pub(super) margin: Option<Duration>,
-    /// The life of tokens; as long as that of their grants where they are the same.
+    /// The lifetime of tokens; unlimited if they are their grants.
     pub(super) token_ttl: Option<Duration>,
 }
 
 impl Supply {
-    /// The resources that are named one by one.
+    /// The resources that are listed by name.
     #[must_use]
     pub fn listed(&self) -> &[Resource] {
         match self {
@@ -74,7 +74,7 @@ impl Supply {
         }
     }
 
-    /// The resource of calls that name none, where there is no other choice.
+    /// The resource of calls that name none, if only one is possible.
     pub(super) fn only(&self) -> Option<Resource> {
         let is_open = match self {
             Self::Grants(..) | Self::Forwarded(_) => false,
@@ -91,19 +91,19 @@ impl Supply {
     pub(super) fn grants(
         section: &mut Section<'_>,
         rules: &Rules,
-        beside: &Beside,
+        context: &Context,
     ) -> Option<Self> {
         let resources = read_resources(section, rules);
-        let grants = Grants::read(section, resources, beside);
+        let grants = Grants::read(section, resources, context);
         let grant_ttl = grants.as_ref().and_then(|grants| grants.policy.grant_ttl());
-        let expiry = Expiry::read(section, grant_ttl.zip(beside.token_ttl));
+        let expiry = Expiry::read(section, grant_ttl.zip(context.token_ttl));
         Some(Self::Grants(grants?, expiry))
     }
 
     pub(super) fn forwarded(
         section: &mut Section<'_>,
         rules: &Rules,
-        beside: &Beside,
+        context: &Context,
     ) -> Option<Self> {
         let shareable = section.flag("shareable");
         let mistyped = shareable.is_none() && section.has("shareable");
@@ -115,7 +115,7 @@ impl Supply {
         } else {
             (rules.parse_resource)(ONLY_RESOURCE).map_or(Some(Vec::new()), |it| Some(vec![it]))
         };
-        Grants::read(section, resources, beside).map(Self::Forwarded)
+        Grants::read(section, resources, context).map(Self::Forwarded)
     }
 }
 
@@ -123,25 +123,25 @@ impl Grants {
     fn read(
         section: &mut Section<'_>,
         resources: Option<Vec<Resource>>,
-        beside: &Beside,
+        context: &Context,
     ) -> Option<Self> {
         if resources.as_ref().is_some_and(Vec::is_empty) {
             section.problem("resources", "needs at least one resource, as [\"…\"]");
         }
-        let policy = read_policy(section, beside);
+        let policy = read_policy(section, context);
         let budget = read_budget(section.section("budget"));
         Some(Self { resources: resources?, policy: policy?, budget })
     }
 
-    /// Upstream requests a minute for all resources, in the mean; none where that depends on the
-    /// life that the upstream grants.
+    /// The mean upstream requests a minute for all resources; none if it depends on the lifetime
+    /// that the upstream grants.
     #[must_use]
     pub fn calls_a_minute(&self) -> Option<f64> {
         self.resources.iter().map(|_| self.policy.requests_per_minute()).sum()
     }
 
-    /// How many resources, at this pace, the account's budget keeps fresh; none where that
-    /// depends on the life that the upstream grants.
+    /// How many resources the account's budget can refresh on this schedule; none if it depends on
+    /// the lifetime that the upstream grants.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -153,8 +153,8 @@ impl Grants {
     }
 }
 
-/// The resources that calls may name, of a profile whose tokens are made with a key alone.
-/// `unscoped`: whether they may also name none.
+/// Reads the resources that calls may name, for a profile that signs with a key alone. `unscoped`:
+/// whether calls may name none.
 pub(super) fn read_allowed(
     section: &mut Section<'_>,
     rules: &Rules,
@@ -174,7 +174,7 @@ fn read_resources(section: &mut Section<'_>, rules: &Rules) -> Option<Vec<Resour
     let mut seen = HashSet::new();
     section.list_or_empty("resources", |text| {
         let resource = (rules.parse_resource)(text).map_err(|error| error.to_string())?;
-        if seen.insert(resource.clone()) { Ok(resource) } else { Err("is there twice".to_owned()) }
+        if seen.insert(resource.clone()) { Ok(resource) } else { Err("is a duplicate".to_owned()) }
     })
 }
 

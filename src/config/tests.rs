@@ -1,4 +1,4 @@
-//! What a configuration is taken for, and every way in which it is refused.
+//! Valid and invalid configurations.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ mod profiles;
 mod sample;
 mod secrets;
 
-/// A secret that must never be seen again.
+/// A secret that must never be shown.
 const SECRET: &str = "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC";
 
 const LIVE: &str = r#"[profiles.live]
@@ -31,13 +31,13 @@ fn profile(more: &str) -> Profile {
     parse(&format!("{LIVE}{more}")).unwrap().profiles.remove(0)
 }
 
-/// What is wrong with [`LIVE`] and more lines, from line 7.
+/// The problems of [`LIVE`] with more lines, from line 7.
 fn problems(more: &str) -> String {
     parse(&format!("{LIVE}{more}")).unwrap_err().to_string()
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_keys_have_defaults() {
     let Config { server, admin, limits, default_profile, profiles, .. } = parse(LIVE).unwrap();
     assert_eq!(server.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(server.drain_delay, Duration::from_secs(3));
@@ -65,11 +65,11 @@ fn what_is_left_out_has_its_default() {
     let clamp = Expiry { policy: ExpiryPolicy::ClampToGrant, allow_independent: false };
     assert_eq!(expiry, clamp);
     assert_eq!(grants.budget, budget::Limits::default());
-    assert_eq!(live.worst_hand_out(), Some(Duration::from_secs(6)));
+    assert_eq!(live.shortest_validity(), Some(Duration::from_secs(6)));
 }
 
 #[test]
-fn all_problems_come_at_once_by_line() {
+fn all_problems_are_reported_by_line() {
     let text = format!(
         r#"default_profile = 1
 [server]
@@ -93,11 +93,11 @@ kind = "twilio"
 "#
     );
     let names: Vec<_> = KINDS.iter().map(|kind| kind.name()).collect();
-    let told = parse(&text).unwrap_err().to_string().replace(&names.join(", "), "…");
+    let reported = parse(&text).unwrap_err().to_string().replace(&names.join(", "), "…");
     assert_eq!(
-        told,
+        reported,
         r#"f.toml:1: default_profile: must be a string in quotes, not a whole number
-f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]: anybody on the network could call and read along; behind a mesh that ends TLS, set plaintext = true
+f.toml:3: server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]: others on the network could call and read traffic; behind a mesh that terminates TLS, set plaintext = true
 f.toml:4: server.drain_delay: must be from 0s to 10m
 f.toml:6: admin.listen: has no address: write 127.0.0.1:9464 or localhost:9464
 f.toml:8: limits.identites: unknown key; did you mean identities?
@@ -108,15 +108,15 @@ f.toml:18: profiles.live.token_ttl: must be a duration in quotes with its unit, 
 f.toml:19: profiles.live.resource: unknown key; did you mean resources?
 f.toml:20: profiles.Bad: is not of the form [a-z][a-z0-9-]{0,62}
 f.toml:21: profiles.kindless.kind: is missing
-f.toml:24: profiles.other.kind: is not a kind that there is: …
+f.toml:24: profiles.other.kind: unknown kind; expected one of …
 f.toml:25: profile: unknown key; did you mean profiles?"#
     );
 }
 
 #[test]
-fn a_default_profile_is_one_of_the_profiles() {
-    let told = parse(&format!("default_profile = \"vod\"\n{LIVE}")).unwrap_err().to_string();
-    assert_eq!(told, "f.toml:1: default_profile: is not among the profiles");
+fn default_profile_is_one_of_the_profiles() {
+    let reported = parse(&format!("default_profile = \"vod\"\n{LIVE}")).unwrap_err().to_string();
+    assert_eq!(reported, "f.toml:1: default_profile: is not among the profiles");
 
     let second = LIVE.replace("live]", "second]");
     assert_eq!(parse(&format!("{LIVE}{second}")).unwrap().default_profile, None);
@@ -125,60 +125,66 @@ fn a_default_profile_is_one_of_the_profiles() {
 }
 
 #[test]
-fn there_is_a_profile() {
+fn at_least_one_profile_is_required() {
     for none in ["", "\n[profiles]\n"] {
-        let told = parse(none).unwrap_err().to_string();
-        assert!(told.ends_with("profiles: needs at least one profile: [profiles.NAME]"), "{told}");
+        let reported = parse(none).unwrap_err().to_string();
+        assert!(
+            reported.ends_with("profiles: needs at least one profile: [profiles.NAME]"),
+            "{reported}"
+        );
     }
-    let told = parse("profiles = 1").unwrap_err().to_string();
-    assert!(told.contains("f.toml:1: profiles: must be a table, not a whole number"), "{told}");
+    let reported = parse("profiles = 1").unwrap_err().to_string();
+    assert!(
+        reported.contains("f.toml:1: profiles: must be a table, not a whole number"),
+        "{reported}"
+    );
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_line() {
-    let told = parse("[server]\nlisten = \n[admin\n").unwrap_err().to_string();
-    assert!(told.starts_with("f.toml:2: is not TOML: "), "{told}");
-    assert!(told.contains("\nf.toml:3: is not TOML: "), "{told}");
+fn invalid_toml_is_reported_with_its_line() {
+    let reported = parse("[server]\nlisten = \n[admin\n").unwrap_err().to_string();
+    assert!(reported.starts_with("f.toml:2: is not TOML: "), "{reported}");
+    assert!(reported.contains("\nf.toml:3: is not TOML: "), "{reported}");
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
-    let told = Config::load(Path::new("/nowhere/f.toml")).unwrap_err().to_string();
-    assert!(told.starts_with("/nowhere/f.toml: cannot be read: "), "{told}");
+fn unreadable_file_is_named() {
+    let reported = Config::load(Path::new("/nowhere/f.toml")).unwrap_err().to_string();
+    assert!(reported.starts_with("/nowhere/f.toml: cannot be read: "), "{reported}");
 }
 
 #[test]
-fn the_two_listeners_are_not_the_same() {
-    let told = problems("[admin]\nlisten = \"127.0.0.1:50051\"\n");
-    assert_eq!(told, "f.toml:8: admin.listen: must not be where [server] listens");
+fn listeners_have_different_addresses() {
+    let reported = problems("[admin]\nlisten = \"127.0.0.1:50051\"\n");
+    assert_eq!(reported, "f.toml:8: admin.listen: must differ from the address of [server]");
     let any = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
     assert!(parse(&format!("{LIVE}{any}")).is_ok());
 }
 
 #[test]
-fn an_admin_listener_for_others_tells_no_resources_unless_it_is_told_to() {
+fn admin_off_loopback_hides_resources_by_default() {
     let admin = |more: &str| parse(&format!("{LIVE}[admin]\n{more}")).map(|it| it.admin);
     assert!(!admin("listen = \"0.0.0.0:9464\"").unwrap().has_details());
     assert!(admin("listen = \"[::]:9464\"\ndetails = true").unwrap().has_details());
     assert!(!admin("details = false").unwrap().has_details());
     let keyed = admin("names_key_env = \"API_SECRET\"\nhosts = [\"Mint.Example\"]").unwrap();
     assert_eq!((keyed.names_key.is_some(), keyed.hosts), (true, vec!["mint.example".to_owned()]));
-    for (more, told) in [
+    for (more, reported) in [
         (
             "hosts = [\"http://mint\"]",
-            "f.toml:8: admin.hosts[0]: is no host's name: write it without scheme and port",
+            "f.toml:8: admin.hosts[0]: is not a host name; expected a name without scheme and port",
         ),
         (
             "names_key = \"q1W2\"",
-            "f.toml:8: admin.names_key: a secret is never a value in this file: name its file",
+            "f.toml:8: admin.names_key: a secret must not be a value in this file: name its file",
         ),
     ] {
-        assert_eq!(admin(more).unwrap_err().to_string(), told);
+        assert_eq!(admin(more).unwrap_err().to_string(), reported);
     }
 }
 
 #[test]
-fn limits_on_connections_have_bounds() {
+fn connection_limits_have_bounds() {
     let limits = "[limits]\nconnections = 5\nconnections_per_caller = 2\nhandshakes = 3\n\
                   streams_per_connection = 7\nstall = \"1s\"\nconnection_age = \"1h\"\n";
     let wanted = server::Limits {
@@ -190,9 +196,9 @@ fn limits_on_connections_have_bounds() {
         connection_age: Duration::from_secs(3_600),
     };
     assert_eq!(parse(&format!("{LIVE}{limits}")).unwrap().server.limits, wanted);
-    let told = problems("[limits]\nconnections = 0\nstall = \"10ms\"\nstreaming_calls = 0\n");
+    let reported = problems("[limits]\nconnections = 0\nstall = \"10ms\"\nstreaming_calls = 0\n");
     assert_eq!(
-        told,
+        reported,
         "f.toml:8: limits.connections: must be from 1 to 100000\n\
          f.toml:9: limits.stall: must be from 1s to 10m\n\
          f.toml:10: limits.streaming_calls: must be from 1 to 100000"
@@ -200,13 +206,13 @@ fn limits_on_connections_have_bounds() {
 }
 
 #[test]
-fn profiles_of_one_account_share_one_budget() {
+fn profiles_of_one_account_share_a_budget() {
     let second = LIVE.replace("live]", "second]");
     let differing = format!("{LIVE}{second}budget = {{ rate = 5 }}\n");
     assert_eq!(
         parse(&differing).unwrap_err().to_string(),
-        "f.toml:13: profiles.second.budget: differs from profile live's, which has the same \
-         account and so shares it"
+        "f.toml:13: profiles.second.budget: must equal the budget of profile live, which has the \
+         same account"
     );
     for (one, other) in [
         ("https://Media.Twilio.com/", "HTTPS://media.twilio.com:443"),
@@ -218,8 +224,8 @@ fn profiles_of_one_account_share_one_budget() {
         let one = of("live]", one, "");
         let two = of("second]", other, "budget = { rate = 5 }\n");
         let two = two.replace("abcdef\"\napi_key_sid", "ABCDEF\"\napi_key_sid");
-        let told = parse(&format!("{one}{two}")).unwrap_err().to_string();
-        assert!(told.contains("differs from profile live's"), "{other}: {told}");
+        let reported = parse(&format!("{one}{two}")).unwrap_err().to_string();
+        assert!(reported.contains("must equal the budget of profile live"), "{other}: {reported}");
     }
     let elsewhere = differing.replacen("AC0", "AC1", 1);
     assert!(parse(&elsewhere).is_ok());
@@ -233,11 +239,11 @@ fn resources_beyond_the_budget_are_refused() {
     }
     let text = LIVE.replace("[\"VJ0123456789abcdef0123456789abcdef\"]", &format!("[{list}]"));
     assert!(parse(&format!("{text}budget.rate = 2\n")).is_ok());
-    let told = parse(&format!("{text}budget.rate = 1\n")).unwrap_err().to_string();
+    let reported = parse(&format!("{text}budget.rate = 1\n")).unwrap_err().to_string();
     assert_eq!(
-        told,
-        "f.toml:6: profiles.live.resources: are too many for the account: keeping all their \
-         grants fresh takes 61 requests a minute, and its budget is 1 a second"
+        reported,
+        "f.toml:6: profiles.live.resources: are too many for the account: refreshing all \
+         their grants takes 61 requests a minute, and its budget is 1 a second"
     );
 }
 

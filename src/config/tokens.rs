@@ -1,4 +1,4 @@
-//! What a profile says of its tokens' claims: keys that all kinds that sign have alike.
+//! The settings of a profile's token claims, shared by all kinds that sign.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::{
     settings::{Section, shown, unknown_key},
 };
 
-/// The farthest that a time is put before the issue: more would hide a broken clock.
+/// The maximum backdating of a time: more would hide a broken clock.
 const MAX_BACKDATE: Duration = Duration::from_secs(60 * 60);
 
-/// How long a shared signature is used for, unless the profile says otherwise.
+/// The default period of a shared signature.
 const REUSE_FOR: Duration = Duration::from_secs(1);
 
 const MAX_REUSE: Duration = Duration::from_secs(60 * 60);
 
-/// A key is wrong, as the section was told.
-struct Wrong;
+/// A key is invalid; the problem has been reported.
+struct Invalid;
 
-/// Reads the keys; none where one of them is wrong. Tokens around a grant are never shared.
+/// Reads the keys; none if one is invalid. Tokens around a grant are never shared.
 pub(super) fn read(
     section: &mut Section<'_>,
     rules: &TokenRules,
@@ -63,7 +63,7 @@ pub(super) fn read(
     })
 }
 
-/// The keys as they may be shown.
+/// The keys, for display.
 pub(super) fn shown_keys(tokens: &Tokens, rules: &TokenRules) -> Vec<(&'static str, Value)> {
     let mut keys = Vec::new();
     let times = [("iat_backdate", rules.iat, tokens.iat), ("nbf_backdate", rules.nbf, tokens.nbf)];
@@ -89,12 +89,12 @@ pub(super) fn shown_keys(tokens: &Tokens, rules: &TokenRules) -> Vec<(&'static s
     keys
 }
 
-/// How many seconds before the issue a time lies; none where tokens do not say it.
+/// The seconds by which a time is backdated; none if tokens omit it.
 fn read_time(
     section: &mut Section<'_>,
     key: &'static str,
     rule: TimeRule,
-) -> Result<Option<u32>, Wrong> {
+) -> Result<Option<u32>, Invalid> {
     let default = match rule {
         TimeRule::Fixed => return Ok(None),
         TimeRule::IfSet => None,
@@ -103,18 +103,18 @@ fn read_time(
     if !section.has(key) {
         return Ok(default);
     }
-    let backdate = section.duration(key).ok_or(Wrong)?;
+    let backdate = section.duration(key).ok_or(Invalid)?;
     let seconds = u32::try_from(backdate.as_secs()).ok();
     let is_whole = backdate.subsec_nanos() == 0 && backdate <= MAX_BACKDATE;
     let seconds = seconds.filter(|_| is_whole);
     if seconds.is_none() {
-        let most = shown(MAX_BACKDATE);
-        section.problem(key, format!("must be whole seconds, at most {most}"));
+        let max = shown(MAX_BACKDATE);
+        section.problem(key, format!("must be whole seconds, at most {max}"));
     }
-    seconds.map(Some).ok_or(Wrong)
+    seconds.map(Some).ok_or(Invalid)
 }
 
-/// The constants, each of its parameter's shape, and what is the same without the profile's word.
+/// The constant parameters, each checked against its shape, and the defaults of the others.
 fn read_constants(section: &mut Section<'_>, declared: &[Parameter]) -> Option<Map<String, Value>> {
     let defaults = declared.iter().filter_map(|it| Some((it.name.clone(), it.default.clone()?)));
     let mut constants: Map<String, Value> = defaults.collect();
@@ -138,7 +138,7 @@ fn read_constants(section: &mut Section<'_>, declared: &[Parameter]) -> Option<M
     all_fit.then_some(constants)
 }
 
-/// Tells of what must be in each token, and which neither the profile nor a call can set.
+/// Reports required parameters that neither the profile nor a call can set.
 fn require(
     section: &Section<'_>,
     declared: &[Parameter],
@@ -148,7 +148,7 @@ fn require(
     let required = declared.iter().filter(|it| it.setter == Setter::RequiredCall);
     let is_set = |name: &String| constants.contains_key(name) || open.contains(name);
     for Parameter { name, .. } in required.filter(|it| !is_set(&it.name)) {
-        let needed = format!("{name}: is required: set it here, or let calls by caller_params");
+        let needed = format!("{name}: is required; set it here or add it to caller_params");
         section.problem("params", needed);
     }
 }
@@ -162,7 +162,7 @@ fn parse_name(text: &str, declared: &[Parameter]) -> Result<String, String> {
     match declared.iter().find(|parameter| parameter.name == text) {
         None => Err(unknown_key(text, &names(declared))),
         Some(parameter) if parameter.setter == Setter::Profile => {
-            Err("is set by the profile alone: it gives rights that no call may give itself".into())
+            Err("can only be set by the profile: it grants rights that a call must not".into())
         }
         Some(_) => Ok(text.to_owned()),
     }
@@ -172,38 +172,36 @@ fn parse_identity(text: &str) -> Result<(), &'static str> {
     if text == "none" {
         Ok(())
     } else {
-        Err("is \"none\", for tokens that name nobody, or is left out")
+        Err("must be \"none\", for tokens without an identity, or omitted")
     }
 }
 
-/// How long a signature is used for; none where each token is its own. A shared one is written
-/// by a person, never a default; so it is demanded where tokens would be alike anyhow.
+/// The period of a shared signature; none if each token is unique. Sharing must be configured
+/// explicitly, even for tokens that are equal in any case.
 fn read_sharing(
     section: &mut Section<'_>,
     rules: &TokenRules,
     has_identity: bool,
-) -> Result<Option<Duration>, Wrong> {
+) -> Result<Option<Duration>, Invalid> {
     let unique = section.flag("unique").unwrap_or(true);
     let bounds = Duration::from_secs(1)..=MAX_REUSE;
-    let reuse_for = section.duration_within("reuse_for", REUSE_FOR, bounds).ok_or(Wrong)?;
+    let reuse_for = section.duration_within("reuse_for", REUSE_FOR, bounds).ok_or(Invalid)?;
     let problem = match (unique, has_identity || rules.has_id) {
         _ if reuse_for.subsec_nanos() != 0 => ("reuse_for", "must be whole seconds"),
-        (true, true) if section.has("reuse_for") => ("reuse_for", "needs unique = false"),
+        (true, true) if section.has("reuse_for") => ("reuse_for", "requires unique = false"),
         (true, true) => return Ok(None),
         (false, false) => return Ok(Some(reuse_for)),
         (true, false) => (
             "unique",
-            "must be false: nothing in these tokens is a token's own, so that one signature is \
-             shared by many callers",
+            "must be false: these tokens contain nothing unique, so that callers share one \
+             signature",
         ),
-        (false, true) if rules.has_id => {
-            ("unique", "must be true: each token has an id of its own")
-        }
+        (false, true) if rules.has_id => ("unique", "must be true: each token has its own id"),
         (false, true) if rules.identity == IdentityRule::Optional => {
-            ("unique", "needs identity = \"none\": each token names who it is for")
+            ("unique", "requires identity = \"none\": each token contains an identity")
         }
-        (false, true) => ("unique", "must be true: each token names who it is for"),
+        (false, true) => ("unique", "must be true: each token contains an identity"),
     };
     section.problem(problem.0, problem.1);
-    Err(Wrong)
+    Err(Invalid)
 }

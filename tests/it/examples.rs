@@ -100,7 +100,7 @@ impl Told {
         found(&after, async || {
             let text = self.text();
             let line = text.lines().find(|line| line.contains(&after))?;
-            line.strip_prefix("going on at ")?.split(' ').next()?.parse().ok()
+            line.strip_prefix("resuming at ")?.split(' ').next()?.parse().ok()
         })
         .await
     }
@@ -208,7 +208,7 @@ async fn what_cannot_be_served_is_not_repeated(command: Command) {
     let (code, lines, told) = Caller::start(command, &serve.server, 1).ended().await;
     assert_eq!((code, lines.len()), (Some(1), 0), "{told}");
     assert!(told.starts_with("UPSTREAM_THROTTLED: "), "{told}");
-    assert!(told.contains("; try again in "), "{told}");
+    assert!(told.contains("; retry in "), "{told}");
     assert_eq!(metric(&serve, STARTED).await, 1, "{told}");
 }
 

@@ -180,7 +180,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
     let Supply::Forwarded(grants) = &profile.supply else { panic!("{profile:?}") };
     assert_eq!(grants.resources[0].as_str(), "default");
     assert_eq!(profile.default_resource, Some(grants.resources[0].clone()));
-    assert_eq!((grants.policy.grant_ttl(), profile.worst_hand_out()), (None, None));
+    assert_eq!((grants.policy.grant_ttl(), profile.shortest_validity()), (None, None));
     assert_eq!((grants.calls_a_minute(), grants.capacity()), (None, None));
     assert_eq!(grants.policy.point(LIFE), LIFE / 2, "the kind's own point");
 
@@ -189,7 +189,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
     let grants = profile.grants().unwrap();
     assert_eq!(grants.resources.len(), 2);
     assert_eq!(grants.policy.usual_point(), Some(Duration::from_secs(300)));
-    assert_eq!(profile.worst_hand_out(), Some(Duration::from_secs(296)));
+    assert_eq!(profile.shortest_validity(), Some(Duration::from_secs(296)));
 
     for good in [
         "refresh_after = \"1h\"",
@@ -204,7 +204,10 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
 fn what_a_shared_credential_has_not_is_refused() {
     for unshared in ["", "shareable = false"] {
         let lines = format!("kind = \"told\"\naccount = \"a\"\n{unshared}");
-        refuses(&lines, "profiles.own.shareable: must be true: this kind hands its credential on");
+        refuses(
+            &lines,
+            "profiles.own.shareable: must be true: this kind forwards its credential unchanged",
+        );
     }
     let mistyped = parse(&TOLD.replace("true", "\"true\"")).unwrap_err().to_string();
     assert_eq!(mistyped.lines().count(), 1, "{mistyped}");
@@ -224,7 +227,7 @@ fn what_a_shared_credential_has_not_is_refused() {
     refuses(&format!("{TOLD}resources = []"), "profiles.own.resources: needs at least one");
     refuses(&format!("{ASKED}grant_ttl = \"25h\""), "profiles.own.grant_ttl: must be from 0s to");
     refuses(&format!("{ASKED}refresh_after = \"1h\""), "profiles.own.refresh_after: must be from");
-    refuses(&format!("{ASKED}promise = \"1h\""), "profiles.own.promise: cannot be kept");
+    refuses(&format!("{ASKED}promise = \"1h\""), "profiles.own.promise: must be at most");
     let both = "refresh_after = \"1h\"\npromise = \"1h\"";
     refuses(&format!("{TOLD}{both}"), "profiles.own.promise: excludes refresh_after");
 }

@@ -1,4 +1,4 @@
-//! What differs between a token of a vendor's library and ours.
+//! The comparison of a vendor library's token with ours.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use crate::{
     token::private::verifying_key,
 };
 
-/// Something that differs. It holds values of test keys alone.
+/// A difference. It contains only values made with test keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What differs, such as `claim exp`.
     pub what: String,
-    /// What the library says.
+    /// The library's value.
     pub theirs: String,
-    /// What we say.
+    /// Our value.
     pub ours: String,
 }
 
@@ -33,15 +33,15 @@ impl Difference {
     }
 }
 
-/// What differs; nothing where both tokens say the same and are signed with the same key.
+/// The differences; none if both tokens have the same content and are signed with the same key.
 #[must_use]
 pub fn compare(theirs: &Token, ours: &Minted, secret: &str) -> Vec<Difference> {
     let mut differences = Vec::new();
     if read(&theirs.text, theirs, secret).is_none() {
-        differences.push(Difference::new("signature", "not of the test key", "not looked at"));
+        differences.push(Difference::new("signature", "not of the test key", "not checked"));
     }
     let Some((header, mut claims)) = read(&ours.token, theirs, secret) else {
-        differences.push(Difference::new("signature", "of the test key", "not of it"));
+        differences.push(Difference::new("signature", "of the test key", "not of the test key"));
         return differences;
     };
     if let Some(id) = &ours.id
@@ -54,7 +54,7 @@ pub fn compare(theirs: &Token, ours: &Minted, secret: &str) -> Vec<Difference> {
     for name in theirs.random {
         meant.remove(*name);
         if claims.remove(*name).is_none() {
-            differences.push(Difference::new(format!("claim {name}"), "one of its own", NOTHING));
+            differences.push(Difference::new(format!("claim {name}"), "a random value", NOTHING));
         }
     }
     (theirs.normalise)(&mut meant);
@@ -66,7 +66,7 @@ pub fn compare(theirs: &Token, ours: &Minted, secret: &str) -> Vec<Difference> {
 
 const NOTHING: &str = "nothing";
 
-/// Header and claims of a token; none where it is not signed with the key of the library's.
+/// The header and claims of a token; none if it is not signed with the library's key.
 fn read(
     token: &str,
     theirs: &Token,
@@ -84,7 +84,7 @@ fn read(
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
     let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation).ok()?;
-    // As it is written: jsonwebtoken keeps the members of a header that it knows.
+    // Decoded here: jsonwebtoken drops the header members that it does not know.
     let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
     Some((serde_json::from_slice(&header).ok()?, decoded.claims))
 }

@@ -1,4 +1,4 @@
-//! A token of a profile, at any time that is asked for.
+//! A token of a profile, minted at a given time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,32 +11,32 @@ use crate::{
     token::{Call, CallSigner, Times, id::Serial},
 };
 
-/// How long grants live here.
+/// The lifetime of grants.
 const GRANT_TTL: Duration = Duration::from_secs(60);
 
-/// Whom tokens are for that name nobody.
+/// The identity of tokens without one.
 const NOBODY: &str = "nobody";
 
-/// A token of ours.
+/// A minted token.
 pub struct Minted {
-    /// As it is handed out.
+    /// The token.
     pub token: String,
-    /// Its id; none where it has none.
+    /// Its id, if any.
     pub id: Option<String>,
 }
 
-/// The first profile of a configuration in which every variable of the environment is `secret`.
+/// The first profile of a configuration. Every environment variable has the value `secret`.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The problems of the configuration.
 pub fn profile(text: &str, secret: &str) -> Result<Profile, String> {
     let config = Config::parse_with("f.toml", text, &|_| Some(secret.to_owned()));
     let config = config.map_err(|problems| problems.to_string())?;
-    config.profiles.into_iter().next().ok_or_else(|| "there is no profile".to_owned())
+    config.profiles.into_iter().next().ok_or_else(|| "no profile".to_owned())
 }
 
-/// What signs the tokens of a profile for one call.
+/// The signer of one call's tokens.
 pub(super) struct Prepared {
     call_signer: Arc<dyn CallSigner>,
     identity: String,
@@ -78,18 +78,18 @@ impl Prepared {
 }
 
 fn identity(profile: &Profile, ask: &Ask) -> Result<String, String> {
-    let names_somebody = profile.tokens.has_identity;
-    let text = ask.identity.as_deref().unwrap_or(if names_somebody { "" } else { NOBODY });
+    let has_identity = profile.tokens.has_identity;
+    let text = ask.identity.as_deref().unwrap_or(if has_identity { "" } else { NOBODY });
     let identity = Identity::parse(text).map_err(|error| format!("identity {error}"))?;
     match profile.rules.tokens.identity_form {
-        Some(form) if names_somebody && !(form.fits)(text) => {
+        Some(form) if has_identity && !(form.fits)(text) => {
             Err(format!("identity {}", form.wanted))
         }
         _ => Ok(identity.to_string()),
     }
 }
 
-/// A token of a profile for what a call asks for.
+/// Mints a token of a profile for a call.
 ///
 /// # Errors
 ///

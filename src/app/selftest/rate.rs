@@ -1,18 +1,18 @@
-//! How fast tokens are signed.
+//! The signing rate.
 
 use std::time::Duration;
 
 use super::mint::{Prepared, profile};
 use crate::{clock::Clock, provider::vectors::Way, token::id::Serial};
 
-/// Tokens between two looks at the clock.
+/// Tokens between two readings of the clock.
 const BATCH: u32 = 16;
 
-/// Tokens a second that one core signs for one call, measured for at least `time`.
+/// The tokens a second that one core signs for one call, measured for at least `time`.
 ///
 /// # Errors
 ///
-/// Why the profile signs none.
+/// The reason that the profile cannot sign.
 pub fn rate(way: &Way, time: Duration) -> Result<f64, String> {
     let prepared = Prepared::new(&profile(&way.profile, &way.secret)?, &way.ask)?;
     let clock = Clock::system();

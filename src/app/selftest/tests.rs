@@ -1,4 +1,4 @@
-//! Differences are found: the self-test would be worth nothing if it never failed.
+//! The self-test finds differences.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::provider::{
     vectors::{Ask, Token},
 };
 
-/// A vector with a token that is the same, and the one way to it.
+/// A vector whose token is the same, with its only call and its token.
 fn good() -> (Vector, Way, Token) {
     let vectors = KINDS.iter().flat_map(|kind| kind.vectors().unwrap());
     let mut same = vectors.filter(|vector| {
@@ -22,7 +22,7 @@ fn good() -> (Vector, Way, Token) {
     (vector, ways[0].clone(), *token)
 }
 
-/// What differs between our token and the changed one of the library.
+/// The differences between our token and a changed library token.
 fn changed(change: impl FnOnce(&mut Token)) -> Vec<(String, String, String)> {
     let (vector, way, mut token) = good();
     change(&mut token);
@@ -36,7 +36,7 @@ fn differs(what: &str, theirs: &str, ours: &str) -> Vec<(String, String, String)
 }
 
 #[test]
-fn a_claim_of_another_value_too_many_or_too_few_is_found() {
+fn changed_extra_and_missing_claims_are_found() {
     assert_eq!(changed(|_| ()), []);
     let (.., token) = good();
     let sub = token.claims["sub"].to_string();
@@ -53,7 +53,7 @@ fn a_claim_of_another_value_too_many_or_too_few_is_found() {
 }
 
 #[test]
-fn a_claim_inside_another_is_named_by_its_path() {
+fn nested_claim_is_named_by_its_path() {
     let nested = KINDS.iter().flat_map(|kind| kind.vectors().unwrap()).find_map(|mut vector| {
         let Case::Minted { token, .. } = &mut vector.case else { return None };
         let (name, object) = token.claims.iter_mut().find(|(_, value)| value.is_object())?;
@@ -66,38 +66,38 @@ fn a_claim_inside_another_is_named_by_its_path() {
 }
 
 #[test]
-fn another_header_is_found() {
+fn changed_header_is_found() {
     let other = changed(|token| {
         token.header.insert("kid".to_owned(), json!("another"));
     });
     assert_eq!(other[0].0, "header kid");
     assert_eq!((other.len(), &*other[0].1), (1, "\"another\""));
-    // Signatures of another algorithm are not of this key.
+    // A signature of another algorithm does not verify with this key.
     let other = changed(|token| token.header["alg"] = json!("HS384"));
     assert!(other.iter().all(|(what, ..)| what == "signature"), "{other:?}");
     assert_eq!(other.len(), 2);
 }
 
 #[test]
-fn a_changed_signature_is_found_on_either_side() {
+fn changed_signature_is_found_on_either_side() {
     let last = |text: &mut String| {
-        // In front of the last character, of which some bits are of no byte.
+        // Before the last character, some bits of which encode nothing.
         let at = text.len() - 2;
         let other = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
         text.replace_range(at..=at, other);
     };
     let theirs = changed(|token| last(&mut token.text));
-    assert_eq!(theirs, differs("signature", "not of the test key", "not looked at"));
+    assert_eq!(theirs, differs("signature", "not of the test key", "not checked"));
     let (_, way, token) = good();
     let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
     assert_eq!(compare(&token, &ours, &way.secret), []);
     last(&mut ours.token);
     let found = compare(&token, &ours, &way.secret);
-    assert_eq!(found, [Difference::new("signature", "of the test key", "not of it")]);
+    assert_eq!(found, [Difference::new("signature", "of the test key", "not of the test key")]);
 }
 
 #[test]
-fn an_id_that_is_in_no_claim_is_found() {
+fn id_without_a_claim_is_found() {
     let (_, way, token) = good();
     let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
     ours.id = Some("of no claim".to_owned());
@@ -106,7 +106,7 @@ fn an_id_that_is_in_no_claim_is_found() {
 }
 
 #[test]
-fn a_token_in_the_place_of_a_refusal_is_found_and_the_other_way_round() {
+fn token_instead_of_refusal_and_the_reverse_are_found() {
     let (vector, way, token) = good();
     let told = "is empty";
     for alone in [None, Some("why")] {
@@ -115,14 +115,14 @@ fn a_token_in_the_place_of_a_refusal_is_found_and_the_other_way_round() {
         let meant = Difference::new("token", "refused: is empty", "one is made");
         assert_eq!(verdict, Verdict::Different(vec![meant]));
     }
-    let nobody = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
-    let refused = |told, alone| Case::Refused { way: nobody.clone(), told, alone };
+    let refused_call = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
+    let refused = |told, alone| Case::Refused { way: refused_call.clone(), told, alone };
     let check = |case| check(&Vector { case, ..vector.clone() });
     assert_eq!(check(refused(told, None)), Verdict::Refused);
     let alone = Verdict::LeftOut { why: "why", refused: true };
     assert_eq!(check(refused(told, Some("why"))), alone);
     assert!(matches!(check(refused("is too long", None)), Verdict::Different(_)));
-    let case = Case::Minted { ways: vec![nobody.clone()], token: Box::new(token) };
+    let case = Case::Minted { ways: vec![refused_call.clone()], token: Box::new(token) };
     let meant = Difference::new("token", "one is made", "refused: identity is empty");
     assert_eq!(check(case), Verdict::Different(vec![meant]));
 }

@@ -1,4 +1,4 @@
-//! The bearer token that commands send.
+//! The bearer token of commands.
 
 use std::{
     fs,
@@ -21,14 +21,14 @@ use crate::{
     output,
 };
 
-/// How long what the file held is sent before it is read again.
+/// How long a token is sent before its file is read again.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A connection whose calls carry the token, if there is one.
+/// A connection that adds the token, if any, to each call.
 pub(crate) type Connection = InterceptedService<Channel, Bearer>;
 
-/// Puts the token of a file on each call. The file is read again as calls are made: whoever
-/// writes it replaces the token before it expires. While it cannot be read, the last token is sent.
+/// Adds the token of a file to each call. The file is read again as calls are made, since tokens
+/// are replaced before they expire. While it cannot be read, the last token is sent.
 #[derive(Clone)]
 pub(crate) struct Bearer {
     file: Option<Arc<TokenFile>>,
@@ -39,16 +39,16 @@ struct TokenFile {
     last: Mutex<Last>,
 }
 
-/// What the file held when it could be read last.
+/// The result of the last successful read.
 struct Last {
     header: MetadataValue<Ascii>,
-    /// When reading was last tried.
+    /// The last attempt to read.
     tried: Instant,
     failed: bool,
 }
 
 impl Bearer {
-    /// That of this file, which must hold one now.
+    /// Reads the token in this file; it must hold one now.
     pub(crate) fn of(path: Option<&Path>) -> Result<Self, Status> {
         let file = path.map(|path| {
             let last = Last { header: header(path)?, tried: Instant::now(), failed: false };
@@ -63,7 +63,7 @@ impl Interceptor for Bearer {
         let Some(file) = &self.file else { return Ok(request) };
         let mut last = file.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.tried.elapsed() >= FRESH {
-            last.read_again(&file.path);
+            last.reread(&file.path);
         }
         request.metadata_mut().insert("authorization", last.header.clone());
         Ok(request)
@@ -71,36 +71,35 @@ impl Interceptor for Bearer {
 }
 
 impl Last {
-    /// Takes the token that the file holds now. Where there is none the last one stays, and the
-    /// first failure is reported.
-    fn read_again(&mut self, path: &Path) {
+    /// Reads the file again. If that fails the last token stays, and the first failure is reported.
+    fn reread(&mut self, path: &Path) {
         self.tried = Instant::now();
         let read = header(path);
         if let Err(problem) = &read
             && !self.failed
         {
             let problem = problem.message();
-            output::say(&format!("{problem}; the last token is sent until the file holds one"));
+            output::message(&format!("{problem}; the last token is sent until the file holds one"));
         }
         self.failed = read.is_err();
         self.header = read.unwrap_or_else(|_| self.header.clone());
     }
 }
 
-/// The header for the token that the file holds now.
+/// The header with the token that the file holds now.
 fn header(path: &Path) -> Result<MetadataValue<Ascii>, Status> {
     let problem =
         |why: String| unusable(Problem::TokenFile { file: path.display().to_string(), why });
-    // A pipe would hold each call.
+    // Reading a pipe would block each call.
     let metadata = fs::metadata(path).map_err(|error| problem(error.to_string()))?;
     if !metadata.is_file() {
-        return Err(problem("it is no regular file".to_owned()));
+        return Err(problem("not a regular file".to_owned()));
     }
     let token = read_secret(path).map_err(|error| problem(error.to_string()))?;
     let token = token.trim();
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let value = MetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| is_token);
-    let mut value = value.ok_or_else(|| problem("it holds no token".to_owned()))?;
+    let mut value = value.ok_or_else(|| problem("the file holds no token".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_token_is_sent_while_the_file_cannot_be_read() {
+    async fn last_token_is_sent_while_the_file_is_unreadable() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("token");
         fs::write(&path, "one").unwrap();
@@ -131,6 +130,6 @@ mod tests {
         fs::write(&path, "two").unwrap();
         assert_eq!(sent().await, "Bearer two");
         fs::remove_file(&path).unwrap();
-        assert!(Bearer::of(Some(&path)).is_err(), "a command needs one to start");
+        assert!(Bearer::of(Some(&path)).is_err(), "a command needs a token to start");
     }
 }

@@ -1,8 +1,10 @@
-//! `grantmint bench`: how much a server serves, and how soon.
+//! `grantmint bench`: the throughput and latency of a server.
 
 mod call;
+mod format;
 mod load;
 mod pace;
+mod plan;
 mod progress;
 mod report;
 mod tally;
@@ -14,8 +16,9 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use self::{
-    call::{Ask, Caller},
-    load::{Load, Plan},
+    call::{Caller, Method},
+    load::Load,
+    plan::Plan,
     progress::Progress,
     report::Report,
 };
@@ -27,46 +30,46 @@ use crate::{
     output,
 };
 
-/// Calls in flight on a connection that keep a server's core busy.
+/// Calls in flight per connection: enough to keep a server's core busy.
 const TOKENS_IN_FLIGHT: u32 = 16;
 
-/// A bulk fills a connection by itself.
+/// One bulk call fills a connection.
 const BULKS_IN_FLIGHT: u32 = 1;
 
-/// Measures how much a server serves, and how soon
+/// Measure the throughput and latency of a server
 ///
-/// Without --rate a closed loop: a call starts when the one before it has ended, so that a server
-/// that stalls is asked less, and its stall shows in few of the times. With --rate an open loop:
-/// calls are due on a schedule, and their times count from then, whatever the server does.
+/// Without --rate the load is a closed loop: each call starts when the previous one ends. A server
+/// that stalls receives fewer calls, so its stall affects few of the latencies. With --rate the
+/// load is an open loop: calls are due on a schedule, and latency counts from when a call is due.
 ///
-/// Ends early, with the figures so far, on Ctrl-C. Fails where no call was answered.
+/// Ctrl-C stops early and prints the figures so far. Fails if no call succeeded.
 #[derive(Debug, Args)]
 pub(crate) struct BenchCommand {
-    /// Mint this many tokens a call, by `MintTokens`; left out: one, by `MintToken`
+    /// Mint this many tokens per call with `MintTokens`; default: one with `MintToken`
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     bulk: Option<u32>,
     /// Connections to the server
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// Calls in flight on each connection at the most [default: 16; with --bulk 1]
+    /// Maximum calls in flight per connection [default: 16; with --bulk 1]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     in_flight: Option<u32>,
-    /// Calls to start a second, over all connections; left out: as fast as they are answered
+    /// Calls to start per second, over all connections; default: unlimited
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
     /// How long to measure
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = nonzero_duration)]
     duration: Duration,
-    /// How long to call before that, uncounted
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    /// How long to send calls before measuring
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = bounded_duration)]
     warm_up: Duration,
-    /// The deadline of each call, from when it is sent
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    /// Deadline of each call, from when it is sent
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = nonzero_duration)]
     timeout: Duration,
-    /// What stands before the number in each call's identity
+    /// Prefix of each call's identity, before the number of the call
     #[arg(long, default_value = "bench-")]
     prefix: String,
-    /// Write the figures as one JSON object
+    /// Print the figures as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,12 +80,12 @@ pub(crate) struct BenchCommand {
 
 impl BenchCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let ask = self.bulk.map_or(Ask::Token, Ask::Tokens);
+        let method = self.bulk.map_or(Method::MintToken, Method::MintTokens);
         let plan = Plan {
             connections: self.connections,
-            in_flight: self.in_flight.unwrap_or(match ask {
-                Ask::Token => TOKENS_IN_FLIGHT,
-                Ask::Tokens(_) => BULKS_IN_FLIGHT,
+            in_flight: self.in_flight.unwrap_or(match method {
+                Method::MintToken => TOKENS_IN_FLIGHT,
+                Method::MintTokens(_) => BULKS_IN_FLIGHT,
             }),
             rate: self.rate,
             warm_up: self.warm_up,
@@ -90,11 +93,11 @@ impl BenchCommand {
             timeout: self.timeout,
         };
         let callers = self.connect().await?.into_iter().map(|channel| {
-            Caller::new(channel, ask, &self.options.to_proto(), &self.prefix, plan.timeout)
+            Caller::new(channel, method, &self.options.to_proto(), &self.prefix, plan.timeout)
         });
         let progress = Progress::new(&plan, self.json);
         let figures = Load::start(plan.clone(), callers)?.run(progress).await?;
-        let report = Report { ask, plan: &plan, figures: &figures };
+        let report = Report { method, plan: &plan, figures: &figures };
         output::data(&if self.json { report.to_json().to_string() } else { report.to_string() })?;
         figures.outcome()
     }
@@ -109,15 +112,15 @@ impl BenchCommand {
     }
 }
 
-/// So that no time that follows from one that is given is more than can be told.
+/// Keeps sums of durations and instants from overflowing.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-fn time(text: &str) -> Result<Duration, String> {
+fn bounded_duration(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time > LONGEST { Err("it is 30 days at the most".to_owned()) } else { Ok(time) }
+    if time > LONGEST { Err("must be at most 30 days".to_owned()) } else { Ok(time) }
 }
 
-fn some_time(text: &str) -> Result<Duration, String> {
-    let time = time(text)?;
-    if time.is_zero() { Err("it must be longer than that".to_owned()) } else { Ok(time) }
+fn nonzero_duration(text: &str) -> Result<Duration, String> {
+    let time = bounded_duration(text)?;
+    if time.is_zero() { Err("must be greater than 0".to_owned()) } else { Ok(time) }
 }

@@ -1,6 +1,6 @@
 //! `grantmint bulk`: many tokens, one a line.
 
-mod lives;
+mod expiry;
 mod waits;
 
 use std::{
@@ -24,52 +24,52 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Status};
 
 use self::{
-    lives::Lives,
-    waits::{Waits, Why},
+    expiry::UseBy,
+    waits::{Cause, Waits},
 };
 use crate::{
     bearer::Connection,
     chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,
-    failure::{Failure, heals, reason, retry_delay},
-    output::{self, Voice},
+    failure::{Failure, is_transient, reason, retry_delay},
+    output::{self, MessageFormat, StdoutError},
 };
 
-/// Indices asked for in one call; the server may allow fewer, then it is halved.
-const SERIES_A_CALL: usize = 1_000_000;
+/// Indices requested per call; halved if the server allows fewer.
+const SERIES_PER_CALL: usize = 1_000_000;
 
-/// Identities sent in one call.
-const IDENTITIES_A_CALL: usize = 10_000;
+/// Identities sent per call.
+const IDENTITIES_PER_CALL: usize = 10_000;
 
-/// The longest pause where the server does not say when to try again.
+/// The pause before a retry, if the server does not set one.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// About a chunk, so that it stays in the processor's cache.
+/// About the size of a chunk, so that it fits the processor's cache.
 const OUTPUT_BUFFER: usize = 128 * 1024;
 
-/// Mints many tokens, one a line; goes on by itself after a failure that heals.
+/// Mint many tokens, one per line; resumes after transient failures
 ///
-/// Ends with 4 where some of the tokens are past their use by then.
+/// Exits with 4 if some of the tokens are past their use-by time by the end.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whose").required(true).args(["count", "identities"])))]
+#[command(group(ArgGroup::new("source").required(true).args(["count", "identities"])))]
 pub(crate) struct BulkCommand {
-    /// Mint for this many numbered identities
+    /// Number of identities to mint for, numbered from 0
     #[arg(long, value_name = "N")]
     count: Option<u32>,
-    /// What stands before the number
+    /// Prefix of numbered identities
     #[arg(long, default_value = "user-", requires = "count")]
     prefix: String,
-    /// Mint for the identities in this file, one a line; - for standard input
+    /// File with the identities to mint for, one per line; - for standard input
     #[arg(long, value_name = "FILE")]
     identities: Option<PathBuf>,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write a JSON object a line: index, identity, token, `use_by_time`
+    /// Print one JSON object per token: index, identity, token, `use_by_time`
     #[arg(long)]
     json: bool,
-    /// Give up when no token came for this long
+    /// Fail if no token arrives for this long
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     patience: Duration,
     #[command(flatten)]
@@ -80,50 +80,49 @@ pub(crate) struct BulkCommand {
 
 impl BulkCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let whose = self.whose().map_err(|error| {
-            Failure::for_good(format!("cannot read the identities in {}: {error}", self.source()))
+        let identities = self.identities().map_err(|error| {
+            Failure::permanent(format!("cannot read the identities in {}: {error}", self.source()))
         })?;
         let sink = self.sink().map_err(|error| self.cannot_write(error))?;
         let started = Instant::now();
-        let mut bulk = Running {
+        let mut bulk = Bulk {
             command: &self,
-            whose: &whose,
+            identities: &identities,
             sink,
             done: 0,
-            a_call: whose.a_call(),
-            lives: Lives::default(),
+            per_call: identities.per_call(),
+            use_by: UseBy::default(),
             waits: Waits::default(),
-            bar: progress_bar(whose.len(), self.json),
-            voice: Voice::of(self.json),
+            bar: progress_bar(identities.len(), self.json),
+            format: MessageFormat::of(self.json),
         };
         let ended = bulk.run().await;
         bulk.bar.finish_and_clear();
-        let ended = ended.and_then(|()| bulk.sink.flush().map_err(Broken::Write));
+        let ended = ended.and_then(|()| bulk.sink.flush().map_err(BulkError::Write));
         let failure = match ended {
             Ok(()) => None,
-            Err(Broken::Call(status)) => Some(status.into()),
-            Err(Broken::Write(error)) => Some(self.cannot_write(error)),
+            Err(BulkError::Call(status)) => Some(status.into()),
+            Err(BulkError::Write(error)) => Some(self.cannot_write(error)),
         };
-        // A reader of standard output that went away wants no summary either.
+        // If the reader of standard output is gone, print no summary either.
         if failure.as_ref().is_some_and(|failure| failure.exit() == Exit::Done) {
             return Ok(Exit::Done);
         }
         let _ = bulk.sink.flush();
-        match (failure, bulk.sum_up(started.elapsed())) {
+        match (failure, bulk.summarise(started.elapsed())) {
             (Some(failure), _) => Err(failure),
             (None, 0) => Ok(Exit::Done),
             (None, _) => Ok(Exit::PastUse),
         }
     }
 
-    /// A reader of standard output that went away has what it wanted.
     fn cannot_write(&self, error: io::Error) -> Failure {
         match &self.output {
             Some(path) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let path = path.display();
-                Failure::for_good(format!("cannot write the tokens to {path}: {error}"))
+                Failure::permanent(format!("cannot write the tokens to {path}: {error}"))
             }
-            _ => Failure::from_stdout(error),
+            _ => StdoutError(error).into(),
         }
     }
 
@@ -137,10 +136,10 @@ impl BulkCommand {
         }
     }
 
-    fn whose(&self) -> io::Result<Whose> {
+    fn identities(&self) -> io::Result<Identities> {
         let Some(path) = &self.identities else {
             let count = self.count.unwrap_or_default() as usize;
-            return Ok(Whose::Series { prefix: self.prefix.clone(), count });
+            return Ok(Identities::Series { prefix: self.prefix.clone(), count });
         };
         let mut bytes = Vec::new();
         if path.as_os_str() == "-" {
@@ -149,11 +148,12 @@ impl BulkCommand {
             File::open(path)?.read_to_end(&mut bytes)?;
         }
         let text = text::decode(&bytes).map_err(|why| io::Error::other(format!("it {why}")))?;
-        // Before the first call: later, some tokens would be there, and the line not known.
+        // Checked before the first call: the server's error would not name the line, and some
+        // tokens would already be written.
         for (line, identity) in (1..).zip(text.lines()) {
             check_line(identity).map_err(|why| io::Error::other(format!("line {line} {why}")))?;
         }
-        Ok(Whose::List(text.lines().map(str::to_owned).collect()))
+        Ok(Identities::List(text.lines().map(str::to_owned).collect()))
     }
 
     fn sink(&self) -> io::Result<BufWriter<Box<dyn Write + Send>>> {
@@ -165,20 +165,20 @@ impl BulkCommand {
     }
 }
 
-/// An identity as a line of a file, where what nobody sees is a mistake of a tool.
+/// Checks an identity in a file. Invisible characters there are mistakes of the tool that wrote it.
 fn check_line(identity: &str) -> Result<(), &'static str> {
     Identity::parse(identity).map_err(NameError::as_str)?;
     let unseen = |it: char| it.is_whitespace() || text::is_invisible(it);
     if identity.starts_with(unseen) || identity.ends_with(unseen) {
-        return Err("begins or ends with white space or a character that cannot be seen");
+        return Err("starts or ends with whitespace or an invisible character");
     }
     // Scripts and emoji join letters with these.
     let joins = |it: char| matches!(it, '\u{200c}' | '\u{200d}');
     if identity.contains(|it| text::is_invisible(it) && !joins(it)) {
-        return Err("holds a character that cannot be seen");
+        return Err("contains an invisible character");
     }
     if text::is_quoted(identity) || identity.starts_with('"') || identity.ends_with('"') {
-        return Err("begins or ends with quotes, which would be part of the identity");
+        return Err("starts or ends with quotes, which would be part of the identity");
     }
     if identity.ends_with(',') {
         return Err("ends with a comma, which would be part of the identity");
@@ -186,11 +186,11 @@ fn check_line(identity: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A file that nobody else may read, since tokens are bearer secrets. What it held before stays
-/// until there is a token.
+/// A file that only its owner may read, since tokens are bearer secrets. Its old content stays
+/// until the first token is written.
 struct TokenFile {
     file: File,
-    begun: bool,
+    truncated: bool,
 }
 
 impl TokenFile {
@@ -198,20 +198,20 @@ impl TokenFile {
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path)?;
-        // Of a device, such as /dev/null, they are not ours to change.
+        // The permissions of a device, such as /dev/null, stay unchanged.
         if file.metadata()?.is_file() {
             file.set_permissions(Permissions::from_mode(0o600))?;
         }
-        Ok(Self { file, begun: false })
+        Ok(Self { file, truncated: false })
     }
 }
 
 impl Write for TokenFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.begun && self.file.metadata()?.is_file() {
+        if !self.truncated && self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
         }
-        self.begun = true;
+        self.truncated = true;
         self.file.write(bytes)
     }
 
@@ -220,13 +220,13 @@ impl Write for TokenFile {
     }
 }
 
-/// Whose tokens.
-enum Whose {
+/// The identities to mint for.
+enum Identities {
     Series { prefix: String, count: usize },
     List(Vec<String>),
 }
 
-impl Whose {
+impl Identities {
     fn len(&self) -> usize {
         match self {
             Self::Series { count, .. } => *count,
@@ -234,10 +234,10 @@ impl Whose {
         }
     }
 
-    fn a_call(&self) -> usize {
+    fn per_call(&self) -> usize {
         match self {
-            Self::Series { .. } => SERIES_A_CALL,
-            Self::List(_) => IDENTITIES_A_CALL,
+            Self::Series { .. } => SERIES_PER_CALL,
+            Self::List(_) => IDENTITIES_PER_CALL,
         }
     }
 
@@ -248,7 +248,8 @@ impl Whose {
         }
     }
 
-    /// A call for the indices from `start` up to `end`. A list's own indices start there too.
+    /// The selection and start index of a call for the indices from `start` up to `end`. A list is
+    /// cut to these, and its indices start at 0.
     fn call(&self, start: usize, end: usize) -> (Selection, i64) {
         let index = |index: usize| i64::try_from(index).unwrap_or(i64::MAX);
         match self {
@@ -264,60 +265,60 @@ impl Whose {
     }
 }
 
-/// What breaks a call off.
-enum Broken {
+/// Why a call failed.
+enum BulkError {
     Call(Status),
     Write(io::Error),
 }
 
-impl From<Status> for Broken {
+impl From<Status> for BulkError {
     fn from(status: Status) -> Self {
         Self::Call(status)
     }
 }
 
-/// A bulk under way.
-struct Running<'a> {
+/// A running bulk.
+struct Bulk<'a> {
     command: &'a BulkCommand,
-    whose: &'a Whose,
+    identities: &'a Identities,
     sink: BufWriter<Box<dyn Write + Send>>,
-    /// Indices answered.
+    /// Tokens written.
     done: usize,
-    /// Indices asked for in one call.
-    a_call: usize,
-    /// How long the tokens written can be used.
-    lives: Lives,
+    /// Indices requested per call.
+    per_call: usize,
+    /// The use-by times of the tokens written.
+    use_by: UseBy,
     waits: Waits,
     bar: ProgressBar,
-    voice: Voice,
+    format: MessageFormat,
 }
 
-impl Running<'_> {
-    async fn run(&mut self) -> Result<(), Broken> {
+impl Bulk<'_> {
+    async fn run(&mut self) -> Result<(), BulkError> {
         let mut channel = None;
         let mut progressed = Instant::now();
-        while self.done < self.whose.len() {
+        while self.done < self.identities.len() {
             let before = self.done;
             let ended = self.call(&mut channel).await;
             if self.done > before {
                 progressed = Instant::now();
             }
             let Err(failure) = ended else { continue };
-            let Broken::Call(status) = failure else { return Err(failure) };
+            let BulkError::Call(status) = failure else { return Err(failure) };
             let too_large = reason(&status).as_deref() == Some("BULK_TOO_LARGE");
-            if too_large && self.a_call > 1 {
-                self.a_call /= 2;
-            } else if !heals(&status) || progressed.elapsed() > self.command.patience {
+            if too_large && self.per_call > 1 {
+                self.per_call /= 2;
+            } else if !is_transient(&status) || progressed.elapsed() > self.command.patience {
                 return Err(status.into());
             } else {
-                let leaves =
+                let needs_reconnect =
                     |reason: String| matches!(&*reason, "DRAINING" | "STREAM_LIFETIME_REACHED");
-                if reason(&status).is_none_or(leaves) {
+                if reason(&status).is_none_or(needs_reconnect) {
                     channel = None;
                 }
                 let pause = retry_delay(&status).unwrap_or(MAX_PAUSE);
-                let why = Why::new(reason(&status), status.message());
-                self.waits.begin(&self.bar, self.voice, pause, &why);
+                let cause = Cause::new(reason(&status), status.message());
+                self.waits.start(&self.bar, self.format, pause, &cause);
                 sleep(pause).await;
                 self.bar.set_message("");
             }
@@ -325,13 +326,13 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn call(&mut self, channel: &mut Option<Connection>) -> Result<(), Broken> {
+    async fn call(&mut self, channel: &mut Option<Connection>) -> Result<(), BulkError> {
         let connected = match channel {
             Some(connected) => connected.clone(),
             None => channel.insert(self.command.server.connect().await?).clone(),
         };
-        let end = self.whose.len().min(self.done + self.a_call);
-        let (selection, start_index) = self.whose.call(self.done, end);
+        let end = self.identities.len().min(self.done + self.per_call);
+        let (selection, start_index) = self.identities.call(self.done, end);
         let request = MintTokensRequest {
             options: Some(self.command.options.to_proto()),
             selection: Some(selection),
@@ -340,7 +341,7 @@ impl Running<'_> {
         };
         let mut chunks = mint_tokens(connected, Request::new(request)).await?;
         while let Some(chunk) = chunks.message().await? {
-            self.write(&chunk).map_err(Broken::Write)?;
+            self.write(&chunk).map_err(BulkError::Write)?;
         }
         Ok(())
     }
@@ -351,7 +352,7 @@ impl Running<'_> {
             if self.command.json {
                 let line = json!({
                     "index": self.done,
-                    "identity": self.whose.identity(self.done),
+                    "identity": self.identities.identity(self.done),
                     "token": String::from_utf8_lossy(token),
                     "use_by_time": utc(use_by.as_ref()),
                 });
@@ -362,43 +363,43 @@ impl Running<'_> {
             }
             self.done += 1;
         }
-        // By our own clock: the server's may be another.
+        // By the local clock, since the server's may differ.
         let within = chunk.validity.as_ref().and_then(|validity| validity.use_within);
         if let Some(within) = within.and_then(|within| Duration::try_from(within).ok()) {
-            self.lives.add(chunk.tokens.len(), Clock::system().now().wall + within);
+            self.use_by.add(chunk.tokens.len(), Clock::system().now().wall + within);
         }
         self.bar.set_position(self.done as u64);
         Ok(())
     }
 
-    /// Says what was done and what of it is dead already; how many those are.
-    fn sum_up(&self, took: Duration) -> usize {
+    /// Prints a summary. Returns how many tokens are past their use-by time.
+    fn summarise(&self, took: Duration) -> usize {
         let now = Clock::system().now().wall;
-        let (done, all, took) = (self.done, self.whose.len(), took.as_secs_f64());
-        let dead = self.lives.past_use(now);
-        if self.voice == Voice::Json {
+        let (done, all, took) = (self.done, self.identities.len(), took.as_secs_f64());
+        let past_use = self.use_by.past_use(now);
+        if self.format == MessageFormat::Json {
             output::summary(&json!({
                 "tokens": done,
                 "of": all,
                 "seconds": took,
-                "past_use": dead,
-                "earliest_use_by_time": self.lives.earliest().map(|at| utc(Some(&timestamp(at)))),
+                "past_use": past_use,
+                "earliest_use_by_time": self.use_by.earliest().map(|at| utc(Some(&timestamp(at)))),
                 "waits": self.waits.to_json(),
             }));
-            return dead;
+            return past_use;
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = done as f64 / took.max(1e-9);
-        output::say(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
-        if let Some(waits) = self.waits.sum() {
-            output::say(&waits);
+        output::message(&format!("{done} of {all} tokens in {took:.2} s, {rate:.0} a second"));
+        if let Some(waits) = self.waits.summary() {
+            output::message(&waits);
         }
-        self.lives.words(now).iter().for_each(|line| output::say(line));
-        dead
+        self.use_by.lines(now).iter().for_each(|line| output::message(line));
+        past_use
     }
 }
 
-/// Hidden where standard error is no terminal.
+/// Hidden if standard error is not a terminal.
 fn progress_bar(length: usize, json: bool) -> ProgressBar {
     if json {
         return ProgressBar::hidden();

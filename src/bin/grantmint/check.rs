@@ -1,4 +1,4 @@
-//! `grantmint check`: what is wrong with a configuration, or what it promises; and what it allows
+//! `grantmint check`: validates a configuration, shows what it guarantees, and checks what it allows
 //! a caller.
 
 mod allowed;
@@ -25,27 +25,27 @@ use grantmint::{
 use serde_json::{Map, Value, json};
 
 use self::{
-    allowed::{Answer, CallArgs},
-    keys::{Keys, profile_keys, sections},
+    allowed::{CallArgs, Decision},
+    keys::{Keys, profile_keys, sections, write_keys},
     rates::Rate,
 };
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, output::StdoutError};
 
-/// Validate a configuration, show it without its secrets, and say what each profile promises
+/// Validate a configuration, show it without its secrets, and show what each profile guarantees
 ///
-/// Exits with 0 where it is good, and where a caller named with --as is allowed its call; with 1
-/// where it is not, all that is wrong with it on stderr.
+/// Exits with 0 if the configuration is valid, and the caller named with --as, if any, is allowed
+/// its call; otherwise with 1 and every problem on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {
-    /// The configuration file
+    /// Configuration file
     #[arg(value_name = "FILE", required_unless_present = "config")]
     file: Option<PathBuf>,
 
-    /// The same as an option, as `serve` takes it; FILE goes before it
+    /// The same as an option, as in `serve`; FILE takes precedence
     #[arg(long, value_name = "FILE", env = "GRANTMINT_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Write one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 
@@ -54,14 +54,14 @@ pub(crate) struct CheckCommand {
 }
 
 impl CheckCommand {
-    /// Validates and shows.
+    /// Validates and shows the configuration.
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let path = self.file.as_ref().or(self.config.as_ref()).cloned().unwrap_or_default();
         let config = Config::load(&path)?;
-        if let Some(Answer { text, json, exit }) = self.call.answer(&config)? {
-            let answer = if self.json { format!("{json}\n") } else { text };
-            let written = io::stdout().write_all(answer.as_bytes());
-            return written.map_err(Failure::from_stdout).map(|()| exit);
+        if let Some(Decision { text, json, exit }) = self.call.decide(&config)? {
+            let decision = if self.json { format!("{json}\n") } else { text };
+            io::stdout().write_all(decision.as_bytes()).map_err(StdoutError)?;
+            return Ok(exit);
         }
         let checked = Checked::new(config)?;
         let mut shown = Vec::new();
@@ -70,15 +70,15 @@ impl CheckCommand {
         } else {
             write_text(&mut shown, &checked)
         };
-        written.and_then(|()| io::stdout().write_all(&shown)).map_err(Failure::from_stdout)?;
+        written.and_then(|()| io::stdout().write_all(&shown)).map_err(StdoutError)?;
         Ok(Exit::Done)
     }
 }
 
-/// A good configuration, and how each profile's upstream is reached.
+/// A valid configuration, and the route to each profile's upstream.
 struct Checked {
     config: Config,
-    /// None where a profile has no upstream.
+    /// None for a profile without an upstream.
     egresses: Vec<Option<Egress>>,
 }
 
@@ -86,12 +86,12 @@ impl Checked {
     fn new(config: Config) -> Result<Self, Failure> {
         let (mut egresses, mut problems) = (Vec::new(), Vec::new());
         for profile in &config.profiles {
-            // As the server does: such a key stops its start.
+            // Such a key would also keep the server from starting.
             if let Supply::Key(_) = &profile.supply
                 && let Err(error) = profile.token_format().prepare(None, Clock::system().now())
             {
                 let problem = format!("profile {}: {error}", profile.name);
-                return Err(Failure::for_good(problem).next("correct the profile's key or claims"));
+                return Err(Failure::permanent(problem).next("fix the profile's key or claims"));
             }
             match profile.provider.upstream().map(Upstream::egress).transpose() {
                 Ok(egress) => egresses.push(egress),
@@ -101,8 +101,8 @@ impl Checked {
         if problems.is_empty() {
             return Ok(Self { config, egresses });
         }
-        Err(Failure::for_good(problems.join("\n"))
-            .next("the file is good; change the environment, and start the server in the same"))
+        Err(Failure::permanent(problems.join("\n"))
+            .next("the file is valid; fix the environment, and start the server in the same one"))
     }
 
     fn profiles(&self) -> impl Iterator<Item = (&Profile, Option<&Egress>)> {
@@ -130,7 +130,7 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         if let Some(egress) = egress {
             write_egress(&mut out, egress)?;
         }
-        write_promise(&mut out, profile)?;
+        write_guarantees(&mut out, profile)?;
         let rate = Rate::of(profile, &checked.config);
         let lines = rate.map(|rate| rate.lines(profile)).unwrap_or_default();
         lines.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
@@ -146,28 +146,28 @@ fn write_text(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     })
 }
 
-/// What cannot be checked of a certificate that the Workload API sends.
+/// The note on a certificate from the Workload API.
 const AWAITED: [&str; 2] = [
-    "the certificate and the bundle of its trust domain come from the Workload API, which is not",
-    "asked here: /readyz of the running server says whether it has sent them",
+    "the certificate and the bundle of its trust domain come from the Workload API, which check",
+    "does not call; /readyz of the running server shows whether they were received",
 ];
 
-/// How a profile's upstream is reached from here.
+/// The route to a profile's upstream from this host.
 fn write_egress(out: &mut impl Write, egress: &Egress) -> io::Result<()> {
-    writeln!(out, "# from here the upstream is reached {}", egress.route)?;
+    writeln!(out, "# from this host the upstream is reached {}", egress.route)?;
     if let Some(roots) = &egress.roots {
         writeln!(out, "# its certificate is verified with {roots}")?;
     }
     egress.warnings.iter().try_for_each(|warning| writeln!(out, "# warning: {warning}"))
 }
 
-/// What a profile promises while its upstream is well.
-fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
-    let least = profile.worst_hand_out().map(shown);
+/// What a profile guarantees while its upstream is healthy.
+fn write_guarantees(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
+    let least = profile.shortest_validity().map(shown);
     let Some(grants) = profile.grants() else {
-        writeln!(out, "# a token is made with the key alone: there is no upstream and no grant")?;
+        writeln!(out, "# tokens are signed with the key alone, without an upstream or grants")?;
         let least = least.unwrap_or_default();
-        return writeln!(out, "# a token can be used for {least} at least");
+        return writeln!(out, "# shortest validity issued: {least}");
     };
     if let Supply::Forwarded(_) = profile.supply {
         SHARED.iter().try_for_each(|line| writeln!(out, "# {line}"))?;
@@ -180,49 +180,45 @@ fn write_promise(out: &mut impl Write, profile: &Profile) -> io::Result<()> {
         policy.requests_per_minute(),
         grants.capacity(),
     ) else {
-        return write_untold(out, policy);
+        return write_unknown_lifetime(out, policy);
     };
     let (grant_ttl, refresh_after) = (shown(grant_ttl), shown(point));
     let resources = grants.resources.len();
-    writeln!(out, "# a grant of {grant_ttl} is refreshed after {refresh_after} at the latest")?;
-    writeln!(out, "# a token can be used for {least} at least, while the upstream is well")?;
+    writeln!(out, "# a grant of {grant_ttl} is refreshed after at most {refresh_after}")?;
+    writeln!(out, "# shortest validity issued while the upstream is healthy: {least}")?;
     writeln!(out, "# upstream calls a minute: {calls:.1} for each of {resources} resource(s)")?;
-    writeln!(out, "# the account's budget keeps {capacity} such resources fresh")
+    writeln!(out, "# the account's budget can refresh {capacity} resources")
 }
 
-/// What sharing a credential means.
+/// The note on shared credentials.
 const SHARED: [&str; 2] = [
-    "one credential is shared: all callers of a resource get the same, as it came",
-    "nobody can be told apart by it, and nobody can be cut off alone before it ends",
+    "one credential is shared unchanged by all callers of a resource: it cannot tell callers apart,",
+    "and no single caller can be revoked before it expires",
 ];
 
-/// What can be said of grants whose life only the answers tell.
-fn write_untold(out: &mut impl Write, policy: &Policy) -> io::Result<()> {
+/// The schedule of grants whose lifetime only the responses state.
+fn write_unknown_lifetime(out: &mut impl Write, policy: &Policy) -> io::Result<()> {
     match policy.point {
         Point::Share(share) => {
             let percent = share * 100.0;
-            writeln!(out, "# a grant is refreshed after {percent:.0} % of its life at the latest")?;
+            writeln!(out, "# a grant is refreshed after at most {percent:.0} % of its lifetime")?;
         }
         Point::After(after) => {
-            writeln!(out, "# a grant is refreshed after {} at the latest", shown(after))?;
+            writeln!(out, "# a grant is refreshed after at most {}", shown(after))?;
         }
         Point::Promise(promise) => {
             let promise = shown(promise);
             writeln!(
                 out,
-                "# a token can be used for {promise} at least, if its grant's life allows it"
+                "# shortest validity issued: {promise}, if the grant's lifetime allows it"
             )?;
         }
     }
     writeln!(
         out,
-        "# how long tokens can be used, and upstream calls a minute, depend on the life"
+        "# the shortest validity issued, and the upstream calls a minute, depend on the lifetime"
     )?;
     writeln!(out, "# that the upstream grants")
-}
-
-fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
-    keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
 }
 
 fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
@@ -230,7 +226,7 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
     let mut whole = object(top);
     for (name, keys) in sections {
         let mut keys = object(keys);
-        // The only section in a section comes after it.
+        // A nested section comes after its parent.
         if let Some((outer, inner)) = name.split_once('.') {
             let warnings = checked.config.tls.iter().flat_map(|loaded| &loaded.warnings);
             keys.insert("warnings".to_owned(), warnings.map(String::as_str).collect());
@@ -251,9 +247,10 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
                 "warnings": egress.warnings,
             })
         });
-        // Null where it depends on the life that the upstream grants.
+        // Null if it depends on the lifetime that the upstream grants.
         let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
-        let mut promise = json!({"worst_hand_out_seconds": seconds(profile.worst_hand_out())});
+        let mut promise =
+            json!({"shortest_validity_seconds": seconds(profile.shortest_validity())});
         if let Some(grants) = profile.grants() {
             promise["refresh_after_seconds"] = json!(seconds(grants.policy.usual_point()));
             promise["calls_a_minute_per_resource"] = json!(grants.policy.requests_per_minute());
@@ -264,8 +261,8 @@ fn write_json(mut out: impl Write, checked: &Checked) -> io::Result<()> {
         }
         let notes = Some(profile.provider.notes()).filter(|notes| !notes.is_empty());
         let notes = notes.map(|notes| json!(notes));
-        let told = [("egress", egress), ("promise", Some(promise)), ("notes", notes)];
-        keys.extend(told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        let extra = [("egress", egress), ("promise", Some(promise)), ("notes", notes)];
+        keys.extend(extra.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         (profile.name.to_string(), Value::Object(keys))
     });
     let profiles = profiles.collect();
@@ -325,34 +322,34 @@ mod tests {
     }
 
     #[test]
-    fn a_profiles_promise_is_told() {
+    fn text_shows_what_a_profile_guarantees() {
         let text = text();
-        for told in [
+        for line in [
             "default_profile = \"live\"\n\n[server]\nlisten = \"127.0.0.1:50051\"\n",
             "\n\n[profiles.live]\nkind = \"twilio-live\"\n",
-            "# from here the upstream is reached directly: no proxy is configured\n# warning: X is unused\n",
-            "# a grant of 60s is refreshed after 50s at the latest\n",
-            "# a token can be used for 6s at least, while the upstream is well\n",
+            "# from this host the upstream is reached directly: no proxy is configured\n# warning: X is unused\n",
+            "# a grant of 60s is refreshed after at most 50s\n",
+            "# shortest validity issued while the upstream is healthy: 6s\n",
             "# upstream calls a minute: 1.3 for each of 1 resource(s)\n",
-            "# the account's budget keeps 475 such resources fresh\n",
+            "# the account's budget can refresh 475 resources\n",
         ] {
-            assert!(text.contains(told), "{told}\n{text}");
+            assert!(text.contains(line), "{line}\n{text}");
         }
     }
 
     #[test]
-    fn json_says_the_same() {
+    fn json_has_the_same_values() {
         let json: Value = serde_json::from_str(&json()).unwrap();
         assert_eq!(json["limits"]["chunk_tokens"], 512);
         let live = &json["profiles"]["live"];
         assert_eq!(live["egress"]["route"], "directly: no proxy is configured");
         assert_eq!(live["egress"]["warnings"], json!(["X is unused"]));
         assert_eq!(live["budget"], json!({"rate": 10, "burst": 10, "concurrent": 8}));
-        assert_eq!(live["promise"]["worst_hand_out_seconds"], 6.0);
+        assert_eq!(live["promise"]["shortest_validity_seconds"], 6.0);
         assert_eq!(live["promise"]["budget_capacity_resources"], 475);
     }
 
-    /// The profile with its grants handed on, of this life and point.
+    /// The profile with forwarded grants of these lives and this point.
     fn forwarded(life: GrantLife, point: Point) -> (String, Value) {
         let mut checked = checked();
         let profile = &mut checked.config.profiles[0];
@@ -368,30 +365,30 @@ mod tests {
     }
 
     #[test]
-    fn what_sharing_means_is_told_and_what_nobody_knows_is_not() {
-        let shared = "# one credential is shared: all callers of a resource get the same, as it";
+    fn shared_credential_is_noted_and_unknown_values_are_omitted() {
+        let shared = "# one credential is shared unchanged by all callers of a resource";
         let (text, json) =
             forwarded(GrantLife::Requested(Duration::from_secs(60)), Point::Share(0.5));
-        for told in [
+        for line in [
             shared,
             "\nshareable = true\ngrant_ttl = \"60s\"\nrefresh_after = \"30s\"\nmargin = \"2s\"\nbudget",
-            "# a token can be used for 26s at least, while the upstream is well\n",
+            "# shortest validity issued while the upstream is healthy: 26s\n",
         ] {
-            assert!(text.contains(told), "{told}\n{text}");
+            assert!(text.contains(line), "{line}\n{text}");
         }
-        assert_eq!(json["promise"]["worst_hand_out_seconds"], 26.0);
+        assert_eq!(json["promise"]["shortest_validity_seconds"], 26.0);
 
-        let depends = "# how long tokens can be used, and upstream calls a minute, depend on the";
-        for (point, told) in [
-            (Point::Share(0.5), "# a grant is refreshed after 50 % of its life at the latest\n"),
+        let depends = "# the shortest validity issued, and the upstream calls a minute, depend on";
+        for (point, schedule) in [
+            (Point::Share(0.5), "# a grant is refreshed after at most 50 % of its lifetime\n"),
             (Point::After(Duration::from_secs(600)), "\nrefresh_after = \"10m\"\nmargin"),
             (Point::Promise(Duration::from_secs(600)), "\npromise = \"10m\"\nmargin"),
         ] {
             let (text, json) = forwarded(GrantLife::Reported, point);
-            for told in [shared, depends, told] {
-                assert!(text.contains(told), "{told}\n{text}");
+            for line in [shared, depends, schedule] {
+                assert!(text.contains(line), "{line}\n{text}");
             }
-            for unknown in ["grant_ttl", "token_ttl", "expiry_policy", "keeps"] {
+            for unknown in ["grant_ttl", "token_ttl", "expiry_policy", "can refresh"] {
                 assert!(!text.contains(unknown), "{unknown}\n{text}");
             }
             assert!(json["promise"].as_object().unwrap().values().all(Value::is_null), "{json}");
@@ -400,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown_but_where_it_is() {
+    fn origin_of_a_secret_is_shown_and_the_secret_is_not() {
         for shown in [text(), json()] {
             assert!(!shown.contains(SECRET), "{shown}");
             assert!(shown.contains("(set, from environment variable /run/secrets/twilio)"));

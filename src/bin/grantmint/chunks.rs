@@ -1,4 +1,4 @@
-//! The answers of `MintTokens`, read without a copy of each token.
+//! The responses of `MintTokens`, read without copying each token.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use tonic_prost::ProstCodec;
 
 use crate::bearer::Connection;
 
-/// A `MintTokensResponse` whose tokens stay in the buffer that they came in: they are written
-/// or counted, and forgotten; to make a string of each costs as much as to receive it.
+/// A `MintTokensResponse` whose tokens stay in the receive buffer: they are only written or
+/// counted, and a string for each would cost as much as receiving it.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub(crate) struct Chunk {
     /// The credentials: secrets.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub(crate) tokens: Vec<Bytes>,
-    /// How long they are good for.
+    /// Their validity.
     #[prost(message, optional, tag = "3")]
     pub(crate) validity: Option<Validity>,
 }

@@ -1,4 +1,4 @@
-//! What the commands that talk to a server share.
+//! What all commands that call a server share: flags, the connection, times.
 
 use std::{
     fmt,
@@ -18,19 +18,19 @@ use crate::{
     dial::{TlsArgs, socket_failure, tls_failure, unusable},
 };
 
-/// Windows wide enough that a bulk stream is never held up by them.
+/// Flow control windows that never stall a bulk stream.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// A chunk of a bulk fits into one frame of this size, and so into one read.
+/// One chunk of a bulk call fits into a frame of this size, and so into one read.
 const FRAME: u32 = 128 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The deadline of a command's unary calls.
+/// The deadline of unary calls.
 const DEADLINE: Duration = Duration::from_secs(12);
 
-/// Which server to talk to.
+/// The server to call.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The server's URL, its host:port, or unix:PATH for its Unix socket
@@ -41,7 +41,7 @@ pub(crate) struct ServerArgs {
         default_value = "http://127.0.0.1:50051"
     )]
     server: ServerUrl,
-    /// A file that holds the bearer token to send; it is read again as calls are made
+    /// A file with the bearer token to send; read again as calls are made
     #[arg(long, value_name = "FILE", env = "GRANTMINT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
@@ -52,31 +52,31 @@ pub(crate) struct ServerArgs {
 #[derive(Clone, Debug)]
 pub(crate) struct ServerUrl(String);
 
-/// A text that is no server's URL. It never holds the text: that may hold a password.
+/// An invalid server URL. The error never repeats the input, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ServerUrlError {
-    #[error("is no server's URL: write it like http://127.0.0.1:50051, or 127.0.0.1:50051")]
+    #[error("is not a server URL; expected the form http://127.0.0.1:50051 or 127.0.0.1:50051")]
     Form,
-    #[error("names no port: write it behind the host, such as localhost:50051")]
+    #[error("has no port; expected host:port, such as localhost:50051")]
     NoPort,
-    #[error("names no host: write it before the port, such as localhost:50051")]
+    #[error("has no host; expected host:port, such as localhost:50051")]
     NoHost,
-    #[error("has no port from 1 to 65535 behind the host, such as localhost:50051")]
+    #[error("needs a port from 1 to 65535, such as localhost:50051")]
     BadPort,
-    #[error("is an IPv6 address without brackets: write it like [::1]:50051")]
+    #[error("is an IPv6 address without brackets; expected the form [::1]:50051")]
     NoBrackets,
     #[error(
-        "is of a scheme that is not supported: write https://host:port, http:// on loopback, or \
+        "has an unsupported scheme; expected https://host:port, http:// on loopback, or \
          unix:/path/of/the.sock"
     )]
     Scheme,
-    #[error("names no socket: write unix:/run/grantmint/api.sock")]
+    #[error("has no socket path; expected the form unix:/run/grantmint/api.sock")]
     NoSocket,
-    #[error("must not name a host before the socket's path: write unix:/run/grantmint/api.sock")]
+    #[error("must not have a host before the socket path; expected unix:/run/grantmint/api.sock")]
     SocketHost,
-    #[error("must not hold a user name or password")]
+    #[error("must not contain a user name or password")]
     Credential,
-    #[error("must not have a path, a query or a fragment: write https://host:port")]
+    #[error("must not have a path, query or fragment; expected https://host:port")]
     MoreThanAHost,
 }
 
@@ -101,7 +101,7 @@ impl FromStr for ServerUrl {
             return Ok(Self(format!("{UNIX}{path}")));
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        let told = !scheme.is_empty();
+        let has_scheme = !scheme.is_empty();
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "" | "http" => "http",
             "https" => "https",
@@ -126,7 +126,7 @@ impl FromStr for ServerUrl {
                 host
             }
             _ if !authority.is_empty() && authority.bytes().all(|it| it.is_ascii_digit()) => "",
-            _ if !told && !authority.is_empty() => return Err(ServerUrlError::NoPort),
+            _ if !has_scheme && !authority.is_empty() => return Err(ServerUrlError::NoPort),
             _ => authority,
         };
         if host.is_empty() && !authority.is_empty() {
@@ -139,22 +139,22 @@ impl FromStr for ServerUrl {
     }
 }
 
-/// What the URL of a Unix socket begins with.
+/// The prefix of a Unix socket's URL.
 const UNIX: &str = "unix:";
 
 impl ServerUrl {
-    /// The path of its Unix socket, where it is one.
+    /// The path, if it is a Unix socket.
     fn socket(&self) -> Option<&Path> {
         self.0.strip_prefix(UNIX).map(Path::new)
     }
 }
 
-/// A target without the resolver that gRPC clients take before it: a name or an address is
-/// resolved here anyway.
+/// A target without the resolver prefix of gRPC clients: names and addresses are resolved here
+/// in any case.
 fn without_resolver(text: &str) -> &str {
     let resolvers = ["dns:///", "passthrough:///", "dns:", "ipv4:", "ipv6:"];
     let rests = resolvers.iter().filter_map(|resolver| text.strip_prefix(resolver));
-    // A host may have the name of a resolver.
+    // The name of a host may be that of a resolver.
     rests.into_iter().find(|rest| rest.contains(':')).unwrap_or(text)
 }
 
@@ -165,12 +165,12 @@ impl fmt::Display for ServerUrl {
 }
 
 impl ServerArgs {
-    /// Its URL.
+    /// The server's URL.
     pub(crate) fn url(&self) -> &str {
         &self.server.0
     }
 
-    /// A connection to the server.
+    /// Connects to the server.
     pub(crate) async fn connect(&self) -> Result<Connection, Status> {
         let bearer = Bearer::of(self.token_file.as_deref())?;
         let endpoint = Endpoint::from_shared(self.server.0.clone())
@@ -183,7 +183,7 @@ impl ServerArgs {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10));
         if let Some(path) = self.server.socket() {
-            // The authority of its calls is "tonic": a path is none.
+            // tonic sets the authority of these calls to "tonic", since a path cannot be one.
             let connected =
                 endpoint.connect().await.map_err(|error| match socket_failure(path, &error) {
                     Some(failure) => unusable(failure),
@@ -204,50 +204,50 @@ impl ServerArgs {
     }
 }
 
-/// A request with the deadline of unary calls.
+/// A unary request, with the default deadline.
 pub(crate) fn unary<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(DEADLINE);
     request
 }
 
-/// What the tokens should be like.
+/// The options of a mint.
 #[derive(Debug, Args)]
 pub(crate) struct OptionArgs {
-    /// The profile; left out: the server's default
+    /// The profile; default: the server's
     #[arg(long)]
     profile: Option<String>,
-    /// The upstream thing that the token is for; left out: the profile's default
+    /// The upstream resource that the token is for; default: the profile's
     #[arg(long)]
     resource: Option<String>,
-    /// Wanted token life, such as 10m
+    /// Token lifetime, such as 10m
     #[arg(long, value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// Least time for which the token must be usable
+    /// Minimum time that the token must remain usable
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     min_remaining: Option<Duration>,
-    /// How long to wait for a grant that will do
+    /// How long to wait for a suitable grant
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     max_wait: Option<Duration>,
-    /// What happens where a token would outlive its grant
+    /// What to do if the token would outlive its grant
     #[arg(long, value_enum)]
     expiry_policy: Option<Policy>,
-    /// Only a grant newer than this generation
+    /// Require a grant newer than this generation
     #[arg(long, value_name = "GENERATION", default_value_t)]
     after_generation: i64,
-    /// A value that the profile's kind takes, as JSON, else as text; repeatable
+    /// A parameter of the profile's kind, as JSON or else as a string; repeatable
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
     params: Vec<(String, prost_types::Value)>,
 }
 
-/// A parameter: its value is JSON where it reads as that, else a text.
+/// Parses a parameter: the value is JSON if it parses as JSON, else a string.
 fn param(text: &str) -> Result<(String, prost_types::Value), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("is not of the form NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("expected the form NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    Ok((name.to_owned(), wire_value(value).ok_or("holds a number that is not exact")?))
+    Ok((name.to_owned(), wire_value(value).ok_or("contains an integer beyond 2^53")?))
 }
 
-/// A value as it is sent; none for a number that is not exact on the wire.
+/// The protobuf form of a value; none for an integer that a double cannot hold exactly.
 fn wire_value(value: Value) -> Option<prost_types::Value> {
     use prost_types::value::Kind;
 
@@ -256,13 +256,13 @@ fn wire_value(value: Value) -> Option<prost_types::Value> {
         Value::Bool(flag) => Kind::BoolValue(flag),
         Value::String(text) => Kind::StringValue(text),
         Value::Number(number) => {
-            let sent = number.as_f64()?;
+            let double = number.as_f64()?;
             #[expect(clippy::cast_precision_loss, reason = "a power of two")]
-            let most = MAX_EXACT as f64;
-            if !number.is_f64() && sent.abs() > most {
+            let max = MAX_EXACT as f64;
+            if !number.is_f64() && double.abs() > max {
                 return None;
             }
-            Kind::NumberValue(sent)
+            Kind::NumberValue(double)
         }
         Value::Array(values) => {
             let values = values.into_iter().map(wire_value).collect::<Option<_>>()?;
@@ -278,16 +278,16 @@ fn wire_value(value: Value) -> Option<prost_types::Value> {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Policy {
-    /// It ends with its grant.
+    /// The token expires with its grant
     ClampToGrant,
-    /// It waits for a grant that lasts as long.
+    /// The call waits for a grant that outlives the token
     RequireFullTtl,
-    /// It outlives its grant.
+    /// The token outlives its grant
     Independent,
 }
 
 impl OptionArgs {
-    /// As the server takes them.
+    /// The options in protobuf form.
     pub(crate) fn to_proto(&self) -> proto::MintOptions {
         let policy = match self.expiry_policy {
             None => proto::ExpiryPolicy::Unspecified,
@@ -310,14 +310,14 @@ impl OptionArgs {
     }
 }
 
-/// A timestamp as RFC 3339 in UTC; a dash where it is not known.
+/// A timestamp as RFC 3339 in UTC; a dash if unknown.
 pub(crate) fn utc(at: Option<&prost_types::Timestamp>) -> String {
     let Some(at) = at else { return "-".to_owned() };
     let since = Duration::new(at.seconds.unsigned_abs(), at.nanos.unsigned_abs());
     humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).to_string()
 }
 
-/// The time of day in UTC, to this many digits of a second.
+/// The time of day in UTC, with this many fractional digits of a second.
 pub(crate) fn clock_time(at: WallTime, digits: usize) -> String {
     let day = at.unix_seconds().rem_euclid(24 * 60 * 60);
     let (hours, minutes, seconds) = (day / 3_600, day / 60 % 60, day % 60);
@@ -326,18 +326,17 @@ pub(crate) fn clock_time(at: WallTime, digits: usize) -> String {
     format!("{hours:02}:{minutes:02}:{seconds:02}{fraction}")
 }
 
-/// A time as it is sent.
+/// A time in protobuf form.
 pub(crate) fn timestamp(at: WallTime) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.unix_seconds(), nanos: at.subsec_nanos() }
 }
 
-/// A timestamp by our own clock's type.
+/// A protobuf timestamp as a wall time.
 pub(crate) fn wall(at: &prost_types::Timestamp) -> WallTime {
     WallTime::from_unix_seconds(at.seconds) + Duration::from_nanos(at.nanos.unsigned_abs().into())
 }
 
-/// A time in Unix seconds; those before 1970 or past the year 9999 are the nearest that can be
-/// told.
+/// A time in Unix seconds, clamped to the years 1970 to 9999.
 pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
     const END_OF_9999: i64 = 253_402_300_799;
     prost_types::Timestamp { seconds: at.clamp(0, END_OF_9999), nanos: 0 }
@@ -348,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_named_as_people_and_other_clients_name_one() {
+    fn server_urls_of_other_grpc_clients_are_accepted() {
         for (text, url) in [
             ("localhost:50051", "http://localhost:50051"),
             ("127.0.0.1:1", "http://127.0.0.1:1"),
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_server_is_refused_without_an_echo() {
+    fn invalid_server_url_is_refused_without_repeating_it() {
         let password = "q1W2e3R4";
         for (text, error) in [
             ("http://host:1/foo", ServerUrlError::MoreThanAHost),
@@ -403,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_day_is_told_in_utc() {
+    fn time_of_day_is_in_utc() {
         let at = WallTime::from_unix_seconds(1_700_000_000) + Duration::from_millis(7);
         assert_eq!(clock_time(at, 0), "22:13:20");
         assert_eq!(clock_time(at, 3), "22:13:20.007");

@@ -1,12 +1,11 @@
-//! `grantmint completions`: a script that a shell completes the command line with.
+//! `grantmint completions`: shell completion scripts.
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::generate;
 
-use super::Cli;
 use crate::{exit::Exit, failure::Failure, output};
 
-/// Writes a script that completes this command line in a shell.
+/// Print a shell completion script
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsCommand {
     /// The shell
@@ -25,14 +24,15 @@ enum Shell {
 }
 
 impl CompletionsCommand {
-    pub(crate) fn run(&self) -> Result<Exit, Failure> {
+    /// Prints the script for `command`, the whole command line.
+    pub(crate) fn run(&self, mut command: Command) -> Result<Exit, Failure> {
         let shell = match self.shell {
             Shell::Bash => clap_complete::Shell::Bash,
             Shell::Zsh => clap_complete::Shell::Zsh,
             Shell::Fish => clap_complete::Shell::Fish,
         };
         let mut script = Vec::new();
-        generate(shell, &mut Cli::command(), "grantmint", &mut script);
+        generate(shell, &mut command, "grantmint", &mut script);
         output::data(String::from_utf8_lossy(&script).trim_end())?;
         Ok(Exit::Done)
     }

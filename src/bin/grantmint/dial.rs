@@ -1,4 +1,4 @@
-//! How commands reach a server: over TLS, or in plain text on loopback or a Unix socket.
+//! Connections to a server: over TLS, or in plain text on loopback or a Unix socket.
 
 mod socket;
 
@@ -28,40 +28,38 @@ use tower_service::Service;
 use self::socket::SocketProblem;
 use crate::output;
 
-/// What is said where a token is sent in plain text.
-const PLAINTEXT_TOKEN: &str = "the bearer token is sent in plain text: whoever can read it on the \
-                               way can use it until it expires";
+/// The warning if a token is sent in plain text.
+const PLAINTEXT_TOKEN: &str = "the bearer token is sent in plain text: anyone who reads it on the \
+                               network can use it until it expires";
 
-/// Whom the server must prove to be, and what the command proves.
+/// The server's expected identity, and the command's own certificate.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TlsArgs {
-    /// The authorities that the server is verified with, PEM; left out: the system's
+    /// CA certificates that verify the server, PEM; default: the system's
     #[arg(long, value_name = "FILE", env = "GRANTMINT_CA")]
     ca: Option<PathBuf>,
-    /// The certificate that is shown to the server, PEM
+    /// Client certificate, PEM
     #[arg(long, value_name = "FILE", env = "GRANTMINT_CERT", requires = "key")]
     cert: Option<PathBuf>,
-    /// The certificate's private key, PEM
+    /// Private key of the client certificate, PEM
     #[arg(long, value_name = "FILE", env = "GRANTMINT_KEY", requires = "cert")]
     key: Option<PathBuf>,
-    /// Whom the server must prove to be: a DNS name or a SPIFFE ID; left out: the URL's host
+    /// Expected identity of the server: a DNS name or a SPIFFE ID; default: the URL's host
     #[arg(long, value_name = "NAME", env = "GRANTMINT_SERVER_NAME", value_parser = Expected::parse)]
     server_name: Option<Expected>,
-    /// Speak plain text to a server off loopback: where a mesh encrypts
+    /// Allow plain text to a server off loopback, for a mesh that encrypts
     #[arg(long, env = "GRANTMINT_PLAINTEXT")]
     plaintext: bool,
 }
 
-/// Why a server is not talked to.
+/// Why a command does not connect to its server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    #[error("plain http is allowed only to this machine: what is sent could be read on the way")]
+    #[error("plain http is allowed only to this machine: others could read the traffic")]
     PlainHttp,
-    #[error("the URL's host is no name that a certificate can have")]
+    #[error("the URL's host is not a name that a certificate can hold")]
     Host,
-    #[error(
-        "a SPIFFE ID is vouched for by its trust domain alone, not by this system's authorities"
-    )]
+    #[error("a SPIFFE ID is verified by the bundle of its trust domain, not by the system's CAs")]
     NoBundle,
     #[error("{file}: {why}")]
     TokenFile { file: String, why: String },
@@ -72,11 +70,11 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    /// Whether trying again may help: a handshake breaks where a server goes away.
-    pub(crate) const fn heals(&self) -> bool {
+    /// Whether a retry may help: a handshake also fails if the server shuts down.
+    pub(crate) const fn is_transient(&self) -> bool {
         match self {
             Self::Tls(ConnectError::Failed(_)) => true,
-            Self::Socket(problem) => problem.heals(),
+            Self::Socket(problem) => problem.is_transient(),
             _ => false,
         }
     }
@@ -86,23 +84,24 @@ impl Problem {
         let next = match self {
             Self::Socket(problem) => return Some(problem.next().into()),
             Self::PlainHttp => Some(
-                "write https://host:port; or, where a mesh encrypts, add --plaintext (or set \
+                "use https://host:port; or, if a mesh encrypts, add --plaintext (or set \
                  GRANTMINT_PLAINTEXT=1)",
             ),
-            Self::Host => Some("say whom the server must prove to be with --server-name"),
+            Self::Host => Some("set the server's expected identity with --server-name"),
             Self::NoBundle => Some("name the bundle of the server's trust domain with --ca"),
-            Self::Tls(ConnectError::NoRoots) => Some("name the server's authority with --ca"),
+            Self::Tls(ConnectError::NoRoots) => Some("name the server's CA with --ca"),
             Self::Tls(ConnectError::Server(_)) => Some(
-                "is --ca the authority that issued the server's certificate, and --server-name \
-                 (or the URL's host) a name in it?",
+                "check that --ca is the CA that issued the server's certificate, and that \
+                 --server-name (or the URL's host) is a name in it",
             ),
             Self::Tls(ConnectError::Alert(_)) => Some(
-                "does the server know the authority of --cert? its log says why it refuses, and \
-                 certificate_required means that it wants --cert and --key",
+                "check that the server trusts the CA of --cert; its log has the reason, and \
+                 certificate_required means that --cert and --key are needed",
             ),
-            Self::Tls(ConnectError::Failed(_)) => {
-                Some("does the server speak TLS there? http://host:port is for one that does not")
-            }
+            Self::Tls(ConnectError::Failed(_)) => Some(
+                "check that the server uses TLS on this port; for one that does not, use \
+                 http://host:port",
+            ),
             Self::TokenFile { .. } => Some("name a file that holds a token with --token-file"),
             Self::Tls(ConnectError::File { .. }) => None,
         };
@@ -111,8 +110,8 @@ impl Problem {
 }
 
 impl TlsArgs {
-    /// What connects to this server; none for plain text. Whoever sends a token in plain text off
-    /// this machine is warned.
+    /// The TLS connector for this server; none for plain text. Warns if a token would be sent in
+    /// plain text to another machine.
     pub(crate) fn dialer(
         &self,
         server: &Uri,
@@ -124,7 +123,7 @@ impl TlsArgs {
             let is_allowed = self.plaintext || is_loopback(host);
             if is_allowed && sends_token && !is_loopback(host) {
                 static ONCE: Once = Once::new();
-                ONCE.call_once(|| output::say(PLAINTEXT_TOKEN));
+                ONCE.call_once(|| output::message(PLAINTEXT_TOKEN));
             }
             return is_allowed.then_some(None).ok_or(Problem::PlainHttp);
         }
@@ -140,7 +139,7 @@ impl TlsArgs {
             static ONCE: Once = Once::new();
             ONCE.call_once(|| {
                 if let Some(warning) = readable_by_others(key) {
-                    output::say(&warning);
+                    output::message(&warning);
                 }
             });
         }
@@ -185,7 +184,7 @@ impl Service<Uri> for Dialer {
     }
 }
 
-/// The TLS failure that an error comes from.
+/// The TLS failure that caused an error.
 pub(crate) fn tls_failure(error: &(dyn Error + 'static)) -> Option<Problem> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -202,16 +201,15 @@ pub(crate) fn socket_failure(path: &Path, error: &(dyn Error + 'static)) -> Opti
     SocketProblem::of(path, error).map(Problem::Socket)
 }
 
-/// The status of a server that is not talked to.
+/// The status of a call to a server that is not connected to.
 pub(crate) fn unusable(problem: Problem) -> Status {
-    let code = if problem.heals() { Code::Unavailable } else { Code::FailedPrecondition };
+    let code = if problem.is_transient() { Code::Unavailable } else { Code::FailedPrecondition };
     let mut status = Status::new(code, problem.to_string());
     status.set_source(Arc::new(problem));
     status
 }
 
-/// What is wrong between this command and its server; none where only the
-/// server's absence is.
+/// The connection problem in a status; none if the server was only unreachable.
 pub(crate) fn problem(status: &Status) -> Option<&Problem> {
     status.source()?.downcast_ref()
 }

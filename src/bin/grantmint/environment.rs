@@ -1,5 +1,5 @@
-//! The environment variables behind flags. One that is set to nothing is not set, and an error
-//! names the variable where the user wrote that, not a flag that nobody gave.
+//! The environment variables behind flags. An empty variable counts as unset. An error in a
+//! variable's value names the variable, not the flag.
 
 use std::{env, ffi::OsString};
 
@@ -14,7 +14,7 @@ use grantmint::settings::text;
 ///
 /// # Errors
 ///
-/// As clap has them, about the variable where that is what is wrong.
+/// clap's error, which names the variable if that caused it.
 pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMatches, Error> {
     let command = without(command, &|name| {
         env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty())
@@ -23,8 +23,8 @@ pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMat
         Ok(matches) => return Ok(matches),
         Err(error) => without_credential(error),
     };
-    // Where the error goes away without a variable, it is the variable's.
-    if let Some(variable) = variables(&command).into_iter().find(|name| is_no_text(name)) {
+    // If the error disappears without a variable, that variable caused it.
+    if let Some(variable) = variables(&command).into_iter().find(|name| is_not_utf8(name)) {
         let message = format!("the environment variable {variable} is not UTF-8 text");
         return Err(command.clone().error(ErrorKind::InvalidUtf8, message));
     }
@@ -34,17 +34,17 @@ pub(crate) fn parse(command: Command, words: &[OsString]) -> Result<clap::ArgMat
         again.err().is_none_or(|again| again.to_string() != error.to_string())
     });
     Err(match blamed {
-        Some(variable) => about(error, &variable),
+        Some(variable) => blame(error, &variable),
         None => error,
     })
 }
 
-/// Whether a variable holds what is no UTF-8.
-fn is_no_text(variable: &str) -> bool {
+/// Whether a variable's value is not UTF-8.
+fn is_not_utf8(variable: &str) -> bool {
     env::var_os(variable).is_some_and(|value| value.to_str().is_none())
 }
 
-/// The variables that the flags of a command, or of one below it, are read from.
+/// The variables of the flags of a command and its subcommands.
 fn variables(command: &Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
     let mut names: Vec<_> = own.map(str::to_owned).collect();
@@ -54,18 +54,18 @@ fn variables(command: &Command) -> Vec<String> {
     names
 }
 
-/// `command` without the variables for which `unset` holds.
+/// `command` without the variables that `unset` selects.
 fn without(command: Command, unset: &dyn Fn(&str) -> bool) -> Command {
     let command = command.mut_args(|argument| {
         let is_unset = argument.get_env().and_then(|name| name.to_str()).is_some_and(unset);
-        // A URL may hold a password, which help must not repeat.
+        // A URL may hold a password, which the help must not show.
         let argument = argument.hide_env_values(true);
         if is_unset { argument.env(Resettable::<clap::builder::OsStr>::Reset) } else { argument }
     });
     command.mut_subcommands(|below| without(below, unset))
 }
 
-/// A URL may hold a password, which an error must not repeat.
+/// Hides the password that a URL may hold.
 fn without_credential(mut error: Error) -> Error {
     let hidden = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => {
@@ -83,7 +83,8 @@ fn without_credential(mut error: Error) -> Error {
     error
 }
 
-fn about(mut error: Error, variable: &str) -> Error {
+/// Makes the error name the variable.
+fn blame(mut error: Error, variable: &str) -> Error {
     let is_quoted = env::var(variable).is_ok_and(|value| text::is_quoted(value.trim()));
     let quotes = if is_quoted { "; the quotes are part of its value" } else { "" };
     let name = format!("{variable} (an environment variable{quotes})");

@@ -1,20 +1,20 @@
-//! How a command ends.
+//! Exit codes.
 
 use std::{fmt::Write as _, process::ExitCode};
 
-/// The exit codes; the words here are those of `--help` and of `docs/commands.md`.
+/// The exit codes. `--help` and `docs/commands.md` have the same table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// All is done.
+    /// Success.
     Done = 0,
-    /// Trying the same again will not help.
+    /// Failed; a retry will not help.
     Failed = 1,
-    /// As clap has it.
+    /// Wrong usage, as in clap.
     Misused = 2,
-    /// Trying the same again may help.
+    /// Failed; a retry may help.
     TryLater = 3,
-    /// All was written, but not all of it can be used any longer.
+    /// Every token was written, but some are past their use-by time.
     PastUse = 4,
 }
 
@@ -28,11 +28,11 @@ impl Exit {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "done",
-            Self::Failed => "failed, and trying again will not help",
+            Self::Done => "success",
+            Self::Failed => "failed; a retry will not help",
             Self::Misused => "wrong usage",
-            Self::TryLater => "the server could not serve it now, try again later",
-            Self::PastUse => "bulk wrote every token, but some are past their use already",
+            Self::TryLater => "temporarily unavailable; retry later",
+            Self::PastUse => "bulk wrote every token, but some are past their use-by time",
         }
     }
 }
@@ -57,13 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_docs_have_the_same_table() {
+    fn docs_have_the_same_table() {
         let docs = include_str!("../../../docs/commands.md");
         let rows = docs.lines().filter_map(|line| {
             let (code, meaning) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
             Some((code.parse::<u8>().ok()?, meaning))
         });
-        let told: Vec<_> = rows.collect();
-        assert_eq!(told, Exit::ALL.map(|exit| (exit.code(), exit.meaning())));
+        let documented: Vec<_> = rows.collect();
+        assert_eq!(documented, Exit::ALL.map(|exit| (exit.code(), exit.meaning())));
     }
 }

@@ -7,31 +7,35 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{dial, exit::Exit, output::seconds};
+use crate::{
+    dial,
+    exit::Exit,
+    output::{self, MessageFormat, StdoutError, seconds},
+    terminal::{Colour, Paint},
+};
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
-    /// The code of a failed call; none where no call was made.
+    /// The code of a failed call; none if no call was made.
     code: Option<Code>,
-    /// The reason of the server's own errors; none where the transport failed.
+    /// The reason of an error from the server; none if the transport failed.
     reason: Option<String>,
-    /// What is wrong, one by one.
+    /// The individual problems.
     details: Vec<Detail>,
     retry_after: Option<Duration>,
     next: Option<String>,
 }
 
-/// One of the things that are wrong.
+/// One problem.
 #[derive(Debug)]
 struct Detail {
     /// A field's path, or a file.
     place: String,
-    /// The line of a file.
+    /// The line in the file.
     line: Option<usize>,
-    /// What is wrong there.
     message: String,
 }
 
@@ -48,50 +52,53 @@ impl Failure {
         }
     }
 
-    /// It failed, and trying again will not help.
-    pub(crate) fn for_good(message: impl Into<String>) -> Self {
+    /// A failure that a retry does not fix.
+    pub(crate) fn permanent(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
-    /// It failed, and trying again may help.
-    pub(crate) fn try_later(message: impl Into<String>) -> Self {
+    /// A failure that a retry may fix.
+    pub(crate) fn transient(message: impl Into<String>) -> Self {
         Self::new(Exit::TryLater, message)
     }
 
-    /// It was used wrongly.
-    pub(crate) fn misuse(message: impl Into<String>) -> Self {
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Misused, message)
     }
 
-    /// It was used wrongly, as clap found.
+    /// Wrong usage that clap found.
     pub(crate) fn from_usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         let (message, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::misuse(one_line(message.trim_start_matches("error: "))).next(one_line(usage))
+        Self::usage(one_line(message.trim_start_matches("error: "))).next(one_line(usage))
     }
 
-    /// Standard output takes no more; a reader that went away has what it wanted.
-    #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
-    pub(crate) fn from_stdout(error: io::Error) -> Self {
-        let exit =
-            if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
-        Self::new(exit, format!("cannot write to standard output: {error}"))
-    }
-
-    /// What to do next.
+    /// Adds what to do next.
     #[must_use]
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 
-    /// How the command ends with it.
+    /// The exit code of the command.
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// As one JSON object; what is not known is left out.
+    /// Writes the failure and what to do next to standard error.
+    pub(crate) fn report(&self, format: MessageFormat) {
+        match format {
+            MessageFormat::Text => {
+                let label = Paint::stderr().with(Colour::Red, "error:");
+                output::message(&format!("{label} {self}"));
+            }
+            MessageFormat::Json => output::object("error", &self.to_json()),
+        }
+    }
+
+    /// As one JSON object, without the unknown members.
     pub(crate) fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("message".to_owned(), json!(self.message));
@@ -130,9 +137,18 @@ impl fmt::Display for Failure {
             write!(f, " {message}")?;
         }
         if let Some(after) = self.retry_after {
-            write!(f, "\n  try again in {}", seconds(after))?;
+            write!(f, "\n  retry in {}", seconds(after))?;
         }
         self.next.iter().try_for_each(|next| write!(f, "\n  {next}"))
+    }
+}
+
+impl From<StdoutError> for Failure {
+    /// A closed pipe is not a failure: its reader needs no more.
+    fn from(error: StdoutError) -> Self {
+        let exit =
+            if error.0.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Failed };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -143,8 +159,8 @@ impl From<Status> for Failure {
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
         );
-        let for_good = dial::problem(&status).is_some_and(|problem| !problem.heals());
-        let later = (later || disconnected(&status)) && !for_good;
+        let permanent = dial::problem(&status).is_some_and(|problem| !problem.is_transient());
+        let later = (later || disconnected(&status)) && !permanent;
         let exit = if later { Exit::TryLater } else { Exit::Failed };
         let bad = status.get_details_bad_request().map(|bad| bad.field_violations);
         let details = bad.unwrap_or_default().into_iter();
@@ -164,10 +180,10 @@ impl From<Status> for Failure {
 }
 
 impl From<Problems> for Failure {
-    /// A configuration that is wrong.
+    /// An invalid configuration.
     fn from(problems: Problems) -> Self {
         let check = format!(
-            "the sample grantmint.toml has every key; then run: grantmint check {}",
+            "see the sample grantmint.toml for every key; after fixing, run: grantmint check {}",
             problems.file()
         );
         Self::in_file("configuration", check, &problems)
@@ -175,8 +191,8 @@ impl From<Problems> for Failure {
 }
 
 impl Failure {
-    /// A file of this sort that is wrong, and what to do next where it could be read.
-    pub(crate) fn in_file(sort: &str, next: impl Into<String>, problems: &Problems) -> Self {
+    /// An invalid file of this kind, and what to do next if it could be read.
+    pub(crate) fn in_file(kind: &str, next: impl Into<String>, problems: &Problems) -> Self {
         let (file, list) = (problems.file(), problems.list());
         let count = match list.len() {
             1 => "one problem".to_owned(),
@@ -187,8 +203,8 @@ impl Failure {
             line: problem.line,
             message: problem.message.clone(),
         });
-        let failure = Self::for_good(format!("{count} in the {sort}"));
-        // Where there is no line there was no text.
+        let failure = Self::permanent(format!("{count} in the {kind}"));
+        // A problem without a line is a file that could not be read.
         let was_read = list.iter().any(|problem| problem.line.is_some());
         let failure = if was_read { failure.next(next) } else { failure };
         Self { details: details.collect(), ..failure }
@@ -201,39 +217,39 @@ fn what_next(status: &Status) -> Option<Cow<'static, str>> {
     }
     let next = match reason(status).as_deref() {
         None if disconnected(status) => {
-            Some("is the server running there? start one with: grantmint serve --sandbox")
+            Some("is the server running at this address? to start one: grantmint serve --sandbox")
         }
         Some("UPSTREAM_REJECTED" | "UPSTREAM_THROTTLED" | "GRANT_EXPIRED" | "GRANT_PENDING") => {
-            Some("see the state of the grant with: grantmint grants")
+            Some("to see the grant status: grantmint grants")
         }
         Some(
             "PROFILE_REQUIRED" | "PROFILE_NOT_FOUND" | "RESOURCE_REQUIRED" | "RESOURCE_NOT_FOUND",
-        ) => Some("grantmint check FILE, where the server runs, shows what is configured"),
+        ) => Some("to see what is configured, run on the server's host: grantmint check FILE"),
         _ => None,
     };
     next.map(Cow::Borrowed)
 }
 
-/// The reason of the server's own errors; none where the transport failed.
+/// The reason of an error from the server; none if the transport failed.
 pub(crate) fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
-/// Whether there was no connection, or it broke: then the status is of the client's making,
-/// with whatever code suits the break.
+/// Whether there was no connection, or it broke. Then the client makes the status, with a code
+/// that depends on how it broke.
 pub(crate) fn disconnected(status: &Status) -> bool {
     reason(status).is_none() && (status.code() == Code::Unavailable || status.source().is_some())
 }
 
-/// Whether going on is worth a try: the server is to be back, or another in its place.
-pub(crate) fn heals(status: &Status) -> bool {
+/// Whether to resume: the server, or another one in its place, may come back.
+pub(crate) fn is_transient(status: &Status) -> bool {
     match dial::problem(status) {
-        Some(problem) => problem.heals(),
+        Some(problem) => problem.is_transient(),
         None => status.code() == Code::Unavailable || disconnected(status),
     }
 }
 
-/// When the server says that trying again makes sense.
+/// The retry delay that the server asks for.
 pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
@@ -253,13 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_may_succeed_later_says_when_and_what_to_look_at() {
+    fn transient_failure_reports_when_to_retry() {
         let failure = pending();
         assert_eq!(failure.exit(), Exit::TryLater);
         assert_eq!(
             failure.to_string(),
-            "no grant has been received yet (GRANT_PENDING)\n  try again in 1.5 s\n  \
-             see the state of the grant with: grantmint grants"
+            "no grant has been received yet (GRANT_PENDING)\n  retry in 1.5 s\n  \
+             to see the grant status: grantmint grants"
         );
         assert_eq!(
             failure.to_json(),
@@ -269,17 +285,18 @@ mod tests {
                 "reason": "GRANT_PENDING",
                 "retry_after_seconds": 1.5,
                 "exit_code": 3,
-                "next": "see the state of the grant with: grantmint grants",
+                "next": "to see the grant status: grantmint grants",
             })
         );
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is() {
+    fn closed_pipe_is_success_and_full_disk_is_failure() {
         for (kind, exit) in
             [(io::ErrorKind::BrokenPipe, Exit::Done), (io::ErrorKind::StorageFull, Exit::Failed)]
         {
-            assert_eq!(Failure::from_stdout(kind.into()).exit(), exit);
+            let error = StdoutError(kind.into());
+            assert_eq!(Failure::from(error).exit(), exit);
         }
     }
 }

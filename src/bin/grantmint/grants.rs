@@ -1,4 +1,4 @@
-//! `grantmint grants`: the state of the grants.
+//! `grantmint grants`: the grant status.
 
 mod frame;
 mod row;
@@ -19,16 +19,16 @@ use crate::{
     terminal::Paint,
 };
 
-/// Shows the state of the grants: ages, ends, next refresh.
+/// Show the grant status: age, expiry, next refresh
 #[derive(Debug, Args)]
 pub(crate) struct GrantsCommand {
-    /// Only this profile's
+    /// Only the grants of this profile
     #[arg(long)]
     profile: Option<String>,
-    /// Go on until Ctrl-C: a live table on a terminal, else a line for each change
+    /// Run until Ctrl-C: a live table on a terminal, else a line for each change
     #[arg(long)]
     watch: bool,
-    /// Write a JSON object a grant; with --watch one for each change
+    /// Print a JSON object per grant; with --watch one per change
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct GrantsCommand {
 impl GrantsCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         if self.watch {
-            return watch::follow(&self).await;
+            return watch::follow(&self.server, self.profile, self.json).await;
         }
         show(&self.list().await?, self.json)?;
         Ok(Exit::Done)
@@ -61,15 +61,15 @@ impl GrantsCommand {
     }
 }
 
-/// Writes grants to standard output: a table, or a JSON object each.
+/// Prints grants as a table, or as a JSON object each.
 pub(crate) fn show(grants: &[Grant], json: bool) -> Result<(), Failure> {
     if json {
-        return grants.iter().try_for_each(|grant| output::data(&as_json(grant)));
+        return Ok(grants.iter().try_for_each(|grant| output::data(&as_json(grant)))?);
     }
     let (now, paint) = (Clock::system().now().wall, Paint::stdout());
     let rows: Vec<_> = grants.iter().map(|grant| Row::of(grant, now)).collect();
     let mut columns = Columns::default();
     columns.fit(&rows);
     let mut table = [Row::header()].into_iter().chain(rows);
-    table.try_for_each(|row| output::data(&columns.line(&row, paint)))
+    Ok(table.try_for_each(|row| output::data(&columns.line(&row, paint)))?)
 }

@@ -1,7 +1,9 @@
-//! `grantmint inspect`: what a token holds, what of it dies first, and what is odd about it.
+//! `grantmint inspect`: the content of a token, its first expiry, and warnings about it.
 
 mod pasted;
-mod words;
+mod report;
+#[cfg(test)]
+mod sample;
 
 use std::{
     io::{self, Read},
@@ -26,22 +28,23 @@ use crate::{
     output,
 };
 
-/// What stands in the place of a secret.
+/// The replacement of a secret.
 const MASK: &str = "(hidden; show it with --show-grant)";
 
-/// Says what a token holds and what of it ends when, and warns of what is odd in tokens of other
-/// makers. Without a key nothing is verified: anybody can read a token.
+/// Show the content of a token and when each part expires
+///
+/// Warns of mistakes in tokens of other makers. The signature is verified only with --key-file.
 #[derive(Debug, Args)]
 pub(crate) struct InspectCommand {
-    /// The token, or a text that holds it; - for standard input
+    /// The token, or text that contains it; - for standard input
     token: String,
-    /// Check the signature with the secret, or the private or public key, in this file
+    /// Verify the signature with the secret, private key or public key in this file
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Show the secret part of the grant too
+    /// Also show the secret part of the grant
     #[arg(long)]
     show_grant: bool,
-    /// Write one JSON object: header, claims, ends, signature, oddities
+    /// Print one JSON object: header, claims, ends, signature, oddities
     #[arg(long)]
     json: bool,
 }
@@ -60,11 +63,11 @@ impl InspectCommand {
                 Some(reading) => {
                     let key = self.key_file.as_deref().map(secret).transpose()?;
                     let signature = key.and_then(|key| provider::check_credential(&text, &key));
-                    self.tell_credential(&text, &reading, signature, now)?;
-                    return concluded(signature.unwrap_or(Signature::NotChecked));
+                    self.report_credential(&text, &reading, signature, now)?;
+                    return outcome(signature.unwrap_or(Signature::NotChecked));
                 }
                 None => {
-                    return Err(Failure::for_good(why).next("mint one with: grantmint mint alice"));
+                    return Err(Failure::permanent(why).next("to mint one: grantmint mint alice"));
                 }
             },
         };
@@ -74,25 +77,24 @@ impl InspectCommand {
         if self.json {
             output::data(&as_json(&token, &reading, signature).to_string())?;
         } else {
-            let lines = words::lines(&token, &reading, signature, now);
+            let lines = report::lines(&token, &reading, signature, now);
             lines.iter().try_for_each(|line| output::data(line))?;
         }
-        concluded(signature)
+        outcome(signature)
     }
 }
 
-fn concluded(signature: Signature) -> Result<Exit, Failure> {
+fn outcome(signature: Signature) -> Result<Exit, Failure> {
     match signature {
-        Signature::Invalid => Err(Failure::for_good("the signature is not of this key").next(
-            "is it the key that the token names (iss, kid)? was the token changed on its way?",
-        )),
+        Signature::Invalid => Err(Failure::permanent("the signature does not verify with this key")
+            .next("check that the token names this key (iss, kid), and that it was not changed")),
         _ => Ok(Exit::Done),
     }
 }
 
 impl InspectCommand {
-    /// Tells of a credential that is no JWT, and of its signature where that was checked.
-    fn tell_credential(
+    /// Reports a credential that is not a JWT, and its signature if that was checked.
+    fn report_credential(
         &self,
         text: &str,
         reading: &Reading,
@@ -102,20 +104,21 @@ impl InspectCommand {
         let id = fingerprint(text.trim());
         if self.json {
             let lines = reading.lines.iter().map(|line| json!({line.label: line.text}));
-            let said: Vec<_> = lines.collect();
-            let signature = signature.map(words::name_of_signature);
+            let content: Vec<_> = lines.collect();
+            let signature = signature.map(report::signature_name);
             let whole = json!({
-                "credential": said,
+                "credential": content,
                 "token_id": id,
                 "ends": ends(reading),
                 "signature": signature,
                 "oddities": odd(reading),
             });
-            output::data(&whole.to_string())
+            output::data(&whole.to_string())?;
         } else {
-            let lines = words::lines_of_credential(reading, &id, signature, now);
-            lines.iter().try_for_each(|line| output::data(line))
+            let lines = report::credential_lines(reading, &id, signature, now);
+            lines.iter().try_for_each(|line| output::data(line))?;
         }
+        Ok(())
     }
 }
 
@@ -134,23 +137,23 @@ fn as_json(token: &Jwt, reading: &Reading, signature: Signature) -> Value {
         "header": token.header,
         "claims": reading.claims,
         "ends": ends(reading),
-        "signature": words::name_of_signature(signature),
+        "signature": report::signature_name(signature),
         "oddities": odd(reading),
     })
 }
 
-/// All of standard input, which need not be text but where the token is.
+/// Reads standard input, of which only the token must be text.
 fn standard_input() -> Result<String, Failure> {
-    /// More than any page or log line that a token is pasted from has.
+    /// More than any page or log line that a token is pasted from.
     const MAX_BYTES: u64 = 1024 * 1024;
     let mut bytes = Vec::new();
     io::stdin()
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::for_good(format!("standard input cannot be read: {error}")))?;
+        .map_err(|error| Failure::permanent(format!("cannot read standard input: {error}")))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Failure::for_good("standard input has more than 1 MiB")
-            .next("paste the token, or the lines that hold it"));
+        return Err(Failure::permanent("standard input exceeds 1 MiB")
+            .next("pass only the token, or the lines that contain it"));
     }
     Ok(text_of(&bytes))
 }
@@ -168,12 +171,12 @@ fn text_of(bytes: &[u8]) -> String {
     }
 }
 
-/// What the token's signature is checked with, from a file.
+/// The key in a file, to verify the token's signature with.
 fn key(path: &Path, token: &Jwt) -> Result<Key, Failure> {
     match token.signed_with() {
         Some(algorithm) if !is_hmac(algorithm) => verifying_key(&text_in(path)?, algorithm)
             .map(Key::Public)
-            .map_err(|error| failed(path, &format!("the key in it {error}"))),
+            .map_err(|error| failed(path, &format!("the key {error}"))),
         _ => secret(path).map(Key::Secret),
     }
 }
@@ -181,7 +184,7 @@ fn key(path: &Path, token: &Jwt) -> Result<Key, Failure> {
 /// The secret in a file.
 fn secret(path: &Path) -> Result<SigningSecret, Failure> {
     SigningSecret::parse_weak(&text_in(path)?)
-        .map_err(|error| failed(path, &format!("the secret in it {error}")))
+        .map_err(|error| failed(path, &format!("the secret {error}")))
 }
 
 fn text_in(path: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -189,5 +192,5 @@ fn text_in(path: &Path) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn failed(path: &Path, why: &str) -> Failure {
-    Failure::for_good(format!("{}: {why}", path.display()))
+    Failure::permanent(format!("{}: {why}", path.display()))
 }

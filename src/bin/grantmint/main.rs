@@ -34,7 +34,11 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{exit::Exit, failure::Failure, output::Voice};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output::{MessageFormat, StdoutError},
+};
 
 /// Mints unique client tokens around one shared, short-lived upstream grant.
 #[derive(Debug, Parser)]
@@ -46,29 +50,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the service.
+    /// Run the service
     Serve(serve::ServeCommand),
-    /// Runs the emulated upstream alone.
+    /// Run only the emulated upstream
     Sandbox(sandbox::SandboxCommand),
-    /// Validates a configuration and says what each profile promises.
+    /// Validate a configuration, and show what each profile guarantees
     Check(check::CheckCommand),
-    /// Mints one token.
+    /// Mint one token
     Mint(mint::MintCommand),
-    /// Mints many tokens.
+    /// Mint many tokens
     Bulk(bulk::BulkCommand),
-    /// Shows the state of the grants.
+    /// Show the grant status
     Grants(grants::GrantsCommand),
-    /// Refreshes a grant now, for example after the upstream's key was fixed.
+    /// Refresh a grant now, for example after fixing the upstream's key
     Refresh(refresh::RefreshCommand),
-    /// Measures how much a server serves, and how soon.
+    /// Measure the throughput and latency of a server
     Bench(bench::BenchCommand),
-    /// Says what a token holds and what of it ends when.
+    /// Show the content of a token and when each part expires
     Inspect(inspect::InspectCommand),
-    /// Prints what the audit log calls an identity.
+    /// Print the hash of an identity in the audit log
     AuditHash(audit_hash::AuditHashCommand),
-    /// Makes the vendors' own tokens again, and measures how fast tokens are signed.
+    /// Compare tokens with the vendors' own, and measure the signing rate
     Selftest(selftest::SelftestCommand),
-    /// Writes a script that completes this command line in a shell.
+    /// Print a shell completion script
     Completions(completions::CompletionsCommand),
 }
 
@@ -86,55 +90,57 @@ impl Command {
             Self::Inspect(command) => command.run(),
             Self::AuditHash(command) => command.run(),
             Self::Selftest(command) => command.run(),
-            Self::Completions(command) => command.run(),
+            Self::Completions(command) => command.run(Cli::command()),
         }
     }
 }
 
-/// More than a chunk of a bulk needs on its way.
+/// More than one chunk of a bulk call needs.
 const WORTH_KEEPING: usize = 1024 * 1024;
 
-/// Lets glibc keep what is freed, up to about this much. It gives back to the system all over
-/// 128 KiB, which a bulk frees and asks for again with every chunk; but once a larger mapped
-/// block is freed it takes that for the program's habit (mallopt(3), `M_MMAP_THRESHOLD`).
+/// Lets glibc keep freed blocks of up to about this size. By default it returns blocks over
+/// 128 KiB to the system, and a bulk call frees and allocates such blocks with every chunk. Freeing
+/// a larger mapped block raises that threshold (mallopt(3), `M_MMAP_THRESHOLD`).
 fn keep_freed_memory() {
     drop(black_box(Vec::<u8>::with_capacity(WORTH_KEEPING)));
 }
 
 fn main() -> ExitCode {
     keep_freed_memory();
-    // Known before the command line is, so that wrong usage is told in it too.
+    // Decided before the command line is parsed, so that usage errors have the same format.
     let words: Vec<OsString> = std::env::args_os().collect();
-    let voice = Voice::of(words.iter().any(|argument| argument == "--json"));
+    let format = MessageFormat::of(words.iter().any(|argument| argument == "--json"));
     let parsed = environment::parse(Cli::command(), &words);
     let command = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command,
-        Err(error) if error.use_stderr() && voice == Voice::Json => {
-            return end(voice, Err(Failure::from_usage(&error)));
+        Err(error) if error.use_stderr() && format == MessageFormat::Json => {
+            return end(format, Err(Failure::from_usage(&error)));
         }
         Err(error) if error.use_stderr() => error.exit(),
-        Err(help) => return end(voice, show(&help)),
+        Err(help) => return end(format, show(&help)),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return end(voice, Err(Failure::for_good(format!("cannot start: {error}")))),
+        Err(error) => {
+            return end(format, Err(Failure::permanent(format!("cannot start: {error}"))));
+        }
     };
     let ended = runtime.block_on(command.run());
-    // A name lookup that hangs must not hold the exit.
+    // A hanging name lookup must not delay the exit.
     runtime.shutdown_background();
-    end(voice, ended)
+    end(format, ended)
 }
 
-/// Writes what `--help` or `--version` asked for.
+/// Prints the output of `--help` or `--version`.
 fn show(help: &clap::Error) -> Result<Exit, Failure> {
-    help.print().and_then(|()| io::stdout().flush()).map_err(Failure::from_stdout)?;
+    help.print().and_then(|()| io::stdout().flush()).map_err(StdoutError)?;
     Ok(Exit::Done)
 }
 
-fn end(voice: Voice, ended: Result<Exit, Failure>) -> ExitCode {
+fn end(format: MessageFormat, ended: Result<Exit, Failure>) -> ExitCode {
     let exit = ended.unwrap_or_else(|failure| {
         if failure.exit() != Exit::Done {
-            voice.fail(&failure);
+            failure.report(format);
         }
         failure.exit()
     });
@@ -147,7 +153,6 @@ mod tests {
 
     use super::Cli;
 
-    /// The commands and flags of the docs are those that there are.
     const DOCS: &str = include_str!("../../../docs/commands.md");
 
     #[test]
@@ -156,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_line_of_the_docs_is_one() {
+    fn every_command_line_in_the_docs_parses() {
         let lines = DOCS.lines().filter_map(|line| line.strip_prefix("$ grantmint "));
         let mut seen = 0;
         for line in lines {
@@ -166,7 +171,7 @@ mod tests {
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
             seen += 1;
         }
-        assert!(seen > 10, "the docs show {seen} commands");
+        assert!(seen > 10, "the docs show only {seen} commands");
     }
 
     #[test]

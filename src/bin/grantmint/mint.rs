@@ -13,12 +13,12 @@ use crate::{
     output,
 };
 
-/// Mints one token and writes it to standard output.
+/// Mint one token and print it
 #[derive(Debug, Args)]
 pub(crate) struct MintCommand {
-    /// Whose token it is
+    /// The identity that the token is for
     identity: String,
-    /// Write a JSON object with the token's id and times
+    /// Print a JSON object with the token, its id and its times
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -37,8 +37,8 @@ impl MintCommand {
         output::data(&minted.token)?;
         let validity = minted.validity.unwrap_or_default();
         let within = validity.use_within.unwrap_or_default().seconds;
-        let ends = utc(validity.expire_time.as_ref());
-        output::say(&format!("use it within {within} s; it ends at {ends}"));
+        let expiry = utc(validity.expire_time.as_ref());
+        output::message(&format!("use within {within} s; expires at {expiry}"));
         Ok(Exit::Done)
     }
 

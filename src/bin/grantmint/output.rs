@@ -1,5 +1,5 @@
-//! What a command writes. Data goes to standard output, words to standard error; with `--json`
-//! what is said on standard error is JSON too, an object a line.
+//! The output of commands. Data goes to standard output, messages to standard error. With
+//! `--json`, messages are JSON objects, one per line.
 
 use std::{
     io::{self, Write},
@@ -9,27 +9,27 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    failure::Failure,
-    terminal::{Colour, Paint},
-};
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub(crate) struct StdoutError(#[from] pub(crate) io::Error);
 
-/// A line of data.
-pub(crate) fn data(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::from_stdout)
+/// Writes a line of data.
+pub(crate) fn data(line: &str) -> Result<(), StdoutError> {
+    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
-    /// For data.
+    /// Standard output, for data.
     Output,
-    /// For words.
+    /// Standard error, for messages.
     Error,
 }
 
-/// Where a server is, for whoever started it. The server needs no reader for that: it neither
-/// waits for one nor fails without one.
+/// Prints the addresses of a server, from a thread of its own: the server neither waits for a
+/// reader nor fails without one.
 pub(crate) fn announce(text: String, to: Stream) {
     let write = move || {
         let written = match to {
@@ -37,64 +37,53 @@ pub(crate) fn announce(text: String, to: Stream) {
             Stream::Error => writeln!(io::stderr(), "{text}"),
         };
         if let Err(error) = written {
-            tracing::warn!(%error, "the addresses cannot be written");
+            tracing::warn!(%error, "cannot print the addresses");
         }
     };
     if let Err(error) = thread::Builder::new().name("announce".to_owned()).spawn(write) {
-        tracing::warn!(%error, "the addresses cannot be written");
+        tracing::warn!(%error, "cannot print the addresses");
     }
 }
 
-/// A line of words.
-pub(crate) fn say(line: &str) {
+/// Writes a line to standard error.
+pub(crate) fn message(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// What a command says beside its data.
+/// The format of messages on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Voice {
-    /// To people.
-    Words,
-    /// To machines.
+pub(crate) enum MessageFormat {
+    Text,
+    /// JSON objects, one per line.
     Json,
 }
 
-impl Voice {
-    /// As `--json` has it.
+impl MessageFormat {
+    /// The format that the flag `--json` selects.
     pub(crate) const fn of(json: bool) -> Self {
-        if json { Self::Json } else { Self::Words }
+        if json { Self::Json } else { Self::Text }
     }
 
-    /// Says what happens meanwhile.
+    /// Reports progress.
     pub(crate) fn note(self, note: &str) {
         match self {
-            Self::Words => say(note),
+            Self::Text => message(note),
             Self::Json => object("note", &json!({"message": note})),
-        }
-    }
-
-    /// Says why the command failed, and what to do next.
-    pub(crate) fn fail(self, failure: &Failure) {
-        match self {
-            Self::Words => {
-                let word = Paint::stderr().with(Colour::Red, "error:");
-                say(&format!("{word} {failure}"));
-            }
-            Self::Json => object("error", &failure.to_json()),
         }
     }
 }
 
-/// Says, to machines, what was done.
+/// Writes a summary as JSON.
 pub(crate) fn summary(summary: &Value) {
     object("summary", summary);
 }
 
-fn object(kind: &str, value: &Value) {
-    say(&json!({ kind: value }).to_string());
+/// Writes a JSON object with one member to standard error.
+pub(crate) fn object(kind: &str, value: &Value) {
+    message(&json!({ kind: value }).to_string());
 }
 
-/// Seconds with a decimal, for people.
+/// Seconds with one decimal.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

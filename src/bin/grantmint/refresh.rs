@@ -1,4 +1,4 @@
-//! `grantmint refresh`: an attempt to refresh a grant now.
+//! `grantmint refresh`: refreshes a grant now.
 
 use clap::Args;
 use grantmint::rpc::proto::{
@@ -13,13 +13,13 @@ use crate::{
     grants,
 };
 
-/// Refreshes a grant now, for example after the upstream's key was fixed, and shows its state.
+/// Refresh a grant now, for example after fixing the upstream's key, and show its status
 #[derive(Debug, Args)]
 pub(crate) struct RefreshCommand {
-    /// The grant's name, as grantmint grants shows it: profiles/PROFILE/grants/RESOURCE
+    /// Name of the grant, as in grantmint grants: profiles/PROFILE/grants/RESOURCE
     #[arg(value_name = "GRANT")]
     name: String,
-    /// Write a JSON object
+    /// Print a JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -36,10 +36,10 @@ impl RefreshCommand {
                 let reason = fault.map(|fault| format!(": {}", fault.reason)).unwrap_or_default();
                 let message = format!("the upstream returned no new grant{reason}");
                 Err(match state {
-                    RefreshState::Rejected => Failure::for_good(message).next(
+                    RefreshState::Rejected => Failure::permanent(message).next(
                         "see docs/operations.md for what each reason means and how to fix it",
                     ),
-                    _ => Failure::try_later(message),
+                    _ => Failure::transient(message),
                 })
             }
         }
@@ -48,7 +48,7 @@ impl RefreshCommand {
     async fn refresh(&self) -> Result<Grant, Status> {
         let mut client = GrantServiceClient::new(self.server.connect().await?);
         let request = RefreshGrantRequest { name: self.name.clone() };
-        let answer = client.refresh_grant(unary(request)).await?.into_inner();
-        Ok(answer.grant.unwrap_or_default())
+        let response = client.refresh_grant(unary(request)).await?.into_inner();
+        Ok(response.grant.unwrap_or_default())
     }
 }

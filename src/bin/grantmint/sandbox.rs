@@ -1,4 +1,4 @@
-//! `grantmint sandbox`: the emulated upstream alone.
+//! `grantmint sandbox`: only the emulated upstream.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,57 +24,57 @@ use crate::{
 };
 
 const AT_RUN_TIME: &str = "\
-While it runs, at its address: PUT, POST and DELETE /sandbox/fault switch faults, PUT
-/sandbox/scenario plays a file, GET /sandbox/counters and /sandbox/requests tell what came in.
-It prints the commands for that, and a profile with its demo credential.";
+While it runs: PUT, POST and DELETE /sandbox/fault change the faults, PUT /sandbox/scenario plays
+a file, GET /sandbox/counters and /sandbox/requests report the requests received. The command
+prints examples of these, and a profile with its demo credential.";
 
-/// Run an emulated upstream alone
+/// Run only an emulated upstream
 ///
-/// Serves an upstream's endpoint on loopback, under a public demo credential, until SIGINT or
-/// SIGTERM: Twilio Live's PlaybackGrant endpoint unless --emulate says another.
+/// Serves an upstream's endpoint on loopback, with a public demo credential, until SIGINT or
+/// SIGTERM. The default is Twilio Live's PlaybackGrant endpoint; --emulate selects another.
 #[derive(clap::Args, Debug)]
 #[command(after_long_help = AT_RUN_TIME)]
 pub(crate) struct SandboxCommand {
-    /// Where to listen; loopback only, port 0 takes any free one
+    /// Address to listen on, loopback only; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
     listen: Listen,
 
-    /// Which upstream: twilio-live, or a preset of the kind forward
+    /// The upstream to emulate: twilio-live, or a preset of the kind forward
     #[arg(long, value_name = "NAME", value_parser = emulated_names())]
     emulate: Option<String>,
 
-    /// A file of faults, by time or request number; see scenario.toml for a sample
+    /// File of faults by time or request number; see scenario.toml for a sample
     ///
-    /// TOML, each fault under [[fault]], in the keys of --fault.
+    /// TOML with a [[fault]] table per fault, with the keys of --fault.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
 
-    /// What goes wrong, such as status=503, status=429,retry-after=5 or hang,times=3; repeatable
+    /// A fault, such as status=503, status=429,retry-after=5 or hang,times=3; repeatable
     ///
-    /// Comma-joined words; a value with a comma is written as a JSON string.
+    /// Keys separated by commas; a value that contains a comma is a JSON string.
     ///
-    /// One effect: status=CODE (with retry-after=TEXT or retry-after-date=DURATION, and
-    /// body-text=TEXT, if wanted), body=grant-null|grant-string|grant-missing|wrong-sid|
+    /// One effect: status=CODE (optionally with retry-after=TEXT or retry-after-date=DURATION, and
+    /// body-text=TEXT), body=grant-null|grant-string|grant-missing|wrong-sid|
     /// wrong-streamer|wrong-account|duplicate|nested|truncated|cut|slow|huge|endless|gzip,
-    /// of a preset also body=credential-missing|html|life-zero|same-credential,
+    /// for a preset also body=credential-missing|html|life-zero|same-credential,
     /// body-text=TEXT, hang, reset or shorter-life=DURATION.
     ///
-    /// With it or alone: latency=DURATION holds the answer back, keep-alive=DURATION closes the
-    /// connection when it was idle that long.
+    /// With an effect or alone: latency=DURATION delays the response, keep-alive=DURATION closes
+    /// the connection after it was idle for that long.
     ///
-    /// For what: resource=RESOURCE. When, counted from the start: from=DURATION, until=DURATION,
-    /// requests=4 or 3-5 or 10- (among those for the resource), times=REQUESTS.
+    /// Scope: resource=RESOURCE. Time since the start: from=DURATION, until=DURATION. Request
+    /// numbers (of the resource): requests=4 or 3-5 or 10-. Count: times=REQUESTS.
     ///
-    /// Of several, a request meets the first that is for its resource and strikes then, else
-    /// the first that is for all; these come before those of --scenario.
+    /// A request gets the first active fault for its resource, else the first active fault for all
+    /// resources. Faults given here precede those of --scenario.
     #[arg(long, value_name = "FAULT", value_parser = fault, verbatim_doc_comment)]
     fault: Vec<Fault>,
 
-    /// Requests at work at once, beyond which 429 is answered
+    /// Maximum concurrent requests; more are answered with 429
     #[arg(long, value_name = "N", default_value_t = MAX_CONCURRENT)]
     max_concurrent: usize,
 
-    /// Write one JSON object instead of the greeting: URLs and the demo's credential
+    /// Print one JSON object instead of the banner: URLs and the demo credential
     #[arg(long)]
     json: bool,
 }
@@ -82,14 +82,14 @@ pub(crate) struct SandboxCommand {
 impl SandboxCommand {
     /// Serves until a signal.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let failed = |why: String| Failure::for_good(why);
+        let failed = |why: String| Failure::permanent(why);
         let _log = start_logging(LogFormat::of_terminal(), "info")
             .map_err(|error| failed(error.to_string()))?;
-        let mut signals = Signals::take()?;
+        let mut signals = Signals::install()?;
         let (demo, endpoint) = demo(self.emulate.as_deref())?;
         let own = endpoint.bodies();
         let (given, scenario) = (self.fault, self.scenario);
-        // A file may be a pipe that nobody writes to.
+        // The file may be a pipe without a writer.
         let read = spawn_blocking(move || faults(given, scenario.as_deref(), own));
         let faults = tokio::select! {
             read = read => read.map_err(|error| failed(error.to_string()))??,
@@ -103,58 +103,57 @@ impl SandboxCommand {
                 failed(format!("cannot listen on {}: {error}", self.listen))
                     .next("choose another address with --listen; port 0 takes any free one")
             })?;
-        let greeting = if self.json { as_json(&sandbox, &demo) } else { greeting(&sandbox, &demo) };
-        output::announce(greeting, Stream::Output);
+        let banner = if self.json { as_json(&sandbox, &demo) } else { banner(&sandbox, &demo) };
+        output::announce(banner, Stream::Output);
         signals.stop().await;
         sandbox.stop();
         Ok(Exit::Done)
     }
 }
 
-/// The names of what can be emulated.
+/// The names of the emulated upstreams.
 fn emulated_names() -> PossibleValuesParser {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.endpoint.is_some());
     demos.into_iter().map(|demo| demo.name).collect::<Vec<_>>().into()
 }
 
-/// The profile that the sandbox knows, and its upstream: of this name, or the first.
+/// The demo profile of this name, or the first one, and its upstream.
 fn demo(name: Option<&str>) -> Result<(Demo, Arc<dyn Endpoint>), Failure> {
     let demo = match name {
         Some(name) => provider::demos().into_iter().find(|demo| demo.name == name),
         None => provider::demo(),
     };
     let endpoint = demo.as_ref().and_then(|demo| demo.endpoint.clone());
-    demo.zip(endpoint).ok_or_else(|| Failure::for_good("no kind has such a demo".to_owned()))
+    demo.zip(endpoint).ok_or_else(|| Failure::permanent("no kind has this demo".to_owned()))
 }
 
-/// Takes a fault that an emulated upstream of some kind can do.
+/// Parses a fault of any emulated upstream.
 pub(crate) fn fault(text: &str) -> Result<Fault, FaultError> {
     Fault::from_words(text, &provider::bodies())
 }
 
-/// What a run's random values start from: no two runs are the same.
+/// The seed of a run's random values, different in every run.
 pub(crate) fn seed() -> Result<u64, Failure> {
     getrandom::u64()
-        .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
+        .map_err(|error| Failure::permanent(format!("no random numbers from the system: {error}")))
 }
 
-/// The faults that are given, then those of the scenario, for endpoints that have these bodies
-/// of their own.
+/// The given faults, then those of the scenario, for endpoints with these bodies of their own.
 pub(crate) fn faults(
     mut given: Vec<Fault>,
     scenario: Option<&Path>,
     own: &[&str],
 ) -> Result<Vec<Fault>, Failure> {
     if let Some(path) = scenario {
-        let next = "the sample scenario.toml has every key, as has grantmint sandbox --help";
+        let next = "see the sample scenario.toml or grantmint sandbox --help for every key";
         let wrong = |problems| Failure::in_file("scenario", next, &problems);
         given.extend(scenario::load(path, own).map_err(wrong)?);
     }
     Ok(given)
 }
 
-/// Where it is and what it takes, for machines.
+/// The URLs and the demo's keys as JSON.
 fn as_json(sandbox: &Sandbox, demo: &Demo) -> String {
     let mut values = demo.values();
     values.insert("upstream".to_owned(), sandbox.base_url().to_string().into());
@@ -162,28 +161,28 @@ fn as_json(sandbox: &Sandbox, demo: &Demo) -> String {
     Value::from(values).to_string()
 }
 
-fn greeting(sandbox: &Sandbox, demo: &Demo) -> String {
+fn banner(sandbox: &Sandbox, demo: &Demo) -> String {
     let base = sandbox.base_url().to_string();
     let base = base.trim_end_matches('/');
     let own = sandbox.control_url();
     let (name, profile) = (demo.profile, demo.lines().join("\n  "));
     let secret = demo.secret.as_ref().map_or_else(String::new, |it| {
         format!(
-            "\nGive the server the demo's secret, which is public and good for nothing else:\n\
+            "\nSet the demo's secret for the server; it is public and has no other use:\n\
              \n  export {}={}\n",
             it.variable, it.value
         )
     });
     format!(
-        "An emulated upstream is at {base}
+        "emulated upstream: {base}
 
-Point a profile at it:
+Use it in a profile:
 
   [profiles.{name}]
   {profile}
   upstream = \"{base}\"
 {secret}
-Switch faults, and read what came in:
+Change faults, and see the requests received:
 
   curl -X PUT -d status=503,times=3 {own}/fault
   curl -X PUT --data-binary @scenario.toml {own}/scenario

@@ -1,8 +1,9 @@
-//! `grantmint selftest`: whether this binary makes the tokens that the vendors' libraries make, and
-//! how fast.
+//! `grantmint selftest`: compares tokens with those of the vendors' libraries, and measures the
+//! signing rate.
 
+mod rate;
+mod report;
 mod tally;
-mod words;
 
 use std::time::Duration;
 
@@ -13,47 +14,41 @@ use grantmint::{
 };
 use serde_json::json;
 
-use self::tally::Tally;
+use self::{rate::Rate, tally::Tally};
 use crate::{exit::Exit, failure::Failure, output};
 
-/// How long each algorithm is measured.
+/// The measuring time per algorithm.
 const MEASURED: Duration = Duration::from_millis(30);
 
-/// Make again what the vendors' own libraries made, and compare
+/// Compare tokens with those of the vendors' own libraries
 ///
-/// The vendors' tokens, made with public test keys, are in the binary: it needs no configuration,
-/// no network and no secret. Also measures how many tokens a second one core signs. Exits with 1
-/// where something differs.
+/// The binary contains the vendors' tokens, made with public test keys, so it needs no
+/// configuration, network or secret. Also measures how many tokens one core signs per second. Exits
+/// with 1 if a token differs.
 #[derive(Debug, Args)]
 pub(crate) struct SelftestCommand {
-    /// Test these kinds alone
+    /// Test only these kinds
     #[arg(value_name = "KIND", value_parser = kinds())]
     kinds: Vec<String>,
 
-    /// Write one JSON object: kinds, rates, different
+    /// Print one JSON object: kinds, rates, different
     #[arg(long)]
     json: bool,
 }
 
-/// The names that there are.
+/// The names of all kinds.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name()))
-}
-
-/// How many tokens a second one core signs.
-struct Rate {
-    algorithm: &'static str,
-    tokens_per_second: f64,
 }
 
 impl SelftestCommand {
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
         let mut tallies = Vec::new();
         for kind in KINDS {
-            let is_asked = self.kinds.iter().any(|asked| asked == kind.name());
-            if is_asked || self.kinds.is_empty() {
+            let is_requested = self.kinds.iter().any(|name| name == kind.name());
+            if is_requested || self.kinds.is_empty() {
                 let tally = Tally::of(*kind).map_err(|error| damaged(&error))?;
-                tallies.extend(Some(tally).filter(|it| is_asked || it.has_vectors()));
+                tallies.extend(Some(tally).filter(|it| is_requested || it.has_vectors()));
             }
         }
         let rates = rates()?;
@@ -67,7 +62,7 @@ impl SelftestCommand {
             let whole = json!({"kinds": kinds, "rates": rates, "different": different});
             output::data(&whole.to_string())?;
         } else {
-            words::lines(&tallies, &rates).iter().try_for_each(|line| output::data(line))?;
+            report::lines(&tallies, &rates).iter().try_for_each(|line| output::data(line))?;
         }
         match different {
             0 => Ok(Exit::Done),
@@ -83,7 +78,7 @@ fn rates() -> Result<Vec<Rate>, Failure> {
         for (algorithm, way) in kind.samples().map_err(|error| damaged(&error))? {
             let rate = selftest::rate(&way, MEASURED);
             let tokens_per_second =
-                rate.map_err(|why| Failure::for_good(format!("{algorithm}: {why}")))?;
+                rate.map_err(|why| Failure::permanent(format!("{algorithm}: {why}")))?;
             rates.push(Rate { algorithm, tokens_per_second });
         }
     }
@@ -91,10 +86,10 @@ fn rates() -> Result<Vec<Rate>, Failure> {
 }
 
 fn damaged(error: &VectorError) -> Failure {
-    Failure::for_good(error.to_string()).next("install the binary anew")
+    Failure::permanent(error.to_string()).next("the binary is damaged; install it again")
 }
 
 fn differs(what: &str) -> Failure {
-    Failure::for_good(format!("{what} from the vendor's"))
-        .next("mint nothing of that kind with this binary; is it whole, and a release?")
+    Failure::permanent(format!("{what} from the vendor's"))
+        .next("do not use this binary for that kind; check that it is an unmodified release")
 }

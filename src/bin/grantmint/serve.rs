@@ -34,67 +34,67 @@ use crate::{
     signals::Signals,
 };
 
-/// Runs the service: with a configuration, against the sandbox, or both.
+/// Run the service: with a configuration, with the sandbox, or both
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeCommand {
-    /// The configuration file; see grantmint.toml for a sample
+    /// Configuration file; see grantmint.toml for a sample
     #[arg(short, long, value_name = "FILE", env = "GRANTMINT_CONFIG")]
     config: Option<PathBuf>,
-    /// Start an emulated upstream too, and fetch from it: needs no account and no set-up
+    /// Also start an emulated upstream and fetch from it; needs no account or setup
     #[arg(long)]
     sandbox: bool,
-    /// Listen for calls over TCP here instead, beside any Unix socket; off loopback with TLS and
-    /// callers, or the sandbox alone
+    /// TCP address for calls, instead of the configured one and in addition to any Unix socket; off
+    /// loopback it requires TLS and callers, or the sandbox alone
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_LISTEN")]
     listen: Option<Listen>,
-    /// Listen for the operator here instead: plain HTTP, which only tells
+    /// Address of the admin listener: read-only pages over plain HTTP
     #[arg(long, value_name = "ADDRESS", env = "GRANTMINT_ADMIN_LISTEN")]
     admin_listen: Option<Listen>,
-    /// A scenario that the sandbox plays: a file of faults; see scenario.toml for a sample
+    /// File of faults that the sandbox plays; see scenario.toml for a sample
     #[arg(long, value_name = "FILE", requires = "sandbox")]
     scenario: Option<PathBuf>,
-    /// A fault that the sandbox starts with, such as status=503,times=3; repeatable. The words
-    /// of a fault: grantmint sandbox --help
+    /// Fault that the sandbox starts with, such as status=503,times=3; repeatable. For the syntax
+    /// see grantmint sandbox --help
     #[arg(long, value_name = "FAULT", requires = "sandbox", value_parser = fault)]
     fault: Vec<sandbox::Fault>,
-    /// How log lines are written; left out: for people on a terminal, else JSON
+    /// Log format; default: human on a terminal, else json
     #[arg(long, value_enum, env = "GRANTMINT_LOG_FORMAT")]
     log_format: Option<Format>,
-    /// What is logged
+    /// Log filter
     #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
-    /// Write the addresses as one line of JSON instead of the banner
+    /// Print the addresses as one line of JSON instead of the banner
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Readable text
     Human,
-    /// A JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
 impl ServeCommand {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         if self.config.is_none() && !self.sandbox {
-            return Err(Failure::misuse(
-                "say what to serve: --config FILE for the real thing, or --sandbox for an \
-                 emulated upstream that needs no set-up",
+            return Err(Failure::usage(
+                "nothing to serve: use --config FILE, or --sandbox for an emulated upstream that \
+                 needs no setup",
             ));
         }
         match self.serve().await? {
-            Ended::Told => Ok(Exit::Done),
-            Ended::TaskEnded => Err(Failure::for_good("a task of the server ended by itself")
-                .next("the log above says which; start the server again")),
+            Ended::Requested => Ok(Exit::Done),
+            Ended::TaskEnded => Err(Failure::permanent("a task of the server ended unexpectedly")
+                .next("see the log above for which one; restart the server")),
         }
     }
 
     async fn serve(self) -> Result<Ended, Failure> {
         let _log = start_logging(self.format(), &self.log).map_err(failed)?;
-        // Before anything can take long: who starts it may send one at once.
-        let mut signals = Signals::take()?;
+        // Before anything slow: a signal may arrive at any time.
+        let mut signals = Signals::install()?;
         forbid_core_dumps();
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit on open files cannot be raised");
@@ -103,22 +103,22 @@ impl ServeCommand {
             started = self.start() => started?,
             _ = signals.stop() => {
                 tracing::info!("stopped");
-                return Ok(Ended::Told);
+                return Ok(Ended::Requested);
             }
         };
         let server = app.addr().map(tracing::field::display);
         let socket = app.unix().map(tracing::field::display);
         tracing::info!(server, socket, admin = %app.admin_addr(), "listening");
-        // Standard output is the audit log's alone, where that goes there.
+        // An audit log on standard output has that stream to itself.
         let to = if app.audits_to_stdout() { Stream::Error } else { Stream::Output };
         output::announce(self.addresses(&app, sandbox.as_ref()), to);
-        Ok(app.spawn().until(async || signals.ask().await).await)
+        Ok(app.spawn().until(async || signals.request().await).await)
     }
 
-    /// Reads what there is to read, and binds.
+    /// Reads the configuration, and binds the listeners.
     async fn start(&self) -> Result<(App, Option<Sandbox>), Failure> {
         let clock = Clock::system();
-        // A file may be a pipe that nobody writes to.
+        // The file may be a pipe without a writer.
         let command = self.clone();
         let read = spawn_blocking(move || command.read());
         let (mut config, emulated) = read.await.map_err(failed)??;
@@ -134,11 +134,11 @@ impl ServeCommand {
         }
 
         let app = App::build(&config, clock).await.map_err(|error| explain(&error))?;
-        tell_promises(&config);
+        log_guarantees(&config);
         Ok((app, sandbox))
     }
 
-    /// The configuration, and that of the sandbox.
+    /// Reads the configuration, and that of the sandbox.
     fn read(&self) -> Result<(Config, Option<sandbox::Config>), Failure> {
         let config = self.configuration()?;
         if !self.sandbox {
@@ -147,7 +147,7 @@ impl ServeCommand {
         let upstreams = config.profiles.iter().filter_map(|profile| profile.provider.upstream());
         let endpoints: Vec<Arc<dyn Endpoint>> = upstreams.map(Upstream::endpoint).collect();
         if endpoints.is_empty() {
-            return Err(Failure::misuse("--sandbox emulates upstreams, and no profile has one"));
+            return Err(Failure::usage("--sandbox emulates upstreams, but no profile has one"));
         }
         let own = sandbox::bodies(&endpoints);
         let faults = faults(self.fault.clone(), self.scenario.as_deref(), &own)?;
@@ -163,7 +163,7 @@ impl ServeCommand {
         }
     }
 
-    /// The file's, or the sandbox's own; with the flags on top.
+    /// The configuration of the file, or of the sandbox, with the flags applied.
     fn configuration(&self) -> Result<Config, Failure> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -180,20 +180,21 @@ impl ServeCommand {
             self.check_listen(listen, &config)?;
         }
         if listen.is_some_and(|listen| config.admin.listen.overlaps(listen)) {
-            return Err(Failure::misuse(
-                "--listen and --admin-listen, or what the file says in their place, are one address",
+            return Err(Failure::usage(
+                "the call listener and the admin listener have the same address; change --listen, \
+                 --admin-listen or the file",
             ));
         }
         Ok(config)
     }
 
-    /// The sandbox alone may listen anywhere: its keys are public.
+    /// Checks an address. The sandbox alone may listen anywhere, since its keys are public.
     fn check_listen(&self, listen: Listen, config: &Config) -> Result<(), Failure> {
         if self.config.is_none() {
             if !listen.is_loopback() {
                 tracing::warn!(
                     %listen,
-                    "anybody who reaches this address may call: the sandbox is for trying out"
+                    "any client that reaches this address may call; use the sandbox for trials only"
                 );
             }
             return Ok(());
@@ -204,13 +205,13 @@ impl ServeCommand {
             plaintext: config.server.plaintext,
         };
         may_listen(Some(listen), &access).map_err(|why| {
-            Failure::misuse(format!("--listen {listen} {why}"))
-                .next("write [server.tls] and [callers] into the configuration")
+            Failure::usage(format!("--listen {listen} {why}"))
+                .next("add [server.tls] and [callers] to the configuration")
         })?;
         if access.plaintext {
             tracing::warn!(
                 %listen,
-                "TLS ends before this server: who reaches this address is the caller plaintext"
+                "TLS is terminated before this server; any client that reaches this address is the caller plaintext"
             );
         }
         Ok(())
@@ -254,12 +255,12 @@ impl ServeCommand {
     }
 }
 
-/// What commands need to reach the server.
+/// The arguments that commands need to reach the server.
 fn server_arguments(app: &App) -> String {
     match (app.addr(), app.unix()) {
         (None, Some(unix)) => format!(" --server {unix}"),
         (None, None) => String::new(),
-        // The certificate's name is not known to be this address.
+        // The certificate may not be valid for this address.
         (Some(listen), _) if app.has_tls() => {
             let port = listen.port();
             format!(" --server https://HOST:{port} --ca FILE --cert FILE --key FILE")
@@ -269,7 +270,7 @@ fn server_arguments(app: &App) -> String {
     }
 }
 
-/// Why it does not start, and what to do next.
+/// Why the server cannot start, and what to do next.
 fn explain(error: &StartError) -> Failure {
     let failure = failed(error);
     match error {
@@ -283,24 +284,24 @@ fn explain(error: &StartError) -> Failure {
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn failed(why: impl ToString) -> Failure {
-    Failure::for_good(why.to_string())
+    Failure::permanent(why.to_string())
 }
 
-/// Keys and tokens are in this process's memory, and must not come to lie in a file.
+/// Disables core dumps: keys and tokens are in this process's memory, and must not be written to
+/// a file.
 fn forbid_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let limited = setrlimit(Resource::Core, none);
-    // A handler that cores are piped to does not mind the limit.
+    // A handler that receives core dumps through a pipe ignores the limit.
     #[cfg(target_os = "linux")]
     let limited = limited
         .and_then(|()| rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = limited {
-        tracing::warn!(%error, "core dumps cannot be switched off");
+        tracing::warn!(%error, "cannot disable core dumps");
     }
 }
 
-/// The demos that are served where nobody configured anything, that of calls without a profile
-/// first.
+/// The demos that are served without a configuration file; the first is the default profile.
 fn served_demos() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.served == Served::Yes);
@@ -309,13 +310,13 @@ fn served_demos() -> Vec<Demo> {
     demos
 }
 
-/// The demos' profiles against the sandbox, through the same door as any other.
+/// The configuration of the demos' profiles, parsed as any other.
 fn sandbox_configuration() -> Result<Config, Failure> {
     let demos = served_demos();
     let secret = |name: &str| demos.iter().find_map(|demo| demo.variable(name));
     let text = provider::configuration(&demos);
     let config = Config::parse_with("the sandbox's profiles", &text, &secret)?;
-    // Its secrets are public.
+    // The demos' secrets are public, so warnings about them are dropped.
     Ok(Config { remarks: Vec::new(), ..config })
 }
 
@@ -325,15 +326,16 @@ async fn start_sandbox(emulated: sandbox::Config, clock: &Clock) -> Result<Sandb
     sandbox.map_err(|error| failed(format!("cannot start the sandbox: {error}")))
 }
 
-/// What each profile promises, so that nobody is surprised by the default.
-fn tell_promises(config: &Config) {
+/// Logs what each profile guarantees, so that its defaults surprise no one.
+fn log_guarantees(config: &Config) {
     for profile in &config.profiles {
-        // What depends on the life that the upstream grants is left out.
-        let worst_hand_out_seconds = profile.worst_hand_out().map(|least| least.as_secs_f64());
+        // None if it depends on the lifetime that the upstream grants.
+        let shortest_validity_seconds =
+            profile.shortest_validity().map(|least| least.as_secs_f64());
         let Some(grants) = profile.grants() else {
             tracing::info!(
                 profile = %profile.name,
-                worst_hand_out_seconds,
+                shortest_validity_seconds,
                 "minting with a key, without grants"
             );
             continue;
@@ -341,7 +343,7 @@ fn tell_promises(config: &Config) {
         if let Supply::Forwarded(_) = profile.supply {
             tracing::warn!(
                 profile = %profile.name,
-                "one credential is shared: all callers of a resource get the same"
+                "one credential is shared by all callers of a resource"
             );
         }
         let policy = grants.policy;
@@ -349,7 +351,7 @@ fn tell_promises(config: &Config) {
             tracing::info!(
                 profile = %profile.name,
                 resources = grants.resources.len(),
-                "keeping grants fresh; when depends on the life that the upstream grants"
+                "refreshing grants; the schedule depends on the lifetime that the upstream grants"
             );
             continue;
         }
@@ -357,9 +359,9 @@ fn tell_promises(config: &Config) {
             profile = %profile.name,
             resources = grants.resources.len(),
             refresh_after_seconds = policy.usual_point().map(|point| point.as_secs_f64()),
-            worst_hand_out_seconds,
+            shortest_validity_seconds,
             calls_a_minute_each = policy.requests_per_minute().map(|calls| format!("{calls:.2}")),
-            "keeping grants fresh"
+            "refreshing grants"
         );
     }
 }

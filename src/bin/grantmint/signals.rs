@@ -1,110 +1,110 @@
-//! The signals that a server takes. Left alone, almost every signal would end it at once,
-//! with every call that is open.
+//! The signals that a server handles. Unhandled, most signals would kill it together with every
+//! open call.
 
 use std::{borrow::Cow, io, ops::RangeInclusive};
 
 use futures_util::future::select_all;
-use grantmint::app::{Ask, Stop};
+use grantmint::app::{Request, Stop};
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// What a signal asks of a server.
+/// What a signal does.
 #[derive(Clone, Copy, Debug)]
-enum Wish {
+enum Action {
     Stop(Stop),
     Reload,
-    Nothing,
+    Ignore,
 }
 
-/// Each signal whose default is to end the process, but for those that only a fault of the
-/// process raises.
-const TAKEN: &[(&str, Number, Wish)] = &[
-    ("SIGTERM", Number::TERM, Wish::Stop(Stop::Gently)),
-    ("SIGQUIT", Number::QUIT, Wish::Stop(Stop::Gently)),
-    ("SIGXCPU", Number::XCPU, Wish::Stop(Stop::Gently)),
-    ("SIGINT", Number::INT, Wish::Stop(Stop::Now)),
-    ("SIGHUP", Number::HUP, Wish::Reload),
-    ("SIGUSR1", Number::USR1, Wish::Nothing),
-    ("SIGUSR2", Number::USR2, Wish::Nothing),
-    ("SIGALRM", Number::ALARM, Wish::Nothing),
-    ("SIGVTALRM", Number::VTALARM, Wish::Nothing),
-    ("SIGPROF", Number::PROF, Wish::Nothing),
-    ("SIGXFSZ", Number::XFSZ, Wish::Nothing),
-    ("SIGIO", Number::IO, Wish::Nothing),
+/// Each signal that kills a process by default, except those that only a fault of the process
+/// raises.
+const HANDLED: &[(&str, Number, Action)] = &[
+    ("SIGTERM", Number::TERM, Action::Stop(Stop::Gently)),
+    ("SIGQUIT", Number::QUIT, Action::Stop(Stop::Gently)),
+    ("SIGXCPU", Number::XCPU, Action::Stop(Stop::Gently)),
+    ("SIGINT", Number::INT, Action::Stop(Stop::Now)),
+    ("SIGHUP", Number::HUP, Action::Reload),
+    ("SIGUSR1", Number::USR1, Action::Ignore),
+    ("SIGUSR2", Number::USR2, Action::Ignore),
+    ("SIGALRM", Number::ALARM, Action::Ignore),
+    ("SIGVTALRM", Number::VTALARM, Action::Ignore),
+    ("SIGPROF", Number::PROF, Action::Ignore),
+    ("SIGXFSZ", Number::XFSZ, Action::Ignore),
+    ("SIGIO", Number::IO, Action::Ignore),
     #[cfg(target_os = "linux")]
-    ("SIGPWR", Number::POWER, Wish::Nothing),
+    ("SIGPWR", Number::POWER, Action::Ignore),
     #[cfg(target_os = "linux")]
-    ("SIGSTKFLT", Number::STKFLT, Wish::Nothing),
+    ("SIGSTKFLT", Number::STKFLT, Action::Ignore),
 ];
 
-/// From SIGRTMIN to SIGRTMAX of Linux: signal(7). The C library keeps the two before.
+/// SIGRTMIN to SIGRTMAX of Linux: signal(7). The C library uses the two signals before.
 #[cfg(target_os = "linux")]
 const REAL_TIME: RangeInclusive<i32> = 34..=64;
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::reversed_empty_ranges, reason = "there are none")]
 const REAL_TIME: RangeInclusive<i32> = 1..=0;
 
-struct Taken {
+struct Handled {
     name: Cow<'static, str>,
-    wish: Wish,
+    action: Action,
     signal: Signal,
 }
 
-/// The signals of a server, from now on.
-pub(crate) struct Signals(Vec<Taken>);
+/// The signal handlers of a server.
+pub(crate) struct Signals(Vec<Handled>);
 
 impl Signals {
-    /// Takes every signal that a server can go on after.
-    pub(crate) fn take() -> Result<Self, Failure> {
-        let take = |name, number, wish| {
-            Ok(Taken { name, wish, signal: signal(SignalKind::from_raw(number))? })
+    /// Installs handlers for every signal that a server can survive.
+    pub(crate) fn install() -> Result<Self, Failure> {
+        let install = |name, number, action| {
+            Ok(Handled { name, action, signal: signal(SignalKind::from_raw(number))? })
         };
-        let named = TAKEN
+        let named = HANDLED
             .iter()
-            .map(|(name, number, wish)| take(Cow::Borrowed(*name), number.as_raw(), *wish));
-        let taken: io::Result<Vec<_>> = named.collect();
-        let mut taken =
-            taken.map_err(|error| Failure::for_good(format!("cannot take signals: {error}")))?;
-        // The C library may keep some of these to itself.
-        taken.extend(REAL_TIME.filter_map(|number| {
+            .map(|(name, number, action)| install(Cow::Borrowed(*name), number.as_raw(), *action));
+        let handled: io::Result<Vec<_>> = named.collect();
+        let mut handled = handled
+            .map_err(|error| Failure::permanent(format!("cannot handle signals: {error}")))?;
+        // The C library may reserve some of these.
+        handled.extend(REAL_TIME.filter_map(|number| {
             let name = format!("SIGRTMIN+{}", number - REAL_TIME.start());
-            take(Cow::Owned(name), number, Wish::Nothing).ok()
+            install(Cow::Owned(name), number, Action::Ignore).ok()
         }));
-        Ok(Self(taken))
+        Ok(Self(handled))
     }
 
-    /// Waits for one that asks to stop. What the others ask for is logged.
+    /// Waits for a signal that requests a shutdown. Others are logged.
     pub(crate) async fn stop(&mut self) -> Stop {
         loop {
-            match self.ask().await {
-                Ask::Stop(stop) => return stop,
-                Ask::Reload => tracing::info!("told to reload, and there is nothing to reload"),
+            match self.request().await {
+                Request::Stop(stop) => return stop,
+                Request::Reload => tracing::info!("reload requested; nothing to reload"),
             }
         }
     }
 
-    /// Waits for one that asks for something. The others are logged.
-    pub(crate) async fn ask(&mut self) -> Ask {
+    /// Waits for a signal that requests a shutdown or a reload. Others are logged.
+    pub(crate) async fn request(&mut self) -> Request {
         loop {
             match self.next().await {
-                (_, Wish::Stop(stop)) => return Ask::Stop(stop),
-                (_, Wish::Reload) => return Ask::Reload,
-                (signal, Wish::Nothing) => {
-                    tracing::info!(signal = &*signal, "a signal was ignored");
+                (_, Action::Stop(stop)) => return Request::Stop(stop),
+                (_, Action::Reload) => return Request::Reload,
+                (signal, Action::Ignore) => {
+                    tracing::info!(signal = &*signal, "signal ignored");
                 }
             }
         }
     }
 
-    async fn next(&mut self) -> (Cow<'static, str>, Wish) {
-        let signals = self.0.iter_mut().map(|taken| {
-            let (name, wish) = (taken.name.clone(), taken.wish);
+    async fn next(&mut self) -> (Cow<'static, str>, Action) {
+        let signals = self.0.iter_mut().map(|handled| {
+            let (name, action) = (handled.name.clone(), handled.action);
             Box::pin(async move {
-                // It never ends while the runtime is there.
-                taken.signal.recv().await;
-                (name, wish)
+                // The stream never ends while the runtime runs.
+                handled.signal.recv().await;
+                (name, action)
             })
         });
         select_all(signals).await.0

@@ -1,29 +1,21 @@
-//! What only a terminal gets: colours, and lines that are written over.
+//! Colours and the size of a terminal, through the crate `console`.
+//!
+//! Whether to colour is decided here: `console` takes an empty `NO_COLOR` for a set one, against
+//! <https://no-color.org>, and colours pipes where `CLICOLOR_FORCE` is set.
 
-use std::{
-    env,
-    io::{self, IsTerminal},
-};
+use std::{env, ffi::OsStr};
 
-/// A colour that means something.
+use console::{Style, Term, is_dumb};
+
+/// A colour and its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
-    /// Broken.
+    /// Failed or expired.
     Red,
-    /// Well.
+    /// Healthy.
     Green,
-    /// On its way, or in trouble that heals.
+    /// Pending, or failing for now.
     Yellow,
-}
-
-impl Colour {
-    const fn code(self) -> u8 {
-        match self {
-            Self::Red => 31,
-            Self::Green => 32,
-            Self::Yellow => 33,
-        }
-    }
 }
 
 /// Colours text, or leaves it as it is.
@@ -40,28 +32,37 @@ impl Paint {
 
     /// For standard output.
     pub(crate) fn stdout() -> Self {
-        Self::new(may_colour(moves(&io::stdout()), env::var_os("NO_COLOR").as_deref()))
+        Self::of(&Term::stdout())
     }
 
     /// For standard error.
     pub(crate) fn stderr() -> Self {
-        Self::new(may_colour(moves(&io::stderr()), env::var_os("NO_COLOR").as_deref()))
+        Self::of(&Term::stderr())
+    }
+
+    fn of(terminal: &Term) -> Self {
+        Self::new(may_colour(can_redraw(terminal), env::var_os("NO_COLOR").as_deref()))
     }
 
     /// The text in this colour.
     pub(crate) fn with(self, colour: Colour, text: &str) -> String {
-        if self.on { format!("\x1b[{}m{text}\x1b[0m", colour.code()) } else { text.to_owned() }
+        let style = Style::new().force_styling(self.on);
+        let style = match colour {
+            Colour::Red => style.red(),
+            Colour::Green => style.green(),
+            Colour::Yellow => style.yellow(),
+        };
+        style.apply_to(text).to_string()
     }
 }
 
-/// <https://no-color.org>: any value but none.
-fn may_colour(terminal: bool, no_color: Option<&std::ffi::OsStr>) -> bool {
-    terminal && no_color.is_none_or(std::ffi::OsStr::is_empty)
+fn may_colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
-/// Whether the stream is a terminal whose cursor can be moved.
-pub(crate) fn moves(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
+/// Whether this is a terminal whose cursor can be moved.
+pub(crate) fn can_redraw(terminal: &Term) -> bool {
+    terminal.is_term() && !is_dumb()
 }
 
 /// Columns and rows of a terminal.
@@ -72,24 +73,19 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Of the terminal at standard output; 80 by 24 where it does not say.
+    /// The size of the terminal at standard output; 80 by 24 if it is unknown.
     pub(crate) fn of_stdout() -> Self {
-        let told = rustix::termios::tcgetwinsize(io::stdout()).ok();
-        told.filter(|told| told.ws_col > 0 && told.ws_row > 0).map_or(
-            Self { columns: 80, rows: 24 },
-            |told| Self { columns: told.ws_col.into(), rows: told.ws_row.into() },
-        )
+        let (rows, columns) = Term::stdout().size();
+        Self { columns: columns.into(), rows: rows.into() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals_whose_owner_wants_them() {
+    fn colours_need_a_terminal_and_no_no_color() {
         assert!(may_colour(true, None) && may_colour(true, Some(OsStr::new(""))));
         assert!(!may_colour(true, Some(OsStr::new("1"))) && !may_colour(false, None));
         assert_eq!(Paint::new(true).with(Colour::Red, "x"), "\x1b[31mx\x1b[0m");

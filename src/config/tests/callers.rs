@@ -1,4 +1,4 @@
-//! `[callers]`: what is taken, and every way in which it is refused.
+//! `[callers]`: valid and invalid entries.
 
 use super::*;
 use crate::{
@@ -25,12 +25,12 @@ fn with(entries: &str) -> Result<Config, Problems> {
 fn entries(config: &Config) -> &Entries {
     match &config.callers {
         Policy::Entries(entries) => entries,
-        Policy::Open => panic!("there are entries"),
+        Policy::Open => panic!("no entries"),
     }
 }
 
 #[test]
-fn without_a_table_everything_is_open_and_with_one_only_what_rows_say() {
+fn no_table_allows_everything_and_entries_only_their_rows() {
     assert!(matches!(parse(LIVE).unwrap().callers, Policy::Open));
     let config = with(
         r#"[callers.a]
@@ -58,8 +58,8 @@ authorize = "observe"
 }
 
 #[test]
-fn every_problem_of_the_entries_is_told_with_its_line() {
-    let told = with(
+fn every_problem_of_entries_is_reported_with_its_line() {
+    let reported = with(
         r#"[callers.unknown]
 [callers.a]
 match = ["loopback", "loopback", "dns:*.svc", "GID:0"]
@@ -79,10 +79,10 @@ allow = []
     )
     .unwrap_err()
     .to_string();
-    let lines: Vec<_> = told.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    let lines: Vec<_> = reported.lines().map(|line| line.split_once(": ").unwrap().1).collect();
     for part in [
         "callers.unknown: is reserved for callers without an entry",
-        "callers.a.match[1]: is there twice",
+        "callers.a.match[1]: is a duplicate",
         "callers.a.match[2]: would match a whole top-level domain",
         "callers.a.match[3]: is not a caller name",
         "callers.a.tokens.burst: is missing",
@@ -90,25 +90,25 @@ allow = []
         "callers.a.steams: unknown key; did you mean streams?",
         "callers.a.allow[0].profiles: is missing",
         "callers.a.allow[0].profile: unknown key; did you mean profiles?",
-        "callers.a.allow[1].profiles[0]: is no profile of this file: live, speech",
+        "callers.a.allow[1].profiles[0]: unknown profile; expected one of live, speech",
         "callers.a.allow[1].methods[0]: is not a method; expected one of MintToken,",
         "callers.a.allow[1].resources[0]: has a * before its end",
-        "callers.a.allow[2].max_ttl: is under 3s, the shortest life that a token of profile live",
-        "callers.a.allow[3].max_ttl: is under",
-        "callers.b.match[0]: is in [callers.a] too",
+        "callers.a.allow[2].max_ttl: must be at least 3s, the minimum lifetime of tokens of profile live",
+        "callers.a.allow[3].max_ttl: must be at least",
+        "callers.b.match[0]: is also in [callers.a]",
         "callers.b.allow: is missing",
         "callers.c.match: needs at least one caller",
     ] {
-        assert!(lines.iter().any(|line| line.starts_with(part)), "{part}\n{told}");
+        assert!(lines.iter().any(|line| line.starts_with(part)), "{part}\n{reported}");
     }
-    assert_eq!(lines.len(), 17, "{told}");
-    assert!(told.contains("f.toml:15: callers.a.match[1]"), "{told}");
+    assert_eq!(lines.len(), 17, "{reported}");
+    assert!(reported.contains("f.toml:15: callers.a.match[1]"), "{reported}");
     let none = with("[callers]\n").unwrap_err().to_string();
     assert!(none.contains("needs at least one entry"), "{none}");
 }
 
 #[test]
-fn what_is_good_but_may_not_be_meant_is_remarked() {
+fn probably_unintended_settings_are_remarked() {
     let config = with(
         "[callers.a]\nmatch = [\"loopback\"]\n\
          allow = [{ profiles = [\"speech\"], identities = [\"viewer-*\"] }]\n",
@@ -117,14 +117,14 @@ fn what_is_good_but_may_not_be_meant_is_remarked() {
     let [.., Problem { line: Some(15), message }] = config.remarks.as_slice() else {
         panic!("{:?}", config.remarks)
     };
-    assert!(message.contains("a token of profile speech names nobody"), "{message}");
+    assert!(message.contains("tokens of profile speech contain no identity"), "{message}");
 }
 
 #[test]
-fn entries_are_read_again_by_themselves_and_keep_rows_of_profiles_that_are_not_loaded() {
+fn reread_entries_keep_rows_of_unloaded_profiles() {
     let config = with("[callers.a]\nmatch = [\"loopback\"]\nallow = []\n").unwrap();
     let again = |text: &str| reread("f.toml", text, &|_| None, &config.profiles, &[]);
-    // What is wrong elsewhere does not matter to them.
+    // Problems elsewhere in the file do not matter.
     let (entries, remarks) = again(
         "nonsense = 1\n[callers.b]\nmatch = [\"plaintext\"]\n\
          allow = [{ profiles = [\"later\"] }, { profiles = [\"live\"] }]\n",
@@ -136,5 +136,5 @@ fn entries_are_read_again_by_themselves_and_keep_rows_of_profiles_that_are_not_l
     assert!(remarks[0].message.contains("later is not loaded"), "{remarks:?}");
     assert!(again("[callers.b]\nmatch = []\nallow = []\n").is_err());
     let opened = again("").unwrap_err().to_string();
-    assert!(opened.contains("only a restart opens the server"), "{opened}");
+    assert!(opened.contains("opening the server to every client needs a restart"), "{opened}");
 }

@@ -1,4 +1,4 @@
-//! The sample file tells the truth.
+//! The sample file is complete and valid.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rcgen::{
@@ -12,7 +12,7 @@ use crate::refresh::schedule::Point;
 
 const SAMPLE: &str = include_str!("../../../grantmint.toml");
 
-/// The keys of a row of `allow`, which the sample lists in words.
+/// The keys of a row of `allow`, which the sample lists in a comment.
 const ROW: [&str; 6] = ["methods", "profiles", "resources", "identities", "params", "max_ttl"];
 
 fn sample() -> String {
@@ -22,7 +22,7 @@ fn sample() -> String {
     )
 }
 
-/// The sample with each line turned that begins so.
+/// The sample, with the lines that start like this uncommented.
 fn uncommented(start: &str) -> String {
     let lines = sample();
     let lines = lines.lines().map(|line| match line.strip_prefix(start) {
@@ -35,11 +35,11 @@ fn uncommented(start: &str) -> String {
 }
 
 #[test]
-fn its_commented_keys_are_the_defaults() {
+fn commented_keys_are_the_defaults() {
     let (plain, written) = (sample(), uncommented("#"));
     assert!(written.lines().filter(|line| line.contains(" = ")).count() > 20);
     let (mut plain, mut written) = (parse(&plain).unwrap(), parse(&written).unwrap());
-    // The point is a share of the life where it is left out, and may be written as a duration.
+    // The default point is a share of the lifetime; the sample writes it as a duration.
     let point = |config: &mut Config| match &mut config.profiles[0].supply {
         Supply::Grants(grants, _) => {
             let point = grants.policy.usual_point();
@@ -53,20 +53,20 @@ fn its_commented_keys_are_the_defaults() {
 }
 
 #[test]
-fn its_examples_are_good() {
+fn examples_are_valid() {
     let examples = uncommented("#     ")
         .replace("\napi_key_secret_env = \"TWILIO_API_SECRET\"", "")
         .replace("\napi_key_sid_file = \"/run/secrets/twilio-sid\"", "")
         .replace("\njwks_file = \"/etc/grantmint/jwks.json\"", "")
         .replace("\nnames_key_file = \"/run/secrets/names\"", "")
-        // This machine need not have the group.
+        // The group may not exist on this machine.
         .replace("group = \"media\"", "group = \"1044\"")
         .replace("NAMES_KEY", "API_SECRET")
         .replace("\nidentity_key_file = \"/run/secrets/audit-key\"", "")
         .replace("AUDIT_KEY", "API_SECRET");
     let files = tls_files();
     let examples = examples.replace("/run/tls", files.path().to_str().unwrap());
-    // A certificate comes from files, or from the Workload API.
+    // A certificate comes either from files or from the Workload API.
     let without = |start: [&str; 2]| {
         let kept = examples.lines().filter(|line| !start.iter().any(|it| line.starts_with(it)));
         parse(&kept.collect::<Vec<_>>().join("\n")).unwrap()
@@ -90,7 +90,7 @@ fn its_examples_are_good() {
     }
 }
 
-/// The files of TLS that the sample names.
+/// The TLS files that the sample names.
 fn tls_files() -> TempDir {
     let pem = |label: &str, der: &[u8]| {
         let text = BASE64_STANDARD.encode(der);
@@ -124,8 +124,8 @@ fn tls_files() -> TempDir {
 }
 
 #[test]
-fn it_has_every_key() {
-    // A key unlike any other is answered with all that there are.
+fn sample_has_every_key() {
+    // An error about an unknown key lists all known keys.
     const UNLIKE: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1\n";
     let text = format!(
         "{UNLIKE}[server]\n{UNLIKE}[server.unix]\n{UNLIKE}[server.tls]\n{UNLIKE}[admin]\n{UNLIKE}[audit]\nfile = \"f\"\n{UNLIKE}[limits]\n{UNLIKE}{LIVE}{UNLIKE}\

@@ -1,4 +1,4 @@
-//! Secrets: found where the file says, and never shown.
+//! Secrets: read from their file or variable, and never shown.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn with(keys: &str) -> Result<Config, Problems> {
     parse(&LIVE.replace(ENV, keys))
 }
 
-fn told(keys: &str) -> String {
+fn reported(keys: &str) -> String {
     let problems = with(keys).unwrap_err();
     let all = format!("{problems} {problems:?}");
     assert!(!all.contains(SECRET), "{all}");
@@ -22,7 +22,7 @@ fn told(keys: &str) -> String {
 }
 
 #[test]
-fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
+fn secret_is_read_from_file_or_variable_and_never_shown() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("twilio");
     fs::write(&path, format!("{SECRET}\n")).unwrap();
@@ -45,20 +45,20 @@ fn a_secret_is_read_from_its_file_or_variable_and_does_not_print() {
 }
 
 #[test]
-fn where_the_secret_is_must_be_said_once() {
+fn origin_of_a_secret_must_be_set_exactly_once() {
     assert_eq!(
-        told(""),
+        reported(""),
         "f.toml:1: profiles.live.api_key_secret_file: is missing: name the file that the secret \
          is in, or an environment variable with api_key_secret_env"
     );
     assert_eq!(
-        told(&format!("{ENV}\napi_key_secret_file = \"/run/x\"")),
+        reported(&format!("{ENV}\napi_key_secret_file = \"/run/x\"")),
         "f.toml:5: profiles.live.api_key_secret_env: excludes api_key_secret_file: keep one of \
          them"
     );
     for more in ["", "\napi_key_secret_env = \"API_SECRET\""] {
         assert_eq!(
-            told(&format!("api_key_secret = \"{SECRET}\"{more}")),
+            reported(&format!("api_key_secret = \"{SECRET}\"{more}")),
             "f.toml:5: profiles.live.api_key_secret: a secret is never a value in this file: \
              write it into a file of its own and name that with api_key_secret_file, or name an \
              environment variable with api_key_secret_env"
@@ -67,43 +67,43 @@ fn where_the_secret_is_must_be_said_once() {
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_is_told_without_it() {
+fn problem_with_a_secret_is_reported_without_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("twilio");
     let key = format!("api_key_secret_file = \"{}\"", path.display());
     let file = format!("f.toml:5: profiles.live.api_key_secret_file: the file {}", path.display());
     assert_eq!(
-        told(&key),
+        reported(&key),
         format!("{file} cannot be read: No such file or directory (os error 2)")
     );
 
     fs::write(&path, &SECRET[..31]).unwrap();
-    let short = told(&key);
+    let short = reported(&key);
     assert!(short.ends_with("twilio is shorter than 32 bytes, the minimum for HS256"), "{short}");
     assert!(!short.contains(&SECRET[..31]), "{short}");
 
     fs::write(&path, [0xff; 40]).unwrap();
     assert_eq!(
-        told(&key),
+        reported(&key),
         format!("{file} cannot be read: it is not UTF-8 text on line 1: save it as UTF-8")
     );
     fs::write(&path, vec![b'a'; 70_000]).unwrap();
-    assert_eq!(told(&key), format!("{file} cannot be read: it is larger than 64 KiB"));
+    assert_eq!(reported(&key), format!("{file} cannot be read: it is larger than 64 KiB"));
 
     assert_eq!(
-        told("api_key_secret_env = \"OTHER\""),
+        reported("api_key_secret_env = \"OTHER\""),
         "f.toml:5: profiles.live.api_key_secret_env: the environment variable OTHER is not set, or is not UTF-8 text"
     );
 }
 
 #[test]
-fn a_secret_in_any_wrong_place_is_not_repeated() {
+fn misplaced_secret_is_not_repeated() {
     let value = format!("\"{SECRET}\"");
     for key in ["api_key_secret_file", "api_key_secret_env"] {
-        told(&format!("{key} = {value}"));
-        told(&format!("{key} = [{value}]"));
-        told(&format!("{key} = {SECRET}"));
-        told(&format!("{key} = \"{SECRET}"));
+        reported(&format!("{key} = {value}"));
+        reported(&format!("{key} = [{value}]"));
+        reported(&format!("{key} = {SECRET}"));
+        reported(&format!("{key} = \"{SECRET}"));
     }
     let keys = [
         "kind",
@@ -136,11 +136,13 @@ fn a_secret_in_any_wrong_place_is_not_repeated() {
         }
     }
     let inside = format!("upstream = \"https://user:{SECRET}@media.example\"");
-    assert!(told(&format!("{ENV}\n{inside}")).contains("must not hold a user name or password"));
+    assert!(
+        reported(&format!("{ENV}\n{inside}")).contains("must not hold a user name or password")
+    );
 }
 
 #[test]
-fn the_key_of_names_is_no_profiles() {
+fn names_key_does_not_belong_to_a_profile() {
     let directory = tempfile::tempdir().unwrap();
     let [of_names, of_live] = ["names", "twilio"].map(|name| directory.path().join(name));
     fs::write(&of_names, "k7".repeat(16)).unwrap();

@@ -24,7 +24,7 @@ async fn a_command_sends_the_token_of_a_file() {
         fs::write(&file, bad).expect("written");
         let ran = mint().await;
         assert_eq!(ran.code, Some(1));
-        assert!(ran.stderr.contains("it holds no token"), "{bad}: {}", ran.stderr);
+        assert!(ran.stderr.contains("the file holds no token"), "{bad}: {}", ran.stderr);
     }
     let token = signers.token(&json!({}));
     fs::write(&file, format!("{token}\n")).expect("written");
@@ -64,7 +64,7 @@ async fn check_shows_issuers_and_judges_their_callers() {
         "[issuers.okta]\nkind = \"jwt\"\nissuer = \"https://issuer.example.org\"\n",
         "algorithms = [\"RS256\",\"ES256\",\"EdDSA\"]\n",
         "max_life = \"1day\"\n",
-        "# tokens are verified with 3 keys of that file\n",
+        "# keys in the file: 3\n",
     ] {
         assert!(ran.stdout.contains(told), "{told}\n{}", ran.stdout);
     }
@@ -81,12 +81,12 @@ async fn check_shows_issuers_and_judges_their_callers() {
     let text = fs::read_to_string(&config.file).expect("text");
     for (from, to, problem) in [
         ("[issuers.okta]", "[issuers.dns]", "is not of the form"),
-        ("match = [\"okta:", "match = [\"other:", "there is no [issuers.other]"),
+        ("match = [\"okta:", "match = [\"other:", "[issuers.other] does not exist"),
         ("audience = \"mint\"\n", "", "audience: is missing"),
         ("kind = \"jwt\"", "kind = \"oidc\"", "must be \"jwt\" or \"kubernetes\""),
         ("audience =", "algorithms = [\"HS256\"]\naudience =", "is not a supported algorithm"),
         ("audience =", "jwks_url = \"https://a.example\"\naudience =", "excludes jwks_file"),
-        ("audience =", "ca = \"x\"\naudience =", "is for fetching keys with jwks_url"),
+        ("audience =", "ca = \"x\"\naudience =", "applies to jwks_url"),
         ("jwks.json", "none.json", "cannot be read"),
         ("jwks.json", "secret", "is not a JSON object with an array of keys"),
         ("jwks_file", "jwks_url", "is not of the form https://"),

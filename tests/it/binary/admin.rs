@@ -45,7 +45,7 @@ async fn pages_that_others_can_read_name_no_resource() {
             assert!(page.contains(&shown) && page.contains("demo"), "{shown}: {page}");
         }
         serve.signal("INT");
-        assert_eq!(serve.ended().await.1.contains("plain hashes"), warned);
+        assert_eq!(serve.ended().await.1.contains("unkeyed hashes"), warned);
     }
     let serve = served("[admin]\ndetails = true", &["--admin-listen", "0.0.0.0:0"]).await;
     assert!(serve.page("/readyz").await.1.contains(DEMO_RESOURCE));

@@ -23,7 +23,7 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
         (&["--as", "loopback", "--identity", "viewer-*", "--method", "MintTokens"], 0, "row 1"),
         (&["--as", "loopback", "--identity", "bob"], 1, "IDENTITY_NOT_ALLOWED"),
         (&["--as", "loopback", "--identity", "view*"], 1, "IDENTITY_NOT_ALLOWED"),
-        (&["--as", "loopback", "--identity", "viewer-7", "--ttl", "1h"], 1, "a life of over 10m"),
+        (&["--as", "loopback", "--identity", "viewer-7", "--ttl", "1h"], 1, "a lifetime over 10m"),
         (&["--as", "loopback", "--profile", "other"], 1, "PROFILE_NOT_ALLOWED"),
         (&["--as", "loopback", "--method", "ListGrants"], 1, "METHOD_NOT_ALLOWED"),
         (&["--as", "dns:a.b.c", "--identity", "viewer-7"], 1, "CALLER_UNKNOWN"),
@@ -43,7 +43,7 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
         assert_eq!(ran.code, Some(2), "{wrong:?}: {}", ran.stderr);
     }
     let shown = run(&["check", config.path()]).await.stdout;
-    assert!(shown.contains("# tokens: 70 tokens of demo a second, 140 at once"), "{shown}");
+    assert!(shown.contains("# tokens: 70 tokens of demo a second, bursts of 140"), "{shown}");
 
     // A grant's name is compared as it is written, and has no default but the profile's.
     let named = "resources = [\"VJ0123456789ABCDEF0123456789ABCDE1\"]";
@@ -63,11 +63,11 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
         let call = ["--as", "loopback", "--identity", "bob", "--method", method];
         let ran = run(&[&["check", observing.path()], &call[..]].concat()).await;
         assert_eq!(ran.code, Some(1));
-        assert_eq!(ran.stdout.contains("it would be served"), served, "{}", ran.stdout);
+        assert_eq!(ran.stdout.contains("but served"), served, "{}", ran.stdout);
     }
 
     let open = Configured::profile("");
     let ran = run(&["check", open.path(), "--as", "loopback"]).await;
     assert_eq!(ran.code, Some(0));
-    assert!(ran.stdout.contains("there is no [callers]"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("without [callers]"), "{}", ran.stdout);
 }

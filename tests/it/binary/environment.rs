@@ -28,7 +28,7 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
             let ran = under(&variable, nothing, &["check"]).await;
             assert!(ran.code == Some(2) && !ran.stderr.contains("''"), "{}", ran.stderr);
             let ran = under(&variable, nothing, &["serve"]).await;
-            assert!(ran.stderr.contains("say what to serve"), "{variable}: {}", ran.stderr);
+            assert!(ran.stderr.contains("nothing to serve"), "{variable}: {}", ran.stderr);
         }
     }
 }

@@ -46,7 +46,7 @@ async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
     assert_eq!((status, second), (200, ONLY_OBSERVED), "{page}");
 }
 
-const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
+const ONLY_OBSERVED: &str = "calls that [callers] denies are logged and served";
 
 #[tokio::test]
 async fn health_serves_from_the_first_grant_on_and_not_before() {

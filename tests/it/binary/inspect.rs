@@ -34,9 +34,9 @@ async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_abo
     let line = |name: &str| ran.stdout.lines().find(|line| line.starts_with(name));
     assert_eq!(line("whose").and_then(|it| it.split_whitespace().nth(1)), Some("first"));
     assert!(line("for").is_some_and(|it| it.contains(DEMO_RESOURCE)), "{}", ran.stdout);
-    assert!(line("dies first").is_some_and(|it| it.contains("(in ")), "{}", ran.stdout);
-    assert!(line("signature").is_some_and(|it| it.contains("HS256, right")), "{}", ran.stdout);
-    assert_eq!(line("odd"), None, "{}", ran.stdout);
+    assert!(line("valid until").is_some_and(|it| it.contains("(in ")), "{}", ran.stdout);
+    assert!(line("signature").is_some_and(|it| it.contains("HS256, valid")), "{}", ran.stdout);
+    assert_eq!(line("warning"), None, "{}", ran.stdout);
     assert!(!ran.stdout.contains(DEMO_API_KEY_SECRET));
 
     let shown = inspect(&[&token, "--show-grant"]).await.stdout;
@@ -52,8 +52,8 @@ async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same()
     fs::write(&key, "this-is-not-the-secret-of-that-key-at-all").expect("written");
     let ran = inspect(&[&token, "--key-file", path]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
-    assert!(ran.stdout.contains("signature   HS256, WRONG"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("not of this key"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("signature   HS256, INVALID"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("does not verify with this key"), "{}", ran.stderr);
 
     let ran = inspect(&[&token, "--json", "--key-file", path]).await;
     let [out, error] = [&ran.stdout, &ran.stderr].map(|text| {
@@ -77,7 +77,7 @@ async fn another_makers_traps_are_told_to_people_and_to_machines() {
     let token = others_token();
     let ran = inspect(&[&token]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in ["whose       alice", "odd         jti: ", "odd         nbf: ", "odd         exp: "]
+    for told in ["whose       alice", "warning     jti: ", "warning     nbf: ", "warning     exp: "]
     {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }
@@ -101,10 +101,10 @@ async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
     for told in [
         "subject     alice\n",
         "issuer      the-key\n",
-        "ends        1970-01-01T00:00:00.000Z",
-        "odd         token: has an unknown kind",
-        "odd         nbf: is the second of its issue",
-        "odd         exp: is not after its start",
+        "expires     1970-01-01T00:00:00.000Z",
+        "warning     token: has an unknown kind",
+        "warning     nbf: is the second of its issue",
+        "warning     exp: is not after its start",
     ] {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }

@@ -21,7 +21,7 @@ async fn with_json_every_failure_is_one_object_that_tells_the_exit_code() {
         (&["bulk", "--identities", "/nowhere", "--server", &serve.server], 1, "/nowhere"),
         (&["grants", "--profile", "nobody", "--server", &serve.server], 1, "PROFILE_NOT_FOUND"),
         (&["grants", "--watch", "--server", gone], 3, "cannot connect"),
-        (&["inspect", "nonsense"], 1, "no JWT"),
+        (&["inspect", "nonsense"], 1, "not a JWT"),
         (&["check", broken.path()], 1, "tokn_ttl"),
         (&["check", "/nowhere/grantmint.toml"], 1, "/nowhere/grantmint.toml"),
         (&["serve"], 2, "--sandbox"),

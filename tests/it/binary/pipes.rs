@@ -121,10 +121,10 @@ async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line
         .collect();
     assert_eq!(identities, ["alice", "bob"]);
     for (text, told) in [
-        ("alice\nbob\u{200b}\n".as_bytes(), "line 2 begins or ends with"),
-        ("alice\n\u{feff}bob\n".as_bytes(), "line 2 begins or ends with"),
-        ("alice \n".as_bytes(), "line 1 begins or ends with white space"),
-        (b"alice\n\"bob\"\n", "line 2 begins or ends with quotes"),
+        ("alice\nbob\u{200b}\n".as_bytes(), "line 2 starts or ends with"),
+        ("alice\n\u{feff}bob\n".as_bytes(), "line 2 starts or ends with"),
+        ("alice \n".as_bytes(), "line 1 starts or ends with whitespace"),
+        (b"alice\n\"bob\"\n", "line 2 starts or ends with quotes"),
         (b"\xff\xfea\0\n\0", "is UTF-16 text: save it as UTF-8"),
         (b"alice\nb\xe9b\n", "is not UTF-8 text on line 2"),
     ] {

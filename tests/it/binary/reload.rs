@@ -212,7 +212,7 @@ async fn a_key_that_the_upstream_refuses_changes_nothing_and_a_good_one_comes_by
     assert_eq!(world.key_in_use().await, 2);
     until("it is well again", async || !world.is_failing("profiles/demo").await).await;
     let log = world.log().await;
-    assert!(log.contains("a reload failed; what was loaded before stays"), "{log}");
+    assert!(log.contains("reload failed; keeping the previous version"), "{log}");
     assert!(log.contains("CREDENTIAL_REFUSED") || log.contains("401"), "{log}");
     assert!(!log.contains(&secret(2)), "{log}");
 }

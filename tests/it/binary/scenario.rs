@@ -103,7 +103,7 @@ async fn every_problem_of_a_scenario_is_told_with_its_line() {
             "error: 2 problems in the scenario\n  \
              {path}:2: fault[0].stauts: unknown key; did you mean status?\n  \
              {path}:5: fault[1].until: must be a duration, such as 20s or 1500ms\n  \
-             the sample scenario.toml has every key, as has grantmint sandbox --help\n"
+             see the sample scenario.toml or grantmint sandbox --help for every key\n"
         );
         assert_eq!((ran.code, ran.stderr), (Some(1), wanted));
         let ran = run(&[command, &["--scenario", "/nowhere/s.toml"]].concat()).await;

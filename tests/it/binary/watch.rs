@@ -203,14 +203,16 @@ async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
     first.signal("KILL");
     let _ = first.ended().await;
     let lost = words.note().await;
-    assert!(lost.starts_with("no server since ") && lost.contains("; again in "), "{lost}");
+    assert!(lost.starts_with("disconnected since ") && lost.contains("; retrying in "), "{lost}");
     let lost: Value = serde_json::from_str(&json.note().await).expect("JSON");
-    assert!(lost["note"]["message"].as_str().is_some_and(|it| it.starts_with("no server")));
+    assert!(
+        lost["note"]["message"].as_str().is_some_and(|it| it.starts_with("disconnected since"))
+    );
 
     let _second = Serve::sandboxed(&at).await;
-    assert_eq!(words.note().await, "the server is back");
+    assert_eq!(words.note().await, "reconnected to the server");
     let back: Value = serde_json::from_str(&json.note().await).expect("JSON");
-    assert_eq!(back["note"]["message"], "the server is back");
+    assert_eq!(back["note"]["message"], "reconnected to the server");
     while !words.line().await.contains("  live  ") {}
     loop {
         let grant: Value = serde_json::from_str(&json.line().await).expect("JSON");

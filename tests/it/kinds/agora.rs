@@ -157,11 +157,11 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
         (format!("{rtc}\nservices = [\"video\"]"), "must be one of rtc, rtm, chat"),
         (format!("{rtc}\nidentity_type = \"name\""), "identity_type: is \"uid\", for users"),
         (format!("{rtc}\nidentity = \"none\""), "unique: must be false"),
-        (format!("{rtc}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{rtc}\nunique = false"), "unique: requires identity = \"none\""),
         (format!("{rtc}\nmax_ttl = \"25h\""), "max_ttl: must be from 3s to 1day"),
         (format!("{rtc}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
         (format!("{rtc}\nallow_weak_secret = true"), "allow_weak_secret: unknown key"),
-        (format!("{rtc}\ncaller_params = [\"privileges\"]"), "is set by the profile alone"),
+        (format!("{rtc}\ncaller_params = [\"privileges\"]"), "can only be set by the profile"),
         (
             format!("{rtc}\nservices = [\"rtc\", \"chat\"]\nidentity = \"none\""),
             "identity: unknown key",
@@ -288,7 +288,7 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
         "for         the channel lobby 1",
         "rights      join for 60 s, publish audio for 60 s, publish data for 60 s",
         "the right to join",
-        "signature   right: the key's",
+        "signature   valid",
     ] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }

@@ -43,7 +43,7 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
         (format!("{good}\nparams = {{ flags = true }}"), "flags: must be an object with original"),
         (format!("{good}\nparams = {{ access_rules = [] }}"), "access_rules: must be a list of 1"),
-        (format!("{good}\ncaller_params = [\"flags\"]"), "is set by the profile alone"),
+        (format!("{good}\ncaller_params = [\"flags\"]"), "can only be set by the profile"),
     ] {
         let problem = profile(&lines).unwrap_err();
         assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");

@@ -26,7 +26,7 @@ fn a_profile_says_which_rooms_and_what_daily_takes() {
     let good = "resources = [\"standup\"]";
     for (lines, told) in [
         (String::new(), "call.resources: needs at least one resource"),
-        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{good}\nunique = false"), "unique: requires identity = \"none\""),
         (format!("{good}\nidentity = \"none\""), "unique: must be false"),
         (format!("{good}\nparams = {{ o = 1 }}"), "params: o: must be true or false"),
         (format!("{good}\nparams = {{ eje = 0 }}"), "params: eje: must be a whole number"),

@@ -116,17 +116,17 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
         ),
         (
             format!("{good}\n{NOBODY}\nparams = {{ single_use = true }}"),
-            "unique: must be true: each token has an id of its own",
+            "unique: must be true: each token has its own id",
         ),
         (format!("{good}\nidentity = \"none\""), "unique: must be false"),
-        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{good}\nunique = false"), "unique: requires identity = \"none\""),
         (
             format!("{good}\nparams = {{ allow_origin = \"https://a.example/\" }}"),
             "allow_origin: must be * or origins like",
         ),
         (
             format!("{good}\nparams = {{ strict_origin = true }}"),
-            "allow_origin: is required: set it here, or let calls by caller_params",
+            "allow_origin: is required; set it here or add it to caller_params",
         ),
         (
             format!("{good}\nparams = {{ strict_origin = true, allow_origin = \"{origins}\" }}"),
@@ -146,7 +146,7 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
         ),
         (
             format!("{good}\ncaller_params = [\"single_use\"]"),
-            "caller_params[0]: is set by the profile alone",
+            "caller_params[0]: can only be set by the profile",
         ),
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
     ] {

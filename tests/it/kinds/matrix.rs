@@ -214,7 +214,7 @@ fn each_kind_declares_these_and_opens_no_server_right() {
             let lines = format!("{}\ncaller_params = [\"{name}\"]", rooms(kind));
             let text = profile("a", kind, &format!("{lines}\n{}", required(kind)));
             let problem = parsed(&text).unwrap_err();
-            let told = "a.caller_params[0]: is set by the profile alone";
+            let told = "a.caller_params[0]: can only be set by the profile";
             assert!(problem.contains(told), "{name}: {problem}");
         }
     }

@@ -229,7 +229,7 @@ fn a_profile_is_of_ids_that_mux_has() {
         ),
         (
             format!("{good}\ncaller_params = [\"playback_restriction_id\"]"),
-            "caller_params[0]: is set by the profile alone",
+            "caller_params[0]: can only be set by the profile",
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
@@ -238,7 +238,10 @@ fn a_profile_is_of_ids_that_mux_has() {
     let shared = OWN.replace("unique = false\n", "");
     let text = format!("{shared}private_key_env = \"KEY\"\n{good}\n");
     let problem = super::profile(&text, &test_key(KEY).unwrap()).unwrap_err();
-    assert!(problem.contains("unique: must be false: nothing in these tokens"), "{problem}");
+    assert!(
+        problem.contains("unique: must be false: these tokens contain nothing unique"),
+        "{problem}"
+    );
     let ec = test_key("/ivs-playback/private_key_sec1_pem").unwrap();
     let text = format!("{OWN}private_key_env = \"KEY\"\n{good}\n");
     let problem = super::profile(&text, &ec).unwrap_err();

@@ -312,5 +312,5 @@ async fn check_says_what_each_algorithm_costs() {
     );
     assert!(rate("rsa") > 0 && rate("hmac") > rate("rsa"), "{read:#}");
     let ran = run(&["check", config.to_str().unwrap()]).await;
-    assert!(ran.stdout.contains("# a bulk call may ask for 1000 tokens"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("# a bulk call may request 1000 tokens"), "{}", ran.stdout);
 }

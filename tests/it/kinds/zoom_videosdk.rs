@@ -58,7 +58,7 @@ fn a_profile_is_of_sessions_that_zoom_takes() {
         (format!("resources = [\"{long}\"]"), "is no session's name"),
         (format!("{good}\nidentity_claim = \"sub\""), "identity_claim: is \"user_key\", or"),
         (format!("{good}\nmax_ttl = \"49h\""), "max_ttl: must be from 30m to 2days"),
-        (format!("{good}\nunique = false"), "unique: needs identity = \"none\""),
+        (format!("{good}\nunique = false"), "unique: requires identity = \"none\""),
         (format!("{good}\nidentity = \"none\""), "unique: must be false"),
         (format!("{good}\nnbf_backdate = \"1s\""), "nbf_backdate: unknown key"),
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),

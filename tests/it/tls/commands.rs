@@ -109,7 +109,7 @@ async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() 
             pki.section(""),
             "server.listen: must be on loopback (127.0.0.1 or [::1]) without [callers]",
         ),
-        ("plaintext = true\n".to_owned(), "server.plaintext: needs [callers]"),
+        ("plaintext = true\n".to_owned(), "server.plaintext: requires [callers]"),
         (pki.section("").replace("server.key", "spiffe.key"), "server.tls.key: cannot be read"),
         (pki.section("").replace("ca.pem", "server.key"), "server.tls.client_ca: "),
     ] {
@@ -130,5 +130,5 @@ async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() 
     let serve = Serve::start(&anywhere).await;
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(log.contains("anybody who reaches this address may call"), "{log}");
+    assert!(log.contains("any client that reaches this address may call"), "{log}");
 }

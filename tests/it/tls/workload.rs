@@ -330,7 +330,7 @@ async fn check_says_what_it_cannot_look_at() {
         "workload_api = \"unix:/nowhere/agent.sock\"\n",
         &format!("spiffe_id = \"{SERVER_ID}\"\n"),
         &format!("trust_domains = {{\"{PARTNER}\":\"workload-api\"}}\n"),
-        "come from the Workload API, which is not\n",
+        "come from the Workload API, which check\n",
     ] {
         assert!(shown.stdout.contains(told), "{told}: {}", shown.stdout);
     }

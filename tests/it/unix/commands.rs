@@ -36,21 +36,21 @@ async fn a_command_says_why_it_does_not_reach_a_socket() {
     let url = socket.url();
     let missing = run(&["mint", "alice", "--server", &url]).await;
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
-    let wanted = format!("there is no socket {}", socket.path.display());
+    let wanted = format!("the socket {} does not exist", socket.path.display());
     assert!(missing.stderr.contains(&wanted), "{}", missing.stderr);
     assert!(missing.stderr.contains("[server] unix"), "{}", missing.stderr);
 
     let serve = socket.serve().await;
     let denied = denied(&socket).await;
     assert_eq!(denied.code, Some(1), "{}", denied.stderr);
-    assert!(denied.stderr.contains("may not be opened by this user"), "{}", denied.stderr);
+    assert!(denied.stderr.contains("this user may not open the socket"), "{}", denied.stderr);
     assert!(denied.stderr.contains("and group "), "{}", denied.stderr);
 
     serve.signal("KILL");
     serve.ended().await;
     let stale = run(&["mint", "alice", "--server", &url]).await;
     assert_eq!(stale.code, Some(3), "{}", stale.stderr);
-    assert!(stale.stderr.contains("nobody listens on the socket"), "{}", stale.stderr);
+    assert!(stale.stderr.contains("no server listens on the socket"), "{}", stale.stderr);
     let host = run(&["mint", "alice", "--server", "unix://host/api.sock"]).await;
     assert_eq!(host.code, Some(2), "{}", host.stderr);
 }

@@ -56,11 +56,11 @@ async fn without_callers_whoever_opens_the_socket_may_call_and_the_log_says_so()
         let found = lines.iter().find(|line| line["message"] == message);
         found.unwrap_or_else(|| panic!("no {message}: {log}"))
     };
-    let open = line("whoever can open the socket may call every method: there is no [callers]");
+    let open = line("no [callers]: any user that can open the socket may call every method");
     assert_eq!(open["level"], "WARN");
     assert_eq!((&open["socket"], &open["mode"]), (&socket.url().into(), &"0666".into()));
     assert_eq!(line("listening")["socket"], socket.url());
-    let remark = line("a setting needs a look")["remark"].as_str().expect("a remark");
+    let remark = line("a setting has a warning")["remark"].as_str().expect("a remark");
     assert!(remark.contains("every user of this machine"), "{remark}");
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use bytes::Bytes;
 use grantmint::{
-    app::{App, Ask, Running, Stop},
+    app::{self, App, Running, Stop},
     clock::Clock,
     config::Config,
     provider::twilio_live::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID},
@@ -141,8 +141,8 @@ impl World {
         let (addr, admin) = (app.addr().expect("TCP"), app.admin_addr());
         let running = app.spawn();
         tokio::spawn(running.until(async move || match asked.recv().await {
-            Some(()) => Ask::Reload,
-            None => Ask::Stop(Stop::Now),
+            Some(()) => app::Request::Reload,
+            None => app::Request::Stop(Stop::Now),
         }));
         let world = Self::at(sandbox, addr, admin, None).await;
         world.settled().await;

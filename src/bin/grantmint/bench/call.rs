@@ -1,5 +1,5 @@
-//! One call of the load, made with as little work as may be: what the load costs is taken from
-//! the server where both share a machine.
+//! One call of the load. It does as little work as possible: on a shared machine, the load takes
+//! processor time from the server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,34 +14,34 @@ use tonic_prost::ProstCodec;
 
 use crate::{bearer::Connection, chunks::mint_tokens};
 
-/// What a call asks for.
+/// The method that calls use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum Method {
     /// `MintToken`.
-    Token,
-    /// `MintTokens`, of so many.
-    Tokens(u32),
+    MintToken,
+    /// `MintTokens`, with the number of tokens.
+    MintTokens(u32),
 }
 
-/// Who makes calls.
+/// Makes calls.
 pub(super) trait Call: Clone + Send + Sync + 'static {
-    /// Makes the call of this number, and tells of the tokens as they come.
+    /// Makes call `number`, and reports the count of tokens as they arrive.
     fn call(
         &self,
         number: u64,
-        came: impl Fn(u64) + Send + Sync,
+        on_tokens: impl Fn(u64) + Send + Sync,
     ) -> impl Future<Output = Result<(), Status>> + Send;
 }
 
-/// Makes calls over one connection, each for an identity of its own.
+/// Makes calls over one connection, each for its own identity.
 #[derive(Clone)]
 pub(super) struct Caller {
     channel: Connection,
-    ask: Ask,
+    method: Method,
     shared: Arc<Shared>,
 }
 
-/// The same for all calls of a connection.
+/// What all calls of a connection share.
 struct Shared {
     options: MintOptions,
     /// The options, encoded once.
@@ -53,14 +53,14 @@ struct Shared {
 impl Caller {
     pub(super) fn new(
         channel: Connection,
-        ask: Ask,
+        method: Method,
         options: &MintOptions,
         prefix: &str,
         timeout: Duration,
     ) -> Self {
         let encoded = options.encode_to_vec().into();
         let (options, prefix) = (options.clone(), prefix.to_owned());
-        Self { channel, ask, shared: Arc::new(Shared { options, encoded, prefix, timeout }) }
+        Self { channel, method, shared: Arc::new(Shared { options, encoded, prefix, timeout }) }
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -77,7 +77,7 @@ impl Caller {
         let mut client = Grpc::new(self.channel.clone());
         client.ready().await.map_err(|_| Status::unavailable("the connection is not ready"))?;
         let path = PathAndQuery::from_static("/grantmint.v1.TokenService/MintToken");
-        // The answer is read, and nothing of it is kept.
+        // The response is read and dropped.
         client.unary(request, path, ProstCodec::<_, ()>::default()).await.map(|_| ())
     }
 
@@ -85,7 +85,7 @@ impl Caller {
         &self,
         number: u64,
         count: u32,
-        came: impl Fn(u64) + Send + Sync,
+        on_tokens: impl Fn(u64) + Send + Sync,
     ) -> Result<(), Status> {
         let prefix = format!("{}{number}-", self.shared.prefix);
         let series = IdentitySeries { prefix, count: count.into() };
@@ -97,26 +97,26 @@ impl Caller {
         });
         let mut chunks = mint_tokens(self.channel.clone(), request).await?;
         while let Some(chunk) = chunks.message().await? {
-            came(chunk.tokens.len() as u64);
+            on_tokens(chunk.tokens.len() as u64);
         }
         Ok(())
     }
 }
 
 impl Call for Caller {
-    async fn call(&self, number: u64, came: impl Fn(u64) + Send + Sync) -> Result<(), Status> {
-        match self.ask {
-            Ask::Token => {
+    async fn call(&self, number: u64, on_tokens: impl Fn(u64) + Send + Sync) -> Result<(), Status> {
+        match self.method {
+            Method::MintToken => {
                 self.token(number).await?;
-                came(1);
+                on_tokens(1);
                 Ok(())
             }
-            Ask::Tokens(count) => self.tokens(number, count, came).await,
+            Method::MintTokens(count) => self.tokens(number, count, on_tokens).await,
         }
     }
 }
 
-/// A `MintTokenRequest` whose options are encoded already.
+/// A `MintTokenRequest` with encoded options.
 #[derive(Clone, PartialEq, prost::Message)]
 struct MintTokenCall {
     #[prost(bytes = "bytes", tag = "1")]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_the_request_that_the_server_knows() {
+    fn pre_encoded_call_decodes_as_a_mint_request() {
         let options = MintOptions {
             profile: "live".to_owned(),
             ttl: Some(prost_types::Duration { seconds: 5, nanos: 0 }),

@@ -1,4 +1,4 @@
-//! The load: callers over connections, at their pace, until the end.
+//! The load: callers that make calls over connections at a given pace.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
@@ -15,6 +15,7 @@ use tonic::Status;
 use super::{
     call::Call,
     pace::{Pace, Pacer, Schedule},
+    plan::Plan,
     progress::Progress,
     tally::Tally,
 };
@@ -24,47 +25,36 @@ use crate::{
     output::seconds,
 };
 
-/// How often the progress is told.
+/// How often the progress is shown.
 const TICK: Duration = Duration::from_millis(500);
 
-/// The pause of a caller without a connection: dialling is no load.
+/// The pause of a caller without a connection: dialling is not part of the load.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) connections: u32,
-    /// On each connection.
-    pub(super) in_flight: u32,
-    /// Calls a second; none for a closed loop.
-    pub(super) rate: Option<u32>,
-    pub(super) warm_up: Duration,
-    pub(super) duration: Duration,
-    /// Of each call.
-    pub(super) timeout: Duration,
-}
-
-/// What came of it.
+/// The results of a load.
 pub(super) struct Figures {
     pub(super) tally: Tally,
-    /// How long it was measured.
+    /// How long the load was measured.
     pub(super) measured: Duration,
-    /// Calls that were due in that time, and for which no caller came free.
+    /// Calls that were due in that time, but no caller was free.
     pub(super) not_started: u64,
-    /// Calls that had no answer yet when it was over.
+    /// Calls still running at the end.
     pub(super) cut_off: u64,
     pub(super) interrupted: bool,
 }
 
 impl Figures {
-    /// Done where any call was answered; else why most were not.
+    /// Success if any call succeeded, else the most frequent failure.
     pub(super) fn outcome(self) -> Result<Exit, Failure> {
         if self.tally.answered > 0 {
             return Ok(Exit::Done);
         }
         let errors = self.tally.errors.into_values().max_by_key(|errors| errors.calls);
         Err(errors.map_or_else(
-            || Failure::for_good("no call ended in the time measured").next("let it run longer"),
+            || {
+                Failure::permanent("no call finished in the measured time")
+                    .next("increase --duration")
+            },
             |errors| errors.first.into(),
         ))
     }
@@ -73,31 +63,31 @@ impl Figures {
 /// What all callers share.
 struct Shared {
     pace: Pace,
-    /// When calls begin to count.
+    /// When measuring starts.
     from: Instant,
     end: Instant,
     plan: Plan,
 }
 
 impl Shared {
-    /// Whether it is measured at this moment.
+    /// Whether `now` is in the measured time.
     fn measures(&self, now: Instant) -> bool {
         (self.from..self.end).contains(&now)
     }
 }
 
-/// A load that has begun.
+/// A running load.
 pub(super) struct Load {
     shared: Arc<Shared>,
     callers: JoinSet<()>,
-    /// A tally a connection, so that callers on several cores do not meet.
+    /// One tally per connection, to avoid contention between cores.
     tallies: Vec<Arc<Mutex<Tally>>>,
-    /// Of an open loop, until it runs.
+    /// The pacer of an open loop, until it is spawned.
     pacer: Option<Pacer>,
 }
 
 impl Load {
-    /// Begins with one of these for each connection.
+    /// Starts the callers of each connection.
     pub(super) fn start<C: Call>(
         plan: Plan,
         connections: impl IntoIterator<Item = C>,
@@ -126,8 +116,8 @@ impl Load {
         Ok(load)
     }
 
-    /// Runs to the end, or until Ctrl-C. What is under way at the end, or overdue, has the time
-    /// of one call's deadline left: those that take long are not to be missing.
+    /// Runs to the end, or until Ctrl-C. Calls that are running or overdue at the end may take one
+    /// more call deadline, so that slow calls are included in the results.
     pub(super) async fn run(mut self, mut progress: Progress) -> Result<Figures, Failure> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|it| cannot_start(&it))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|it| cannot_start(&it))?;
@@ -138,7 +128,7 @@ impl Load {
             tokio::select! {
                 ended = self.callers.join_next() => match ended {
                     Some(Ok(())) => {}
-                    Some(Err(_)) => return Err(Failure::for_good("the load broke off")),
+                    Some(Err(_)) => return Err(Failure::permanent("a caller of the load panicked")),
                     None => break false,
                 },
                 () = sleep_until(last) => break false,
@@ -164,12 +154,12 @@ impl Load {
         };
         self.callers.shutdown().await;
         let tally = self.sum()?;
-        let cut_off = tally.begun - tally.answered - tally.failed();
+        let cut_off = tally.started - tally.answered - tally.failed();
         let measured = over.saturating_duration_since(*from);
         Ok(Figures { tally, measured, not_started, cut_off, interrupted })
     }
 
-    /// What has come of all calls so far.
+    /// The tally of all connections so far.
     fn sum(&self) -> Result<Tally, Failure> {
         let mut sum = Tally::new().map_err(|error| cannot_start(&error))?;
         self.tallies.iter().for_each(|tally| sum.add(&lock(tally)));
@@ -178,49 +168,49 @@ impl Load {
 }
 
 fn cannot_start(error: &dyn std::fmt::Display) -> Failure {
-    Failure::for_good(format!("cannot start the load: {error}"))
+    Failure::permanent(format!("cannot start the load: {error}"))
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Calls, one call after the other, until the pace ends.
+/// Makes one call after the other, until the pace ends.
 async fn call<C: Call>(caller: C, shared: Arc<Shared>, tally: Arc<Mutex<Tally>>, start: Instant) {
     let Shared { pace, from, plan, .. } = &*shared;
     let mut free = start;
     while let Some(turn) = pace.turn(free).await {
-        let counts = turn.begin >= *from;
+        let counts = turn.start >= *from;
         let sent = Instant::now();
         if counts {
             let mut tally = lock(&tally);
-            tally.begun += 1;
-            tally.waited += u64::from(turn.begin < free);
+            tally.started += 1;
+            tally.waited += u64::from(turn.start < free);
         } else if sent >= *from {
-            // What is left of the warm-up must not hold up what counts.
+            // The remaining calls of the warm-up must not delay measured calls.
             free = sent;
             continue;
         }
-        let came = |tokens| {
+        let on_tokens = |tokens| {
             let inside = shared.measures(Instant::now());
             let mut tally = lock(&tally);
             tally.tokens += if counts { tokens } else { 0 };
-            tally.tokens_inside += if inside { tokens } else { 0 };
+            tally.tokens_in_window += if inside { tokens } else { 0 };
         };
-        let ended = timeout(plan.timeout, caller.call(turn.number, came)).await;
+        let ended = timeout(plan.timeout, caller.call(turn.number, on_tokens)).await;
         free = Instant::now();
-        // The transport has a timer for the deadline too, and another word for it.
+        // The transport also times the deadline, with another status.
         let ended = match ended {
             Ok(Err(status)) if free - sent < plan.timeout => Err(status),
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(out_of_time(plan.timeout)),
+            Ok(Err(_)) | Err(_) => Err(timed_out(plan.timeout)),
         };
         let lost = ended.as_ref().is_err_and(disconnected);
         {
             let mut tally = lock(&tally);
-            tally.answered_inside += u64::from(ended.is_ok() && shared.measures(free));
+            tally.answered_in_window += u64::from(ended.is_ok() && shared.measures(free));
             if counts {
-                tally.end(free - turn.begin, ended);
+                tally.end(free - turn.start, ended);
             }
         }
         if lost && matches!(pace, Pace::Closed { .. }) {
@@ -230,15 +220,15 @@ async fn call<C: Call>(caller: C, shared: Arc<Shared>, tally: Arc<Mutex<Tally>>,
     }
 }
 
-fn out_of_time(timeout: Duration) -> Status {
-    Status::deadline_exceeded(format!("no answer within {}", seconds(timeout)))
+fn timed_out(timeout: Duration) -> Status {
+    Status::deadline_exceeded(format!("no response within {}", seconds(timeout)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Answers in a millisecond, but nobody in this second from the start.
+    /// Responds in a millisecond, except during a stall.
     #[derive(Clone)]
     struct Stalls {
         from: Instant,
@@ -246,12 +236,12 @@ mod tests {
     }
 
     impl Call for Stalls {
-        async fn call(&self, _: u64, came: impl Fn(u64) + Send + Sync) -> Result<(), Status> {
+        async fn call(&self, _: u64, on_tokens: impl Fn(u64) + Send + Sync) -> Result<(), Status> {
             sleep(Duration::from_millis(1)).await;
             if (self.from..self.until).contains(&Instant::now()) {
                 sleep_until(self.until).await;
             }
-            came(1);
+            on_tokens(1);
             Ok(())
         }
     }
@@ -267,16 +257,16 @@ mod tests {
         }
     }
 
-    /// Of a server that stalls from the fifth to the sixth second.
+    /// The figures of a server that stalls from the fifth to the sixth second.
     async fn figures(plan: Plan) -> Figures {
         let start = Instant::now();
         let [from, until] = [5, 6].map(|second| start + Duration::from_secs(second));
         let progress = Progress::new(&plan, true);
         let mut load = Load::start(plan, [Stalls { from, until }, Stalls { from, until }]).unwrap();
-        // By the paused clock, which no thread of its own would see.
+        // On the paused clock, which the pacer's own thread would not see.
         if let Some(mut pacer) = load.pacer.take() {
             tokio::spawn(async move {
-                while let Some(pause) = pacer.give(Instant::now()) {
+                while let Some(pause) = pacer.release(Instant::now()) {
                     sleep(pause).await;
                 }
             });
@@ -285,46 +275,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stall_counts_for_every_call_that_was_due_in_it() {
+    async fn open_loop_stall_affects_every_call_due_in_it() {
         let figures = figures(plan(Some(100))).await;
         let tally = &figures.tally;
-        assert_eq!((tally.answered, tally.tokens, tally.begun), (1_000, 1_000, 1_000));
+        assert_eq!((tally.answered, tally.tokens, tally.started), (1_000, 1_000, 1_000));
         assert_eq!((figures.not_started, figures.cut_off), (0, 0));
-        // A hundred were due while it stalled, evenly: half of them wait for over half a second.
+        // A hundred were due evenly during the stall: half of them wait over half a second.
         let over_half = tally.times.count_between(500_000, 2_000_000);
         assert!((45..=55).contains(&over_half), "{over_half}");
         let p99 = tally.times.value_at_quantile(0.99);
         assert!((880_000..=1_010_000).contains(&p99), "{p99}");
-        // And those that were due while the others were worked off.
+        // Calls due while the backlog is processed wait too.
         assert!((95..=115).contains(&tally.waited), "{}", tally.waited);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_a_closed_loop_a_stall_is_in_a_call_for_each_caller() {
+    async fn closed_loop_stall_affects_one_call_per_caller() {
         let figures = figures(plan(None)).await;
         let tally = &figures.tally;
         assert_eq!(tally.times.count_between(500_000, 2_000_000), 2);
         assert!(tally.times.value_at_quantile(0.99) < 10_000);
         assert_eq!((tally.waited, figures.not_started, figures.cut_off), (0, 0, 0));
-        // What was answered is told of the time measured, and the warm-up is not in it.
-        assert!(tally.answered.abs_diff(tally.answered_inside) <= 2);
+        // Only responses in the measured time count, without the warm-up.
+        assert!(tally.answered.abs_diff(tally.answered_in_window) <= 2);
         assert_eq!(figures.measured, Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_server_does_not_keep_up_with_is_told_and_the_rest_is_cut_off() {
-        // Two callers answer 2,000 calls a second at the most, in nine seconds and the two after.
+    async fn overload_reports_calls_not_started_and_calls_cut_off() {
+        // Two callers finish up to 2,000 calls a second, for nine seconds and two more.
         let mut plan = plan(Some(10_000));
         plan.timeout = Duration::from_secs(2);
         let figures = figures(plan).await;
         let tally = &figures.tally;
-        assert_eq!(tally.begun + figures.not_started, 100_000);
-        assert_eq!(tally.begun, tally.answered + figures.cut_off);
+        assert_eq!(tally.started + figures.not_started, 100_000);
+        assert_eq!(tally.started, tally.answered + figures.cut_off);
         assert!((10_000..=22_002).contains(&tally.answered), "{}", tally.answered);
         assert!(tally.waited > 9_000, "{}", tally.waited);
     }
 
-    /// Does not answer.
+    /// Never responds.
     #[derive(Clone)]
     struct Hangs;
 
@@ -335,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_without_an_answer_ends_with_its_deadline() {
+    async fn call_without_a_response_ends_at_its_deadline() {
         let plan = plan(None);
         let progress = Progress::new(&plan, true);
         let load = Load::start(Plan { warm_up: Duration::ZERO, ..plan }, [Hangs, Hangs]).unwrap();
@@ -344,6 +334,6 @@ mod tests {
         assert!(figures.tally.times.equivalent(figures.tally.times.max(), 10_000_000));
         let failure = figures.outcome().unwrap_err();
         assert_eq!(failure.exit(), Exit::TryLater);
-        assert_eq!(failure.to_string(), "no answer within 10.0 s (DeadlineExceeded)");
+        assert_eq!(failure.to_string(), "no response within 10.0 s (DeadlineExceeded)");
     }
 }

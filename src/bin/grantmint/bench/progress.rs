@@ -1,26 +1,26 @@
-//! How a load fares, on a terminal.
+//! The progress of a load, on a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
-    load::Plan,
-    report::{rate, time},
+    format::{latency, rate},
+    plan::Plan,
     tally::Tally,
 };
 
-/// A bar that fills with time, and figures beside it.
+/// A bar that fills with time, with figures next to it.
 pub(super) struct Progress {
     bar: ProgressBar,
     warm_up: Duration,
     duration: Duration,
-    /// When it was shown last, and how many answers there were.
+    /// When it was last updated, and the number of responses then.
     before: (Duration, u64),
 }
 
 impl Progress {
-    /// Hidden from machines, and where standard error is no terminal.
+    /// Hidden with `--json` and if standard error is not a terminal.
     pub(super) fn new(plan: &Plan, json: bool) -> Self {
         let bar = if json {
             ProgressBar::hidden()
@@ -38,34 +38,34 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// Shows what has come so far, measured for this long.
+    /// Shows the results so far, after measuring for `measured`.
     pub(super) fn show(&mut self, measured: Duration, tally: &Tally) {
-        let words = self.words(measured, tally);
-        self.bar.set_message(words);
-        let gone = if measured.is_zero() { self.bar.elapsed() } else { self.warm_up + measured };
-        self.bar.set_position(millis(gone.min(self.warm_up + self.duration)));
+        let message = self.message(measured, tally);
+        self.bar.set_message(message);
+        let elapsed = if measured.is_zero() { self.bar.elapsed() } else { self.warm_up + measured };
+        self.bar.set_position(millis(elapsed.min(self.warm_up + self.duration)));
     }
 
-    fn words(&mut self, measured: Duration, tally: &Tally) -> String {
+    fn message(&mut self, measured: Duration, tally: &Tally) -> String {
         if measured.is_zero() {
             return "warming up".to_owned();
         }
         if measured >= self.duration {
-            return "waiting for the last answers".to_owned();
+            return "waiting for the last responses".to_owned();
         }
-        let (then, answers) = self.before;
-        self.before = (measured, tally.answered_inside);
-        let now = rate(tally.answered_inside - answers, measured.saturating_sub(then));
-        let [half, most] = [0.5, 0.99].map(|it| time(tally.times.value_at_quantile(it)));
-        let mut words = if tally.times.is_empty() {
-            "no answer so far".to_owned()
+        let (then, responses) = self.before;
+        self.before = (measured, tally.answered_in_window);
+        let now = rate(tally.answered_in_window - responses, measured.saturating_sub(then));
+        let [half, most] = [0.5, 0.99].map(|it| latency(tally.times.value_at_quantile(it)));
+        let mut message = if tally.times.is_empty() {
+            "no response yet".to_owned()
         } else {
             format!("{now:.0} calls a second, p50 {half}, p99 {most}")
         };
         if tally.failed() > 0 {
-            words = format!("{words}, {} failed", tally.failed());
+            message = format!("{message}, {} failed", tally.failed());
         }
-        words
+        message
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a bench says in the end.
+//! The report of a bench.
 
 use std::{fmt, time::Duration};
 
@@ -6,39 +6,41 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{
-    call::Ask,
-    load::{Figures, Plan},
-    tally::{Errors, Sort},
+    call::Method,
+    format::{latency, rate},
+    load::Figures,
+    plan::Plan,
+    tally::{ErrorKind, Errors},
 };
 use crate::output::seconds;
 
-/// The quantiles that are told.
+/// The reported quantiles.
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
-/// What a bench says in the end.
+/// The report of a bench.
 pub(super) struct Report<'a> {
-    pub(super) ask: Ask,
+    pub(super) method: Method,
     pub(super) plan: &'a Plan,
     pub(super) figures: &'a Figures,
 }
 
 impl Report<'_> {
     pub(super) fn to_json(&self) -> Value {
-        let Self { ask, plan, figures } = self;
+        let Self { method, plan, figures } = self;
         let tally = &figures.tally;
         let latency = QUANTILES.map(|(name, quantile)| {
             let micros = tally.times.value_at_quantile(quantile);
             (name.to_owned(), json!(Duration::from_micros(micros).as_secs_f64()))
         });
         let latency = serde_json::Map::from_iter(latency);
-        let errors = tally.errors.iter().map(|(sort, errors)| {
-            let (code, reason) = code_and_reason(sort);
+        let errors = tally.errors.iter().map(|(kind, errors)| {
+            let (code, reason) = code_and_reason(kind);
             let message = errors.first.message();
             json!({"code": code, "reason": reason, "message": message, "calls": errors.calls})
         });
         json!({
-            "method": ask.method(),
+            "method": method.method(),
             "loop": if plan.rate.is_some() { "open" } else { "closed" },
             "rate": plan.rate,
             "connections": plan.connections,
@@ -46,15 +48,15 @@ impl Report<'_> {
             "warm_up_seconds": plan.warm_up.as_secs_f64(),
             "seconds": figures.measured.as_secs_f64(),
             "interrupted": figures.interrupted,
-            "calls": tally.begun,
+            "calls": tally.started,
             "answered": tally.answered,
             "failed": tally.failed(),
             "cut_off": figures.cut_off,
             "waited": tally.waited,
             "not_started": figures.not_started,
             "tokens": tally.tokens,
-            "calls_per_second": rate(tally.answered_inside, figures.measured),
-            "tokens_per_second": rate(tally.tokens_inside, figures.measured),
+            "calls_per_second": rate(tally.answered_in_window, figures.measured),
+            "tokens_per_second": rate(tally.tokens_in_window, figures.measured),
             "latency_seconds": Some(latency).filter(|_| !tally.times.is_empty()),
             "errors": errors.collect::<Vec<_>>(),
         })
@@ -63,28 +65,28 @@ impl Report<'_> {
     fn write_latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let times = &self.figures.tally.times;
         if times.is_empty() {
-            return writeln!(f, "latency  none, nothing was answered");
+            return writeln!(f, "latency  none: no call succeeded");
         }
         f.write_str("latency")?;
         for (name, quantile) in QUANTILES {
-            write!(f, "  {name} {}", time(times.value_at_quantile(quantile)))?;
+            write!(f, "  {name} {}", latency(times.value_at_quantile(quantile)))?;
         }
         let from = match self.plan.rate {
-            None => "sent: in a closed loop a stall shows in few of them, see --rate",
-            Some(_) => "due, sent or not: a stall shows in all that were due in it",
+            None => "sent; in a closed loop a stall affects few calls, see --rate",
+            Some(_) => "due; a stall affects every call due during it",
         };
-        writeln!(f, "\n         from when each call was {from}")
+        writeln!(f, "\n         measured from when each call was {from}")
     }
 
     fn write_load(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ask, plan, figures } = self;
-        match ask {
-            Ask::Token => write!(f, "MintToken")?,
-            Ask::Tokens(count) => write!(f, "MintTokens of {count}")?,
+        let Self { method, plan, figures } = self;
+        match method {
+            Method::MintToken => write!(f, "MintToken")?,
+            Method::MintTokens(count) => write!(f, "MintTokens of {count}")?,
         }
         match plan.rate {
             None => write!(f, " in a closed loop: ")?,
-            Some(rate) => write!(f, " in an open loop: {rate} a second, at most ")?,
+            Some(rate) => write!(f, " in an open loop: {rate} a second, up to ")?,
         }
         let in_flight = plan.connections * plan.in_flight;
         write!(f, "{in_flight} in flight on {}", count(plan.connections.into(), "connection"))?;
@@ -93,40 +95,40 @@ impl Report<'_> {
         writeln!(f, "; {measured} after {warm_up} of warm-up{early}")
     }
 
-    /// What was not done, and what to do about it.
+    /// The calls that were late or not made, and what to do about them.
     fn write_shortfall(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { tally, not_started, cut_off, .. } = self.figures;
         if tally.waited > 0 {
             let waited = count(tally.waited, "call");
-            writeln!(f, "waited   {waited} for one in flight to end; --in-flight allows more")?;
+            writeln!(f, "waited   {waited} for a call in flight to end; --in-flight allows more")?;
         }
         if *not_started > 0 {
             let missing = count(*not_started, "call");
             writeln!(
                 f,
-                "missing  {missing} never started: the server, or this machine, does not keep up"
+                "missing  {missing} never started: the server or this machine cannot keep up"
             )?;
         }
         if *cut_off > 0 {
-            writeln!(f, "cut off  {} under way at the end", count(*cut_off, "call"))?;
+            writeln!(f, "cut off  {} still running at the end", count(*cut_off, "call"))?;
         }
         Ok(())
     }
 }
 
 impl fmt::Display for Report<'_> {
-    /// For people, without the end of the last line.
+    /// As text, without the last line break.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { tally, measured, .. } = self.figures;
         self.write_load(f)?;
-        let calls = rate(tally.answered_inside, *measured);
+        let calls = rate(tally.answered_in_window, *measured);
         writeln!(
             f,
-            "calls    {} of {} answered, {calls:.0} a second",
-            tally.answered, tally.begun
+            "calls    {} of {} succeeded, {calls:.0} a second",
+            tally.answered, tally.started
         )?;
-        if let Ask::Tokens(_) = self.ask {
-            let tokens = rate(tally.tokens_inside, *measured);
+        if let Method::MintTokens(_) = self.method {
+            let tokens = rate(tally.tokens_in_window, *measured);
             writeln!(f, "tokens   {}, {tokens:.0} a second", tally.tokens)?;
         }
         self.write_latency(f)?;
@@ -134,59 +136,43 @@ impl fmt::Display for Report<'_> {
         if tally.errors.is_empty() {
             return f.write_str("errors   none");
         }
-        let errors = tally.errors.iter().map(|(sort, errors)| words(sort, errors));
+        let errors = tally.errors.iter().map(|(kind, errors)| error_line(kind, errors));
         write!(f, "errors   {}", errors.collect::<Vec<_>>().join("\n         "))
     }
 }
 
-impl Ask {
+impl Method {
     const fn method(self) -> &'static str {
         match self {
-            Self::Token => "MintToken",
-            Self::Tokens(_) => "MintTokens",
+            Self::MintToken => "MintToken",
+            Self::MintTokens(_) => "MintTokens",
         }
     }
 }
 
-/// None of both where there was no connection.
-fn code_and_reason(sort: &Sort) -> (Option<String>, Option<&str>) {
-    match sort {
-        Sort::Disconnected => (None, None),
-        Sort::Failed(code, reason) => (Some(format!("{:?}", Code::from(*code))), reason.as_deref()),
+/// Neither exists without a connection.
+fn code_and_reason(kind: &ErrorKind) -> (Option<String>, Option<&str>) {
+    match kind {
+        ErrorKind::Disconnected => (None, None),
+        ErrorKind::Failed(code, reason) => {
+            (Some(format!("{:?}", Code::from(*code))), reason.as_deref())
+        }
     }
 }
 
-fn words(sort: &Sort, errors: &Errors) -> String {
-    let what = match code_and_reason(sort) {
+fn error_line(kind: &ErrorKind, errors: &Errors) -> String {
+    let what = match code_and_reason(kind) {
         (Some(code), Some(reason)) => format!("{code} {reason}"),
         (Some(code), None) => code,
         (None, _) => "no connection".to_owned(),
     };
-    // What comes after is for those who read of one error.
+    // The first clause is enough in a list.
     let message = errors.first.message().split([';', '\n']).next().unwrap_or_default();
     format!("{} {what}: {message}", errors.calls)
 }
 
 fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// So many in this time, for a second.
-pub(super) fn rate(count: u64, time: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let count = count as f64;
-    if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
-}
-
-/// Microseconds, for people.
-pub(super) fn time(micros: u64) -> String {
-    let seconds = Duration::from_micros(micros).as_secs_f64();
-    let millis = seconds * 1e3;
-    match micros {
-        0..10_000 => format!("{millis:.2} ms"),
-        10_000..1_000_000 => format!("{millis:.0} ms"),
-        _ => format!("{seconds:.2} s"),
-    }
 }
 
 #[cfg(test)]
@@ -210,41 +196,39 @@ mod tests {
             tally.end(Duration::from_millis(millis), Ok(()));
         }
         tally.end(Duration::ZERO, Err(Status::unavailable("cannot connect")));
-        tally.end(Duration::ZERO, Err(Status::not_found("nobody; ask somebody else")));
-        let tally = Tally { begun: 6, waited: 1, tokens: 30, tokens_inside: 40, ..tally };
+        tally.end(Duration::ZERO, Err(Status::not_found("no such profile; name another")));
+        let tally = Tally { started: 6, waited: 1, tokens: 30, tokens_in_window: 40, ..tally };
         let measured = PLAN.duration;
         Figures { tally, measured, not_started: 2, cut_off: 1, interrupted: true }
     }
 
     #[test]
-    fn all_is_told_to_people() {
-        let report = Report { ask: Ask::Tokens(10), plan: &PLAN, figures: &figures() };
+    fn text_report_has_every_figure() {
+        let report = Report { method: Method::MintTokens(10), plan: &PLAN, figures: &figures() };
         assert_eq!(
             report.to_string(),
             "\
-MintTokens of 10 in an open loop: 100 a second, at most 16 in flight on 1 connection; 10.0 s \
+MintTokens of 10 in an open loop: 100 a second, up to 16 in flight on 1 connection; 10.0 s \
 after 1.0 s of warm-up, ended early
-calls    3 of 6 answered, 0 a second
+calls    3 of 6 succeeded, 0 a second
 tokens   30, 4 a second
 latency  p50 20 ms  p90 1.50 s  p99 1.50 s  p99.9 1.50 s  max 1.50 s
-         from when each call was due, sent or not: a stall shows in all that were due in it
-waited   1 call for one in flight to end; --in-flight allows more
-missing  2 calls never started: the server, or this machine, does not keep up
-cut off  1 call under way at the end
+         measured from when each call was due; a stall affects every call due during it
+waited   1 call for a call in flight to end; --in-flight allows more
+missing  2 calls never started: the server or this machine cannot keep up
+cut off  1 call still running at the end
 errors   1 no connection: cannot connect
-         1 NotFound: nobody"
+         1 NotFound: no such profile"
         );
     }
 
     #[test]
-    fn where_nothing_was_answered_there_are_no_times() {
+    fn report_without_responses_has_no_latency() {
         let tally = Tally::new().unwrap();
         let (measured, not_started, cut_off, interrupted) = (Duration::ZERO, 0, 0, false);
         let figures = Figures { tally, measured, not_started, cut_off, interrupted };
-        let report = Report { ask: Ask::Token, plan: &PLAN, figures: &figures };
-        assert!(
-            report.to_string().contains("\nlatency  none, nothing was answered\nerrors   none")
-        );
+        let report = Report { method: Method::MintToken, plan: &PLAN, figures: &figures };
+        assert!(report.to_string().contains("\nlatency  none: no call succeeded\nerrors   none"));
         let json = report.to_json();
         assert_eq!(
             (&json["latency_seconds"], &json["calls_per_second"]),

@@ -1,4 +1,4 @@
-//! What has come of the calls of one connection, or of all.
+//! The results of the calls of one connection, or of all.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,36 +7,36 @@ use tonic::{Code, Status};
 
 use crate::failure::{disconnected, reason};
 
-/// Digits of a time that are kept.
+/// Significant digits of a recorded latency.
 const DIGITS: u8 = 3;
 
-/// What has come of calls. All but the two counts of what came inside the time measured are of
-/// the calls that began in it.
+/// The results of calls. The two counts `…_in_window` cover what arrived in the measured time; all
+/// others cover the calls that started in it.
 pub(super) struct Tally {
-    pub(super) begun: u64,
-    /// Of those, how many were due before there was a caller free.
+    pub(super) started: u64,
+    /// How many of those were due before a caller was free.
     pub(super) waited: u64,
     pub(super) answered: u64,
     pub(super) tokens: u64,
-    /// In microseconds, of those that were answered or ran out of time.
+    /// Latencies in microseconds, of calls that succeeded or timed out.
     pub(super) times: Histogram<u64>,
-    pub(super) errors: BTreeMap<Sort, Errors>,
-    /// Answers that came while it was measured, whenever their calls began.
-    pub(super) answered_inside: u64,
-    /// Tokens that came while it was measured.
-    pub(super) tokens_inside: u64,
+    pub(super) errors: BTreeMap<ErrorKind, Errors>,
+    /// Calls that succeeded in the measured time, whenever they started.
+    pub(super) answered_in_window: u64,
+    /// Tokens that arrived in the measured time.
+    pub(super) tokens_in_window: u64,
 }
 
-/// A sort of failure.
+/// A kind of error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sort {
-    /// There was no connection, or it broke.
+pub(super) enum ErrorKind {
+    /// No connection, or it broke.
     Disconnected,
-    /// With this code's number and the server's reason, if it gave one.
+    /// The number of the status code, and the server's reason if any.
     Failed(i32, Option<String>),
 }
 
-impl Sort {
+impl ErrorKind {
     fn of(status: &Status) -> Self {
         if disconnected(status) {
             Self::Disconnected
@@ -46,7 +46,7 @@ impl Sort {
     }
 }
 
-/// Failures of a sort.
+/// Errors of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Errors {
     pub(super) calls: u64,
@@ -57,18 +57,18 @@ pub(super) struct Errors {
 impl Tally {
     pub(super) fn new() -> Result<Self, CreationError> {
         Ok(Self {
-            begun: 0,
+            started: 0,
             waited: 0,
             answered: 0,
             tokens: 0,
             times: Histogram::new(DIGITS)?,
             errors: BTreeMap::new(),
-            answered_inside: 0,
-            tokens_inside: 0,
+            answered_in_window: 0,
+            tokens_in_window: 0,
         })
     }
 
-    /// A call ended after this time.
+    /// Records a call that ended after `time`.
     pub(super) fn end(&mut self, time: Duration, ended: Result<(), Status>) {
         if ended.as_ref().err().is_none_or(|status| status.code() == Code::DeadlineExceeded) {
             let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -77,27 +77,27 @@ impl Tally {
         }
         match ended {
             Ok(()) => self.answered += 1,
-            Err(status) => self.fail(Sort::of(&status), 1, &status),
+            Err(status) => self.fail(ErrorKind::of(&status), 1, &status),
         }
     }
 
-    fn fail(&mut self, sort: Sort, calls: u64, status: &Status) {
-        let errors = self.errors.entry(sort);
+    fn fail(&mut self, kind: ErrorKind, calls: u64, status: &Status) {
+        let errors = self.errors.entry(kind);
         errors.or_insert_with(|| Errors { calls: 0, first: status.clone() }).calls += calls;
     }
 
-    /// Adds another connection's.
+    /// Adds the tally of another connection.
     pub(super) fn add(&mut self, other: &Self) {
-        self.begun += other.begun;
+        self.started += other.started;
         self.waited += other.waited;
         self.answered += other.answered;
         self.tokens += other.tokens;
-        self.answered_inside += other.answered_inside;
-        self.tokens_inside += other.tokens_inside;
+        self.answered_in_window += other.answered_in_window;
+        self.tokens_in_window += other.tokens_in_window;
         let added = self.times.add(&other.times);
         debug_assert!(added.is_ok(), "it grows");
-        for (sort, errors) in &other.errors {
-            self.fail(sort.clone(), errors.calls, &errors.first);
+        for (kind, errors) in &other.errors {
+            self.fail(kind.clone(), errors.calls, &errors.first);
         }
     }
 
@@ -111,11 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ran_out_of_time_counts_with_its_time_and_what_was_refused_does_not() {
+    fn timed_out_calls_have_a_latency_and_refused_calls_do_not() {
         let mut tally = Tally::new().unwrap();
         tally.end(Duration::from_millis(1), Ok(()));
-        tally.end(Duration::from_secs(3), Err(Status::deadline_exceeded("no answer")));
-        tally.end(Duration::from_secs(9), Err(Status::not_found("nobody")));
+        tally.end(Duration::from_secs(3), Err(Status::deadline_exceeded("no response")));
+        tally.end(Duration::from_secs(9), Err(Status::not_found("no such profile")));
         assert_eq!((tally.times.len(), tally.answered, tally.failed()), (2, 1, 2));
         assert!(tally.times.equivalent(tally.times.max(), 3_000_000));
     }
@@ -127,14 +127,14 @@ mod tests {
             let mut one = Tally::new().unwrap();
             one.end(Duration::from_millis(wait), Ok(()));
             one.end(Duration::ZERO, Err(Status::not_found(text)));
-            one.end(Duration::ZERO, Err(Status::unavailable("nobody there")));
+            one.end(Duration::ZERO, Err(Status::unavailable("no connection")));
             all.add(&one);
         }
         assert_eq!((all.times.len(), all.answered, all.failed()), (2, 2, 4));
-        let sorts: Vec<_> = all.errors.iter().map(|(sort, errors)| (sort, errors.calls)).collect();
+        let kinds: Vec<_> = all.errors.iter().map(|(kind, errors)| (kind, errors.calls)).collect();
         assert_eq!(
-            sorts,
-            [(&Sort::Disconnected, 2), (&Sort::Failed(Code::NotFound.into(), None), 2)]
+            kinds,
+            [(&ErrorKind::Disconnected, 2), (&ErrorKind::Failed(Code::NotFound.into(), None), 2)]
         );
     }
 }

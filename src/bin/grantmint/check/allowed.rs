@@ -1,4 +1,4 @@
-//! Whether a caller is allowed a call, and by which row.
+//! The decision on a call of a caller, and the row that allows it.
 
 use std::time::Duration;
 
@@ -20,82 +20,80 @@ use serde_json::{Value, json};
 
 use crate::{exit::Exit, failure::Failure};
 
-/// The call that a caller is to make.
+/// A call to decide on.
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
-    /// Say whether this caller is allowed a call, by which row or why not; exits with 1 where it is
-    /// not. A SPIFFE ID, dns:NAME, ISSUER:SUBJECT, uid:N, loopback or plaintext
+    /// Check whether this caller is allowed a call, and print the row that allows it or the reason;
+    /// exits with 1 if denied. A SPIFFE ID, dns:NAME, ISSUER:SUBJECT, uid:N, loopback or plaintext
     #[arg(long = "as", value_name = "CALLER", value_parser = CallerName::parse)]
     caller: Option<CallerName>,
-    /// The method of that call
+    /// Method of the call
     #[arg(long, requires = "caller", default_value = "MintToken", value_parser = Method::parse)]
     method: Method,
-    /// Its profile; left out: the default
+    /// Profile of the call; default: the default profile
     #[arg(long, requires = "caller", default_value = "", hide_default_value = true)]
     profile: String,
-    /// Its resource; left out: the profile's default
+    /// Resource of the call; default: the profile's default
     #[arg(long, requires = "caller", default_value = "", hide_default_value = true)]
     resource: String,
-    /// Its identity, which minting needs; one that ends with * is the prefix of a series
+    /// Identity of the call, required for minting; a trailing * makes it the prefix of a series
     #[arg(long, requires = "caller")]
     identity: Option<String>,
-    /// The life that it wants, such as 10m
+    /// Requested token lifetime, such as 10m
     #[arg(long, requires = "caller", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// A parameter that it sets, by name; repeatable
+    /// A parameter of the call, by name; repeatable
     #[arg(long = "param", requires = "caller", value_name = "NAME=VALUE", value_parser = param_name)]
     params: Vec<String>,
 }
 
-/// What is said of a call.
-pub(super) struct Answer {
-    /// For people.
+/// The decision on a call.
+pub(super) struct Decision {
     pub(super) text: String,
-    /// For machines.
     pub(super) json: Value,
     pub(super) exit: Exit,
 }
 
 impl CallArgs {
-    /// Whether the caller is allowed the call; none where no caller was named.
-    pub(super) fn answer(&self, config: &Config) -> Result<Option<Answer>, Failure> {
+    /// Decides on the call; none if no caller is given.
+    pub(super) fn decide(&self, config: &Config) -> Result<Option<Decision>, Failure> {
         let Some(caller) = &self.caller else { return Ok(None) };
         let Policy::Entries(entries) = &config.callers else {
-            let text = "allowed: there is no [callers], so that whoever can connect may call\n";
+            let text = "allowed: without [callers], any client that can connect may call\n";
             let json = json!({"allowed": true, "entry": null, "row": null});
-            return Ok(Some(Answer { text: text.to_owned(), json, exit: Exit::Done }));
+            return Ok(Some(Decision { text: text.to_owned(), json, exit: Exit::Done }));
         };
         let entry = match entries.find([caller]) {
             Ok(found) => entries.all().get(found.entry),
             Err(_) => None,
         };
-        let judged = match entry {
+        let decision = match entry {
             Some(entry) => self.judge(entry, config)?,
             None => Err(Denied::Unknown),
         };
         let name = entry.map(|entry| entry.name.as_str());
         let of_entry = name.map_or_else(String::new, |name| format!(" by [callers.{name}]"));
-        Ok(Some(match judged {
+        Ok(Some(match decision {
             Ok(Allowed { row, max_ttl }) => {
-                let names_nobody = entry.and_then(|entry| self.names_nobody(entry, row, config));
-                let remark = names_nobody.map_or_else(String::new, |profile| {
+                let is_anonymous = entry.and_then(|entry| self.is_anonymous(entry, row, config));
+                let remark = is_anonymous.map_or_else(String::new, |profile| {
                     format!(
-                        "its identity is compared with what the call says: a token of profile \
-                         {profile} names nobody, and is good for whoever holds it\n"
+                        "the identity is only compared with the request: tokens of profile \
+                         {profile} contain no identity, and any holder can use them\n"
                     )
                 });
                 let row = row + 1;
                 let life = max_ttl.map_or_else(String::new, |max_ttl| {
-                    format!("; its tokens live at most {}", shown(max_ttl))
+                    format!("; maximum token lifetime {}", shown(max_ttl))
                 });
-                Answer {
+                Decision {
                     text: format!("allowed{of_entry}, row {row}{life}\n{remark}"),
                     json: json!({
                         "allowed": true,
                         "entry": name,
                         "row": row,
                         "max_ttl_seconds": max_ttl.map(|it| it.as_secs_f64()),
-                        "identity_in_token": names_nobody.is_none(),
+                        "identity_in_token": is_anonymous.is_none(),
                     }),
                     exit: Exit::Done,
                 }
@@ -103,13 +101,13 @@ impl CallArgs {
             Err(denied) => {
                 let reason = denied.reason();
                 let why = why(&denied, self);
-                // Reflection is refused in either mode.
+                // Reflection is denied in both modes.
                 let served = config.authorize == Mode::Observe
                     && self.method != Method::ServerReflectionInfo;
                 let observed =
-                    if served { "; it would be served, since authorize = \"observe\"" } else { "" };
-                Answer {
-                    text: format!("not allowed{of_entry}: {reason}, {why}{observed}\n"),
+                    if served { "; but served, because authorize = \"observe\"" } else { "" };
+                Decision {
+                    text: format!("denied{of_entry}: {reason}, {why}{observed}\n"),
                     json: json!({
                         "allowed": false,
                         "served": served,
@@ -131,13 +129,13 @@ impl CallArgs {
         }
         let default = || config.default_profile.as_ref().map(ProfileName::as_str);
         let named = Some(self.profile.as_str()).filter(|name| !name.is_empty());
-        let profile = named.or_else(default).ok_or_else(|| {
-            Failure::misuse("name a profile with --profile: the file has no default")
-        })?;
+        let profile = named
+            .or_else(default)
+            .ok_or_else(|| Failure::usage("use --profile: the file has no default profile"))?;
         if matches!(self.method, Method::ListGrants | Method::WatchGrants)
             && self.resource.is_empty()
         {
-            // They show of the profile what rows allow.
+            // These methods show the part of the profile that rows allow.
             let named = |row: &Row| row.methods.has(self.method) && row.profiles.allow(profile);
             let row = entry.rows.iter().position(named);
             let reached = entry.reach_profile(self.method, profile);
@@ -155,9 +153,10 @@ impl CallArgs {
         if !self.mints() {
             return Ok(reach.first().ok_or(Denied::Resource));
         }
-        let identity = self.identity.as_ref().ok_or_else(|| {
-            Failure::misuse("name an identity with --identity: tokens are minted for one")
-        })?;
+        let identity = self
+            .identity
+            .as_ref()
+            .ok_or_else(|| Failure::usage("use --identity: tokens are minted for an identity"))?;
         let whose = match identity.strip_suffix('*') {
             Some(prefix) => RequestedIdentities::Series(prefix),
             None => RequestedIdentities::One(identity),
@@ -169,8 +168,8 @@ impl CallArgs {
         matches!(self.method, Method::MintToken | Method::MintTokens)
     }
 
-    /// The resource as the server compares it, with the profile's default: that of a mint in the
-    /// form that its kind knows it by, that of a grant's name as it is written.
+    /// The resource as the server compares it, or the profile's default: for a mint in the form of
+    /// its kind, for a grant's name as written.
     fn resource(&self, profile: Option<&Profile>) -> String {
         let given = &self.resource;
         let Some(profile) = profile else { return given.clone() };
@@ -184,8 +183,8 @@ impl CallArgs {
         known.map_or_else(|_| given.clone(), |resource| resource.as_str().to_owned())
     }
 
-    /// The profile, where the row names identities and the profile's tokens name nobody.
-    fn names_nobody<'a>(
+    /// The profile, if the row restricts identities but the profile's tokens contain none.
+    fn is_anonymous<'a>(
         &self,
         entry: &Entry,
         row: usize,
@@ -196,18 +195,18 @@ impl CallArgs {
         let default =
             || config.profiles.iter().find(|it| Some(&it.name) == config.default_profile.as_ref());
         let profile = named.or_else(default)?;
-        (row.identities != Texts::Any && profile.names_nobody()).then_some(&profile.name)
+        (row.identities != Texts::Any && profile.is_anonymous()).then_some(&profile.name)
     }
 }
 
-/// Why, in words.
+/// The reason as text.
 fn why(denied: &Denied, call: &CallArgs) -> String {
     match denied {
         Denied::Unauthenticated(_) | Denied::Unverifiable { .. } | Denied::Unknown => {
-            "the caller is in no entry: no match names it".to_owned()
+            "no entry matches the caller".to_owned()
         }
-        Denied::Method => format!("no row names the method {}", call.method.as_str()),
-        Denied::Profile => "no row with that method names the profile".to_owned(),
+        Denied::Method => format!("no row allows the method {}", call.method.as_str()),
+        Denied::Profile => "no row with that method allows the profile".to_owned(),
         Denied::Resource => "no row with that method and profile allows the resource".to_owned(),
         Denied::Identity { .. } => {
             "no row for this method, profile and resource allows the identity".to_owned()
@@ -217,15 +216,15 @@ fn why(denied: &Denied, call: &CallArgs) -> String {
         }
         Denied::Ttl { attainable_max } => {
             format!(
-                "no row for this call and identity allows a life of over {}",
+                "no row for this call and identity allows a lifetime over {}",
                 shown(*attainable_max)
             )
         }
     }
 }
 
-/// The name of a parameter: its value does not matter to rows.
+/// The name of a parameter. Rows do not restrict values.
 fn param_name(text: &str) -> Result<String, &'static str> {
-    let (name, _) = text.split_once('=').ok_or("is not of the form NAME=VALUE")?;
+    let (name, _) = text.split_once('=').ok_or("expected the form NAME=VALUE")?;
     Ok(name.to_owned())
 }

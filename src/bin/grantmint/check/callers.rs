@@ -1,4 +1,4 @@
-//! The entries of `[callers]`, with their quotas in tokens of each profile.
+//! The entries of `[callers]`, with their quotas converted to tokens of each profile.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()
     let Policy::Entries(entries) = &config.callers else {
         return writeln!(
             out,
-            "\n# there is no [callers]: whoever can connect may call every method"
+            "\n# no [callers]: any client that can connect may call every method"
         );
     };
     for entry in entries.all() {
@@ -31,16 +31,16 @@ pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()
         for (key, value) in keys(entry) {
             writeln!(out, "{key} = {value}")?;
         }
-        writeln!(out, "# {} rows allow what they say", entry.rows.len())?;
+        writeln!(out, "# rows: {}", entry.rows.len())?;
         for (quota, profile, InTokens { rate, burst }) in in_tokens(entry, config) {
             let key = quota.as_str();
-            writeln!(out, "# {key}: {rate} tokens of {profile} a second, {burst} at once")?;
+            writeln!(out, "# {key}: {rate} tokens of {profile} a second, bursts of {burst}")?;
         }
     }
     Ok(())
 }
 
-/// The same for machines; none where there are no entries.
+/// The entries as JSON; none without `[callers]`.
 pub(super) fn json(config: &Config) -> Option<Value> {
     let Policy::Entries(entries) = &config.callers else { return None };
     let entries = entries.all().iter().map(|entry| {
@@ -74,9 +74,9 @@ fn keys(entry: &Entry) -> Vec<(&'static str, Value)> {
 
 /// A quota in tokens of one profile.
 struct InTokens {
-    /// Tokens a second, to one decimal; to three where that would be none.
+    /// Tokens a second, with one decimal, or three for a rate below 0.1.
     rate: Number,
-    /// Whole tokens that it can hold.
+    /// The burst in whole tokens.
     burst: u32,
 }
 
@@ -90,7 +90,7 @@ impl InTokens {
     }
 }
 
-/// What the quotas are in tokens of each profile that rows allow to mint with.
+/// The quotas in tokens of each profile that rows allow minting with.
 fn in_tokens<'a>(
     entry: &'a Entry,
     config: &'a Config,
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_under_one_token_is_not_none() {
+    fn rate_below_one_token_is_not_rounded_to_zero() {
         for (rate, units, shown) in
             [(70, 1, "70"), (70, 35, "2"), (50, 35, "1.4"), (1, 35, "0.029"), (39, 400, "0.098")]
         {

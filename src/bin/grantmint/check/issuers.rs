@@ -10,29 +10,28 @@ use grantmint::{
 };
 use serde_json::{Map, Value, json};
 
-use super::keys::Keys;
+use super::keys::{Keys, write_keys};
 
-/// Shows them.
+/// Shows the issuers.
 pub(super) fn write_text(out: &mut impl Write, config: &Config) -> io::Result<()> {
     for issuer in &config.issuers {
         writeln!(out, "\n[issuers.{}]", issuer.name)?;
-        super::write_keys(out, &keys(issuer))?;
+        write_keys(out, &keys(issuer))?;
         match &issuer.source {
             Source::File { keys, .. } => {
-                writeln!(out, "# tokens are verified with {} keys of that file", keys.len())?;
+                writeln!(out, "# keys in the file: {}", keys.len())?;
             }
             Source::Url { .. } => writeln!(out, "# keys are fetched every 5 minutes")?,
             Source::Kubernetes(_) => writeln!(
                 out,
-                "# the API server says what the issuer is, and has the keys: they are fetched \
-                 every 5 minutes"
+                "# the issuer and its keys are fetched from the API server every 5 minutes"
             )?,
         }
     }
     Ok(())
 }
 
-/// The same for machines; none where there are none.
+/// The issuers as JSON; none without any.
 pub(super) fn json(config: &Config) -> Option<Value> {
     let issuers = config.issuers.iter().map(|issuer| {
         let keys = keys(issuer).into_iter().map(|(key, value)| (key.to_owned(), value));

@@ -1,6 +1,9 @@
-//! The keys of a configuration as they are in force, for people and machines: never a secret.
+//! The effective keys of a configuration, without secrets.
 
-use std::path::Path;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use grantmint::{
     audit,
@@ -17,7 +20,12 @@ use serde_json::{Value, json};
 /// Keys with their values.
 pub(super) type Keys = Vec<(&'static str, Value)>;
 
-/// The keys of the top level and of the tables that are no profile's.
+/// Writes the keys as text, a line each.
+pub(super) fn write_keys(out: &mut impl Write, keys: &Keys) -> io::Result<()> {
+    keys.iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
+}
+
+/// The keys of the top level and of every table except profiles, issuers and callers.
 pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     let Config { server, tls, admin, limits, default_profile, .. } = config;
     let default = default_profile.iter().map(|name| ("default_profile", json!(name.as_str())));
@@ -148,7 +156,7 @@ pub(super) fn profile_keys(profile: &Profile) -> Keys {
     keys
 }
 
-/// How long grants live, and when they are refreshed, as far as that is known.
+/// The lifetime of grants and the point of refresh, if known.
 fn schedule_keys(grants: &Grants) -> Keys {
     let policy = &grants.policy;
     let mut keys = Vec::new();

@@ -1,4 +1,4 @@
-//! How many tokens a second a core signs for a profile, measured now.
+//! The signing rate of a profile, measured on this host.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use grantmint::{
 };
 use serde_json::{Value, json};
 
-/// How long all profiles' signatures are measured for; one of each is made in any case.
+/// The measuring time for all profiles together; each makes at least one signature.
 const TIME: Duration = Duration::from_millis(40);
 
-/// Signatures of a profile whose tokens are made with a key alone.
+/// The signing rate of a profile without grants.
 pub(super) struct Rate {
     algorithm: &'static str,
-    /// Tokens a second of one core.
+    /// Tokens a second on one core.
     a_second: u64,
-    /// The most that one bulk call may ask for.
+    /// The maximum number of tokens of a bulk call.
     bulk: i64,
-    /// Threads that sign at the same time; none where calls sign themselves.
+    /// The number of signing threads; none if calls sign without them.
     threads: Option<usize>,
 }
 
 impl Rate {
-    /// Measures it; none of a profile with grants, or of a key that does not sign.
+    /// Measures the rate; none for a profile with grants, or a key that cannot sign.
     pub(super) fn of(profile: &Profile, config: &Config) -> Option<Self> {
         let Supply::Key(_) = profile.supply else { return None };
         let format = profile.token_format();
@@ -51,24 +51,24 @@ impl Rate {
         Some(Self { algorithm: format.algorithm()?, a_second, bulk, threads })
     }
 
-    /// For people.
+    /// The rate as text.
     pub(super) fn lines(&self, profile: &Profile) -> Vec<String> {
         let Self { algorithm, a_second, bulk, threads } = self;
         let on = match threads {
-            Some(threads) => format!("; {threads} thread(s) sign"),
+            Some(threads) => format!("; {threads} signing thread(s)"),
             None => String::new(),
         };
         let mut lines = vec![
-            format!("{algorithm}: about {a_second} tokens a second of a core{on}"),
-            format!("a bulk call may ask for {bulk} tokens"),
+            format!("{algorithm}: about {a_second} tokens a second per core{on}"),
+            format!("a bulk call may request {bulk} tokens"),
         ];
         if profile.tokens.reuse_for.is_some() {
-            lines.push("one signature serves all calls of a period that say the same".to_owned());
+            lines.push("equal calls within a period share one signature".to_owned());
         }
         lines
     }
 
-    /// For machines.
+    /// The rate as JSON.
     pub(super) fn json(&self) -> Value {
         let Self { algorithm, a_second, bulk, threads } = self;
         json!({

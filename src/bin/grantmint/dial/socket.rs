@@ -1,4 +1,4 @@
-//! Why a server cannot be reached through its Unix socket.
+//! Failures to connect to a server's Unix socket.
 
 use std::{
     error::Error,
@@ -9,20 +9,20 @@ use std::{
 
 use grantmint::listen::unix::Group;
 
-/// Why a socket does not lead to a server.
+/// Why a connection to a socket failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SocketProblem {
-    #[error("there is no socket {}", .0.display())]
+    #[error("the socket {} does not exist", .0.display())]
     Missing(PathBuf),
-    #[error("nobody listens on the socket {}", .0.display())]
+    #[error("no server listens on the socket {}", .0.display())]
     Refused(PathBuf),
-    #[error("the socket {} may not be opened by this user", path.display())]
+    #[error("this user may not open the socket {}", path.display())]
     Denied { path: PathBuf, owner: Option<Owner> },
     #[error("cannot connect to the socket {}: {why}", path.display())]
     Other { path: PathBuf, why: String },
 }
 
-/// Who may open a socket.
+/// The owner and mode of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     mode: u32,
@@ -31,8 +31,7 @@ pub(crate) struct Owner {
 }
 
 impl SocketProblem {
-    /// What the error of a connection attempt means; none where it comes from nothing that the
-    /// system said.
+    /// The meaning of a connection error; none if no system error caused it.
     pub(super) fn of(path: &Path, error: &(dyn Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -61,28 +60,30 @@ impl SocketProblem {
         }
     }
 
-    /// Whether trying again may help: a server that starts again makes its socket anew.
-    pub(crate) const fn heals(&self) -> bool {
+    /// Whether a retry may help: a server that restarts creates its socket again.
+    pub(crate) const fn is_transient(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Refused(_))
     }
 
     /// What to do next.
     pub(crate) fn next(&self) -> String {
         match self {
-            Self::Missing(_) => "does the server run, and is this the path in its [server] unix? \
-                                 start one with: grantmint serve --config FILE"
+            Self::Missing(_) => "check that the server is running, and that this is the path in \
+                                 its [server] unix; to start one: grantmint serve --config FILE"
                 .to_owned(),
             Self::Refused(_) => {
-                "the server has ended: start it again, it replaces the socket".to_owned()
+                "the server has stopped: restart it, it replaces the socket".to_owned()
             }
             Self::Denied { owner: Some(Owner { mode, uid, group }), .. } => format!(
                 "it belongs to user {uid} and group {group} with mode {mode:04o}: run as a user \
                  in that group, or change [server] unix"
             ),
             Self::Denied { owner: None, .. } => {
-                "this user may not enter its directory: run as a user who may".to_owned()
+                "this user may not enter its directory: run as a user with access".to_owned()
             }
-            Self::Other { .. } => "is this the path in the server's [server] unix?".to_owned(),
+            Self::Other { .. } => {
+                "check that this is the path in the server's [server] unix".to_owned()
+            }
         }
     }
 }
@@ -92,16 +93,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_may_not_open_a_socket_is_told_which_group_may() {
+    fn denied_socket_error_names_the_group_with_access() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let problem = SocketProblem::of(&path, &denied).unwrap();
-        assert!(problem.to_string().ends_with("api.sock may not be opened by this user"));
+        let path = path.display();
+        assert_eq!(problem.to_string(), format!("this user may not open the socket {path}"));
+        let path = dir.path().join("api.sock");
         let group = Group::of_id(fs::metadata(&path).unwrap().gid());
         assert!(problem.next().contains(&format!("and group {group} with mode 0")));
-        assert!(!problem.heals());
+        assert!(!problem.is_transient());
         let hidden = SocketProblem::of(Path::new("/nowhere/api.sock"), &denied).unwrap();
         assert!(hidden.next().contains("its directory"));
     }

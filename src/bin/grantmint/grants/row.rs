@@ -14,13 +14,13 @@ use crate::{
     terminal::{Colour, Paint},
 };
 
-/// What a table has of a grant.
+/// The number of columns.
 const CELLS: usize = 7;
 
-/// What lies between two cells.
+/// The space between two columns.
 const GAP: &str = "  ";
 
-/// A line of the table.
+/// A row of the table.
 pub(super) struct Row {
     cells: [String; CELLS],
     colours: [Option<Colour>; CELLS],
@@ -28,23 +28,24 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn header() -> Self {
-        let names = ["GRANT", "STATE", "FETCHED", "ENDS", "NEXT TRY", "REFRESH", "LAST FAULT"];
+        let names = ["GRANT", "STATE", "FETCHED", "EXPIRES", "NEXT TRY", "REFRESH", "LAST FAULT"];
         Self { cells: names.map(str::to_owned), colours: [None; CELLS] }
     }
 
-    /// The grant as it is at `now`.
+    /// The grant at `now`.
     pub(super) fn of(grant: &Grant, now: WallTime) -> Self {
         let (state, refresh) = states(grant);
-        let told = |at: Option<&Timestamp>| at.map_or_else(dash, |at| from_now(wall(at), now));
-        // While an attempt runs, what is told is its start.
-        let begun = grant.next_attempt_time.as_ref().is_some_and(|at| wall(at) <= now);
-        let next = if begun { "now".to_owned() } else { told(grant.next_attempt_time.as_ref()) };
+        let relative = |at: Option<&Timestamp>| at.map_or_else(dash, |at| from_now(wall(at), now));
+        // During an attempt the server reports the attempt's start.
+        let started = grant.next_attempt_time.as_ref().is_some_and(|at| wall(at) <= now);
+        let next =
+            if started { "now".to_owned() } else { relative(grant.next_attempt_time.as_ref()) };
         Self {
             cells: [
                 grant.name.clone(),
                 state_word(state),
-                told(grant.fetch_time.as_ref()),
-                told(grant.end_time.as_ref()),
+                relative(grant.fetch_time.as_ref()),
+                relative(grant.end_time.as_ref()),
                 next,
                 refresh_word(refresh),
                 fault(grant),
@@ -58,13 +59,13 @@ impl Row {
     }
 }
 
-/// How wide the cells of a table are: as the widest of each column.
+/// The width of each column.
 #[derive(Clone)]
 pub(super) struct Columns([usize; CELLS]);
 
 impl Default for Columns {
     fn default() -> Self {
-        // As wide as what comes to stand there: it changes without moving what is beside it.
+        // Wide enough for the usual values, so that columns do not move as values change.
         let widest = ["", "expired", "119 s ago", "in 119 s", "in 119 s", "throttled", ""];
         let mut widths = Row::header().widths();
         for (width, widest) in widths.iter_mut().zip(widest) {
@@ -75,7 +76,7 @@ impl Default for Columns {
 }
 
 impl Columns {
-    /// Makes room for these rows.
+    /// Widens the columns to fit these rows.
     pub(super) fn fit(&mut self, rows: &[Row]) {
         for row in rows {
             for (width, needed) in self.0.iter_mut().zip(row.widths()) {
@@ -84,7 +85,7 @@ impl Columns {
         }
     }
 
-    /// Takes from the first column what a line has over `width`, but leaves it readable.
+    /// Narrows the first column until a line fits `width`, but keeps it readable.
     pub(super) fn narrow(&mut self, width: usize) {
         const READABLE: usize = 16;
         let all = self.0.iter().sum::<usize>() + GAP.len() * (CELLS - 1);
@@ -92,12 +93,12 @@ impl Columns {
         *first = first.saturating_sub(all.saturating_sub(width)).max(READABLE.min(*first));
     }
 
-    /// The row, on a line of any width.
+    /// The row as a line of any width.
     pub(super) fn line(&self, row: &Row, paint: Paint) -> String {
         self.line_within(row, paint, usize::MAX)
     }
 
-    /// The row, on a line of at most `width` characters; colours take no room.
+    /// The row as a line of up to `width` characters, without counting colours.
     pub(super) fn line_within(&self, row: &Row, paint: Paint, width: usize) -> String {
         let mut line = String::new();
         let mut left = width;
@@ -119,7 +120,7 @@ impl Columns {
     }
 }
 
-/// A name within `width` characters: both ends tell more than the middle.
+/// Shortens a name to `width` characters by cutting its middle.
 fn shorten(name: &str, width: usize) -> String {
     let length = name.chars().count();
     if length <= width {
@@ -132,7 +133,7 @@ fn shorten(name: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// One JSON object; what is not known is null.
+/// The grant as a JSON object; unknown values are null.
 pub(super) fn as_json(grant: &Grant) -> String {
     let (state, refresh) = states(grant);
     let known = |at: Option<&Timestamp>| at.map(|at| utc(Some(at)));
@@ -181,7 +182,7 @@ const fn refresh_colour(state: RefreshState) -> Option<Colour> {
     }
 }
 
-/// The last fault, and how many there were in a row.
+/// The last fault, and the count of consecutive failures.
 fn fault(grant: &Grant) -> String {
     match &grant.last_fault {
         None => dash(),
@@ -192,7 +193,7 @@ fn fault(grant: &Grant) -> String {
     }
 }
 
-/// How far `at` lies from `now`, in whole seconds, or minutes where those are many.
+/// The distance of `at` from `now`, in seconds, minutes or hours.
 fn from_now(at: WallTime, now: WallTime) -> String {
     let ahead = at > now;
     let seconds = if ahead { at.since(now) } else { now.since(at) }.as_secs();
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_tells_age_end_next_attempt_and_last_fault() {
+    fn row_shows_age_expiry_next_attempt_and_last_fault() {
         assert_eq!(
             line(&grant(), 1_052, 200),
             "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef  live     52 s ago   \
@@ -258,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_under_way_is_now() {
+    fn running_attempt_is_shown_as_now() {
         assert!(line(&grant(), 1_053, 200).contains("  now  "));
     }
 
     #[test]
-    fn a_narrow_terminal_shortens_the_name_first_and_then_cuts_the_line() {
+    fn narrow_terminal_shortens_the_name_before_the_line() {
         let narrow = line(&grant(), 1_052, 100);
         assert!(narrow.starts_with("profiles/demo/…23456789abcdef  live  "), "{narrow}");
         assert!(narrow.ends_with("HTTP_STATUS_503 x3") && narrow.chars().count() == 100);
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_room() {
+    fn colours_do_not_count_as_width() {
         let row = Row::of(&grant(), WallTime::from_unix_seconds(1_052));
         let columns = Columns::default();
         let [plain, coloured] =
@@ -284,16 +285,16 @@ mod tests {
     }
 
     #[test]
-    fn long_times_are_told_in_minutes_and_hours() {
+    fn long_times_are_in_minutes_and_hours() {
         let now = WallTime::from_unix_seconds(100_000);
-        for (at, told) in [
+        for (at, shown) in [
             (99_881, "119 s ago"),
             (99_880, "2 min ago"),
             (107_199, "in 119 min"),
             (107_200, "in 2 h"),
             (100_000, "0 s ago"),
         ] {
-            assert_eq!(from_now(WallTime::from_unix_seconds(at), now), told);
+            assert_eq!(from_now(WallTime::from_unix_seconds(at), now), shown);
         }
     }
 }

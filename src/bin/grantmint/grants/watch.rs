@@ -1,11 +1,11 @@
-//! `grantmint grants --watch`: follows the grants until Ctrl-C, across failures of the server.
+//! `grantmint grants --watch`: watches the grants until Ctrl-C, across server restarts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     time::Duration,
 };
 
+use console::Term;
 use grantmint::{
     clock::{Clock, WallTime},
     rpc::proto::{
@@ -21,64 +21,67 @@ use tokio::{
 use tonic::Status;
 
 use super::{
-    GrantsCommand,
-    frame::{Frame, Shown},
+    frame::{self, Frame},
     row::{Columns, Row, as_json},
 };
 use crate::{
     client::{ServerArgs, clock_time},
     exit::Exit,
-    failure::{Failure, heals, reason, retry_delay},
-    output::{self, Voice, seconds},
-    terminal::{Paint, moves},
+    failure::{Failure, is_transient, reason, retry_delay},
+    output::{self, MessageFormat, StdoutError, seconds},
+    terminal::{Paint, can_redraw},
 };
 
-/// The pause before the server is tried again, where it does not say one itself.
+/// The pause before a retry, if the server does not set one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What happens to a watch.
+/// An event of a watch.
 enum Event {
-    /// The first answer, or a change.
+    /// The snapshot, or a change.
     Changed(WatchGrantsResponse),
-    /// The server is gone for a while; it is tried again after the pause.
+    /// The server is unreachable; the watch retries after the pause.
     Lost(Status, Duration),
-    /// It will not be better.
+    /// A permanent failure.
     Failed(Status),
 }
 
-/// Follows until Ctrl-C, which is how a watch rightly ends.
-pub(super) async fn follow(command: &GrantsCommand) -> Result<Exit, Failure> {
-    let signals = |error| Failure::for_good(format!("cannot take signals: {error}"));
+/// Watches until Ctrl-C, which is a success.
+pub(super) async fn follow(
+    server: &ServerArgs,
+    profile: Option<String>,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let signals = |error| Failure::permanent(format!("cannot handle signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
-    let (events, mut coming) = mpsc::channel(16);
-    tokio::spawn(watch(command.server.clone(), command.profile.clone(), events));
-    let mut view = View::new(command);
+    let (events, mut received) = mpsc::channel(16);
+    tokio::spawn(watch(server.clone(), profile, events));
+    let mut display = Display::new(server.url(), json);
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            event = coming.recv() => match event {
-                Some(Event::Changed(changed)) => view.changed(&changed)?,
-                Some(Event::Lost(status, pause)) => view.lost(&status, pause)?,
+            event = received.recv() => match event {
+                Some(Event::Changed(changed)) => display.changed(&changed)?,
+                Some(Event::Lost(status, pause)) => display.lost(&status, pause)?,
                 Some(Event::Failed(status)) => return Err(status.into()),
-                None => return Err(Failure::for_good("the watch broke off")),
+                None => return Err(Failure::permanent("the watch stopped unexpectedly")),
             },
-            _ = tick.tick() => view.tick()?,
+            _ = tick.tick() => display.tick()?,
             _ = interrupt.recv() => return Ok(Exit::Done),
             _ = terminate.recv() => return Ok(Exit::Done),
         }
     }
 }
 
-/// Watches, again and again, until nobody listens or it is in vain. A server that was not there
-/// to begin with is more likely a wrong URL.
+/// Watches and reconnects, until the receiver is dropped or a failure is permanent. A failure of
+/// the first connection is permanent: it is probably a wrong URL.
 async fn watch(server: ServerArgs, profile: Option<String>, events: mpsc::Sender<Event>) {
     let mut seen = false;
     loop {
         let ended = watch_once(&server, profile.clone(), &events, &mut seen).await;
         let Err(status) = ended else { return };
-        if !seen || !heals(&status) {
+        if !seen || !is_transient(&status) {
             let _ = events.send(Event::Failed(status)).await;
             return;
         }
@@ -94,7 +97,7 @@ async fn watch(server: ServerArgs, profile: Option<String>, events: mpsc::Sender
     }
 }
 
-/// Ok where nobody listens any longer.
+/// Watches over one connection. Returns `Ok` once the receiver is dropped.
 async fn watch_once(
     server: &ServerArgs,
     profile: Option<String>,
@@ -113,46 +116,46 @@ async fn watch_once(
     Err(Status::unavailable("the server ended the watch"))
 }
 
-/// How the watch is shown.
-struct View<'a> {
+/// What the watch shows, and how.
+struct Display<'a> {
     server: &'a str,
-    voice: Voice,
+    format: MessageFormat,
     grants: BTreeMap<String, Grant>,
-    /// The names in the snapshot that is on its way; none outside one. What was shown before
-    /// stays until it is complete.
+    /// The names in an incomplete snapshot; none outside one. Older grants stay until the
+    /// snapshot is complete.
     snapshot: Option<BTreeSet<String>>,
-    /// None while the server is there.
+    /// None while the server is connected.
     lost: Option<Lost>,
     shape: Shape,
 }
 
-/// A server that is gone: what is shown is how it was then.
+/// An unreachable server. The grants shown are those from before.
 struct Lost {
     since: WallTime,
-    words: String,
+    message: String,
 }
 
 enum Shape {
     /// A table on a terminal.
     Table(Frame),
-    /// A line for each change, with the time before it.
+    /// A line for each change, prefixed with the time.
     Lines(Columns),
     /// A JSON object for each change.
     Objects,
 }
 
-impl<'a> View<'a> {
-    fn new(command: &'a GrantsCommand) -> Self {
-        let shape = if command.json {
+impl<'a> Display<'a> {
+    fn new(server: &'a str, json: bool) -> Self {
+        let shape = if json {
             Shape::Objects
-        } else if moves(&io::stdout()) {
+        } else if can_redraw(&Term::stdout()) {
             Shape::Table(Frame::new())
         } else {
             Shape::Lines(Columns::default())
         };
         Self {
-            server: command.server.url(),
-            voice: Voice::of(command.json),
+            server,
+            format: MessageFormat::of(json),
             grants: BTreeMap::new(),
             snapshot: None,
             lost: None,
@@ -160,9 +163,9 @@ impl<'a> View<'a> {
         }
     }
 
-    fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), Failure> {
+    fn changed(&mut self, changed: &WatchGrantsResponse) -> Result<(), StdoutError> {
         if self.lost.take().is_some() {
-            self.note("the server is back");
+            self.note("reconnected to the server");
         }
         let first = self.grants.is_empty();
         let named = changed.grants.iter().map(|grant| (grant.name.clone(), grant.clone()));
@@ -171,11 +174,11 @@ impl<'a> View<'a> {
             let sent = changed.grants.iter().map(|grant| grant.name.clone());
             self.snapshot.get_or_insert_default().extend(sent);
         }
-        // An older server does not say that its snapshot is complete; a change follows it.
+        // An older server does not mark its snapshot as complete; the next change completes it.
         if (changed.snapshot_complete || !changed.snapshot)
-            && let Some(there) = self.snapshot.take()
+            && let Some(names) = self.snapshot.take()
         {
-            self.grants.retain(|name, _| there.contains(name));
+            self.grants.retain(|name, _| names.contains(name));
         }
         let now = Clock::system().now().wall;
         match &mut self.shape {
@@ -199,37 +202,37 @@ impl<'a> View<'a> {
         }
     }
 
-    fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), Failure> {
+    fn lost(&mut self, status: &Status, pause: Duration) -> Result<(), StdoutError> {
         self.snapshot = None;
         let known = self.lost.as_ref().map(|lost| lost.since);
         let since = known.unwrap_or_else(|| Clock::system().now().wall);
         let (time, why) = (clock_time(since, 0), status.message());
-        let words = format!("no server since {time} UTC: {why}; again in {}", seconds(pause));
-        // Once is enough where each line stays.
+        let pause = seconds(pause);
+        let message = format!("disconnected since {time} UTC: {why}; retrying in {pause}");
+        // Lines stay on the screen, so one note is enough.
         if known.is_none() {
-            self.note(&words);
+            self.note(&message);
         }
-        self.lost = Some(Lost { since, words });
+        self.lost = Some(Lost { since, message });
         self.draw()
     }
 
-    fn tick(&mut self) -> Result<(), Failure> {
-        // Before the first answer there is nothing to show, and it may be a failure.
+    fn tick(&mut self) -> Result<(), StdoutError> {
+        // Before the first response there is nothing to show.
         if self.grants.is_empty() { Ok(()) } else { self.draw() }
     }
 
-    /// Says it where no table shows it.
+    /// Writes a note, unless a table shows it.
     fn note(&self, note: &str) {
         if !matches!(self.shape, Shape::Table(_)) {
-            self.voice.note(note);
+            self.format.note(note);
         }
     }
 
-    fn draw(&mut self) -> Result<(), Failure> {
+    fn draw(&mut self) -> Result<(), StdoutError> {
         let Shape::Table(frame) = &mut self.shape else { return Ok(()) };
         let Self { grants, server, .. } = self;
-        let shown =
-            Shown { grants, server, lost: self.lost.as_ref().map(|lost| lost.words.as_str()) };
-        frame.draw(&shown, Clock::system().now().wall)
+        let lost = self.lost.as_ref().map(|lost| lost.message.as_str());
+        frame.draw(&frame::View { grants, server, lost }, Clock::system().now().wall)
     }
 }

@@ -1,24 +1,23 @@
-//! Finds the token in what was pasted: behind `Bearer`, in quotes, in JSON, in a URL, in a log
-//! line, wrapped by a terminal. Of a token that is cut short it says what is missing.
+//! Finds the token in pasted text: after `Bearer`, in quotes, in JSON, in a URL, in a log line, or
+//! wrapped by a terminal. For a truncated token it reports the missing part.
 
 use grantmint::{
     reading::{Jwt, decode_part},
     settings::text::is_invisible,
 };
 
-/// What each JWT begins with: `{"` in base64url.
+/// The first characters of every JWT: `{"` in base64url.
 const BEGINNING: &str = "eyJ";
 
-/// The longest token that is put together from lines, and what is tried at most: a hostile text
-/// must not keep the command busy.
+/// Limits on the search for a wrapped token, so that hostile input cannot keep the command busy.
 const MAX_WRAPPED_BYTES: usize = 64 * 1024;
 const MAX_WRAPPED_STARTS: usize = 50;
 
-/// The first whole token in `text`, or else the first of which only the signature is cut.
+/// The first whole token in `text`, or else the first with only its signature truncated.
 ///
 /// # Errors
 ///
-/// There is none, with the part that is missing where there is a piece of one.
+/// No token is found. The message names the missing part of a truncated one.
 pub(super) fn find(text: &str) -> Result<Jwt, String> {
     let text = without_escapes(&decoded(text));
     let visible: String = text.chars().filter(|it| !is_invisible(*it)).collect();
@@ -36,12 +35,12 @@ pub(super) fn find(text: &str) -> Result<Jwt, String> {
     }
     cut.ok_or_else(|| {
         lines.iter().flat_map(|line| runs(line)).find_map(missing).unwrap_or_else(|| {
-            "this is no JWT: it should be three base64url parts with dots between them".to_owned()
+            "not a JWT; expected three base64url parts separated by dots".to_owned()
         })
     })
 }
 
-/// The tokens that begin on one line and continue on the next ones.
+/// The tokens that start on one line and continue on the next ones.
 fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Jwt> + 'a {
     let starts = lines.iter().enumerate().filter_map(|(number, line)| {
         let run = line.rsplit(|it| !is_of_token(it)).next()?;
@@ -51,7 +50,7 @@ fn wrapped<'a>(lines: &'a [&str]) -> impl Iterator<Item = Jwt> + 'a {
     starts.filter_map(|(number, beginning)| unwrapped(beginning, &lines[number + 1..]))
 }
 
-/// A token of this beginning, which the next lines continue.
+/// The token that starts with `beginning` and continues on the next lines.
 fn unwrapped(beginning: &str, next: &[&str]) -> Option<Jwt> {
     let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
     let (mut joined, mut dots_joined) = (beginning.to_owned(), dots(beginning));
@@ -64,7 +63,7 @@ fn unwrapped(beginning: &str, next: &[&str]) -> Option<Jwt> {
         }
         dots_joined += dots(piece);
         if dots_joined >= 2 {
-            // The header and the claims are whole: with more lines they get no better.
+            // The header and the claims are complete: more lines cannot fix them.
             let longer = decode(&joined)?;
             if longer.missing_of_signature() == 0 {
                 return Some(longer);
@@ -78,16 +77,16 @@ fn unwrapped(beginning: &str, next: &[&str]) -> Option<Jwt> {
     token
 }
 
-/// A line without the number that some tools print before it.
+/// A line without the line number that some tools print.
 fn without_number(line: &str) -> &str {
     let behind = line.trim_start_matches(|it: char| it.is_ascii_digit());
     let rest = behind.trim_start_matches([':', '\t', ' ']);
     if rest.len() < behind.len() { rest.trim_start_matches(is_margin) } else { line }
 }
 
-/// A text with what URLs, JSON and shells encode decoded, also where that was done twice.
+/// Decodes the escapes of URLs, JSON and shells, up to twice.
 fn decoded(text: &str) -> String {
-    /// What stands before two hexadecimal digits.
+    /// The prefixes of two hexadecimal digits.
     const ESCAPES: [&str; 3] = ["%", "\\u00", "\\x"];
     let mut text = text.to_owned();
     for _ in 0..2 {
@@ -113,7 +112,7 @@ fn decoded(text: &str) -> String {
     text
 }
 
-/// A text without the escapes that colour it on a terminal.
+/// Removes terminal escape sequences.
 fn without_escapes(text: &str) -> String {
     let mut pieces = text.split('\u{1b}');
     let mut plain = pieces.next().unwrap_or_default().to_owned();
@@ -124,7 +123,7 @@ fn without_escapes(text: &str) -> String {
     plain
 }
 
-/// What stands at the edges of lines that were quoted, continued or boxed.
+/// Whether a character may surround a quoted, continued or boxed line.
 fn is_margin(it: char) -> bool {
     it.is_whitespace()
         || matches!(
@@ -138,46 +137,46 @@ const fn is_of_token(it: char) -> bool {
 }
 
 fn decode(run: &str) -> Option<Jwt> {
-    // A sentence may end behind it; an unsigned token ends with a dot of its own.
+    // A full stop may follow the token, but an unsigned token ends with a dot itself.
     Jwt::decode(run).or_else(|| Jwt::decode(run.trim_matches('.')))
 }
 
-/// The longest pieces that hold only what a token may hold.
+/// The longest pieces with only the characters of a token.
 fn runs(text: &str) -> impl Iterator<Item = &str> {
     let runs = text.split(|it| !is_of_token(it)).filter(|run| run.len() > 2);
-    // `token=eyJ…`, but also padding that some add to a part.
+    // For `token=eyJ…`, and for parts with padding.
     runs.flat_map(|run| {
         let marked = run.find(BEGINNING).map(|at| &run[at..]);
         run.split('=').chain([run]).chain(marked)
     })
 }
 
-/// Which part of a token a run lacks; none where it is no piece of a token.
+/// The missing part of a truncated token; none if the run is not part of a token.
 fn missing(run: &str) -> Option<String> {
     let parts: Vec<_> = run.trim_matches('.').split('.').collect();
     let is_object = |part: &&str| decode_part(part).is_some();
     let header_is_whole = parts.first().is_some_and(is_object);
-    let lacks = match parts[..] {
+    let missing = match parts[..] {
         [header] if header_is_whole && is_claims(header) => "its header and signature are missing",
-        [_] if header_is_whole => "its claims and its signature are missing",
+        [_] if header_is_whole => "its claims and signature are missing",
         [header] if header.starts_with(BEGINNING) && header.len() > 8 => {
-            "it is cut in its header; the claims and the signature are missing too"
+            "it ends within its header; the claims and signature are missing too"
         }
         [claims, _] if header_is_whole && is_claims(claims) => "its header is missing",
         [_, claims] if header_is_whole && is_object(&claims) => "its signature is missing",
         [header, _] if header_is_whole && header.starts_with(BEGINNING) => {
-            "it is cut in its claims; the signature is missing too"
+            "it ends within its claims; the signature is missing too"
         }
         [_, claims] if is_object(&claims) => {
-            "the beginning of its header and its signature are missing"
+            "the start of its header and its signature are missing"
         }
-        [_, claims, _] if is_object(&claims) => "the beginning of its header is missing",
+        [_, claims, _] if is_object(&claims) => "the start of its header is missing",
         [header, _, _] if header_is_whole && header.starts_with(BEGINNING) => {
-            "a piece of its claims is missing"
+            "part of its claims is missing"
         }
         _ => return None,
     };
-    Some(format!("this token is cut or wrapped: {lacks}"))
+    Some(format!("the token is truncated or wrapped: {missing}"))
 }
 
 /// Whether a part is claims rather than a header.
@@ -186,28 +185,11 @@ fn is_claims(part: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    /// A token, as long as many are.
-    pub(in super::super) fn sample() -> String {
-        let header = json!({"alg": "HS256", "typ": "JWT"});
-        let claims = json!({
-            "iss": "key-0123456789abcdef0123456789abcdef",
-            "sub": "alice",
-            "room": "the-room-of-0123456789abcdef0123456789abcdef",
-            "iat": 1_700_000_000,
-            "exp": 1_700_003_600,
-        });
-        let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
-        format!("{}.{}.{}", part(&header), part(&claims), "Sig-_".repeat(9).split_at(43).0)
-    }
+mod tests {
+    use super::{super::sample::sample, *};
 
     #[test]
-    fn a_token_is_found_in_whatever_it_was_pasted_with() {
+    fn token_is_found_in_pasted_text() {
         let jwt = &sample();
         let token = Jwt::decode(jwt);
         let (start, end) = jwt.split_at(100);
@@ -254,34 +236,34 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn of_a_token_that_is_cut_short_the_missing_part_is_told() {
+    fn missing_part_of_a_truncated_token_is_reported() {
         let jwt = &sample();
         let parts: Vec<_> = jwt.split('.').collect();
         let [header, claims, signature] = parts[..] else { panic!("{jwt}") };
         let cut = |text: &str| text[..text.len() / 2].to_owned();
-        for (piece, lacks) in [
-            (cut(header), "it is cut in its header; the claims and the signature are missing too"),
-            (header.to_owned(), "its claims and its signature are missing"),
-            (format!("{header}."), "its claims and its signature are missing"),
+        for (piece, missing) in [
+            (cut(header), "it ends within its header; the claims and signature are missing too"),
+            (header.to_owned(), "its claims and signature are missing"),
+            (format!("{header}."), "its claims and signature are missing"),
             (
                 format!("Bearer {header}.{}", cut(claims)),
-                "it is cut in its claims; the signature is missing too",
+                "it ends within its claims; the signature is missing too",
             ),
             (format!("{header}.{claims}"), "its signature is missing"),
             (format!("{claims}.{signature}"), "its header is missing"),
             (
                 format!("{}.{claims}.{signature}", &header[5..]),
-                "the beginning of its header is missing",
+                "the start of its header is missing",
             ),
-            (format!("{header}.{}.{signature}", cut(claims)), "a piece of its claims is missing"),
+            (format!("{header}.{}.{signature}", cut(claims)), "part of its claims is missing"),
         ] {
-            let told = find(&piece).err();
-            assert_eq!(told, Some(format!("this token is cut or wrapped: {lacks}")), "{piece}");
+            let expected = format!("the token is truncated or wrapped: {missing}");
+            assert_eq!(find(&piece).err(), Some(expected), "{piece}");
         }
     }
 
     #[test]
-    fn a_long_text_that_holds_no_token_is_soon_read() {
+    fn long_text_without_a_token_is_read_quickly() {
         let (header, claims) = ("eyJhbGciOiJIUzI1NiJ9", "eyJhIjoxfQ");
         let many = |line: &str| line.repeat(256 * 1024 / line.len());
         for text in [
@@ -299,9 +281,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_holds_no_token_is_said_to_be_none() {
+    fn text_without_a_token_is_reported() {
         for text in ["", "alice", "Bearer", "1.2.3", "www.example.com", "eyJ", "a\nb\nc"] {
-            assert!(find(text).is_err_and(|why| why.starts_with("this is no JWT")), "{text}");
+            assert!(find(text).is_err_and(|why| why.starts_with("not a JWT")), "{text}");
         }
     }
 }

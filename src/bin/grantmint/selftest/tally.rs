@@ -1,4 +1,4 @@
-//! What came of a kind's vectors.
+//! The results of a kind's vectors.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use grantmint::{
 };
 use serde_json::{Value, json};
 
-/// What came of the vectors of one kind.
+/// The results of the vectors of one kind.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) kind: &'static str,
     pub(super) vectors: usize,
     pub(super) same: usize,
-    /// How many are the same but for something that is meant, by what that is.
+    /// Those with intended differences only, by difference.
     pub(super) alike: BTreeMap<&'static str, usize>,
     pub(super) refused: usize,
-    /// How many the library makes, and we refuse, by the reason.
+    /// Those that the library accepts and grantmint refuses, by reason.
     pub(super) refused_here: BTreeMap<&'static str, usize>,
-    /// How many no profile can mean, by the reason.
+    /// Those that no profile can express, by reason.
     pub(super) left_out: BTreeMap<&'static str, usize>,
-    /// Signatures of ours that were checked.
+    /// The number of our signatures that were verified.
     pub(super) signatures: usize,
-    /// What differs, by the vector.
+    /// The differences, by vector.
     pub(super) differences: Vec<(String, Vec<Difference>)>,
 }
 
@@ -58,7 +58,7 @@ impl Tally {
         self.vectors > 0
     }
 
-    /// How many vectors differ.
+    /// The number of vectors that differ.
     pub(super) fn different(&self) -> usize {
         self.differences.len()
     }

@@ -1,23 +1,23 @@
-//! What came of the self-test, for people.
+//! The text report of the self-test.
 
 use std::{collections::BTreeMap, iter::once};
 
 use grantmint::app::selftest::Difference;
 
-use super::{Rate, Tally};
+use super::{rate::Rate, tally::Tally};
 use crate::terminal::{Colour, Paint};
 
 const COLUMNS: [&str; 6] = ["VECTORS", "SAME", "ALIKE", "REFUSED", "LEFT OUT", "DIFFERENT"];
 
-/// Characters of the names of kinds and of algorithms.
+/// The width of the first column.
 const NAME: usize = 18;
 
 pub(super) fn lines(tallies: &[Tally], rates: &[Rate]) -> Vec<String> {
     let mut lines = vec![row("KIND", &COLUMNS.map(str::to_owned))];
     lines.extend(tallies.iter().map(counts));
     for (title, of) in [
-        ("alike: the same, but for what ours do on purpose", (|it| &it.alike) as Reasons),
-        ("refused here, where the vendor's library makes a token", |it| &it.refused_here),
+        ("alike: the same except for intended differences", (|it| &it.alike) as Reasons),
+        ("refused here, but accepted by the vendor's library", |it| &it.refused_here),
         ("left out", |it| &it.left_out),
     ] {
         let reasons: Vec<_> = tallies.iter().flat_map(|tally| reasons(tally, of)).collect();
@@ -38,7 +38,7 @@ pub(super) fn lines(tallies: &[Tally], rates: &[Rate]) -> Vec<String> {
     lines
 }
 
-/// Some of a kind's vectors, by the reason.
+/// Counts of a kind's vectors, by reason.
 type Reasons = fn(&Tally) -> &BTreeMap<&'static str, usize>;
 
 fn row(name: &str, cells: &[String; COLUMNS.len()]) -> String {
@@ -70,10 +70,10 @@ fn verdict(tallies: &[Tally]) -> String {
     let signatures: usize = tallies.iter().map(|tally| tally.signatures).sum();
     let paint = Paint::stdout();
     if tallies.iter().any(|tally| tally.different() > 0) {
-        paint.with(Colour::Red, "some tokens are not the vendors':")
+        paint.with(Colour::Red, "some tokens differ from the vendors':")
     } else {
-        let well = paint.with(Colour::Green, "nothing differs");
-        format!("{well}; {signatures} signatures of ours are right")
+        let verdict = paint.with(Colour::Green, "no differences");
+        format!("{verdict}; {signatures} of our signatures verified")
     }
 }
 
