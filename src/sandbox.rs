@@ -17,6 +17,7 @@
 //! concurrency ceiling is before all of them.
 
 mod answer;
+mod config;
 mod connection;
 mod control;
 mod counters;
@@ -38,51 +39,15 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::engine::Engine;
 pub use self::{
     answer::Answer,
+    config::{Config, MAX_CONCURRENT},
     counters::{Counters, Request},
-    endpoint::{Credential, Endpoint, Flaw, Moment, Random, Recognised, Served},
+    endpoint::{Credential, Endpoint, Flaw, Moment, Random, Recognised, Served, bodies},
     fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };
 use crate::{
     clock::Clock,
     listen::{Listen, Listeners},
 };
-
-/// Requests at work at once, beyond which 429 is answered, unless a [`Config`] says another.
-pub const MAX_CONCURRENT: usize = 100;
-
-/// What a sandbox is and does.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The upstreams that it emulates.
-    pub endpoints: Vec<Arc<dyn Endpoint>>,
-    /// Requests at work at once, beyond which 429 is answered.
-    pub max_concurrent: usize,
-    /// The faults that stand at the start. A request meets the first that is for its
-    /// resource and strikes then, else the first that is for all.
-    pub faults: Vec<Fault>,
-    /// What its random values start from.
-    pub seed: u64,
-}
-
-impl Config {
-    /// Emulates these, without a fault.
-    #[must_use]
-    pub fn new(endpoints: Vec<Arc<dyn Endpoint>>) -> Self {
-        Self { endpoints, max_concurrent: MAX_CONCURRENT, faults: Vec::new(), seed: 0 }
-    }
-}
-
-/// The bodies that these endpoints have of their own, each once.
-#[must_use]
-pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
-    let mut bodies = Vec::new();
-    for body in endpoints.iter().flat_map(|endpoint| endpoint.bodies()) {
-        if !bodies.contains(body) {
-            bodies.push(*body);
-        }
-    }
-    bodies
-}
 
 /// A running sandbox. Clones are of the same one; it ends when it is told to stop, or with
 /// the last of them.

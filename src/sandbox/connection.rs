@@ -1,28 +1,16 @@
 //! A connection to the sandbox, from its first request to the end that a fault may give it.
 
-use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, pin::Pin, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 
-use super::{control, engine::Engine};
-
-/// Asks for the connection to be reset.
-#[derive(Debug)]
-pub(super) struct Reset;
-
-impl fmt::Display for Reset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("reset by a fault")
-    }
-}
-
-impl Error for Reset {}
-
-/// Beside an answer: how long the connection may be idle after it.
-#[derive(Clone, Copy)]
-pub(super) struct KeepAlive(pub(super) Duration);
+use super::{
+    control,
+    delivery::{KeepAlive, Reset},
+    engine::Engine,
+};
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, engine: Arc<Engine>) {

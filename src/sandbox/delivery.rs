@@ -1,4 +1,4 @@
-//! How an answer's body is sent.
+//! How an answer's body is sent, and what becomes of its connection.
 
 use std::{convert::Infallible, error::Error, fmt, time::Duration};
 
@@ -42,6 +42,22 @@ impl fmt::Display for Broken {
 }
 
 impl Error for Broken {}
+
+/// Asks for the connection to be reset.
+#[derive(Debug)]
+pub(super) struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("reset by a fault")
+    }
+}
+
+impl Error for Reset {}
+
+/// Beside an answer: how long the connection may be idle after it.
+#[derive(Clone, Copy)]
+pub(super) struct KeepAlive(pub(super) Duration);
 
 impl Delivery {
     /// A body of these bytes, sent so.

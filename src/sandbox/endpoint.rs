@@ -1,11 +1,11 @@
 //! What an emulated upstream is to the engine that serves it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 
-use super::Answer;
+use super::answer::Answer;
 use crate::clock::WallTime;
 
 /// An upstream that is emulated, under one credential.
@@ -23,7 +23,7 @@ use crate::clock::WallTime;
 pub trait Endpoint: fmt::Debug + Send + Sync {
     /// The values of a fault's `body` that are its own: what only its grants can have wrong.
     /// Words of lower case letters, digits and hyphens; none of the engine's
-    /// [words](super::BadBody).
+    /// [words](super::fault::BadBody).
     fn bodies(&self) -> &'static [&'static str] {
         &[]
     }
@@ -47,6 +47,18 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
         let _ = (headers, served);
     }
+}
+
+/// The bodies that these endpoints have of their own, each once.
+#[must_use]
+pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
+    let mut bodies = Vec::new();
+    for body in endpoints.iter().flat_map(|endpoint| endpoint.bodies()) {
+        if !bodies.contains(body) {
+            bodies.push(*body);
+        }
+    }
+    bodies
 }
 
 /// What an endpoint recognises in a request.

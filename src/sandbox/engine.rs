@@ -13,12 +13,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    Answer, Config,
-    answer::Outcome,
-    connection::{KeepAlive, Reset},
+    answer::{Answer, Outcome},
+    config::Config,
     counters::{Entry, Ledger},
-    delivery::Body,
-    endpoint::{Endpoint, Flaw, Moment, Nothing, Random, Recognised, Served},
+    delivery::{Body, KeepAlive, Reset},
+    endpoint::{Endpoint, Flaw, Moment, Nothing, Random, Recognised, Served, bodies},
     fault::{BadBody, Effect, Fault, RetryAfter},
     script::{Asked, Script},
 };
@@ -53,7 +52,7 @@ impl Engine {
 
     /// The bodies that its endpoints have of their own.
     pub(super) fn bodies(&self) -> Vec<&'static str> {
-        super::bodies(&self.endpoints)
+        bodies(&self.endpoints)
     }
 
     /// Changes the script as of now.

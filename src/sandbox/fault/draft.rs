@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 
-use super::{BadBody, Effect, Fault, RetryAfter, When};
+use super::model::{BadBody, Effect, Fault, RetryAfter, When};
 use crate::{name::Resource, settings};
 
 /// The keys of a fault, in the order in which it is written.

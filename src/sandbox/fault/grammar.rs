@@ -11,8 +11,8 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    BadBody, Effect, Fault, RetryAfter,
     draft::{BODIES, Draft, FaultError, known},
+    model::{BadBody, Effect, Fault, RetryAfter},
 };
 use crate::settings::shown;
 
