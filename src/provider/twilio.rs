@@ -5,6 +5,7 @@
 
 pub(super) mod grants;
 pub mod ids;
+pub(super) mod playback;
 pub(super) mod reading;
 
 use std::time::Duration;

@@ -18,12 +18,12 @@ use serde_json::Value;
 
 use self::endpoint::PlaybackGrantEndpoint;
 pub use self::{
-    config::Config,
+    config::{Config, KIND},
     demo::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
     source::PlaybackGrants,
     token::access_tokens,
 };
-pub use super::twilio::{grants::ProductGrants, ids};
+pub use super::twilio::{grants::ProductGrants, ids, playback::PlaybackTimes};
 use super::{
     Demo, Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TimeRule, TokenRules,
     Tokens, Upstream,
@@ -44,9 +44,6 @@ use crate::{
 /// The kind.
 #[derive(Clone, Copy, Debug)]
 pub struct TwilioLive;
-
-/// The kind's name.
-pub const KIND: &str = "twilio-live";
 
 /// The longest life of a grant: `twilio_media_v1.json`, Ttl's maximum.
 const MAX_GRANT_TTL: Duration = Duration::from_secs(60);

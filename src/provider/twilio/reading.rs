@@ -8,7 +8,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::{
-    provider::twilio_live::wire::PlaybackTimes,
+    provider::twilio::playback::PlaybackTimes,
     reading::{End, Jwt, Reading, View, whole_seconds, words::plain},
 };
 

@@ -15,6 +15,9 @@ use crate::{
     source::base_url::BaseUrl,
 };
 
+/// The kind's name.
+pub const KIND: &str = "twilio-live";
+
 /// Twilio's own upstream.
 const UPSTREAM: &str = "https://media.twilio.com";
 

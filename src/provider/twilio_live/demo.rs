@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{KIND, endpoint::PlaybackGrantEndpoint};
+use super::{config::KIND, endpoint::PlaybackGrantEndpoint};
 use crate::provider::{
     Demo, DemoSecret, Served,
     twilio::{

@@ -15,14 +15,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use self::{grant::Granted, refusal::Refusal};
-use super::{
-    config::Config,
-    ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
-    wire,
-};
-use crate::sandbox::{
-    Answer, Credential, Endpoint, Flaw, Moment, Recognised, Served,
-    request::{basic, form},
+use super::{config::Config, wire};
+use crate::{
+    provider::twilio::ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
+    sandbox::{
+        Answer, Credential, Endpoint, Flaw, Moment, Recognised, Served,
+        request::{basic, form},
+    },
 };
 
 /// The life of a grant that was asked for without one, in seconds (`twilio_media_v1.json`).

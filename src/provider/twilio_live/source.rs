@@ -9,13 +9,10 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
-use super::{
-    config::Config,
-    ids::{AccountSid, PlayerStreamerSid},
-    wire,
-};
+use super::{config::Config, wire};
 use crate::{
     grant::{Fault, FaultClass},
+    provider::twilio::ids::{AccountSid, PlayerStreamerSid},
     source::{FetchError, FetchRequest, Fetched, GrantSource, Granted, http::HttpClient},
 };
 

@@ -3,15 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    KIND,
-    ids::{AccountSid, PlayerStreamerSid},
-    wire,
-};
+use super::{config::KIND, wire};
 use crate::{
     name::Identity,
     provider::{
-        twilio::MAX_TOKEN_TTL,
+        twilio::{
+            MAX_TOKEN_TTL,
+            ids::{AccountSid, PlayerStreamerSid},
+        },
         vectors::{Ask, Recorded, Signed, Token, Vector, VectorError, Way, in_toml, read},
     },
 };

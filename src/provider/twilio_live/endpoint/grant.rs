@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    provider::twilio_live::ids::{AccountSid, PlayerStreamerSid},
+    provider::twilio::ids::{AccountSid, PlayerStreamerSid},
     sandbox::{Answer, Flaw, Moment, Random},
 };
 
