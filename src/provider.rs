@@ -75,13 +75,13 @@ pub fn demos() -> Vec<Demo> {
 /// The demo that a sandbox emulates where nobody says which: the first with an upstream.
 #[must_use]
 pub fn demo() -> Option<Demo> {
-    demos().into_iter().find(|demo| demo.endpoint.is_some())
+    demos().into_iter().find(Demo::has_upstream)
 }
 
 /// The bodies of faults that the emulated upstreams of all kinds have of their own.
 #[must_use]
 pub fn bodies() -> Vec<&'static str> {
-    sandbox::bodies(&demos().into_iter().filter_map(|demo| demo.endpoint).collect::<Vec<_>>())
+    sandbox::bodies(&demos().iter().filter_map(Demo::endpoint).collect::<Vec<_>>())
 }
 
 /// A sort of profile: one product of a provider.

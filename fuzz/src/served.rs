@@ -39,7 +39,7 @@ fn served() -> &'static Served {
 async fn serve() -> (Client, Sandbox, Running) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let demo = provider::demo().expect("a demo");
-    let endpoint = demo.endpoint.clone().expect("an upstream");
+    let endpoint = demo.endpoint().expect("an upstream");
     let emulated = sandbox::Config::new(vec![endpoint]);
     let sandbox = Sandbox::bind(any.into(), emulated, Clock::system()).await.expect("a sandbox");
     let text = format!(

@@ -23,8 +23,8 @@ pub struct Demo {
     pub secret: Option<DemoSecret>,
     /// The resources; empty where the profile needs none.
     pub resources: Vec<&'static str>,
-    /// The emulated upstream that knows these keys; none where tokens are made with a key alone.
-    pub endpoint: Option<Arc<dyn Endpoint>>,
+    /// Builds the emulated upstream that accepts these keys; `None` where tokens need only a key.
+    pub build_endpoint: Option<fn(&Self) -> Option<Arc<dyn Endpoint>>>,
 }
 
 /// Whether a service that nobody configured has a demo.
@@ -48,6 +48,19 @@ pub struct DemoSecret {
 }
 
 impl Demo {
+    /// Whether it has an upstream that can be emulated.
+    #[must_use]
+    pub const fn has_upstream(&self) -> bool {
+        self.build_endpoint.is_some()
+    }
+
+    /// The emulated upstream that accepts its keys, built anew by each call: two of them sign
+    /// with RSA to check their key. `None` where tokens need only a key.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        self.build_endpoint.and_then(|build| build(self))
+    }
+
     /// The keys of a profile, in TOML, a line each.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
@@ -97,7 +110,7 @@ impl Demo {
 #[must_use]
 pub fn configuration(demos: &[Demo]) -> String {
     let mut text = String::new();
-    if let Some(first) = demos.iter().find(|demo| demo.endpoint.is_some()) {
+    if let Some(first) = demos.iter().find(|demo| demo.has_upstream()) {
         // Writing to a text never fails.
         let _ = writeln!(text, "default_profile = {}", Value::from(first.profile));
     }

@@ -80,7 +80,7 @@ impl Kind for TwilioLive {
     }
 
     fn demos(&self) -> Vec<Demo> {
-        demo::demo().into_iter().collect()
+        vec![demo::demo()]
     }
 }
 

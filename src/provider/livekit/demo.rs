@@ -23,6 +23,6 @@ pub(super) fn demo() -> Demo {
             value: "public-demo-secret-of-the-sandbox-only".to_owned(),
         }),
         resources: Vec::new(),
-        endpoint: None,
+        build_endpoint: None,
     }
 }

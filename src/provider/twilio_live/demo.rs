@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{config::KIND, endpoint::PlaybackGrantEndpoint};
-use crate::provider::{
-    Demo, DemoSecret, Served,
-    twilio::{
-        SECRET,
-        ids::{AccountSid, ApiKeySecret, ApiKeySid},
+use crate::{
+    provider::{
+        Demo, DemoSecret, Served,
+        twilio::{
+            SECRET,
+            ids::{AccountSid, ApiKeySecret, ApiKeySid},
+        },
     },
+    sandbox::Endpoint,
 };
 
 /// The demo's account.
@@ -28,16 +31,11 @@ pub const DEMO_RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 /// Where the demo's secret goes.
 const VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
 
-/// The demo; there always is one, since its values are well-formed.
-pub(super) fn demo() -> Option<Demo> {
-    let endpoint = PlaybackGrantEndpoint {
-        account: AccountSid::parse(DEMO_ACCOUNT_SID).ok()?,
-        key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
-        secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
-    };
+/// The demo.
+pub(super) fn demo() -> Demo {
     let value = DEMO_API_KEY_SECRET.to_owned();
     let secret = DemoSecret { keys: SECRET, variable: VARIABLE, value };
-    Some(Demo {
+    Demo {
         kind: KIND,
         name: KIND,
         profile: "demo",
@@ -48,6 +46,15 @@ pub(super) fn demo() -> Option<Demo> {
         ],
         secret: Some(secret),
         resources: vec![DEMO_RESOURCE],
-        endpoint: Some(Arc::new(endpoint)),
-    })
+        build_endpoint: Some(endpoint),
+    }
+}
+
+/// The endpoint that accepts the demo's key; its values always parse.
+fn endpoint(_: &Demo) -> Option<Arc<dyn Endpoint>> {
+    Some(Arc::new(PlaybackGrantEndpoint {
+        account: AccountSid::parse(DEMO_ACCOUNT_SID).ok()?,
+        key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
+        secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
+    }))
 }

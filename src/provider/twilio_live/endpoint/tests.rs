@@ -22,7 +22,7 @@ const NOW: i64 = 1_700_000_000;
 const FORM: &str = "Ttl=60&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com";
 
 fn demo_endpoint() -> Arc<dyn Endpoint> {
-    demo().unwrap().endpoint.unwrap()
+    demo().endpoint().unwrap()
 }
 
 fn basic_of(user: &str, secret: &str) -> String {
