@@ -1,5 +1,6 @@
 //! Every answer of the upstream that is known, taken or refused as it should be.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
