@@ -1,28 +1,28 @@
-//! What a sandbox is started with.
+//! The sandbox's configuration.
 
 use std::sync::Arc;
 
 use super::{endpoint::Endpoint, fault::Fault};
 
-/// Requests at work at once, beyond which 429 is answered, unless a [`Config`] says another.
+/// The default limit on concurrent requests.
 pub const MAX_CONCURRENT: usize = 100;
 
-/// What a sandbox is and does.
+/// A sandbox's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The upstreams that it emulates.
+    /// The emulated upstreams.
     pub endpoints: Vec<Arc<dyn Endpoint>>,
-    /// Requests at work at once, beyond which 429 is answered.
+    /// The limit on concurrent requests; further ones receive 429.
     pub max_concurrent: usize,
-    /// The faults that stand at the start. A request meets the first that is for its
-    /// resource and strikes then, else the first that is for all.
+    /// The initial faults. A request triggers the first active fault for its resource, or else the
+    /// first active fault for all resources.
     pub faults: Vec<Fault>,
-    /// What its random values start from.
+    /// The seed of its random values.
     pub seed: u64,
 }
 
 impl Config {
-    /// Emulates these, without a fault.
+    /// Emulates these endpoints without faults.
     #[must_use]
     pub fn new(endpoints: Vec<Arc<dyn Endpoint>>) -> Self {
         Self { endpoints, max_concurrent: MAX_CONCURRENT, faults: Vec::new(), seed: 0 }

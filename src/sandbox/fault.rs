@@ -1,4 +1,4 @@
-//! Faults: what the sandbox does wrong on purpose, and when.
+//! Faults: failures that the sandbox produces on request, and when.
 
 mod draft;
 mod grammar;
@@ -11,10 +11,10 @@ pub use self::{
 };
 
 impl Fault {
-    /// The keys of a fault, in the order in which it is written.
+    /// The keys of a fault, in writing order.
     pub const KEYS: [&str; 15] = draft::KEYS;
 
-    /// Whether endpoints that have these bodies of their own can do it.
+    /// Checks that endpoints with these specific bodies can produce it.
     pub(super) fn check(&self, own: &[&str]) -> Result<(), FaultError> {
         match &self.effect {
             Effect::Body(BadBody::Own(body)) if !own.contains(&body.as_str()) => {

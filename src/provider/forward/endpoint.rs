@@ -1,5 +1,5 @@
-//! A recipe's endpoint as the sandbox emulates it: it takes the very requests that the recipe
-//! makes, and answers as the preset's upstream does, or as the recipe reads.
+//! Emulates a recipe's endpoint. It accepts the requests that the recipe makes. It responds as the
+//! preset's upstream does, or as the recipe expects.
 
 mod given;
 mod seen;
@@ -19,44 +19,46 @@ use serde_json::json;
 pub(super) use self::given::Given;
 use self::seen::{Proof, Seen};
 use super::{config::Config, template::Place};
-use crate::sandbox::{Answer, Credential, Endpoint, Flaw, Moment, Recognised, Served};
+use crate::sandbox::{
+    Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognised,
+};
 
-/// What is known of a preset's upstream.
+/// The properties of a preset's upstream.
 pub(super) struct Emulation {
-    /// The life of a credential that was asked for without one.
+    /// The default life of a credential.
     pub(super) life: Duration,
-    /// The longest that may be asked for.
+    /// The longest life that can be requested.
     pub(super) max_life: Duration,
-    /// How far ahead an assertion's end may be.
+    /// How far in the future an assertion's expiry may be.
     pub(super) assertion_life: Duration,
-    /// How long before its end a credential is followed by another; none: at every request.
+    /// How long before its expiry a credential is renewed; `None` means at every request.
     pub(super) renewed_before: Option<Duration>,
-    /// The status under which a wrong credential is refused.
+    /// The status for a wrong credential.
     pub(super) wrong_credential: StatusCode,
-    /// The answer that gives a credential, and that.
+    /// Builds the response with a credential; returns both.
     pub(super) answer: fn(&Given<'_>) -> (Answer, String),
-    /// The answer that refuses.
+    /// Builds a refusal.
     pub(super) refuse: fn(Refused) -> Answer,
 }
 
-/// What is refused.
+/// A refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) why: Why,
 }
 
-/// Why it is.
+/// The reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// The credential is wrong.
     Credential,
-    /// The request, or a fault says so.
+    /// The request is invalid, or a fault requires a refusal.
     Other,
 }
 
 impl Emulation {
-    /// What holds where nothing else is known.
+    /// The defaults.
     pub(super) const USUAL: Self = Self {
         life: Duration::from_secs(60 * 60),
         max_life: Duration::from_secs(366 * 24 * 60 * 60),
@@ -71,22 +73,22 @@ impl Emulation {
     };
 }
 
-/// The bodies that only these credentials have.
+/// The fault bodies specific to these credentials.
 const BODIES: [&str; 4] = [CREDENTIAL_MISSING, HTML, LIFE_ZERO, SAME_CREDENTIAL];
 
-/// There is no credential where one should be.
+/// The credential is missing.
 const CREDENTIAL_MISSING: &str = "credential-missing";
 
-/// A page, under 200.
+/// An HTML page with status 200.
 const HTML: &str = "html";
 
-/// A life of no seconds, where the answer states one.
+/// A life of zero seconds, if the response states one.
 const LIFE_ZERO: &str = "life-zero";
 
-/// The credential that the last request for the resource was given, with what is left of it.
+/// The previous credential for the resource, with its remaining life.
 const SAME_CREDENTIAL: &str = "same-credential";
 
-/// After this a spent rate limit is full again.
+/// How long until an exhausted rate limit is reset.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The endpoint of a profile.
@@ -96,7 +98,7 @@ pub(super) struct Emulated {
     last: Mutex<HashMap<String, Last>>,
 }
 
-/// The last credential of a resource. No secret: the sandbox's credentials open nothing.
+/// The latest credential of a resource. It is not secret: the sandbox's credentials have no use.
 #[derive(Clone, Debug)]
 struct Last {
     name: String,
@@ -105,7 +107,7 @@ struct Last {
 }
 
 impl Emulated {
-    /// The endpoint that knows what this profile knows.
+    /// The endpoint that accepts this profile's credential.
     pub(super) fn new(config: Arc<Config>) -> Self {
         Self { config, last: Mutex::default() }
     }
@@ -114,11 +116,11 @@ impl Emulated {
         self.config.preset.map_or(&Emulation::USUAL, |preset| &preset.emulation)
     }
 
-    /// What is to be given, if anything.
+    /// Checks a request and returns what it is for.
     fn check<'m>(
         &self,
         request: &Request<Bytes>,
-        moment: &Moment<'m>,
+        context: &AnswerContext<'m>,
     ) -> Result<Asked<'m>, Refused> {
         let recipe = &self.config.recipe;
         let other = |status| Refused { status, why: Why::Other };
@@ -127,7 +129,7 @@ impl Emulated {
             return Err(other(StatusCode::METHOD_NOT_ALLOWED));
         }
         let emulation = self.emulation();
-        let now = moment.now.unix_seconds();
+        let now = context.now.unix_seconds();
         if seen.proof(&self.config, Some((now, emulation.assertion_life))) != Proof::Good {
             return Err(Refused { status: emulation.wrong_credential, why: Why::Credential });
         }
@@ -147,12 +149,12 @@ impl Emulated {
             }
             None => secs(self.config.usual_life(emulation)),
         };
-        Ok(Asked { resource, life, flaw: moment.flaw })
+        Ok(Asked { resource, life, flaw: context.flaw })
     }
 
-    /// The name and the end of what is given.
-    fn next(&self, asked: &Asked<'_>, moment: &mut Moment<'_>) -> Last {
-        let now = moment.now.unix_seconds();
+    /// The name and expiry of the next credential.
+    fn next(&self, asked: &Asked<'_>, context: &mut AnswerContext<'_>) -> Last {
+        let now = context.now.unix_seconds();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = last.get(&asked.resource).filter(|last| last.end > now);
         let renewed = self.emulation().renewed_before.map_or(i64::MAX, secs);
@@ -165,13 +167,13 @@ impl Emulated {
             Flaw::Body(LIFE_ZERO) => 0,
             _ => asked.life,
         };
-        let next = Last { name: moment.random.hex(), end: now.saturating_add(life) };
+        let next = Last { name: context.random.hex(), end: now.saturating_add(life) };
         last.insert(asked.resource.clone(), next.clone());
         next
     }
 }
 
-/// What is asked for.
+/// What a request is for.
 struct Asked<'m> {
     resource: String,
     /// Seconds.
@@ -199,13 +201,13 @@ impl Endpoint for Emulated {
         }
     }
 
-    fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
-        let asked = match self.check(request, moment) {
+    fn answer(&self, request: &Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
+        let asked = match self.check(request, context) {
             Ok(asked) => asked,
             Err(refused) => return (self.emulation().refuse)(refused),
         };
-        let Last { name, end } = self.next(&asked, moment);
-        let life = end - moment.now.unix_seconds();
+        let Last { name, end } = self.next(&asked, context);
+        let life = end - context.now.unix_seconds();
         let given = Given { name: &name, life, end, config: &self.config };
         let (answer, credential) = (self.emulation().answer)(&given);
         let answer = match asked.flaw {
@@ -227,10 +229,10 @@ impl Endpoint for Emulated {
         answer
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
+    fn add_headers(&self, headers: &mut HeaderMap, context: &mut HeaderContext<'_>) {
         let limit = self.config.recipe.errors.rate_limit;
         if let Some(limit) = limit.filter(|limit| headers.contains_key(limit.remaining)) {
-            let reset = served.now + RATE_WINDOW;
+            let reset = context.now + RATE_WINDOW;
             headers.insert(limit.reset, reset.unix_seconds().into());
         }
     }

@@ -1,4 +1,4 @@
-//! The parts of a fault.
+//! A fault and its parts.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -6,47 +6,48 @@ use http::{HeaderValue, StatusCode};
 
 use crate::name::Resource;
 
-/// Something that the sandbox does wrong on purpose. As text it is written in its grammar.
+/// A failure that the sandbox produces on request. Its string form is its grammar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// What fails.
     pub effect: Effect,
-    /// How long the answer is held back, whatever it is.
+    /// How long any response is delayed.
     pub latency: Duration,
-    /// How long the connection may stay idle after the answer before it is closed without a
-    /// word; none: for ever.
+    /// How long the connection may stay idle after the response before it is closed without
+    /// notice; `None` means indefinitely.
     pub keep_alive: Option<Duration>,
-    /// The resource it is for, in any letter case; none: all.
+    /// The resource it applies to, in any letter case; `None` means all.
     pub resource: Option<Resource>,
-    /// When it strikes.
+    /// When it applies.
     pub when: When,
 }
 
-/// When a fault strikes: all of it must hold. Time and requests are counted from when the
-/// fault was put, which for those of the start is the sandbox's start.
+/// When a fault applies: all conditions must hold. Time and requests are counted from when the
+/// fault was set; for initial faults, from the sandbox's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct When {
-    /// Not before this.
+    /// From this time.
     pub from: Duration,
-    /// Not from this on.
+    /// Until before this time.
     pub until: Option<Duration>,
-    /// Only requests of these numbers, from 1 on, among those for its resource, or all.
+    /// Only for requests with these numbers, counted from 1 among the requests for its resource,
+    /// or among all.
     pub requests: Option<RangeInclusive<u64>>,
-    /// Only so many requests.
+    /// For this many requests only.
     pub times: Option<u32>,
 }
 
-/// What goes wrong with an answer.
+/// How a fault changes the response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing: the answer is the normal one.
+    /// The normal response.
     None,
-    /// The request is read and never answered.
+    /// The request is read and receives no response.
     Hang,
     /// The connection is reset (TCP RST).
     Reset,
-    /// Another status, with the body that the endpoint documents for it. A success without a
-    /// body of its own is a normal grant under that status.
+    /// A status, with the endpoint's documented body for it. A success status without `body` is a
+    /// normal grant with that status.
     Status {
         /// The status.
         code: StatusCode,
@@ -55,38 +56,38 @@ pub enum Effect {
         /// A body instead of the documented one.
         body: Option<String>,
     },
-    /// What would be granted is answered with a body that no client should take.
+    /// A grant's response has a body that no client should accept.
     Body(BadBody),
-    /// A grant that lives that much shorter than asked for.
+    /// A grant whose life is shorter than requested by this.
     ShorterLife(Duration),
 }
 
 /// A Retry-After header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// Any text: seconds, a date, garbage.
+    /// Any string: seconds, a date, garbage.
     Text(HeaderValue),
-    /// The HTTP date this far ahead of the answer.
+    /// The HTTP date this long after the response.
     DateIn(Duration),
 }
 
-/// The body of a grant that no client should take.
+/// The body of a grant that no client should accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadBody {
-    /// One that only some endpoints have, by its word.
+    /// An endpoint-specific body, by its word.
     Own(String),
-    /// It stops in the middle.
+    /// A good body, truncated in the middle.
     Truncated,
-    /// The connection is closed in the middle of it.
+    /// A good body; the connection is closed in the middle.
     Cut,
-    /// A good body, a byte a second.
+    /// A good body, one byte per second.
     Slow,
-    /// A good body with white space behind it, 1 MiB in all.
+    /// A good body followed by white space, 1 MiB in total.
     Huge,
-    /// A good body with white space behind it that never ends.
+    /// A good body followed by white space that never ends.
     Endless,
-    /// A good body, compressed though nobody asked for that.
+    /// A good body, compressed although the client did not request it.
     Gzip,
-    /// Any text.
+    /// Any string.
     Text(String),
 }

@@ -1,4 +1,4 @@
-//! Each preset against its own emulated endpoint, over real HTTP.
+//! Each preset against its own emulated endpoint, over HTTP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ struct World {
 }
 
 impl World {
-    /// The profile with `lines`, whose secret is `secret`, before an upstream that knows `known`.
+    /// The profile with `lines` and `secret`, and an upstream that accepts `known`.
     async fn of(lines: &str, secret: &str, known: &str, resource: &'static str) -> Self {
         let (knowing, _) = read(lines, known).unwrap();
         let endpoint = knowing.upstream().unwrap().endpoint();
@@ -52,7 +52,7 @@ impl World {
         fetch(&*self.provider, self.resource, self.grant_ttl).await
     }
 
-    /// What comes of a request that meets this fault.
+    /// The result of a request under this fault.
     async fn under(&self, fault: &str) -> Result<Fetched, FetchError> {
         self.sandbox.set_fault(fault.parse().unwrap_or_else(|why| panic!("{fault}: {why}")));
         let result = self.fetch().await;
@@ -60,7 +60,7 @@ impl World {
         result
     }
 
-    /// The class and the reason of a failure, and how long to wait.
+    /// The class, reason and Retry-After of a failure.
     async fn fault(&self, fault: &str) -> (FaultClass, String, Option<Duration>) {
         refused(self.under(fault).await, fault)
     }
@@ -82,7 +82,7 @@ fn malformed() -> (FaultClass, String, Option<Duration>) {
     (FaultClass::Transient, "MALFORMED_ANSWER".to_owned(), None)
 }
 
-/// What each preset's own life is, whether the answer states it, and the credential's shape.
+/// Each preset's default life, whether the response states it, and the credential's form.
 const GIVEN: [(&str, u64, bool, &str); 8] = [
     ("deepgram", 30, true, "eyJ"),
     ("azure-speech", 600, false, "eyJ"),
@@ -101,7 +101,7 @@ async fn every_preset_is_given_what_its_upstream_gives() {
         let world = World::preset(preset).await;
         let first = world.fetch().await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let ttl = first.granted.ttl();
-        // Until an end, what has gone by since is not left.
+        // With an expiry, the time since the response has passed.
         let least = if name == "github-app" { life - 2 } else { life };
         assert!(ttl <= Duration::from_secs(life) && ttl >= Duration::from_secs(least), "{name}");
         assert_eq!(matches!(first.granted, Granted::Stated(_)), is_stated, "{name}");
@@ -121,7 +121,7 @@ async fn a_wrong_credential_is_one_of_the_account() {
     for preset in ALL {
         let (lines, secret) = demo_of(preset);
         let wrong = match preset.name {
-            // Another key that is good as such.
+            // Another valid key.
             "google" | "github-app" => continue,
             _ => "another-secret",
         };
@@ -142,7 +142,7 @@ async fn an_assertion_of_another_key_or_app_is_refused() {
     let another = another.upstream().unwrap().replaced_by(&base);
     let (class, reason, _) = refused(fetch(&*another, "1", None).await, "another app");
     assert_eq!((class, &*reason), (FaultClass::Credential, "HTTP_STATUS_401"));
-    // An installation that there is not, and what is no number of one.
+    // An unknown installation, and a string that is not a number.
     world.sandbox.set_fault("status=404,resource=7".parse().unwrap());
     match fetch(&*world.provider, "7", None).await {
         Err(FetchError::Failed { fault, .. }) => assert!(fault.not_found, "{fault}"),
@@ -173,7 +173,7 @@ async fn every_preset_takes_every_fault_for_what_it_is() {
         assert_eq!(class, FaultClass::Throttled, "{name}: {reason}");
         assert_eq!(wait, Some(Duration::from_secs(7)), "{name}: {reason}");
         let (class, reason, _) = world.fault("status=403,retry-after=7").await;
-        // WeChat refuses under 200, with codes.
+        // WeChat refuses with status 200 and a code.
         let wanted = if name == "wechat" { FaultClass::Credential } else { FaultClass::Throttled };
         assert_eq!(class, wanted, "{name}: {reason}");
         let is_transient = world.fault("status=503").await.0 == FaultClass::Transient;
@@ -198,7 +198,7 @@ async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
         let world = World::preset(preset).await;
         let zero = world.under("body=life-zero").await;
         let shorter = world.under("shorter-life=20s").await.unwrap().granted.ttl();
-        // Azure's answer says nothing of it, but the JWT that it is does.
+        // Azure's response does not state the life, but its token is a JWT that does.
         if is_stated || name == "azure-speech" {
             let left = Duration::from_secs(life - 20);
             assert!(shorter <= left && shorter + Duration::from_secs(2) > left, "{name}");
@@ -270,7 +270,7 @@ exp = { from = "exp" }
 jti = { from = "uuid" }
 "context.app" = { scopes = ["a"] }
 "#;
-    // A secret signs whatever characters it has.
+    // A signing secret may contain any characters.
     let secrets = ["p@ss:w/rd+1", "p@ss:w/rd+2"];
     let own = |name: &str| keys[name].as_str().unwrap().to_owned();
     for (algorithm, key, secret, another) in [

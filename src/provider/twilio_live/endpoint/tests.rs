@@ -1,4 +1,4 @@
-//! What the emulated endpoint answers, without a connection.
+//! The responses of the emulated endpoint, without a connection.
 
 use std::sync::Arc;
 
@@ -37,18 +37,18 @@ fn request(method: Method, path: &str, authorization: Option<&str>, form: &str) 
     request.body(Bytes::copy_from_slice(form.as_bytes())).unwrap()
 }
 
-/// A request as the demo's client sends it.
+/// A request of the demo's client.
 fn posted(form: &str) -> Request<Bytes> {
     let basic = basic_of(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
     request(Method::POST, &wire::path(DEMO_RESOURCE), Some(&basic), form)
 }
 
-/// What the demo's endpoint answers, where a grant would have this flaw.
+/// The response of the demo's endpoint with this flaw.
 fn answer(request: &Request<Bytes>, flaw: Flaw<'_>) -> Answer {
     let endpoint = demo_endpoint();
     let (now, base) = (WallTime::from_unix_seconds(NOW), "http://sandbox");
     let mut random = Random::with_seed(0);
-    endpoint.answer(request, &mut Moment { now, base, random: &mut random, flaw })
+    endpoint.answer(request, &mut AnswerContext { now, base, random: &mut random, flaw })
 }
 
 fn body(answer: &Answer) -> Value {
@@ -71,7 +71,7 @@ fn claims(granted: &Value) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
 
-/// The life that the token says it has, by the sandbox's clock.
+/// The life that the token states, by the sandbox's clock.
 fn life(granted: &Value) -> i64 {
     let claims = claims(granted);
     assert_eq!(claims["iat"], NOW);
@@ -271,7 +271,12 @@ fn all_answers_have_headers_of_the_upstream() {
     let (mut random, held) = (Random::with_seed(0), Duration::from_millis(1_500));
     endpoint.add_headers(
         &mut headers,
-        &mut Served { now: Clock::system().now().wall, at_work: 2, held, random: &mut random },
+        &mut HeaderContext {
+            now: Clock::system().now().wall,
+            in_flight: 2,
+            held,
+            random: &mut random,
+        },
     );
     assert_eq!(headers["twilio-concurrent-requests"], "2");
     assert_eq!(headers["twilio-request-duration"], "1.500");
