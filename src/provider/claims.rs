@@ -1,4 +1,4 @@
-//! The claims of a profile's own table: a token's, or an assertion's.
+//! The claims in a profile's own table, for a token or an assertion.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,43 +10,42 @@ use crate::{
     },
 };
 
-/// The longest text, list or object that a call may give, in bytes, unless the claim says so.
+/// The default limit on strings, lists and objects that a call sets, in bytes.
 const MAX_BYTES: usize = 1024;
 
-/// The longest that a claim may allow: as much as all parameters of a call have.
+/// The highest limit that a claim can set: the total for all parameters of a call.
 const MOST_BYTES: i64 = 8 * 1024;
 
-/// The farthest that a time is put before the issue, in seconds.
+/// The longest backdating in seconds.
 const MAX_BACK: u64 = 60 * 60;
 
-/// Where a value may come from.
+/// The valid sources of a value.
 pub(super) type Sources = &'static [&'static str];
 
-/// Where the values of tokens may come from.
+/// The valid sources of values in tokens.
 pub(super) const OF_TOKENS: Sources =
     &["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
 
-/// Where the values of assertions may come from: there is no caller, and nothing that one sets.
+/// The valid sources of values in assertions, which have no caller and no parameters.
 pub(super) const OF_ASSERTIONS: Sources = &["resource", "now", "exp", "uuid"];
 
-/// What parameters may be.
+/// The valid types of parameters.
 const TYPES: [&str; 6] = ["text", "integer", "number", "bool", "list", "object"];
 
 /// Claims with their paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    /// Each with what it is.
+    /// Each claim's path and value.
     pub(super) entries: Vec<(Vec<String>, Value)>,
-    /// The parameters, by the number in their claims' values.
+    /// The parameters, indexed by the number in their claims' values.
     pub(super) parameters: Vec<Parameter>,
 }
 
-/// What is wrong with a claim: its path, and why.
+/// A problem: the claim's path, and what is wrong.
 type Problem = (String, String);
 
 impl Claims {
-    /// Reads the table `claims` of a section, which must be there: as it is written, and as it is
-    /// meant.
+    /// Reads the required table `claims` of a section. Returns it as written and as parsed.
     pub(super) fn read(
         section: &mut Section<'_>,
         sources: Sources,
@@ -67,11 +66,11 @@ impl Claims {
         }
     }
 
-    /// Takes a table whose values may come from these sources.
+    /// Parses a table whose values may come from these sources.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it.
+    /// Every problem in the table.
     fn parse(table: &Map<String, Json>, sources: Sources) -> Result<Self, Vec<Problem>> {
         let mut claims = Self::default();
         let mut problems = Vec::new();
@@ -82,11 +81,11 @@ impl Claims {
         if problems.is_empty() { Ok(claims) } else { Err(problems) }
     }
 
-    /// The table, with this header.
+    /// The table with this header.
     ///
     /// # Errors
     ///
-    /// Two claims are in one place.
+    /// Two claims have the same place.
     pub(super) fn table(&self, header: Map<String, Json>) -> Result<Table, Conflict> {
         let mut table = Table::new(header);
         for (path, value) in &self.entries {
@@ -96,7 +95,7 @@ impl Claims {
         Ok(table)
     }
 
-    /// Whether a token says when it ends.
+    /// Whether a token states its expiry.
     pub(super) fn has_end(&self) -> bool {
         self.entries
             .iter()
@@ -173,7 +172,7 @@ impl Claims {
     }
 }
 
-/// Whether a reference is in a list, at any depth: it would be handed on as it is written.
+/// Whether a list contains a reference, at any depth: it would be copied literally.
 fn holds_reference(value: &Json) -> bool {
     match value {
         Json::Array(items) => items.iter().any(holds_reference),
@@ -184,7 +183,7 @@ fn holds_reference(value: &Json) -> bool {
     }
 }
 
-/// A key as a path: split at its dots, unless it is a URI, as those of namespaced claims are.
+/// Splits a key into a path at its dots, unless it is a URI, as namespaced claims are.
 fn split(key: &str) -> Vec<String> {
     if key.contains([':', '/']) {
         return vec![key.to_owned()];

@@ -1,7 +1,7 @@
-//! 100ms: app tokens, with which peers join a room.
+//! 100ms: app tokens for joining a room.
 //!
-//! Source: 100ms' `@100mslive/server-sdk` and what it emits; the web client's reading of tokens.
-//! No server of 100ms was asked.
+//! Source: 100ms' `@100mslive/server-sdk` and its output, and how the web client reads tokens. Not
+//! tested against a 100ms server.
 
 mod config;
 mod reading;
@@ -35,7 +35,7 @@ pub struct HundredMs;
 /// The kind's name.
 pub const KIND: &str = "100ms";
 
-/// How far before the issue the library puts `iat`, and `nbf` with it.
+/// How far the library backdates `iat` and `nbf`.
 const BACK: u32 = 10;
 
 const ROLE: Shape = Shape::Own {
@@ -45,7 +45,7 @@ const ROLE: Shape = Shape::Own {
 
 fn rules() -> Rules {
     Rules {
-        // What the library gives by default.
+        // The library's default.
         token_ttl: Duration::from_secs(24 * 60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: LONGEST,

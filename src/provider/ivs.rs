@@ -1,28 +1,28 @@
-//! What the kinds of Amazon IVS share: its ARNs, and the algorithm of its keys.
+//! The shared parts of the Amazon IVS kinds: ARNs, and the algorithm of keys.
 //!
-//! Source: the patterns of ARNs in the API references of Amazon IVS.
+//! Source: the ARN patterns in the API references of Amazon IVS.
 
 use jsonwebtoken::Algorithm;
 
 use crate::reading::{Jwt, Reading};
 
-/// What signs every token of IVS.
+/// The signing algorithm of all IVS tokens.
 pub(super) const ALGORITHM: Algorithm = Algorithm::ES384;
 
-/// Digits of an account's number.
+/// The length of an account number.
 const ACCOUNT_DIGITS: usize = 12;
 
-/// An ARN of IVS: `arn:aws:ivs:REGION:ACCOUNT:SORT/ID`.
+/// An ARN of IVS: `arn:aws:ivs:REGION:ACCOUNT:TYPE/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arn<'a> {
     pub(super) region: &'a str,
     pub(super) account: &'a str,
-    /// What it is of, such as `channel`.
+    /// The resource type, such as `channel`.
     pub(super) sort: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// Takes a text of that form.
+    /// Parses an ARN.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (region, account, sort) = parts(text)?;
         let arn = Self { region, account, sort };
@@ -30,13 +30,12 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Whether it is an ARN but for its region and its account, which stand in each other's place, as
-/// in a sample of the guide.
+/// Whether it would be an ARN with region and account swapped, as in a sample of the guide.
 pub(super) fn is_swapped(text: &str) -> bool {
     parts(text).is_some_and(|(account, region, _)| is_region(region) && is_account(account))
 }
 
-/// Notes an algorithm that no token of IVS is signed with.
+/// Warns of any other algorithm.
 pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
     if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
         reading.note("alg", "is not ES384, which IVS requires");
@@ -51,7 +50,7 @@ fn parts(text: &str) -> Option<(&str, &str, &str)> {
     (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, sort))
 }
 
-/// Whether a text is a region's name, such as `us-west-2`.
+/// Whether a string is a region's name, such as `us-west-2`.
 pub(super) fn is_region(text: &str) -> bool {
     let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -59,7 +58,7 @@ pub(super) fn is_region(text: &str) -> bool {
         && text.bytes().all(of_region)
 }
 
-/// Whether a text is an account's number.
+/// Whether a string is an account number.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,7 +1,7 @@
-//! Amazon IVS, low latency: tokens with which viewers play a private channel.
+//! Amazon IVS, low latency: tokens for playing a private channel.
 //!
-//! Source: the page "Generate and Sign IVS Playback Tokens" of the IVS user guide. No server of
-//! IVS was asked.
+//! Source: the page "Generate and Sign IVS Playback Tokens" of the IVS user guide. Not tested
+//! against an IVS server.
 
 mod config;
 mod params;
@@ -33,27 +33,27 @@ pub struct IvsPlayback;
 /// The kind's name.
 pub const KIND: &str = "ivs-playback";
 
-/// The guide: the longest life of a token with a viewer's id, or for a single use.
+/// The guide: the longest life of a token with a viewer ID, or for single use.
 const MAX_OWN_TTL: Duration = Duration::from_secs(10 * 60);
 
-/// The guide: characters of a viewer's id.
+/// The guide: the longest viewer ID in characters.
 const MAX_VIEWER: usize = 40;
 
-/// What a profile says that its rules depend on.
+/// The settings of a profile that its rules depend on.
 #[derive(Clone, Copy)]
 struct Said {
     /// Tokens name no viewer.
     names_nobody: bool,
-    /// Each token is good once.
+    /// Each token is valid once.
     single_use: bool,
-    /// The origins are held against each request.
+    /// The origins are checked for every request.
     strict_origin: bool,
 }
 
 fn rules(said: Said) -> Rules {
     let is_own = said.single_use || !said.names_nobody;
     Rules {
-        // IVS looks at a token when playback starts, and has no default.
+        // IVS checks a token when playback starts, and has no default.
         token_ttl: Duration::from_secs(5 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: if is_own { MAX_OWN_TTL } else { LONGEST },

@@ -1,8 +1,8 @@
-//! Amazon IVS, real-time: tokens with which participants join a stage, and tokens for the
-//! connection that an application shares between stages.
+//! Amazon IVS, real-time: tokens for joining a stage, and tokens for a connection that an
+//! application shares between stages.
 //!
-//! Source: the page "Distribute Tokens" of the IVS real-time user guide, and the web broadcast
-//! client's reading of tokens. No server of IVS was asked.
+//! Source: the page "Distribute Tokens" of the IVS real-time user guide, and how the web broadcast
+//! client reads tokens. Not tested against an IVS server.
 
 mod config;
 mod params;
@@ -36,16 +36,16 @@ pub const KIND: &str = "ivs-stage";
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The longest life of a participant's token, counted from `iat`.
+/// The longest life of a participant token, counted from `iat`.
 const MAX_PARTICIPANT_TTL: Duration = Duration::from_secs(14 * DAY);
 
-/// The longest life of a connection's token.
+/// The longest life of a connection token.
 const MAX_CONNECTION_TTL: Duration = Duration::from_secs(28 * DAY);
 
-/// Characters of a user's id.
+/// The longest user ID in characters.
 const MAX_USER: usize = 128;
 
-/// What holds for tokens of this type; of an unknown one, what raises no other problem.
+/// The rules for this type; for an unknown type, rules that cause no further problems.
 fn rules(token_type: Option<TokenType>) -> Rules {
     let is_connection = token_type == Some(TokenType::Connection);
     let tokens = if is_connection {
@@ -71,7 +71,7 @@ fn rules(token_type: Option<TokenType>) -> Rules {
         }
     };
     Rules {
-        // What the API's own tokens have by default.
+        // The default of the API's own tokens.
         token_ttl: Duration::from_secs(DAY / 2),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: if is_connection { MAX_CONNECTION_TTL } else { MAX_PARTICIPANT_TTL },

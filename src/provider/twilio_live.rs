@@ -1,8 +1,8 @@
-//! Twilio Live: the `PlaybackGrant` of a `PlayerStreamer`, shared by all its players, inside
-//! a Twilio Access Token of each player's own.
+//! Twilio Live: the `PlaybackGrant` of a `PlayerStreamer`, shared by all its players, inside each
+//! player's own Twilio Access Token.
 //!
-//! Sources: Twilio's API description `twilio_media_v1.json` and the page "Access Tokens".
-//! The service itself ended on 2023-11-30; the formats are what its helper libraries emit.
+//! Sources: Twilio's API description `twilio_media_v1.json` and the page "Access Tokens". The
+//! service itself ended on 2023-11-30; the formats are those of its helper libraries.
 
 mod config;
 mod demo;
@@ -45,7 +45,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct TwilioLive;
 
-/// The longest life of a grant: `twilio_media_v1.json`, Ttl's maximum.
+/// The longest life of a grant: Ttl's maximum in `twilio_media_v1.json`.
 const MAX_GRANT_TTL: Duration = Duration::from_secs(60);
 
 fn rules() -> Rules {

@@ -1,4 +1,4 @@
-//! What a token of Agora says, also one of another maker.
+//! Describes Agora tokens, including those from other issuers.
 
 use super::{
     MAX_TOKEN_TTL,
@@ -14,16 +14,16 @@ use crate::{
     settings::SigningSecret,
 };
 
-/// What tokens of the former format begin with; the app's id follows.
+/// The prefix of tokens in the previous format; the app ID follows.
 const FORMER: &str = "006";
 
-/// Characters of an app's id.
+/// The length of an app ID.
 const ID_CHARS: usize = 32;
 
-/// A number of seconds that is more likely an instant: it lies thirty years ahead of the issue.
+/// Above this, a number of seconds is probably a timestamp: it is thirty years after the issue.
 const INSTANT: u32 = 1_000_000_000;
 
-/// Reads a token; none where it is something else.
+/// Describes a token; `None` for any other string.
 pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
     let text = text.trim();
     if let Some(app_id) = former(text) {
@@ -37,13 +37,13 @@ pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
     Some(of(&Parsed::parse(text)?, now))
 }
 
-/// Whether the app's certificate signed a token; none where the text is something else.
+/// Whether the app's certificate signed a token; `None` for any other string.
 pub(super) fn check(text: &str, certificate: &SigningSecret) -> Option<Signature> {
     let is_signed = Parsed::parse(text.trim())?.is_signed_by(certificate);
     Some(if is_signed { Signature::Right } else { Signature::Wrong })
 }
 
-/// The app's id in a token of the former format.
+/// The app ID in a token of the previous format.
 fn former(text: &str) -> Option<&str> {
     let (app_id, rest) = text.strip_prefix(FORMER)?.split_at_checked(ID_CHARS)?;
     let is_one = app_id.bytes().all(|it| it.is_ascii_hexdigit())
@@ -84,7 +84,7 @@ fn of(token: &Parsed, now: i64) -> Reading {
         }));
     }
     reading.tell("key", token.app_id.escape_debug().to_string());
-    // The token stays before what ends in the same second.
+    // The token comes before what expires in the same second.
     reading.ends.sort_by_key(|end| end.at);
     note_times(token, now, &mut reading);
     if users.len() > 1 {
@@ -111,7 +111,7 @@ fn place(service: &Service) -> String {
     }
 }
 
-/// A privilege, and how long it lasts where that is said.
+/// A privilege and its duration, if stated.
 fn right(service: &Service, number: u16, expire: u32) -> String {
     let words = service.product.privilege(number).and_then(|right| right.strip_prefix(RIGHT));
     let words = words.map_or_else(|| format!("privilege {number}"), str::to_owned);
@@ -143,7 +143,7 @@ fn note_service(service: &Service, life: u32, reading: &mut Reading) {
     if service.user.is_empty() {
         let (about, any) = match service.product {
             Product::Rtc => ("uid", "is 0 or empty: good for any user of the channel"),
-            // So are those of Chat's whole app.
+            // The same holds for Chat's app-wide tokens.
             Product::Chat if service.privileges.contains_key(&CHAT_APP) => {
                 ("user", "is nobody, with the rights of the server over the whole app")
             }

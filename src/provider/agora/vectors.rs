@@ -1,4 +1,4 @@
-//! The tokens that Agora's library made.
+//! The tokens made by Agora's library.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const VECTORS: &str = include_str!("../../../tests/vectors/agora.json");
 
-/// What the files have of a token that its fields follow from.
+/// Members of the recorded tokens that follow from the other fields.
 const BYTES: [&str; 2] = ["signature_hex", "signing_info_hex"];
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -32,7 +32,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     vectors.collect()
 }
 
-/// What the first of the vectors shows.
+/// A sample of the first vector.
 pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
     let first = vectors()?.into_iter().next().map(|vector| vector.case);
     let Some(Case::Minted { ways, .. }) = first else {
@@ -41,7 +41,7 @@ pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
     Ok(ways.into_iter().map(|way| (KIND, way)).collect())
 }
 
-/// What a token holds, where the certificate signed it.
+/// The content of a token, if the certificate signed it.
 fn fields(token: &str, certificate: &str) -> Option<Map<String, Value>> {
     let parsed = Parsed::parse(token)?;
     let certificate = SigningSecret::parse(certificate).ok()?;
@@ -86,7 +86,7 @@ fn lines(inputs: &mut Inputs) -> String {
     }
     lines.extend(given("account").map(|_| "identity_type = \"account\"".to_owned()));
     lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
-    // 0 is anybody.
+    // 0 means any user.
     if inputs.identity.as_deref() == Some("0") {
         inputs.identity = None;
         lines.push("identity = \"none\"\nunique = false".to_owned());

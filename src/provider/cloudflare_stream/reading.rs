@@ -1,4 +1,4 @@
-//! What a token of Cloudflare Stream says, also one of another maker.
+//! Describes Cloudflare Stream tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// Reads a token for a video; none where it is another JWT. Cloudflare's have neither of the
-/// registered parties, and a key's id among the claims.
+/// Describes a token for a video; `None` for any other JWT. Cloudflare's tokens have no `iss` and
+/// no `aud`, and the key ID among the claims.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let has = |claim: &str| token.claims.contains_key(claim);
     let video = token.text("sub")?;

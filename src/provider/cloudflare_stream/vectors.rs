@@ -1,4 +1,4 @@
-//! The tokens that Cloudflare's sample made, which signs by the Web's own cryptography.
+//! The tokens made by Cloudflare's sample, which signs with Web Crypto.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ const VECTORS: &str = include_str!("../../../tests/vectors/cloudflare-stream.jso
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let id = key("/cloudflare-stream/key_id")?;
-    // In both forms that Cloudflare's API gives.
+    // In both forms that Cloudflare's API returns.
     let secrets = [key("/cloudflare-stream/pem_base64")?, key("/cloudflare-stream/jwk_base64")?];
     let public = key("/cloudflare-stream/public_key_pem")?;
     let vectors = read(VECTORS)?.into_iter().map(|recorded: Recorded| {

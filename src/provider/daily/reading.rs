@@ -1,12 +1,12 @@
-//! What a meeting token of Daily says, also one of another maker.
+//! Describes Daily meeting tokens, including those from other issuers.
 
 use serde_json::Value;
 
 use super::{MAX_USER, config::is_uuid, params::FLAGS};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a meeting token; none where it is another JWT. Daily's have none of the registered
-/// parties, and a domain's id.
+/// Describes a meeting token; `None` for any other JWT. Daily's tokens have a domain ID and no
+/// `iss`, `sub` or `aud`.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let domain = token.text("d")?;
     let has_party = ["iss", "sub", "aud"].iter().any(|claim| token.claims.contains_key(*claim));

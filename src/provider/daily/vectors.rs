@@ -1,4 +1,4 @@
-//! The tokens that Daily's guide shows how to sign, made with the library that it names.
+//! The tokens signed as in Daily's guide, with the library it names.
 
 use super::KIND;
 use crate::provider::vectors::{
@@ -7,7 +7,7 @@ use crate::provider::vectors::{
 
 const VECTORS: &str = include_str!("../../../tests/vectors/daily.json");
 
-/// The life of tokens where nobody says one.
+/// The default token life.
 const DEFAULT_TTL: i64 = 3_600;
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {

@@ -1,4 +1,4 @@
-//! A recipe of the profile's own.
+//! A profile's own recipe.
 
 mod life;
 mod signed;
@@ -24,14 +24,14 @@ use crate::{
     settings::{SecretKeys, SecretOrigin, Section},
 };
 
-/// The keys of the secret.
+/// The secret's keys.
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "secret_file", env: "secret_env", value: "secret" };
 
-/// The keys of what proves who asks.
+/// The keys of the credentials that authenticate the profile.
 const PROOFS: [&str; 2] = [SECRET.value, signed::PRIVATE_KEY.value];
 
-/// Reads it.
+/// Reads its keys.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     if !section.has("url") {
         section.problem("url", "is missing: a profile of this kind has a preset, or a url");
@@ -83,8 +83,8 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     }
     let life: Option<Value> = section.deserialized("life");
     shown.extend(life.map(|life| ("life", life)));
-    // Where no user is named, where the proof is stands for whose it is: what is refused to one
-    // must not hold another.
+    // Without a user name, the location of the secret or key identifies the account, so that a
+    // refusal of one account does not delay another.
     let proofs = shown.iter().filter(|(key, _)| PROOFS.contains(key)).map(|(_, at)| at.to_string());
     let proofs: Vec<_> = proofs.collect();
     let user = recipe.basic.as_ref().map_or("", |it| &it.user);
@@ -92,7 +92,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     Some(Parts { recipe, secret, assertion, account, shown, covers })
 }
 
-/// The secret and the assertion, as far as the recipe has places for them.
+/// Reads the secret and the assertion that the recipe has placeholders for.
 fn read_proofs(
     section: &mut Section<'_>,
     places: &[Place],
@@ -159,7 +159,7 @@ fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
     told(section, "json", Json::parse(value)).map(Body::Json)
 }
 
-/// Names and texts with places, or numbers and flags as they are.
+/// Names with templates; numbers and booleans are literals.
 fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, Template)>> {
     let table = table(section, key)?;
     let pairs = table.into_iter().map(|(name, value)| {
@@ -185,7 +185,7 @@ fn read_headers(section: &mut Section<'_>) -> Option<Vec<(HeaderName, Template)>
     told(section, "headers", headers.collect::<Result<_, _>>())
 }
 
-/// A table, as JSON; an empty one where the key is absent.
+/// A table as JSON; empty if the key is absent.
 fn table(section: &mut Section<'_>, key: &'static str) -> Option<Map<String, Value>> {
     if section.has(key) { section.deserialized(key) } else { Some(Map::new()) }
 }
@@ -244,12 +244,12 @@ fn parse_covers(text: &str) -> Result<Covers, &'static str> {
     }
 }
 
-/// What was read of a key, or the problem with it.
+/// The value of a key, or reports its problem.
 fn told<T, E: ToString>(section: &Section<'_>, key: &str, result: Result<T, E>) -> Option<T> {
     result.map_err(|error| section.problem(key, error.to_string())).ok()
 }
 
-/// A life of the answer's own, by a pointer.
+/// A life at a pointer in the response.
 fn at(pointer: &str, life: fn(Pointer) -> LifeAt) -> Result<LifeRule, String> {
     pointer.parse().map(|pointer| life(pointer).into()).map_err(str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! The demos of the presets: public keys, and endpoints that know them.
+//! The presets' demos: public keys, and endpoints that accept them.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{
     settings::Document,
 };
 
-/// An RSA key of 2048 bits that was made for test vectors. It is public, belongs to no account
-/// and protects nothing.
+/// A 2048-bit RSA key made for test vectors. It is public, belongs to no account and protects
+/// nothing.
 pub(super) const RSA_KEY: &str = include_str!("demo/rsa.pem");
 
 /// The preset that `serve --sandbox` has.
@@ -46,8 +46,8 @@ fn demo(preset: &Preset) -> Demo {
     }
 }
 
-/// The endpoint of a profile with the demo's keys; they are read like any profile's, and always
-/// valid.
+/// The endpoint of a profile with the demo's keys. They are read like any profile's keys, and are
+/// always valid.
 fn endpoint(demo: &Demo) -> Option<Arc<dyn Endpoint>> {
     let text = demo.kinds_own_lines().join("\n");
     let env = |name: &str| demo.variable(name);

@@ -1,18 +1,18 @@
-//! A JSON body with places for values.
+//! A JSON body with placeholders.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::template::{Place, Template, TemplateError, Values};
 
-/// JSON with places in its texts. A text that is exactly `{grant_ttl}` becomes a number.
+/// JSON with placeholders in its strings. A string that is exactly `{grant_ttl}` becomes a number.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
-    /// Always this.
+    /// A constant value.
     Constant(Value),
-    /// A text.
+    /// A string.
     Text(Template),
-    /// The life that is asked for, as a number of seconds.
+    /// The requested life, as a number of seconds.
     GrantTtl,
     /// An array.
     Array(Vec<Self>),
@@ -21,11 +21,11 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// Takes JSON whose texts may have places.
+    /// Parses JSON whose strings may have placeholders.
     ///
     /// # Errors
     ///
-    /// One of them is no template.
+    /// One of the strings is an invalid template.
     pub(super) fn parse(value: Value) -> Result<Self, TemplateError> {
         Ok(match value {
             Value::String(text) => {
@@ -56,7 +56,7 @@ impl Json {
         }
     }
 
-    /// Its places.
+    /// Its placeholders.
     pub(super) fn places(&self) -> Vec<Place> {
         match self {
             Self::Constant(_) => Vec::new(),
@@ -67,7 +67,8 @@ impl Json {
         }
     }
 
-    /// Its text with these values. Members that ask for a life are left out unless `asks`.
+    /// Writes the JSON with these values. Members that hold the requested life are omitted unless
+    /// `asks`.
     pub(super) fn write(&self, values: &Values<'_>, asks: bool, text: &mut Zeroizing<Vec<u8>>) {
         match self {
             Self::Constant(value) => put(value, text),
@@ -99,8 +100,8 @@ impl Json {
         }
     }
 
-    /// What stands in its places in a value that was made of it; none where the value was not.
-    /// Members beside its own are passed over, and those that ask for a life may be absent.
+    /// The values of the placeholders in JSON that was made from this template; `None` if it was
+    /// not. Additional members are ignored, and members that hold the requested life may be absent.
     pub(super) fn captured(&self, value: &Value) -> Option<Vec<(Place, String)>> {
         match (self, value) {
             (Self::Constant(constant), value) => (constant == value).then(Vec::new),
@@ -125,7 +126,7 @@ impl Json {
     }
 }
 
-/// Appends a value's JSON; into a vector nothing fails.
+/// Appends a value's JSON; writing to a vector never fails.
 fn put(value: &(impl serde::Serialize + ?Sized), text: &mut Zeroizing<Vec<u8>>) {
     let _ = serde_json::to_writer(&mut **text, value);
 }

@@ -1,4 +1,4 @@
-//! How long a credential lasts, and who says so.
+//! How long a credential lasts, and what states it.
 
 use std::time::Duration;
 
@@ -10,46 +10,46 @@ use zeroize::Zeroizing;
 use super::{answer::MALFORMED, pointer::Pointer};
 use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
 
-/// How far an end in whole seconds may be before the true end.
+/// How much earlier an expiry in whole seconds may be than the true expiry.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// Where the life of a credential is found, and what holds where it is not there.
+/// Where the life of a credential is stated, with a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LifeRule {
     pub(super) at: LifeAt,
-    /// The life where the answer has none.
+    /// The life if the response states none.
     pub(super) otherwise: Option<Duration>,
 }
 
-/// Where the life of a credential is found.
+/// Where the life of a credential is stated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LifeAt {
-    /// A number of seconds in the answer.
+    /// A number of seconds in the response.
     Seconds(Pointer),
-    /// An end in the answer: RFC 3339, or Unix seconds.
+    /// An expiry in the response: RFC 3339, or Unix seconds.
     Until(Pointer),
-    /// The `exp` inside the credential, a JWT.
+    /// The `exp` of the credential, a JWT.
     Jwt,
-    /// It is what was asked for.
+    /// The requested life.
     Requested,
-    /// It is always this.
+    /// A constant.
     Fixed(Duration),
 }
 
-/// What a life is reckoned by.
+/// What a life is computed from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
-    /// Our wall clock, before the request was sent.
+    /// The local wall clock before the request was sent.
     pub(super) anchor: WallTime,
-    /// The answer's Date.
+    /// The response's Date.
     pub(super) date: Option<WallTime>,
-    /// The life that was asked for.
+    /// The requested life.
     pub(super) asked: Option<Duration>,
-    /// How long caches on the way have held the answer: its Age.
+    /// The response's Age: how long caches have held it.
     pub(super) age: Duration,
 }
 
-/// A life, and the end that the answer or the credential states, in Unix seconds.
+/// A life, and the expiry that the response or the credential states, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Life {
     pub(super) granted: Granted,
@@ -63,12 +63,12 @@ impl From<LifeAt> for LifeRule {
 }
 
 impl LifeRule {
-    /// The life of `credential` by this rule: never longer than what was asked for, nor than
-    /// what a JWT says of itself, and less what a cache has held it.
+    /// The life of `credential` by this rule. It never exceeds the requested life or the expiry
+    /// that a JWT states, and is reduced by the time a cache held the response.
     ///
     /// # Errors
     ///
-    /// The answer says nothing of it and nothing is configured, or what it says is no life.
+    /// Neither the response nor the configuration states a life, or the stated value is invalid.
     pub(super) fn read(
         &self,
         whole: Option<&RawValue>,
@@ -97,15 +97,15 @@ impl LifeRule {
             LifeAt::Fixed(life) => Some(life),
             _ => self.otherwise,
         };
-        // An end that lies behind says that a clock is off, and is no measure.
+        // An expiry in the past means that a clock is wrong, so it is ignored.
         let left_inside = ends_inside.and_then(|end| at.remaining(end).ok());
         let left_inside = left_inside.filter(|left| !left.is_zero());
-        // What is counted from the answer has begun when a cache took it.
+        // A life counted from the response started when a cache stored it.
         let is_counted = !matches!(self.at, LifeAt::Until(_) | LifeAt::Jwt);
         let age = if is_counted { at.age } else { Duration::ZERO };
         let left = |life: Duration| {
             let life = life.saturating_sub(age);
-            // An end in whole seconds is up to one before the true end.
+            // An expiry in whole seconds is up to one second early.
             left_inside.filter(|left| *left + ROUNDING < life).unwrap_or(life)
         };
         let granted = match (stated, assumed) {
@@ -120,30 +120,30 @@ impl LifeRule {
 }
 
 impl At {
-    /// What is left until `end`, by whichever clock says less: ours before the request, or the
-    /// upstream's by the answer's Date. So it is never longer than what is stated, however far
-    /// the two are apart.
+    /// The time until `end`, by the clock that gives less: the local clock before the request, or
+    /// the upstream's by the response's Date. It never exceeds the stated life, however much the
+    /// clocks differ.
     fn remaining(self, end: f64) -> Result<Duration, Fault> {
         let end = Duration::try_from_secs_f64(end).map_err(|_| MALFORMED)?;
         let end = WallTime::from_unix_seconds(0) + end;
         let now = self.date.map_or(self.anchor, |date| date.max(self.anchor));
         let left = end.since(now);
-        // Milliseconds in the place of seconds, most likely.
+        // Probably milliseconds instead of seconds.
         if left > LONGEST { Err(MALFORMED) } else { Ok(left) }
     }
 }
 
-/// Whole seconds out of a number, or a decimal text: rounded down, over zero.
+/// Positive whole seconds from a number or a decimal string, rounded down.
 fn seconds(raw: &str) -> Result<Duration, Fault> {
     let seconds = number(raw).ok_or(MALFORMED)?.floor();
     if seconds < 1.0 {
         return Err(MALFORMED);
     }
-    // What is too long for a Duration is longer than this.
+    // A value too long for a Duration exceeds the limit anyway.
     Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST, |life| life.min(LONGEST)))
 }
 
-/// An end in Unix seconds, out of a number, a decimal text or RFC 3339.
+/// An expiry in Unix seconds, from a number, a decimal string or RFC 3339.
 fn end(raw: &str) -> Result<f64, Fault> {
     if let Some(number) = number(raw) {
         return Ok(number);
@@ -152,7 +152,7 @@ fn end(raw: &str) -> Result<f64, Fault> {
     rfc3339(&text).ok_or(MALFORMED)
 }
 
-/// A number, or a text of digits with at most one point.
+/// A number, or a string of digits with at most one point.
 fn number(raw: &str) -> Option<f64> {
     if !raw.starts_with('"') {
         return serde_json::from_str(raw).ok();
@@ -183,11 +183,11 @@ fn rfc3339(text: &str) -> Option<f64> {
     Some(since.as_secs_f64() - 60.0 * f64::from(ahead))
 }
 
-/// A life that is configured.
+/// A configured life.
 ///
 /// # Errors
 ///
-/// It is none, in words that follow the name of the key.
+/// The value is invalid; the message follows the key's name.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let life = humantime::parse_duration(text).map_err(|_| r#"is not a duration like "10m""#)?;
     if life.is_zero() || life > LONGEST {
@@ -359,7 +359,7 @@ mod tests {
         let late = At { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
         let granted = Granted::Assumed(Duration::from_secs(3_600));
         assert_eq!(longer.read(None, &token, late), Ok(Life { granted, expires }), "no measure");
-        // What a cache has held is not all there; its own end is not moved by that.
+        // The time in a cache reduces the life, but not the credential's own expiry.
         let held = At { age: Duration::from_secs(3_300), ..at };
         let granted = Granted::Assumed(Duration::from_secs(300));
         assert_eq!(longer.read(None, &token, held), Ok(Life { granted, expires }));

@@ -1,22 +1,22 @@
-//! What a credential says that is no JWT.
+//! Describes credentials that are not JWTs.
 //!
-//! Sources: GitHub's page "Authentication: token formats"; Google's "Token types"; W3C's
-//! "WebRTC", `RTCIceServer`.
+//! Sources: GitHub's page "Authentication: token formats"; Google's "Token types"; W3C's "WebRTC",
+//! `RTCIceServer`.
 
 use serde_json::{Map, Value};
 
 use crate::reading::{Reading, View, words::plain};
 
-/// How credentials of these begin.
+/// The prefixes of known credentials.
 const BEGINNINGS: [(&str, &str); 2] = [
     ("ghs_", "an installation token of a GitHub App"),
     ("ya29.", "an access token of Google's OAuth 2.0"),
 ];
 
-/// The longest text that is looked at: as much as a credential may have, and quotes around it.
+/// The longest string that is read: the longest credential, and quotes around it.
 const MAX_BYTES: usize = 17 * 1024;
 
-/// Reads a credential that an upstream gave; none where it is of no known form.
+/// Describes an upstream's credential; `None` if its form is unknown.
 pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     let text = text.trim();
     if text.len() > MAX_BYTES {
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     Some(ice_servers(&servers, view))
 }
 
-/// One word that begins so.
+/// Whether a string is one word with this prefix.
 fn is_one(text: &str, beginning: &str) -> bool {
     text.strip_prefix(beginning)
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -52,7 +52,7 @@ fn object(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// Servers that a browser connects through.
+/// Describes servers that a browser connects through.
 fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
     let mut reading = Reading::opaque();
     reading.tell("what", "ICE servers for WebRTC");

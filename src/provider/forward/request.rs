@@ -1,4 +1,4 @@
-//! A recipe's request with an attempt's values.
+//! Builds a recipe's request with an attempt's values.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,11 @@ use crate::{
 const INVALID: Fault = Fault::new(FaultClass::Misconfigured, "REQUEST_INVALID");
 
 impl Recipe {
-    /// The request to `uri`. It asks for a life only if it `asks`.
+    /// The request to `uri`. It requests a life only if `asks`.
     ///
     /// # Errors
     ///
-    /// A value cannot be where it should.
+    /// A value is invalid at its place.
     pub(super) fn request(
         &self,
         uri: Uri,
@@ -37,7 +37,7 @@ impl Recipe {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
         if self.method != Method::GET {
-            // Also of nothing: some upstreams refuse a request that does not say it.
+            // Also for an empty body: some upstreams refuse a request without it.
             request.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
         *request.uri_mut() = uri;
@@ -74,7 +74,7 @@ impl Recipe {
 }
 
 impl Basic {
-    /// The header, marked so that it does not print.
+    /// The header, marked as sensitive so that it is not printed.
     fn header(&self, secret: &str) -> Result<HeaderValue, Fault> {
         let encoded = |text: &str| match self.form_encoded {
             FormEncoded::Yes => form_urlencoded::byte_serialize(text.as_bytes()).collect(),
@@ -90,7 +90,7 @@ impl Basic {
 }
 
 impl Body {
-    /// The content's type and the content, which is zeroed when the last part of it is dropped.
+    /// The content type and the content, which is zeroed when its last part is dropped.
     fn filled(&self, values: &Values<'_>, asks: bool) -> (Option<&'static str>, Bytes) {
         match self {
             Self::Empty => (None, Bytes::new()),
@@ -99,7 +99,7 @@ impl Body {
                 (Some("application/x-www-form-urlencoded"), Bytes::from_owner(form))
             }
             Self::Json(json) => {
-                // Room for all that has no escapes, so that nothing is left behind by growing.
+                // The capacity covers all values without escapes, so growing leaves no copies.
                 let long = values.secret.len() + values.assertion.len() + values.resource.len();
                 let mut text = Zeroizing::new(Vec::with_capacity(4_096 + 2 * long));
                 json.write(values, asks, &mut text);

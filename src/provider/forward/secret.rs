@@ -1,19 +1,19 @@
-//! A provider's secret as its console shows it: sent, never signed with here.
+//! A provider's secret as shown in its console. It is sent, never used for signing.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{SecretKeys, SecretOrigin, Section, text};
 
-/// A text that is no secret. It never holds the text.
+/// Why a string is not a secret. It never holds the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SecretError {
-    /// Nothing in it.
+    /// It is empty.
     #[error("is empty")]
     Empty,
-    /// In quotes.
+    /// It is quoted.
     #[error("is in quotes, which would be part of it: write it without")]
     Quoted,
-    /// White space, control characters or characters that cannot be seen.
+    /// White space, control characters or invisible characters.
     #[error(
         "holds white space or a character that cannot be seen: write it on one line, as it was \
          given"
@@ -21,16 +21,16 @@ pub(super) enum SecretError {
     Invisible,
 }
 
-/// A secret that is sent to the upstream. Its `Debug` is silent, and it is zeroed on drop.
+/// A secret that is sent to the upstream. Its `Debug` hides it, and it is zeroed on drop.
 #[derive(Clone, Debug)]
 pub(super) struct Secret(SecretString);
 
 impl Secret {
-    /// Takes a secret, white space around it apart.
+    /// Parses a secret and trims white space.
     ///
     /// # Errors
     ///
-    /// It is empty, or looks like something else than a secret.
+    /// It is empty, or does not look like a secret.
     pub(super) fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
@@ -45,7 +45,7 @@ impl Secret {
         }
     }
 
-    /// Reads the secret that these keys name, and where it was.
+    /// Reads the secret under these keys, with its location.
     pub(super) fn read(
         section: &mut Section<'_>,
         keys: SecretKeys,
@@ -59,7 +59,7 @@ impl Secret {
     }
 }
 
-/// What is shown of a secret: where it is.
+/// A secret for display: its location.
 pub(super) fn shown(origin: &SecretOrigin) -> serde_json::Value {
     format!("(set, {origin})").into()
 }

@@ -17,17 +17,17 @@ use crate::{
     source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
 };
 
-/// Asks an upstream for credentials, and takes them as they are.
+/// Fetches credentials from an upstream and returns them unchanged.
 #[derive(Debug)]
 pub(super) struct Credentials {
     client: HttpClient,
     config: Arc<Config>,
-    /// The life that is asked for; none where the recipe asks for none.
+    /// The life to request; `None` if the recipe requests none.
     grant_ttl: Option<Duration>,
 }
 
 impl Credentials {
-    /// Credentials by `config`'s recipe that are asked to live for `grant_ttl`.
+    /// Credentials by `config`'s recipe with a requested life of `grant_ttl`.
     pub(super) fn new(
         config: Arc<Config>,
         client: HttpClient,
@@ -40,7 +40,7 @@ impl Credentials {
     async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let Config { recipe, secret, .. } = &*self.config;
         let resource = request.resource.as_str();
-        // Before connecting: the upstream's clock for the credential can only start later.
+        // Taken before connecting: the credential's life can only start later.
         let anchor = self.client.clock().now();
         let assertion = self.assertion(anchor.wall, resource)?;
         let grant_ttl = self.grant_ttl.map_or_else(String::new, |ttl| ttl.as_secs().to_string());

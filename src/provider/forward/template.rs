@@ -1,20 +1,20 @@
-//! Texts with places for values: `{resource}`, `{grant_ttl}`, `{secret}` and `{assertion}`;
-//! `{{` and `}}` are braces.
+//! Templates: strings with the placeholders `{resource}`, `{grant_ttl}`, `{secret}` and
+//! `{assertion}`; `{{` and `}}` are braces.
 
 use std::{borrow::Cow, fmt};
 
 use zeroize::Zeroizing;
 
-/// What stands in a place.
+/// A placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The resource that a credential is asked for.
+    /// The requested resource.
     Resource,
-    /// The life that is asked for, in whole seconds.
+    /// The requested life, in whole seconds.
     GrantTtl,
     /// The profile's secret.
     Secret,
-    /// A JWT that proves who asks, signed anew for each attempt.
+    /// A JWT that authenticates the profile, signed for each attempt.
     Assertion,
 }
 
@@ -31,13 +31,13 @@ impl Place {
         }
     }
 
-    /// Whether what stands there opens the upstream.
+    /// Whether its value authenticates to the upstream.
     pub(super) const fn is_secret(self) -> bool {
         matches!(self, Self::Secret | Self::Assertion)
     }
 }
 
-/// What one attempt puts into the places. Its `Debug` is silent.
+/// The values of the placeholders in one attempt. Its `Debug` hides them.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a> {
     pub(super) resource: &'a str,
@@ -47,7 +47,7 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// What stands in this place.
+    /// The value of this placeholder.
     pub(super) const fn of(&self, place: Place) -> &'a str {
         match place {
             Place::Resource => self.resource,
@@ -64,13 +64,13 @@ impl fmt::Debug for Values<'_> {
     }
 }
 
-/// A text that is no template. It never holds the text: that may hold a secret.
+/// Why a string is not a template. It never holds the string, which may contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateError {
-    /// A brace without its other.
+    /// An unmatched brace.
     #[error("has a brace without its other one; a brace itself is written {{{{ or }}}}")]
     Brace,
-    /// A name that is none of a place.
+    /// An unknown placeholder.
     #[error(
         "has a placeholder that there is not; there are {{resource}}, {{grant_ttl}}, {{secret}} \
          and {{assertion}}"
@@ -78,7 +78,7 @@ pub(super) enum TemplateError {
     Unknown,
 }
 
-/// A text with places for values.
+/// A string with placeholders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
@@ -89,17 +89,17 @@ enum Piece {
 }
 
 impl Template {
-    /// A text as it is, braces and all.
+    /// A literal string; braces have no meaning.
     pub(super) fn literal(text: impl Into<String>) -> Self {
         let text = text.into();
         if text.is_empty() { Self::default() } else { Self(vec![Piece::Text(text)]) }
     }
 
-    /// Takes a text with its places.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// A brace stands alone, or a place has an unknown name.
+    /// A brace is unmatched, or a placeholder is unknown.
     pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
@@ -131,7 +131,7 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Its places.
+    /// Its placeholders.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
@@ -139,7 +139,7 @@ impl Template {
         })
     }
 
-    /// Its texts between the places.
+    /// The strings between its placeholders.
     pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(text.as_str()),
@@ -147,17 +147,17 @@ impl Template {
         })
     }
 
-    /// Whether it is this place and nothing else.
+    /// Whether it consists of this placeholder.
     pub(super) fn is_only(&self, place: Place) -> bool {
         self.0 == [Piece::Place(place)]
     }
 
-    /// The text with these values in its places.
+    /// The string with these values.
     pub(super) fn filled(&self, values: &Values<'_>) -> Zeroizing<String> {
         self.filled_with(values, |value| value.into())
     }
 
-    /// The same, each value encoded so.
+    /// The same, with each value encoded.
     pub(super) fn filled_with(
         &self,
         values: &Values<'_>,
@@ -165,10 +165,10 @@ impl Template {
     ) -> Zeroizing<String> {
         let part = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
-            // Encoded, a byte is at most three.
+            // Encoding makes a byte at most three.
             Piece::Place(place) => 3 * values.of(*place).len(),
         };
-        // Room for all, so that nothing is left behind by growing.
+        // The capacity covers everything, so growing leaves no copies.
         let mut text = Zeroizing::new(String::with_capacity(self.0.iter().map(part).sum()));
         for piece in &self.0 {
             match piece {
@@ -179,7 +179,8 @@ impl Template {
         text
     }
 
-    /// What stands in its places in a text that was made of it; none where the text was not.
+    /// The values of the placeholders in a string that was made from this template; `None` if it
+    /// was not.
     pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Place, &'t str)>> {
         let (mut rest, mut found, mut open) = (text, Vec::new(), None);
         for piece in &self.0 {

@@ -1,9 +1,9 @@
-//! What a token of 100ms says, also one of another maker.
+//! Describes 100ms tokens, including those from other issuers.
 
 use super::token::{TYPE, VERSION};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a token of an access key; none where it is another JWT.
+/// Describes a token of an access key; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     token.claims.get("access_key")?;
     let is_typed = matches!(token.text("type"), Some("app" | "management"));

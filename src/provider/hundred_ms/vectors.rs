@@ -1,4 +1,4 @@
-//! The tokens that 100ms' library made.
+//! The tokens made by 100ms' library.
 
 use super::KIND;
 use crate::provider::vectors::{
@@ -25,7 +25,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     vectors.collect()
 }
 
-/// None where no profile says it.
+/// `None` if no profile can express it.
 fn lines(inputs: &Inputs) -> Option<String> {
     let mut params = inputs.params.clone();
     if params.remove("not_valid_before").is_some() {

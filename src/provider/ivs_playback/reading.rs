@@ -1,4 +1,4 @@
-//! What a playback token says, also one of another maker.
+//! Describes playback tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const SINGLE_USE: &str = "aws:single-use-uuid";
 const VERSION: &str = "aws:viewer-session-version";
 const RESOLUTION: &str = "aws:maximum-resolution";
 
-/// Reads a token for a channel; none where it is another JWT.
+/// Describes a token for a channel; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let channel = token.claims.get(CHANNEL)?;
     let mut reading = Reading::of(token);

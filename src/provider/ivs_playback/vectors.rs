@@ -1,4 +1,4 @@
-//! The tokens that the guide of Amazon IVS shows how to sign for playback.
+//! The playback tokens signed as in the guide of Amazon IVS.
 
 use super::KIND;
 use crate::provider::vectors::{
@@ -7,7 +7,7 @@ use crate::provider::vectors::{
 
 const VECTORS: &str = include_str!("../../../tests/vectors/ivs-playback.json");
 
-/// The claim of tokens for one viewing.
+/// The claim of single-use tokens.
 const SINGLE_USE: &str = "aws:single-use-uuid";
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {

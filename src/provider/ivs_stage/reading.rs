@@ -1,4 +1,4 @@
-//! What a token of a stage says, also one of another maker.
+//! Describes stage tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// Characters of a participant's id.
+/// The longest participant ID in characters.
 const MAX_ID: usize = 64;
 
-/// Reads a token of a participant or of a connection; none where it is another JWT.
+/// Describes a participant or connection token; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let events = token.text("events_url")?;
     let is_participant = ["resource", "topic", "whip_url", "capabilities"]

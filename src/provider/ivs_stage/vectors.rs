@@ -1,4 +1,4 @@
-//! The tokens that the guide of Amazon IVS and a sample of AWS show how to sign for stages.
+//! The stage tokens signed as in the guide of Amazon IVS and a sample of AWS.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Profiles of test keys: one for each way of signing that costs differently. There are no vectors:
-//! what these tokens say is for their profiles.
+//! Profiles with test keys: one for each signing method that differs in cost. There are no vectors,
+//! since the profiles determine the content of these tokens.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::provider::vectors::{Ask, VectorError, Way};
 
 const KEYS: &str = include_str!("../../../tests/vectors/keys.json");
 
-/// For the HMAC, which takes any text.
+/// For the HMAC, which accepts any string.
 const SECRET: &str = "public-test-secret-of-the-self-test-only";
 
 const CLAIMS: &str = "[profiles.own.claims]\nsub = { from = \"identity\" }\n\

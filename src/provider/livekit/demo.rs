@@ -1,4 +1,4 @@
-//! The demo's key: public, and known to no server.
+//! The demo's key, which is public; no server accepts it.
 
 use serde_json::json;
 

@@ -1,17 +1,17 @@
-//! What a LiveKit token says, also one of another maker.
+//! Describes LiveKit tokens, including those from other issuers.
 
 use serde_json::{Map, Value};
 
 use super::params::{RIGHTS, SERVER_RIGHTS};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a token with rights in rooms; none where it is another JWT.
+/// Describes a token with rights in rooms; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let video = token.claims.get("video")?.as_object()?;
     let mut reading = Reading::of(token);
-    // LiveKit's libraries write the time of issue there, and no `iat`.
+    // LiveKit's libraries write the issue time to `nbf`, and no `iat`.
     reading.validity.issued = reading.validity.issued.or(reading.validity.starts);
-    // 10 s at least: its verifiers in Go, Rust, Python and Node.
+    // Its verifiers in Go, Rust, Python and Node allow at least 10 s.
     reading.has_leeway = true;
     reading.needs_no_iat = true;
     reading.tell_claim("whose", "sub");
@@ -41,7 +41,7 @@ fn room(video: &Map<String, Value>) -> String {
     }
 }
 
-/// The rights that are given or denied, in LiveKit's words.
+/// The granted and denied rights, in LiveKit's terms.
 fn rights(video: &Map<String, Value>) -> Vec<String> {
     let flags = video.iter().filter_map(|(right, value)| match value {
         Value::Bool(true) => Some(right.escape_debug().to_string()),

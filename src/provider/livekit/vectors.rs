@@ -1,4 +1,4 @@
-//! The tokens that LiveKit's libraries for Node and Python made.
+//! The tokens made by LiveKit's libraries for Node and Python.
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,8 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
         };
         let scope = match &recorded.inputs.resource {
             Some(room) => format!("resources = [{}]", quoted(Some(room))),
-            // A library that refuses a token for every room means a profile that allows none.
+            // A library that refuses a token for all rooms corresponds to a profile that does not
+            // allow one.
             None if recorded.is_refused() && recorded.inputs.identity.is_some() => String::new(),
             None => "allow_unscoped = true".to_owned(),
         };
@@ -51,7 +52,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     vectors.collect()
 }
 
-/// The constants of a profile whose tokens are these; else why there is none.
+/// The constants of a profile with these tokens, or why there is none.
 fn params(inputs: &Inputs) -> Result<Map<String, Value>, &'static str> {
     let mut params = inputs.params.clone();
     let Some(Value::Object(video)) = params.remove("video") else {
@@ -66,7 +67,7 @@ fn params(inputs: &Inputs) -> Result<Map<String, Value>, &'static str> {
     Ok(params)
 }
 
-/// Python's library writes what is true where it is left out.
+/// Python's library writes the defaults that are true.
 fn drop_defaults(claims: &mut Map<String, Value>) {
     if let Some(Value::Object(video)) = claims.get_mut("video") {
         for right in ["canPublish", "canSubscribe", "canPublishData"] {
@@ -78,7 +79,7 @@ fn drop_defaults(claims: &mut Map<String, Value>) {
     }
 }
 
-/// Node's library writes what proto JSON leaves out.
+/// Node's library writes what proto JSON omits.
 fn drop_proto_defaults(value: &mut Value) {
     let defaults = [json!(0), json!(false), json!(""), json!({}), json!("JRP_ON_FAILURE")];
     match value {

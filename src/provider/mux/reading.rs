@@ -1,14 +1,14 @@
-//! What a token of Mux says, also one of another maker.
+//! Describes Mux tokens, including those from other issuers.
 
 use serde_json::Value;
 
 use super::params::token_type;
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Claims that have a line of their own.
+/// Claims with a line of their own.
 const TOLD: [&str; 6] = ["sub", "aud", "kid", "exp", "iat", "nbf"];
 
-/// Reads a token of a signing key; none where it is another JWT.
+/// Describes a token of a signing key; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let (what, audience) = token_type(token.claims.get("aud")?)?;
     let id = token.claims.get("sub")?;

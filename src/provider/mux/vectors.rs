@@ -1,4 +1,4 @@
-//! The tokens that Mux's library made.
+//! The tokens made by Mux's library.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ use crate::provider::vectors::{
 
 const VECTORS: &str = include_str!("../../../tests/vectors/mux.json");
 
-/// The library's own default, which is not ours.
+/// The library's default, which differs from ours.
 const DEFAULT_TTL: i64 = 7 * 24 * 60 * 60;
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -38,7 +38,7 @@ fn params(inputs: &Inputs) -> Map<String, Value> {
         _ => Map::new(),
     };
     write_numbers(&mut params);
-    // The library's word for what a token is for, in ours.
+    // The library's name for the token type, in ours.
     let token_type = match inputs.params.get("token_type").and_then(Value::as_str) {
         None | Some("") => return params,
         Some("drm_license") => "drm",
@@ -50,7 +50,8 @@ fn params(inputs: &Inputs) -> Map<String, Value> {
     params
 }
 
-/// The library's interface wants numbers as texts; Mux's guide has numbers. Whether there was one.
+/// The library's interface requires numbers as strings, but Mux's guide has numbers. Returns
+/// whether there was one.
 fn write_numbers(claims: &mut Map<String, Value>) -> bool {
     let mut any = false;
     for name in ["time", "width", "start", "end"] {

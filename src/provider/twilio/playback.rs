@@ -9,8 +9,7 @@ pub(in crate::provider) fn playback_token(url: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// When the token in a playback URL was issued and when it ends, in Unix seconds; none where
-/// it does not say.
+/// When the token in a playback URL was issued and when it expires, in Unix seconds, if stated.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 pub struct PlaybackTimes {
     /// Its `iat`.
@@ -22,23 +21,23 @@ pub struct PlaybackTimes {
 }
 
 impl PlaybackTimes {
-    /// Those of the token in `url`; none without a token whose claims can be read. Nothing is
+    /// The times of the token in `url`; `None` without a token with readable claims. Nothing is
     /// verified.
     #[must_use]
     pub fn in_url(url: &str) -> Option<Self> {
         playback_token(url).and_then(Self::in_token)
     }
 
-    /// Those of this token.
+    /// The times of this token.
     pub(in crate::provider) fn in_token(token: &str) -> Option<Self> {
         let claims = token.split('.').nth(1)?;
         let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
         serde_json::from_slice(&claims).ok()
     }
 
-    /// The life in whole seconds that it says it has; none without both its times.
+    /// The stated life in whole seconds; `None` unless both times are stated.
     pub(in crate::provider) fn life(self) -> Option<u64> {
-        // Saturates, and takes what is no number as 0.
+        // Saturates; NaN becomes 0.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let life = (self.ends? - self.issued?) as u64;
         Some(life)

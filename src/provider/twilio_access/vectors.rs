@@ -1,4 +1,4 @@
-//! The tokens that `twilio-node` made for other products than Live.
+//! The tokens made by `twilio-node` for products other than Live.
 
 use serde_json::{Map, Value, json};
 
@@ -25,7 +25,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     vectors.collect()
 }
 
-/// Calls say whether a client takes calls, or the profile does, in either way.
+/// Either calls or the profile set whether a client receives calls.
 fn ways(inputs: &Inputs, own: &str, secret: &str) -> Result<Vec<Way>, VectorError> {
     let (mut grants, takes_calls) = grants(inputs)?;
     let lines = lines(inputs, &grants);
@@ -48,7 +48,7 @@ fn ways(inputs: &Inputs, own: &str, secret: &str) -> Result<Vec<Way>, VectorErro
     Ok(ways)
 }
 
-/// The grants as a profile writes them, and whether a client takes calls.
+/// The grants as written in a profile, and whether a client receives calls.
 fn grants(inputs: &Inputs) -> Result<(Map<String, Value>, bool), VectorError> {
     let Some(Value::Object(mut grants)) = inputs.params.get("grants").cloned() else {
         return Err(VectorError::Missing("grants"));
@@ -73,7 +73,7 @@ fn grants(inputs: &Inputs) -> Result<(Map<String, Value>, bool), VectorError> {
     Ok((grants, takes_calls))
 }
 
-/// What else a profile says.
+/// The other lines of a profile.
 fn lines(inputs: &Inputs, grants: &Map<String, Value>) -> String {
     let mut lines = Vec::new();
     if grants.contains_key("video") {

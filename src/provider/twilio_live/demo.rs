@@ -1,4 +1,4 @@
-//! The demo's account: public, and known to the sandbox alone.
+//! The demo's account: public, and known only to the sandbox.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
 /// The demo's API key.
 pub const DEMO_API_KEY_SID: &str = "SK0123456789abcdef0123456789abcdef";
 
-/// The demo's secret: public, and good for nothing but the sandbox.
+/// The demo's secret: public, and only for the sandbox.
 pub const DEMO_API_KEY_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
 
 /// The demo's resource.
 pub const DEMO_RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 
-/// Where the demo's secret goes.
+/// The environment variable for the demo's secret.
 const VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
 
 /// The demo.

@@ -1,4 +1,4 @@
-//! The tokens that Twilio's helper libraries made around a player's grant.
+//! The tokens with a player's grant made by Twilio's helper libraries.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,20 +17,20 @@ use crate::{
 
 const VECTORS: &str = include_str!("../../../tests/vectors/access_tokens.json");
 
-/// What the tokens are for: they say so inside the grant alone.
+/// The resource of the tokens, stated only in the grant.
 const RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 
-/// What grants of other products ride on here, where the library needs none.
+/// The player's grant for vectors of other products, where the library needs none.
 const GRANT: &str = r#"{"playbackUrl":"https://h.example/p?token=t","playerStreamerSid":"VJ0123456789abcdef0123456789abcdef","requestCredentials":null}"#;
 
-/// What the libraries were given.
+/// The inputs of the libraries.
 #[derive(Deserialize)]
 struct Inputs {
     account_sid: String,
     signing_key_sid: String,
     secret: String,
     identity: Value,
-    /// What it was changed to afterwards.
+    /// The identity that replaces the first one.
     identity_after: Option<String>,
     ttl: Option<i64>,
     now: i64,
@@ -89,7 +89,7 @@ fn vector(recorded: Recorded<Inputs>) -> Result<Vector, VectorError> {
     }
     let mut token = recorded.token(Signed::Secret)?;
     token.random = &["jti"];
-    // Python's library writes one of its own accord.
+    // Python's library adds one unasked.
     let nbf = token.claims.get("nbf").and_then(Value::as_i64);
     let nbf = nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf));
     let way = Way { profile: profile(inputs, &nbf.unwrap_or_default()), secret, ask };
@@ -97,8 +97,8 @@ fn vector(recorded: Recorded<Inputs>) -> Result<Vector, VectorError> {
     Ok(recorded.minted(vec![way], token))
 }
 
-/// Writes into a library's token what ours have, and it has not. `added`: the player's grant,
-/// where the library was given none.
+/// Adds what our tokens have and the library's lacks. `added` is the player's grant, if the library
+/// received none.
 fn meet(
     token: &mut Token,
     recorded: &Recorded<Inputs>,
@@ -127,7 +127,7 @@ fn is_of(grant: &Map<String, Value>, product: &str) -> bool {
     grant.get("type").is_some_and(|it| it == product)
 }
 
-/// The profile, with these lines.
+/// A profile with these lines.
 fn profile(inputs: &Inputs, lines: &str) -> String {
     let Inputs { account_sid, signing_key_sid, region, grants, .. } = inputs;
     let grants = grants.iter().filter(|grant| !is_of(grant, "playback")).map(product);
@@ -140,7 +140,7 @@ fn profile(inputs: &Inputs, lines: &str) -> String {
     )
 }
 
-/// A product's grant as a profile writes it.
+/// A product's grant as written in a profile.
 fn product(grant: &Map<String, Value>) -> (String, Value) {
     let mut grant = grant.clone();
     let product = grant.remove("type").and_then(|it| it.as_str().map(str::to_owned));
@@ -162,8 +162,8 @@ fn product(grant: &Map<String, Value>) -> (String, Value) {
     }
 }
 
-/// Whether an answer around a grant of this shape is taken from the upstream; the SIDs of some
-/// are not of a SID's form.
+/// Whether a response with this grant would be accepted from the upstream. Some vectors have
+/// malformed SIDs, so they are replaced.
 fn is_taken(grant: &str) -> Result<bool, VectorError> {
     let mut grant: Value = serde_json::from_str(grant)?;
     if let Some(sid) = grant.get_mut("playerStreamerSid") {

@@ -1,4 +1,4 @@
-//! The wire of the `PlaybackGrant` endpoint: path, form and answer.
+//! The protocol of the `PlaybackGrant` endpoint: path, form and response.
 
 #[cfg(test)]
 mod tests;
@@ -18,22 +18,22 @@ use crate::{
     source::{Mark, json},
 };
 
-/// The form's life in seconds.
+/// The form field for the life in seconds.
 pub const TTL: &str = "Ttl";
 
-/// The form's origin that may play.
+/// The form field for the origin that may play.
 pub const ALLOW_ORIGIN: &str = "AccessControlAllowOrigin";
 
-/// The longest grant that is taken: every token carries it whole, in a header most often.
+/// The longest accepted grant: every token contains it, and is usually sent in a header.
 const MAX_GRANT_BYTES: usize = 16 * 1024;
 
-/// Where a `PlayerStreamer`'s grants are created, below the upstream's base URL.
+/// The path of a `PlayerStreamer`'s grants, below the upstream's base URL.
 #[must_use]
 pub fn path(sid: &str) -> String {
     format!("/v1/PlayerStreamers/{sid}/PlaybackGrant")
 }
 
-/// The members of an answer that matter; unknown ones are passed over.
+/// The used members of a response; others are ignored.
 #[derive(Deserialize)]
 struct Answer<'a> {
     sid: Option<String>,
@@ -42,7 +42,7 @@ struct Answer<'a> {
     grant: Option<&'a RawValue>,
 }
 
-/// The members of the grant that are looked at; the grant itself travels as raw JSON.
+/// The inspected members of the grant, which itself stays raw JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PlaybackGrant<'a> {
@@ -51,20 +51,20 @@ struct PlaybackGrant<'a> {
     player_streamer_sid: String,
 }
 
-/// A grant as an answer holds it.
+/// A grant extracted from a response.
 pub struct Answered {
     /// The grant: a JSON object.
     pub content: Content,
-    /// The life in whole seconds that its playback token states; none where it does not.
+    /// The life in whole seconds that its playback token states, if any.
     pub life: Option<u64>,
-    /// What tells it from another.
+    /// Distinguishes it from other grants.
     pub mark: Mark,
 }
 
-/// Takes the grant out of an answer's body.
+/// Extracts the grant from a response body.
 ///
-/// `sid`, `account_sid` and `grant.playerStreamerSid` must be what was asked for, where they
-/// are there: a grant for somebody else must never reach a token.
+/// `sid` and `account_sid`, if present, and `grant.playerStreamerSid` must match the request, so
+/// that a grant of another resource never reaches a token.
 pub fn read_answer(
     body: &[u8],
     account: &AccountSid,
@@ -74,7 +74,7 @@ pub fn read_answer(
 
     let answer: Answer<'_> = json::parse(body)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
-    // A grant given as an array would read as its members in order.
+    // A grant in the form of an array would be parsed as its members in order.
     if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(raw) {
         return Err(MALFORMED);
     }
@@ -98,8 +98,8 @@ pub fn read_answer(
     Ok(Answered { content: raw.get().into(), life, mark })
 }
 
-/// Whether a token's readers can bear a grant, which they find two levels down: many parse by
-/// recursion and go no deeper than `serde_json` does.
+/// Whether the readers of a token can parse the grant, which is two levels down: many parsers
+/// recurse and go no deeper than `serde_json`.
 fn is_readable(grant: &RawValue) -> bool {
     let nested = Zeroizing::new(format!("[[{}]]", grant.get()));
     serde_json::from_str::<Value>(&nested).is_ok()

@@ -1,4 +1,4 @@
-//! What a token for a session says, also one of another maker or of OpenTok.
+//! Describes session tokens, including those from other issuers and from OpenTok.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -14,13 +14,13 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// What OpenTok's tokens begin with that are no JWT.
+/// The prefix of OpenTok's tokens that are not JWTs.
 const LEGACY: &str = "T1==";
 
-/// The longest such token that is looked at.
+/// The longest such token that is read.
 const MAX_LEGACY_BYTES: usize = 16 * 1024;
 
-/// Reads a token for a session; none where it is another JWT.
+/// Describes a token for a session; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let session = token.claims.get("session_id")?;
     if token.text("scope").is_none_or(|scope| scope != SCOPE) {
@@ -49,7 +49,7 @@ fn is_legacy(token: &Jwt) -> bool {
     token.text("ist") == Some("project") && !token.claims.contains_key("application_id")
 }
 
-/// What only tokens of an application have.
+/// Adds the warnings specific to an application's tokens.
 fn note_application(token: &Jwt, reading: &mut Reading) {
     match token.text("application_id") {
         None => reading.note("application_id", "is missing; Vonage refuses such a token"),
@@ -100,7 +100,7 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     }
 }
 
-/// Reads a token of OpenTok's old form; none where it is something else.
+/// Describes a token in OpenTok's old form; `None` for any other string.
 pub(super) fn read_legacy(text: &str) -> Option<Reading> {
     let encoded = text.trim().strip_prefix(LEGACY).filter(|it| it.len() <= MAX_LEGACY_BYTES)?;
     let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;

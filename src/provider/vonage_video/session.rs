@@ -1,6 +1,6 @@
-//! Ids of sessions: a version, and base64url of fields with `~` between them.
+//! Session IDs: a version, and base64url of fields separated by `~`.
 //!
-//! Source: how `opentok` for Node takes one apart.
+//! Source: how `opentok` for Node parses an ID.
 
 use base64::{
     Engine,
@@ -10,10 +10,10 @@ use base64::{
 
 use crate::name::{NameError, Resource};
 
-/// What ids begin with.
+/// The prefixes of IDs.
 const VERSIONS: [&str; 2] = ["1_", "2_"];
 
-/// Ids were seen that end within a byte.
+/// Some known IDs end within a byte.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -21,7 +21,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A session's id.
+/// Parses a session ID.
 pub(super) fn parse(text: &str) -> Result<Resource, NameError> {
     if !is_id(text) {
         return Err(NameError::NotOfItsKind(
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Resource, NameError> {
     Resource::parse(text)
 }
 
-/// Whether a text has the form of an id.
+/// Whether a string has the form of a session ID.
 pub(super) fn is_id(text: &str) -> bool {
     rest(text).is_some_and(|rest| {
         rest.len() > 8
@@ -40,7 +40,7 @@ pub(super) fn is_id(text: &str) -> bool {
     })
 }
 
-/// The application, or OpenTok's API key, that a session is of; none where its id does not say.
+/// The application ID or OpenTok API key in a session ID, if any.
 pub(super) fn owner(id: &str) -> Option<String> {
     let fields = LENIENT.decode(rest(id)?).ok()?;
     let fields = str::from_utf8(&fields).ok()?;

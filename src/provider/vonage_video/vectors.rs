@@ -1,4 +1,4 @@
-//! The tokens that Vonage's libraries made.
+//! The tokens made by Vonage's libraries.
 
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ fn lines(inputs: &mut Inputs) -> String {
         *classes = joined.join(" ").into();
     }
     let mut lines = vec![format!("resources = [{}]", quoted(inputs.resource.as_deref()))];
-    // Where it is given none, the library takes a day.
+    // The library's default is a day.
     let ttl = inputs.ttl_seconds.unwrap_or(24 * 60 * 60);
     lines.push(format!("token_ttl = \"{ttl}s\""));
     lines.extend(data.is_none().then(|| "identity = \"none\"".to_owned()));

@@ -1,4 +1,4 @@
-//! What a token of the Video SDK says, also one of another maker.
+//! Describes Video SDK tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -11,10 +11,10 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// The claims that a user's key is in, the newer one first.
+/// The claims that can contain a user key, the newer one first.
 const USERS: [&str; 2] = ["user_key", "user_identity"];
 
-/// Claims that are numbers.
+/// The numeric claims.
 const NUMBERS: [&str; 7] = [
     ROLE_TYPE,
     "version",
@@ -25,7 +25,7 @@ const NUMBERS: [&str; 7] = [
     "audio_webrtc_mode",
 ];
 
-/// Reads a token for a session; none where it is another JWT.
+/// Describes a token for a session; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let session = token.claims.get("tpc")?;
     token.claims.get("app_key")?;

@@ -1,4 +1,4 @@
-//! The tokens that Zoom's sample made, and those made as its guide shows.
+//! The tokens made by Zoom's sample, and those signed as in its guide.
 
 use super::KIND;
 use crate::provider::vectors::{

@@ -10,7 +10,7 @@ use crate::{
 
 const FORMS: &str = r#"must be { seconds = "/pointer" }, { until = "/pointer" }, "jwt", "requested" or a duration like "10m""#;
 
-/// Reads it.
+/// Reads its keys.
 pub(super) fn read(section: &mut Section<'_>) -> Option<LifeRule> {
     if !section.has("life") {
         section.problem(
@@ -23,7 +23,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<LifeRule> {
     told(section, "life", parse(&value))
 }
 
-/// Holds it against the recipe that it is of.
+/// Checks that the life fits the recipe.
 pub(super) fn check(section: &Section<'_>, recipe: &Recipe, places: &[Place]) {
     let asks = places.contains(&Place::GrantTtl);
     match recipe.life.at {

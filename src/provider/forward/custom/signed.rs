@@ -1,4 +1,4 @@
-//! The table `assertion`: the JWT that proves who asks.
+//! The table `assertion`: the JWT that authenticates the profile.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::{
     token::key::JwtKey,
 };
 
-/// The keys of the private key.
+/// The private key's keys.
 pub(super) const PRIVATE_KEY: SecretKeys =
     SecretKeys { file: "private_key_file", env: "private_key_env", value: "private_key" };
 
-/// HS256 is under the profile's secret.
+/// HS256 uses the profile's secret.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::HS256];
 
-/// The life of an assertion that the profile gives none: it is used at once.
+/// The default life of an assertion, which is used at once.
 const USUAL_LIFE: Duration = Duration::from_secs(5 * 60);
 
 const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// Reads the algorithm, which says where the key is.
+/// Reads the algorithm, which determines where the key is.
 pub(super) fn read_algorithm(signed: &mut Section<'_>) -> Option<Algorithm> {
     signed.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS))
 }
 
-/// Reads the rest of the table, and the key beside it.
+/// Reads the rest of the table, and the key.
 pub(super) fn read(
     section: &mut Section<'_>,
     mut signed: Section<'_>,

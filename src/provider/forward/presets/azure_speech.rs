@@ -1,7 +1,7 @@
-//! Azure AI Speech: access tokens of a resource's region.
+//! Azure AI Speech: access tokens for a resource's region.
 //!
 //! Source: Microsoft's guide "Speech service REST API: authentication". A token lives for ten
-//! minutes, and may be used for nine by its advice. The body of a refusal was seen at sibling
+//! minutes; the guide advises to use it for nine. The body of a refusal is taken from sibling
 //! services.
 
 use std::time::Duration;
@@ -51,12 +51,12 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let url = format!("https://{region}.api.cognitive.microsoft.com/sts/v1.0/issueToken");
     let making = Making::post(&url)
         .header("ocp-apim-subscription-key", "{secret}")
-        // An empty body, under this type.
+        // An empty body of this type.
         .form(&[])
         .life(LifeAt::Fixed(LIFE));
     Some(Parts {
         secret: Some(secret),
-        // The key says nobody's name: where it is stands for whose it is.
+        // The key names no account, so its location identifies the account.
         account: origin.to_string(),
         shown: vec![("region", json!(region)), (KEY.value, secret::shown(&origin))],
         ..Parts::new(made(section, "region", making)?, Covers::Session)

@@ -1,6 +1,6 @@
 //! Cloudflare Realtime: credentials for its TURN servers.
 //!
-//! Source: Cloudflare's guide "Generate Credentials". It documents no refusal's body.
+//! Source: Cloudflare's guide "Generate Credentials". It documents no refusal body.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const MAX_LIFE: Duration = Duration::from_secs(48 * 60 * 60);
 pub(super) static PRESET: Preset = Preset {
     name: "cloudflare-turn",
     life: LifeRules::Asked { default: USUAL_LIFE, max: MAX_LIFE },
-    // What is left when it is handed out must cover the longest call.
+    // The remaining life must cover the longest call.
     refresh_at: 0.5,
     parse_resource,
     read,

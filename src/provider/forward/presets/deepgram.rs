@@ -1,7 +1,7 @@
 //! Deepgram: temporary tokens for its APIs.
 //!
-//! Source: Deepgram's guide "Token-Based Authentication" and its API reference,
-//! `POST /v1/auth/grant`. That a wrong key is answered with 400 was reported by a user.
+//! Source: Deepgram's guide "Token-Based Authentication" and its API reference, `POST
+//! /v1/auth/grant`. The 400 for a wrong key was reported by a user.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
 
 const API_KEY: SecretKeys = secret_keys("api_key_file", "api_key_env", "api_key");
 
-/// The life of a token that was asked for without one.
+/// The default life of a token.
 const USUAL_LIFE: Duration = Duration::from_secs(30);
 
 const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -60,11 +60,11 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         .with(|it| it.usual_life = Some(USUAL_LIFE))
         .credential("/access_token")
         .seconds("/expires_in")
-        // A wrong key, under 400.
+        // A wrong key gets status 400.
         .codes("/err_msg", &[("Invalid credentials.", FaultClass::Credential)]);
     Some(Parts {
         secret: Some(secret),
-        // The key says nobody's name: where it is stands for whose it is.
+        // The key names no account, so its location identifies the account.
         account: origin.to_string(),
         shown: vec![(API_KEY.value, secret::shown(&origin))],
         ..Parts::new(made(section, "preset", making)?, Covers::Connect)

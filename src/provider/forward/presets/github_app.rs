@@ -1,7 +1,7 @@
 //! GitHub Apps: tokens of an app's installations, which are the resources.
 //!
-//! Source: GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App", "REST API
-//! endpoints for GitHub Apps" and "Rate limits for the REST API".
+//! Source: GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App", "REST API endpoints
+//! for GitHub Apps" and "Rate limits for the REST API".
 
 use std::time::Duration;
 
@@ -36,10 +36,10 @@ use crate::{
 
 const PRIVATE_KEY: SecretKeys = secret_keys("private_key_file", "private_key_env", "private_key");
 
-/// An assertion's end may be ten minutes ahead by GitHub's clock.
+/// GitHub accepts an expiry up to ten minutes ahead of its clock.
 const ASSERTION_LIFE: Duration = Duration::from_secs(9 * 60);
 
-/// GitHub's advice against clocks that differ, in seconds.
+/// GitHub's recommended backdating against clock skew, in seconds.
 const BACK: u32 = 60;
 
 const RATE_LIMIT: RateLimit =
@@ -98,7 +98,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
             .until("/expires_at")
             .with(|it| {
                 it.errors.rate_limit = Some(RATE_LIMIT);
-                // Of one installation, a suspended one: 401 is the app's.
+                // A suspended installation; 401 concerns the app.
                 it.errors.statuses = &[(403, FaultClass::Resource)];
             });
     let mut shown = vec![("app_id", json!(app)), (PRIVATE_KEY.value, secret::shown(&origin))];

@@ -36,10 +36,10 @@ use crate::{
 const SERVICE_ACCOUNT: SecretKeys =
     secret_keys("service_account_file", "service_account_env", "service_account");
 
-/// An assertion may live for an hour.
+/// Google accepts up to an hour.
 const ASSERTION_LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// Clocks differ, and an assertion of the future is refused; in seconds.
+/// Backdating against clock skew, in seconds: an assertion from the future is refused.
 const BACK: u32 = 30;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -66,7 +66,7 @@ pub(super) static PRESET: Preset = Preset {
     },
 };
 
-/// What a service-account file holds, as far as it is used.
+/// The members of a service-account file that are used.
 #[derive(Deserialize)]
 struct ServiceAccount {
     client_email: String,
@@ -96,7 +96,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         .form(&[("grant_type", GRANT_TYPE), ("assertion", "{assertion}")])
         .credential("/access_token")
         .seconds("/expires_in")
-        // The key, or the clock.
+        // The key or the clock is wrong.
         .codes(
             "/error",
             &[
@@ -117,7 +117,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     })
 }
 
-/// Takes a service-account file's text, or base64 of it.
+/// Parses a service-account file, or base64 of one.
 fn parse_account(text: &str) -> Result<(ServiceAccount, JwtKey), String> {
     const NONE: &str = "is no service-account file in JSON, nor base64 of one";
     let text = text.trim_start_matches('\u{feff}').trim();

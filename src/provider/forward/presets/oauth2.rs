@@ -1,4 +1,4 @@
-//! OAuth 2.0 client credentials, of any authorization server.
+//! OAuth 2.0 client credentials, for any authorization server.
 //!
 //! Source: RFC 6749, sections 2.3.1, 4.4 and 5.
 
@@ -78,7 +78,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     })
 }
 
-/// The codes of RFC 6749, 5.2, that say more than their status.
+/// The codes of RFC 6749, 5.2, that are more specific than their status.
 const CODES: [(&str, FaultClass); 4] = [
     ("invalid_client", FaultClass::Credential),
     ("unauthorized_client", FaultClass::Credential),

@@ -28,13 +28,13 @@ use crate::{
 const SECRET: SecretKeys =
     secret_keys("api_key_secret_file", "api_key_secret_env", "api_key_secret");
 
-/// The life of credentials that were asked for without one, and the longest.
+/// The default and longest life of credentials.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) static PRESET: Preset = Preset {
     name: "twilio-nts",
     life: LifeRules::Asked { default: LIFE, max: LIFE },
-    // What is left when it is handed out must cover the longest call.
+    // The remaining life must cover the longest call.
     refresh_at: 0.5,
     parse_resource,
     read,
@@ -91,7 +91,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     let body = json!({
         "username": username,
         "password": password,
-        // A text.
+        // Twilio writes a string.
         "ttl": given.life.to_string(),
         "ice_servers": ice_servers,
     });

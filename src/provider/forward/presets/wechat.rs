@@ -1,7 +1,7 @@
-//! WeChat: the access token of an official account or a mini program, which all servers share.
+//! WeChat: the access token of an official account or a mini program, shared by all servers.
 //!
-//! Source: WeChat's guide "Get stable access token" and its list of error codes. Every answer
-//! is a 200. Until shortly before its end, the same token comes again.
+//! Source: WeChat's guide "Get stable access token" and its list of error codes. Every response has
+//! status 200. Until shortly before its expiry, the same token is returned.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub(super) static PRESET: Preset = Preset {
     },
 };
 
-/// Codes whose class is known: busy; too many calls a day, a minute; a wrong secret, a wrong app,
-/// an address that is not on the list, a frozen secret.
+/// Codes with a known class: busy; too many calls per day or per minute; a wrong secret, a wrong
+/// app, an address that is not allowed, a frozen secret.
 const CODES: [(&str, FaultClass); 8] = [
     ("-1", FaultClass::Transient),
     ("45009", FaultClass::Throttled),
@@ -68,7 +68,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         "grant_type": "client_credential",
         "appid": escaped(&app),
         "secret": "{secret}",
-        // Another server's token stays good.
+        // The token of another server stays valid.
         "force_refresh": false,
     });
     let making = Making::post("https://api.weixin.qq.com/cgi-bin/stable_token")
@@ -91,7 +91,7 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     (Answer::json(StatusCode::OK, &body), token)
 }
 
-/// All of its own refusals are a 200 with a code.
+/// WeChat's own refusals have status 200 and a code.
 fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
         (Why::Credential, _) => (40125, "invalid appsecret"),

@@ -1,4 +1,4 @@
-//! What a profile says: what is taken, what is refused, and that no secret is shown.
+//! A profile's keys: which are accepted and refused, and that no secret is shown.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     source::FetchError,
 };
 
-/// A recipe that is good; `{url}` is where.
+/// A valid recipe; `{url}` is the upstream.
 const GOOD: &str = r#"
 url = "https://api.example/token"
 headers = { x-key = "{secret}" }
@@ -18,7 +18,7 @@ life = { seconds = "/life" }
 secret_env = "S"
 "#;
 
-/// What is told of a recipe in which this line stands in the place of that one.
+/// The problems of a recipe with this line in place of another.
 fn told(line: &str, instead: &str) -> String {
     let key = line.split(' ').next().unwrap();
     let lines = GOOD.lines().filter(|line| line.split(' ').next() != Some(key));
@@ -116,7 +116,7 @@ fn no_secret_is_shown_anywhere() {
     assert!(!shown.contains(SECRET) && !provider.upstream().unwrap().account().contains(SECRET));
 }
 
-/// What comes of an answer to the good recipe.
+/// The result of a response to the valid recipe.
 async fn answered(status: u16, headers: &[(&str, &str)], body: &str, more: &str) -> FetchError {
     let upstream = Upstream::answering(status, headers, body.to_owned()).await;
     let lines = format!("{GOOD}\nupstream = '{}'\n{more}", upstream.url);
@@ -132,7 +132,7 @@ async fn a_code_in_a_body_says_what_a_status_does_not() {
     let errors = r#"errors = { pointer = "/e/code", transient = [-1], throttled = ["slow"],
         credential = [40001], misconfigured = ["gone away"] }"#;
     for (status, code, class, reason) in [
-        // Who says when to come back is heard, whatever heals then.
+        // A response with Retry-After is honoured, whatever the fault.
         (200, "-1", FaultClass::Throttled, "UPSTREAM_CODE_MINUS_1"),
         (503, "-1", FaultClass::Throttled, "HTTP_STATUS_503"),
         (200, "40001", FaultClass::Credential, "UPSTREAM_CODE_40001"),

@@ -1,4 +1,4 @@
-//! An upstream that answers what it is told to, and remembers what it was asked.
+//! An upstream with a fixed response, which records its requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// What it was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) method: Method,
@@ -18,14 +18,14 @@ pub(super) struct Asked {
     pub(super) body: String,
 }
 
-/// An upstream on a port of its own.
+/// An upstream on its own port.
 pub(super) struct Upstream {
     pub(super) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Upstream {
-    /// One that answers every request so.
+    /// An upstream that returns this response to every request.
     pub(super) async fn answering(
         status: u16,
         headers: &[(&str, &str)],
@@ -63,7 +63,7 @@ impl Upstream {
         Self { url, asked }
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(super) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }

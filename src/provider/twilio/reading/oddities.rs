@@ -1,7 +1,7 @@
-//! What is odd about an Access Token: the traps that tokens of other makers fall into.
+//! Warnings about an Access Token, for the mistakes of other issuers.
 //!
-//! Sources: Twilio's page "Access Tokens" and its error codes 20101 to 20160; what its helper
-//! libraries emit; the published source of `@twilio/live-player-sdk` 1.0.2.
+//! Sources: Twilio's page "Access Tokens" and its error codes 20101 to 20160; the output of its
+//! helper libraries; the published source of `@twilio/live-player-sdk` 1.0.2.
 
 #[cfg(test)]
 mod tests;
@@ -20,10 +20,10 @@ use crate::reading::{End, Jwt, Reading, words::length_after};
 /// The `cty` of an Access Token.
 const CONTENT_TYPE: &str = "twilio-fpa;v=1";
 
-/// What a token may outlive its grant by: both times are whole seconds.
+/// The tolerance between the expiry of a token and of its grant: both are whole seconds.
 const ROUNDING: i64 = 2;
 
-/// Notes what is odd beside what is odd about any JWT, at this Unix second.
+/// Adds the warnings specific to Access Tokens, at this Unix second.
 pub(super) fn note(token: &Jwt, players_grant: Option<End>, now: i64, odd: &mut Reading) {
     header(token, odd);
     parties(token, odd);
@@ -128,7 +128,7 @@ fn player(members: &Map<String, Value>, odd: &mut Reading) {
     }
 }
 
-/// A token that lives longer than Twilio takes, or when its player's grant is dead.
+/// Warns if a token lives longer than Twilio allows, or longer than its player's grant.
 fn life(players_grant: Option<End>, now: i64, odd: &mut Reading) {
     if odd.validity.life_over(MAX_TOKEN_TTL, now).is_some() {
         odd.note(

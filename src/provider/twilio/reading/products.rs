@@ -11,7 +11,7 @@ pub(super) fn things(grants: Option<&Map<String, Value>>) -> Vec<String> {
     if things.is_empty() { vec!["nothing that is told".to_owned()] } else { things }
 }
 
-/// What a grant of a product is for.
+/// What a product's grant is for.
 fn thing(product: &str, grant: &Value) -> String {
     match product {
         "player" => player(grant),

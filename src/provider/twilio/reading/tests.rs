@@ -1,4 +1,4 @@
-//! The tokens that Twilio's helper libraries made, read.
+//! Reads the tokens made by Twilio's helper libraries.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/access_tokens.json");
 
-/// The tokens of the helper libraries, by the name of the case.
+/// The tokens of the helper libraries, by case name.
 pub(super) fn vectors() -> Vec<(String, String)> {
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let named = vectors.iter().filter_map(|vector| {
@@ -21,7 +21,7 @@ pub(super) fn vectors() -> Vec<(String, String)> {
     named.collect()
 }
 
-/// What a token says at this Unix second, its secrets masked.
+/// Describes a token at this Unix second, with its secrets masked.
 pub(super) fn read_at(token: &Jwt, now: i64) -> Option<Reading> {
     let now = WallTime::from_unix_seconds(now);
     Some(read(token, View { now, mask: Some("(hidden)") })?.complete(token, now))

@@ -1,4 +1,4 @@
-//! Every answer of the upstream that is known, taken or refused as it should be.
+//! All known responses of the upstream, accepted or refused as expected.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn reason(body: &[u8]) -> String {
     read(body, ACCOUNT, STREAMER).map_or_else(|fault| fault.to_string(), |_| "taken".to_owned())
 }
 
-/// A playback URL whose token has this payload.
+/// A playback URL with a token that has this payload.
 fn url(payload: &[u8]) -> String {
     format!("https://h.example/p?a=b&token=e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload))
 }
@@ -47,7 +47,7 @@ fn every_known_answer_is_taken_or_refused() {
     let known: Vec<Known> = serde_json::from_str(ANSWERS).unwrap();
     let mut outcomes = Vec::new();
     for Known { name, body, .. } in known.iter().filter(|known| known.status / 100 == 2) {
-        // What is no JSON stands there as text.
+        // A body that is not JSON is stored as a string.
         let text = serde_json::from_str(body.get()).unwrap_or_else(|_| body.get().to_owned());
         let (account, streamer) = if name.ends_with("spec_example") {
             (format!("AC{}", "a".repeat(32)), "VJcafebabecafebabecafebabecafebabe")
@@ -187,7 +187,7 @@ fn a_grant_is_no_larger_and_no_deeper_than_its_readers_bear() {
     for depth in [128, 5_000] {
         assert_eq!(reason(&nested(depth)), "MALFORMED_ANSWER (transient)", "{depth}");
     }
-    // Brackets in a text are none.
+    // Brackets in a string do not nest.
     assert_eq!(reason(&with(json!("[{\"\\".repeat(300)))), "taken");
 
     let grant = |length: usize| {

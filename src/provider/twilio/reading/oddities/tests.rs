@@ -1,4 +1,4 @@
-//! The traps, one by one and in the tokens of Twilio's helper libraries.
+//! The warnings one by one, and for the tokens of Twilio's helper libraries.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::reading::unsigned;
 
 const NOW: i64 = 1_700_000_010;
 
-/// All that is odd but the signature, which no token of these tests has.
+/// All warnings except that for the signature, which these tokens lack.
 fn odd(token: &Jwt) -> Vec<(&'static str, String)> {
     let reading = read_at(token, NOW).unwrap();
     let found = reading.oddities.into_iter().filter(|odd| odd.about != "signature");
@@ -37,7 +37,7 @@ fn good() -> (Value, Value) {
     (header, claims)
 }
 
-/// What is odd where one member of a good token is another; none where it is left out.
+/// The warnings after one member of a valid token is replaced or, with `None`, removed.
 fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> {
     let (header, claims) = good();
     let mut parts = json!({"header": header, "claims": claims});
@@ -108,7 +108,7 @@ fn each_trap_is_told_by_itself() {
         let [(one, message)] = &odd[..] else { panic!("{pointer}: {odd:?}") };
         assert!(*one == about && message.contains(told), "{pointer}: {odd:?}");
     }
-    // A minute before the issue, and just a day, are as they should be.
+    // A minute before the issue, and exactly one day, are valid.
     assert_eq!(odd_with("/claims/nbf", Some(json!(1_699_999_940))), []);
     assert_eq!(odd_with("/claims/exp", Some(json!(1_700_086_400))), []);
 }
