@@ -28,7 +28,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use self::vectors::{Vector, VectorError, Way};
+use self::vectors::{Setup, Vector, VectorError};
 pub use self::{
     demo::{Demo, DemoSecret, Served, configuration},
     tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
@@ -122,7 +122,7 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// The built-in data is damaged.
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         Ok(Vec::new())
     }
 
@@ -210,7 +210,7 @@ pub struct GrantRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifeRules {
     /// Each request specifies a life, so `grant_ttl` is a valid key.
-    Asked {
+    Requested {
         /// The default life.
         default: Duration,
         /// The longest life that can be requested.
@@ -218,7 +218,7 @@ pub enum LifeRules {
     },
     /// The upstream's response states it. Requests specify no life, and `grant_ttl` is not a valid
     /// key.
-    Told,
+    Reported,
 }
 
 impl fmt::Debug for Rules {

@@ -12,10 +12,10 @@ use crate::{
 /// Reads the keys that set the schedule.
 pub(super) fn read_policy(section: &mut Section<'_>, beside: &Beside) -> Option<Policy> {
     let lives = match beside.rules.life {
-        LifeRules::Asked { default, max } => {
+        LifeRules::Requested { default, max } => {
             read_grant_ttl(section, beside, default, max).map(Lives::Asked)
         }
-        LifeRules::Told => Some(Lives::Told),
+        LifeRules::Reported => Some(Lives::Told),
     };
     let refresh_after = section.duration("refresh_after");
     let promise = section.duration("promise");

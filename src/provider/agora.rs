@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
-    vectors::{Vector, VectorError, Way},
+    vectors::{Setup, Vector, VectorError},
 };
 use crate::{
     reading::{Jwt, Reading, Signature, View},
@@ -100,7 +100,7 @@ impl Kind for Agora {
         vectors::vectors()
     }
 
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         vectors::samples()
     }
 }

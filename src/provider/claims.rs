@@ -23,11 +23,11 @@ const MAX_BACK: u64 = 60 * 60;
 pub(super) type Sources = &'static [&'static str];
 
 /// The valid sources of values in tokens.
-pub(super) const OF_TOKENS: Sources =
+pub(super) const TOKEN_SOURCES: Sources =
     &["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
 
 /// The valid sources of values in assertions, which have no caller and no parameters.
-pub(super) const OF_ASSERTIONS: Sources = &["resource", "now", "exp", "uuid"];
+pub(super) const ASSERTION_SOURCES: Sources = &["resource", "now", "exp", "uuid"];
 
 /// The valid types of parameters.
 const TYPES: [&str; 6] = ["text", "integer", "number", "bool", "list", "object"];
@@ -51,7 +51,7 @@ impl Claims {
         sources: Sources,
     ) -> Option<(Map<String, Json>, Self)> {
         if !section.has("claims") {
-            section.problem("claims", "is missing: write a table with what a token says");
+            section.problem("claims", "is missing: write a table with the token's claims");
             return None;
         }
         let written: Map<String, Json> = section.deserialized("claims")?;
@@ -76,7 +76,7 @@ impl Claims {
         let mut problems = Vec::new();
         claims.walk(table, &[], sources, &mut problems);
         if let Err(Conflict(path)) = claims.table(Map::new()) {
-            problems.push((path, "is there twice, or leads through another claim".to_owned()));
+            problems.push((path, "is defined twice, or leads through another claim".to_owned()));
         }
         if problems.is_empty() { Ok(claims) } else { Err(problems) }
     }
@@ -122,7 +122,7 @@ impl Claims {
                     self.walk(members, &path, sources, problems);
                 }
                 constant if holds_reference(constant) => {
-                    let why = "holds a value from elsewhere in a list, where only constants may be";
+                    let why = "has a reference inside a list, where only constants are allowed";
                     problems.push((path.join("."), why.to_owned()));
                 }
                 constant => self.entries.push((path, Value::Constant(constant.clone()))),
@@ -166,7 +166,7 @@ impl Claims {
     fn unique_name(&self) -> Result<(), String> {
         let (last, others) = self.parameters.split_last().ok_or_else(String::new)?;
         if others.iter().any(|other| other.name == last.name) {
-            return Err("has the name of another parameter: give it one with name".to_owned());
+            return Err("has the name of another parameter: set another with name".to_owned());
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ fn split(key: &str) -> Vec<String> {
 
 fn text<'a>(members: &'a Map<String, Json>, key: &str) -> Result<Option<&'a str>, String> {
     let Some(value) = members.get(key) else { return Ok(None) };
-    value.as_str().map(Some).ok_or_else(|| format!("{key}: must be a text"))
+    value.as_str().map(Some).ok_or_else(|| format!("{key}: must be a string"))
 }
 
 fn back(members: &Map<String, Json>) -> Result<u32, String> {
@@ -232,7 +232,7 @@ fn parameter(members: &Map<String, Json>, path: &[String]) -> Result<Parameter, 
         "list" => Shape::List(bytes()?),
         "object" => Shape::Object(bytes()?),
         "number" | "bool" if max.is_some() => {
-            return Err("max: is for texts, integers, lists and objects".to_owned());
+            return Err("max: applies to text, integer, list and object".to_owned());
         }
         "number" => Shape::Number,
         "bool" => Shape::Flag,
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn read(table: &Json) -> Result<Claims, Vec<Problem>> {
-        Claims::parse(table.as_object().unwrap(), OF_TOKENS)
+        Claims::parse(table.as_object().unwrap(), TOKEN_SOURCES)
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_path() {
+    fn problems_are_reported_with_their_paths() {
         let param = |more: Json| {
             let mut param = json!({"from": "param"});
             param.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -286,16 +286,16 @@ mod tests {
         };
         for (table, told) in [
             (json!({"a": {"from": "rsource"}}), "a from: must be one of resource, identity, now"),
-            (json!({"a": {"from": 1}}), "a from: must be a text"),
+            (json!({"a": {"from": 1}}), "a from: must be a string"),
             (json!({"a": {"from": "now", "bak": "1s"}}), "a bak: unknown key; did you mean back?"),
             (json!({"a": {"from": "now", "back": "2h"}}), "a back: must be whole seconds"),
             (json!({"a": {"from": "exp", "back": "2s"}}), "a back: unknown key"),
-            (json!({"a": [{"from": "resource"}]}), "a holds a value from elsewhere in a list"),
-            (json!({"a": [[{"b": {"from": "x"}}]]}), "a holds a value from elsewhere in a list"),
-            (json!({"a": 1, "a.b": 2}), "a.b is there twice, or leads through"),
+            (json!({"a": [{"from": "resource"}]}), "a has a reference inside a list"),
+            (json!({"a": [[{"b": {"from": "x"}}]]}), "a has a reference inside a list"),
+            (json!({"a": 1, "a.b": 2}), "a.b is defined twice, or leads through"),
             (param(json!({"type": "txt"})), "a.b type: must be one of text"),
             (param(json!({"max": 0})), "a.b max: must be from 1"),
-            (param(json!({"type": "bool", "max": 1})), "a.b max: is for"),
+            (param(json!({"type": "bool", "max": 1})), "a.b max: applies to"),
             (param(json!({"name": "A b"})), "a.b name: must be"),
             (param(json!({"required": "yes"})), "a.b required: must be"),
             (
@@ -310,10 +310,11 @@ mod tests {
         }
     }
     #[test]
-    fn an_assertion_has_no_caller() {
+    fn assertion_has_no_caller() {
         for from in ["identity", "param", "token_id"] {
             let table = json!({"a": {"from": from}});
-            let problems = Claims::parse(table.as_object().unwrap(), OF_ASSERTIONS).unwrap_err();
+            let problems =
+                Claims::parse(table.as_object().unwrap(), ASSERTION_SOURCES).unwrap_err();
             let told = "from: must be one of resource, now, exp, uuid";
             assert_eq!(problems, [("a".to_owned(), told.to_owned())]);
         }

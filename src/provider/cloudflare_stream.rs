@@ -87,7 +87,7 @@ impl Provider for Config {
 fn parse_video(text: &str) -> Result<Resource, NameError> {
     if !is_uid(text) {
         return Err(NameError::NotOfItsKind(
-            "is no video's uid: 32 hexadecimal digits, in lower case",
+            "is not a video UID: 32 hexadecimal digits in lower case",
         ));
     }
     Resource::parse(text)

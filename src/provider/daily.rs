@@ -49,7 +49,7 @@ fn rules() -> Rules {
             scope: Scope::OneOrAll,
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 36 characters that Daily takes",
+                wanted: "exceeds Daily's limit of 36 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             ..TokenRules::default()

@@ -30,9 +30,9 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Map<String, Value>> {
     }
     let header: Map<String, Value> = section.deserialized("header")?;
     for (name, why) in [
-        ("alg", "is said by the key alg"),
+        ("alg", "is set by the key alg"),
         ("b64", "changes what is signed, and cannot be set"),
-        ("crit", "names extensions that are not there, and cannot be set"),
+        ("crit", "names extensions that are not supported, and cannot be set"),
     ] {
         if header.contains_key(name) {
             section.problem("header", format!("{name}: {why}"));

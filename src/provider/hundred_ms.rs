@@ -39,7 +39,7 @@ pub const KIND: &str = "100ms";
 const BACK: u32 = 10;
 
 const ROLE: Shape = Shape::Own {
-    wanted: "must be the name of a role, a text of 1 to 256 bytes",
+    wanted: "must be a role name, a string of 1 to 256 bytes",
     fits: |value| value.as_str().is_some_and(|role| (1..=256).contains(&role.len())),
 };
 

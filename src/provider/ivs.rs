@@ -18,14 +18,14 @@ pub(super) struct Arn<'a> {
     pub(super) region: &'a str,
     pub(super) account: &'a str,
     /// The resource type, such as `channel`.
-    pub(super) sort: &'a str,
+    pub(super) resource_type: &'a str,
 }
 
 impl<'a> Arn<'a> {
     /// Parses an ARN.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let (region, account, sort) = parts(text)?;
-        let arn = Self { region, account, sort };
+        let (region, account, resource_type) = parts(text)?;
+        let arn = Self { region, account, resource_type };
         (is_region(region) && is_account(account)).then_some(arn)
     }
 }
@@ -45,9 +45,9 @@ pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
 fn parts(text: &str) -> Option<(&str, &str, &str)> {
     let (region, rest) = text.strip_prefix("arn:aws:ivs:")?.split_once(':')?;
     let (account, rest) = rest.split_once(':')?;
-    let (sort, id) = rest.split_once('/')?;
+    let (resource_type, id) = rest.split_once('/')?;
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, sort))
+    (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, resource_type))
 }
 
 /// Whether a string is a region's name, such as `us-west-2`.
@@ -68,9 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arn_is_taken_whole_or_not_at_all() {
+    fn arn_is_parsed_whole_or_not_at_all() {
         let good = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGhIjKl";
-        let arn = Arn { region: "us-west-2", account: "123456789012", sort: "channel" };
+        let arn = Arn { region: "us-west-2", account: "123456789012", resource_type: "channel" };
         assert_eq!(Arn::parse(good), Some(arn));
         for bad in [
             "",
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_in_the_accounts_place_is_seen() {
+    fn swapped_region_and_account_are_detected() {
         assert!(is_swapped("arn:aws:ivs:123456789012:us-west-2:public-key/a"));
         assert!(!is_swapped("arn:aws:ivs:us-west-2:123456789012:public-key/a"));
         assert!(!is_swapped("public-key/a"));

@@ -63,7 +63,7 @@ fn rules(token_type: Option<TokenType>) -> Rules {
             scope: if token_type.is_some() { Scope::One } else { Scope::None },
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 128 characters that IVS takes",
+                wanted: "exceeds IVS's limit of 128 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             has_id: true,
@@ -111,13 +111,13 @@ impl Provider for Config {
 }
 
 fn parse_stage(text: &str) -> Result<Resource, NameError> {
-    match Arn::parse(text).map(|arn| arn.sort) {
+    match Arn::parse(text).map(|arn| arn.resource_type) {
         Some("stage") => Resource::parse(text),
         Some("channel") => Err(NameError::NotOfItsKind(
-            "is a channel's ARN, of the kind ivs-playback; a stage's has :stage/",
+            "is a channel's ARN, for the kind ivs-playback; a stage's has :stage/",
         )),
         _ => Err(NameError::NotOfItsKind(
-            "is no stage's ARN, like arn:aws:ivs:us-west-2:123456789012:stage/AbCdEf",
+            "is not a stage's ARN, like arn:aws:ivs:us-west-2:123456789012:stage/AbCdEf",
         )),
     }
 }

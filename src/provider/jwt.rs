@@ -14,7 +14,7 @@ use self::config::{Config, Key};
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens,
     claims::Claims,
-    vectors::{VectorError, Way},
+    vectors::{Setup, VectorError},
 };
 use crate::{
     name::Resource,
@@ -45,7 +45,7 @@ impl Kind for AnyJwt {
         None
     }
 
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         vectors::samples()
     }
 }

@@ -83,9 +83,9 @@ fn parse_id(text: &str) -> Result<Resource, NameError> {
         return Resource::parse(text);
     }
     Err(NameError::NotOfItsKind(if text.contains(['/', '.', ':']) {
-        "is no playback id: it is what stands in https://stream.mux.com/ID.m3u8 between the last \
-         slash and the dot"
+        "is not a playback ID: the part of https://stream.mux.com/ID.m3u8 between the last slash \
+         and the dot"
     } else {
-        "is no playback id, nor an id for counts: at most 128 ASCII letters, digits, - and _"
+        "is neither a playback ID nor an ID for counts: at most 128 ASCII letters, digits, - and _"
     }))
 }

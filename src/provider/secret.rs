@@ -51,6 +51,6 @@ pub(super) fn parse_key_name(text: &str) -> Result<String, &'static str> {
     if (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("is not a key's name: up to 256 ASCII characters without white space")
+        Err("is not a key name: up to 256 ASCII characters without white space")
     }
 }

@@ -54,7 +54,7 @@ fn rules() -> Rules {
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,
         supply: SupplyRules::Grants(GrantRules {
-            life: LifeRules::Asked { default: MAX_GRANT_TTL, max: MAX_GRANT_TTL },
+            life: LifeRules::Requested { default: MAX_GRANT_TTL, max: MAX_GRANT_TTL },
             refresh_at: 50.0 / 60.0,
         }),
         tokens: TokenRules { nbf: TimeRule::IfSet, has_id: true, ..TokenRules::default() },

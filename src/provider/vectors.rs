@@ -22,37 +22,37 @@ pub enum Case {
     /// The same token, by each of these requests.
     Minted {
         /// One or more.
-        ways: Vec<Way>,
+        setups: Vec<Setup>,
         /// The library's token.
         token: Box<Token>,
     },
     /// A refusal.
     Refused {
         /// The refused request.
-        way: Way,
+        setup: Setup,
         /// A part of the message.
-        told: &'static str,
+        message: &'static str,
         /// Why it is refused here although the library makes a token.
-        alone: Option<&'static str>,
+        ours_only: Option<&'static str>,
     },
     /// No result: why no profile can express it.
-    LeftOut(&'static str),
+    Skipped(&'static str),
 }
 
 /// A profile and a request for one of its tokens.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct Setup {
     /// A configuration with this one profile; its secrets are in environment variables.
     pub profile: String,
     /// The value of all these variables. It belongs to no account.
     pub secret: String,
     /// The request.
-    pub ask: Ask,
+    pub request: MintRequest,
 }
 
 /// A request for a token, and its time.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct MintRequest {
     /// The time in Unix seconds.
     pub now: i64,
     /// The token's life in seconds; `None` means the profile's default.
@@ -81,7 +81,7 @@ pub struct Token {
     /// Brings claims with the same meaning, theirs and ours, into one form.
     pub normalise: fn(&mut Map<String, Value>),
     /// What was adjusted because our tokens differ on purpose.
-    pub but: Option<&'static str>,
+    pub adjusted: Option<&'static str>,
     /// How it is parsed and its signature verified.
     pub signed: Signed,
 }
@@ -101,10 +101,10 @@ pub enum Signed {
 #[derive(Debug, thiserror::Error)]
 pub enum VectorError {
     /// A file has the wrong form.
-    #[error("the vectors that are built in are not of their form: {0}")]
+    #[error("the built-in vectors have the wrong form: {0}")]
     Form(#[from] serde_json::Error),
     /// An entry is missing.
-    #[error("the vectors that are built in lack {0}")]
+    #[error("the built-in vectors lack {0}")]
     Missing(&'static str),
 }
 
@@ -147,14 +147,14 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// The request with these inputs and no parameters.
-    pub(super) fn ask(&self) -> Ask {
-        Ask {
+    pub(super) fn request(&self) -> MintRequest {
+        MintRequest {
             now: self.now,
             // A missing or zero life means the libraries' default.
             ttl: self.ttl_seconds.filter(|ttl| *ttl > 0),
             identity: self.identity.clone(),
             resource: self.resource.clone(),
-            ..Ask::default()
+            ..MintRequest::default()
         }
     }
 }
@@ -178,27 +178,27 @@ impl<I> Recorded<I> {
             claims: self.claims.clone().ok_or(VectorError::Missing("claims"))?,
             random: &[],
             normalise: |_| {},
-            but: None,
+            adjusted: None,
             signed,
         })
     }
 
-    pub(super) fn minted(self, ways: Vec<Way>, token: Token) -> Vector {
-        Vector { id: self.id, case: Case::Minted { ways, token: Box::new(token) } }
+    pub(super) fn minted(self, setups: Vec<Setup>, token: Token) -> Vector {
+        Vector { id: self.id, case: Case::Minted { setups, token: Box::new(token) } }
     }
 
     /// `ours_only`: why, if the library makes a token.
     pub(super) fn refused(
         self,
-        way: Way,
-        told: &'static str,
-        alone: Option<&'static str>,
+        setup: Setup,
+        message: &'static str,
+        ours_only: Option<&'static str>,
     ) -> Vector {
-        Vector { id: self.id, case: Case::Refused { way, told, alone } }
+        Vector { id: self.id, case: Case::Refused { setup, message, ours_only } }
     }
 
-    pub(super) fn left_out(self, why: &'static str) -> Vector {
-        Vector { id: self.id, case: Case::LeftOut(why) }
+    pub(super) fn skipped(self, why: &'static str) -> Vector {
+        Vector { id: self.id, case: Case::Skipped(why) }
     }
 }
 
@@ -206,7 +206,7 @@ impl Token {
     /// Adds the `typ` of our tokens.
     pub(super) fn with_typ(mut self) -> Self {
         self.header.entry("typ").or_insert_with(|| {
-            self.but = Some("no typ in the header, which ours have");
+            self.adjusted = Some("no typ in the header, which ours have");
             "JWT".into()
         });
         self

@@ -61,7 +61,7 @@ fn rules() -> Rules {
             iat: TimeRule::Always(30),
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 36 characters that Zoom takes",
+                wanted: "exceeds Zoom's limit of 36 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             ..TokenRules::default()
@@ -103,7 +103,7 @@ fn parse_session(text: &str) -> Result<Resource, NameError> {
     let is_taken = |it: char| it.is_ascii_alphanumeric() || it == ' ' || SYMBOLS.contains(it);
     if text.len() > MAX_SESSION || !text.chars().all(is_taken) {
         return Err(NameError::NotOfItsKind(
-            "is no session's name: at most 200 ASCII letters, digits, spaces and symbols other than \
+            "is not a session name: at most 200 ASCII letters, digits, spaces and symbols except \
              quotes, * / and `",
         ));
     }

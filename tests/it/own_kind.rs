@@ -46,8 +46,8 @@ const LIFE: Duration = Duration::from_secs(3_600);
 struct Forwarding(&'static str, LifeRules);
 
 static KINDS: [&dyn Kind; 2] = [
-    &Forwarding("told", LifeRules::Told),
-    &Forwarding("asked", LifeRules::Asked { default: LIFE, max: Duration::from_secs(86_400) }),
+    &Forwarding("told", LifeRules::Reported),
+    &Forwarding("asked", LifeRules::Requested { default: LIFE, max: Duration::from_secs(86_400) }),
 ];
 
 impl Kind for Forwarding {

@@ -97,7 +97,10 @@ fn read_user(section: &mut Section<'_>, services: &[Product]) -> Option<User> {
     }
     let user = section.parsed("identity_type", parse_user)?;
     if user == User::Uid && !has_channel {
-        section.problem("identity_type", "must be \"account\": only \"rtc\" knows users by number");
+        section.problem(
+            "identity_type",
+            "must be \"account\": only \"rtc\" identifies users by number",
+        );
         return None;
     }
     Some(user)
@@ -105,12 +108,12 @@ fn read_user(section: &mut Section<'_>, services: &[Product]) -> Option<User> {
 
 fn parse_user(text: &str) -> Result<User, &'static str> {
     let known = [User::Uid, User::Account].into_iter().find(|user| user.as_str() == text);
-    known.ok_or("is \"uid\", for users that are known by a number, or \"account\", by a name")
+    known.ok_or("must be \"uid\" (users are identified by number) or \"account\" (by name)")
 }
 
 fn parse_app_id(text: &str) -> Result<String, &'static str> {
     let id = is_id(text).then(|| text.to_owned());
-    id.ok_or("is no app's id: 32 hexadecimal digits, as Agora's console shows them")
+    id.ok_or("is not an app ID: 32 hexadecimal digits, as shown in Agora's console")
 }
 
 /// A certificate signs as a string, although it looks like hexadecimal bytes.
@@ -119,7 +122,7 @@ fn parse_certificate(text: &str) -> Result<SigningSecret, String> {
     if is_id(secret.expose()) {
         Ok(secret)
     } else {
-        Err("is no app certificate: 32 hexadecimal digits, as Agora's console shows them".into())
+        Err("is not an app certificate: 32 hexadecimal digits, as shown in Agora's console".into())
     }
 }
 

@@ -96,7 +96,7 @@ impl AccessToken2 {
     /// Mints a token, parses it and compares it with the expected values.
     fn verify(
         &self,
-        ready: &Ready,
+        ready: &Prepared,
         privileges: &Privileges,
         now: Anchor,
     ) -> Result<(), PrepareError> {
@@ -136,7 +136,7 @@ impl AccessToken2 {
 impl TokenFormat for AccessToken2 {
     fn prepare(&self, _: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
         let privileges = self.privileges.as_ref().map_err(Conflict::clone)?;
-        let ready = Ready { format: self.clone(), privileges: privileges.clone() };
+        let ready = Prepared { format: self.clone(), privileges: privileges.clone() };
         self.verify(&ready, privileges, now)?;
         Ok(Box::new(ready))
     }
@@ -156,17 +156,17 @@ impl TokenFormat for AccessToken2 {
 }
 
 /// Signs a profile's tokens.
-struct Ready {
+struct Prepared {
     format: AccessToken2,
     privileges: Privileges,
 }
 
-impl Signer for Ready {
+impl Signer for Prepared {
     fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn Stamped>, SignError> {
         let (issue, life) = self.format.times(times).ok_or(SignError)?;
         let services = self.format.services(&self.privileges, life, call, "");
         let certificate = self.format.certificate.expose().as_bytes();
-        Ok(Arc::new(SignsCall {
+        Ok(Arc::new(CallSigner {
             packed: Packed::new(&self.format.app_id, issue, life, &services),
             key: Zeroizing::new(Hmac::new(&issue.to_le_bytes()).of(certificate)),
             has_identity: self.format.has_identity,
@@ -175,20 +175,20 @@ impl Signer for Ready {
 }
 
 /// The data that a call's tokens share.
-struct SignsCall {
+struct CallSigner {
     packed: Packed,
     /// The certificate's code.
     key: Zeroizing<[u8; SIGNATURE]>,
     has_identity: bool,
 }
 
-impl SignsCall {
+impl CallSigner {
     fn user<'a>(&self, identity: &'a str) -> &'a str {
         if self.has_identity { identity } else { "" }
     }
 }
 
-impl Stamped for SignsCall {
+impl Stamped for CallSigner {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let user = self.user(identity);
         let salt = 1 + serial.number_below(MAX_SALT);
@@ -213,14 +213,14 @@ impl fmt::Debug for AccessToken2 {
     }
 }
 
-impl fmt::Debug for Ready {
+impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ready")
+        f.write_str("Prepared")
     }
 }
 
-impl fmt::Debug for SignsCall {
+impl fmt::Debug for CallSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignsCall")
+        f.write_str("CallSigner")
     }
 }

@@ -13,23 +13,22 @@ const SYMBOLS: &str = "!#$%&()+-:;<=.>?@[]^_{}|~,";
 
 /// Users identified by number. 0 would mean any user.
 pub(super) const UID: IdentityForm = IdentityForm {
-    wanted: "is no uid of Agora: a whole number from 1 to 4294967295, without leading zeros; 0 \
-             would be any user",
+    wanted: "is not an Agora uid: a whole number from 1 to 4294967295 without leading zeros; 0 \
+             would mean any user",
     fits: is_uid,
 };
 
 /// RTC users identified by name.
 pub(super) const ACCOUNT: IdentityForm = IdentityForm {
-    wanted: "is no user account of Agora: at most 255 ASCII letters, digits, spaces and symbols \
-             other than quotes, * / \\ and `, and not zeros alone, which would be any user",
+    wanted: "is not an Agora user account: at most 255 ASCII letters, digits, spaces and symbols \
+             except quotes, * / \\ and `, and not only zeros, which would mean any user",
     fits: |text| is_account(text, MAX_ACCOUNT),
 };
 
 /// Signaling and Chat users.
 pub(super) const SHORT_ACCOUNT: IdentityForm = IdentityForm {
-    wanted: "is no user of Agora's Signaling and Chat: fewer than 64 ASCII letters, digits, \
-             spaces and symbols other than quotes, * / \\ and `, no space first, and not zeros \
-             alone",
+    wanted: "is not a user of Agora's Signaling and Chat: fewer than 64 ASCII letters, digits, \
+             spaces and symbols except quotes, * / \\ and `, no leading space, and not only zeros",
     fits: |text| is_account(text, CHANNEL_BYTES - 1) && !text.starts_with(' '),
 };
 
@@ -37,8 +36,8 @@ pub(super) const SHORT_ACCOUNT: IdentityForm = IdentityForm {
 pub(super) fn parse_channel(text: &str) -> Result<Resource, NameError> {
     if text.len() >= CHANNEL_BYTES || !text.chars().all(is_taken) {
         return Err(NameError::NotOfItsKind(
-            "is no channel's name: fewer than 64 ASCII letters, digits, spaces and symbols other \
-             than quotes, * / \\ and `",
+            "is not a channel name: fewer than 64 ASCII letters, digits, spaces and symbols except \
+             quotes, * / \\ and `",
         ));
     }
     Resource::parse(text)
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uid_is_a_number_that_is_somebody() {
+    fn uid_is_a_positive_number() {
         for uid in ["1", "42", "2882341273", "4294967295"] {
             assert!((UID.fits)(uid), "{uid}");
         }

@@ -134,7 +134,7 @@ mod tests {
     use crate::provider::agora::services::Product;
 
     #[test]
-    fn a_checksum_is_the_standards() {
+    fn checksum_matches_the_standard() {
         assert_eq!(adler32(b""), 1);
         assert_eq!(adler32(b"Wikipedia"), 0x11E6_0398);
         let (low, high) = (0..100_000).fold((1, 0), |(low, high), _| {
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_inflater_reads_the_stream(
+        fn inflater_reads_the_stream(
             user in "[a-z0-9]{0,255}",
             salt in any::<u32>(),
             privileges in vec((1_u16..5, any::<u32>()), 0..4),

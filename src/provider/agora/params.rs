@@ -42,7 +42,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 
 const LIMITS: Shape = Shape::Own {
     wanted: "must be an object with some of join, audio, video and data: seconds from the issue, \
-             at most 86400, 0 for the token's whole life, or false for none (but join)",
+             at most 86400, 0 for the token's whole life, or false for none (except join)",
     fits: |value| {
         value.as_object().is_some_and(|limits| {
             let is_limit = |(name, value): (&String, &Value)| match value {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_gives_and_the_profile_limits() {
+    fn role_grants_and_profile_limits_privileges() {
         let all = |expire| vec![(1, expire), (2, expire), (3, expire), (4, expire)];
         let none = Map::new();
         for (constants, meant) in [
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_a_length_and_never_an_instant() {
+    fn limit_is_a_duration_and_never_a_timestamp() {
         for (limits, fits) in [
             (json!({"join": 900, "audio": 0, "video": false}), true),
             (json!({"join": 86_400}), true),

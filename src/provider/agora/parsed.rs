@@ -49,7 +49,7 @@ impl Parsed {
         let packed = LENIENT.decode(packed).ok()?;
         let mut unpacked = Vec::new();
         ZlibDecoder::new(&packed[..]).take(MAX_UNPACKED).read_to_end(&mut unpacked).ok()?;
-        let mut rest = Rest(&unpacked);
+        let mut rest = Unread(&unpacked);
         let signature = rest.bytes()?.to_vec();
         let signed = rest.0.to_vec();
         let mut parsed = Self {
@@ -95,9 +95,9 @@ impl Parsed {
 }
 
 /// The unread bytes.
-struct Rest<'a>(&'a [u8]);
+struct Unread<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> Unread<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

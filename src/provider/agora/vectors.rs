@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{KIND, parsed::Parsed, services::Product};
 use crate::{
     provider::vectors::{
-        Case, Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+        Case, Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
     },
     settings::SigningSecret,
 };
@@ -23,22 +23,22 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.call]\nkind = \"{KIND}\"\napp_id = \"{app_id}\"\n\
              app_certificate_env = \"CERTIFICATE\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Own(fields))?;
         token.claims.retain(|name, _| !BYTES.contains(&&**name));
         token.random = &["salt"];
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }
 
 /// A sample of the first vector.
-pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
+pub(super) fn samples() -> Result<Vec<(&'static str, Setup)>, VectorError> {
     let first = vectors()?.into_iter().next().map(|vector| vector.case);
-    let Some(Case::Minted { ways, .. }) = first else {
+    let Some(Case::Minted { setups, .. }) = first else {
         return Err(VectorError::Missing("a token"));
     };
-    Ok(ways.into_iter().map(|way| (KIND, way)).collect())
+    Ok(setups.into_iter().map(|setup| (KIND, setup)).collect())
 }
 
 /// The content of a token, if the certificate signed it.

@@ -26,7 +26,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 const ACCESS_RULES: Shape = Shape::Own {
     wanted: "must be a list of 1 to 5 rules: {type = \"any\" | \"ip.src\" | \"ip.geoip.country\", \
              action = \"allow\" | \"block\"}, with ip, a list of addresses or networks, or \
-             country, a list of codes such as \"US\", as its type says",
+             country, a list of codes such as \"US\", according to its type",
     fits: |value| {
         value.as_array().is_some_and(|rules| {
             (1..=MAX_RULES).contains(&rules.len()) && rules.iter().all(is_rule)
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_has_what_its_type_needs_and_nothing_else() {
+    fn rule_has_exactly_what_its_type_needs() {
         let any = json!({"type": "any", "action": "block"});
         let of = |ip: &str| json!({"type": "ip.src", "action": "allow", "ip": [ip]});
         let from = |country: Value| json!({"type": "ip.geoip.country", "action": "allow", "country": country});

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, in_snake_case, key, params_line, quoted,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, in_snake_case, key, params_line, quoted,
     read,
 };
 
@@ -21,13 +21,13 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.video]\nkind = \"{KIND}\"\nkey_id = \"{id}\"\nunique = false\n\
              private_key_env = \"KEY\"\n{lines}\n"
         );
-        let ways = secrets.iter().map(|secret| Way {
+        let setups = secrets.iter().map(|secret| Setup {
             profile: profile.clone(),
             secret: secret.clone(),
-            ask: recorded.inputs.ask(),
+            request: recorded.inputs.request(),
         });
-        let (ways, token) = (ways.collect(), recorded.token(Signed::Public(public.clone()))?);
-        Ok(recorded.minted(ways, token))
+        let (setups, token) = (setups.collect(), recorded.token(Signed::Public(public.clone()))?);
+        Ok(recorded.minted(setups, token))
     });
     vectors.collect()
 }

@@ -36,8 +36,10 @@ fn parse_domain_id(text: &str) -> Result<String, &'static str> {
     if is_uuid(text) {
         Ok(text.to_owned())
     } else {
-        Err("is not a domain's id, a UUID; GET https://api.daily.co/v1/ tells it as domain_id, \
-             and its name is another")
+        Err(
+            "is not a domain ID, a UUID; GET https://api.daily.co/v1/ returns it as domain_id, and \
+             it differs from the domain's name",
+        )
     }
 }
 

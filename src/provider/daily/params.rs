@@ -40,8 +40,8 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const PERMISSIONS: Shape = Shape::Own {
-    wanted: "must be an object of hp (true or false), cs (true, false, or some of v,a,sv,sa with \
-             commas between them), cr (an object) and ca (true, false or a list of texts)",
+    wanted: "must be an object of hp (true or false), cs (true, false, or some of v,a,sv,sa \
+             separated by commas), cr (an object) and ca (true, false or a list of strings)",
     fits: |value| {
         value.as_object().is_some_and(|members| {
             members.iter().all(|(name, value)| match name.as_str() {

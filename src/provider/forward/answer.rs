@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    life::{At, Life, LifeRule},
+    life::{Life, LifeBasis, LifeRule},
     pointer::Pointer,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) enum CredentialAt {
 
 /// A credential extracted from a response.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Extracted {
     pub(super) content: Content,
     pub(super) granted: Granted,
     pub(super) mark: Mark,
@@ -44,13 +44,13 @@ pub(super) struct Taken {
 /// # Errors
 ///
 /// `MALFORMED_ANSWER`: a page, an empty body, an unexpected form, or no life.
-pub(super) fn take(
+pub(super) fn extract(
     credential: &CredentialAt,
     life: &LifeRule,
     headers: &HeaderMap,
     body: &[u8],
-    at: At,
-) -> Result<Taken, Fault> {
+    at: LifeBasis,
+) -> Result<Extracted, Fault> {
     if is_page(headers, body) {
         return Err(MALFORMED);
     }
@@ -67,7 +67,7 @@ pub(super) fn take(
     }
     let Life { granted, expires } = life.read(whole, content.as_str(), at)?;
     let mark = Mark::of(content.as_str(), expires);
-    Ok(Taken { content, granted, mark })
+    Ok(Extracted { content, granted, mark })
 }
 
 /// The response's Date, by the upstream's clock.
@@ -133,13 +133,13 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let life = LifeAt::Fixed(Duration::from_secs(60)).into();
         let age = Duration::ZERO;
-        let at = At { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
-        let taken = take(credential, &life, &headers, body, at);
+        let at = LifeBasis { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
+        let taken = extract(credential, &life, &headers, body, at);
         taken.map(|taken| taken.content.as_str().to_owned()).ok()
     }
 
     #[test]
-    fn a_text_is_its_characters_and_what_is_more_is_its_json() {
+    fn string_is_its_characters_and_other_json_is_raw() {
         let at = CredentialAt::Json("/t".parse().unwrap());
         let taken = |body: &str| take_of(&at, "application/json", body.as_bytes());
         for (body, credential) in [
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_body_is_a_credential_alone() {
+    fn whole_body_must_be_only_a_credential() {
         let taken = |body: &str| take_of(&CredentialAt::Text, "text/plain", body.as_bytes());
         assert_eq!(taken("abc.def_-=+/~\r\n\n").as_deref(), Some("abc.def_-=+/~"));
         for body in ["", "\n", " a", "a b", "a\tb", "<html>", "{}", "[1]", "\"a\"", "é", "a\0"] {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_the_upstreams_clock() {
+    fn date_is_the_upstreams_clock() {
         let mut headers = HeaderMap::new();
         assert_eq!(date(&headers), None);
         let value = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");

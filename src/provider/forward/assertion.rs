@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-/// Why a profile cannot make assertions. It contains nothing of the key.
+/// RefusalReason a profile cannot make assertions. It contains nothing of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AssertionError {
     /// Signing fails, or the signature does not verify.
-    #[error("no assertion can be made: {0}")]
+    #[error("cannot make assertions: {0}")]
     Unfit(#[from] PrepareError),
     /// IDs cannot be generated.
-    #[error("no assertion can be made: the system gives no random bytes")]
+    #[error("cannot make assertions: the system returned no random bytes")]
     NoRandomness,
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use crate::token::claims::{Id, Time};
 
     #[test]
-    fn each_is_signed_for_its_attempt() {
+    fn each_attempt_signs_its_own_assertion() {
         let claims = [
             ("iss", Value::Constant("app".into())),
             ("sub", Value::Resource),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_signed_is_no_assertion() {
+    fn unsignable_assertion_is_refused() {
         let twice = [("iss", Value::Resource), ("iss", Value::Resource)];
         let key = JwtKey::hmac_of(Algorithm::HS256, b"p@ss");
         let error = Assertion::new(
@@ -152,7 +152,7 @@ mod tests {
             Duration::from_secs(600),
         );
         let error = error.unwrap_err().to_string();
-        assert_eq!(error, "no assertion can be made: two claims are in one place: iss");
+        assert_eq!(error, "cannot make assertions: two claims are in one place: iss");
         let other = table(Algorithm::HS384, Map::new(), []);
         assert!(Assertion::new(other, key, Duration::from_secs(600)).is_err());
     }

@@ -13,7 +13,7 @@ use super::{
     presets::{self, Preset},
     recipe::Recipe,
     secret::Secret,
-    template::Place,
+    template::Placeholder,
 };
 use crate::{
     egress::{ExtraRoots, ProxySetting},
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// The default refresh point of a preset, as a share of a credential's life.
-pub(super) const USUAL_POINT: f64 = 5.0 / 6.0;
+pub(super) const DEFAULT_REFRESH_AT: f64 = 5.0 / 6.0;
 
 /// The default life that a profile's own recipe requests.
-const USUAL_LIFE: Duration = Duration::from_secs(60);
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -156,7 +156,7 @@ impl Config {
     }
 
     /// The life that the emulated upstream grants if the request specifies none.
-    pub(super) fn usual_life(&self, emulation: &Emulation) -> Duration {
+    pub(super) fn default_life(&self, emulation: &Emulation) -> Duration {
         match (self.preset, &self.recipe.life.at) {
             (None, LifeAt::Fixed(life)) => *life,
             _ => emulation.life,
@@ -167,11 +167,11 @@ impl Config {
     pub(super) fn notes(&self) -> Vec<String> {
         let note = match self.covers {
             Some(Covers::Connect) => {
-                "the life covers connecting: what was opened in time outlives the credential"
+                "the life covers connecting: a connection opened in time outlives the credential"
             }
             Some(Covers::Session) => {
-                "the life covers the whole session: callers set min_remaining_validity to their \
-                 longest one"
+                "the life covers the whole session: callers must set min_remaining_validity to the \
+                 length of their longest session"
             }
             None => "what the life covers is not configured: covers = \"connect\" or \"session\"",
         };
@@ -185,13 +185,14 @@ impl Prescribed {
             let grants = GrantRules { life: preset.life, refresh_at: preset.refresh_at };
             return Self { grants, parse_resource: preset.parse_resource };
         }
-        let asks = recipe.is_some_and(|recipe| recipe.places().contains(&Place::GrantTtl));
-        let asked = LifeRules::Asked { default: USUAL_LIFE, max: LONGEST };
-        let life = if asks { asked } else { LifeRules::Told };
-        let grants = GrantRules { life, refresh_at: USUAL_POINT };
+        let requests_life =
+            recipe.is_some_and(|recipe| recipe.places().contains(&Placeholder::GrantTtl));
+        let asked = LifeRules::Requested { default: DEFAULT_LIFE, max: LONGEST };
+        let life = if requests_life { asked } else { LifeRules::Reported };
+        let grants = GrantRules { life, refresh_at: DEFAULT_REFRESH_AT };
         let headers = recipe.map(|recipe| recipe.headers.as_slice()).unwrap_or_default();
         let mut places = headers.iter().flat_map(|(_, template)| template.places());
-        let is_in_header = places.any(|place| place == Place::Resource);
+        let is_in_header = places.any(|place| place == Placeholder::Resource);
         Self { grants, parse_resource: if is_in_header { parse_header } else { parse_resource } }
     }
 }
@@ -199,7 +200,7 @@ impl Prescribed {
 /// A resource; steps that could climb in a path are invalid.
 pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
     if matches!(text, "." | "..") {
-        return Err(NameError::NotOfItsKind("is a step in a path and no name"));
+        return Err(NameError::NotOfItsKind("is a path step, not a name"));
     }
     Resource::parse(text)
 }
@@ -207,7 +208,7 @@ pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
 /// A resource that is sent in a header.
 fn parse_header(text: &str) -> Result<Resource, NameError> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(NameError::NotOfItsKind("is not visible ASCII, which a header takes"));
+        return Err(NameError::NotOfItsKind("is not visible ASCII, which a header requires"));
     }
     parse_resource(text)
 }
@@ -216,6 +217,6 @@ fn find(name: &str) -> Result<&'static Preset, String> {
     presets::ALL.iter().copied().find(|preset| preset.name == name).ok_or_else(|| {
         let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
         let told = unknown_key(name, &names);
-        format!("is not a preset that there is: {}", told.trim_start_matches("unknown key; "))
+        format!("unknown preset; {}", told.trim_start_matches("unknown key; "))
     })
 }

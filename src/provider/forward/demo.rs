@@ -19,7 +19,7 @@ use crate::{
 pub(super) const RSA_KEY: &str = include_str!("demo/rsa.pem");
 
 /// The preset that `serve --sandbox` has.
-const SERVED: &str = "deepgram";
+const BY_DEFAULT: &str = "deepgram";
 
 /// A demo for each preset.
 pub(super) fn demos() -> Vec<Demo> {
@@ -28,7 +28,7 @@ pub(super) fn demos() -> Vec<Demo> {
 
 fn demo(preset: &Preset) -> Demo {
     let DemoKeys { keys, secret, value, resources } = (preset.demo)();
-    let is_served = preset.name == SERVED;
+    let is_served = preset.name == BY_DEFAULT;
     let mut all = vec![("preset", json!(preset.name))];
     all.extend(keys);
     all.push(("shareable", json!(true)));

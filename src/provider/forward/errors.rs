@@ -45,7 +45,7 @@ impl Errors {
     ///
     /// A refusal. It is throttled if it states how long to wait. Otherwise its code determines the
     /// class, then an exhausted rate limit (throttled), then its status.
-    pub(super) fn judge(&self, answer: &Answer, now: WallTime) -> Result<(), FetchError> {
+    pub(super) fn classify(&self, answer: &Answer, now: WallTime) -> Result<(), FetchError> {
         let says_when = answer.retry_after().is_some();
         if says_when && matches!(answer.status.as_u16(), 403 | 429 | 503) {
             return Err(answer.refused_as(FaultClass::Throttled));
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_becomes_a_reason_and_what_is_not_known_none() {
+    fn known_codes_become_reasons_and_unknown_ones_do_not() {
         let classes = ["invalid_client", "Invalid credentials."];
         let codes = ErrorCodes {
             pointer: "/code".parse().unwrap(),

@@ -38,7 +38,7 @@ pub(super) enum LifeAt {
 
 /// What a life is computed from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At {
+pub(super) struct LifeBasis {
     /// The local wall clock before the request was sent.
     pub(super) anchor: WallTime,
     /// The response's Date.
@@ -73,7 +73,7 @@ impl LifeRule {
         &self,
         whole: Option<&RawValue>,
         credential: &str,
-        at: At,
+        at: LifeBasis,
     ) -> Result<Life, Fault> {
         let ends_inside = jwt_end(credential);
         let of = |pointer: &Pointer| match whole {
@@ -119,7 +119,7 @@ impl LifeRule {
     }
 }
 
-impl At {
+impl LifeBasis {
     /// The time until `end`, by the clock that gives less: the local clock before the request, or
     /// the upstream's by the response's Date. It never exceeds the stated life, however much the
     /// clocks differ.
@@ -234,7 +234,7 @@ mod tests {
     ) -> Result<Granted, Fault> {
         let text = json!({"life": value}).to_string();
         let whole: &RawValue = serde_json::from_str(&text).unwrap();
-        let at = At {
+        let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: date.map(WallTime::from_unix_seconds),
             asked: asked.map(Duration::from_secs),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_a_number_or_a_decimal_text_rounded_down() {
+    fn seconds_are_a_number_or_decimal_string_rounded_down() {
         let rule = LifeRule::from(LifeAt::Seconds(pointer()));
         for (value, life) in [
             (json!(30), 30),
@@ -282,12 +282,16 @@ mod tests {
         ] {
             assert_eq!(read(&rule, &value, None), Err(MALFORMED), "{value}");
         }
-        assert_eq!(read(&rule, &json!(30), Some(60)), Ok(stated(30)), "the answer wins");
+        assert_eq!(
+            read(&rule, &json!(30), Some(60)),
+            Ok(stated(30)),
+            "the response takes precedence"
+        );
         assert_eq!(read(&rule, &json!(90), Some(60)), Ok(stated(60)), "never lengthened");
     }
 
     #[test]
-    fn what_is_configured_holds_only_where_the_answer_says_nothing() {
+    fn configured_life_applies_only_if_none_is_stated() {
         let otherwise = Duration::from_secs(600);
         let rule = LifeRule { at: LifeAt::Seconds(pointer()), otherwise: Some(otherwise) };
         assert_eq!(read(&rule, &json!(30), None), Ok(stated(30)));
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_a_time_or_unix_seconds() {
+    fn expiry_is_a_time_or_unix_seconds() {
         let rule = LifeRule::from(LifeAt::Until(pointer()));
         for value in [
             json!("2023-11-14T23:13:20Z"),
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn whichever_clock_says_less_wins() {
+    fn clock_with_the_shorter_life_wins() {
         let rule = LifeRule::from(LifeAt::Until(pointer()));
         let until = json!(NOW + 3_600);
         for (date, life) in [(0, 3_600), (600, 3_000), (-600, 3_600)] {
@@ -338,10 +342,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_states_its_own_end() {
+    fn jwt_states_its_own_expiry() {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": NOW + 600}).to_string());
         let token = format!("e30.{claims}.c2ln");
-        let at = At {
+        let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: None,
             asked: None,
@@ -356,11 +360,15 @@ mod tests {
         let longer = LifeRule::from(LifeAt::Fixed(Duration::from_secs(3_600)));
         let granted = Granted::Assumed(Duration::from_secs(600));
         assert_eq!(longer.read(None, &token, at), Ok(Life { granted, expires }));
-        let late = At { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
+        let late = LifeBasis { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
         let granted = Granted::Assumed(Duration::from_secs(3_600));
-        assert_eq!(longer.read(None, &token, late), Ok(Life { granted, expires }), "no measure");
+        assert_eq!(
+            longer.read(None, &token, late),
+            Ok(Life { granted, expires }),
+            "an expiry in the past is ignored"
+        );
         // The time in a cache reduces the life, but not the credential's own expiry.
-        let held = At { age: Duration::from_secs(3_300), ..at };
+        let held = LifeBasis { age: Duration::from_secs(3_300), ..at };
         let granted = Granted::Assumed(Duration::from_secs(300));
         assert_eq!(longer.read(None, &token, held), Ok(Life { granted, expires }));
         let life = LifeRule::from(LifeAt::Jwt).read(None, &token, held).unwrap();

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_as_it_was_written() {
+    fn target_stays_as_written() {
         let text = r#" {"a": {"b/c": [ 1.50, {"~": [ "\u0041" , 2 ]} ]}, "\u0064": null} "#;
         assert_eq!(follow("/a/b~1c/0", text).as_deref(), Some("1.50"));
         assert_eq!(follow("/a/b~1c/1/~0", text).as_deref(), Some(r#"[ "\u0041" , 2 ]"#));
@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_there_twice_is_none() {
+    fn duplicate_member_is_refused() {
         let whole: &RawValue = serde_json::from_str(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
         assert!("/a".parse::<Pointer>().unwrap().follow(whole).is_err());
         assert!("/b".parse::<Pointer>().unwrap().follow(whole).is_ok());
     }
 
     #[test]
-    fn it_puts_what_it_finds_again() {
+    fn put_value_is_found_again() {
         let mut whole = json!({"x": 1});
         let pointer: Pointer = "/data/to~1ken".parse().unwrap();
         pointer.put(&mut whole, json!("t"));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pointer_is_refused() {
+    fn invalid_pointer_is_refused() {
         for text in ["", "access_token", "$.a", "/a~2", "/~"] {
             assert!(text.parse::<Pointer>().is_err(), "{text}");
         }

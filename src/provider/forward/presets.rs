@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     config::Parts,
     endpoint::Emulation,
-    recipe::{Making, Recipe},
+    recipe::{Recipe, RecipeBuilder},
 };
 use crate::{
     name::{NameError, Resource},
@@ -74,8 +74,8 @@ impl fmt::Debug for Preset {
 
 /// Finishes a preset's recipe. Problems are reported for `key`; the preset's own parts are always
 /// valid.
-fn made(section: &Section<'_>, key: &str, making: Making) -> Option<Recipe> {
-    making.made().map_err(|error| section.problem(key, error)).ok()
+fn build(section: &Section<'_>, key: &str, builder: RecipeBuilder) -> Option<Recipe> {
+    builder.build().map_err(|error| section.problem(key, error)).ok()
 }
 
 /// A name that needs no escaping in a URL.
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_theirs_alone() {
+    fn preset_names_are_unique() {
         for (at, preset) in ALL.iter().enumerate() {
             assert!(ALL[..at].iter().all(|other| other.name != preset.name), "{preset:?}");
             assert!(preset.refresh_at > 0.0 && preset.refresh_at < 1.0, "{preset:?}");

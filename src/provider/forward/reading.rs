@@ -8,10 +8,8 @@ use serde_json::{Map, Value};
 use crate::reading::{Reading, View, words::plain};
 
 /// The prefixes of known credentials.
-const BEGINNINGS: [(&str, &str); 2] = [
-    ("ghs_", "an installation token of a GitHub App"),
-    ("ya29.", "an access token of Google's OAuth 2.0"),
-];
+const BEGINNINGS: [(&str, &str); 2] =
+    [("ghs_", "a GitHub App installation token"), ("ya29.", "a Google OAuth 2.0 access token")];
 
 /// The longest string that is read: the longest credential, and quotes around it.
 const MAX_BYTES: usize = 17 * 1024;
@@ -25,7 +23,7 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     if let Some((_, what)) = BEGINNINGS.iter().find(|(beginning, _)| is_one(text, beginning)) {
         let mut reading = Reading::opaque();
         reading.tell("what", *what);
-        reading.note("credential", "is opaque: only its issuer knows whose it is and when it ends");
+        reading.note("credential", "is opaque: only its issuer knows its owner and expiry");
         return Some(reading);
     }
     let servers: Vec<Map<String, Value>> = match serde_json::from_str(text).ok()? {
@@ -71,11 +69,11 @@ fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
         }
     }
     if servers.iter().any(|server| !server.contains_key("urls")) {
-        reading.note("url", "is the old name: browsers read urls");
+        reading.note("url", "is the old name; browsers read urls");
     }
     let has_password = |it: &Map<String, Value>| it.contains_key("credential");
     if !servers.iter().any(has_password) {
-        reading.note("credential", "is missing: no TURN server takes that");
+        reading.note("credential", "is missing; TURN servers require it");
     }
     reading
 }
@@ -95,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn what_upstreams_give_is_known_by_its_form() {
-        let github = "what an installation token of a GitHub App; odd credential";
+    fn credentials_are_recognised_by_their_form() {
+        let github = "what a GitHub App installation token; odd credential";
         assert_eq!(told(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
         let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;
         let ice = "what ICE servers for WebRTC; for stun:a, turn:b; user u; password (hidden)";

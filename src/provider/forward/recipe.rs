@@ -12,7 +12,7 @@ use super::{
     json::Json,
     life::{LifeAt, LifeRule},
     pointer::Pointer,
-    template::{Place, Template, Values},
+    template::{Placeholder, Template, Values},
 };
 use crate::{
     grant::FaultClass,
@@ -33,7 +33,7 @@ pub(super) struct Recipe {
     pub(super) basic: Option<Basic>,
     pub(super) body: Body,
     /// The life that the upstream grants by default. A request for this life specifies none.
-    pub(super) usual_life: Option<Duration>,
+    pub(super) default_life: Option<Duration>,
     pub(super) credential: CredentialAt,
     pub(super) life: LifeRule,
     pub(super) errors: Errors,
@@ -76,8 +76,8 @@ const NOT_TO_SET: [HeaderName; 6] = [
 
 impl Recipe {
     /// All its placeholders.
-    pub(super) fn places(&self) -> Vec<Place> {
-        let pairs = |pairs: &[(String, Template)]| -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<Placeholder> {
+        let pairs = |pairs: &[(String, Template)]| -> Vec<Placeholder> {
             pairs.iter().flat_map(|(_, template)| template.places()).collect()
         };
         let mut places: Vec<_> = self.path.places().collect();
@@ -88,7 +88,7 @@ impl Recipe {
             Body::Form(form) => pairs(form),
             Body::Json(json) => json.places(),
         });
-        places.extend(self.basic.as_ref().map(|_| Place::Secret));
+        places.extend(self.basic.as_ref().map(|_| Placeholder::Secret));
         places
     }
 
@@ -107,8 +107,8 @@ impl Recipe {
     }
 
     /// Whether it requests a life.
-    pub(super) fn asks(&self) -> bool {
-        self.places().contains(&Place::GrantTtl)
+    pub(super) fn requests_life(&self) -> bool {
+        self.places().contains(&Placeholder::GrantTtl)
     }
 
     /// The path and query below the base.
@@ -128,9 +128,9 @@ impl Recipe {
 
 /// A recipe being built, or its first problem, which never quotes the input.
 #[derive(Clone, Debug)]
-pub(super) struct Making(Result<Recipe, String>);
+pub(super) struct RecipeBuilder(Result<Recipe, String>);
 
-impl Making {
+impl RecipeBuilder {
     /// A POST to `url`. The response's whole body is a JWT that states its life.
     pub(super) fn post(url: &str) -> Self {
         Self(address(url).map(|(base, path)| Recipe {
@@ -141,7 +141,7 @@ impl Making {
             headers: Vec::new(),
             basic: None,
             body: Body::Empty,
-            usual_life: None,
+            default_life: None,
             credential: CredentialAt::Text,
             life: LifeAt::Jwt.into(),
             errors: Errors::default(),
@@ -230,7 +230,7 @@ impl Making {
     /// # Errors
     ///
     /// The first problem.
-    pub(super) fn made(self) -> Result<Recipe, String> {
+    pub(super) fn build(self) -> Result<Recipe, String> {
         self.0
     }
 }
@@ -241,7 +241,7 @@ fn parse_pointer(text: &str) -> Result<Pointer, String> {
 
 /// Parses the name of a header that may be set.
 pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
-    let name: HeaderName = name.parse().map_err(|_| "is not a header's name".to_owned())?;
+    let name: HeaderName = name.parse().map_err(|_| "is not a header name".to_owned())?;
     if NOT_TO_SET.contains(&name) { Err("is set by HTTP itself".to_owned()) } else { Ok(name) }
 }
 
@@ -249,7 +249,7 @@ pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
 pub(super) fn header_value(text: &str) -> Result<Template, String> {
     let visible = |it: char| it.is_ascii_graphic() || it == ' ';
     if text.trim() != text || !text.chars().all(visible) {
-        return Err("must be one line of visible ASCII, with no space around it".to_owned());
+        return Err("must be one line of visible ASCII without surrounding spaces".to_owned());
     }
     parse(text)
 }
@@ -262,21 +262,21 @@ pub(super) fn parse(text: &str) -> Result<Template, String> {
 /// Splits a URL into its base and the template of its path.
 pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
     if url.contains(['?', '#']) {
-        return Err("must not have a query or a fragment: the query is a key of its own".to_owned());
+        return Err("must not have a query or a fragment: use the key query".to_owned());
     }
     let of_base = |error: BaseUrlError| match error {
-        BaseUrlError::NotAUrl => "is not of the form https://host[:port]/path".to_owned(),
+        BaseUrlError::NotAUrl => "does not have the form https://host[:port]/path".to_owned(),
         error => error.to_string(),
     };
     let behind = url.find("://").map_or(0, |at| at + 3);
     let slash = url.get(behind..).and_then(|rest| rest.find('/')).map(|at| behind + at);
     let (base, path) = url.split_at(slash.unwrap_or(url.len()));
     if base.contains(['{', '}']) {
-        return Err("has a placeholder before its path: it must be one upstream".to_owned());
+        return Err("has a placeholder before its path: the upstream must be fixed".to_owned());
     }
     let base: BaseUrl = base.parse().map_err(of_base)?;
     let path = parse(if path.is_empty() { "/" } else { path })?;
-    if path.places().any(Place::is_secret) {
+    if path.places().any(Placeholder::is_secret) {
         return Err(in_url());
     }
     let example = Values { resource: "r", grant_ttl: "1", secret: "", assertion: "" };
@@ -286,14 +286,14 @@ pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
     if is_path && !climbs {
         Ok((base, path))
     } else {
-        Err("has a path that is none: percent-encode what has a meaning in URLs".to_owned())
+        Err("has an invalid path: percent-encode characters that have a meaning in URLs".to_owned())
     }
 }
 
-/// Why a secret must not be in a URL.
+/// RefusalReason a secret must not be in a URL.
 pub(super) fn in_url() -> String {
-    "must not hold {secret} or {assertion}: servers and proxies write URLs into their logs. Put it \
-     into a header or the body"
+    "must not contain {secret} or {assertion}: servers and proxies log URLs. Put it into a header \
+     or the body"
         .to_owned()
 }
 
@@ -320,12 +320,12 @@ mod tests {
     use super::*;
 
     fn target(url: &str, resource: &str) -> String {
-        let recipe = Making::post(url).made().unwrap();
+        let recipe = RecipeBuilder::post(url).build().unwrap();
         recipe.target(&Values { resource, grant_ttl: "60", secret: "", assertion: "" })
     }
 
     #[test]
-    fn a_resource_never_changes_the_shape_of_a_path() {
+    fn resource_never_changes_the_path_structure() {
         let url = "https://api.example/a/{resource}/b";
         for (resource, path) in [
             ("123", "/a/123/b"),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_an_echo() {
+    fn invalid_address_is_refused_without_echo() {
         let password = "q1W2e3R4";
         for url in [
             "api.example/token".to_owned(),
@@ -353,7 +353,7 @@ mod tests {
             format!("https://user:{password}@api.example/"),
             format!("http://{password}.example/"),
         ] {
-            let error = Making::post(&url).made().map(|_| ()).unwrap_err();
+            let error = RecipeBuilder::post(&url).build().map(|_| ()).unwrap_err();
             assert!(!error.contains(password), "{error}");
         }
         for name in ["host", "Content-Length", "a b", ""] {

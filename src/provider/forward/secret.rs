@@ -4,20 +4,17 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{SecretKeys, SecretOrigin, Section, text};
 
-/// Why a string is not a secret. It never holds the string.
+/// RefusalReason a string is not a secret. It never holds the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SecretError {
     /// It is empty.
     #[error("is empty")]
     Empty,
     /// It is quoted.
-    #[error("is in quotes, which would be part of it: write it without")]
+    #[error("is in quotes, which would be part of it: write it without quotes")]
     Quoted,
     /// White space, control characters or invisible characters.
-    #[error(
-        "holds white space or a character that cannot be seen: write it on one line, as it was \
-         given"
-    )]
+    #[error("contains white space or an invisible character: write it on one line, as issued")]
     Invisible,
 }
 
@@ -69,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_taken_as_it_was_given() {
+    fn secret_is_accepted_as_issued() {
         for good in ["k", "p@ss:w/rd+1~=\"x", "\u{feff} key \r\n"] {
             let secret = Secret::parse(good).unwrap();
             assert_eq!(secret.expose(), good.trim_matches(['\u{feff}', ' ', '\r', '\n']));

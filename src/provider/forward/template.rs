@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 /// A placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Placeholder {
     /// The requested resource.
     Resource,
     /// The requested life, in whole seconds.
@@ -18,7 +18,7 @@ pub(super) enum Place {
     Assertion,
 }
 
-impl Place {
+impl Placeholder {
     const ALL: [Self; 4] = [Self::Resource, Self::GrantTtl, Self::Secret, Self::Assertion];
 
     /// Its name between the braces.
@@ -48,12 +48,12 @@ pub(super) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// The value of this placeholder.
-    pub(super) const fn of(&self, place: Place) -> &'a str {
+    pub(super) const fn of(&self, place: Placeholder) -> &'a str {
         match place {
-            Place::Resource => self.resource,
-            Place::GrantTtl => self.grant_ttl,
-            Place::Secret => self.secret,
-            Place::Assertion => self.assertion,
+            Placeholder::Resource => self.resource,
+            Placeholder::GrantTtl => self.grant_ttl,
+            Placeholder::Secret => self.secret,
+            Placeholder::Assertion => self.assertion,
         }
     }
 }
@@ -64,16 +64,16 @@ impl fmt::Debug for Values<'_> {
     }
 }
 
-/// Why a string is not a template. It never holds the string, which may contain a secret.
+/// RefusalReason a string is not a template. It never holds the string, which may contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateError {
     /// An unmatched brace.
-    #[error("has a brace without its other one; a brace itself is written {{{{ or }}}}")]
+    #[error("has an unmatched brace; write {{{{ or }}}} for a brace")]
     Brace,
     /// An unknown placeholder.
     #[error(
-        "has a placeholder that there is not; there are {{resource}}, {{grant_ttl}}, {{secret}} \
-         and {{assertion}}"
+        "has an unknown placeholder; expected one of {{resource}}, {{grant_ttl}}, {{secret}}, \
+         {{assertion}}"
     )]
     Unknown,
 }
@@ -85,7 +85,7 @@ pub(super) struct Template(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Place(Place),
+    Placeholder(Placeholder),
 }
 
 impl Template {
@@ -116,11 +116,11 @@ impl Template {
             } else {
                 let inside = from.strip_prefix('{').ok_or(TemplateError::Brace)?;
                 let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace)?;
-                let place = Place::ALL.into_iter().find(|place| place.name() == name);
+                let place = Placeholder::ALL.into_iter().find(|place| place.name() == name);
                 if !literal.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Place(place.ok_or(TemplateError::Unknown)?));
+                pieces.push(Piece::Placeholder(place.ok_or(TemplateError::Unknown)?));
                 rest = after;
             }
         }
@@ -132,10 +132,10 @@ impl Template {
     }
 
     /// Its placeholders.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+    pub(super) fn places(&self) -> impl Iterator<Item = Placeholder> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
-            Piece::Place(place) => Some(*place),
+            Piece::Placeholder(place) => Some(*place),
         })
     }
 
@@ -143,13 +143,13 @@ impl Template {
     pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(text.as_str()),
-            Piece::Place(_) => None,
+            Piece::Placeholder(_) => None,
         })
     }
 
     /// Whether it consists of this placeholder.
-    pub(super) fn is_only(&self, place: Place) -> bool {
-        self.0 == [Piece::Place(place)]
+    pub(super) fn is_only(&self, place: Placeholder) -> bool {
+        self.0 == [Piece::Placeholder(place)]
     }
 
     /// The string with these values.
@@ -166,14 +166,14 @@ impl Template {
         let part = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
             // Encoding makes a byte at most three.
-            Piece::Place(place) => 3 * values.of(*place).len(),
+            Piece::Placeholder(place) => 3 * values.of(*place).len(),
         };
         // The capacity covers everything, so growing leaves no copies.
         let mut text = Zeroizing::new(String::with_capacity(self.0.iter().map(part).sum()));
         for piece in &self.0 {
             match piece {
                 Piece::Text(literal) => text.push_str(literal),
-                Piece::Place(place) => text.push_str(&encoded(values.of(*place))),
+                Piece::Placeholder(place) => text.push_str(&encoded(values.of(*place))),
             }
         }
         text
@@ -181,7 +181,7 @@ impl Template {
 
     /// The values of the placeholders in a string that was made from this template; `None` if it
     /// was not.
-    pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Place, &'t str)>> {
+    pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Placeholder, &'t str)>> {
         let (mut rest, mut found, mut open) = (text, Vec::new(), None);
         for piece in &self.0 {
             match (piece, open.take()) {
@@ -191,7 +191,7 @@ impl Template {
                     found.push((place, value));
                     rest = after;
                 }
-                (Piece::Place(place), before) => {
+                (Piece::Placeholder(place), before) => {
                     found.extend(before.map(|before| (before, "")));
                     open = Some(*place);
                 }
@@ -218,16 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_and_found_again() {
+    fn placeholders_are_filled_and_captured_again() {
         for (text, filled, found) in [
             ("plain", "plain", vec![]),
-            ("Token {secret}", "Token s3cret", vec![(Place::Secret, "s3cret")]),
+            ("Token {secret}", "Token s3cret", vec![(Placeholder::Secret, "s3cret")]),
             (
                 "{resource}:{grant_ttl}!",
                 "a/b:60!",
-                vec![(Place::Resource, "a/b"), (Place::GrantTtl, "60")],
+                vec![(Placeholder::Resource, "a/b"), (Placeholder::GrantTtl, "60")],
             ),
-            ("{{{assertion}}}", "{x.y.z}", vec![(Place::Assertion, "x.y.z")]),
+            ("{{{assertion}}}", "{x.y.z}", vec![(Placeholder::Assertion, "x.y.z")]),
             ("", "", vec![]),
         ] {
             let template = parse(text);
@@ -236,13 +236,13 @@ mod tests {
             assert_eq!(parse("Bearer {secret}").captured(filled), None, "{text}");
         }
         assert_eq!(parse("plain").captured("plainer"), None);
-        assert!(parse("{grant_ttl}").is_only(Place::GrantTtl));
-        assert!(!parse("{grant_ttl}s").is_only(Place::GrantTtl));
+        assert!(parse("{grant_ttl}").is_only(Placeholder::GrantTtl));
+        assert!(!parse("{grant_ttl}s").is_only(Placeholder::GrantTtl));
         assert_eq!(Template::literal("{x}").filled(&VALUES).as_str(), "{x}");
     }
 
     #[test]
-    fn what_is_no_template_is_refused_without_an_echo() {
+    fn invalid_template_is_refused_without_echo() {
         for text in ["{", "}", "{secret", "a } b", "{{}"] {
             assert_eq!(Template::parse(text), Err(TemplateError::Brace), "{text}");
         }

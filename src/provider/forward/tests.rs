@@ -39,10 +39,10 @@ pub(super) fn demo_of(preset: &Preset) -> (String, String) {
 }
 
 /// The default life to request.
-pub(super) fn usual_life(grants: &GrantRules) -> Option<Duration> {
+pub(super) fn default_life(grants: &GrantRules) -> Option<Duration> {
     match grants.life {
-        LifeRules::Asked { default, .. } => Some(default),
-        LifeRules::Told => None,
+        LifeRules::Requested { default, .. } => Some(default),
+        LifeRules::Reported => None,
     }
 }
 

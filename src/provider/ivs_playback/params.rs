@@ -41,15 +41,15 @@ pub(super) fn declared(is_strict: bool) -> Vec<Parameter> {
 }
 
 const ORIGINS: Shape = Shape::Own {
-    wanted: "must be * or origins like https://www.example.com, of which the host may begin with \
-             *., in one text with commas and no spaces between them, at most 1024 bytes",
+    wanted: "must be * or origins like https://www.example.com, whose host may start with *., in \
+             one string separated by commas without spaces, at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(are_origins),
 };
 
 const STRICT_ORIGINS: Shape = Shape::Own {
     wanted: "must be one to five origins where strict_origin is true, like \
-             https://www.example.com, of which the host may begin with *., in one text with commas \
-             and no spaces between them, at most 1024 bytes",
+             https://www.example.com, whose host may start with *., in one string separated by \
+             commas without spaces, at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(|text| are_origins(text) && is_strict(text)),
 };
 

@@ -130,23 +130,23 @@ impl Own {
 }
 
 fn parse_key_arn(text: &str) -> Result<String, &'static str> {
-    if Arn::parse(text).is_some_and(|arn| arn.sort == "public-key") {
+    if Arn::parse(text).is_some_and(|arn| arn.resource_type == "public-key") {
         Ok(text.to_owned())
     } else if is_swapped(text) {
-        Err("has region and account in each other's place, as a sample of the guide has: it is \
+        Err("has region and account swapped, as in a sample of the guide; the form is \
              arn:aws:ivs:REGION:ACCOUNT:public-key/ID")
     } else {
-        Err("is no public key's ARN, like arn:aws:ivs:us-west-2:123456789012:public-key/ID")
+        Err("is not a public key's ARN, like arn:aws:ivs:us-west-2:123456789012:public-key/ID")
     }
 }
 
 fn parse_account(text: &str) -> Result<String, &'static str> {
-    let wanted = "is no account's number, which has 12 digits";
+    let wanted = "is not an account number, which has 12 digits";
     if is_account(text) { Ok(text.to_owned()) } else { Err(wanted) }
 }
 
 fn parse_region(text: &str) -> Result<String, &'static str> {
-    if is_region(text) { Ok(text.to_owned()) } else { Err("is no region's name, like us-west-2") }
+    if is_region(text) { Ok(text.to_owned()) } else { Err("is not a region, like us-west-2") }
 }
 
 /// A URL as `GetStage` returns it, copied unchanged to tokens.
@@ -156,6 +156,6 @@ fn parse_url(text: &str, scheme: &str) -> Result<String, String> {
         uri.scheme_str() == Some(scheme) && authority.is_some_and(|it| !it.contains('@'))
     });
     uri.map(|_| text.to_owned()).ok_or_else(|| {
-        format!("must be of the form {scheme}://host, as the stage's endpoints in GetStage are")
+        format!("must have the form {scheme}://host, like the stage's endpoints in GetStage")
     })
 }

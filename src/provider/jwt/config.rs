@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     provider::{
-        claims::{Claims, OF_TOKENS},
+        claims::{Claims, TOKEN_SOURCES},
         header,
         private_key::{self, PrivateKey},
         secret::KeySecret,
@@ -121,11 +121,11 @@ impl Config {
 }
 
 fn read_claims(section: &mut Section<'_>, no_exp: bool) -> Option<(Map<String, Value>, Claims)> {
-    let (written, claims) = Claims::read(section, OF_TOKENS)?;
+    let (written, claims) = Claims::read(section, TOKEN_SOURCES)?;
     match (claims.has_end(), no_exp) {
         (false, false) => {
             let needed = "need exp = { from = \"exp\" }, or no_exp = true in the profile: a token \
-                          without it is good for ever";
+                          without it is valid indefinitely";
             section.problem("claims", needed);
             None
         }

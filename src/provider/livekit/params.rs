@@ -68,13 +68,13 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const TEXTS: Shape = Shape::Own {
-    wanted: "must be a list of texts",
+    wanted: "must be a list of strings",
     fits: |value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
 };
 
 const AGENTS: Shape = Shape::Own {
     wanted: "must be a list of at most 16 objects, each with agent_name or agentName, and \
-             metadata, both texts",
+             metadata, both strings",
     fits: |value| {
         let is_agent = |agent: &Value| {
             agent.as_object().is_some_and(|members| {
@@ -93,7 +93,7 @@ const AGENTS: Shape = Shape::Own {
 
 /// Egress contains storage keys, which everyone with the token could read.
 const ROOM_CONFIG: Shape = Shape::Own {
-    wanted: "must be an object without egress: it holds secrets of a storage, which whoever has \
-             the token can read",
+    wanted: "must be an object without egress, which has storage secrets that every bearer could \
+             read",
     fits: |value| value.as_object().is_some_and(|config| !config.contains_key("egress")),
 };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Signed, Vector, VectorError, Way, in_snake_case, key, params_line, quoted, read,
+    Inputs, Setup, Signed, Vector, VectorError, in_snake_case, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/livekit.json");
@@ -14,7 +14,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let vectors = read(VECTORS)?.into_iter().map(|recorded| {
         let params = match params(&recorded.inputs) {
             Ok(params) => params_line(params),
-            Err(why) => return Ok(recorded.left_out(why)),
+            Err(why) => return Ok(recorded.skipped(why)),
         };
         let scope = match &recorded.inputs.resource {
             Some(room) => format!("resources = [{}]", quoted(Some(room))),
@@ -27,17 +27,17 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.room]\nkind = \"{KIND}\"\napi_key = \"{api_key}\"\n\
              api_secret_env = \"SECRET\"\n{params}\n{scope}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         Ok(match recorded.name() {
-            "join-without-identity" => recorded.refused(way, "identity is empty", None),
+            "join-without-identity" => recorded.refused(setup, "identity is empty", None),
             "py-join-without-room" => {
-                recorded.refused(way, "resources: needs at least one resource", None)
+                recorded.refused(setup, "resources: needs at least one resource", None)
             }
             "sources-empty-list" => {
-                let told = "must be a list of at least one of";
+                let message = "must be a list of at least one of";
                 recorded.refused(
-                    way,
-                    told,
+                    setup,
+                    message,
                     Some("an empty list of sources, which restricts nothing"),
                 )
             }
@@ -45,7 +45,7 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
                 let mut token = recorded.token(Signed::Secret)?.with_typ();
                 token.random = &["jti"];
                 token.normalise = drop_defaults;
-                recorded.minted(vec![way], token)
+                recorded.minted(vec![setup], token)
             }
         })
     });
@@ -58,7 +58,7 @@ fn params(inputs: &Inputs) -> Result<Map<String, Value>, &'static str> {
     let Some(Value::Object(video)) = params.remove("video") else {
         return Err("no right in a room: not for participants");
     };
-    let joins = video.get("roomJoin").ok_or("no word of joining: not for participants")?;
+    let joins = video.get("roomJoin").ok_or("no right to join: not for participants")?;
     let joins = *joins == Value::Bool(true);
     params.extend(video.into_iter().map(|(name, value)| (in_snake_case(&name), value)));
     if joins {

@@ -72,7 +72,7 @@ const ROTATION: Shape = Shape::Own {
 };
 
 const ID: Shape = Shape::Own {
-    wanted: "must be an id, a text of 1 to 128 ASCII letters, digits, - and _",
+    wanted: "must be an ID, a string of 1 to 128 ASCII letters, digits, - and _",
     fits: |value| value.as_str().is_some_and(is_id),
 };
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/mux.json");
@@ -21,13 +21,14 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.vod]\nkind = \"{KIND}\"\nunique = false\nsigning_key_id = \"{id}\"\n\
              private_key_env = \"KEY\"\nallow_resources = [\"*\"]\n{params}\n"
         );
-        let mut way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
-        way.ask.ttl = way.ask.ttl.or(Some(DEFAULT_TTL));
+        let mut setup =
+            Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
+        setup.request.ttl = setup.request.ttl.or(Some(DEFAULT_TTL));
         let mut token = recorded.token(Signed::Public(public.clone()))?;
         if write_numbers(&mut token.claims) {
-            token.but = Some("numbers as texts, where the guide has numbers");
+            token.adjusted = Some("numbers as strings, where the guide has numbers");
         }
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }

@@ -27,8 +27,7 @@ pub struct ProductGrants {
 }
 
 /// Why an empty room is refused.
-pub(in crate::provider) const EMPTY_ROOM: &str =
-    "video.room: is empty; leave it out, and Twilio lets into any room";
+pub(in crate::provider) const EMPTY_ROOM: &str = "video.room: is empty; omit it to allow any room";
 
 impl ProductGrants {
     /// Whether Video's room is an empty string, which cannot be intended.
@@ -53,7 +52,7 @@ macro_rules! text_grant {
     };
 }
 
-text_grant!(VideoGrant, "May join video rooms.", room: "Only this room; left out: any.");
+text_grant!(VideoGrant, "May join video rooms.", room: "Only this room; if omitted, any.");
 text_grant!(
     ChatGrant,
     "May use Conversations.",

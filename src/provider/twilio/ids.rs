@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sid_is_its_prefix_and_32_hexadecimal_digits() {
+    fn sid_is_its_prefix_and_32_hexadecimal_digits() {
         let digits = "0123456789abcdefABCDEF0123456789";
         let sid = AccountSid::parse(&format!("AC{digits}")).unwrap();
         assert_eq!(sid.as_str(), "AC0123456789abcdefabcdef0123456789", "it has one form");

@@ -28,7 +28,7 @@ pub(in crate::provider) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> 
     if let Some(mask) = view.mask {
         hide_grant(&mut reading.claims, mask);
     }
-    tell(token, &mut reading);
+    describe(token, &mut reading);
     Some(reading)
 }
 
@@ -38,9 +38,9 @@ pub(in crate::provider) fn has_player(token: &Jwt) -> bool {
 }
 
 /// Adds the identity, the products, the account and the key.
-fn tell(token: &Jwt, reading: &mut Reading) {
-    let whose = grant(&reading.claims, "identity").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", whose);
+fn describe(token: &Jwt, reading: &mut Reading) {
+    let whose = grant(&reading.claims, "identity").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", whose);
     for thing in products::things(grants(&reading.claims)) {
         reading.tell("for", thing);
     }
@@ -80,7 +80,7 @@ fn players_grant_end(claims: &Map<String, Value>) -> Option<End> {
     let ends = PlaybackTimes::in_url(playback_url(claims)?)?.ends?;
     Some(End {
         name: "player_grant",
-        words: "the player's grant: from then on no player connects with it",
+        words: "the player's grant: no player can connect afterwards",
         at: whole_seconds(ends),
     })
 }

@@ -71,9 +71,9 @@ pub(super) fn read_grants(section: &mut Section<'_>) -> Option<ProductGrants> {
         return None;
     }
     let no_parameter = match &grants.voice {
-        None => "has no meaning here: the one parameter is incoming, of grants.voice",
+        None => "has no effect here: the only parameter is incoming, of grants.voice",
         Some(voice) if voice.incoming.is_some() => {
-            "excludes grants.voice.incoming, which says the same for all tokens: keep one of them"
+            "conflicts with grants.voice.incoming, which sets it for all tokens: keep one of them"
         }
         Some(_) => return Some(grants),
     };

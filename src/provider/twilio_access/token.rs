@@ -36,16 +36,17 @@ pub(super) fn identity_form(grants: &ProductGrants) -> Option<IdentityForm> {
     match (&grants.voice, &grants.video) {
         (None, None) => None,
         (None, Some(_)) => Some(IdentityForm {
-            wanted: "has more than the 128 characters that Video takes",
+            wanted: "exceeds Video's limit of 128 characters",
             fits: fits_video,
         }),
         (Some(_), None) => Some(IdentityForm {
-            wanted: "has more than the letters, digits and underscores that Voice takes",
+            wanted: "has other characters than the letters, digits and underscores that Voice \
+                     allows",
             fits: fits_voice,
         }),
         (Some(_), Some(_)) => Some(IdentityForm {
             wanted: "has more than the 128 letters, digits and underscores that Voice and Video \
-                     take",
+                     allow",
             fits: |identity| fits_voice(identity) && fits_video(identity),
         }),
     }

@@ -58,7 +58,7 @@ impl PlaybackGrants {
 
 impl GrantSource for PlaybackGrants {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
-        self.ask(request).boxed()
+        self.fetch_once(request).boxed()
     }
 
     fn clock_skew(&self) -> Option<f64> {
@@ -67,7 +67,7 @@ impl GrantSource for PlaybackGrants {
 }
 
 impl PlaybackGrants {
-    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_once(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let streamer = PlayerStreamerSid::parse(request.resource.as_str())
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "RESOURCE_INVALID"))?;
         // Taken before connecting: the grant's life can only start later.

@@ -11,7 +11,9 @@ use crate::{
             MAX_TOKEN_TTL,
             ids::{AccountSid, PlayerStreamerSid},
         },
-        vectors::{Ask, Recorded, Signed, Token, Vector, VectorError, Way, in_toml, read},
+        vectors::{
+            MintRequest, Recorded, Setup, Signed, Token, Vector, VectorError, in_toml, read,
+        },
     },
 };
 
@@ -47,42 +49,42 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
 fn vector(recorded: Recorded<Inputs>) -> Result<Vector, VectorError> {
     let inputs = &recorded.inputs;
     if inputs.algorithm.is_some() {
-        return Ok(recorded.left_out("another algorithm than HS256, with which we sign"));
+        return Ok(recorded.skipped("another algorithm than HS256, with which we sign"));
     }
     let player = inputs.grants.iter().find(|grant| is_of(grant, "playback"));
     let grant = match player.map(|grant| grant.get("grant_json").and_then(Value::as_str)) {
         None => GRANT.to_owned(),
-        Some(None) => return Ok(recorded.left_out("no grant: never taken from upstream")),
+        Some(None) => return Ok(recorded.skipped("no grant: never accepted from upstream")),
         Some(Some(grant)) if is_taken(grant)? => grant.to_owned(),
         Some(Some(_)) => {
-            return Ok(recorded.left_out("no playback grant: never taken from upstream"));
+            return Ok(recorded.skipped("no playback grant: never accepted from upstream"));
         }
     };
     let identity = match (&inputs.identity_after, &inputs.identity) {
         (Some(text), _) | (None, Value::String(text)) => text.clone(),
         (None, Value::Null) => String::new(),
-        (None, _) => return Ok(recorded.left_out("an identity that is no text")),
+        (None, _) => return Ok(recorded.skipped("an identity that is not a string")),
     };
     let ttl = inputs.valid_until.map(|end| end - inputs.now).or(inputs.ttl).unwrap_or(3_600);
-    let ask = Ask {
+    let request = MintRequest {
         now: inputs.now,
         ttl: Some(ttl),
         identity: Some(identity.clone()),
         grant: Some(grant.clone()),
-        ..Ask::default()
+        ..MintRequest::default()
     };
     let secret = inputs.secret.clone();
     if let Err(error) = Identity::parse(identity) {
-        let way = Way { profile: profile(inputs, ""), secret, ask };
+        let setup = Setup { profile: profile(inputs, ""), secret, request };
         let why = "an identity that is empty, too long or has control characters";
-        let alone = (!recorded.is_refused()).then_some(why);
-        return Ok(recorded.refused(way, error.as_str(), alone));
+        let ours_only = (!recorded.is_refused()).then_some(why);
+        return Ok(recorded.refused(setup, error.as_str(), ours_only));
     }
     if !(1..=MAX_TOKEN_TTL.as_secs().cast_signed()).contains(&ttl) {
         let profile = profile(inputs, &format!("token_ttl = \"{ttl}s\""));
-        let way = Way { profile, secret, ask };
+        let setup = Setup { profile, secret, request };
         return Ok(recorded.refused(
-            way,
+            setup,
             "token_ttl: must be from",
             Some("no life, or over a day"),
         ));
@@ -92,14 +94,14 @@ fn vector(recorded: Recorded<Inputs>) -> Result<Vector, VectorError> {
     // Python's library adds one unasked.
     let nbf = token.claims.get("nbf").and_then(Value::as_i64);
     let nbf = nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf));
-    let way = Way { profile: profile(inputs, &nbf.unwrap_or_default()), secret, ask };
-    meet(&mut token, &recorded, player.is_none().then_some(GRANT), &grant)?;
-    Ok(recorded.minted(vec![way], token))
+    let setup = Setup { profile: profile(inputs, &nbf.unwrap_or_default()), secret, request };
+    adjust(&mut token, &recorded, player.is_none().then_some(GRANT), &grant)?;
+    Ok(recorded.minted(vec![setup], token))
 }
 
 /// Adds what our tokens have and the library's lacks. `added` is the player's grant, if the library
 /// received none.
-fn meet(
+fn adjust(
     token: &mut Token,
     recorded: &Recorded<Inputs>,
     added: Option<&str>,
@@ -107,14 +109,14 @@ fn meet(
 ) -> Result<(), VectorError> {
     if !token.claims.contains_key("iat") {
         token.claims.insert("iat".to_owned(), recorded.inputs.now.into());
-        token.but = Some("no iat, which ours always have");
+        token.adjusted = Some("no iat, which ours always have");
     }
     let is_rounded = recorded.id.starts_with("grant-unknown-fields@twilio-node");
     if (is_rounded || added.is_some())
         && let Some(Value::Object(grants)) = token.claims.get_mut("grants")
     {
         grants.insert("player".to_owned(), serde_json::from_str(grant)?);
-        token.but = Some(if is_rounded {
+        token.adjusted = Some(if is_rounded {
             "numbers that JavaScript rounds, which ours keep"
         } else {
             "no player's grant, which ours always have"

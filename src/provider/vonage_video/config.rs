@@ -33,5 +33,5 @@ fn parse_application_id(text: &str) -> Result<String, &'static str> {
             _ => byte.is_ascii_hexdigit(),
         });
     let id = is_uuid.then(|| text.to_owned());
-    id.ok_or("is no application's id, a UUID; an OpenTok API key is a number, and of no use here")
+    id.ok_or("is not an application ID, a UUID; an OpenTok API key, a number, is not supported")
 }

@@ -19,7 +19,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const CLASSES: Shape = Shape::Own {
-    wanted: "must be a text of layout classes with a space between them, of at most 1024 bytes",
+    wanted: "must be a string of layout classes separated by a space, of at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(are_classes),
 };
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_one_text() {
+    fn classes_are_one_string() {
         for (text, fits) in [
             ("", true),
             ("focus", true),

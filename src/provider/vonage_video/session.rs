@@ -25,8 +25,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 pub(super) fn parse(text: &str) -> Result<Resource, NameError> {
     if !is_id(text) {
         return Err(NameError::NotOfItsKind(
-            "is no session's id: 1_ or 2_, and ASCII letters, digits, - and _ behind it, as \
-             Vonage's API gave it",
+            "is not a session ID: 1_ or 2_ followed by ASCII letters, digits, - and _, as returned \
+             by Vonage's API",
         ));
     }
     Resource::parse(text)
@@ -58,7 +58,7 @@ mod tests {
     const OF_AN_APPLICATION: &str = "2_MX5hYmNkZWYwMS0yMzQ1LTY3ODktYWJjZC1lZjAxMjM0NTY3ODl-fjE3MDAwMDAwMDAwMDB-dGVzdHNlc3Npb25-fg";
 
     #[test]
-    fn an_id_says_whose_session_it_is() {
+    fn id_contains_the_sessions_owner() {
         let application = Some("abcdef01-2345-6789-abcd-ef0123456789");
         assert_eq!(owner(OF_AN_APPLICATION).as_deref(), application);
         let of_a_project = "1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-";
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_form_is_no_id() {
+    fn other_forms_are_not_ids() {
         assert!(parse(OF_AN_APPLICATION).is_ok());
         for other in
             ["", "lobby", "2_", "2_short", "3_MX40NTY3ODkwMX5", "2_MX40NTY3OD kwMX5", "T1=="]

@@ -48,5 +48,5 @@ impl Config {
 
 fn parse_identity_claim(text: &str) -> Result<&'static str, &'static str> {
     let known = IDENTITY_CLAIMS.into_iter().find(|claim| *claim == text);
-    known.ok_or("is \"user_key\", or \"user_identity\" as former versions of the SDK read it")
+    known.ok_or("must be \"user_key\", or \"user_identity\" for earlier versions of the SDK")
 }

@@ -33,7 +33,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const GEO_REGIONS: Shape = Shape::Own {
-    wanted: "must be a text of regions with commas and no spaces between them, of AU, BR, CA, CN, \
+    wanted: "must be a string of regions separated by commas without spaces, of AU, BR, CA, CN, \
              DE, HK, IN, JP, MX, NL, SG, US",
     fits: |value| {
         value.as_str().is_some_and(|list| list.split(',').all(|it| REGIONS.contains(&it)))

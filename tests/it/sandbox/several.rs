@@ -11,7 +11,7 @@ use grantmint::{
         DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE,
     },
     sandbox::{
-        self, Answer, Credential, Endpoint, Flaw, AnswerContext, Recognised, Sandbox,
+        self, Answer, AnswerContext, Credential, Endpoint, Flaw, Recognised, Sandbox,
         request::authorization,
     },
 };

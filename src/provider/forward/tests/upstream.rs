@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 /// A recorded request.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct RecordedRequest {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
@@ -21,7 +21,7 @@ pub(super) struct Asked {
 /// An upstream on its own port.
 pub(super) struct Upstream {
     pub(super) url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Upstream {
@@ -48,7 +48,7 @@ impl Upstream {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes().to_vec();
-                        log.lock().unwrap().push(Asked {
+                        log.lock().unwrap().push(RecordedRequest {
                             method: head.method,
                             uri: head.uri,
                             headers: head.headers,
@@ -64,7 +64,7 @@ impl Upstream {
     }
 
     /// The requests so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn requests(&self) -> Vec<RecordedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }

@@ -8,7 +8,7 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{fetch, read, upstream::Upstream, usual_life};
+use super::{default_life, fetch, read, upstream::Upstream};
 use crate::{grant::FaultClass, source::FetchError};
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/forward.json");
@@ -109,10 +109,10 @@ async fn holds(vector: &Vector) {
     assert!(own.upstream().unwrap().account().starts_with(&base), "{id}");
     let lines = format!("{lines}\nupstream = '{}'", upstream.url);
     let (provider, _) = read(&lines, secret).unwrap();
-    let ttl = asked_for(&vector.request.body).or_else(|| usual_life(&grants));
+    let ttl = asked_for(&vector.request.body).or_else(|| default_life(&grants));
     let result = fetch(&*provider, "default", ttl).await;
 
-    let [asked] = &upstream.asked()[..] else { panic!("{id}: {:?}", upstream.asked()) };
+    let [asked] = &upstream.requests()[..] else { panic!("{id}: {:?}", upstream.requests()) };
     assert_eq!(asked.method, vector.request.method.as_str(), "{id}");
     assert_eq!(asked.uri.path_and_query(), recorded.path_and_query(), "{id}");
     for (name, value) in &vector.request.headers {
@@ -163,7 +163,7 @@ async fn holds(vector: &Vector) {
 }
 
 #[tokio::test]
-async fn every_recorded_answer_is_taken_for_what_it_is() {
+async fn every_recorded_response_is_classified() {
     let vectors: Vec<Vector> = serde_json::from_str(VECTORS).unwrap();
     assert_eq!(vectors.len(), 20);
     for vector in &vectors {

@@ -35,7 +35,7 @@ fn url(payload: &[u8]) -> String {
 }
 
 #[test]
-fn every_known_answer_is_taken_or_refused() {
+fn every_known_response_is_accepted_or_refused() {
     #[derive(Deserialize)]
     struct Known {
         name: String,
@@ -81,7 +81,7 @@ fn every_known_answer_is_taken_or_refused() {
 }
 
 #[test]
-fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
+fn grant_is_raw_and_sids_match_in_any_hex_case() {
     let body = br#"{"sid":null,"grant":{ "x":9007199254740993,"y":1.0,"playbackUrl":"u","playerStreamerSid":"VJA1B2C3D4E5F60718293A4B5C6D7E8F90"}}"#;
     let answered = read(body, ACCOUNT, STREAMER).unwrap();
     assert!(answered.content.as_str().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
@@ -89,7 +89,7 @@ fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
 }
 
 #[test]
-fn a_grants_mark_is_its_playback_token_wherever_that_is_served_from() {
+fn grants_mark_is_its_playback_token_from_any_url() {
     let mark = |url: &str| {
         let body = answer(|answer| answer["grant"]["playbackUrl"] = url.into());
         read(&body, ACCOUNT, STREAMER).unwrap().mark
@@ -102,7 +102,7 @@ fn a_grants_mark_is_its_playback_token_wherever_that_is_served_from() {
 }
 
 #[test]
-fn a_grant_for_somebody_else_is_refused() {
+fn grant_of_another_resource_is_refused() {
     let other = "0".repeat(32);
     assert_eq!(reason(&answer(|_| ())), "taken");
     for pointer in ["/sid", "/grant/playerStreamerSid"] {
@@ -115,7 +115,7 @@ fn a_grant_for_somebody_else_is_refused() {
 }
 
 #[test]
-fn what_is_no_grant_is_refused() {
+fn invalid_grant_is_refused() {
     let no_grants = [
         json!(null),
         json!("{}"),
@@ -140,7 +140,7 @@ fn playback_token_life(url: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_life_of_a_playback_token_needs_both_its_times() {
+fn playback_token_life_needs_both_times() {
     let life = |claims: Value| playback_token_life(&url(claims.to_string().as_bytes()));
     assert_eq!(life(json!({"iat": 1_700_000_000, "exp": 1_700_000_030})), Some(30));
     assert_eq!(life(json!({"iat": 1_700_000_000.25, "exp": 1_700_000_030.0})), Some(29));
@@ -152,7 +152,7 @@ fn the_life_of_a_playback_token_needs_both_its_times() {
 
 proptest! {
     #[test]
-    fn a_life_is_exp_less_iat(iat in 0_u32.., exp in 0_u32..) {
+    fn life_is_exp_minus_iat(iat in 0_u32.., exp in 0_u32..) {
         let claims = json!({"iat": iat, "exp": exp}).to_string();
         let life = playback_token_life(&url(claims.as_bytes()));
         prop_assert_eq!(life, Some(exp.saturating_sub(iat).into()));
@@ -176,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn a_grant_is_no_larger_and_no_deeper_than_its_readers_bear() {
+fn grant_size_and_depth_are_limited() {
     let with = |extra: Value| answer(|answer| answer["grant"]["x"] = extra);
     let nested = |depth: usize| {
         let text = "[".repeat(depth) + &"]".repeat(depth);

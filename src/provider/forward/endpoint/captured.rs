@@ -11,7 +11,7 @@ use crate::{
     provider::forward::{
         config::Config,
         recipe::{Body, FormEncoded, Recipe},
-        template::{Place, Template},
+        template::{Placeholder, Template},
     },
     sandbox::request::{basic, form},
     token::claims::{Time, Value as Claim},
@@ -21,8 +21,8 @@ use crate::{
 const ONLY: &str = "default";
 
 /// The values of a recipe's placeholders in a request. It has no `Debug` since it holds secrets.
-pub(super) struct Seen {
-    found: Vec<(Place, String)>,
+pub(super) struct Captured {
+    found: Vec<(Placeholder, String)>,
     /// Whether the request has everything that the recipe has.
     pub(super) fits: bool,
 }
@@ -38,36 +38,36 @@ pub(super) enum Proof {
     None,
 }
 
-impl Seen {
+impl Captured {
     /// Parses a request; `None` if its path is not the recipe's.
     pub(super) fn of(config: &Config, request: &Request<Bytes>) -> Option<Self> {
         let recipe = &config.recipe;
-        let mut seen = Self { found: Vec::new(), fits: true };
+        let mut captured = Self { found: Vec::new(), fits: true };
         for (place, text) in recipe.path.captured(request.uri().path())? {
-            seen.found.push((place, percent_decoded(text)?));
+            captured.found.push((place, percent_decoded(text)?));
         }
-        if recipe.path.places().any(|place| place == Place::Resource) {
+        if recipe.path.places().any(|place| place == Placeholder::Resource) {
             // The resource must be a valid name in one path segment.
-            let resource = seen.found(Place::Resource)?;
+            let resource = captured.found(Placeholder::Resource)?;
             if resource.is_empty() || request.uri().path().split('/').count() != segments(recipe) {
                 return None;
             }
         }
         let query = request.uri().query().unwrap_or_default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        seen.take_pairs(&recipe.query, &query);
-        seen.take_headers(recipe, request.headers());
+        captured.take_pairs(&recipe.query, &query);
+        captured.take_headers(recipe, request.headers());
         match &recipe.body {
             Body::Empty => {}
-            Body::Form(pairs) => seen.take_pairs(pairs, &form(request)),
+            Body::Form(pairs) => captured.take_pairs(pairs, &form(request)),
             Body::Json(json) => {
                 let value: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
                 let found = json.captured(&value);
-                seen.fits &= found.is_some();
-                seen.found.extend(found.unwrap_or_default());
+                captured.fits &= found.is_some();
+                captured.found.extend(found.unwrap_or_default());
             }
         }
-        Some(seen)
+        Some(captured)
     }
 
     fn take_headers(&mut self, recipe: &Recipe, headers: &HeaderMap) {
@@ -85,7 +85,7 @@ impl Seen {
         };
         match basic(headers) {
             Some((user, secret)) if decoded(user.clone()) == own.user => {
-                self.found.push((Place::Secret, decoded(secret)));
+                self.found.push((Placeholder::Secret, decoded(secret)));
             }
             _ => self.fits = false,
         }
@@ -94,7 +94,7 @@ impl Seen {
     fn take_pairs(&mut self, own: &[(String, Template)], pairs: &[(String, String)]) {
         for (name, template) in own {
             let text = pairs.iter().find(|(its, _)| its == name).map(|(_, text)| text.as_str());
-            if text.is_some() || !template.is_only(Place::GrantTtl) {
+            if text.is_some() || !template.is_only(Placeholder::GrantTtl) {
                 self.take(template, text);
             }
         }
@@ -108,14 +108,14 @@ impl Seen {
     }
 
     /// The value of this placeholder.
-    pub(super) fn found(&self, place: Place) -> Option<&str> {
+    pub(super) fn found(&self, place: Placeholder) -> Option<&str> {
         self.found.iter().find(|(its, _)| *its == place).map(|(_, text)| text.as_str())
     }
 
     /// The requested resource.
     pub(super) fn resource(&self, config: &Config) -> String {
-        let has_place = config.recipe.places().contains(&Place::Resource);
-        let found = self.found(Place::Resource).filter(|_| has_place);
+        let has_place = config.recipe.places().contains(&Placeholder::Resource);
+        let found = self.found(Placeholder::Resource).filter(|_| has_place);
         found.unwrap_or(ONLY).to_owned()
     }
 
@@ -126,7 +126,7 @@ impl Seen {
         for place in config.recipe.places().into_iter().filter(|place| place.is_secret()) {
             let Some(found) = self.found(place) else { return Proof::None };
             let own = match place {
-                Place::Assertion => is_asserted(config, found, at),
+                Placeholder::Assertion => is_asserted(config, found, at),
                 _ => config.secret.as_ref().is_some_and(|secret| secret.expose() == found),
             };
             if !own {

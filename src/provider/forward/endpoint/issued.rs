@@ -13,7 +13,7 @@ use crate::{
 
 /// A credential to issue.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::provider::forward) struct Given<'a> {
+pub(in crate::provider::forward) struct Issued<'a> {
     /// Its unique name: 32 hexadecimal digits.
     pub(in crate::provider::forward) name: &'a str,
     /// The remaining seconds.
@@ -24,7 +24,7 @@ pub(in crate::provider::forward) struct Given<'a> {
     pub(super) config: &'a Config,
 }
 
-impl Given<'_> {
+impl Issued<'_> {
     /// A JWT with these claims and its expiry. The signature is fake.
     pub(in crate::provider::forward) fn jwt(&self, claims: &Value) -> String {
         let mut claims = claims.clone();
@@ -62,11 +62,11 @@ impl Given<'_> {
 }
 
 /// A response that a profile's own recipe can read.
-pub(super) fn of_no_preset(given: &Given<'_>) -> (Answer, String) {
-    let recipe = &given.config.recipe;
+pub(super) fn for_own_recipe(issued: &Issued<'_>) -> (Answer, String) {
+    let recipe = &issued.config.recipe;
     let token = match recipe.life.at {
-        LifeAt::Jwt => given.jwt(&json!({})),
-        _ => given.name.to_owned(),
+        LifeAt::Jwt => issued.jwt(&json!({})),
+        _ => issued.name.to_owned(),
     };
     let CredentialAt::Json(pointer) = &recipe.credential else {
         return (Answer::new(StatusCode::OK, "text/plain", token.clone()), token);
@@ -74,8 +74,8 @@ pub(super) fn of_no_preset(given: &Given<'_>) -> (Answer, String) {
     let mut whole = json!({});
     pointer.put(&mut whole, token.clone().into());
     match &recipe.life.at {
-        LifeAt::Seconds(pointer) => pointer.put(&mut whole, given.life.into()),
-        LifeAt::Until(pointer) => pointer.put(&mut whole, given.rfc3339().into()),
+        LifeAt::Seconds(pointer) => pointer.put(&mut whole, issued.life.into()),
+        LifeAt::Until(pointer) => pointer.put(&mut whole, issued.rfc3339().into()),
         _ => {}
     }
     if let Some(codes) = &recipe.errors.codes {
