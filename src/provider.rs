@@ -1,5 +1,4 @@
-//! The kinds of profiles, a line each. A kind is one folder, and nothing outside it knows its
-//! provider.
+//! The kinds of profiles. Each kind is one module, and nothing outside it depends on its provider.
 
 pub mod agora;
 mod claims;
@@ -29,7 +28,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use self::vectors::{Vector, VectorError, Way};
+use self::vectors::{Setup, Vector, VectorError};
 pub use self::{
     demo::{Demo, DemoSecret, Served, configuration},
     tokens::{IdentityRule, Scope, TimeRule, TokenRules, Tokens},
@@ -48,7 +47,7 @@ use crate::{
     source::{GrantSource, base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
-/// All kinds. What a sandbox emulates where nobody says is of the first with an upstream.
+/// All kinds. By default, a sandbox emulates the first one with an upstream.
 pub static KINDS: &[&dyn Kind] = &[
     &agora::Agora,
     &cloudflare_stream::CloudflareStream,
@@ -72,153 +71,154 @@ pub fn demos() -> Vec<Demo> {
     KINDS.iter().flat_map(|kind| kind.demos()).collect()
 }
 
-/// The demo that a sandbox emulates where nobody says which: the first with an upstream.
+/// The demo that a sandbox emulates by default: the first with an upstream.
 #[must_use]
 pub fn demo() -> Option<Demo> {
-    demos().into_iter().find(|demo| demo.endpoint.is_some())
+    demos().into_iter().find(Demo::has_upstream)
 }
 
-/// The bodies of faults that the emulated upstreams of all kinds have of their own.
+/// The fault bodies specific to the emulated upstreams of all kinds.
 #[must_use]
 pub fn bodies() -> Vec<&'static str> {
-    sandbox::bodies(&demos().into_iter().filter_map(|demo| demo.endpoint).collect::<Vec<_>>())
+    sandbox::bodies(&demos().iter().filter_map(Demo::endpoint).collect::<Vec<_>>())
 }
 
-/// A sort of profile: one product of a provider.
+/// A kind of profile: one product of a provider.
 pub trait Kind: fmt::Debug + Send + Sync {
-    /// Its name, as `kind` takes it.
+    /// The name, as used in `kind`.
     fn name(&self) -> &'static str;
 
-    /// Reads the kind's own keys from a profile's section. What is wrong with them is told to
-    /// the section.
+    /// Reads the kind's own keys from a profile's section, and reports problems to the section.
     fn read(&self, section: &mut Section<'_>) -> Draft;
 
-    /// What a credential says that is no JWT; none where it is of no form that this kind knows.
-    /// Begins with [`Reading::opaque`].
+    /// Describes a credential that is not a JWT; `None` if this kind does not know its form. Starts
+    /// from [`Reading::opaque`].
     fn read_credential(&self, _: &str, _: View<'_>) -> Option<Reading> {
         None
     }
 
-    /// Whether a secret signed a credential that is no JWT; none where it is of no form that this
-    /// kind knows, or of one without a signature.
+    /// Whether a secret signed a credential that is not a JWT; `None` if this kind does not know
+    /// its form, or if it has no signature.
     fn check_credential(&self, _: &str, _: &SigningSecret) -> Option<Signature> {
         None
     }
 
-    /// What a token of this kind says; none where it is not of this kind. Begins with
-    /// [`Reading::of`]: what is odd about any JWT is noted by [`read_token`].
+    /// Describes a token of this kind; `None` for any other token. Starts from [`Reading::of`];
+    /// [`read_token`] adds what applies to every JWT.
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading>;
 
-    /// What the vendor's own libraries make of public test keys, and what makes the same here.
+    /// The tokens that the vendor's own libraries make with public test keys, and the profiles and
+    /// calls that must produce the same tokens.
     ///
     /// # Errors
     ///
-    /// What is built in was damaged.
+    /// The built-in data is damaged.
     fn vectors(&self) -> Result<Vec<Vector>, VectorError> {
         Ok(Vec::new())
     }
 
-    /// Profiles that show how fast its tokens are signed, by the algorithm.
+    /// Profiles for measuring how fast tokens are signed, by algorithm.
     ///
     /// # Errors
     ///
-    /// What is built in was damaged.
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    /// The built-in data is damaged.
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         Ok(Vec::new())
     }
 
-    /// Profiles with public keys, and the emulated upstreams that know them; every kind with an
+    /// Profiles with public keys, and the emulated upstreams that accept them. Every kind with an
     /// upstream should have one.
     fn demos(&self) -> Vec<Demo> {
         Vec::new()
     }
 }
 
-/// What a token says, by the kind that it is of.
+/// Describes a token according to its kind.
 #[must_use]
 pub fn read_token(token: &Jwt, view: View<'_>) -> Reading {
     let reading = KINDS.iter().find_map(|kind| kind.read_token(token, view));
     reading.unwrap_or_else(|| Reading::of_no_kind(token)).complete(token, view.now)
 }
 
-/// What a credential says that is no JWT; none where no kind knows its form.
+/// Describes a credential that is not a JWT; `None` if no kind knows its form.
 #[must_use]
 pub fn read_credential(text: &str, view: View<'_>) -> Option<Reading> {
     KINDS.iter().find_map(|kind| kind.read_credential(text, view))
 }
 
-/// Whether a secret signed a credential that is no JWT; none where no kind can tell.
+/// Whether a secret signed a credential that is not a JWT; `None` if no kind can tell.
 #[must_use]
 pub fn check_credential(text: &str, secret: &SigningSecret) -> Option<Signature> {
     KINDS.iter().find_map(|kind| kind.check_credential(text, secret))
 }
 
-/// What was read of a kind's own keys.
+/// The result of reading a kind's own keys.
 #[derive(Debug)]
 pub struct Draft {
-    /// What the kind prescribes: known even where its keys are wrong, so that the other keys
-    /// can be checked too.
+    /// The kind's rules. They are known even if its keys are invalid, so that the other keys can be
+    /// checked too.
     pub rules: Rules,
-    /// The provider; none where one of its keys is wrong.
+    /// The provider; `None` if one of its keys is invalid.
     pub provider: Option<Arc<dyn Provider>>,
 }
 
 impl Draft {
-    /// Of these rules, and of what was read.
+    /// Combines the rules and the provider.
     pub fn new(rules: Rules, provider: Option<impl Provider + 'static>) -> Self {
         Self { rules, provider: provider.map(|provider| Arc::new(provider) as _) }
     }
 }
 
-/// What a kind prescribes, whatever a profile says.
+/// What a kind prescribes, independent of a profile.
 #[derive(Clone)]
 pub struct Rules {
-    /// The life of tokens where the profile names none.
+    /// The default token life.
     pub token_ttl: Duration,
-    /// The shortest life that a token may have.
+    /// The shortest token life.
     pub min_token_ttl: Duration,
-    /// The longest life that a token may have.
+    /// The longest token life.
     pub max_token_ttl: Duration,
-    /// What tokens are made with.
+    /// What tokens are made from.
     pub supply: SupplyRules,
-    /// What tokens say.
+    /// The rules for the tokens' claims.
     pub tokens: TokenRules,
-    /// Takes a resource of the kind's form, and brings it into the one form that it is known by.
+    /// Validates a resource and returns its canonical form.
     pub parse_resource: fn(&str) -> Result<Resource, NameError>,
 }
 
-/// What a kind's tokens are made with.
+/// What a kind's tokens are made from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SupplyRules {
-    /// A grant for each resource, from the provider's upstream.
+    /// A grant per resource, from the provider's upstream.
     Grants(GrantRules),
-    /// The same, and the grant is the token: all callers of a resource share it.
+    /// The same, where the grant is the token: all callers of a resource share it.
     Forwarded(GrantRules),
-    /// A key alone.
+    /// Only a key.
     Key,
 }
 
-/// What a kind prescribes for its grants.
+/// A kind's rules for its grants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GrantRules {
-    /// How long they live.
+    /// How long grants live.
     pub life: LifeRules,
-    /// The refresh point where a profile names none, as a share of a grant's life.
+    /// The default refresh point, as a share of a grant's life.
     pub refresh_at: f64,
 }
 
-/// Who decides how long a kind's grants live.
+/// What determines the life of a kind's grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifeRules {
-    /// Requests ask for a life, so that `grant_ttl` is a key.
-    Asked {
-        /// The life where a profile names none.
+    /// Each request specifies a life, so `grant_ttl` is a valid key.
+    Requested {
+        /// The default life.
         default: Duration,
-        /// The longest life that may be asked for.
+        /// The longest life that can be requested.
         max: Duration,
     },
-    /// The answer says: nothing asks for a life, and `grant_ttl` is no key.
-    Told,
+    /// The upstream's response states it. Requests specify no life, and `grant_ttl` is not a valid
+    /// key.
+    Reported,
 }
 
 impl fmt::Debug for Rules {
@@ -227,45 +227,44 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// A kind with a profile's values for its own keys. Its `Debug` shows no secret.
+/// A kind with a profile's values for its own keys. Its `Debug` must not show secrets.
 pub trait Provider: fmt::Debug + Send + Sync {
-    /// The kind's own keys as they may be shown: never a secret, only where it is.
+    /// The kind's own keys for display. Secrets are replaced by their location.
     fn shown(&self) -> Vec<(&'static str, Value)>;
 
-    /// What whoever configures it should know, a sentence each.
+    /// Notes for the operator, a sentence each.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The format of its tokens, which say of themselves what the profile does.
+    /// The format of its tokens, which contain the profile's claims.
     fn token_format(&self, tokens: &Tokens) -> Arc<dyn TokenFormat>;
 
-    /// Where its grants come from; none where tokens are made with a key alone.
+    /// The source of its grants; `None` if tokens need only a key.
     fn upstream(&self) -> Option<&dyn Upstream> {
         None
     }
 }
 
-/// Where a provider's grants come from.
+/// The source of a provider's grants.
 pub trait Upstream: fmt::Debug + Send + Sync {
-    /// The upstream and account whose budget is shared; equal for profiles that share it.
+    /// The upstream and account that share a request budget; equal for profiles that share it.
     fn account(&self) -> String;
 
-    /// How it is reached, by the profile and the environment.
+    /// How it is reached, according to the profile and the environment.
     ///
     /// # Errors
     ///
     /// The profile's or the environment's proxy or roots cannot be used.
     fn egress(&self) -> Result<Egress, EgressError>;
 
-    /// How long an attempt to get a grant may take: the source's own limit, from which the
-    /// schedule and what it promises follow.
+    /// The time limit of an attempt to fetch a grant. The schedule and its guarantees depend on it.
     fn attempt(&self) -> Duration {
         DEFAULT_TIMEOUT
     }
 
-    /// The source of grants, reached by `egress`. `grant_ttl` is the life that they are asked to
-    /// have: none where the kind's requests ask for none ([`LifeRules::Told`]).
+    /// The source of grants, reached by `egress`. `grant_ttl` is the life to request; `None` if the
+    /// kind's requests specify none ([`LifeRules::Reported`]).
     fn source(
         &self,
         clock: Clock,
@@ -273,9 +272,9 @@ pub trait Upstream: fmt::Debug + Send + Sync {
         grant_ttl: Option<Duration>,
     ) -> Arc<dyn GrantSource>;
 
-    /// The provider with another upstream in this one's place.
+    /// The same provider with another upstream.
     fn replaced_by(&self, upstream: &BaseUrl) -> Arc<dyn Provider>;
 
-    /// It emulated: an endpoint that knows the profile's credential.
+    /// An emulated endpoint that accepts the profile's credential.
     fn endpoint(&self) -> Arc<dyn Endpoint>;
 }

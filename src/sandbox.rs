@@ -1,22 +1,22 @@
-//! Emulated upstreams over real TCP, for demos, callers' CI and tests, with counters to read and
-//! faults to switch at run time.
+//! Emulated upstreams over TCP, for demos, callers' CI and tests. Counters can be read and faults
+//! changed at run time.
 //!
-//! This is the engine; what is emulated are its [endpoints](Endpoint), which the kinds of
-//! profiles bring. It serves HTTP/1.1 on loopback only, since demo credentials are public. The
-//! paths below `/sandbox/` are its own:
+//! This module is the engine. The kinds of profiles supply the emulated [endpoints](Endpoint). It
+//! serves HTTP/1.1 on loopback only, since demo credentials are public. The control API is below
+//! `/sandbox/`:
 //!
 //! - `GET /sandbox/counters`: the [`Counters`] as JSON.
 //! - `GET /sandbox/requests`: the latest requests as JSON, without credentials and grants.
-//! - `PUT /sandbox/fault`, with a [`Fault`] in its grammar or as a JSON object: sets it in the
-//!   place of those for the same resource. `POST` adds it behind those that stand. `DELETE`
-//!   clears all.
-//! - `PUT /sandbox/scenario`, with a [`scenario`] file: sets its faults in the place of all.
+//! - `PUT /sandbox/fault`, with a [`Fault`] in its grammar or as a JSON object: replaces the faults
+//!   for the same resource. `POST` appends a fault. `DELETE` clears all faults.
+//! - `PUT /sandbox/scenario`, with a [`scenario`] file: replaces all faults.
 //!
-//! A fault strikes where its kind of failure does: a status, a hang or a reset before the
-//! request is checked; a bad body or a shorter life where a grant would be given. The
-//! concurrency ceiling is before all of them.
+//! A fault applies where the failure it emulates would occur: a status, a hang or a reset before
+//! the request is checked; a bad body or a shorter life when a grant would be issued. The
+//! concurrency limit is checked before all faults.
 
 mod answer;
+mod config;
 mod connection;
 mod control;
 mod counters;
@@ -38,8 +38,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::engine::Engine;
 pub use self::{
     answer::Answer,
+    config::{Config, MAX_CONCURRENT},
     counters::{Counters, Request},
-    endpoint::{Credential, Endpoint, Flaw, Moment, Random, Recognised, Served},
+    endpoint::{
+        AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Random, Recognised, bodies,
+    },
     fault::{BadBody, Effect, Fault, FaultError, RetryAfter, When},
 };
 use crate::{
@@ -47,45 +50,7 @@ use crate::{
     listen::{Listen, Listeners},
 };
 
-/// Requests at work at once, beyond which 429 is answered, unless a [`Config`] says another.
-pub const MAX_CONCURRENT: usize = 100;
-
-/// What a sandbox is and does.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The upstreams that it emulates.
-    pub endpoints: Vec<Arc<dyn Endpoint>>,
-    /// Requests at work at once, beyond which 429 is answered.
-    pub max_concurrent: usize,
-    /// The faults that stand at the start. A request meets the first that is for its
-    /// resource and strikes then, else the first that is for all.
-    pub faults: Vec<Fault>,
-    /// What its random values start from.
-    pub seed: u64,
-}
-
-impl Config {
-    /// Emulates these, without a fault.
-    #[must_use]
-    pub fn new(endpoints: Vec<Arc<dyn Endpoint>>) -> Self {
-        Self { endpoints, max_concurrent: MAX_CONCURRENT, faults: Vec::new(), seed: 0 }
-    }
-}
-
-/// The bodies that these endpoints have of their own, each once.
-#[must_use]
-pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
-    let mut bodies = Vec::new();
-    for body in endpoints.iter().flat_map(|endpoint| endpoint.bodies()) {
-        if !bodies.contains(body) {
-            bodies.push(*body);
-        }
-    }
-    bodies
-}
-
-/// A running sandbox. Clones are of the same one; it ends when it is told to stop, or with
-/// the last of them.
+/// A handle to a running sandbox. It stops on [`Sandbox::stop`], or when the last clone is dropped.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Running>);
 
@@ -109,14 +74,14 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Binds `listen`, an address on loopback (port 0: any free one), and serves. All faults
-    /// must be ones that some endpoint can do.
+    /// Binds `listen`, a loopback address (port 0 takes any free port), and serves. Fails if no
+    /// endpoint can produce one of the configured faults.
     pub async fn bind(listen: Listen, config: Config, clock: Clock) -> io::Result<Self> {
         if !listen.is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "the sandbox listens on loopback only, such as 127.0.0.1:8765: it speaks plain \
-                 HTTP, and anybody who reaches it can switch its faults",
+                "the sandbox listens on loopback only, such as 127.0.0.1:8765: it serves plain \
+                 HTTP, and any client that reaches it can change its faults",
             ));
         }
         let own = bodies(&config.endpoints);
@@ -135,60 +100,60 @@ impl Sandbox {
         Ok(Self(Arc::new(Running { engine, addr, base, serving })))
     }
 
-    /// Where it listens.
+    /// The listening address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.0.addr
     }
 
-    /// The base URL that a profile's `upstream` takes.
+    /// The base URL for a profile's `upstream`.
     #[must_use]
     pub fn base_url(&self) -> Uri {
         self.0.base.clone()
     }
 
-    /// Where its own side is: `counters`, `requests`, `fault` and `scenario` lie below.
+    /// The base URL of the control API: `counters`, `requests`, `fault` and `scenario` are below it.
     #[must_use]
     pub fn control_url(&self) -> String {
-        format!("{}{}", self.0.engine.base, control::OWN)
+        format!("{}{}", self.0.engine.base, control::PREFIX)
     }
 
-    /// Puts `fault` in the place of those that stand for the same resource, or for all. One
-    /// that no endpoint can do never strikes.
+    /// Replaces the faults for the same resource, or those for all resources. A fault that no
+    /// endpoint can produce never applies.
     pub fn set_fault(&self, fault: Fault) {
-        self.0.engine.direct(|script, now| script.set(fault, now));
+        self.0.engine.change_script(|script, now| script.set(fault, now));
     }
 
-    /// Adds `fault` behind those that stand, which come first.
+    /// Appends `fault`; existing faults take precedence.
     pub fn add_fault(&self, fault: Fault) {
-        self.0.engine.direct(|script, now| script.add(fault, now));
+        self.0.engine.change_script(|script, now| script.add(fault, now));
     }
 
-    /// Clears all faults. Requests that already met one are not helped by it.
+    /// Clears all faults. Requests that a fault already affects stay affected.
     pub fn clear_faults(&self) {
-        self.0.engine.direct(|script, _| script.clear());
+        self.0.engine.change_script(|script, _| script.clear());
     }
 
-    /// What it has counted.
+    /// The counters since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.engine.ledger.counters()
     }
 
-    /// The latest requests for grants, at most 10,000, the oldest first.
+    /// The latest requests for grants, up to 10,000, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.0.engine.ledger.requests()
     }
 
-    /// Stops: closes the listener and cuts every connection.
+    /// Closes the listener and every connection.
     pub fn stop(&self) {
         self.0.serving.abort();
     }
 }
 
 async fn accept(listeners: Listeners, engine: Arc<Engine>) {
-    // Dropped with this task, and every connection with it.
+    // Dropping the set with this task closes every connection.
     let mut connections = JoinSet::new();
     loop {
         match listeners.accept().await {
@@ -196,7 +161,7 @@ async fn accept(listeners: Listeners, engine: Arc<Engine>) {
                 engine.ledger.connected();
                 connections.spawn(connection::serve(stream, Arc::clone(&engine)));
             }
-            // Out of file descriptors, or a connection gone before it was taken.
+            // Out of file descriptors, or the client left before the connection was accepted.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
         while connections.try_join_next().is_some() {}

@@ -1,4 +1,4 @@
-//! Credentials of any bytes, and key sets of any bytes.
+//! Credentials and key sets of arbitrary bytes.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use grantmint::{
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-/// A public key whose private half nobody who fuzzes has.
+/// A public key; no fuzzer knows its private key.
 const KEYS: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1",
     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
-/// Whatever an authorization header holds is refused with a cause; whatever a key set holds is
-/// keys or an error. The first byte says which is tried.
+/// Any authorization header is refused with a cause; any key set is keys or an error. The first
+/// byte selects which one to try.
 pub fn bearer_token(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
     if which % 2 == 1 {

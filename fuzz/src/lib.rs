@@ -1,4 +1,4 @@
-//! What the fuzz targets try, one function each. The tests replay their corpora.
+//! The fuzz targets, one function each. The tests replay their corpora.
 
 mod bearers;
 mod served;
@@ -21,22 +21,22 @@ use serde_json::Value;
 pub use bearers::bearer_token;
 pub use served::mint_request;
 
-/// Whatever an upstream answers is taken or refused, and what is taken is a grant as it came.
+/// Any response of an upstream is accepted or refused, and an accepted grant is unchanged.
 pub fn upstream_answer(data: &[u8]) {
     let account = AccountSid::parse(DEMO_ACCOUNT_SID).expect("a SID");
     let streamer = PlayerStreamerSid::parse(DEMO_RESOURCE).expect("a SID");
     let Ok(answered) = read_answer(data, &account, &streamer) else { return };
     let content = answered.content.as_str();
-    // The members that are passed over may hold any bytes.
+    // Ignored members may contain any bytes.
     let text = String::from_utf8_lossy(data);
-    assert!(text.contains(content), "the grant is not as it came");
+    assert!(text.contains(content), "the grant was changed");
     let grant: Value = serde_json::from_str(content).expect("its readers can read it");
     assert!(grant["playbackUrl"].as_str().is_some_and(|url| !url.is_empty()));
-    let sid = grant["playerStreamerSid"].as_str().expect("a text");
+    let sid = grant["playerStreamerSid"].as_str().expect("a string");
     assert!(sid.eq_ignore_ascii_case(DEMO_RESOURCE), "a grant of another resource");
 }
 
-/// Whatever a Retry-After holds is a time or counts as absent.
+/// Any Retry-After is a time or counts as absent.
 pub fn retry_after(data: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(data) else { return };
     let now = WallTime::from_unix_seconds(1_700_000_000);
@@ -49,8 +49,8 @@ pub fn retry_after(data: &[u8]) {
     }
 }
 
-/// Whatever a file holds is a configuration that keeps its promises, or problems with lines
-/// that are there; never the secret.
+/// Any file is a configuration that issues valid tokens, or results in problems on existing
+/// lines, never with the secret.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let secret = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
@@ -58,7 +58,7 @@ pub fn configuration(data: &[u8]) {
         Ok(config) => {
             for profile in &config.profiles {
                 let worst = profile.shortest_validity();
-                assert!(worst.is_none_or(|worst| !worst.is_zero()), "a token of no use");
+                assert!(worst.is_none_or(|worst| !worst.is_zero()), "a token without validity");
             }
             assert!(!format!("{config:?}").contains(DEMO_API_KEY_SECRET));
         }

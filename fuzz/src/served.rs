@@ -1,4 +1,4 @@
-//! Requests of any bytes to a server that really serves.
+//! Requests of arbitrary bytes to a running server.
 
 use std::{net::SocketAddr, sync::OnceLock};
 
@@ -39,7 +39,7 @@ fn served() -> &'static Served {
 async fn serve() -> (Client, Sandbox, Running) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let demo = provider::demo().expect("a demo");
-    let endpoint = demo.endpoint.clone().expect("an upstream");
+    let endpoint = demo.endpoint().expect("an upstream");
     let emulated = sandbox::Config::new(vec![endpoint]);
     let sandbox = Sandbox::bind(any.into(), emulated, Clock::system()).await.expect("a sandbox");
     let text = format!(
@@ -60,8 +60,8 @@ async fn serve() -> (Client, Sandbox, Running) {
     (client, sandbox, running)
 }
 
-/// Whatever bytes a mint request holds are answered with a token or a documented code; the
-/// first byte says which method.
+/// Any bytes of a mint request receive a token or a documented code. The first byte selects the
+/// method.
 pub fn mint_request(data: &[u8]) {
     let Some((method, message)) = data.split_first() else { return };
     let path = if method % 2 == 0 { "MintToken" } else { "MintTokens" };
@@ -70,7 +70,7 @@ pub fn mint_request(data: &[u8]) {
     let reason = status.get_details_error_info().map(|info| info.reason);
     match status.code() {
         Code::Ok => {}
-        // Bytes that are not protobuf, and nothing else.
+        // Only bytes that are not protobuf.
         Code::Internal => assert_eq!(reason, None, "a bug met: {status:?}"),
         Code::InvalidArgument | Code::NotFound | Code::Unavailable | Code::DeadlineExceeded => {
             assert!(reason.is_some(), "no reason: {status:?}");
@@ -85,7 +85,7 @@ async fn call(client: &Client, method: &str, message: &[u8]) -> Status {
     let request = Request::post(format!("http://grantmint/grantmint.v1.TokenService/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        // Many selections are long.
+        // Many selections take long.
         .header("grpc-timeout", "200m")
         .body(Full::new(body))
         .expect("a request");
@@ -104,7 +104,7 @@ async fn call(client: &Client, method: &str, message: &[u8]) -> Status {
             return status;
         }
         received += frame.into_data().map_or(0, |data| data.len());
-        // A long bulk that goes well.
+        // A long bulk call that succeeds.
         if received > 1 << 20 {
             return Status::new(Code::Ok, "");
         }

@@ -12,7 +12,7 @@ pub use self::{
     mint::{Minted, mint, profile},
     rate::rate,
 };
-use crate::provider::vectors::{Case, Vector, Way};
+use crate::provider::vectors::{Case, Setup, Vector};
 
 /// The result of a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,38 +41,38 @@ pub enum Verdict {
 #[must_use]
 pub fn check(vector: &Vector) -> Verdict {
     match &vector.case {
-        Case::Minted { ways, token } => {
-            let different = |way: &Way| match minted(way) {
-                Ok(minted) => compare(token, &minted, &way.secret),
+        Case::Minted { setups, token } => {
+            let different = |setup: &Setup| match minted(setup) {
+                Ok(minted) => compare(token, &minted, &setup.secret),
                 Err(why) => {
                     vec![Difference::new("token", "one is made", format!("refused: {why}"))]
                 }
             };
-            let differences: Vec<_> = ways.iter().flat_map(different).collect();
+            let differences: Vec<_> = setups.iter().flat_map(different).collect();
             if differences.is_empty() {
-                Verdict::Same { signatures: ways.len(), but: token.but }
+                Verdict::Same { signatures: setups.len(), but: token.adjusted }
             } else {
                 Verdict::Different(differences)
             }
         }
-        Case::Refused { way, told, alone } => match (minted(way), alone) {
-            (Err(why), None) if why.contains(told) => Verdict::Refused,
-            (Err(why), Some(alone)) if why.contains(told) => {
-                Verdict::LeftOut { why: alone, refused: true }
+        Case::Refused { setup, message, ours_only } => match (minted(setup), ours_only) {
+            (Err(why), None) if why.contains(message) => Verdict::Refused,
+            (Err(why), Some(ours_only)) if why.contains(message) => {
+                Verdict::LeftOut { why: ours_only, refused: true }
             }
             (Err(why), _) => {
-                let meant = format!("refused: {told}");
+                let meant = format!("refused: {message}");
                 Verdict::Different(vec![Difference::new("token", meant, format!("refused: {why}"))])
             }
             (Ok(_), _) => {
-                let meant = format!("refused: {told}");
+                let meant = format!("refused: {message}");
                 Verdict::Different(vec![Difference::new("token", meant, "one is made")])
             }
         },
-        Case::LeftOut(why) => Verdict::LeftOut { why, refused: false },
+        Case::Skipped(why) => Verdict::LeftOut { why, refused: false },
     }
 }
 
-fn minted(way: &Way) -> Result<Minted, String> {
-    mint(&profile(&way.profile, &way.secret)?, &way.ask)
+fn minted(setup: &Setup) -> Result<Minted, String> {
+    mint(&profile(&setup.profile, &setup.secret)?, &setup.request)
 }

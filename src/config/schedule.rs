@@ -12,10 +12,10 @@ use crate::{
 /// Reads the keys of the schedule.
 pub(super) fn read_policy(section: &mut Section<'_>, context: &Context) -> Option<Policy> {
     let life = match context.rules.life {
-        LifeRules::Asked { default, max } => {
+        LifeRules::Requested { default, max } => {
             read_grant_ttl(section, context, default, max).map(GrantLife::Requested)
         }
-        LifeRules::Told => Some(GrantLife::Reported),
+        LifeRules::Reported => Some(GrantLife::Reported),
     };
     let refresh_after = section.duration("refresh_after");
     let promise = section.duration("promise");

@@ -1,9 +1,9 @@
-//! Agora: tokens of the format `AccessToken2`, with which users join a channel (RTC) or log in to
-//! Signaling (RTM) and Chat.
+//! Agora: tokens in the format `AccessToken2`, which users need to join a channel (RTC) or to log
+//! in to Signaling (RTM) and Chat.
 //!
 //! Sources: Agora's library `agora-token` for Node (`AccessToken2`, `RtcTokenBuilder2`,
-//! `RtmTokenBuilder2`, `ChatTokenBuilder2`) and the names that its comments state. No server of
-//! Agora was asked.
+//! `RtmTokenBuilder2`, `ChatTokenBuilder2`) and the names in its comments. Not tested against an
+//! Agora server.
 
 mod config;
 mod format;
@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TimeRule, TokenRules, Tokens,
-    vectors::{Vector, VectorError, Way},
+    vectors::{Setup, Vector, VectorError},
 };
 use crate::{
     reading::{Jwt, Reading, Signature, View},
@@ -41,10 +41,10 @@ pub struct Agora;
 /// The kind's name.
 pub const KIND: &str = "agora";
 
-/// The longest life, of a token and of a privilege in it.
+/// The longest life of a token and of a privilege in it.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What follows from the services and from what their users are known by.
+/// The rules that follow from the services and the form of user names.
 fn rules(services: &[Product], user: User) -> Rules {
     let has_channel = services.contains(&Product::Rtc);
     Rules {
@@ -56,7 +56,7 @@ fn rules(services: &[Product], user: User) -> Rules {
             parameters: if has_channel { params::declared() } else { Vec::new() },
             iat: TimeRule::Always(0),
             scope: if has_channel { Scope::One } else { Scope::None },
-            // Only a channel can be joined by anybody.
+            // Only a channel allows anonymous users.
             identity: if services == [Product::Rtc] {
                 IdentityRule::Optional
             } else {
@@ -91,7 +91,7 @@ impl Kind for Agora {
         reading::check(text, secret)
     }
 
-    /// None: its tokens are no JWTs.
+    /// Always `None`: Agora's tokens are not JWTs.
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
         None
     }
@@ -100,7 +100,7 @@ impl Kind for Agora {
         vectors::vectors()
     }
 
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         vectors::samples()
     }
 }

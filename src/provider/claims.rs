@@ -1,4 +1,4 @@
-//! The claims of a profile's own table: a token's, or an assertion's.
+//! The claims in a profile's own table, for a token or an assertion.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,49 +10,48 @@ use crate::{
     },
 };
 
-/// The longest text, list or object that a call may give, in bytes, unless the claim says so.
+/// The default limit on strings, lists and objects that a call sets, in bytes.
 const MAX_BYTES: usize = 1024;
 
-/// The longest that a claim may allow: as much as all parameters of a call have.
+/// The highest limit that a claim can set: the total for all parameters of a call.
 const MOST_BYTES: i64 = 8 * 1024;
 
-/// The farthest that a time is put before the issue, in seconds.
+/// The longest backdating in seconds.
 const MAX_BACK: u64 = 60 * 60;
 
-/// Where a value may come from.
+/// The valid sources of a value.
 pub(super) type Sources = &'static [&'static str];
 
-/// Where the values of tokens may come from.
-pub(super) const OF_TOKENS: Sources =
+/// The valid sources of values in tokens.
+pub(super) const TOKEN_SOURCES: Sources =
     &["resource", "identity", "now", "exp", "token_id", "uuid", "param"];
 
-/// Where the values of assertions may come from: there is no caller, and nothing that one sets.
-pub(super) const OF_ASSERTIONS: Sources = &["resource", "now", "exp", "uuid"];
+/// The valid sources of values in assertions, which have no caller and no parameters.
+pub(super) const ASSERTION_SOURCES: Sources = &["resource", "now", "exp", "uuid"];
 
-/// What parameters may be.
+/// The valid types of parameters.
 const TYPES: [&str; 6] = ["text", "integer", "number", "bool", "list", "object"];
 
 /// Claims with their paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    /// Each with what it is.
+    /// Each claim's path and value.
     pub(super) entries: Vec<(Vec<String>, Value)>,
-    /// The parameters, by the number in their claims' values.
+    /// The parameters, indexed by the number in their claims' values.
     pub(super) parameters: Vec<Parameter>,
 }
 
-/// What is wrong with a claim: its path, and why.
+/// A problem: the claim's path, and what is wrong.
 type Problem = (String, String);
 
 impl Claims {
-    /// Reads the table `claims` of a section, which must be there: as it is written, and as it is
-    /// meant.
+    /// Reads the required table `claims` of a section. Returns it as written and as parsed.
     pub(super) fn read(
         section: &mut Section<'_>,
         sources: Sources,
     ) -> Option<(Map<String, Json>, Self)> {
         if !section.has("claims") {
-            section.problem("claims", "is missing: write a table with what a token says");
+            section.problem("claims", "is missing: write a table with the token's claims");
             return None;
         }
         let written: Map<String, Json> = section.deserialized("claims")?;
@@ -67,26 +66,26 @@ impl Claims {
         }
     }
 
-    /// Takes a table whose values may come from these sources.
+    /// Parses a table whose values may come from these sources.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it.
+    /// Every problem in the table.
     fn parse(table: &Map<String, Json>, sources: Sources) -> Result<Self, Vec<Problem>> {
         let mut claims = Self::default();
         let mut problems = Vec::new();
         claims.walk(table, &[], sources, &mut problems);
         if let Err(Conflict(path)) = claims.table(Map::new()) {
-            problems.push((path, "is there twice, or leads through another claim".to_owned()));
+            problems.push((path, "is defined twice, or leads through another claim".to_owned()));
         }
         if problems.is_empty() { Ok(claims) } else { Err(problems) }
     }
 
-    /// The table, with this header.
+    /// The table with this header.
     ///
     /// # Errors
     ///
-    /// Two claims are in one place.
+    /// Two claims have the same place.
     pub(super) fn table(&self, header: Map<String, Json>) -> Result<Table, Conflict> {
         let mut table = Table::new(header);
         for (path, value) in &self.entries {
@@ -96,7 +95,7 @@ impl Claims {
         Ok(table)
     }
 
-    /// Whether a token says when it ends.
+    /// Whether a token states its expiry.
     pub(super) fn has_end(&self) -> bool {
         self.entries
             .iter()
@@ -123,7 +122,7 @@ impl Claims {
                     self.walk(members, &path, sources, problems);
                 }
                 constant if holds_reference(constant) => {
-                    let why = "holds a value from elsewhere in a list, where only constants may be";
+                    let why = "has a reference inside a list, where only constants are allowed";
                     problems.push((path.join("."), why.to_owned()));
                 }
                 constant => self.entries.push((path, Value::Constant(constant.clone()))),
@@ -167,13 +166,13 @@ impl Claims {
     fn unique_name(&self) -> Result<(), String> {
         let (last, others) = self.parameters.split_last().ok_or_else(String::new)?;
         if others.iter().any(|other| other.name == last.name) {
-            return Err("has the name of another parameter: give it one with name".to_owned());
+            return Err("has the name of another parameter: set another with name".to_owned());
         }
         Ok(())
     }
 }
 
-/// Whether a reference is in a list, at any depth: it would be handed on as it is written.
+/// Whether a list contains a reference, at any depth: it would be copied literally.
 fn holds_reference(value: &Json) -> bool {
     match value {
         Json::Array(items) => items.iter().any(holds_reference),
@@ -184,7 +183,7 @@ fn holds_reference(value: &Json) -> bool {
     }
 }
 
-/// A key as a path: split at its dots, unless it is a URI, as those of namespaced claims are.
+/// Splits a key into a path at its dots, unless it is a URI, as namespaced claims are.
 fn split(key: &str) -> Vec<String> {
     if key.contains([':', '/']) {
         return vec![key.to_owned()];
@@ -194,7 +193,7 @@ fn split(key: &str) -> Vec<String> {
 
 fn text<'a>(members: &'a Map<String, Json>, key: &str) -> Result<Option<&'a str>, String> {
     let Some(value) = members.get(key) else { return Ok(None) };
-    value.as_str().map(Some).ok_or_else(|| format!("{key}: must be a text"))
+    value.as_str().map(Some).ok_or_else(|| format!("{key}: must be a string"))
 }
 
 fn back(members: &Map<String, Json>) -> Result<u32, String> {
@@ -233,7 +232,7 @@ fn parameter(members: &Map<String, Json>, path: &[String]) -> Result<Parameter, 
         "list" => Shape::List(bytes()?),
         "object" => Shape::Object(bytes()?),
         "number" | "bool" if max.is_some() => {
-            return Err("max: is for texts, integers, lists and objects".to_owned());
+            return Err("max: applies to text, integer, list and object".to_owned());
         }
         "number" => Shape::Number,
         "bool" => Shape::Flag,
@@ -255,7 +254,7 @@ mod tests {
     use super::*;
 
     fn read(table: &Json) -> Result<Claims, Vec<Problem>> {
-        Claims::parse(table.as_object().unwrap(), OF_TOKENS)
+        Claims::parse(table.as_object().unwrap(), TOKEN_SOURCES)
     }
 
     #[test]
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_path() {
+    fn problems_are_reported_with_their_paths() {
         let param = |more: Json| {
             let mut param = json!({"from": "param"});
             param.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -287,16 +286,16 @@ mod tests {
         };
         for (table, told) in [
             (json!({"a": {"from": "rsource"}}), "a from: must be one of resource, identity, now"),
-            (json!({"a": {"from": 1}}), "a from: must be a text"),
+            (json!({"a": {"from": 1}}), "a from: must be a string"),
             (json!({"a": {"from": "now", "bak": "1s"}}), "a bak: unknown key; did you mean back?"),
             (json!({"a": {"from": "now", "back": "2h"}}), "a back: must be whole seconds"),
             (json!({"a": {"from": "exp", "back": "2s"}}), "a back: unknown key"),
-            (json!({"a": [{"from": "resource"}]}), "a holds a value from elsewhere in a list"),
-            (json!({"a": [[{"b": {"from": "x"}}]]}), "a holds a value from elsewhere in a list"),
-            (json!({"a": 1, "a.b": 2}), "a.b is there twice, or leads through"),
+            (json!({"a": [{"from": "resource"}]}), "a has a reference inside a list"),
+            (json!({"a": [[{"b": {"from": "x"}}]]}), "a has a reference inside a list"),
+            (json!({"a": 1, "a.b": 2}), "a.b is defined twice, or leads through"),
             (param(json!({"type": "txt"})), "a.b type: must be one of text"),
             (param(json!({"max": 0})), "a.b max: must be from 1"),
-            (param(json!({"type": "bool", "max": 1})), "a.b max: is for"),
+            (param(json!({"type": "bool", "max": 1})), "a.b max: applies to"),
             (param(json!({"name": "A b"})), "a.b name: must be"),
             (param(json!({"required": "yes"})), "a.b required: must be"),
             (
@@ -311,10 +310,11 @@ mod tests {
         }
     }
     #[test]
-    fn an_assertion_has_no_caller() {
+    fn assertion_has_no_caller() {
         for from in ["identity", "param", "token_id"] {
             let table = json!({"a": {"from": from}});
-            let problems = Claims::parse(table.as_object().unwrap(), OF_ASSERTIONS).unwrap_err();
+            let problems =
+                Claims::parse(table.as_object().unwrap(), ASSERTION_SOURCES).unwrap_err();
             let told = "from: must be one of resource, now, exp, uuid";
             assert_eq!(problems, [("a".to_owned(), told.to_owned())]);
         }

@@ -1,7 +1,7 @@
-//! Cloudflare Stream: tokens with which a private video is watched.
+//! Cloudflare Stream: tokens for watching a private video.
 //!
-//! Sources: Cloudflare's page "Secure your Stream" and its sample that signs, and the API's
-//! schema of signed tokens. No server of Cloudflare was asked.
+//! Sources: Cloudflare's page "Secure your Stream" with its signing sample, and the API's schema of
+//! signed tokens. Not tested against a Cloudflare server.
 
 mod config;
 mod params;
@@ -35,12 +35,12 @@ pub const KIND: &str = "cloudflare-stream";
 /// "Secure your Stream": the longest life.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Characters of a video's uid.
+/// The length of a video's UID.
 const UID_CHARS: usize = 32;
 
 fn rules() -> Rules {
     Rules {
-        // What Cloudflare's own endpoint gives by default.
+        // The default of Cloudflare's own endpoint.
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,
@@ -83,11 +83,11 @@ impl Provider for Config {
     }
 }
 
-/// The uid of a video or of a live input.
+/// Parses the UID of a video or a live input.
 fn parse_video(text: &str) -> Result<Resource, NameError> {
     if !is_uid(text) {
         return Err(NameError::NotOfItsKind(
-            "is no video's uid: 32 hexadecimal digits, in lower case",
+            "is not a video UID: 32 hexadecimal digits in lower case",
         ));
     }
     Resource::parse(text)

@@ -1,6 +1,7 @@
-//! Daily: meeting tokens, with which participants join a room.
+//! Daily: meeting tokens for joining a room.
 //!
-//! Sources: Daily's pages "Self-signing tokens" and "Meeting tokens". No server of Daily was asked.
+//! Sources: Daily's pages "Self-signing tokens" and "Meeting tokens". Not tested against a Daily
+//! server.
 
 mod config;
 mod params;
@@ -31,12 +32,12 @@ pub struct Daily;
 /// The kind's name.
 pub const KIND: &str = "daily";
 
-/// "Create meeting token": characters of a user's id.
+/// "Create meeting token": the longest user ID in characters.
 const MAX_USER: usize = 36;
 
 fn rules() -> Rules {
     Rules {
-        // Daily has no default: without an end its tokens are good for ever.
+        // Daily has no default: tokens without an expiry are valid indefinitely.
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: LONGEST,
@@ -48,7 +49,7 @@ fn rules() -> Rules {
             scope: Scope::OneOrAll,
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 36 characters that Daily takes",
+                wanted: "exceeds Daily's limit of 36 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             ..TokenRules::default()

@@ -1,4 +1,4 @@
-//! A kind's demos: profiles whose keys are public, and the emulated upstreams that know them.
+//! A kind's demos: profiles with public keys, and the emulated upstreams that accept them.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -6,52 +6,65 @@ use serde_json::{Map, Value};
 
 use crate::{sandbox::Endpoint, settings::SecretKeys};
 
-/// A profile for the sandbox. Its values are public, and good for nothing else.
+/// A profile for the sandbox. Its values are public and have no other use.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// The kind's name.
     pub kind: &'static str,
-    /// What it emulates: the kind's name, or that of something that the kind knows.
+    /// The name of what it emulates: the kind, or one of the kind's presets.
     pub name: &'static str,
     /// The profile's name.
     pub profile: &'static str,
-    /// Whether a service that nobody configured has it.
+    /// Whether the sandbox serves it by default.
     pub served: Served,
-    /// The kind's own keys that a profile needs, less its secret, in the order of its sample.
+    /// The kind's own keys without the secret, in the order of its sample.
     pub keys: Vec<(&'static str, Value)>,
-    /// The secret; none where the kind has none.
+    /// The secret, if the kind has one.
     pub secret: Option<DemoSecret>,
-    /// The resources; empty where the profile needs none.
+    /// The resources; empty if the profile needs none.
     pub resources: Vec<&'static str>,
-    /// The emulated upstream that knows these keys; none where tokens are made with a key alone.
-    pub endpoint: Option<Arc<dyn Endpoint>>,
+    /// Builds the emulated upstream that accepts these keys; `None` if tokens need only a key.
+    pub build_endpoint: Option<fn(&Self) -> Option<Arc<dyn Endpoint>>>,
 }
 
-/// Whether a service that nobody configured has a demo.
+/// Whether the sandbox serves a demo by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// It has.
+    /// It does.
     Yes,
-    /// It has not.
+    /// It does not.
     No,
 }
 
-/// A demo's secret: public, as all of it.
+/// A demo's secret, which is public.
 #[derive(Clone, Debug)]
 pub struct DemoSecret {
-    /// The keys that say where it is.
+    /// The configuration keys for its location.
     pub keys: SecretKeys,
-    /// The environment variable that it is in.
+    /// The environment variable that holds it.
     pub variable: &'static str,
     /// The secret, on one line.
     pub value: String,
 }
 
 impl Demo {
-    /// The keys of a profile, in TOML, a line each.
+    /// Whether it has an upstream to emulate.
+    #[must_use]
+    pub const fn has_upstream(&self) -> bool {
+        self.build_endpoint.is_some()
+    }
+
+    /// Builds the emulated upstream that accepts its keys; `None` if tokens need only a key. Two
+    /// presets sign with RSA to check their key, so this can take milliseconds.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        self.build_endpoint.and_then(|build| build(self))
+    }
+
+    /// A profile's keys in TOML, one per line.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        // What a demo's keys hold is written alike in JSON and in TOML.
+        // A demo's values are written alike in JSON and TOML.
         let mut lines = vec![format!("kind = {}", Value::from(self.kind))];
         lines.extend(self.kinds_own_lines());
         if !self.resources.is_empty() {
@@ -60,7 +73,7 @@ impl Demo {
         lines
     }
 
-    /// Those of them that are the kind's own.
+    /// The kind's own keys among them.
     pub(super) fn kinds_own_lines(&self) -> Vec<String> {
         let keys = self.keys.iter().map(|(key, value)| format!("{key} = {value}"));
         let mut lines: Vec<_> = keys.collect();
@@ -72,13 +85,13 @@ impl Demo {
         lines
     }
 
-    /// The value of an environment variable, where it is the one that the secret is in.
+    /// The value of an environment variable, if it holds the secret.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<String> {
         self.secret.as_ref().filter(|it| it.variable == name).map(|it| it.value.clone())
     }
 
-    /// All its values by key, the secret's too, for machines.
+    /// All its values by key, including the secret, for machines.
     #[must_use]
     pub fn values(&self) -> Map<String, Value> {
         let mut values: Map<_, _> =
@@ -92,13 +105,13 @@ impl Demo {
     }
 }
 
-/// A configuration with a profile for each of these demos; calls that name none are for the
-/// first that has an upstream.
+/// A configuration with a profile for each of these demos. The first one with an upstream is the
+/// default profile.
 #[must_use]
 pub fn configuration(demos: &[Demo]) -> String {
     let mut text = String::new();
-    if let Some(first) = demos.iter().find(|demo| demo.endpoint.is_some()) {
-        // Writing to a text never fails.
+    if let Some(first) = demos.iter().find(|demo| demo.has_upstream()) {
+        // Writing to a string never fails.
         let _ = writeln!(text, "default_profile = {}", Value::from(first.profile));
     }
     for demo in demos {

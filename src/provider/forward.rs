@@ -1,10 +1,11 @@
-//! Credentials that an upstream gives for sharing, fetched in the background and handed on as
-//! they are: bearer tokens, TURN credentials, installation tokens.
+//! Shareable credentials of an upstream, fetched in the background and returned unchanged: bearer
+//! tokens, TURN credentials, installation tokens.
 //!
-//! A recipe says how one is asked for and where it is in the answer. Presets are
-//! recipes of known providers, a file each below `presets/`; a profile may also write its own.
+//! A recipe describes the request for a credential and where the response holds it. Presets are
+//! recipes for known providers, one file each below `presets/`. A profile may also contain its own
+//! recipe.
 //!
-//! Sources: the providers' guides, named in each preset's file. No living provider was asked.
+//! Sources: the providers' guides, named in each preset's file. Not tested against the providers.
 
 mod answer;
 mod assertion;
@@ -57,7 +58,7 @@ impl Kind for Forward {
     fn read(&self, section: &mut Section<'_>) -> Draft {
         let (prescribed, config) = Config::read(section);
         let rules = Rules {
-            // A token is the grant, and lives as long.
+            // A token is the grant and has the same life.
             token_ttl: LONGEST,
             min_token_ttl: Duration::ZERO,
             max_token_ttl: LONGEST,
@@ -69,7 +70,7 @@ impl Kind for Forward {
     }
 
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
-        // They are their providers' own, and may be anything.
+        // The tokens belong to their providers and can have any form.
         None
     }
 

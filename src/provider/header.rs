@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::settings::Section;
 
-/// Takes one of these algorithms by its name.
+/// Parses the name of one of these algorithms.
 ///
 /// # Errors
 ///
@@ -18,21 +18,21 @@ pub(super) fn parse_algorithm(text: &str, algorithms: &[Algorithm]) -> Result<Al
     })
 }
 
-/// The name of an algorithm, as headers have it.
+/// The name of an algorithm in headers.
 pub(super) fn name(algorithm: Algorithm) -> String {
     format!("{algorithm:?}")
 }
 
-/// Reads the table `header` of a section, which may be absent: constants beside the algorithm.
+/// Reads the optional table `header` of a section: constants besides the algorithm.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Map<String, Value>> {
     if !section.has("header") {
         return Some(Map::new());
     }
     let header: Map<String, Value> = section.deserialized("header")?;
     for (name, why) in [
-        ("alg", "is said by the key alg"),
+        ("alg", "is set by the key alg"),
         ("b64", "changes what is signed, and cannot be set"),
-        ("crit", "names extensions that are not there, and cannot be set"),
+        ("crit", "names extensions that are not supported, and cannot be set"),
     ] {
         if header.contains_key(name) {
             section.problem("header", format!("{name}: {why}"));

@@ -1,7 +1,7 @@
-//! 100ms: app tokens, with which peers join a room.
+//! 100ms: app tokens for joining a room.
 //!
-//! Source: 100ms' `@100mslive/server-sdk` and what it emits; the web client's reading of tokens.
-//! No server of 100ms was asked.
+//! Source: 100ms' `@100mslive/server-sdk` and its output, and how the web client reads tokens. Not
+//! tested against a 100ms server.
 
 mod config;
 mod reading;
@@ -35,17 +35,17 @@ pub struct HundredMs;
 /// The kind's name.
 pub const KIND: &str = "100ms";
 
-/// How far before the issue the library puts `iat`, and `nbf` with it.
+/// How far the library backdates `iat` and `nbf`.
 const BACK: u32 = 10;
 
 const ROLE: Shape = Shape::Own {
-    wanted: "must be the name of a role, a text of 1 to 256 bytes",
+    wanted: "must be a role name, a string of 1 to 256 bytes",
     fits: |value| value.as_str().is_some_and(|role| (1..=256).contains(&role.len())),
 };
 
 fn rules() -> Rules {
     Rules {
-        // What the library gives by default.
+        // The library's default.
         token_ttl: Duration::from_secs(24 * 60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: LONGEST,

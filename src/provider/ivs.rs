@@ -1,42 +1,41 @@
-//! What the kinds of Amazon IVS share: its ARNs, and the algorithm of its keys.
+//! The shared parts of the Amazon IVS kinds: ARNs, and the algorithm of keys.
 //!
-//! Source: the patterns of ARNs in the API references of Amazon IVS.
+//! Source: the ARN patterns in the API references of Amazon IVS.
 
 use jsonwebtoken::Algorithm;
 
 use crate::reading::{Jwt, Reading};
 
-/// What signs every token of IVS.
+/// The signing algorithm of all IVS tokens.
 pub(super) const ALGORITHM: Algorithm = Algorithm::ES384;
 
-/// Digits of an account's number.
+/// The length of an account number.
 const ACCOUNT_DIGITS: usize = 12;
 
-/// An ARN of IVS: `arn:aws:ivs:REGION:ACCOUNT:SORT/ID`.
+/// An ARN of IVS: `arn:aws:ivs:REGION:ACCOUNT:TYPE/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arn<'a> {
     pub(super) region: &'a str,
     pub(super) account: &'a str,
-    /// What it is of, such as `channel`.
-    pub(super) sort: &'a str,
+    /// The resource type, such as `channel`.
+    pub(super) resource_type: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// Takes a text of that form.
+    /// Parses an ARN.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let (region, account, sort) = parts(text)?;
-        let arn = Self { region, account, sort };
+        let (region, account, resource_type) = parts(text)?;
+        let arn = Self { region, account, resource_type };
         (is_region(region) && is_account(account)).then_some(arn)
     }
 }
 
-/// Whether it is an ARN but for its region and its account, which stand in each other's place, as
-/// in a sample of the guide.
+/// Whether it would be an ARN with region and account swapped, as in a sample of the guide.
 pub(super) fn is_swapped(text: &str) -> bool {
     parts(text).is_some_and(|(account, region, _)| is_region(region) && is_account(account))
 }
 
-/// Notes an algorithm that no token of IVS is signed with.
+/// Warns of any other algorithm.
 pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
     if token.algorithm().is_some_and(|algorithm| algorithm != "ES384") {
         reading.note("alg", "is not ES384, which IVS requires");
@@ -46,12 +45,12 @@ pub(super) fn note_algorithm(token: &Jwt, reading: &mut Reading) {
 fn parts(text: &str) -> Option<(&str, &str, &str)> {
     let (region, rest) = text.strip_prefix("arn:aws:ivs:")?.split_once(':')?;
     let (account, rest) = rest.split_once(':')?;
-    let (sort, id) = rest.split_once('/')?;
+    let (resource_type, id) = rest.split_once('/')?;
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, sort))
+    (!id.is_empty() && id.bytes().all(of_id)).then_some((region, account, resource_type))
 }
 
-/// Whether a text is a region's name, such as `us-west-2`.
+/// Whether a string is a region's name, such as `us-west-2`.
 pub(super) fn is_region(text: &str) -> bool {
     let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -59,7 +58,7 @@ pub(super) fn is_region(text: &str) -> bool {
         && text.bytes().all(of_region)
 }
 
-/// Whether a text is an account's number.
+/// Whether a string is an account number.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -69,9 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arn_is_taken_whole_or_not_at_all() {
+    fn arn_is_parsed_whole_or_not_at_all() {
         let good = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGhIjKl";
-        let arn = Arn { region: "us-west-2", account: "123456789012", sort: "channel" };
+        let arn = Arn { region: "us-west-2", account: "123456789012", resource_type: "channel" };
         assert_eq!(Arn::parse(good), Some(arn));
         for bad in [
             "",
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_in_the_accounts_place_is_seen() {
+    fn swapped_region_and_account_are_detected() {
         assert!(is_swapped("arn:aws:ivs:123456789012:us-west-2:public-key/a"));
         assert!(!is_swapped("arn:aws:ivs:us-west-2:123456789012:public-key/a"));
         assert!(!is_swapped("public-key/a"));

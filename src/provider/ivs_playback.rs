@@ -1,7 +1,7 @@
-//! Amazon IVS, low latency: tokens with which viewers play a private channel.
+//! Amazon IVS, low latency: tokens for playing a private channel.
 //!
-//! Source: the page "Generate and Sign IVS Playback Tokens" of the IVS user guide. No server of
-//! IVS was asked.
+//! Source: the page "Generate and Sign IVS Playback Tokens" of the IVS user guide. Not tested
+//! against an IVS server.
 
 mod config;
 mod params;
@@ -33,40 +33,40 @@ pub struct IvsPlayback;
 /// The kind's name.
 pub const KIND: &str = "ivs-playback";
 
-/// The guide: the longest life of a token with a viewer's id, or for a single use.
+/// The guide: the longest life of a token with a viewer ID, or for single use.
 const MAX_OWN_TTL: Duration = Duration::from_secs(10 * 60);
 
-/// The guide: characters of a viewer's id.
+/// The guide: the longest viewer ID in characters.
 const MAX_VIEWER: usize = 40;
 
-/// What a profile says that its rules depend on.
+/// The settings of a profile that its rules depend on.
 #[derive(Clone, Copy)]
-struct Said {
+struct Settings {
     /// Tokens name no viewer.
-    names_nobody: bool,
-    /// Each token is good once.
+    is_anonymous: bool,
+    /// Each token is valid once.
     single_use: bool,
-    /// The origins are held against each request.
+    /// The origins are checked for every request.
     strict_origin: bool,
 }
 
-fn rules(said: Said) -> Rules {
-    let is_own = said.single_use || !said.names_nobody;
+fn rules(settings: Settings) -> Rules {
+    let is_own = settings.single_use || !settings.is_anonymous;
     Rules {
-        // IVS looks at a token when playback starts, and has no default.
+        // IVS checks a token when playback starts, and has no default.
         token_ttl: Duration::from_secs(5 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: if is_own { MAX_OWN_TTL } else { LONGEST },
         supply: SupplyRules::Key,
         tokens: TokenRules {
-            parameters: params::declared(said.strict_origin),
+            parameters: params::declared(settings.strict_origin),
             iat: TimeRule::Always(0),
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 40 characters that IVS takes",
+                wanted: "exceeds IVS's limit of 40 characters",
                 fits: |identity| identity.chars().count() <= MAX_VIEWER,
             }),
-            has_id: said.single_use,
+            has_id: settings.single_use,
             ..TokenRules::default()
         },
         parse_resource: parse_channel,
@@ -79,12 +79,12 @@ impl Kind for IvsPlayback {
     }
 
     fn read(&self, section: &mut Section<'_>) -> Draft {
-        let said = Said {
-            names_nobody: section.mentions("identity"),
+        let settings = Settings {
+            is_anonymous: section.mentions("identity"),
             single_use: section.affirms("params", params::SINGLE_USE),
             strict_origin: section.affirms("params", params::STRICT_ORIGIN),
         };
-        Draft::new(rules(said), Config::read(section))
+        Draft::new(rules(settings), Config::read(section))
     }
 
     fn read_token(&self, token: &Jwt, view: View<'_>) -> Option<Reading> {
@@ -107,13 +107,13 @@ impl Provider for Config {
 }
 
 fn parse_channel(text: &str) -> Result<Resource, NameError> {
-    match Arn::parse(text).map(|arn| arn.sort) {
+    match Arn::parse(text).map(|arn| arn.resource_type) {
         Some("channel") => Resource::parse(text),
         Some("stage") => Err(NameError::NotOfItsKind(
-            "is a stage's ARN, of the kind ivs-stage; a channel's has :channel/",
+            "is a stage's ARN, for the kind ivs-stage; a channel's has :channel/",
         )),
         _ => Err(NameError::NotOfItsKind(
-            "is no channel's ARN, like arn:aws:ivs:us-west-2:123456789012:channel/AbCdEf",
+            "is not a channel's ARN, like arn:aws:ivs:us-west-2:123456789012:channel/AbCdEf",
         )),
     }
 }

@@ -1,8 +1,8 @@
-//! Amazon IVS, real-time: tokens with which participants join a stage, and tokens for the
-//! connection that an application shares between stages.
+//! Amazon IVS, real-time: tokens for joining a stage, and tokens for a connection that an
+//! application shares between stages.
 //!
-//! Source: the page "Distribute Tokens" of the IVS real-time user guide, and the web broadcast
-//! client's reading of tokens. No server of IVS was asked.
+//! Source: the page "Distribute Tokens" of the IVS real-time user guide, and how the web broadcast
+//! client reads tokens. Not tested against an IVS server.
 
 mod config;
 mod params;
@@ -36,16 +36,16 @@ pub const KIND: &str = "ivs-stage";
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The longest life of a participant's token, counted from `iat`.
+/// The longest life of a participant token, counted from `iat`.
 const MAX_PARTICIPANT_TTL: Duration = Duration::from_secs(14 * DAY);
 
-/// The longest life of a connection's token.
+/// The longest life of a connection token.
 const MAX_CONNECTION_TTL: Duration = Duration::from_secs(28 * DAY);
 
-/// Characters of a user's id.
+/// The longest user ID in characters.
 const MAX_USER: usize = 128;
 
-/// What holds for tokens of this type; of an unknown one, what raises no other problem.
+/// The rules for this type; for an unknown type, rules that cause no further problems.
 fn rules(token_type: Option<TokenType>) -> Rules {
     let is_connection = token_type == Some(TokenType::Connection);
     let tokens = if is_connection {
@@ -63,7 +63,7 @@ fn rules(token_type: Option<TokenType>) -> Rules {
             scope: if token_type.is_some() { Scope::One } else { Scope::None },
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 128 characters that IVS takes",
+                wanted: "exceeds IVS's limit of 128 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             has_id: true,
@@ -71,7 +71,7 @@ fn rules(token_type: Option<TokenType>) -> Rules {
         }
     };
     Rules {
-        // What the API's own tokens have by default.
+        // The default of the API's own tokens.
         token_ttl: Duration::from_secs(DAY / 2),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: if is_connection { MAX_CONNECTION_TTL } else { MAX_PARTICIPANT_TTL },
@@ -111,13 +111,13 @@ impl Provider for Config {
 }
 
 fn parse_stage(text: &str) -> Result<Resource, NameError> {
-    match Arn::parse(text).map(|arn| arn.sort) {
+    match Arn::parse(text).map(|arn| arn.resource_type) {
         Some("stage") => Resource::parse(text),
         Some("channel") => Err(NameError::NotOfItsKind(
-            "is a channel's ARN, of the kind ivs-playback; a stage's has :stage/",
+            "is a channel's ARN, for the kind ivs-playback; a stage's has :stage/",
         )),
         _ => Err(NameError::NotOfItsKind(
-            "is no stage's ARN, like arn:aws:ivs:us-west-2:123456789012:stage/AbCdEf",
+            "is not a stage's ARN, like arn:aws:ivs:us-west-2:123456789012:stage/AbCdEf",
         )),
     }
 }

@@ -1,6 +1,6 @@
-//! Any JWT: header and claims as the profile's own table has them.
+//! Any JWT: header and claims come from the profile's own table.
 //!
-//! Source of the claims' meaning: RFC 7519. What a verifier demands is for the profile to say.
+//! Source of the claims' meaning: RFC 7519. The profile must meet its verifier's requirements.
 
 mod config;
 mod vectors;
@@ -14,7 +14,7 @@ use self::config::{Config, Key};
 use super::{
     Draft, IdentityRule, Kind, Provider, Rules, Scope, SupplyRules, TokenRules, Tokens,
     claims::Claims,
-    vectors::{VectorError, Way},
+    vectors::{Setup, VectorError},
 };
 use crate::{
     name::Resource,
@@ -40,17 +40,17 @@ impl Kind for AnyJwt {
         Draft::new(rules(claims.as_ref()), config)
     }
 
-    /// None: a JWT of one's own says by nothing that it is one.
+    /// Always `None`: nothing identifies a custom JWT.
     fn read_token(&self, _: &Jwt, _: View<'_>) -> Option<Reading> {
         None
     }
 
-    fn samples(&self) -> Result<Vec<(&'static str, Way)>, VectorError> {
+    fn samples(&self) -> Result<Vec<(&'static str, Setup)>, VectorError> {
         vectors::samples()
     }
 }
 
-/// What follows from the claims; of wrong ones, what raises no other problem.
+/// The rules that follow from the claims; for invalid claims, rules that cause no further problems.
 fn rules(claims: Option<&Claims>) -> Rules {
     let has = |wanted: fn(&Claim) -> bool| {
         claims.is_some_and(|claims| claims.entries.iter().any(|(_, it)| wanted(it)))

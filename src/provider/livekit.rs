@@ -1,8 +1,8 @@
-//! LiveKit: tokens with which participants join a room.
+//! LiveKit: tokens for joining a room.
 //!
 //! Sources: LiveKit's `protocol` repository (`auth/accesstoken.go`, `auth/grants.go`,
-//! `auth/verifier.go`) and what its server libraries for Node and Python emit. No LiveKit server
-//! was asked.
+//! `auth/verifier.go`) and the output of its server libraries for Node and Python. Not tested
+//! against a LiveKit server.
 
 mod config;
 mod demo;
@@ -36,10 +36,10 @@ pub const KIND: &str = "livekit";
 
 fn rules() -> Rules {
     Rules {
-        // What LiveKit's libraries give by default.
+        // The default of LiveKit's libraries.
         token_ttl: Duration::from_secs(6 * 60 * 60),
         min_token_ttl: Duration::ZERO,
-        // LiveKit has no limit of its own.
+        // LiveKit has no limit.
         max_token_ttl: LONGEST,
         supply: SupplyRules::Key,
         tokens: TokenRules {

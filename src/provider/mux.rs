@@ -1,7 +1,7 @@
-//! Mux: tokens for signed playback ids, and for counts of viewers.
+//! Mux: tokens for signed playback IDs and for viewer counts.
 //!
 //! Sources: Mux's pages "Secure video playback", "Signing JWTs", "Get images from a video" and
-//! "Modify playback behavior", and what `@mux/mux-node` emits. No server of Mux was asked.
+//! "Modify playback behavior", and the output of `@mux/mux-node`. Not tested against a Mux server.
 
 mod config;
 mod params;
@@ -34,8 +34,8 @@ pub const KIND: &str = "mux";
 
 fn rules() -> Rules {
     Rules {
-        // Mux checks tokens while their bearers watch: this covers an evening. The library gives
-        // seven days, which a token that is passed on would be good for too.
+        // Mux checks tokens during playback: this covers an evening. The library's default of seven
+        // days would also apply to a token that is passed on.
         token_ttl: Duration::from_secs(6 * 60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: LONGEST,
@@ -77,15 +77,15 @@ impl Provider for Config {
     }
 }
 
-/// A playback id; for counts the id of an asset, a live stream or a video.
+/// A playback ID; for counts the ID of an asset, a live stream or a video.
 fn parse_id(text: &str) -> Result<Resource, NameError> {
     if text.is_empty() || params::is_id(text) {
         return Resource::parse(text);
     }
     Err(NameError::NotOfItsKind(if text.contains(['/', '.', ':']) {
-        "is no playback id: it is what stands in https://stream.mux.com/ID.m3u8 between the last \
-         slash and the dot"
+        "is not a playback ID: the part of https://stream.mux.com/ID.m3u8 between the last slash \
+         and the dot"
     } else {
-        "is no playback id, nor an id for counts: at most 128 ASCII letters, digits, - and _"
+        "is neither a playback ID nor an ID for counts: at most 128 ASCII letters, digits, - and _"
     }))
 }

@@ -1,4 +1,4 @@
-//! The secret of a key that signs with HMAC, as the profiles of all such kinds write it.
+//! The secret that signs a profile's tokens with HMAC.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use crate::settings::{SecretError, SecretKeys, SecretOrigin, Section, SigningSec
 
 const ALLOW_WEAK: &str = "allow_weak_secret";
 
-/// A profile's signing secret, and where it was found.
+/// A profile's signing secret, and its location.
 #[derive(Clone, Debug)]
 pub(super) struct KeySecret {
-    /// It.
+    /// The secret.
     pub(super) secret: SigningSecret,
     name: &'static str,
     origin: SecretOrigin,
@@ -17,8 +17,8 @@ pub(super) struct KeySecret {
 }
 
 impl KeySecret {
-    /// Reads a secret that must be there. A weak one is taken only where the profile says
-    /// `allow_weak_secret`, as development servers have such.
+    /// Reads a required secret. A weak one needs `allow_weak_secret`, since development servers
+    /// have such secrets.
     pub(super) fn read(section: &mut Section<'_>, keys: SecretKeys) -> Option<Self> {
         let allow_weak = section.flag(ALLOW_WEAK).unwrap_or(false);
         let parse = |text: &str| match SigningSecret::parse(text) {
@@ -34,7 +34,7 @@ impl KeySecret {
         Some(Self { secret, name: keys.value, origin, allow_weak })
     }
 
-    /// The keys as they may be shown: never the secret, only where it is.
+    /// The keys for display, with the secret's location in its place.
     pub(super) fn shown(&self) -> impl Iterator<Item = (&'static str, Value)> {
         let secret = (self.name, json!(format!("(set, {})", self.origin)));
         let weak = self.allow_weak.then_some((ALLOW_WEAK, json!(true)));
@@ -42,15 +42,15 @@ impl KeySecret {
     }
 }
 
-/// A key's public name: what the provider's console shows beside its secret.
+/// A key's public name: what the provider's console shows next to its secret.
 ///
 /// # Errors
 ///
-/// It is no such name.
+/// It is not such a name.
 pub(super) fn parse_key_name(text: &str) -> Result<String, &'static str> {
     if (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
-        Err("is not a key's name: up to 256 ASCII characters without white space")
+        Err("is not a key name: up to 256 ASCII characters without white space")
     }
 }

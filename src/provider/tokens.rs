@@ -1,5 +1,5 @@
-//! What a kind prescribes for the claims of its tokens, and what a profile says of them: alike
-//! for all kinds that sign.
+//! A kind's rules for the claims of its tokens, and a profile's settings for them, for all kinds
+//! that sign.
 
 use std::time::Duration;
 
@@ -13,90 +13,90 @@ use crate::{
     },
 };
 
-/// What a kind prescribes for the claims of its tokens.
+/// A kind's rules for the claims of its tokens.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRules {
-    /// What a token may say beside resource, identity and times.
+    /// The tokens' parameters besides resource, identity and times.
     pub parameters: Vec<Parameter>,
-    /// Whether calls may set all of them, without `caller_params`.
+    /// Whether calls may set all parameters, without `caller_params`.
     pub all_open: bool,
-    /// The time of issue, from which the life is counted.
+    /// The issue time, from which the life is counted.
     pub iat: TimeRule,
-    /// The time from which the token is good.
+    /// The time from which the token is valid.
     pub nbf: TimeRule,
-    /// What the resource is to a token.
+    /// How the resource restricts a token.
     pub scope: Scope,
-    /// Whether a token names who it is for.
+    /// Whether a token contains an identity.
     pub identity: IdentityRule,
-    /// The kind's own rule for identities that its tokens name.
+    /// The kind's own rule for identities.
     pub identity_form: Option<IdentityForm>,
     /// Whether each token has an id.
     pub has_id: bool,
 }
 
-/// Whether tokens say a time, and how far before the issue it may be put.
+/// Whether tokens contain a time, and how far it may be backdated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeRule {
-    /// They do not, or the profile has no say in it.
+    /// They do not, or the profile cannot change it.
     #[default]
     Fixed,
-    /// Where the profile says how far back.
+    /// If the profile sets how far it is backdated.
     IfSet,
-    /// Always; so many seconds back unless the profile says otherwise.
+    /// Always; backdated by this many seconds by default.
     Always(u32),
 }
 
-/// What the resource is to a token.
+/// How the resource restricts a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// A token is for one.
+    /// A token is for one resource.
     #[default]
     One,
-    /// A token without one is good for all: only where the profile says `allow_unscoped`.
+    /// A token without a resource is for all; requires `allow_unscoped` in the profile.
     OneOrAll,
-    /// Tokens are for none.
+    /// Tokens have no resource.
     None,
 }
 
-/// Whether a token names who it is for.
+/// Whether a token contains an identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdentityRule {
     /// Always.
     #[default]
     Always,
-    /// Unless the profile says `identity = "none"`.
+    /// Unless the profile sets `identity = "none"`.
     Optional,
     /// Never.
     Never,
 }
 
-/// What a profile says of its tokens' claims.
+/// A profile's settings for its tokens' claims.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    /// What the kind declares.
+    /// The kind's declared parameters.
     pub declared: Vec<Parameter>,
-    /// The values that all tokens have, of the declared parameters' shapes.
+    /// The constant values of parameters in all tokens.
     pub constants: Map<String, Json>,
     /// The parameters that calls may set.
     pub open: Vec<String>,
-    /// How many seconds before the issue `iat` lies; none where the profile has no say in it.
+    /// How many seconds `iat` is backdated; `None` if the profile cannot change it.
     pub iat: Option<u32>,
-    /// How many seconds before the issue `nbf` lies; none for no `nbf`.
+    /// How many seconds `nbf` is backdated; `None` means no `nbf`.
     pub nbf: Option<u32>,
-    /// Whether a token may be for no resource, and so for all.
+    /// Whether a token without a resource, for all resources, is allowed.
     pub allow_unscoped: bool,
-    /// Whether a token names who it is for.
+    /// Whether a token contains an identity.
     pub has_identity: bool,
-    /// How long one signature is used for; none where each token is its own.
+    /// How long a signature is reused; `None` means that each token has its own.
     pub reuse_for: Option<Duration>,
 }
 
 impl Tokens {
-    /// Adds `iat` and `nbf`, as far as the profile says them, and `exp`.
+    /// Adds `iat`, `nbf` and `exp` as configured.
     ///
     /// # Errors
     ///
-    /// The table has one of them.
+    /// The table already has one of them.
     pub fn add_times(&self, table: &mut Table) -> Result<(), Conflict> {
         for (name, back) in [("iat", self.iat), ("nbf", self.nbf)] {
             if let Some(back) = back {
@@ -110,7 +110,7 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// The table has a claim in the place of one of them.
+    /// The table already has a claim at the place of a parameter.
     pub fn add_params(&self, table: &mut Table) -> Result<(), Conflict> {
         let (open, closed): (Vec<_>, Vec<_>) =
             self.declared.iter().partition(|parameter| self.is_open(parameter));
@@ -133,19 +133,19 @@ impl Tokens {
         Parameters::new(&self.declared, &self.constants, |parameter| self.is_open(parameter))
     }
 
-    /// The resource, at this place: what a token of the profile is for.
+    /// The value for the place of the resource.
     #[must_use]
     pub const fn resource(&self) -> Value {
         if self.allow_unscoped { Value::ResourceIfAny } else { Value::Resource }
     }
 
-    /// How long before their issue the life of tokens is counted from.
+    /// How far the issue time, and so the token's life, is backdated.
     #[must_use]
     pub fn iat_backdate(&self) -> Duration {
         Duration::from_secs(self.iat.unwrap_or(0).into())
     }
 
-    /// How much of a token's life may be over when it is handed out.
+    /// How much of a token's life may have passed when it is issued.
     #[must_use]
     pub fn spent(&self) -> Duration {
         self.iat_backdate() + self.reuse_for.unwrap_or_default()

@@ -1,10 +1,11 @@
-//! What Twilio's kinds share: its identifiers, the grants of its products, and how an Access Token
-//! begins and is read.
+//! The shared parts of Twilio's kinds: identifiers, product grants, and the common claims and
+//! reader of Access Tokens.
 //!
 //! Source: Twilio's page "Access Tokens".
 
 pub(super) mod grants;
 pub mod ids;
+pub(super) mod playback;
 pub(super) mod reading;
 
 use std::time::Duration;
@@ -21,26 +22,26 @@ use crate::{
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_key_secret_file", env: "api_key_secret_env", value: "api_key_secret" };
 
-/// The settings that the API key's SID can be in.
+/// The keys of the API key's SID.
 pub(super) const SID: NameKeys = NameKeys { value: "api_key_sid", file: "api_key_sid_file" };
 
-/// "Access Tokens": a lifetime of up to 24 hours.
+/// "Access Tokens": a life of up to 24 hours.
 pub(super) const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whose key signs an Access Token.
+/// The account and key that sign an Access Token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signatory<'a> {
     pub(super) account_sid: &'a AccountSid,
     pub(super) api_key_sid: &'a ApiKeySid,
-    /// The key's home region (`twr`); none for us1.
+    /// The key's home region (`twr`); `None` for us1.
     pub(super) region: Option<&'a str>,
 }
 
 impl Signatory<'_> {
-    /// An Access Token's header, and all its claims but what its grants hold beside the identity.
-    /// `nbf`: how many seconds before the issue a token's `nbf` lies, none for no `nbf`.
+    /// An Access Token's header, and all its claims except its product grants. `nbf` is how many
+    /// seconds `nbf` is backdated; `None` means no `nbf`.
     ///
-    /// "Access Tokens": `typ` and `cty` must be these; `twr` names the key's region.
+    /// "Access Tokens": `typ` and `cty` must have these values; `twr` names the key's region.
     pub(super) fn table(self, nbf: Option<u32>) -> Result<Table, Conflict> {
         let mut header = Map::from_iter([
             ("alg".to_owned(), "HS256".into()),
@@ -62,7 +63,7 @@ impl Signatory<'_> {
     }
 }
 
-/// Takes a region's name, such as `ie1`.
+/// Parses a region's name, such as `ie1`.
 pub(super) fn parse_region(text: &str) -> Result<String, &'static str> {
     let is_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if (1..=32).contains(&text.len()) && text.bytes().all(is_region) {

@@ -1,7 +1,7 @@
 //! Twilio's Access Tokens for Video, Voice, Conversations, Sync and `TaskRouter`.
 //!
-//! Source: Twilio's page "Access Tokens"; claims as `twilio-node` emits them. No service of Twilio
-//! was asked.
+//! Source: Twilio's page "Access Tokens"; claims as `twilio-node` emits them. Not tested against a
+//! Twilio service.
 
 mod config;
 mod token;

@@ -1,8 +1,8 @@
-//! Twilio Live: the `PlaybackGrant` of a `PlayerStreamer`, shared by all its players, inside
-//! a Twilio Access Token of each player's own.
+//! Twilio Live: the `PlaybackGrant` of a `PlayerStreamer`, shared by all its players, inside each
+//! player's own Twilio Access Token.
 //!
-//! Sources: Twilio's API description `twilio_media_v1.json` and the page "Access Tokens".
-//! The service itself ended on 2023-11-30; the formats are what its helper libraries emit.
+//! Sources: Twilio's API description `twilio_media_v1.json` and the page "Access Tokens". The
+//! service itself ended on 2023-11-30; the formats are those of its helper libraries.
 
 mod config;
 mod demo;
@@ -18,12 +18,12 @@ use serde_json::Value;
 
 use self::endpoint::PlaybackGrantEndpoint;
 pub use self::{
-    config::Config,
+    config::{Config, KIND},
     demo::{DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE},
     source::PlaybackGrants,
     token::access_tokens,
 };
-pub use super::twilio::{grants::ProductGrants, ids};
+pub use super::twilio::{grants::ProductGrants, ids, playback::PlaybackTimes};
 use super::{
     Demo, Draft, GrantRules, Kind, LifeRules, Provider, Rules, SupplyRules, TimeRule, TokenRules,
     Tokens, Upstream,
@@ -45,10 +45,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct TwilioLive;
 
-/// The kind's name.
-pub const KIND: &str = "twilio-live";
-
-/// The longest life of a grant: `twilio_media_v1.json`, Ttl's maximum.
+/// The longest life of a grant: Ttl's maximum in `twilio_media_v1.json`.
 const MAX_GRANT_TTL: Duration = Duration::from_secs(60);
 
 fn rules() -> Rules {
@@ -57,7 +54,7 @@ fn rules() -> Rules {
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,
         supply: SupplyRules::Grants(GrantRules {
-            life: LifeRules::Asked { default: MAX_GRANT_TTL, max: MAX_GRANT_TTL },
+            life: LifeRules::Requested { default: MAX_GRANT_TTL, max: MAX_GRANT_TTL },
             refresh_at: 50.0 / 60.0,
         }),
         tokens: TokenRules { nbf: TimeRule::IfSet, has_id: true, ..TokenRules::default() },
@@ -83,7 +80,7 @@ impl Kind for TwilioLive {
     }
 
     fn demos(&self) -> Vec<Demo> {
-        demo::demo().into_iter().collect()
+        vec![demo::demo()]
     }
 }
 

@@ -1,141 +1,140 @@
-//! The tokens that vendors' own libraries made of public test keys, each beside the profile and
-//! the call that make the same here.
+//! The tokens that vendors' own libraries made with public test keys, each with the profile and the
+//! call that must produce the same token.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// The keys that the libraries signed with. They belong to no account.
+/// The test keys of the libraries. They belong to no account.
 const KEYS: &str = include_str!("../../tests/vectors/kind_keys.json");
 
-/// What a vendor's library made of its inputs, or that it refused them.
+/// The output of a vendor's library for its inputs, or its refusal.
 #[derive(Clone, Debug)]
 pub struct Vector {
-    /// What it shows, and by which library, such as `minimal@mux-node-15.3.0`.
+    /// The name of the case and the library, such as `minimal@mux-node-15.3.0`.
     pub id: String,
-    /// What comes of the same inputs here.
+    /// The expected result of the same inputs here.
     pub case: Case,
 }
 
-/// What comes of a vector's inputs here.
+/// The expected result of a vector's inputs here.
 #[derive(Clone, Debug)]
 pub enum Case {
-    /// The same token, in each of these ways.
+    /// The same token, by each of these requests.
     Minted {
-        /// At least one.
-        ways: Vec<Way>,
-        /// The library's.
+        /// One or more.
+        setups: Vec<Setup>,
+        /// The library's token.
         token: Box<Token>,
     },
     /// A refusal.
     Refused {
-        /// What is refused.
-        way: Way,
-        /// Words of the refusal.
-        told: &'static str,
-        /// Why it is refused here, where the library makes a token.
-        alone: Option<&'static str>,
+        /// The refused request.
+        setup: Setup,
+        /// A part of the message.
+        message: &'static str,
+        /// Why it is refused here although the library makes a token.
+        ours_only: Option<&'static str>,
     },
-    /// Nothing: why no profile can mean it.
-    LeftOut(&'static str),
+    /// No result: why no profile can express it.
+    Skipped(&'static str),
 }
 
-/// A profile, and what a call of it asks for.
+/// A profile and a request for one of its tokens.
 #[derive(Clone, Debug)]
-pub struct Way {
-    /// A configuration of this one profile, whose secrets are in variables of the environment.
+pub struct Setup {
+    /// A configuration with this one profile; its secrets are in environment variables.
     pub profile: String,
-    /// What all of those variables hold. It belongs to no account.
+    /// The value of all these variables. It belongs to no account.
     pub secret: String,
-    /// The call.
-    pub ask: Ask,
+    /// The request.
+    pub request: MintRequest,
 }
 
-/// What a call asks for, and when.
+/// A request for a token, and its time.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
-    /// When, in Unix seconds.
+pub struct MintRequest {
+    /// The time in Unix seconds.
     pub now: i64,
-    /// The token's life in seconds; none for the profile's.
+    /// The token's life in seconds; `None` means the profile's default.
     pub ttl: Option<i64>,
-    /// Whose token it is; none where no claim says that.
+    /// The identity; `None` if no claim contains it.
     pub identity: Option<String>,
-    /// What the token is for; none for nothing.
+    /// The resource, if any.
     pub resource: Option<String>,
     /// The parameters.
     pub params: Vec<(String, Value)>,
-    /// The grant that the upstream gave; none of kinds without one.
+    /// The upstream's grant; `None` for kinds without one.
     pub grant: Option<String>,
 }
 
-/// A token that a vendor's library made.
+/// A token made by a vendor's library.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// As it is handed out.
+    /// The token as issued.
     pub text: String,
     /// Its header.
     pub header: Map<String, Value>,
     /// Its claims.
     pub claims: Map<String, Value>,
-    /// The claims that differ from token to token. The token's id is in one of them, where it
-    /// has one.
+    /// The claims that differ from token to token, including the token ID, if any.
     pub random: &'static [&'static str],
-    /// Brings claims that mean the same into one form, theirs and ours.
+    /// Brings claims with the same meaning, theirs and ours, into one form.
     pub normalise: fn(&mut Map<String, Value>),
-    /// What was changed in it, because ours differ there on purpose.
-    pub but: Option<&'static str>,
-    /// How it is read, and its signature checked.
+    /// What was adjusted because our tokens differ on purpose.
+    pub adjusted: Option<&'static str>,
+    /// How it is parsed and its signature verified.
     pub signed: Signed,
 }
 
-/// How a token is read, and its signature checked.
+/// How a token is parsed and its signature verified.
 #[derive(Clone, Debug)]
 pub enum Signed {
-    /// A JWT, by the profile's secret.
+    /// A JWT, with the profile's secret.
     Secret,
-    /// A JWT, by this public key in PEM.
+    /// A JWT, with this public key in PEM.
     Public(String),
-    /// In the kind's own form: what it holds, where the secret signed it.
+    /// In the kind's own form: returns its content if the secret signed it.
     Own(fn(token: &str, secret: &str) -> Option<Map<String, Value>>),
 }
 
-/// What is built in cannot be read: it was damaged.
+/// The built-in data is damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum VectorError {
-    /// A file is not of its form.
-    #[error("the vectors that are built in are not of their form: {0}")]
+    /// A file has the wrong form.
+    #[error("the built-in vectors have the wrong form: {0}")]
     Form(#[from] serde_json::Error),
-    /// Something is not there.
-    #[error("the vectors that are built in lack {0}")]
+    /// An entry is missing.
+    #[error("the built-in vectors lack {0}")]
     Missing(&'static str),
 }
 
-/// One of the test keys, such as `/mux/private_key_base64`.
+/// A test key, such as `/mux/private_key_base64`.
 pub(super) fn key(pointer: &'static str) -> Result<String, VectorError> {
     let keys: Value = serde_json::from_str(KEYS)?;
     let key = keys.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     key.ok_or(VectorError::Missing(pointer))
 }
 
-/// The vectors of a file.
+/// The vectors in a file.
 pub(super) fn read<I: DeserializeOwned>(text: &str) -> Result<Vec<Recorded<I>>, VectorError> {
     Ok(serde_json::from_str(text)?)
 }
 
-/// A vector as its file has it.
+/// A vector as recorded in its file.
 #[derive(Deserialize)]
 pub(super) struct Recorded<I = Inputs> {
     pub(super) id: String,
     pub(super) inputs: I,
     #[serde(default)]
     header: Map<String, Value>,
-    /// None where the library refused.
+    /// `None` if the library refused.
     #[serde(alias = "fields")]
     claims: Option<Map<String, Value>>,
     #[serde(alias = "token")]
     jwt: Option<String>,
 }
 
-/// What a vendor's library was given.
+/// The inputs of a vendor's library.
 #[derive(Clone, Deserialize)]
 pub(super) struct Inputs {
     pub(super) now: i64,
@@ -147,21 +146,21 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// They as a call that sets no parameter.
-    pub(super) fn ask(&self) -> Ask {
-        Ask {
+    /// The request with these inputs and no parameters.
+    pub(super) fn request(&self) -> MintRequest {
+        MintRequest {
             now: self.now,
-            // The libraries take no life for their default.
+            // A missing or zero life means the libraries' default.
             ttl: self.ttl_seconds.filter(|ttl| *ttl > 0),
             identity: self.identity.clone(),
             resource: self.resource.clone(),
-            ..Ask::default()
+            ..MintRequest::default()
         }
     }
 }
 
 impl<I> Recorded<I> {
-    /// What it shows: its id without the library.
+    /// The name of the case: its ID without the library.
     pub(super) fn name(&self) -> &str {
         self.id.split_once('@').map_or(&*self.id, |(name, _)| name)
     }
@@ -179,47 +178,47 @@ impl<I> Recorded<I> {
             claims: self.claims.clone().ok_or(VectorError::Missing("claims"))?,
             random: &[],
             normalise: |_| {},
-            but: None,
+            adjusted: None,
             signed,
         })
     }
 
-    pub(super) fn minted(self, ways: Vec<Way>, token: Token) -> Vector {
-        Vector { id: self.id, case: Case::Minted { ways, token: Box::new(token) } }
+    pub(super) fn minted(self, setups: Vec<Setup>, token: Token) -> Vector {
+        Vector { id: self.id, case: Case::Minted { setups, token: Box::new(token) } }
     }
 
-    /// `alone`: why, where the library makes a token.
+    /// `ours_only`: why, if the library makes a token.
     pub(super) fn refused(
         self,
-        way: Way,
-        told: &'static str,
-        alone: Option<&'static str>,
+        setup: Setup,
+        message: &'static str,
+        ours_only: Option<&'static str>,
     ) -> Vector {
-        Vector { id: self.id, case: Case::Refused { way, told, alone } }
+        Vector { id: self.id, case: Case::Refused { setup, message, ours_only } }
     }
 
-    pub(super) fn left_out(self, why: &'static str) -> Vector {
-        Vector { id: self.id, case: Case::LeftOut(why) }
+    pub(super) fn skipped(self, why: &'static str) -> Vector {
+        Vector { id: self.id, case: Case::Skipped(why) }
     }
 }
 
 impl Token {
-    /// Adds the `typ` that ours have.
+    /// Adds the `typ` of our tokens.
     pub(super) fn with_typ(mut self) -> Self {
         self.header.entry("typ").or_insert_with(|| {
-            self.but = Some("no typ in the header, which ours have");
+            self.adjusted = Some("no typ in the header, which ours have");
             "JWT".into()
         });
         self
     }
 }
 
-/// A text in quotes, as TOML has it too.
+/// A string in quotes, as in TOML.
 pub(super) fn quoted(text: Option<&str>) -> String {
     Value::from(text.unwrap_or_default()).to_string()
 }
 
-/// A value as TOML writes it on one line.
+/// A value in TOML, on one line.
 pub(super) fn in_toml(value: &Value) -> String {
     let joined = |items: Vec<String>| items.join(", ");
     match value {
@@ -238,7 +237,7 @@ pub(super) fn params_line(params: Map<String, Value>) -> String {
     format!("params = {}", in_toml(&params.into()))
 }
 
-/// A name such as `canPublish` as parameters have it: `can_publish`.
+/// A name such as `canPublish` in a parameter's form: `can_publish`.
 pub(super) fn in_snake_case(name: &str) -> String {
     name.chars().fold(String::new(), |mut text, character| {
         if character.is_ascii_uppercase() {

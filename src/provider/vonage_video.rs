@@ -1,7 +1,7 @@
-//! Vonage Video: tokens with which clients connect to a session.
+//! Vonage Video: tokens for connecting to a session.
 //!
-//! Sources: Vonage's libraries `@vonage/video` and `@vonage/jwt`, and what they emit. No server
-//! of Vonage was asked.
+//! Sources: Vonage's libraries `@vonage/video` and `@vonage/jwt`, and their output. Not tested
+//! against a Vonage server.
 
 mod config;
 mod params;
@@ -35,12 +35,12 @@ pub const KIND: &str = "vonage-video";
 /// The longest life.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Characters of `connection_data`. An identity has fewer.
+/// The longest `connection_data` in characters. An identity is shorter.
 const MAX_CONNECTION_DATA: usize = 1_000;
 
 fn rules() -> Rules {
     Rules {
-        // Long enough to connect, which is when Vonage looks at a token.
+        // Long enough to connect, which is when Vonage checks a token.
         token_ttl: Duration::from_secs(60 * 60),
         min_token_ttl: Duration::ZERO,
         max_token_ttl: MAX_TOKEN_TTL,

@@ -1,7 +1,7 @@
-//! Zoom Video SDK: tokens with which users join a session.
+//! Zoom Video SDK: tokens for joining a session.
 //!
-//! Sources: Zoom's page "Authorize" of the Video SDK and its `videosdk-auth-endpoint-sample`. No
-//! server of Zoom was asked.
+//! Sources: Zoom's page "Authorize" of the Video SDK and its `videosdk-auth-endpoint-sample`. Not
+//! tested against a Zoom server.
 
 mod config;
 mod params;
@@ -38,18 +38,19 @@ const MIN_TOKEN_TTL: Duration = Duration::from_secs(30 * 60);
 /// "Authorize": the longest life, counted from `iat`.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// "Authorize": characters of a session's name.
+/// "Authorize": the longest session name in characters.
 const MAX_SESSION: usize = 200;
 
-/// "Authorize": characters of a user's key. The sample's 35 is the limit of former versions.
+/// "Authorize": the longest user key in characters. The sample's 35 was the limit of earlier
+/// versions.
 const MAX_USER: usize = 36;
 
-/// "Authorize": what a session's name may hold beside letters, digits and spaces.
+/// "Authorize": the symbols allowed in a session name besides letters, digits and spaces.
 const SYMBOLS: &str = r"!#$%&()+-:;<=.>?@[]^_{}|~,\";
 
 fn rules() -> Rules {
     Rules {
-        // What the sample gives by default.
+        // The sample's default.
         token_ttl: Duration::from_secs(2 * 60 * 60),
         min_token_ttl: MIN_TOKEN_TTL,
         max_token_ttl: MAX_TOKEN_TTL,
@@ -60,7 +61,7 @@ fn rules() -> Rules {
             iat: TimeRule::Always(30),
             identity: IdentityRule::Optional,
             identity_form: Some(IdentityForm {
-                wanted: "has more than the 36 characters that Zoom takes",
+                wanted: "exceeds Zoom's limit of 36 characters",
                 fits: |identity| identity.chars().count() <= MAX_USER,
             }),
             ..TokenRules::default()
@@ -97,12 +98,12 @@ impl Provider for Config {
     }
 }
 
-/// A session's name. It stays as it is written: Zoom compares names without regard to case.
+/// A session's name, unchanged: Zoom compares names without regard to case.
 fn parse_session(text: &str) -> Result<Resource, NameError> {
     let is_taken = |it: char| it.is_ascii_alphanumeric() || it == ' ' || SYMBOLS.contains(it);
     if text.len() > MAX_SESSION || !text.chars().all(is_taken) {
         return Err(NameError::NotOfItsKind(
-            "is no session's name: at most 200 ASCII letters, digits, spaces and symbols other than \
+            "is not a session name: at most 200 ASCII letters, digits, spaces and symbols except \
              quotes, * / and `",
         ));
     }

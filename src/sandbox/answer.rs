@@ -1,4 +1,4 @@
-//! What a sandbox answers with, and what faults make of it.
+//! Responses of emulated upstreams, and how faults change them.
 
 use std::{fmt, mem};
 
@@ -11,14 +11,14 @@ use super::{
     fault::BadBody,
 };
 
-/// The bytes of a huge body.
+/// The size of a huge body in bytes.
 const HUGE: usize = 1024 * 1024;
 
-/// An answer of an emulated upstream. Its `Debug` shows no body: there may be a grant in it.
+/// A response of an emulated upstream. Its `Debug` omits the body, which may hold a grant.
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The headers; those of all answers are added later.
+    /// The headers; those common to all responses of the endpoint are added later.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
@@ -26,9 +26,9 @@ pub struct Answer {
     pub(super) delivery: Delivery,
 }
 
-/// What an answer is counted as.
+/// How a response is counted.
 pub(super) enum Outcome {
-    /// A grant: its credential, a secret.
+    /// A grant, with its credential (a secret).
     Granted(String),
     /// A refusal.
     Refused(StatusCode),
@@ -43,8 +43,7 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
-    /// A body of this type. With a status from 300 on it is counted as a refusal by that
-    /// status.
+    /// A response with a body of this type. It counts as a refusal from status 300 on.
     #[must_use]
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
@@ -53,14 +52,14 @@ impl Answer {
         Self { status, headers, body: body.into(), outcome, delivery: Delivery::Whole }
     }
 
-    /// A JSON body, counted likewise.
+    /// The same with a JSON body.
     #[must_use]
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self::new(status, "application/json", json(body))
     }
 
-    /// What something before an API answers, counted likewise: a page of HTML, or a redirect
-    /// to elsewhere.
+    /// The same as a proxy in front of an API responds: an HTML page, or a redirect to another
+    /// host.
     #[must_use]
     pub fn page(status: StatusCode) -> Self {
         let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
@@ -73,20 +72,21 @@ impl Answer {
         answer
     }
 
-    /// The same, counted as a grant; `credential` is what the client was given.
+    /// Counts the response as a grant; `credential` is what the client receives.
     #[must_use]
     pub fn granting(self, credential: impl Into<String>) -> Self {
         Self { outcome: Outcome::Granted(credential.into()), ..self }
     }
 
-    /// The same, counted as a refusal by `status`: for upstreams that refuse under another one.
+    /// Counts the response as a refusal with `status`, for upstreams that refuse under another
+    /// status.
     #[must_use]
     pub fn refusing(self, status: StatusCode) -> Self {
         Self { outcome: Outcome::Refused(status), ..self }
     }
 
-    /// The same with what a fault of status says.
-    pub(super) fn with(self, retry_after: Option<HeaderValue>, body: Option<&str>) -> Self {
+    /// Replaces the body and adds Retry-After, as a status fault specifies.
+    pub(super) fn overridden(self, retry_after: Option<HeaderValue>, body: Option<&str>) -> Self {
         let mut answer = self;
         if let Some(body) = body {
             answer.body = Bytes::copy_from_slice(body.as_bytes());
@@ -97,11 +97,11 @@ impl Answer {
         answer
     }
 
-    /// What a fault makes of a grant: none that is counted as one.
-    pub(super) fn spoilt(mut self, bad: &BadBody) -> Self {
+    /// Corrupts a grant; the response no longer counts as one.
+    pub(super) fn corrupted(mut self, bad: &BadBody) -> Self {
         self.outcome = Outcome::Other;
         match bad {
-            // It is in the body already.
+            // The endpoint has already written it.
             BadBody::Own(_) => {}
             BadBody::Truncated => self.body.truncate(self.body.len() / 2),
             BadBody::Huge => {
@@ -125,7 +125,7 @@ impl Answer {
     }
 }
 
-/// What is serialised here has text keys and no failing parts: it always is JSON.
+/// Serialises a value with string keys and infallible members, which cannot fail.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,32 +1,20 @@
-//! A connection to the sandbox, from its first request to the end that a fault may give it.
+//! Serves one connection, which a fault may reset or close.
 
-use std::{error::Error, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, pin::Pin, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 
-use super::{control, engine::Engine};
+use super::{
+    control,
+    delivery::{KeepAlive, Reset},
+    engine::Engine,
+};
 
-/// Asks for the connection to be reset.
-#[derive(Debug)]
-pub(super) struct Reset;
-
-impl fmt::Display for Reset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("reset by a fault")
-    }
-}
-
-impl Error for Reset {}
-
-/// Beside an answer: how long the connection may be idle after it.
-#[derive(Clone, Copy)]
-pub(super) struct KeepAlive(pub(super) Duration);
-
-/// Serves a connection to its end.
+/// Serves a connection until it closes.
 pub(super) async fn serve(stream: TcpStream, engine: Arc<Engine>) {
-    // Answers are small and go out whole; a failure costs a delay only.
+    // Responses are small and sent at once; a failure costs only a delay.
     let _ = stream.set_nodelay(true);
     let (close_at, mut closes) = watch::channel(None);
     let service = service_fn(async |request: http::Request<_>| {
@@ -44,7 +32,7 @@ pub(super) async fn serve(stream: TcpStream, engine: Arc<Engine>) {
     let ended = loop {
         let close = *closes.borrow_and_update();
         tokio::select! {
-            // An answer goes out before its connection is closed.
+            // A response is sent before its connection is closed.
             biased;
             ended = &mut connection => break Some(ended),
             _ = closes.changed() => {}
@@ -58,15 +46,15 @@ pub(super) async fn serve(stream: TcpStream, engine: Arc<Engine>) {
         (&mut connection).await
     };
     if ended.is_err_and(|error| error.source().is_some_and(<dyn Error>::is::<Reset>)) {
-        // With no time to linger, closing sends RST.
+        // With zero linger, closing sends RST.
         let _ = connection.into_parts().io.into_inner().set_zero_linger();
     }
 }
 
-/// Waits until then; none: for ever.
+/// Waits until `time`, or indefinitely.
 async fn at(time: Option<Instant>) {
     match time {
-        // A timer would take another millisecond, in which the connection may be used again.
+        // A timer would take another millisecond, during which the connection may be reused.
         Some(time) if time <= Instant::now() => {}
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! The sandbox's own side over HTTP: counters and the log to read, faults to switch.
+//! The control API over HTTP: reads counters and the request log, changes faults.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -15,8 +15,8 @@ use super::{
     script::Script,
 };
 
-/// Paths below this are the sandbox's own.
-pub(super) const OWN: &str = "/sandbox";
+/// The path prefix of the control API.
+pub(super) const PREFIX: &str = "/sandbox";
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -25,16 +25,16 @@ struct Problem<'a> {
     error: &'a str,
 }
 
-/// Whether a path is the sandbox's own.
+/// Whether a path belongs to the control API.
 pub(super) fn is_below(path: &str) -> bool {
-    path.strip_prefix(OWN).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Answers a request to the sandbox's own side.
+/// Responds to a request to the control API.
 pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let method = head.method;
-    match head.uri.path().strip_prefix(OWN).unwrap_or_default() {
+    match head.uri.path().strip_prefix(PREFIX).unwrap_or_default() {
         "/counters" if method == Method::GET => {
             response(StatusCode::OK, json(&engine.ledger.counters()))
         }
@@ -43,7 +43,7 @@ pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Respo
         }
         "/counters" | "/requests" => not_allowed("GET"),
         "/fault" if method == Method::DELETE => {
-            engine.direct(|script, _| script.clear());
+            engine.change_script(|script, _| script.clear());
             response(StatusCode::NO_CONTENT, String::new())
         }
         "/fault" if method == Method::PUT || method == Method::POST => {
@@ -51,7 +51,7 @@ pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Respo
             let put = text_of(body).await.and_then(|text| {
                 let fault = read_fault(&text, &engine.bodies())
                     .map_err(|error| format!("the fault: {error}"))?;
-                engine.direct(|script, now| change(script, fault, now));
+                engine.change_script(|script, now| change(script, fault, now));
                 Ok(())
             });
             done(put)
@@ -61,7 +61,7 @@ pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Respo
             let put = text_of(body).await.and_then(|text| {
                 let faults = scenario::parse("scenario", &text, &engine.bodies());
                 let faults = faults.map_err(|all| all.to_string())?;
-                engine.direct(|script, now| *script = Script::new(faults, now));
+                engine.change_script(|script, now| *script = Script::new(faults, now));
                 Ok(())
             });
             done(put)
@@ -69,7 +69,8 @@ pub(super) async fn answer(engine: &Engine, request: Request<Incoming>) -> Respo
         "/scenario" => not_allowed("PUT"),
         _ => problem(
             StatusCode::NOT_FOUND,
-            "there are /sandbox/counters, /sandbox/requests, /sandbox/fault and /sandbox/scenario",
+            "unknown path; expected one of /sandbox/counters, /sandbox/requests, /sandbox/fault, \
+             /sandbox/scenario",
         ),
     }
 }
@@ -111,7 +112,7 @@ fn problem(status: StatusCode, error: &str) -> Response<Body> {
 }
 
 fn not_allowed(methods: &'static str) -> Response<Body> {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "not by this method");
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response
 }

@@ -1,4 +1,4 @@
-//! What the sandbox has seen: counters, and a log of the latest requests.
+//! The sandbox's counters and its log of the latest requests.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,61 +13,61 @@ use serde::{Serialize, Serializer};
 use super::{answer::Outcome, fault::Fault};
 use crate::clock::{Anchor, Clock};
 
-/// Requests that the log keeps.
+/// The number of requests that the log keeps.
 const LOG_LENGTH: usize = 10_000;
 
-/// Characters of a text that the log keeps.
+/// The number of characters of a string that the log keeps.
 const CLIPPED: usize = 256;
 
-/// Counts of requests for grants, from the start on.
+/// Counts of connections and requests for grants since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Connections taken.
+    /// Accepted connections.
     pub connections: u64,
-    /// Requests that came in.
+    /// Received requests.
     pub requests: u64,
-    /// Requests answered with a grant, a shorter one too.
+    /// Requests that received a grant, including a shortened one.
     pub granted: u64,
-    /// Requests refused, by status.
+    /// Refused requests, by status.
     pub refused: BTreeMap<u16, u64>,
-    /// Those of them answered 401.
+    /// Requests refused with 401.
     pub unauthorized: u64,
-    /// Those of them answered 429.
+    /// Requests refused with 429.
     pub throttled: u64,
-    /// Requests that met a fault.
+    /// Requests that triggered a fault.
     pub faults: u64,
-    /// Requests not answered: hung, reset, or given up by the client.
+    /// Requests without a response: hung, reset, or abandoned by the client.
     pub unanswered: u64,
-    /// Requests at work now, hanging ones too.
+    /// Requests in flight, including hanging ones.
     pub in_flight: usize,
-    /// The most that were at work at once.
+    /// The highest number of requests in flight.
     pub max_in_flight: usize,
 }
 
-/// A request for a grant. Texts of the client's are clipped.
+/// A request for a grant. Strings from the client are clipped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its number, from 1 on.
+    /// Its number, counted from 1.
     pub number: u64,
-    /// When it came in.
+    /// When it was received.
     pub at: Anchor,
-    /// The resource that it asks a grant for, well-formed or not; none if it asks for none.
+    /// The requested resource, well-formed or not.
     pub resource: Option<String>,
-    /// What its endpoint notes of it, by name.
+    /// The endpoint's notes about it, by name.
     pub notes: Vec<(&'static str, Option<String>)>,
-    /// The fault that it met, in its grammar.
+    /// The fault that it triggered, in its grammar.
     pub fault: Option<String>,
-    /// What it was answered with; none while at work, or where it got no answer.
+    /// The response status; `None` while in flight, or without a response.
     pub status: Option<u16>,
-    /// How long it was held: up to the first byte of its answer, or to its end without one;
-    /// none while at work.
+    /// The time from its arrival until the response started, or until it ended without a response;
+    /// `None` while in flight.
     pub held: Option<Duration>,
-    /// The credential that it was granted: a secret.
+    /// The granted credential, a secret.
     pub credential: Option<String>,
 }
 
 impl Request {
-    /// What its endpoint notes of it under this name.
+    /// The endpoint's note of this name.
     #[must_use]
     pub fn note(&self, name: &str) -> Option<&str> {
         self.notes.iter().find(|(its, _)| *its == name)?.1.as_deref()
@@ -89,7 +89,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A request as the log tells it: without the grant.
+/// A line of the request log, without the grant.
 #[derive(Serialize)]
 pub(super) struct Line {
     number: u64,
@@ -103,7 +103,7 @@ pub(super) struct Line {
     held_ms: Option<u64>,
 }
 
-/// Notes as the members that they are in a line.
+/// Serialises the notes as members of a line.
 fn members<S: Serializer>(
     notes: &[(&'static str, Option<String>)],
     serializer: S,
@@ -141,7 +141,7 @@ impl Ledger {
         self.state().log.iter().cloned().collect()
     }
 
-    /// The log, the oldest first.
+    /// The log, oldest first.
     pub(super) fn lines(&self) -> Vec<Line> {
         let line = |request: Request| Line {
             number: request.number,
@@ -159,14 +159,14 @@ impl Ledger {
         self.state().counters.connections += 1;
     }
 
-    /// Enters a request. It is at work until its entry is answered or dropped.
+    /// Records a request. It is in flight until its entry is dropped.
     pub(super) fn enter(self: &Arc<Self>) -> Entry {
         let at = self.clock.now();
         let mut state = self.state();
         state.counters.requests += 1;
         state.counters.in_flight += 1;
-        let at_work = state.counters.in_flight;
-        state.counters.max_in_flight = state.counters.max_in_flight.max(at_work);
+        let in_flight = state.counters.in_flight;
+        state.counters.max_in_flight = state.counters.max_in_flight.max(in_flight);
         if state.log.len() == LOG_LENGTH {
             state.log.pop_front();
         }
@@ -182,17 +182,17 @@ impl Ledger {
             credential: None,
         });
         drop(state);
-        Entry { ledger: Arc::clone(self), number, at, at_work, answered: false }
+        Entry { ledger: Arc::clone(self), number, at, in_flight, answered: false }
     }
 }
 
-/// A request at work.
+/// A request in flight.
 pub(super) struct Entry {
     ledger: Arc<Ledger>,
     number: u64,
     at: Anchor,
-    /// Requests at work when it came in, itself too.
-    pub(super) at_work: usize,
+    /// Requests in flight when it was received, including itself.
+    pub(super) in_flight: usize,
     answered: bool,
 }
 
@@ -220,7 +220,7 @@ impl Entry {
         state.note(self.number, |request| request.fault = Some(text));
     }
 
-    /// Counts the answer, and tells how long it was held.
+    /// Counts the response, and returns how long the request was held.
     pub(super) fn answered(mut self, status: StatusCode, outcome: Outcome) -> Duration {
         self.answered = true;
         let mut state = self.ledger.state();
@@ -257,7 +257,7 @@ impl Drop for Entry {
 }
 
 impl State {
-    /// Notes something of a request that is still in the log.
+    /// Updates a request that is still in the log.
     fn note(&mut self, number: u64, note: impl FnOnce(&mut Request)) {
         let first = self.log.front().map_or(0, |request| request.number);
         let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
@@ -271,7 +271,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A text from outside, short enough to keep many of.
+/// Shortens a string from a client, since the log keeps many.
 fn clip(text: &str) -> String {
     text.chars().take(CLIPPED).collect()
 }
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_keeps_the_latest_and_no_long_text() {
+    fn log_keeps_latest_requests_and_clips_strings() {
         let ledger = Arc::new(Ledger::new(Clock::system()));
         let first = ledger.enter();
         for _ in 0..LOG_LENGTH {

@@ -1,4 +1,4 @@
-//! How an answer's body is sent.
+//! How a response body is sent, and when its connection is closed.
 
 use std::{convert::Infallible, error::Error, fmt, time::Duration};
 
@@ -7,62 +7,78 @@ use futures_util::stream::unfold;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 
-/// A body as hyper takes it.
+/// A response body for hyper.
 pub(super) type Body = UnsyncBoxBody<Bytes, Broken>;
 
-/// Between two bytes of a slow body.
-const A_BYTE: Duration = Duration::from_secs(1);
+/// The interval between bytes of a slow body.
+const BYTE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two pieces of an endless body: faster would only burn the sandbox's own time.
-const A_PIECE: Duration = Duration::from_millis(1);
+/// The interval between chunks of an endless body, which limits the sandbox's CPU use.
+const CHUNK_INTERVAL: Duration = Duration::from_millis(1);
 
-const PIECE: &[u8] = &[b' '; 4_096];
+const CHUNK: &[u8] = &[b' '; 4_096];
 
-/// How an answer's body is sent.
+/// How a response body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// At once, all of it.
+    /// The whole body at once.
     Whole,
-    /// A byte a second.
+    /// One byte per second.
     Slow,
-    /// With white space behind it, for ever.
+    /// Followed by white space that never ends.
     Endless,
-    /// One half of it; then the connection is closed.
+    /// The first half; then the connection is closed.
     Cut,
 }
 
-/// Asks for the connection to be closed in the middle of a body.
+/// Closes the connection in the middle of a body.
 #[derive(Debug)]
 pub(super) struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cut by a fault")
+        f.write_str("closed by a fault")
     }
 }
 
 impl Error for Broken {}
 
+/// Resets the connection.
+#[derive(Debug)]
+pub(super) struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("reset by a fault")
+    }
+}
+
+impl Error for Reset {}
+
+/// A response extension: how long the connection may be idle afterwards.
+#[derive(Clone, Copy)]
+pub(super) struct KeepAlive(pub(super) Duration);
+
 impl Delivery {
-    /// A body of these bytes, sent so.
+    /// Turns these bytes into a body.
     pub(super) fn body(self, bytes: Bytes) -> Body {
         let whole = Full::new(bytes.clone()).map_err(|never: Infallible| match never {});
         match self {
             Self::Whole => whole.boxed_unsync(),
             Self::Slow => StreamBody::new(unfold(bytes, async |mut rest| {
-                tokio::time::sleep(A_BYTE).await;
+                tokio::time::sleep(BYTE_INTERVAL).await;
                 let byte = (!rest.is_empty()).then(|| rest.split_to(1))?;
                 Some((Ok(Frame::data(byte)), rest))
             }))
             .boxed_unsync(),
-            Self::Endless => StreamBody::new(unfold(bytes, async |piece| {
-                tokio::time::sleep(A_PIECE).await;
-                Some((Ok(Frame::data(piece)), Bytes::from_static(PIECE)))
+            Self::Endless => StreamBody::new(unfold(bytes, async |chunk| {
+                tokio::time::sleep(CHUNK_INTERVAL).await;
+                Some((Ok(Frame::data(chunk)), Bytes::from_static(CHUNK)))
             }))
             .boxed_unsync(),
             Self::Cut => StreamBody::new(unfold(Some(bytes), async |left| {
                 let Some(mut bytes) = left else {
-                    // What is there goes out first.
+                    // Let hyper send the first half.
                     tokio::task::yield_now().await;
                     return Some((Err(Broken), None));
                 };
@@ -74,12 +90,12 @@ impl Delivery {
     }
 }
 
-/// `data` as a gzip file whose blocks are stored as they are (RFC 1951, 3.2.4; RFC 1952).
+/// `data` as a gzip file of stored, uncompressed blocks (RFC 1951, 3.2.4; RFC 1952).
 pub(super) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut blocks = data.chunks(usize::from(u16::MAX)).peekable();
     while let Some(block) = blocks.next() {
-        // A chunk is no longer than fits.
+        // A chunk's length fits in 16 bits.
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
         file.push(u8::from(blocks.peek().is_none()));
         file.extend(length.to_le_bytes());
@@ -87,8 +103,10 @@ pub(super) fn gzip(data: &[u8]) -> Vec<u8> {
         file.extend(block);
     }
     file.extend(crc32(data).to_le_bytes());
-    // Its length modulo 2^32.
-    #[expect(clippy::cast_possible_truncation, reason = "so the format has it")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the format stores the length modulo 2^32"
+    )]
     file.extend((data.len() as u32).to_le_bytes());
     file
 }
@@ -107,7 +125,7 @@ mod tests {
 
     #[test]
     fn gzip_is_a_gzip_file() {
-        // The check value of the CRC catalogues.
+        // The check value in CRC catalogues.
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         let file = gzip(b"123456789");
         let (head, rest) = file.split_at(10);

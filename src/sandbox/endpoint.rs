@@ -1,151 +1,161 @@
-//! What an emulated upstream is to the engine that serves it.
+//! The interface between an emulated upstream and the engine that serves it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 
-use super::Answer;
+use super::answer::Answer;
 use crate::clock::WallTime;
 
-/// An upstream that is emulated, under one credential.
+/// An emulated upstream with one credential.
 ///
-/// The engine owns the connections, the log and the faults, and asks an endpoint only what its
-/// upstream alone knows: whose request it is, and what is answered to it. An endpoint never
-/// waits and sees whole requests. The engine damages bodies, holds answers back and resets
-/// connections by itself.
+/// The engine owns the connections, the log and the faults. It corrupts bodies, delays responses
+/// and resets connections. An endpoint supplies only what is specific to its upstream: whether a
+/// request is for it, and the response. An endpoint receives whole requests and never waits.
 ///
-/// Of several endpoints, a request is for the one that [recognises](Self::recognise) most in
-/// it, the first of equals; so those of one kind tell each other's requests by the credential.
-/// What none of them recognises is for the first.
+/// With several endpoints, the engine routes a request to the one that
+/// [recognises](Self::recognise) most of it; the first of equals wins. Endpoints of one kind are
+/// therefore told apart by the credential. A request that no endpoint recognises goes to the
+/// first.
 ///
-/// Its `Debug` shows no secret.
+/// Its `Debug` must not show secrets.
 pub trait Endpoint: fmt::Debug + Send + Sync {
-    /// The values of a fault's `body` that are its own: what only its grants can have wrong.
-    /// Words of lower case letters, digits and hyphens; none of the engine's
-    /// [words](super::BadBody).
+    /// The values of a fault's `body` that are specific to this endpoint's grants. Words of lower
+    /// case letters, digits and hyphens; none of the engine's [words](super::fault::BadBody).
     fn bodies(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// What it recognises in a request.
+    /// Reports what it recognises in a request.
     fn recognise(&self, request: &Request<Bytes>) -> Recognised;
 
-    /// Answers a request as the upstream would: [with a grant](Answer::granting), which has
-    /// the flaw that `moment` asks for, or with a refusal.
-    fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer;
+    /// Responds as the upstream would: with [a grant](Answer::granting), which has the flaw in
+    /// `context`, or with a refusal.
+    fn answer(&self, request: &Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer;
 
-    /// The answer that the upstream documents for a status, which may be any from 200 to 599.
-    /// Asked for where a fault says so, with 429 where too many requests are at work, and with
-    /// 413 where the request's body is too long: it is empty then.
+    /// The response that the upstream documents for a status from 200 to 599. The engine calls it
+    /// for a status fault, with 429 at the limit on concurrent requests, and with 413 if the
+    /// request's body is too long; `request` has no body then.
     fn refusal(&self, request: &Request<Bytes>, status: StatusCode) -> Answer {
         let _ = request;
         Answer::page(status)
     }
 
-    /// Adds the headers that all its answers have, whatever they are.
-    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
-        let _ = (headers, served);
+    /// Adds the headers common to all its responses.
+    fn add_headers(&self, headers: &mut HeaderMap, context: &mut HeaderContext<'_>) {
+        let _ = (headers, context);
     }
+}
+
+/// The bodies specific to these endpoints, without duplicates.
+#[must_use]
+pub fn bodies(endpoints: &[Arc<dyn Endpoint>]) -> Vec<&'static str> {
+    let mut bodies = Vec::new();
+    for body in endpoints.iter().flat_map(|endpoint| endpoint.bodies()) {
+        if !bodies.contains(body) {
+            bodies.push(*body);
+        }
+    }
+    bodies
 }
 
 /// What an endpoint recognises in a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recognised {
-    /// Whether its path is one of the endpoint's.
+    /// Whether the path is one of the endpoint's.
     pub path: bool,
-    /// Whether its credential is the endpoint's.
+    /// Whether the credential is the endpoint's.
     pub credential: Credential,
-    /// The resource that a grant is asked for, well-formed or not; none where none is asked
-    /// for. Only requests with one meet faults.
+    /// The resource of the requested grant, well-formed or not; `None` if the request is for no
+    /// grant. Faults apply only to requests for a grant.
     pub resource: Option<String>,
-    /// What else the log of requests tells: names that are no members of its lines yet, each
-    /// with what the request says of it, as written. Never a secret.
+    /// Further members of the request's log line, by name, with the values as sent. The names must
+    /// differ from the line's other members. Never a secret.
     pub notes: Vec<(&'static str, Option<String>)>,
 }
 
-/// How a request's credential relates to an endpoint's.
+/// How a request's credential relates to the endpoint's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Credential {
-    /// It is another one, or there is none.
+    /// A different credential, or none.
     #[default]
     Foreign,
-    /// It names the endpoint's account, key or user, and does not prove it.
+    /// It names the endpoint's account, key or user without proof.
     Named,
-    /// It is the endpoint's.
+    /// The endpoint's credential.
     Proven,
 }
 
-/// What an answer depends on beside the request.
+/// What a response depends on besides the request.
 #[derive(Debug)]
-pub struct Moment<'a> {
-    /// When it is.
+pub struct AnswerContext<'a> {
+    /// The current time.
     pub now: WallTime,
-    /// The sandbox's base URL, without a slash at its end.
+    /// The sandbox's base URL, without a trailing slash.
     pub base: &'a str,
-    /// Where random values come from: a sandbox with a seed repeats them.
+    /// The source of random values; a sandbox repeats them for the same seed.
     pub random: &'a mut Random,
-    /// What is to be wrong with a grant.
+    /// The flaw that a grant must have.
     pub flaw: Flaw<'a>,
 }
 
-/// What is to be wrong with a grant, as far as its endpoint makes it.
+/// A flaw that the endpoint gives to a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw<'a> {
-    /// Nothing.
+    /// No flaw.
     None,
-    /// It lives that much shorter than it should, at least not at all; what the answer says of
-    /// its life is true.
+    /// A life shorter by this, down to zero. The response states the shortened life.
     ShorterLife(Duration),
-    /// One of the endpoint's own [bodies](Endpoint::bodies).
+    /// One of the endpoint-specific [bodies](Endpoint::bodies).
     Body(&'a str),
 }
 
-/// How a request was served.
+/// What the common headers of a response may depend on.
 #[derive(Debug)]
-pub struct Served<'a> {
-    /// When it is answered.
+pub struct HeaderContext<'a> {
+    /// When the response is sent.
     pub now: WallTime,
-    /// Requests that were at work when it came in, itself too.
-    pub at_work: usize,
-    /// How long it was held.
+    /// Requests in flight when the request was received, including itself.
+    pub in_flight: usize,
+    /// How long the request was held.
     pub held: Duration,
-    /// Where random values come from.
+    /// The source of random values.
     pub random: &'a mut Random,
 }
 
-/// Random values, good for looks only.
+/// Pseudo-random values without security properties.
 #[derive(Clone, Debug)]
 pub struct Random(fastrand::Rng);
 
 impl Random {
-    /// Starts from `seed`: equal seeds, equal values.
+    /// Equal seeds give equal values.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         Self(fastrand::Rng::with_seed(seed))
     }
 
-    /// 32 hexadecimal digits in lower case.
+    /// 32 lower-case hexadecimal digits.
     pub fn hex(&mut self) -> String {
         format!("{:032x}", self.0.u128(..))
     }
 
-    /// Fills `bytes`.
+    /// Fills `bytes` with random values.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill(bytes);
     }
 }
 
-/// Emulates nothing: what answers where there is no endpoint.
+/// Responds 404 to every request, in a sandbox without endpoints.
 #[derive(Debug)]
-pub(super) struct Nothing;
+pub(super) struct NoEndpoint;
 
-impl Endpoint for Nothing {
+impl Endpoint for NoEndpoint {
     fn recognise(&self, _request: &Request<Bytes>) -> Recognised {
         Recognised::default()
     }
 
-    fn answer(&self, _request: &Request<Bytes>, _moment: &mut Moment<'_>) -> Answer {
+    fn answer(&self, _request: &Request<Bytes>, _context: &mut AnswerContext<'_>) -> Answer {
         Answer::page(StatusCode::NOT_FOUND)
     }
 }

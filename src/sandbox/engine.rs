@@ -1,5 +1,5 @@
-//! The way of a request through the sandbox: it passes the concurrency ceiling, meets the
-//! script's fault if one is for it, and then is answered by the endpoint that it is for.
+//! Handles a request: checks the limit on concurrent requests, applies the script's fault if one
+//! matches, and lets the matching endpoint respond.
 
 use std::{
     cmp::Reverse,
@@ -13,25 +13,26 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    Answer, Config,
-    answer::Outcome,
-    connection::{KeepAlive, Reset},
+    answer::{Answer, Outcome},
+    config::Config,
     counters::{Entry, Ledger},
-    delivery::Body,
-    endpoint::{Endpoint, Flaw, Moment, Nothing, Random, Recognised, Served},
+    delivery::{Body, KeepAlive, Reset},
+    endpoint::{
+        AnswerContext, Endpoint, Flaw, HeaderContext, NoEndpoint, Random, Recognised, bodies,
+    },
     fault::{BadBody, Effect, Fault, RetryAfter},
-    script::{Asked, Script},
+    script::{Script, Target},
 };
 use crate::clock::{BootTime, Clock};
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// What answers requests, shared by all connections.
+/// Responds to requests; shared by all connections.
 pub(super) struct Engine {
     endpoints: Vec<Arc<dyn Endpoint>>,
     max_concurrent: usize,
     clock: Clock,
-    /// Its own base URL, without a slash at the end.
+    /// The sandbox's base URL, without a trailing slash.
     pub(super) base: String,
     random: Mutex<Random>,
     script: Mutex<Script>,
@@ -51,13 +52,13 @@ impl Engine {
         }
     }
 
-    /// The bodies that its endpoints have of their own.
+    /// The bodies specific to its endpoints.
     pub(super) fn bodies(&self) -> Vec<&'static str> {
-        super::bodies(&self.endpoints)
+        bodies(&self.endpoints)
     }
 
     /// Changes the script as of now.
-    pub(super) fn direct(&self, change: impl FnOnce(&mut Script, BootTime)) {
+    pub(super) fn change_script(&self, change: impl FnOnce(&mut Script, BootTime)) {
         change(&mut self.script(), self.clock.now().boot);
     }
 
@@ -69,7 +70,7 @@ impl Engine {
         self.random.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a request, or asks for the connection's reset.
+    /// Responds to a request, or resets the connection.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
         let entry = self.ledger.enter();
         let (head, body) = request.into_parts();
@@ -80,11 +81,11 @@ impl Engine {
         let (endpoint, Recognised { resource, notes, .. }) = self.endpoint_of(&request);
         entry.recognised(resource.as_deref(), notes);
 
-        if entry.at_work > self.max_concurrent {
+        if entry.in_flight > self.max_concurrent {
             let answer = endpoint.refusal(&request, StatusCode::TOO_MANY_REQUESTS);
             return Ok(self.finish(entry, endpoint, answer));
         }
-        let fault = resource.and_then(|resource| self.meet(&resource, endpoint));
+        let fault = resource.and_then(|resource| self.trigger(&resource, endpoint));
         if let Some(fault) = &fault {
             entry.fault(fault);
             tokio::time::sleep(fault.latency).await;
@@ -94,7 +95,7 @@ impl Engine {
             Effect::Reset => return Err(Reset),
             Effect::Status { code, retry_after, body } if body.is_some() || !code.is_success() => {
                 let retry_after = retry_after.as_ref().and_then(|after| self.header(after));
-                endpoint.refusal(&request, *code).with(retry_after, body.as_deref())
+                endpoint.refusal(&request, *code).overridden(retry_after, body.as_deref())
             }
             _ if too_long => endpoint.refusal(&request, StatusCode::PAYLOAD_TOO_LARGE),
             effect => self.grant_or_refuse(endpoint, &request, effect),
@@ -106,19 +107,19 @@ impl Engine {
         Ok(response)
     }
 
-    /// The endpoint that recognises most in a request, and what that is.
+    /// The endpoint that recognises most of a request, and what it recognises.
     fn endpoint_of(&self, request: &Request<Bytes>) -> (&dyn Endpoint, Recognised) {
         let all = self.endpoints.iter().map(|it| (&**it, it.recognise(request))).enumerate();
         let most = all.max_by_key(|(at, (_, it))| (it.path, it.credential, Reverse(*at)));
-        most.map_or_else(|| (&Nothing as &dyn Endpoint, Recognised::default()), |(_, most)| most)
+        most.map_or_else(|| (&NoEndpoint as &dyn Endpoint, Recognised::default()), |(_, most)| most)
     }
 
-    fn meet(&self, resource: &str, endpoint: &dyn Endpoint) -> Option<Fault> {
-        let asked = Asked { resource, bodies: endpoint.bodies() };
-        self.script().meet(&asked, self.clock.now().boot)
+    fn trigger(&self, resource: &str, endpoint: &dyn Endpoint) -> Option<Fault> {
+        let target = Target { resource, bodies: endpoint.bodies() };
+        self.script().trigger(&target, self.clock.now().boot)
     }
 
-    /// A Retry-After header as of now; none for a time that no date can tell.
+    /// A Retry-After header as of now; `None` for a time that an HTTP date cannot express.
     fn header(&self, retry_after: &RetryAfter) -> Option<HeaderValue> {
         match retry_after {
             RetryAfter::Text(text) => Some(text.clone()),
@@ -130,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// The endpoint's own answer; a grant with what the effect makes of it.
+    /// The endpoint's response; if it is a grant, with the effect applied.
     fn grant_or_refuse(
         &self,
         endpoint: &dyn Endpoint,
@@ -144,13 +145,13 @@ impl Engine {
         };
         let (now, base) = (self.clock.now().wall, self.base.as_str());
         let mut random = self.random();
-        let mut moment = Moment { now, base, random: &mut random, flaw };
-        let mut answer = endpoint.answer(request, &mut moment);
+        let mut context = AnswerContext { now, base, random: &mut random, flaw };
+        let mut answer = endpoint.answer(request, &mut context);
         if !matches!(answer.outcome, Outcome::Granted(_)) {
             return answer;
         }
         match effect {
-            Effect::Body(bad) => answer.spoilt(bad),
+            Effect::Body(bad) => answer.corrupted(bad),
             Effect::Status { code, .. } => {
                 answer.status = *code;
                 answer
@@ -159,14 +160,14 @@ impl Engine {
         }
     }
 
-    /// Counts the answer and adds the headers that all of the endpoint's answers have.
+    /// Counts the response and adds the endpoint's common headers.
     fn finish(&self, entry: Entry, endpoint: &dyn Endpoint, answer: Answer) -> Response<Body> {
         let Answer { status, mut headers, body, outcome, delivery } = answer;
-        let at_work = entry.at_work;
+        let in_flight = entry.in_flight;
         let held = entry.answered(status, outcome);
         let now = self.clock.now().wall;
-        let mut served = Served { now, at_work, held, random: &mut self.random() };
-        endpoint.add_headers(&mut headers, &mut served);
+        let mut context = HeaderContext { now, in_flight, held, random: &mut self.random() };
+        endpoint.add_headers(&mut headers, &mut context);
         let mut response = Response::new(delivery.body(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

@@ -1,10 +1,10 @@
-//! What emulated upstreams read out of requests.
+//! Parses the parts of requests that emulated upstreams need.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, header};
 
-/// User and password of a Basic `Authorization` header.
+/// The user and password of a Basic `Authorization` header.
 #[must_use]
 pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let pair = BASE64_STANDARD.decode(authorization(headers, "basic")?).ok()?;
@@ -13,7 +13,7 @@ pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// What an `Authorization` header holds behind this scheme, in any case.
+/// The value of an `Authorization` header after this scheme, in any letter case.
 #[must_use]
 pub fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -21,8 +21,7 @@ pub fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str
     its.eq_ignore_ascii_case(scheme).then(|| value.trim())
 }
 
-/// The names and values of the form in a request's body; none where its content is said to be
-/// something else.
+/// The names and values of the form in a request's body; empty if its content type is another.
 #[must_use]
 pub fn form(request: &Request<Bytes>) -> Vec<(String, String)> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -41,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_basic_credential_is_a_user_and_a_password() {
+    fn basic_credential_is_user_and_password() {
         let read = |value: &str| basic(request("authorization", value, "").headers());
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         assert_eq!(read("Basic dXNlcjpwYXNz"), pair("user", "pass"));
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_what_is_not_said_to_be_something_else() {
+    fn body_without_other_content_type_is_a_form() {
         let read = |content_type: &str| form(&request("content-type", content_type, "a=1&b=%3D"));
         let pairs = [("a", "1"), ("b", "=")].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(read("Application/x-www-form-urlencoded; charset=utf-8"), pairs);

@@ -1,16 +1,16 @@
-//! Scenario files: faults in TOML, each under `[[fault]]`, in the keys of the grammar.
+//! Scenario files: faults in TOML, each under `[[fault]]`, with the keys of the grammar.
 
 use std::path::Path;
 
 use super::fault::{Draft, FLAGS, Fault, FaultError};
 use crate::settings::{self, Document, Problems, Section};
 
-/// Reads and validates the file at `path`, for endpoints that have these bodies of their own.
+/// Reads and validates the file at `path`, for endpoints with these specific bodies.
 pub fn load(path: &Path, own: &[&str]) -> Result<Vec<Fault>, Problems> {
     settings::load(path, |file, text| parse(file, text, own))
 }
 
-/// Validates `text` likewise; `file` is its name in messages.
+/// Validates `text`; `file` is its name in messages.
 pub fn parse(file: &str, text: &str, own: &[&str]) -> Result<Vec<Fault>, Problems> {
     let document = Document::parse(file, text, &|_| None)?;
     let mut root = document.root();
@@ -23,7 +23,7 @@ pub fn parse(file: &str, text: &str, own: &[&str]) -> Result<Vec<Fault>, Problem
     document.conclude(faults.into_iter().collect())
 }
 
-/// Reads a fault. What is wrong with it is told in the document.
+/// Reads a fault, and adds its problems to the document.
 fn read(mut section: Section<'_>, own: &[&str]) -> Option<Fault> {
     let mut draft = Draft::of(own);
     let mut good = true;
@@ -50,7 +50,7 @@ fn read(mut section: Section<'_>, own: &[&str]) -> Option<Fault> {
                 section.problem(key, error.to_string());
                 good = false;
             }
-            // It has been told.
+            // Already reported.
             None => good = false,
         }
     }

@@ -1,45 +1,45 @@
-//! The script: the faults that stand, and which of them a request meets.
+//! The script: the active faults, and which of them a request triggers.
 
 use super::fault::{BadBody, Effect, Fault};
 use crate::clock::BootTime;
 
-/// What a request asks for, as far as faults mind.
-pub(super) struct Asked<'a> {
-    /// The resource that it asks a grant for.
+/// The properties of a request that faults match on.
+pub(super) struct Target<'a> {
+    /// The requested resource.
     pub(super) resource: &'a str,
-    /// The bodies that its endpoint has of its own.
+    /// The bodies specific to its endpoint.
     pub(super) bodies: &'a [&'static str],
 }
 
-/// The faults that stand, in the order in which they were given.
+/// The active faults, in the order in which they were set.
 #[derive(Debug)]
-pub(super) struct Script(Vec<Standing>);
+pub(super) struct Script(Vec<ActiveFault>);
 
-/// A fault since it was put.
+/// A fault since it was set.
 #[derive(Debug)]
-struct Standing {
+struct ActiveFault {
     fault: Fault,
     since: BootTime,
-    /// Requests that it is for.
-    seen: u64,
-    /// Those of them that met it.
-    met: u32,
+    /// Requests that it matches.
+    matched: u64,
+    /// Requests that triggered it.
+    triggered: u32,
 }
 
 impl Script {
     pub(super) fn new(faults: Vec<Fault>, now: BootTime) -> Self {
-        let stand = |fault| Standing { fault, since: now, seen: 0, met: 0 };
-        Self(faults.into_iter().map(stand).collect())
+        let activate = |fault| ActiveFault { fault, since: now, matched: 0, triggered: 0 };
+        Self(faults.into_iter().map(activate).collect())
     }
 
-    /// Adds `fault` behind those that stand.
+    /// Appends `fault`.
     pub(super) fn add(&mut self, fault: Fault, now: BootTime) {
         self.0.extend(Self::new(vec![fault], now).0);
     }
 
-    /// Puts `fault` in the place of those that stand for the same resource, or for all.
+    /// Replaces the faults for the same resource, or those for all resources.
     pub(super) fn set(&mut self, fault: Fault, now: BootTime) {
-        self.0.retain(|standing| !same_resource(&standing.fault, &fault));
+        self.0.retain(|active| !same_resource(&active.fault, &fault));
         self.add(fault, now);
     }
 
@@ -47,52 +47,52 @@ impl Script {
         self.0.clear();
     }
 
-    /// The fault that a request meets, if any: the first that is for its resource and strikes
-    /// now, else the first that is for all.
-    pub(super) fn meet(&mut self, asked: &Asked<'_>, now: BootTime) -> Option<Fault> {
-        for standing in self.0.iter_mut().filter(|standing| standing.is_for(asked)) {
-            standing.seen = standing.seen.saturating_add(1);
+    /// The fault that a request triggers, if any: the first due fault for its resource, or else the
+    /// first due fault for all resources.
+    pub(super) fn trigger(&mut self, target: &Target<'_>, now: BootTime) -> Option<Fault> {
+        for active in self.0.iter_mut().filter(|active| active.matches(target)) {
+            active.matched = active.matched.saturating_add(1);
         }
-        let strikes = |standing: &Standing| standing.is_for(asked) && standing.strikes(now);
-        let is_own = |standing: &Standing| standing.fault.resource.is_some() && strikes(standing);
-        let at = self.0.iter().position(is_own).or_else(|| self.0.iter().position(strikes));
-        let met = at.and_then(|at| self.0.get_mut(at)).map(Standing::meet);
-        self.0.retain(|standing| !standing.is_over(now));
-        met
+        let is_due = |active: &ActiveFault| active.matches(target) && active.is_due(now);
+        let is_own = |active: &ActiveFault| active.fault.resource.is_some() && is_due(active);
+        let at = self.0.iter().position(is_own).or_else(|| self.0.iter().position(is_due));
+        let triggered = at.and_then(|at| self.0.get_mut(at)).map(ActiveFault::trigger);
+        self.0.retain(|active| !active.has_ended(now));
+        triggered
     }
 }
 
-impl Standing {
-    /// Whether it is for such requests: a body that their endpoint cannot answer with is not.
-    fn is_for(&self, asked: &Asked<'_>) -> bool {
+impl ActiveFault {
+    /// Whether it matches a request; the endpoint must have the fault's body.
+    fn matches(&self, target: &Target<'_>) -> bool {
         let resource = self.fault.resource.as_ref();
         let possible = match &self.fault.effect {
-            Effect::Body(BadBody::Own(body)) => asked.bodies.contains(&body.as_str()),
+            Effect::Body(BadBody::Own(body)) => target.bodies.contains(&body.as_str()),
             _ => true,
         };
-        possible && resource.is_none_or(|own| is_same(own.as_str(), asked.resource))
+        possible && resource.is_none_or(|own| is_same(own.as_str(), target.resource))
     }
 
-    /// Whether it strikes the request that was just seen.
-    fn strikes(&self, now: BootTime) -> bool {
+    /// Whether it applies to the request counted last.
+    fn is_due(&self, now: BootTime) -> bool {
         let when = &self.fault.when;
-        let numbered = when.requests.as_ref().is_none_or(|numbers| numbers.contains(&self.seen));
-        let met = when.times.is_some_and(|times| self.met >= times);
+        let numbered = when.requests.as_ref().is_none_or(|numbers| numbers.contains(&self.matched));
+        let spent = when.times.is_some_and(|times| self.triggered >= times);
         let time = now.since(self.since);
-        numbered && !met && time >= when.from && when.until.is_none_or(|until| time < until)
+        numbered && !spent && time >= when.from && when.until.is_none_or(|until| time < until)
     }
 
-    /// Whether it will never strike again.
-    fn is_over(&self, now: BootTime) -> bool {
+    /// Whether it can never apply again.
+    fn has_ended(&self, now: BootTime) -> bool {
         let when = &self.fault.when;
         when.until.is_some_and(|until| now.since(self.since) >= until)
-            || when.requests.as_ref().is_some_and(|numbers| self.seen >= *numbers.end())
-            || when.times.is_some_and(|times| self.met >= times)
+            || when.requests.as_ref().is_some_and(|numbers| self.matched >= *numbers.end())
+            || when.times.is_some_and(|times| self.triggered >= times)
     }
 
-    /// The fault, as met once more.
-    fn meet(&mut self) -> Fault {
-        self.met = self.met.saturating_add(1);
+    /// Counts a trigger and returns the fault.
+    fn trigger(&mut self) -> Fault {
+        self.triggered = self.triggered.saturating_add(1);
         self.fault.clone()
     }
 }
@@ -105,8 +105,8 @@ fn same_resource(one: &Fault, other: &Fault) -> bool {
     }
 }
 
-/// Whether two texts name one resource. Some kinds take either case for the same, and no
-/// script needs two resources that differ in nothing else.
+/// Whether two strings name one resource. Some kinds ignore letter case, and no script needs two
+/// resources that differ only in case.
 fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
@@ -124,15 +124,15 @@ mod tests {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    fn asked(resource: &str) -> Asked<'_> {
-        Asked { resource, bodies: &["empty"] }
+    fn target(resource: &str) -> Target<'_> {
+        Target { resource, bodies: &["empty"] }
     }
 
     fn start() -> BootTime {
         Clock::system().now().boot
     }
 
-    /// A script of these faults, and what requests meet of it, in words.
+    /// A script and its start; reports the faults that requests trigger in the grammar.
     struct Play(Script, BootTime);
 
     impl Play {
@@ -141,21 +141,21 @@ mod tests {
             Self(Script::new(faults.into_iter().map(fault).collect(), start), start)
         }
 
-        /// What a request meets after so many seconds.
+        /// The fault that a request triggers after this many seconds.
         fn at(&mut self, seconds: u64, resource: &str) -> String {
             let now = self.1 + Duration::from_secs(seconds);
-            let met = self.0.meet(&asked(resource), now);
-            met.map_or_else(|| "-".to_owned(), |fault| fault.to_string())
+            let triggered = self.0.trigger(&target(resource), now);
+            triggered.map_or_else(|| "-".to_owned(), |fault| fault.to_string())
         }
 
-        /// What that many requests at the start meet.
+        /// The faults that this many requests trigger at the start.
         fn first(&mut self, requests: usize) -> Vec<String> {
             (0..requests).map(|_| self.at(0, "any")).collect()
         }
     }
 
     #[test]
-    fn a_script_goes_from_fault_to_fault() {
+    fn faults_apply_in_order_until_spent() {
         let mut play = Play::of(["status=500,times=2", "hang,times=1"]);
         play.0.add(fault(&format!("reset,resource={SID},times=1")), start());
         assert_eq!(play.at(0, &SID.to_uppercase()), format!("reset,resource={SID},times=1"));
@@ -163,59 +163,59 @@ mod tests {
         assert_eq!(play.at(0, "VJ other"), "status=500,times=2");
         assert_eq!(play.at(0, SID), "hang,times=1");
         assert_eq!(play.at(0, SID), "-");
-        assert!(play.0.0.is_empty(), "what is over is forgotten");
+        assert!(play.0.0.is_empty(), "ended faults are dropped");
     }
 
     #[test]
-    fn setting_replaces_what_stands_for_the_same() {
+    fn set_replaces_faults_for_the_same_resource() {
         let mut script = Script::new(vec![fault("hang")], start());
         script.set(fault("reset"), start());
         script.set(fault(&format!("status=404,resource={SID}")), start());
         assert_eq!(script.0.len(), 2);
-        assert_eq!(script.meet(&asked("other"), start()).unwrap().effect, Effect::Reset);
+        assert_eq!(script.trigger(&target("other"), start()).unwrap().effect, Effect::Reset);
         script.clear();
-        assert!(script.meet(&asked("other"), start()).is_none());
+        assert!(script.trigger(&target("other"), start()).is_none());
     }
 
     #[test]
-    fn faults_come_and_go_by_time() {
+    fn faults_apply_by_time() {
         let mut play = Play::of(["status=503,from=20s,until=80s", "hang,from=70s"]);
         let seen = [0, 19, 20, 79, 80, 1_000].map(|seconds| play.at(seconds, "any"));
         let (outage, hang) = ("status=503,from=20s,until=80s", "hang,from=70s");
         assert_eq!(seen, ["-", "-", outage, outage, hang, hang]);
-        assert_eq!(play.0.0.len(), 1, "what is over is forgotten");
+        assert_eq!(play.0.0.len(), 1, "ended faults are dropped");
     }
 
     #[test]
-    fn faults_strike_requests_by_number() {
+    fn faults_apply_by_request_number() {
         let mut play =
             Play::of(["status=500,requests=2", "hang,requests=2-4", "reset,requests=6-"]);
         let (second, some, rest) =
             ("status=500,requests=2", "hang,requests=2-4", "reset,requests=6-");
         assert_eq!(play.first(7), ["-", second, some, some, "-", rest, rest]);
-        assert_eq!(play.0.0.len(), 1, "what is over is forgotten");
+        assert_eq!(play.0.0.len(), 1, "ended faults are dropped");
         let mut both = Play::of(["hang,requests=2-,times=1"]);
         assert_eq!(both.first(3), ["-", "hang,requests=2-,times=1", "-"]);
     }
 
     #[test]
-    fn a_resource_counts_its_own_requests() {
+    fn faults_count_requests_of_their_resource() {
         let own = format!("hang,resource={SID},requests=2");
         let mut play = Play::of([own.as_str(), "reset,requests=4"]);
         let other = "VJ other";
         let seen = [other, SID, other, SID, SID].map(|resource| play.at(0, resource));
-        // The fourth of all is the second of its own, which comes first.
+        // The fourth request is the second for its resource, whose fault takes precedence.
         assert_eq!(seen, ["-", "-", "-", own.as_str(), "-"]);
     }
 
     #[test]
-    fn a_body_that_the_endpoint_does_not_have_is_not_for_its_requests() {
+    fn body_of_another_endpoint_does_not_match() {
         let mut play = Play::of(["body=other", "body=empty,requests=2"]);
         assert_eq!(play.first(3), ["-", "body=empty,requests=2", "-"]);
     }
 
     #[test]
-    fn a_fault_put_later_counts_from_then() {
+    fn fault_set_later_counts_from_then() {
         let mut play = Play::of([]);
         play.first(3);
         play.0.add(fault("hang,from=5s,requests=2"), play.1 + Duration::from_secs(100));

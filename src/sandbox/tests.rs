@@ -1,4 +1,4 @@
-//! The engine as its callers see it, over an upstream of the tests' own.
+//! The engine over TCP, with a minimal upstream.
 
 mod bodies;
 mod faults;
@@ -47,14 +47,14 @@ async fn sandbox(config: Config) -> Sandbox {
     clocked(config).await.0
 }
 
-/// A sandbox with a hand on its clock.
+/// A sandbox with a simulated clock.
 async fn clocked(config: Config) -> (Sandbox, Arc<Simulation>) {
     let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(NOW));
     let bound = Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, clock).await;
     (bound.unwrap(), simulation)
 }
 
-/// The plain upstream, without a fault.
+/// The minimal upstream without faults.
 fn plain() -> Config {
     Config::new(vec![Arc::new(Plain { key: KEY })])
 }
@@ -101,7 +101,7 @@ async fn ask(sandbox: &Sandbox) -> Reply {
     post(sandbox, FORM).await.unwrap()
 }
 
-/// Sends to the sandbox's own side.
+/// Sends a request to the control API.
 async fn control(sandbox: &Sandbox, method: Method, path: &str, body: &str) -> Reply {
     within(send(sandbox, method, path, None, body)).await.unwrap()
 }
@@ -110,7 +110,7 @@ fn fault(text: &str) -> Fault {
     text.parse().unwrap()
 }
 
-/// Waits until `met` holds of the counters.
+/// Waits until `met` holds for the counters.
 async fn until(sandbox: &Sandbox, met: impl Fn(&Counters) -> bool) {
     within(async {
         while !met(&sandbox.counters()) {
@@ -129,7 +129,7 @@ async fn ask_raw(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn an_endpoint_gets_whole_requests_and_its_answers_are_sent_as_they_are() {
+async fn endpoint_gets_whole_requests_and_its_responses_are_sent() {
     let sandbox = demo().await;
     let reply = ask(&sandbox).await;
     assert_eq!(reply.status, StatusCode::CREATED);
@@ -146,7 +146,7 @@ async fn an_endpoint_gets_whole_requests_and_its_answers_are_sent_as_they_are() 
     );
     assert!((NOW..NOW + 100).contains(&reply.json()["now"].as_i64().unwrap()));
     assert_eq!(reply.headers["content-type"], "application/json");
-    assert_eq!(reply.headers["at-work"], "1");
+    assert_eq!(reply.headers["in-flight"], "1");
     assert_ne!(ask(&sandbox).await.credential(), credential);
     let log = sandbox.requests();
     assert_eq!(log.len(), 2);
@@ -169,7 +169,7 @@ async fn equal_seeds_give_equal_grants() {
 }
 
 #[tokio::test]
-async fn of_several_endpoints_the_one_that_recognises_most_answers() {
+async fn endpoint_that_recognises_most_responds() {
     let endpoint = |key| Arc::new(Plain { key }) as Arc<dyn Endpoint>;
     let config = Config::new(vec![endpoint("one"), endpoint("two"), endpoint("three")]);
     let sandbox = sandbox(config).await;
@@ -186,7 +186,8 @@ async fn of_several_endpoints_the_one_that_recognises_most_answers() {
         seen.push(format!("{status} {} {by}", key.unwrap_or_default()));
     }
     assert_eq!(seen, ["201 one one", "201 three three", "201 two two", "401  one", "401  one"]);
-    // A credential that is named goes before another, and one alone before none.
+    // A named credential takes precedence over a foreign one, and a credential without a path over
+    // neither.
     assert_eq!(ask(&path(RESOURCE), Some("two but wrong")).await.2, "two");
     assert_eq!(ask("/elsewhere", Some("three")).await, (404, None, "three".to_owned()));
     assert_eq!(ask("/elsewhere", None).await.2, "one");
@@ -194,7 +195,7 @@ async fn of_several_endpoints_the_one_that_recognises_most_answers() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_emulated_nothing_is_found() {
+async fn sandbox_without_endpoints_responds_404() {
     let sandbox = sandbox(Config::new(Vec::new())).await;
     assert_eq!(ask(&sandbox).await.status, StatusCode::NOT_FOUND);
     assert_eq!(sandbox.requests()[0].resource, None);
@@ -202,7 +203,7 @@ async fn where_nothing_is_emulated_nothing_is_found() {
 }
 
 #[tokio::test]
-async fn a_fault_that_no_endpoint_can_do_is_refused() {
+async fn fault_unknown_to_all_endpoints_is_refused() {
     let config = Config { faults: vec![fault("body=grant-null,times=1")], ..plain() };
     let bound = Sandbox::bind("127.0.0.1:0".parse().unwrap(), config, Clock::system()).await;
     let error = bound.unwrap_err().to_string();
@@ -225,7 +226,7 @@ async fn a_fault_that_no_endpoint_can_do_is_refused() {
 }
 
 #[tokio::test]
-async fn beyond_the_ceiling_requests_are_refused() {
+async fn requests_above_the_concurrency_limit_are_refused() {
     let sandbox = sandbox(Config { max_concurrent: 1, ..plain() }).await;
     sandbox.set_fault(fault("hang,times=1"));
     let asker = tokio::spawn({
@@ -236,7 +237,7 @@ async fn beyond_the_ceiling_requests_are_refused() {
     let reply = ask(&sandbox).await;
     assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(reply.json(), json!({"no": 429}));
-    assert_eq!(reply.headers["at-work"], "2");
+    assert_eq!(reply.headers["in-flight"], "2");
     assert_eq!(sandbox.counters().throttled, 1);
     asker.abort();
     until(&sandbox, |counters| counters.in_flight == 0).await;
@@ -244,7 +245,7 @@ async fn beyond_the_ceiling_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn it_ends_with_its_last_handle_or_when_told() {
+async fn it_stops_on_request_or_with_its_last_handle() {
     let sandbox = demo().await;
     let addr = sandbox.addr();
     assert_eq!(sandbox.base_url(), format!("http://{addr}").as_str());
@@ -256,7 +257,7 @@ async fn it_ends_with_its_last_handle_or_when_told() {
     drop(sandbox);
     assert_eq!(other.counters().in_flight, 1);
     other.stop();
-    // Its connections are cut, hanging or not.
+    // All connections are closed, including hanging ones.
     assert!(matches!(within(stream.read(&mut [0; 16])).await, Ok(0) | Err(_)));
     within(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
 

@@ -33,7 +33,7 @@ use grantmint::{
     config::Profile,
     provider::{
         KINDS,
-        vectors::{Ask, Vector},
+        vectors::{MintRequest, Vector},
     },
     reading::{Jwt, View},
 };
@@ -98,7 +98,7 @@ impl Inputs {
         profile: &Profile,
         params: &[(String, Value)],
     ) -> Result<(String, Option<String>), String> {
-        let ask = Ask {
+        let ask = MintRequest {
             now: self.now,
             ttl: self.ttl_seconds,
             identity: self.identity.clone(),

@@ -27,7 +27,7 @@ use grantmint::{
         ExpiryPolicy, GetGrantRequest, MintOptions, grant_service_client::GrantServiceClient,
         token_service_client::TokenServiceClient,
     },
-    sandbox::{Answer, Endpoint, Moment, Recognised},
+    sandbox::{Answer, AnswerContext, Endpoint, Recognised},
     settings::{Problems, Section},
     source::{FetchError, FetchRequest, Fetched, GrantSource, Granted, Mark, base_url::BaseUrl},
     token::{TokenFormat, verbatim::Verbatim},
@@ -46,8 +46,8 @@ const LIFE: Duration = Duration::from_secs(3_600);
 struct Forwarding(&'static str, LifeRules);
 
 static KINDS: [&dyn Kind; 2] = [
-    &Forwarding("told", LifeRules::Told),
-    &Forwarding("asked", LifeRules::Asked { default: LIFE, max: Duration::from_secs(86_400) }),
+    &Forwarding("told", LifeRules::Reported),
+    &Forwarding("asked", LifeRules::Requested { default: LIFE, max: Duration::from_secs(86_400) }),
 ];
 
 impl Kind for Forwarding {
@@ -128,7 +128,7 @@ impl Endpoint for Own {
         Recognised::default()
     }
 
-    fn answer(&self, _: &Request<Bytes>, _: &mut Moment<'_>) -> Answer {
+    fn answer(&self, _: &Request<Bytes>, _: &mut AnswerContext<'_>) -> Answer {
         Answer::page(StatusCode::NOT_FOUND)
     }
 }

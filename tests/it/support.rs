@@ -45,7 +45,7 @@ use tonic_types::StatusExt;
 /// A sandbox that emulates the demo's upstream.
 pub(crate) fn emulated() -> sandbox::Config {
     let demo = provider::demo().expect("a demo");
-    sandbox::Config::new(vec![demo.endpoint.expect("an upstream")])
+    sandbox::Config::new(vec![demo.endpoint().expect("an upstream")])
 }
 
 /// Nothing in a test takes longer.

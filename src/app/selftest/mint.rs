@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Profile},
     grant::{Generation, Grant},
     name::Identity,
-    provider::vectors::Ask,
+    provider::vectors::MintRequest,
     token::{Call, CallSigner, Times, id::Serial},
 };
 
@@ -46,7 +46,7 @@ impl Prepared {
     /// # Errors
     ///
     /// Why the profile refuses it.
-    pub(super) fn new(profile: &Profile, ask: &Ask) -> Result<Self, String> {
+    pub(super) fn new(profile: &Profile, ask: &MintRequest) -> Result<Self, String> {
         let identity = identity(profile, ask)?;
         let resource = ask.resource.as_deref().map(profile.rules.parse_resource).transpose();
         let resource = resource.map_err(|error| format!("resource: {error}"))?;
@@ -77,7 +77,7 @@ impl Prepared {
     }
 }
 
-fn identity(profile: &Profile, ask: &Ask) -> Result<String, String> {
+fn identity(profile: &Profile, ask: &MintRequest) -> Result<String, String> {
     let has_identity = profile.tokens.has_identity;
     let text = ask.identity.as_deref().unwrap_or(if has_identity { "" } else { NOBODY });
     let identity = Identity::parse(text).map_err(|error| format!("identity {error}"))?;
@@ -94,7 +94,7 @@ fn identity(profile: &Profile, ask: &Ask) -> Result<String, String> {
 /// # Errors
 ///
 /// Why the profile refuses it.
-pub fn mint(profile: &Profile, ask: &Ask) -> Result<Minted, String> {
+pub fn mint(profile: &Profile, ask: &MintRequest) -> Result<Minted, String> {
     let prepared = Prepared::new(profile, ask)?;
     let token = prepared.sign(Serial::SELF_TEST)?;
     Ok(Minted { token, id: prepared.call_signer.token_id(Serial::SELF_TEST) })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mint::{Prepared, profile};
-use crate::{clock::Clock, provider::vectors::Way, token::id::Serial};
+use crate::{clock::Clock, provider::vectors::Setup, token::id::Serial};
 
 /// Tokens between two readings of the clock.
 const BATCH: u32 = 16;
@@ -13,8 +13,8 @@ const BATCH: u32 = 16;
 /// # Errors
 ///
 /// The reason that the profile cannot sign.
-pub fn rate(way: &Way, time: Duration) -> Result<f64, String> {
-    let prepared = Prepared::new(&profile(&way.profile, &way.secret)?, &way.ask)?;
+pub fn rate(setup: &Setup, time: Duration) -> Result<f64, String> {
+    let prepared = Prepared::new(&profile(&setup.profile, &setup.secret)?, &setup.request)?;
     let clock = Clock::system();
     let start = clock.now().boot;
     let mut batches = 0_u32;

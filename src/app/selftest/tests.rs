@@ -7,26 +7,26 @@ use serde_json::json;
 use super::*;
 use crate::provider::{
     KINDS,
-    vectors::{Ask, Token},
+    vectors::{MintRequest, Token},
 };
 
 /// A vector whose token is the same, with its only call and its token.
-fn good() -> (Vector, Way, Token) {
+fn good() -> (Vector, Setup, Token) {
     let vectors = KINDS.iter().flat_map(|kind| kind.vectors().unwrap());
     let mut same = vectors.filter(|vector| {
         matches!(check(vector), Verdict::Same { signatures: 1, but: None })
             && matches!(&vector.case, Case::Minted { token, .. } if token.claims.contains_key("sub"))
     });
     let vector = same.next().unwrap();
-    let Case::Minted { ways, token } = vector.case.clone() else { panic!("{vector:?}") };
-    (vector, ways[0].clone(), *token)
+    let Case::Minted { setups, token } = vector.case.clone() else { panic!("{vector:?}") };
+    (vector, setups[0].clone(), *token)
 }
 
 /// The differences between our token and a changed library token.
 fn changed(change: impl FnOnce(&mut Token)) -> Vec<(String, String, String)> {
-    let (vector, way, mut token) = good();
+    let (vector, setup, mut token) = good();
     change(&mut token);
-    let case = Case::Minted { ways: vec![way], token: Box::new(token) };
+    let case = Case::Minted { setups: vec![setup], token: Box::new(token) };
     let Verdict::Different(found) = check(&Vector { case, ..vector }) else { return Vec::new() };
     found.into_iter().map(|it| (it.what, it.theirs, it.ours)).collect()
 }
@@ -88,41 +88,44 @@ fn changed_signature_is_found_on_either_side() {
     };
     let theirs = changed(|token| last(&mut token.text));
     assert_eq!(theirs, differs("signature", "not of the test key", "not checked"));
-    let (_, way, token) = good();
-    let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
-    assert_eq!(compare(&token, &ours, &way.secret), []);
+    let (_, setup, token) = good();
+    let mut ours = mint(&profile(&setup.profile, &setup.secret).unwrap(), &setup.request).unwrap();
+    assert_eq!(compare(&token, &ours, &setup.secret), []);
     last(&mut ours.token);
-    let found = compare(&token, &ours, &way.secret);
+    let found = compare(&token, &ours, &setup.secret);
     assert_eq!(found, [Difference::new("signature", "of the test key", "not of the test key")]);
 }
 
 #[test]
 fn id_without_a_claim_is_found() {
-    let (_, way, token) = good();
-    let mut ours = mint(&profile(&way.profile, &way.secret).unwrap(), &way.ask).unwrap();
+    let (_, setup, token) = good();
+    let mut ours = mint(&profile(&setup.profile, &setup.secret).unwrap(), &setup.request).unwrap();
     ours.id = Some("of no claim".to_owned());
-    let found = compare(&token, &ours, &way.secret);
+    let found = compare(&token, &ours, &setup.secret);
     assert!(matches!(&found[..], [only] if only.what == "token id"), "{found:?}");
 }
 
 #[test]
 fn token_instead_of_refusal_and_the_reverse_are_found() {
-    let (vector, way, token) = good();
-    let told = "is empty";
-    for alone in [None, Some("why")] {
-        let case = Case::Refused { way: way.clone(), told, alone };
+    let (vector, setup, token) = good();
+    let message = "is empty";
+    for ours_only in [None, Some("why")] {
+        let case = Case::Refused { setup: setup.clone(), message, ours_only };
         let verdict = check(&Vector { case, ..vector.clone() });
         let meant = Difference::new("token", "refused: is empty", "one is made");
         assert_eq!(verdict, Verdict::Different(vec![meant]));
     }
-    let refused_call = Way { ask: Ask { identity: Some(String::new()), ..way.ask.clone() }, ..way };
-    let refused = |told, alone| Case::Refused { way: refused_call.clone(), told, alone };
+    let refused_call = Setup {
+        request: MintRequest { identity: Some(String::new()), ..setup.request.clone() },
+        ..setup
+    };
+    let refused = |message, ours_only| Case::Refused { setup: refused_call.clone(), message, ours_only };
     let check = |case| check(&Vector { case, ..vector.clone() });
-    assert_eq!(check(refused(told, None)), Verdict::Refused);
-    let alone = Verdict::LeftOut { why: "why", refused: true };
-    assert_eq!(check(refused(told, Some("why"))), alone);
+    assert_eq!(check(refused(message, None)), Verdict::Refused);
+    let ours_only = Verdict::LeftOut { why: "why", refused: true };
+    assert_eq!(check(refused(message, Some("why"))), ours_only);
     assert!(matches!(check(refused("is too long", None)), Verdict::Different(_)));
-    let case = Case::Minted { ways: vec![refused_call.clone()], token: Box::new(token) };
+    let case = Case::Minted { setups: vec![refused_call.clone()], token: Box::new(token) };
     let meant = Difference::new("token", "one is made", "refused: identity is empty");
     assert_eq!(check(case), Verdict::Different(vec![meant]));
 }
@@ -130,8 +133,8 @@ fn token_instead_of_refusal_and_the_reverse_are_found() {
 #[test]
 fn every_sample_signs() {
     let samples: Vec<_> = KINDS.iter().flat_map(|kind| kind.samples().unwrap()).collect();
-    for (algorithm, way) in &samples {
-        let rate = rate(way, Duration::ZERO).unwrap_or_else(|why| panic!("{algorithm}: {why}"));
+    for (algorithm, setup) in &samples {
+        let rate = rate(setup, Duration::ZERO).unwrap_or_else(|why| panic!("{algorithm}: {why}"));
         assert!(rate > 0.0, "{algorithm}");
     }
     let algorithms: Vec<_> = samples.iter().map(|(algorithm, _)| *algorithm).collect();

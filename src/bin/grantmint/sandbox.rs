@@ -114,7 +114,7 @@ impl SandboxCommand {
 /// The names of the emulated upstreams.
 fn emulated_names() -> PossibleValuesParser {
     let mut demos = provider::demos();
-    demos.retain(|demo| demo.endpoint.is_some());
+    demos.retain(Demo::has_upstream);
     demos.into_iter().map(|demo| demo.name).collect::<Vec<_>>().into()
 }
 
@@ -124,7 +124,7 @@ fn demo(name: Option<&str>) -> Result<(Demo, Arc<dyn Endpoint>), Failure> {
         Some(name) => provider::demos().into_iter().find(|demo| demo.name == name),
         None => provider::demo(),
     };
-    let endpoint = demo.as_ref().and_then(|demo| demo.endpoint.clone());
+    let endpoint = demo.as_ref().and_then(Demo::endpoint);
     demo.zip(endpoint).ok_or_else(|| Failure::permanent("no kind has this demo".to_owned()))
 }
 

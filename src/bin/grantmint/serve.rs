@@ -246,7 +246,7 @@ impl ServeCommand {
             .to_vec();
         if self.config.is_none() {
             commands.extend(served_demos().iter().skip(1).map(|demo| {
-                let resource = if demo.endpoint.is_none() { " --resource lobby" } else { "" };
+                let resource = if demo.has_upstream() { "" } else { " --resource lobby" };
                 format!("mint alice --profile {}{resource}", demo.profile)
             }));
         }
@@ -305,7 +305,7 @@ fn forbid_core_dumps() {
 fn served_demos() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.served == Served::Yes);
-    let first = demos.iter().position(|demo| demo.endpoint.is_some());
+    let first = demos.iter().position(Demo::has_upstream);
     demos.swap(0, first.unwrap_or(0));
     demos
 }

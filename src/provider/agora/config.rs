@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -11,15 +11,15 @@ const CERTIFICATE: SecretKeys = SecretKeys {
     value: "app_certificate",
 };
 
-/// Characters of an app's id and of its certificate.
+/// The length of an app ID and of a certificate.
 const ID_CHARS: usize = 32;
 
-/// What users are known by.
+/// How users are identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum User {
-    /// A number.
+    /// By number.
     Uid,
-    /// A name.
+    /// By name.
     Account,
 }
 
@@ -32,20 +32,20 @@ impl User {
     }
 }
 
-/// What an `agora` profile says beside the keys that all kinds have.
+/// The own keys of an `agora` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) app_id: String,
     pub(super) certificate: SigningSecret,
     origin: SecretOrigin,
-    /// In the order in which tokens have them, none twice.
+    /// In token order, without duplicates.
     pub(super) services: Vec<Product>,
     pub(super) user: User,
 }
 
 impl Config {
-    /// Reads the kind's keys; the services and what users are known by also where others of them
-    /// are wrong.
+    /// Reads the kind's keys. The services and the form of user names are returned even if other
+    /// keys are invalid.
     pub(super) fn read(section: &mut Section<'_>) -> (Vec<Product>, User, Option<Self>) {
         let app_id = section.required("app_id", parse_app_id);
         let certificate = section.secret(CERTIFICATE, parse_certificate);
@@ -60,7 +60,7 @@ impl Config {
         (known, known_user, config())
     }
 
-    /// The keys as they may be shown: never the certificate, only where it is.
+    /// The keys for display, with the certificate's location in its place.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let services: Vec<_> = self.services.iter().map(|service| service.as_str()).collect();
         vec![
@@ -72,7 +72,7 @@ impl Config {
     }
 }
 
-/// The services, in the order in which tokens have them.
+/// The services in token order.
 fn read_services(section: &mut Section<'_>) -> Option<Vec<Product>> {
     if !section.has("services") {
         return Some(vec![Product::Rtc]);
@@ -88,8 +88,8 @@ fn read_services(section: &mut Section<'_>) -> Option<Vec<Product>> {
     Some(services)
 }
 
-/// What users are known by: in a channel a number unless the profile says otherwise. Signaling
-/// and Chat know names alone.
+/// How users are identified: in a channel by number unless the profile sets otherwise. Signaling
+/// and Chat support only names.
 fn read_user(section: &mut Section<'_>, services: &[Product]) -> Option<User> {
     let has_channel = services.contains(&Product::Rtc);
     if !section.has("identity_type") {
@@ -97,7 +97,10 @@ fn read_user(section: &mut Section<'_>, services: &[Product]) -> Option<User> {
     }
     let user = section.parsed("identity_type", parse_user)?;
     if user == User::Uid && !has_channel {
-        section.problem("identity_type", "must be \"account\": only \"rtc\" knows users by number");
+        section.problem(
+            "identity_type",
+            "must be \"account\": only \"rtc\" identifies users by number",
+        );
         return None;
     }
     Some(user)
@@ -105,21 +108,21 @@ fn read_user(section: &mut Section<'_>, services: &[Product]) -> Option<User> {
 
 fn parse_user(text: &str) -> Result<User, &'static str> {
     let known = [User::Uid, User::Account].into_iter().find(|user| user.as_str() == text);
-    known.ok_or("is \"uid\", for users that are known by a number, or \"account\", by a name")
+    known.ok_or("must be \"uid\" (users are identified by number) or \"account\" (by name)")
 }
 
 fn parse_app_id(text: &str) -> Result<String, &'static str> {
     let id = is_id(text).then(|| text.to_owned());
-    id.ok_or("is no app's id: 32 hexadecimal digits, as Agora's console shows them")
+    id.ok_or("is not an app ID: 32 hexadecimal digits, as shown in Agora's console")
 }
 
-/// A certificate signs as the text that it is, though it looks like bytes.
+/// A certificate signs as a string, although it looks like hexadecimal bytes.
 fn parse_certificate(text: &str) -> Result<SigningSecret, String> {
     let secret = SigningSecret::parse(text).map_err(|error| error.to_string())?;
     if is_id(secret.expose()) {
         Ok(secret)
     } else {
-        Err("is no app certificate: 32 hexadecimal digits, as Agora's console shows them".into())
+        Err("is not an app certificate: 32 hexadecimal digits, as shown in Agora's console".into())
     }
 }
 

@@ -1,8 +1,8 @@
-//! The token format: services packed once a call, signed for each token.
+//! The token format: services are packed once per call, and each token is signed.
 //!
-//! A signature is three codes of HMAC-SHA256, each the key of the next: of the certificate under
-//! the issue, of that under the salt, and of the token under that. The first is made once a
-//! second.
+//! A signature chains three HMAC-SHA256 codes, each the key of the next: the certificate's code
+//! keyed by the issue time, that keyed by the salt, and that over the token. The first is computed
+//! once a second.
 
 use std::{fmt, sync::Arc};
 
@@ -28,18 +28,18 @@ use crate::{
     },
 };
 
-/// What tokens begin with.
+/// The prefix of all tokens.
 pub(super) const VERSION: &str = "007";
 
-/// Salts lie from 1 to this.
+/// Salts range from 1 to this.
 const MAX_SALT: u32 = 99_999_999;
 
-/// Channel and user of the tokens that prove a format.
+/// The channel and user in self-test tokens.
 const CHANNEL: &str = "grantmint self-test";
 const ACCOUNT: &str = "grantmint";
 const UID: &str = "4294967295";
 
-/// Tokens of a profile.
+/// A profile's tokens.
 #[derive(Clone)]
 pub(super) struct AccessToken2 {
     app_id: String,
@@ -47,13 +47,13 @@ pub(super) struct AccessToken2 {
     services: Vec<Product>,
     user: User,
     has_identity: bool,
-    /// How many seconds before its issue a token says that it was issued.
+    /// How many seconds the issue time is backdated.
     back: u32,
     privileges: Result<Privileges, Conflict>,
 }
 
 impl AccessToken2 {
-    /// Of a profile.
+    /// The format of a profile's tokens.
     pub(super) fn new(config: &Config, tokens: &Tokens) -> Self {
         Self {
             app_id: config.app_id.clone(),
@@ -66,15 +66,14 @@ impl AccessToken2 {
         }
     }
 
-    /// When a token of these times was issued, and how many seconds it lives; none where no
-    /// token can say that.
+    /// The issue time and the life in seconds; `None` if a token cannot express them.
     fn times(&self, times: Times) -> Option<(u32, u32)> {
         let issue = times.issue - i64::from(self.back);
         let life = times.expire - issue;
         u32::try_from(issue).ok().zip(u32::try_from(life).ok())
     }
 
-    /// The services of a call's tokens, for `user`.
+    /// The services in a call's tokens, for `user`.
     fn services(
         &self,
         privileges: &Privileges,
@@ -94,10 +93,10 @@ impl AccessToken2 {
         self.services.iter().map(service).collect()
     }
 
-    /// Mints a token, takes it apart and holds it against what was meant.
+    /// Mints a token, parses it and compares it with the expected values.
     fn verify(
         &self,
-        ready: &Ready,
+        ready: &Prepared,
         privileges: &Privileges,
         now: Anchor,
     ) -> Result<(), PrepareError> {
@@ -137,7 +136,7 @@ impl AccessToken2 {
 impl TokenFormat for AccessToken2 {
     fn prepare(&self, _: Option<&Grant>, now: Anchor) -> Result<Box<dyn Signer>, PrepareError> {
         let privileges = self.privileges.as_ref().map_err(Conflict::clone)?;
-        let ready = Ready { format: self.clone(), privileges: privileges.clone() };
+        let ready = Prepared { format: self.clone(), privileges: privileges.clone() };
         self.verify(&ready, privileges, now)?;
         Ok(Box::new(ready))
     }
@@ -150,24 +149,24 @@ impl TokenFormat for AccessToken2 {
         Some("HMAC-SHA256")
     }
 
-    /// Each has its own salt.
+    /// Each token has its own salt.
     fn repeats(&self) -> bool {
         false
     }
 }
 
-/// Signs tokens of a profile.
-struct Ready {
+/// Signs a profile's tokens.
+struct Prepared {
     format: AccessToken2,
     privileges: Privileges,
 }
 
-impl Signer for Ready {
+impl Signer for Prepared {
     fn at(&self, times: Times, call: &Call<'_>) -> Result<Arc<dyn CallSigner>, SignError> {
         let (issue, life) = self.format.times(times).ok_or(SignError)?;
         let services = self.format.services(&self.privileges, life, call, "");
         let certificate = self.format.certificate.expose().as_bytes();
-        Ok(Arc::new(SignsCall {
+        Ok(Arc::new(CallSigner {
             packed: Packed::new(&self.format.app_id, issue, life, &services),
             key: Zeroizing::new(Hmac::new(&issue.to_le_bytes()).of(certificate)),
             has_identity: self.format.has_identity,
@@ -175,21 +174,21 @@ impl Signer for Ready {
     }
 }
 
-/// What tokens of one call share.
-struct SignsCall {
+/// The data that a call's tokens share.
+struct CallSigner {
     packed: Packed,
-    /// The code of the certificate.
+    /// The certificate's code.
     key: Zeroizing<[u8; SIGNATURE]>,
     has_identity: bool,
 }
 
-impl SignsCall {
+impl CallSigner {
     fn user<'a>(&self, identity: &'a str) -> &'a str {
         if self.has_identity { identity } else { "" }
     }
 }
 
-impl CallSigner for SignsCall {
+impl CallSigner for CallSigner {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let user = self.user(identity);
         let salt = 1 + serial.number_below(MAX_SALT);
@@ -214,14 +213,14 @@ impl fmt::Debug for AccessToken2 {
     }
 }
 
-impl fmt::Debug for Ready {
+impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ready")
+        f.write_str("Prepared")
     }
 }
 
-impl fmt::Debug for SignsCall {
+impl fmt::Debug for CallSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignsCall")
+        f.write_str("CallSigner")
     }
 }

@@ -1,44 +1,43 @@
-//! What channels and users may be called, by the comments of `agora-token`.
+//! The valid names of channels and users, from the comments of `agora-token`.
 
 use crate::name::{IdentityForm, NameError, Resource};
 
-/// A channel's name has fewer bytes, and so has a user's of Signaling and Chat.
+/// Names of channels, and of Signaling and Chat users, have fewer bytes than this.
 const CHANNEL_BYTES: usize = 64;
 
-/// A user account of RTC has no more bytes.
+/// The longest RTC user account in bytes.
 const MAX_ACCOUNT: usize = 255;
 
-/// What names may hold beside letters, digits and spaces.
+/// The symbols allowed in names besides letters, digits and spaces.
 const SYMBOLS: &str = "!#$%&()+-:;<=.>?@[]^_{}|~,";
 
-/// Users that are known by a number. 0 would be any of them.
+/// Users identified by number. 0 would mean any user.
 pub(super) const UID: IdentityForm = IdentityForm {
-    wanted: "is no uid of Agora: a whole number from 1 to 4294967295, without leading zeros; 0 \
-             would be any user",
+    wanted: "is not an Agora uid: a whole number from 1 to 4294967295 without leading zeros; 0 \
+             would mean any user",
     fits: is_uid,
 };
 
-/// Users of RTC that are known by a name.
+/// RTC users identified by name.
 pub(super) const ACCOUNT: IdentityForm = IdentityForm {
-    wanted: "is no user account of Agora: at most 255 ASCII letters, digits, spaces and symbols \
-             other than quotes, * / \\ and `, and not zeros alone, which would be any user",
+    wanted: "is not an Agora user account: at most 255 ASCII letters, digits, spaces and symbols \
+             except quotes, * / \\ and `, and not only zeros, which would mean any user",
     fits: |text| is_account(text, MAX_ACCOUNT),
 };
 
-/// Users of Signaling and Chat.
+/// Signaling and Chat users.
 pub(super) const SHORT_ACCOUNT: IdentityForm = IdentityForm {
-    wanted: "is no user of Agora's Signaling and Chat: fewer than 64 ASCII letters, digits, \
-             spaces and symbols other than quotes, * / \\ and `, no space first, and not zeros \
-             alone",
+    wanted: "is not a user of Agora's Signaling and Chat: fewer than 64 ASCII letters, digits, \
+             spaces and symbols except quotes, * / \\ and `, no leading space, and not only zeros",
     fits: |text| is_account(text, CHANNEL_BYTES - 1) && !text.starts_with(' '),
 };
 
-/// A channel's name. It stays as it is written: Agora is case-sensitive.
+/// A channel's name, unchanged: Agora is case-sensitive.
 pub(super) fn parse_channel(text: &str) -> Result<Resource, NameError> {
     if text.len() >= CHANNEL_BYTES || !text.chars().all(is_taken) {
         return Err(NameError::NotOfItsKind(
-            "is no channel's name: fewer than 64 ASCII letters, digits, spaces and symbols other \
-             than quotes, * / \\ and `",
+            "is not a channel name: fewer than 64 ASCII letters, digits, spaces and symbols except \
+             quotes, * / \\ and `",
         ));
     }
     Resource::parse(text)
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uid_is_a_number_that_is_somebody() {
+    fn uid_is_a_positive_number() {
         for uid in ["1", "42", "2882341273", "4294967295"] {
             assert!((UID.fits)(uid), "{uid}");
         }

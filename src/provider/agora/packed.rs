@@ -1,43 +1,43 @@
-//! What a token holds as bytes, and the stored zlib stream around it.
+//! The binary content of a token, and the stored zlib stream around it.
 //!
 //! ```text
-//! zlib · length · signature · app's id · issue · life · salt · services │ user │ service │ user │ adler
-//!                             └───────────────────── signed ───────────────────────────┘
+//! zlib · length · signature · app id · issue · life · salt · services │ user │ service │ user │ adler
+//!                             └────────────────────── signed ───────────────────────────┘
 //! ```
 //!
-//! All numbers are little-endian; a text is its length in 16 bits and its bytes. The services up
-//! to their users are packed once for all tokens of a call.
+//! All numbers are little-endian. A string is its length in 16 bits followed by its bytes. The
+//! services up to their users are packed once for all tokens of a call.
 //!
 //! Sources: `AccessToken2`; RFC 1950 (zlib) and RFC 1951, 3.2.4 (stored blocks).
 
 use super::services::Service;
 
-/// Bytes of a signature.
+/// The size of a signature in bytes.
 pub(super) const SIGNATURE: usize = 32;
 
-/// zlib's two bytes (deflate, 32 KiB, no preset), and the head of a last block that is stored.
+/// The zlib header (deflate, 32 KiB, no preset dictionary), and the header of a last, stored block.
 const ZLIB: [u8; 3] = [0x78, 0x01, 0x01];
 
-/// The zlib stream's head with the block's length, twice.
+/// The size of the zlib header, including the block's length and its complement.
 const HEAD: usize = ZLIB.len() + 2 * size_of::<u16>();
 
-/// Where what is signed begins.
+/// The offset of the signed part.
 const SIGNED: usize = HEAD + size_of::<u16>() + SIGNATURE;
 
-/// Bytes of the checksum at the end.
+/// The size of the trailing checksum.
 const ADLER: usize = size_of::<u32>();
 
-/// What tokens of one call are, up to salt, users and signature.
+/// The tokens of one call, except salt, users and signature.
 pub(super) struct Packed {
-    /// What stands before each user: the first begins with the app's id and the times.
+    /// The bytes before each user; the first part starts with the app ID and the times.
     before_users: Vec<Vec<u8>>,
-    /// Where the salt is in the first.
+    /// The offset of the salt in the first part.
     salt_at: usize,
     bytes: usize,
 }
 
 impl Packed {
-    /// Of these services, whose users are left out.
+    /// Packs these services without their users.
     pub(super) fn new(app_id: &str, issue: u32, life: u32, services: &[Service]) -> Self {
         let mut first = Vec::new();
         put_text(app_id, &mut first);
@@ -64,12 +64,12 @@ impl Packed {
         Self { before_users, salt_at, bytes }
     }
 
-    /// Bytes of the zlib stream of a token for this user.
+    /// The length of a token's zlib stream for this user.
     pub(super) fn bytes(&self, user: &str) -> usize {
         SIGNED + self.bytes + self.before_users.len() * (size_of::<u16>() + user.len()) + ADLER
     }
 
-    /// The zlib stream of a token; `sign` gives the signature of what is signed.
+    /// A token's zlib stream; `sign` computes the signature.
     pub(super) fn stream(
         &self,
         user: &str,
@@ -96,7 +96,7 @@ impl Packed {
     }
 }
 
-/// A length in 16 bits. Nothing here is longer: names have their limits.
+/// A length in 16 bits. All lengths fit, since names are limited.
 fn short(length: usize) -> [u8; 2] {
     u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes()
 }
@@ -109,7 +109,7 @@ fn put_text(text: &str, bytes: &mut Vec<u8>) {
 /// The checksum of RFC 1950, 8.2.
 fn adler32(bytes: &[u8]) -> u32 {
     const MODULUS: u32 = 65_521;
-    /// So many bytes cannot overflow the sums.
+    /// The largest number of bytes that cannot overflow the sums.
     const MOST: usize = 5_552;
     let (mut low, mut high) = (1, 0);
     for bytes in bytes.chunks(MOST) {
@@ -134,7 +134,7 @@ mod tests {
     use crate::provider::agora::services::Product;
 
     #[test]
-    fn a_checksum_is_the_standards() {
+    fn checksum_matches_the_standard() {
         assert_eq!(adler32(b""), 1);
         assert_eq!(adler32(b"Wikipedia"), 0x11E6_0398);
         let (low, high) = (0..100_000).fold((1, 0), |(low, high), _| {
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_inflater_reads_the_stream(
+        fn inflater_reads_the_stream(
             user in "[a-z0-9]{0,255}",
             salt in any::<u32>(),
             privileges in vec((1_u16..5, any::<u32>()), 0..4),

@@ -1,4 +1,4 @@
-//! What a token for a channel may say beside it and the user, and the privileges that follow.
+//! A channel token's parameters, and the privileges that they produce.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +24,14 @@ const PRIVILEGES: &str = "privileges";
 /// The roles of Agora's builders.
 const ROLES: [&str; 2] = ["publisher", "subscriber"];
 
-/// The privileges by name.
+/// The privileges, by name.
 const NAMES: [(&str, u16); 4] =
     [("join", JOIN), ("audio", AUDIO), ("video", VIDEO), ("data", DATA)];
 
-/// The longest that a privilege may be said to last, in seconds from the issue. An instant is more.
+/// The longest duration of a privilege, in seconds from the issue; larger values are timestamps.
 const MOST: i64 = MAX_TOKEN_TTL.as_secs().cast_signed();
 
-/// All of them.
+/// All parameters.
 pub(super) fn declared() -> Vec<Parameter> {
     vec![
         Parameter::required(ROLE, ROLE, Shape::Word(&ROLES)),
@@ -42,7 +42,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 
 const LIMITS: Shape = Shape::Own {
     wanted: "must be an object with some of join, audio, video and data: seconds from the issue, \
-             at most 86400, 0 for the token's whole life, or false for none (but join)",
+             at most 86400, 0 for the token's whole life, or false for none (except join)",
     fits: |value| {
         value.as_object().is_some_and(|limits| {
             let is_limit = |(name, value): (&String, &Value)| match value {
@@ -55,20 +55,20 @@ const LIMITS: Shape = Shape::Own {
     },
 };
 
-/// What a profile says of its tokens' privileges in a channel.
+/// A profile's settings for the privileges in a channel.
 #[derive(Clone, Debug)]
 pub(super) struct Privileges {
     role: Source,
     expire: Source,
-    /// What the profile says of each; none for nothing.
+    /// The limit of each privilege, if the profile sets one.
     limits: [Option<Limit>; NAMES.len()],
 }
 
-/// Where the value of a parameter is.
+/// The location of a parameter's value.
 #[derive(Clone, Debug, PartialEq)]
 enum Source {
     Constant(Value),
-    /// Among a call's, at this place.
+    /// Among the call's parameters, at this index.
     Call(usize),
     Nowhere,
 }
@@ -80,11 +80,11 @@ enum Limit {
 }
 
 impl Privileges {
-    /// Of a profile.
+    /// The settings of a profile.
     ///
     /// # Errors
     ///
-    /// Two parameters are in one place.
+    /// Two parameters have the same place.
     pub(super) fn new(tokens: &Tokens) -> Result<Self, Conflict> {
         let mut table = Table::default();
         tokens.add_params(&mut table)?;
@@ -106,7 +106,7 @@ impl Privileges {
         })
     }
 
-    /// Those of a call's tokens: the seconds from the issue that each lasts.
+    /// The privileges of a call's tokens: how many seconds each lasts from the issue.
     pub(super) fn of_call(&self, call: &Call<'_>) -> BTreeMap<u16, u32> {
         let publishes = self.role.of(call).is_some_and(|role| role == ROLES[0]);
         let expire = self.expire.of(call).map_or(0, |value| seconds(&value));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_gives_and_the_profile_limits() {
+    fn role_grants_and_profile_limits_privileges() {
         let all = |expire| vec![(1, expire), (2, expire), (3, expire), (4, expire)];
         let none = Map::new();
         for (constants, meant) in [
@@ -181,13 +181,13 @@ mod tests {
         let publisher = json!({"role": "publisher", "privilege_expire": 60});
         assert_eq!(set(publisher), [(1, 60), (2, 60), (4, 60)]);
         assert_eq!(set(json!({"role": "subscriber"})), [(1, 0)]);
-        // Nothing was checked: the least there is.
+        // Without checked parameters, the fewest privileges.
         let nothing = Privileges::new(&open).unwrap().of_call(&Call::NONE);
         assert_eq!(nothing, BTreeMap::from([(JOIN, 0)]));
     }
 
     #[test]
-    fn a_limit_is_a_length_and_never_an_instant() {
+    fn limit_is_a_duration_and_never_a_timestamp() {
         for (limits, fits) in [
             (json!({"join": 900, "audio": 0, "video": false}), true),
             (json!({"join": 86_400}), true),

@@ -1,5 +1,5 @@
-//! A token taken apart, also one of another maker: any zlib stream, and services that are not
-//! made here.
+//! Parses any token, including those from other issuers, with any zlib stream and unsupported
+//! services.
 
 use std::{collections::BTreeMap, io::Read};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::settings::SigningSecret;
 
-/// The longest token that is looked at, and what it may unpack to.
+/// The longest token that is read, compressed and decompressed.
 const MAX_TOKEN: usize = 64 * 1024;
 const MAX_UNPACKED: u64 = 64 * 1024;
 
@@ -26,30 +26,30 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a token holds.
+/// The content of a token.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) app_id: String,
-    /// When it was issued, in Unix seconds.
+    /// The issue time in Unix seconds.
     pub(super) issue: u32,
-    /// How many seconds it lives.
+    /// The life in seconds.
     pub(super) life: u32,
     pub(super) salt: u32,
     pub(super) services: Vec<Service>,
-    /// The number of the first service that is not known here; none is read behind it.
+    /// The number of the first unknown service; parsing stops there.
     pub(super) unknown: Option<u16>,
     signature: Vec<u8>,
     signed: Vec<u8>,
 }
 
 impl Parsed {
-    /// Takes a token apart; none where it has another form.
+    /// Parses a token; `None` if it has another form.
     pub(super) fn parse(token: &str) -> Option<Self> {
         let packed = token.strip_prefix(VERSION).filter(|it| it.len() <= MAX_TOKEN)?;
         let packed = LENIENT.decode(packed).ok()?;
         let mut unpacked = Vec::new();
         ZlibDecoder::new(&packed[..]).take(MAX_UNPACKED).read_to_end(&mut unpacked).ok()?;
-        let mut rest = Rest(&unpacked);
+        let mut rest = Unread(&unpacked);
         let signature = rest.bytes()?.to_vec();
         let signed = rest.0.to_vec();
         let mut parsed = Self {
@@ -82,7 +82,7 @@ impl Parsed {
         rest.0.is_empty().then_some(parsed)
     }
 
-    /// Whether the app's certificate signed it, by an HMAC that signs nothing here.
+    /// Whether the app's certificate signed it, checked by an HMAC that is not used for signing.
     pub(super) fn is_signed_by(&self, certificate: &SigningSecret) -> bool {
         let code = |key: &[u8], message: &[u8]| {
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message)
@@ -94,10 +94,10 @@ impl Parsed {
     }
 }
 
-/// What is left to read.
-struct Rest<'a>(&'a [u8]);
+/// The unread bytes.
+struct Unread<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> Unread<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

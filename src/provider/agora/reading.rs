@@ -1,4 +1,4 @@
-//! What a token of Agora says, also one of another maker.
+//! Describes Agora tokens, including those from other issuers.
 
 use super::{
     MAX_TOKEN_TTL,
@@ -14,38 +14,38 @@ use crate::{
     settings::SigningSecret,
 };
 
-/// What tokens of the former format begin with; the app's id follows.
-const FORMER: &str = "006";
+/// The prefix of tokens in the previous format; the app ID follows.
+const PREVIOUS: &str = "006";
 
-/// Characters of an app's id.
+/// The length of an app ID.
 const ID_CHARS: usize = 32;
 
-/// A number of seconds that is more likely an instant: it lies thirty years ahead of the issue.
+/// Above this, a number of seconds is probably a timestamp: it is thirty years after the issue.
 const INSTANT: u32 = 1_000_000_000;
 
-/// Reads a token; none where it is something else.
+/// Describes a token; `None` for any other string.
 pub(super) fn read(text: &str, now: i64) -> Option<Reading> {
     let text = text.trim();
-    if let Some(app_id) = former(text) {
+    if let Some(app_id) = previous(text) {
         let mut reading = Reading::opaque();
-        reading.tell("what", "an access token of Agora, of the former format 006");
+        reading.tell("what", "an Agora access token in the previous format 006");
         reading.tell("key", app_id);
-        let old = "is of a format that Agora's libraries no longer make; it is not read here";
+        let old = "has a format that Agora's libraries no longer make; it is not read here";
         reading.note("token", old);
         return Some(reading);
     }
     Some(of(&Parsed::parse(text)?, now))
 }
 
-/// Whether the app's certificate signed a token; none where the text is something else.
+/// Whether the app's certificate signed a token; `None` for any other string.
 pub(super) fn check(text: &str, certificate: &SigningSecret) -> Option<Signature> {
     let is_signed = Parsed::parse(text.trim())?.is_signed_by(certificate);
     Some(if is_signed { Signature::Valid } else { Signature::Invalid })
 }
 
-/// The app's id in a token of the former format.
-fn former(text: &str) -> Option<&str> {
-    let (app_id, rest) = text.strip_prefix(FORMER)?.split_at_checked(ID_CHARS)?;
+/// The app ID in a token of the previous format.
+fn previous(text: &str) -> Option<&str> {
+    let (app_id, rest) = text.strip_prefix(PREVIOUS)?.split_at_checked(ID_CHARS)?;
     let is_one = app_id.bytes().all(|it| it.is_ascii_hexdigit())
         && !rest.is_empty()
         && rest.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'='));
@@ -59,13 +59,13 @@ fn of(token: &Parsed, now: i64) -> Reading {
     reading.validity.issued = Some(issue);
     reading.validity.ends = Some(end);
     reading.ends.push(End { name: "token", words: "the token", at: end });
-    reading.tell("what", format!("an access token of Agora, format {VERSION}"));
+    reading.tell("what", format!("an Agora access token, format {VERSION}"));
     let mut users: Vec<_> = token.services.iter().map(|service| service.user.as_str()).collect();
     users.dedup();
     for user in &users {
         let whose =
             if user.is_empty() { "anybody's".into() } else { user.escape_debug().to_string() };
-        reading.tell("whose", whose);
+        reading.tell("identity", whose);
     }
     for service in &token.services {
         reading.tell("for", place(service));
@@ -84,11 +84,11 @@ fn of(token: &Parsed, now: i64) -> Reading {
         }));
     }
     reading.tell("key", token.app_id.escape_debug().to_string());
-    // The token stays before what ends in the same second.
+    // The token comes before what expires in the same second.
     reading.ends.sort_by_key(|end| end.at);
     note_times(token, now, &mut reading);
     if users.len() > 1 {
-        reading.note("user", "is not the same in all services");
+        reading.note("user", "differs between services");
     }
     for service in &token.services {
         note_service(service, token.life, &mut reading);
@@ -97,7 +97,7 @@ fn of(token: &Parsed, now: i64) -> Reading {
         let other = format!("{number} is not known here; it and those behind it were not read");
         reading.note("service", other);
     } else if token.services.is_empty() {
-        reading.note("service", "there is none: the token is good for nothing");
+        reading.note("service", "is missing: the token grants nothing");
     }
     reading
 }
@@ -111,7 +111,7 @@ fn place(service: &Service) -> String {
     }
 }
 
-/// A privilege, and how long it lasts where that is said.
+/// A privilege and its duration, if stated.
 fn right(service: &Service, number: u16, expire: u32) -> String {
     let words = service.product.privilege(number).and_then(|right| right.strip_prefix(RIGHT));
     let words = words.map_or_else(|| format!("privilege {number}"), str::to_owned);
@@ -124,47 +124,50 @@ fn right(service: &Service, number: u16, expire: u32) -> String {
 fn note_times(token: &Parsed, now: i64, reading: &mut Reading) {
     let most = MAX_TOKEN_TTL.as_secs();
     if token.life >= INSTANT {
-        let why = "looks like an instant; Agora takes it for seconds from the issue";
+        let why = "looks like a timestamp; Agora treats it as seconds from the issue";
         reading.note("expire", why);
     } else if u64::from(token.life) > most {
         let (life, most) = (length(token.life.into()), length(most));
-        reading.note("expire", format!("is {life} after the issue; Agora takes at most {most}"));
+        reading.note("expire", format!("is {life} after the issue; Agora allows at most {most}"));
     } else if token.life == 0 {
-        reading.note("expire", "is the second of the issue: the token was never valid");
+        reading.note("expire", "equals the issue time: the token was never valid");
     }
     let issue = i64::from(token.issue);
     if issue > now {
         let ahead = length_after(now, issue);
-        reading.note("issue", format!("is {ahead} ahead; a clock is off, here or there"));
+        reading.note(
+            "issue",
+            format!("is {ahead} in the future; a clock is wrong, here or at the issuer"),
+        );
     }
 }
 
 fn note_service(service: &Service, life: u32, reading: &mut Reading) {
     if service.user.is_empty() {
         let (about, any) = match service.product {
-            Product::Rtc => ("uid", "is 0 or empty: good for any user of the channel"),
-            // So are those of Chat's whole app.
+            Product::Rtc => ("uid", "is 0 or empty: valid for any user of the channel"),
+            // The same holds for Chat's app-wide tokens.
             Product::Chat if service.privileges.contains_key(&CHAT_APP) => {
-                ("user", "is nobody, with the rights of the server over the whole app")
+                ("user", "is empty, with a server's rights over the whole app")
             }
-            Product::Rtm | Product::Chat => ("user", "is empty: good for any user of the app"),
+            Product::Rtm | Product::Chat => ("user", "is empty: valid for any user of the app"),
         };
         reading.note(about, any);
     }
     if service.channel.as_deref() == Some("") {
-        reading.note("channel", "is empty: good for any channel of the app");
+        reading.note("channel", "is empty: valid for any channel of the app");
     }
     if service.privileges.is_empty() {
-        reading.note("privileges", "there are none: the service is good for nothing");
+        reading.note("privileges", "are missing: the service grants nothing");
     }
     let instants = service.privileges.values().filter(|expire| **expire >= INSTANT).count();
     let late = service.privileges.values().filter(|expire| (life + 1..INSTANT).contains(*expire));
     if instants > 0 && life < INSTANT {
-        let why = "look like instants; Agora takes them for seconds from the issue, so that they \
-                   end with the token";
+        let why = "look like timestamps; Agora treats them as seconds from the issue, so they \
+                   expire with the token";
         reading.note("privileges", why);
     } else if life < INSTANT && late.count() > 0 {
-        reading.note("privileges", "outlive the token, which ends them");
+        reading.note("privileges", "outlive the token, but expire with it");
     }
 }
 
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(odd(600, rtc(&[(1, 600), (2, 0)])), []);
         let anybody = Service { user: String::new(), ..rtc(&[(1, 0)]) };
         let anywhere = Service { channel: Some(String::new()), ..rtc(&[(1, 0)]) };
@@ -214,11 +217,11 @@ mod tests {
         };
         for (life, service, about, told) in [
             (86_401, rtc(&[(1, 0)]), "expire", "at most 24 h"),
-            (1_700_000_600, rtc(&[(1, 0)]), "expire", "looks like an instant"),
+            (1_700_000_600, rtc(&[(1, 0)]), "expire", "looks like a timestamp"),
             (0, rtc(&[(1, 0)]), "expire", "never valid"),
-            (600, rtc(&[(1, 1_700_000_600)]), "privileges", "look like instants"),
+            (600, rtc(&[(1, 1_700_000_600)]), "privileges", "look like timestamps"),
             (600, rtc(&[(1, 601)]), "privileges", "outlive the token"),
-            (600, rtc(&[]), "privileges", "good for nothing"),
+            (600, rtc(&[]), "privileges", "grants nothing"),
             (600, anybody, "uid", "any user"),
             (600, anywhere, "channel", "any channel"),
             (600, server, "user", "whole app"),
@@ -230,18 +233,21 @@ mod tests {
             );
         }
         let early = read(&token(600, &[rtc(&[(1, 0)])]), 1_699_999_940).unwrap().oddities;
-        assert!(matches!(&early[..], [odd] if odd.message.contains("60 s ahead")), "{early:?}");
+        assert!(
+            matches!(&early[..], [odd] if odd.message.contains("60 s in the future")),
+            "{early:?}"
+        );
     }
 
     #[test]
-    fn whose_for_what_and_what_dies_first_is_told() {
+    fn identity_purpose_and_expiry_are_described() {
         let rtm = Service { product: Product::Rtm, channel: None, ..rtc(&[(1, 600)]) };
         let reading = read(&token(600, &[rtc(&[(1, 0), (3, 300), (9, 0)]), rtm]), NOW).unwrap();
         let lines: Vec<_> =
             reading.lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let told = [
-            "what an access token of Agora, format 007",
-            "whose 42",
+            "what an Agora access token, format 007",
+            "identity 42",
             "for the channel lobby",
             "rights join, publish video for 5 min, privilege 9",
             "for Signaling",
@@ -255,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_form_is_not_read() {
+    fn other_forms_are_not_read() {
         let good = token(600, &[rtc(&[(1, 0)])]);
         assert!(read(&format!(" {good}\n"), NOW).is_some());
         let cut = &good[..good.len() - 8];
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_unpacks_without_end_is_cut_off() {
+    fn unpacking_is_limited() {
         use flate2::{Compression, write::ZlibEncoder};
         use std::io::Write;
 

@@ -1,8 +1,8 @@
-//! The services of a token, and the privileges in them. Numbers: `AccessToken2`.
+//! The services and privileges of a token. Numbers: `AccessToken2`.
 
 use std::collections::BTreeMap;
 
-/// A service that tokens are made for, in the order in which they have them.
+/// A service, in token order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Product {
     /// Channels of audio and video.
@@ -14,7 +14,7 @@ pub(super) enum Product {
 }
 
 impl Product {
-    /// All of them.
+    /// All services.
     pub(super) const ALL: [Self; 3] = [Self::Rtc, Self::Rtm, Self::Chat];
 
     /// Its name.
@@ -35,18 +35,18 @@ impl Product {
         }
     }
 
-    /// Takes its name.
+    /// Parses a name.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let known = Self::ALL.into_iter().find(|product| product.as_str() == text);
         known.ok_or("must be one of rtc, rtm, chat")
     }
 
-    /// The one with this number.
+    /// The service with this number.
     pub(super) fn of_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|product| product.number() == number)
     }
 
-    /// A privilege of it in words, [`RIGHT`] first; none where it is not known.
+    /// Describes a privilege, starting with [`RIGHT`]; `None` if it is unknown.
     pub(super) const fn privilege(self, number: u16) -> Option<&'static str> {
         Some(match (self, number) {
             (Self::Rtc, JOIN) => "the right to join",
@@ -61,30 +61,30 @@ impl Product {
     }
 }
 
-/// What privileges in words begin with.
+/// The prefix of privilege descriptions.
 pub(super) const RIGHT: &str = "the right to ";
 
-/// Joins a channel.
+/// Join a channel.
 pub(super) const JOIN: u16 = 1;
-/// Sends sound into a channel.
+/// Publish audio in a channel.
 pub(super) const AUDIO: u16 = 2;
-/// Sends pictures into a channel.
+/// Publish video in a channel.
 pub(super) const VIDEO: u16 = 3;
-/// Sends data into a channel.
+/// Publish data in a channel.
 pub(super) const DATA: u16 = 4;
-/// Logs in to Signaling or Chat.
+/// Log in to Signaling or Chat.
 pub(super) const LOGIN: u16 = 1;
-/// Is Chat's server to the whole app.
+/// Act as a Chat server for the whole app.
 pub(super) const CHAT_APP: u16 = 2;
 
 /// A service in a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
     pub(super) product: Product,
-    /// The second after the token's issue at which each privilege ends; 0 for the token's end.
+    /// When each privilege expires, in seconds after the token's issue; 0 means with the token.
     pub(super) privileges: BTreeMap<u16, u32>,
-    /// The channel; none where the service has none.
+    /// The channel, if the service has one.
     pub(super) channel: Option<String>,
-    /// The user; empty for any.
+    /// The user; empty means any.
     pub(super) user: String,
 }

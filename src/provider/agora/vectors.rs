@@ -1,18 +1,18 @@
-//! The tokens that Agora's library made.
+//! The tokens made by Agora's library.
 
 use serde_json::{Map, Value, json};
 
 use super::{KIND, parsed::Parsed, services::Product};
 use crate::{
     provider::vectors::{
-        Case, Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+        Case, Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
     },
     settings::SigningSecret,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/agora.json");
 
-/// What the files have of a token that its fields follow from.
+/// Members of the recorded tokens that follow from the other fields.
 const BYTES: [&str; 2] = ["signature_hex", "signing_info_hex"];
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -23,25 +23,25 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.call]\nkind = \"{KIND}\"\napp_id = \"{app_id}\"\n\
              app_certificate_env = \"CERTIFICATE\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Own(fields))?;
         token.claims.retain(|name, _| !BYTES.contains(&&**name));
         token.random = &["salt"];
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }
 
-/// What the first of the vectors shows.
-pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
+/// A sample of the first vector.
+pub(super) fn samples() -> Result<Vec<(&'static str, Setup)>, VectorError> {
     let first = vectors()?.into_iter().next().map(|vector| vector.case);
-    let Some(Case::Minted { ways, .. }) = first else {
+    let Some(Case::Minted { setups, .. }) = first else {
         return Err(VectorError::Missing("a token"));
     };
-    Ok(ways.into_iter().map(|way| (KIND, way)).collect())
+    Ok(setups.into_iter().map(|setup| (KIND, setup)).collect())
 }
 
-/// What a token holds, where the certificate signed it.
+/// The content of a token, if the certificate signed it.
 fn fields(token: &str, certificate: &str) -> Option<Map<String, Value>> {
     let parsed = Parsed::parse(token)?;
     let certificate = SigningSecret::parse(certificate).ok()?;
@@ -86,7 +86,7 @@ fn lines(inputs: &mut Inputs) -> String {
     }
     lines.extend(given("account").map(|_| "identity_type = \"account\"".to_owned()));
     lines.extend(inputs.ttl_seconds.map(|ttl| format!("token_ttl = \"{ttl}s\"")));
-    // 0 is anybody.
+    // 0 means any user.
     if inputs.identity.as_deref() == Some("0") {
         inputs.identity = None;
         lines.push("identity = \"none\"\nunique = false".to_owned());

@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
 
 const NAME: NameKeys = NameKeys { value: "key_id", file: "key_id_file" };
 
-/// What a `cloudflare-stream` profile says beside the keys that all kinds have.
+/// The own keys of a `cloudflare-stream` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) key_id: String,
@@ -25,7 +25,7 @@ impl Config {
         Some(Self { key_id: key_id?, private_key: private_key? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         vec![("key_id", json!(self.key_id)), self.private_key.shown()]
     }

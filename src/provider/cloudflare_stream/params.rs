@@ -1,5 +1,5 @@
-//! What a token may say beside the video. Names and values: "Secure your Stream", and the API's
-//! schema of signed tokens.
+//! A token's parameters. Names and values: "Secure your Stream", and the API's schema of signed
+//! tokens.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use crate::token::params::{Parameter, Shape};
 
-/// "Secure your Stream": the most rules that a token may have.
+/// "Secure your Stream": the maximum number of rules.
 pub(super) const MAX_RULES: usize = 5;
 
-/// Bytes of the rules as JSON.
+/// The longest rules as JSON, in bytes.
 const MAX_RULES_BYTES: usize = 4 * 1024;
 
-/// All of them.
+/// All parameters.
 pub(super) fn declared() -> Vec<Parameter> {
     vec![
         Parameter::new("downloadable", "downloadable", Shape::Flag),
         Parameter::new("access_rules", "accessRules", ACCESS_RULES),
-        // The original may be larger than what is streamed, and holds what the camera wrote.
+        // The original may be larger than the stream, and contains the camera's metadata.
         Parameter::of_profile("flags", "flags", FLAGS),
     ]
 }
@@ -26,7 +26,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 const ACCESS_RULES: Shape = Shape::Own {
     wanted: "must be a list of 1 to 5 rules: {type = \"any\" | \"ip.src\" | \"ip.geoip.country\", \
              action = \"allow\" | \"block\"}, with ip, a list of addresses or networks, or \
-             country, a list of codes such as \"US\", as its type says",
+             country, a list of codes such as \"US\", according to its type",
     fits: |value| {
         value.as_array().is_some_and(|rules| {
             (1..=MAX_RULES).contains(&rules.len()) && rules.iter().all(is_rule)
@@ -61,7 +61,7 @@ fn is_list_of(rule: &Map<String, Value>, name: &str, fits: fn(&str) -> bool) -> 
     })
 }
 
-/// Whether it is an address, or a network in CIDR.
+/// Whether a string is an address, or a network in CIDR notation.
 fn is_network(text: &str) -> bool {
     let (address, bits) = match text.split_once('/') {
         None => (text, None),
@@ -75,7 +75,7 @@ fn is_network(text: &str) -> bool {
     })
 }
 
-/// Whether it has the form of an ISO 3166-1 alpha-2 code; Cloudflare has `T1` too, for Tor.
+/// Whether a string has the form of an ISO 3166-1 alpha-2 code; Cloudflare also has `T1` for Tor.
 fn is_country(text: &str) -> bool {
     text == "T1" || (text.len() == 2 && text.bytes().all(|it| it.is_ascii_uppercase()))
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_has_what_its_type_needs_and_nothing_else() {
+    fn rule_has_exactly_what_its_type_needs() {
         let any = json!({"type": "any", "action": "block"});
         let of = |ip: &str| json!({"type": "ip.src", "action": "allow", "ip": [ip]});
         let from = |country: Value| json!({"type": "ip.geoip.country", "action": "allow", "country": country});

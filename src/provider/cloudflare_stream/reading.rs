@@ -1,4 +1,4 @@
-//! What a token of Cloudflare Stream says, also one of another maker.
+//! Describes Cloudflare Stream tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// Reads a token for a video; none where it is another JWT. Cloudflare's have neither of the
-/// registered parties, and a key's id among the claims.
+/// Describes a token for a video; `None` for any other JWT. Cloudflare's tokens have no `iss` and
+/// no `aud`, and the key ID among the claims.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let has = |claim: &str| token.claims.contains_key(claim);
     let video = token.text("sub")?;
@@ -21,7 +21,7 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
-    reading.tell("whose", "nobody's");
+    reading.tell("identity", "none");
     reading.tell("for", format!("the video {}", video.escape_debug()));
     if token.claims.get("downloadable") == Some(&Value::Bool(true)) {
         reading.tell("rights", "watch and download");
@@ -58,33 +58,34 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
             reading.note("kid", "is missing in the claims; Cloudflare's sample has it in both");
         }
         (header, claim) if header != claim => {
-            reading.note("kid", "is another one in the header than in the claims");
+            reading.note("kid", "differs between the header and the claims");
         }
         _ => {}
     }
     if token.text("sub").is_none_or(|video| !is_uid(video)) {
-        reading.note("sub", "is no video's uid, which has 32 hexadecimal digits");
+        reading.note("sub", "is not a video UID, which has 32 hexadecimal digits");
     }
     match token.claims.get("accessRules").map(Value::as_array) {
-        Some(None) => reading.note("accessRules", "is no list"),
+        Some(None) => reading.note("accessRules", "is not a list"),
         Some(Some(rules)) => note_rules(rules, reading),
         None => {}
     }
     if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} ahead; Cloudflare takes at most {most}"));
+        reading.note("exp", format!("is {life} ahead; Cloudflare allows at most {most}"));
     }
 }
 
 fn note_rules(rules: &[Value], reading: &mut Reading) {
     if rules.len() > MAX_RULES {
-        reading.note("accessRules", format!("are more than the {MAX_RULES} that Cloudflare takes"));
+        reading
+            .note("accessRules", format!("are more than the {MAX_RULES} that Cloudflare allows"));
     }
     let is = |rule: &Value, name: &str, value: &str| rule.get(name) == Some(&Value::from(value));
     let allows = rules.iter().any(|rule| is(rule, "action", "allow"));
     let is_closed = rules.iter().any(|rule| is(rule, "type", "any") && is(rule, "action", "block"));
     if allows && !is_closed {
-        let open = "block nobody else: whoever matches none of them is allowed";
+        let open = "block nobody else: a viewer that matches none of them is allowed";
         reading.note("accessRules", open);
     }
 }
@@ -112,17 +113,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_token(&header(), &good()).unwrap().oddities, []);
         let allow = json!({"type": "ip.geoip.country", "action": "allow", "country": ["US"]});
         let any = json!({"type": "any", "action": "block"});
         for (claim, value, told) in [
-            ("sub", json!("my-video"), "no video's uid"),
-            ("kid", json!("k2"), "another one in the header"),
-            ("exp", json!(86_401), "Cloudflare takes at most 24 h"),
+            ("sub", json!("my-video"), "not a video UID"),
+            ("kid", json!("k2"), "differs between"),
+            ("exp", json!(86_401), "Cloudflare allows at most 24 h"),
             ("accessRules", json!([any, any, any, any, any, any]), "more than the 5"),
-            ("accessRules", json!([allow]), "whoever matches none"),
-            ("accessRules", json!({}), "no list"),
+            ("accessRules", json!([allow]), "matches none"),
+            ("accessRules", json!({}), "not a list"),
         ] {
             let mut claims = good();
             claims[claim] = value;
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn for_which_video_and_with_which_rules_is_told() {
+    fn video_and_rules_are_described() {
         let mut claims = good();
         claims["downloadable"] = json!(true);
         claims["accessRules"] = json!([
@@ -155,7 +156,7 @@ mod tests {
             lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let video = format!("for the video {VIDEO}");
         let told = [
-            "whose nobody's",
+            "identity none",
             &video,
             "rights watch and download",
             "rule allow ip.src ::1, 10.0.0.0/8",
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_kind_is_not_read() {
+    fn token_of_another_kind_is_not_read() {
         for (header, claims) in [
             (json!({"alg": "HS256", "kid": "k"}), good()),
             (header(), json!({"sub": "alice", "exp": 60})),

@@ -9,7 +9,7 @@ use crate::{
     token::claims::{Conflict, Table, Value},
 };
 
-/// The header and claims, as Cloudflare's sample writes them: the key's id in both, and no `typ`.
+/// The header and claims as in Cloudflare's sample: the key ID in both, and no `typ`.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(Map::from_iter([
         ("alg".to_owned(), header::name(Algorithm::RS256).into()),

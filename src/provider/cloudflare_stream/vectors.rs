@@ -1,10 +1,10 @@
-//! The tokens that Cloudflare's sample made, which signs by the Web's own cryptography.
+//! The tokens made by Cloudflare's sample, which signs with Web Crypto.
 
 use serde_json::{Map, Value};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, in_snake_case, key, params_line, quoted,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, in_snake_case, key, params_line, quoted,
     read,
 };
 
@@ -12,7 +12,7 @@ const VECTORS: &str = include_str!("../../../tests/vectors/cloudflare-stream.jso
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let id = key("/cloudflare-stream/key_id")?;
-    // In both forms that Cloudflare's API gives.
+    // In both forms that Cloudflare's API returns.
     let secrets = [key("/cloudflare-stream/pem_base64")?, key("/cloudflare-stream/jwk_base64")?];
     let public = key("/cloudflare-stream/public_key_pem")?;
     let vectors = read(VECTORS)?.into_iter().map(|recorded: Recorded| {
@@ -21,13 +21,13 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.video]\nkind = \"{KIND}\"\nkey_id = \"{id}\"\nunique = false\n\
              private_key_env = \"KEY\"\n{lines}\n"
         );
-        let ways = secrets.iter().map(|secret| Way {
+        let setups = secrets.iter().map(|secret| Setup {
             profile: profile.clone(),
             secret: secret.clone(),
-            ask: recorded.inputs.ask(),
+            request: recorded.inputs.request(),
         });
-        let (ways, token) = (ways.collect(), recorded.token(Signed::Public(public.clone()))?);
-        Ok(recorded.minted(ways, token))
+        let (setups, token) = (setups.collect(), recorded.token(Signed::Public(public.clone()))?);
+        Ok(recorded.minted(setups, token))
     });
     vectors.collect()
 }

@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ use crate::{
 const SECRET: SecretKeys =
     SecretKeys { file: "api_key_file", env: "api_key_env", value: "api_key" };
 
-/// What a `daily` profile says beside the keys that all kinds have.
+/// The own keys of a `daily` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) domain_id: String,
-    /// The API key signs as the text that it is, though it looks like hexadecimal digits.
+    /// The API key signs as a string, although it looks like hexadecimal digits.
     pub(super) api_key: KeySecret,
 }
 
@@ -26,7 +26,7 @@ impl Config {
         Some(Self { domain_id: domain_id?, api_key: api_key? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         [("domain_id", json!(self.domain_id))].into_iter().chain(self.api_key.shown()).collect()
     }
@@ -36,12 +36,14 @@ fn parse_domain_id(text: &str) -> Result<String, &'static str> {
     if is_uuid(text) {
         Ok(text.to_owned())
     } else {
-        Err("is not a domain's id, a UUID; GET https://api.daily.co/v1/ tells it as domain_id, \
-             and its name is another")
+        Err(
+            "is not a domain ID, a UUID; GET https://api.daily.co/v1/ returns it as domain_id, and \
+             it differs from the domain's name",
+        )
     }
 }
 
-/// Whether a text is of a UUID's form, which all ids of domains in Daily's guides have.
+/// Whether a string has the form of a UUID, as all domain IDs in Daily's guides do.
 pub(super) fn is_uuid(text: &str) -> bool {
     let fits = |(at, byte): (usize, u8)| match at {
         8 | 13 | 18 | 23 => byte == b'-',

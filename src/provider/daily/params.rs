@@ -1,4 +1,4 @@
-//! What a meeting token may say beside the room and the user.
+//! A meeting token's parameters.
 //!
 //! Names: Daily's page "Self-signing tokens". Types: "Create meeting token".
 
@@ -6,23 +6,23 @@ use serde_json::Value;
 
 use crate::token::params::{Parameter, Shape};
 
-/// Bytes of a URL.
+/// The longest URL in bytes.
 const MAX_URL: usize = 2_048;
 
-/// Bytes of an object that is handed on as it is.
+/// The longest object in bytes; it is copied unchanged.
 const MAX_OBJECT: usize = 8 * 1024;
 
 /// A year, longer than any call.
 const MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 
-/// The claims that are true or false.
+/// The boolean claims.
 pub(super) const FLAGS: [&str; 11] =
     ["o", "k", "ctoe", "ij", "sr", "ast", "ss", "vo", "ao", "ejt", "erui"];
 
-/// What a participant may send: video, audio, the screen's video, its audio.
+/// What a participant may send: camera video and audio, screen video and audio.
 const SENT: [&str; 4] = ["v", "a", "sv", "sa"];
 
-/// All of them, by the short names that the claims have.
+/// All parameters, under the claims' short names.
 pub(super) fn declared() -> Vec<Parameter> {
     let of = |name: &str, shape| Parameter::new(name, name, shape);
     let mut declared = vec![
@@ -40,8 +40,8 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const PERMISSIONS: Shape = Shape::Own {
-    wanted: "must be an object of hp (true or false), cs (true, false, or some of v,a,sv,sa with \
-             commas between them), cr (an object) and ca (true, false or a list of texts)",
+    wanted: "must be an object of hp (true or false), cs (true, false, or some of v,a,sv,sa \
+             separated by commas), cr (an object) and ca (true, false or a list of strings)",
     fits: |value| {
         value.as_object().is_some_and(|members| {
             members.iter().all(|(name, value)| match name.as_str() {

@@ -1,12 +1,12 @@
-//! What a meeting token of Daily says, also one of another maker.
+//! Describes Daily meeting tokens, including those from other issuers.
 
 use serde_json::Value;
 
 use super::{MAX_USER, config::is_uuid, params::FLAGS};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a meeting token; none where it is another JWT. Daily's have none of the registered
-/// parties, and a domain's id.
+/// Describes a meeting token; `None` for any other JWT. Daily's tokens have a domain ID and no
+/// `iss`, `sub` or `aud`.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let domain = token.text("d")?;
     let has_party = ["iss", "sub", "aud"].iter().any(|claim| token.claims.contains_key(*claim));
@@ -14,8 +14,8 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
         return None;
     }
     let mut reading = Reading::of(token);
-    let user = token.claims.get("ud").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", user);
+    let user = token.claims.get("ud").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", user);
     match room(token) {
         Some(room) => reading.tell("for", format!("the room {}", room.escape_debug())),
         None => reading.tell("for", "any room of the domain"),
@@ -36,22 +36,22 @@ fn room(token: &Jwt) -> Option<&str> {
 fn note(token: &Jwt, reading: &mut Reading) {
     let is_true = |claim: &str| token.claims.get(claim) == Some(&Value::Bool(true));
     if room(token).is_none() {
-        reading.note("r", "names no room: its bearer joins any room of the domain");
+        reading.note("r", "names no room: its bearer can join any room of the domain");
     }
     if is_true("o") {
-        reading.note("o", "makes its bearer an owner, who removes others, records and streams");
+        reading.note("o", "makes its bearer an owner, who can remove others, record and stream");
     }
     if is_true("ejt") {
-        reading.note("ejt", "ends the call of its bearer when the token ends");
+        reading.note("ejt", "ends the bearer's call when the token expires");
     }
     if token.claims.get("exp").is_none_or(Value::is_null) {
-        reading.note("exp", "without one Daily takes the token for ever");
+        reading.note("exp", "is missing: Daily accepts the token indefinitely");
     }
     if !is_uuid(token.text("d").unwrap_or_default()) {
-        reading.note("d", "is not a domain's id, a UUID");
+        reading.note("d", "is not a domain ID, a UUID");
     }
     if token.text("ud").is_some_and(|user| user.chars().count() > MAX_USER) {
-        reading.note("ud", format!("is longer than the {MAX_USER} characters that Daily takes"));
+        reading.note("ud", format!("exceeds Daily's limit of {MAX_USER} characters"));
     }
     for claim in FLAGS {
         if token.claims.get(claim).is_some_and(|value| !value.is_boolean()) {
@@ -60,7 +60,7 @@ fn note(token: &Jwt, reading: &mut Reading) {
     }
     for claim in ["eje", "exp", "nbf", "iat"] {
         if token.claims.get(claim).is_some_and(Value::is_string) {
-            reading.note(claim, "is a text; Daily requires a number");
+            reading.note(claim, "is a string; Daily requires a number");
         }
     }
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, told) in [
             ("r", json!(""), "any room"),
@@ -91,11 +91,11 @@ mod tests {
             ("o", json!(true), "an owner"),
             ("o", json!("true"), "neither true nor false"),
             ("ss", json!(1), "neither true nor false"),
-            ("ejt", json!(true), "ends the call"),
-            ("exp", json!(null), "for ever"),
-            ("exp", json!("60"), "is a text"),
-            ("eje", json!("60"), "is a text"),
-            ("d", json!("my-domain"), "not a domain's id"),
+            ("ejt", json!(true), "ends the bearer's call"),
+            ("exp", json!(null), "indefinitely"),
+            ("exp", json!("60"), "is a string"),
+            ("eje", json!("60"), "is a string"),
+            ("d", json!("my-domain"), "not a domain ID"),
             ("ud", json!("u".repeat(37)), "36 characters"),
         ] {
             let mut claims = good();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_for_what_and_with_which_rights_is_told() {
+    fn identity_purpose_and_rights_are_described() {
         let lines = |claims: &Value| {
             let lines = read_claims(claims).unwrap().lines;
             lines
@@ -118,11 +118,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let domain = format!("domain {DOMAIN}");
-        let guest = ["whose alice", "for the room standup", "rights guest", &domain];
+        let guest = ["identity alice", "for the room standup", "rights guest", &domain];
         assert_eq!(lines(&good()), guest);
         let owner = json!({"d": DOMAIN, "o": true, "u": "Zo\u{eb}", "p": {"hp": false}});
         let told = [
-            "whose nobody's",
+            "identity none",
             "for any room of the domain",
             "rights owner",
             "permissions {\"hp\":false}",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_kind_is_not_read() {
+    fn token_of_another_kind_is_not_read() {
         for claims in [
             json!({"d": "x", "exp": 60}),
             json!({"d": DOMAIN, "iss": "somebody"}),

@@ -1,13 +1,13 @@
-//! The tokens that Daily's guide shows how to sign, made with the library that it names.
+//! The tokens signed as in Daily's guide, with the library it names.
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+    Inputs, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/daily.json");
 
-/// The life of tokens where nobody says one.
+/// The default token life.
 const DEFAULT_TTL: i64 = 3_600;
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -18,13 +18,13 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.call]\nkind = \"{KIND}\"\ndomain_id = \"{domain}\"\n\
              api_key_env = \"SECRET\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Secret)?;
         if recorded.inputs.ttl_seconds.is_none() {
             token.claims.insert("exp".to_owned(), (recorded.inputs.now + DEFAULT_TTL).into());
-            token.but = Some("no end, so good for ever, where ours has one");
+            token.adjusted = Some("no expiry, so valid indefinitely, where ours expires");
         }
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }

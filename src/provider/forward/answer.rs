@@ -1,4 +1,4 @@
-//! The credential in an answer, handed on as it is.
+//! Extracts the credential from a response, unchanged.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    life::{At, Life, LifeRule},
+    life::{Life, LifeBasis, LifeRule},
     pointer::Pointer,
 };
 use crate::{
@@ -15,41 +15,42 @@ use crate::{
     source::{Granted, Mark, json},
 };
 
-/// What came is not what the upstream should give.
+/// The response is not what the upstream should return.
 pub(super) const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
-/// The longest credential that is taken: callers put it into a header most often.
+/// The longest accepted credential: callers usually send it in a header.
 const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 
-/// Where in an answer the credential is.
+/// Where a response holds the credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CredentialAt {
-    /// It is the whole body.
+    /// The whole body.
     Text,
-    /// There, in JSON. A text is its characters; an array or an object its JSON, byte for byte.
+    /// At this place in JSON. For a string the credential is its characters; for an array or object
+    /// its JSON, byte for byte.
     Json(Pointer),
 }
 
-/// A credential as an answer holds it.
+/// A credential extracted from a response.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Extracted {
     pub(super) content: Content,
     pub(super) granted: Granted,
     pub(super) mark: Mark,
 }
 
-/// Takes the credential out of a good answer.
+/// Extracts the credential from a successful response.
 ///
 /// # Errors
 ///
-/// `MALFORMED_ANSWER`: a page, nothing, something else than the upstream gives, or no life.
-pub(super) fn take(
+/// `MALFORMED_ANSWER`: a page, an empty body, an unexpected form, or no life.
+pub(super) fn extract(
     credential: &CredentialAt,
     life: &LifeRule,
     headers: &HeaderMap,
     body: &[u8],
-    at: At,
-) -> Result<Taken, Fault> {
+    at: LifeBasis,
+) -> Result<Extracted, Fault> {
     if is_page(headers, body) {
         return Err(MALFORMED);
     }
@@ -66,22 +67,22 @@ pub(super) fn take(
     }
     let Life { granted, expires } = life.read(whole, content.as_str(), at)?;
     let mark = Mark::of(content.as_str(), expires);
-    Ok(Taken { content, granted, mark })
+    Ok(Extracted { content, granted, mark })
 }
 
-/// The answer's Date, by the upstream's clock.
+/// The response's Date, by the upstream's clock.
 pub(super) fn date(headers: &HeaderMap) -> Option<WallTime> {
     let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
     Some(WallTime::from_unix_seconds(0) + date.duration_since(UNIX_EPOCH).ok()?)
 }
 
-/// How long caches on the way have held the answer, in whole seconds (RFC 9111, 5.1).
+/// How long caches have held the response, in whole seconds (RFC 9111, 5.1).
 pub(super) fn age(headers: &HeaderMap) -> Duration {
     let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(age.unwrap_or(0))
 }
 
-/// Whether it is a page for people: a login, a proxy's error.
+/// Whether it is an HTML page, such as a login form or a proxy's error.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_html = content_type.is_some_and(|it| {
@@ -91,7 +92,7 @@ fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     is_html || body.trim_ascii_start().starts_with(b"<")
 }
 
-/// A body that is a credential and nothing else, a line break behind it apart.
+/// A body that consists of a credential, with an optional line break.
 fn text(body: &[u8]) -> Result<Content, Fault> {
     let text = str::from_utf8(body).map_err(|_| MALFORMED)?;
     let text = text.trim_end_matches(['\r', '\n']);
@@ -111,7 +112,7 @@ fn value(raw: &RawValue) -> Result<Content, Fault> {
             if is_blank { Err(MALFORMED) } else { Ok(text.into()) }
         }
         Some(b'[' | b'{') => {
-            // Deeper than a parser by recursion goes, nobody could use it.
+            // No client could use JSON nested deeper than a recursive parser supports.
             match serde_json::from_str(raw.get()) {
                 Ok(Value::Array(items)) if !items.is_empty() => Ok(raw.get().into()),
                 Ok(Value::Object(members)) if !members.is_empty() => Ok(raw.get().into()),
@@ -132,13 +133,13 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let life = LifeAt::Fixed(Duration::from_secs(60)).into();
         let age = Duration::ZERO;
-        let at = At { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
-        let taken = take(credential, &life, &headers, body, at);
+        let at = LifeBasis { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
+        let taken = extract(credential, &life, &headers, body, at);
         taken.map(|taken| taken.content.as_str().to_owned()).ok()
     }
 
     #[test]
-    fn a_text_is_its_characters_and_what_is_more_is_its_json() {
+    fn string_is_its_characters_and_other_json_is_raw() {
         let at = CredentialAt::Json("/t".parse().unwrap());
         let taken = |body: &str| take_of(&at, "application/json", body.as_bytes());
         for (body, credential) in [
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_body_is_a_credential_alone() {
+    fn whole_body_must_be_only_a_credential() {
         let taken = |body: &str| take_of(&CredentialAt::Text, "text/plain", body.as_bytes());
         assert_eq!(taken("abc.def_-=+/~\r\n\n").as_deref(), Some("abc.def_-=+/~"));
         for body in ["", "\n", " a", "a b", "a\tb", "<html>", "{}", "[1]", "\"a\"", "é", "a\0"] {
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_the_upstreams_clock() {
+    fn date_is_the_upstreams_clock() {
         let mut headers = HeaderMap::new();
         assert_eq!(date(&headers), None);
         let value = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT");

@@ -1,4 +1,4 @@
-//! Assertions: JWTs that prove to an upstream who asks (RFC 7523), signed anew for each attempt.
+//! Assertions: JWTs that authenticate a profile to an upstream (RFC 7523), signed for each attempt.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-/// Why there are no assertions of a profile. It holds nothing of its key.
+/// RefusalReason a profile cannot make assertions. It contains nothing of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AssertionError {
-    /// None can be signed, or what is signed does not verify.
-    #[error("no assertion can be made: {0}")]
+    /// Signing fails, or the signature does not verify.
+    #[error("cannot make assertions: {0}")]
     Unfit(#[from] PrepareError),
-    /// No ids can be made.
-    #[error("no assertion can be made: the system gives no random bytes")]
+    /// IDs cannot be generated.
+    #[error("cannot make assertions: the system returned no random bytes")]
     NoRandomness,
 }
 
@@ -40,12 +40,11 @@ pub(super) struct Assertion {
 }
 
 impl Assertion {
-    /// Assertions of these claims that live for `ttl`, under `key`. One is signed and verified
-    /// first.
+    /// Assertions with these claims and life, signed by `key`. Signs and verifies one first.
     ///
     /// # Errors
     ///
-    /// The key does not sign, or what it signs does not verify.
+    /// The key does not sign, or its signature does not verify.
     pub(super) fn new(
         claims: Result<Table, Conflict>,
         key: JwtKey,
@@ -58,7 +57,7 @@ impl Assertion {
         Ok(Self { claims, key, ttl, signer, serials: Arc::new(serials) })
     }
 
-    /// One, signed now.
+    /// Signs an assertion.
     ///
     /// # Errors
     ///
@@ -74,7 +73,7 @@ impl Assertion {
         Ok(Zeroizing::new(token.into()))
     }
 
-    /// What an assertion says that this key signed; its times are not looked at.
+    /// The claims of an assertion signed by this key; its times are not checked.
     pub(super) fn verified(&self, assertion: &str) -> Option<Json> {
         self.key.read(assertion).map(|read| read.claims)
     }
@@ -91,11 +90,11 @@ impl fmt::Debug for Assertion {
     }
 }
 
-/// A header of this algorithm, and these claims.
+/// A table with a header for this algorithm, and these claims.
 ///
 /// # Errors
 ///
-/// Two claims have one name.
+/// Two claims have the same name.
 pub(super) fn table<const N: usize>(
     algorithm: Algorithm,
     own_header: Map<String, Json>,
@@ -116,7 +115,7 @@ mod tests {
     use crate::token::claims::{Id, Time};
 
     #[test]
-    fn each_is_signed_for_its_attempt() {
+    fn each_attempt_signs_its_own_assertion() {
         let claims = [
             ("iss", Value::Constant("app".into())),
             ("sub", Value::Resource),
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_signed_is_no_assertion() {
+    fn unsignable_assertion_is_refused() {
         let twice = [("iss", Value::Resource), ("iss", Value::Resource)];
         let key = JwtKey::hmac_of(Algorithm::HS256, b"p@ss");
         let error = Assertion::new(
@@ -153,7 +152,7 @@ mod tests {
             Duration::from_secs(600),
         );
         let error = error.unwrap_err().to_string();
-        assert_eq!(error, "no assertion can be made: two claims have conflicting paths: iss");
+        assert_eq!(error, "cannot make assertions: two claims have conflicting paths: iss");
         let other = table(Algorithm::HS384, Map::new(), []);
         assert!(Assertion::new(other, key, Duration::from_secs(600)).is_err());
     }

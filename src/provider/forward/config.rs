@@ -1,5 +1,5 @@
-//! The kind's own part of a profile's configuration: a preset or a recipe of the profile's own,
-//! and how the upstream is reached.
+//! The kind's own configuration keys: a preset or the profile's own recipe, and how the upstream is
+//! reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     presets::{self, Preset},
     recipe::Recipe,
     secret::Secret,
-    template::Place,
+    template::Placeholder,
 };
 use crate::{
     egress::{ExtraRoots, ProxySetting},
@@ -23,38 +23,38 @@ use crate::{
     source::{base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
-/// Where in its life a credential is refreshed, unless its preset knows better.
-pub(super) const USUAL_POINT: f64 = 5.0 / 6.0;
+/// The default refresh point of a preset, as a share of a credential's life.
+pub(super) const DEFAULT_REFRESH_AT: f64 = 5.0 / 6.0;
 
-/// The life that a recipe of a profile's own asks for where the profile does not say.
-const USUAL_LIFE: Duration = Duration::from_secs(60);
+/// The default life that a profile's own recipe requests.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a credential's life covers: how much of it a caller must have left.
+/// What a credential must be valid for, and so how much life a caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Covers {
-    /// The opening of a connection, which then outlives the credential.
+    /// Opening a connection, which may outlive the credential.
     Connect,
-    /// All that is done with it.
+    /// The whole session.
     Session,
 }
 
-/// What a preset, or a recipe of the profile's own, makes of the keys.
+/// The result of reading a preset's or a recipe's keys.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     pub(super) recipe: Recipe,
     pub(super) secret: Option<Secret>,
     pub(super) assertion: Option<Assertion>,
-    /// Whose credentials they are, beside the upstream; never a secret.
+    /// The owner of the credentials at the upstream; never a secret.
     pub(super) account: String,
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) shown: Vec<(&'static str, Value)>,
     pub(super) covers: Option<Covers>,
 }
 
 impl Parts {
-    /// A recipe, and nothing else yet.
+    /// A recipe without further parts.
     pub(super) const fn new(recipe: Recipe, covers: Covers) -> Self {
         Self {
             recipe,
@@ -67,11 +67,11 @@ impl Parts {
     }
 }
 
-/// What a `forward` profile says beside the keys that all kinds have.
+/// The own keys of a `forward` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) preset: Option<&'static Preset>,
-    /// Its base is the upstream that is asked.
+    /// Its base is the upstream in use.
     pub(super) recipe: Recipe,
     pub(super) secret: Option<Secret>,
     pub(super) assertion: Option<Assertion>,
@@ -83,7 +83,7 @@ pub(super) struct Config {
     pub(super) ca: Option<ExtraRoots>,
 }
 
-/// What a profile's keys prescribe for its grants, known even where some of them are wrong.
+/// The rules that follow from a profile's keys, known even if some keys are invalid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prescribed {
     pub(super) grants: GrantRules,
@@ -95,7 +95,7 @@ impl Config {
     pub(super) fn read(section: &mut Section<'_>) -> (Prescribed, Option<Arc<Self>>) {
         let preset = if section.has("preset") {
             let Some(preset) = section.parsed("preset", find) else {
-                // Without it nobody knows which keys are right.
+                // Without the preset, the valid keys are unknown.
                 return (Prescribed::of(None, None), None);
             };
             Some(preset)
@@ -141,12 +141,12 @@ impl Config {
         Some(Self { preset, recipe, secret, assertion, account, shown, covers, timeout, proxy, ca })
     }
 
-    /// The upstream and whose credentials it gives.
+    /// The upstream and the owner of the credentials.
     pub(super) fn account(&self) -> String {
         format!("{} {}", self.recipe.base, self.account)
     }
 
-    /// The keys as they may be shown: never a secret, only where it is.
+    /// The keys for display. Secrets are replaced by their location.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let mut keys: Vec<_> =
             self.preset.iter().map(|preset| ("preset", json!(preset.name))).collect();
@@ -155,23 +155,23 @@ impl Config {
         keys
     }
 
-    /// The life that its emulated upstream gives where none is asked for.
-    pub(super) fn usual_life(&self, emulation: &Emulation) -> Duration {
+    /// The life that the emulated upstream grants if the request specifies none.
+    pub(super) fn default_life(&self, emulation: &Emulation) -> Duration {
         match (self.preset, &self.recipe.life.at) {
             (None, LifeAt::Fixed(life)) => *life,
             _ => emulation.life,
         }
     }
 
-    /// What whoever configures it should know.
+    /// Notes for the operator.
     pub(super) fn notes(&self) -> Vec<String> {
         let note = match self.covers {
             Some(Covers::Connect) => {
-                "the life covers connecting: what was opened in time outlives the credential"
+                "the life covers connecting: a connection opened in time outlives the credential"
             }
             Some(Covers::Session) => {
-                "the life covers the whole session: callers set min_remaining_validity to their \
-                 longest one"
+                "the life covers the whole session: callers must set min_remaining_validity to the \
+                 length of their longest session"
             }
             None => "what the life covers is not configured: covers = \"connect\" or \"session\"",
         };
@@ -185,29 +185,30 @@ impl Prescribed {
             let grants = GrantRules { life: preset.life, refresh_at: preset.refresh_at };
             return Self { grants, parse_resource: preset.parse_resource };
         }
-        let asks = recipe.is_some_and(|recipe| recipe.places().contains(&Place::GrantTtl));
-        let asked = LifeRules::Asked { default: USUAL_LIFE, max: LONGEST };
-        let life = if asks { asked } else { LifeRules::Told };
-        let grants = GrantRules { life, refresh_at: USUAL_POINT };
+        let requests_life =
+            recipe.is_some_and(|recipe| recipe.places().contains(&Placeholder::GrantTtl));
+        let asked = LifeRules::Requested { default: DEFAULT_LIFE, max: LONGEST };
+        let life = if requests_life { asked } else { LifeRules::Reported };
+        let grants = GrantRules { life, refresh_at: DEFAULT_REFRESH_AT };
         let headers = recipe.map(|recipe| recipe.headers.as_slice()).unwrap_or_default();
         let mut places = headers.iter().flat_map(|(_, template)| template.places());
-        let is_in_header = places.any(|place| place == Place::Resource);
+        let is_in_header = places.any(|place| place == Placeholder::Resource);
         Self { grants, parse_resource: if is_in_header { parse_header } else { parse_resource } }
     }
 }
 
-/// A resource: what could climb in a path is none.
+/// A resource; steps that could climb in a path are invalid.
 pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
     if matches!(text, "." | "..") {
-        return Err(NameError::NotOfItsKind("is a step in a path and no name"));
+        return Err(NameError::NotOfItsKind("is a path step, not a name"));
     }
     Resource::parse(text)
 }
 
-/// A resource that a header holds.
+/// A resource that is sent in a header.
 fn parse_header(text: &str) -> Result<Resource, NameError> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(NameError::NotOfItsKind("is not visible ASCII, which a header takes"));
+        return Err(NameError::NotOfItsKind("is not visible ASCII, which a header requires"));
     }
     parse_resource(text)
 }
@@ -216,6 +217,6 @@ fn find(name: &str) -> Result<&'static Preset, String> {
     presets::ALL.iter().copied().find(|preset| preset.name == name).ok_or_else(|| {
         let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
         let told = unknown_key(name, &names);
-        format!("is not a preset that there is: {}", told.trim_start_matches("unknown key; "))
+        format!("unknown preset; {}", told.trim_start_matches("unknown key; "))
     })
 }

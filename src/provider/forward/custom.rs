@@ -1,4 +1,4 @@
-//! A recipe of the profile's own.
+//! A profile's own recipe.
 
 mod life;
 mod signed;
@@ -17,24 +17,24 @@ use super::{
     pointer::Pointer,
     recipe::{Basic, Body, FormEncoded, Recipe, address, header_name, header_value, in_url, parse},
     secret::{self, Secret},
-    template::{Place, Template},
+    template::{Placeholder, Template},
 };
 use crate::{
     grant::FaultClass,
     settings::{SecretKeys, SecretOrigin, Section},
 };
 
-/// The keys of the secret.
+/// The secret's keys.
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "secret_file", env: "secret_env", value: "secret" };
 
-/// The keys of what proves who asks.
+/// The keys of the credentials that authenticate the profile.
 const PROOFS: [&str; 2] = [SECRET.value, signed::PRIVATE_KEY.value];
 
-/// Reads it.
+/// Reads its keys.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     if !section.has("url") {
-        section.problem("url", "is missing: a profile of this kind has a preset, or a url");
+        section.problem("url", "is missing: a profile of this kind needs a preset or a url");
     }
     let mut shown = Vec::new();
     let url = section.text("url");
@@ -49,11 +49,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     let life = life::read(section);
     let errors = read_errors(section);
     let covers = section.parsed("covers", parse_covers);
-    if query.iter().flatten().any(|(_, it)| it.places().any(Place::is_secret)) {
+    if query.iter().flatten().any(|(_, it)| it.places().any(Placeholder::is_secret)) {
         section.problem("query", in_url());
     }
     if basic.is_some() && headers.iter().flatten().any(|(name, _)| name == "authorization") {
-        section.problem("basic_user", "excludes the header authorization: keep one of them");
+        section.problem("basic_user", "conflicts with the header authorization: keep one of them");
     }
 
     let (base, path) = address?;
@@ -65,7 +65,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
         headers: headers?,
         basic: basic.map(|user| Basic { user, form_encoded: FormEncoded::No }),
         body: body?,
-        usual_life: None,
+        default_life: None,
         credential: credential?,
         life: life?,
         errors: errors?,
@@ -83,8 +83,8 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     }
     let life: Option<Value> = section.deserialized("life");
     shown.extend(life.map(|life| ("life", life)));
-    // Where no user is named, where the proof is stands for whose it is: what is refused to one
-    // must not hold another.
+    // Without a user name, the location of the secret or key identifies the account, so that a
+    // refusal of one account does not delay another.
     let proofs = shown.iter().filter(|(key, _)| PROOFS.contains(key)).map(|(_, at)| at.to_string());
     let proofs: Vec<_> = proofs.collect();
     let user = recipe.basic.as_ref().map_or("", |it| &it.user);
@@ -92,24 +92,24 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Parts> {
     Some(Parts { recipe, secret, assertion, account, shown, covers })
 }
 
-/// The secret and the assertion, as far as the recipe has places for them.
+/// Reads the secret and the assertion that the recipe has placeholders for.
 fn read_proofs(
     section: &mut Section<'_>,
-    places: &[Place],
+    places: &[Placeholder],
     shown: &mut Vec<(&'static str, Value)>,
 ) -> Option<(Option<Secret>, Option<Assertion>)> {
     let asserts = section.has("assertion");
     let mut signed = section.section("assertion");
     let algorithm = if asserts { signed::read_algorithm(&mut signed) } else { None };
     let written = [SECRET.file, SECRET.env, SECRET.value].map(|key| section.has(key));
-    let is_sent = places.contains(&Place::Secret);
+    let is_sent = places.contains(&Placeholder::Secret);
     let needed = is_sent || algorithm == Some(Algorithm::HS256);
     let secret: Option<(Secret, SecretOrigin)> =
         if needed || written.contains(&true) { Some(Secret::read(section, SECRET)?) } else { None };
     if let Some((_, origin)) = &secret {
         if !needed {
             let key = if section.has(SECRET.file) { SECRET.file } else { SECRET.env };
-            section.problem(key, "is for nothing: no place {secret} and no basic_user");
+            section.problem(key, "is unused: there is no placeholder {secret} and no basic_user");
         }
         shown.push((SECRET.value, secret::shown(origin)));
     }
@@ -119,12 +119,12 @@ fn read_proofs(
         None if asserts => return None,
         None => None,
     };
-    match (assertion.is_some(), places.contains(&Place::Assertion)) {
+    match (assertion.is_some(), places.contains(&Placeholder::Assertion)) {
         (true, false) => {
-            section.problem("assertion", "is for nothing: there is no place {assertion}");
+            section.problem("assertion", "is unused: there is no placeholder {assertion}");
         }
         (false, true) => {
-            section.problem("assertion", "is missing: a place {assertion} names it");
+            section.problem("assertion", "is missing: the placeholder {assertion} needs it");
         }
         _ => {}
     }
@@ -136,7 +136,7 @@ fn read_method(section: &mut Section<'_>) -> Method {
         "POST" => Ok(Method::POST),
         "PUT" => Ok(Method::PUT),
         "GET" => Ok(Method::GET),
-        _ => Err("is none of POST, PUT and GET"),
+        _ => Err("must be POST, PUT or GET"),
     };
     section.parsed("method", parse).unwrap_or(Method::POST)
 }
@@ -144,10 +144,10 @@ fn read_method(section: &mut Section<'_>) -> Method {
 fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
     let (form, json) = (section.has("form"), section.has("json"));
     if form && json {
-        section.problem("json", "excludes form: keep one of them");
+        section.problem("json", "conflicts with form: keep one of them");
     }
     if (form || json) && *method == Method::GET {
-        section.problem("method", "is GET, which has no body: a form or json needs POST or PUT");
+        section.problem("method", "is GET, which has no body: form and json need POST or PUT");
     }
     if form {
         return read_pairs(section, "form").map(Body::Form);
@@ -156,10 +156,10 @@ fn read_body(section: &mut Section<'_>, method: &Method) -> Option<Body> {
         return Some(Body::Empty);
     }
     let value: Value = section.deserialized("json")?;
-    told(section, "json", Json::parse(value)).map(Body::Json)
+    reported(section, "json", Json::parse(value)).map(Body::Json)
 }
 
-/// Names and texts with places, or numbers and flags as they are.
+/// Names with templates; numbers and booleans are literals.
 fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, Template)>> {
     let table = table(section, key)?;
     let pairs = table.into_iter().map(|(name, value)| {
@@ -167,25 +167,25 @@ fn read_pairs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(Strin
             Value::String(text) => parse(&text),
             Value::Number(number) => Ok(Template::literal(number.to_string())),
             Value::Bool(flag) => Ok(Template::literal(flag.to_string())),
-            _ => Err("must be a text, a number, true or false".to_owned()),
+            _ => Err("must be a string, a number, true or false".to_owned()),
         };
         let template = template.map_err(|error| format!("{}: {error}", name.escape_debug()))?;
         Ok::<_, String>((name, template))
     });
-    told(section, key, pairs.collect())
+    reported(section, key, pairs.collect())
 }
 
 fn read_headers(section: &mut Section<'_>) -> Option<Vec<(HeaderName, Template)>> {
     let table = table(section, "headers")?;
     let headers = table.into_iter().map(|(name, value)| {
-        let text = value.as_str().ok_or_else(|| "must be a text".to_owned());
+        let text = value.as_str().ok_or_else(|| "must be a string".to_owned());
         let header = text.and_then(|text| Ok((header_name(&name)?, header_value(text)?)));
         header.map_err(|error| format!("{}: {error}", name.escape_debug()))
     });
-    told(section, "headers", headers.collect::<Result<_, _>>())
+    reported(section, "headers", headers.collect::<Result<_, _>>())
 }
 
-/// A table, as JSON; an empty one where the key is absent.
+/// A table as JSON; empty if the key is absent.
 fn table(section: &mut Section<'_>, key: &'static str) -> Option<Map<String, Value>> {
     if section.has(key) { section.deserialized(key) } else { Some(Map::new()) }
 }
@@ -212,12 +212,12 @@ fn read_errors(section: &mut Section<'_>) -> Option<Errors> {
                 Value::String(text) if !text.is_empty() => text,
                 Value::Number(number) if number.is_i64() => number.to_string(),
                 _ => {
-                    errors.problem(key, "holds a code that is neither a text nor a whole number");
+                    errors.problem(key, "has a code that is neither a string nor a whole number");
                     continue;
                 }
             };
             if code == "0" || classes.iter().any(|(other, _)| *other == code) {
-                errors.problem(key, "holds 0, or a code that is there already");
+                errors.problem(key, "has 0 or a duplicate code");
             }
             classes.push((code, class));
         }
@@ -233,7 +233,7 @@ fn parse_credential(text: &str) -> Result<CredentialAt, &'static str> {
 
 fn parse_user(text: &str) -> Result<String, &'static str> {
     let is_user = !text.is_empty() && !text.contains(|it: char| it == ':' || it.is_control());
-    if is_user { Ok(text.to_owned()) } else { Err("is empty, or holds a colon") }
+    if is_user { Ok(text.to_owned()) } else { Err("is empty, or contains a colon") }
 }
 
 fn parse_covers(text: &str) -> Result<Covers, &'static str> {
@@ -244,12 +244,12 @@ fn parse_covers(text: &str) -> Result<Covers, &'static str> {
     }
 }
 
-/// What was read of a key, or the problem with it.
-fn told<T, E: ToString>(section: &Section<'_>, key: &str, result: Result<T, E>) -> Option<T> {
+/// The value of a key, or reports its problem.
+fn reported<T, E: ToString>(section: &Section<'_>, key: &str, result: Result<T, E>) -> Option<T> {
     result.map_err(|error| section.problem(key, error.to_string())).ok()
 }
 
-/// A life of the answer's own, by a pointer.
+/// A life at a pointer in the response.
 fn at(pointer: &str, life: fn(Pointer) -> LifeAt) -> Result<LifeRule, String> {
     pointer.parse().map(|pointer| life(pointer).into()).map_err(str::to_owned)
 }

@@ -1,4 +1,6 @@
-//! The demos of the presets: public keys, and endpoints that know them.
+//! The presets' demos: public keys, and endpoints that accept them.
+
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -8,30 +10,31 @@ use super::{
 };
 use crate::{
     provider::{Demo, DemoSecret, Kind, Served},
+    sandbox::Endpoint,
     settings::Document,
 };
 
-/// An RSA key of 2048 bits that was made for test vectors. It is public, belongs to no account
-/// and protects nothing.
+/// A 2048-bit RSA key made for test vectors. It is public, belongs to no account and protects
+/// nothing.
 pub(super) const RSA_KEY: &str = include_str!("demo/rsa.pem");
 
 /// The preset that `serve --sandbox` has.
-const SERVED: &str = "deepgram";
+const BY_DEFAULT: &str = "deepgram";
 
-/// The demos; there always is one for each preset, since their values are well-formed.
+/// A demo for each preset.
 pub(super) fn demos() -> Vec<Demo> {
-    presets::ALL.iter().filter_map(|preset| demo(preset)).collect()
+    presets::ALL.iter().map(|preset| demo(preset)).collect()
 }
 
-fn demo(preset: &Preset) -> Option<Demo> {
+fn demo(preset: &Preset) -> Demo {
     let DemoKeys { keys, secret, value, resources } = (preset.demo)();
-    let is_served = preset.name == SERVED;
+    let is_served = preset.name == BY_DEFAULT;
     let mut all = vec![("preset", json!(preset.name))];
     all.extend(keys);
     all.push(("shareable", json!(true)));
     let variable =
         if is_served { "GRANTMINT_SANDBOX_SPEECH_KEY" } else { "GRANTMINT_SANDBOX_SECRET" };
-    let mut demo = Demo {
+    Demo {
         kind: super::KIND,
         name: preset.name,
         profile: if is_served { "speech" } else { "demo" },
@@ -39,14 +42,30 @@ fn demo(preset: &Preset) -> Option<Demo> {
         keys: all,
         secret: Some(DemoSecret { keys: secret, variable, value }),
         resources,
-        endpoint: None,
-    };
-    // Through the same door as any other profile: its endpoint knows what that knows.
+        build_endpoint: Some(endpoint),
+    }
+}
+
+/// The endpoint of a profile with the demo's keys. They are read like any profile's keys, and are
+/// always valid.
+fn endpoint(demo: &Demo) -> Option<Arc<dyn Endpoint>> {
     let text = demo.kinds_own_lines().join("\n");
     let env = |name: &str| demo.variable(name);
-    let document = Document::parse(preset.name, &text, &env).ok()?;
+    let document = Document::parse(demo.name, &text, &env).ok()?;
     let provider = Forward.read(&mut document.root()).provider?;
-    let endpoint = provider.upstream()?.endpoint();
-    demo.endpoint = Some(endpoint);
-    Some(demo)
+    Some(provider.upstream()?.endpoint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_has_a_demo_with_an_endpoint() {
+        let demos = demos();
+        assert_eq!(demos.len(), presets::ALL.len());
+        for demo in demos {
+            assert!(demo.endpoint().is_some(), "{}", demo.name);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What refusals mean: by the codes in their bodies, by the provider's own rules, by status.
+//! Classifies refusals: by the codes in their bodies, by the provider's rules, or by status.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,41 +11,41 @@ use crate::{
     source::{FetchError, http::Answer, json},
 };
 
-/// The classes of codes that an upstream has in its bodies.
+/// The classes of the error codes in an upstream's bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorCodes {
-    /// Where a body has its code.
+    /// Where a body holds its code.
     pub(super) pointer: Pointer,
-    /// The classes of those that are known, a number as its digits.
+    /// The classes of the known codes; a number is written in digits.
     pub(super) classes: Vec<(String, FaultClass)>,
 }
 
-/// What a provider's refusals mean.
+/// How a provider's refusals are classified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Errors {
     pub(super) codes: Option<ErrorCodes>,
-    /// Statuses that mean something else than they usually do.
+    /// Statuses with an unusual meaning.
     pub(super) statuses: &'static [(u16, FaultClass)],
     pub(super) rate_limit: Option<RateLimit>,
 }
 
-/// Headers that tell a rate limit.
+/// Headers that report a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RateLimit {
-    /// Requests that are left.
+    /// The remaining requests.
     pub(super) remaining: &'static str,
-    /// When there will be more, in Unix seconds.
+    /// When the limit is reset, in Unix seconds.
     pub(super) reset: &'static str,
 }
 
 impl Errors {
-    /// Whether an answer is no refusal, that came when it was `now`.
+    /// Accepts a response that is not a refusal; `now` is when it was received.
     ///
     /// # Errors
     ///
-    /// It is one: throttled, where it says how long to wait; else of the class that its code has;
-    /// else throttled, where the provider's rate limit is spent; else by its status.
-    pub(super) fn judge(&self, answer: &Answer, now: WallTime) -> Result<(), FetchError> {
+    /// A refusal. It is throttled if it states how long to wait. Otherwise its code determines the
+    /// class, then an exhausted rate limit (throttled), then its status.
+    pub(super) fn classify(&self, answer: &Answer, now: WallTime) -> Result<(), FetchError> {
         let says_when = answer.retry_after().is_some();
         if says_when && matches!(answer.status.as_u16(), 403 | 429 | 503) {
             return Err(answer.refused_as(FaultClass::Throttled));
@@ -54,7 +54,7 @@ impl Errors {
             && let Some(code) = codes.code_in(answer)
             && let Some(class) = codes.class_of(&code, answer.status.is_success())
         {
-            // Who says when to come back is heard, whatever heals then.
+            // A response with Retry-After is honoured, whatever the fault.
             let class = match class {
                 FaultClass::Transient if says_when => FaultClass::Throttled,
                 class => class,
@@ -81,7 +81,7 @@ impl Errors {
 }
 
 impl ErrorCodes {
-    /// Its code, as text; none where the body says that there is no error, or is none.
+    /// The code as a string; `None` if the body reports no error or is not JSON.
     fn code_in(&self, answer: &Answer) -> Option<String> {
         let whole: &RawValue = json::parse(answer.body().ok()?).ok()?;
         let code = serde_json::from_str(self.pointer.follow(whole).ok()??.get()).ok()?;
@@ -93,9 +93,8 @@ impl ErrorCodes {
         Some(code).filter(|code| !code.is_empty() && code != "0")
     }
 
-    /// The class of a code. One that is not known is a refusal of the resource where the status
-    /// says that all is well: nobody knows whether it heals, and what is refused so is asked for
-    /// again slowly. Elsewhere the status tells.
+    /// The class of a code. An unknown code with a success status is a refusal of the resource: it
+    /// may not recover, so retries are slow. With any other status, the status decides.
     fn class_of(&self, code: &str, is_success: bool) -> Option<FaultClass> {
         let known = self.classes.iter().find(|(known, _)| known == code);
         match known {
@@ -104,8 +103,8 @@ impl ErrorCodes {
         }
     }
 
-    /// The reason that a code becomes. Of those that are not known only short numbers: what else
-    /// an upstream writes there may be anything.
+    /// The reason for a code. Of the unknown codes only short numbers are included, since an
+    /// upstream may write anything there.
     fn reason(&self, code: &str) -> Cow<'static, str> {
         let is_known = self.classes.iter().any(|(known, _)| known == code);
         let digits = code.strip_prefix('-').unwrap_or(code);
@@ -115,12 +114,12 @@ impl ErrorCodes {
 }
 
 impl RateLimit {
-    /// Whether nothing is left.
+    /// Whether no requests remain.
     fn is_spent(self, answer: &Answer) -> bool {
         text(answer, self.remaining) == Some("0")
     }
 
-    /// How long to wait, as far as that is told.
+    /// How long to wait, if known.
     fn wait(self, answer: &Answer, now: WallTime) -> Option<Duration> {
         let reset = text(answer, self.reset)?.parse().ok()?;
         Some(WallTime::from_unix_seconds(reset).since(now))
@@ -132,10 +131,10 @@ fn text<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// The reason that a code becomes.
+/// The reason for a code.
 fn reason(code: &str) -> Cow<'static, str> {
     let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
-    // A negative number is another code than its positive one.
+    // A negative number differs from its positive counterpart.
     let code = code.strip_prefix('-').map_or_else(|| code.into(), |rest| format!("MINUS_{rest}"));
     let code: String = code.chars().map(plain).collect();
     format!("UPSTREAM_CODE_{}", code.trim_matches('_').to_ascii_uppercase()).into()
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_becomes_a_reason_and_what_is_not_known_none() {
+    fn known_codes_become_reasons_and_unknown_ones_do_not() {
         let classes = ["invalid_client", "Invalid credentials."];
         let codes = ErrorCodes {
             pointer: "/code".parse().unwrap(),

@@ -1,18 +1,18 @@
-//! A JSON body with places for values.
+//! A JSON body with placeholders.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::template::{Place, Template, TemplateError, Values};
+use super::template::{Placeholder, Template, TemplateError, Values};
 
-/// JSON with places in its texts. A text that is exactly `{grant_ttl}` becomes a number.
+/// JSON with placeholders in its strings. A string that is exactly `{grant_ttl}` becomes a number.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
-    /// Always this.
+    /// A constant value.
     Constant(Value),
-    /// A text.
+    /// A string.
     Text(Template),
-    /// The life that is asked for, as a number of seconds.
+    /// The requested life, as a number of seconds.
     GrantTtl,
     /// An array.
     Array(Vec<Self>),
@@ -21,16 +21,16 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// Takes JSON whose texts may have places.
+    /// Parses JSON whose strings may have placeholders.
     ///
     /// # Errors
     ///
-    /// One of them is no template.
+    /// One of the strings is an invalid template.
     pub(super) fn parse(value: Value) -> Result<Self, TemplateError> {
         Ok(match value {
             Value::String(text) => {
                 let template = Template::parse(&text)?;
-                if template.is_only(Place::GrantTtl) {
+                if template.is_only(Placeholder::GrantTtl) {
                     Self::GrantTtl
                 } else {
                     Self::Text(template)
@@ -56,19 +56,25 @@ impl Json {
         }
     }
 
-    /// Its places.
-    pub(super) fn places(&self) -> Vec<Place> {
+    /// Its placeholders.
+    pub(super) fn places(&self) -> Vec<Placeholder> {
         match self {
             Self::Constant(_) => Vec::new(),
             Self::Text(template) => template.places().collect(),
-            Self::GrantTtl => vec![Place::GrantTtl],
+            Self::GrantTtl => vec![Placeholder::GrantTtl],
             Self::Array(items) => items.iter().flat_map(Self::places).collect(),
             Self::Object(members) => members.iter().flat_map(|(_, it)| it.places()).collect(),
         }
     }
 
-    /// Its text with these values. Members that ask for a life are left out unless `asks`.
-    pub(super) fn write(&self, values: &Values<'_>, asks: bool, text: &mut Zeroizing<Vec<u8>>) {
+    /// Writes the JSON with these values. Members that hold the requested life are omitted unless
+    /// `requests_life`.
+    pub(super) fn write(
+        &self,
+        values: &Values<'_>,
+        requests_life: bool,
+        text: &mut Zeroizing<Vec<u8>>,
+    ) {
         match self {
             Self::Constant(value) => put(value, text),
             Self::Text(template) => put(template.filled(values).as_str(), text),
@@ -79,36 +85,37 @@ impl Json {
                     if index > 0 {
                         text.push(b',');
                     }
-                    item.write(values, asks, text);
+                    item.write(values, requests_life, text);
                 }
                 text.push(b']');
             }
             Self::Object(members) => {
                 text.push(b'{');
-                let written = members.iter().filter(|(_, it)| asks || *it != Self::GrantTtl);
+                let written =
+                    members.iter().filter(|(_, it)| requests_life || *it != Self::GrantTtl);
                 for (index, (name, member)) in written.enumerate() {
                     if index > 0 {
                         text.push(b',');
                     }
                     put(name.as_str(), text);
                     text.push(b':');
-                    member.write(values, asks, text);
+                    member.write(values, requests_life, text);
                 }
                 text.push(b'}');
             }
         }
     }
 
-    /// What stands in its places in a value that was made of it; none where the value was not.
-    /// Members beside its own are passed over, and those that ask for a life may be absent.
-    pub(super) fn captured(&self, value: &Value) -> Option<Vec<(Place, String)>> {
+    /// The values of the placeholders in JSON that was made from this template; `None` if it was
+    /// not. Additional members are ignored, and members that hold the requested life may be absent.
+    pub(super) fn captured(&self, value: &Value) -> Option<Vec<(Placeholder, String)>> {
         match (self, value) {
             (Self::Constant(constant), value) => (constant == value).then(Vec::new),
             (Self::Text(template), Value::String(text)) => {
                 let found = template.captured(text)?;
                 Some(found.into_iter().map(|(place, text)| (place, text.to_owned())).collect())
             }
-            (Self::GrantTtl, value) => Some(vec![(Place::GrantTtl, value.to_string())]),
+            (Self::GrantTtl, value) => Some(vec![(Placeholder::GrantTtl, value.to_string())]),
             (Self::Array(own), Value::Array(items)) if own.len() == items.len() => {
                 let each = own.iter().zip(items).map(|(own, item)| own.captured(item));
                 Some(each.collect::<Option<Vec<_>>>()?.concat())
@@ -125,7 +132,7 @@ impl Json {
     }
 }
 
-/// Appends a value's JSON; into a vector nothing fails.
+/// Appends a value's JSON; writing to a vector never fails.
 fn put(value: &(impl serde::Serialize + ?Sized), text: &mut Zeroizing<Vec<u8>>) {
     let _ = serde_json::to_writer(&mut **text, value);
 }
@@ -139,14 +146,14 @@ mod tests {
     const VALUES: Values<'_> =
         Values { resource: "r\"1", grant_ttl: "60", secret: "s\\", assertion: "" };
 
-    fn written(value: Value, asks: bool) -> String {
+    fn written(value: Value, requests_life: bool) -> String {
         let mut text = Zeroizing::default();
-        Json::parse(value).unwrap().write(&VALUES, asks, &mut text);
+        Json::parse(value).unwrap().write(&VALUES, requests_life, &mut text);
         String::from_utf8(text.to_vec()).unwrap()
     }
 
     #[test]
-    fn texts_are_filled_and_a_life_alone_is_a_number() {
+    fn strings_are_filled_and_a_life_alone_is_a_number() {
         let value = json!({"ttl": "{grant_ttl}", "for": ["{resource}", "{grant_ttl}s", 1.5, null],
             "deep": {"key": "{secret}!"}});
         assert_eq!(
@@ -158,13 +165,13 @@ mod tests {
         let template = Json::parse(value).unwrap();
         assert_eq!(template.places().len(), 4);
         let found = template.captured(&serde_json::from_str(&without).unwrap()).unwrap();
-        assert!(found.contains(&(Place::Secret, "s\\".to_owned())), "{found:?}");
+        assert!(found.contains(&(Placeholder::Secret, "s\\".to_owned())), "{found:?}");
         assert_eq!(template.captured(&json!({"deep": {"key": "x"}})), None);
         assert_eq!(written(json!({"ttl": "{grant_ttl}"}), false), "{}");
     }
 
     #[test]
-    fn a_placeholder_that_there_is_not_is_refused_wherever_it_is() {
+    fn unknown_placeholder_is_refused_anywhere() {
         for value in [json!("{x}"), json!(["{x}"]), json!({"a": {"b": "{"}})] {
             assert!(Json::parse(value).is_err());
         }

@@ -1,4 +1,4 @@
-//! How long a credential lasts, and who says so.
+//! How long a credential lasts, and what states it.
 
 use std::time::Duration;
 
@@ -10,46 +10,46 @@ use zeroize::Zeroizing;
 use super::{answer::MALFORMED, pointer::Pointer};
 use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
 
-/// How far an end in whole seconds may be before the true end.
+/// How much earlier an expiry in whole seconds may be than the true expiry.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// Where the life of a credential is found, and what holds where it is not there.
+/// Where the life of a credential is stated, with a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LifeRule {
     pub(super) at: LifeAt,
-    /// The life where the answer has none.
+    /// The life if the response states none.
     pub(super) otherwise: Option<Duration>,
 }
 
-/// Where the life of a credential is found.
+/// Where the life of a credential is stated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LifeAt {
-    /// A number of seconds in the answer.
+    /// A number of seconds in the response.
     Seconds(Pointer),
-    /// An end in the answer: RFC 3339, or Unix seconds.
+    /// An expiry in the response: RFC 3339, or Unix seconds.
     Until(Pointer),
-    /// The `exp` inside the credential, a JWT.
+    /// The `exp` of the credential, a JWT.
     Jwt,
-    /// It is what was asked for.
+    /// The requested life.
     Requested,
-    /// It is always this.
+    /// A constant.
     Fixed(Duration),
 }
 
-/// What a life is reckoned by.
+/// What a life is computed from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At {
-    /// Our wall clock, before the request was sent.
+pub(super) struct LifeBasis {
+    /// The local wall clock before the request was sent.
     pub(super) anchor: WallTime,
-    /// The answer's Date.
+    /// The response's Date.
     pub(super) date: Option<WallTime>,
-    /// The life that was asked for.
+    /// The requested life.
     pub(super) asked: Option<Duration>,
-    /// How long caches on the way have held the answer: its Age.
+    /// The response's Age: how long caches have held it.
     pub(super) age: Duration,
 }
 
-/// A life, and the end that the answer or the credential states, in Unix seconds.
+/// A life, and the expiry that the response or the credential states, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Life {
     pub(super) granted: Granted,
@@ -63,17 +63,17 @@ impl From<LifeAt> for LifeRule {
 }
 
 impl LifeRule {
-    /// The life of `credential` by this rule: never longer than what was asked for, nor than
-    /// what a JWT says of itself, and less what a cache has held it.
+    /// The life of `credential` by this rule. It never exceeds the requested life or the expiry
+    /// that a JWT states, and is reduced by the time a cache held the response.
     ///
     /// # Errors
     ///
-    /// The answer says nothing of it and nothing is configured, or what it says is no life.
+    /// Neither the response nor the configuration states a life, or the stated value is invalid.
     pub(super) fn read(
         &self,
         whole: Option<&RawValue>,
         credential: &str,
-        at: At,
+        at: LifeBasis,
     ) -> Result<Life, Fault> {
         let ends_inside = jwt_end(credential);
         let of = |pointer: &Pointer| match whole {
@@ -97,15 +97,15 @@ impl LifeRule {
             LifeAt::Fixed(life) => Some(life),
             _ => self.otherwise,
         };
-        // An end that lies behind says that a clock is off, and is no measure.
+        // An expiry in the past means that a clock is wrong, so it is ignored.
         let left_inside = ends_inside.and_then(|end| at.remaining(end).ok());
         let left_inside = left_inside.filter(|left| !left.is_zero());
-        // What is counted from the answer has begun when a cache took it.
+        // A life counted from the response started when a cache stored it.
         let is_counted = !matches!(self.at, LifeAt::Until(_) | LifeAt::Jwt);
         let age = if is_counted { at.age } else { Duration::ZERO };
         let left = |life: Duration| {
             let life = life.saturating_sub(age);
-            // An end in whole seconds is up to one before the true end.
+            // An expiry in whole seconds is up to one second early.
             left_inside.filter(|left| *left + ROUNDING < life).unwrap_or(life)
         };
         let granted = match (stated, assumed) {
@@ -119,31 +119,31 @@ impl LifeRule {
     }
 }
 
-impl At {
-    /// What is left until `end`, by whichever clock says less: ours before the request, or the
-    /// upstream's by the answer's Date. So it is never longer than what is stated, however far
-    /// the two are apart.
+impl LifeBasis {
+    /// The time until `end`, by the clock that gives less: the local clock before the request, or
+    /// the upstream's by the response's Date. It never exceeds the stated life, however much the
+    /// clocks differ.
     fn remaining(self, end: f64) -> Result<Duration, Fault> {
         let end = Duration::try_from_secs_f64(end).map_err(|_| MALFORMED)?;
         let end = WallTime::from_unix_seconds(0) + end;
         let now = self.date.map_or(self.anchor, |date| date.max(self.anchor));
         let left = end.since(now);
-        // Milliseconds in the place of seconds, most likely.
+        // Probably milliseconds instead of seconds.
         if left > LONGEST { Err(MALFORMED) } else { Ok(left) }
     }
 }
 
-/// Whole seconds out of a number, or a decimal text: rounded down, over zero.
+/// Positive whole seconds from a number or a decimal string, rounded down.
 fn seconds(raw: &str) -> Result<Duration, Fault> {
     let seconds = number(raw).ok_or(MALFORMED)?.floor();
     if seconds < 1.0 {
         return Err(MALFORMED);
     }
-    // What is too long for a Duration is longer than this.
+    // A value too long for a Duration exceeds the limit anyway.
     Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST, |life| life.min(LONGEST)))
 }
 
-/// An end in Unix seconds, out of a number, a decimal text or RFC 3339.
+/// An expiry in Unix seconds, from a number, a decimal string or RFC 3339.
 fn end(raw: &str) -> Result<f64, Fault> {
     if let Some(number) = number(raw) {
         return Ok(number);
@@ -152,7 +152,7 @@ fn end(raw: &str) -> Result<f64, Fault> {
     rfc3339(&text).ok_or(MALFORMED)
 }
 
-/// A number, or a text of digits with at most one point.
+/// A number, or a string of digits with at most one point.
 fn number(raw: &str) -> Option<f64> {
     if !raw.starts_with('"') {
         return serde_json::from_str(raw).ok();
@@ -183,11 +183,11 @@ fn rfc3339(text: &str) -> Option<f64> {
     Some(since.as_secs_f64() - 60.0 * f64::from(ahead))
 }
 
-/// A life that is configured.
+/// A configured life.
 ///
 /// # Errors
 ///
-/// It is none, in words that follow the name of the key.
+/// The value is invalid; the message follows the key's name.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let life = humantime::parse_duration(text).map_err(|_| r#"is not a duration like "10m""#)?;
     if life.is_zero() || life > LONGEST {
@@ -234,7 +234,7 @@ mod tests {
     ) -> Result<Granted, Fault> {
         let text = json!({"life": value}).to_string();
         let whole: &RawValue = serde_json::from_str(&text).unwrap();
-        let at = At {
+        let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: date.map(WallTime::from_unix_seconds),
             asked: asked.map(Duration::from_secs),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_a_number_or_a_decimal_text_rounded_down() {
+    fn seconds_are_a_number_or_decimal_string_rounded_down() {
         let rule = LifeRule::from(LifeAt::Seconds(pointer()));
         for (value, life) in [
             (json!(30), 30),
@@ -282,12 +282,16 @@ mod tests {
         ] {
             assert_eq!(read(&rule, &value, None), Err(MALFORMED), "{value}");
         }
-        assert_eq!(read(&rule, &json!(30), Some(60)), Ok(stated(30)), "the answer wins");
+        assert_eq!(
+            read(&rule, &json!(30), Some(60)),
+            Ok(stated(30)),
+            "the response takes precedence"
+        );
         assert_eq!(read(&rule, &json!(90), Some(60)), Ok(stated(60)), "never lengthened");
     }
 
     #[test]
-    fn what_is_configured_holds_only_where_the_answer_says_nothing() {
+    fn configured_life_applies_only_if_none_is_stated() {
         let otherwise = Duration::from_secs(600);
         let rule = LifeRule { at: LifeAt::Seconds(pointer()), otherwise: Some(otherwise) };
         assert_eq!(read(&rule, &json!(30), None), Ok(stated(30)));
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_a_time_or_unix_seconds() {
+    fn expiry_is_a_time_or_unix_seconds() {
         let rule = LifeRule::from(LifeAt::Until(pointer()));
         for value in [
             json!("2023-11-14T23:13:20Z"),
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn whichever_clock_says_less_wins() {
+    fn clock_with_the_shorter_life_wins() {
         let rule = LifeRule::from(LifeAt::Until(pointer()));
         let until = json!(NOW + 3_600);
         for (date, life) in [(0, 3_600), (600, 3_000), (-600, 3_600)] {
@@ -338,10 +342,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_states_its_own_end() {
+    fn jwt_states_its_own_expiry() {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": NOW + 600}).to_string());
         let token = format!("e30.{claims}.c2ln");
-        let at = At {
+        let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: None,
             asked: None,
@@ -356,11 +360,15 @@ mod tests {
         let longer = LifeRule::from(LifeAt::Fixed(Duration::from_secs(3_600)));
         let granted = Granted::Assumed(Duration::from_secs(600));
         assert_eq!(longer.read(None, &token, at), Ok(Life { granted, expires }));
-        let late = At { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
+        let late = LifeBasis { anchor: WallTime::from_unix_seconds(NOW + 601), ..at };
         let granted = Granted::Assumed(Duration::from_secs(3_600));
-        assert_eq!(longer.read(None, &token, late), Ok(Life { granted, expires }), "no measure");
-        // What a cache has held is not all there; its own end is not moved by that.
-        let held = At { age: Duration::from_secs(3_300), ..at };
+        assert_eq!(
+            longer.read(None, &token, late),
+            Ok(Life { granted, expires }),
+            "an expiry in the past is ignored"
+        );
+        // The time in a cache reduces the life, but not the credential's own expiry.
+        let held = LifeBasis { age: Duration::from_secs(3_300), ..at };
         let granted = Granted::Assumed(Duration::from_secs(300));
         assert_eq!(longer.read(None, &token, held), Ok(Life { granted, expires }));
         let life = LifeRule::from(LifeAt::Jwt).read(None, &token, held).unwrap();

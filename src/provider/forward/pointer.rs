@@ -1,5 +1,4 @@
-//! JSON Pointers (RFC 6901), followed through raw JSON, so that what they point at stays as it
-//! was written.
+//! JSON Pointers (RFC 6901) into raw JSON, so that the target stays as written.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -9,7 +8,7 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// Where in a JSON text something is.
+/// A place in a JSON document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pointer(Vec<String>);
 
@@ -38,11 +37,11 @@ impl fmt::Display for Pointer {
 }
 
 impl Pointer {
-    /// What it points at, as written; none where there is nothing.
+    /// The target as written, if it exists.
     ///
     /// # Errors
     ///
-    /// What it leads through is not JSON, or has the member twice.
+    /// The path leads through invalid JSON, or through a duplicate member.
     pub(super) fn follow<'a>(
         &self,
         whole: &'a RawValue,
@@ -53,7 +52,7 @@ impl Pointer {
                 Some(b'{') => member(at, step)?,
                 Some(b'[') => {
                     let items: Vec<&RawValue> = serde_json::from_str(at.get())?;
-                    // A number with a leading zero is no index.
+                    // A number with a leading zero is not an index.
                     let index = step.parse().ok().filter(|it: &usize| it.to_string() == *step);
                     index.and_then(|index| items.get(index).copied())
                 }
@@ -65,8 +64,8 @@ impl Pointer {
         Ok(Some(at))
     }
 
-    /// Puts `value` where it points at, into objects that are made as needed. It never points
-    /// into an array that is made so.
+    /// Sets the target to `value`, and creates missing objects. The path never leads into an array
+    /// created this way.
     pub(super) fn put(&self, whole: &mut Value, value: Value) {
         let mut at = whole;
         for step in &self.0 {
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_as_it_was_written() {
+    fn target_stays_as_written() {
         let text = r#" {"a": {"b/c": [ 1.50, {"~": [ "\u0041" , 2 ]} ]}, "\u0064": null} "#;
         assert_eq!(follow("/a/b~1c/0", text).as_deref(), Some("1.50"));
         assert_eq!(follow("/a/b~1c/1/~0", text).as_deref(), Some(r#"[ "\u0041" , 2 ]"#));
@@ -136,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_there_twice_is_none() {
+    fn duplicate_member_is_refused() {
         let whole: &RawValue = serde_json::from_str(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
         assert!("/a".parse::<Pointer>().unwrap().follow(whole).is_err());
         assert!("/b".parse::<Pointer>().unwrap().follow(whole).is_ok());
     }
 
     #[test]
-    fn it_puts_what_it_finds_again() {
+    fn put_value_is_found_again() {
         let mut whole = json!({"x": 1});
         let pointer: Pointer = "/data/to~1ken".parse().unwrap();
         pointer.put(&mut whole, json!("t"));
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pointer_is_refused() {
+    fn invalid_pointer_is_refused() {
         for text in ["", "access_token", "$.a", "/a~2", "/~"] {
             assert!(text.parse::<Pointer>().is_err(), "{text}");
         }

@@ -1,7 +1,8 @@
-//! Recipes of known providers, a file each. To add one: its file, and a line in [`ALL`].
+//! Recipes for known providers, one file each. To add one, write its file and add a line to
+//! [`ALL`].
 //!
-//! There is none for credentials that are not for sharing: `AssemblyAI`'s temporary tokens are
-//! good for one use, and Amazon IVS Chat tokens are a user's own.
+//! Credentials that are not for sharing have none: `AssemblyAI`'s temporary tokens are for one use,
+//! and Amazon IVS Chat tokens belong to one user.
 
 mod azure_speech;
 mod cloudflare_turn;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use super::{
     config::Parts,
     endpoint::Emulation,
-    recipe::{Making, Recipe},
+    recipe::{Recipe, RecipeBuilder},
 };
 use crate::{
     name::{NameError, Resource},
@@ -39,25 +40,25 @@ pub(super) static ALL: [&Preset; 8] = [
     &wechat::PRESET,
 ];
 
-/// A recipe of a known provider.
+/// A recipe for a known provider.
 pub(super) struct Preset {
-    /// Its name, as `preset` takes it.
+    /// The name, as used in `preset`.
     pub(super) name: &'static str,
-    /// Who decides how long its credentials live.
+    /// What determines the life of its credentials.
     pub(super) life: LifeRules,
-    /// The refresh point where a profile names none, as a share of a credential's life.
+    /// The default refresh point, as a share of a credential's life.
     pub(super) refresh_at: f64,
-    /// Takes a resource.
+    /// Validates a resource.
     pub(super) parse_resource: fn(&str) -> Result<Resource, NameError>,
     /// Reads its keys.
     pub(super) read: fn(&mut Section<'_>) -> Option<Parts>,
-    /// Its upstream, as the sandbox emulates it.
+    /// How the sandbox emulates its upstream.
     pub(super) emulation: Emulation,
     /// A profile with public keys.
     pub(super) demo: fn() -> DemoKeys,
 }
 
-/// The keys of a preset's demo. They are public, and good for nothing but the sandbox.
+/// The keys of a preset's demo. They are public and only for the sandbox.
 pub(super) struct DemoKeys {
     pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) secret: SecretKeys,
@@ -71,13 +72,13 @@ impl fmt::Debug for Preset {
     }
 }
 
-/// The recipe that a preset makes of its keys. What is wrong with it is told of this key: what a
-/// preset says by itself is never wrong.
-fn made(section: &Section<'_>, key: &str, making: Making) -> Option<Recipe> {
-    making.made().map_err(|error| section.problem(key, error)).ok()
+/// Finishes a preset's recipe. Problems are reported for `key`; the preset's own parts are always
+/// valid.
+fn build(section: &Section<'_>, key: &str, builder: RecipeBuilder) -> Option<Recipe> {
+    builder.build().map_err(|error| section.problem(key, error)).ok()
 }
 
-/// A name that stands in a URL as it is.
+/// A name that needs no escaping in a URL.
 fn parse_name(text: &str) -> Result<String, &'static str> {
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=128).contains(&text.len()) && text.bytes().all(of_name) {
@@ -87,19 +88,19 @@ fn parse_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A text that is sent as it is: one line, not blank.
+/// A single non-blank line, sent unchanged.
 fn parse_text(text: &str) -> Result<String, &'static str> {
     let is_line =
         !text.trim().is_empty() && !text.contains(char::is_control) && text.len() <= 1_024;
     if is_line { Ok(text.to_owned()) } else { Err("must be a line of 1 to 1024 bytes") }
 }
 
-/// A text as a template writes it.
+/// Escapes a string for a template.
 fn escaped(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
 
-/// Keys of a secret.
+/// The keys of a secret.
 const fn secret_keys(file: &'static str, env: &'static str, value: &'static str) -> SecretKeys {
     SecretKeys { file, env, value }
 }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_theirs_alone() {
+    fn preset_names_are_unique() {
         for (at, preset) in ALL.iter().enumerate() {
             assert!(ALL[..at].iter().all(|other| other.name != preset.name), "{preset:?}");
             assert!(preset.refresh_at > 0.0 && preset.refresh_at < 1.0, "{preset:?}");

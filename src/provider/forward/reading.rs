@@ -1,22 +1,20 @@
-//! What a credential says that is no JWT.
+//! Describes credentials that are not JWTs.
 //!
-//! Sources: GitHub's page "Authentication: token formats"; Google's "Token types"; W3C's
-//! "WebRTC", `RTCIceServer`.
+//! Sources: GitHub's page "Authentication: token formats"; Google's "Token types"; W3C's "WebRTC",
+//! `RTCIceServer`.
 
 use serde_json::{Map, Value};
 
 use crate::reading::{Reading, View, words::plain};
 
-/// How credentials of these begin.
-const BEGINNINGS: [(&str, &str); 2] = [
-    ("ghs_", "an installation token of a GitHub App"),
-    ("ya29.", "an access token of Google's OAuth 2.0"),
-];
+/// The prefixes of known credentials.
+const BEGINNINGS: [(&str, &str); 2] =
+    [("ghs_", "a GitHub App installation token"), ("ya29.", "a Google OAuth 2.0 access token")];
 
-/// The longest text that is looked at: as much as a credential may have, and quotes around it.
+/// The longest string that is read: the longest credential, and quotes around it.
 const MAX_BYTES: usize = 17 * 1024;
 
-/// Reads a credential that an upstream gave; none where it is of no known form.
+/// Describes an upstream's credential; `None` if its form is unknown.
 pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     let text = text.trim();
     if text.len() > MAX_BYTES {
@@ -25,7 +23,7 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     if let Some((_, what)) = BEGINNINGS.iter().find(|(beginning, _)| is_one(text, beginning)) {
         let mut reading = Reading::opaque();
         reading.tell("what", *what);
-        reading.note("credential", "is opaque: only its issuer knows whose it is and when it ends");
+        reading.note("credential", "is opaque: only its issuer knows its owner and expiry");
         return Some(reading);
     }
     let servers: Vec<Map<String, Value>> = match serde_json::from_str(text).ok()? {
@@ -39,7 +37,7 @@ pub(super) fn read(text: &str, view: View<'_>) -> Option<Reading> {
     Some(ice_servers(&servers, view))
 }
 
-/// One word that begins so.
+/// Whether a string is one word with this prefix.
 fn is_one(text: &str, beginning: &str) -> bool {
     text.strip_prefix(beginning)
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -52,7 +50,7 @@ fn object(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// Servers that a browser connects through.
+/// Describes servers that a browser connects through.
 fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
     let mut reading = Reading::opaque();
     reading.tell("what", "ICE servers for WebRTC");
@@ -71,11 +69,11 @@ fn ice_servers(servers: &[Map<String, Value>], view: View<'_>) -> Reading {
         }
     }
     if servers.iter().any(|server| !server.contains_key("urls")) {
-        reading.note("url", "is the old name: browsers read urls");
+        reading.note("url", "is the old name; browsers read urls");
     }
     let has_password = |it: &Map<String, Value>| it.contains_key("credential");
     if !servers.iter().any(has_password) {
-        reading.note("credential", "is missing: no TURN server takes that");
+        reading.note("credential", "is missing; TURN servers require it");
     }
     reading
 }
@@ -95,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn what_upstreams_give_is_known_by_its_form() {
-        let github = "what an installation token of a GitHub App; odd credential";
+    fn credentials_are_recognised_by_their_form() {
+        let github = "what a GitHub App installation token; odd credential";
         assert_eq!(told(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
         let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;
         let ice = "what ICE servers for WebRTC; for stun:a, turn:b; user u; password (hidden)";

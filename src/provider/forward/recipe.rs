@@ -1,5 +1,5 @@
-//! How a credential is asked for and where it is in the answer: all that tells one provider's
-//! endpoint from another's.
+//! A recipe: the request for a credential and where the response holds it. It holds everything that
+//! is specific to a provider's endpoint.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use super::{
     json::Json,
     life::{LifeAt, LifeRule},
     pointer::Pointer,
-    template::{Place, Template, Values},
+    template::{Placeholder, Template, Values},
 };
 use crate::{
     grant::FaultClass,
     source::base_url::{BaseUrl, BaseUrlError},
 };
 
-/// How a credential is asked for, and what is answered.
+/// The request for a credential, and how to read the response.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
     pub(super) method: Method,
     /// Scheme, host and port.
     pub(super) base: BaseUrl,
-    /// What is asked below them; its values are percent-encoded.
+    /// The path below the base; values are percent-encoded.
     pub(super) path: Template,
     pub(super) query: Vec<(String, Template)>,
     pub(super) headers: Vec<(HeaderName, Template)>,
     /// The user of a Basic credential, whose password is the secret.
     pub(super) basic: Option<Basic>,
     pub(super) body: Body,
-    /// The life that the upstream gives where none is asked for. Then none is.
-    pub(super) usual_life: Option<Duration>,
+    /// The life that the upstream grants by default. A request for this life specifies none.
+    pub(super) default_life: Option<Duration>,
     pub(super) credential: CredentialAt,
     pub(super) life: LifeRule,
     pub(super) errors: Errors,
@@ -46,17 +46,17 @@ pub(super) struct Basic {
     pub(super) form_encoded: FormEncoded,
 }
 
-/// Whether the parts of a Basic credential are encoded as in a form: RFC 6749, 2.3.1.
+/// Whether the parts of a Basic credential are form-encoded: RFC 6749, 2.3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FormEncoded {
     Yes,
     No,
 }
 
-/// What a request holds.
+/// The body of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Body {
-    /// Nothing.
+    /// No body.
     Empty,
     /// `application/x-www-form-urlencoded`.
     Form(Vec<(String, Template)>),
@@ -64,7 +64,7 @@ pub(super) enum Body {
     Json(Json),
 }
 
-/// Headers that are HTTP's own, or made here.
+/// Headers that belong to HTTP or are set here.
 const NOT_TO_SET: [HeaderName; 6] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -75,9 +75,9 @@ const NOT_TO_SET: [HeaderName; 6] = [
 ];
 
 impl Recipe {
-    /// All its places.
-    pub(super) fn places(&self) -> Vec<Place> {
-        let pairs = |pairs: &[(String, Template)]| -> Vec<Place> {
+    /// All its placeholders.
+    pub(super) fn places(&self) -> Vec<Placeholder> {
+        let pairs = |pairs: &[(String, Template)]| -> Vec<Placeholder> {
             pairs.iter().flat_map(|(_, template)| template.places()).collect()
         };
         let mut places: Vec<_> = self.path.places().collect();
@@ -88,7 +88,7 @@ impl Recipe {
             Body::Form(form) => pairs(form),
             Body::Json(json) => json.places(),
         });
-        places.extend(self.basic.as_ref().map(|_| Place::Secret));
+        places.extend(self.basic.as_ref().map(|_| Placeholder::Secret));
         places
     }
 
@@ -106,12 +106,12 @@ impl Recipe {
         lists.map(|(key, names)| (key, names.into())).collect()
     }
 
-    /// Whether it asks for a life.
-    pub(super) fn asks(&self) -> bool {
-        self.places().contains(&Place::GrantTtl)
+    /// Whether it requests a life.
+    pub(super) fn requests_life(&self) -> bool {
+        self.places().contains(&Placeholder::GrantTtl)
     }
 
-    /// Path and query, below the base.
+    /// The path and query below the base.
     pub(super) fn target(&self, values: &Values<'_>) -> String {
         let mut target = (*self.path.filled_with(values, |it| percent_encoded(it).into())).clone();
         if !self.query.is_empty() {
@@ -126,12 +126,12 @@ impl Recipe {
     }
 }
 
-/// A recipe in the making, or what is wrong with it first; never what was written.
+/// A recipe being built, or its first problem, which never quotes the input.
 #[derive(Clone, Debug)]
-pub(super) struct Making(Result<Recipe, String>);
+pub(super) struct RecipeBuilder(Result<Recipe, String>);
 
-impl Making {
-    /// A POST to `url` for the answer's whole body, which lives as long as it says, as a JWT.
+impl RecipeBuilder {
+    /// A POST to `url`. The response's whole body is a JWT that states its life.
     pub(super) fn post(url: &str) -> Self {
         Self(address(url).map(|(base, path)| Recipe {
             method: Method::POST,
@@ -141,14 +141,14 @@ impl Making {
             headers: Vec::new(),
             basic: None,
             body: Body::Empty,
-            usual_life: None,
+            default_life: None,
             credential: CredentialAt::Text,
             life: LifeAt::Jwt.into(),
             errors: Errors::default(),
         }))
     }
 
-    /// With more that cannot be wrong.
+    /// Applies a change that cannot fail.
     pub(super) fn with(mut self, add: impl FnOnce(&mut Recipe)) -> Self {
         if let Ok(recipe) = &mut self.0 {
             add(recipe);
@@ -156,12 +156,12 @@ impl Making {
         self
     }
 
-    /// With more that can be wrong.
+    /// Applies a change that can fail.
     fn and(self, add: impl FnOnce(&mut Recipe) -> Result<(), String>) -> Self {
         Self(self.0.and_then(|mut recipe| add(&mut recipe).map(|()| recipe)))
     }
 
-    /// The credential is there in JSON.
+    /// Reads the credential from this place in JSON.
     pub(super) fn credential(self, pointer: &str) -> Self {
         self.and(|it| {
             it.credential = CredentialAt::Json(parse_pointer(pointer)?);
@@ -169,12 +169,12 @@ impl Making {
         })
     }
 
-    /// Its life is this.
+    /// Sets how the life is determined.
     pub(super) fn life(self, at: LifeAt) -> Self {
         self.with(|it| it.life = at.into())
     }
 
-    /// Its life is a number of seconds there.
+    /// Reads the life as a number of seconds from this place.
     pub(super) fn seconds(self, pointer: &str) -> Self {
         self.and(|it| {
             it.life = LifeAt::Seconds(parse_pointer(pointer)?).into();
@@ -182,7 +182,7 @@ impl Making {
         })
     }
 
-    /// Its end is there.
+    /// Reads the expiry from this place.
     pub(super) fn until(self, pointer: &str) -> Self {
         self.and(|it| {
             it.life = LifeAt::Until(parse_pointer(pointer)?).into();
@@ -190,7 +190,7 @@ impl Making {
         })
     }
 
-    /// With a header.
+    /// Adds a header.
     pub(super) fn header(self, name: &str, value: &str) -> Self {
         self.and(|it| {
             it.headers.push((header_name(name)?, header_value(value)?));
@@ -198,7 +198,7 @@ impl Making {
         })
     }
 
-    /// With a form.
+    /// Sets a form.
     pub(super) fn form(self, pairs: &[(&str, &str)]) -> Self {
         let pair = |(name, text): &(&str, &str)| Ok(((*name).to_owned(), parse(text)?));
         self.and(|it| {
@@ -207,7 +207,7 @@ impl Making {
         })
     }
 
-    /// With JSON.
+    /// Sets a JSON body.
     pub(super) fn json(self, value: Value) -> Self {
         self.and(|it| {
             it.body = Body::Json(Json::parse(value).map_err(|error| error.to_string())?);
@@ -215,7 +215,7 @@ impl Making {
         })
     }
 
-    /// Its refusals hold a code there, of which these are of a class.
+    /// Reads the codes of refusals from this place; these codes have known classes.
     pub(super) fn codes(self, pointer: &str, classes: &[(&str, FaultClass)]) -> Self {
         self.and(|it| {
             let classes =
@@ -229,8 +229,8 @@ impl Making {
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub(super) fn made(self) -> Result<Recipe, String> {
+    /// The first problem.
+    pub(super) fn build(self) -> Result<Recipe, String> {
         self.0
     }
 }
@@ -239,44 +239,44 @@ fn parse_pointer(text: &str) -> Result<Pointer, String> {
     text.parse().map_err(str::to_owned)
 }
 
-/// A header's name that may be set.
+/// Parses the name of a header that may be set.
 pub(super) fn header_name(name: &str) -> Result<HeaderName, String> {
-    let name: HeaderName = name.parse().map_err(|_| "is not a header's name".to_owned())?;
+    let name: HeaderName = name.parse().map_err(|_| "is not a header name".to_owned())?;
     if NOT_TO_SET.contains(&name) { Err("is set by HTTP itself".to_owned()) } else { Ok(name) }
 }
 
-/// A header's value, which is one line of visible ASCII.
+/// Parses a header's value: one line of visible ASCII.
 pub(super) fn header_value(text: &str) -> Result<Template, String> {
     let visible = |it: char| it.is_ascii_graphic() || it == ' ';
     if text.trim() != text || !text.chars().all(visible) {
-        return Err("must be one line of visible ASCII, with no space around it".to_owned());
+        return Err("must be one line of visible ASCII without surrounding spaces".to_owned());
     }
     parse(text)
 }
 
-/// A text with places.
+/// Parses a template.
 pub(super) fn parse(text: &str) -> Result<Template, String> {
     Template::parse(text).map_err(|error| error.to_string())
 }
 
-/// Takes a URL apart: into its base, and its path with places.
+/// Splits a URL into its base and the template of its path.
 pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
     if url.contains(['?', '#']) {
-        return Err("must not have a query or a fragment: the query is a key of its own".to_owned());
+        return Err("must not have a query or a fragment: use the key query".to_owned());
     }
     let of_base = |error: BaseUrlError| match error {
-        BaseUrlError::NotAUrl => "is not of the form https://host[:port]/path".to_owned(),
+        BaseUrlError::NotAUrl => "does not have the form https://host[:port]/path".to_owned(),
         error => error.to_string(),
     };
     let behind = url.find("://").map_or(0, |at| at + 3);
     let slash = url.get(behind..).and_then(|rest| rest.find('/')).map(|at| behind + at);
     let (base, path) = url.split_at(slash.unwrap_or(url.len()));
     if base.contains(['{', '}']) {
-        return Err("has a placeholder before its path: it must be one upstream".to_owned());
+        return Err("has a placeholder before its path: the upstream must be fixed".to_owned());
     }
     let base: BaseUrl = base.parse().map_err(of_base)?;
     let path = parse(if path.is_empty() { "/" } else { path })?;
-    if path.places().any(Place::is_secret) {
+    if path.places().any(Placeholder::is_secret) {
         return Err(in_url());
     }
     let example = Values { resource: "r", grant_ttl: "1", secret: "", assertion: "" };
@@ -286,19 +286,19 @@ pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
     if is_path && !climbs {
         Ok((base, path))
     } else {
-        Err("has a path that is none: percent-encode what has a meaning in URLs".to_owned())
+        Err("has an invalid path: percent-encode characters that have a meaning in URLs".to_owned())
     }
 }
 
-/// Why a secret is no part of a URL.
+/// RefusalReason a secret must not be in a URL.
 pub(super) fn in_url() -> String {
-    "must not hold {secret} or {assertion}: servers and proxies write URLs into their logs. Put it \
-     into a header or the body"
+    "must not contain {secret} or {assertion}: servers and proxies log URLs. Put it into a header \
+     or the body"
         .to_owned()
 }
 
-/// All but what is unreserved in URLs percent-encoded (RFC 3986, 2.3), so that a value never
-/// becomes more than a part of one segment.
+/// Percent-encodes all but the unreserved characters (RFC 3986, 2.3), so that a value stays within
+/// one segment.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -320,12 +320,12 @@ mod tests {
     use super::*;
 
     fn target(url: &str, resource: &str) -> String {
-        let recipe = Making::post(url).made().unwrap();
+        let recipe = RecipeBuilder::post(url).build().unwrap();
         recipe.target(&Values { resource, grant_ttl: "60", secret: "", assertion: "" })
     }
 
     #[test]
-    fn a_resource_never_changes_the_shape_of_a_path() {
+    fn resource_never_changes_the_path_structure() {
         let url = "https://api.example/a/{resource}/b";
         for (resource, path) in [
             ("123", "/a/123/b"),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_an_echo() {
+    fn invalid_address_is_refused_without_echo() {
         let password = "q1W2e3R4";
         for url in [
             "api.example/token".to_owned(),
@@ -353,7 +353,7 @@ mod tests {
             format!("https://user:{password}@api.example/"),
             format!("http://{password}.example/"),
         ] {
-            let error = Making::post(&url).made().map(|_| ()).unwrap_err();
+            let error = RecipeBuilder::post(&url).build().map(|_| ()).unwrap_err();
             assert!(!error.contains(password), "{error}");
         }
         for name in ["host", "Content-Length", "a b", ""] {

@@ -1,4 +1,4 @@
-//! A recipe's request with an attempt's values.
+//! Builds a recipe's request with an attempt's values.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     answer::CredentialAt,
     recipe::{Basic, Body, FormEncoded, Recipe},
-    template::{Place, Template, Values},
+    template::{Placeholder, Template, Values},
 };
 use crate::{
     egress::USER_AGENT,
@@ -21,23 +21,23 @@ use crate::{
 const INVALID: Fault = Fault::new(FaultClass::Misconfigured, "REQUEST_INVALID");
 
 impl Recipe {
-    /// The request to `uri`. It asks for a life only if it `asks`.
+    /// The request to `uri`. It requests a life only if `requests_life`.
     ///
     /// # Errors
     ///
-    /// A value cannot be where it should.
+    /// A value is invalid at its place.
     pub(super) fn request(
         &self,
         uri: Uri,
         values: &Values<'_>,
-        asks: bool,
+        requests_life: bool,
     ) -> Result<Request<Full<Bytes>>, Fault> {
-        let (content_type, body) = self.body.filled(values, asks);
+        let (content_type, body) = self.body.filled(values, requests_life);
         let length = HeaderValue::from(body.len());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
         if self.method != Method::GET {
-            // Also of nothing: some upstreams refuse a request that does not say it.
+            // Also for an empty body: some upstreams refuse a request without it.
             request.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
         *request.uri_mut() = uri;
@@ -66,7 +66,7 @@ impl Recipe {
         for (name, template) in &self.headers {
             let text = template.filled(values);
             let mut value = HeaderValue::from_str(&text).map_err(|_| INVALID)?;
-            value.set_sensitive(template.places().any(Place::is_secret));
+            value.set_sensitive(template.places().any(Placeholder::is_secret));
             headers.insert(name.clone(), value);
         }
         Ok(())
@@ -74,7 +74,7 @@ impl Recipe {
 }
 
 impl Basic {
-    /// The header, marked so that it does not print.
+    /// The header, marked as sensitive so that it is not printed.
     fn header(&self, secret: &str) -> Result<HeaderValue, Fault> {
         let encoded = |text: &str| match self.form_encoded {
             FormEncoded::Yes => form_urlencoded::byte_serialize(text.as_bytes()).collect(),
@@ -90,29 +90,29 @@ impl Basic {
 }
 
 impl Body {
-    /// The content's type and the content, which is zeroed when the last part of it is dropped.
-    fn filled(&self, values: &Values<'_>, asks: bool) -> (Option<&'static str>, Bytes) {
+    /// The content type and the content, which is zeroed when its last part is dropped.
+    fn filled(&self, values: &Values<'_>, requests_life: bool) -> (Option<&'static str>, Bytes) {
         match self {
             Self::Empty => (None, Bytes::new()),
             Self::Form(pairs) => {
-                let form = Zeroizing::new(form(pairs, values, asks).into_bytes());
+                let form = Zeroizing::new(form(pairs, values, requests_life).into_bytes());
                 (Some("application/x-www-form-urlencoded"), Bytes::from_owner(form))
             }
             Self::Json(json) => {
-                // Room for all that has no escapes, so that nothing is left behind by growing.
+                // The capacity covers all values without escapes, so growing leaves no copies.
                 let long = values.secret.len() + values.assertion.len() + values.resource.len();
                 let mut text = Zeroizing::new(Vec::with_capacity(4_096 + 2 * long));
-                json.write(values, asks, &mut text);
+                json.write(values, requests_life, &mut text);
                 (Some("application/json"), Bytes::from_owner(text))
             }
         }
     }
 }
 
-fn form(pairs: &[(String, Template)], values: &Values<'_>, asks: bool) -> String {
+fn form(pairs: &[(String, Template)], values: &Values<'_>, requests_life: bool) -> String {
     let filled: Vec<_> = pairs
         .iter()
-        .filter(|(_, template)| asks || !template.is_only(Place::GrantTtl))
+        .filter(|(_, template)| requests_life || !template.is_only(Placeholder::GrantTtl))
         .map(|(name, template)| (name, template.filled(values)))
         .collect();
     let room = filled.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
@@ -129,14 +129,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::provider::forward::recipe::Making;
+    use crate::provider::forward::recipe::RecipeBuilder;
 
     const SECRET: &str = "zq mark&er+qz";
 
-    fn sent(recipe: &Recipe, asks: bool) -> (HeaderMap, String, String) {
+    fn sent(recipe: &Recipe, requests_life: bool) -> (HeaderMap, String, String) {
         let values =
             Values { resource: "r/1", grant_ttl: "60", secret: SECRET, assertion: "a.b.c" };
-        let request = recipe.request(Uri::from_static("/"), &values, asks).unwrap();
+        let request = recipe.request(Uri::from_static("/"), &values, requests_life).unwrap();
         let (head, body) = request.into_parts();
         let shown = format!("{head:?} {recipe:?} {values:?}");
         let body = futures_util::FutureExt::now_or_never(body.collect()).unwrap().unwrap();
@@ -144,14 +144,14 @@ mod tests {
         (head.headers, body, shown)
     }
 
-    fn making() -> Making {
-        Making::post("https://api.example/x").credential("/t")
+    fn builder() -> RecipeBuilder {
+        RecipeBuilder::post("https://api.example/x").credential("/t")
     }
 
     #[test]
-    fn a_form_is_encoded_and_a_header_with_a_secret_does_not_print() {
+    fn form_is_encoded_and_secret_header_is_not_printed() {
         let pairs = [("a", "{secret}"), ("ttl", "{grant_ttl}"), ("r", "{resource}s")];
-        let recipe = making().form(&pairs).header("x-key", "K {secret}").made().unwrap();
+        let recipe = builder().form(&pairs).header("x-key", "K {secret}").build().unwrap();
         let (headers, body, shown) = sent(&recipe, true);
         assert_eq!(body, "a=zq+mark%26er%2Bqz&ttl=60&r=r%2F1s");
         assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn a_basic_credential_is_encoded_where_its_rfc_says_so() {
+    fn basic_credential_is_encoded_where_rfc_requires_it() {
         for (form_encoded, pair) in [
             (FormEncoded::No, "us er:zq mark&er+qz"),
             (FormEncoded::Yes, "us+er:zq+mark%26er%2Bqz"),
         ] {
             let basic = Basic { user: "us er".to_owned(), form_encoded };
-            let recipe = making().with(|it| it.basic = Some(basic)).made().unwrap();
+            let recipe = builder().with(|it| it.basic = Some(basic)).build().unwrap();
             let (headers, body, _) = sent(&recipe, true);
             let basic = headers["authorization"].to_str().unwrap().strip_prefix("Basic ").unwrap();
             assert_eq!(BASE64_STANDARD.decode(basic).unwrap(), pair.as_bytes());
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn json_is_sent_as_json() {
         let members = json!({"ttl": "{grant_ttl}", "s": "{secret}"});
-        let recipe = making().json(members).made().unwrap();
+        let recipe = builder().json(members).build().unwrap();
         let (headers, body, _) = sent(&recipe, true);
         assert_eq!(body, r#"{"s":"zq mark&er+qz","ttl":60}"#);
         assert_eq!(headers["content-type"], "application/json");

@@ -1,36 +1,33 @@
-//! A provider's secret as its console shows it: sent, never signed with here.
+//! A provider's secret as shown in its console. It is sent, never used for signing.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{SecretKeys, SecretOrigin, Section, text};
 
-/// A text that is no secret. It never holds the text.
+/// RefusalReason a string is not a secret. It never holds the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SecretError {
-    /// Nothing in it.
+    /// It is empty.
     #[error("is empty")]
     Empty,
-    /// In quotes.
-    #[error("is in quotes, which would be part of it: write it without")]
+    /// It is quoted.
+    #[error("is in quotes, which would be part of it: write it without quotes")]
     Quoted,
-    /// White space, control characters or characters that cannot be seen.
-    #[error(
-        "holds white space or a character that cannot be seen: write it on one line, as it was \
-         given"
-    )]
+    /// White space, control characters or invisible characters.
+    #[error("contains white space or an invisible character: write it on one line, as issued")]
     Invisible,
 }
 
-/// A secret that is sent to the upstream. Its `Debug` is silent, and it is zeroed on drop.
+/// A secret that is sent to the upstream. Its `Debug` hides it, and it is zeroed on drop.
 #[derive(Clone, Debug)]
 pub(super) struct Secret(SecretString);
 
 impl Secret {
-    /// Takes a secret, white space around it apart.
+    /// Parses a secret and trims white space.
     ///
     /// # Errors
     ///
-    /// It is empty, or looks like something else than a secret.
+    /// It is empty, or does not look like a secret.
     pub(super) fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let never = |it: char| it.is_control() || it.is_whitespace() || text::is_invisible(it);
@@ -45,7 +42,7 @@ impl Secret {
         }
     }
 
-    /// Reads the secret that these keys name, and where it was.
+    /// Reads the secret under these keys, with its location.
     pub(super) fn read(
         section: &mut Section<'_>,
         keys: SecretKeys,
@@ -59,7 +56,7 @@ impl Secret {
     }
 }
 
-/// What is shown of a secret: where it is.
+/// A secret for display: its location.
 pub(super) fn shown(origin: &SecretOrigin) -> serde_json::Value {
     format!("(set, {origin})").into()
 }
@@ -69,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_taken_as_it_was_given() {
+    fn secret_is_accepted_as_issued() {
         for good in ["k", "p@ss:w/rd+1~=\"x", "\u{feff} key \r\n"] {
             let secret = Secret::parse(good).unwrap();
             assert_eq!(secret.expose(), good.trim_matches(['\u{feff}', ' ', '\r', '\n']));

@@ -6,9 +6,9 @@ use futures_util::{FutureExt, future::BoxFuture};
 use zeroize::Zeroizing;
 
 use super::{
-    answer::{age, date, take},
+    answer::{age, date, extract},
     config::Config,
-    life::At,
+    life::LifeBasis,
     template::Values,
 };
 use crate::{
@@ -17,30 +17,30 @@ use crate::{
     source::{FetchError, FetchRequest, Fetched, GrantSource, http::HttpClient},
 };
 
-/// Asks an upstream for credentials, and takes them as they are.
+/// Fetches credentials from an upstream and returns them unchanged.
 #[derive(Debug)]
 pub(super) struct Credentials {
     client: HttpClient,
     config: Arc<Config>,
-    /// The life that is asked for; none where the recipe asks for none.
+    /// The life to request; `None` if the recipe requests none.
     grant_ttl: Option<Duration>,
 }
 
 impl Credentials {
-    /// Credentials by `config`'s recipe that are asked to live for `grant_ttl`.
+    /// Credentials by `config`'s recipe with a requested life of `grant_ttl`.
     pub(super) fn new(
         config: Arc<Config>,
         client: HttpClient,
         grant_ttl: Option<Duration>,
     ) -> Self {
-        let grant_ttl = grant_ttl.filter(|_| config.recipe.asks());
+        let grant_ttl = grant_ttl.filter(|_| config.recipe.requests_life());
         Self { client, config, grant_ttl }
     }
 
-    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_once(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let Config { recipe, secret, .. } = &*self.config;
         let resource = request.resource.as_str();
-        // Before connecting: the upstream's clock for the credential can only start later.
+        // Extracted before connecting: the credential's life can only start later.
         let anchor = self.client.clock().now();
         let assertion = self.assertion(anchor.wall, resource)?;
         let grant_ttl = self.grant_ttl.map_or_else(String::new, |ttl| ttl.as_secs().to_string());
@@ -50,17 +50,18 @@ impl Credentials {
             secret: secret.as_ref().map_or("", |secret| secret.expose()),
             assertion: &assertion,
         };
-        let asks = self.grant_ttl.is_some() && self.grant_ttl != recipe.usual_life;
-        let request = recipe.request(self.client.uri(&recipe.target(&values))?, &values, asks)?;
+        let requests_life = self.grant_ttl.is_some() && self.grant_ttl != recipe.default_life;
+        let request =
+            recipe.request(self.client.uri(&recipe.target(&values))?, &values, requests_life)?;
         let answer = self.client.exchange(request).await?;
-        recipe.errors.judge(&answer, self.client.clock().now().wall)?;
-        let at = At {
+        recipe.errors.classify(&answer, self.client.clock().now().wall)?;
+        let at = LifeBasis {
             anchor: anchor.wall,
             date: date(&answer.headers),
             asked: self.grant_ttl,
             age: age(&answer.headers),
         };
-        let taken = take(&recipe.credential, &recipe.life, &answer.headers, answer.body()?, at)?;
+        let taken = extract(&recipe.credential, &recipe.life, &answer.headers, answer.body()?, at)?;
         let (content, granted, mark) = (taken.content, taken.granted, taken.mark);
         Ok(Fetched { content, anchor, granted, mark })
     }
@@ -74,7 +75,7 @@ impl Credentials {
 
 impl GrantSource for Credentials {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
-        self.ask(request).boxed()
+        self.fetch_once(request).boxed()
     }
 
     fn clock_skew(&self) -> Option<f64> {

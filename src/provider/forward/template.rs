@@ -1,24 +1,24 @@
-//! Texts with places for values: `{resource}`, `{grant_ttl}`, `{secret}` and `{assertion}`;
-//! `{{` and `}}` are braces.
+//! Templates: strings with the placeholders `{resource}`, `{grant_ttl}`, `{secret}` and
+//! `{assertion}`; `{{` and `}}` are braces.
 
 use std::{borrow::Cow, fmt};
 
 use zeroize::Zeroizing;
 
-/// What stands in a place.
+/// A placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The resource that a credential is asked for.
+pub(super) enum Placeholder {
+    /// The requested resource.
     Resource,
-    /// The life that is asked for, in whole seconds.
+    /// The requested life, in whole seconds.
     GrantTtl,
     /// The profile's secret.
     Secret,
-    /// A JWT that proves who asks, signed anew for each attempt.
+    /// A JWT that authenticates the profile, signed for each attempt.
     Assertion,
 }
 
-impl Place {
+impl Placeholder {
     const ALL: [Self; 4] = [Self::Resource, Self::GrantTtl, Self::Secret, Self::Assertion];
 
     /// Its name between the braces.
@@ -31,13 +31,13 @@ impl Place {
         }
     }
 
-    /// Whether what stands there opens the upstream.
+    /// Whether its value authenticates to the upstream.
     pub(super) const fn is_secret(self) -> bool {
         matches!(self, Self::Secret | Self::Assertion)
     }
 }
 
-/// What one attempt puts into the places. Its `Debug` is silent.
+/// The values of the placeholders in one attempt. Its `Debug` hides them.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a> {
     pub(super) resource: &'a str,
@@ -47,13 +47,13 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// What stands in this place.
-    pub(super) const fn of(&self, place: Place) -> &'a str {
+    /// The value of this placeholder.
+    pub(super) const fn of(&self, place: Placeholder) -> &'a str {
         match place {
-            Place::Resource => self.resource,
-            Place::GrantTtl => self.grant_ttl,
-            Place::Secret => self.secret,
-            Place::Assertion => self.assertion,
+            Placeholder::Resource => self.resource,
+            Placeholder::GrantTtl => self.grant_ttl,
+            Placeholder::Secret => self.secret,
+            Placeholder::Assertion => self.assertion,
         }
     }
 }
@@ -64,42 +64,42 @@ impl fmt::Debug for Values<'_> {
     }
 }
 
-/// A text that is no template. It never holds the text: that may hold a secret.
+/// RefusalReason a string is not a template. It never holds the string, which may contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateError {
-    /// A brace without its other.
-    #[error("has a brace without its other one; a brace itself is written {{{{ or }}}}")]
+    /// An unmatched brace.
+    #[error("has an unmatched brace; write {{{{ or }}}} for a brace")]
     Brace,
-    /// A name that is none of a place.
+    /// An unknown placeholder.
     #[error(
-        "has a placeholder that there is not; there are {{resource}}, {{grant_ttl}}, {{secret}} \
-         and {{assertion}}"
+        "has an unknown placeholder; expected one of {{resource}}, {{grant_ttl}}, {{secret}}, \
+         {{assertion}}"
     )]
     Unknown,
 }
 
-/// A text with places for values.
+/// A string with placeholders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Template(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Place(Place),
+    Placeholder(Placeholder),
 }
 
 impl Template {
-    /// A text as it is, braces and all.
+    /// A literal string; braces have no meaning.
     pub(super) fn literal(text: impl Into<String>) -> Self {
         let text = text.into();
         if text.is_empty() { Self::default() } else { Self(vec![Piece::Text(text)]) }
     }
 
-    /// Takes a text with its places.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// A brace stands alone, or a place has an unknown name.
+    /// A brace is unmatched, or a placeholder is unknown.
     pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
@@ -116,11 +116,11 @@ impl Template {
             } else {
                 let inside = from.strip_prefix('{').ok_or(TemplateError::Brace)?;
                 let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace)?;
-                let place = Place::ALL.into_iter().find(|place| place.name() == name);
+                let place = Placeholder::ALL.into_iter().find(|place| place.name() == name);
                 if !literal.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Place(place.ok_or(TemplateError::Unknown)?));
+                pieces.push(Piece::Placeholder(place.ok_or(TemplateError::Unknown)?));
                 rest = after;
             }
         }
@@ -131,33 +131,33 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// Its places.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+    /// Its placeholders.
+    pub(super) fn places(&self) -> impl Iterator<Item = Placeholder> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(_) => None,
-            Piece::Place(place) => Some(*place),
+            Piece::Placeholder(place) => Some(*place),
         })
     }
 
-    /// Its texts between the places.
+    /// The strings between its placeholders.
     pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Text(text) => Some(text.as_str()),
-            Piece::Place(_) => None,
+            Piece::Placeholder(_) => None,
         })
     }
 
-    /// Whether it is this place and nothing else.
-    pub(super) fn is_only(&self, place: Place) -> bool {
-        self.0 == [Piece::Place(place)]
+    /// Whether it consists of this placeholder.
+    pub(super) fn is_only(&self, place: Placeholder) -> bool {
+        self.0 == [Piece::Placeholder(place)]
     }
 
-    /// The text with these values in its places.
+    /// The string with these values.
     pub(super) fn filled(&self, values: &Values<'_>) -> Zeroizing<String> {
         self.filled_with(values, |value| value.into())
     }
 
-    /// The same, each value encoded so.
+    /// The same, with each value encoded.
     pub(super) fn filled_with(
         &self,
         values: &Values<'_>,
@@ -165,22 +165,23 @@ impl Template {
     ) -> Zeroizing<String> {
         let part = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
-            // Encoded, a byte is at most three.
-            Piece::Place(place) => 3 * values.of(*place).len(),
+            // Encoding makes a byte at most three.
+            Piece::Placeholder(place) => 3 * values.of(*place).len(),
         };
-        // Room for all, so that nothing is left behind by growing.
+        // The capacity covers everything, so growing leaves no copies.
         let mut text = Zeroizing::new(String::with_capacity(self.0.iter().map(part).sum()));
         for piece in &self.0 {
             match piece {
                 Piece::Text(literal) => text.push_str(literal),
-                Piece::Place(place) => text.push_str(&encoded(values.of(*place))),
+                Piece::Placeholder(place) => text.push_str(&encoded(values.of(*place))),
             }
         }
         text
     }
 
-    /// What stands in its places in a text that was made of it; none where the text was not.
-    pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Place, &'t str)>> {
+    /// The values of the placeholders in a string that was made from this template; `None` if it
+    /// was not.
+    pub(super) fn captured<'t>(&self, text: &'t str) -> Option<Vec<(Placeholder, &'t str)>> {
         let (mut rest, mut found, mut open) = (text, Vec::new(), None);
         for piece in &self.0 {
             match (piece, open.take()) {
@@ -190,7 +191,7 @@ impl Template {
                     found.push((place, value));
                     rest = after;
                 }
-                (Piece::Place(place), before) => {
+                (Piece::Placeholder(place), before) => {
                     found.extend(before.map(|before| (before, "")));
                     open = Some(*place);
                 }
@@ -217,16 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_and_found_again() {
+    fn placeholders_are_filled_and_captured_again() {
         for (text, filled, found) in [
             ("plain", "plain", vec![]),
-            ("Token {secret}", "Token s3cret", vec![(Place::Secret, "s3cret")]),
+            ("Token {secret}", "Token s3cret", vec![(Placeholder::Secret, "s3cret")]),
             (
                 "{resource}:{grant_ttl}!",
                 "a/b:60!",
-                vec![(Place::Resource, "a/b"), (Place::GrantTtl, "60")],
+                vec![(Placeholder::Resource, "a/b"), (Placeholder::GrantTtl, "60")],
             ),
-            ("{{{assertion}}}", "{x.y.z}", vec![(Place::Assertion, "x.y.z")]),
+            ("{{{assertion}}}", "{x.y.z}", vec![(Placeholder::Assertion, "x.y.z")]),
             ("", "", vec![]),
         ] {
             let template = parse(text);
@@ -235,13 +236,13 @@ mod tests {
             assert_eq!(parse("Bearer {secret}").captured(filled), None, "{text}");
         }
         assert_eq!(parse("plain").captured("plainer"), None);
-        assert!(parse("{grant_ttl}").is_only(Place::GrantTtl));
-        assert!(!parse("{grant_ttl}s").is_only(Place::GrantTtl));
+        assert!(parse("{grant_ttl}").is_only(Placeholder::GrantTtl));
+        assert!(!parse("{grant_ttl}s").is_only(Placeholder::GrantTtl));
         assert_eq!(Template::literal("{x}").filled(&VALUES).as_str(), "{x}");
     }
 
     #[test]
-    fn what_is_no_template_is_refused_without_an_echo() {
+    fn invalid_template_is_refused_without_echo() {
         for text in ["{", "}", "{secret", "a } b", "{{}"] {
             assert_eq!(Template::parse(text), Err(TemplateError::Brace), "{text}");
         }

@@ -1,4 +1,4 @@
-//! The kind against upstreams over real HTTP: the recorded answers, and what a profile says.
+//! The kind against upstreams over HTTP: the recorded responses, and the profiles' keys.
 
 mod profiles;
 mod upstream;
@@ -15,10 +15,10 @@ use crate::{
     source::{FetchError, FetchRequest, Fetched, Urgency},
 };
 
-/// The secret of every profile here, unless a test has another.
+/// The secret of every profile in these tests, unless a test sets another.
 pub(super) const SECRET: &str = "zqmarkerqz-secret";
 
-/// A profile with these lines, whose environment holds this under every name.
+/// A profile with these lines; every environment variable holds this secret.
 pub(super) fn read(lines: &str, secret: &str) -> Result<(Arc<dyn Provider>, GrantRules), Problems> {
     let env = |_: &str| Some(secret.to_owned());
     let document = Document::parse("test.toml", lines, &env)?;
@@ -29,7 +29,7 @@ pub(super) fn read(lines: &str, secret: &str) -> Result<(Arc<dyn Provider>, Gran
     document.conclude(draft.provider).map(|provider| (provider, grants))
 }
 
-/// The lines of a preset's demo, and the secret.
+/// The lines and the secret of a preset's demo.
 pub(super) fn demo_of(preset: &Preset) -> (String, String) {
     let demo = (preset.demo)();
     let mut lines =
@@ -38,11 +38,11 @@ pub(super) fn demo_of(preset: &Preset) -> (String, String) {
     (lines.join("\n"), demo.value)
 }
 
-/// The life that these rules ask for unless a profile says otherwise.
-pub(super) fn usual_life(grants: &GrantRules) -> Option<Duration> {
+/// The default life to request.
+pub(super) fn default_life(grants: &GrantRules) -> Option<Duration> {
     match grants.life {
-        LifeRules::Asked { default, .. } => Some(default),
-        LifeRules::Told => None,
+        LifeRules::Requested { default, .. } => Some(default),
+        LifeRules::Reported => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -12,11 +12,11 @@ const NAME: NameKeys = NameKeys { value: "access_key", file: "access_key_file" }
 const SECRET: SecretKeys =
     SecretKeys { file: "app_secret_file", env: "app_secret_env", value: "app_secret" };
 
-/// What a `100ms` profile says beside the keys that all kinds have.
+/// The own keys of a `100ms` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) access_key: String,
-    /// The secret signs as the text that it is, though it looks like base64.
+    /// The secret signs as a string, although it looks like base64.
     pub(super) app_secret: KeySecret,
 }
 
@@ -28,7 +28,7 @@ impl Config {
         Some(Self { access_key: access_key?, app_secret: app_secret? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         [("access_key", json!(self.access_key))]
             .into_iter()

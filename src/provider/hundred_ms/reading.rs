@@ -1,9 +1,9 @@
-//! What a token of 100ms says, also one of another maker.
+//! Describes 100ms tokens, including those from other issuers.
 
 use super::token::{TYPE, VERSION};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a token of an access key; none where it is another JWT.
+/// Describes a token of an access key; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     token.claims.get("access_key")?;
     let is_typed = matches!(token.text("type"), Some("app" | "management"));
@@ -11,8 +11,8 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
         return None;
     }
     let mut reading = Reading::of(token);
-    let user = token.claims.get("user_id").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", user);
+    let user = token.claims.get("user_id").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", user);
     match token.claims.get("room_id") {
         Some(room) => reading.tell("for", format!("the room {}", plain(room))),
         None if is_app(token) => reading.tell("for", "no room"),
@@ -34,12 +34,12 @@ fn note(token: &Jwt, reading: &mut Reading) {
     if payload.contains(['-', '_']) {
         reading.note(
             "payload",
-            "has - or _ in its base64url, which the web client cannot read: write what is not \
-             ASCII, and > ? ~, as \\uXXXX",
+            "has - or _ in its base64url, which the web client cannot read: write non-ASCII \
+             characters and > ? ~ as \\uXXXX",
         );
     }
     if !is_app(token) {
-        reading.note("type", "is not app: whoever holds it may use the server's API");
+        reading.note("type", "is not app: its bearer can use the server's API");
         return;
     }
     if token.claims.get("version").is_none_or(|version| *version != VERSION) {
@@ -47,7 +47,7 @@ fn note(token: &Jwt, reading: &mut Reading) {
     }
     for claim in ["room_id", "role", "jti"] {
         if token.text(claim).is_none_or(str::is_empty) {
-            reading.note(claim, "is missing, empty or no text; 100ms refuses such a token");
+            reading.note(claim, "is missing, empty or not a string; 100ms refuses such a token");
         }
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, about, told) in [
             ("type", json!("management"), "type", "server's API"),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_for_what_and_in_which_role_is_told() {
+    fn identity_purpose_and_role_are_described() {
         let lines = |claims: &Value| {
             let lines = read_claims(claims).unwrap().lines;
             lines
@@ -100,10 +100,10 @@ mod tests {
                 .map(|line| format!("{} {}", line.label, line.text))
                 .collect::<Vec<_>>()
         };
-        let told = ["whose alice", "for the room 64f0", "role guest", "key k", "token id 7"];
+        let told = ["identity alice", "for the room 64f0", "role guest", "key k", "token id 7"];
         assert_eq!(lines(&good()), told);
         let management = json!({"access_key": "k", "type": "management"});
-        assert_eq!(lines(&management), ["whose nobody's", "for the server's API", "key k"]);
+        assert_eq!(lines(&management), ["identity none", "for the server's API", "key k"]);
         assert_eq!(read_claims(&json!({"access_key": "k", "type": "other"})), None);
     }
 }

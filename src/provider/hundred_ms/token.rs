@@ -9,13 +9,13 @@ use crate::{
     token::claims::{Conflict, Id, Table, Value},
 };
 
-/// An app token's `type`; the other one, `management`, opens the server's API.
+/// An app token's `type`; the other type, `management`, is for the server's API.
 pub(super) const TYPE: &str = "app";
 
 /// An app token's `version`.
 pub(super) const VERSION: u64 = 2;
 
-/// The header and claims, as the library writes them.
+/// The header and claims as the library writes them.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(header::of(Algorithm::HS256, Map::new()));
     table.add(&["access_key"], Value::Constant(config.access_key.as_str().into()))?;

@@ -1,8 +1,8 @@
-//! The tokens that 100ms' library made.
+//! The tokens made by 100ms' library.
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+    Inputs, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/100ms.json");
@@ -11,21 +11,23 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let (secret, access_key) = (key("/100ms/app_secret")?, key("/100ms/access_key")?);
     let vectors = read(VECTORS)?.into_iter().map(|recorded| {
         let Some(lines) = lines(&recorded.inputs) else {
-            return Ok(recorded.left_out("good only from a later time on: no profile says that"));
+            return Ok(
+                recorded.skipped("valid only from a later time: no profile can express that")
+            );
         };
         let profile = format!(
             "[profiles.peer]\nkind = \"{KIND}\"\naccess_key = \"{access_key}\"\n\
              app_secret_env = \"SECRET\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Secret)?;
         token.random = &["jti"];
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }
 
-/// None where no profile says it.
+/// `None` if no profile can express it.
 fn lines(inputs: &Inputs) -> Option<String> {
     let mut params = inputs.params.clone();
     if params.remove("not_valid_before").is_some() {

@@ -1,11 +1,11 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use crate::{
     provider::{ivs::ALGORITHM, private_key::PrivateKey},
     settings::Section,
 };
 
-/// What an `ivs-playback` profile says beside the keys that all kinds have.
+/// The own keys of an `ivs-playback` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) private_key: PrivateKey,

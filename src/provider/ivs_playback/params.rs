@@ -1,26 +1,26 @@
-//! What a playback token may say beside the channel and the viewer. Names and limits: the page
-//! "Generate and Sign IVS Playback Tokens".
+//! A playback token's parameters. Names and limits: the page "Generate and Sign IVS Playback
+//! Tokens".
 
 use serde_json::Value;
 
 use crate::token::params::{Parameter, Setter, Shape};
 
-/// Whether each token is good for one playback; the claim is an id of its own.
+/// Whether each token is valid for one playback; the claim is then a unique ID.
 pub(super) const SINGLE_USE: &str = "single_use";
 
-/// Whether origins are held against each request, not only against the first.
+/// Whether origins are checked for every request, not only the first.
 pub(super) const STRICT_ORIGIN: &str = "strict_origin";
 
-/// What a player may choose at most.
+/// The highest resolution that a player may choose.
 pub(super) const RESOLUTIONS: [&str; 3] = ["SD", "HD", "FULL_HD"];
 
-/// Origins of a token that holds them against each request.
+/// The maximum number of origins with strict checking.
 pub(super) const MAX_STRICT: usize = 5;
 
-/// Bytes of all origins: tokens travel in a URL.
+/// The longest origins in bytes: tokens are sent in a URL.
 const MAX_ORIGINS: usize = 1_024;
 
-/// All of them. A profile that says `strict_origin` says origins too, or lets calls.
+/// All parameters. A profile with `strict_origin` must set origins, or let calls set them.
 pub(super) fn declared(is_strict: bool) -> Vec<Parameter> {
     let shape = if is_strict { STRICT_ORIGINS } else { ORIGINS };
     let setter = if is_strict { Setter::RequiredCall } else { Setter::Call };
@@ -41,15 +41,15 @@ pub(super) fn declared(is_strict: bool) -> Vec<Parameter> {
 }
 
 const ORIGINS: Shape = Shape::Own {
-    wanted: "must be * or origins like https://www.example.com, of which the host may begin with \
-             *., in one text with commas and no spaces between them, at most 1024 bytes",
+    wanted: "must be * or origins like https://www.example.com, whose host may start with *., in \
+             one string separated by commas without spaces, at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(are_origins),
 };
 
 const STRICT_ORIGINS: Shape = Shape::Own {
     wanted: "must be one to five origins where strict_origin is true, like \
-             https://www.example.com, of which the host may begin with *., in one text with commas \
-             and no spaces between them, at most 1024 bytes",
+             https://www.example.com, whose host may start with *., in one string separated by \
+             commas without spaces, at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(|text| are_origins(text) && is_strict(text)),
 };
 
@@ -57,7 +57,7 @@ fn is_strict(text: &str) -> bool {
     text != "*" && text.split(',').count() <= MAX_STRICT
 }
 
-/// Whether a text is what IVS takes for the origins of a token.
+/// Whether IVS accepts a string as origins.
 pub(super) fn are_origins(text: &str) -> bool {
     text == "*" || (text.len() <= MAX_ORIGINS && text.split(',').all(is_origin))
 }
@@ -76,7 +76,7 @@ fn is_origin(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Whether a value in a token is what IVS takes for a resolution.
+/// Whether IVS accepts a value as a resolution.
 pub(super) fn is_resolution(value: &Value) -> bool {
     value.as_str().is_some_and(|text| RESOLUTIONS.contains(&text))
 }

@@ -1,4 +1,4 @@
-//! What a playback token says, also one of another maker.
+//! Describes playback tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -22,13 +22,13 @@ const SINGLE_USE: &str = "aws:single-use-uuid";
 const VERSION: &str = "aws:viewer-session-version";
 const RESOLUTION: &str = "aws:maximum-resolution";
 
-/// Reads a token for a channel; none where it is another JWT.
+/// Describes a token for a channel; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let channel = token.claims.get(CHANNEL)?;
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
-    let viewer = token.claims.get(VIEWER).map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", viewer);
+    let viewer = token.claims.get(VIEWER).map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", viewer);
     reading.tell("for", format!("the channel {}", plain(channel)));
     for (label, claim) in [
         ("origins", ORIGINS),
@@ -46,21 +46,21 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
 fn note(token: &Jwt, reading: &mut Reading) {
     note_algorithm(token, reading);
     let channel = token.text(CHANNEL).and_then(Arn::parse);
-    if channel.is_none_or(|arn| arn.sort != "channel") {
-        reading.note(CHANNEL, "is no channel's ARN");
+    if channel.is_none_or(|arn| arn.resource_type != "channel") {
+        reading.note(CHANNEL, "is not a channel's ARN");
     }
     if token.text(VIEWER).is_some_and(|viewer| viewer.chars().count() > MAX_VIEWER) {
-        reading.note(VIEWER, format!("is longer than the {MAX_VIEWER} characters that IVS takes"));
+        reading.note(VIEWER, format!("exceeds IVS's limit of {MAX_VIEWER} characters"));
     }
     let is_strict = token.claims.get(STRICT) == Some(&Value::Bool(true));
     match token.claims.get(ORIGINS) {
         Some(origins) if !origins.as_str().is_some_and(are_origins) => {
-            reading.note(ORIGINS, "is no text of origins with commas and no spaces between them");
+            reading.note(ORIGINS, "is not a string of origins separated by commas without spaces");
         }
         Some(Value::String(origins)) if is_strict && origins.split(',').count() > MAX_STRICT => {
             reading.note(ORIGINS, format!("has more than {MAX_STRICT}, with strict enforcement"));
         }
-        None if is_strict => reading.note(STRICT, "enforces nothing: no origin is named"),
+        None if is_strict => reading.note(STRICT, "has no effect: no origin is named"),
         _ => {}
     }
     if token.claims.get(STRICT).is_some_and(|strict| !strict.is_boolean()) {
@@ -70,10 +70,10 @@ fn note(token: &Jwt, reading: &mut Reading) {
         reading.note(VERSION, "is not a whole number");
     }
     if token.claims.get(RESOLUTION).is_some_and(|resolution| !is_resolution(resolution)) {
-        reading.note(RESOLUTION, "is none of SD, HD and FULL_HD");
+        reading.note(RESOLUTION, "is not SD, HD or FULL_HD");
     }
     if token.claims.get(SINGLE_USE).is_some_and(|uuid| uuid.as_str().is_none_or(str::is_empty)) {
-        reading.note(SINGLE_USE, "is no UUID");
+        reading.note(SINGLE_USE, "is not a UUID");
     }
 }
 
@@ -85,7 +85,7 @@ fn note_life(token: &Jwt, now: i64, reading: &mut Reading) {
     };
     if let Some(life) = reading.validity.life_over(MAX_OWN_TTL, now) {
         let (life, most) = (length(life), length(MAX_OWN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} ahead; with {own} IVS takes {most} at most"));
+        reading.note("exp", format!("is {life} ahead; with {own} IVS allows at most {most}"));
     }
 }
 
@@ -107,19 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_noted() {
+    fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, told) in [
-            (CHANNEL, json!("a"), "no channel's ARN"),
-            (CHANNEL, json!("arn:aws:ivs:us-west-2:123456789012:stage/a"), "no channel's ARN"),
+            (CHANNEL, json!("a"), "not a channel's ARN"),
+            (CHANNEL, json!("arn:aws:ivs:us-west-2:123456789012:stage/a"), "not a channel's ARN"),
             (VIEWER, json!("v".repeat(41)), "40 characters"),
-            (ORIGINS, json!("https://a.example, https://b.example"), "no text of origins"),
-            (ORIGINS, json!(["https://a.example"]), "no text of origins"),
+            (ORIGINS, json!("https://a.example, https://b.example"), "not a string of origins"),
+            (ORIGINS, json!(["https://a.example"]), "not a string of origins"),
             (STRICT, json!("true"), "neither true nor false"),
             (VERSION, json!("0"), "not a whole number"),
-            (RESOLUTION, json!("4K"), "none of SD"),
-            (SINGLE_USE, json!(true), "no UUID"),
-            ("exp", json!(601), "takes 10 min at most"),
+            (RESOLUTION, json!("4K"), "not SD"),
+            (SINGLE_USE, json!(true), "not a UUID"),
+            ("exp", json!(601), "allows at most 10 min"),
         ] {
             let mut claims = good();
             claims[claim] = value;
@@ -135,7 +135,7 @@ mod tests {
         strict[ORIGINS] = json!(["https://a.example"; 6].join(","));
         assert!(read_claims(&strict).unwrap().oddities[0].message.contains("more than 5"));
         strict.as_object_mut().unwrap().remove(ORIGINS);
-        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("enforces nothing"));
+        assert!(read_claims(&strict).unwrap().oddities[0].message.contains("has no effect"));
         let mut shared = good();
         shared.as_object_mut().unwrap().remove(VIEWER);
         shared["exp"] = json!(86_400);
@@ -143,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn whose_and_for_what_is_told() {
+    fn identity_and_purpose_are_described() {
         let lines = read_claims(&good()).unwrap().lines;
         let lines: Vec<_> =
             lines.iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let channel = "for the channel arn:aws:ivs:us-west-2:123456789012:channel/a";
-        assert_eq!(lines, ["whose alice", channel, "origins https://a.example"]);
+        assert_eq!(lines, ["identity alice", channel, "origins https://a.example"]);
         assert_eq!(read_claims(&json!({"sub": "alice", "exp": 60})), None);
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn table(tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(header::of(ALGORITHM, Map::new()));
     tokens.add_times(&mut table)?;
     table.add(&["aws:channel-arn"], tokens.resource())?;
-    // What a profile affirms here is an id of each token.
+    // With the profile's consent, the claim is a unique ID.
     let mut others = tokens.clone();
     others.declared.retain(|parameter| parameter.name != SINGLE_USE);
     others.add_params(&mut table)?;

@@ -1,13 +1,13 @@
-//! The tokens that the guide of Amazon IVS shows how to sign for playback.
+//! The playback tokens signed as in the guide of Amazon IVS.
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/ivs-playback.json");
 
-/// The claim of tokens for one viewing.
+/// The claim of single-use tokens.
 const SINGLE_USE: &str = "aws:single-use-uuid";
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -17,16 +17,16 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
         let lines = lines(&recorded.inputs);
         let profile =
             format!("[profiles.private]\nkind = \"{KIND}\"\nprivate_key_env = \"KEY\"\n{lines}\n");
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Public(public.clone()))?;
         if !token.claims.contains_key("iat") {
             token.claims.insert("iat".to_owned(), recorded.inputs.now.into());
-            token.but = Some("no iat, which ours always have");
+            token.adjusted = Some("no iat, which ours always have");
         }
         if token.claims.contains_key(SINGLE_USE) {
             token.random = &[SINGLE_USE];
         }
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }

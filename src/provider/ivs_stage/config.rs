@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use http::Uri;
 use serde_json::{Value, json};
@@ -13,17 +13,17 @@ use crate::{
 
 const NAME: NameKeys = NameKeys { value: "public_key_arn", file: "public_key_arn_file" };
 
-/// What a profile's tokens are for.
+/// The type of a profile's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenType {
-    /// A participant of a stage.
+    /// For a participant of a stage.
     Participant,
-    /// A connection that an application shares between stages.
+    /// For a connection that an application shares between stages.
     Connection,
 }
 
 impl TokenType {
-    /// Its name, as `token_type` takes it.
+    /// Its name, as used in `token_type`.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Participant => "participant",
@@ -40,16 +40,16 @@ impl TokenType {
     }
 }
 
-/// What tokens of a type say beside what all of them do.
+/// The claims specific to a type.
 #[derive(Clone, Debug)]
 pub(super) enum Own {
-    /// Where a participant sends its media.
+    /// The endpoint that receives a participant's media.
     Participant { whip_url: String },
-    /// Where all stages are that the connection is for.
+    /// The location of all stages that the connection is for.
     Connection { account_id: String, region: String },
 }
 
-/// What an `ivs-stage` profile says beside the keys that all kinds have.
+/// The own keys of an `ivs-stage` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) public_key_arn: String,
@@ -59,7 +59,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the kind's keys; the type also where others of them are wrong.
+    /// Reads the kind's keys. The type is returned even if other keys are invalid.
     pub(super) fn read(section: &mut Section<'_>) -> (Option<TokenType>, Option<Self>) {
         let token_type = if section.has("token_type") {
             section.parsed("token_type", TokenType::parse)
@@ -71,7 +71,7 @@ impl Config {
         let events_url = section.required("events_url", |text| parse_url(text, "wss"));
         let own = token_type.and_then(|it| Own::read(section, it, public_key_arn.as_deref()));
         if token_type.is_none() {
-            // Which of them are right is not known.
+            // Which of these keys are valid is unknown.
             let _ = ["whip_url", "account_id", "region"].map(|key| section.has(key));
         }
         let config = || {
@@ -85,7 +85,7 @@ impl Config {
         (token_type, config())
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let mut keys = vec![
             (NAME.value, json!(self.public_key_arn)),
@@ -105,7 +105,7 @@ impl Config {
 }
 
 impl Own {
-    /// Reads what tokens of a type say; a connection is where its key is unless it is told.
+    /// Reads the claims specific to a type. A connection defaults to its key's account and region.
     fn read(
         section: &mut Section<'_>,
         token_type: TokenType,
@@ -130,32 +130,32 @@ impl Own {
 }
 
 fn parse_key_arn(text: &str) -> Result<String, &'static str> {
-    if Arn::parse(text).is_some_and(|arn| arn.sort == "public-key") {
+    if Arn::parse(text).is_some_and(|arn| arn.resource_type == "public-key") {
         Ok(text.to_owned())
     } else if is_swapped(text) {
-        Err("has region and account in each other's place, as a sample of the guide has: it is \
+        Err("has region and account swapped, as in a sample of the guide; the form is \
              arn:aws:ivs:REGION:ACCOUNT:public-key/ID")
     } else {
-        Err("is no public key's ARN, like arn:aws:ivs:us-west-2:123456789012:public-key/ID")
+        Err("is not a public key's ARN, like arn:aws:ivs:us-west-2:123456789012:public-key/ID")
     }
 }
 
 fn parse_account(text: &str) -> Result<String, &'static str> {
-    let wanted = "is no account's number, which has 12 digits";
+    let wanted = "is not an account number, which has 12 digits";
     if is_account(text) { Ok(text.to_owned()) } else { Err(wanted) }
 }
 
 fn parse_region(text: &str) -> Result<String, &'static str> {
-    if is_region(text) { Ok(text.to_owned()) } else { Err("is no region's name, like us-west-2") }
+    if is_region(text) { Ok(text.to_owned()) } else { Err("is not a region, like us-west-2") }
 }
 
-/// A URL as `GetStage` returns it, which tokens hold as it is written.
+/// A URL as `GetStage` returns it, copied unchanged to tokens.
 fn parse_url(text: &str, scheme: &str) -> Result<String, String> {
     let uri = text.parse::<Uri>().ok().filter(|uri| {
         let authority = uri.authority().map(http::uri::Authority::as_str);
         uri.scheme_str() == Some(scheme) && authority.is_some_and(|it| !it.contains('@'))
     });
     uri.map(|_| text.to_owned()).ok_or_else(|| {
-        format!("must be of the form {scheme}://host, as the stage's endpoints in GetStage are")
+        format!("must have the form {scheme}://host, like the stage's endpoints in GetStage")
     })
 }

@@ -1,17 +1,17 @@
-//! What a participant's token may say beside the stage and the user. Names and limits: the page
-//! "Distribute Tokens", and `CreateParticipantToken` of the API reference.
+//! A participant token's parameters. Names and limits: the page "Distribute Tokens", and
+//! `CreateParticipantToken` of the API reference.
 
 use serde_json::{Value, json};
 
 use crate::token::params::{Parameter, Shape};
 
-/// Bytes of all attributes.
+/// The longest attributes in bytes.
 pub(super) const MAX_ATTRIBUTES: usize = 1_024;
 
 /// What a participant may do.
 pub(super) const CAPABILITIES: [&str; 2] = ["allow_publish", "allow_subscribe"];
 
-/// All of them. Who publishes is seen and heard by all: publishing is never a default.
+/// All parameters. Publishing is never a default, since everyone sees and hears a publisher.
 pub(super) fn declared() -> Vec<Parameter> {
     vec![
         Parameter::new("capabilities", "capabilities", SOME).or(json!({"allow_subscribe": true})),
@@ -25,7 +25,7 @@ const SOME: Shape = Shape::Own {
     fits: |value| are_capabilities(value) && is_some_true(value),
 };
 
-/// Whether a value in a token is what IVS takes for capabilities.
+/// Whether IVS accepts a value as capabilities.
 pub(super) fn are_capabilities(value: &Value) -> bool {
     value.as_object().is_some_and(|members| {
         members

@@ -1,4 +1,4 @@
-//! What a token of a stage says, also one of another maker.
+//! Describes stage tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// Characters of a participant's id.
+/// The longest participant ID in characters.
 const MAX_ID: usize = 64;
 
-/// Reads a token of a participant or of a connection; none where it is another JWT.
+/// Describes a participant or connection token; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let events = token.text("events_url")?;
     let is_participant = ["resource", "topic", "whip_url", "capabilities"]
@@ -43,14 +43,14 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     note(token, &mut reading);
     if let Some(life) = reading.validity.life_over(max, view.now.unix_seconds()) {
         let (life, max) = (length(life), length(max.as_secs()));
-        reading.note("exp", format!("is {life} after its issue; IVS takes {max} at most"));
+        reading.note("exp", format!("is {life} after its issue; IVS allows at most {max}"));
     }
     Some(reading)
 }
 
 fn participant(token: &Jwt, reading: &mut Reading) {
-    let user = token.claims.get("user_id").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", user);
+    let user = token.claims.get("user_id").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", user);
     let stage = token.claims.get("resource").map(plain);
     reading
         .tell("for", stage.map_or_else(|| "no stage".to_owned(), |it| format!("the stage {it}")));
@@ -62,35 +62,35 @@ fn participant(token: &Jwt, reading: &mut Reading) {
     note_stage(token, reading);
 
     if capabilities.is_none_or(|it| !are_capabilities(it)) {
-        let wanted = "is no object of allow_publish and allow_subscribe, each true or false";
+        let wanted = "is not an object of allow_publish and allow_subscribe, each true or false";
         reading.note("capabilities", wanted);
     }
     if token.text("user_id").is_some_and(|user| user.chars().count() > MAX_USER) {
-        reading.note("user_id", format!("is longer than the {MAX_USER} characters of IVS"));
+        reading.note("user_id", format!("exceeds IVS's limit of {MAX_USER} characters"));
     }
     if let Some(attributes) = token.claims.get("attributes") {
         let bytes = attributes.as_object().and_then(|texts| {
             texts.iter().map(|(name, text)| Some(name.len() + text.as_str()?.len())).sum()
         });
         if bytes.is_none_or(|bytes: usize| bytes > MAX_ATTRIBUTES) {
-            let wanted = format!("are not texts by name, of at most {MAX_ATTRIBUTES} bytes");
+            let wanted = format!("are not strings by name, of at most {MAX_ATTRIBUTES} bytes");
             reading.note("attributes", wanted);
         }
     }
     if token.text("whip_url").is_none_or(str::is_empty) {
-        reading.note("whip_url", "is missing; GetStage tells it");
+        reading.note("whip_url", "is missing; GetStage returns it");
     }
 }
 
 fn note_stage(token: &Jwt, reading: &mut Reading) {
     let resource = token.text("resource").unwrap_or_default();
-    let stage = Arn::parse(resource).filter(|arn| arn.sort == "stage");
+    let stage = Arn::parse(resource).filter(|arn| arn.resource_type == "stage");
     let Some(stage) = stage else {
-        reading.note("resource", "is no stage's ARN");
+        reading.note("resource", "is not a stage's ARN");
         return;
     };
     if token.text("topic") != resource.rsplit('/').next() {
-        reading.note("topic", "is not what stands behind the slash of the stage's ARN");
+        reading.note("topic", "differs from the part after the slash of the stage's ARN");
     }
     let key = token.header_text("kid").and_then(Arn::parse);
     if key.is_some_and(|key| (key.region, key.account) != (stage.region, stage.account)) {
@@ -99,13 +99,13 @@ fn note_stage(token: &Jwt, reading: &mut Reading) {
 }
 
 fn connection(token: &Jwt, reading: &mut Reading) {
-    reading.tell("whose", "nobody's");
+    reading.tell("identity", "none");
     let place = ["account_id", "region"]
         .map(|claim| token.claims.get(claim).map_or_else(|| "none".to_owned(), plain));
     let [account, region] = place;
     reading.tell("for", format!("a connection to stages of account {account} in {region}"));
     if token.text("region").is_none_or(str::is_empty) {
-        reading.note("region", "is missing, or no text");
+        reading.note("region", "is missing, or not a string");
     }
 }
 
@@ -114,22 +114,22 @@ fn note(token: &Jwt, reading: &mut Reading) {
     match token.header_text("kid") {
         None => reading.note("kid", "is missing: the header names no public key"),
         Some(key) if is_swapped(key) => {
-            reading.note("kid", "has region and account in each other's place");
+            reading.note("kid", "has region and account swapped");
         }
-        Some(key) if Arn::parse(key).is_none_or(|arn| arn.sort != "public-key") => {
-            reading.note("kid", "is no public key's ARN");
+        Some(key) if Arn::parse(key).is_none_or(|arn| arn.resource_type != "public-key") => {
+            reading.note("kid", "is not a public key's ARN");
         }
         Some(_) => {}
     }
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_id = |id: &str| (1..=MAX_ID).contains(&id.len()) && id.bytes().all(of_id);
     if !token.text("jti").is_some_and(is_id) {
-        let wanted = "is missing, or not of 1 to 64 letters, digits, - and _: on a stage it is the \
-                      participant's id";
+        let wanted = "is missing, or not 1 to 64 letters, digits, - and _: it is the participant \
+                      ID on the stage";
         reading.note("jti", wanted);
     }
     if token.text("version") != Some(VERSION) {
-        reading.note("version", "is not the text 1.0");
+        reading.note("version", "is not the string 1.0");
     }
 }
 
@@ -172,23 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_noted() {
+    fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         assert_eq!(read_claims(&connection()).unwrap().oddities, []);
         for (claim, value, told) in [
-            ("resource", json!("oRmL"), "no stage's ARN"),
-            ("topic", json!("stage/oRmL"), "behind the slash"),
-            ("jti", json!(null), "participant's id"),
-            ("jti", json!("a b"), "participant's id"),
-            ("jti", json!("j".repeat(65)), "participant's id"),
-            ("version", json!(1.0), "the text 1.0"),
+            ("resource", json!("oRmL"), "not a stage's ARN"),
+            ("topic", json!("stage/oRmL"), "after the slash"),
+            ("jti", json!(null), "participant ID"),
+            ("jti", json!("a b"), "participant ID"),
+            ("jti", json!("j".repeat(65)), "participant ID"),
+            ("version", json!(1.0), "the string 1.0"),
             ("whip_url", json!(null), "GetStage"),
             ("user_id", json!("u".repeat(129)), "128 characters"),
-            ("capabilities", json!({"allow_publish": "true"}), "no object of"),
-            ("capabilities", json!(["PUBLISH"]), "no object of"),
-            ("attributes", json!({"seat": 3}), "not texts by name"),
-            ("attributes", json!({"seat": "3".repeat(1_024)}), "not texts by name"),
-            ("exp", json!(1_209_601), "takes 14 days at most"),
+            ("capabilities", json!({"allow_publish": "true"}), "not an object of"),
+            ("capabilities", json!(["PUBLISH"]), "not an object of"),
+            ("attributes", json!({"seat": 3}), "not strings by name"),
+            ("attributes", json!({"seat": "3".repeat(1_024)}), "not strings by name"),
+            ("exp", json!(1_209_601), "allows at most 14 days"),
         ] {
             let mut claims = good();
             claims[claim] = value;
@@ -197,7 +197,7 @@ mod tests {
         for (claim, value, told) in [
             ("region", json!(null), "missing"),
             ("jti", json!(null), "missing"),
-            ("exp", json!(2_419_201), "takes 28 days at most"),
+            ("exp", json!(2_419_201), "allows at most 28 days"),
         ] {
             let mut claims = connection();
             claims[claim] = value;
@@ -205,8 +205,8 @@ mod tests {
         }
         for (kid, told) in [
             (json!(null), "is missing"),
-            (json!("e5d8282a"), "no public key's ARN"),
-            (json!("arn:aws:ivs:123456789012:us-west-2:public-key/a"), "each other's place"),
+            (json!("e5d8282a"), "not a public key's ARN"),
+            (json!("arn:aws:ivs:123456789012:us-west-2:public-key/a"), "swapped"),
             (json!("arn:aws:ivs:eu-west-1:123456789012:public-key/a"), "another region"),
         ] {
             let reading = read_parts(&json!({"alg": "ES384", "kid": kid}), &good());
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_for_what_and_with_which_rights_is_told() {
+    fn identity_purpose_and_rights_are_described() {
         let lines = |claims: &Value| {
             let lines = read_claims(claims).unwrap().lines;
             let lines = lines.into_iter().map(|line| format!("{} {}", line.label, line.text));
@@ -223,7 +223,7 @@ mod tests {
         };
         let key = format!("key {KEY}");
         let told = [
-            "whose alice",
+            "identity alice",
             "for the stage arn:aws:ivs:us-west-2:123456789012:stage/oRmL",
             "rights allow_subscribe",
             &key,
@@ -232,7 +232,7 @@ mod tests {
         ];
         assert_eq!(lines(&good()), told);
         let told = [
-            "whose nobody's",
+            "identity none",
             "for a connection to stages of account 123456789012 in us-west-2",
             &key,
             "events wss://e.example",

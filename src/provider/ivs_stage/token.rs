@@ -1,4 +1,4 @@
-//! Tokens of stages: for a participant of one, and for a connection to any.
+//! Stage tokens: for a participant of one stage, and for a connection to any.
 
 use serde_json::Map;
 
@@ -8,10 +8,10 @@ use crate::{
     token::claims::{Conflict, Id, Table, Value},
 };
 
-/// The `version` of both types: a text.
+/// The `version` of both types, a string.
 pub(super) const VERSION: &str = "1.0";
 
-/// The header and claims: "Distribute Tokens". A participant's `jti` is its id on the stage.
+/// The header and claims: "Distribute Tokens". A participant's `jti` is its ID on the stage.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let kid = Map::from_iter([("kid".to_owned(), config.public_key_arn.as_str().into())]);
     let mut table = Table::new(header::of(ALGORITHM, kid));

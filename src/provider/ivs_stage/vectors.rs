@@ -1,10 +1,10 @@
-//! The tokens that the guide of Amazon IVS and a sample of AWS show how to sign for stages.
+//! The stage tokens signed as in the guide of Amazon IVS and a sample of AWS.
 
 use serde_json::Value;
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, in_toml, key, params_line, quoted, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, in_toml, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/ivs-stage.json");
@@ -19,10 +19,10 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.stage]\nkind = \"{KIND}\"\npublic_key_arn = \"{arn}\"\n\
              private_key_env = \"KEY\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Public(public.clone()))?;
         token.random = &["jti"];
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }

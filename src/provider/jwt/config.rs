@@ -1,11 +1,11 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
 use crate::{
     provider::{
-        claims::{Claims, OF_TOKENS},
+        claims::{Claims, TOKEN_SOURCES},
         header,
         private_key::{self, PrivateKey},
         secret::KeySecret,
@@ -28,19 +28,19 @@ const ALGORITHMS: [Algorithm; 10] = [
     Algorithm::EdDSA,
 ];
 
-/// What its tokens are signed with.
+/// The key that signs its tokens.
 #[derive(Clone, Debug)]
 pub(super) enum Key {
-    /// An HMAC's secret.
+    /// An HMAC secret.
     Secret(KeySecret),
-    /// The private key of all other algorithms.
+    /// A private key, for all other algorithms.
     Private(PrivateKey),
 }
 
 impl Key {
     fn read(section: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<Self> {
         let Some(algorithm) = algorithm else {
-            // Which of them are right is not known.
+            // Which of these keys are valid is unknown.
             for keys in [SECRET, private_key::KEYS] {
                 for key in [keys.file, keys.env] {
                     section.has(key);
@@ -64,7 +64,7 @@ impl Key {
     }
 }
 
-/// What a `jwt` profile says beside the keys that all kinds have.
+/// The own keys of a `jwt` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) algorithm: Algorithm,
@@ -76,7 +76,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the kind's keys; the claims also where others of them are wrong.
+    /// Reads the kind's keys. The claims are returned even if other keys are invalid.
     pub(super) fn read(section: &mut Section<'_>) -> (Option<Claims>, Option<Self>) {
         let algorithm =
             section.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS));
@@ -105,7 +105,7 @@ impl Config {
         header::of(self.algorithm, self.header.clone())
     }
 
-    /// The keys as they may be shown: never a secret, only where it is.
+    /// The keys for display. Secrets are replaced by their location.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let mut keys = vec![("alg", json!(header::name(self.algorithm)))];
         keys.extend(self.key.shown());
@@ -121,11 +121,11 @@ impl Config {
 }
 
 fn read_claims(section: &mut Section<'_>, no_exp: bool) -> Option<(Map<String, Value>, Claims)> {
-    let (written, claims) = Claims::read(section, OF_TOKENS)?;
+    let (written, claims) = Claims::read(section, TOKEN_SOURCES)?;
     match (claims.has_end(), no_exp) {
         (false, false) => {
             let needed = "need exp = { from = \"exp\" }, or no_exp = true in the profile: a token \
-                          without it is good for ever";
+                          without it is valid indefinitely";
             section.problem("claims", needed);
             None
         }

@@ -1,20 +1,20 @@
-//! Profiles of test keys: one for each way of signing that costs differently. There are no vectors:
-//! what these tokens say is for their profiles.
+//! Profiles with test keys: one for each signing method that differs in cost. There are no vectors,
+//! since the profiles determine the content of these tokens.
 
 use serde_json::Value;
 
 use super::KIND;
-use crate::provider::vectors::{Ask, VectorError, Way};
+use crate::provider::vectors::{MintRequest, Setup, VectorError};
 
 const KEYS: &str = include_str!("../../../tests/vectors/keys.json");
 
-/// For the HMAC, which takes any text.
+/// For the HMAC, which accepts any string.
 const SECRET: &str = "public-test-secret-of-the-self-test-only";
 
 const CLAIMS: &str = "[profiles.own.claims]\nsub = { from = \"identity\" }\n\
                       iat = { from = \"now\" }\nexp = { from = \"exp\" }\njti = { from = \"token_id\" }\n";
 
-pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
+pub(super) fn samples() -> Result<Vec<(&'static str, Setup)>, VectorError> {
     let keys: Value = serde_json::from_str(KEYS)?;
     let samples = [
         ("HS256", "key_env", None),
@@ -35,8 +35,8 @@ pub(super) fn samples() -> Result<Vec<(&'static str, Way)>, VectorError> {
             "[profiles.own]\nkind = \"{KIND}\"\nalg = \"{algorithm}\"\n{key} = \"KEY\"\n{CLAIMS}"
         );
         let identity = Some("grantmint".to_owned());
-        let ask = Ask { now: 1_700_000_000, identity, ..Ask::default() };
-        Ok((algorithm, Way { profile, secret, ask }))
+        let request = MintRequest { now: 1_700_000_000, identity, ..MintRequest::default() };
+        Ok((algorithm, Setup { profile, secret, request }))
     });
     samples.collect()
 }

@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ const NAME: NameKeys = NameKeys { value: "api_key", file: "api_key_file" };
 pub(super) const SECRET: SecretKeys =
     SecretKeys { file: "api_secret_file", env: "api_secret_env", value: "api_secret" };
 
-/// What a `livekit` profile says beside the keys that all kinds have.
+/// The own keys of a `livekit` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) api_key: String,
@@ -27,7 +27,7 @@ impl Config {
         Some(Self { api_key: api_key?, api_secret: api_secret? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         [("api_key", json!(self.api_key))].into_iter().chain(self.api_secret.shown()).collect()
     }

@@ -1,4 +1,4 @@
-//! The demo's key: public, and known to no server.
+//! The demo's key, which is public; no server accepts it.
 
 use serde_json::json;
 
@@ -23,6 +23,6 @@ pub(super) fn demo() -> Demo {
             value: "public-demo-secret-of-the-sandbox-only".to_owned(),
         }),
         resources: Vec::new(),
-        endpoint: None,
+        build_endpoint: None,
     }
 }

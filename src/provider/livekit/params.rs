@@ -1,4 +1,4 @@
-//! What a LiveKit token may say of a participant, beside the room and the identity.
+//! A LiveKit token's parameters for a participant, besides the room and the identity.
 //!
 //! Names and types: LiveKit's `protocol` repository, `auth/grants.go`, and the proto JSON of
 //! `RoomConfiguration`.
@@ -7,16 +7,16 @@ use serde_json::Value;
 
 use crate::token::params::{Parameter, Shape};
 
-/// LiveKit's server refuses larger metadata and attributes unless it is configured otherwise.
+/// By default, LiveKit's server refuses larger metadata and attributes.
 const MAX_TEXT: usize = 64_000;
 
-/// Bytes of an object that is handed on as it is.
+/// The longest object in bytes; it is copied unchanged.
 const MAX_OBJECT: usize = 8 * 1024;
 
-/// Where a participant's media come from.
+/// The sources of a participant's media.
 const SOURCES: [&str; 4] = ["camera", "microphone", "screen_share", "screen_share_audio"];
 
-/// Rights over the whole server, which no call may give itself.
+/// Rights over the whole server, which calls cannot set.
 pub(super) const SERVER_RIGHTS: [(&str, &str); 6] = [
     ("room_create", "roomCreate"),
     ("room_list", "roomList"),
@@ -26,7 +26,7 @@ pub(super) const SERVER_RIGHTS: [(&str, &str); 6] = [
     ("agent", "agent"),
 ];
 
-/// The rights that are true or false.
+/// The boolean rights.
 pub(super) const RIGHTS: [(&str, &str); 8] = [
     ("can_publish", "canPublish"),
     ("can_subscribe", "canSubscribe"),
@@ -38,7 +38,7 @@ pub(super) const RIGHTS: [(&str, &str); 8] = [
     ("room_admin", "roomAdmin"),
 ];
 
-/// All of them.
+/// All parameters.
 pub(super) fn declared() -> Vec<Parameter> {
     let right = |claim: &str| format!("video.{claim}");
     let flag = |(name, claim): (&str, &str)| Parameter::new(name, &right(claim), Shape::Flag);
@@ -48,7 +48,7 @@ pub(super) fn declared() -> Vec<Parameter> {
         Parameter::new("name", "name", Shape::Text(256)),
         Parameter::new("metadata", "metadata", Shape::Text(MAX_TEXT)),
         Parameter::new("attributes", "attributes", Shape::Texts(MAX_TEXT)),
-        // An empty list would restrict nothing: `can_publish = false` denies.
+        // An empty list would restrict nothing; `can_publish = false` denies publishing.
         Parameter::new("can_publish_sources", "video.canPublishSources", Shape::Words(&SOURCES)),
         Parameter::new("agents", "roomConfig.agents", AGENTS),
         Parameter::of_profile("room_config", "roomConfig", ROOM_CONFIG),
@@ -68,13 +68,13 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const TEXTS: Shape = Shape::Own {
-    wanted: "must be a list of texts",
+    wanted: "must be a list of strings",
     fits: |value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
 };
 
 const AGENTS: Shape = Shape::Own {
     wanted: "must be a list of at most 16 objects, each with agent_name or agentName, and \
-             metadata, both texts",
+             metadata, both strings",
     fits: |value| {
         let is_agent = |agent: &Value| {
             agent.as_object().is_some_and(|members| {
@@ -91,9 +91,9 @@ const AGENTS: Shape = Shape::Own {
     },
 };
 
-/// Egress holds the keys of storage, which everybody who has the token could read.
+/// Egress contains storage keys, which everyone with the token could read.
 const ROOM_CONFIG: Shape = Shape::Own {
-    wanted: "must be an object without egress: it holds secrets of a storage, which whoever has \
-             the token can read",
+    wanted: "must be an object without egress, which has storage secrets that every bearer could \
+             read",
     fits: |value| value.as_object().is_some_and(|config| !config.contains_key("egress")),
 };

@@ -1,20 +1,20 @@
-//! What a LiveKit token says, also one of another maker.
+//! Describes LiveKit tokens, including those from other issuers.
 
 use serde_json::{Map, Value};
 
 use super::params::{RIGHTS, SERVER_RIGHTS};
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Reads a token with rights in rooms; none where it is another JWT.
+/// Describes a token with rights in rooms; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let video = token.claims.get("video")?.as_object()?;
     let mut reading = Reading::of(token);
-    // LiveKit's libraries write the time of issue there, and no `iat`.
+    // LiveKit's libraries write the issue time to `nbf`, and no `iat`.
     reading.validity.issued = reading.validity.issued.or(reading.validity.starts);
-    // 10 s at least: its verifiers in Go, Rust, Python and Node.
+    // Its verifiers in Go, Rust, Python and Node allow at least 10 s.
     reading.has_leeway = true;
     reading.needs_no_iat = true;
-    reading.tell_claim("whose", "sub");
+    reading.tell_claim("identity", "sub");
     reading.tell("for", room(video));
     let rights = rights(video);
     if !rights.is_empty() {
@@ -41,7 +41,7 @@ fn room(video: &Map<String, Value>) -> String {
     }
 }
 
-/// The rights that are given or denied, in LiveKit's words.
+/// The granted and denied rights, in LiveKit's terms.
 fn rights(video: &Map<String, Value>) -> Vec<String> {
     let flags = video.iter().filter_map(|(right, value)| match value {
         Value::Bool(true) => Some(right.escape_debug().to_string()),
@@ -53,32 +53,32 @@ fn rights(video: &Map<String, Value>) -> Vec<String> {
 
 fn note(token: &Jwt, video: &Map<String, Value>, reading: &mut Reading) {
     if is_true(video, "roomJoin") && !video.get("room").is_some_and(|room| room != "") {
-        reading.note("video", "names no room: its bearer joins any room of the server");
+        reading.note("video", "names no room: its bearer can join any room of the server");
     }
     let server_rights = SERVER_RIGHTS.into_iter().map(|(_, right)| right);
     for right in server_rights.filter(|right| is_true(video, right)) {
         reading.note("video", format!("{right} is a right over the whole server"));
     }
     if is_true(video, "roomAdmin") {
-        reading.note("video", "roomAdmin: its bearer removes and mutes others in the room");
+        reading.note("video", "roomAdmin: its bearer can remove and mute others in the room");
     }
     if video.get("canPublishSources").is_some_and(|sources| *sources == Value::Array(Vec::new())) {
         reading.note("video", "canPublishSources is empty, which restricts nothing");
     }
     if is_true(video, "roomJoin") && token.text("sub").is_none_or(str::is_empty) {
-        reading.note("sub", "is missing; LiveKit refuses to let nobody join");
+        reading.note("sub", "is missing; LiveKit refuses to join without an identity");
     }
     let flags = RIGHTS.into_iter().chain(SERVER_RIGHTS).map(|(_, right)| right);
     let text_flags = flags.filter(|right| video.get(*right).is_some_and(Value::is_string));
     for right in text_flags {
-        reading.note("video", format!("{right} is a text; typed verifiers refuse the token"));
+        reading.note("video", format!("{right} is a string; typed verifiers refuse the token"));
     }
     if let Some(metadata) = token.claims.get("metadata").filter(|it| !it.is_string()) {
-        let kind = if metadata.is_object() { "an object" } else { "no text" };
+        let kind = if metadata.is_object() { "an object" } else { "not a string" };
         reading.note("metadata", format!("is {kind}; typed verifiers refuse the token"));
     }
     if let Some(sub) = token.claims.get("sub").filter(|sub| !sub.is_string()) {
-        reading.note("sub", format!("is no text: {}", plain(sub)));
+        reading.note("sub", format!("is not a string: {}", plain(sub)));
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         let viewer = json!({"sub": "alice", "nbf": 1, "exp": 2, "metadata": "{}",
             "video": {"roomJoin": true, "room": "lobby", "canPublish": false}});
         assert_eq!(odd(&viewer), [""; 0]);
@@ -104,9 +104,9 @@ mod tests {
             (json!({"sub": "a", "video": {"roomJoin": true, "room": ""}}), "names no room"),
             (json!({"video": {"roomJoin": true, "room": "a"}}), "sub is missing"),
             (json!({"video": {"roomCreate": true}}), "roomCreate is a right over the whole"),
-            (json!({"video": {"roomAdmin": true, "room": "a"}}), "removes and mutes"),
+            (json!({"video": {"roomAdmin": true, "room": "a"}}), "remove and mute"),
             (json!({"video": {"canPublishSources": []}}), "restricts nothing"),
-            (json!({"video": {"canPublish": "false"}}), "canPublish is a text"),
+            (json!({"video": {"canPublish": "false"}}), "canPublish is a string"),
             (json!({"video": {}, "metadata": {"seat": 1}}), "metadata is an object"),
         ] {
             let odd = odd(&claims);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_kind_is_not_read() {
+    fn token_of_another_kind_is_not_read() {
         for claims in
             [json!({"sub": "a"}), json!({"video": true}), json!({"grants": {"video": {}}})]
         {

@@ -9,8 +9,8 @@ use crate::{
     token::claims::{Conflict, Id, Table, Value},
 };
 
-/// The header and claims. LiveKit takes a `jti` where there is a `sub`, which it then does not
-/// take for the identity.
+/// The header and claims. LiveKit accepts a `jti` next to a `sub`; it then does not use the `jti`
+/// as the identity.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(header::of(Algorithm::HS256, Map::new()));
     table.add(&["iss"], Value::Constant(config.api_key.as_str().into()))?;

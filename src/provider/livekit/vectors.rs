@@ -1,10 +1,10 @@
-//! The tokens that LiveKit's libraries for Node and Python made.
+//! The tokens made by LiveKit's libraries for Node and Python.
 
 use serde_json::{Map, Value, json};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Signed, Vector, VectorError, Way, in_snake_case, key, params_line, quoted, read,
+    Inputs, Setup, Signed, Vector, VectorError, in_snake_case, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/livekit.json");
@@ -14,11 +14,12 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let vectors = read(VECTORS)?.into_iter().map(|recorded| {
         let params = match params(&recorded.inputs) {
             Ok(params) => params_line(params),
-            Err(why) => return Ok(recorded.left_out(why)),
+            Err(why) => return Ok(recorded.skipped(why)),
         };
         let scope = match &recorded.inputs.resource {
             Some(room) => format!("resources = [{}]", quoted(Some(room))),
-            // A library that refuses a token for every room means a profile that allows none.
+            // A library that refuses a token for all rooms corresponds to a profile that does not
+            // allow one.
             None if recorded.is_refused() && recorded.inputs.identity.is_some() => String::new(),
             None => "allow_unscoped = true".to_owned(),
         };
@@ -26,17 +27,17 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.room]\nkind = \"{KIND}\"\napi_key = \"{api_key}\"\n\
              api_secret_env = \"SECRET\"\n{params}\n{scope}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         Ok(match recorded.name() {
-            "join-without-identity" => recorded.refused(way, "identity is empty", None),
+            "join-without-identity" => recorded.refused(setup, "identity is empty", None),
             "py-join-without-room" => {
-                recorded.refused(way, "resources: needs at least one resource", None)
+                recorded.refused(setup, "resources: needs at least one resource", None)
             }
             "sources-empty-list" => {
-                let told = "must be a list of at least one of";
+                let message = "must be a list of at least one of";
                 recorded.refused(
-                    way,
-                    told,
+                    setup,
+                    message,
                     Some("an empty list of sources, which restricts nothing"),
                 )
             }
@@ -44,20 +45,20 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
                 let mut token = recorded.token(Signed::Secret)?.with_typ();
                 token.random = &["jti"];
                 token.normalise = drop_defaults;
-                recorded.minted(vec![way], token)
+                recorded.minted(vec![setup], token)
             }
         })
     });
     vectors.collect()
 }
 
-/// The constants of a profile whose tokens are these; else why there is none.
+/// The constants of a profile with these tokens, or why there is none.
 fn params(inputs: &Inputs) -> Result<Map<String, Value>, &'static str> {
     let mut params = inputs.params.clone();
     let Some(Value::Object(video)) = params.remove("video") else {
         return Err("no right in a room: not for participants");
     };
-    let joins = video.get("roomJoin").ok_or("no word of joining: not for participants")?;
+    let joins = video.get("roomJoin").ok_or("no right to join: not for participants")?;
     let joins = *joins == Value::Bool(true);
     params.extend(video.into_iter().map(|(name, value)| (in_snake_case(&name), value)));
     if joins {
@@ -66,7 +67,7 @@ fn params(inputs: &Inputs) -> Result<Map<String, Value>, &'static str> {
     Ok(params)
 }
 
-/// Python's library writes what is true where it is left out.
+/// Python's library writes the defaults that are true.
 fn drop_defaults(claims: &mut Map<String, Value>) {
     if let Some(Value::Object(video)) = claims.get_mut("video") {
         for right in ["canPublish", "canSubscribe", "canPublishData"] {
@@ -78,7 +79,7 @@ fn drop_defaults(claims: &mut Map<String, Value>) {
     }
 }
 
-/// Node's library writes what proto JSON leaves out.
+/// Node's library writes what proto JSON omits.
 fn drop_proto_defaults(value: &mut Value) {
     let defaults = [json!(0), json!(false), json!(""), json!({}), json!("JRP_ON_FAILURE")];
     match value {

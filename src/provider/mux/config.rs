@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -8,12 +8,12 @@ use crate::{
     settings::{NameKeys, Section},
 };
 
-/// What signs every token of Mux.
+/// The signing algorithm of all Mux tokens.
 pub(super) const ALGORITHM: Algorithm = Algorithm::RS256;
 
 const NAME: NameKeys = NameKeys { value: "signing_key_id", file: "signing_key_id_file" };
 
-/// What a `mux` profile says beside the keys that all kinds have.
+/// The own keys of a `mux` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) signing_key_id: String,
@@ -28,7 +28,7 @@ impl Config {
         Some(Self { signing_key_id: signing_key_id?, private_key: private_key? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         vec![(NAME.value, json!(self.signing_key_id)), self.private_key.shown()]
     }

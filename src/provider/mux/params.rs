@@ -1,5 +1,5 @@
-//! What a token may say beside its key and its id. Of a signed playback id Mux takes the options
-//! of images and the modifiers of playback from the claims alone, not from the URL.
+//! A token's parameters. For a signed playback ID, Mux reads image options and playback modifiers
+//! only from the claims, not from the URL.
 //!
 //! Names and types: Mux's pages "Get images from a video" and "Modify playback behavior", and the
 //! parameters of `@mux/mux-node`.
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::token::params::{MAX_EXACT, Parameter, Shape};
 
-/// What a token is for, each with its audience.
+/// The token types, each with its audience.
 pub(super) const TOKEN_TYPES: [(&str, &str); 9] = [
     ("video", "v"),
     ("thumbnail", "t"),
@@ -25,13 +25,13 @@ const FIT_MODES: [&str; 5] = ["preserve", "stretch", "crop", "smartcrop", "pad"]
 
 const RESOLUTIONS: [&str; 8] = ["270p", "360p", "480p", "540p", "720p", "1080p", "1440p", "2160p"];
 
-/// Pixels of an image's side, more than Mux makes.
+/// The longest side of an image in pixels, more than Mux supports.
 const MAX_SIDE: i64 = 10_000;
 
-/// Bytes of what a token says of its bearer.
+/// The longest custom data in bytes.
 const MAX_CUSTOM: usize = 1_024;
 
-/// All of them.
+/// All parameters.
 pub(super) fn declared() -> Vec<Parameter> {
     let of = |name: &str, shape| Parameter::new(name, name, shape);
     let mut declared = vec![
@@ -46,7 +46,7 @@ pub(super) fn declared() -> Vec<Parameter> {
         of("rendition_order", Shape::Word(&["asc", "desc"])),
         of("default_subtitles_lang", Shape::Text(64)),
         of("custom", Shape::Object(MAX_CUSTOM)),
-        // A restriction that a call could replace would be none.
+        // A call must not replace the restriction.
         Parameter::of_profile("playback_restriction_id", "playback_restriction_id", ID),
     ];
     let flags = ["flip_v", "flip_h", "latest"];
@@ -67,22 +67,22 @@ const SECONDS: Shape = Shape::Own {
 
 const ROTATION: Shape = Shape::Own {
     wanted: "must be 90, 180 or 270",
-    // Numbers of calls are doubles.
+    // A call's numbers are doubles.
     fits: |value| [90.0, 180.0, 270.0].map(Some).contains(&value.as_f64()),
 };
 
 const ID: Shape = Shape::Own {
-    wanted: "must be an id, a text of 1 to 128 ASCII letters, digits, - and _",
+    wanted: "must be an ID, a string of 1 to 128 ASCII letters, digits, - and _",
     fits: |value| value.as_str().is_some_and(is_id),
 };
 
-/// Whether a text is of the form that all ids of Mux have.
+/// Whether a string has the form of a Mux ID.
 pub(super) fn is_id(text: &str) -> bool {
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=128).contains(&text.len()) && text.bytes().all(of_id)
 }
 
-/// The type of an audience, and the audience; none where Mux has no such.
+/// The type and audience for an `aud`; `None` if it is unknown to Mux.
 pub(super) fn token_type(audience: &Value) -> Option<(&'static str, &'static str)> {
     TOKEN_TYPES.into_iter().find(|(_, its)| audience == its)
 }

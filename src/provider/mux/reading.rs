@@ -1,14 +1,14 @@
-//! What a token of Mux says, also one of another maker.
+//! Describes Mux tokens, including those from other issuers.
 
 use serde_json::Value;
 
 use super::params::token_type;
 use crate::reading::{Jwt, Reading, words::plain};
 
-/// Claims that have a line of their own.
-const TOLD: [&str; 6] = ["sub", "aud", "kid", "exp", "iat", "nbf"];
+/// Claims with a line of their own.
+const SHOWN: [&str; 6] = ["sub", "aud", "kid", "exp", "iat", "nbf"];
 
-/// Reads a token of a signing key; none where it is another JWT.
+/// Describes a token of a signing key; `None` for any other JWT.
 pub(super) fn read(token: &Jwt) -> Option<Reading> {
     let (what, audience) = token_type(token.claims.get("aud")?)?;
     let id = token.claims.get("sub")?;
@@ -18,16 +18,16 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
     }
     let mut reading = Reading::of(token);
     reading.needs_no_iat = true;
-    reading.tell("whose", "nobody's: whoever has it may use it");
+    reading.tell("identity", "none: any bearer can use it");
     let of = match audience {
         "asset_id" => "the asset",
         "live_stream_id" => "the live stream",
         "video_id" => "the video",
-        _ => "the playback id",
+        _ => "the playback ID",
     };
     reading.tell("for", format!("{of} {}", plain(id)));
     reading.tell("type", what);
-    let others = token.claims.iter().filter(|(name, _)| !TOLD.contains(&name.as_str()));
+    let others = token.claims.iter().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
     let others: Vec<_> =
         others.map(|(name, value)| format!("{} {}", name.escape_debug(), plain(value))).collect();
     if !others.is_empty() {
@@ -40,24 +40,24 @@ pub(super) fn read(token: &Jwt) -> Option<Reading> {
 
 fn note(token: &Jwt, reading: &mut Reading) {
     if token.algorithm().is_some_and(|algorithm| algorithm != "RS256") {
-        reading.note("alg", "is not RS256, which Mux's signing keys are for");
+        reading.note("alg", "is not RS256, which Mux's signing keys require");
     }
     if !token.claims.contains_key("kid") {
         reading.note(
             "kid",
-            "is in the header alone, as Mux's former libraries wrote it; since version 8 they \
-             write it among the claims",
+            "is only in the header, as Mux's earlier libraries wrote it; since version 8 it is a \
+             claim",
         );
     }
     if token.text("sub").is_none_or(str::is_empty) {
-        reading.note("sub", "names no playback id");
+        reading.note("sub", "names no playback ID");
     }
     if token.claims.get("exp").is_some_and(Value::is_string) {
-        reading.note("exp", "is a text; it should be a number");
+        reading.note("exp", "is a string; it must be a number");
     }
     let restriction = token.claims.get("playback_restriction_id");
     if restriction.is_some_and(|id| id.as_str().is_none_or(str::is_empty)) {
-        reading.note("playback_restriction_id", "is no id of a restriction");
+        reading.note("playback_restriction_id", "is not a restriction ID");
     }
 }
 
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_noted() {
+    fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, told) in [
-            ("sub", json!(""), "no playback id"),
-            ("sub", json!(7), "no playback id"),
-            ("exp", json!("60"), "is a text"),
-            ("playback_restriction_id", json!(""), "no id of a restriction"),
+            ("sub", json!(""), "no playback ID"),
+            ("sub", json!(7), "no playback ID"),
+            ("exp", json!("60"), "is a string"),
+            ("playback_restriction_id", json!(""), "not a restriction ID"),
         ] {
             let mut claims = good();
             claims[claim] = value;
@@ -100,29 +100,29 @@ mod tests {
         let mut claims = good();
         claims.as_object_mut().unwrap().remove("kid");
         let odd = read_parts(&json!({"alg": "RS256", "kid": "cfE3"}), &claims).unwrap().oddities;
-        assert!(matches!(&odd[..], [odd] if odd.message.contains("header alone")), "{odd:?}");
+        assert!(matches!(&odd[..], [odd] if odd.message.contains("only in the header")), "{odd:?}");
         let odd = read_parts(&json!({"alg": "HS256"}), &good()).unwrap().oddities;
         assert!(matches!(&odd[..], [odd] if odd.about == "alg"), "{odd:?}");
     }
 
     #[test]
-    fn for_what_and_with_what_is_told() {
+    fn purpose_and_options_are_described() {
         let lines = |claims: &Value| {
             let lines = read_claims(claims).unwrap().lines;
             let lines = lines.into_iter().map(|line| format!("{} {}", line.label, line.text));
             lines.skip(1).collect::<Vec<_>>()
         };
-        assert_eq!(lines(&good()), ["for the playback id qIJB", "type video", "key cfE3"]);
+        assert_eq!(lines(&good()), ["for the playback ID qIJB", "type video", "key cfE3"]);
         let image = json!({"sub": "a\n", "aud": "t", "kid": "k", "width": 640, "time": "2"});
         let told =
-            ["for the playback id a\\n", "type thumbnail", "with time 2, width 640", "key k"];
+            ["for the playback ID a\\n", "type thumbnail", "with time 2, width 640", "key k"];
         assert_eq!(lines(&image), told);
         let counts = json!({"sub": "a", "aud": "live_stream_id", "kid": "k"});
         assert_eq!(lines(&counts), ["for the live stream a", "type live_stream_stats", "key k"]);
     }
 
     #[test]
-    fn a_token_of_another_kind_is_not_read() {
+    fn token_of_another_kind_is_not_read() {
         for (claim, value) in [
             ("aud", json!("jitsi")),
             ("aud", json!(["v"])),

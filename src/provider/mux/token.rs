@@ -1,4 +1,4 @@
-//! Mux's token, for one playback id or one thing that is counted.
+//! Mux's token, for one playback ID or one counted object.
 
 use serde_json::Map;
 
@@ -8,7 +8,7 @@ use crate::{
     token::claims::{Conflict, Table, Value},
 };
 
-/// The header and claims. The key's id is a claim, where Mux's libraries write it since version 8.
+/// The header and claims. The key ID is a claim, as in Mux's libraries since version 8.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(header::of(ALGORITHM, Map::new()));
     table.add(&["kid"], Value::Constant(config.signing_key_id.as_str().into()))?;

@@ -1,15 +1,15 @@
-//! The tokens that Mux's library made.
+//! The tokens made by Mux's library.
 
 use serde_json::{Map, Value};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/mux.json");
 
-/// The library's own default, which is not ours.
+/// The library's default, which differs from ours.
 const DEFAULT_TTL: i64 = 7 * 24 * 60 * 60;
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
@@ -21,13 +21,14 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
             "[profiles.vod]\nkind = \"{KIND}\"\nunique = false\nsigning_key_id = \"{id}\"\n\
              private_key_env = \"KEY\"\nallow_resources = [\"*\"]\n{params}\n"
         );
-        let mut way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
-        way.ask.ttl = way.ask.ttl.or(Some(DEFAULT_TTL));
+        let mut setup =
+            Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
+        setup.request.ttl = setup.request.ttl.or(Some(DEFAULT_TTL));
         let mut token = recorded.token(Signed::Public(public.clone()))?;
         if write_numbers(&mut token.claims) {
-            token.but = Some("numbers as texts, where the guide has numbers");
+            token.adjusted = Some("numbers as strings, where the guide has numbers");
         }
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }
@@ -38,7 +39,7 @@ fn params(inputs: &Inputs) -> Map<String, Value> {
         _ => Map::new(),
     };
     write_numbers(&mut params);
-    // The library's word for what a token is for, in ours.
+    // The library's name for the token type, in ours.
     let token_type = match inputs.params.get("token_type").and_then(Value::as_str) {
         None | Some("") => return params,
         Some("drm_license") => "drm",
@@ -50,7 +51,8 @@ fn params(inputs: &Inputs) -> Map<String, Value> {
     params
 }
 
-/// The library's interface wants numbers as texts; Mux's guide has numbers. Whether there was one.
+/// The library's interface requires numbers as strings, but Mux's guide has numbers. Returns
+/// whether there was one.
 fn write_numbers(claims: &mut Map<String, Value>) -> bool {
     let mut any = false;
     for name in ["time", "width", "start", "end"] {

@@ -1,11 +1,11 @@
-//! The grants that an Access Token holds for Twilio's products.
+//! The product grants in an Access Token.
 //!
 //! Source: Twilio's page "Access Tokens"; member names as its helper libraries emit them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-/// Constant grants of products, the same in every token of a profile.
+/// Constant product grants, the same in every token of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProductGrants {
@@ -15,7 +15,7 @@ pub struct ProductGrants {
     /// Voice: incoming and outgoing calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voice: Option<VoiceGrant>,
-    /// Conversations, once Programmable Chat.
+    /// Conversations, formerly Programmable Chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat: Option<ChatGrant>,
     /// Sync.
@@ -26,18 +26,17 @@ pub struct ProductGrants {
     pub task_router: Option<TaskRouterGrant>,
 }
 
-/// Why a profile with an empty room is refused.
-pub(in crate::provider) const EMPTY_ROOM: &str =
-    "video.room: is empty; leave it out, and Twilio lets into any room";
+/// Why an empty room is refused.
+pub(in crate::provider) const EMPTY_ROOM: &str = "video.room: is empty; omit it to allow any room";
 
 impl ProductGrants {
-    /// Whether Video's room is a text with nothing in it, which nobody can mean.
+    /// Whether Video's room is an empty string, which cannot be intended.
     pub(in crate::provider) fn names_empty_room(&self) -> bool {
         self.video.as_ref().is_some_and(|video| video.room.as_deref() == Some(""))
     }
 }
 
-/// A grant whose members are texts that may be left out.
+/// A grant with optional string members.
 macro_rules! text_grant {
     ($name:ident, $doc:literal, $($member:ident: $member_doc:literal),+) => {
         #[doc = $doc]
@@ -53,7 +52,7 @@ macro_rules! text_grant {
     };
 }
 
-text_grant!(VideoGrant, "May join video rooms.", room: "Only this room; left out: any.");
+text_grant!(VideoGrant, "May join video rooms.", room: "Only this room; if omitted, any.");
 text_grant!(
     ChatGrant,
     "May use Conversations.",
@@ -76,7 +75,7 @@ text_grant!(
     role: "The role."
 );
 
-/// May make or take calls.
+/// May make or receive calls.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct VoiceGrant {
@@ -98,7 +97,7 @@ pub struct VoiceGrant {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Incoming {
-    /// Whether it may take them.
+    /// Whether it may receive them.
     pub allow: bool,
 }
 
@@ -106,20 +105,20 @@ pub struct Incoming {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outgoing {
-    /// The application (`AP…`) that they go to.
+    /// The application (`AP…`) that handles them.
     pub application_sid: String,
-    /// What the application is given.
+    /// The parameters for the application.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Json>,
 }
 
 impl ProductGrants {
-    /// Each product with its grant, as a token holds them.
+    /// Each product's grant, as written in a token.
     #[must_use]
     pub fn by_product(&self) -> Map<String, Json> {
         match serde_json::to_value(self) {
             Ok(Json::Object(map)) => map,
-            // Texts, flags and maps of them always become an object.
+            // These types always serialise to an object.
             _ => Map::new(),
         }
     }

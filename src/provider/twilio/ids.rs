@@ -1,18 +1,18 @@
-//! Twilio's identifiers (SIDs) and the API key's secret, parsed at the door.
+//! Twilio's identifiers (SIDs) and the API key's secret.
 
 use std::fmt;
 
 use crate::settings::SigningSecret;
 
-/// A text that is not a SID of the kind asked for.
+/// A string that is not a SID of the expected type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not {prefix} followed by 32 hexadecimal digits")]
 pub struct SidError {
     prefix: &'static str,
 }
 
-/// `twilio_media_v1.json` takes either hex case, Twilio writes the lower one: that is kept, so
-/// that one thing has one name.
+/// `twilio_media_v1.json` accepts either hex case, and Twilio writes lower case. The result is in
+/// lower case, so that equal SIDs are equal strings.
 fn parse_sid(text: &str, prefix: &'static str) -> Result<String, SidError> {
     let digits = text.strip_prefix(prefix).ok_or(SidError { prefix })?;
     if digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -29,18 +29,18 @@ macro_rules! sid {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text of the right form, in either hex case.
+            /// Parses a SID, in either hex case.
             pub fn parse(text: &str) -> Result<Self, SidError> {
                 parse_sid(text, $prefix).map(Self)
             }
 
-            /// The SID as text, its digits in lower case.
+            /// The SID, with its digits in lower case.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// Whether `text` names the same thing: hex case does not count.
+            /// Whether `text` is the same SID, ignoring hex case.
             #[must_use]
             pub fn is(&self, text: &str) -> bool {
                 self.0.eq_ignore_ascii_case(text)
@@ -59,7 +59,7 @@ sid!(AccountSid, "AC", "An account's SID.");
 sid!(ApiKeySid, "SK", "An API key's SID.");
 sid!(PlayerStreamerSid, "VJ", "A `PlayerStreamer`'s SID.");
 
-/// An API key's secret: it signs tokens and asks for grants.
+/// An API key's secret: it signs tokens and requests grants.
 pub type ApiKeySecret = SigningSecret;
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sid_is_its_prefix_and_32_hexadecimal_digits() {
+    fn sid_is_its_prefix_and_32_hexadecimal_digits() {
         let digits = "0123456789abcdefABCDEF0123456789";
         let sid = AccountSid::parse(&format!("AC{digits}")).unwrap();
         assert_eq!(sid.as_str(), "AC0123456789abcdefabcdef0123456789", "it has one form");

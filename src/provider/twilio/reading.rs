@@ -1,4 +1,4 @@
-//! What a Twilio Access Token says, also one of another maker.
+//! Describes Twilio Access Tokens, including those from other issuers.
 
 mod oddities;
 mod products;
@@ -8,18 +8,18 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::{
-    provider::twilio_live::wire::PlaybackTimes,
+    provider::twilio::playback::PlaybackTimes,
     reading::{End, Jwt, Reading, View, whole_seconds, words::plain},
 };
 
-/// Reads an Access Token; none where it is another JWT.
+/// Describes an Access Token; `None` for any other JWT.
 pub(in crate::provider) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let is_twilios = |cty: &str| cty.starts_with("twilio-");
     if grants(&token.claims).is_none() && !token.header_text("cty").is_some_and(is_twilios) {
         return None;
     }
     let mut reading = Reading::of(token);
-    // Five of Twilio's libraries tell it in the id only.
+    // Five of Twilio's libraries state it only in the ID.
     reading.validity.issued = reading.validity.issued.or_else(|| id_seconds(token));
     reading.early_error = Some("20105");
     let players_grant = players_grant_end(&token.claims);
@@ -28,19 +28,19 @@ pub(in crate::provider) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> 
     if let Some(mask) = view.mask {
         hide_grant(&mut reading.claims, mask);
     }
-    tell(token, &mut reading);
+    describe(token, &mut reading);
     Some(reading)
 }
 
-/// Whether it is for the player of Twilio Live.
+/// Whether it is for a Twilio Live player.
 pub(in crate::provider) fn has_player(token: &Jwt) -> bool {
     grant(&token.claims, "player").is_some()
 }
 
-/// Whose, for what, of which account and key.
-fn tell(token: &Jwt, reading: &mut Reading) {
-    let whose = grant(&reading.claims, "identity").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", whose);
+/// Adds the identity, the products, the account and the key.
+fn describe(token: &Jwt, reading: &mut Reading) {
+    let whose = grant(&reading.claims, "identity").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", whose);
     for thing in products::things(grants(&reading.claims)) {
         reading.tell("for", thing);
     }
@@ -60,7 +60,7 @@ fn grants(claims: &Map<String, Value>) -> Option<&Map<String, Value>> {
     claims.get("grants")?.as_object()
 }
 
-/// The grant of this product, or the identity.
+/// A product's grant, or the identity.
 fn grant<'a>(claims: &'a Map<String, Value>, product: &str) -> Option<&'a Value> {
     grants(claims)?.get(product)
 }
@@ -69,27 +69,27 @@ fn playback_url(claims: &Map<String, Value>) -> Option<&str> {
     grant(claims, "player")?.get("playbackUrl")?.as_str()
 }
 
-/// The seconds in a token id of the form that Twilio's libraries make: key, dash, seconds.
+/// The seconds in a token ID as Twilio's libraries make it: key, dash, seconds.
 fn id_seconds(token: &Jwt) -> Option<i64> {
     let (key, seconds) = token.text("jti")?.rsplit_once('-')?;
     if key == token.text("iss")? { seconds.parse().ok() } else { None }
 }
 
-/// The end of the token in the playback URL.
+/// When the token in the playback URL expires.
 fn players_grant_end(claims: &Map<String, Value>) -> Option<End> {
     let ends = PlaybackTimes::in_url(playback_url(claims)?)?.ends?;
     Some(End {
         name: "player_grant",
-        words: "the player's grant: from then on no player connects with it",
+        words: "the player's grant: no player can connect afterwards",
         at: whole_seconds(ends),
     })
 }
 
-/// Leaves of the player's grant what is no secret: the playback URL without its token.
+/// Masks the secret part of the player's grant: the token in the playback URL.
 fn hide_grant(claims: &mut Map<String, Value>, mask: &str) {
     let player = claims.get_mut("grants").and_then(|grants| grants.get_mut("player"));
     match player {
-        // Old libraries placed the whole grant as a text.
+        // Old libraries include the whole grant as a string.
         Some(Value::String(grant)) => mask.clone_into(grant),
         Some(Value::Object(grant)) => {
             if let Some(Value::String(url)) = grant.get_mut("playbackUrl")

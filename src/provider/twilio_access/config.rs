@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -15,20 +15,20 @@ use crate::{
     settings::Section,
 };
 
-/// What a `twilio-access` profile says beside the keys that all kinds have.
+/// The own keys of a `twilio-access` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) account_sid: AccountSid,
     pub(super) api_key_sid: ApiKeySid,
     pub(super) api_key_secret: KeySecret,
-    /// The key's home region (`twr`); none for us1.
+    /// The key's home region (`twr`); `None` for us1.
     pub(super) region: Option<String>,
-    /// What tokens are for.
+    /// The products that tokens are for.
     pub(super) grants: ProductGrants,
 }
 
 impl Config {
-    /// Reads the kind's keys beside the grants.
+    /// Reads the kind's keys except the grants.
     pub(super) fn read(section: &mut Section<'_>, grants: Option<ProductGrants>) -> Option<Self> {
         let account_sid = section.required("account_sid", AccountSid::parse);
         let api_key_sid = section.key_name(SID, ApiKeySid::parse);
@@ -43,7 +43,7 @@ impl Config {
         })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let mut keys = vec![
             ("account_sid", json!(self.account_sid.as_str())),
@@ -71,9 +71,9 @@ pub(super) fn read_grants(section: &mut Section<'_>) -> Option<ProductGrants> {
         return None;
     }
     let no_parameter = match &grants.voice {
-        None => "has no meaning here: the one parameter is incoming, of grants.voice",
+        None => "has no effect here: the only parameter is incoming, of grants.voice",
         Some(voice) if voice.incoming.is_some() => {
-            "excludes grants.voice.incoming, which says the same for all tokens: keep one of them"
+            "conflicts with grants.voice.incoming, which sets it for all tokens: keep one of them"
         }
         Some(_) => return Some(grants),
     };

@@ -1,4 +1,4 @@
-//! The Access Token: what it says, and of whom.
+//! The claims of the Access Token, and the rules for its identity.
 
 use serde_json::Map;
 
@@ -15,16 +15,16 @@ use crate::{
     },
 };
 
-/// "Video limits": characters of an identity.
+/// "Video limits": the longest identity in characters.
 const MAX_VIDEO_IDENTITY: usize = 128;
 
-/// Whether the room of Video is the call's resource.
+/// Whether Video's room is the call's resource.
 pub(super) fn room_is_of_call(grants: &ProductGrants) -> bool {
     grants.video.as_ref().is_some_and(|video| video.room.is_none())
 }
 
-/// Whether a client takes calls, unless the profile says it of all. It is left out unless true,
-/// as Twilio's libraries do.
+/// Whether a client receives calls, unless the profile sets it for all. It is omitted unless true,
+/// as in Twilio's libraries.
 pub(super) fn declared(grants: &ProductGrants) -> Vec<Parameter> {
     let voice = grants.voice.as_ref().filter(|voice| voice.incoming.is_none());
     let incoming = || Parameter::new("incoming", "grants.voice.incoming.allow", Shape::TrueOnly);
@@ -36,16 +36,17 @@ pub(super) fn identity_form(grants: &ProductGrants) -> Option<IdentityForm> {
     match (&grants.voice, &grants.video) {
         (None, None) => None,
         (None, Some(_)) => Some(IdentityForm {
-            wanted: "has more than the 128 characters that Video takes",
+            wanted: "exceeds Video's limit of 128 characters",
             fits: fits_video,
         }),
         (Some(_), None) => Some(IdentityForm {
-            wanted: "has more than the letters, digits and underscores that Voice takes",
+            wanted: "has other characters than the letters, digits and underscores that Voice \
+                     allows",
             fits: fits_voice,
         }),
         (Some(_), Some(_)) => Some(IdentityForm {
             wanted: "has more than the 128 letters, digits and underscores that Voice and Video \
-                     take",
+                     allow",
             fits: |identity| fits_voice(identity) && fits_video(identity),
         }),
     }
@@ -68,7 +69,7 @@ pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict>
     };
     let mut table = signatory.table(tokens.nbf)?;
     for (product, grant) in config.grants.by_product() {
-        // As an empty object a grant is written also where a call puts nothing into it.
+        // An empty object ensures that the grant is present even if a call adds nothing to it.
         table.add(&["grants", &product], Value::Constant(Map::new().into()))?;
         let members = grant.as_object().cloned().unwrap_or_default();
         for (name, value) in members {

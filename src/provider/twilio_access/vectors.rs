@@ -1,10 +1,10 @@
-//! The tokens that `twilio-node` made for other products than Live.
+//! The tokens made by `twilio-node` for products other than Live.
 
 use serde_json::{Map, Value, json};
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, in_toml, key, quoted, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, in_toml, key, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/twilio-access.json");
@@ -17,38 +17,38 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
          api_key_sid = \"{api_key}\"\napi_key_secret_env = \"SECRET\"\n"
     );
     let vectors = read(VECTORS)?.into_iter().map(|recorded: Recorded| {
-        let ways = ways(&recorded.inputs, &own, &secret)?;
+        let setups = setups(&recorded.inputs, &own, &secret)?;
         let mut token = recorded.token(Signed::Secret)?;
         token.random = &["jti"];
-        Ok(recorded.minted(ways, token))
+        Ok(recorded.minted(setups, token))
     });
     vectors.collect()
 }
 
-/// Calls say whether a client takes calls, or the profile does, in either way.
-fn ways(inputs: &Inputs, own: &str, secret: &str) -> Result<Vec<Way>, VectorError> {
+/// Either calls or the profile set whether a client receives calls.
+fn setups(inputs: &Inputs, own: &str, secret: &str) -> Result<Vec<Setup>, VectorError> {
     let (mut grants, takes_calls) = grants(inputs)?;
     let lines = lines(inputs, &grants);
-    let way = |grants: &Map<String, Value>, more: &str| {
+    let setup = |grants: &Map<String, Value>, more: &str| {
         let grants = in_toml(&grants.clone().into());
         let profile = format!("{own}{lines}\ngrants = {grants}\n{more}\n");
-        Way { profile, secret: secret.to_owned(), ask: inputs.ask() }
+        Setup { profile, secret: secret.to_owned(), request: inputs.request() }
     };
     if !grants.contains_key("voice") {
-        return Ok(vec![way(&grants, "")]);
+        return Ok(vec![setup(&grants, "")]);
     }
-    let mut called = way(&grants, "caller_params = [\"incoming\"]");
-    called.ask.params = vec![("incoming".to_owned(), takes_calls.into())];
-    let constant = way(&grants, &format!("params = {{ incoming = {takes_calls} }}"));
-    let mut ways = vec![called, constant];
+    let mut called = setup(&grants, "caller_params = [\"incoming\"]");
+    called.request.params = vec![("incoming".to_owned(), takes_calls.into())];
+    let constant = setup(&grants, &format!("params = {{ incoming = {takes_calls} }}"));
+    let mut setups = vec![called, constant];
     if takes_calls && let Some(Value::Object(voice)) = grants.get_mut("voice") {
         voice.insert("incoming".to_owned(), json!({"allow": true}));
-        ways.push(way(&grants, ""));
+        setups.push(setup(&grants, ""));
     }
-    Ok(ways)
+    Ok(setups)
 }
 
-/// The grants as a profile writes them, and whether a client takes calls.
+/// The grants as written in a profile, and whether a client receives calls.
 fn grants(inputs: &Inputs) -> Result<(Map<String, Value>, bool), VectorError> {
     let Some(Value::Object(mut grants)) = inputs.params.get("grants").cloned() else {
         return Err(VectorError::Missing("grants"));
@@ -73,7 +73,7 @@ fn grants(inputs: &Inputs) -> Result<(Map<String, Value>, bool), VectorError> {
     Ok((grants, takes_calls))
 }
 
-/// What else a profile says.
+/// The other lines of a profile.
 fn lines(inputs: &Inputs, grants: &Map<String, Value>) -> String {
     let mut lines = Vec::new();
     if grants.contains_key("video") {

@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use http::Uri;
 use serde_json::{Value, json};
@@ -15,29 +15,32 @@ use crate::{
     source::base_url::BaseUrl,
 };
 
-/// Twilio's own upstream.
+/// The kind's name.
+pub const KIND: &str = "twilio-live";
+
+/// Twilio's upstream.
 const UPSTREAM: &str = "https://media.twilio.com";
 
-/// What a `twilio-live` profile says beside the keys that all kinds have.
+/// The own keys of a `twilio-live` profile.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The account that grants and tokens belong to.
     pub account_sid: AccountSid,
     /// The API key that fetches grants and signs tokens; a Main or Standard key.
     pub api_key_sid: ApiKeySid,
-    /// Its secret.
+    /// The API key's secret.
     pub api_key_secret: ApiKeySecret,
     /// Where the secret was found.
     pub api_key_secret_origin: SecretOrigin,
-    /// The origin that may play; none for any.
+    /// The origin that may play; `None` means any.
     pub allow_origin: Option<String>,
     /// The upstream's base URL.
     pub upstream: BaseUrl,
-    /// What it says about a proxy on the way there.
+    /// The profile's proxy setting.
     pub proxy: ProxySetting,
-    /// The key's home region (`twr`); none for us1.
+    /// The key's home region (`twr`); `None` for us1.
     pub region: Option<String>,
-    /// Constant grants beside the player's.
+    /// Constant grants besides the player's.
     pub grants: ProductGrants,
 }
 
@@ -78,7 +81,7 @@ impl Config {
         })
     }
 
-    /// The keys as they may be shown: never a secret, only where it is.
+    /// The keys for display. Secrets are replaced by their location.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let secret = format!("(set, {})", self.api_key_secret_origin);
         let mut keys = vec![
@@ -105,7 +108,7 @@ fn parse_origin(text: &str) -> Result<String, &'static str> {
     let origin = text.parse::<Uri>().ok().filter(|uri| {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "https" | "http"));
-        // A browser's origin has no path, so what is more than this never equals one.
+        // A browser's origin has no path, so a longer URL would never match.
         scheme.is_some_and(|scheme| text == format!("{scheme}://{authority}"))
             && !authority.contains('@')
     });

@@ -1,16 +1,19 @@
-//! The demo's account: public, and known to the sandbox alone.
+//! The demo's account: public, and known only to the sandbox.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{KIND, endpoint::PlaybackGrantEndpoint};
-use crate::provider::{
-    Demo, DemoSecret, Served,
-    twilio::{
-        SECRET,
-        ids::{AccountSid, ApiKeySecret, ApiKeySid},
+use super::{config::KIND, endpoint::PlaybackGrantEndpoint};
+use crate::{
+    provider::{
+        Demo, DemoSecret, Served,
+        twilio::{
+            SECRET,
+            ids::{AccountSid, ApiKeySecret, ApiKeySid},
+        },
     },
+    sandbox::Endpoint,
 };
 
 /// The demo's account.
@@ -19,25 +22,20 @@ pub const DEMO_ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
 /// The demo's API key.
 pub const DEMO_API_KEY_SID: &str = "SK0123456789abcdef0123456789abcdef";
 
-/// The demo's secret: public, and good for nothing but the sandbox.
+/// The demo's secret: public, and only for the sandbox.
 pub const DEMO_API_KEY_SECRET: &str = "public-demo-secret-of-the-sandbox-only";
 
 /// The demo's resource.
 pub const DEMO_RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 
-/// Where the demo's secret goes.
+/// The environment variable for the demo's secret.
 const VARIABLE: &str = "GRANTMINT_SANDBOX_SECRET";
 
-/// The demo; there always is one, since its values are well-formed.
-pub(super) fn demo() -> Option<Demo> {
-    let endpoint = PlaybackGrantEndpoint {
-        account: AccountSid::parse(DEMO_ACCOUNT_SID).ok()?,
-        key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
-        secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
-    };
+/// The demo.
+pub(super) fn demo() -> Demo {
     let value = DEMO_API_KEY_SECRET.to_owned();
     let secret = DemoSecret { keys: SECRET, variable: VARIABLE, value };
-    Some(Demo {
+    Demo {
         kind: KIND,
         name: KIND,
         profile: "demo",
@@ -48,6 +46,15 @@ pub(super) fn demo() -> Option<Demo> {
         ],
         secret: Some(secret),
         resources: vec![DEMO_RESOURCE],
-        endpoint: Some(Arc::new(endpoint)),
-    })
+        build_endpoint: Some(endpoint),
+    }
+}
+
+/// The endpoint that accepts the demo's key; its values always parse.
+fn endpoint(_: &Demo) -> Option<Arc<dyn Endpoint>> {
+    Some(Arc::new(PlaybackGrantEndpoint {
+        account: AccountSid::parse(DEMO_ACCOUNT_SID).ok()?,
+        key: ApiKeySid::parse(DEMO_API_KEY_SID).ok()?,
+        secret: ApiKeySecret::parse(DEMO_API_KEY_SECRET).ok()?,
+    }))
 }

@@ -1,8 +1,8 @@
-//! The `PlaybackGrant` endpoint as the sandbox emulates it:
-//! `POST /v1/PlayerStreamers/{Sid}/PlaybackGrant`.
+//! The `PlaybackGrant` endpoint as emulated by the sandbox: `POST
+//! /v1/PlayerStreamers/{Sid}/PlaybackGrant`.
 //!
-//! It follows the published description of the API: credential, path, method and form are
-//! checked in this order, and refusals have the documented bodies.
+//! It follows the published description of the API. It checks credential, path, method and form in
+//! this order, and refuses with the documented bodies.
 
 mod grant;
 mod refusal;
@@ -15,23 +15,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use self::{grant::Granted, refusal::Refusal};
-use super::{
-    config::Config,
-    ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
-    wire,
-};
-use crate::sandbox::{
-    Answer, Credential, Endpoint, Flaw, Moment, Recognised, Served,
-    request::{basic, form},
+use super::{config::Config, wire};
+use crate::{
+    provider::twilio::ids::{AccountSid, ApiKeySecret, ApiKeySid, PlayerStreamerSid},
+    sandbox::{
+        Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognised,
+        request::{basic, form},
+    },
 };
 
-/// The life of a grant that was asked for without one, in seconds (`twilio_media_v1.json`).
+/// The default life of a grant, in seconds (`twilio_media_v1.json`).
 const DEFAULT_TTL: u64 = 15;
 
-/// The longest life that can be asked for, in seconds (`twilio_media_v1.json`).
+/// The longest life that can be requested, in seconds (`twilio_media_v1.json`).
 const MAX_TTL: u64 = 60;
 
-/// Grants of an account, for one of its API keys.
+/// The endpoint of an account, for one of its API keys.
 #[derive(Clone, Debug)]
 pub(super) struct PlaybackGrantEndpoint {
     pub(super) account: AccountSid,
@@ -39,7 +38,7 @@ pub(super) struct PlaybackGrantEndpoint {
     pub(super) secret: ApiKeySecret,
 }
 
-/// A request's form, as written.
+/// A request's form, as sent.
 #[derive(Default)]
 struct Form {
     ttl: Option<String>,
@@ -47,7 +46,7 @@ struct Form {
 }
 
 impl PlaybackGrantEndpoint {
-    /// Grants of `config`'s account, for its key.
+    /// The endpoint of `config`'s account, for its key.
     pub(super) fn new(config: &Config) -> Self {
         Self {
             account: config.account_sid.clone(),
@@ -73,9 +72,9 @@ impl Endpoint for PlaybackGrantEndpoint {
         }
     }
 
-    fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
-        match self.check(request, moment) {
-            Ok(granted) => granted.answer(moment),
+    fn answer(&self, request: &Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
+        match self.check(request, context) {
+            Ok(granted) => granted.answer(context),
             Err(refusal) => refusal.answer(request.uri().path()),
         }
     }
@@ -84,11 +83,11 @@ impl Endpoint for PlaybackGrantEndpoint {
         Refusal::from(status).answer(request.uri().path())
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
+    fn add_headers(&self, headers: &mut HeaderMap, context: &mut HeaderContext<'_>) {
         for (name, text) in [
-            ("twilio-concurrent-requests", served.at_work.to_string()),
-            ("twilio-request-id", format!("RQ{}", served.random.hex())),
-            ("twilio-request-duration", format!("{:.3}", served.held.as_secs_f64())),
+            ("twilio-concurrent-requests", context.in_flight.to_string()),
+            ("twilio-request-id", format!("RQ{}", context.random.hex())),
+            ("twilio-request-duration", format!("{:.3}", context.held.as_secs_f64())),
         ] {
             if let Ok(value) = HeaderValue::from_str(&text) {
                 headers.insert(HeaderName::from_static(name), value);
@@ -108,8 +107,12 @@ impl PlaybackGrantEndpoint {
         }
     }
 
-    /// What is to be granted, if anything.
-    fn check(&self, request: &Request<Bytes>, moment: &Moment<'_>) -> Result<Granted, Refusal> {
+    /// Checks a request and returns the grant to issue.
+    fn check(
+        &self,
+        request: &Request<Bytes>,
+        context: &AnswerContext<'_>,
+    ) -> Result<Granted, Refusal> {
         let path = request.uri().path();
         match self.credential(request.headers()) {
             Credential::Proven => {}
@@ -129,11 +132,11 @@ impl PlaybackGrantEndpoint {
         let ttl = ttl.filter(|ttl| (1..=MAX_TTL).contains(ttl)).ok_or(Refusal::BAD_TTL)?;
         let life = Duration::from_secs(ttl);
         Ok(Granted {
-            url: format!("{}{path}", moment.base),
+            url: format!("{}{path}", context.base),
             account: self.account.clone(),
             streamer,
             allow_origin: form.allow_origin.filter(|origin| !origin.is_empty()),
-            life: match moment.flaw {
+            life: match context.flaw {
                 Flaw::ShorterLife(by) => life.saturating_sub(by),
                 _ => life,
             },
@@ -142,7 +145,7 @@ impl PlaybackGrantEndpoint {
 }
 
 impl Form {
-    /// The form in a request's body.
+    /// Parses the form in a request's body.
     fn of(request: &Request<Bytes>) -> Self {
         let mut read = Self::default();
         for (name, value) in form(request) {
@@ -156,7 +159,7 @@ impl Form {
     }
 }
 
-/// The resource that a grant's path names, well-formed or not.
+/// The resource in a grant's path, well-formed or not.
 fn resource_in(path: &str) -> Option<&str> {
     let resource = path.split('/').nth(3)?;
     (wire::path(resource) == path).then_some(resource)

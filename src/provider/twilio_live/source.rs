@@ -9,17 +9,14 @@ use http::{HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
-use super::{
-    config::Config,
-    ids::{AccountSid, PlayerStreamerSid},
-    wire,
-};
+use super::{config::Config, wire};
 use crate::{
     grant::{Fault, FaultClass},
+    provider::twilio::ids::{AccountSid, PlayerStreamerSid},
     source::{FetchError, FetchRequest, Fetched, GrantSource, Granted, http::HttpClient},
 };
 
-/// Asks Twilio for `PlaybackGrant`s.
+/// Fetches `PlaybackGrant`s from Twilio.
 #[derive(Debug)]
 pub struct PlaybackGrants {
     client: HttpClient,
@@ -30,7 +27,7 @@ pub struct PlaybackGrants {
 }
 
 impl PlaybackGrants {
-    /// Grants of `ttl`, in whole seconds, under `config`'s account and key.
+    /// Grants with a life of `ttl`, in whole seconds, under `config`'s account and key.
     #[must_use]
     pub fn new(config: &Config, client: HttpClient, ttl: Duration) -> Self {
         Self {
@@ -61,7 +58,7 @@ impl PlaybackGrants {
 
 impl GrantSource for PlaybackGrants {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<Fetched, FetchError>> {
-        self.ask(request).boxed()
+        self.fetch_once(request).boxed()
     }
 
     fn clock_skew(&self) -> Option<f64> {
@@ -70,23 +67,22 @@ impl GrantSource for PlaybackGrants {
 }
 
 impl PlaybackGrants {
-    async fn ask(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
+    async fn fetch_once(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
         let streamer = PlayerStreamerSid::parse(request.resource.as_str())
             .map_err(|_| Fault::new(FaultClass::Misconfigured, "RESOURCE_INVALID"))?;
-        // Before connecting: the upstream's clock for the grant can only start later.
+        // Taken before connecting: the grant's life can only start later.
         let anchor = self.client.clock().now();
         let answer = self.client.exchange(self.request(&streamer)?).await?;
         answer.by_status()?;
         let answered = wire::read_answer(answer.body()?, &self.account, &streamer)?;
         let life = answered.life.map_or(self.ttl, Duration::from_secs);
         let wire::Answered { content, mark, .. } = answered;
-        // The life in an answer is that of a token, counted from its issue: what remains of
-        // one that was issued before is not stated.
+        // The response states the token's life from its issue, not how much of it remains.
         Ok(Fetched { content, anchor, granted: Granted::Assumed(life.min(self.ttl)), mark })
     }
 }
 
-/// The value of a Basic `Authorization` header, marked so that it does not print.
+/// The value of a Basic `Authorization` header, marked as sensitive so that it is not printed.
 fn basic(user: &str, password: &str) -> HeaderValue {
     let pair = Zeroizing::new(format!("{user}:{password}"));
     let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));

@@ -1,4 +1,4 @@
-//! The Twilio Access Token around a `PlaybackGrant`.
+//! The Twilio Access Token with a `PlaybackGrant`.
 //!
 //! Source: Twilio's page "Access Tokens"; member names as its helper libraries emit them.
 
@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Twilio's token format under one account and key; `nbf`: how many seconds before the issue a
-/// token's `nbf` lies, none for no `nbf`.
+/// Twilio's token format for an account and key. `nbf` is how many seconds `nbf` is backdated;
+/// `None` means no `nbf`.
 #[must_use]
 pub fn access_tokens(config: &Config, nbf: Option<u32>) -> Hs256 {
     Hs256::new(table(config, nbf), config.api_key_secret.clone())

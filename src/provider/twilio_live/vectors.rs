@@ -1,37 +1,38 @@
-//! The tokens that Twilio's helper libraries made around a player's grant.
+//! The tokens with a player's grant made by Twilio's helper libraries.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    KIND,
-    ids::{AccountSid, PlayerStreamerSid},
-    wire,
-};
+use super::{config::KIND, wire};
 use crate::{
     name::Identity,
     provider::{
-        twilio::MAX_TOKEN_TTL,
-        vectors::{Ask, Recorded, Signed, Token, Vector, VectorError, Way, in_toml, read},
+        twilio::{
+            MAX_TOKEN_TTL,
+            ids::{AccountSid, PlayerStreamerSid},
+        },
+        vectors::{
+            MintRequest, Recorded, Setup, Signed, Token, Vector, VectorError, in_toml, read,
+        },
     },
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/access_tokens.json");
 
-/// What the tokens are for: they say so inside the grant alone.
+/// The resource of the tokens, stated only in the grant.
 const RESOURCE: &str = "VJ0123456789abcdef0123456789abcdef";
 
-/// What grants of other products ride on here, where the library needs none.
+/// The player's grant for vectors of other products, where the library needs none.
 const GRANT: &str = r#"{"playbackUrl":"https://h.example/p?token=t","playerStreamerSid":"VJ0123456789abcdef0123456789abcdef","requestCredentials":null}"#;
 
-/// What the libraries were given.
+/// The inputs of the libraries.
 #[derive(Deserialize)]
 struct Inputs {
     account_sid: String,
     signing_key_sid: String,
     secret: String,
     identity: Value,
-    /// What it was changed to afterwards.
+    /// The identity that replaces the first one.
     identity_after: Option<String>,
     ttl: Option<i64>,
     now: i64,
@@ -48,59 +49,59 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
 fn vector(recorded: Recorded<Inputs>) -> Result<Vector, VectorError> {
     let inputs = &recorded.inputs;
     if inputs.algorithm.is_some() {
-        return Ok(recorded.left_out("another algorithm than HS256, with which we sign"));
+        return Ok(recorded.skipped("another algorithm than HS256, with which we sign"));
     }
     let player = inputs.grants.iter().find(|grant| is_of(grant, "playback"));
     let grant = match player.map(|grant| grant.get("grant_json").and_then(Value::as_str)) {
         None => GRANT.to_owned(),
-        Some(None) => return Ok(recorded.left_out("no grant: never taken from upstream")),
+        Some(None) => return Ok(recorded.skipped("no grant: never accepted from upstream")),
         Some(Some(grant)) if is_taken(grant)? => grant.to_owned(),
         Some(Some(_)) => {
-            return Ok(recorded.left_out("no playback grant: never taken from upstream"));
+            return Ok(recorded.skipped("no playback grant: never accepted from upstream"));
         }
     };
     let identity = match (&inputs.identity_after, &inputs.identity) {
         (Some(text), _) | (None, Value::String(text)) => text.clone(),
         (None, Value::Null) => String::new(),
-        (None, _) => return Ok(recorded.left_out("an identity that is no text")),
+        (None, _) => return Ok(recorded.skipped("an identity that is not a string")),
     };
     let ttl = inputs.valid_until.map(|end| end - inputs.now).or(inputs.ttl).unwrap_or(3_600);
-    let ask = Ask {
+    let request = MintRequest {
         now: inputs.now,
         ttl: Some(ttl),
         identity: Some(identity.clone()),
         grant: Some(grant.clone()),
-        ..Ask::default()
+        ..MintRequest::default()
     };
     let secret = inputs.secret.clone();
     if let Err(error) = Identity::parse(identity) {
-        let way = Way { profile: profile(inputs, ""), secret, ask };
+        let setup = Setup { profile: profile(inputs, ""), secret, request };
         let why = "an identity that is empty, too long or has control characters";
-        let alone = (!recorded.is_refused()).then_some(why);
-        return Ok(recorded.refused(way, error.as_str(), alone));
+        let ours_only = (!recorded.is_refused()).then_some(why);
+        return Ok(recorded.refused(setup, error.as_str(), ours_only));
     }
     if !(1..=MAX_TOKEN_TTL.as_secs().cast_signed()).contains(&ttl) {
         let profile = profile(inputs, &format!("token_ttl = \"{ttl}s\""));
-        let way = Way { profile, secret, ask };
+        let setup = Setup { profile, secret, request };
         return Ok(recorded.refused(
-            way,
+            setup,
             "token_ttl: must be from",
             Some("no life, or over a day"),
         ));
     }
     let mut token = recorded.token(Signed::Secret)?;
     token.random = &["jti"];
-    // Python's library writes one of its own accord.
+    // Python's library adds one unasked.
     let nbf = token.claims.get("nbf").and_then(Value::as_i64);
     let nbf = nbf.map(|nbf| format!("nbf_backdate = \"{}s\"", inputs.now - nbf));
-    let way = Way { profile: profile(inputs, &nbf.unwrap_or_default()), secret, ask };
-    meet(&mut token, &recorded, player.is_none().then_some(GRANT), &grant)?;
-    Ok(recorded.minted(vec![way], token))
+    let setup = Setup { profile: profile(inputs, &nbf.unwrap_or_default()), secret, request };
+    adjust(&mut token, &recorded, player.is_none().then_some(GRANT), &grant)?;
+    Ok(recorded.minted(vec![setup], token))
 }
 
-/// Writes into a library's token what ours have, and it has not. `added`: the player's grant,
-/// where the library was given none.
-fn meet(
+/// Adds what our tokens have and the library's lacks. `added` is the player's grant, if the library
+/// received none.
+fn adjust(
     token: &mut Token,
     recorded: &Recorded<Inputs>,
     added: Option<&str>,
@@ -108,14 +109,14 @@ fn meet(
 ) -> Result<(), VectorError> {
     if !token.claims.contains_key("iat") {
         token.claims.insert("iat".to_owned(), recorded.inputs.now.into());
-        token.but = Some("no iat, which ours always have");
+        token.adjusted = Some("no iat, which ours always have");
     }
     let is_rounded = recorded.id.starts_with("grant-unknown-fields@twilio-node");
     if (is_rounded || added.is_some())
         && let Some(Value::Object(grants)) = token.claims.get_mut("grants")
     {
         grants.insert("player".to_owned(), serde_json::from_str(grant)?);
-        token.but = Some(if is_rounded {
+        token.adjusted = Some(if is_rounded {
             "numbers that JavaScript rounds, which ours keep"
         } else {
             "no player's grant, which ours always have"
@@ -128,7 +129,7 @@ fn is_of(grant: &Map<String, Value>, product: &str) -> bool {
     grant.get("type").is_some_and(|it| it == product)
 }
 
-/// The profile, with these lines.
+/// A profile with these lines.
 fn profile(inputs: &Inputs, lines: &str) -> String {
     let Inputs { account_sid, signing_key_sid, region, grants, .. } = inputs;
     let grants = grants.iter().filter(|grant| !is_of(grant, "playback")).map(product);
@@ -141,7 +142,7 @@ fn profile(inputs: &Inputs, lines: &str) -> String {
     )
 }
 
-/// A product's grant as a profile writes it.
+/// A product's grant as written in a profile.
 fn product(grant: &Map<String, Value>) -> (String, Value) {
     let mut grant = grant.clone();
     let product = grant.remove("type").and_then(|it| it.as_str().map(str::to_owned));
@@ -163,8 +164,8 @@ fn product(grant: &Map<String, Value>) -> (String, Value) {
     }
 }
 
-/// Whether an answer around a grant of this shape is taken from the upstream; the SIDs of some
-/// are not of a SID's form.
+/// Whether a response with this grant would be accepted from the upstream. Some vectors have
+/// malformed SIDs, so they are replaced.
 fn is_taken(grant: &str) -> Result<bool, VectorError> {
     let mut grant: Value = serde_json::from_str(grant)?;
     if let Some(sid) = grant.get_mut("playerStreamerSid") {

@@ -1,37 +1,39 @@
-//! The wire of the `PlaybackGrant` endpoint: path, form and answer.
+//! The protocol of the `PlaybackGrant` endpoint: path, form and response.
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use zeroize::Zeroizing;
 
-use super::ids::{AccountSid, PlayerStreamerSid};
 use crate::{
     grant::{Content, Fault, FaultClass},
+    provider::twilio::{
+        ids::{AccountSid, PlayerStreamerSid},
+        playback::{PlaybackTimes, playback_token},
+    },
     source::{Mark, json},
 };
 
-/// The form's life in seconds.
+/// The form field for the life in seconds.
 pub const TTL: &str = "Ttl";
 
-/// The form's origin that may play.
+/// The form field for the origin that may play.
 pub const ALLOW_ORIGIN: &str = "AccessControlAllowOrigin";
 
-/// The longest grant that is taken: every token carries it whole, in a header most often.
+/// The longest accepted grant: every token contains it, and is usually sent in a header.
 const MAX_GRANT_BYTES: usize = 16 * 1024;
 
-/// Where a `PlayerStreamer`'s grants are created, below the upstream's base URL.
+/// The path of a `PlayerStreamer`'s grants, below the upstream's base URL.
 #[must_use]
 pub fn path(sid: &str) -> String {
     format!("/v1/PlayerStreamers/{sid}/PlaybackGrant")
 }
 
-/// The members of an answer that matter; unknown ones are passed over.
+/// The used members of a response; others are ignored.
 #[derive(Deserialize)]
 struct Answer<'a> {
     sid: Option<String>,
@@ -40,7 +42,7 @@ struct Answer<'a> {
     grant: Option<&'a RawValue>,
 }
 
-/// The members of the grant that are looked at; the grant itself travels as raw JSON.
+/// The inspected members of the grant, which itself stays raw JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PlaybackGrant<'a> {
@@ -49,20 +51,20 @@ struct PlaybackGrant<'a> {
     player_streamer_sid: String,
 }
 
-/// A grant as an answer holds it.
+/// A grant extracted from a response.
 pub struct Answered {
     /// The grant: a JSON object.
     pub content: Content,
-    /// The life in whole seconds that its playback token states; none where it does not.
+    /// The life in whole seconds that its playback token states, if any.
     pub life: Option<u64>,
-    /// What tells it from another.
+    /// Distinguishes it from other grants.
     pub mark: Mark,
 }
 
-/// Takes the grant out of an answer's body.
+/// Extracts the grant from a response body.
 ///
-/// `sid`, `account_sid` and `grant.playerStreamerSid` must be what was asked for, where they
-/// are there: a grant for somebody else must never reach a token.
+/// `sid` and `account_sid`, if present, and `grant.playerStreamerSid` must match the request, so
+/// that a grant of another resource never reaches a token.
 pub fn read_answer(
     body: &[u8],
     account: &AccountSid,
@@ -72,7 +74,7 @@ pub fn read_answer(
 
     let answer: Answer<'_> = json::parse(body)?;
     let raw = answer.grant.ok_or(MALFORMED)?;
-    // A grant given as an array would read as its members in order.
+    // A grant in the form of an array would be parsed as its members in order.
     if !raw.get().starts_with('{') || raw.get().len() > MAX_GRANT_BYTES || !is_readable(raw) {
         return Err(MALFORMED);
     }
@@ -96,50 +98,9 @@ pub fn read_answer(
     Ok(Answered { content: raw.get().into(), life, mark })
 }
 
-/// The token in a playback URL.
-fn playback_token(url: &str) -> Option<&str> {
-    let (_, query) = url.split_once('?')?;
-    query.split('&').find_map(|pair| pair.strip_prefix("token="))
-}
-
-/// Whether a token's readers can bear a grant, which they find two levels down: many parse by
-/// recursion and go no deeper than `serde_json` does.
+/// Whether the readers of a token can parse the grant, which is two levels down: many parsers
+/// recurse and go no deeper than `serde_json`.
 fn is_readable(grant: &RawValue) -> bool {
     let nested = Zeroizing::new(format!("[[{}]]", grant.get()));
     serde_json::from_str::<Value>(&nested).is_ok()
-}
-
-/// When the token in a playback URL was issued and when it ends, in Unix seconds; none where
-/// it does not say.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-pub struct PlaybackTimes {
-    /// Its `iat`.
-    #[serde(rename = "iat")]
-    pub issued: Option<f64>,
-    /// Its `exp`.
-    #[serde(rename = "exp")]
-    pub ends: Option<f64>,
-}
-
-impl PlaybackTimes {
-    /// Those of the token in `url`; none without a token whose claims can be read. Nothing is
-    /// verified.
-    #[must_use]
-    pub fn in_url(url: &str) -> Option<Self> {
-        playback_token(url).and_then(Self::in_token)
-    }
-
-    fn in_token(token: &str) -> Option<Self> {
-        let claims = token.split('.').nth(1)?;
-        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-        serde_json::from_slice(&claims).ok()
-    }
-
-    /// The life in whole seconds that it says it has; none without both its times.
-    fn life(self) -> Option<u64> {
-        // Saturates, and takes what is no number as 0.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-        let life = (self.ends? - self.issued?) as u64;
-        Some(life)
-    }
 }

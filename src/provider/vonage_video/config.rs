@@ -1,11 +1,11 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::{provider::private_key::PrivateKey, settings::Section};
 
-/// What a `vonage-video` profile says beside the keys that all kinds have.
+/// The own keys of a `vonage-video` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) application_id: String,
@@ -20,7 +20,7 @@ impl Config {
         Some(Self { application_id: application_id?, private_key: private_key? })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         vec![("application_id", json!(self.application_id)), self.private_key.shown()]
     }
@@ -33,5 +33,5 @@ fn parse_application_id(text: &str) -> Result<String, &'static str> {
             _ => byte.is_ascii_hexdigit(),
         });
     let id = is_uuid.then(|| text.to_owned());
-    id.ok_or("is no application's id, a UUID; an OpenTok API key is a number, and of no use here")
+    id.ok_or("is not an application ID, a UUID; an OpenTok API key, a number, is not supported")
 }

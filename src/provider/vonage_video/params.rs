@@ -1,4 +1,4 @@
-//! What a token may say beside the session and the user. Names and values: `@vonage/video`.
+//! A token's parameters. Names and values: `@vonage/video`.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use crate::token::params::{Parameter, Shape};
 /// What a client may do in its session.
 pub(super) const ROLES: [&str; 4] = ["publisher", "subscriber", "moderator", "publisheronly"];
 
-/// Bytes of all layout classes.
+/// The longest layout classes in bytes.
 const MAX_CLASSES: usize = 1_024;
 
-/// All of them. The library writes both claims always.
+/// All parameters. The library always writes both claims.
 pub(super) fn declared() -> Vec<Parameter> {
     vec![
         Parameter::new("role", "role", Shape::Word(&ROLES)).or("publisher"),
@@ -19,7 +19,7 @@ pub(super) fn declared() -> Vec<Parameter> {
 }
 
 const CLASSES: Shape = Shape::Own {
-    wanted: "must be a text of layout classes with a space between them, of at most 1024 bytes",
+    wanted: "must be a string of layout classes separated by a space, of at most 1024 bytes",
     fits: |value| value.as_str().is_some_and(are_classes),
 };
 
@@ -28,7 +28,7 @@ fn are_classes(text: &str) -> bool {
     text.len() <= MAX_CLASSES && (text.is_empty() || text.split(' ').all(is_class))
 }
 
-/// Whether a claim is what the library writes.
+/// Whether a claim has the form that the library writes.
 pub(super) fn is_class_list(value: &Value) -> bool {
     value.is_string()
 }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_one_text() {
+    fn classes_are_one_string() {
         for (text, fits) in [
             ("", true),
             ("focus", true),

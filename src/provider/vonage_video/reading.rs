@@ -1,4 +1,4 @@
-//! What a token for a session says, also one of another maker or of OpenTok.
+//! Describes session tokens, including those from other issuers and from OpenTok.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -14,21 +14,21 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// What OpenTok's tokens begin with that are no JWT.
+/// The prefix of OpenTok's tokens that are not JWTs.
 const LEGACY: &str = "T1==";
 
-/// The longest such token that is looked at.
+/// The longest such token that is read.
 const MAX_LEGACY_BYTES: usize = 16 * 1024;
 
-/// Reads a token for a session; none where it is another JWT.
+/// Describes a token for a session; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let session = token.claims.get("session_id")?;
     if token.text("scope").is_none_or(|scope| scope != SCOPE) {
         return None;
     }
     let mut reading = Reading::of(token);
-    let data = token.claims.get("connection_data").map_or_else(|| "nobody's".to_owned(), plain);
-    reading.tell("whose", data);
+    let data = token.claims.get("connection_data").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", data);
     reading.tell("for", format!("the session {}", plain(session)));
     for (label, claim) in
         [("role", "role"), ("key", "application_id"), ("key", "iss"), ("token id", "jti")]
@@ -36,7 +36,7 @@ pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
         reading.tell_claim(label, claim);
     }
     if is_legacy(token) {
-        let old = "is OpenTok's: signed with an API secret, for its servers and not for Vonage's";
+        let old = "is OpenTok's: signed with an API secret, for OpenTok's servers and not Vonage's";
         reading.note("ist", old);
     } else {
         note_application(token, &mut reading);
@@ -49,20 +49,20 @@ fn is_legacy(token: &Jwt) -> bool {
     token.text("ist") == Some("project") && !token.claims.contains_key("application_id")
 }
 
-/// What only tokens of an application have.
+/// Adds the warnings specific to an application's tokens.
 fn note_application(token: &Jwt, reading: &mut Reading) {
     match token.text("application_id") {
         None => reading.note("application_id", "is missing; Vonage refuses such a token"),
         Some(application) => {
             let owner = token.text("session_id").and_then(session::owner);
             if owner.is_some_and(|owner| owner != application) {
-                let other = "is another one than that of the session, whose id has its own";
+                let other = "differs from the owner in the session ID";
                 reading.note("application_id", other);
             }
         }
     }
     if token.algorithm() != Some("RS256") {
-        reading.note("alg", "is not RS256, with which applications sign");
+        reading.note("alg", "is not RS256, which applications sign with");
     }
     for claim in ["sub", "acl"] {
         if !token.claims.contains_key(claim) {
@@ -78,29 +78,31 @@ fn note_application(token: &Jwt, reading: &mut Reading) {
 fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     match token.text("role") {
         Some("moderator") => {
-            reading.note("role", "makes its bearer a moderator, who disconnects and mutes others");
+            reading
+                .note("role", "makes its bearer a moderator, who can disconnect and mute others");
         }
-        Some(role) if !ROLES.contains(&role) => reading.note("role", "is none of Vonage's"),
+        Some(role) if !ROLES.contains(&role) => reading.note("role", "is not one of Vonage's"),
         _ => {}
     }
     let classes = token.claims.get("initial_layout_class_list");
     if classes.is_some_and(|classes| !is_class_list(classes)) {
-        reading.note("initial_layout_class_list", "is no text; the library for Node writes one");
+        reading
+            .note("initial_layout_class_list", "is not a string; the library for Node writes one");
     }
     if token.text("session_id").is_none_or(|session| !session::is_id(session)) {
-        reading.note("session_id", "is no session's id as Vonage's API gives them");
+        reading.note("session_id", "is not a session ID in the form of Vonage's API");
     }
     if token.text("connection_data").is_some_and(|it| it.chars().count() > MAX_CONNECTION_DATA) {
-        let long = format!("is longer than the {MAX_CONNECTION_DATA} characters that Vonage takes");
+        let long = format!("exceeds Vonage's limit of {MAX_CONNECTION_DATA} characters");
         reading.note("connection_data", long);
     }
     if let Some(life) = reading.validity.life_over(MAX_TOKEN_TTL, now) {
         let (life, most) = (length(life), length(MAX_TOKEN_TTL.as_secs()));
-        reading.note("exp", format!("is {life} after its issue; Vonage takes at most {most}"));
+        reading.note("exp", format!("is {life} after its issue; Vonage allows at most {most}"));
     }
 }
 
-/// Reads a token of OpenTok's old form; none where it is something else.
+/// Describes a token in OpenTok's old form; `None` for any other string.
 pub(super) fn read_legacy(text: &str) -> Option<Reading> {
     let encoded = text.trim().strip_prefix(LEGACY).filter(|it| it.len() <= MAX_LEGACY_BYTES)?;
     let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
@@ -113,8 +115,8 @@ pub(super) fn read_legacy(text: &str) -> Option<Reading> {
         Some(found.1.escape_debug().to_string())
     };
     let mut reading = Reading::opaque();
-    reading.tell("what", "a token of OpenTok, in its old form");
-    reading.tell("whose", field("connection_data").unwrap_or_else(|| "nobody's".to_owned()));
+    reading.tell("what", "an OpenTok token in the old form");
+    reading.tell("identity", field("connection_data").unwrap_or_else(|| "none".to_owned()));
     if let Some(session) = field("session_id") {
         reading.tell("for", format!("the session {session}"));
     }
@@ -122,7 +124,7 @@ pub(super) fn read_legacy(text: &str) -> Option<Reading> {
         reading.tell("role", role);
     }
     reading.tell("key", project.escape_debug().to_string());
-    reading.note("token", "is OpenTok's: Vonage's servers take JWTs of an application");
+    reading.note("token", "is OpenTok's: Vonage's servers require JWTs of an application");
     Some(reading)
 }
 
@@ -150,15 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, told) in [
             ("role", json!("moderator"), "a moderator"),
-            ("role", json!("admin"), "none of Vonage's"),
-            ("initial_layout_class_list", json!(["focus"]), "no text"),
-            ("session_id", json!("lobby"), "no session's id"),
+            ("role", json!("admin"), "not one of Vonage's"),
+            ("initial_layout_class_list", json!(["focus"]), "not a string"),
+            ("session_id", json!("lobby"), "not a session ID"),
             ("connection_data", json!("d".repeat(1_001)), "1000 characters"),
-            ("application_id", json!("d42e54fb-dda3-4a36-bd16-2ff315b7c0ce"), "another one"),
+            (
+                "application_id",
+                json!("d42e54fb-dda3-4a36-bd16-2ff315b7c0ce"),
+                "differs from the owner",
+            ),
             ("exp", json!(2_592_001), "at most 30 days"),
             ("jti", json!(null), "is missing"),
         ] {
@@ -184,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn whose_for_what_and_with_which_role_is_told() {
+    fn identity_purpose_and_role_are_described() {
         let lines = read_claims(&good()).unwrap().lines;
         let lines: Vec<_> =
             lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let (session, key) = (format!("for the session {SESSION}"), format!("key {APPLICATION}"));
-        assert_eq!(lines, ["whose alice", &session, "role publisher", &key, "token id 1"]);
+        assert_eq!(lines, ["identity alice", &session, "role publisher", &key, "token id 1"]);
     }
 
     #[test]
-    fn an_old_token_of_opentok_is_read() {
+    fn old_opentok_token_is_read() {
         let fields = "partner_id=45678901&sig=c487:session_id=1_MX40&role=publisher&\
                       connection_data=u%3D1&initial_layout_class_list=";
         let token = format!("{LEGACY}{}", BASE64_STANDARD.encode(fields));
@@ -201,8 +207,8 @@ mod tests {
         let lines: Vec<_> =
             lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let told = [
-            "what a token of OpenTok, in its old form",
-            "whose u=1",
+            "what an OpenTok token in the old form",
+            "identity u=1",
             "for the session 1_MX40",
             "role publisher",
             "key 45678901",
@@ -214,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_kind_is_not_read() {
+    fn token_of_another_kind_is_not_read() {
         for claims in [
             json!({"session_id": SESSION}),
             json!({"session_id": SESSION, "scope": "other"}),

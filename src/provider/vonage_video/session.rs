@@ -1,6 +1,6 @@
-//! Ids of sessions: a version, and base64url of fields with `~` between them.
+//! Session IDs: a version, and base64url of fields separated by `~`.
 //!
-//! Source: how `opentok` for Node takes one apart.
+//! Source: how `opentok` for Node parses an ID.
 
 use base64::{
     Engine,
@@ -10,10 +10,10 @@ use base64::{
 
 use crate::name::{NameError, Resource};
 
-/// What ids begin with.
+/// The prefixes of IDs.
 const VERSIONS: [&str; 2] = ["1_", "2_"];
 
-/// Ids were seen that end within a byte.
+/// Some known IDs end within a byte.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -21,18 +21,18 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A session's id.
+/// Parses a session ID.
 pub(super) fn parse(text: &str) -> Result<Resource, NameError> {
     if !is_id(text) {
         return Err(NameError::NotOfItsKind(
-            "is no session's id: 1_ or 2_, and ASCII letters, digits, - and _ behind it, as \
-             Vonage's API gave it",
+            "is not a session ID: 1_ or 2_ followed by ASCII letters, digits, - and _, as returned \
+             by Vonage's API",
         ));
     }
     Resource::parse(text)
 }
 
-/// Whether a text has the form of an id.
+/// Whether a string has the form of a session ID.
 pub(super) fn is_id(text: &str) -> bool {
     rest(text).is_some_and(|rest| {
         rest.len() > 8
@@ -40,7 +40,7 @@ pub(super) fn is_id(text: &str) -> bool {
     })
 }
 
-/// The application, or OpenTok's API key, that a session is of; none where its id does not say.
+/// The application ID or OpenTok API key in a session ID, if any.
 pub(super) fn owner(id: &str) -> Option<String> {
     let fields = LENIENT.decode(rest(id)?).ok()?;
     let fields = str::from_utf8(&fields).ok()?;
@@ -58,7 +58,7 @@ mod tests {
     const OF_AN_APPLICATION: &str = "2_MX5hYmNkZWYwMS0yMzQ1LTY3ODktYWJjZC1lZjAxMjM0NTY3ODl-fjE3MDAwMDAwMDAwMDB-dGVzdHNlc3Npb25-fg";
 
     #[test]
-    fn an_id_says_whose_session_it_is() {
+    fn id_contains_the_sessions_owner() {
         let application = Some("abcdef01-2345-6789-abcd-ef0123456789");
         assert_eq!(owner(OF_AN_APPLICATION).as_deref(), application);
         let of_a_project = "1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-";
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_another_form_is_no_id() {
+    fn other_forms_are_not_ids() {
         assert!(parse(OF_AN_APPLICATION).is_ok());
         for other in
             ["", "lobby", "2_", "2_short", "3_MX40NTY3ODkwMX5", "2_MX40NTY3OD kwMX5", "T1=="]

@@ -9,11 +9,11 @@ use crate::{
     token::claims::{Conflict, Id, Table, Value},
 };
 
-/// What a token for a session says of its scope.
+/// The `scope` of a session token.
 pub(super) const SCOPE: &str = "session.connect";
 
-/// The header and claims, as `@vonage/video` writes them. The libraries for other languages
-/// differ from it, and from each other.
+/// The header and claims as `@vonage/video` writes them. Vonage's libraries for other languages
+/// differ from it and from each other.
 pub(super) fn table(config: &Config, tokens: &Tokens) -> Result<Table, Conflict> {
     let mut table = Table::new(header::of(Algorithm::RS256, Map::new()));
     let constants = [

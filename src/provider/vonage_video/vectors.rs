@@ -1,10 +1,10 @@
-//! The tokens that Vonage's libraries made.
+//! The tokens made by Vonage's libraries.
 
 use serde_json::Value;
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/vonage-video.json");
@@ -15,17 +15,17 @@ pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let public = key("/vonage-video/public_key_pem")?;
     let vectors = read(VECTORS)?.into_iter().map(|mut recorded: Recorded| {
         if recorded.name().starts_with("legacy-") {
-            return Ok(recorded.left_out("OpenTok's own tokens, which are not made here"));
+            return Ok(recorded.skipped("OpenTok's own tokens, which are not made here"));
         }
         let lines = lines(&mut recorded.inputs);
         let profile = format!(
             "[profiles.call]\nkind = \"{KIND}\"\napplication_id = \"{application}\"\n\
              private_key_env = \"KEY\"\n{lines}\n"
         );
-        let way = Way { profile, secret: secret.clone(), ask: recorded.inputs.ask() };
+        let setup = Setup { profile, secret: secret.clone(), request: recorded.inputs.request() };
         let mut token = recorded.token(Signed::Public(public.clone()))?;
         token.random = &["jti"];
-        Ok(recorded.minted(vec![way], token))
+        Ok(recorded.minted(vec![setup], token))
     });
     vectors.collect()
 }
@@ -42,7 +42,7 @@ fn lines(inputs: &mut Inputs) -> String {
         *classes = joined.join(" ").into();
     }
     let mut lines = vec![format!("resources = [{}]", quoted(inputs.resource.as_deref()))];
-    // Where it is given none, the library takes a day.
+    // The library's default is a day.
     let ttl = inputs.ttl_seconds.unwrap_or(24 * 60 * 60);
     lines.push(format!("token_ttl = \"{ttl}s\""));
     lines.extend(data.is_none().then(|| "identity = \"none\"".to_owned()));

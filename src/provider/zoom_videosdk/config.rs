@@ -1,4 +1,4 @@
-//! The kind's own part of a profile's configuration.
+//! The kind's own configuration keys.
 
 use serde_json::{Value, json};
 
@@ -12,15 +12,15 @@ const NAME: NameKeys = NameKeys { value: "sdk_key", file: "sdk_key_file" };
 const SECRET: SecretKeys =
     SecretKeys { file: "sdk_secret_file", env: "sdk_secret_env", value: "sdk_secret" };
 
-/// The claims that the identity may be in: today's and the sample's.
+/// The claims that can contain the identity: the current one and the sample's.
 const IDENTITY_CLAIMS: [&str; 2] = ["user_key", "user_identity"];
 
-/// What a `zoom-videosdk` profile says beside the keys that all kinds have.
+/// The own keys of a `zoom-videosdk` profile.
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) sdk_key: String,
     pub(super) sdk_secret: KeySecret,
-    /// The claim that the identity is in.
+    /// The claim that contains the identity.
     pub(super) identity_claim: &'static str,
 }
 
@@ -37,7 +37,7 @@ impl Config {
         })
     }
 
-    /// The keys as they may be shown.
+    /// The keys for display.
     pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
         let mut keys = vec![("sdk_key", json!(self.sdk_key))];
         keys.extend(self.sdk_secret.shown());
@@ -48,5 +48,5 @@ impl Config {
 
 fn parse_identity_claim(text: &str) -> Result<&'static str, &'static str> {
     let known = IDENTITY_CLAIMS.into_iter().find(|claim| *claim == text);
-    known.ok_or("is \"user_key\", or \"user_identity\" as former versions of the SDK read it")
+    known.ok_or("must be \"user_key\", or \"user_identity\" for earlier versions of the SDK")
 }

@@ -1,4 +1,4 @@
-//! What a token of the Video SDK says, also one of another maker.
+//! Describes Video SDK tokens, including those from other issuers.
 
 use serde_json::Value;
 
@@ -11,10 +11,10 @@ use crate::reading::{
     words::{length, plain},
 };
 
-/// The claims that a user's key is in, the newer one first.
+/// The claims that can contain a user key, the newer one first.
 const USERS: [&str; 2] = ["user_key", "user_identity"];
 
-/// Claims that are numbers.
+/// The numeric claims.
 const NUMBERS: [&str; 7] = [
     ROLE_TYPE,
     "version",
@@ -25,18 +25,18 @@ const NUMBERS: [&str; 7] = [
     "audio_webrtc_mode",
 ];
 
-/// Reads a token for a session; none where it is another JWT.
+/// Describes a token for a session; `None` for any other JWT.
 pub(super) fn read(token: &Jwt, view: View<'_>) -> Option<Reading> {
     let session = token.claims.get("tpc")?;
     token.claims.get("app_key")?;
     let mut reading = Reading::of(token);
     let user = USERS.into_iter().find_map(|claim| token.claims.get(claim));
-    reading.tell("whose", user.map_or_else(|| "nobody's".to_owned(), plain));
+    reading.tell("identity", user.map_or_else(|| "none".to_owned(), plain));
     reading.tell("for", format!("the session {}", plain(session)));
     let role = match token.claims.get(ROLE_TYPE).map(plain).as_deref() {
         Some("1") => "host or co-host",
         Some("0") => "participant",
-        _ => "none that is known",
+        _ => "unknown",
     };
     reading.tell("role", role);
     reading.tell_claim("key", "app_key");
@@ -48,7 +48,10 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     let is_long =
         |claim: &str, most| token.text(claim).is_some_and(|text: &str| text.chars().count() > most);
     if token.claims.get(ROLE_TYPE).map(plain).as_deref() == Some("1") {
-        reading.note(ROLE_TYPE, "makes its bearer a host, who mutes, removes and ends for others");
+        reading.note(
+            ROLE_TYPE,
+            "makes its bearer a host, who can mute and remove others and end the session",
+        );
     }
     for claim in NUMBERS {
         match token.claims.get(claim) {
@@ -64,23 +67,23 @@ fn note(token: &Jwt, now: i64, reading: &mut Reading) {
     if token.text("tpc").is_none_or(str::is_empty) {
         reading.note("tpc", "names no session; Zoom refuses such a token");
     } else if is_long("tpc", MAX_SESSION) {
-        reading.note("tpc", format!("is longer than the {MAX_SESSION} characters that Zoom takes"));
+        reading.note("tpc", format!("exceeds Zoom's limit of {MAX_SESSION} characters"));
     }
     for claim in USERS.into_iter().filter(|claim| is_long(claim, MAX_USER)) {
-        reading.note(claim, format!("is longer than the {MAX_USER} characters that Zoom takes"));
+        reading.note(claim, format!("exceeds Zoom's limit of {MAX_USER} characters"));
     }
     if token.claims.contains_key("session_key") {
-        reading.note("session_key", "stands in the token for everybody who has it to read");
+        reading.note("session_key", "is readable by every bearer of the token");
     }
     let life = reading.validity.life(now).and_then(|life| u64::try_from(life).ok());
     let within = MIN_TOKEN_TTL.as_secs()..=MAX_TOKEN_TTL.as_secs();
     if let Some(life) = life.filter(|life| !within.contains(life)) {
         let (least, most) = (length(*within.start()), length(*within.end()));
         let life = length(life);
-        reading.note("exp", format!("is {life} after its issue; Zoom takes {least} to {most}"));
+        reading.note("exp", format!("is {life} after its issue; Zoom allows {least} to {most}"));
     }
     if token.claims.get("exp").is_some_and(Value::is_string) {
-        reading.note("exp", "is a text; Zoom requires a number");
+        reading.note("exp", "is a string; Zoom requires a number");
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_or_refused_is_noted() {
+    fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         for (claim, value, told) in [
             ("role_type", json!(1), "a host"),
@@ -114,10 +117,10 @@ mod tests {
             ("tpc", json!("s".repeat(201)), "200 characters"),
             ("user_key", json!("u".repeat(37)), "36 characters"),
             ("user_identity", json!("u".repeat(37)), "36 characters"),
-            ("session_key", json!("k"), "for everybody"),
-            ("exp", json!(1_799), "Zoom takes 30 min to 2 days"),
-            ("exp", json!(172_801), "Zoom takes 30 min to 2 days"),
-            ("exp", json!("7200"), "is a text"),
+            ("session_key", json!("k"), "by every bearer"),
+            ("exp", json!(1_799), "Zoom allows 30 min to 2 days"),
+            ("exp", json!(172_801), "Zoom allows 30 min to 2 days"),
+            ("exp", json!("7200"), "is a string"),
         ] {
             let mut claims = good();
             claims[claim] = value;
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_for_what_and_with_which_role_is_told() {
+    fn identity_purpose_and_role_are_described() {
         let lines = |claims: &Value| {
             let lines = read_claims(claims).unwrap().lines;
             lines
@@ -144,10 +147,11 @@ mod tests {
                 .map(|line| format!("{} {}", line.label, line.text))
                 .collect::<Vec<_>>()
         };
-        let participant = ["whose alice", "for the session standup", "role participant", "key k"];
+        let participant =
+            ["identity alice", "for the session standup", "role participant", "key k"];
         assert_eq!(lines(&good()), participant);
         let host = json!({"app_key": "k", "tpc": "a\n", "role_type": 1, "user_identity": "bob"});
-        let told = ["whose bob", "for the session a\\n", "role host or co-host", "key k"];
+        let told = ["identity bob", "for the session a\\n", "role host or co-host", "key k"];
         assert_eq!(lines(&host), told);
     }
 }

@@ -1,41 +1,41 @@
-//! The tokens that Zoom's sample made, and those made as its guide shows.
+//! The tokens made by Zoom's sample, and those signed as in its guide.
 
 use super::KIND;
 use crate::provider::vectors::{
-    Inputs, Recorded, Signed, Vector, VectorError, Way, key, params_line, quoted, read,
+    Inputs, Recorded, Setup, Signed, Vector, VectorError, key, params_line, quoted, read,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/zoom-videosdk.json");
 
 pub(super) fn vectors() -> Result<Vec<Vector>, VectorError> {
     let (secret, sdk_key) = (key("/zoom-videosdk/sdk_secret")?, key("/zoom-videosdk/sdk_key")?);
-    let way = |inputs: &Inputs| {
+    let setup = |inputs: &Inputs| {
         let lines = lines(inputs);
         let profile = format!(
             "[profiles.session]\nkind = \"{KIND}\"\nsdk_key = \"{sdk_key}\"\n\
              sdk_secret_env = \"SECRET\"\n{lines}\n"
         );
-        Way { profile, secret: secret.clone(), ask: inputs.ask() }
+        Setup { profile, secret: secret.clone(), request: inputs.request() }
     };
     let vectors = read(VECTORS)?.into_iter().map(|recorded: Recorded| {
-        let way = way(&recorded.inputs);
+        let setup = setup(&recorded.inputs);
         Ok(match recorded.name() {
             "ttl-too-short" | "ttl-too-long" => {
-                recorded.refused(way, "token_ttl: must be from 30m to 2days", None)
+                recorded.refused(setup, "token_ttl: must be from 30m to 2days", None)
             }
             "role-2" => {
-                recorded.refused(way, "role_type: must be a whole number from 0 to 1", None)
+                recorded.refused(setup, "role_type: must be a whole number from 0 to 1", None)
             }
             "identity-36" => recorded
-                .left_out("36 characters: refused by the sample, taken by the guide and here"),
+                .skipped("36 characters: refused by the sample, accepted by the guide and here"),
             "geo-regions" => recorded.refused(
-                way,
-                "geo_regions: must be a text of regions",
-                Some("regions with a space between them, which the sample drops"),
+                setup,
+                "geo_regions: must be a string of regions",
+                Some("regions separated by commas and spaces, which the sample drops"),
             ),
             _ => {
                 let token = recorded.token(Signed::Secret)?;
-                recorded.minted(vec![way], token)
+                recorded.minted(vec![setup], token)
             }
         })
     });

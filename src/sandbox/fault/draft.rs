@@ -1,13 +1,13 @@
-//! A fault that is being read, key by key.
+//! Parses a fault key by key.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 
-use super::{BadBody, Effect, Fault, RetryAfter, When};
+use super::model::{BadBody, Effect, Fault, RetryAfter, When};
 use crate::{name::Resource, settings};
 
-/// The keys of a fault, in the order in which it is written.
+/// The keys of a fault, in writing order.
 pub(super) const KEYS: [&str; 15] = [
     "status",
     "retry-after",
@@ -26,10 +26,10 @@ pub(super) const KEYS: [&str; 15] = [
     "times",
 ];
 
-/// Those of them that take no value.
+/// The keys that take no value.
 pub(in crate::sandbox) const FLAGS: [&str; 2] = ["hang", "reset"];
 
-/// The values of `body` that every endpoint has.
+/// The values of `body` that every endpoint supports.
 pub(super) const BODIES: [(&str, BadBody); 6] = [
     ("truncated", BadBody::Truncated),
     ("cut", BadBody::Cut),
@@ -39,44 +39,44 @@ pub(super) const BODIES: [(&str, BadBody); 6] = [
     ("gzip", BadBody::Gzip),
 ];
 
-/// Why something is no fault.
+/// Why a fault is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// A key that is not of the grammar.
+    /// A key that is not in the grammar.
     #[error("{0:?}: {hint}", hint = settings::unknown_key(.0, &KEYS))]
     UnknownKey(String),
-    /// A key that is there twice.
-    #[error("{0} is there twice")]
+    /// A duplicate key.
+    #[error("{0} is given twice")]
     Twice(&'static str),
-    /// A value that is not of its key's form.
+    /// An invalid value.
     #[error("{key} {problem}")]
     Value {
         /// The key.
         key: &'static str,
-        /// What the value should be, or what is wrong with it.
+        /// The expected value, or what is wrong.
         problem: String,
     },
     /// Two effects in one fault.
     #[error("{0} and {1} exclude each other: a fault has one effect")]
     Conflict(&'static str, &'static str),
-    /// A Retry-After without the status that it goes with.
-    #[error("{0} goes with a status, such as 429")]
+    /// A Retry-After without a status.
+    #[error("{0} requires a status, such as 429")]
     NeedsStatus(&'static str),
-    /// A time that ends before it begins.
+    /// An empty time range.
     #[error("until must be later than from")]
     NoTime,
-    /// Nothing in it that would be a fault.
+    /// No effect, latency or keep-alive.
     #[error("does nothing: it needs a status, a body, hang, reset, latency or another effect")]
     NoEffect,
-    /// A JSON body that is no object of plain values.
-    #[error("is no JSON object of texts, numbers and true: {0}")]
+    /// A JSON body that is not an object of plain values.
+    #[error("is not a JSON object of strings, numbers and true: {0}")]
     Json(String),
 }
 
-/// What has been read of a fault.
+/// A partly parsed fault.
 #[derive(Default)]
 pub(in crate::sandbox) struct Draft<'a> {
-    /// The bodies of their own that endpoints have; none: whatever may be one.
+    /// The endpoint-specific bodies; `None` if the endpoints are unknown and any word is accepted.
     own: Option<&'a [&'a str]>,
     effect: Option<(&'static str, Effect)>,
     retry_after: Option<(&'static str, RetryAfter)>,
@@ -96,12 +96,12 @@ pub(super) fn known(key: &str) -> Result<&'static str, FaultError> {
 }
 
 impl<'a> Draft<'a> {
-    /// Nothing yet of a fault for endpoints that have these bodies of their own.
+    /// An empty draft for endpoints with these specific bodies.
     pub(in crate::sandbox) fn of(own: &'a [&'a str]) -> Self {
         Self { own: Some(own), ..Self::default() }
     }
 
-    /// Takes a key with its value; a flag has none.
+    /// Sets a key to its value; a flag has none.
     pub(in crate::sandbox) fn set(
         &mut self,
         key: &str,
@@ -110,7 +110,8 @@ impl<'a> Draft<'a> {
         let key = known(key)?;
         match key {
             "status" => {
-                let code = fit(key, value, status, "an HTTP status from 200 to 599, such as 503")?;
+                let code =
+                    parse_value(key, value, status, "an HTTP status from 200 to 599, such as 503")?;
                 self.effect(key, Effect::Status { code, retry_after: None, body: None })
             }
             "body" => {
@@ -121,38 +122,48 @@ impl<'a> Draft<'a> {
             "hang" => self.flag(key, value, Effect::Hang),
             "reset" => self.flag(key, value, Effect::Reset),
             "shorter-life" => {
-                let by = fit(key, value, whole_seconds, "whole seconds, such as 20s")?;
+                let by = parse_value(key, value, whole_seconds, "whole seconds, such as 20s")?;
                 self.effect(key, Effect::ShorterLife(by))
             }
             "retry-after" => {
-                let text = fit(key, value, header, "a header's text, such as 5")?;
+                let text = parse_value(key, value, header, "a header value, such as 5")?;
                 self.retry_after(key, RetryAfter::Text(text))
             }
             "retry-after-date" => {
-                let ahead = fit(key, value, duration, A_DURATION)?;
+                let ahead = parse_value(key, value, duration, DURATION_FORM)?;
                 self.retry_after(key, RetryAfter::DateIn(ahead))
             }
             "body-text" => {
-                let text = fit(key, value, |text| Some(text.to_owned()), "a text")?;
-                once(&mut self.body_text, key, text)
+                let text = parse_value(key, value, |text| Some(text.to_owned()), "a string")?;
+                set_once(&mut self.body_text, key, text)
             }
-            "latency" => once(&mut self.latency, key, fit(key, value, duration, A_DURATION)?),
-            "keep-alive" => once(&mut self.keep_alive, key, fit(key, value, duration, A_DURATION)?),
-            "from" => once(&mut self.from, key, fit(key, value, duration, A_DURATION)?),
-            "until" => once(&mut self.until, key, fit(key, value, duration, A_DURATION)?),
+            "latency" => {
+                set_once(&mut self.latency, key, parse_value(key, value, duration, DURATION_FORM)?)
+            }
+            "keep-alive" => set_once(
+                &mut self.keep_alive,
+                key,
+                parse_value(key, value, duration, DURATION_FORM)?,
+            ),
+            "from" => {
+                set_once(&mut self.from, key, parse_value(key, value, duration, DURATION_FORM)?)
+            }
+            "until" => {
+                set_once(&mut self.until, key, parse_value(key, value, duration, DURATION_FORM)?)
+            }
             "resource" => {
                 let wanted = "a resource, 1 to 256 bytes without control characters";
-                let resource = fit(key, value, |text| Resource::parse(text).ok(), wanted)?;
-                once(&mut self.resource, key, resource)
+                let resource = parse_value(key, value, |text| Resource::parse(text).ok(), wanted)?;
+                set_once(&mut self.resource, key, resource)
             }
             "requests" => {
                 let wanted = "request numbers from 1 on, such as 4, 3-5 or 10-";
-                once(&mut self.requests, key, fit(key, value, numbers, wanted)?)
+                set_once(&mut self.requests, key, parse_value(key, value, numbers, wanted)?)
             }
             _ => {
                 let times = |text: &str| text.parse().ok().filter(|times| *times > 0);
-                let times = fit(key, value, times, "a number of requests, at least 1")?;
-                once(&mut self.times, key, times)
+                let times = parse_value(key, value, times, "a number of requests, at least 1")?;
+                set_once(&mut self.times, key, times)
             }
         }
     }
@@ -194,11 +205,11 @@ impl<'a> Draft<'a> {
     fn retry_after(&mut self, key: &'static str, value: RetryAfter) -> Result<(), FaultError> {
         match &self.retry_after {
             Some((other, _)) if *other != key => Err(FaultError::Conflict(other, key)),
-            _ => once(&mut self.retry_after, key, (key, value)),
+            _ => set_once(&mut self.retry_after, key, (key, value)),
         }
     }
 
-    /// The fault that all of it makes.
+    /// The parsed fault.
     pub(in crate::sandbox) fn finish(self) -> Result<Fault, FaultError> {
         let (mut retry_after, mut body_text) = (self.retry_after, self.body_text);
         let mut effect = self.effect;
@@ -230,10 +241,10 @@ impl<'a> Draft<'a> {
     }
 }
 
-const A_DURATION: &str = "a duration, such as 20s or 1500ms";
+const DURATION_FORM: &str = "a duration, such as 20s or 1500ms";
 
-/// Reads a value, which must be what is wanted.
-fn fit<T>(
+/// Parses a value; `wanted` describes valid ones.
+fn parse_value<T>(
     key: &'static str,
     value: Option<&str>,
     read: impl FnOnce(&str) -> Option<T>,
@@ -243,7 +254,7 @@ fn fit<T>(
     value.and_then(read).ok_or_else(problem)
 }
 
-fn once<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), FaultError> {
+fn set_once<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), FaultError> {
     slot.replace(value).map_or(Ok(()), |_| Err(FaultError::Twice(key)))
 }
 
@@ -251,16 +262,16 @@ fn status(text: &str) -> Option<StatusCode> {
     text.parse().ok().filter(|code: &StatusCode| (200..600).contains(&code.as_u16()))
 }
 
-/// Whether a text may be a body that an endpoint has of its own.
+/// Whether a string may name an endpoint-specific body.
 fn is_word(text: &str) -> bool {
     let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.bytes().all(of_word)
 }
 
-/// Refuses what is none of the bodies that there are.
+/// The error for a `body` that is neither one of the engine's nor one of these.
 pub(super) fn unknown_body(own: &[&str]) -> FaultError {
     let names: Vec<_> = own.iter().copied().chain(BODIES.map(|(name, _)| name)).collect();
-    let problem = format!("must be one of {}; body-text takes any text", names.join(", "));
+    let problem = format!("must be one of {}; body-text takes any string", names.join(", "));
     FaultError::Value { key: "body", problem }
 }
 
@@ -276,7 +287,7 @@ fn whole_seconds(text: &str) -> Option<Duration> {
     duration(text).filter(|by| by.subsec_nanos() == 0 && !by.is_zero())
 }
 
-/// `4`, `3-5` with both its ends, or `10-` without one.
+/// Parses `4`, `3-5` (both included), or `10-`.
 fn numbers(text: &str) -> Option<RangeInclusive<u64>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let first = first.parse().ok()?;

@@ -1,32 +1,32 @@
-//! The one grammar in which faults are written.
+//! The grammar of faults.
 //!
-//! A fault is comma-joined words, `key` or `key=value`: `status=429,retry-after=5`,
+//! A fault is a comma-separated list of `key` or `key=value`: `status=429,retry-after=5`,
 //! `latency=1500ms`, `hang,times=3,resource=VJ…`. A value with a comma is written as a JSON
-//! string: `retry-after="Sun, 06 Nov 1994 08:49:37 GMT"`. The same keys and values make a
-//! JSON object, and a table of a scenario file.
+//! string: `retry-after="Sun, 06 Nov 1994 08:49:37 GMT"`. JSON objects and scenario files use the
+//! same keys and values.
 //!
-//! Which bodies there are depends on the endpoints. Where they are not known yet, any word may
-//! be one; the sandbox that is given the fault knows them.
+//! The valid bodies depend on the endpoints. While the endpoints are unknown, any word is
+//! accepted; the sandbox that receives the fault checks it.
 
 use std::{fmt, str::FromStr};
 
 use super::{
-    BadBody, Effect, Fault, RetryAfter,
     draft::{BODIES, Draft, FaultError, known},
+    model::{BadBody, Effect, Fault, RetryAfter},
 };
 use crate::settings::shown;
 
 impl FromStr for Fault {
     type Err = FaultError;
 
-    /// Reads a fault for endpoints that are not known yet.
+    /// Parses a fault for unknown endpoints.
     fn from_str(text: &str) -> Result<Self, FaultError> {
         Self::from_draft(Draft::default(), text)
     }
 }
 
 impl Fault {
-    /// Reads a fault for endpoints that have these bodies of their own.
+    /// Parses a fault for endpoints with these specific bodies.
     pub fn from_words(text: &str, own: &[&str]) -> Result<Self, FaultError> {
         Self::from_draft(Draft::of(own), text)
     }
@@ -47,31 +47,31 @@ impl Fault {
     }
 }
 
-/// Splits the value that `text` begins with from what follows it: nothing, or a comma.
+/// Splits the value at the start of `text` from the rest, which is empty or starts with a comma.
 fn split_value<'a>(key: &str, text: &'a str) -> Result<(Option<String>, &'a str), FaultError> {
     if !text.starts_with('"') {
         let (value, rest) = text.split_at(text.find(',').unwrap_or(text.len()));
         return Ok((Some(value.trim().to_owned()), rest));
     }
-    let unfit = |problem: &str| match known(key.trim()) {
+    let invalid = |problem: &str| match known(key.trim()) {
         Ok(key) => FaultError::Value { key, problem: problem.to_owned() },
         Err(error) => error,
     };
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
     let Some(Ok(value)) = values.next() else {
-        return Err(unfit("opens a quote that does not end as a JSON string"));
+        return Err(invalid("opens a quote that does not end as a JSON string"));
     };
     let rest = text.get(values.byte_offset()..).unwrap_or_default();
     if rest.is_empty() || rest.starts_with(',') {
         Ok((Some(value), rest))
     } else {
-        Err(unfit("goes on after its closing quote; a comma must follow"))
+        Err(invalid("continues after its closing quote; a comma must follow"))
     }
 }
 
 impl Fault {
-    /// Reads a fault given as a JSON object, `{"status": 503, "times": 2}` or `{"hang": true}`,
-    /// for endpoints that have these bodies of their own.
+    /// Parses a JSON object, `{"status": 503, "times": 2}` or `{"hang": true}`, for endpoints with
+    /// these specific bodies.
     pub fn from_json(text: &str, own: &[&str]) -> Result<Self, FaultError> {
         use serde_json::{Map, Value};
 
@@ -89,7 +89,7 @@ impl Fault {
         draft.finish()
     }
 
-    /// Its keys and values, in the order of the grammar.
+    /// Its keys and values, in writing order.
     fn words(&self) -> Vec<(&'static str, Option<String>)> {
         let mut words = Vec::new();
         match &self.effect {
@@ -123,7 +123,7 @@ impl Fault {
                 (first, &u64::MAX) => format!("{first}-"),
                 (first, last) => format!("{first}-{last}"),
             });
-        // Without an effect, a latency of nothing is all that there may be.
+        // Without an effect and a keep-alive, even a zero latency must be written.
         let bare = self.effect == Effect::None && self.keep_alive.is_none();
         let latency = if bare { Some(shown(self.latency)) } else { positive(self.latency) };
         for (key, value) in [
@@ -155,7 +155,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Whether a value is read back as it stands, and stays on its line.
+/// Whether a value can be written without quotes, on one line.
 fn plain(value: &str) -> bool {
     value.trim() == value && !value.starts_with('"') && !value.contains([',', '\n', '\r'])
 }

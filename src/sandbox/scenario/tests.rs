@@ -1,4 +1,4 @@
-//! Scenario files, good and bad.
+//! Valid and invalid scenario files.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn problems(text: &str) -> String {
 }
 
 #[test]
-fn a_file_says_what_words_say() {
+fn file_is_equivalent_to_words() {
     let text = r#"
         [[fault]]
         status = 429
@@ -38,7 +38,7 @@ fn a_file_says_what_words_say() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_line() {
+fn all_problems_are_reported_with_their_lines() {
     let text = r#"title = "x"
 [[fault]]
 stauts = 503
@@ -74,13 +74,13 @@ body = "nul"
          another effect",
         "s.toml:17: fault[5]: until must be later than from",
         "s.toml:22: fault[6].body: must be one of wrong-sid, nested, truncated, cut, slow, huge, \
-         endless, gzip; body-text takes any text",
+         endless, gzip; body-text takes any string",
     ];
     assert_eq!(problems(text).lines().collect::<Vec<_>>(), wanted);
 }
 
 #[test]
-fn what_is_no_list_of_faults_is_refused() {
+fn file_without_faults_is_refused() {
     for (text, says) in [
         ("", "s.toml:1: fault: is missing: a scenario is a list of faults"),
         (

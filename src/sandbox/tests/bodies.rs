@@ -1,8 +1,8 @@
-//! Bodies that no client should take, as they are on the wire.
+//! Bodies that no client should accept, as sent on the wire.
 
 use super::*;
 
-/// All that comes back on a connection that asks once, up to its end.
+/// Everything received on a connection after one request, until it closes.
 async fn raw(sandbox: &Sandbox) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
     ask_raw(&mut stream).await;
@@ -14,7 +14,7 @@ async fn raw(sandbox: &Sandbox) -> (String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_cut_body_ends_in_the_middle_of_its_length() {
+async fn cut_body_ends_in_the_middle() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=cut"));
     let (head, body) = raw(&sandbox).await;
@@ -25,7 +25,7 @@ async fn a_cut_body_ends_in_the_middle_of_its_length() {
 }
 
 #[tokio::test]
-async fn a_huge_body_is_a_good_one_with_white_space_behind() {
+async fn huge_body_is_followed_by_white_space() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=huge"));
     let reply = ask(&sandbox).await;
@@ -34,7 +34,7 @@ async fn a_huge_body_is_a_good_one_with_white_space_behind() {
 }
 
 #[tokio::test]
-async fn an_endless_body_goes_on_until_the_client_goes() {
+async fn endless_body_continues_until_the_client_leaves() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=endless"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
@@ -51,7 +51,7 @@ async fn an_endless_body_goes_on_until_the_client_goes() {
 }
 
 #[tokio::test]
-async fn a_slow_body_takes_a_second_a_byte() {
+async fn slow_body_sends_a_byte_per_second() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=slow"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
@@ -66,20 +66,20 @@ async fn a_slow_body_takes_a_second_a_byte() {
 }
 
 #[tokio::test]
-async fn a_gzip_body_is_said_to_be_one() {
+async fn gzip_body_is_labelled_gzip() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("body=gzip"));
     let reply = ask(&sandbox).await;
     assert_eq!(reply.headers[header::CONTENT_ENCODING], "gzip");
     assert!(reply.body.starts_with(&[0x1f, 0x8b]));
-    // Its one block is stored as it is: 15 bytes before it, 8 behind.
+    // One stored block, with 15 bytes before it and 8 after it.
     let stored = reply.body.slice(15..reply.body.len() - 8);
     let inside: Value = serde_json::from_slice(&stored).unwrap();
     assert_eq!(inside["key"], KEY);
 }
 
 #[tokio::test]
-async fn a_truncated_body_stops_in_the_middle() {
+async fn truncated_body_stops_in_the_middle() {
     let sandbox = demo().await;
     let whole = ask(&sandbox).await.body.len();
     sandbox.set_fault(fault("body=truncated"));
@@ -92,11 +92,11 @@ async fn a_truncated_body_stops_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word() {
+async fn idle_connection_is_closed_without_notice() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("keep-alive=0s"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
-    // Not told to close it by the client.
+    // The client keeps the connection open.
     ask_raw(&mut stream).await;
     let mut bytes = Vec::new();
     within(stream.read_to_end(&mut bytes)).await.unwrap();
@@ -104,7 +104,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     assert!(answer.starts_with("HTTP/1.1 201") && answer.ends_with('}'), "{answer}");
     assert!(!answer.to_lowercase().contains("connection:"), "{answer}");
 
-    // Not while it is used, and not after an answer that met no fault.
+    // Neither while in use nor after a response without the fault.
     sandbox.set_fault(fault("keep-alive=10ms,requests=1"));
     sandbox.add_fault(fault("latency=50ms,requests=2"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();

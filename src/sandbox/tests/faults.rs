@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_status_comes_with_its_documented_body() {
+async fn status_has_its_documented_body() {
     let sandbox = demo().await;
     for status in [400, 401, 403, 404, 429, 500, 503] {
         sandbox.set_fault(fault(&format!("status={status}")));
@@ -30,7 +30,7 @@ async fn a_status_comes_with_its_documented_body() {
 }
 
 #[tokio::test]
-async fn retry_after_is_any_text() {
+async fn retry_after_is_any_string() {
     let sandbox = demo().await;
     for text in ["5", "soon", "-1", "", "Sun, 06 Nov 1994 08:49:37 GMT"] {
         sandbox.set_fault(fault(&format!("status=429,retry-after={}", json!(text))));
@@ -41,7 +41,7 @@ async fn retry_after_is_any_text() {
 }
 
 #[tokio::test]
-async fn a_shorter_life_is_a_grants_own() {
+async fn shorter_life_applies_to_the_grant() {
     let sandbox = demo().await;
     for (by, life) in [(20, 40), (90, 0)] {
         sandbox.set_fault(fault(&format!("shorter-life={by}s")));
@@ -51,7 +51,7 @@ async fn a_shorter_life_is_a_grants_own() {
 }
 
 #[tokio::test]
-async fn latency_holds_a_normal_answer_back() {
+async fn latency_delays_a_normal_response() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("latency=20ms"));
     let start = tokio::time::Instant::now();
@@ -60,7 +60,7 @@ async fn latency_holds_a_normal_answer_back() {
 }
 
 #[tokio::test]
-async fn a_hang_lasts_until_the_client_goes() {
+async fn hang_lasts_until_the_client_leaves() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("hang,times=1"));
     let asker = tokio::spawn({
@@ -68,7 +68,7 @@ async fn a_hang_lasts_until_the_client_goes() {
         async move { ask(&sandbox).await.status }
     });
     until(&sandbox, |counters| counters.faults == 1).await;
-    assert_eq!(ask(&sandbox).await.headers["at-work"], "2");
+    assert_eq!(ask(&sandbox).await.headers["in-flight"], "2");
     assert!(!asker.is_finished());
     assert_eq!(sandbox.counters().in_flight, 1);
     asker.abort();
@@ -78,7 +78,7 @@ async fn a_hang_lasts_until_the_client_goes() {
 }
 
 #[tokio::test]
-async fn a_reset_is_a_tcp_reset() {
+async fn reset_is_a_tcp_reset() {
     let sandbox = demo().await;
     sandbox.set_fault(fault("reset,times=1"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_reset_is_a_tcp_reset() {
 }
 
 #[tokio::test]
-async fn a_fault_is_for_its_resource_and_lasts_its_times() {
+async fn fault_is_limited_to_its_resource_and_times() {
     let mut config = plain();
     let other = "another-of-any-form";
     config.faults = vec![
@@ -109,7 +109,7 @@ async fn a_fault_is_for_its_resource_and_lasts_its_times() {
 }
 
 #[tokio::test]
-async fn faults_are_switched_and_counters_read_over_http() {
+async fn faults_and_counters_are_available_over_http() {
     let sandbox = demo().await;
     let put = |body: &'static str| control(&sandbox, Method::PUT, "/sandbox/fault", body);
     assert_eq!(put("status=503\n").await.status, StatusCode::NO_CONTENT);

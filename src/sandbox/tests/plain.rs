@@ -1,5 +1,5 @@
-//! An upstream as plain as can be: `POST /grants/{resource}`, with a key as Bearer credential
-//! and a `ttl` in its form.
+//! A minimal upstream: `POST /grants/{resource}` with a key as bearer credential and a `ttl` in the
+//! form.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -39,7 +39,7 @@ impl Endpoint for Plain {
         }
     }
 
-    fn answer(&self, request: &http::Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
+    fn answer(&self, request: &http::Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
         let recognised = self.recognise(request);
         if recognised.credential != Credential::Proven {
             return self.refusal(request, StatusCode::UNAUTHORIZED);
@@ -47,18 +47,18 @@ impl Endpoint for Plain {
         if !recognised.path {
             return self.refusal(request, StatusCode::NOT_FOUND);
         }
-        let credential = format!("credential-{}", moment.random.hex());
-        let life = match moment.flaw {
+        let credential = format!("credential-{}", context.random.hex());
+        let life = match context.flaw {
             Flaw::ShorterLife(by) => Duration::from_secs(60).saturating_sub(by),
             _ => Duration::from_secs(60),
         };
-        let body = match moment.flaw {
+        let body = match context.flaw {
             Flaw::Body("empty") => json!({}),
             _ => json!({
-                "url": format!("{}{}", moment.base, request.uri().path()),
+                "url": format!("{}{}", context.base, request.uri().path()),
                 "key": self.key,
                 "credential": credential,
-                "now": moment.now.unix_seconds(),
+                "now": context.now.unix_seconds(),
                 "life": life.as_secs(),
             }),
         };
@@ -72,8 +72,8 @@ impl Endpoint for Plain {
         }
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap, served: &mut Served<'_>) {
-        headers.insert("at-work", served.at_work.into());
+    fn add_headers(&self, headers: &mut HeaderMap, context: &mut HeaderContext<'_>) {
+        headers.insert("in-flight", context.in_flight.into());
         headers.insert("key", HeaderValue::from_static(self.key));
     }
 }

@@ -1,8 +1,8 @@
-//! Scenarios, played; and the log of what came in.
+//! Scenarios, and the log of requests.
 
 use super::*;
 
-/// The status of a request now; none where it got no answer.
+/// The status of a request now; `None` without a response.
 async fn status(sandbox: &Sandbox, resource: &str) -> Option<u16> {
     let (path, bearer) = (path(resource), bearer(KEY));
     let sent = send(sandbox, Method::POST, &path, Some(&bearer), FORM);
@@ -15,7 +15,7 @@ async fn playing(scenario: &str) -> (Sandbox, Arc<Simulation>) {
 }
 
 #[tokio::test]
-async fn a_scenario_goes_by_time() {
+async fn scenario_applies_by_time() {
     let scenario = "[[fault]]\nstatus = 503\nfrom = \"20s\"\nuntil = \"80s\"\n";
     let (sandbox, clock) = playing(scenario).await;
     let mut seen = Vec::new();
@@ -27,7 +27,7 @@ async fn a_scenario_goes_by_time() {
 }
 
 #[tokio::test]
-async fn a_scenario_goes_by_request_and_by_resource() {
+async fn scenario_applies_by_request_and_resource() {
     let other = format!("VJ{}", "a".repeat(32));
     let scenario = format!(
         "[[fault]]\nresource = \"{other}\"\nrequests = 2\nreset = true\n\
@@ -42,7 +42,7 @@ async fn a_scenario_goes_by_request_and_by_resource() {
 }
 
 #[tokio::test]
-async fn a_scenario_put_at_run_time_starts_then() {
+async fn scenario_set_at_run_time_starts_then() {
     let (sandbox, clock) = clocked(plain()).await;
     sandbox.set_fault(fault("status=500"));
     status(&sandbox, RESOURCE).await;
@@ -50,7 +50,7 @@ async fn a_scenario_put_at_run_time_starts_then() {
     let put = |text: &'static str| control(&sandbox, Method::PUT, "/sandbox/scenario", text);
     let scenario = "[[fault]]\nhang = false\nstatus = 404\nfrom = '20s'\nrequests = \"2-\"\n";
     assert_eq!(put(scenario).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(status(&sandbox, RESOURCE).await, Some(201), "what stood before is gone");
+    assert_eq!(status(&sandbox, RESOURCE).await, Some(201), "earlier faults are replaced");
     clock.suspend(Duration::from_secs(20));
     assert_eq!(status(&sandbox, RESOURCE).await, Some(404));
 
@@ -60,7 +60,7 @@ async fn a_scenario_put_at_run_time_starts_then() {
         reply.json()["error"],
         "scenario:2: fault[0].stauts: unknown key; did you mean status?"
     );
-    assert_eq!(status(&sandbox, RESOURCE).await, Some(404), "a bad one changes nothing");
+    assert_eq!(status(&sandbox, RESOURCE).await, Some(404), "an invalid scenario changes nothing");
     assert_eq!(control(&sandbox, Method::GET, "/sandbox/scenario", "").await.status, 405);
     let long = "#".repeat(65 * 1024);
     let reply = control(&sandbox, Method::PUT, "/sandbox/scenario", &long).await;
@@ -68,7 +68,7 @@ async fn a_scenario_put_at_run_time_starts_then() {
 }
 
 #[tokio::test]
-async fn a_retry_after_date_lies_ahead_of_the_answer() {
+async fn retry_after_date_is_relative_to_the_response() {
     let (sandbox, clock) = clocked(plain()).await;
     clock.suspend(Duration::from_secs(3_600));
     sandbox.set_fault(fault("status=429,retry-after-date=100s"));
@@ -80,7 +80,7 @@ async fn a_retry_after_date_lies_ahead_of_the_answer() {
 }
 
 #[tokio::test]
-async fn the_log_tells_what_came_in_and_no_secret() {
+async fn log_has_requests_and_no_secrets() {
     let (sandbox, clock) = clocked(plain()).await;
     clock.suspend(Duration::from_secs(7));
     let granted = ask(&sandbox).await.credential();
@@ -129,7 +129,7 @@ async fn the_log_tells_what_came_in_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_hang_is_held_until_the_client_goes() {
+async fn hang_is_held_until_the_client_leaves() {
     let (sandbox, clock) = clocked(plain()).await;
     sandbox.set_fault(fault("hang"));
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();

@@ -247,7 +247,7 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
 #[tokio::test]
 async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
     let demo = forward::presets().remove(0);
-    let config = sandbox::Config::new(vec![demo.endpoint.clone().expect("an upstream")]);
+    let config = sandbox::Config::new(vec![demo.endpoint().expect("an upstream")]);
     let upstream = SecureUpstream::before(config, false).await;
     let secret = demo.secret.as_ref().expect("a secret").value.clone();
     let address = format!("upstream = \"https://{}\"", upstream.addr);

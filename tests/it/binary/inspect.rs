@@ -32,7 +32,7 @@ async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_abo
     let ran = inspect(&[&token, "--key-file", key.to_str().expect("text")]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
     let line = |name: &str| ran.stdout.lines().find(|line| line.starts_with(name));
-    assert_eq!(line("whose").and_then(|it| it.split_whitespace().nth(1)), Some("first"));
+    assert_eq!(line("identity").and_then(|it| it.split_whitespace().nth(1)), Some("first"));
     assert!(line("for").is_some_and(|it| it.contains(DEMO_RESOURCE)), "{}", ran.stdout);
     assert!(line("valid until").is_some_and(|it| it.contains("(in ")), "{}", ran.stdout);
     assert!(line("signature").is_some_and(|it| it.contains("HS256, valid")), "{}", ran.stdout);

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grantmint::{
-    clock::Clock, provider::twilio_live::wire::PlaybackTimes, rpc::proto::MintOptions,
-};
+use grantmint::{clock::Clock, provider::twilio_live::PlaybackTimes, rpc::proto::MintOptions};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;

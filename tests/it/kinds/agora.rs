@@ -95,14 +95,14 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
     let right = SigningSecret::parse(CERTIFICATE).unwrap();
     let wrong = SigningSecret::parse(APP_ID).unwrap();
     for Vector { id, case } in vectors("agora") {
-        let Case::Minted { ways, token } = case else { panic!("{id}") };
+        let Case::Minted { setups, token } = case else { panic!("{id}") };
         let token = token.text;
         let readers = KINDS.iter().filter(|kind| kind.read_credential(&token, view).is_some());
         assert_eq!(readers.map(|kind| kind.name()).collect::<Vec<_>>(), ["agora"], "{id}");
         assert_eq!(check_credential(&token, &right), Some(Signature::Valid), "{id}");
         assert_eq!(check_credential(&token, &wrong), Some(Signature::Invalid), "{id}");
         let odd = read_credential(&token, view).unwrap().oddities;
-        let is_anybodys = ways[0].ask.identity.is_none();
+        let is_anybodys = setups[0].request.identity.is_none();
         assert_eq!(odd.iter().any(|odd| odd.about == "uid"), is_anybodys, "{id}: {odd:?}");
         assert_eq!(odd.len(), usize::from(is_anybodys), "{id}: {odd:?}");
     }
@@ -148,9 +148,9 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
     let long = "c".repeat(64);
     for (lines, told) in [
         (rtc.replace("resources", "#"), "call.resources: needs at least one resource"),
-        (rtc.replace("lobby", "caf\u{e9}"), "is no channel's name"),
-        (rtc.replace("lobby", "*"), "is no channel's name"),
-        (rtc.replace("lobby", &long), "is no channel's name"),
+        (rtc.replace("lobby", "caf\u{e9}"), "is not a channel name"),
+        (rtc.replace("lobby", "*"), "is not a channel name"),
+        (rtc.replace("lobby", &long), "is not a channel name"),
         ("resources = [\"lobby\"]".to_owned(), "params: role: is required"),
         (rtc.replace("publisher", "admin"), "role: must be one of publisher, subscriber"),
         (format!("{rtc}\nservices = [\"rtc\", \"rtc\"]"), "services: names a service twice"),
@@ -185,10 +185,10 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
     let good = text.replace("\"ID\"", &format!("\"{APP_ID}\""));
     assert!(super::profile(&good, CERTIFICATE).is_ok());
     for (text, certificate, told) in [
-        (&text, CERTIFICATE, "app_id: is no app's id"),
+        (&text, CERTIFICATE, "app_id: is not an app ID"),
         (&good, "short", "app_certificate_env: "),
-        (&good, "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku", "is no app certificate"),
-        (&good, "g3b95ecfec768af0a5e7fcc0e1167727", "is no app certificate"),
+        (&good, "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku", "is not an app certificate"),
+        (&good, "g3b95ecfec768af0a5e7fcc0e1167727", "is not an app certificate"),
     ] {
         let problem = super::profile(text, certificate).unwrap_err();
         assert!(problem.contains(told) && !problem.contains(certificate), "{told}: {problem}");
@@ -248,8 +248,8 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
 
     for (identity, more, told) in [
         ("0", &call[..], &["IDENTITY_INVALID", "any user"][..]),
-        ("alice", &call, &["IDENTITY_INVALID", "is no uid"]),
-        ("4294967296", &call, &["IDENTITY_INVALID", "is no uid"]),
+        ("alice", &call, &["IDENTITY_INVALID", "is not an Agora uid"]),
+        ("4294967296", &call, &["IDENTITY_INVALID", "is not an Agora uid"]),
         ("000", &["--profile", "chat"], &["IDENTITY_INVALID", "zeros"]),
         ("42", &call[..4], &["PARAM_REQUIRED", "options.params.role"]),
         ("42", &[&call[..4], &["--param", "role=admin"]].concat(), &["PARAM_INVALID"]),

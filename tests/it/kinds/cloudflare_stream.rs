@@ -34,8 +34,8 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
     let upper = VIDEO.to_uppercase();
     for (lines, told) in [
         (String::new(), "video.resources: needs at least one resource"),
-        ("resources = [\"my-video\"]".to_owned(), "is no video's uid"),
-        (format!("resources = [\"{upper}\"]"), "is no video's uid"),
+        ("resources = [\"my-video\"]".to_owned(), "is not a video UID"),
+        (format!("resources = [\"{upper}\"]"), "is not a video UID"),
         (format!("{good}\nmax_ttl = \"24h 1s\""), "max_ttl: must be from 4s to 1day"),
         (format!("{good}\ntoken_ttl = \"25h\""), "token_ttl: must be from 4s to 1day"),
         (format!("{good}\niat_backdate = \"1s\""), "iat_backdate: unknown key"),
@@ -53,7 +53,7 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
     let unique = super::profile(&text.replace("unique = false", ""), &key).unwrap_err();
     assert!(unique.contains("unique: must be false"), "{unique}");
     let no_key = super::profile(&text.replace(KEY_ID, ""), &key).unwrap_err();
-    assert!(no_key.contains("key_id: is not a key's name"), "{no_key}");
+    assert!(no_key.contains("key_id: is not a key name"), "{no_key}");
 
     // Nothing of a key is told, good or bad.
     let piece = &key[80..120];

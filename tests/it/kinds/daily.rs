@@ -18,7 +18,7 @@ fn profile(lines: &str) -> Result<Profile, String> {
 
 #[test]
 fn our_tokens_mean_what_the_guides_tokens_mean() {
-    assert_vectors("daily", 9, &[("no end, so good for ever, where ours has one", 1)]);
+    assert_vectors("daily", 9, &[("no expiry, so valid indefinitely, where ours expires", 1)]);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_profile_says_which_rooms_and_what_daily_takes() {
     let named = OWN.replace("3c475c00-8fa1-4ba0-96f8-4f2ae955cc17", "my-domain");
     let problem =
         super::profile(&format!("{named}api_key_env = \"SECRET\"\n{good}\n"), SECRET).unwrap_err();
-    assert!(problem.contains("call.domain_id: is not a domain's id"), "{problem}");
+    assert!(problem.contains("call.domain_id: is not a domain ID"), "{problem}");
     let problem = super::profile(&format!("{OWN}api_key_env = \"SECRET\"\n{good}\n"), "short");
     assert!(problem.unwrap_err().contains("allow_weak_secret = true"));
 }

@@ -22,7 +22,7 @@ fn payload(token: &str) -> &str {
 
 #[test]
 fn our_tokens_mean_what_the_librarys_tokens_mean() {
-    let later = "good only from a later time on: no profile says that";
+    let later = "valid only from a later time: no profile can express that";
     assert_vectors("100ms", 6, &[(later, 1)]);
 }
 
@@ -49,8 +49,8 @@ fn each_token_has_a_role_that_the_profile_or_the_call_says() {
     let room = "resources = [\"64f0\"]";
     for (lines, told) in [
         (room.to_owned(), "peer.params: role: is required"),
-        (format!("{room}\nparams = {{ role = \"\" }}"), "params: role: must be the name of a role"),
-        (format!("{room}\nparams = {{ role = 7 }}"), "params: role: must be the name of a role"),
+        (format!("{room}\nparams = {{ role = \"\" }}"), "params: role: must be a role name"),
+        (format!("{room}\nparams = {{ role = 7 }}"), "params: role: must be a role name"),
         ("params = { role = \"guest\" }".to_owned(), "resources: needs at least one resource"),
         (
             format!("{room}\nparams = {{ role = \"guest\" }}\nidentity = \"none\"\nunique = false"),
@@ -88,7 +88,7 @@ async fn calls_say_the_role_where_the_profile_opens_it() {
         (&["alice", "--param", "role=guest"], &["RESOURCE_REQUIRED"]),
         (
             &["alice", "--resource", "64f0", "--param", "role=7"],
-            &["PARAM_INVALID", "options.params.role: must be the name of a role"],
+            &["PARAM_INVALID", "options.params.role: must be a role name"],
         ),
         (
             &["alice", "--resource", "64f0", "--param", "role=guest", "--ttl", "25h"],

@@ -97,14 +97,14 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
     let origins = ["https://a.example"; 6].join(",");
     for (lines, told) in [
         (String::new(), "private.resources: needs at least one resource"),
-        ("resources = [\"AbCdEfGhIjKl\"]".to_owned(), "is no channel's ARN, like arn:aws:ivs:"),
+        ("resources = [\"AbCdEfGhIjKl\"]".to_owned(), "is not a channel's ARN, like arn:aws:ivs:"),
         (
             format!("resources = [\"{}\"]", CHANNEL.replace("channel", "stage")),
-            "is a stage's ARN, of the kind ivs-stage",
+            "is a stage's ARN, for the kind ivs-stage",
         ),
         (
             format!("resources = [\"{}\"]", CHANNEL.replace("channel", "playback-key")),
-            "is no channel's ARN",
+            "is not a channel's ARN",
         ),
         (format!("{good}\ntoken_ttl = \"601s\""), "token_ttl: must be from 3s to 10m"),
         (format!("{good}\nmax_ttl = \"11m\""), "max_ttl: must be from 3s to 10m"),

@@ -137,12 +137,12 @@ fn a_profile_is_of_stages_with_their_endpoints() {
         (format!("resources = [\"{STAGE}\"]"), "stage.whip_url: is missing"),
         (
             format!("whip_url = \"http://w.example\"\nresources = [\"{STAGE}\"]"),
-            "whip_url: must be of the form https://host",
+            "whip_url: must have the form https://host",
         ),
-        (format!("{WHIP}\nresources = [\"oRmL\"]"), "is no stage's ARN, like arn:aws:ivs:"),
+        (format!("{WHIP}\nresources = [\"oRmL\"]"), "is not a stage's ARN, like arn:aws:ivs:"),
         (
             format!("{WHIP}\nresources = [\"{}\"]", STAGE.replace("stage", "channel")),
-            "is a channel's ARN, of the kind ivs-playback",
+            "is a channel's ARN, for the kind ivs-playback",
         ),
         (format!("{good}\nmax_ttl = \"15d\""), "max_ttl: must be from 3s to 14days"),
         (format!("{good}\ntoken_type = \"stage\""), "token_type: must be \"participant\""),
@@ -163,8 +163,8 @@ fn a_profile_is_of_stages_with_their_endpoints() {
             "attributes: must be an object of strings, at most 1024 bytes",
         ),
         (format!("{connection}\n{WHIP}"), "whip_url: unknown key"),
-        (format!("{connection}\naccount_id = \"1\""), "account_id: is no account's number"),
-        (format!("{connection}\nregion = \"US\""), "region: is no region's name"),
+        (format!("{connection}\naccount_id = \"1\""), "account_id: is not an account number"),
+        (format!("{connection}\nregion = \"US\""), "region: is not a region"),
         (format!("{connection}\nmax_ttl = \"29d\""), "max_ttl: must be from 3s to 28days"),
         (format!("{connection}\nparams = {{}}"), "params: unknown key"),
         (format!("{connection}\nidentity = \"none\""), "identity: unknown key"),
@@ -174,9 +174,9 @@ fn a_profile_is_of_stages_with_their_endpoints() {
     }
     let text = format!("{OWN}private_key_env = \"KEY\"\n{good}\n");
     for (from, to, told) in [
-        ("wss://", "https://", "events_url: must be of the form wss://host"),
+        ("wss://", "https://", "events_url: must have the form wss://host"),
         ("us-west-2:123456789012:public", "123456789012:us-west-2:public", "each other's place"),
-        (":public-key/", ":stage/", "public_key_arn: is no public key's ARN"),
+        (":public-key/", ":stage/", "public_key_arn: is not a public key's ARN"),
     ] {
         let text = text.replacen(from, to, 1);
         let problem = super::profile(&text, &test_key(KEY).unwrap()).unwrap_err();

@@ -29,7 +29,7 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
         ("no typ in the header, which ours have", 14),
         ("an empty list of sources, which restricts nothing", 1),
         ("no right in a room: not for participants", 1),
-        ("no word of joining: not for participants", 2),
+        ("no right to join: not for participants", 2),
     ];
     assert_vectors("livekit", 2, &others);
 }

@@ -41,7 +41,7 @@ fn with_params(params: &Map<String, Value>) -> Result<Profile, String> {
 
 #[test]
 fn our_tokens_mean_what_muxs_tokens_mean() {
-    assert_vectors("mux", 10, &[("numbers as texts, where the guide has numbers", 2)]);
+    assert_vectors("mux", 10, &[("numbers as strings, where the guide has numbers", 2)]);
 }
 
 #[tokio::test]
@@ -206,10 +206,10 @@ fn a_profile_is_of_ids_that_mux_has() {
         (String::new(), "vod.resources: needs at least one resource"),
         (
             "resources = [\"https://stream.mux.com/qIJB.m3u8\"]".to_owned(),
-            "it is what stands in https://stream.mux.com/ID.m3u8",
+            "the part of https://stream.mux.com/ID.m3u8",
         ),
-        ("resources = [\"qIJB.m3u8\"]".to_owned(), "is no playback id: it is what stands"),
-        ("resources = [\"q B\"]".to_owned(), "is no playback id, nor an id for counts"),
+        ("resources = [\"qIJB.m3u8\"]".to_owned(), "is not a playback ID: the part of"),
+        ("resources = [\"q B\"]".to_owned(), "is neither a playback ID nor an ID for counts"),
         (format!("resources = [\"{}\"]", "q".repeat(129)), "at most 128 ASCII letters"),
         (format!("{good}\nidentity = \"none\""), "identity: unknown key"),
         (format!("{good}\niat_backdate = \"1s\""), "iat_backdate: unknown key"),

@@ -29,10 +29,10 @@ fn our_tokens_mean_what_the_librarys_tokens_mean() {
 #[test]
 fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
     let mut standup = vectors("twilio-access").swap_remove(0);
-    let Case::Minted { ways, .. } = &mut standup.case else { panic!("{standup:?}") };
+    let Case::Minted { setups, .. } = &mut standup.case else { panic!("{standup:?}") };
     let lines = "grants = { video = { room = \"DailyStandup\" } }";
-    ways[0].profile = format!("{OWN}api_key_secret_env = \"SECRET\"\n{lines}\n");
-    ways[0].ask.resource = None;
+    setups[0].profile = format!("{OWN}api_key_secret_env = \"SECRET\"\n{lines}\n");
+    setups[0].request.resource = None;
     assert_eq!(selftest::check(&standup), Verdict::Same { signatures: 1, but: None });
 }
 
@@ -48,7 +48,7 @@ fn a_profile_names_products_and_says_once_who_takes_calls() {
         (format!("{video}\nresources = [\"a\"]\nmax_ttl = \"25h\""), "must be from 3s to 1day"),
         (
             format!("{video}\nresources = [\"a\"]\ncaller_params = [\"incoming\"]"),
-            "client.caller_params: has no meaning here: the one parameter is incoming",
+            "client.caller_params: has no effect here: the only parameter is incoming",
         ),
         (
             format!("{voice}\ncaller_params = [\"incoming\"]"),

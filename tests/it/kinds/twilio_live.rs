@@ -4,7 +4,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
     app::selftest::{self, Minted},
-    provider::vectors::{Case, Way},
+    provider::vectors::{Case, Setup},
     token::id::SERIAL_CHARS,
 };
 
@@ -20,7 +20,7 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
         ("no player's grant, which ours always have", 6),
         ("numbers that JavaScript rounds, which ours keep", 1),
         ("an identity that is empty, too long or has control characters", 13),
-        ("an identity that is no text", 4),
+        ("an identity that is not a string", 4),
         ("another algorithm than HS256, with which we sign", 3),
         ("no grant: never taken from upstream", 4),
         ("no life, or over a day", 4),
@@ -29,16 +29,16 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
     assert_vectors(KIND, 28, &others);
 }
 
-/// The ways of the vectors whose tokens we make.
-fn ways() -> impl Iterator<Item = Way> {
+/// The setups of the vectors whose tokens we make.
+fn setups() -> impl Iterator<Item = Setup> {
     vectors(KIND).into_iter().flat_map(|vector| match vector.case {
-        Case::Minted { ways, .. } => ways,
+        Case::Minted { setups, .. } => setups,
         _ => Vec::new(),
     })
 }
 
-fn mint(way: &Way) -> Result<Minted, String> {
-    selftest::mint(&selftest::profile(&way.profile, &way.secret).unwrap(), &way.ask)
+fn mint(setup: &Setup) -> Result<Minted, String> {
+    selftest::mint(&selftest::profile(&setup.profile, &setup.secret).unwrap(), &setup.request)
 }
 
 /// The claims of a token, as they are written.
@@ -50,14 +50,14 @@ fn payload(minted: &Minted) -> String {
 #[test]
 fn a_grant_is_in_its_tokens_byte_for_byte_and_the_id_is_dated() {
     let mut tried = 0;
-    for way in ways() {
-        let (minted, grant) = (mint(&way).unwrap(), way.ask.grant.unwrap());
+    for setup in setups() {
+        let (minted, grant) = (mint(&setup).unwrap(), setup.request.grant.unwrap());
         let payload = payload(&minted);
         assert!(payload.contains(&format!(r#""player":{grant},"#)), "{payload}");
         let id = minted.id.unwrap();
         let (prefix, serial) = id.split_at(id.len() - SERIAL_CHARS);
         let key = "SKfedcba9876543210fedcba9876543210";
-        assert_eq!(prefix, format!("{key}-{:010}-", way.ask.now));
+        assert_eq!(prefix, format!("{key}-{:010}-", setup.request.now));
         assert!(serial.bytes().all(|byte| byte == b'A'), "{serial}");
         tried += 1;
     }
@@ -67,19 +67,19 @@ fn a_grant_is_in_its_tokens_byte_for_byte_and_the_id_is_dated() {
 #[test]
 fn numbers_nulls_and_order_of_a_grant_survive() {
     let grant = r#"{"z": null,"playerStreamerSid":"VJ","a":1.0,"big":9007199254740993,"tiny":1e-400,"playbackUrl":"https:\/\/é\u00e9"}"#;
-    let mut way = ways().next().unwrap();
-    way.ask.grant = Some(grant.to_owned());
-    let payload = payload(&mint(&way).unwrap());
+    let mut setup = setups().next().unwrap();
+    setup.request.grant = Some(grant.to_owned());
+    let payload = payload(&mint(&setup).unwrap());
     assert!(payload.contains(&format!(r#""player":{grant},"#)), "{payload}");
 }
 
 #[test]
 fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
-    let mut way = ways().next().unwrap();
-    assert_eq!(parts(&mint(&way).unwrap().token)[1]["grants"]["identity"], "alice");
+    let mut setup = setups().next().unwrap();
+    assert_eq!(parts(&mint(&setup).unwrap().token)[1]["grants"]["identity"], "alice");
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
-        way.ask.grant = Some(text.to_owned());
-        let refused = mint(&way).err();
+        setup.request.grant = Some(text.to_owned());
+        let refused = mint(&setup).err();
         let told = "the grant does not have the form that its tokens require";
         assert_eq!(refused.as_deref(), Some(told), "{text}");
     }

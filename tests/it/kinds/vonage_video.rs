@@ -40,8 +40,8 @@ fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
     let lines: Vec<_> = lines.iter().map(|line| (line.label, line.text.as_str())).collect();
     let session = "the session 1_MX40NTY3ODkwMX5-MTcwMDAwMDAwMDAwMH50ZXN0c2Vzc2lvbn5-";
     let meant = [
-        ("what", "a token of OpenTok, in its old form"),
-        ("whose", "nobody's"),
+        ("what", "an OpenTok token in the old form"),
+        ("identity", "none"),
         ("for", session),
         ("role", "publisher"),
         ("key", "45678901"),
@@ -54,7 +54,7 @@ fn a_profile_is_of_sessions_of_an_application() {
     let good = format!("resources = [\"{SESSION}\"]");
     for (lines, told) in [
         (String::new(), "call.resources: needs at least one resource"),
-        ("resources = [\"lobby\"]".to_owned(), "is no session's id"),
+        ("resources = [\"lobby\"]".to_owned(), "is not a session ID"),
         (format!("{good}\nmax_ttl = \"31days\""), "max_ttl: must be from 3s to 30days"),
         (format!("{good}\nunique = false"), "unique: must be true: each token has an id"),
         (format!("{good}\nnbf_backdate = \"1s\""), "nbf_backdate: unknown key"),
@@ -62,7 +62,7 @@ fn a_profile_is_of_sessions_of_an_application() {
         (format!("{good}\nparams = {{ role = \"admin\" }}"), "role: must be one of publisher, "),
         (
             format!("{good}\nparams = {{ initial_layout_class_list = [\"focus\"] }}"),
-            "initial_layout_class_list: must be a text of layout classes",
+            "initial_layout_class_list: must be a string of layout classes",
         ),
         (format!("{good}\nparams = {{ connection_data = \"a\" }}"), "unknown key"),
     ] {
@@ -72,7 +72,7 @@ fn a_profile_is_of_sessions_of_an_application() {
     let text = format!("{}private_key_env = \"KEY\"\n{good}\n", own());
     let project = text.replace(&test_key("/vonage-video/application_id").unwrap(), "45678901");
     let problem = super::profile(&project, &private_key()).unwrap_err();
-    assert!(problem.contains("application_id: is no application's id, a UUID"), "{problem}");
+    assert!(problem.contains("application_id: is not an application ID, a UUID"), "{problem}");
     let of_an_api = super::profile(&text, &test_key("/opentok/api_secret").unwrap()).unwrap_err();
     assert!(of_an_api.contains("is not a private key"), "{of_an_api}");
     assert!(!of_an_api.contains("df0467b1"), "{of_an_api}");

@@ -20,8 +20,8 @@ fn profile(lines: &str) -> Result<Profile, String> {
 fn our_tokens_mean_what_zooms_tokens_mean() {
     let others = [
         ("refused", 3),
-        ("36 characters: refused by the sample, taken by the guide and here", 1),
-        ("regions with a space between them, which the sample drops", 1),
+        ("36 characters: refused by the sample, accepted by the guide and here", 1),
+        ("regions separated by commas and spaces, which the sample drops", 1),
     ];
     assert_vectors("zoom-videosdk", 7, &others);
 }
@@ -53,9 +53,9 @@ fn a_profile_is_of_sessions_that_zoom_takes() {
     let long = "s".repeat(201);
     for (lines, told) in [
         (String::new(), "session.resources: needs at least one resource"),
-        ("resources = [\"a/b\"]".to_owned(), "is no session's name"),
-        ("resources = [\"caf\u{e9}\"]".to_owned(), "is no session's name"),
-        (format!("resources = [\"{long}\"]"), "is no session's name"),
+        ("resources = [\"a/b\"]".to_owned(), "is not a session name"),
+        ("resources = [\"caf\u{e9}\"]".to_owned(), "is not a session name"),
+        (format!("resources = [\"{long}\"]"), "is not a session name"),
         (format!("{good}\nidentity_claim = \"sub\""), "identity_claim: is \"user_key\", or"),
         (format!("{good}\nmax_ttl = \"49h\""), "max_ttl: must be from 30m to 2days"),
         (format!("{good}\nunique = false"), "unique: requires identity = \"none\""),
@@ -99,7 +99,7 @@ async fn calls_set_what_the_profile_opens_within_zooms_limits() {
         (&["--ttl", "1799s"][..], &["TTL_OUT_OF_RANGE", "at least 1800s"][..]),
         (&["--ttl", "49h"], &["TTL_OUT_OF_RANGE", "at most 172800s"]),
         (&["--param", "role_type=1"], &["PARAM_NOT_ALLOWED", "options.params.role_type"]),
-        (&["--param", &key], &["PARAM_INVALID", "options.params.session_key: must be a text of"]),
+        (&["--param", &key], &["PARAM_INVALID", "options.params.session_key: must be a string of"]),
         (&["--param", "geo_regions=FR"], &["PARAM_INVALID", "options.params.geo_regions"]),
         (
             &["--param", "cloud_recording_option=2"],

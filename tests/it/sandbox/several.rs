@@ -11,7 +11,7 @@ use grantmint::{
         DEMO_ACCOUNT_SID, DEMO_API_KEY_SECRET, DEMO_API_KEY_SID, DEMO_RESOURCE,
     },
     sandbox::{
-        self, Answer, Credential, Endpoint, Flaw, Moment, Recognised, Sandbox,
+        self, Answer, AnswerContext, Credential, Endpoint, Flaw, Recognised, Sandbox,
         request::authorization,
     },
 };
@@ -44,14 +44,14 @@ impl Endpoint for Plain {
         }
     }
 
-    fn answer(&self, request: &Request<Bytes>, moment: &mut Moment<'_>) -> Answer {
+    fn answer(&self, request: &Request<Bytes>, context: &mut AnswerContext<'_>) -> Answer {
         if self.recognise(request).credential != Credential::Proven {
             let body = json!({"errcode": 40001});
             return Answer::json(StatusCode::OK, &body).refusing(StatusCode::UNAUTHORIZED);
         }
-        let credential = match moment.flaw {
+        let credential = match context.flaw {
             Flaw::Body(_) => "   ".to_owned(),
-            _ => moment.random.hex(),
+            _ => context.random.hex(),
         };
         Answer::new(StatusCode::OK, "text/plain", credential.clone()).granting(credential)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{LifeAt, LifeRule, Place, Recipe, at, told};
+use super::{LifeAt, LifeRule, Placeholder, Recipe, at, reported};
 use crate::{
     provider::forward::{answer::CredentialAt, life::parse_duration},
     settings::Section,
@@ -10,28 +10,31 @@ use crate::{
 
 const FORMS: &str = r#"must be { seconds = "/pointer" }, { until = "/pointer" }, "jwt", "requested" or a duration like "10m""#;
 
-/// Reads it.
+/// Reads its keys.
 pub(super) fn read(section: &mut Section<'_>) -> Option<LifeRule> {
     if !section.has("life") {
         section.problem(
             "life",
-            format!("is missing: nobody would know the credential's end. It {FORMS}"),
+            format!("is missing: the credential's expiry would be unknown. It {FORMS}"),
         );
         return None;
     }
     let value: Value = section.deserialized("life")?;
-    told(section, "life", parse(&value))
+    reported(section, "life", parse(&value))
 }
 
-/// Holds it against the recipe that it is of.
-pub(super) fn check(section: &Section<'_>, recipe: &Recipe, places: &[Place]) {
-    let asks = places.contains(&Place::GrantTtl);
+/// Checks that the life fits the recipe.
+pub(super) fn check(section: &Section<'_>, recipe: &Recipe, places: &[Placeholder]) {
+    let requests_life = places.contains(&Placeholder::GrantTtl);
     match recipe.life.at {
-        LifeAt::Requested if !asks => {
-            section.problem("life", "is what is requested, and no place {grant_ttl} requests it");
+        LifeAt::Requested if !requests_life => {
+            section.problem(
+                "life",
+                "is the requested life, but no placeholder {grant_ttl} requests it",
+            );
         }
         LifeAt::Seconds(_) | LifeAt::Until(_) if recipe.credential == CredentialAt::Text => {
-            section.problem("life", "points into JSON, and the credential is the whole body");
+            section.problem("life", "points into JSON, but the credential is the whole body");
         }
         _ => {}
     }

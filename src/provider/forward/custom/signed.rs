@@ -1,63 +1,63 @@
-//! The table `assertion`: the JWT that proves who asks.
+//! The table `assertion`: the JWT that authenticates the profile.
 
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use super::{Assertion, Secret, SecretKeys, told};
+use super::{Assertion, Secret, SecretKeys, reported};
 use crate::{
     provider::{
-        claims::{Claims, OF_ASSERTIONS},
-        forward::secret::shown as where_it_is,
+        claims::{ASSERTION_SOURCES, Claims},
+        forward::secret::shown as shown_origin,
         header,
     },
     settings::{Section, shown},
     token::key::JwtKey,
 };
 
-/// The keys of the private key.
+/// The private key's keys.
 pub(super) const PRIVATE_KEY: SecretKeys =
     SecretKeys { file: "private_key_file", env: "private_key_env", value: "private_key" };
 
-/// HS256 is under the profile's secret.
+/// HS256 uses the profile's secret.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::HS256];
 
-/// The life of an assertion that the profile gives none: it is used at once.
-const USUAL_LIFE: Duration = Duration::from_secs(5 * 60);
+/// The default life of an assertion, which is used at once.
+const DEFAULT_LIFE: Duration = Duration::from_secs(5 * 60);
 
 const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// Reads the algorithm, which says where the key is.
+/// Reads the algorithm, which determines where the key is.
 pub(super) fn read_algorithm(signed: &mut Section<'_>) -> Option<Algorithm> {
     signed.required("alg", |text: &str| header::parse_algorithm(text, &ALGORITHMS))
 }
 
-/// Reads the rest of the table, and the key beside it.
+/// Reads the rest of the table, and the key.
 pub(super) fn read(
     section: &mut Section<'_>,
     mut signed: Section<'_>,
     algorithm: Algorithm,
     secret: Option<&Secret>,
-    told_keys: &mut Vec<(&'static str, Value)>,
+    shown_keys: &mut Vec<(&'static str, Value)>,
 ) -> Option<Assertion> {
     let least = Duration::from_secs(10);
-    let ttl = signed.duration_within("ttl", USUAL_LIFE, least..=MAX_LIFE);
+    let ttl = signed.duration_within("ttl", DEFAULT_LIFE, least..=MAX_LIFE);
     let header = header::read(&mut signed);
-    let claims = Claims::read(&mut signed, OF_ASSERTIONS);
+    let claims = Claims::read(&mut signed, ASSERTION_SOURCES);
     signed.finish();
     let key = if algorithm == Algorithm::HS256 {
         secret.map(|secret| JwtKey::hmac_of(algorithm, secret.expose().as_bytes()))
     } else {
         section.secret(PRIVATE_KEY, |text| JwtKey::parse_private(text, algorithm)).map(
             |(key, origin)| {
-                told_keys.push((PRIVATE_KEY.value, where_it_is(&origin)));
+                shown_keys.push((PRIVATE_KEY.value, shown_origin(&origin)));
                 key
             },
         )
     };
     let (header, (_, claims), ttl, key) = (header?, claims?, ttl?, key?);
-    told_keys.push(("assertion", json!(format!("{algorithm:?}, for {}", shown(ttl)))));
+    shown_keys.push(("assertion", json!(format!("{algorithm:?}, for {}", shown(ttl)))));
     let table = claims.table(header::of(algorithm, header));
-    told(section, "assertion", Assertion::new(table, key, ttl))
+    reported(section, "assertion", Assertion::new(table, key, ttl))
 }

@@ -1,4 +1,4 @@
-//! Each preset against its own emulated endpoint, over real HTTP.
+//! Each preset against its own emulated endpoint, over HTTP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
         Provider,
         forward::{
             presets::{ALL, Preset},
-            tests::{demo_of, fetch, read, usual_life},
+            tests::{default_life, demo_of, fetch, read},
         },
     },
     sandbox::{self, Sandbox},
@@ -20,15 +20,15 @@ use crate::{
 };
 
 /// A profile, and a sandbox that emulates its upstream.
-struct World {
+struct Fixture {
     sandbox: Sandbox,
     provider: Arc<dyn Provider>,
     resource: &'static str,
     grant_ttl: Option<Duration>,
 }
 
-impl World {
-    /// The profile with `lines`, whose secret is `secret`, before an upstream that knows `known`.
+impl Fixture {
+    /// The profile with `lines` and `secret`, and an upstream that accepts `known`.
     async fn of(lines: &str, secret: &str, known: &str, resource: &'static str) -> Self {
         let (knowing, _) = read(lines, known).unwrap();
         let endpoint = knowing.upstream().unwrap().endpoint();
@@ -38,7 +38,7 @@ impl World {
         let base: BaseUrl = sandbox.base_url().to_string().parse().unwrap();
         let (asking, grants) = read(lines, secret).unwrap();
         let provider = asking.upstream().unwrap().replaced_by(&base);
-        Self { sandbox, provider, resource, grant_ttl: usual_life(&grants) }
+        Self { sandbox, provider, resource, grant_ttl: default_life(&grants) }
     }
 
     /// A preset's demo.
@@ -52,7 +52,7 @@ impl World {
         fetch(&*self.provider, self.resource, self.grant_ttl).await
     }
 
-    /// What comes of a request that meets this fault.
+    /// The result of a request under this fault.
     async fn under(&self, fault: &str) -> Result<Fetched, FetchError> {
         self.sandbox.set_fault(fault.parse().unwrap_or_else(|why| panic!("{fault}: {why}")));
         let result = self.fetch().await;
@@ -60,7 +60,7 @@ impl World {
         result
     }
 
-    /// The class and the reason of a failure, and how long to wait.
+    /// The class, reason and Retry-After of a failure.
     async fn fault(&self, fault: &str) -> (FaultClass, String, Option<Duration>) {
         refused(self.under(fault).await, fault)
     }
@@ -82,7 +82,7 @@ fn malformed() -> (FaultClass, String, Option<Duration>) {
     (FaultClass::Transient, "MALFORMED_ANSWER".to_owned(), None)
 }
 
-/// What each preset's own life is, whether the answer states it, and the credential's shape.
+/// Each preset's default life, whether the response states it, and the credential's form.
 const GIVEN: [(&str, u64, bool, &str); 8] = [
     ("deepgram", 30, true, "eyJ"),
     ("azure-speech", 600, false, "eyJ"),
@@ -95,69 +95,69 @@ const GIVEN: [(&str, u64, bool, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn every_preset_is_given_what_its_upstream_gives() {
+async fn every_preset_receives_its_upstreams_credential() {
     assert_eq!(GIVEN.map(|(name, ..)| name), ALL.map(|preset| preset.name));
     for (preset, (name, life, is_stated, start)) in ALL.iter().zip(GIVEN) {
-        let world = World::preset(preset).await;
-        let first = world.fetch().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let fixture = Fixture::preset(preset).await;
+        let first = fixture.fetch().await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let ttl = first.granted.ttl();
-        // Until an end, what has gone by since is not left.
+        // With an expiry, the time since the response has passed.
         let least = if name == "github-app" { life - 2 } else { life };
         assert!(ttl <= Duration::from_secs(life) && ttl >= Duration::from_secs(least), "{name}");
         assert_eq!(matches!(first.granted, Granted::Stated(_)), is_stated, "{name}");
         assert!(first.content.as_str().starts_with(start), "{name}");
-        let second = world.fetch().await.unwrap();
+        let second = fixture.fetch().await.unwrap();
         let is_same = first.mark.fingerprint == second.mark.fingerprint;
         assert_eq!(is_same, name == "wechat", "{name}: the same until shortly before its end");
-        let requests = world.sandbox.requests();
+        let requests = fixture.sandbox.requests();
         assert_eq!(requests[0].credential.as_deref(), Some(first.content.as_str()), "{name}");
-        assert_eq!(requests[0].resource.as_deref(), Some(world.resource), "{name}");
+        assert_eq!(requests[0].resource.as_deref(), Some(fixture.resource), "{name}");
         assert!(!format!("{requests:?}").contains(first.content.as_str()), "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_wrong_credential_is_one_of_the_account() {
+async fn wrong_credential_is_a_fault_of_the_account() {
     for preset in ALL {
         let (lines, secret) = demo_of(preset);
         let wrong = match preset.name {
-            // Another key that is good as such.
+            // Another valid key.
             "google" | "github-app" => continue,
             _ => "another-secret",
         };
-        let world = World::of(&lines, wrong, &secret, "default").await;
-        let (class, reason, _) = refused(world.fetch().await, preset.name);
+        let fixture = Fixture::of(&lines, wrong, &secret, "default").await;
+        let (class, reason, _) = refused(fixture.fetch().await, preset.name);
         assert_eq!(class, FaultClass::Credential, "{}: {reason}", preset.name);
-        assert_eq!(world.sandbox.counters().granted, 0, "{}", preset.name);
+        assert_eq!(fixture.sandbox.counters().granted, 0, "{}", preset.name);
     }
 }
 
 #[tokio::test]
-async fn an_assertion_of_another_key_or_app_is_refused() {
+async fn assertion_of_another_key_or_app_is_refused() {
     let github = ALL.iter().find(|preset| preset.name == "github-app").unwrap();
     let (lines, secret) = demo_of(github);
-    let world = World::preset(github).await;
-    let base: BaseUrl = world.sandbox.base_url().to_string().parse().unwrap();
+    let fixture = Fixture::preset(github).await;
+    let base: BaseUrl = fixture.sandbox.base_url().to_string().parse().unwrap();
     let another = read(&lines.replace("app_id = \"1\"", "app_id = 2"), &secret).unwrap().0;
     let another = another.upstream().unwrap().replaced_by(&base);
     let (class, reason, _) = refused(fetch(&*another, "1", None).await, "another app");
     assert_eq!((class, &*reason), (FaultClass::Credential, "HTTP_STATUS_401"));
-    // An installation that there is not, and what is no number of one.
-    world.sandbox.set_fault("status=404,resource=7".parse().unwrap());
-    match fetch(&*world.provider, "7", None).await {
+    // An unknown installation, and a string that is not a number.
+    fixture.sandbox.set_fault("status=404,resource=7".parse().unwrap());
+    match fetch(&*fixture.provider, "7", None).await {
         Err(FetchError::Failed { fault, .. }) => assert!(fault.not_found, "{fault}"),
         other => panic!("{other:?}"),
     }
-    match fetch(&*world.provider, "x", None).await {
+    match fetch(&*fixture.provider, "x", None).await {
         Err(FetchError::Failed { fault, .. }) => assert!(fault.not_found, "{fault}"),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn every_preset_takes_every_fault_for_what_it_is() {
+async fn every_preset_classifies_every_fault() {
     for preset in ALL {
-        let world = World::preset(preset).await;
+        let fixture = Fixture::preset(preset).await;
         let name = preset.name;
         for (fault, wanted) in [
             ("body=html", malformed()),
@@ -167,25 +167,25 @@ async fn every_preset_takes_every_fault_for_what_it_is() {
             ("body-text={}", malformed()),
             ("status=502", (FaultClass::Transient, "HTTP_STATUS_502".to_owned(), None)),
         ] {
-            assert_eq!(world.fault(fault).await, wanted, "{name}: {fault}");
+            assert_eq!(fixture.fault(fault).await, wanted, "{name}: {fault}");
         }
-        let (class, reason, wait) = world.fault("status=429,retry-after=7").await;
+        let (class, reason, wait) = fixture.fault("status=429,retry-after=7").await;
         assert_eq!(class, FaultClass::Throttled, "{name}: {reason}");
         assert_eq!(wait, Some(Duration::from_secs(7)), "{name}: {reason}");
-        let (class, reason, _) = world.fault("status=403,retry-after=7").await;
-        // WeChat refuses under 200, with codes.
+        let (class, reason, _) = fixture.fault("status=403,retry-after=7").await;
+        // WeChat refuses with status 200 and a code.
         let wanted = if name == "wechat" { FaultClass::Credential } else { FaultClass::Throttled };
         assert_eq!(class, wanted, "{name}: {reason}");
-        let is_transient = world.fault("status=503").await.0 == FaultClass::Transient;
+        let is_transient = fixture.fault("status=503").await.0 == FaultClass::Transient;
         assert!(is_transient, "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_rate_limit_that_is_spent_says_when_there_will_be_more() {
+async fn exhausted_rate_limit_reports_its_reset() {
     for preset in ALL {
-        let world = World::preset(preset).await;
-        let (class, reason, wait) = world.fault("status=429").await;
+        let fixture = Fixture::preset(preset).await;
+        let (class, reason, wait) = fixture.fault("status=429").await;
         assert_eq!(class, FaultClass::Throttled, "{}: {reason}", preset.name);
         let told = wait.is_some_and(|wait| (55..=60).contains(&wait.as_secs()));
         assert_eq!(told, preset.name == "github-app", "{}: {wait:?}", preset.name);
@@ -193,12 +193,12 @@ async fn a_rate_limit_that_is_spent_says_when_there_will_be_more() {
 }
 
 #[tokio::test]
-async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
+async fn stated_life_is_shorter_if_the_response_says_so() {
     for (preset, (name, life, is_stated, _)) in ALL.iter().zip(GIVEN) {
-        let world = World::preset(preset).await;
-        let zero = world.under("body=life-zero").await;
-        let shorter = world.under("shorter-life=20s").await.unwrap().granted.ttl();
-        // Azure's answer says nothing of it, but the JWT that it is does.
+        let fixture = Fixture::preset(preset).await;
+        let zero = fixture.under("body=life-zero").await;
+        let shorter = fixture.under("shorter-life=20s").await.unwrap().granted.ttl();
+        // Azure's response does not state the life, but its token is a JWT that does.
         if is_stated || name == "azure-speech" {
             let left = Duration::from_secs(life - 20);
             assert!(shorter <= left && shorter + Duration::from_secs(2) > left, "{name}");
@@ -214,11 +214,11 @@ async fn a_life_that_is_told_is_shorter_where_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn the_same_credential_comes_again_with_what_is_left_of_it() {
+async fn same_credential_returns_with_its_remaining_life() {
     for preset in ALL {
-        let world = World::preset(preset).await;
-        let first = world.fetch().await.unwrap();
-        let again = world.under("body=same-credential").await.unwrap();
+        let fixture = Fixture::preset(preset).await;
+        let first = fixture.fetch().await.unwrap();
+        let again = fixture.under("body=same-credential").await.unwrap();
         assert_eq!(first.mark.fingerprint, again.mark.fingerprint, "{}", preset.name);
         assert_eq!(first.content.as_str(), again.content.as_str(), "{}", preset.name);
         assert!(again.granted.ttl() <= first.granted.ttl(), "{}", preset.name);
@@ -226,7 +226,7 @@ async fn the_same_credential_comes_again_with_what_is_left_of_it() {
 }
 
 #[tokio::test]
-async fn a_recipe_of_a_profiles_own_is_emulated_as_it_reads() {
+async fn own_recipe_is_emulated_as_it_reads() {
     let lines = r#"
 url = "https://api.example/v1/{resource}/token"
 query = { region = "eu" }
@@ -237,19 +237,19 @@ life = { until = "/data/end" }
 errors = { pointer = "/code", credential = [7] }
 secret_env = "S"
 "#;
-    let world = World::of(lines, "s3cret", "s3cret", "room/1").await;
-    let first = world.fetch().await.unwrap();
+    let fixture = Fixture::of(lines, "s3cret", "s3cret", "room/1").await;
+    let first = fixture.fetch().await.unwrap();
     assert!(first.granted.ttl() <= Duration::from_secs(60), "{first:?}");
-    let request = &world.sandbox.requests()[0];
+    let request = &fixture.sandbox.requests()[0];
     assert_eq!(request.resource.as_deref(), Some("room/1"));
     assert_eq!(request.note("ttl"), Some("60"));
-    let wrong = World::of(lines, "wrong", "s3cret", "r").await;
+    let wrong = Fixture::of(lines, "wrong", "s3cret", "r").await;
     let (class, reason, _) = refused(wrong.fetch().await, "wrong");
     assert_eq!((class, &*reason), (FaultClass::Credential, "HTTP_STATUS_401"));
 }
 
 #[tokio::test]
-async fn an_assertion_of_a_profiles_own_is_taken_where_the_key_and_the_claims_are_its_own() {
+async fn own_assertion_needs_the_profiles_key_and_claims() {
     const KEYS: &str = include_str!("../../../../tests/vectors/keys.json");
     let keys: serde_json::Value = serde_json::from_str(KEYS).unwrap();
     let lines = r#"
@@ -270,7 +270,7 @@ exp = { from = "exp" }
 jti = { from = "uuid" }
 "context.app" = { scopes = ["a"] }
 "#;
-    // A secret signs whatever characters it has.
+    // A signing secret may contain any characters.
     let secrets = ["p@ss:w/rd+1", "p@ss:w/rd+2"];
     let own = |name: &str| keys[name].as_str().unwrap().to_owned();
     for (algorithm, key, secret, another) in [
@@ -279,14 +279,14 @@ jti = { from = "uuid" }
         ("ES256", "private_key", own("p256_pkcs8"), own("p256_pkcs8_2")),
     ] {
         let lines = lines.replace("KEY", key).replace("ALG", algorithm);
-        let world = World::of(&lines, &secret, &secret, "room 1").await;
+        let fixture = Fixture::of(&lines, &secret, &secret, "room 1").await;
         for _ in 0..2 {
-            world.fetch().await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
+            fixture.fetch().await.unwrap_or_else(|error| panic!("{algorithm}: {error}"));
         }
-        assert_eq!(world.sandbox.requests()[1].resource.as_deref(), Some("room 1"));
+        assert_eq!(fixture.sandbox.requests()[1].resource.as_deref(), Some("room 1"));
 
         let refused_of = async |lines: &str, secret: &str| {
-            let base: BaseUrl = world.sandbox.base_url().to_string().parse().unwrap();
+            let base: BaseUrl = fixture.sandbox.base_url().to_string().parse().unwrap();
             let (another, _) = read(lines, secret).unwrap();
             let another = another.upstream().unwrap().replaced_by(&base);
             refused(fetch(&*another, "r", None).await, algorithm).0
@@ -304,9 +304,9 @@ jti = { from = "uuid" }
 }
 
 #[tokio::test]
-async fn what_is_not_the_recipes_request_is_refused_as_it_is_documented() {
-    let world = World::preset(ALL[0]).await;
-    let base = world.sandbox.base_url().to_string();
+async fn other_requests_get_the_documented_refusals() {
+    let fixture = Fixture::preset(ALL[0]).await;
+    let base = fixture.sandbox.base_url().to_string();
     let ask = async |method: &str, path: &str, key: &str, body: &str| {
         let authority = base.trim_start_matches("http://").trim_end_matches('/');
         let stream = tokio::net::TcpStream::connect(authority).await.unwrap();
@@ -342,7 +342,7 @@ async fn what_is_not_the_recipes_request_is_refused_as_it_is_documented() {
 }
 
 #[test]
-fn an_endpoint_shows_no_secret() {
+fn endpoint_shows_no_secret() {
     for preset in ALL {
         let (lines, secret) = demo_of(preset);
         let (provider, _) = read(&lines, &secret).unwrap();

@@ -1,7 +1,7 @@
-//! Azure AI Speech: access tokens of a resource's region.
+//! Azure AI Speech: access tokens for a resource's region.
 //!
 //! Source: Microsoft's guide "Speech service REST API: authentication". A token lives for ten
-//! minutes, and may be used for nine by its advice. The body of a refusal was seen at sibling
+//! minutes; the guide advises to use it for nine. The body of a refusal is taken from sibling
 //! services.
 
 use std::time::Duration;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use super::{DemoKeys, Preset, made, secret_keys};
+use super::{DemoKeys, Preset, build, secret_keys};
 use crate::{
     provider::{
         LifeRules,
         forward::{
             config::{Covers, Parts, parse_resource},
-            endpoint::{Emulation, Given, Refused},
+            endpoint::{Emulation, Issued, Refused},
             life::LifeAt,
-            recipe::Making,
+            recipe::RecipeBuilder,
             secret::{self, Secret},
         },
     },
@@ -31,11 +31,11 @@ const LIFE: Duration = Duration::from_secs(10 * 60);
 
 pub(super) static PRESET: Preset = Preset {
     name: "azure-speech",
-    life: LifeRules::Told,
+    life: LifeRules::Reported,
     refresh_at: 0.5,
     parse_resource,
     read,
-    emulation: Emulation { life: LIFE, max_life: LIFE, answer, refuse, ..Emulation::USUAL },
+    emulation: Emulation { life: LIFE, max_life: LIFE, answer, refuse, ..Emulation::DEFAULT },
     demo: || DemoKeys {
         keys: vec![("region", "westeurope".into())],
         secret: KEY,
@@ -49,17 +49,17 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let secret = Secret::read(section, KEY);
     let (region, (secret, origin)) = (region?, secret?);
     let url = format!("https://{region}.api.cognitive.microsoft.com/sts/v1.0/issueToken");
-    let making = Making::post(&url)
+    let builder = RecipeBuilder::post(&url)
         .header("ocp-apim-subscription-key", "{secret}")
-        // An empty body, under this type.
+        // An empty body of this type.
         .form(&[])
         .life(LifeAt::Fixed(LIFE));
     Some(Parts {
         secret: Some(secret),
-        // The key says nobody's name: where it is stands for whose it is.
+        // The key names no account, so its location identifies the account.
         account: origin.to_string(),
         shown: vec![("region", json!(region)), (KEY.value, secret::shown(&origin))],
-        ..Parts::new(made(section, "region", making)?, Covers::Session)
+        ..Parts::new(build(section, "region", builder)?, Covers::Session)
     })
 }
 
@@ -72,8 +72,8 @@ fn parse_region(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = given.jwt(&json!({"region": "westeurope", "aud": "urn:ms.speech"}));
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = issued.jwt(&json!({"region": "westeurope", "aud": "urn:ms.speech"}));
     (Answer::new(StatusCode::OK, "application/jwt; charset=us-ascii", token.clone()), token)
 }
 

@@ -1,22 +1,22 @@
 //! Deepgram: temporary tokens for its APIs.
 //!
-//! Source: Deepgram's guide "Token-Based Authentication" and its API reference,
-//! `POST /v1/auth/grant`. That a wrong key is answered with 400 was reported by a user.
+//! Source: Deepgram's guide "Token-Based Authentication" and its API reference, `POST
+//! /v1/auth/grant`. The 400 for a wrong key was reported by a user.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 
-use super::{DemoKeys, Preset, made, secret_keys};
+use super::{DemoKeys, Preset, build, secret_keys};
 use crate::{
     grant::FaultClass,
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, USUAL_POINT, parse_resource},
-            endpoint::{Emulation, Given, Refused, Why},
-            recipe::Making,
+            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
+            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            recipe::RecipeBuilder,
             secret::{self, Secret},
         },
     },
@@ -26,23 +26,23 @@ use crate::{
 
 const API_KEY: SecretKeys = secret_keys("api_key_file", "api_key_env", "api_key");
 
-/// The life of a token that was asked for without one.
-const USUAL_LIFE: Duration = Duration::from_secs(30);
+/// The default life of a token.
+const DEFAULT_LIFE: Duration = Duration::from_secs(30);
 
 const MAX_LIFE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) static PRESET: Preset = Preset {
     name: "deepgram",
-    life: LifeRules::Asked { default: USUAL_LIFE, max: MAX_LIFE },
-    refresh_at: USUAL_POINT,
+    life: LifeRules::Requested { default: DEFAULT_LIFE, max: MAX_LIFE },
+    refresh_at: DEFAULT_REFRESH_AT,
     parse_resource,
     read,
     emulation: Emulation {
-        life: USUAL_LIFE,
+        life: DEFAULT_LIFE,
         max_life: MAX_LIFE,
         answer,
         refuse,
-        ..Emulation::USUAL
+        ..Emulation::DEFAULT
     },
     demo: || DemoKeys {
         keys: Vec::new(),
@@ -54,33 +54,33 @@ pub(super) static PRESET: Preset = Preset {
 
 fn read(section: &mut Section<'_>) -> Option<Parts> {
     let (secret, origin) = Secret::read(section, API_KEY)?;
-    let making = Making::post("https://api.deepgram.com/v1/auth/grant")
+    let builder = RecipeBuilder::post("https://api.deepgram.com/v1/auth/grant")
         .header("authorization", "Token {secret}")
         .json(json!({"ttl_seconds": "{grant_ttl}"}))
-        .with(|it| it.usual_life = Some(USUAL_LIFE))
+        .with(|it| it.default_life = Some(DEFAULT_LIFE))
         .credential("/access_token")
         .seconds("/expires_in")
-        // A wrong key, under 400.
+        // A wrong key gets status 400.
         .codes("/err_msg", &[("Invalid credentials.", FaultClass::Credential)]);
     Some(Parts {
         secret: Some(secret),
-        // The key says nobody's name: where it is stands for whose it is.
+        // The key names no account, so its location identifies the account.
         account: origin.to_string(),
         shown: vec![(API_KEY.value, secret::shown(&origin))],
-        ..Parts::new(made(section, "preset", making)?, Covers::Connect)
+        ..Parts::new(build(section, "preset", builder)?, Covers::Connect)
     })
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = given.jwt(&json!({"scopes": ["asr:write"]}));
-    let life = f64::from(u32::try_from(given.life).unwrap_or(u32::MAX));
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = issued.jwt(&json!({"scopes": ["asr:write"]}));
+    let life = f64::from(u32::try_from(issued.life).unwrap_or(u32::MAX));
     let body = json!({"access_token": token, "expires_in": life});
     (Answer::json(StatusCode::OK, &body), token)
 }
 
 fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
-        (Why::Credential, _) => {
+        (RefusalReason::Credential, _) => {
             return error(StatusCode::BAD_REQUEST, "bad_request", "Invalid credentials.");
         }
         (_, 400) => ("bad_request", "Bad request."),

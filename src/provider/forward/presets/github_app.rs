@@ -1,7 +1,7 @@
 //! GitHub Apps: tokens of an app's installations, which are the resources.
 //!
-//! Source: GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App", "REST API
-//! endpoints for GitHub Apps" and "Rate limits for the REST API".
+//! Source: GitHub's pages "Generating a JSON Web Token (JWT) for a GitHub App", "REST API endpoints
+//! for GitHub Apps" and "Rate limits for the REST API".
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http::StatusCode;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
-use super::{DemoKeys, Preset, made, parse_name, secret_keys};
+use super::{DemoKeys, Preset, build, parse_name, secret_keys};
 use crate::{
     grant::FaultClass,
     name::{NameError, Resource},
@@ -18,11 +18,11 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            config::{Covers, Parts, USUAL_POINT},
+            config::{Covers, DEFAULT_REFRESH_AT, Parts},
             demo::RSA_KEY,
-            endpoint::{Emulation, Given, Refused},
+            endpoint::{Emulation, Issued, Refused},
             errors::RateLimit,
-            recipe::Making,
+            recipe::RecipeBuilder,
             secret,
         },
     },
@@ -36,10 +36,10 @@ use crate::{
 
 const PRIVATE_KEY: SecretKeys = secret_keys("private_key_file", "private_key_env", "private_key");
 
-/// An assertion's end may be ten minutes ahead by GitHub's clock.
+/// GitHub accepts an expiry up to ten minutes ahead of its clock.
 const ASSERTION_LIFE: Duration = Duration::from_secs(9 * 60);
 
-/// GitHub's advice against clocks that differ, in seconds.
+/// GitHub's recommended backdating against clock skew, in seconds.
 const BACK: u32 = 60;
 
 const RATE_LIMIT: RateLimit =
@@ -47,8 +47,8 @@ const RATE_LIMIT: RateLimit =
 
 pub(super) static PRESET: Preset = Preset {
     name: "github-app",
-    life: LifeRules::Told,
-    refresh_at: USUAL_POINT,
+    life: LifeRules::Reported,
+    refresh_at: DEFAULT_REFRESH_AT,
     parse_resource,
     read,
     emulation: Emulation {
@@ -56,7 +56,7 @@ pub(super) static PRESET: Preset = Preset {
         assertion_life: Duration::from_secs(10 * 60),
         answer,
         refuse,
-        ..Emulation::USUAL
+        ..Emulation::DEFAULT
     },
     demo: || DemoKeys {
         keys: vec![("app_id", "1".into())],
@@ -89,8 +89,8 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         Assertion::new(table(Algorithm::RS256, Map::new(), claims), key, ASSERTION_LIFE);
     let at = if section.has(PRIVATE_KEY.file) { PRIVATE_KEY.file } else { PRIVATE_KEY.env };
     let assertion = assertion.map_err(|error| section.problem(at, error.to_string())).ok()?;
-    let mut making =
-        Making::post("https://api.github.com/app/installations/{resource}/access_tokens")
+    let mut builder =
+        RecipeBuilder::post("https://api.github.com/app/installations/{resource}/access_tokens")
             .header("authorization", "Bearer {assertion}")
             .header("accept", "application/vnd.github+json")
             .header("x-github-api-version", "2022-11-28")
@@ -98,7 +98,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
             .until("/expires_at")
             .with(|it| {
                 it.errors.rate_limit = Some(RATE_LIMIT);
-                // Of one installation, a suspended one: 401 is the app's.
+                // A suspended installation; 401 concerns the app.
                 it.errors.statuses = &[(403, FaultClass::Resource)];
             });
     let mut shown = vec![("app_id", json!(app)), (PRIVATE_KEY.value, secret::shown(&origin))];
@@ -112,13 +112,13 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         shown.push(("permissions", json!(permissions)));
     }
     if !narrowed.is_empty() {
-        making = making.json(narrowed.into());
+        builder = builder.json(narrowed.into());
     }
     Some(Parts {
         assertion: Some(assertion),
         account: app,
         shown,
-        ..Parts::new(made(section, "permissions", making)?, Covers::Session)
+        ..Parts::new(build(section, "permissions", builder)?, Covers::Session)
     })
 }
 
@@ -128,20 +128,20 @@ fn parse_resource(text: &str) -> Result<Resource, NameError> {
     if is_number && !text.starts_with('0') {
         return Resource::parse(text);
     }
-    Err(NameError::NotOfItsKind("is not the number of an installation"))
+    Err(NameError::NotOfItsKind("is not an installation number"))
 }
 
 fn parse_name_of_repository(text: &str) -> Result<String, &'static str> {
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_name = (1..=100).contains(&text.len()) && text.bytes().all(of_name);
-    if is_name { Ok(text.to_owned()) } else { Err("is not a repository's name, without its owner") }
+    if is_name { Ok(text.to_owned()) } else { Err("is not a repository name without its owner") }
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = format!("ghs_{}", given.name);
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = format!("ghs_{}", issued.name);
     let body = json!({
         "token": token,
-        "expires_at": given.rfc3339(),
+        "expires_at": issued.rfc3339(),
         "permissions": {"metadata": "read"},
         "repository_selection": "all",
     });

@@ -11,17 +11,17 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
-use super::{DemoKeys, Preset, escaped, made, parse_text, secret_keys};
+use super::{DemoKeys, Preset, build, escaped, parse_text, secret_keys};
 use crate::{
     grant::FaultClass,
     provider::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            config::{Covers, Parts, USUAL_POINT, parse_resource},
+            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             demo::RSA_KEY,
-            endpoint::{Emulation, Given, Refused, Why},
-            recipe::Making,
+            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            recipe::RecipeBuilder,
             secret,
         },
     },
@@ -36,18 +36,18 @@ use crate::{
 const SERVICE_ACCOUNT: SecretKeys =
     secret_keys("service_account_file", "service_account_env", "service_account");
 
-/// An assertion may live for an hour.
+/// Google accepts up to an hour.
 const ASSERTION_LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// Clocks differ, and an assertion of the future is refused; in seconds.
+/// Backdating against clock skew, in seconds: an assertion from the future is refused.
 const BACK: u32 = 30;
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 pub(super) static PRESET: Preset = Preset {
     name: "google",
-    life: LifeRules::Told,
-    refresh_at: USUAL_POINT,
+    life: LifeRules::Reported,
+    refresh_at: DEFAULT_REFRESH_AT,
     parse_resource,
     read,
     emulation: Emulation {
@@ -56,7 +56,7 @@ pub(super) static PRESET: Preset = Preset {
         wrong_credential: StatusCode::BAD_REQUEST,
         answer,
         refuse,
-        ..Emulation::USUAL
+        ..Emulation::DEFAULT
     },
     demo: || DemoKeys {
         keys: vec![("scope", "https://www.googleapis.com/auth/cloud-platform".into())],
@@ -66,7 +66,7 @@ pub(super) static PRESET: Preset = Preset {
     },
 };
 
-/// What a service-account file holds, as far as it is used.
+/// The members of a service-account file that are used.
 #[derive(Deserialize)]
 struct ServiceAccount {
     client_email: String,
@@ -90,13 +90,13 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let header = Map::from_iter([("kid".to_owned(), account.private_key_id.into())]);
     let assertion = Assertion::new(table(Algorithm::RS256, header, claims), key, ASSERTION_LIFE);
     let assertion = assertion
-        .map_err(|error| section.problem("preset", format!("its key is of no use: {error}")))
+        .map_err(|error| section.problem("preset", format!("its key cannot be used: {error}")))
         .ok()?;
-    let making = Making::post(&escaped(&account.token_uri))
+    let builder = RecipeBuilder::post(&escaped(&account.token_uri))
         .form(&[("grant_type", GRANT_TYPE), ("assertion", "{assertion}")])
         .credential("/access_token")
         .seconds("/expires_in")
-        // The key, or the clock.
+        // The key or the clock is wrong.
         .codes(
             "/error",
             &[
@@ -113,13 +113,13 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         assertion: Some(assertion),
         account: account.client_email,
         shown,
-        ..Parts::new(made(section, "preset", making)?, Covers::Session)
+        ..Parts::new(build(section, "preset", builder)?, Covers::Session)
     })
 }
 
-/// Takes a service-account file's text, or base64 of it.
+/// Parses a service-account file, or base64 of one.
 fn parse_account(text: &str) -> Result<(ServiceAccount, JwtKey), String> {
-    const NONE: &str = "is no service-account file in JSON, nor base64 of one";
+    const NONE: &str = "is not a service-account file in JSON, or base64 of one";
     let text = text.trim_start_matches('\u{feff}').trim();
     let decoded = BASE64_STANDARD.decode(text).ok().map(Zeroizing::new);
     let bytes = decoded.as_ref().map_or(text.as_bytes(), |decoded| decoded.as_slice());
@@ -143,14 +143,14 @@ fn demo_account() -> String {
     .to_string()
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = format!("ya29.{}", given.name);
-    let body = json!({"access_token": token, "expires_in": given.life, "token_type": "Bearer"});
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = format!("ya29.{}", issued.name);
+    let body = json!({"access_token": token, "expires_in": issued.life, "token_type": "Bearer"});
     (Answer::json(StatusCode::OK, &body), token)
 }
 
 fn refuse(refused: Refused) -> Answer {
-    if refused.why == Why::Credential {
+    if refused.why == RefusalReason::Credential {
         let description = "Invalid JWT Signature.";
         let body = json!({"error": "invalid_grant", "error_description": description});
         return Answer::json(StatusCode::BAD_REQUEST, &body);

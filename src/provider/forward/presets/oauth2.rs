@@ -1,4 +1,4 @@
-//! OAuth 2.0 client credentials, of any authorization server.
+//! OAuth 2.0 client credentials, for any authorization server.
 //!
 //! Source: RFC 6749, sections 2.3.1, 4.4 and 5.
 
@@ -7,16 +7,16 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use super::{DemoKeys, Preset, escaped, made, parse_text, secret_keys};
+use super::{DemoKeys, Preset, build, escaped, parse_text, secret_keys};
 use crate::{
     grant::FaultClass,
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, USUAL_POINT, parse_resource},
-            endpoint::{Emulation, Given, Refused, Why},
+            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
+            endpoint::{Emulation, Issued, RefusalReason, Refused},
             life::parse_duration,
-            recipe::{Basic, FormEncoded, Making},
+            recipe::{Basic, FormEncoded, RecipeBuilder},
             secret::{self, Secret},
         },
     },
@@ -29,11 +29,16 @@ const CLIENT_SECRET: SecretKeys =
 
 pub(super) static PRESET: Preset = Preset {
     name: "oauth2",
-    life: LifeRules::Told,
-    refresh_at: USUAL_POINT,
+    life: LifeRules::Reported,
+    refresh_at: DEFAULT_REFRESH_AT,
     parse_resource,
     read,
-    emulation: Emulation { life: Duration::from_secs(60 * 60), answer, refuse, ..Emulation::USUAL },
+    emulation: Emulation {
+        life: Duration::from_secs(60 * 60),
+        answer,
+        refuse,
+        ..Emulation::DEFAULT
+    },
     demo: || DemoKeys {
         keys: vec![
             ("token_url", "https://idp.example.com/oauth2/token".into()),
@@ -56,7 +61,7 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let mut form = vec![("grant_type", "client_credentials".to_owned())];
     form.extend(scope.as_deref().map(|scope| ("scope", escaped(scope))));
     let form: Vec<_> = form.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let making = Making::post(&url)
+    let builder = RecipeBuilder::post(&url)
         .with(|it| it.basic = Some(basic))
         .form(&form)
         .credential("/access_token")
@@ -74,11 +79,11 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         secret: Some(secret),
         account: client,
         shown,
-        ..Parts::new(made(section, "token_url", making)?, Covers::Session)
+        ..Parts::new(build(section, "token_url", builder)?, Covers::Session)
     })
 }
 
-/// The codes of RFC 6749, 5.2, that say more than their status.
+/// The codes of RFC 6749, 5.2, that are more specific than their status.
 const CODES: [(&str, FaultClass); 4] = [
     ("invalid_client", FaultClass::Credential),
     ("unauthorized_client", FaultClass::Credential),
@@ -87,18 +92,18 @@ const CODES: [(&str, FaultClass); 4] = [
 ];
 
 fn parse_url(text: &str) -> Result<String, &'static str> {
-    if text.contains(['{', '}']) { Err("has a brace") } else { Ok(text.to_owned()) }
+    if text.contains(['{', '}']) { Err("contains a brace") } else { Ok(text.to_owned()) }
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = given.name.to_owned();
-    let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": given.life});
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = issued.name.to_owned();
+    let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": issued.life});
     (Answer::json(StatusCode::OK, &body), token)
 }
 
 pub(super) fn refuse(refused: Refused) -> Answer {
     let error = match (refused.why, refused.status.as_u16()) {
-        (Why::Credential, _) | (_, 401) => "invalid_client",
+        (RefusalReason::Credential, _) | (_, 401) => "invalid_client",
         (_, 400) => "invalid_request",
         (_, 403) => "unauthorized_client",
         (_, 503) => "temporarily_unavailable",

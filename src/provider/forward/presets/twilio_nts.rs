@@ -8,14 +8,14 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use super::{DemoKeys, Preset, made, secret_keys};
+use super::{DemoKeys, Preset, build, secret_keys};
 use crate::{
     provider::{
         LifeRules,
         forward::{
             config::{Covers, Parts, parse_resource},
-            endpoint::{Emulation, Given, Refused},
-            recipe::{Basic, FormEncoded, Making},
+            endpoint::{Emulation, Issued, Refused},
+            recipe::{Basic, FormEncoded, RecipeBuilder},
             secret::{self, Secret},
         },
         twilio::ids::{AccountSid, ApiKeySid},
@@ -28,17 +28,17 @@ use crate::{
 const SECRET: SecretKeys =
     secret_keys("api_key_secret_file", "api_key_secret_env", "api_key_secret");
 
-/// The life of credentials that were asked for without one, and the longest.
+/// The default and longest life of credentials.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) static PRESET: Preset = Preset {
     name: "twilio-nts",
-    life: LifeRules::Asked { default: LIFE, max: LIFE },
-    // What is left when it is handed out must cover the longest call.
+    life: LifeRules::Requested { default: LIFE, max: LIFE },
+    // The remaining life must cover the longest call.
     refresh_at: 0.5,
     parse_resource,
     read,
-    emulation: Emulation { life: LIFE, max_life: LIFE, answer, refuse, ..Emulation::USUAL },
+    emulation: Emulation { life: LIFE, max_life: LIFE, answer, refuse, ..Emulation::DEFAULT },
     demo: || DemoKeys {
         keys: vec![
             ("account_sid", DEMO_ACCOUNT_SID.into()),
@@ -58,10 +58,10 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
     let account = account.as_str().to_owned();
     let url = format!("https://api.twilio.com/2010-04-01/Accounts/{account}/Tokens.json");
     let basic = Basic { user: key.as_str().to_owned(), form_encoded: FormEncoded::No };
-    let making = Making::post(&url)
+    let builder = RecipeBuilder::post(&url)
         .with(|it| it.basic = Some(basic))
         .form(&[("Ttl", "{grant_ttl}")])
-        .with(|it| it.usual_life = Some(LIFE))
+        .with(|it| it.default_life = Some(LIFE))
         .credential("/ice_servers")
         .seconds("/ttl");
     let shown = vec![
@@ -73,12 +73,12 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         secret: Some(secret),
         account,
         shown,
-        ..Parts::new(made(section, "account_sid", making)?, Covers::Session)
+        ..Parts::new(build(section, "account_sid", builder)?, Covers::Session)
     })
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let (username, password) = (given.name, given.password());
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let (username, password) = (issued.name, issued.password());
     let ice_servers = json!([
         {"url": "stun:global.stun.twilio.com:3478", "urls": "stun:global.stun.twilio.com:3478"},
         {
@@ -91,8 +91,8 @@ fn answer(given: &Given<'_>) -> (Answer, String) {
     let body = json!({
         "username": username,
         "password": password,
-        // A text.
-        "ttl": given.life.to_string(),
+        // Twilio writes a string.
+        "ttl": issued.life.to_string(),
         "ice_servers": ice_servers,
     });
     (Answer::json(StatusCode::CREATED, &body), ice_servers.to_string())

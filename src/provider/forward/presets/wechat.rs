@@ -1,22 +1,22 @@
-//! WeChat: the access token of an official account or a mini program, which all servers share.
+//! WeChat: the access token of an official account or a mini program, shared by all servers.
 //!
-//! Source: WeChat's guide "Get stable access token" and its list of error codes. Every answer
-//! is a 200. Until shortly before its end, the same token comes again.
+//! Source: WeChat's guide "Get stable access token" and its list of error codes. Every response has
+//! status 200. Until shortly before its expiry, the same token is returned.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 
-use super::{DemoKeys, Preset, escaped, made, parse_name, secret_keys};
+use super::{DemoKeys, Preset, build, escaped, parse_name, secret_keys};
 use crate::{
     grant::FaultClass,
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, USUAL_POINT, parse_resource},
-            endpoint::{Emulation, Given, Refused, Why},
-            recipe::Making,
+            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
+            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            recipe::RecipeBuilder,
             secret::{self, Secret},
         },
     },
@@ -28,8 +28,8 @@ const APP_SECRET: SecretKeys = secret_keys("app_secret_file", "app_secret_env", 
 
 pub(super) static PRESET: Preset = Preset {
     name: "wechat",
-    life: LifeRules::Told,
-    refresh_at: USUAL_POINT,
+    life: LifeRules::Reported,
+    refresh_at: DEFAULT_REFRESH_AT,
     parse_resource,
     read,
     emulation: Emulation {
@@ -37,7 +37,7 @@ pub(super) static PRESET: Preset = Preset {
         renewed_before: Some(Duration::from_secs(5 * 60)),
         answer,
         refuse,
-        ..Emulation::USUAL
+        ..Emulation::DEFAULT
     },
     demo: || DemoKeys {
         keys: vec![("app_id", "wx0123456789abcdef".into())],
@@ -47,8 +47,8 @@ pub(super) static PRESET: Preset = Preset {
     },
 };
 
-/// Codes whose class is known: busy; too many calls a day, a minute; a wrong secret, a wrong app,
-/// an address that is not on the list, a frozen secret.
+/// Codes with a known class: busy; too many calls per day or per minute; a wrong secret, a wrong
+/// app, an address that is not allowed, a frozen secret.
 const CODES: [(&str, FaultClass); 8] = [
     ("-1", FaultClass::Transient),
     ("45009", FaultClass::Throttled),
@@ -68,10 +68,10 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         "grant_type": "client_credential",
         "appid": escaped(&app),
         "secret": "{secret}",
-        // Another server's token stays good.
+        // The token of another server stays valid.
         "force_refresh": false,
     });
-    let making = Making::post("https://api.weixin.qq.com/cgi-bin/stable_token")
+    let builder = RecipeBuilder::post("https://api.weixin.qq.com/cgi-bin/stable_token")
         .json(body)
         .credential("/access_token")
         .seconds("/expires_in")
@@ -81,20 +81,20 @@ fn read(section: &mut Section<'_>) -> Option<Parts> {
         secret: Some(secret),
         account: app,
         shown,
-        ..Parts::new(made(section, "app_id", making)?, Covers::Session)
+        ..Parts::new(build(section, "app_id", builder)?, Covers::Session)
     })
 }
 
-fn answer(given: &Given<'_>) -> (Answer, String) {
-    let token = format!("{}_{}", given.name, given.password());
-    let body = json!({"access_token": token, "expires_in": given.life});
+fn answer(issued: &Issued<'_>) -> (Answer, String) {
+    let token = format!("{}_{}", issued.name, issued.password());
+    let body = json!({"access_token": token, "expires_in": issued.life});
     (Answer::json(StatusCode::OK, &body), token)
 }
 
-/// All of its own refusals are a 200 with a code.
+/// WeChat's own refusals have status 200 and a code.
 fn refuse(refused: Refused) -> Answer {
     let (code, message) = match (refused.why, refused.status.as_u16()) {
-        (Why::Credential, _) => (40125, "invalid appsecret"),
+        (RefusalReason::Credential, _) => (40125, "invalid appsecret"),
         (_, 400) => (40002, "invalid grant_type"),
         (_, 401 | 403) => (40001, "invalid credential"),
         (_, 405) => (43002, "require POST method"),

@@ -1,4 +1,4 @@
-//! What a profile says: what is taken, what is refused, and that no secret is shown.
+//! A profile's keys: which are accepted and refused, and that no secret is shown.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     source::FetchError,
 };
 
-/// A recipe that is good; `{url}` is where.
+/// A valid recipe; `{url}` is the upstream.
 const GOOD: &str = r#"
 url = "https://api.example/token"
 headers = { x-key = "{secret}" }
@@ -18,7 +18,7 @@ life = { seconds = "/life" }
 secret_env = "S"
 "#;
 
-/// What is told of a recipe in which this line stands in the place of that one.
+/// The problems of a recipe with this line in place of another.
 fn told(line: &str, instead: &str) -> String {
     let key = line.split(' ').next().unwrap();
     let lines = GOOD.lines().filter(|line| line.split(' ').next() != Some(key));
@@ -30,45 +30,53 @@ fn told(line: &str, instead: &str) -> String {
 }
 
 #[test]
-fn what_is_wrong_with_a_recipe_is_told_by_its_key() {
+fn recipe_problems_are_reported_with_their_keys() {
     assert!(told("none", "").starts_with("good"), "{}", told("none", ""));
     for (line, instead, wanted) in [
-        ("url", "", "url: is missing: a profile of this kind has a preset, or a url"),
+        ("url", "", "url: is missing: a profile of this kind needs a preset or a url"),
         ("url", "url = 'http://api.example/'", "url: is plain http to another machine"),
-        ("url", "url = 'https://api.example/{secret}'", "url: must not hold {secret}"),
-        ("url", "url = 'https://api.example/{reource}'", "url: has a placeholder that there is"),
+        ("url", "url = 'https://api.example/{secret}'", "url: must not contain {secret}"),
+        ("url", "url = 'https://api.example/{reource}'", "url: has an unknown placeholder"),
         ("url", "url = 'https://api.example/?a=b'", "url: must not have a query"),
-        ("query", "query = { key = '{secret}' }", "query: must not hold {secret}"),
-        ("query", "query = { key = ['a'] }", "query: key: must be a text"),
+        ("query", "query = { key = '{secret}' }", "query: must not contain {secret}"),
+        ("query", "query = { key = ['a'] }", "query: key: must be a string"),
         ("headers", "headers = { host = 'a' }", "headers: host: is set by HTTP itself"),
-        ("headers", "headers = { x-key = '{' }", "headers: x-key: has a brace"),
-        ("form", "form = { a = 'b' }\njson = { a = 'b' }", "json: excludes form"),
-        ("json", "json = { a = ['{x}'] }", "json: has a placeholder that there is not"),
-        ("method", "method = 'DELETE'", "method: is none of POST, PUT and GET"),
+        ("headers", "headers = { x-key = '{' }", "headers: x-key: has an unmatched brace"),
+        ("form", "form = { a = 'b' }\njson = { a = 'b' }", "json: conflicts with form"),
+        ("json", "json = { a = ['{x}'] }", "json: has an unknown placeholder"),
+        ("method", "method = 'DELETE'", "method: must be POST, PUT or GET"),
         ("method", "method = 'GET'\nform = { a = 'b' }", "method: is GET, which has no body"),
         ("credential", "credential = 'token'", "credential: is not a JSON Pointer"),
         ("credential", "", "credential: is missing"),
-        ("life", "", "life: is missing: nobody would know"),
+        ("life", "", "life: is missing: the credential's expiry"),
         ("life", "life = 'soon'", "life: is not a duration"),
         ("life", "life = '0s'", "life: must be over zero"),
         ("life", "life = 60", "life: must be {"),
         ("life", "life = { seconds = '/a', until = '/b' }", "life: must be {"),
         ("life", "life = { seconds = '/a', else = '1h' }", "life: must be {"),
-        ("life", "life = 'requested'", "life: is what is requested, and no place {grant_ttl}"),
+        (
+            "life",
+            "life = 'requested'",
+            "life: is the requested life, but no placeholder {grant_ttl}",
+        ),
         ("credential", "credential = 'text'", "life: points into JSON"),
         ("secret_env", "", "secret_file: is missing"),
-        ("headers", "", "secret_env: is for nothing"),
-        ("basic_user", "basic_user = 'a:b'", "basic_user: is empty, or holds a colon"),
+        ("headers", "", "secret_env: is unused"),
+        ("basic_user", "basic_user = 'a:b'", "basic_user: is empty, or contains a colon"),
         ("secret", "secret = 'zqmarkerqz'", "secret: a secret is never a value"),
         ("errors", "errors = { pointer = 'code' }", "errors.pointer: is not a JSON Pointer"),
-        ("errors", "errors = { pointer = '/c', transient = [1], credential = [1] }", "already"),
-        ("errors", "errors = { pointer = '/c', transient = [1.5] }", "neither a text nor a whole"),
+        ("errors", "errors = { pointer = '/c', transient = [1], credential = [1] }", "duplicate"),
+        (
+            "errors",
+            "errors = { pointer = '/c', transient = [1.5] }",
+            "neither a string nor a whole",
+        ),
         ("errors", "errors = { pointer = '/c', transint = [1] }", "did you mean transient?"),
         ("covers", "covers = 'all'", "covers: is neither"),
         ("timeout", "timeout = '11s'", "timeout: must be from 1s to 10s"),
         ("ca_file", "ca_file = '/nowhere.pem'", "ca_file: cannot be read"),
         ("upstream", "upstream = 'https://a.example/?b'", "upstream: must not have a query"),
-        ("preset", "preset = 'deepgrm'", "preset: is not a preset that there is: did you mean"),
+        ("preset", "preset = 'deepgrm'", "preset: unknown preset; did you mean"),
         ("preset", "preset = 'deepgram'", "unknown key"),
         ("headers", "headers = { x = '{secret}{assertion}' }", "assertion: is missing"),
         ("assertion", "assertion = { alg = 'RS256' }", "assertion.claims: is missing"),
@@ -77,7 +85,7 @@ fn what_is_wrong_with_a_recipe_is_told_by_its_key() {
             "assertion = { alg = 'none' }",
             "assertion.alg: must be one of RS256, ES256, HS256",
         ),
-        ("assertion", "assertion = { alg = 'HS256', claims = {} }", "assertion: is for nothing"),
+        ("assertion", "assertion = { alg = 'HS256', claims = {} }", "assertion: is unused"),
         (
             "assertion",
             "assertion = { alg = 'HS256', claims = { iat = { from = 'then' } } }",
@@ -96,13 +104,15 @@ fn what_is_wrong_with_a_recipe_is_told_by_its_key() {
 }
 
 #[test]
-fn a_life_is_asked_for_where_a_place_asks() {
+fn life_is_requested_where_a_placeholder_exists() {
     let rules = |lines: &str| read(lines, SECRET).unwrap().1;
-    assert_eq!(rules(GOOD).life, LifeRules::Told);
+    assert_eq!(rules(GOOD).life, LifeRules::Reported);
     let asking =
         GOOD.replace("x-key = \"{secret}\"", "x-key = \"{secret}\", x-ttl = \"{grant_ttl}\"");
     let GrantRules { life, refresh_at } = rules(&asking);
-    assert!(matches!(life, LifeRules::Asked { default, .. } if default == Duration::from_secs(60)));
+    assert!(
+        matches!(life, LifeRules::Requested { default, .. } if default == Duration::from_secs(60))
+    );
     assert!((refresh_at - 5.0 / 6.0).abs() < f64::EPSILON);
     let half = rules("preset = 'azure-speech'\nregion = 'westeurope'\nkey_env = 'S'");
     assert!((half.refresh_at - 0.5).abs() < f64::EPSILON);
@@ -116,7 +126,7 @@ fn no_secret_is_shown_anywhere() {
     assert!(!shown.contains(SECRET) && !provider.upstream().unwrap().account().contains(SECRET));
 }
 
-/// What comes of an answer to the good recipe.
+/// The result of a response to the valid recipe.
 async fn answered(status: u16, headers: &[(&str, &str)], body: &str, more: &str) -> FetchError {
     let upstream = Upstream::answering(status, headers, body.to_owned()).await;
     let lines = format!("{GOOD}\nupstream = '{}'\n{more}", upstream.url);
@@ -128,11 +138,11 @@ async fn answered(status: u16, headers: &[(&str, &str)], body: &str, more: &str)
 }
 
 #[tokio::test]
-async fn a_code_in_a_body_says_what_a_status_does_not() {
+async fn code_in_body_overrides_the_status() {
     let errors = r#"errors = { pointer = "/e/code", transient = [-1], throttled = ["slow"],
         credential = [40001], misconfigured = ["gone away"] }"#;
     for (status, code, class, reason) in [
-        // Who says when to come back is heard, whatever heals then.
+        // A response with Retry-After is honoured, whatever the fault.
         (200, "-1", FaultClass::Throttled, "UPSTREAM_CODE_MINUS_1"),
         (503, "-1", FaultClass::Throttled, "HTTP_STATUS_503"),
         (200, "40001", FaultClass::Credential, "UPSTREAM_CODE_40001"),
@@ -157,7 +167,7 @@ async fn a_code_in_a_body_says_what_a_status_does_not() {
 }
 
 #[tokio::test]
-async fn a_spent_rate_limit_is_throttled_until_it_is_reset() {
+async fn exhausted_rate_limit_is_throttled_until_its_reset() {
     let key = super::super::demo::RSA_KEY;
     let now = crate::clock::Clock::system().now().wall.unix_seconds();
     let reset = (now + 50).to_string();
@@ -182,7 +192,7 @@ async fn a_spent_rate_limit_is_throttled_until_it_is_reset() {
         assert_eq!(fault.class, class, "{status}: {fault}");
         let waits = retry_after.is_some_and(|wait| (45..=50).contains(&wait.as_secs()));
         assert_eq!(waits, class == FaultClass::Throttled, "{status}: {retry_after:?}");
-        let asked = &upstream.asked()[0];
+        let asked = &upstream.requests()[0];
         assert_eq!(asked.uri.path(), "/app/installations/42/access_tokens");
         assert!(asked.headers["authorization"].to_str().unwrap().starts_with("Bearer ey"));
         assert_eq!(asked.body, r#"{"permissions":{"contents":"read"},"repositories":["a"]}"#);

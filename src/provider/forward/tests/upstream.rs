@@ -1,4 +1,4 @@
-//! An upstream that answers what it is told to, and remembers what it was asked.
+//! An upstream with a fixed response, which records its requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,23 +9,23 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// What it was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct RecordedRequest {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
-/// An upstream on a port of its own.
+/// An upstream on its own port.
 pub(super) struct Upstream {
     pub(super) url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Upstream {
-    /// One that answers every request so.
+    /// An upstream that returns this response to every request.
     pub(super) async fn answering(
         status: u16,
         headers: &[(&str, &str)],
@@ -48,7 +48,7 @@ impl Upstream {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes().to_vec();
-                        log.lock().unwrap().push(Asked {
+                        log.lock().unwrap().push(RecordedRequest {
                             method: head.method,
                             uri: head.uri,
                             headers: head.headers,
@@ -63,8 +63,8 @@ impl Upstream {
         Self { url, asked }
     }
 
-    /// What it was asked so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<RecordedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }

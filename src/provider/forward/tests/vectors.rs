@@ -1,6 +1,5 @@
-//! The answers of `tests/vectors/forward.json`: documented, recorded and constructed. What is
-//! asked is held against what was recorded, and what is made of each answer against what is
-//! expected of it.
+//! The responses in `tests/vectors/forward.json`: documented, recorded and constructed. The
+//! requests are compared with the recorded ones, and the results with the expected ones.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +8,7 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{fetch, read, upstream::Upstream, usual_life};
+use super::{default_life, fetch, read, upstream::Upstream};
 use crate::{grant::FaultClass, source::FetchError};
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/forward.json");
@@ -49,7 +48,7 @@ struct Expected {
     retry_after_seconds: Option<u64>,
 }
 
-/// The profile that asks so, and its secret.
+/// The profile for a provider, and its secret.
 fn profile(provider: &str) -> (String, &'static str) {
     match provider {
         "deepgram" | "any" => ("preset = 'deepgram'\napi_key_env = 'S'".to_owned(), "TEST-KEY"),
@@ -77,7 +76,7 @@ fn profile(provider: &str) -> (String, &'static str) {
     }
 }
 
-/// The life that a recorded request asks for.
+/// The life in a recorded request.
 fn asked_for(body: &str) -> Option<Duration> {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let json = json.get("ttl_seconds").or_else(|| json.get("ttl")).and_then(Value::as_u64);
@@ -85,7 +84,7 @@ fn asked_for(body: &str) -> Option<Duration> {
     json.or_else(form).map(Duration::from_secs)
 }
 
-/// A body to compare, however it is written.
+/// A body in comparable form.
 fn comparable(content_type: Option<&str>, body: &str) -> Value {
     if content_type.is_some_and(|it| it.contains("json")) {
         return serde_json::from_str(body).unwrap();
@@ -104,20 +103,20 @@ async fn holds(vector: &Vector) {
     let (lines, secret) = profile(&vector.provider);
     let recorded: Uri = vector.request.url.parse().unwrap();
 
-    // The preset's own address is what was recorded; the test's stands in its place.
+    // The preset's own address is in the recording; the test uses a local one.
     let (own, grants) = read(&lines, secret).unwrap();
     let base = format!("https://{}", recorded.authority().unwrap());
     assert!(own.upstream().unwrap().account().starts_with(&base), "{id}");
     let lines = format!("{lines}\nupstream = '{}'", upstream.url);
     let (provider, _) = read(&lines, secret).unwrap();
-    let ttl = asked_for(&vector.request.body).or_else(|| usual_life(&grants));
+    let ttl = asked_for(&vector.request.body).or_else(|| default_life(&grants));
     let result = fetch(&*provider, "default", ttl).await;
 
-    let [asked] = &upstream.asked()[..] else { panic!("{id}: {:?}", upstream.asked()) };
+    let [asked] = &upstream.requests()[..] else { panic!("{id}: {:?}", upstream.requests()) };
     assert_eq!(asked.method, vector.request.method.as_str(), "{id}");
     assert_eq!(asked.uri.path_and_query(), recorded.path_and_query(), "{id}");
     for (name, value) in &vector.request.headers {
-        // The recorded key is too short to be one.
+        // The recorded key is too short to be valid.
         let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{KEY}:secret")));
         let is_key = vector.provider == "twilio-nts" && name == "authorization";
         let wanted = if is_key { &basic } else { value };
@@ -164,7 +163,7 @@ async fn holds(vector: &Vector) {
 }
 
 #[tokio::test]
-async fn every_recorded_answer_is_taken_for_what_it_is() {
+async fn every_recorded_response_is_classified() {
     let vectors: Vec<Vector> = serde_json::from_str(VECTORS).unwrap();
     assert_eq!(vectors.len(), 20);
     for vector in &vectors {

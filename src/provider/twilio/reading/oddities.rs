@@ -1,7 +1,7 @@
-//! What is odd about an Access Token: the traps that tokens of other makers fall into.
+//! Warnings about an Access Token, for the mistakes of other issuers.
 //!
-//! Sources: Twilio's page "Access Tokens" and its error codes 20101 to 20160; what its helper
-//! libraries emit; the published source of `@twilio/live-player-sdk` 1.0.2.
+//! Sources: Twilio's page "Access Tokens" and its error codes 20101 to 20160; the output of its
+//! helper libraries; the published source of `@twilio/live-player-sdk` 1.0.2.
 
 #[cfg(test)]
 mod tests;
@@ -20,10 +20,10 @@ use crate::reading::{End, Jwt, Reading, words::length_after};
 /// The `cty` of an Access Token.
 const CONTENT_TYPE: &str = "twilio-fpa;v=1";
 
-/// What a token may outlive its grant by: both times are whole seconds.
+/// The tolerance between the expiry of a token and of its grant: both are whole seconds.
 const ROUNDING: i64 = 2;
 
-/// Notes what is odd beside what is odd about any JWT, at this Unix second.
+/// Adds the warnings specific to Access Tokens, at this Unix second.
 pub(super) fn note(token: &Jwt, players_grant: Option<End>, now: i64, odd: &mut Reading) {
     header(token, odd);
     parties(token, odd);
@@ -36,7 +36,7 @@ pub(super) fn note(token: &Jwt, players_grant: Option<End>, now: i64, odd: &mut 
 fn header(token: &Jwt, odd: &mut Reading) {
     match token.algorithm() {
         Some(alg) if alg != "HS256" && !alg.eq_ignore_ascii_case("none") => {
-            odd.note("alg", format!("is {}; Twilio takes HS256 only", alg.escape_debug()));
+            odd.note("alg", format!("is {}; Twilio accepts only HS256", alg.escape_debug()));
         }
         _ => {}
     }
@@ -45,8 +45,8 @@ fn header(token: &Jwt, odd: &mut Reading) {
     }
     match token.header.get("cty") {
         Some(cty) if cty == CONTENT_TYPE => {}
-        Some(_) => odd.note("cty", format!("is another maker's; Twilio wants {CONTENT_TYPE}")),
-        None => odd.note("cty", format!("is missing; Twilio wants {CONTENT_TYPE} (20102)")),
+        Some(_) => odd.note("cty", format!("is another issuer's; Twilio requires {CONTENT_TYPE}")),
+        None => odd.note("cty", format!("is missing; Twilio requires {CONTENT_TYPE} (20102)")),
     }
 }
 
@@ -61,12 +61,12 @@ fn parties(token: &Jwt, odd: &mut Reading) {
 
 fn id(token: &Jwt, now: i64, odd: &mut Reading) {
     if token.text("jti").is_none_or(str::is_empty) {
-        odd.note("jti", "is missing; it should be unique to each token");
+        odd.note("jti", "is missing; it must be unique to each token");
     }
     let Some(seconds) = id_seconds(token) else { return };
-    odd.note("jti", "is the key and a second; all tokens of that second share it");
+    odd.note("jti", "consists of the key and a second; all tokens of that second share it");
     if seconds > now {
-        odd.note("jti", "its second is yet to come; twilio-java steps by 128 s");
+        odd.note("jti", "its second is in the future; twilio-java steps by 128 s");
     }
 }
 
@@ -74,39 +74,42 @@ fn identity(claims: &Map<String, Value>, odd: &mut Reading) {
     let identity = match grant(claims, "identity") {
         Some(Value::String(identity)) if !identity.is_empty() => identity,
         Some(Value::String(_)) => {
-            return odd.note("identity", "is empty; libraries disagree on that");
+            return odd.note("identity", "is empty; libraries disagree on its meaning");
         }
         Some(Value::Null) | None => {
-            return odd.note("identity", "is missing; products other than the player refuse that");
+            return odd.note(
+                "identity",
+                "is missing; products other than the player refuse such a token",
+            );
         }
-        Some(_) => return odd.note("identity", "is not a text; it should be one"),
+        Some(_) => return odd.note("identity", "is not a string; it should be"),
     };
     let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
     if grant(claims, "voice").is_some() && !identity.chars().all(word) {
-        odd.note("identity", "Voice takes letters, digits and underscores only");
+        odd.note("identity", "Voice accepts only letters, digits and underscores");
     }
     if grant(claims, "video").is_some() && identity.chars().count() > 128 {
-        odd.note("identity", "is longer than the 128 characters that Video takes");
+        odd.note("identity", "exceeds Video's limit of 128 characters");
     }
 }
 
 fn products(claims: &Map<String, Value>, odd: &mut Reading) {
     let Some(grants) = grants(claims) else {
-        return odd.note("grants", "are missing; the token opens nothing (20106)");
+        return odd.note("grants", "are missing; the token grants nothing (20106)");
     };
     if grants.keys().all(|name| name == "identity") {
-        odd.note("grants", "hold no product's; the token opens nothing");
+        odd.note("grants", "have no product; the token grants nothing");
     }
     if grants.get("video").is_some_and(|video| !video.get("room").is_some_and(|it| it != "")) {
-        odd.note("video", "names no room: its bearer joins any room of the account");
+        odd.note("video", "names no room: its bearer can join any room of the account");
     }
     match grants.get("player") {
         Some(Value::Object(members)) => player(members, odd),
         Some(Value::String(_)) => odd.note(
             "player",
-            "is a text; since its 1.0.0-preview.9 the player takes an object only (20101)",
+            "is a string; since its 1.0.0-preview.9 the player accepts only an object (20101)",
         ),
-        Some(_) => odd.note("player", "is no object; the player refuses the token (20101)"),
+        Some(_) => odd.note("player", "is not an object; the player refuses the token (20101)"),
         None => {}
     }
 }
@@ -122,13 +125,13 @@ fn player(members: &Map<String, Value>, odd: &mut Reading) {
     {
         odd.note(
             "player",
-            "requestCredentials is none of omit, same-origin and include; the player refuses the \
-             token (20101)",
+            "requestCredentials is not omit, same-origin or include; the player refuses the token \
+             (20101)",
         );
     }
 }
 
-/// A token that lives longer than Twilio takes, or when its player's grant is dead.
+/// Warns if a token lives longer than Twilio allows, or longer than its player's grant.
 fn life(players_grant: Option<End>, now: i64, odd: &mut Reading) {
     if odd.validity.life_over(MAX_TOKEN_TTL, now).is_some() {
         odd.note(
@@ -143,8 +146,8 @@ fn life(players_grant: Option<End>, now: i64, odd: &mut Reading) {
         odd.note(
             "exp",
             format!(
-                "is {longer} after the end of the player's grant; in between the token looks good, \
-                 and the player fails (56001)"
+                "is {longer} after the player's grant expires; in between the token seems valid, \
+                 but the player fails (56001)"
             ),
         );
     }

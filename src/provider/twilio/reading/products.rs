@@ -8,10 +8,10 @@ use crate::reading::words::plain;
 pub(super) fn things(grants: Option<&Map<String, Value>>) -> Vec<String> {
     let grants = grants.into_iter().flatten().filter(|(name, _)| *name != "identity");
     let things: Vec<_> = grants.map(|(product, grant)| thing(product, grant)).collect();
-    if things.is_empty() { vec!["nothing that is told".to_owned()] } else { things }
+    if things.is_empty() { vec!["nothing stated".to_owned()] } else { things }
 }
 
-/// What a grant of a product is for.
+/// What a product's grant is for.
 fn thing(product: &str, grant: &Value) -> String {
     match product {
         "player" => player(grant),
@@ -40,7 +40,7 @@ fn voice(grant: &Value) -> String {
     let takes = grant.pointer("/incoming/allow") == Some(&Value::Bool(true));
     let application = grant.pointer("/outgoing/application_sid").map(plain);
     let calls = [
-        takes.then(|| "takes calls".to_owned()),
+        takes.then(|| "receives calls".to_owned()),
         application.map(|sid| format!("calls by application {sid}")),
     ];
     with_details("voice", calls)
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_grant_is_for_is_told() {
+    fn each_grant_is_described() {
         for (product, grant, meant) in [
             ("video", json!({}), "video: any room"),
             ("video", json!({"room": "a\nb"}), "video: room a\\nb"),
@@ -75,7 +75,7 @@ mod tests {
             (
                 "voice",
                 json!({"incoming": {"allow": true}, "outgoing": {"application_sid": "AP1"}}),
-                "voice: takes calls, calls by application AP1",
+                "voice: receives calls, calls by application AP1",
             ),
             ("chat", json!({"service_sid": "IS1"}), "conversations: service_sid IS1"),
             ("task_router", json!({"role": "worker"}), "task router: role worker"),
@@ -84,6 +84,6 @@ mod tests {
         ] {
             assert_eq!(thing(product, &grant), meant);
         }
-        assert_eq!(things(None), ["nothing that is told"]);
+        assert_eq!(things(None), ["nothing stated"]);
     }
 }

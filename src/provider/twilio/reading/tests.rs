@@ -1,4 +1,4 @@
-//! The tokens that Twilio's helper libraries made, read.
+//! Reads the tokens made by Twilio's helper libraries.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
 
 const VECTORS: &str = include_str!("../../../../tests/vectors/access_tokens.json");
 
-/// The tokens of the helper libraries, by the name of the case.
+/// The tokens of the helper libraries, by case name.
 pub(super) fn vectors() -> Vec<(String, String)> {
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let named = vectors.iter().filter_map(|vector| {
@@ -21,7 +21,7 @@ pub(super) fn vectors() -> Vec<(String, String)> {
     named.collect()
 }
 
-/// What a token says at this Unix second, its secrets masked.
+/// Describes a token at this Unix second, with its secrets masked.
 pub(super) fn read_at(token: &Jwt, now: i64) -> Option<Reading> {
     let now = WallTime::from_unix_seconds(now);
     Some(read(token, View { now, mask: Some("(hidden)") })?.complete(token, now))
@@ -32,7 +32,7 @@ fn lines(reading: &Reading) -> Vec<(&'static str, &str)> {
 }
 
 #[test]
-fn a_token_is_told_in_lines_and_ends() {
+fn token_is_described_by_lines_and_expiries() {
     let token = Jwt::decode(&vectors()[0].1).unwrap();
     let reading = read_at(&token, 1_700_000_000).unwrap();
     let host = "f99084460c35.us-east-1.playback.live-video.net";
@@ -43,7 +43,7 @@ fn a_token_is_told_in_lines_and_ends() {
     assert_eq!(
         lines(&reading),
         [
-            ("whose", "alice"),
+            ("identity", "alice"),
             ("for", &player),
             ("playback", &url),
             ("account", "AC0123456789abcdef0123456789abcdef"),
@@ -63,7 +63,7 @@ fn tokens_of_every_library_and_product_are_read() {
         let reading = read_at(&Jwt::decode(&jwt).unwrap(), 1_700_000_005);
         let reading = reading.unwrap_or_else(|| panic!("{id} is not read"));
         let labels: Vec<_> = reading.lines.iter().map(|line| line.label).collect();
-        for label in ["whose", "for", "account", "key"] {
+        for label in ["identity", "for", "account", "key"] {
             assert!(labels.contains(&label), "{id}: {labels:?}");
         }
         assert!(!reading.ends.is_empty(), "{id}");
@@ -71,7 +71,7 @@ fn tokens_of_every_library_and_product_are_read() {
 }
 
 #[test]
-fn the_secret_of_a_grant_is_masked_in_either_form_and_shown_only_if_asked_for() {
+fn grant_secret_is_masked_unless_requested() {
     let mut masked = 0;
     for (id, jwt) in vectors() {
         let token = Jwt::decode(&jwt).unwrap();
@@ -86,7 +86,7 @@ fn the_secret_of_a_grant_is_masked_in_either_form_and_shown_only_if_asked_for() 
 }
 
 #[test]
-fn the_region_of_a_key_is_told() {
+fn region_of_a_key_is_described() {
     let claims = json!({"grants": {}});
     let region = |twr: &Value| {
         let token = unsigned(&json!({"alg": "HS256", "twr": twr}), &claims);
@@ -99,7 +99,7 @@ fn the_region_of_a_key_is_told() {
 }
 
 #[test]
-fn a_token_is_twilios_by_its_content_type_or_its_grants() {
+fn content_type_or_grants_identify_twilio_tokens() {
     let claims = json!({"sub": "alice", "iat": 1_700_000_000, "exp": 1_700_000_060});
     for (header, claims, is_read) in [
         (json!({"cty": "twilio-fpa;v=1"}), claims.clone(), true),
@@ -115,7 +115,7 @@ fn a_token_is_twilios_by_its_content_type_or_its_grants() {
 }
 
 #[test]
-fn every_librarys_signature_is_right_with_its_secret_and_wrong_with_another() {
+fn signatures_verify_only_with_their_secret() {
     let [own, other] = ["q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC", "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxD"]
         .map(|secret| Key::Secret(SigningSecret::parse(secret).unwrap()));
     for (id, jwt) in vectors() {

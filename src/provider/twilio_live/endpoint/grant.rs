@@ -1,4 +1,4 @@
-//! The grants of the emulated endpoint, and what can be wrong with them alone.
+//! The grants of the emulated endpoint, and their specific fault bodies.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    provider::twilio_live::ids::{AccountSid, PlayerStreamerSid},
-    sandbox::{Answer, Flaw, Moment, Random},
+    provider::twilio::ids::{AccountSid, PlayerStreamerSid},
+    sandbox::{Answer, AnswerContext, Flaw, Random},
 };
 
-/// How deep a nested body goes.
+/// The depth of a nested body.
 const NESTED: usize = 10_000;
 
-/// The bodies that only these grants have.
+/// The fault bodies specific to these grants.
 pub(super) const BODIES: [&str; 8] = [
     GRANT_NULL,
     GRANT_STRING,
@@ -33,27 +33,27 @@ const GRANT_NULL: &str = "grant-null";
 /// `grant` is a string, as the upstream's guide prints it.
 const GRANT_STRING: &str = "grant-string";
 
-/// There is no `grant`.
+/// `grant` is missing.
 const GRANT_MISSING: &str = "grant-missing";
 
-/// `sid` is another resource's.
+/// `sid` belongs to another resource.
 const WRONG_SID: &str = "wrong-sid";
 
-/// `grant.playerStreamerSid` is another resource's.
+/// `grant.playerStreamerSid` belongs to another resource.
 const WRONG_STREAMER: &str = "wrong-streamer";
 
-/// `account_sid` is another account's.
+/// `account_sid` belongs to another account.
 const WRONG_ACCOUNT: &str = "wrong-account";
 
-/// `grant` is there twice, first as another resource's.
+/// `grant` is present twice; the first belongs to another resource.
 const DUPLICATE: &str = "duplicate";
 
-/// A member of `grant` is nested [`NESTED`] deep.
+/// A member of `grant` is nested [`NESTED`] levels deep.
 const NESTED_GRANT: &str = "nested";
 
-/// What is to be granted.
+/// The grant to issue.
 pub(super) struct Granted {
-    /// The URL that was asked.
+    /// The requested URL.
     pub(super) url: String,
     pub(super) account: AccountSid,
     pub(super) streamer: PlayerStreamerSid,
@@ -67,7 +67,7 @@ struct Body<'a> {
     url: &'a str,
     account_sid: &'a str,
     date_created: String,
-    /// What stands before the grant under the same key.
+    /// A grant written before the real one under the same key.
     #[serde(rename = "grant", skip_serializing_if = "Option::is_none")]
     before: Option<&'a Grant<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +89,7 @@ enum Grant<'a> {
     Null,
 }
 
-/// The claims of a playback token, as Amazon IVS names them, and `iat`; `jti` makes each
-/// token another.
+/// The claims of a playback token as named by Amazon IVS, and `iat`; `jti` makes each token unique.
 #[derive(Serialize)]
 struct Claims<'a> {
     #[serde(rename = "aws:channel-arn")]
@@ -103,14 +102,14 @@ struct Claims<'a> {
 }
 
 impl Granted {
-    /// The answer that grants it, with the moment's flaw.
-    pub(super) fn answer(&self, moment: &mut Moment<'_>) -> Answer {
-        let bad = match moment.flaw {
+    /// The response with the grant and the context's flaw.
+    pub(super) fn answer(&self, context: &mut AnswerContext<'_>) -> Answer {
+        let bad = match context.flaw {
             Flaw::Body(body) => body,
             _ => "",
         };
-        let now = moment.now.unix_seconds();
-        let playback_url = self.playback_url(now, moment.random);
+        let now = context.now.unix_seconds();
+        let playback_url = self.playback_url(now, context.random);
         let streamer = self.streamer.as_str();
         let (other_streamer, other_account) =
             (other("VJ", streamer), other("AC", self.account.as_str()));
@@ -143,7 +142,7 @@ impl Granted {
         Answer::json(StatusCode::CREATED, &body).granting(playback_url)
     }
 
-    /// A playback URL with a token of the shape that Amazon IVS has; its signature is random.
+    /// A playback URL with a token in the form of Amazon IVS; its signature is random.
     fn playback_url(&self, now: i64, random: &mut Random) -> String {
         // Twelve digits name the customer, and twelve the channel.
         let digits = |sid: &str| sid.get(2..14).unwrap_or("0123456789ab").to_owned();
@@ -162,14 +161,14 @@ impl Granted {
             "https://{host}.us-east-1.playback.live-video.net/api/video/v1/\
              us-east-1.123456789012.channel.{channel}.m3u8?token={}.{}.{}",
             BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"ES384","typ":"JWT"}"#),
-            // Texts and numbers always are JSON.
+            // Strings and numbers always serialise.
             BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default()),
             BASE64_URL_SAFE_NO_PAD.encode(signature),
         )
     }
 }
 
-/// Arrays in arrays, deeper than a parser by recursion may go.
+/// Nested arrays, deeper than a recursive parser supports.
 fn nested() -> Option<Box<RawValue>> {
     RawValue::from_string("[".repeat(NESTED) + &"]".repeat(NESTED)).ok()
 }

@@ -1,4 +1,4 @@
-//! The errors that the API documents.
+//! The documented errors of the API.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::sandbox::Answer;
 
-/// A refusal, by status, with a message where it is not the status's usual one.
+/// A refusal by status, with a message if it differs from the status's usual one.
 #[derive(Clone, Copy)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -36,7 +36,7 @@ impl Refusal {
         message: Some("Authentication Error - invalid username"),
     };
 
-    /// Its documented answer to a request for `path`; a page where none is documented.
+    /// The documented response to a request for `path`, or a page if none is documented.
     pub(super) fn answer(self, path: &str) -> Answer {
         let status = self.status;
         let (code, message): (u32, Cow<'_, str>) = match status.as_u16() {

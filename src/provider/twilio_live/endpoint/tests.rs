@@ -1,4 +1,4 @@
-//! What the emulated endpoint answers, without a connection.
+//! The responses of the emulated endpoint, without a connection.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const NOW: i64 = 1_700_000_000;
 const FORM: &str = "Ttl=60&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com";
 
 fn demo_endpoint() -> Arc<dyn Endpoint> {
-    demo().unwrap().endpoint.unwrap()
+    demo().endpoint().unwrap()
 }
 
 fn basic_of(user: &str, secret: &str) -> String {
@@ -37,18 +37,18 @@ fn request(method: Method, path: &str, authorization: Option<&str>, form: &str) 
     request.body(Bytes::copy_from_slice(form.as_bytes())).unwrap()
 }
 
-/// A request as the demo's client sends it.
+/// A request of the demo's client.
 fn posted(form: &str) -> Request<Bytes> {
     let basic = basic_of(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
     request(Method::POST, &wire::path(DEMO_RESOURCE), Some(&basic), form)
 }
 
-/// What the demo's endpoint answers, where a grant would have this flaw.
+/// The response of the demo's endpoint with this flaw.
 fn answer(request: &Request<Bytes>, flaw: Flaw<'_>) -> Answer {
     let endpoint = demo_endpoint();
     let (now, base) = (WallTime::from_unix_seconds(NOW), "http://sandbox");
     let mut random = Random::with_seed(0);
-    endpoint.answer(request, &mut Moment { now, base, random: &mut random, flaw })
+    endpoint.answer(request, &mut AnswerContext { now, base, random: &mut random, flaw })
 }
 
 fn body(answer: &Answer) -> Value {
@@ -71,7 +71,7 @@ fn claims(granted: &Value) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
 
-/// The life that the token says it has, by the sandbox's clock.
+/// The life that the token states, by the sandbox's clock.
 fn life(granted: &Value) -> i64 {
     let claims = claims(granted);
     assert_eq!(claims["iat"], NOW);
@@ -88,7 +88,7 @@ fn error_body(code: u32, message: &str, status: u16) -> Value {
 }
 
 #[test]
-fn a_grant_has_the_fields_of_the_wire() {
+fn grant_has_the_documented_fields() {
     let granted = granted(FORM, Flaw::None);
     let path = wire::path(DEMO_RESOURCE);
     assert_eq!(
@@ -108,7 +108,7 @@ fn a_grant_has_the_fields_of_the_wire() {
 }
 
 #[test]
-fn its_playback_url_holds_a_token() {
+fn playback_url_contains_a_token() {
     let granted = granted(FORM, Flaw::None);
     let (before, token) = url(&granted).split_once("?token=").unwrap();
     assert_eq!(
@@ -129,7 +129,7 @@ fn its_playback_url_holds_a_token() {
 }
 
 #[test]
-fn ttl_is_15_unless_said_and_1_to_60() {
+fn ttl_defaults_to_15_and_is_1_to_60() {
     for (form, wanted) in [("", 15), ("Ttl=1", 1), ("Ttl=60", 60), ("Other=1", 15)] {
         let granted = granted(form, Flaw::None);
         assert_eq!(life(&granted), wanted, "{form}");
@@ -146,7 +146,7 @@ fn ttl_is_15_unless_said_and_1_to_60() {
 }
 
 #[test]
-fn only_a_known_key_and_secret_get_in() {
+fn only_the_known_key_and_secret_are_accepted() {
     let unknown = "Authentication Error - invalid username";
     for (authorization, message, credential) in [
         (None, "Authenticate", Credential::Foreign),
@@ -170,7 +170,7 @@ fn only_a_known_key_and_secret_get_in() {
 }
 
 #[test]
-fn only_a_player_streamer_is_found_and_only_posted_to() {
+fn only_post_to_a_player_streamer_is_accepted() {
     let basic = basic_of(DEMO_API_KEY_SID, DEMO_API_KEY_SECRET);
     let short = wire::path("VJ0123");
     for path in ["/", "/v1/PlayerStreamers", &short, "/v1/PlayerStreamers//PlaybackGrant/more"] {
@@ -189,7 +189,7 @@ fn only_a_player_streamer_is_found_and_only_posted_to() {
 }
 
 #[test]
-fn a_status_comes_with_its_documented_body() {
+fn status_has_its_documented_body() {
     let endpoint = demo_endpoint();
     let missing = format!(
         "The requested resource /PlayerStreamers/{DEMO_RESOURCE}/PlaybackGrant was not found"
@@ -215,7 +215,7 @@ fn a_status_comes_with_its_documented_body() {
 }
 
 #[test]
-fn a_bad_body_holds_no_grant_of_what_was_asked() {
+fn bad_body_has_no_grant_for_the_request() {
     let other = format!("VJ{}", "f".repeat(32));
     for (name, pointer, value) in [
         ("grant-null", "/grant", Some(Value::Null)),
@@ -242,7 +242,7 @@ fn a_bad_body_holds_no_grant_of_what_was_asked() {
 }
 
 #[test]
-fn the_log_is_told_the_resource_and_the_form() {
+fn log_receives_resource_and_form() {
     let endpoint = demo_endpoint();
     let said = |text: &str| Some(text.to_owned());
     let wanted = Recognised {
@@ -261,17 +261,22 @@ fn the_log_is_told_the_resource_and_the_form() {
         Recognised { notes: vec![("ttl", None), ("allow_origin", None)], ..Recognised::default() };
     assert_eq!(endpoint.recognise(&elsewhere), nothing);
     let read = request(Method::GET, &wire::path(DEMO_RESOURCE), None, "");
-    assert_eq!(endpoint.recognise(&read).resource, None, "it asks for no grant");
+    assert_eq!(endpoint.recognise(&read).resource, None, "it requests no grant");
 }
 
 #[test]
-fn all_answers_have_headers_of_the_upstream() {
+fn all_responses_have_the_upstreams_headers() {
     let endpoint = demo_endpoint();
     let mut headers = HeaderMap::new();
     let (mut random, held) = (Random::with_seed(0), Duration::from_millis(1_500));
     endpoint.add_headers(
         &mut headers,
-        &mut Served { now: Clock::system().now().wall, at_work: 2, held, random: &mut random },
+        &mut HeaderContext {
+            now: Clock::system().now().wall,
+            in_flight: 2,
+            held,
+            random: &mut random,
+        },
     );
     assert_eq!(headers["twilio-concurrent-requests"], "2");
     assert_eq!(headers["twilio-request-duration"], "1.500");

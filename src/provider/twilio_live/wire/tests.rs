@@ -1,5 +1,6 @@
-//! Every answer of the upstream that is known, taken or refused as it should be.
+//! All known responses of the upstream, accepted or refused as expected.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -28,13 +29,13 @@ fn reason(body: &[u8]) -> String {
     read(body, ACCOUNT, STREAMER).map_or_else(|fault| fault.to_string(), |_| "taken".to_owned())
 }
 
-/// A playback URL whose token has this payload.
+/// A playback URL with a token that has this payload.
 fn url(payload: &[u8]) -> String {
     format!("https://h.example/p?a=b&token=e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload))
 }
 
 #[test]
-fn every_known_answer_is_taken_or_refused() {
+fn every_known_response_is_accepted_or_refused() {
     #[derive(Deserialize)]
     struct Known {
         name: String,
@@ -46,7 +47,7 @@ fn every_known_answer_is_taken_or_refused() {
     let known: Vec<Known> = serde_json::from_str(ANSWERS).unwrap();
     let mut outcomes = Vec::new();
     for Known { name, body, .. } in known.iter().filter(|known| known.status / 100 == 2) {
-        // What is no JSON stands there as text.
+        // A body that is not JSON is stored as a string.
         let text = serde_json::from_str(body.get()).unwrap_or_else(|_| body.get().to_owned());
         let (account, streamer) = if name.ends_with("spec_example") {
             (format!("AC{}", "a".repeat(32)), "VJcafebabecafebabecafebabecafebabe")
@@ -80,7 +81,7 @@ fn every_known_answer_is_taken_or_refused() {
 }
 
 #[test]
-fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
+fn grant_is_raw_and_sids_match_in_any_hex_case() {
     let body = br#"{"sid":null,"grant":{ "x":9007199254740993,"y":1.0,"playbackUrl":"u","playerStreamerSid":"VJA1B2C3D4E5F60718293A4B5C6D7E8F90"}}"#;
     let answered = read(body, ACCOUNT, STREAMER).unwrap();
     assert!(answered.content.as_str().starts_with(r#"{ "x":9007199254740993,"y":1.0,"#));
@@ -88,7 +89,7 @@ fn a_grant_is_raw_and_names_of_any_hex_case_or_none_will_do() {
 }
 
 #[test]
-fn a_grants_mark_is_its_playback_token_wherever_that_is_served_from() {
+fn grants_mark_is_its_playback_token_from_any_url() {
     let mark = |url: &str| {
         let body = answer(|answer| answer["grant"]["playbackUrl"] = url.into());
         read(&body, ACCOUNT, STREAMER).unwrap().mark
@@ -101,7 +102,7 @@ fn a_grants_mark_is_its_playback_token_wherever_that_is_served_from() {
 }
 
 #[test]
-fn a_grant_for_somebody_else_is_refused() {
+fn grant_of_another_resource_is_refused() {
     let other = "0".repeat(32);
     assert_eq!(reason(&answer(|_| ())), "taken");
     for pointer in ["/sid", "/grant/playerStreamerSid"] {
@@ -114,7 +115,7 @@ fn a_grant_for_somebody_else_is_refused() {
 }
 
 #[test]
-fn what_is_no_grant_is_refused() {
+fn invalid_grant_is_refused() {
     let no_grants = [
         json!(null),
         json!("{}"),
@@ -139,7 +140,7 @@ fn playback_token_life(url: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_life_of_a_playback_token_needs_both_its_times() {
+fn playback_token_life_needs_both_times() {
     let life = |claims: Value| playback_token_life(&url(claims.to_string().as_bytes()));
     assert_eq!(life(json!({"iat": 1_700_000_000, "exp": 1_700_000_030})), Some(30));
     assert_eq!(life(json!({"iat": 1_700_000_000.25, "exp": 1_700_000_030.0})), Some(29));
@@ -151,7 +152,7 @@ fn the_life_of_a_playback_token_needs_both_its_times() {
 
 proptest! {
     #[test]
-    fn a_life_is_exp_less_iat(iat in 0_u32.., exp in 0_u32..) {
+    fn life_is_exp_minus_iat(iat in 0_u32.., exp in 0_u32..) {
         let claims = json!({"iat": iat, "exp": exp}).to_string();
         let life = playback_token_life(&url(claims.as_bytes()));
         prop_assert_eq!(life, Some(exp.saturating_sub(iat).into()));
@@ -175,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn a_grant_is_no_larger_and_no_deeper_than_its_readers_bear() {
+fn grant_size_and_depth_are_limited() {
     let with = |extra: Value| answer(|answer| answer["grant"]["x"] = extra);
     let nested = |depth: usize| {
         let text = "[".repeat(depth) + &"]".repeat(depth);
@@ -186,7 +187,7 @@ fn a_grant_is_no_larger_and_no_deeper_than_its_readers_bear() {
     for depth in [128, 5_000] {
         assert_eq!(reason(&nested(depth)), "MALFORMED_ANSWER (transient)", "{depth}");
     }
-    // Brackets in a text are none.
+    // Brackets in a string do not nest.
     assert_eq!(reason(&with(json!("[{\"\\".repeat(300)))), "taken");
 
     let grant = |length: usize| {

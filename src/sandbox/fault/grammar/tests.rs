@@ -1,4 +1,4 @@
-//! Faults as text and as JSON.
+//! Faults as strings and as JSON.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const SID: &str = "VJ0123456789abcdef0123456789abcdef";
 
-/// Bodies that endpoints have of their own.
+/// Endpoint-specific bodies.
 const OWN: [&str; 2] = ["grant-null", "grant-string"];
 
 fn fault(text: &str) -> Fault {
@@ -21,7 +21,7 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn every_effect_has_its_words() {
+fn every_effect_is_parsed() {
     assert_eq!(fault("hang").effect, Effect::Hang);
     assert_eq!(fault("reset,times=2").when.times, Some(2));
     assert_eq!(fault("latency=1500ms").latency, Duration::from_millis(1500));
@@ -58,7 +58,7 @@ fn every_effect_has_its_words() {
 }
 
 #[test]
-fn before_the_endpoints_are_known_a_body_is_any_word() {
+fn any_word_is_a_body_while_endpoints_are_unknown() {
     for bad in ["body=", "body=Grant", "body=grant null", "body=grant_null", "body"] {
         assert!(bad.parse::<Fault>().is_err(), "{bad}");
     }
@@ -69,7 +69,7 @@ fn before_the_endpoints_are_known_a_body_is_any_word() {
 }
 
 #[test]
-fn a_fault_says_when_it_strikes() {
+fn conditions_are_parsed() {
     let when = fault("hang,from=20s,until=1m 20s,requests=3-5").when;
     assert_eq!(when.from, Duration::from_secs(20));
     assert_eq!(when.until, Some(Duration::from_secs(80)));
@@ -80,7 +80,7 @@ fn a_fault_says_when_it_strikes() {
 }
 
 #[test]
-fn json_says_the_same() {
+fn json_is_equivalent() {
     let json = |text| Fault::from_json(text, &OWN);
     assert_eq!(
         json(r#"{"status": 429, "retry-after": "5", "requests": 3}"#).unwrap(),
@@ -101,15 +101,15 @@ fn json_says_the_same() {
 }
 
 #[test]
-fn a_refusal_names_the_problem() {
+fn errors_name_the_problem() {
     for (text, says) in [
         ("", "\"\": unknown key; expected one of status, retry-after,"),
         ("hang,", "\"\": unknown key"),
         ("stauts=503", "\"stauts\": unknown key; did you mean status?"),
         ("times=3", "does nothing"),
         ("from=3s", "does nothing"),
-        ("status=503,status=504", "status is there twice"),
-        ("latency=1s,latency=1s", "latency is there twice"),
+        ("status=503,status=504", "status is given twice"),
+        ("latency=1s,latency=1s", "latency is given twice"),
         ("status=99", "status must be"),
         ("status=600", "status must be"),
         ("status", "status must be"),
@@ -128,11 +128,11 @@ fn a_refusal_names_the_problem() {
         (
             "body=null",
             "body must be one of grant-null, grant-string, truncated, cut, slow, huge, endless, \
-             gzip; body-text takes any text",
+             gzip; body-text takes any string",
         ),
         ("body", "body must be one of grant-null,"),
-        ("retry-after=5,hang", "retry-after goes with a status"),
-        ("retry-after-date=5s", "retry-after-date goes with a status"),
+        ("retry-after=5,hang", "retry-after requires a status"),
+        ("retry-after-date=5s", "retry-after-date requires a status"),
         ("hang,resource=", "resource must be a resource, 1 to 256 bytes"),
         ("hang,resource=\"a\\u0000\"", "resource must be a resource, 1 to 256 bytes"),
         ("hang,times=0", "times must be"),
@@ -141,14 +141,14 @@ fn a_refusal_names_the_problem() {
         ("hang,requests=-3", "requests must be"),
         ("hang,from=20s,until=20s", "until must be later than from"),
         ("body-text=\"abc", "body-text opens a quote"),
-        ("body-text=\"abc\"d", "body-text goes on after its closing quote"),
+        ("body-text=\"abc\"d", "body-text continues after its closing quote"),
     ] {
         let said = refused(text);
         assert!(said.contains(says), "{text}: {said}");
     }
 }
 
-/// Any fault, in words.
+/// The keys and values of any valid fault.
 fn any_fault() -> impl Strategy<Value = Vec<(&'static str, Option<String>)>> {
     let text = "[ -~\n\u{e9}]{0,12}";
     let header = "[ -~]{0,12}";
@@ -202,7 +202,7 @@ fn any_fault() -> impl Strategy<Value = Vec<(&'static str, Option<String>)>> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_back_as_the_same(words in any_fault()) {
+    fn written_faults_parse_back_equal(words in any_fault()) {
         let mut draft = Draft::default();
         for (key, value) in &words {
             draft.set(key, value.as_deref()).unwrap();
@@ -211,7 +211,7 @@ proptest! {
         let text = fault.to_string();
         prop_assert_eq!(text.parse(), Ok(fault.clone()), "{}", &text);
         prop_assert_eq!(text.lines().count(), 1);
-        // What was said is what is written, whatever words say it.
+        // The same keys are written, in whatever form.
         let keys: Vec<_> = fault.words().into_iter().map(|(key, _)| key).collect();
         prop_assert!(keys.is_sorted_by_key(|key| Fault::KEYS.iter().position(|known| known == key)));
     }

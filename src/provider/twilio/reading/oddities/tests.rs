@@ -1,4 +1,4 @@
-//! The traps, one by one and in the tokens of Twilio's helper libraries.
+//! The warnings one by one, and for the tokens of Twilio's helper libraries.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::reading::unsigned;
 
 const NOW: i64 = 1_700_000_010;
 
-/// All that is odd but the signature, which no token of these tests has.
+/// All warnings except that for the signature, which these tokens lack.
 fn odd(token: &Jwt) -> Vec<(&'static str, String)> {
     let reading = read_at(token, NOW).unwrap();
     let found = reading.oddities.into_iter().filter(|odd| odd.about != "signature");
@@ -37,7 +37,7 @@ fn good() -> (Value, Value) {
     (header, claims)
 }
 
-/// What is odd where one member of a good token is another; none where it is left out.
+/// The warnings after one member of a valid token is replaced or, with `None`, removed.
 fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> {
     let (header, claims) = good();
     let mut parts = json!({"header": header, "claims": claims});
@@ -51,21 +51,21 @@ fn odd_with(pointer: &str, value: Option<Value>) -> Vec<(&'static str, String)> 
 }
 
 #[test]
-fn nothing_is_odd_about_a_good_token() {
+fn good_token_has_no_warnings() {
     let (header, claims) = good();
     assert_eq!(odd(&unsigned(&header, &claims)), []);
 }
 
 #[test]
-fn each_trap_is_told_by_itself() {
+fn each_mistake_is_reported() {
     let player = "/claims/grants/player";
     for (pointer, value, about, told) in [
         ("/header/alg", Some(json!("none")), "alg", "not signed"),
         ("/header/alg", None, "alg", "not signed"),
-        ("/header/alg", Some(json!("HS512")), "alg", "HS256 only"),
+        ("/header/alg", Some(json!("HS512")), "alg", "only HS256"),
         ("/header/typ", None, "typ", "20102"),
         ("/header/cty", None, "cty", "missing"),
-        ("/header/cty", Some(json!("stringee-api;v=1")), "cty", "another maker's"),
+        ("/header/cty", Some(json!("stringee-api;v=1")), "cty", "another issuer's"),
         ("/claims/iss", Some(json!("AC0123456789abcdef0123456789abcdef")), "iss", "20103"),
         ("/claims/sub", None, "sub", "20103"),
         ("/claims/jti", None, "jti", "missing"),
@@ -77,10 +77,10 @@ fn each_trap_is_told_by_itself() {
         ),
         ("/claims/grants/identity", None, "identity", "missing"),
         ("/claims/grants/identity", Some(json!("")), "identity", "empty"),
-        ("/claims/grants/identity", Some(json!(12_345)), "identity", "not a text"),
+        ("/claims/grants/identity", Some(json!(12_345)), "identity", "not a string"),
         ("/claims/grants/video", Some(json!({})), "video", "any room"),
-        (player, Some(json!("{}")), "player", "is a text"),
-        (player, Some(json!(null)), "player", "no object"),
+        (player, Some(json!("{}")), "player", "is a string"),
+        (player, Some(json!(null)), "player", "not an object"),
         ("/claims/grants/player/playbackUrl", None, "player", "no playbackUrl"),
         (
             "/claims/grants/player/playerStreamerSid",
@@ -94,7 +94,7 @@ fn each_trap_is_told_by_itself() {
             "player",
             "requestCredentials",
         ),
-        (player, None, "grants", "opens nothing"),
+        (player, None, "grants", "grants nothing"),
         ("/claims/iat", None, "iat", "missing"),
         ("/claims/iat", Some(json!(NOW + 30)), "iat", "30 s ahead"),
         ("/claims/nbf", Some(json!(NOW + 30)), "nbf", "30 s ahead"),
@@ -108,13 +108,13 @@ fn each_trap_is_told_by_itself() {
         let [(one, message)] = &odd[..] else { panic!("{pointer}: {odd:?}") };
         assert!(*one == about && message.contains(told), "{pointer}: {odd:?}");
     }
-    // A minute before the issue, and just a day, are as they should be.
+    // A minute before the issue, and exactly one day, are valid.
     assert_eq!(odd_with("/claims/nbf", Some(json!(1_699_999_940))), []);
     assert_eq!(odd_with("/claims/exp", Some(json!(1_700_086_400))), []);
 }
 
 #[test]
-fn other_products_have_rules_of_their_own() {
+fn other_products_have_their_own_rules() {
     let with = |product: &str, identity: String| {
         let (header, mut claims) = good();
         claims["grants"] = json!({product: {"room": "a"}, "identity": identity});
@@ -127,7 +127,7 @@ fn other_products_have_rules_of_their_own() {
 }
 
 #[test]
-fn the_libraries_traps_are_found_in_their_tokens() {
+fn mistakes_are_found_in_the_libraries_tokens() {
     let vectors = vectors();
     let odd_in = |id: &str| {
         let (_, jwt) = vectors.iter().find(|(name, _)| name == id).unwrap();
@@ -137,18 +137,18 @@ fn the_libraries_traps_are_found_in_their_tokens() {
         ("basic@twilio-python-9.13.0", "jti", "share it"),
         ("basic@twilio-python-9.13.0", "iat", "missing"),
         ("basic@twilio-python-9.13.0", "nbf", "the second of its issue"),
-        ("basic@twilio-python-9.13.0", "exp", "59 min after the end of the player's grant"),
+        ("basic@twilio-python-9.13.0", "exp", "59 min after the player's grant expires"),
         ("ttl-86401@twilio-node-6.2.0", "exp", "over 24 h"),
         ("ttl-0@twilio-python-9.13.0", "exp", "never valid"),
-        ("grant-string-legacy@twilio-node-6.2.0", "player", "is a text"),
-        ("grant-null@twilio-python-7.16.5", "player", "no object"),
+        ("grant-string-legacy@twilio-node-6.2.0", "player", "is a string"),
+        ("grant-null@twilio-python-7.16.5", "player", "not an object"),
         ("grant-null@twilio-node-6.2.0", "player", "no playbackUrl"),
-        ("no-grants@twilio-node-6.2.0", "grants", "opens nothing"),
-        ("node-alg-HS384@twilio-node-6.2.0", "alg", "HS256 only"),
+        ("no-grants@twilio-node-6.2.0", "grants", "grants nothing"),
+        ("node-alg-HS384@twilio-node-6.2.0", "alg", "only HS256"),
         ("id-none@twilio-python-9.13.0", "identity", "missing"),
-        ("id-int@twilio-python-9.13.0", "identity", "not a text"),
+        ("id-int@twilio-python-9.13.0", "identity", "not a string"),
         ("now-2038@twilio-node-6.2.0", "iat", "ahead"),
-        ("now-2038@twilio-node-6.2.0", "jti", "yet to come"),
+        ("now-2038@twilio-node-6.2.0", "jti", "in the future"),
     ] {
         let odd = odd_in(id);
         let found = odd.iter().any(|(one, message)| *one == about && message.contains(told));

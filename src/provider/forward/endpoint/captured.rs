@@ -1,4 +1,4 @@
-//! What a request holds in the places of a recipe.
+//! Extracts the values of a recipe's placeholders from a request.
 
 use std::time::Duration;
 
@@ -11,63 +11,63 @@ use crate::{
     provider::forward::{
         config::Config,
         recipe::{Body, FormEncoded, Recipe},
-        template::{Place, Template},
+        template::{Placeholder, Template},
     },
     sandbox::request::{basic, form},
     token::claims::{Time, Value as Claim},
 };
 
-/// The resource of a recipe that has no place for one.
+/// The resource of a recipe without a placeholder for one.
 const ONLY: &str = "default";
 
-/// What a request holds in the places of a recipe. It has no `Debug`: there are secrets in it.
-pub(super) struct Seen {
-    found: Vec<(Place, String)>,
-    /// Whether it has all that the recipe has.
+/// The values of a recipe's placeholders in a request. It has no `Debug` since it holds secrets.
+pub(super) struct Captured {
+    found: Vec<(Placeholder, String)>,
+    /// Whether the request has everything that the recipe has.
     pub(super) fits: bool,
 }
 
-/// How far a request proves who asks.
+/// How a request authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// As it should.
+    /// It proves its identity.
     Good,
-    /// It names who asks, and does not prove it.
+    /// It names the profile without proof.
     Named,
-    /// Not at all.
+    /// It does not.
     None,
 }
 
-impl Seen {
-    /// Reads a request; none where its path is not the recipe's.
+impl Captured {
+    /// Parses a request; `None` if its path is not the recipe's.
     pub(super) fn of(config: &Config, request: &Request<Bytes>) -> Option<Self> {
         let recipe = &config.recipe;
-        let mut seen = Self { found: Vec::new(), fits: true };
+        let mut captured = Self { found: Vec::new(), fits: true };
         for (place, text) in recipe.path.captured(request.uri().path())? {
-            seen.found.push((place, percent_decoded(text)?));
+            captured.found.push((place, percent_decoded(text)?));
         }
-        if recipe.path.places().any(|place| place == Place::Resource) {
-            // One segment, and a name in it.
-            let resource = seen.found(Place::Resource)?;
+        if recipe.path.places().any(|place| place == Placeholder::Resource) {
+            // The resource must be a valid name in one path segment.
+            let resource = captured.found(Placeholder::Resource)?;
             if resource.is_empty() || request.uri().path().split('/').count() != segments(recipe) {
                 return None;
             }
         }
         let query = request.uri().query().unwrap_or_default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        seen.take_pairs(&recipe.query, &query);
-        seen.take_headers(recipe, request.headers());
+        captured.take_pairs(&recipe.query, &query);
+        captured.take_headers(recipe, request.headers());
         match &recipe.body {
             Body::Empty => {}
-            Body::Form(pairs) => seen.take_pairs(pairs, &form(request)),
+            Body::Form(pairs) => captured.take_pairs(pairs, &form(request)),
             Body::Json(json) => {
                 let value: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
                 let found = json.captured(&value);
-                seen.fits &= found.is_some();
-                seen.found.extend(found.unwrap_or_default());
+                captured.fits &= found.is_some();
+                captured.found.extend(found.unwrap_or_default());
             }
         }
-        Some(seen)
+        Some(captured)
     }
 
     fn take_headers(&mut self, recipe: &Recipe, headers: &HeaderMap) {
@@ -85,7 +85,7 @@ impl Seen {
         };
         match basic(headers) {
             Some((user, secret)) if decoded(user.clone()) == own.user => {
-                self.found.push((Place::Secret, decoded(secret)));
+                self.found.push((Placeholder::Secret, decoded(secret)));
             }
             _ => self.fits = false,
         }
@@ -94,7 +94,7 @@ impl Seen {
     fn take_pairs(&mut self, own: &[(String, Template)], pairs: &[(String, String)]) {
         for (name, template) in own {
             let text = pairs.iter().find(|(its, _)| its == name).map(|(_, text)| text.as_str());
-            if text.is_some() || !template.is_only(Place::GrantTtl) {
+            if text.is_some() || !template.is_only(Placeholder::GrantTtl) {
                 self.take(template, text);
             }
         }
@@ -107,26 +107,26 @@ impl Seen {
         self.found.extend(found.map(|(place, text)| (place, text.to_owned())));
     }
 
-    /// What it holds in this place.
-    pub(super) fn found(&self, place: Place) -> Option<&str> {
+    /// The value of this placeholder.
+    pub(super) fn found(&self, place: Placeholder) -> Option<&str> {
         self.found.iter().find(|(its, _)| *its == place).map(|(_, text)| text.as_str())
     }
 
-    /// The resource that it asks for.
+    /// The requested resource.
     pub(super) fn resource(&self, config: &Config) -> String {
-        let has_place = config.recipe.places().contains(&Place::Resource);
-        let found = self.found(Place::Resource).filter(|_| has_place);
+        let has_place = config.recipe.places().contains(&Placeholder::Resource);
+        let found = self.found(Placeholder::Resource).filter(|_| has_place);
         found.unwrap_or(ONLY).to_owned()
     }
 
-    /// How far it proves that the profile asks. Times of an assertion count where it is said
-    /// what time it is, and how far ahead its end may be.
+    /// How the request authenticates. An assertion's times are checked if `at` gives the current
+    /// time and the longest time until its expiry.
     pub(super) fn proof(&self, config: &Config, at: Option<(i64, Duration)>) -> Proof {
         let mut proof = Proof::Good;
         for place in config.recipe.places().into_iter().filter(|place| place.is_secret()) {
             let Some(found) = self.found(place) else { return Proof::None };
             let own = match place {
-                Place::Assertion => is_asserted(config, found, at),
+                Placeholder::Assertion => is_asserted(config, found, at),
                 _ => config.secret.as_ref().is_some_and(|secret| secret.expose() == found),
             };
             if !own {
@@ -137,7 +137,7 @@ impl Seen {
     }
 }
 
-/// Whether an assertion is the profile's, and its times are good.
+/// Whether an assertion is the profile's, with valid times.
 fn is_asserted(config: &Config, found: &str, at: Option<(i64, Duration)>) -> bool {
     let Some(assertion) = &config.assertion else { return false };
     let Some(claims) = assertion.verified(found) else { return false };
@@ -157,12 +157,12 @@ fn is_asserted(config: &Config, found: &str, at: Option<(i64, Duration)>) -> boo
     })
 }
 
-/// How many segments a path of this recipe has, whatever the resource.
+/// The number of path segments, for any resource.
 fn segments(recipe: &Recipe) -> usize {
     recipe.path.literals().map(|text| text.matches('/').count()).sum::<usize>() + 1
 }
 
-/// A text without its percent-encoding; none where it is not UTF-8 or not well encoded.
+/// Decodes percent-encoding; `None` if it is malformed or not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -11,21 +11,21 @@ use crate::{
     sandbox::Answer,
 };
 
-/// What is given.
+/// A credential to issue.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::provider::forward) struct Given<'a> {
-    /// What makes it another than all others: 32 hexadecimal digits.
+pub(in crate::provider::forward) struct Issued<'a> {
+    /// Its unique name: 32 hexadecimal digits.
     pub(in crate::provider::forward) name: &'a str,
-    /// Seconds that are left of it.
+    /// The remaining seconds.
     pub(in crate::provider::forward) life: i64,
-    /// When it ends, in Unix seconds.
+    /// When it expires, in Unix seconds.
     pub(in crate::provider::forward) end: i64,
-    /// Whose it is.
+    /// The profile that it is for.
     pub(super) config: &'a Config,
 }
 
-impl Given<'_> {
-    /// A JWT that ends when it does, with these claims. Its signature is none.
+impl Issued<'_> {
+    /// A JWT with these claims and its expiry. The signature is fake.
     pub(in crate::provider::forward) fn jwt(&self, claims: &Value) -> String {
         let mut claims = claims.clone();
         if let Value::Object(claims) = &mut claims {
@@ -37,18 +37,18 @@ impl Given<'_> {
         format!("{}.{}.{}", part(header), part(&claims.to_string()), part(self.name))
     }
 
-    /// A password that goes with the name.
+    /// A password derived from the name.
     pub(in crate::provider::forward) fn password(&self) -> String {
         self.name.chars().rev().collect()
     }
 
-    /// When it ends.
+    /// When it expires.
     pub(in crate::provider::forward) fn rfc3339(&self) -> String {
         let end = UNIX_EPOCH + Duration::from_secs(self.end.try_into().unwrap_or(0));
         humantime::format_rfc3339_seconds(end).to_string()
     }
 
-    /// The answer without its credential.
+    /// The response without its credential.
     pub(super) fn without_credential(&self, mut answer: Answer) -> Answer {
         let CredentialAt::Json(pointer) = &self.config.recipe.credential else {
             answer.body = "".into();
@@ -61,12 +61,12 @@ impl Given<'_> {
     }
 }
 
-/// An answer that a recipe of a profile's own reads.
-pub(super) fn of_no_preset(given: &Given<'_>) -> (Answer, String) {
-    let recipe = &given.config.recipe;
+/// A response that a profile's own recipe can read.
+pub(super) fn for_own_recipe(issued: &Issued<'_>) -> (Answer, String) {
+    let recipe = &issued.config.recipe;
     let token = match recipe.life.at {
-        LifeAt::Jwt => given.jwt(&json!({})),
-        _ => given.name.to_owned(),
+        LifeAt::Jwt => issued.jwt(&json!({})),
+        _ => issued.name.to_owned(),
     };
     let CredentialAt::Json(pointer) = &recipe.credential else {
         return (Answer::new(StatusCode::OK, "text/plain", token.clone()), token);
@@ -74,8 +74,8 @@ pub(super) fn of_no_preset(given: &Given<'_>) -> (Answer, String) {
     let mut whole = json!({});
     pointer.put(&mut whole, token.clone().into());
     match &recipe.life.at {
-        LifeAt::Seconds(pointer) => pointer.put(&mut whole, given.life.into()),
-        LifeAt::Until(pointer) => pointer.put(&mut whole, given.rfc3339().into()),
+        LifeAt::Seconds(pointer) => pointer.put(&mut whole, issued.life.into()),
+        LifeAt::Until(pointer) => pointer.put(&mut whole, issued.rfc3339().into()),
         _ => {}
     }
     if let Some(codes) = &recipe.errors.codes {
