@@ -134,8 +134,11 @@ impl<I: Io, S: Calls> Connection<I, S> {
         let lifetime = self.lifetime.clone();
         let unknown_timeout = async {
             while slot.is_unknown() {
-                sleep(UNKNOWN_CALLER_TIMEOUT.saturating_sub(lifetime.time_without_authenticated_calls()))
-                    .await;
+                sleep(
+                    UNKNOWN_CALLER_TIMEOUT
+                        .saturating_sub(lifetime.time_without_authenticated_calls()),
+                )
+                .await;
                 if !slot.is_still_unknown(&peer) {
                     exchanges.unread.counts_for(slot.unread());
                 } else if lifetime.time_without_authenticated_calls() >= UNKNOWN_CALLER_TIMEOUT {

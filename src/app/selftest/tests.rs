@@ -119,7 +119,8 @@ fn token_instead_of_refusal_and_the_reverse_are_found() {
         request: MintRequest { identity: Some(String::new()), ..setup.request.clone() },
         ..setup
     };
-    let refused = |message, ours_only| Case::Refused { setup: refused_call.clone(), message, ours_only };
+    let refused =
+        |message, ours_only| Case::Refused { setup: refused_call.clone(), message, ours_only };
     let check = |case| check(&Vector { case, ..vector.clone() });
     assert_eq!(check(refused(message, None)), Verdict::Refused);
     let ours_only = Verdict::LeftOut { why: "why", refused: true };

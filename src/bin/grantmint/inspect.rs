@@ -86,8 +86,10 @@ impl InspectCommand {
 
 fn outcome(signature: Signature) -> Result<Exit, Failure> {
     match signature {
-        Signature::Invalid => Err(Failure::permanent("the signature does not verify with this key")
-            .next("check that the token names this key (iss, kid), and that it was not changed")),
+        Signature::Invalid => Err(Failure::permanent(
+            "the signature does not verify with this key",
+        )
+        .next("check that the token names this key (iss, kid), and that it was not changed")),
         _ => Ok(Exit::Done),
     }
 }

@@ -166,7 +166,7 @@ impl Signer for Prepared {
         let (issue, life) = self.format.times(times).ok_or(SignError)?;
         let services = self.format.services(&self.privileges, life, call, "");
         let certificate = self.format.certificate.expose().as_bytes();
-        Ok(Arc::new(CallSigner {
+        Ok(Arc::new(AgoraSigner {
             packed: Packed::new(&self.format.app_id, issue, life, &services),
             key: Zeroizing::new(Hmac::new(&issue.to_le_bytes()).of(certificate)),
             has_identity: self.format.has_identity,
@@ -175,20 +175,20 @@ impl Signer for Prepared {
 }
 
 /// The data that a call's tokens share.
-struct CallSigner {
+struct AgoraSigner {
     packed: Packed,
     /// The certificate's code.
     key: Zeroizing<[u8; SIGNATURE]>,
     has_identity: bool,
 }
 
-impl CallSigner {
+impl AgoraSigner {
     fn user<'a>(&self, identity: &'a str) -> &'a str {
         if self.has_identity { identity } else { "" }
     }
 }
 
-impl CallSigner for CallSigner {
+impl CallSigner for AgoraSigner {
     fn sign(&self, identity: &str, serial: Serial) -> Result<Token<'_>, SignError> {
         let user = self.user(identity);
         let salt = 1 + serial.number_below(MAX_SALT);
@@ -219,8 +219,8 @@ impl fmt::Debug for Prepared {
     }
 }
 
-impl fmt::Debug for CallSigner {
+impl fmt::Debug for AgoraSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallSigner")
+        f.write_str("AgoraSigner")
     }
 }

@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(waits.summary(), None);
         let bar = ProgressBar::hidden();
         let wait = |waits: &mut Waits, reason: Option<&str>| {
-            let cause = Cause::new(reason.map(str::to_owned), "no grant has been received yet; retry");
+            let cause =
+                Cause::new(reason.map(str::to_owned), "no grant has been received yet; retry");
             assert_eq!(cause.text, "no grant has been received yet");
             waits.start(&bar, MessageFormat::Text, Duration::from_millis(700), &cause);
         };
