@@ -31,7 +31,9 @@ use self::{
 };
 use crate::{exit::Exit, failure::Failure, output::StdoutError};
 
-/// Validate a configuration, show it without its secrets, and show what each profile guarantees
+/// Validate a configuration, and show what each profile guarantees
+///
+/// The configuration is shown without its secrets, with every default.
 ///
 /// Exits with 0 if the configuration is valid, and the caller named with --as, if any, is allowed
 /// its call; otherwise with 1 and every problem on standard error.

@@ -48,31 +48,20 @@ struct Cli {
     command: Command,
 }
 
+// Without docs on a variant, `--help` shows those of its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service
     Serve(serve::ServeCommand),
-    /// Run only the emulated upstream
     Sandbox(sandbox::SandboxCommand),
-    /// Validate a configuration, and show what each profile guarantees
     Check(check::CheckCommand),
-    /// Mint one token
     Mint(mint::MintCommand),
-    /// Mint many tokens
     Bulk(bulk::BulkCommand),
-    /// Show the grant status
     Grants(grants::GrantsCommand),
-    /// Refresh a grant now, for example after fixing the upstream's key
     Refresh(refresh::RefreshCommand),
-    /// Measure the throughput and latency of a server
     Bench(bench::BenchCommand),
-    /// Show the content of a token and when each part expires
     Inspect(inspect::InspectCommand),
-    /// Print the hash of an identity in the audit log
     AuditHash(audit_hash::AuditHashCommand),
-    /// Compare tokens with the vendors' own, and measure the signing rate
     Selftest(selftest::SelftestCommand),
-    /// Print a shell completion script
     Completions(completions::CompletionsCommand),
 }
 
