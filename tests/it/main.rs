@@ -14,6 +14,7 @@ mod operations;
 mod own_kind;
 mod page;
 mod python;
+mod readme;
 mod sandbox;
 mod support;
 mod timeline;
