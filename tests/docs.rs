@@ -1,12 +1,20 @@
-//! The README's tables say what the code does, and the page of faults names tests that there are.
+//! The pages agree with the code: their tables, links and configurations, and the tests that the
+//! page of faults names.
+
+#[path = "docs/links.rs"]
+mod links;
+#[path = "docs/snippets.rs"]
+mod snippets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 const README: &str = include_str!("../README.md");
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const ERRORS: &str = include_str!("../docs/errors.md");
 const FAULTS: &str = include_str!("../docs/faults.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
@@ -21,9 +29,73 @@ const PROTOS: [&str; 2] = [
     include_str!("../proto/grantmint/v1/grant_service.proto"),
 ];
 
-/// The rows below the heading, a cell a string.
-fn rows(heading: &str) -> Vec<Vec<&'static str>> {
-    let section = README.split_once(&format!("\n## {heading}\n")).unwrap().1;
+/// Pages that do not name their reader yet.
+const REWORDED_LATER: [&str; 5] = [
+    "docs/commands.md",
+    "docs/faults.md",
+    "docs/performance.md",
+    "docs/providers.md",
+    "docs/sandbox.md",
+];
+
+/// A page that is written separately.
+const DEPLOYED_LATER: &str = "docs/deployment.md";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// All pages, by their paths from the root.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs/", "examples/"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                pages.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    pages.sort();
+    assert!(pages.len() > 12, "{pages:?}");
+    pages
+}
+
+/// A page's text without its blocks of code, and the blocks with their languages.
+fn fenced(page: &str) -> (String, Vec<(String, String)>) {
+    let (mut prose, mut blocks) = (String::new(), Vec::new());
+    let mut block: Option<(usize, String, String)> = None;
+    for line in page.lines() {
+        let bare = line.trim_start();
+        block = match (block, bare.strip_prefix("```")) {
+            (None, Some(language)) => {
+                Some((line.len() - bare.len(), language.to_owned(), "".into()))
+            }
+            (None, None) => {
+                prose.extend([line, "\n"]);
+                None
+            }
+            (Some((_, language, text)), Some(_)) => {
+                blocks.push((language, text));
+                None
+            }
+            (Some((indent, language, mut text)), None) => {
+                text.extend([line.get(indent..).unwrap_or_default(), "\n"]);
+                Some((indent, language, text))
+            }
+        };
+    }
+    assert!(block.is_none(), "a block of code is not closed");
+    (prose, blocks)
+}
+
+/// The rows below the page's heading, a cell a string.
+fn rows(page: &'static str, heading: &str) -> Vec<Vec<&'static str>> {
+    let section = page.split_once(&format!("\n## {heading}\n")).unwrap().1;
     let section = section.split("\n## ").next().unwrap();
     let lines = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     lines.skip(1).map(|line| line.split(" | ").map(str::trim).collect()).collect()
@@ -72,7 +144,7 @@ const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
 fn the_configuration_table_has_every_key_with_its_default() {
     let sample = sample();
     let mut told = BTreeMap::new();
-    for row in rows("Configuration") {
+    for row in rows(CONFIGURATION, "Keys") {
         let [table, key, default, _] = row[..] else { panic!("{row:?}") };
         let default = default.starts_with('`').then(|| bare(default).to_owned());
         let table = if table == "at the top" { "" } else { bare(table) };
@@ -119,7 +191,7 @@ fn the_error_table_has_every_reason_with_its_code() {
     for text in PROTOS {
         proto.extend(documented(text));
     }
-    let told: BTreeMap<String, String> = rows("Errors")
+    let told: BTreeMap<String, String> = rows(ERRORS, "Reasons")
         .into_iter()
         .map(|row| (bare(row[0]).to_owned(), row[1].to_owned()))
         .collect();
@@ -237,45 +309,86 @@ fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
     assert!(count > 25, "{count}");
 }
 
+/// A secret of the form that the file or variable of this name must have. All are public, and
+/// protect nothing.
+fn public_secret(name: &str) -> String {
+    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
+    let of = |keys: &str, pointer: &str| {
+        let keys: serde_json::Value = serde_json::from_str(keys).unwrap();
+        keys.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    let kind_key = |pointer: &str| of(include_str!("vectors/kind_keys.json"), pointer);
+    let key = |pointer: &str| of(include_str!("vectors/keys.json"), pointer);
+    let account = serde_json::json!({
+        "client_email": "a@b.iam.gserviceaccount.com",
+        "private_key": KEY,
+        "private_key_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    });
+    match name {
+        "/run/secrets/AuthKey.p8" => key("/p256_pkcs8"),
+        "/run/secrets/agora" => kind_key("/agora/app_certificate"),
+        "/run/secrets/cloudflare-stream" => kind_key("/cloudflare-stream/pem_base64"),
+        "/run/secrets/api"
+        | "/run/secrets/github-app"
+        | "/run/secrets/jaas"
+        | "/run/secrets/mux" => KEY.to_owned(),
+        "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),
+        "/run/secrets/ivs-stage" => kind_key("/ivs-stage/private_key_pkcs8_pem"),
+        "/run/secrets/google" => account.to_string(),
+        "/run/secrets/vonage-video" => kind_key("/vonage-video/private_key_pkcs8_pem"),
+        _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
+    }
+}
+
 #[test]
 fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
     const PROVIDERS: &str = include_str!("../docs/providers.md");
-    // A private key where one is wanted; it is public, and protects nothing.
-    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
     for kind in grantmint::provider::KINDS {
         let name = kind.name();
         assert!(PROVIDERS.contains(&format!("\n## {name}\n")), "{name} has no section");
         assert!(README.contains(&format!("docs/providers.md#{name}")), "{name} is in no table");
     }
-    let kind_keys: serde_json::Value =
-        serde_json::from_str(include_str!("vectors/kind_keys.json")).unwrap();
-    let kind_key = |pointer: &str| kind_keys.pointer(pointer).unwrap().as_str().unwrap().to_owned();
-    let secret = |name: &str| {
-        let account = serde_json::json!({
-            "client_email": "a@b.iam.gserviceaccount.com",
-            "private_key": KEY,
-            "private_key_id": "1",
-            "token_uri": "https://oauth2.googleapis.com/token",
-        });
-        Some(match name {
-            "/run/secrets/agora" => kind_key("/agora/app_certificate"),
-            "/run/secrets/cloudflare-stream" => kind_key("/cloudflare-stream/pem_base64"),
-            "/run/secrets/github-app" | "/run/secrets/jaas" | "/run/secrets/mux" => KEY.to_owned(),
-            "/run/secrets/ivs" => kind_key("/ivs-playback/private_key_sec1_pem"),
-            "/run/secrets/ivs-stage" => kind_key("/ivs-stage/private_key_pkcs8_pem"),
-            "/run/secrets/google" => account.to_string(),
-            "/run/secrets/vonage-video" => kind_key("/vonage-video/private_key_pkcs8_pem"),
-            _ => "q1W2e3R4t5Y6u7I8o9P0aSdFgHjKlZxC".to_owned(),
-        })
-    };
     let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
     let mut seen = 0;
     for entry in fs::read_dir(below).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap().replace("_file =", "_env =");
-        let config = grantmint::config::Config::parse_with("example", &text, &secret);
+        let config = grantmint::config::Config::parse_with("example", &text, &|name| {
+            Some(public_secret(name))
+        });
         assert!(config.is_ok(), "{}: {config:?}", path.display());
         seen += 1;
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let words = README.split_whitespace().count();
+    assert!(words < 1_500, "{words} words");
+}
+
+#[test]
+fn every_document_is_in_the_index_and_names_its_reader() {
+    let index = README.split_once("\n## Documents\n").unwrap().1;
+    let index = index.split("\n## ").next().unwrap();
+    for page in pages() {
+        let text = read(&page);
+        if page == "README.md" {
+            continue;
+        }
+        // Its policy is found by its name, and named at the README's end.
+        let is_listed = index.contains(&format!("({page})"));
+        assert!(
+            is_listed || ["SECURITY.md", "examples/README.md"].contains(&page.as_str()),
+            "{page}"
+        );
+        if REWORDED_LATER.contains(&page.as_str()) {
+            continue;
+        }
+        let head: Vec<_> = text.split("\n\n").take(3).collect();
+        let named = head.iter().any(|paragraph| paragraph.trim_start().starts_with("For "));
+        assert!(named, "{page} does not begin with its reader: For the …");
+    }
 }

@@ -67,6 +67,6 @@ async fn a_unix_socket_s_authority_is_replaced_by_an_option() {
     let told = succeeds(in_python("authority.py").arg(server)).await;
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{told}");
-    let readme = include_str!("../../README.md");
-    assert!(readme.contains("grpc.default_authority"), "it is documented");
+    let page = include_str!("../../docs/configuration.md");
+    assert!(page.contains("grpc.default_authority"), "it is documented");
 }

@@ -303,7 +303,6 @@ fn the_snippets_are_lines_of_the_callers() {
         (language, block.lines().collect::<Vec<_>>())
     });
     let files = [
-        ("json", "service_config.json"),
         ("python", "python/main.py"),
         ("js", "node/main.js"),
         ("go", "go/main.go"),
@@ -318,13 +317,10 @@ fn the_snippets_are_lines_of_the_callers() {
         assert!(found, "{file} has not these lines:\n{}", block.join("\n"));
     }
     assert!(blocks.next().is_none(), "a block that nothing holds true");
-    // The project's own page shows the same.
-    let page = std::fs::read_to_string(root().join("README.md")).expect("text");
-    for language in ["json", "js", "go", "rust"] {
-        let start = format!("```{language}\n");
-        let block = |text: &str| text.split(&start).nth(1)?.split("```").next().map(str::to_owned);
-        assert_eq!(block(&page), block(&readme), "{language}");
-    }
+    // The page of errors shows the service config.
+    let page = std::fs::read_to_string(root().join("docs/errors.md")).expect("text");
+    let block = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(block, Some(read("service_config.json").as_str()));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod operations;
 mod own_kind;
 mod page;
 mod python;
+mod readme;
 mod sandbox;
 mod support;
 mod timeline;

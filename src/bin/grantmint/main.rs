@@ -11,6 +11,8 @@ mod chunks;
 mod client;
 mod completions;
 mod dial;
+#[cfg(test)]
+mod documented;
 mod environment;
 mod exit;
 mod failure;
