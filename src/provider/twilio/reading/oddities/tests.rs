@@ -100,7 +100,7 @@ fn each_trap_is_told_by_itself() {
         ("/claims/nbf", Some(json!(NOW + 30)), "nbf", "30 s ahead"),
         ("/claims/nbf", Some(json!(1_700_000_000)), "nbf", "the second of its issue"),
         ("/claims/exp", None, "exp", "missing"),
-        ("/claims/exp", Some(json!("soon")), "exp", "no number"),
+        ("/claims/exp", Some(json!("soon")), "exp", "not a number"),
         ("/claims/exp", Some(json!(1_700_000_000)), "exp", "never valid"),
         ("/claims/exp", Some(json!(1_700_086_401)), "exp", "over 24 h"),
     ] {
