@@ -77,7 +77,7 @@ impl Hmac {
     }
 }
 
-/// The state after the key's block with each byte XORed with `pad`.
+/// The state after the key's block, each byte of it combined with `pad` by XOR.
 fn after(key: &Zeroizing<[u8; BLOCK]>, pad: u8) -> State {
     let mut block = key.clone();
     block.iter_mut().for_each(|byte| *byte ^= pad);

@@ -163,8 +163,8 @@ mod tests {
         });
         let mut watch = service.watch(request).await.unwrap().into_inner();
         let mut next = || {
-            let reported = watch.next().now_or_never()?;
-            Some(reported.map(|reported| reported.unwrap().status()))
+            let change = watch.next().now_or_never()?;
+            Some(change.map(|change| change.unwrap().status()))
         };
         assert_eq!(next(), Some(Some(ServingStatus::ServiceUnknown)));
         assert_eq!(next(), None);

@@ -116,15 +116,15 @@ impl Template {
 
     fn timed(&self, times: Times) -> Arc<TimedTemplate> {
         let recent = self.recent.load();
-        if let Some(timed) = recent.iter().find(|timed| timed.times == times) {
-            return Arc::clone(timed);
+        if let Some(known) = recent.iter().find(|known| known.times == times) {
+            return Arc::clone(known);
         }
-        let timed = Arc::new(TimedTemplate::new(&self.text, &self.key, times));
+        let template = Arc::new(TimedTemplate::new(&self.text, &self.key, times));
         // Templates of another second are no longer needed.
         let others = recent.iter().filter(|other| other.times.issue == times.issue);
-        let kept = iter::once(&timed).chain(others.take(MAX_RECENT - 1)).cloned();
+        let kept = iter::once(&template).chain(others.take(MAX_RECENT - 1)).cloned();
         self.recent.store(Arc::new(kept.collect()));
-        timed
+        template
     }
 }
 

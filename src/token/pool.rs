@@ -149,14 +149,14 @@ impl Pool {
             made: Mutex::new(made),
         });
         let _waiting = self.enter(lane, Entry::new(job, count), until)?;
-        let received = match until {
+        let outcome = match until {
             Some(until) => match timeout_at(until, receiver).await {
-                Ok(received) => received,
+                Ok(outcome) => outcome,
                 Err(_) => return Err(PoolError::Late(self.expected(lane, count))),
             },
             None => receiver.await,
         };
-        received.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
+        outcome.map_err(|_| PoolError::Closed)?.map_err(|SignError| PoolError::Failed)
     }
 
     /// How long a new job of this size would wait.
