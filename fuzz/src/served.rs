@@ -90,7 +90,7 @@ async fn call(client: &Client, method: &str, message: &[u8]) -> Status {
         .body(Full::new(body))
         .expect("a request");
     let mut client = client.clone();
-    client.ready().await.expect("the server goes on");
+    client.ready().await.expect("the server continues");
     let answer = client.send_request(request).await.expect("an answer");
     let (head, mut body) = answer.into_parts();
     let of = |headers: &HeaderMap| Status::from_header_map(headers);

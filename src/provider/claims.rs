@@ -267,13 +267,13 @@ mod tests {
         }));
         let claims = claims.unwrap();
         let paths: Vec<_> = claims.entries.iter().map(|(path, _)| path.join(" ")).collect();
-        let meant = [
+        let expected = [
             "context user name",
             "context user id",
             "empty",
             "https://hasura.io/jwt/claims x-hasura-role",
         ];
-        assert_eq!(paths, meant);
+        assert_eq!(paths, expected);
         assert_eq!(claims.parameters[0].name, "name");
     }
 
@@ -284,7 +284,7 @@ mod tests {
             param.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             json!({"a.b": param})
         };
-        for (table, told) in [
+        for (table, expected) in [
             (json!({"a": {"from": "rsource"}}), "a from: must be one of resource, identity, now"),
             (json!({"a": {"from": 1}}), "a from: must be a string"),
             (json!({"a": {"from": "now", "bak": "1s"}}), "a bak: unknown key; did you mean back?"),
@@ -306,7 +306,7 @@ mod tests {
             let problems = read(&table).unwrap_err();
             let problems = problems.iter().map(|(path, why)| format!("{path} {why}"));
             let problems: Vec<_> = problems.collect();
-            assert!(problems.iter().any(|it| it.starts_with(told)), "{told}: {problems:?}");
+            assert!(problems.iter().any(|it| it.starts_with(expected)), "{expected}: {problems:?}");
         }
     }
     #[test]
@@ -315,8 +315,8 @@ mod tests {
             let table = json!({"a": {"from": from}});
             let problems =
                 Claims::parse(table.as_object().unwrap(), ASSERTION_SOURCES).unwrap_err();
-            let told = "from: must be one of resource, now, exp, uuid";
-            assert_eq!(problems, [("a".to_owned(), told.to_owned())]);
+            let expected = "from: must be one of resource, now, exp, uuid";
+            assert_eq!(problems, [("a".to_owned(), expected.to_owned())]);
         }
     }
 }

@@ -83,8 +83,8 @@ mod tests {
             assert!(!(ACCOUNT.fits)(other) && !(SHORT_ACCOUNT.fits)(other), "{other}");
             assert!(parse_channel(other).is_err(), "{other}");
         }
-        for anybody in ["", "0", "000"] {
-            assert!(!(ACCOUNT.fits)(anybody) && !(SHORT_ACCOUNT.fits)(anybody), "{anybody}");
+        for any_user in ["", "0", "000"] {
+            assert!(!(ACCOUNT.fits)(any_user) && !(SHORT_ACCOUNT.fits)(any_user), "{any_user}");
         }
         assert!((ACCOUNT.fits)("007") && !(SHORT_ACCOUNT.fits)(" a"));
         assert!((ACCOUNT.fits)(&"a".repeat(255)) && !(ACCOUNT.fits)(&"a".repeat(256)));

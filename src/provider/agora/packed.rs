@@ -167,8 +167,8 @@ mod tests {
             prop_assert_eq!(stream.len(), packed.bytes(&user));
             let mut inflated = Vec::new();
             ZlibDecoder::new(&stream[..]).read_to_end(&mut inflated).unwrap();
-            let meant = [&[32, 0][..], &[7; SIGNATURE], &signed].concat();
-            prop_assert_eq!(inflated, meant);
+            let expected = [&[32, 0][..], &[7; SIGNATURE], &signed].concat();
+            prop_assert_eq!(inflated, expected);
             let salt_at = 5 + 8;
             prop_assert_eq!(&signed[salt_at..][..4], &salt.to_le_bytes());
             prop_assert!(signed.ends_with(user.as_bytes()));

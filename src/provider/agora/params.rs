@@ -161,7 +161,7 @@ mod tests {
     fn role_grants_and_profile_limits_privileges() {
         let all = |expire| vec![(1, expire), (2, expire), (3, expire), (4, expire)];
         let none = Map::new();
-        for (constants, meant) in [
+        for (constants, expected) in [
             (json!({"role": "publisher"}), all(0)),
             (json!({"role": "publisher", "privilege_expire": 600}), all(600)),
             (json!({"role": "publisher", "privilege_expire": "600"}), all(600)),
@@ -173,7 +173,7 @@ mod tests {
             ),
             (json!({"role": "subscriber", "privileges": {"audio": 60}}), vec![(1, 0)]),
         ] {
-            assert_eq!(of(&tokens(constants.clone(), &[]), &none), meant, "{constants}");
+            assert_eq!(of(&tokens(constants.clone(), &[]), &none), expected, "{constants}");
         }
         let limits = json!({"privileges": {"video": false}});
         let open = tokens(limits, &["role", "privilege_expire"]);

@@ -63,9 +63,9 @@ fn of(token: &Parsed, now: i64) -> Reading {
     let mut users: Vec<_> = token.services.iter().map(|service| service.user.as_str()).collect();
     users.dedup();
     for user in &users {
-        let whose =
-            if user.is_empty() { "anybody's".into() } else { user.escape_debug().to_string() };
-        reading.tell("identity", whose);
+        let user =
+            if user.is_empty() { "any user".into() } else { user.escape_debug().to_string() };
+        reading.tell("identity", user);
     }
     for service in &token.services {
         reading.tell("for", place(service));
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(odd(600, rtc(&[(1, 600), (2, 0)])), []);
-        let anybody = Service { user: String::new(), ..rtc(&[(1, 0)]) };
+        let any_user = Service { user: String::new(), ..rtc(&[(1, 0)]) };
         let anywhere = Service { channel: Some(String::new()), ..rtc(&[(1, 0)]) };
         let server = Service {
             product: Product::Chat,
@@ -215,21 +215,21 @@ mod tests {
             user: String::new(),
             ..rtc(&[(CHAT_APP, 0)])
         };
-        for (life, service, about, told) in [
+        for (life, service, about, expected) in [
             (86_401, rtc(&[(1, 0)]), "expire", "at most 24 h"),
             (1_700_000_600, rtc(&[(1, 0)]), "expire", "looks like a timestamp"),
             (0, rtc(&[(1, 0)]), "expire", "never valid"),
             (600, rtc(&[(1, 1_700_000_600)]), "privileges", "look like timestamps"),
             (600, rtc(&[(1, 601)]), "privileges", "outlive the token"),
             (600, rtc(&[]), "privileges", "grants nothing"),
-            (600, anybody, "uid", "any user"),
+            (600, any_user, "uid", "any user"),
             (600, anywhere, "channel", "any channel"),
             (600, server, "user", "whole app"),
         ] {
             let odd = odd(life, service);
             assert!(
-                matches!(&odd[..], [(its, message)] if *its == about && message.contains(told)),
-                "{told}: {odd:?}"
+                matches!(&odd[..], [(its, message)] if *its == about && message.contains(expected)),
+                "{expected}: {odd:?}"
             );
         }
         let early = read(&token(600, &[rtc(&[(1, 0)])]), 1_699_999_940).unwrap().oddities;
@@ -245,7 +245,7 @@ mod tests {
         let reading = read(&token(600, &[rtc(&[(1, 0), (3, 300), (9, 0)]), rtm]), NOW).unwrap();
         let lines: Vec<_> =
             reading.lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
-        let told = [
+        let expected = [
             "what an Agora access token, format 007",
             "identity 42",
             "for the channel lobby",
@@ -254,10 +254,11 @@ mod tests {
             "rights log in to Signaling for 10 min",
             "key 022f71ff2bfd535fa74d8035bd7f2a82",
         ];
-        assert_eq!(lines, told);
+        assert_eq!(lines, expected);
         let ends: Vec<_> = reading.ends.iter().map(|end| (end.words, end.at)).collect();
-        let meant = [("the right to publish video", 1_700_000_300), ("the token", 1_700_000_600)];
-        assert_eq!(ends, meant);
+        let expected_ends =
+            [("the right to publish video", 1_700_000_300), ("the token", 1_700_000_600)];
+        assert_eq!(ends, expected_ends);
     }
 
     #[test]

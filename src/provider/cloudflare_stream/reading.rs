@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(read_token(&header(), &good()).unwrap().oddities, []);
         let allow = json!({"type": "ip.geoip.country", "action": "allow", "country": ["US"]});
         let any = json!({"type": "any", "action": "block"});
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("sub", json!("my-video"), "not a video UID"),
             ("kid", json!("k2"), "differs between"),
             ("exp", json!(86_401), "Cloudflare allows at most 24 h"),
@@ -129,7 +129,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_token(&header(), &claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -155,7 +155,7 @@ mod tests {
         let lines: Vec<_> =
             lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
         let video = format!("for the video {VIDEO}");
-        let told = [
+        let expected = [
             "identity none",
             &video,
             "rights watch and download",
@@ -163,7 +163,7 @@ mod tests {
             "rule block any",
             "key k1",
         ];
-        assert_eq!(lines, told);
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("r", json!(""), "any room"),
             ("r", json!(null), "any room"),
             ("o", json!(true), "an owner"),
@@ -102,7 +102,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -121,7 +121,7 @@ mod tests {
         let guest = ["identity alice", "for the room standup", "rights guest", &domain];
         assert_eq!(lines(&good()), guest);
         let owner = json!({"d": DOMAIN, "o": true, "u": "Zo\u{eb}", "p": {"hp": false}});
-        let told = [
+        let expected = [
             "identity none",
             "for any room of the domain",
             "rights owner",
@@ -129,7 +129,7 @@ mod tests {
             "name Zo\u{eb}",
             &domain,
         ];
-        assert_eq!(lines(&owner), told);
+        assert_eq!(lines(&owner), expected);
     }
 
     #[test]

@@ -133,7 +133,8 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let life = LifeAt::Fixed(Duration::from_secs(60)).into();
         let age = Duration::ZERO;
-        let at = LifeBasis { anchor: WallTime::from_unix_seconds(0), date: None, asked: None, age };
+        let at =
+            LifeBasis { anchor: WallTime::from_unix_seconds(0), date: None, requested: None, age };
         let taken = extract(credential, &life, &headers, body, at);
         taken.map(|taken| taken.content.as_str().to_owned()).ok()
     }

@@ -134,9 +134,9 @@ mod tests {
         for (now, claims) in [1_000, 2_000].into_iter().zip(&signed) {
             let id = &claims["jti"];
             assert_eq!(id.as_str().unwrap().len(), 36);
-            let meant = json!({"iss": "app", "sub": "a \"b\"", "iat": now - 60, "exp": now + 600,
+            let expected = json!({"iss": "app", "sub": "a \"b\"", "iat": now - 60, "exp": now + 600,
                 "jti": id});
-            assert_eq!(*claims, meant);
+            assert_eq!(*claims, expected);
         }
         assert_ne!(signed[0]["jti"], signed[1]["jti"]);
         assert!(!format!("{assertion:?}").contains("p@ss"));

@@ -187,8 +187,8 @@ impl Prescribed {
         }
         let requests_life =
             recipe.is_some_and(|recipe| recipe.places().contains(&Placeholder::GrantTtl));
-        let asked = LifeRules::Requested { default: DEFAULT_LIFE, max: LONGEST };
-        let life = if requests_life { asked } else { LifeRules::Reported };
+        let requested = LifeRules::Requested { default: DEFAULT_LIFE, max: LONGEST };
+        let life = if requests_life { requested } else { LifeRules::Reported };
         let grants = GrantRules { life, refresh_at: DEFAULT_REFRESH_AT };
         let headers = recipe.map(|recipe| recipe.headers.as_slice()).unwrap_or_default();
         let mut places = headers.iter().flat_map(|(_, template)| template.places());
@@ -216,7 +216,7 @@ fn parse_header(text: &str) -> Result<Resource, NameError> {
 fn find(name: &str) -> Result<&'static Preset, String> {
     presets::ALL.iter().copied().find(|preset| preset.name == name).ok_or_else(|| {
         let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
-        let told = unknown_key(name, &names);
-        format!("unknown preset; {}", told.trim_start_matches("unknown key; "))
+        let hint = unknown_key(name, &names);
+        format!("unknown preset; {}", hint.trim_start_matches("unknown key; "))
     })
 }

@@ -44,7 +44,7 @@ pub(super) struct LifeBasis {
     /// The response's Date.
     pub(super) date: Option<WallTime>,
     /// The requested life.
-    pub(super) asked: Option<Duration>,
+    pub(super) requested: Option<Duration>,
     /// The response's Age: how long caches have held it.
     pub(super) age: Duration,
 }
@@ -93,7 +93,7 @@ impl LifeRule {
             LifeAt::Requested | LifeAt::Fixed(_) => (None, ends_inside),
         };
         let assumed = match self.at {
-            LifeAt::Requested => at.asked,
+            LifeAt::Requested => at.requested,
             LifeAt::Fixed(life) => Some(life),
             _ => self.otherwise,
         };
@@ -110,7 +110,7 @@ impl LifeRule {
         };
         let granted = match (stated, assumed) {
             (Some(life), _) => {
-                Granted::Stated(left(at.asked.map_or(life, |asked| life.min(asked))))
+                Granted::Stated(left(at.requested.map_or(life, |requested| life.min(requested))))
             }
             (None, Some(life)) => Granted::Assumed(left(life)),
             (None, None) => return Err(MALFORMED),
@@ -221,15 +221,15 @@ mod tests {
     fn read(
         rule: &LifeRule,
         value: &serde_json::Value,
-        asked: Option<u64>,
+        requested: Option<u64>,
     ) -> Result<Granted, Fault> {
-        read_at(rule, value, asked, None)
+        read_at(rule, value, requested, None)
     }
 
     fn read_at(
         rule: &LifeRule,
         value: &serde_json::Value,
-        asked: Option<u64>,
+        requested: Option<u64>,
         date: Option<i64>,
     ) -> Result<Granted, Fault> {
         let text = json!({"life": value}).to_string();
@@ -237,7 +237,7 @@ mod tests {
         let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: date.map(WallTime::from_unix_seconds),
-            asked: asked.map(Duration::from_secs),
+            requested: requested.map(Duration::from_secs),
             age: Duration::ZERO,
         };
         rule.read(Some(whole), "credential", at).map(|life| life.granted)
@@ -298,8 +298,8 @@ mod tests {
         assert_eq!(read(&rule, &json!(null), None), Ok(Granted::Assumed(otherwise)));
         assert_eq!(read(&rule, &json!(0), None), Err(MALFORMED));
         let rule = LifeRule::from(LifeAt::Requested);
-        let asked = Granted::Assumed(Duration::from_secs(60));
-        assert_eq!(read(&rule, &json!(1), Some(60)), Ok(asked));
+        let requested = Granted::Assumed(Duration::from_secs(60));
+        assert_eq!(read(&rule, &json!(1), Some(60)), Ok(requested));
         assert_eq!(read(&rule, &json!(1), None), Err(MALFORMED));
     }
 
@@ -348,7 +348,7 @@ mod tests {
         let at = LifeBasis {
             anchor: WallTime::from_unix_seconds(NOW),
             date: None,
-            asked: None,
+            requested: None,
             age: Duration::ZERO,
         };
         let expires = Some(1_700_000_600.0);

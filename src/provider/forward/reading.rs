@@ -85,7 +85,7 @@ mod tests {
 
     const VIEW: View<'_> = View { now: WallTime::from_unix_seconds(0), mask: Some("(hidden)") };
 
-    fn told(text: &str) -> Option<String> {
+    fn described(text: &str) -> Option<String> {
         let reading = read(text, VIEW)?;
         let lines = reading.lines.iter().map(|line| format!("{} {}", line.label, line.text));
         let odd = reading.oddities.iter().map(|odd| format!("odd {}", odd.about));
@@ -95,15 +95,15 @@ mod tests {
     #[test]
     fn credentials_are_recognised_by_their_form() {
         let github = "what a GitHub App installation token; odd credential";
-        assert_eq!(told(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
+        assert_eq!(described(" ghs_16C7e42F292c6912\n").as_deref(), Some(github));
         let servers = r#"[{"urls": ["stun:a", "turn:b"], "username": "u", "credential": "hush"}]"#;
         let ice = "what ICE servers for WebRTC; for stun:a, turn:b; user u; password (hidden)";
-        assert_eq!(told(servers).as_deref(), Some(ice));
+        assert_eq!(described(servers).as_deref(), Some(ice));
         let old = r#"{"url": "stun:a"}"#;
         let ice = "what ICE servers for WebRTC; for stun:a; odd url; odd credential";
-        assert_eq!(told(old).as_deref(), Some(ice));
+        assert_eq!(described(old).as_deref(), Some(ice));
         for other in ["", "ghs_", "ghs_a b", "[]", "{}", "[1]", r#"[{"a": 1}]"#, "hello", "7"] {
-            assert_eq!(told(other), None, "{other}");
+            assert_eq!(described(other), None, "{other}");
         }
     }
 }

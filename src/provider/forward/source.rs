@@ -58,7 +58,7 @@ impl Credentials {
         let at = LifeBasis {
             anchor: anchor.wall,
             date: date(&answer.headers),
-            asked: self.grant_ttl,
+            requested: self.grant_ttl,
             age: age(&answer.headers),
         };
         let taken = extract(&recipe.credential, &recipe.life, &answer.headers, answer.body()?, at)?;

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, about, told) in [
+        for (claim, value, about, expected) in [
             ("type", json!("management"), "type", "server's API"),
             ("version", json!("2"), "version", "not the number 2"),
             ("version", json!(1), "version", "not the number 2"),
@@ -85,7 +85,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -100,8 +100,8 @@ mod tests {
                 .map(|line| format!("{} {}", line.label, line.text))
                 .collect::<Vec<_>>()
         };
-        let told = ["identity alice", "for the room 64f0", "role guest", "key k", "token id 7"];
-        assert_eq!(lines(&good()), told);
+        let expected = ["identity alice", "for the room 64f0", "role guest", "key k", "token id 7"];
+        assert_eq!(lines(&good()), expected);
         let management = json!({"access_key": "k", "type": "management"});
         assert_eq!(lines(&management), ["identity none", "for the server's API", "key k"]);
         assert_eq!(read_claims(&json!({"access_key": "k", "type": "other"})), None);

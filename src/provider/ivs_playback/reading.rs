@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             (CHANNEL, json!("a"), "not a channel's ARN"),
             (CHANNEL, json!("arn:aws:ivs:us-west-2:123456789012:stage/a"), "not a channel's ARN"),
             (VIEWER, json!("v".repeat(41)), "40 characters"),
@@ -125,7 +125,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }

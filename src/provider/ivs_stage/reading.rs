@@ -163,11 +163,11 @@ mod tests {
                "events_url": "wss://e.example", "version": "1.0", "iat": 0, "exp": 2_419_200})
     }
 
-    fn assert_odd(reading: &Reading, about: &str, told: &str) {
+    fn assert_odd(reading: &Reading, about: &str, expected: &str) {
         let odd = &reading.oddities;
         assert!(
-            matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(told)),
-            "{about} {told}: {odd:?}"
+            matches!(&odd[..], [odd] if odd.about == about && odd.message.contains(expected)),
+            "{about} {expected}: {odd:?}"
         );
     }
 
@@ -175,7 +175,7 @@ mod tests {
     fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
         assert_eq!(read_claims(&connection()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("resource", json!("oRmL"), "not a stage's ARN"),
             ("topic", json!("stage/oRmL"), "after the slash"),
             ("jti", json!(null), "participant ID"),
@@ -192,25 +192,25 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value;
-            assert_odd(&read_claims(&claims).unwrap(), claim, told);
+            assert_odd(&read_claims(&claims).unwrap(), claim, expected);
         }
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("region", json!(null), "missing"),
             ("jti", json!(null), "missing"),
             ("exp", json!(2_419_201), "allows at most 28 days"),
         ] {
             let mut claims = connection();
             claims[claim] = value;
-            assert_odd(&read_claims(&claims).unwrap(), claim, told);
+            assert_odd(&read_claims(&claims).unwrap(), claim, expected);
         }
-        for (kid, told) in [
+        for (kid, expected) in [
             (json!(null), "is missing"),
             (json!("e5d8282a"), "not a public key's ARN"),
             (json!("arn:aws:ivs:123456789012:us-west-2:public-key/a"), "swapped"),
             (json!("arn:aws:ivs:eu-west-1:123456789012:public-key/a"), "another region"),
         ] {
             let reading = read_parts(&json!({"alg": "ES384", "kid": kid}), &good());
-            assert_odd(&reading.unwrap(), "kid", told);
+            assert_odd(&reading.unwrap(), "kid", expected);
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
             lines.collect::<Vec<_>>()
         };
         let key = format!("key {KEY}");
-        let told = [
+        let expected = [
             "identity alice",
             "for the stage arn:aws:ivs:us-west-2:123456789012:stage/oRmL",
             "rights allow_subscribe",
@@ -230,15 +230,15 @@ mod tests {
             "events wss://e.example",
             "token id Mx6c",
         ];
-        assert_eq!(lines(&good()), told);
-        let told = [
+        assert_eq!(lines(&good()), expected);
+        let expected = [
             "identity none",
             "for a connection to stages of account 123456789012 in us-west-2",
             &key,
             "events wss://e.example",
             "token id c-1",
         ];
-        assert_eq!(lines(&connection()), told);
+        assert_eq!(lines(&connection()), expected);
         assert_eq!(read_claims(&json!({"events_url": "wss://e.example"})), None);
     }
 }

@@ -99,7 +99,7 @@ mod tests {
         let viewer = json!({"sub": "alice", "nbf": 1, "exp": 2, "metadata": "{}",
             "video": {"roomJoin": true, "room": "lobby", "canPublish": false}});
         assert_eq!(odd(&viewer), [""; 0]);
-        for (claims, told) in [
+        for (claims, expected) in [
             (json!({"sub": "a", "video": {"roomJoin": true}}), "names no room"),
             (json!({"sub": "a", "video": {"roomJoin": true, "room": ""}}), "names no room"),
             (json!({"video": {"roomJoin": true, "room": "a"}}), "sub is missing"),
@@ -110,7 +110,7 @@ mod tests {
             (json!({"video": {}, "metadata": {"seat": 1}}), "metadata is an object"),
         ] {
             let odd = odd(&claims);
-            assert!(matches!(&odd[..], [only] if only.contains(told)), "{claims}: {odd:?}");
+            assert!(matches!(&odd[..], [only] if only.contains(expected)), "{claims}: {odd:?}");
         }
     }
 

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn unusual_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("sub", json!(""), "no playback ID"),
             ("sub", json!(7), "no playback ID"),
             ("exp", json!("60"), "is a string"),
@@ -93,7 +93,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -114,9 +114,9 @@ mod tests {
         };
         assert_eq!(lines(&good()), ["for the playback ID qIJB", "type video", "key cfE3"]);
         let image = json!({"sub": "a\n", "aud": "t", "kid": "k", "width": 640, "time": "2"});
-        let told =
+        let expected =
             ["for the playback ID a\\n", "type thumbnail", "with time 2, width 640", "key k"];
-        assert_eq!(lines(&image), told);
+        assert_eq!(lines(&image), expected);
         let counts = json!({"sub": "a", "aud": "live_stream_id", "kid": "k"});
         assert_eq!(lines(&counts), ["for the live stream a", "type live_stream_stats", "key k"]);
     }

@@ -39,8 +39,8 @@ pub(in crate::provider) fn has_player(token: &Jwt) -> bool {
 
 /// Adds the identity, the products, the account and the key.
 fn describe(token: &Jwt, reading: &mut Reading) {
-    let whose = grant(&reading.claims, "identity").map_or_else(|| "none".to_owned(), plain);
-    reading.tell("identity", whose);
+    let identity = grant(&reading.claims, "identity").map_or_else(|| "none".to_owned(), plain);
+    reading.tell("identity", identity);
     for thing in products::things(grants(&reading.claims)) {
         reading.tell("for", thing);
     }

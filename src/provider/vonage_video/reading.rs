@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("role", json!("moderator"), "a moderator"),
             ("role", json!("admin"), "not one of Vonage's"),
             ("initial_layout_class_list", json!(["focus"]), "not a string"),
@@ -172,7 +172,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -206,14 +206,14 @@ mod tests {
         let lines = read_legacy(&token).unwrap().lines;
         let lines: Vec<_> =
             lines.into_iter().map(|line| format!("{} {}", line.label, line.text)).collect();
-        let told = [
+        let expected = [
             "what an OpenTok token in the old form",
             "identity u=1",
             "for the session 1_MX40",
             "role publisher",
             "key 45678901",
         ];
-        assert_eq!(lines, told);
+        assert_eq!(lines, expected);
         for other in ["", "T1==", "T1==!", "T1==YWJj", "T2==cGFydG5lcl9pZD0xOmE9Yg=="] {
             assert_eq!(read_legacy(other), None, "{other}");
         }

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn dangerous_or_refused_claims_are_reported() {
         assert_eq!(read_claims(&good()).unwrap().oddities, []);
-        for (claim, value, told) in [
+        for (claim, value, expected) in [
             ("role_type", json!(1), "a host"),
             ("role_type", json!("0"), "not a whole number"),
             ("role_type", json!(0.5), "not a whole number"),
@@ -126,7 +126,7 @@ mod tests {
             claims[claim] = value;
             let odd = read_claims(&claims).unwrap().oddities;
             assert!(
-                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(told)),
+                matches!(&odd[..], [odd] if odd.about == claim && odd.message.contains(expected)),
                 "{claims}: {odd:?}"
             );
         }
@@ -151,7 +151,7 @@ mod tests {
             ["identity alice", "for the session standup", "role participant", "key k"];
         assert_eq!(lines(&good()), participant);
         let host = json!({"app_key": "k", "tpc": "a\n", "role_type": 1, "user_identity": "bob"});
-        let told = ["identity bob", "for the session a\\n", "role host or co-host", "key k"];
-        assert_eq!(lines(&host), told);
+        let expected = ["identity bob", "for the session a\\n", "role host or co-host", "key k"];
+        assert_eq!(lines(&host), expected);
     }
 }

@@ -25,10 +25,10 @@ fn file_is_equivalent_to_words() {
         reset = false
         times = 2
     "#;
-    let told: Vec<_> =
+    let found: Vec<_> =
         parse("s.toml", text, &[]).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        found,
         [
             "status=429,retry-after=5,from=20s,until=80s",
             "hang,resource=VJ0123456789abcdef0123456789abcdef,requests=3-5",
@@ -91,8 +91,8 @@ fn file_without_faults_is_refused() {
         ("[[faults]]\nhang = true", "s.toml:1: faults: unknown key; did you mean fault?"),
         ("[[fault]", "s.toml:1: is not TOML"),
     ] {
-        let told = problems(text);
-        assert!(told.lines().any(|line| line.starts_with(says)), "{text}: {told}");
+        let found = problems(text);
+        assert!(found.lines().any(|line| line.starts_with(says)), "{text}: {found}");
     }
     let missing = load(Path::new("/nowhere/s.toml"), &[]).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/s.toml: cannot be read: "), "{missing}");

@@ -342,7 +342,7 @@ async fn the_sandbox_serves_tokens_of_a_grant_a_key_and_a_shared_credential() {
     let mut inspect = Command::new(BINARY);
     inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("there"));
     let read = ran(inspect).await;
-    for line in ["whose       alice\n", "the room room-1", "not canPublish"] {
+    for line in ["identity    alice\n", "the room room-1", "not canPublish"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     let to = ["--count", "100000", "-o", tokens.to_str().expect("text")];

@@ -77,7 +77,7 @@ async fn another_makers_traps_are_told_to_people_and_to_machines() {
     let token = others_token();
     let ran = inspect(&[&token]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in ["whose       alice", "warning     jti: ", "warning     nbf: ", "warning     exp: "]
+    for told in ["identity    alice", "warning     jti: ", "warning     nbf: ", "warning     exp: "]
     {
         assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
     }
@@ -125,5 +125,5 @@ async fn a_token_may_come_from_a_pipe() {
     drop(stdin);
     let output = soon(inspect.wait_with_output()).await.expect("it ends");
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("whose       alice"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("identity    alice"));
 }

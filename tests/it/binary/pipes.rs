@@ -75,7 +75,7 @@ async fn inspect_finds_the_token_in_what_was_pasted() {
     let token = serve.first_token().await.token;
     let plain = run(&["inspect", &token]).await.stdout;
     let whose = |shown: &str| shown.lines().next().map(str::to_owned);
-    assert!(plain.starts_with("whose       first"), "{plain}");
+    assert!(plain.starts_with("identity    first"), "{plain}");
     for pasted in [
         format!("Bearer {token}"),
         format!("\"{token}\""),

@@ -155,7 +155,7 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
         (rtc.replace("publisher", "admin"), "role: must be one of publisher, subscriber"),
         (format!("{rtc}\nservices = [\"rtc\", \"rtc\"]"), "services: names a service twice"),
         (format!("{rtc}\nservices = [\"video\"]"), "must be one of rtc, rtm, chat"),
-        (format!("{rtc}\nidentity_type = \"name\""), "identity_type: is \"uid\", for users"),
+        (format!("{rtc}\nidentity_type = \"name\""), "identity_type: must be \"uid\" (users"),
         (format!("{rtc}\nidentity = \"none\""), "unique: must be false"),
         (format!("{rtc}\nunique = false"), "unique: requires identity = \"none\""),
         (format!("{rtc}\nmax_ttl = \"25h\""), "max_ttl: must be from 3s to 1day"),
@@ -284,7 +284,7 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
     fs::write(&other, APP_ID).unwrap();
     let read = run(&["inspect", "--key-file", &secret, &token]).await;
     for line in [
-        "whose       42",
+        "identity    42",
         "for         the channel lobby 1",
         "rights      join for 60 s, publish audio for 60 s, publish data for 60 s",
         "the right to join",

@@ -103,7 +103,7 @@ async fn calls_set_what_the_profile_opens_within_cloudflares_limits() {
     ] {
         assert_refused(&serve, &[&video[..], more].concat(), told).await;
     }
-    assert_refused(&serve, &["alice", "--resource", "lobby"], &["RESOURCE_INVALID", "uid"]).await;
+    assert_refused(&serve, &["alice", "--resource", "lobby"], &["RESOURCE_INVALID", "UID"]).await;
     assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
 
     let token = run(&[&["mint"], &video[..], &["--server", &serve.server]].concat()).await.stdout;

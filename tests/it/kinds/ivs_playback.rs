@@ -210,7 +210,7 @@ async fn the_binary_mints_within_the_limits_and_reads_it_back() {
     let ask = [&["mint"], &channel[..], &["--server", &serve.server]].concat();
     let token = run(&ask).await.stdout;
     let read = run(&["inspect", token.trim()]).await;
-    for line in ["whose       alice", "for         the channel arn:aws:ivs", "https://a.example"] {
+    for line in ["identity    alice", "for         the channel arn:aws:ivs", "https://a.example"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     assert_signed_by(PUBLIC_KEY, &[token.trim().to_owned()]).await;

@@ -175,7 +175,11 @@ fn a_profile_is_of_stages_with_their_endpoints() {
     let text = format!("{OWN}private_key_env = \"KEY\"\n{good}\n");
     for (from, to, told) in [
         ("wss://", "https://", "events_url: must have the form wss://host"),
-        ("us-west-2:123456789012:public", "123456789012:us-west-2:public", "each other's place"),
+        (
+            "us-west-2:123456789012:public",
+            "123456789012:us-west-2:public",
+            "region and account swapped",
+        ),
         (":public-key/", ":stage/", "public_key_arn: is not a public key's ARN"),
     ] {
         let text = text.replacen(from, to, 1);
@@ -251,7 +255,7 @@ async fn nobody_publishes_without_being_told_so_and_the_binary_reads_it_back() {
 
     let shared = ["alice", "--profile", "shared"];
     for (ask, told) in [
-        (&guest[..], &["whose       alice", "rights      allow_subscribe", "the stage arn:"][..]),
+        (&guest[..], &["identity    alice", "rights      allow_subscribe", "the stage arn:"][..]),
         (&shared, &["a connection to stages of account 123456789012 in us-west-2"]),
     ] {
         let ask = [&["mint"], ask, &["--server", &serve.server]].concat();

@@ -153,14 +153,14 @@ fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
     };
     let own = json!({"exp": {"from": "exp"}, "sub": {"from": "identity"}});
     for (claims, more, told) in [
-        (json!({"sub": {"from": "identity"}}), "", "good for ever"),
-        (json!({"exp": 1, "sub": {"from": "identity"}}), "", "good for ever"),
+        (json!({"sub": {"from": "identity"}}), "", "valid indefinitely"),
+        (json!({"exp": 1, "sub": {"from": "identity"}}), "", "valid indefinitely"),
         (own.clone(), "no_exp = true", "no_exp: must be false"),
         (json!({"exp": {"from": "exp"}}), "", "unique: must be false"),
         (own.clone(), "unique = false", "unique: must be true: each token contains an identity"),
         (own.clone(), "reuse_for = \"30s\"", "reuse_for: requires unique = false"),
         (own.clone(), "caller_params = [\"a\"]", "caller_params: unknown key"),
-        (own.clone(), "header = { alg = \"none\" }", "header: alg: is said by"),
+        (own.clone(), "header = { alg = \"none\" }", "header: alg: is set by"),
         (own.clone(), "header = { crit = [\"exp\"] }", "header: crit"),
         (own, "grant_ttl = \"60s\"", "grant_ttl: unknown key"),
     ] {

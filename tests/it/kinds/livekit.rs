@@ -150,7 +150,7 @@ async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
     let minted = told(&["mint", "alice", "--resource", "room-1"]).await;
     assert_eq!(minted.code, Some(0), "{}", minted.stderr);
     let read = run(&["inspect", "--key-file", &secret, minted.stdout.trim()]).await;
-    for line in ["whose       alice", "the room room-1", "not canPublish", "HS256, valid"] {
+    for line in ["identity    alice", "the room room-1", "not canPublish", "HS256, valid"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     for (resource, why) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {

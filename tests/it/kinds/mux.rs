@@ -225,7 +225,7 @@ fn a_profile_is_of_ids_that_mux_has() {
         (format!("{good}\nparams = {{ fit_mode = \"fill\" }}"), "must be one of preserve"),
         (
             format!("{good}\nparams = {{ playback_restriction_id = \"\" }}"),
-            "playback_restriction_id: must be an id",
+            "playback_restriction_id: must be an ID",
         ),
         (
             format!("{good}\ncaller_params = [\"playback_restriction_id\"]"),
@@ -296,7 +296,7 @@ async fn the_binary_mints_for_all_of_a_player_and_reads_it_back() {
     let ask = [&["mint"], &id[..], &["--server", &serve.server]].concat();
     let token = run(&ask).await.stdout;
     let read = run(&["inspect", token.trim()]).await;
-    for line in ["the playback id qIJB", "type        video", "playback_restriction_id JL88"] {
+    for line in ["the playback ID qIJB", "type        video", "playback_restriction_id JL88"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     let config = directory.path().join("config").to_str().unwrap().to_owned();

@@ -52,9 +52,12 @@ fn a_profile_names_products_and_says_once_who_takes_calls() {
         ),
         (
             format!("{voice}\ncaller_params = [\"incoming\"]"),
-            "client.caller_params: excludes grants.voice.incoming",
+            "client.caller_params: conflicts with grants.voice.incoming",
         ),
-        (format!("{voice}\nparams = {{ incoming = true }}"), "params: excludes grants.voice.inc"),
+        (
+            format!("{voice}\nparams = {{ incoming = true }}"),
+            "params: conflicts with grants.voice.inc",
+        ),
         (format!("{voice}\niat_backdate = \"5s\""), "client.iat_backdate: unknown key"),
         (format!("{voice}\nallow_unscoped = true"), "client.allow_unscoped: unknown key"),
         (format!("{voice}\nunique = false"), "client.unique: must be true"),

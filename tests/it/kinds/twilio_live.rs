@@ -22,9 +22,9 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
         ("an identity that is empty, too long or has control characters", 13),
         ("an identity that is not a string", 4),
         ("another algorithm than HS256, with which we sign", 3),
-        ("no grant: never taken from upstream", 4),
+        ("no grant: never accepted from upstream", 4),
         ("no life, or over a day", 4),
-        ("no playback grant: never taken from upstream", 4),
+        ("no playback grant: never accepted from upstream", 4),
     ];
     assert_vectors(KIND, 28, &others);
 }

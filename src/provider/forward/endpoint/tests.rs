@@ -30,14 +30,14 @@ struct Fixture {
 impl Fixture {
     /// The profile with `lines` and `secret`, and an upstream that accepts `known`.
     async fn of(lines: &str, secret: &str, known: &str, resource: &'static str) -> Self {
-        let (knowing, _) = read(lines, known).unwrap();
-        let endpoint = knowing.upstream().unwrap().endpoint();
+        let (accepting, _) = read(lines, known).unwrap();
+        let endpoint = accepting.upstream().unwrap().endpoint();
         let any = "127.0.0.1:0".parse().unwrap();
         let config = sandbox::Config::new(vec![endpoint]);
         let sandbox = Sandbox::bind(any, config, Clock::system()).await.unwrap();
         let base: BaseUrl = sandbox.base_url().to_string().parse().unwrap();
-        let (asking, grants) = read(lines, secret).unwrap();
-        let provider = asking.upstream().unwrap().replaced_by(&base);
+        let (requesting, grants) = read(lines, secret).unwrap();
+        let provider = requesting.upstream().unwrap().replaced_by(&base);
         Self { sandbox, provider, resource, grant_ttl: default_life(&grants) }
     }
 
@@ -187,8 +187,8 @@ async fn exhausted_rate_limit_reports_its_reset() {
         let fixture = Fixture::preset(preset).await;
         let (class, reason, wait) = fixture.fault("status=429").await;
         assert_eq!(class, FaultClass::Throttled, "{}: {reason}", preset.name);
-        let told = wait.is_some_and(|wait| (55..=60).contains(&wait.as_secs()));
-        assert_eq!(told, preset.name == "github-app", "{}: {wait:?}", preset.name);
+        let is_reported = wait.is_some_and(|wait| (55..=60).contains(&wait.as_secs()));
+        assert_eq!(is_reported, preset.name == "github-app", "{}: {wait:?}", preset.name);
     }
 }
 

@@ -19,7 +19,7 @@ secret_env = "S"
 "#;
 
 /// The problems of a recipe with this line in place of another.
-fn told(line: &str, instead: &str) -> String {
+fn problems_of(line: &str, instead: &str) -> String {
     let key = line.split(' ').next().unwrap();
     let lines = GOOD.lines().filter(|line| line.split(' ').next() != Some(key));
     let lines = lines.collect::<Vec<_>>().join("\n");
@@ -31,7 +31,7 @@ fn told(line: &str, instead: &str) -> String {
 
 #[test]
 fn recipe_problems_are_reported_with_their_keys() {
-    assert!(told("none", "").starts_with("good"), "{}", told("none", ""));
+    assert!(problems_of("none", "").starts_with("good"), "{}", problems_of("none", ""));
     for (line, instead, wanted) in [
         ("url", "", "url: is missing: a profile of this kind needs a preset or a url"),
         ("url", "url = 'http://api.example/'", "url: is plain http to another machine"),
@@ -97,9 +97,9 @@ fn recipe_problems_are_reported_with_their_keys() {
             "private_key_env: the secret in the variable S is not a private key: expected PEM",
         ),
     ] {
-        let told = told(line, instead);
-        assert!(told.contains(wanted), "{instead}: {told}");
-        assert!(!told.contains("zqmarkerqz"), "{told}");
+        let problems = problems_of(line, instead);
+        assert!(problems.contains(wanted), "{instead}: {problems}");
+        assert!(!problems.contains("zqmarkerqz"), "{problems}");
     }
 }
 
@@ -107,9 +107,9 @@ fn recipe_problems_are_reported_with_their_keys() {
 fn life_is_requested_where_a_placeholder_exists() {
     let rules = |lines: &str| read(lines, SECRET).unwrap().1;
     assert_eq!(rules(GOOD).life, LifeRules::Reported);
-    let asking =
+    let requesting =
         GOOD.replace("x-key = \"{secret}\"", "x-key = \"{secret}\", x-ttl = \"{grant_ttl}\"");
-    let GrantRules { life, refresh_at } = rules(&asking);
+    let GrantRules { life, refresh_at } = rules(&requesting);
     assert!(
         matches!(life, LifeRules::Requested { default, .. } if default == Duration::from_secs(60))
     );
@@ -192,9 +192,9 @@ async fn exhausted_rate_limit_is_throttled_until_its_reset() {
         assert_eq!(fault.class, class, "{status}: {fault}");
         let waits = retry_after.is_some_and(|wait| (45..=50).contains(&wait.as_secs()));
         assert_eq!(waits, class == FaultClass::Throttled, "{status}: {retry_after:?}");
-        let asked = &upstream.requests()[0];
-        assert_eq!(asked.uri.path(), "/app/installations/42/access_tokens");
-        assert!(asked.headers["authorization"].to_str().unwrap().starts_with("Bearer ey"));
-        assert_eq!(asked.body, r#"{"permissions":{"contents":"read"},"repositories":["a"]}"#);
+        let request = &upstream.requests()[0];
+        assert_eq!(request.uri.path(), "/app/installations/42/access_tokens");
+        assert!(request.headers["authorization"].to_str().unwrap().starts_with("Bearer ey"));
+        assert_eq!(request.body, r#"{"permissions":{"contents":"read"},"repositories":["a"]}"#);
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct RecordedRequest {
 /// An upstream on its own port.
 pub(super) struct Upstream {
     pub(super) url: String,
-    asked: Arc<Mutex<Vec<RecordedRequest>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Upstream {
@@ -38,8 +38,8 @@ impl Upstream {
         let response = response.body(Full::new(body.into())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (response, log) = (response.clone(), Arc::clone(&log));
@@ -60,11 +60,11 @@ impl Upstream {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { url, asked }
+        Self { url, requests }
     }
 
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<RecordedRequest> {
-        self.asked.lock().unwrap().clone()
+        self.requests.lock().unwrap().clone()
     }
 }

@@ -112,19 +112,23 @@ async fn holds(vector: &Vector) {
     let ttl = asked_for(&vector.request.body).or_else(|| default_life(&grants));
     let result = fetch(&*provider, "default", ttl).await;
 
-    let [asked] = &upstream.requests()[..] else { panic!("{id}: {:?}", upstream.requests()) };
-    assert_eq!(asked.method, vector.request.method.as_str(), "{id}");
-    assert_eq!(asked.uri.path_and_query(), recorded.path_and_query(), "{id}");
+    let [request] = &upstream.requests()[..] else { panic!("{id}: {:?}", upstream.requests()) };
+    assert_eq!(request.method, vector.request.method.as_str(), "{id}");
+    assert_eq!(request.uri.path_and_query(), recorded.path_and_query(), "{id}");
     for (name, value) in &vector.request.headers {
         // The recorded key is too short to be valid.
         let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{KEY}:secret")));
         let is_key = vector.provider == "twilio-nts" && name == "authorization";
         let wanted = if is_key { &basic } else { value };
-        assert_eq!(asked.headers.get(name).map(|it| it.to_str().unwrap()), Some(&**wanted), "{id}");
+        assert_eq!(
+            request.headers.get(name).map(|it| it.to_str().unwrap()),
+            Some(&**wanted),
+            "{id}"
+        );
     }
     let content_type = vector.request.headers.get("content-type").map(String::as_str);
     let recorded = comparable(content_type, &vector.request.body);
-    assert_eq!(comparable(content_type, &asked.body), recorded, "{id}");
+    assert_eq!(comparable(content_type, &request.body), recorded, "{id}");
 
     let Expected { outcome, credential, life_seconds, retry_after_seconds } = &vector.expect;
     match (outcome.as_str(), result) {

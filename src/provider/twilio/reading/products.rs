@@ -47,8 +47,8 @@ fn voice(grant: &Value) -> String {
 }
 
 fn named(what: &str, grant: &Value, members: &[&str]) -> String {
-    let told = members.iter().map(|name| Some(format!("{name} {}", member(grant, name)?)));
-    with_details(what, told)
+    let details = members.iter().map(|name| Some(format!("{name} {}", member(grant, name)?)));
+    with_details(what, details)
 }
 
 fn with_details(what: &str, details: impl IntoIterator<Item = Option<String>>) -> String {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_grant_is_described() {
-        for (product, grant, meant) in [
+        for (product, grant, expected) in [
             ("video", json!({}), "video: any room"),
             ("video", json!({"room": "a\nb"}), "video: room a\\nb"),
             ("voice", json!({}), "voice"),
@@ -82,7 +82,7 @@ mod tests {
             ("player", json!(null), "the player: null"),
             ("rtc", json!({"a": 1}), "rtc: {\"a\":1}"),
         ] {
-            assert_eq!(thing(product, &grant), meant);
+            assert_eq!(thing(product, &grant), expected);
         }
         assert_eq!(things(None), ["nothing stated"]);
     }

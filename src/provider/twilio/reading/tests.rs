@@ -76,9 +76,9 @@ fn grant_secret_is_masked_unless_requested() {
     for (id, jwt) in vectors() {
         let token = Jwt::decode(&jwt).unwrap();
         let reading = read_at(&token, 1_700_000_005).unwrap();
-        let told = format!("{:?} {:?}", lines(&reading), reading.claims);
-        assert!(!told.contains("token="), "{id}: {told}");
-        masked += usize::from(told.contains("(hidden)"));
+        let described = format!("{:?} {:?}", lines(&reading), reading.claims);
+        assert!(!described.contains("token="), "{id}: {described}");
+        masked += usize::from(described.contains("(hidden)"));
         let view = View { now: WallTime::from_unix_seconds(0), mask: None };
         assert_eq!(read(&token, view).unwrap().claims, token.claims, "{id}");
     }

@@ -244,18 +244,18 @@ fn bad_body_has_no_grant_for_the_request() {
 #[test]
 fn log_receives_resource_and_form() {
     let endpoint = demo_endpoint();
-    let said = |text: &str| Some(text.to_owned());
+    let some = |text: &str| Some(text.to_owned());
     let wanted = Recognised {
         path: true,
         credential: Credential::Proven,
-        resource: said(DEMO_RESOURCE),
-        notes: vec![("ttl", said("60")), ("allow_origin", said("https://www.example.com"))],
+        resource: some(DEMO_RESOURCE),
+        notes: vec![("ttl", some("60")), ("allow_origin", some("https://www.example.com"))],
     };
     assert_eq!(endpoint.recognise(&posted(FORM)), wanted);
     let short = request(Method::POST, &wire::path("VJ0"), None, "Ttl=soon");
-    let seen = endpoint.recognise(&short);
-    assert_eq!((seen.path, seen.resource), (true, said("VJ0")), "well-formed or not");
-    assert_eq!(seen.notes, [("ttl", said("soon")), ("allow_origin", None)]);
+    let recognised = endpoint.recognise(&short);
+    assert_eq!((recognised.path, recognised.resource), (true, some("VJ0")), "well-formed or not");
+    assert_eq!(recognised.notes, [("ttl", some("soon")), ("allow_origin", None)]);
     let elsewhere = request(Method::POST, "/v1/PlayerStreamers", None, "");
     let nothing =
         Recognised { notes: vec![("ttl", None), ("allow_origin", None)], ..Recognised::default() };

@@ -102,7 +102,7 @@ fn json_is_equivalent() {
 
 #[test]
 fn errors_name_the_problem() {
-    for (text, says) in [
+    for (text, expected) in [
         ("", "\"\": unknown key; expected one of status, retry-after,"),
         ("hang,", "\"\": unknown key"),
         ("stauts=503", "\"stauts\": unknown key; did you mean status?"),
@@ -143,8 +143,8 @@ fn errors_name_the_problem() {
         ("body-text=\"abc", "body-text opens a quote"),
         ("body-text=\"abc\"d", "body-text continues after its closing quote"),
     ] {
-        let said = refused(text);
-        assert!(said.contains(says), "{text}: {said}");
+        let error = refused(text);
+        assert!(error.contains(expected), "{text}: {error}");
     }
 }
 

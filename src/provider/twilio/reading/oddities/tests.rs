@@ -59,7 +59,7 @@ fn good_token_has_no_warnings() {
 #[test]
 fn each_mistake_is_reported() {
     let player = "/claims/grants/player";
-    for (pointer, value, about, told) in [
+    for (pointer, value, about, expected) in [
         ("/header/alg", Some(json!("none")), "alg", "not signed"),
         ("/header/alg", None, "alg", "not signed"),
         ("/header/alg", Some(json!("HS512")), "alg", "only HS256"),
@@ -106,7 +106,7 @@ fn each_mistake_is_reported() {
     ] {
         let odd = odd_with(pointer, value);
         let [(one, message)] = &odd[..] else { panic!("{pointer}: {odd:?}") };
-        assert!(*one == about && message.contains(told), "{pointer}: {odd:?}");
+        assert!(*one == about && message.contains(expected), "{pointer}: {odd:?}");
     }
     // A minute before the issue, and exactly one day, are valid.
     assert_eq!(odd_with("/claims/nbf", Some(json!(1_699_999_940))), []);
@@ -133,7 +133,7 @@ fn mistakes_are_found_in_the_libraries_tokens() {
         let (_, jwt) = vectors.iter().find(|(name, _)| name == id).unwrap();
         odd(&Jwt::decode(jwt).unwrap())
     };
-    for (id, about, told) in [
+    for (id, about, expected) in [
         ("basic@twilio-python-9.13.0", "jti", "share it"),
         ("basic@twilio-python-9.13.0", "iat", "missing"),
         ("basic@twilio-python-9.13.0", "nbf", "the second of its issue"),
@@ -151,7 +151,7 @@ fn mistakes_are_found_in_the_libraries_tokens() {
         ("now-2038@twilio-node-6.2.0", "jti", "in the future"),
     ] {
         let odd = odd_in(id);
-        let found = odd.iter().any(|(one, message)| *one == about && message.contains(told));
-        assert!(found, "{id}: {about} {told}: {odd:?}");
+        let found = odd.iter().any(|(one, message)| *one == about && message.contains(expected));
+        assert!(found, "{id}: {about} {expected}: {odd:?}");
     }
 }
