@@ -54,7 +54,7 @@ fn each_token_has_a_role_that_the_profile_or_the_call_says() {
         ("params = { role = \"guest\" }".to_owned(), "resources: needs at least one resource"),
         (
             format!("{room}\nparams = {{ role = \"guest\" }}\nidentity = \"none\"\nunique = false"),
-            "unique: must be true: each token has an id",
+            "unique: must be true: each token has its own id",
         ),
         (
             format!("{room}\nparams = {{ role = \"guest\" }}\nallow_unscoped = true"),

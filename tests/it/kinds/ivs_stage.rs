@@ -147,7 +147,7 @@ fn a_profile_is_of_stages_with_their_endpoints() {
         (format!("{good}\nmax_ttl = \"15d\""), "max_ttl: must be from 3s to 14days"),
         (format!("{good}\ntoken_type = \"stage\""), "token_type: must be \"participant\""),
         (format!("{good}\naccount_id = \"123456789012\""), "account_id: unknown key"),
-        (format!("{good}\nunique = false"), "unique: must be true: each token has an id"),
+        (format!("{good}\nunique = false"), "unique: must be true: each token has its own id"),
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
         (format!("{good}\nparams = {{ capabilities = {{}} }}"), "at least one of them true"),
         (

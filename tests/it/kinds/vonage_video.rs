@@ -56,7 +56,7 @@ fn a_profile_is_of_sessions_of_an_application() {
         (String::new(), "call.resources: needs at least one resource"),
         ("resources = [\"lobby\"]".to_owned(), "is not a session ID"),
         (format!("{good}\nmax_ttl = \"31days\""), "max_ttl: must be from 3s to 30days"),
-        (format!("{good}\nunique = false"), "unique: must be true: each token has an id"),
+        (format!("{good}\nunique = false"), "unique: must be true: each token has its own id"),
         (format!("{good}\nnbf_backdate = \"1s\""), "nbf_backdate: unknown key"),
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
         (format!("{good}\nparams = {{ role = \"admin\" }}"), "role: must be one of publisher, "),
