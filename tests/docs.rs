@@ -54,8 +54,9 @@ fn pages() -> Vec<String> {
     let mut pages = Vec::new();
     for folder in ["", "docs/", "examples/"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".md") {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "md") {
+                let name = path.file_name().unwrap().to_str().unwrap();
                 pages.push(format!("{folder}{name}"));
             }
         }
@@ -73,7 +74,7 @@ fn fenced(page: &str) -> (String, Vec<(String, String)>) {
         let bare = line.trim_start();
         block = match (block, bare.strip_prefix("```")) {
             (None, Some(language)) => {
-                Some((line.len() - bare.len(), language.to_owned(), "".into()))
+                Some((line.len() - bare.len(), language.to_owned(), String::new()))
             }
             (None, None) => {
                 prose.extend([line, "\n"]);

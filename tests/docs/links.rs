@@ -60,7 +60,8 @@ fn broken(page: &str, link: &str) -> Option<String> {
         return Some(format!("{page}: {link}: there is no {name}"));
     }
     let anchor = anchor?;
-    let has = name.ends_with(".md") && anchors(&read(name)).contains(anchor);
+    let is_page = target.extension().is_some_and(|it| it == "md");
+    let has = is_page && anchors(&read(name)).contains(anchor);
     (!has).then(|| format!("{page}: {link}: {name} has no such heading"))
 }
 

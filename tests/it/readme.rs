@@ -18,15 +18,15 @@ fn masked(output: &str) -> String {
     let mut masked = String::new();
     for line in output.lines() {
         let line = if line.starts_with("token id ") { "token id" } else { line };
-        let mut in_figure = false;
+        let mut inside = false;
         for letter in line.chars() {
-            let is_figure = letter.is_ascii_digit() || (in_figure && letter == '.');
-            match (is_figure, in_figure) {
+            let figure = letter.is_ascii_digit() || (inside && letter == '.');
+            match (figure, inside) {
                 (true, false) => masked.push('#'),
                 (true, true) => {}
                 (false, _) => masked.push(letter),
             }
-            in_figure = is_figure;
+            inside = figure;
         }
         masked.push('\n');
     }
