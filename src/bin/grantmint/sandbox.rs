@@ -135,8 +135,10 @@ pub(crate) fn fault(text: &str) -> Result<Fault, FaultError> {
 
 /// What a run's random values start from: no two runs are the same.
 pub(crate) fn seed() -> Result<u64, Failure> {
-    getrandom::u64()
-        .map_err(|error| Failure::for_good(format!("no random numbers from the system: {error}")))
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| Failure::for_good("the system returned no random bytes"))?;
+    Ok(u64::from_ne_bytes(seed))
 }
 
 /// The faults that are given, then those of the scenario, for endpoints that have these bodies
