@@ -5,6 +5,7 @@ mod audit;
 mod bearer;
 mod binary;
 mod channels;
+mod deploy;
 mod examples;
 mod forward;
 mod frames;

@@ -15,6 +15,7 @@ mod environment;
 mod exit;
 mod failure;
 mod grants;
+mod health;
 mod inspect;
 mod mint;
 mod output;
@@ -60,6 +61,8 @@ enum Command {
     Grants(grants::GrantsCommand),
     /// Refreshes a grant now, for example after the upstream's key was fixed.
     Refresh(refresh::RefreshCommand),
+    /// Reports whether a server is ready, for container health checks.
+    Health(health::HealthCommand),
     /// Measures how much a server serves, and how soon.
     Bench(bench::BenchCommand),
     /// Says what a token holds and what of it ends when.
@@ -82,6 +85,7 @@ impl Command {
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
             Self::Refresh(command) => command.run().await,
+            Self::Health(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
             Self::AuditHash(command) => command.run(),

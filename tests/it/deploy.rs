@@ -1,0 +1,3 @@
+//! What runs the server elsewhere.
+
+mod health;
