@@ -1,11 +1,21 @@
-//! What runs the server elsewhere: `grantmint health`, systemd.
+//! What runs the server elsewhere: `grantmint health`, Kubernetes, systemd.
 
 mod health;
+mod kubernetes;
 mod systemd;
 
 use std::path::PathBuf;
 
+use tokio::process::Command;
+
 /// The top of the repository.
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program of the Python packages that `make test` installs.
+fn tool(name: &str) -> Command {
+    let tool = crate::python::python().with_file_name(name);
+    assert!(tool.exists(), "{} is missing: run make test", tool.display());
+    Command::new(tool)
 }
