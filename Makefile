@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint static image python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Without root the packages must be there; with it they are installed, which is a moment's work
 # where they are.
@@ -45,7 +45,7 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## All that the gate holds: formatting, lints, docs, protos, tests.
-test: lint example-tools library-tools prometheus-tools
+test: lint example-tools library-tools prometheus-tools static
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked
 	$(MAKE) --no-print-directory guard
 
@@ -55,6 +55,7 @@ lint: python-tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	$(VENV)/bin/buf lint proto
 	$(VENV)/bin/buf format -d --exit-code proto
+	$(VENV)/bin/hadolint Dockerfile
 
 python-tools: $(PIP_STAMP)
 
@@ -98,6 +99,19 @@ $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.instal
 
 $(EXAMPLES)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES))
+
+## The binary without shared libraries, as the image has it. Only the last crate is compiled again.
+STATIC := target/static
+
+static:
+	$(call static_binary,debug)
+
+# $(1) is debug or release, $(2) Cargo's flags for it.
+define static_binary
+cargo rustc --locked $(2) --bin grantmint -- -C target-feature=+crt-static -C strip=symbols
+mkdir -p $(STATIC)/$(1)
+ln -f target/$(1)/grantmint $(STATIC)/$(1)/grantmint
+endef
 
 ## What reads the metrics page as Prometheus does. The server in the package is not needed.
 PROMTOOL := target/prometheus/promtool
@@ -167,3 +181,28 @@ bench: peer-tools library-tools
 ## The same in little over a minute, with fewer and shorter rounds.
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"
+
+DIST := target/dist
+VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
+## The image as an archive for docker load and podman load, by buildah and without pulling an image:
+## the Dockerfile's first stage is replaced by a binary built here. The format is Docker's, since
+## OCI's has no health check.
+IMAGE_FILES := target/image
+
+image:
+	command -v buildah >/dev/null || { echo "buildah is needed: apt-get install buildah"; exit 1; }
+	$(call static_binary,release,--release)
+	rm -rf $(IMAGE_FILES)
+	install -D $(STATIC)/release/grantmint $(IMAGE_FILES)/out/grantmint
+	install -D -m 0644 /etc/ssl/certs/ca-certificates.crt \
+		$(IMAGE_FILES)/out/etc/ssl/certs/ca-certificates.crt
+	buildah bud --isolation chroot --storage-driver vfs --format docker \
+		--timestamp $(SOURCE_DATE_EPOCH) --build-context build=$(IMAGE_FILES) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--tag grantmint:$(VERSION) .
+	mkdir -p $(DIST)
+	rm -f $(DIST)/grantmint-$(VERSION)-image.tar
+	buildah push --storage-driver vfs grantmint:$(VERSION) \
+		docker-archive:$(DIST)/grantmint-$(VERSION)-image.tar:grantmint:$(VERSION)

@@ -1,6 +1,7 @@
-//! What runs the server elsewhere: `grantmint health`, Kubernetes, systemd.
+//! What runs the server elsewhere: `grantmint health`, the image, Kubernetes, systemd.
 
 mod health;
+mod image;
 mod kubernetes;
 mod systemd;
 
