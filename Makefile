@@ -175,8 +175,10 @@ planted:
 
 ## What is promised of speed and size, as ratios measured in one run; `ARGS=--json` for machines.
 bench: peer-tools library-tools
+	$(call static_binary,release,--release)
 	cargo build --locked --release
-	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
+	cargo bench --locked --bench figures -- --command target/release/grantmint \
+		--static $(STATIC)/release/grantmint $(ARGS)
 
 ## The same in little over a minute, with fewer and shorter rounds.
 bench-quick:
