@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint static image python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint static dist image python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Without root the packages must be there; with it they are installed, which is a moment's work
 # where they are.
@@ -184,9 +184,24 @@ bench: peer-tools library-tools
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"
 
+## The release: an archive with the binary, completions, manual pages and licences, an SBOM, and
+## their checksums. The same commit makes the same archive, with the same compiler and paths.
 DIST := target/dist
 VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+TARGET := x86_64-unknown-linux-gnu
+NAME := grantmint-$(VERSION)-$(TARGET)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+CYCLONEDX := target/tools/bin/cargo-cyclonedx
+
+dist: $(CYCLONEDX)
+	$(call static_binary,release,--release)
+	deploy/release/archive $(STATIC)/release/grantmint $(DIST) $(NAME) $(SOURCE_DATE_EPOCH)
+	$(CYCLONEDX) cyclonedx --format json --target $(TARGET) --override-filename $(NAME).cdx
+	mv $(NAME).cdx.json $(DIST)
+	cd $(DIST) && sha256sum $(NAME).tar.gz $(NAME).cdx.json >$(NAME).sha256
+
+$(CYCLONEDX):
+	cargo install --locked --root target/tools --version 0.5.9 cargo-cyclonedx
 
 ## The image as an archive for docker load and podman load, by buildah and without pulling an image:
 ## the Dockerfile's first stage is replaced by a binary built here. The format is Docker's, since

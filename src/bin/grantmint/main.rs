@@ -17,6 +17,7 @@ mod failure;
 mod grants;
 mod health;
 mod inspect;
+mod man;
 mod mint;
 mod output;
 mod refresh;
@@ -73,6 +74,8 @@ enum Command {
     Selftest(selftest::SelftestCommand),
     /// Writes a script that completes this command line in a shell.
     Completions(completions::CompletionsCommand),
+    /// Writes a manual page for each command.
+    Man(man::ManCommand),
 }
 
 impl Command {
@@ -91,6 +94,7 @@ impl Command {
             Self::AuditHash(command) => command.run(),
             Self::Selftest(command) => command.run(),
             Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         }
     }
 }
