@@ -4,6 +4,7 @@ mod health;
 mod image;
 mod kubernetes;
 mod systemd;
+mod workflows;
 
 use std::path::PathBuf;
 
