@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint static dist image python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
@@ -44,7 +44,7 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## The whole gate: formatting, lints, docs, protos, tests.
-test: lint example-tools library-tools prometheus-tools
+test: lint example-tools library-tools prometheus-tools static
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked --workspace
 	$(MAKE) --no-print-directory guard
 
@@ -54,6 +54,7 @@ lint: python-tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	$(VENV)/bin/buf lint proto
 	$(VENV)/bin/buf format -d --exit-code proto
+	$(VENV)/bin/hadolint Dockerfile
 
 python-tools: $(PIP_STAMP)
 
@@ -97,6 +98,19 @@ $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.instal
 
 $(EXAMPLES)/go/.installed:
 	$(call debian_install,$(GO_PACKAGES))
+
+## The binary without shared libraries, as the image has it. Only the last crate is compiled again.
+STATIC := target/static
+
+static:
+	$(call static_binary,debug)
+
+# $(1) is debug or release, $(2) Cargo's flags for it.
+define static_binary
+cargo rustc --locked $(2) --bin grantmint -- -C target-feature=+crt-static -C strip=symbols
+mkdir -p $(STATIC)/$(1)
+ln -f target/$(1)/grantmint $(STATIC)/$(1)/grantmint
+endef
 
 ## promtool, which reads the metrics page as Prometheus does.
 PROMTOOL := target/prometheus/promtool
@@ -160,9 +174,51 @@ planted:
 
 ## Measures the documented speed and size ratios in one run; `ARGS=--json` for JSON.
 bench: peer-tools library-tools
+	$(call static_binary,release,--release)
 	cargo build --locked --release
-	cargo bench --locked --bench figures -- --command target/release/grantmint $(ARGS)
+	cargo bench --locked --bench figures -- --command target/release/grantmint \
+		--static $(STATIC)/release/grantmint $(ARGS)
 
 ## The same with fewer and shorter rounds, in little over a minute.
 bench-quick:
 	$(MAKE) bench ARGS="--quick $(ARGS)"
+
+## The release: an archive with the binary, completions, manual pages and licences, an SBOM, and
+## their checksums. The same commit makes the same archive, with the same compiler and paths.
+DIST := target/dist
+VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+TARGET := x86_64-unknown-linux-gnu
+NAME := grantmint-$(VERSION)-$(TARGET)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+CYCLONEDX := target/tools/bin/cargo-cyclonedx
+
+dist: $(CYCLONEDX)
+	$(call static_binary,release,--release)
+	deploy/release/archive $(STATIC)/release/grantmint $(DIST) $(NAME) $(SOURCE_DATE_EPOCH)
+	$(CYCLONEDX) cyclonedx --format json --target $(TARGET) --override-filename $(NAME).cdx
+	mv $(NAME).cdx.json $(DIST)
+	cd $(DIST) && sha256sum $(NAME).tar.gz $(NAME).cdx.json >$(NAME).sha256
+
+$(CYCLONEDX):
+	cargo install --locked --root target/tools --version 0.5.9 cargo-cyclonedx
+
+## The image as an archive for docker load and podman load, by buildah and without pulling an image:
+## the Dockerfile's first stage is replaced by a binary built here. The format is Docker's, since
+## OCI's has no health check.
+IMAGE_FILES := target/image
+
+image:
+	command -v buildah >/dev/null || { echo "buildah is needed: apt-get install buildah"; exit 1; }
+	$(call static_binary,release,--release)
+	rm -rf $(IMAGE_FILES)
+	install -D $(STATIC)/release/grantmint $(IMAGE_FILES)/out/grantmint
+	install -D -m 0644 /etc/ssl/certs/ca-certificates.crt \
+		$(IMAGE_FILES)/out/etc/ssl/certs/ca-certificates.crt
+	buildah bud --isolation chroot --storage-driver vfs --format docker \
+		--timestamp $(SOURCE_DATE_EPOCH) --build-context build=$(IMAGE_FILES) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--tag grantmint:$(VERSION) .
+	mkdir -p $(DIST)
+	rm -f $(DIST)/grantmint-$(VERSION)-image.tar
+	buildah push --storage-driver vfs grantmint:$(VERSION) \
+		docker-archive:$(DIST)/grantmint-$(VERSION)-image.tar:grantmint:$(VERSION)

@@ -50,6 +50,9 @@ struct Arguments {
     /// The command to measure; left out: the one built beside the bench
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
     command: PathBuf,
+    /// The static command of the image; left out: the part `image` is skipped
+    #[arg(long = "static", value_name = "FILE")]
+    static_command: Option<PathBuf>,
     /// Serve the baseline that standard input says instead: what the bench starts itself with
     #[arg(long, hide = true)]
     baseline: bool,
@@ -77,7 +80,11 @@ fn main() -> Result<()> {
     }
     let cores = Cores::all()?;
     cores.of_clients().bind()?;
-    let programs = measure::Programs { grantmint: arguments.command, itself: env::current_exe()? };
+    let programs = measure::Programs {
+        grantmint: arguments.command,
+        image: arguments.static_command,
+        itself: env::current_exe()?,
+    };
     if arguments.guard {
         return measure::instructions::guard(&programs);
     }

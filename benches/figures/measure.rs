@@ -6,6 +6,7 @@ mod audit;
 mod bearer;
 mod calls;
 mod forward;
+mod image;
 pub(crate) mod instructions;
 mod kinds;
 mod latency;
@@ -88,6 +89,8 @@ pub(crate) const FULL: Size = Size {
 /// The executables.
 pub(crate) struct Programs {
     pub(crate) grantmint: PathBuf,
+    /// The static one, which the image has.
+    pub(crate) image: Option<PathBuf>,
     pub(crate) itself: PathBuf,
 }
 
@@ -110,11 +113,7 @@ impl Programs {
     }
 
     fn service(&self) -> Command {
-        let any = "127.0.0.1:0";
-        let mut command = Command::new(&self.grantmint);
-        command.args(["serve", "--sandbox", "--json", "--log=warn"]);
-        command.args(["--listen", any, "--admin-listen", any]);
-        command
+        serving(Command::new(&self.grantmint))
     }
 
     fn baseline(&self, baseline: &Baseline, on: &Cores, all: &Cores) -> Result<Server> {
@@ -122,6 +121,14 @@ impl Programs {
         command.arg("--baseline");
         Server::start(command, &serde_json::to_string(baseline)?, on, all)
     }
+}
+
+/// Has this command serve against its sandbox.
+fn serving(mut command: Command) -> Command {
+    let any = "127.0.0.1:0";
+    command.args(["serve", "--sandbox", "--json", "--log=warn"]);
+    command.args(["--listen", any, "--admin-listen", any]);
+    command
 }
 
 /// What is measured together.
@@ -155,6 +162,8 @@ pub(crate) enum Part {
     Audit,
     /// Slow signatures, and tokens that are shared
     Signing,
+    /// The image: its size, its start, and what a static binary costs
+    Image,
     /// A known caller beside greedy and hostile ones, and ten times the load
     Load,
 }
@@ -186,6 +195,7 @@ impl Part {
             Self::Unix => unix::run(programs, cores, size, report).await,
             Self::Audit => audit::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
+            Self::Image => image::run(programs, cores, size, report).await,
             Self::Load => pressure::run(programs, cores, size, report).await,
         }
     }

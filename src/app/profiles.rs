@@ -175,6 +175,6 @@ pub fn of_mint(
 /// The generator of all jitter, seeded by the system.
 fn seeded() -> Result<Rng, NoRandomness> {
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|_| NoRandomness)?;
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| NoRandomness)?;
     Ok(Rng::with_seed(u64::from_ne_bytes(seed)))
 }

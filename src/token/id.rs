@@ -131,7 +131,7 @@ impl Serials {
     /// Draws the first serial from the system's random source.
     pub fn draw() -> Result<Self, NoRandomness> {
         let mut bytes = [0; size_of::<u128>()];
-        getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
         Ok(Self { first: Serial::of(u128::from_ne_bytes(bytes)), next: AtomicU64::new(0) })
     }
 

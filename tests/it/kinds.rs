@@ -13,7 +13,7 @@ mod libraries;
 mod livekit;
 mod matrix;
 mod mux;
-mod node;
+pub(crate) mod node;
 mod secrets;
 mod slow;
 mod twilio_access;

@@ -6,6 +6,7 @@ mod bearer;
 mod binary;
 mod channels;
 mod client;
+mod deploy;
 mod examples;
 mod forward;
 mod frames;

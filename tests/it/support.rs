@@ -189,7 +189,8 @@ impl Serve {
         Self::run_by(Command::new(BINARY), Stdio::piped(), &arguments).await
     }
 
-    async fn by(command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
+    /// `serve` with these arguments, by this command, on free ports.
+    pub(crate) async fn by(command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
         let mut all = vec!["serve"];
         if !arguments.contains(&"--listen") {
             all.extend(["--listen", "127.0.0.1:0"]);

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// A configuration of a server with a socket.
-struct Socket {
+pub(crate) struct Socket {
     config: Configured,
     path: PathBuf,
 }
 
 impl Socket {
     /// With these lines in `[server]`, and these tables.
-    fn with(server: &str, tables: &str) -> Self {
+    pub(crate) fn with(server: &str, tables: &str) -> Self {
         Self::of("", server, tables)
     }
 
@@ -43,12 +43,12 @@ impl Socket {
         Self { config, path }
     }
 
-    async fn serve(&self) -> Serve {
+    pub(crate) async fn serve(&self) -> Serve {
         Serve::where_configured(&self.config).await
     }
 
     /// What `--server` takes.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("unix:{}", self.path.display())
     }
 

@@ -17,7 +17,9 @@ mod environment;
 mod exit;
 mod failure;
 mod grants;
+mod health;
 mod inspect;
+mod man;
 mod mint;
 mod output;
 mod refresh;
@@ -60,11 +62,13 @@ enum Command {
     Bulk(bulk::BulkCommand),
     Grants(grants::GrantsCommand),
     Refresh(refresh::RefreshCommand),
+    Health(health::HealthCommand),
     Bench(bench::BenchCommand),
     Inspect(inspect::InspectCommand),
     AuditHash(audit_hash::AuditHashCommand),
     Selftest(selftest::SelftestCommand),
     Completions(completions::CompletionsCommand),
+    Man(man::ManCommand),
 }
 
 impl Command {
@@ -77,11 +81,13 @@ impl Command {
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
             Self::Refresh(command) => command.run().await,
+            Self::Health(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Inspect(command) => command.run(),
             Self::AuditHash(command) => command.run(),
             Self::Selftest(command) => command.run(),
             Self::Completions(command) => command.run(Cli::command()),
+            Self::Man(command) => command.run(),
         }
     }
 }

@@ -135,8 +135,10 @@ pub(crate) fn fault(text: &str) -> Result<Fault, FaultError> {
 
 /// The seed of a run's random values, different in every run.
 pub(crate) fn seed() -> Result<u64, Failure> {
-    getrandom::u64()
-        .map_err(|error| Failure::permanent(format!("no random numbers from the system: {error}")))
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| Failure::permanent("the system returned no random bytes"))?;
+    Ok(u64::from_ne_bytes(seed))
 }
 
 /// The given faults, then those of the scenario, for endpoints with these bodies of their own.

@@ -10,7 +10,7 @@ use super::test_key;
 use crate::support::soon;
 
 /// What a program of `tests/node` writes of this input: a line of JSON each.
-pub(super) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
+pub(crate) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let modules = root.join("target/libraries/node/node_modules");
     assert!(modules.exists(), "{} is missing: run make library-tools", modules.display());

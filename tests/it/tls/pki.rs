@@ -74,6 +74,11 @@ impl Entity {
         pem("CERTIFICATE", &self.certificate)
     }
 
+    /// Its private key in PEM.
+    pub(crate) fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", &self.key.serialize_der())
+    }
+
     pub(crate) fn issue(&self, params: CertificateParams) -> Self {
         self.issue_to(params, new_key())
     }
@@ -249,7 +254,7 @@ impl Pki {
         let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
         let chain_pem = chain.iter().map(|entity| pem("CERTIFICATE", &entity.certificate));
         self.write(&cert, &chain_pem.collect::<String>());
-        self.write(&key, &pem("PRIVATE KEY", &chain[0].key.serialize_der()));
+        self.write(&key, &chain[0].key_pem());
         (self.path(&cert), self.path(&key))
     }
 

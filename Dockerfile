@@ -1,0 +1,35 @@
+# The image of grantmint: one static binary and the root certificates, without a shell.
+#
+#   docker build -t grantmint .
+#   docker run -p 50051:50051 grantmint serve --sandbox --listen 0.0.0.0:50051
+#
+# glibc rather than musl: musl's allocator costs MintToken a quarter of its calls a second.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+# The files' modification time, for reproducible images; by default 1970.
+ARG SOURCE_DATE_EPOCH=0
+# With --target the flag applies to the binary alone, not to procedural macros.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" \
+        cargo build --release --locked --target x86_64-unknown-linux-gnu && \
+    install -D target/x86_64-unknown-linux-gnu/release/grantmint /out/grantmint && \
+    install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt && \
+    find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+
+FROM scratch
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="grantmint" \
+      org.opencontainers.image.description="Mints unique client tokens around one shared, short-lived upstream grant" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+COPY --from=build /out/ /
+USER 65532:65532
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["/grantmint", "health"]
+ENTRYPOINT ["/grantmint"]
+CMD ["serve", "--config", "/etc/grantmint/grantmint.toml"]

@@ -1,0 +1,79 @@
+"""Prints the licences of everything that is linked into the binary."""
+
+import collections
+import json
+import pathlib
+import subprocess
+import sys
+
+TARGET = "x86_64-unknown-linux-gnu"
+# Names of files that hold a licence or a notice.
+NAMES = ("licen", "copying", "copyright", "notice", "unlicense")
+# In a crate's directory, and where aws-lc-sys keeps those of the C library.
+FOLDERS = (".", "aws-lc")
+
+HEAD = """The binary of grantmint contains the crates below. Statically linked, it also contains the GNU C
+Library, Copyright the Free Software Foundation and contributors, under the GNU LGPL 2.1 or later
+(https://www.gnu.org/licenses/lgpl-2.1.html): grantmint's sources and `make dist` link it again with
+another version of that library.
+"""
+
+
+def metadata():
+    command = ["cargo", "metadata", "--locked", "--format-version=1"]
+    printed = subprocess.run(
+        [*command, f"--filter-platform={TARGET}"], check=True, stdout=subprocess.PIPE
+    )
+    return json.loads(printed.stdout)
+
+
+def linked(meta):
+    """The packages that the binary is linked with: neither for tests nor for building alone."""
+    nodes = {node["id"]: node for node in meta["resolve"]["nodes"]}
+    packages = {package["id"]: package for package in meta["packages"]}
+    root = next(p["id"] for p in meta["packages"] if p["name"] == "grantmint")
+    seen, queue = set(), [root]
+    while queue:
+        node = nodes[queue.pop()]
+        for dependency in node["deps"]:
+            package = packages[dependency["pkg"]]
+            is_macro = any("proc-macro" in target["kind"] for target in package["targets"])
+            is_normal = any(kind["kind"] is None for kind in dependency["dep_kinds"])
+            if is_normal and not is_macro and package["id"] not in seen:
+                seen.add(package["id"])
+                queue.append(package["id"])
+    chosen = [packages[one] for one in seen if packages[one]["source"]]
+    return sorted(chosen, key=lambda package: (package["name"], package["version"]))
+
+
+def texts(package):
+    """Licence files of a package by name, those that symbolic links lead to included."""
+    folder = pathlib.Path(package["manifest_path"]).parent
+    for part in FOLDERS:
+        directory = folder / part
+        files = sorted(directory.iterdir()) if directory.is_dir() else []
+        for file in files:
+            if file.is_file() and file.name.lower().startswith(NAMES):
+                yield file.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def main():
+    users, missing = collections.defaultdict(list), []
+    print(HEAD)
+    for package in linked(metadata()):
+        name = f"{package['name']} {package['version']}"
+        print(f"{name}: {package['license']}")
+        found = list(dict.fromkeys(texts(package)))
+        for text in found:
+            users[text].append(name)
+        if not found:
+            missing.append(name)
+    if missing:
+        names = ", ".join(missing)
+        print(f"\nWithout a licence file of their own, under the terms named above: {names}")
+    for text, names in users.items():
+        print(f"\n{'=' * 80}\n{', '.join(names)}\n{'=' * 80}\n\n{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
