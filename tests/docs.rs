@@ -69,7 +69,7 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
 const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
 
 #[test]
-fn the_configuration_table_has_every_key_with_its_default() {
+fn configuration_table_lists_every_key_and_default() {
     let sample = sample();
     let mut told = BTreeMap::new();
     for row in rows("Configuration") {
@@ -114,7 +114,7 @@ fn documented(proto: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_error_table_has_every_reason_with_its_code() {
+fn error_table_lists_every_reason_and_code() {
     let mut proto = BTreeMap::new();
     for text in PROTOS {
         proto.extend(documented(text));
@@ -160,7 +160,7 @@ fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_proto_lists_every_reason_of_a_fault() {
+fn proto_lists_every_fault_reason() {
     let mut made = BTreeSet::new();
     for module in ["source", "provider", "refresh"] {
         fault_reasons(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module), &mut made);
@@ -193,7 +193,7 @@ fn is_a_test(path: &str) -> bool {
 }
 
 #[test]
-fn each_fault_has_its_row_and_the_tests_that_hold_it() {
+fn each_fault_has_a_row_and_existing_tests() {
     let rows: BTreeMap<_, _> = FAULTS
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
@@ -223,7 +223,7 @@ fn each_fault_has_its_row_and_the_tests_that_hold_it() {
 }
 
 #[test]
-fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
+fn what_faults_md_quotes_is_in_operations_md() {
     let ticked = FAULTS.split('`').skip(1).step_by(2);
     let seen = ticked.filter(|text| {
         let is_reason = text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -238,7 +238,7 @@ fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
 }
 
 #[test]
-fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
+fn every_kind_is_documented_and_every_example_parses() {
     const PROVIDERS: &str = include_str!("../docs/providers.md");
     // A private key where one is wanted; it is public, and protects nothing.
     const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");

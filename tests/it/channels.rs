@@ -41,17 +41,17 @@ async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
 }
 
 #[tokio::test]
-async fn cancelled_calls_hurt_nobody_else_in_node() {
+async fn cancelled_calls_affect_no_other_call_in_node() {
     cancelled_calls_hurt_nobody_else(in_node("cancels.js")).await;
 }
 
 #[tokio::test]
-async fn cancelled_calls_hurt_nobody_else_in_python() {
+async fn cancelled_calls_affect_no_other_call_in_python() {
     cancelled_calls_hurt_nobody_else(in_python("cancels.py")).await;
 }
 
 #[tokio::test]
-async fn options_that_a_platform_sets_for_all_services_do_no_harm() {
+async fn platform_wide_channel_options_work() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
@@ -60,7 +60,7 @@ async fn options_that_a_platform_sets_for_all_services_do_no_harm() {
 
 /// The authorities that HTTP/2's own reading refuses, and the option that the docs name.
 #[tokio::test]
-async fn a_unix_socket_s_authority_is_replaced_by_an_option() {
+async fn unix_socket_authority_can_be_set_by_an_option() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");

@@ -213,42 +213,42 @@ async fn what_cannot_be_served_is_not_repeated(command: Command) {
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_python() {
+async fn every_token_is_received_once_in_python() {
     every_token_comes_once(in_python()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_node() {
+async fn every_token_is_received_once_in_node() {
     every_token_comes_once(in_node()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_go() {
+async fn every_token_is_received_once_in_go() {
     every_token_comes_once(in_go()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_rust() {
+async fn every_token_is_received_once_in_rust() {
     every_token_comes_once(in_rust()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_python() {
+async fn permanent_errors_are_not_retried_in_python() {
     what_cannot_be_served_is_not_repeated(in_python()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_node() {
+async fn permanent_errors_are_not_retried_in_node() {
     what_cannot_be_served_is_not_repeated(in_node()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_go() {
+async fn permanent_errors_are_not_retried_in_go() {
     what_cannot_be_served_is_not_repeated(in_go()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_rust() {
+async fn permanent_errors_are_not_retried_in_rust() {
     what_cannot_be_served_is_not_repeated(in_rust()).await;
 }
 
@@ -266,22 +266,22 @@ async fn a_token_for_a_room_says_what_was_set(mut command: Command) {
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_python() {
+async fn room_token_has_the_set_values_in_python() {
     a_token_for_a_room_says_what_was_set(in_python()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_node() {
+async fn room_token_has_the_set_values_in_node() {
     a_token_for_a_room_says_what_was_set(in_node()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_go() {
+async fn room_token_has_the_set_values_in_go() {
     a_token_for_a_room_says_what_was_set(in_go()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_rust() {
+async fn room_token_has_the_set_values_in_rust() {
     a_token_for_a_room_says_what_was_set(in_rust()).await;
 }
 
@@ -294,7 +294,7 @@ fn dedented(lines: &[&str]) -> String {
 }
 
 #[test]
-fn the_snippets_are_lines_of_the_callers() {
+fn doc_snippets_are_lines_of_the_examples() {
     let examples = root().join("examples");
     let read = |file: &str| std::fs::read_to_string(examples.join(file)).expect("text");
     let readme = read("README.md");

@@ -60,7 +60,7 @@ pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_calls_cost_the_upstream_one_request() {
+async fn ten_thousand_calls_cause_one_upstream_request() {
     // The first refresh comes after 15 minutes at the earliest.
     let (_dir, config) = configured(&presets().remove(0), SECRET, "grant_ttl = \"1h\"");
     let serve = Serve::start(&["--sandbox", "--config", &config, "--log", "warn"]).await;
@@ -91,7 +91,7 @@ async fn ten_thousand_calls_cost_the_upstream_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_file_there_is_a_profile_of_each_sort() {
+async fn default_sandbox_has_a_profile_of_each_type() {
     let serve = Serve::start(&["--sandbox"]).await;
     let mut client = serve.tokens().await;
     for profile in ["demo", "speech"] {
@@ -106,7 +106,7 @@ async fn without_a_file_there_is_a_profile_of_each_sort() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
+async fn no_output_contains_a_shared_credential() {
     let deepgram = presets().remove(0);
     let (_dir, config) = configured(&deepgram, SECRET, "grant_ttl = \"12s\"");
     let checked = run(&["check", &config]).await;
@@ -195,7 +195,7 @@ async fn each_emulated_upstream_serves_the_profile_that_it_prints() {
 }
 
 #[tokio::test]
-async fn what_is_emulated_is_printed_to_be_copied_and_what_is_not_is_refused() {
+async fn emulated_kinds_print_a_profile_and_others_are_refused() {
     let mut command = Command::new(BINARY);
     command
         .args(["sandbox", "--emulate", "github-app", "--listen", "127.0.0.1:0"])

@@ -179,7 +179,7 @@ pub(crate) fn in_toml(value: &Value) -> String {
 }
 
 #[test]
-fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
+fn vendor_tokens_are_recognised_only_by_their_own_kind() {
     let files = [
         ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("cloudflare-stream", include_str!("../vectors/cloudflare-stream.json"), 8),

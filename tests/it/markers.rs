@@ -63,7 +63,7 @@ impl Markers {
 }
 
 #[test]
-fn a_marker_that_is_there_is_found() {
+fn planted_marker_is_found() {
     let marker = "planted-text-2c26b46b68ffc68f";
     let found = std::panic::catch_unwind(|| {
         Markers::of(&[marker]).in_none_of("a page", &format!("one\ntwo {marker}\n"));

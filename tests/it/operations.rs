@@ -78,7 +78,7 @@ async fn page() -> Page {
 }
 
 #[tokio::test]
-async fn the_metrics_table_is_what_the_page_has() {
+async fn metrics_table_matches_the_metrics_page() {
     let page = page().await;
     let mut told = BTreeMap::new();
     for row in rows("Metrics") {
@@ -106,7 +106,7 @@ async fn the_metrics_table_is_what_the_page_has() {
 }
 
 #[tokio::test]
-async fn refreshes_are_counted_by_the_classes_that_faults_have() {
+async fn refresh_results_are_the_fault_classes() {
     let mut results = page().await.labels("grantmint_refreshes_total");
     let mut wanted: BTreeSet<String> =
         FaultClass::ALL.into_iter().map(|class| class.as_str().to_owned()).collect();
@@ -144,7 +144,7 @@ fn code(below: &str) -> String {
 }
 
 #[test]
-fn the_fault_table_has_every_reason_with_its_class() {
+fn fault_table_lists_every_reason_and_class() {
     let table: BTreeMap<&str, &str> = rows("Faults")
         .into_iter()
         .filter(|row| row.len() == 4)
@@ -208,7 +208,7 @@ fn log_lines(code: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_log_table_has_every_line_that_is_written() {
+fn log_table_lists_every_log_line() {
     let told: BTreeSet<(String, String)> = rows("Log lines")
         .into_iter()
         .filter_map(|row| Some((row[0].to_owned(), ticked(row[1]).next()?.to_owned())))
@@ -221,7 +221,7 @@ fn the_log_table_has_every_line_that_is_written() {
 }
 
 #[test]
-fn every_link_on_the_page_leads_somewhere() {
+fn every_link_on_the_page_resolves() {
     let anchors: BTreeSet<String> = DOC
         .lines()
         .filter(|line| line.starts_with('#'))
@@ -256,7 +256,7 @@ fn of_key(key: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_alert_has_its_section_and_every_section_its_alert() {
+fn alerts_and_their_sections_match() {
     let alerts = of_key("- alert");
     assert!(alerts.len() > 5, "{alerts:?}");
     let runbooks: Vec<String> =
@@ -268,7 +268,7 @@ fn every_alert_has_its_section_and_every_section_its_alert() {
 }
 
 #[tokio::test]
-async fn every_series_that_an_alert_asks_for_is_on_the_page() {
+async fn every_series_in_an_alert_is_exported() {
     let page = page().await;
     let expressions = of_key("expr");
     assert_eq!(expressions.len(), of_key("- alert").len());

@@ -174,7 +174,7 @@ const TOLD: &str = "kind = \"told\"\naccount = \"a\"\nshareable = true\n";
 const ASKED: &str = "kind = \"asked\"\naccount = \"a\"\nshareable = true\n";
 
 #[test]
-fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
+fn shared_credential_profile_has_its_own_keys() {
     let config = parse(TOLD).unwrap();
     let profile = &config.profiles[0];
     let Supply::Forwarded(grants) = &profile.supply else { panic!("{profile:?}") };
@@ -201,7 +201,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
 }
 
 #[test]
-fn what_a_shared_credential_has_not_is_refused() {
+fn inapplicable_keys_of_a_shared_credential_are_refused() {
     for unshared in ["", "shareable = false"] {
         let lines = format!("kind = \"told\"\naccount = \"a\"\n{unshared}");
         refuses(&lines, "profiles.own.shareable: must be true: this kind hands its credential on");
@@ -230,7 +230,7 @@ fn what_a_shared_credential_has_not_is_refused() {
 }
 
 #[tokio::test]
-async fn it_is_minted_and_inspected_like_any_other() {
+async fn custom_kind_is_minted_and_inspected() {
     let app = App::build(&parse(TOLD).unwrap(), Clock::system()).await.unwrap();
     let server = format!("http://{}", app.addr().expect("TCP"));
     let _running = app.spawn();

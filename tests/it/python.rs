@@ -20,7 +20,7 @@ pub(crate) fn python() -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_python_caller_mints_reads_errors_and_asks_for_health_and_reflection() {
+async fn python_caller_mints_and_uses_health_and_reflection() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -50,7 +50,7 @@ fn block(start: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_readme_s_python_caller_runs_as_it_stands() {
+async fn readme_python_example_runs_as_printed() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = TempDir::new().expect("a directory");

@@ -102,7 +102,7 @@ async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> +
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_frames_cost_an_honest_caller_no_call() {
+async fn frame_floods_fail_no_honest_call() {
     for (name, round, wanted) in [
         ("malformed", malformed as Round, End::Cut),
         ("cancelled", cancelled, End::Cut),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
+async fn streams_end_with_their_connection_and_can_resume() {
     let serve = limited("connection_age = \"1s\"").await;
     let watch = soon(serve.grants().await.watch_grants(WatchGrantsRequest::default())).await;
     let mut watch = watch.expect("a watch").into_inner();
@@ -59,7 +59,7 @@ async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bulk_command_goes_on_over_connections_that_end() {
+async fn bulk_command_resumes_when_connections_end() {
     let serve = limited("connection_age = \"1s\"").await;
     let mut command = Command::new(BINARY);
     command.args(["bulk", "--count", "60000", "--json", "--server", &serve.server]);
@@ -85,12 +85,12 @@ async fn does_not_end(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_does_not_end_is_cut_with_its_connection() {
+async fn unfinished_call_is_reset_with_its_connection() {
     join_all(Way::BOTH.map(does_not_end)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_that_is_read_too_late_ends_its_bulk_there() {
+async fn stale_chunk_ends_its_bulk() {
     let serve = limited("").await;
     // A third of what is left of its life beside the margin: 0.33 s.
     let ttl = Some(prost_types::Duration { seconds: 3, nanos: 0 });

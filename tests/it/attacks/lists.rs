@@ -90,7 +90,7 @@ async fn hold_lists(way: Way, list: Bytes) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_lists_of_answers_that_are_not_read_hold_little() {
+async fn long_unread_lists_use_little_memory() {
     let list = long_list();
     for way in Way::BOTH {
         hold_lists(way, list.clone()).await;

@@ -105,7 +105,7 @@ async fn opens_no_window(way: Way, window: u32, method: &str, calls_of: Calls) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on() {
+async fn stalled_responses_are_reset_and_the_connection_survives() {
     for (window, method, calls_of) in [
         (0, "MintTokens", endless as Calls),
         (1, "MintTokens", endless),
@@ -135,7 +135,7 @@ async fn keeps_its_place(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_bulk_keeps_its_place_until_it_is_written() {
+async fn small_bulk_keeps_its_permit_until_it_is_written() {
     join_all(Way::BOTH.map(keeps_its_place)).await;
 }
 
@@ -173,7 +173,7 @@ async fn reads_little_by_little(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
+async fn reading_client_with_small_windows_is_served() {
     join_all(Way::BOTH.map(reads_little_by_little)).await;
 }
 
@@ -221,7 +221,7 @@ async fn reads_a_byte_at_a_time(way: Way, method: &str, calls_of: Calls) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_reads_a_byte_at_a_time_is_cut() {
+async fn connection_reading_byte_by_byte_is_closed() {
     for (method, calls_of) in
         [("MintTokens", endless as Calls), ("MintTokens", one_chunk), ("MintToken", unary)]
     {

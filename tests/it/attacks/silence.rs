@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_silent_connections_keep_nobody_out() {
+async fn silent_connections_block_no_caller() {
     descriptors::raise_limit().expect("ours");
     let serve = limited("").await;
     let mut silent = Vec::new();
@@ -38,7 +38,7 @@ async fn two_thousand_silent_connections_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_place() {
+async fn connection_over_the_limit_gets_goaway_and_frees_its_slot() {
     let serve = limited("connections = 3").await;
     let mut held = Vec::new();
     for _ in 0..3 {

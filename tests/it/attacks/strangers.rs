@@ -44,7 +44,7 @@ async fn count(attacked: &Attacked, (metric, label): Counted) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_by_the_thousand_keep_no_caller_out() {
+async fn thousands_of_connections_block_no_caller() {
     descriptors::raise_limit().expect("ours");
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     for (lines, who, first, counted) in [

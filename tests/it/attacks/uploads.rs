@@ -53,7 +53,7 @@ async fn does_not_end_requests(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_do_not_end_hold_little_and_one_at_a_time_goes_on() {
+async fn unfinished_requests_use_little_memory_and_one_proceeds() {
     join_all(Way::BOTH.map(does_not_end_requests)).await;
 }
 

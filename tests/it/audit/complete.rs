@@ -88,7 +88,7 @@ async fn get(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
+async fn log_has_every_issued_token_and_no_credential() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"", "");
     // Each call is some dozens of lines otherwise.
     let serve = Serve::configured(&audited.config, &["--log", "info"]).await;
@@ -139,7 +139,7 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
 }
 
 #[tokio::test]
-async fn a_kill_loses_no_record_but_those_of_the_last_moment() {
+async fn kill_loses_only_the_latest_records() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
     let tokens = get(&serve, 500, 5_000, 500).await;
@@ -167,7 +167,7 @@ async fn a_kill_loses_no_record_but_those_of_the_last_moment() {
 }
 
 #[tokio::test]
-async fn a_new_key_hashes_from_the_next_record_on_and_reloads_are_recorded() {
+async fn new_hash_key_applies_from_the_next_record() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"", "");
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;

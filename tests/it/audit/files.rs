@@ -17,7 +17,7 @@ use super::{Audited, minted, record, records};
 use crate::support::{BINARY, idles, run, soon, until};
 
 #[tokio::test]
-async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
+async fn moved_removed_or_truncated_log_is_reopened() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;
@@ -60,7 +60,7 @@ async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
 }
 
 #[tokio::test]
-async fn a_signal_opens_the_log_again_at_once() {
+async fn signal_reopens_the_log_at_once() {
     let audited = Audited::new("", "");
     let serve = audited.serve().await;
     // Without a signal it takes up to a second. One quick round is enough: the machine may be
@@ -105,7 +105,7 @@ async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
 }
 
 #[tokio::test]
-async fn standard_output_is_the_audit_logs_alone() {
+async fn stdout_carries_only_audit_records() {
     let audited = Audited::new("file = \"stdout\"\nidentities = \"clear\"", "");
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
@@ -122,7 +122,7 @@ async fn standard_output_is_the_audit_logs_alone() {
 }
 
 #[tokio::test]
-async fn a_reader_of_standard_output_that_reads_nothing_holds_neither_calls_nor_the_exit() {
+async fn stalled_stdout_reader_blocks_neither_calls_nor_exit() {
     let audited = Audited::new("file = \"stdout\"\nidentities = \"clear\"", "");
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
@@ -142,7 +142,7 @@ async fn a_reader_of_standard_output_that_reads_nothing_holds_neither_calls_nor_
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_opened_stops_the_start() {
+async fn unopenable_log_prevents_startup() {
     let audited = Audited::new("", "");
     fs::create_dir(&audited.file).expect("a folder");
     let ran = run(&["serve", "--config", audited.config.path()]).await;

@@ -15,7 +15,7 @@ const QUOTA: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
                      tokens = { rate = 1, burst = 60 }\nallow = [{ profiles = [\"*\"] }]";
 
 #[tokio::test]
-async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_again() {
+async fn full_disk_stops_minting_until_records_can_be_written() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", QUOTA);
     symlink("/dev/full", &audited.file).expect("a link");
     let serve = Serve::configured(&audited.config, &[]).await;
@@ -44,7 +44,7 @@ async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_a
 }
 
 #[tokio::test]
-async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_room() {
+async fn partial_record_is_rewritten_once_disk_has_space() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", "");
     // Files may have 8 blocks of 512 bytes, and a write beyond them fails instead of killing.
     let arguments = ["--sandbox", "--config", audited.config.path()];
@@ -88,7 +88,7 @@ async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_roo
 }
 
 #[tokio::test]
-async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
+async fn stalled_reader_loses_only_records() {
     let audited = Audited::new("identities = \"clear\"", "");
     assert!(Command::new("mkfifo").arg(&audited.file).status().expect("mkfifo").success());
     let mut reader =
@@ -128,7 +128,7 @@ async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_blocked_pipe_refuses_when_the_queue_is_full_and_does_not_hold_the_exit() {
+async fn blocked_pipe_refuses_when_full_and_does_not_delay_exit() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", "");
     assert!(Command::new("mkfifo").arg(&audited.file).status().expect("mkfifo").success());
     let _reader = fs::File::options().read(true).write(true).open(&audited.file).expect("a reader");

@@ -16,7 +16,7 @@ const CALLERS: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
                        allow = [{ profiles = [\"*\"], identities = [\"viewer-*\", \"first\"] }]";
 
 #[tokio::test]
-async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
+async fn refusals_are_aggregated_each_second_after_the_first() {
     let audited = Audited::new("", CALLERS);
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;
@@ -45,7 +45,7 @@ async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
+async fn refresh_record_has_outcome_and_failure_reason() {
     let audited = Audited::new("", "");
     let serve = audited.serve().await;
     let mut grants = serve.grants().await;
@@ -86,7 +86,7 @@ async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
 }
 
 #[tokio::test]
-async fn failed_authentications_are_one_sum_a_second_of_their_network_and_cause() {
+async fn authentication_failures_sum_by_network_and_cause() {
     let pki = Pki::new();
     let file = pki.path("audit.jsonl");
     let audit = format!("[audit]\nfile = \"{}\"\n{CALLERS}", file.display());

@@ -307,7 +307,7 @@ async fn a_bad_token_is_refused_for_every_method() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_certificate_beside_a_bad_token_changes_nothing() {
+async fn valid_certificate_does_not_excuse_a_bad_token() {
     let (pki, signers) = (Pki::new(), Signers::new("k"));
     let section = format!(
         "{}[callers.certified]\nmatch = [{CALLER_ID:?}]\nallow = [{{ profiles = [\"*\"] }}]\n",
@@ -340,7 +340,7 @@ fn fingerprint(der: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_issuers_a_token_is_refused_or_where_all_may_call_not_looked_at() {
+async fn without_issuers_tokens_are_refused_or_ignored() {
     let open = Serve::sandboxed(&[]).await;
     open.first_token().await;
     assert!(call(&open.channel().await, "any").await.is_ok());

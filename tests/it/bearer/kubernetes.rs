@@ -47,7 +47,7 @@ async fn serve(cluster: &Cluster, own_token: &str, more: &[&str]) -> (Serve, Con
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
+async fn keys_come_from_the_api_server_and_rotate_safely() {
     let (first, second) = (Signers::new("first"), Signers::new("second"));
     let cluster = Cluster::start(first.jwks(), "own-1", 200).await;
     let (serve, config) = serve(&cluster, "own-1\n", &[]).await;
@@ -76,7 +76,7 @@ async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
+async fn unknown_key_in_10_000_calls_causes_one_fetch() {
     let (known, unknown) = (Signers::new("known"), Signers::new("unknown"));
     let cluster = Cluster::start(known.jwks(), "own", 200).await;
     let (serve, _config) = serve(&cluster, "own", &["--log", "info"]).await;
@@ -123,7 +123,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_down_fails_no_call_of_a_known_key() {
+async fn cluster_outage_fails_no_call_with_a_known_key() {
     let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
     let cluster = Cluster::start(signers.jwks(), "own", 500).await;
     let (serve, _config) = serve(&cluster, "own", &[]).await;
@@ -158,7 +158,7 @@ async fn a_cluster_that_is_down_fails_no_call_of_a_known_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it() {
+async fn new_audience_applies_after_reload_and_key_fetch() {
     let signers = Signers::new("k");
     let cluster = Cluster::start(signers.jwks(), "own", 200).await;
     let (serve, config) = serve(&cluster, "own", &[]).await;
@@ -177,7 +177,7 @@ async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
+async fn issuer_without_keys_has_no_valid_tokens() {
     let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
     let cluster = Cluster::start(signers.jwks(), "own", 200).await;
     let (serve, _config) = serve(&cluster, "own", &[]).await;
@@ -206,7 +206,7 @@ async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_followed() {
+async fn https_trusts_only_the_ca_file_and_reloads_it() {
     let (ours, other) = (Entity::authority("cluster"), Entity::authority("other"));
     let (first, second) = (Signers::new("first"), Signers::new("second"));
     let cluster = Cluster::over_tls(other.serves(), first.jwks(), "own").await;
@@ -237,7 +237,7 @@ async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_cannot_be_verified_are_summed_in_the_audit_log() {
+async fn unverifiable_tokens_are_summed_in_the_audit_log() {
     const CALLS: u64 = 300;
 
     let signers = Signers::new("k");

@@ -109,22 +109,22 @@ async fn a_token_that_is_replaced_is_read_again(command: Command) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_python() {
+async fn replaced_token_is_read_again_in_python() {
     a_token_that_is_replaced_is_read_again(in_python()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_node() {
+async fn replaced_token_is_read_again_in_node() {
     a_token_that_is_replaced_is_read_again(in_node()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_go() {
+async fn replaced_token_is_read_again_in_go() {
     a_token_that_is_replaced_is_read_again(in_go()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_rust() {
+async fn replaced_token_is_read_again_in_rust() {
     a_token_that_is_replaced_is_read_again(in_rust()).await;
 }
 
@@ -153,7 +153,7 @@ async fn the_examples_explain_a_bad_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_examples_send_a_token_in_plain_text_on_this_machine_alone() {
+async fn examples_send_plaintext_tokens_only_on_loopback() {
     const COUNT: usize = 10;
 
     let signers = Signers::new("k");

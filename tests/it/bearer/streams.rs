@@ -32,7 +32,7 @@ async fn end<T>(mut stream: Streaming<T>) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_are_open_end_when_their_token_expires() {
+async fn open_streams_end_when_their_token_expires() {
     let signers = Signers::new("k");
     let slow = "bulk_tokens = { rate = 2, burst = 16 }";
     let (serve, _config) = serve_with(&signers, "", slow).await;
@@ -73,7 +73,7 @@ async fn streams_that_are_open_end_when_their_token_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_without_a_name_lives_on_with_tokens_and_not_without() {
+async fn tokens_keep_an_uncertified_connection_open() {
     let signers = Signers::new("k");
     let (serve, _config) = serve_with(&signers, "", "").await;
     let channel = serve.channel().await;

@@ -26,7 +26,7 @@ async fn served(admin: &str, arguments: &[&str]) -> Serve {
 }
 
 #[tokio::test]
-async fn pages_that_others_can_read_name_no_resource() {
+async fn public_admin_pages_name_no_resource() {
     let plain = digits(Sha256::digest(DEMO_RESOURCE));
     let mut hmac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("a key");
     hmac.update(DEMO_RESOURCE.as_bytes());
@@ -52,7 +52,7 @@ async fn pages_that_others_can_read_name_no_resource() {
 }
 
 #[tokio::test]
-async fn connections_that_are_held_open_do_not_starve_the_probe() {
+async fn held_connections_do_not_starve_the_probe() {
     let serve = served("", &[]).await;
     let address = serve.admin.strip_prefix("http://").expect("a URL");
     let mut held = Vec::new();

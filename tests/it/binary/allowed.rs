@@ -15,7 +15,7 @@ allow = [
 "#;
 
 #[tokio::test]
-async fn check_says_which_row_allows_a_call_or_why_none_does() {
+async fn check_reports_which_row_allows_or_why_none_does() {
     let config = Configured::with_secret(CALLERS, "", DEMO_API_KEY_SECRET);
     for (arguments, code, said) in [
         (&["--as", "loopback", "--identity", "viewer-7"][..], 0, "by [callers.api], row 1"),

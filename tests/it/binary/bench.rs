@@ -56,7 +56,7 @@ fn count(page: &Page, name: &str, labels: &[(&str, &str)]) -> u64 {
 }
 
 #[tokio::test]
-async fn the_calls_are_those_that_the_server_counted() {
+async fn call_count_matches_the_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let before = handled(&page(&serve).await, "MintToken", "OK");
@@ -83,7 +83,7 @@ async fn the_calls_are_those_that_the_server_counted() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_bulk_are_those_that_the_server_counted() {
+async fn bulk_token_count_matches_the_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let minted = [("method", "MintTokens"), ("outcome", "minted")];
@@ -97,7 +97,7 @@ async fn the_tokens_of_a_bulk_are_those_that_the_server_counted() {
 }
 
 #[tokio::test]
-async fn an_open_loop_makes_the_calls_of_its_schedule() {
+async fn open_loop_follows_its_schedule() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let before = handled(&page(&serve).await, "MintToken", "OK");
@@ -202,7 +202,7 @@ async fn calls_are_answered(serve: &Serve) {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_it_with_the_figures_so_far() {
+async fn ctrl_c_reports_the_results_so_far() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for more in [&[][..], &["--rate", "500"]] {
@@ -222,7 +222,7 @@ async fn ctrl_c_ends_it_with_the_figures_so_far() {
 }
 
 #[tokio::test]
-async fn on_a_terminal_it_is_seen_how_it_fares_and_the_figures_stay_apart() {
+async fn terminal_shows_progress_apart_from_results() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let terminal = Terminal::open(120, 20);
@@ -248,7 +248,7 @@ async fn on_a_terminal_it_is_seen_how_it_fares_and_the_figures_stay_apart() {
 }
 
 #[tokio::test]
-async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_away() {
+async fn text_report_names_the_loop_and_failures_of_a_lost_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let short = ["bench", "--duration", "200ms", "--warm-up", "0s", "--server", &serve.server];
@@ -273,7 +273,7 @@ async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_
 }
 
 #[tokio::test]
-async fn figures_that_make_no_sense_are_refused_with_words() {
+async fn invalid_flags_are_refused_with_a_message() {
     for (flag, value, words) in [
         ("--rate", "0", "0 is not in 1..=1000000"),
         ("--rate", "fast", "invalid digit"),

@@ -36,7 +36,7 @@ pub(crate) async fn read(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
+async fn bulk_of_100_000_tokens_is_unique_and_verifies() {
     const COUNT: usize = 100_000;
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
@@ -68,7 +68,7 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_costs_the_upstream_one_request_a_refresh() {
+async fn load_causes_one_upstream_request_per_refresh() {
     let began = Instant::now();
     let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
@@ -99,7 +99,7 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
+async fn bulks_on_one_core_do_not_block_refreshes() {
     // 43 s are in hand: beside sixteen other busy processes a refresh was seen 14 s late.
     let config = Configured::profile("refresh_after = \"15s\"");
     let serve = Serve::configured(&config, &[]).await;
@@ -134,7 +134,7 @@ async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
 }
 
 #[tokio::test]
-async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
+async fn slowly_read_bulk_crosses_a_refresh() {
     let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -156,7 +156,7 @@ async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
 }
 
 #[tokio::test]
-async fn the_command_asks_for_less_where_one_call_may_not_have_it_all() {
+async fn command_splits_requests_over_the_call_limit() {
     let config = Configured::with_secret(
         "[limits]\nindices = 1000\nidentities = 100",
         "",
@@ -194,7 +194,7 @@ pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else_to_read() {
+async fn output_file_is_private_and_kept_until_the_first_token() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("tokens");
     std::fs::write(&file, "held before, and longer than a line of tokens".repeat(99))
@@ -218,7 +218,7 @@ async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else
 }
 
 #[tokio::test]
-async fn a_bad_identity_is_told_by_its_line_before_any_token_is_asked_for() {
+async fn bad_identity_is_reported_by_line_before_any_request() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("identities");
     std::fs::write(&file, "alice\n".repeat(12_345) + "\nbob\n").expect("written");

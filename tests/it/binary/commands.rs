@@ -31,7 +31,7 @@ async fn a_first_token_takes_an_identity_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_grants_of_no_two_sandboxes_are_the_same() {
+async fn sandbox_grants_differ_between_instances() {
     let (one, other) = (Serve::sandboxed(&[]).await, Serve::sandboxed(&[]).await);
     let ids = [one.first_token().await, other.first_token().await].map(|minted| {
         let claims = decoded(&minted.token);
@@ -69,7 +69,7 @@ async fn mint_writes_the_token_to_stdout_and_words_to_stderr() {
 }
 
 #[tokio::test]
-async fn mint_says_why_it_failed_and_whether_trying_again_helps() {
+async fn mint_reports_the_failure_and_whether_to_retry() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let server = ["--server", &serve.server];
     let mint = async |more: &[&str]| run(&[&["mint"], more, &server].concat()).await;
@@ -187,7 +187,7 @@ async fn grants_watch_follows_every_refresh() {
 }
 
 #[tokio::test]
-async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
+async fn bulk_writes_one_token_per_line_and_the_first_expiry() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let ran = run(&["bulk", "--count", "1000", "--server", &serve.server]).await;
@@ -199,7 +199,7 @@ async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
 }
 
 #[tokio::test]
-async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_reads() {
+async fn bulk_reads_identities_and_writes_a_private_file() {
     use std::os::unix::fs::PermissionsExt;
 
     let serve = Serve::sandboxed(&[]).await;
@@ -228,7 +228,7 @@ async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_re
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_does_not_break_a_command() {
+async fn closed_pipe_does_not_break_a_command() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut bulk = Command::new(BINARY)
@@ -245,7 +245,7 @@ async fn a_reader_that_goes_away_does_not_break_a_command() {
 }
 
 #[tokio::test]
-async fn check_tells_what_a_good_file_promises() {
+async fn check_reports_what_a_valid_file_guarantees() {
     let config = Configured::profile("promise = \"20s\"");
     let ran = run(&["check", config.path()]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
@@ -259,7 +259,7 @@ async fn check_tells_what_a_good_file_promises() {
 }
 
 #[tokio::test]
-async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
+async fn standalone_sandbox_counts_grants_and_stops_on_a_signal() {
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--fault", "status=503,times=1"])
         .stdout(Stdio::piped())
@@ -289,7 +289,7 @@ async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
 }
 
 #[tokio::test]
-async fn help_tells_the_exit_codes_and_every_command() {
+async fn help_lists_exit_codes_and_commands() {
     let ran = run(&["--help"]).await;
     assert_eq!(ran.code, Some(0));
     let commands =
@@ -303,7 +303,7 @@ async fn help_tells_the_exit_codes_and_every_command() {
 }
 
 #[tokio::test]
-async fn a_banner_names_commands_that_work_as_they_stand() {
+async fn banner_commands_work_as_printed() {
     let mut serve = Command::new(BINARY)
         .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -323,7 +323,7 @@ async fn a_banner_names_commands_that_work_as_they_stand() {
 }
 
 #[tokio::test]
-async fn the_sandbox_serves_tokens_of_a_grant_a_key_and_a_shared_credential() {
+async fn sandbox_serves_grants_keys_and_shared_credentials() {
     let serve = Serve::start(&["--sandbox"]).await;
     let told =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;

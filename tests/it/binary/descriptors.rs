@@ -23,7 +23,7 @@ fn limits(serve: &Serve) -> (String, String) {
 }
 
 #[tokio::test]
-async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
+async fn open_file_limit_is_raised_to_the_hard_limit() {
     let serve = Serve::under("ulimit -S -n 96 && ulimit -H -n 700", &["--sandbox"]).await;
     assert_eq!(limits(&serve), ("700".to_owned(), "700".to_owned()));
     serve.signal("INT");
@@ -41,7 +41,7 @@ fn limit(serve: &Serve, files: u64) {
 }
 
 #[tokio::test]
-async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_everybody() {
+async fn no_free_descriptor_serves_existing_connections_first() {
     let serve = Serve::sandboxed(&[]).await;
     let mut caller = serve.tokens().await;
     serve.first_token().await;
@@ -67,7 +67,7 @@ async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_eve
 }
 
 #[tokio::test]
-async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
+async fn idle_callers_do_not_block_refreshes() {
     let upstream = Serve::sandboxed(&[]).await;
     let lines = format!(
         "grant_ttl = \"12s\"\nupstream = \"{}\"",

@@ -59,7 +59,7 @@ async fn stuck_bulk(serve: &Serve) -> Streaming<MintTokensResponse> {
 }
 
 #[tokio::test]
-async fn after_the_delay_open_work_ends_with_its_reason() {
+async fn open_streams_end_with_draining_after_the_delay() {
     let serve = serve("drain_delay = \"1s\"\ndrain_grace = \"10m\"", &[]).await;
     serve.first_token().await;
     let bulk = soon(serve.tokens().await.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
@@ -111,7 +111,7 @@ async fn sigint_has_no_delay_and_answers_waiting_calls() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_do_not_hold_the_exit() {
+async fn silent_connections_do_not_delay_exit() {
     let serve = serve("drain_grace = \"10m\"", &[]).await;
     serve.first_token().await;
     let _silent = silent(&serve).await;
@@ -125,7 +125,7 @@ async fn connections_that_say_nothing_do_not_hold_the_exit() {
 }
 
 #[tokio::test]
-async fn work_that_never_ends_is_cut_after_the_grace() {
+async fn unfinished_work_is_closed_after_the_grace_period() {
     let serve = serve("drain_delay = \"0s\"\ndrain_grace = \"1s\"", &[]).await;
     serve.first_token().await;
     let bulk = stuck_bulk(&serve).await;
@@ -136,7 +136,7 @@ async fn work_that_never_ends_is_cut_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_second_signal_cuts_at_once() {
+async fn second_signal_closes_connections_at_once() {
     for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
         let serve = serve("drain_delay = \"10m\"\ndrain_grace = \"10m\"", &[]).await;
         serve.first_token().await;
@@ -151,7 +151,7 @@ async fn a_second_signal_cuts_at_once() {
 }
 
 #[tokio::test]
-async fn a_name_lookup_that_hangs_does_not_hold_the_exit() {
+async fn hanging_dns_lookup_does_not_delay_exit() {
     let config = Configured::profile("upstream = \"https://upstream.invalid\"");
     let serve = Serve::start(&["--config", config.path()]).await;
     let answer = soon(serve.tokens().await.mint_token(mint("early", None))).await;
@@ -162,7 +162,7 @@ async fn a_name_lookup_that_hangs_does_not_hold_the_exit() {
 }
 
 #[tokio::test]
-async fn a_connection_outlives_the_time_for_its_preface() {
+async fn connection_outlives_the_preface_timeout() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut watch = soon(serve.health().await.watch(HealthCheckRequest::default()))
@@ -184,7 +184,7 @@ async fn a_connection_outlives_the_time_for_its_preface() {
 }
 
 #[tokio::test]
-async fn the_metrics_page_tells_how_far_the_way_out_is() {
+async fn metrics_report_the_drain_phase() {
     let phase = async |serve: &Serve, wanted: f64| {
         until("the phase", async || {
             let phase = page(serve).await.figure("grantmint_drain_phase", &[]);

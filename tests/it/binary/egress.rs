@@ -205,7 +205,7 @@ async fn run(command: &[&str], env: &[(&str, &str)]) -> Ran {
 }
 
 #[tokio::test]
-async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
+async fn upstream_is_reached_through_the_environment_proxy() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
     let config = SecureUpstream::behind();
@@ -245,7 +245,7 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
 }
 
 #[tokio::test]
-async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
+async fn shared_credential_uses_the_profiles_ca_file() {
     let demo = forward::presets().remove(0);
     let config = sandbox::Config::new(vec![demo.endpoint.clone().expect("an upstream")]);
     let upstream = SecureUpstream::before(config, false).await;
@@ -265,7 +265,7 @@ async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_spoken_to_over_tls_where_its_url_says_so() {
+async fn https_proxy_is_reached_over_tls() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
     let secure = secured(upstream.tls.clone(), proxy.addr).await;
@@ -277,7 +277,7 @@ async fn a_proxy_is_spoken_to_over_tls_where_its_url_says_so() {
 }
 
 #[tokio::test]
-async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
+async fn no_proxy_and_profile_setting_bypass_the_proxy() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
     let (roots, address) = (upstream.roots(), format!("http://{}", proxy.addr));
@@ -314,7 +314,7 @@ async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_fails_is_told_from_an_upstream_that_does() {
+async fn proxy_failures_differ_from_upstream_failures() {
     let upstream = SecureUpstream::bind().await;
     let config = SecureUpstream::behind();
     let roots = upstream.roots();
@@ -358,7 +358,7 @@ async fn a_proxy_that_fails_is_told_from_an_upstream_that_does() {
 }
 
 #[tokio::test]
-async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
+async fn invalid_proxy_variable_is_named_at_startup() {
     let config = SecureUpstream::behind();
     let missing = "/nonexistent/roots.pem";
     let socks = format!("socks5://u:{PASSWORD}@127.0.0.1:1080");
@@ -414,7 +414,7 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
 }
 
 #[tokio::test]
-async fn a_trusted_ca_that_is_presented_as_a_servers_own_certificate_has_its_own_reason() {
+async fn ca_used_as_server_certificate_has_its_own_reason() {
     let upstream = SecureUpstream::presenting(true).await;
     let roots = upstream.roots();
     let serve = serve(&upstream.direct(), &[("SSL_CERT_FILE", &roots)]).await;

@@ -17,7 +17,7 @@ async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> 
 }
 
 #[tokio::test]
-async fn a_variable_that_is_set_to_nothing_is_not_set() {
+async fn empty_variable_counts_as_unset() {
     // Without its variables each of these gets as far as what is wrong with its flags.
     for variable in ["LISTEN", "ADMIN_LISTEN", "LOG", "LOG_FORMAT", "CONFIG", "SERVER"] {
         let variable = format!("GRANTMINT_{variable}");
@@ -34,7 +34,7 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
 }
 
 #[tokio::test]
-async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_flag() {
+async fn errors_name_the_variable_or_flag_they_come_from() {
     let serve = ["serve", "--sandbox"];
     for (variable, flag, value) in [
         ("GRANTMINT_LISTEN", "--listen", ":50051"),
@@ -68,7 +68,7 @@ async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_fla
 }
 
 #[tokio::test]
-async fn localhost_is_served_in_both_families_and_reached_by_its_name() {
+async fn localhost_is_served_on_ipv4_and_ipv6() {
     let arguments = ["--sandbox", "--listen", "localhost:0"];
     let serve = Serve::start(&arguments).await;
     let address = serve.server.strip_prefix("http://").expect("a URL");

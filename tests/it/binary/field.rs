@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::{
 use crate::support::{Configured, Serve, mint, reason, soon, until};
 
 #[tokio::test]
-async fn a_cache_that_returns_what_is_left_of_a_grant_costs_no_life_and_few_requests() {
+async fn cached_grant_is_used_to_its_expiry_with_few_requests() {
     let serve = Serve::sandboxed(&[]).await;
     let first = serve.first_token().await.validity.expect("a validity");
     serve.set_fault("shorter-life=56s").await;
@@ -41,7 +41,7 @@ async fn a_cache_that_returns_what_is_left_of_a_grant_costs_no_life_and_few_requ
 }
 
 #[tokio::test]
-async fn what_a_gateway_adds_to_an_answer_does_no_harm() {
+async fn harmless_gateway_additions_are_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let upstream = format!("upstream = \"http://{}\"", listener.local_addr().expect("bound"));
     let body = format!(
@@ -73,7 +73,7 @@ async fn what_a_gateway_adds_to_an_answer_does_no_harm() {
 }
 
 #[tokio::test]
-async fn reflection_answers_the_next_question_after_an_unknown_name() {
+async fn reflection_continues_after_an_unknown_name() {
     let serve = Serve::sandboxed(&[]).await;
     let mut client = ServerReflectionClient::new(serve.channel().await);
     let ask =

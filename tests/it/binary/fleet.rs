@@ -27,7 +27,7 @@ fn many() -> Configured {
 }
 
 #[tokio::test]
-async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_complete() {
+async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
     // An account whose key is refused is asked every 30 s: there is little to do but to watch.
     let serve = Serve::configured(&many(), &["--fault", "status=401"]).await;
     let mut grants = serve.grants().await;

@@ -35,7 +35,7 @@ async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
 }
 
 #[tokio::test]
-async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
+async fn readyz_reports_observe_mode() {
     let observed = "[server]\nauthorize = \"observe\"\n[callers.demo]\nmatch = [\"loopback\"]\n\
                     allow = []";
     let config = Configured::with_secret(observed, "", DEMO_API_KEY_SECRET);
@@ -49,7 +49,7 @@ async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
 const ONLY_OBSERVED: &str = "what callers are not allowed is only observed, and served";
 
 #[tokio::test]
-async fn health_serves_from_the_first_grant_on_and_not_before() {
+async fn health_is_serving_from_the_first_grant() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let mut watches = Vec::new();
     for service in EVERY {
@@ -79,7 +79,7 @@ async fn health_serves_from_the_first_grant_on_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_profiles_health_ends_with_its_grant_by_time_alone_and_readiness_stays() {
+async fn profile_health_ends_at_grant_expiry_readiness_stays() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -118,7 +118,7 @@ async fn a_profiles_health_ends_with_its_grant_by_time_alone_and_readiness_stays
 }
 
 #[tokio::test]
-async fn sigterm_is_told_at_once_and_calls_are_served_as_ever_in_the_delay() {
+async fn sigterm_ends_readiness_while_calls_are_served() {
     let top = "[server]\ndrain_delay = \"10m\"";
     let config = Configured::with_secret(top, "", DEMO_API_KEY_SECRET);
     let serve = Serve::configured(&config, &[]).await;
@@ -140,7 +140,7 @@ async fn sigterm_is_told_at_once_and_calls_are_served_as_ever_in_the_delay() {
 }
 
 #[tokio::test]
-async fn an_admin_page_that_is_not_there_names_those_that_are() {
+async fn unknown_admin_page_lists_the_existing_ones() {
     let serve = Serve::sandboxed(&[]).await;
     let (status, body) = serve.page("/").await;
     assert_eq!((status, body.as_str()), (404, "/livez, /readyz or /metrics\n"));

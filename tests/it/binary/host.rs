@@ -35,7 +35,7 @@ async fn mints(serve: &Serve) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_hold_the_service() {
+async fn unread_log_does_not_block_the_service() {
     let (mut unread, log) = io::pipe().expect("a pipe");
     let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
     serve.first_token().await;
@@ -50,7 +50,7 @@ async fn a_log_that_nobody_reads_does_not_hold_the_service() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_read_again_goes_on() {
+async fn log_resumes_when_read_again() {
     let (unread, log) = io::pipe().expect("a pipe");
     let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
     serve.first_token().await;
@@ -93,7 +93,7 @@ fn as_in_the_log(at: WallTime) -> String {
 }
 
 #[tokio::test]
-async fn a_log_on_a_full_disk_does_not_hold_the_service() {
+async fn log_on_a_full_disk_does_not_block_the_service() {
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let serve = Serve::logging_to(Stdio::from(full), &["--sandbox"]).await;
     serve.first_token().await;
@@ -113,7 +113,7 @@ fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
 }
 
 #[tokio::test]
-async fn a_server_needs_nobody_to_read_its_addresses() {
+async fn unread_address_output_does_not_block_the_server() {
     let (_unread, pipe) = full_pipe();
     let (closed, broken) = io::pipe().expect("a pipe");
     drop(closed);
@@ -148,7 +148,7 @@ fn is_usable(validity: Option<Validity>) -> bool {
 }
 
 #[tokio::test]
-async fn a_process_that_goes_on_after_its_grants_end_asks_for_the_next_at_once() {
+async fn resumed_process_refreshes_an_expired_grant_at_once() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     let first = serve.first_token().await.validity.expect("a validity").generation;
@@ -165,7 +165,7 @@ async fn a_process_that_goes_on_after_its_grants_end_asks_for_the_next_at_once()
 }
 
 #[tokio::test]
-async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one() {
+async fn process_stopped_past_expiry_returns_no_expired_grant() {
     let config = Configured::profile("grant_ttl = \"12s\"\nrefresh_after = \"3s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;

@@ -22,7 +22,7 @@ async fn inspect(arguments: &[&str]) -> Ran {
 }
 
 #[tokio::test]
-async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_about_it() {
+async fn own_token_is_explained_and_verified_without_warnings() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let dir = tempfile::tempdir().expect("a directory");
@@ -44,7 +44,7 @@ async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_abo
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same() {
+async fn wrong_signature_fails_but_contents_are_shown() {
     let token = others_token();
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("key");
@@ -73,7 +73,7 @@ async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same()
 }
 
 #[tokio::test]
-async fn another_makers_traps_are_told_to_people_and_to_machines() {
+async fn third_party_token_pitfalls_are_reported() {
     let token = others_token();
     let ran = inspect(&[&token]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
@@ -92,7 +92,7 @@ async fn another_makers_traps_are_told_to_people_and_to_machines() {
 }
 
 #[tokio::test]
-async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
+async fn unknown_kind_shows_the_common_jwt_fields() {
     let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
     let header = part(&json!({"alg": "HS256"}));
     let claims = part(&json!({"sub": "alice", "iss": "the-key", "nbf": 1, "iat": 1, "exp": 0}));

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::support::{BINARY, Configured, Serve, run, soon};
 
 #[tokio::test]
-async fn with_json_every_failure_is_one_object_that_tells_the_exit_code() {
+async fn json_failures_are_one_object_with_the_exit_code() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let broken = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"");
     let gone = "http://127.0.0.1:9";
@@ -40,7 +40,7 @@ async fn with_json_every_failure_is_one_object_that_tells_the_exit_code() {
 }
 
 #[tokio::test]
-async fn with_json_a_failed_check_lists_its_problems_by_line() {
+async fn json_check_lists_problems_by_line() {
     let config = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"");
     let ran = run(&["check", "--json", config.path()]).await;
     let json: Value = serde_json::from_str(&ran.stderr).expect("JSON");
@@ -53,7 +53,7 @@ async fn with_json_a_failed_check_lists_its_problems_by_line() {
 }
 
 #[tokio::test]
-async fn the_sandbox_tells_machines_where_it_is_and_what_it_takes() {
+async fn sandbox_json_has_addresses_and_credentials() {
     use tokio::io::{AsyncBufReadExt, BufReader};
 
     let mut sandbox = Command::new(BINARY)
@@ -73,7 +73,7 @@ async fn the_sandbox_tells_machines_where_it_is_and_what_it_takes() {
 }
 
 #[tokio::test]
-async fn data_that_cannot_be_written_is_a_failure() {
+async fn unwritable_output_is_a_failure() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for command in [&["mint", "alice"][..], &["grants"], &["bulk", "--count", "3"]] {
@@ -94,7 +94,7 @@ async fn data_that_cannot_be_written_is_a_failure() {
 }
 
 #[tokio::test]
-async fn completions_are_scripts_that_their_shells_read() {
+async fn completions_are_valid_shell_scripts() {
     for (shell, tells) in [
         ("bash", "complete -F _grantmint"),
         ("zsh", "#compdef grantmint"),

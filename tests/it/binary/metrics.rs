@@ -77,7 +77,7 @@ fn assert_validities(page: &Page, method: &str, validities: &[Duration]) {
 }
 
 #[tokio::test]
-async fn tokens_their_validity_and_calls_are_counted_as_callers_got_them() {
+async fn token_and_call_metrics_match_what_callers_received() {
     let serve = Serve::sandboxed(&[]).await;
     let mut one = vec![use_within(serve.first_token().await.validity)];
     let early = page(&serve).await;
@@ -130,7 +130,7 @@ async fn tokens_their_validity_and_calls_are_counted_as_callers_got_them() {
 }
 
 #[tokio::test]
-async fn every_call_that_ended_has_its_time() {
+async fn every_finished_call_has_a_duration() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let began = tokio::time::Instant::now();
     let mut client = serve.tokens().await;
@@ -157,7 +157,7 @@ async fn every_call_that_ended_has_its_time() {
 }
 
 #[tokio::test]
-async fn waiting_calls_are_those_that_wait_and_none_when_served() {
+async fn waiting_gauge_counts_only_waiting_calls() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let early = page(&serve).await;
     assert_figure(&early, "grantmint_waiting_calls", &[], 0.0);
@@ -189,7 +189,7 @@ async fn waiting_calls_are_those_that_wait_and_none_when_served() {
 }
 
 #[tokio::test]
-async fn open_connections_come_and_go() {
+async fn open_connections_are_counted() {
     let serve = Serve::sandboxed(&[]).await;
     let open = async |count: f64| {
         until("so many connections", async || {
@@ -209,7 +209,7 @@ async fn open_connections_come_and_go() {
 }
 
 #[tokio::test]
-async fn refreshes_and_upstream_requests_are_what_the_sandbox_saw() {
+async fn refresh_metrics_match_the_sandbox() {
     for (fault, result, counter) in [
         (None, "ok", "granted"),
         (Some("status=503"), "transient", "faults"),
@@ -242,7 +242,7 @@ async fn refreshes_and_upstream_requests_are_what_the_sandbox_saw() {
 }
 
 #[tokio::test]
-async fn an_upstream_request_that_hangs_takes_two_seconds() {
+async fn hanging_upstream_request_takes_two_seconds() {
     let serve = Serve::sandboxed(&["--fault", "hang,times=1"]).await;
     serve.first_token().await;
     let (page, _) = page_and_count(&serve, "requests").await;
@@ -252,7 +252,7 @@ async fn an_upstream_request_that_hangs_takes_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_grants_times_are_those_that_the_api_tells() {
+async fn grant_time_metrics_match_the_api() {
     let before = Clock::system().now().wall;
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let unknown = page(&serve).await;
@@ -304,7 +304,7 @@ async fn upstream_of_another_time(listener: TcpListener, ahead: Arc<AtomicU64>) 
 }
 
 #[tokio::test]
-async fn an_upstream_whose_clock_is_apart_is_told_with_one_line() {
+async fn upstream_clock_skew_is_logged_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let upstream = format!("upstream = \"http://{}\"", listener.local_addr().expect("bound"));
     let ahead = Arc::new(AtomicU64::new(0));

@@ -27,7 +27,7 @@ async fn refused(serve: &Serve, wanted: &str) -> Status {
 }
 
 #[tokio::test]
-async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
+async fn serve_starts_without_its_upstream() {
     let config = Configured::profile("upstream = \"http://127.0.0.1:9\"");
     let serve = Serve::start(&["--config", config.path()]).await;
     let status = refused(&serve, "GRANT_PENDING").await;
@@ -44,7 +44,7 @@ async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
 }
 
 #[tokio::test]
-async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
+async fn serve_keeps_running_when_the_upstream_rejects_it() {
     for (fault, code, wanted) in [
         ("status=401", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
         ("status=403", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
@@ -69,7 +69,7 @@ async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
+async fn wrong_secret_is_upstream_rejected_and_logged() {
     let sandbox = Serve::sandboxed(&[]).await;
     let upstream = format!("upstream = \"{}\"", sandbox.sandbox.as_deref().expect("a sandbox"));
     let config =
@@ -84,7 +84,7 @@ async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
+async fn outage_is_served_until_expiry_and_recovers() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -132,7 +132,7 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
 }
 
 #[tokio::test]
-async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
+async fn outage_shorter_than_the_grant_fails_no_call() {
     let serve = Serve::sandboxed(&[]).await;
     let first = serve.first_token().await.validity.expect("a validity").generation;
     let mut client = serve.tokens().await;
@@ -151,7 +151,7 @@ async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
 }
 
 #[tokio::test]
-async fn a_cache_that_returns_the_same_grant_gives_it_no_second_life() {
+async fn repeated_grant_keeps_its_expiry() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     let first = serve.first_token().await;

@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use crate::support::{BINARY, Configured, Ran, Serve, payload, run, soon};
 
 #[tokio::test]
-async fn a_reader_that_goes_away_ends_every_command_without_a_word() {
+async fn closed_pipe_ends_every_command_silently() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let config = Configured::profile("");
@@ -40,7 +40,7 @@ async fn a_reader_that_goes_away_ends_every_command_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_or_read_is_named() {
+async fn unreadable_or_unwritable_file_is_named() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for (arguments, file) in [
@@ -70,7 +70,7 @@ async fn inspect(pasted: &[u8]) -> Ran {
 }
 
 #[tokio::test]
-async fn inspect_finds_the_token_in_what_was_pasted() {
+async fn inspect_finds_the_token_in_pasted_text() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let plain = run(&["inspect", &token]).await.stdout;
@@ -99,7 +99,7 @@ async fn inspect_finds_the_token_in_what_was_pasted() {
 }
 
 #[tokio::test]
-async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line() {
+async fn editor_artefacts_are_ignored_or_refused_by_line() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -135,7 +135,7 @@ async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line
 }
 
 #[tokio::test]
-async fn a_secret_or_a_configuration_with_an_editors_marks_is_taken_or_refused_by_name() {
+async fn editor_artefacts_in_secrets_and_config_are_handled() {
     let config = Configured::with_secret("", "", &format!("\u{feff}{DEMO_API_KEY_SECRET}\r\n"));
     let text = fs::read(&config.file).expect("written");
     fs::write(&config.file, [b"\xef\xbb\xbf".as_slice(), &text].concat()).expect("written");

@@ -149,7 +149,7 @@ async fn upstream(known: usize) -> Sandbox {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_keys_are_swapped_under_load_and_no_token_is_of_two() {
+async fn rotating_100_keys_under_load_mixes_none_in_a_token() {
     const SWAPS: usize = 100;
     let world = World::new(SWAPS + 1).await;
     world.serve.first_token().await;
@@ -197,7 +197,7 @@ async fn a_hundred_keys_are_swapped_under_load_and_no_token_is_of_two() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_upstream_refuses_changes_nothing_and_a_good_one_comes_by_itself() {
+async fn refused_key_changes_nothing_and_a_valid_key_applies() {
     let world = World::new(3).await;
     world.serve.first_token().await;
     // The upstream knows no such secret.
@@ -218,7 +218,7 @@ async fn a_key_that_the_upstream_refuses_changes_nothing_and_a_good_one_comes_by
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_toml_stops_no_key_and_what_takes_a_restart_is_named() {
+async fn invalid_toml_blocks_no_key_reload_and_restart_keys_warn() {
     let world = World::new(4).await;
     world.serve.first_token().await;
     let file = world.dir.path().join("grantmint.toml");
@@ -253,7 +253,7 @@ async fn a_file_that_is_not_toml_stops_no_key_and_what_takes_a_restart_is_named(
 }
 
 #[tokio::test]
-async fn a_key_that_signs_alone_is_swapped_too() {
+async fn signing_only_key_is_rotated_too() {
     let dir = TempDir::new().expect("a directory");
     put_key(&dir, "APIone", &secret(1));
     let file = dir.path().join("grantmint.toml");

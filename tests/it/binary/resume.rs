@@ -41,7 +41,7 @@ async fn grows(file: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn a_bulk_without_a_grant_is_unavailable_and_resumes_when_there_is_one() {
+async fn bulk_without_a_grant_resumes_when_one_arrives() {
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let mut client = serve.tokens().await;
     let mut request = series(3, 10);
@@ -87,7 +87,7 @@ async fn the_command_waits_for_a_first_grant() {
 }
 
 #[tokio::test]
-async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_crash() {
+async fn command_resumes_on_another_server_after_drain_or_crash() {
     const COUNT: usize = 20_000;
     let port = reserved_port();
     let address = port.local_addr().expect("an address").to_string();
@@ -129,7 +129,7 @@ async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_cras
 }
 
 #[tokio::test]
-async fn the_command_gives_up_when_its_patience_ends() {
+async fn command_gives_up_after_its_retry_limit() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let bulk = ["bulk", "--count", "5", "--patience", "1s", "--server", &serve.server];
     let ran = run(&bulk).await;
@@ -160,7 +160,7 @@ async fn past_use(line: &str) {
 }
 
 #[tokio::test]
-async fn a_bulk_that_outlives_its_tokens_says_how_many_are_lost() {
+async fn bulk_reports_how_many_tokens_have_expired() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -188,7 +188,7 @@ async fn a_bulk_that_outlives_its_tokens_says_how_many_are_lost() {
 }
 
 #[tokio::test]
-async fn a_bulk_whose_server_is_gone_says_so_at_once_and_at_the_end_what_is_lost() {
+async fn bulk_reports_a_lost_server_and_the_missing_tokens() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;

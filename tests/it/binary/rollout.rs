@@ -60,7 +60,7 @@ async fn served_python(serve: &Serve) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_that_are_replaced_one_by_one_fail_no_call() {
+async fn rolling_update_fails_no_call() {
     let config = Configured::with_secret(
         "[server]\ndrain_delay = \"500ms\"",
         "",

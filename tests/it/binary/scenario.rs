@@ -40,7 +40,7 @@ async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u6
 }
 
 #[tokio::test]
-async fn serve_plays_a_scenario_behind_the_faults_that_are_given() {
+async fn serve_plays_a_scenario_after_the_given_faults() {
     let text = format!(
         "[[fault]]\nstatus = 500\nrequests = \"1-3\"\n\
          [[fault]]\nresource = \"{DEMO_RESOURCE}\"\nstatus = 429\nretry-after = \"soon\"\ntimes = 1\n"
@@ -60,7 +60,7 @@ async fn serve_plays_a_scenario_behind_the_faults_that_are_given() {
 }
 
 #[tokio::test]
-async fn the_sandbox_alone_plays_one_and_takes_another_at_run_time() {
+async fn standalone_sandbox_replaces_its_scenario_at_run_time() {
     let (_dir, path) = file("[[fault]]\nstatus = 503\nrequests = 1\n");
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--scenario", &path])
@@ -95,7 +95,7 @@ async fn the_sandbox_alone_plays_one_and_takes_another_at_run_time() {
 }
 
 #[tokio::test]
-async fn every_problem_of_a_scenario_is_told_with_its_line() {
+async fn every_scenario_problem_is_reported_with_its_line() {
     let (_dir, path) = file(BAD);
     for command in [&["serve", "--sandbox"][..], &["sandbox"]] {
         let ran = run(&[command, &["--scenario", &path]].concat()).await;

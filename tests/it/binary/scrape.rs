@@ -21,7 +21,7 @@ async fn ask(serve: &Serve, method: &str, path: &str, headers: &[&str]) -> Answe
 }
 
 #[tokio::test]
-async fn the_metrics_come_in_the_format_that_is_asked_for() {
+async fn metrics_use_the_requested_format() {
     let serve = Serve::sandboxed(&[]).await;
     for (headers, wanted) in [
         (&[] as &[&str], TEXT),
@@ -43,7 +43,7 @@ async fn the_metrics_come_in_the_format_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn both_formats_are_read_by_the_parsers_of_prometheus() {
+async fn prometheus_parsers_read_both_formats() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = TempDir::new().expect("a directory");
@@ -73,7 +73,7 @@ fn promtool() -> Command {
 }
 
 #[tokio::test]
-async fn an_admin_page_is_only_read_and_others_are_not_found() {
+async fn admin_pages_are_read_only() {
     let serve = Serve::sandboxed(&[]).await;
     for page in ["/livez", "/readyz", "/metrics"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {

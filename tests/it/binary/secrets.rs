@@ -43,7 +43,7 @@ pub(super) fn add_token(markers: &mut Markers, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
+async fn no_output_contains_a_secret() {
     let config = Configured::with_secret("", "grant_ttl = \"12s\"", SECRET);
     let serve = Serve::configured(&config, &[]).await;
     let mut markers = planted();
@@ -127,7 +127,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
 }
 
 #[tokio::test]
-async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
+async fn no_flag_takes_a_secret() {
     for command in ["serve", "sandbox", "check", "mint", "bulk", "grants", "bench", "inspect"] {
         let help = run(&[command, "--help"]).await;
         assert_eq!(help.code, Some(0), "{command}");
@@ -137,7 +137,7 @@ async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_file_itself_is_refused_without_being_repeated() {
+async fn inline_secret_is_refused_without_echo() {
     let config = Configured::profile(&format!("api_key_secret = \"{SECRET}\""));
     for command in ["check", "serve"] {
         let ran = run(&[command, "--config", config.path()]).await;
@@ -148,7 +148,7 @@ async fn a_secret_in_the_file_itself_is_refused_without_being_repeated() {
 }
 
 #[tokio::test]
-async fn the_servers_memory_is_never_dumped_into_a_file() {
+async fn core_dumps_are_disabled() {
     let server = format!(
         "ulimit -c unlimited; exec {BINARY} serve --sandbox --json --listen 127.0.0.1:0 \
          --admin-listen 127.0.0.1:0"

@@ -15,7 +15,7 @@ fn with_vectors() -> BTreeSet<&'static str> {
 }
 
 #[tokio::test]
-async fn every_vendors_tokens_are_made_again_without_a_set_up() {
+async fn selftest_reproduces_every_vendor_token() {
     let empty = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(BINARY);
     command.arg("selftest").env_clear().current_dir(empty.path());
@@ -31,7 +31,7 @@ async fn every_vendors_tokens_are_made_again_without_a_set_up() {
 }
 
 #[tokio::test]
-async fn machines_read_how_many_vectors_of_each_kind_come_out_how() {
+async fn selftest_json_counts_results_by_kind() {
     let ran = run(&["selftest", "--json"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     let told: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -56,7 +56,7 @@ async fn machines_read_how_many_vectors_of_each_kind_come_out_how() {
 }
 
 #[tokio::test]
-async fn kinds_are_tested_by_name_and_an_unknown_one_is_told_those_that_there_are() {
+async fn selftest_filters_by_kind_and_lists_kinds_if_unknown() {
     let asked = run(&["selftest", "daily", "forward", "--json"]).await;
     let told: Value = serde_json::from_str(&asked.stdout).expect("JSON");
     let kinds: Vec<_> = told["kinds"].as_array().expect("a list").iter().collect();

@@ -12,7 +12,7 @@ use super::bulk::read;
 use crate::support::{BINARY, Configured, Serve, mint, reason, resume_index, series, soon, until};
 
 #[tokio::test]
-async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
+async fn unused_signal_is_logged_and_ignored() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut tokens = serve.tokens().await;
@@ -58,7 +58,7 @@ async fn sigquit_drains_as_sigterm_does() {
 }
 
 #[tokio::test]
-async fn the_sandbox_goes_on_too() {
+async fn sandbox_ignores_unused_signals() {
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
         .stdout(Stdio::piped())
@@ -89,7 +89,7 @@ async fn the_sandbox_goes_on_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_still_reads_its_files_stops_at_a_signal() {
+async fn signal_stops_a_server_still_reading_its_files() {
     let dir = tempfile::tempdir().expect("a directory");
     let fifo = dir.path().join("config");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();

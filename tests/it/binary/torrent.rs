@@ -43,7 +43,7 @@ async fn calls(tokens: &mut TokenServiceClient<Channel>) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_megabytes_of_log_tell_no_secret() {
+async fn trace_log_of_100_mb_contains_no_secret() {
     let pki = Pki::new();
     let entry = format!(
         "[callers.api]\nmatch = [{CALLER_ID:?}]\n\

@@ -86,7 +86,7 @@ fn interrupt(child: &Child) {
 }
 
 #[tokio::test]
-async fn on_a_terminal_a_watch_is_a_table_that_ticks_and_leaves_the_terminal_as_it_was() {
+async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let terminal = Terminal::open(80, 20);
@@ -118,7 +118,7 @@ async fn on_a_terminal_a_watch_is_a_table_that_ticks_and_leaves_the_terminal_as_
 }
 
 #[tokio::test]
-async fn colours_and_redrawing_are_left_out_where_they_are_not_wanted() {
+async fn colours_and_redrawing_can_be_disabled() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for (variable, value, redrawn) in [("NO_COLOR", "1", true), ("TERM", "dumb", false)] {
@@ -166,7 +166,7 @@ impl Piped {
 }
 
 #[tokio::test]
-async fn in_a_pipe_a_watch_is_a_line_a_change_and_ends_with_its_reader() {
+async fn watch_in_a_pipe_prints_one_line_per_change() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &["--fault", "status=503"]).await;
     let mut watch = Piped::start(&serve.server, &[]);
@@ -189,7 +189,7 @@ async fn in_a_pipe_a_watch_is_a_line_a_change_and_ends_with_its_reader() {
 }
 
 #[tokio::test]
-async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
+async fn watch_reports_a_lost_server_and_resumes() {
     let port = reserved_port();
     let listen = port.local_addr().expect("an address").to_string();
     let (server, at) = (format!("http://{listen}"), ["--listen", listen.as_str()]);
@@ -225,7 +225,7 @@ async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
 }
 
 #[tokio::test]
-async fn a_watch_of_what_is_not_there_fails() {
+async fn watch_of_an_unknown_grant_fails() {
     let serve = Serve::sandboxed(&[]).await;
     let mut watch = Piped::start(&serve.server, &["--profile", "nobody"]);
     assert!(watch.note().await.contains("PROFILE_NOT_FOUND"));

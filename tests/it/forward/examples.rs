@@ -48,7 +48,7 @@ fn merged(dir: &Path) -> (String, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_examples_at_once_get_their_credentials_and_hand_them_out() {
+async fn all_examples_together_serve_their_credentials() {
     let dir = TempDir::new().expect("a directory");
     let (text, names) = merged(dir.path());
     let unnamed = presets().into_iter().find(|demo| !names.iter().any(|name| name == demo.name));
@@ -101,7 +101,7 @@ async fn answering(body: String) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_credential_that_is_json_is_handed_on_byte_for_byte() {
+async fn json_credential_is_returned_unchanged() {
     // Spaces, escapes, an order and members that no writer of ours would choose.
     let servers = "[\n  {\"urls\" : [\"stun:a:3478\"]} ,\t{\"username\":\"\\u00e9\\/\", \
                    \"credential\":\"é\",\"urls\":[\"turn:a\"], \"more\":1.50e0,\"a\":null}\n]";

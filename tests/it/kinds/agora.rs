@@ -85,12 +85,12 @@ pub(super) fn fields(token: &str) -> Map<String, Value> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("agora", 10, &[]);
 }
 
 #[test]
-fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
+fn library_tokens_are_read_and_their_signature_is_verified() {
     let view = View { now: WallTime::from_unix_seconds(1_700_000_010), mask: None };
     let right = SigningSecret::parse(CERTIFICATE).unwrap();
     let wrong = SigningSecret::parse(APP_ID).unwrap();
@@ -110,7 +110,7 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
 }
 
 #[test]
-fn tokens_of_one_call_differ_by_their_salt_alone() {
+fn tokens_of_one_call_differ_only_by_salt() {
     let text = "allow_resources = [\"*\"]\nparams = { role = \"publisher\" }";
     let profile = profile(text).unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
@@ -133,7 +133,7 @@ fn tokens_of_one_call_differ_by_their_salt_alone() {
 }
 
 #[test]
-fn what_no_token_can_say_is_not_signed() {
+fn unsupported_values_are_not_signed() {
     let profile = profile("services = [\"rtm\"]").unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
     for (issue, expire) in [(-1, 60), (100, 50), (i64::from(u32::MAX) + 1, i64::from(u32::MAX) + 9)]
@@ -143,7 +143,7 @@ fn what_no_token_can_say_is_not_signed() {
 }
 
 #[test]
-fn a_profile_says_what_its_tokens_are_for_and_whom() {
+fn profile_requires_service_and_user() {
     let rtc = "resources = [\"lobby\"]\nparams = { role = \"publisher\" }";
     let long = "c".repeat(64);
     for (lines, told) in [
@@ -196,7 +196,7 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
 }
 
 #[test]
-fn the_issue_may_lie_back_and_the_life_counts_from_there() {
+fn backdated_issue_time_starts_the_ttl() {
     let inputs = Inputs {
         now: 1_700_000_000,
         ttl_seconds: Some(600),
@@ -220,7 +220,7 @@ const TWO: &str = "[profiles.call]\nkind = \"agora\"\napp_id = \"022f71ff2bfd535
     app_certificate_file = \"SECRET_FILE\"\nservices = [\"chat\", \"rtm\"]\n";
 
 #[tokio::test]
-async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
+async fn calls_need_an_identity_and_set_only_open_parameters() {
     let directory = tempfile::tempdir().unwrap();
     let serve = serve(directory.path(), TWO, CERTIFICATE).await;
     let told =

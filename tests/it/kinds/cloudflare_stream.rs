@@ -24,12 +24,12 @@ pub(super) fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_samples_tokens_mean() {
+fn our_tokens_equal_the_samples_tokens() {
     assert_vectors("cloudflare-stream", 8, &[]);
 }
 
 #[test]
-fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
+fn profile_requires_videos_and_shared_signatures() {
     let good = format!("resources = [\"{VIDEO}\"]");
     let upper = VIDEO.to_uppercase();
     for (lines, told) in [
@@ -71,7 +71,7 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_cloudflares_limits() {
+async fn calls_set_open_parameters_within_cloudflares_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"*\"]\n\

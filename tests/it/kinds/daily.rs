@@ -17,12 +17,12 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("daily", 9, &[("no end, so good for ever, where ours has one", 1)]);
 }
 
 #[test]
-fn a_profile_says_which_rooms_and_what_daily_takes() {
+fn profile_requires_rooms_and_valid_daily_values() {
     let good = "resources = [\"standup\"]";
     for (lines, told) in [
         (String::new(), "call.resources: needs at least one resource"),
@@ -47,7 +47,7 @@ fn a_profile_says_which_rooms_and_what_daily_takes() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_and_are_no_owners() {
+async fn calls_set_open_parameters_and_never_owner() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}api_key_file = \"SECRET_FILE\"\nallow_resources = [\"room-*\"]\nmax_ttl = \"2h\"\n\

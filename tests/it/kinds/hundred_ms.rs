@@ -21,13 +21,13 @@ fn payload(token: &str) -> &str {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     let later = "good only from a later time on: no profile says that";
     assert_vectors("100ms", 6, &[(later, 1)]);
 }
 
 #[test]
-fn the_web_client_reads_whatever_stands_in_a_token() {
+fn web_client_reads_every_token() {
     let profile = profile("allow_resources = [\"*\"]\ncaller_params = [\"role\"]").unwrap();
     for text in ["~~~", "???", ">>>", "a~b>c?d", "\u{eb}\u{1f3a5}\u{ff}", "-_-_\u{a0}"] {
         let inputs = Inputs {
@@ -45,7 +45,7 @@ fn the_web_client_reads_whatever_stands_in_a_token() {
 }
 
 #[test]
-fn each_token_has_a_role_that_the_profile_or_the_call_says() {
+fn each_token_has_a_role_from_profile_or_call() {
     let room = "resources = [\"64f0\"]";
     for (lines, told) in [
         (room.to_owned(), "peer.params: role: is required"),
@@ -69,7 +69,7 @@ fn each_token_has_a_role_that_the_profile_or_the_call_says() {
 }
 
 #[tokio::test]
-async fn calls_say_the_role_where_the_profile_opens_it() {
+async fn calls_set_the_role_if_the_profile_opens_it() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}app_secret_file = \"SECRET_FILE\"\nallow_resources = [\"64*\"]\nmax_ttl = \"24h\"\n\

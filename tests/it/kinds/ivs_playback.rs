@@ -25,7 +25,7 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("ivs-playback", 9, &[("no iat, which ours always have", 1)]);
 }
 
@@ -52,7 +52,7 @@ fn case() -> impl Strategy<Value = (String, String, i64, Map<String, Value>)> {
 }
 
 #[tokio::test]
-async fn random_inputs_become_their_claims_and_no_others() {
+async fn random_inputs_become_exactly_their_claims() {
     let open = profile(
         "allow_resources = [\"*\"]\ncaller_params = [\"allow_origin\", \
          \"viewer_session_version\", \"maximum_resolution\"]",
@@ -92,7 +92,7 @@ async fn random_inputs_become_their_claims_and_no_others() {
 }
 
 #[test]
-fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
+fn profile_requires_channels_and_a_ttl_ivs_allows() {
     let good = format!("resources = [\"{CHANNEL}\"]");
     let origins = ["https://a.example"; 6].join(",");
     for (lines, told) in [
@@ -170,7 +170,7 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_within_the_limits_and_reads_it_back() {
+async fn binary_mints_within_limits_and_inspects() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[profiles.private]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
                 allow_resources = [\"arn:aws:ivs:us-west-2:123456789012:channel/*\"]\n\
@@ -217,7 +217,7 @@ async fn the_binary_mints_within_the_limits_and_reads_it_back() {
 }
 
 #[tokio::test]
-async fn viewers_who_are_not_named_share_a_signature_of_their_channel() {
+async fn anonymous_viewers_share_a_signature_per_channel() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "[profiles.lobby]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\

@@ -36,7 +36,7 @@ fn is_id(text: &str) -> bool {
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("ivs-stage", 7, &[]);
 }
 
@@ -73,7 +73,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[tokio::test]
-async fn the_web_client_joins_with_random_tokens_and_reads_what_was_meant() {
+async fn web_client_reads_tokens_of_random_inputs() {
     let mut runner = TestRunner::deterministic();
     let cases: Vec<_> = (0..100).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
     let profile = profile(&format!(
@@ -129,7 +129,7 @@ async fn the_web_client_joins_with_random_tokens_and_reads_what_was_meant() {
 }
 
 #[test]
-fn a_profile_is_of_stages_with_their_endpoints() {
+fn profile_requires_stages_with_endpoints() {
     let good = format!("{WHIP}\nresources = [\"{STAGE}\"]");
     let connection = "token_type = \"connection\"";
     for (lines, told) in [
@@ -185,7 +185,7 @@ fn a_profile_is_of_stages_with_their_endpoints() {
 }
 
 #[tokio::test]
-async fn a_connection_is_where_its_key_is_and_the_web_client_takes_it() {
+async fn connection_region_must_match_the_key() {
     let inputs =
         Inputs { now: NOW, ttl_seconds: None, identity: Some("alice".to_owned()), resource: None };
     let profile = profile("token_type = \"connection\"").unwrap();
@@ -206,7 +206,7 @@ async fn a_connection_is_where_its_key_is_and_the_web_client_takes_it() {
 }
 
 #[tokio::test]
-async fn nobody_publishes_without_being_told_so_and_the_binary_reads_it_back() {
+async fn publishing_requires_an_explicit_setting() {
     let directory = tempfile::tempdir().unwrap();
     let own = OWN.replace("[profiles.stage]", "[profiles.guest]");
     let lines = format!(

@@ -95,7 +95,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_table_is_what_jsonwebtoken_makes_of_it(
+    fn any_claim_table_equals_jsonwebtokens_output(
         claims in vec(claim(), 0..8),
         algorithm in prop::sample::select(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512][..]),
     ) {
@@ -147,7 +147,7 @@ fn read(token: &str) -> [Value; 2] {
 }
 
 #[test]
-fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
+fn claim_table_requires_expiry_and_per_token_claims() {
     let problem = |claims: Value, more: &str| {
         profile(&text(Algorithm::HS256, &claims, more), SECRET).unwrap_err()
     };
@@ -179,7 +179,7 @@ fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
 }
 
 #[tokio::test]
-async fn one_signature_is_shared_for_a_while_where_the_profile_says_so() {
+async fn signature_is_shared_for_the_configured_period() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("key"), SECRET).unwrap();

@@ -63,7 +63,7 @@ fn lasting(mut claims: Value) -> Value {
 }
 
 #[tokio::test]
-async fn libraries_read_of_our_tokens_what_their_calls_asked_for() {
+async fn vendor_libraries_read_the_requested_values() {
     let tokens = minted().await;
     let algorithm = |profile: &str| match profile {
         "jitsi" => "HS512",

@@ -23,7 +23,7 @@ fn profile(scope: &str, params: &Map<String, Value>) -> Result<Profile, String> 
 }
 
 #[test]
-fn our_tokens_mean_what_the_libraries_tokens_mean() {
+fn our_tokens_equal_the_libraries_tokens() {
     let others = [
         ("refused", 2),
         ("no typ in the header, which ours have", 14),
@@ -35,7 +35,7 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
 }
 
 #[test]
-fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
+fn profile_requires_rooms_and_no_ineffective_grants() {
     let problem =
         |scope: &str, params: Value| profile(scope, params.as_object().unwrap()).unwrap_err();
     assert!(problem("", json!({})).contains("resources: needs at least one resource"));
@@ -82,7 +82,7 @@ fn configured(directory: &Path, lines: &str) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_and_nothing_else() {
+async fn calls_set_only_open_parameters() {
     let directory = tempfile::tempdir().unwrap();
     let [config, _] = configured(
         directory.path(),
@@ -137,7 +137,7 @@ async fn calls_set_what_the_profile_opens_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
+async fn binary_mints_checks_lists_and_inspects_room_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let [config, secret] = configured(directory.path(), "params = { can_publish = false }");
     let tokens = directory.path().join("tokens").to_str().unwrap().to_owned();

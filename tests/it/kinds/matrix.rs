@@ -199,7 +199,7 @@ fn set(kind: &str, profile: &str, name: &str, value: &Value) -> MintOptions {
 }
 
 #[test]
-fn each_kind_declares_these_and_opens_no_server_right() {
+fn each_kind_declares_its_parameters_and_no_server_grant() {
     for kind in kinds() {
         let config = parsed(&profiles(kind)).unwrap();
         let meant = declared(kind);
@@ -221,7 +221,7 @@ fn each_kind_declares_these_and_opens_no_server_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
+async fn parameters_take_only_their_type_and_only_if_open() {
     let world = World::of(&kinds().map(profiles).collect::<String>()).await;
     for kind in kinds() {
         for (name, good, is_profiles) in declared(kind) {
@@ -257,7 +257,7 @@ async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
+async fn unrestricted_tokens_need_an_explicit_setting() {
     let any = "allow_resources = [\"*\"]";
     let mut tables: String = kinds()
         .map(|kind| profile(&format!("of-{kind}"), kind, &format!("{any}\n{}", required(kind))))

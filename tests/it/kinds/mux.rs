@@ -40,12 +40,12 @@ fn with_params(params: &Map<String, Value>) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_muxs_tokens_mean() {
+fn our_tokens_equal_muxs_tokens() {
     assert_vectors("mux", 10, &[("numbers as texts, where the guide has numbers", 2)]);
 }
 
 #[tokio::test]
-async fn muxs_player_finds_nothing_wrong_with_a_token_for_its_id_until_its_end() {
+async fn mux_player_accepts_a_token_until_expiry() {
     let mint = |of: &str| {
         let params = Map::from_iter([("token_type".to_owned(), of.into())]);
         let inputs = Inputs {
@@ -157,7 +157,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[tokio::test]
-async fn of_random_inputs_our_claims_are_those_of_muxs_library() {
+async fn random_inputs_give_the_claims_of_muxs_library() {
     let mut runner = TestRunner::deterministic();
     let cases: Vec<_> =
         (0..1_000).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
@@ -200,7 +200,7 @@ fn open() -> Vec<String> {
 }
 
 #[test]
-fn a_profile_is_of_ids_that_mux_has() {
+fn profile_requires_valid_mux_ids() {
     let good = "resources = [\"qIJB\"]";
     for (lines, told) in [
         (String::new(), "vod.resources: needs at least one resource"),
@@ -250,7 +250,7 @@ fn a_profile_is_of_ids_that_mux_has() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_for_all_of_a_player_and_reads_it_back() {
+async fn binary_mints_every_player_token_and_inspects_it() {
     let directory = tempfile::tempdir().unwrap();
     let key = test_key("/mux/private_key_pkcs1_pem").unwrap();
     let text = format!(

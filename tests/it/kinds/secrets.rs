@@ -78,7 +78,7 @@ async fn called(serve: &Serve, markers: &mut Markers) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_token_or_value_is_told_by_log_metrics_pages_errors_check_or_inspect() {
+async fn no_output_contains_a_key_token_or_value() {
     let directory = tempfile::tempdir().unwrap();
     let serve = serve(directory.path(), PROFILES, SECRET).await;
     let mut markers = Markers::of(&[SECRET, VALUE]);

@@ -145,7 +145,7 @@ async fn tokens_of_every_algorithm_verify_with_the_public_key() {
 }
 
 #[tokio::test]
-async fn hmacs_are_served_while_a_bulk_of_rsa_runs() {
+async fn hmac_calls_are_served_during_an_rsa_bulk() {
     let (serve, dir) = serve().await;
     let mut tokens = serve.tokens().await;
     let mut chunks = soon(tokens.mint_tokens(bulk("rsa", 1_000))).await.unwrap().into_inner();
@@ -180,7 +180,7 @@ async fn hmacs_are_served_while_a_bulk_of_rsa_runs() {
 }
 
 #[tokio::test]
-async fn more_than_the_queue_holds_are_told_to_come_again() {
+async fn calls_over_the_queue_limit_get_overloaded() {
     let (serve, _dir) = serve().await;
     let tokens = serve.tokens().await;
     let calls = (0..64).map(|number| {
@@ -229,7 +229,7 @@ async fn a_slow_bulk_ends_itself_before_its_deadline() {
 }
 
 #[tokio::test]
-async fn calls_that_say_the_same_share_one_signature() {
+async fn identical_calls_share_one_signature() {
     let (serve, _dir) = serve().await;
     let tokens = serve.tokens().await;
     let calls = (0..100).map(|number| {
@@ -294,7 +294,7 @@ async fn a_drain_ends_a_slow_bulk_after_its_chunk() {
 }
 
 #[tokio::test]
-async fn check_says_what_each_algorithm_costs() {
+async fn check_reports_the_cost_of_each_algorithm() {
     let (_serve, dir) = serve().await;
     let config = dir.path().join("config");
     let ran = run(&["check", "--json", config.to_str().unwrap()]).await;

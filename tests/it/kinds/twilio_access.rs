@@ -22,12 +22,12 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("twilio-access", 16, &[]);
 }
 
 #[test]
-fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
+fn constant_room_is_not_a_call_resource() {
     let mut standup = vectors("twilio-access").swap_remove(0);
     let Case::Minted { ways, .. } = &mut standup.case else { panic!("{standup:?}") };
     let lines = "grants = { video = { room = \"DailyStandup\" } }";
@@ -37,7 +37,7 @@ fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
 }
 
 #[test]
-fn a_profile_names_products_and_says_once_who_takes_calls() {
+fn profile_names_products_and_one_incoming_setting() {
     let video = "grants = { video = {} }";
     let voice = "grants = { voice = { incoming = { allow = true } } }";
     for (lines, told) in [
@@ -71,7 +71,7 @@ fn a_profile_names_products_and_says_once_who_takes_calls() {
 }
 
 #[tokio::test]
-async fn calls_name_a_room_and_say_who_takes_calls() {
+async fn calls_set_the_room_and_incoming_setting() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}api_key_secret_file = \"SECRET_FILE\"\nallow_resources = [\"room-*\"]\n\

@@ -13,7 +13,7 @@ use super::{assert_vectors, parts, vectors};
 const KIND: &str = "twilio-live";
 
 #[test]
-fn our_tokens_mean_what_the_libraries_tokens_mean() {
+fn our_tokens_equal_the_libraries_tokens() {
     let others = [
         ("refused", 2),
         ("no iat, which ours always have", 31),
@@ -48,7 +48,7 @@ fn payload(minted: &Minted) -> String {
 }
 
 #[test]
-fn a_grant_is_in_its_tokens_byte_for_byte_and_the_id_is_dated() {
+fn tokens_contain_the_grant_unchanged_and_a_dated_id() {
     let mut tried = 0;
     for way in ways() {
         let (minted, grant) = (mint(&way).unwrap(), way.ask.grant.unwrap());
@@ -74,7 +74,7 @@ fn numbers_nulls_and_order_of_a_grant_survive() {
 }
 
 #[test]
-fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
+fn non_json_grant_is_never_put_into_a_token() {
     let mut way = ways().next().unwrap();
     assert_eq!(parts(&mint(&way).unwrap().token)[1]["grants"]["identity"], "alice");
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {

@@ -186,7 +186,7 @@ fn values_touch_nothing_else(text: &str) {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_livekits() {
+fn livekit_values_change_no_other_claim() {
     values_touch_nothing_else(
         "[profiles.a]\nkind = \"livekit\"\napi_key = \"k\"\napi_secret_env = \"SECRET\"\n\
          resources = [\"room\"]\n\
@@ -198,7 +198,7 @@ fn no_value_touches_another_claim_of_livekits() {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_dailys() {
+fn daily_values_change_no_other_claim() {
     values_touch_nothing_else(
         "[profiles.a]\nkind = \"daily\"\napi_key_env = \"SECRET\"\n\
          domain_id = \"3c475c00-8fa1-4ba0-96f8-4f2ae955cc17\"\nresources = [\"room\"]\n\
@@ -208,7 +208,7 @@ fn no_value_touches_another_claim_of_dailys() {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_a_table_of_ones_own() {
+fn custom_table_values_change_no_other_claim() {
     // Lists and objects first and last in their objects, alone there, and beside what varies.
     for more in ["unique = false\nno_exp = true\n[profiles.a.claims]", OWN] {
         values_touch_nothing_else(&format!(
@@ -252,7 +252,7 @@ fn one(name: &str, value: Wire) -> Struct {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_call_may_send_has_limits() {
+async fn call_values_have_limits() {
     let names: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
     let many: Vec<_> =
         names.iter().map(|name| format!("{name} = {{ from = \"param\" }}\n")).collect();

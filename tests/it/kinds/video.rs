@@ -189,7 +189,7 @@ impl Agora {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agoras_library_reads_ours_and_makes_the_same_of_a_thousand_inputs() {
+async fn agora_library_agrees_on_1_000_inputs() {
     let inputs = random(of_agora(), COUNT);
     let ours: Vec<_> = inputs.iter().map(Agora::token).collect();
     let cases = inputs.iter().zip(&ours).map(
@@ -280,7 +280,7 @@ impl Vonage {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vonages_library_verifies_ours_and_makes_the_same_of_a_thousand_inputs() {
+async fn vonage_library_agrees_on_1_000_inputs() {
     let inputs = random(of_vonage(), COUNT);
     let ours: Vec<_> = inputs.iter().map(Vonage::token).collect();
     let cases = inputs.iter().zip(&ours).map(|(inputs, token)| inputs.case(token));
@@ -306,7 +306,7 @@ fn parts_of(token: &str) -> [Value; 2] {
 }
 
 #[tokio::test]
-async fn tokens_of_opentoks_library_are_told_for_what_they_are() {
+async fn opentok_library_tokens_are_recognised() {
     let case = |form: &str| {
         json!({
             "library": "opentok",
@@ -352,7 +352,7 @@ fn rules() -> impl Strategy<Value = Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn openssl_verifies_cloudflares_tokens_of_inputs_that_nobody_chose() {
+async fn openssl_verifies_cloudflare_tokens_of_random_inputs() {
     let inputs = (option::of(any::<bool>()), option::of(rules()), 3..=86_400_i64, "[0-9a-f]{32}");
     let mut tokens = Vec::new();
     for (downloadable, rules, life, video) in random(inputs, COUNT / 5) {

@@ -26,12 +26,12 @@ pub(super) fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("vonage-video", 7, &[("OpenTok's own tokens, which are not made here", 3)]);
 }
 
 #[test]
-fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
+fn legacy_opentok_tokens_are_read() {
     let view = View { now: WallTime::from_unix_seconds(1_700_000_000), mask: None };
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let old: Vec<_> = vectors.iter().filter_map(|vector| vector["token"].as_str()).collect();
@@ -50,7 +50,7 @@ fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
 }
 
 #[test]
-fn a_profile_is_of_sessions_of_an_application() {
+fn profile_requires_an_applications_sessions() {
     let good = format!("resources = [\"{SESSION}\"]");
     for (lines, told) in [
         (String::new(), "call.resources: needs at least one resource"),
@@ -81,7 +81,7 @@ fn a_profile_is_of_sessions_of_an_application() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_vonages_limits() {
+async fn calls_set_open_parameters_within_vonages_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"2_*\"]\n\

@@ -17,7 +17,7 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_zooms_tokens_mean() {
+fn our_tokens_equal_zooms_tokens() {
     let others = [
         ("refused", 3),
         ("36 characters: refused by the sample, taken by the guide and here", 1),
@@ -27,7 +27,7 @@ fn our_tokens_mean_what_zooms_tokens_mean() {
 }
 
 #[test]
-fn nobody_is_a_host_without_being_told_so() {
+fn host_role_requires_an_explicit_setting() {
     let inputs = Inputs {
         now: 1_700_000_000,
         ttl_seconds: None,
@@ -48,7 +48,7 @@ fn nobody_is_a_host_without_being_told_so() {
 }
 
 #[test]
-fn a_profile_is_of_sessions_that_zoom_takes() {
+fn profile_requires_sessions_zoom_accepts() {
     let good = "resources = [\"standup\"]";
     let long = "s".repeat(201);
     for (lines, told) in [
@@ -76,7 +76,7 @@ fn a_profile_is_of_sessions_that_zoom_takes() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_zooms_limits() {
+async fn calls_set_open_parameters_within_zooms_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}sdk_secret_file = \"SECRET_FILE\"\nallow_resources = [\"room*\"]\n\

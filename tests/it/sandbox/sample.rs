@@ -18,7 +18,7 @@ fn sample() -> Vec<Fault> {
 }
 
 #[test]
-fn it_has_every_key_and_every_body() {
+fn sample_has_every_key_and_body() {
     let words: Vec<_> = sample().iter().map(ToString::to_string).collect();
     let keys: BTreeSet<_> = words
         .iter()
@@ -46,7 +46,7 @@ async fn playing() -> (Sandbox, Arc<Simulation>) {
 }
 
 #[tokio::test]
-async fn its_outage_plays_as_it_says() {
+async fn sample_outage_plays_as_described() {
     let (sandbox, clock) = playing().await;
     let mut seen = Vec::new();
     for later in [0, 25, 50, 10, 17, 10] {
@@ -64,7 +64,7 @@ async fn its_outage_plays_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_resource_of_its_has_faults_of_its_own() {
+async fn sample_resource_has_its_own_faults() {
     let (sandbox, _) = playing().await;
     let own = format!("VJ{}", "F".repeat(32));
     assert_eq!(ask(&sandbox, &own).await.status, 201);

@@ -83,7 +83,7 @@ async fn several() -> Sandbox {
 }
 
 #[tokio::test]
-async fn each_gets_its_own_requests() {
+async fn each_endpoint_gets_its_own_requests() {
     let sandbox = several().await;
     let account = |body: &str| serde_json::from_str::<Value>(body).unwrap()["account_sid"].clone();
     assert_eq!(account(&ask(&sandbox, DEMO_RESOURCE).await.body), DEMO_ACCOUNT_SID);
@@ -112,7 +112,7 @@ async fn each_gets_its_own_requests() {
 }
 
 #[tokio::test]
-async fn a_fault_strikes_those_that_it_is_for() {
+async fn fault_applies_only_to_its_endpoints() {
     let sandbox = several().await;
     let url = format!("http://{}/issue", sandbox.addr());
     let issue = async || answer("POST", &url, &["authorization: Key K"], "").await;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::world::{Answer, World, grant, millis, secs, status};
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_resources_stay_within_the_rate_and_all_have_their_grants() {
+async fn hundred_resources_stay_within_the_account_rate() {
     let world = World::with(100, 7, Limits::default(), |_| grant());
     sleep(secs(300)).await;
     assert!(world.most_in_flight() <= 8);
@@ -39,7 +39,7 @@ async fn a_hundred_resources_stay_within_the_rate_and_all_have_their_grants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_eight_requests_hang_at_once() {
+async fn at_most_eight_requests_hang_at_once() {
     let world = World::with(40, 7, Limits::default(), |ask| {
         if ask.at < secs(60) { Answer::Hang } else { grant() }
     });
@@ -61,7 +61,7 @@ fn bulk(world: &World, selection: Selection, start: i64, deadline: Option<Instan
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulk_crosses_refreshes_with_one_generation_a_chunk_and_every_index_answered() {
+async fn bulk_crosses_refreshes_with_one_generation_per_chunk() {
     let world = World::new(|_| grant());
     world.requested(1).await;
     let selection = Selection::Series { prefix: "viewer-".into(), count: 2_000 };
@@ -88,7 +88,7 @@ async fn a_bulk_crosses_refreshes_with_one_generation_a_chunk_and_every_index_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulk_ends_with_the_cause_and_where_to_go_on() {
+async fn failed_bulk_reports_the_cause_and_resume_index() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
     world.requested(1).await;
     let identities = (0..500).map(|number| Identity::parse(format!("viewer-{number}")).unwrap());
@@ -102,7 +102,7 @@ async fn a_bulk_ends_with_the_cause_and_where_to_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bulk_ends_itself_before_its_deadline() {
+async fn bulk_ends_before_its_deadline() {
     let world = World::new(|_| grant());
     world.requested(1).await;
     let deadline = Instant::now() + secs(3);

@@ -8,7 +8,7 @@ use grantmint::{
 use super::world::{Answer, NEVER, World, gaps, grant, millis, secs};
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_is_returned_again_keeps_its_end() {
+async fn returned_grant_keeps_its_expiry() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { Answer::Again(1) });
     world.requested(1).await;
     // The oracle in each mint knows the true end.
@@ -25,7 +25,7 @@ async fn a_grant_that_is_returned_again_keeps_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn former_grants_that_come_in_turn_are_not_taken_again() {
+async fn alternating_previous_grants_are_not_accepted() {
     let world = World::new(|ask| match ask.number {
         1..=3 => grant(),
         number => Answer::Again(1 + number % 3),
@@ -38,7 +38,7 @@ async fn former_grants_that_come_in_turn_are_not_taken_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_renews_shortly_before_the_end_is_asked_a_few_times_and_is_no_fault() {
+async fn late_renewal_causes_few_requests_and_no_fault() {
     let mut newest = 1;
     let mut newest_since = secs(0);
     let world = World::new(move |ask| {
@@ -62,7 +62,7 @@ async fn an_upstream_that_renews_shortly_before_the_end_is_asked_a_few_times_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_would_end_sooner_does_not_replace_the_present_grant() {
+async fn shorter_grant_does_not_replace_the_current_one() {
     // A cache before a token endpoint hands out what it has left.
     let world = World::new(|ask| match ask.number {
         1 => grant(),
@@ -89,7 +89,7 @@ async fn an_answer_that_would_end_sooner_does_not_replace_the_present_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_that_was_refused_gets_a_grant_that_ends_sooner() {
+async fn refused_player_gets_a_shorter_grant() {
     let world = World::new(|ask| match ask.number {
         1 => grant(),
         _ => Answer::Grant(secs(20), millis(100)),

@@ -8,7 +8,7 @@ use super::world::{Answer, NEVER, World, grant, millis, secs, status};
 use crate::support::payload;
 
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_an_hour_forward_means_a_dead_grant_and_a_fresh_one_at_once() {
+async fn clock_step_of_an_hour_expires_and_replaces_the_grant() {
     let world = World::new(|_| grant());
     world.until(secs(10)).await;
     let before = world.mint().await.unwrap().terms.generation;
@@ -23,7 +23,7 @@ async fn a_wall_clock_an_hour_forward_means_a_dead_grant_and_a_fresh_one_at_once
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_forward_is_noticed_even_while_nobody_asks() {
+async fn forward_step_is_noticed_while_idle() {
     let world = World::new(|_| grant());
     world.until(secs(10)).await;
     world.hand.step_wall_forward(secs(3_600));
@@ -32,7 +32,7 @@ async fn a_step_forward_is_noticed_even_while_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_small_step_forward_that_only_shortens_the_grant_is_refreshed_in_time() {
+async fn small_forward_step_refreshes_before_expiry() {
     let world = World::new(|_| grant());
     world.until(secs(5)).await;
     // 60 - 5 - 45 + 2 = 12 s are left, less the margin 10: before any first cycle ends.
@@ -41,7 +41,7 @@ async fn a_small_step_forward_that_only_shortens_the_grant_is_refreshed_in_time(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_within_the_tolerance_changes_nothing() {
+async fn clock_step_within_tolerance_changes_nothing() {
     let world = World::new(|_| grant());
     world.until(secs(5)).await;
     world.hand.step_wall_forward(millis(1_900));
@@ -50,7 +50,7 @@ async fn a_step_within_the_tolerance_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_set_back_changes_nothing_but_the_times_told() {
+async fn backward_clock_step_changes_only_reported_times() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
     world.until(secs(5)).await;
     let before = world.mint().await.unwrap();
@@ -74,7 +74,7 @@ async fn a_wall_clock_set_back_changes_nothing_but_the_times_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_step_back_the_next_generation_is_still_greater() {
+async fn generation_grows_after_a_backward_step() {
     let world = World::new(|_| grant());
     world.until(secs(5)).await;
     let before = world.mint().await.unwrap().terms.generation;
@@ -84,7 +84,7 @@ async fn after_a_step_back_the_next_generation_is_still_greater() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seconds_that_come_twice_bring_no_token_id_twice() {
+async fn repeated_seconds_repeat_no_token_id() {
     let world = World::new(|_| grant());
     for _ in 0..3 {
         world.requested(1).await;
@@ -95,7 +95,7 @@ async fn seconds_that_come_twice_bring_no_token_id_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
+async fn grant_survives_a_short_suspend() {
     for seed_time in [3, 9, 14] {
         let world = World::new(|_| grant());
         world.until(secs(seed_time)).await;
@@ -108,7 +108,7 @@ async fn a_short_suspend_is_survived_by_the_grant_it_began_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspend_past_the_refresh_point_is_noticed_before_the_end_of_life() {
+async fn suspend_past_the_refresh_point_refreshes_before_expiry() {
     let world = World::new(|_| grant());
     let anchor = world.requested(2).await;
     world.until(anchor + secs(30)).await;
@@ -118,7 +118,7 @@ async fn a_suspend_past_the_refresh_point_is_noticed_before_the_end_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_long_suspend_a_dead_grant_is_refused_and_a_fresh_one_is_there_soon() {
+async fn long_suspend_refuses_the_expired_grant_and_refreshes() {
     // 45 s more end the life of a grant of this age, and leave its last 100 ms.
     for length in [45, 60, 120] {
         for asked in [false, true] {
@@ -137,7 +137,7 @@ async fn after_a_long_suspend_a_dead_grant_is_refused_and_a_fresh_one_is_there_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspend_during_an_attempt_does_not_publish_a_dead_grant() {
+async fn suspend_during_an_attempt_publishes_no_expired_grant() {
     let world = World::new(|ask| {
         Answer::Grant(secs(60), if ask.number == 2 { millis(1_500) } else { millis(100) })
     });

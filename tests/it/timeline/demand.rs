@@ -25,7 +25,7 @@ fn at_once() -> Options<'static> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_needs_more_pulls_the_refresh_to_five_seconds_after_the_last_attempt() {
+async fn unmet_call_pulls_the_refresh_to_5_s_after_the_last() {
     let world = World::new(|_| grant());
     world.until(millis(4_500)).await;
     let minted = world.mint_with(&fresh(), None).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_call_that_needs_more_pulls_the_refresh_to_five_seconds_after_the_last
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_grant_lacks_is_told_beside_a_live_grant() {
+async fn unmet_requirement_is_reported_with_a_live_grant() {
     let world = World::new(|_| grant());
     world.until(millis(4_500)).await;
     let Unserved { cause, retry_in } = world.mint_with(&at_once(), None).await.err().unwrap();
@@ -54,7 +54,7 @@ async fn what_the_grant_lacks_is_told_beside_a_live_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_after_the_last_attempt_a_caller_is_told_that_the_next_one_takes_its_time() {
+async fn retry_hint_includes_the_duration_of_an_attempt() {
     let world = World::new(|_| Answer::Grant(secs(60), millis(1_500)));
     world.requested(2).await;
     world.settled().await;
@@ -70,7 +70,7 @@ async fn long_after_the_last_attempt_a_caller_is_told_that_the_next_one_takes_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn demand_never_goes_past_a_retry_after_nor_brings_a_rejected_probe_forward() {
+async fn demand_respects_retry_after_and_probe_times() {
     let answers: [fn() -> Answer; 3] = [|| throttled(secs(30)), || status(404), || status(401)];
     for answer in answers {
         let world = World::new(move |ask| if ask.number == 1 { grant() } else { answer() });
@@ -95,7 +95,7 @@ async fn demand_never_goes_past_a_retry_after_nor_brings_a_rejected_probe_forwar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_as_long_as_it_says_and_no_longer() {
+async fn call_waits_no_longer_than_max_wait() {
     // The one attempt after the grant's end hangs, so that it could end at any time.
     let world = World::new(|ask| if ask.number == 1 { grant() } else { Answer::Hang });
     world.until(secs(70)).await;
@@ -128,7 +128,7 @@ async fn a_call_waits_as_long_as_it_says_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_does_not_wait_where_the_next_attempt_cannot_end_in_time() {
+async fn call_does_not_wait_if_no_attempt_can_finish_in_time() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { throttled(secs(60)) });
     world.until(secs(60)).await;
     let from = Instant::now();
@@ -140,7 +140,7 @@ async fn a_call_does_not_wait_where_the_next_attempt_cannot_end_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_more_than_may_wait_is_answered_at_once() {
+async fn waiter_over_the_limit_is_refused_at_once() {
     let world = World::with(1, 7, Limits::default(), |ask| {
         if ask.number == 1 { Answer::Grant(secs(60), millis(1_500)) } else { grant() }
     });
@@ -165,7 +165,7 @@ async fn one_more_than_may_wait_is_answered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_that_was_refused_gets_the_next_generation() {
+async fn refused_player_gets_the_next_generation() {
     let world = World::new(|_| grant());
     world.until(secs(2)).await;
     let refused = world.mint().await.unwrap().terms.generation.get();
@@ -182,7 +182,7 @@ async fn a_player_that_was_refused_gets_the_next_generation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_requires_the_full_ttl_waits_for_a_grant_that_holds_it() {
+async fn full_ttl_requirement_waits_for_a_long_enough_grant() {
     let world = World::new(|_| grant());
     world.until(secs(4)).await;
     let full = Options {
@@ -199,7 +199,7 @@ async fn who_requires_the_full_ttl_waits_for_a_grant_that_holds_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_calls_are_told_of_the_drain() {
+async fn waiting_calls_get_draining() {
     let world = Arc::new(World::new(|_| Answer::Hang));
     let waiting = Arc::clone(&world);
     let call = tokio::spawn(async move { waiting.mint_waiting(secs(10)).await.err() });

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status};
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_refresh_changes_nothing_while_the_grant_lives() {
+async fn failed_refresh_changes_nothing_while_the_grant_is_live() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
     world.requested(1).await;
     let before = world.mint().await.unwrap();
@@ -29,7 +29,7 @@ async fn a_failed_refresh_changes_nothing_while_the_grant_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_end_of_life_every_call_fails_and_tells_the_true_end() {
+async fn expired_grant_is_never_returned() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(503) });
     world.until(millis(57_999)).await;
     world.mint().await.unwrap();
@@ -44,7 +44,7 @@ async fn past_its_end_of_life_every_call_fails_and_tells_the_true_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_first_grant_calls_are_told_that_it_is_pending() {
+async fn calls_before_the_first_grant_get_grant_pending() {
     let world = World::new(|ask| if ask.at < secs(5) { status(500) } else { grant() });
     sleep(millis(300)).await;
     assert_eq!(world.cause().await, Some(Cause::GrantPending));
@@ -55,7 +55,7 @@ async fn before_the_first_grant_calls_are_told_that_it_is_pending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_upstream_heals_waiting_calls_are_released_at_the_publish() {
+async fn waiting_calls_are_released_when_the_grant_is_published() {
     let world =
         World::new(
             |ask| if ask.number == 1 || ask.at >= secs(100) { grant() } else { status(500) },
@@ -76,7 +76,7 @@ async fn when_the_upstream_heals_waiting_calls_are_released_at_the_publish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_enough_to_keep_the_pauses_short() {
+async fn waiting_calls_keep_the_back_off_short() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
     world.until(secs(300)).await;
     let from = world.elapsed();
@@ -87,7 +87,7 @@ async fn who_waits_is_enough_to_keep_the_pauses_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_upstream_gets_three_full_attempts_before_the_end_of_life() {
+async fn hanging_upstream_gets_three_attempts_before_expiry() {
     for seed in 0..60 {
         let world = World::with(1, seed, Limits::default(), |ask| {
             if ask.number <= 2 { grant() } else { Answer::Hang }
@@ -102,7 +102,7 @@ async fn a_hanging_upstream_gets_three_full_attempts_before_the_end_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_never_closer_than_a_quarter_second_and_widen_when_nobody_asks() {
+async fn attempts_are_250_ms_apart_and_back_off_when_idle() {
     let mut widened = Duration::ZERO;
     for seed in 0..10 {
         let world = World::with(1, seed, Limits::default(), |ask| {
@@ -121,7 +121,7 @@ async fn attempts_are_never_closer_than_a_quarter_second_and_widen_when_nobody_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_somebody_asks_pauses_stay_within_two_seconds() {
+async fn back_off_is_at_most_two_seconds_under_demand() {
     let world = World::new(|ask| if ask.number == 1 { grant() } else { status(500) });
     world.until(secs(400)).await;
     let without = world.without_token_until(secs(460)).await;
@@ -134,7 +134,7 @@ async fn while_somebody_asks_pauses_stay_within_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_were_served_by_a_refresh_do_not_ask_for_another() {
+async fn served_calls_do_not_request_another_refresh() {
     let world = World::new(|ask| {
         if ask.number == 1 || ask.at >= secs(70) {
             Answer::Grant(secs(60), millis(800))
@@ -149,7 +149,7 @@ async fn calls_that_were_served_by_a_refresh_do_not_ask_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_source_costs_one_attempt_only() {
+async fn panic_in_the_source_costs_one_attempt() {
     let world = World::new(|ask| if matches!(ask.number, 2 | 3) { Answer::Panic } else { grant() });
     assert_eq!(world.without_token_until(secs(120)).await.first(), Some(&Duration::ZERO));
     assert_eq!(world.without_token_until(secs(300)).await, NEVER);
@@ -159,7 +159,7 @@ async fn a_panic_in_the_source_costs_one_attempt_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_is_over_within_the_margin_is_never_published() {
+async fn grant_expiring_within_the_margin_is_never_published() {
     for life in [Duration::ZERO, millis(500), secs(2)] {
         let world =
             World::new(
@@ -179,7 +179,7 @@ async fn a_grant_that_is_over_within_the_margin_is_never_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_is_over_on_arrival_does_not_displace_a_live_one() {
+async fn grant_expired_on_arrival_does_not_replace_a_live_one() {
     // 2.5 s granted, of which 1 s is gone when it comes: nothing but margin is left.
     let world =
         World::new(
@@ -193,7 +193,7 @@ async fn a_grant_that_is_over_on_arrival_does_not_displace_a_live_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_granted_shorter_is_refreshed_so_that_three_attempts_fit() {
+async fn shorter_grant_refresh_leaves_time_for_three_attempts() {
     for seed in 0..20 {
         let world = World::with(1, seed, Limits::default(), |ask| match ask.number {
             1..=3 => Answer::Grant(secs(15), millis(100)),
@@ -211,7 +211,7 @@ async fn a_grant_granted_shorter_is_refreshed_so_that_three_attempts_fit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_cycle_spreads_from_three_tenths_to_the_whole() {
+async fn first_cycle_spreads_from_0_3_to_1() {
     let mut points = Vec::new();
     for seed in 0..200 {
         let world = World::with(1, seed, Limits::default(), |_| grant());
@@ -225,7 +225,7 @@ async fn the_first_cycle_spreads_from_three_tenths_to_the_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_request_comes_when_it_is_told() {
+async fn next_request_comes_when_reported() {
     let mut flaky = fastrand::Rng::with_seed(3);
     let world = World::new(move |ask| match ask.number {
         1 => grant(),
@@ -247,7 +247,7 @@ async fn the_next_request_comes_when_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_brown_out_costs_hardly_a_call() {
+async fn brown_out_fails_under_one_percent_of_calls() {
     let mut dice = fastrand::Rng::with_seed(11);
     let world = World::new(move |ask| {
         let slow = millis(1_900);

@@ -119,19 +119,19 @@ async fn heals_at_the_next_probe(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_not_found_and_a_refused_or_lost_connection_heal_in_two_seconds() {
+async fn dns_and_connection_failures_recover_in_two_seconds() {
     let reasons = &["DNS_FAILED", "CONNECT_FAILED", "CONNECTION_LOST", "TLS_HANDSHAKE_FAILED"];
     heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_hangs_or_is_slow_heals_in_two_seconds_and_an_attempt() {
+async fn hanging_upstream_recovers_in_two_seconds_and_an_attempt() {
     let account = Account::of(|_| Answer::Hang).await;
     account.is(EXPIRED, secs(4) + ANSWER, 20..=35);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_certificate_a_redirect_and_a_grant_of_somebody_else_heal_at_the_next_probe() {
+async fn misconfigured_upstream_recovers_at_the_next_probe() {
     let reasons = &[
         "TLS_CERTIFICATE_EXPIRED",
         "TLS_INCOMPATIBLE",
@@ -144,17 +144,17 @@ async fn a_bad_certificate_a_redirect_and_a_grant_of_somebody_else_heal_at_the_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_heals_at_the_next_probe() {
+async fn refused_request_recovers_at_the_next_probe() {
     heals_at_the_next_probe(statuses(&[400, 405, 415, 422]), Cause::UpstreamRejected).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_is_not_found_or_gone_is_told_as_that_and_heals_at_the_next_probe() {
+async fn missing_resource_is_reported_and_recovers_at_next_probe() {
     heals_at_the_next_probe(statuses(&[404, 410]), Cause::ResourceNotFound).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_credential_heals_at_the_next_probe() {
+async fn refused_credential_recovers_at_the_next_probe() {
     heals_at_the_next_probe(statuses(&[401, 403]), Cause::UpstreamRejected).await;
 }
 
@@ -166,7 +166,7 @@ fn throttled_by(text: &str, ask: Request) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_without_a_time_or_with_none_that_can_be_read_is_asked_again_within_two_seconds() {
+async fn throttling_without_a_valid_time_retries_in_two_seconds() {
     let texts = ["", "0", "-5", "1.5", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"];
     let account = Account::of(move |ask| throttled_by(texts[ask.number % texts.len()], ask)).await;
     // Those who are asked to wait until one instant spread over half a second.
@@ -175,7 +175,7 @@ async fn a_429_without_a_time_or_with_none_that_can_be_read_is_asked_again_withi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_in_seconds_or_as_a_date_is_waited_for() {
+async fn retry_after_in_seconds_or_as_a_date_is_obeyed() {
     let in_seconds = |ask| throttled_by("30", ask);
     let as_a_date = |ask: Request| {
         let at = Duration::from_secs(1_700_000_030) + ask.at;
@@ -187,7 +187,7 @@ async fn a_retry_after_in_seconds_or_as_a_date_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_retry_after_is_waited_for_a_minute() {
+async fn huge_retry_after_is_limited_to_a_minute() {
     for text in ["86400", "99999999999999999999999"] {
         let account = Account::of(|ask| throttled_by(text, ask)).await;
         let wait = secs(60) + millis(500);
@@ -196,28 +196,28 @@ async fn a_huge_retry_after_is_waited_for_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_breaks_heals_in_two_seconds() {
+async fn server_errors_recover_in_two_seconds() {
     heals_in_two_seconds(statuses(&[500, 502, 503, 504])).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_none_heals_in_two_seconds() {
+async fn malformed_response_recovers_in_two_seconds() {
     let reasons = &["ANSWER_TOO_LARGE", "ENCODED_ANSWER", "MALFORMED_ANSWER"];
     heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn grants_too_short_to_use_heal_in_two_seconds() {
+async fn too_short_grants_recover_in_two_seconds() {
     heals_in_two_seconds(|_| Answer::Grant(secs(2), FAILS)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_panics_heals_in_two_seconds() {
+async fn panicking_refresh_recovers_in_two_seconds() {
     heals_in_two_seconds(|_| Answer::Panic).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn shorter_grants_than_asked_for_cost_requests_and_no_call() {
+async fn shorter_grants_cost_requests_and_fail_no_call() {
     for seed in SEEDS {
         let world =
             World::with(1, seed, Limits::default(), |_| Answer::Grant(secs(15), millis(100)));
@@ -230,7 +230,7 @@ async fn shorter_grants_than_asked_for_cost_requests_and_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_five_seconds_is_noticed_by_nobody_whenever_it_begins() {
+async fn outage_of_five_seconds_fails_no_call() {
     let answers: [fn() -> Answer; 2] = [|| status(500), || Answer::Hang];
     for (seed, answer) in (1..=16).flat_map(|seed| answers.map(|answer| (seed, answer))) {
         // It begins at the refresh itself: before, less of it is left; behind, it is too late.
@@ -248,7 +248,7 @@ async fn an_outage_of_five_seconds_is_noticed_by_nobody_whenever_it_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_mended_by_the_last_try_is_noticed_by_nobody() {
+async fn refusal_fixed_before_the_last_attempt_fails_no_call() {
     let faults: [fn() -> Answer; 3] = [|| status(401), || status(404), || throttled(secs(60))];
     for fault in faults {
         let mut second = None;
@@ -267,7 +267,7 @@ async fn a_refusal_that_is_mended_by_the_last_try_is_noticed_by_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_costs_less_than_a_second_where_no_grant_lives() {
+async fn panic_without_a_grant_costs_under_a_second() {
     for seed in SEEDS {
         let world = World::with(1, seed, Limits::default(), |ask| {
             if ask.number == 1 { Answer::Panic } else { grant() }

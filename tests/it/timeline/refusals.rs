@@ -13,7 +13,7 @@ fn lasting_cause(code: u16) -> Cause {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stray_refusal_is_retried_like_any_failure_while_a_grant_lives() {
+async fn single_refusal_with_a_live_grant_is_retried() {
     for code in [401, 403, 404, 400] {
         let world = World::new(move |ask| if ask.number == 2 { status(code) } else { grant() });
         world.requested_at(2).await;
@@ -28,7 +28,7 @@ async fn a_stray_refusal_is_retried_like_any_failure_while_a_grant_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_refusal_in_a_row_counts_and_the_grant_is_served_to_its_end() {
+async fn second_refusal_counts_and_the_grant_serves_until_expiry() {
     for code in [401, 404, 400] {
         let world =
             World::new(
@@ -69,7 +69,7 @@ async fn the_second_refusal_in_a_row_counts_and_the_grant_is_served_to_its_end()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lasting_refusal_has_one_last_try_before_the_end_of_life() {
+async fn lasting_refusal_has_one_last_attempt_before_expiry() {
     for code in [401, 404] {
         let seed = 5;
         let world = World::with(1, seed, Limits::default(), move |ask| {
@@ -101,7 +101,7 @@ async fn without_a_live_grant_the_first_refusal_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_else_a_probe_meets_does_not_undo_the_refusal() {
+async fn other_probe_failures_do_not_clear_the_refusal() {
     let others: [fn() -> Answer; 4] =
         [|| status(500), || Answer::Hang, || status(429), || Answer::Panic];
     for code in [401, 404] {
@@ -131,7 +131,7 @@ async fn what_else_a_probe_meets_does_not_undo_the_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_credential_is_probed_once_for_the_whole_account() {
+async fn refused_credential_is_probed_once_per_account() {
     let world = World::with(2, 7, Limits::default(), |ask| {
         if ask.at >= secs(200) { grant() } else { status(401) }
     });
@@ -157,7 +157,7 @@ async fn a_refused_credential_is_probed_once_for_the_whole_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_resource_does_not_concern_the_account() {
+async fn refused_resource_does_not_affect_the_account() {
     let world =
         World::with(
             2,
@@ -175,7 +175,7 @@ async fn a_refused_resource_does_not_concern_the_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_account_does_not_hide_that_a_resource_is_not_found() {
+async fn throttled_account_does_not_hide_a_missing_resource() {
     let world = World::with(2, 7, Limits::default(), |ask| match (ask.resource, ask.number) {
         (0, _) => status(404),
         (_, 1 | 2) => grant(),

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status, throttled};
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
+async fn retry_after_allows_one_last_attempt_before_expiry() {
     // The last try fails in every way that there is; none brings another try sooner.
     let failures: [fn() -> Answer; 5] =
         [|| throttled(secs(60)), || status(429), || status(500), || Answer::Hang, || Answer::Panic];
@@ -40,7 +40,7 @@ async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_that_ends_before_the_last_try_leaves_that_out() {
+async fn early_retry_after_needs_no_last_attempt() {
     let world = World::new(|ask| if ask.number == 2 { throttled(secs(3)) } else { grant() });
     world.requested(2).await;
     sleep(secs(10)).await;
@@ -51,14 +51,14 @@ async fn a_retry_after_that_ends_before_the_last_try_leaves_that_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_is_capped_at_a_minute() {
+async fn retry_after_is_capped_at_a_minute() {
     let world = World::new(|ask| if ask.number == 1 { throttled(secs(86_400)) } else { grant() });
     let next = world.requested(2).await;
     assert!(next >= secs(60) && next <= millis(60_530), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_still_keeps_the_floor() {
+async fn zero_retry_after_keeps_the_minimum_back_off() {
     let world = World::new(|ask| if ask.number < 20 { throttled(secs(0)) } else { grant() });
     world.requested(20).await;
     let requests = world.requests();
@@ -66,7 +66,7 @@ async fn a_retry_after_of_nothing_still_keeps_the_floor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_is_no_licence_to_go_on_asking() {
+async fn repeated_zero_retry_after_still_backs_off() {
     let world = World::new(|_| throttled(secs(0)));
     world.until(secs(300)).await;
     let unasked = world.requests().len();
@@ -83,7 +83,7 @@ async fn a_retry_after_of_nothing_is_no_licence_to_go_on_asking() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_held_until_one_instant_does_not_start_at_once() {
+async fn delayed_attempts_do_not_all_start_together() {
     let world = World::with(8, 7, Limits::default(), |ask| {
         if ask.at < secs(30) { throttled(secs(30)) } else { grant() }
     });
@@ -95,7 +95,7 @@ async fn what_was_held_until_one_instant_does_not_start_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_account_waits_for_what_one_resource_was_asked() {
+async fn one_throttled_resource_delays_the_account() {
     let world = World::with(3, 7, Limits::default(), |ask| {
         if ask.resource == 0 && ask.at < secs(1) { throttled(secs(40)) } else { grant() }
     });
@@ -115,7 +115,7 @@ async fn the_whole_account_waits_for_what_one_resource_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_429_without_a_time_the_next_attempt_is_when_it_is_told() {
+async fn next_attempt_after_a_plain_429_is_when_reported() {
     for seed in 0..20 {
         let limits = Limits::default();
         let world = World::with(1, seed, limits, |ask| match ask.number {
@@ -133,7 +133,7 @@ async fn after_a_429_without_a_time_the_next_attempt_is_when_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nobody_asks_a_429_without_a_time_is_asked_again_ever_more_seldom() {
+async fn idle_plain_429_backs_off_further_each_time() {
     let world = World::new(|_| status(429));
     world.until(secs(300)).await;
     let unasked = world.requests().len();
@@ -147,7 +147,7 @@ async fn while_nobody_asks_a_429_without_a_time_is_asked_again_ever_more_seldom(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_without_a_time_holds_the_account_for_the_back_off() {
+async fn plain_429_delays_the_account_for_the_back_off() {
     let world = World::with(2, 7, Limits::default(), |ask| {
         if (30..33).contains(&ask.at.as_secs()) { status(429) } else { grant() }
     });

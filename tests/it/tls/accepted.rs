@@ -22,7 +22,7 @@ use super::{
 use crate::support::{found, mint, reason, soon, until};
 
 #[tokio::test]
-async fn every_good_certificate_is_let_in() {
+async fn every_valid_certificate_is_accepted() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let between = pki.dns_ca.issue(ca("Intermediate"));
@@ -75,7 +75,7 @@ async fn no_session_is_resumed() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_a_client_gets_in_where_none_is_required() {
+async fn client_without_certificate_connects_if_optional() {
     let pki = Pki::new();
     let serve = pki.serve("client_auth = \"optional\"").await;
     assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
@@ -84,7 +84,7 @@ async fn without_a_certificate_a_client_gets_in_where_none_is_required() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_a_client_may_do_nothing_under_callers_even_where_rows_are_tried() {
+async fn client_without_certificate_may_call_nothing() {
     let pki = Pki::new();
     let entry =
         format!("[callers.api]\nmatch = [{CALLER_ID:?}]\nallow = [{{ profiles = [\"demo\"] }}]\n");
@@ -112,7 +112,7 @@ async fn mint_now(tokens: &mut TokenServiceClient<Channel>) -> Result<(), Status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_at_ten_times_its_quota_leaves_others_theirs() {
+async fn entry_over_its_quota_leaves_others_theirs() {
     const HELD: usize = 100;
     const CONNECTIONS: usize = 10;
 
@@ -180,7 +180,7 @@ async fn a_connection_ends_with_its_certificate() {
 }
 
 #[tokio::test]
-async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
+async fn certificate_expiry_is_exported_and_warned_about() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let all = [

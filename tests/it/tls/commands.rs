@@ -26,7 +26,7 @@ impl Caller<'_> {
 }
 
 #[tokio::test]
-async fn a_command_proves_its_name_and_has_the_server_prove_its() {
+async fn command_and_server_verify_each_other() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let write = |name: &str, entity: &Entity| pki.write_pair(name, &[entity]);
@@ -82,7 +82,7 @@ async fn a_command_proves_its_name_and_has_the_server_prove_its() {
 }
 
 #[tokio::test]
-async fn plain_text_leaves_this_machine_only_where_that_is_wanted() {
+async fn plaintext_to_another_machine_needs_a_flag() {
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:50051"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     for told in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
@@ -93,7 +93,7 @@ async fn plain_text_leaves_this_machine_only_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() {
+async fn public_listener_requires_tls_and_callers() {
     let pki = Pki::new();
     let listening = |section: &str| {
         let top = format!("[server]\nlisten = \"0.0.0.0:0\"\n{section}");

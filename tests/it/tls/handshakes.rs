@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_keep_nobody_out_and_are_closed() {
+async fn silent_handshakes_block_no_caller_and_are_closed() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let mut silent = Vec::new();

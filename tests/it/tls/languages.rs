@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_examples_speak_tls_and_show_their_certificate() {
+async fn examples_use_mutual_tls() {
     const COUNT: usize = 10;
 
     let pki = Pki::new();
@@ -33,7 +33,7 @@ async fn the_examples_speak_tls_and_show_their_certificate() {
 }
 
 #[tokio::test]
-async fn a_python_caller_with_a_certificate_mints() {
+async fn python_caller_with_a_certificate_mints() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let (cert, key) = pki.write_pair("caller", &[&pki.prod.issue(uris(&[CALLER_ID]))]);

@@ -206,7 +206,7 @@ async fn what_is_not_http2_over_tls_1_3_is_refused() {
 }
 
 #[tokio::test]
-async fn a_list_past_its_next_update_refuses_its_authority_where_that_is_wanted() {
+async fn expired_crl_can_refuse_its_authority() {
     let pki = Pki::new();
     pki.write_ended_list();
     let good = || (pki.dns_ca.issue(dns(&["a.svc"])), pki.listless_ca.issue(dns(&["a.svc"])));

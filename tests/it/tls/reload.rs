@@ -68,7 +68,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_certificates_are_swapped_under_load_and_no_connection_fails() {
+async fn rotating_20_certificates_fails_no_connection() {
     let world = Arc::new(World::new("").await);
     soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
     let done = Arc::new(AtomicBool::new(false));
@@ -105,7 +105,7 @@ async fn twenty_certificates_are_swapped_under_load_and_no_connection_fails() {
 }
 
 #[tokio::test]
-async fn who_is_no_longer_trusted_must_go_and_others_stay() {
+async fn untrusted_clients_are_disconnected_others_stay() {
     let world = World::new("").await;
     let id = |entity: &Entity| Client::with(&world.pki, &[entity]);
     let (prod, dev) = (
@@ -149,7 +149,7 @@ async fn who_is_no_longer_trusted_must_go_and_others_stay() {
 }
 
 #[tokio::test]
-async fn callers_are_judged_by_the_rows_of_this_moment_and_a_typo_stops_nothing_else() {
+async fn callers_follow_reloaded_rows_and_errors_stay_local() {
     let world = World::new(CALLERS).await;
     let mut tokens = world.caller().await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");

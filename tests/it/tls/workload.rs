@@ -124,7 +124,7 @@ fn sends_own(pki: &Pki) -> Has {
 }
 
 #[tokio::test]
-async fn a_replica_is_ready_when_its_first_svid_has_come_and_its_key_is_nowhere() {
+async fn replica_is_ready_with_its_first_svid() {
     let world = World::new(|_| Has::Nothing, "").await;
     world.line_has("waiting for the first SVID").await;
     // It is not the grant that is waited for.
@@ -162,7 +162,7 @@ async fn a_replica_is_ready_when_its_first_svid_has_come_and_its_key_is_nowhere(
 }
 
 #[tokio::test]
-async fn who_is_not_registered_yet_waits_until_that_is_done() {
+async fn unregistered_workload_waits_for_registration() {
     let world = World::new(|_| Has::NoEntry, "").await;
     world.line_has("not registered: no identity issued").await;
     assert!(world.is_failing().await);
@@ -173,7 +173,7 @@ async fn who_is_not_registered_yet_waits_until_that_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_svids_follow_one_another_under_load_and_no_call_fails() {
+async fn rotating_ten_svids_under_load_fails_no_call() {
     let world = Arc::new(World::begun(sends_own, "").await);
     let done = Arc::new(AtomicBool::new(false));
     let minted = Arc::new(AtomicUsize::new(0));
@@ -201,7 +201,7 @@ async fn ten_svids_follow_one_another_under_load_and_no_call_fails() {
 }
 
 #[tokio::test]
-async fn callers_do_not_notice_that_the_agent_restarts() {
+async fn agent_restart_fails_no_call() {
     let mut world = World::begun(sends_own, "").await;
     let mut stays = world.caller().await;
     soon(stays.mint_token(mint("v", None))).await.expect("a token");
@@ -220,7 +220,7 @@ async fn callers_do_not_notice_that_the_agent_restarts() {
 }
 
 #[tokio::test]
-async fn the_svid_is_chosen_and_a_federated_bundle_is_trusted_only_where_it_is_named() {
+async fn svid_is_chosen_and_federation_must_be_configured() {
     let partner = Entity::self_signed(ca("partner"));
     let sent = |pki: &Pki| Answer {
         svids: vec![Svid::new(CALLER_ID, &workload(&pki.prod, CALLER_ID), &[&pki.prod]), own(pki)],
@@ -263,7 +263,7 @@ async fn the_svid_is_chosen_and_a_federated_bundle_is_trusted_only_where_it_is_n
 }
 
 #[tokio::test]
-async fn a_bad_svid_leaves_the_last_one() {
+async fn bad_svid_keeps_the_previous_one() {
     let world = World::begun(sends_own, "").await;
     let ended = valid(uris(&[SERVER_ID]), -2 * DAY, -DAY);
     let ended = Svid::new(SERVER_ID, &world.pki.prod.issue(ended), &[&world.pki.prod]);
@@ -283,7 +283,7 @@ async fn a_bad_svid_leaves_the_last_one() {
 }
 
 #[tokio::test]
-async fn who_the_next_bundle_does_not_vouch_for_must_go() {
+async fn clients_not_covered_by_the_next_bundle_are_closed() {
     let world = World::begun(sends_own, "").await;
     let mut tokens = world.caller().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
@@ -316,7 +316,7 @@ async fn who_the_next_bundle_does_not_vouch_for_must_go() {
 }
 
 #[tokio::test]
-async fn check_says_what_it_cannot_look_at() {
+async fn check_reports_what_it_cannot_verify() {
     let pki = Pki::new();
     let lines = format!(
         "[server.tls]\nworkload_api = \"unix:///nowhere/agent.sock\"\n\

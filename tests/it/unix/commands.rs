@@ -31,7 +31,7 @@ async fn every_command_reaches_a_server_by_its_socket() {
 }
 
 #[tokio::test]
-async fn a_command_says_why_it_does_not_reach_a_socket() {
+async fn command_reports_why_a_socket_is_unreachable() {
     let socket = Socket::with("", "");
     let url = socket.url();
     let missing = run(&["mint", "alice", "--server", &url]).await;
@@ -71,7 +71,7 @@ async fn denied(socket: &Socket) -> crate::support::Ran {
 }
 
 #[tokio::test]
-async fn a_bulk_over_the_socket_goes_on_after_a_restart() {
+async fn bulk_over_the_socket_resumes_after_a_restart() {
     const COUNT: &str = "20000";
     let socket = Socket::with("drain_grace = \"10m\"", "");
     let serve = socket.serve().await;

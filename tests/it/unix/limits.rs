@@ -6,7 +6,7 @@ use super::{Socket, own_uid};
 use crate::support::{soon, until};
 
 #[tokio::test]
-async fn a_user_has_as_many_connections_as_a_caller_may_have() {
+async fn user_has_the_per_caller_connection_limit() {
     let socket = Socket::with("", "[limits]\nconnections_per_caller = 2\n");
     let serve = socket.serve().await;
     let (first, is_in) = socket.meet().await;
@@ -25,7 +25,7 @@ async fn a_user_has_as_many_connections_as_a_caller_may_have() {
 }
 
 #[tokio::test]
-async fn users_in_no_entry_have_the_places_of_strangers() {
+async fn users_in_no_entry_share_the_stranger_limit() {
     let other = own_uid() + 1;
     let callers = format!(
         "[callers.other]\nmatch = [\"uid:{other}\"]\nallow = [{{ profiles = [\"demo\"] }}]\n"
@@ -42,7 +42,7 @@ async fn users_in_no_entry_have_the_places_of_strangers() {
 }
 
 #[tokio::test]
-async fn silent_connections_of_a_user_give_way_to_newer_ones() {
+async fn silent_connections_of_a_user_yield_to_newer_ones() {
     let socket = Socket::with("", "");
     let _serve = socket.serve().await;
     let mut first = socket.connect().await;

@@ -115,7 +115,7 @@ async fn every_bad_selection_is_refused_before_the_first_chunk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_at_the_end_is_answered_with_no_chunk() {
+async fn bulk_starting_at_the_end_has_no_chunk() {
     let world = World::simple().await;
     assert_eq!(bulk(&world, series("p", 5, 5)).await.unwrap(), []);
     assert_eq!(bulk(&world, series("p", i64::MAX, i64::MAX)).await.unwrap(), []);
@@ -129,7 +129,7 @@ async fn a_start_at_the_end_is_answered_with_no_chunk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_series_is_answered_index_by_index_in_chunks_of_one_generation() {
+async fn series_has_every_index_and_one_generation_per_chunk() {
     let world = World::simple().await;
     for (chunk_size, start, count, most) in
         [(0, 0, 1_000, 512), (7, 0, 30, 7), (7, 13, 30, 7), (1, 0, 3, 1), (i32::MAX, 0, 1_000, 512)]
@@ -156,7 +156,7 @@ async fn a_series_is_answered_index_by_index_in_chunks_of_one_generation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_is_answered_in_its_order() {
+async fn list_keeps_its_order() {
     let world = World::simple().await;
     let identities: Vec<_> =
         (0..300).map(|i| format!("{i} 日本\"\\ {}", "x".repeat(i % 200))).collect();
@@ -173,7 +173,7 @@ async fn a_list_is_answered_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_ends_at_96_kib_also_where_tokens_grow() {
+async fn chunk_ends_at_96_kib_even_if_tokens_grow() {
     let world = World::simple().await;
     for short in 30..90 {
         let identities =

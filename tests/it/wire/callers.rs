@@ -88,7 +88,7 @@ fn denied(status: &Status, reason: &str) -> Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_refused_for_the_first_thing_that_no_row_allows() {
+async fn call_is_refused_for_the_first_unallowed_value() {
     let world = world(
         "",
         r#"
@@ -162,7 +162,7 @@ async fn a_call_is_refused_for_the_first_thing_that_no_row_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_and_watches_show_what_rows_allow_and_health_is_for_whoever_is_connected() {
+async fn lists_and_watches_follow_rows_and_health_is_open() {
     let live = profile("live", &VJ[..2], "") + &profile("other", &VJ[2..], "");
     let world = World::of(&format!(
         "{live}[callers.tester]\nmatch = [\"loopback\"]\n\
@@ -211,7 +211,7 @@ async fn lists_and_watches_show_what_rows_allow_and_health_is_for_whoever_is_con
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_in_no_entry_may_do_nothing_but_ask_for_health() {
+async fn caller_in_no_entry_may_only_check_health() {
     let live = profile("live", &VJ[..1], "");
     let tables = format!(
         "{live}[callers.mesh]\nmatch = [\"plaintext\"]\nallow = [{{ profiles = [\"*\"] }}]\n"
@@ -225,7 +225,7 @@ async fn who_is_in_no_entry_may_do_nothing_but_ask_for_health() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_is_charged_for_what_is_signed_and_says_when_it_holds_more() {
+async fn quota_charges_signed_tokens_and_reports_retry_time() {
     let world = world(
         "tokens = { rate = 1, burst = 3 }\nbulk_tokens = { rate = 1, burst = 40 }",
         r#"{ profiles = ["room"], identities = ["a*"] }"#,
@@ -263,7 +263,7 @@ async fn a_quota_is_charged_for_what_is_signed_and_says_when_it_holds_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_has_so_many_streams() {
+async fn entry_has_a_stream_limit() {
     let world = world("streams = 2", r#"{ profiles = ["room"] }"#).await;
     let mut watches = Vec::new();
     for _ in 0..2 {
@@ -284,7 +284,7 @@ fn tables(keys: &str, rows: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_open_is_judged_again_when_rows_change() {
+async fn open_streams_are_checked_again_when_rows_change() {
     let slow = "bulk_tokens = { rate = 4, burst = 16 }";
     let mints = |row: &str| format!("{{ methods = [\"MintTokens\", \"GetGrant\"], {row} }}");
     let before = tables(slow, &mints("profiles = [\"live\"], identities = [\"a*\"]"));
@@ -316,7 +316,7 @@ async fn what_is_open_is_judged_again_when_rows_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_only_observed_is_counted() {
+async fn observed_denials_are_counted() {
     let live = profile("live", &VJ[..1], "");
     let tables = format!(
         "{live}{ROOM}\n[callers.tester]\nmatch = [\"loopback\"]\n\
@@ -345,7 +345,7 @@ async fn what_is_only_observed_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_only_observed_is_served() {
+async fn observed_denials_are_served() {
     let live = profile("live", &VJ[..1], "");
     let tables = format!(
         "{live}{ROOM}\n[callers.tester]\nmatch = [\"loopback\"]\n\

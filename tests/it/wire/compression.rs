@@ -55,7 +55,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compressed_requests_are_taken_by_every_method_and_answered_plainly() {
+async fn every_method_accepts_compressed_requests() {
     let world = World::simple().await;
     for (path, message) in requests() {
         for (encoding, compress) in ENCODINGS {
@@ -75,7 +75,7 @@ async fn compressed_requests_are_taken_by_every_method_and_answered_plainly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_expands_beyond_the_limit_is_refused() {
+async fn decompressed_size_over_the_limit_is_refused() {
     let world = World::simple().await;
     for (encoding, compress) in ENCODINGS {
         // The larger two are within the limit as they come.
@@ -97,7 +97,7 @@ async fn what_expands_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_encoding_is_answered_with_those_that_are_known() {
+async fn unknown_encoding_lists_the_supported_ones() {
     let world = World::simple().await;
     for (path, message) in requests() {
         for encoding in ["zstd", "snappy", "br", "GZIP"] {

@@ -80,7 +80,7 @@ async fn call(
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_at_10_s_and_frees_its_stream() {
+async fn endless_request_is_reset_at_10_s_and_frees_its_stream() {
     let world = World::simple().await;
     let client = client(&world).await;
     let begun: [&'static [u8]; 4] = [&[], &[0, 0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];

@@ -88,7 +88,7 @@ async fn bad_names_are_refused_by_get_and_watch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
+async fn pages_are_sorted_and_foreign_page_tokens_refused() {
     let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[1..], "");
     let world = World::of(&tables).await;
     let names: Vec<_> = [("live", 0), ("live", 1), ("other", 1), ("other", 2)]
@@ -141,7 +141,7 @@ async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_is_told_by_its_times_and_never_by_its_content() {
+async fn grant_status_has_times_and_never_content() {
     let world = World::simple().await;
     let grant = get(&world, &name("live", VJ[0])).await.unwrap();
     assert_eq!((grant.state(), grant.refresh_state()), (State::Live, RefreshState::Ok));
@@ -176,7 +176,7 @@ async fn change(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_tells_a_snapshot_and_then_each_change() {
+async fn watch_sends_a_snapshot_and_then_each_change() {
     let tables = profile("live", &VJ[..1], "") + &profile("other", &VJ[1..2], "");
     let world = World::of(&tables).await;
     let (mine, others) = (name("live", VJ[0]), name("other", VJ[1]));
@@ -224,7 +224,7 @@ async fn a_watch_tells_a_snapshot_and_then_each_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_that_never_came_is_told_with_the_reason() {
+async fn missing_grant_has_a_reason() {
     let world = World::with_faults(
         &profile("live", &VJ, ""),
         &[
@@ -255,7 +255,7 @@ async fn a_grant_that_never_came_is_told_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_ends_at_its_deadline_with_the_reason() {
+async fn watch_ends_at_its_deadline_with_a_reason() {
     let world = World::simple().await;
     let all = framed(&WatchGrantsRequest { target: None }.encode_to_vec());
     let path = "/grantmint.v1.GrantService/WatchGrants";

@@ -19,7 +19,7 @@ use crate::{
 type Attack<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
+async fn silent_or_partial_prefaces_are_closed_after_5_s() {
     let world = World::simple().await;
     let (addr, started) = (world.addr, Instant::now());
     let beginnings = [&b""[..], &PREFACE[..12], PREFACE, b"GET / HTTP/1.1\r\n"];
@@ -39,7 +39,7 @@ async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
+async fn excess_resets_close_only_their_connection() {
     let world = World::simple().await;
     // Cancels by the client, and requests so malformed that we must reset them.
     let malformed = |stream| frame(1, 5, stream, b"\x83\x86\x84\x01\x04a b%");
@@ -78,7 +78,7 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
+async fn streams_over_128_are_refused_per_connection() {
     let world = World::simple().await;
     let mut conversation = Conversation::begin(world.addr).await;
     let (kind, payload) = conversation.frame().await;

@@ -43,7 +43,7 @@ fn ttl(seconds: i64, policy: ExpiryPolicy) -> MintOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ttl_is_clamped_to_the_grant_unless_the_policy_says_otherwise() {
+async fn ttl_is_clamped_to_the_grant_by_default() {
     let world = World::of(&profile("live", &VJ[..1], "allow_independent = true")).await;
     let name = format!("profiles/live/grants/{}", VJ[0]);
     let unset = ExpiryPolicy::Unspecified;
@@ -74,7 +74,7 @@ async fn a_ttl_is_clamped_to_the_grant_unless_the_policy_says_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_identity_comes_through_as_it_is() {
+async fn any_identity_is_preserved() {
     let world = World::simple().await;
     let identities = [
         "alice",
@@ -118,7 +118,7 @@ async fn a_profile_s_constants_are_in_every_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_grant_is_waited_for_or_refused_at_once() {
+async fn newer_grant_is_awaited_or_refused_at_once() {
     let world = World::simple().await;
     let first = world.mint("alice", None).await.unwrap().validity.unwrap();
     let newer = |seconds| MintOptions {

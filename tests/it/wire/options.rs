@@ -113,7 +113,7 @@ fn bad_options() -> Vec<Case> {
 const DEMO_IS: &str = "IS0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_option_is_refused_by_name_in_both_mints() {
+async fn bad_options_are_refused_by_name_in_both_methods() {
     let world = World::simple().await;
     for (case, options, code, reason, fields) in bad_durations().into_iter().chain(bad_options()) {
         let refused = world.mint(MARKER, options.clone()).await.unwrap_err();
@@ -127,7 +127,7 @@ async fn every_bad_option_is_refused_by_name_in_both_mints() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_identities_are_refused_and_the_longest_good_one_is_not() {
+async fn bad_identities_are_refused_and_the_longest_valid_is_not() {
     let world = World::simple().await;
     let controls = ["\0", "\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{80}", "\u{85}", "\u{9f}"];
     let bad = controls.map(|control| format!("{MARKER}{control}{MARKER}"));
@@ -143,7 +143,7 @@ async fn bad_identities_are_refused_and_the_longest_good_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
+async fn all_bad_fields_are_listed_under_the_first_reason() {
     let world = World::simple().await;
     let all_bad = MintOptions {
         profile: String::new(),
@@ -187,7 +187,7 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_be_had_at_most_is_named() {
+async fn unsatisfiable_request_names_the_maximum() {
     let world = World::simple().await;
     let full = ExpiryPolicy::RequireFullTtl.into();
     let cases = [

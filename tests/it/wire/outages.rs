@@ -56,7 +56,7 @@ const OUTAGES: [Outage; 8] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upstream_of_broken_slow_or_foreign_answers_is_served_over() {
+async fn bad_upstream_responses_fail_no_call_with_a_live_grant() {
     let played = OUTAGES.map(|(fault, seen_as, reason, requests)| async move {
         let world = World::of(&short_grants()).await;
         world.sandbox.set_fault(fault.parse().unwrap());
@@ -90,7 +90,7 @@ async fn an_upstream_of_broken_slow_or_foreign_answers_is_served_over() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_keeps_no_connection_costs_no_call_and_no_request() {
+async fn upstream_closing_connections_costs_nothing() {
     let world = World::with_faults(&short_grants(), &["keep-alive=0s"]).await;
     let first = found("a token", async || world.generation().await.ok()).await;
     let mut generations = vec![first];

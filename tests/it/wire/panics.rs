@@ -110,7 +110,7 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
+async fn handler_panic_is_internal_and_affects_no_other_call() {
     let metrics = Metrics::default();
     let (addr, _drainer) = serve(&metrics).await;
     let client = raw_client(addr).await;

@@ -202,7 +202,7 @@ async fn one(world: &World, rng: &mut Rng) -> Result<(), Status> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_request_is_answered_ok_or_with_a_documented_reason() {
+async fn any_request_gets_ok_or_a_documented_reason() {
     let tables = profile("live", &VJ[..2], "default_resource = \"VJ\"")
         .replace("\"VJ\"", &format!("{:?}", VJ[0]))
         + &profile("other", &VJ[2..], "");
@@ -232,7 +232,7 @@ async fn any_request_is_answered_ok_or_with_a_documented_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_bytes_are_answered_and_none_makes_a_handler_panic() {
+async fn any_bytes_get_a_response_and_cause_no_panic() {
     let world = World::simple().await;
     let mut rng = Rng::with_seed(0x7769_7265);
     let methods = [

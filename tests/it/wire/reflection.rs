@@ -51,7 +51,7 @@ fn tokio_stream_of<T: Send + 'static>(one: T) -> impl futures_util::Stream<Item 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reflection_lists_the_services_and_resolves_errors_in_both_versions() {
+async fn reflection_v1_and_v1alpha_list_services_and_resolve() {
     let world = World::simple().await;
     for answer in [ask!(v1, world, ListServices("")), ask!(v1alpha, world, ListServices(""))] {
         let Answer::Services(services) = answer else { panic!("{answer:?}") };
@@ -178,7 +178,7 @@ macro_rules! converse {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reflection_answers_errors_and_the_stream_continues() {
+async fn reflection_errors_do_not_end_the_stream() {
     let world = World::simple().await;
     converse!(v1, world);
     converse!(v1alpha, world);
@@ -193,7 +193,7 @@ async fn reflection_answers_errors_and_the_stream_continues() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_health_watch_of_an_unknown_service_says_so_and_stays_open() {
+async fn health_watch_of_an_unknown_service_stays_open() {
     let world = World::simple().await;
     let request = HealthCheckRequest { service: "no.such.Service".into() };
     let mut client = HealthClient::new(world.channel.clone());

@@ -29,7 +29,7 @@ fn entry(rows: &str, mode: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_healthy_grant_is_refreshed_at_once_and_again_after_five_seconds() {
+async fn healthy_grant_refreshes_on_request_every_five_seconds() {
     let world = World::simple().await;
     let before = world.sandbox.requests().len();
     let generation = world.mint("alice", None).await.unwrap().validity.unwrap().generation;
@@ -55,7 +55,7 @@ async fn a_healthy_grant_is_refreshed_at_once_and_again_after_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_grant_is_refreshed_before_its_next_probe() {
+async fn rejected_grant_refreshes_before_its_next_probe() {
     let tables = profile("live", &VJ[..1], "");
     let world = World::with_faults(&tables, &["status=401"]).await;
     let failed = refresh(&world, VJ[0]).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_rejected_grant_is_refreshed_before_its_next_probe() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_a_row_that_names_the_method_allows_it_even_where_rows_are_only_observed() {
+async fn refresh_must_be_allowed_by_name_even_in_observe_mode() {
     for mode in ["enforce", "observe"] {
         let minting = r#"{ profiles = ["*"] }"#;
         let world = World::of(&entry(minting, mode)).await;

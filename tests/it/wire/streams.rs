@@ -11,7 +11,7 @@ use super::harness::World;
 use crate::support::{reason, resume_index, series, soon, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stream_more_than_there_may_be_is_refused_until_one_ends() {
+async fn stream_over_the_limit_is_refused_until_one_ends() {
     let world = World::simple().await;
     let endpoint = Endpoint::from_shared(format!("http://{}", world.addr)).unwrap();
     let mut open = Vec::new();

@@ -76,7 +76,7 @@ async fn broken_bytes_are_refused_without_an_echo() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_over_its_limit_is_refused_and_bulk_has_a_limit_of_its_own() {
+async fn request_size_limits_differ_for_unary_and_bulk() {
     let world = World::simple().await;
     let big = |bytes: usize| {
         let identity = MARKER.repeat(bytes / MARKER.len() + 1);
@@ -130,7 +130,7 @@ async fn an_ill_formed_timeout_counts_as_absent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
+async fn expired_deadline_is_reported_and_mints_nothing() {
     let world = World::simple().await;
     let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
     for timeout in ["0S", "0n"] {
@@ -144,7 +144,7 @@ async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
+async fn bulk_ends_before_its_deadline_with_a_resume_index() {
     let world = World::simple().await;
     for (timeout, start) in [("40m", 3), ("2S", 0)] {
         let request = grantmint::rpc::proto::MintTokensRequest {
@@ -171,7 +171,7 @@ async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
+async fn call_waits_within_its_deadline_and_max_wait() {
     let world = World::with_faults(&profile("live", &VJ[..1], ""), &["hang"]).await;
     let hold = |max_wait: Option<i64>| {
         let max_wait = max_wait.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
@@ -199,7 +199,7 @@ async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_grpc_is_refused_with_an_http_status() {
+async fn non_grpc_request_gets_an_http_status() {
     let world = World::simple().await;
     let ask = async |method: &str, kinds: &[&str]| {
         let mut request = Request::builder().method(method).uri(format!("http://grantmint{MINT}"));
@@ -233,7 +233,7 @@ async fn what_is_no_grpc_is_refused_with_an_http_status() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_of_many_header_fields_is_refused() {
+async fn request_with_too_many_header_fields_is_refused() {
     let world = World::simple().await;
     let ask = async |fields: usize| {
         let mut request = Request::post(format!("http://grantmint{MINT}"))

@@ -36,7 +36,7 @@ fn with_body(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_gateway_adds_without_harm_is_taken() {
+async fn harmless_additions_are_accepted() {
     let length = format!("content-length: {}\r\n", body().len());
     let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nx: y\r\n\r\n\
                  HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n";
@@ -101,7 +101,7 @@ async fn what_a_gateway_adds_without_harm_is_taken() {
 }
 
 #[tokio::test]
-async fn what_is_ambiguous_or_encoded_is_refused() {
+async fn ambiguous_or_encoded_responses_are_refused() {
     let length = body().len();
     let many = "x-gateway: y\r\n".repeat(2_000);
     let gzip = "transfer-encoding: gzip, chunked\r\n";

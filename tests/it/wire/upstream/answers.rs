@@ -43,7 +43,7 @@ const TAKEN: [&str; 3] =
     ["create_realistic", "create_request_credentials_include", "create_unknown_fields"];
 
 #[tokio::test]
-async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
+async fn documented_responses_are_accepted_or_refused() {
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let (mut taken, mut refused) = (0, 0);
     // GET is never used.
@@ -119,7 +119,7 @@ async fn every_status_has_its_class() {
 }
 
 #[tokio::test]
-async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
+async fn any_2xx_with_a_valid_body_is_accepted() {
     for status in ["200 OK", "201 Created", "202 Accepted", "206 Partial", "299 \u{fc}ber"] {
         let upstream =
             RawUpstream::bind(vec![Act::Answer(good().replace("201 Created", status))]).await;
@@ -182,7 +182,7 @@ async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
 }
 
 #[tokio::test]
-async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
+async fn response_dates_do_not_affect_grant_expiry() {
     let dates =
         ["null", "\"\"", "\"2015-07-30T20:00:00Z\"", "\"2999-01-01T00:00:00Z\"", "\"soon\"", "7"];
     for created in dates {
@@ -203,7 +203,7 @@ async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
 }
 
 #[tokio::test]
-async fn the_request_is_the_documented_one() {
+async fn request_matches_the_documentation() {
     let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
     let more =
         "grant_ttl = \"30s\"\nrefresh_after = \"20s\"\nallow_origin = \"https://www.example.com\"";

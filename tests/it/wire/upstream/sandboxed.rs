@@ -81,7 +81,7 @@ async fn each_fault_has_its_class_and_costs_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
+async fn slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
     let slow = ["hang", "body=slow", "latency=1h", "status=500,latency=1h"];
     let cut = slow.map(|fault| async move {
         let (sandbox, source) = faulty(fault).await;
@@ -103,7 +103,7 @@ async fn a_slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_retry_after_date_is_read_as_the_time_until_then() {
+async fn retry_after_date_gives_the_remaining_time() {
     let (_sandbox, source) = faulty("status=429,retry-after-date=100s").await;
     let (class, _, after) = failure(fetch(&source, STREAMER).await);
     // A date has whole seconds.
@@ -112,7 +112,7 @@ async fn a_retry_after_date_is_read_as_the_time_until_then() {
 }
 
 #[tokio::test]
-async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
+async fn grant_has_the_requested_ttl_or_a_shorter_one() {
     let (sandbox, source) = faulty("shorter-life=20s,times=1").await;
     let fetched = fetch(&source, STREAMER).await.unwrap();
     assert_eq!(fetched.granted.ttl(), 40 * SECOND);
@@ -122,7 +122,7 @@ async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
 }
 
 #[tokio::test]
-async fn a_grants_life_begins_before_the_upstream_was_asked_for_it() {
+async fn grant_ttl_starts_before_the_upstream_request() {
     let (sandbox, source) = faulty("latency=10ms").await;
     for _ in 0..3 {
         let fetched = fetch(&source, STREAMER).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_grants_life_begins_before_the_upstream_was_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_idle_costs_a_new_one_and_no_failure() {
+async fn connection_closed_while_idle_fails_no_attempt() {
     let (sandbox, source) = faulty("keep-alive=0s").await;
     for _ in 0..3 {
         assert!(fetch(&source, STREAMER).await.is_ok());
@@ -142,7 +142,7 @@ async fn a_connection_closed_while_idle_costs_a_new_one_and_no_failure() {
 }
 
 #[tokio::test]
-async fn a_reset_of_a_kept_connection_is_asked_again_at_once() {
+async fn reset_of_a_kept_connection_is_retried_at_once() {
     let (sandbox, source) = faulty("reset,requests=2").await;
     for _ in 0..2 {
         assert!(fetch(&source, STREAMER).await.is_ok());
