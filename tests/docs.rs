@@ -71,22 +71,22 @@ const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
 #[test]
 fn configuration_table_lists_every_key_and_default() {
     let sample = sample();
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for row in rows("Configuration") {
         let [table, key, default, _] = row[..] else { panic!("{row:?}") };
         let default = default.starts_with('`').then(|| bare(default).to_owned());
         let table = if table == "at the top" { "" } else { bare(table) };
-        told.insert((table.to_owned(), bare(key).to_owned()), default);
+        reported.insert((table.to_owned(), bare(key).to_owned()), default);
     }
-    assert!(told.len() > 25);
+    assert!(reported.len() > 25);
     for ((table, key), default) in &sample {
-        let named = told.remove(&(table.clone(), key.clone()));
+        let named = reported.remove(&(table.clone(), key.clone()));
         let named = named.unwrap_or_else(|| panic!("{table} {key} is not in the table"));
         if !EXAMPLES.contains(&key.as_str()) {
             assert_eq!(&named, default, "{table} {key}");
         }
     }
-    assert!(told.is_empty(), "no such keys: {told:?}");
+    assert!(reported.is_empty(), "no such keys: {reported:?}");
 }
 
 /// Every reason in the text, by the code that stands before it or behind it.
@@ -119,19 +119,19 @@ fn error_table_lists_every_reason_and_code() {
     for text in PROTOS {
         proto.extend(documented(text));
     }
-    let told: BTreeMap<String, String> = rows("Errors")
+    let reported: BTreeMap<String, String> = rows("Errors")
         .into_iter()
         .map(|row| (bare(row[0]).to_owned(), row[1].to_owned()))
         .collect();
-    assert_eq!(told, proto);
-    for reason in told.keys() {
+    assert_eq!(reported, proto);
+    for reason in reported.keys() {
         assert!(STATUS.contains(&format!("\"{reason}\"")), "nothing answers {reason}");
     }
     let made = STATUS.split('"').skip(1).step_by(2).filter(|text| {
         text.len() > 7 && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
     });
     for reason in made {
-        assert!(told.contains_key(reason), "{reason} is in no table");
+        assert!(reported.contains_key(reason), "{reason} is in no table");
     }
 }
 

@@ -223,9 +223,9 @@ fn test_names(text: &str) -> Vec<&str> {
     let mut lines = text.lines().map(str::trim_start);
     while let Some(line) = lines.next() {
         if line == "#[test]" || line.starts_with("#[tokio::test") {
-            let functions = lines.by_ref().filter_map(|line| {
-                line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")
-            });
+            let functions = lines
+                .by_ref()
+                .filter_map(|line| line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn "));
             names.extend({ functions }.next().and_then(|rest| rest.split('(').next()));
         }
     }
@@ -355,7 +355,10 @@ fn no_dependency_is_older_than_its_floor() {
             assert!(*version >= floor, "{name} {version:?} is older than {floor:?}");
         }
     }
-    assert!(versions.contains_key("h2") && versions.contains_key("rustls"), "the lock file lacks known crates");
+    assert!(
+        versions.contains_key("h2") && versions.contains_key("rustls"),
+        "the lock file lacks known crates"
+    );
 }
 
 #[test]

@@ -64,9 +64,9 @@ async fn unix_socket_authority_can_be_set_by_an_option() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
-    let told = succeeds(in_python("authority.py").arg(server)).await;
-    let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{told}");
+    let reported = succeeds(in_python("authority.py").arg(server)).await;
+    let lines: Vec<_> = reported.lines().collect();
+    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{reported}");
     let readme = include_str!("../../README.md");
     assert!(readme.contains("grpc.default_authority"), "it is documented");
 }

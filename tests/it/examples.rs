@@ -74,7 +74,7 @@ pub(crate) struct Caller {
     /// It writes no faster than is read here, but for what its windows hold.
     stdout: Lines<BufReader<ChildStdout>>,
     read: Vec<String>,
-    told: Told,
+    reported: Told,
     stderr: JoinHandle<()>,
 }
 
@@ -112,9 +112,9 @@ impl Caller {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let told = Told::default();
-        let stderr = tokio::spawn(told.clone().fill(child.stderr.take().expect("piped")));
-        Self { child, stdout, read: Vec::new(), told, stderr }
+        let reported = Told::default();
+        let stderr = tokio::spawn(reported.clone().fill(child.stderr.take().expect("piped")));
+        Self { child, stdout, read: Vec::new(), reported, stderr }
     }
 
     /// Reads until there are that many lines, or no more.
@@ -131,7 +131,7 @@ impl Caller {
         self.read_to(usize::MAX).await;
         let status = soon(self.child.wait()).await.expect("an exit status");
         soon(self.stderr).await.expect("read to its end");
-        (status.code(), self.read, self.told.text())
+        (status.code(), self.read, self.reported.text())
     }
 }
 
@@ -162,14 +162,14 @@ async fn every_token_comes_once(command: Command) {
     until("a call that is turned away", async || metric(&serve, UNSERVED).await > 0).await;
     serve.clear_faults().await;
     caller.read_to(2).await;
-    assert_eq!(caller.read.len(), 2, "{}", caller.told.text());
+    assert_eq!(caller.read.len(), 2, "{}", caller.reported.text());
     serve.signal("INT");
     // Somebody must read, or the bulk cannot be brought to its end.
     tokio::select! {
         _ = serve.ended() => {}
         () = caller.read_to(COUNT) => {}
     }
-    let drained = caller.told.goes_on_after("DRAINING").await;
+    let drained = caller.reported.goes_on_after("DRAINING").await;
     assert!(0 < drained && drained < COUNT, "{drained}");
     let serve = start(&[]).await;
     // Alice's, all of the first server's, and one of this.
@@ -178,10 +178,10 @@ async fn every_token_comes_once(command: Command) {
     serve.ended().await;
     let _serve = start(&[]).await;
 
-    let (code, lines, told) = caller.ended().await;
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.lines().count() > 1, "it noticed the crash: {told}");
-    let [alice, viewers @ .., refused] = &lines[..] else { panic!("{told}") };
+    let (code, lines, reported) = caller.ended().await;
+    assert_eq!(code, Some(0), "{reported}");
+    assert!(reported.lines().count() > 1, "it noticed the crash: {reported}");
+    let [alice, viewers @ .., refused] = &lines[..] else { panic!("{reported}") };
     let identity = |token| verified(token)["grants"]["identity"].clone();
     assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's")), "alice");
     let mut seen = HashSet::new();
@@ -191,7 +191,7 @@ async fn every_token_comes_once(command: Command) {
         assert_eq!(identity(token), name);
         assert!(seen.insert(token), "{name} has a token that was there");
     }
-    assert_eq!(seen.len(), COUNT, "{told}");
+    assert_eq!(seen.len(), COUNT, "{reported}");
     assert!(refused.starts_with("IDENTITY_INVALID: "), "{refused}");
     assert!(refused.contains("; identity: "), "{refused}");
 }
@@ -205,11 +205,11 @@ async fn what_cannot_be_served_is_not_repeated(command: Command) {
         listed.into_inner().grants[0].refresh_state() == RefreshState::Throttled
     })
     .await;
-    let (code, lines, told) = Caller::start(command, &serve.server, 1).ended().await;
-    assert_eq!((code, lines.len()), (Some(1), 0), "{told}");
-    assert!(told.starts_with("UPSTREAM_THROTTLED: "), "{told}");
-    assert!(told.contains("; try again in "), "{told}");
-    assert_eq!(metric(&serve, STARTED).await, 1, "{told}");
+    let (code, lines, reported) = Caller::start(command, &serve.server, 1).ended().await;
+    assert_eq!((code, lines.len()), (Some(1), 0), "{reported}");
+    assert!(reported.starts_with("UPSTREAM_THROTTLED: "), "{reported}");
+    assert!(reported.contains("; try again in "), "{reported}");
+    assert_eq!(metric(&serve, STARTED).await, 1, "{reported}");
 }
 
 #[tokio::test]
@@ -310,8 +310,8 @@ fn doc_snippets_are_lines_of_the_examples() {
         ("rust", "rust/main.rs"),
     ];
     for (language, file) in files {
-        let (told, block) = blocks.next().expect("a block for each language");
-        assert_eq!(told, language);
+        let (reported, block) = blocks.next().expect("a block for each language");
+        assert_eq!(reported, language);
         let text = read(file);
         let lines: Vec<_> = text.lines().collect();
         let found = lines.windows(block.len()).any(|lines| dedented(lines) == dedented(&block));

@@ -122,7 +122,7 @@ async fn no_output_contains_a_shared_credential() {
         minted.map(|minted| token = minted.into_inner().token).is_ok()
     })
     .await;
-    let mut told = String::new();
+    let mut reported = String::new();
     let body = format!("body-text={UPSTREAM_TEXT}");
     for fault in [
         format!("status=401,{body},times=1"),
@@ -143,24 +143,24 @@ async fn no_output_contains_a_shared_credential() {
         match soon(client.mint_token(mint("viewer", None))).await {
             Ok(_) => false,
             Err(status) => {
-                write!(told, "{status:?}").expect("text");
+                write!(reported, "{status:?}").expect("text");
                 true
             }
         }
     })
     .await;
-    told += &serve.page("/metrics").await.1;
-    told += &serve.page("/").await.1;
+    reported += &serve.page("/metrics").await.1;
+    reported += &serve.page("/").await.1;
     let base = serve.sandbox.clone().expect("one");
     // The sandbox itself tells the faults that it was given.
     let requests = get(&format!("{base}sandbox/requests")).await.1;
     Markers::of(&[SECRET, &token]).in_none_of("the sandbox", &requests);
     serve.signal("INT");
-    told += &serve.ended().await.1;
-    told += &checked.stdout;
-    told += &json.stdout;
+    reported += &serve.ended().await.1;
+    reported += &checked.stdout;
+    reported += &json.stdout;
     let signature = token.rsplit('.').next().expect("a part");
-    Markers::of(&[SECRET, UPSTREAM_TEXT, &token, signature]).in_none_of("it", &told);
+    Markers::of(&[SECRET, UPSTREAM_TEXT, &token, signature]).in_none_of("it", &reported);
 }
 
 /// `grantmint sandbox` with these arguments, and what it tells of itself.
@@ -182,10 +182,10 @@ async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_emulated_upstream_serves_the_profile_that_it_prints() {
     for demo in presets() {
-        let (_sandbox, told) = sandbox(demo.name).await;
+        let (_sandbox, reported) = sandbox(demo.name).await;
         let secret = demo.secret.as_ref().expect("a secret");
-        assert_eq!(told[secret.keys.value], secret.value, "{}", demo.name);
-        let upstream = told["upstream"].as_str().expect("a URL");
+        assert_eq!(reported[secret.keys.value], secret.value, "{}", demo.name);
+        let upstream = reported["upstream"].as_str().expect("a URL");
         let more = format!("upstream = \"{upstream}\"");
         let (_dir, config) = configured(&demo, &secret.value, &more);
         let serve = Serve::start(&["--config", &config]).await;

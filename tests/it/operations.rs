@@ -80,7 +80,7 @@ async fn page() -> Page {
 #[tokio::test]
 async fn metrics_table_matches_the_metrics_page() {
     let page = page().await;
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for row in rows("Metrics") {
         let [metric, kind, labels, unit, _] = row[..] else { panic!("{row:?}") };
         let Some(metric) = ticked(metric).next() else { continue };
@@ -90,7 +90,7 @@ async fn metrics_table_matches_the_metrics_page() {
             let mut words = ticked(label).map(str::to_owned);
             values.insert(words.next().expect("a label"), words.collect());
         }
-        told.insert(metric.to_owned(), (declared, values));
+        reported.insert(metric.to_owned(), (declared, values));
     }
     let has = page.declared.iter().map(|(metric, declared)| {
         let mut labels = page.labels(metric);
@@ -101,8 +101,8 @@ async fn metrics_table_matches_the_metrics_page() {
         }
         (metric.clone(), (declared.clone(), labels))
     });
-    assert_eq!(told, has.collect());
-    assert!(told.len() > 15, "the table was read");
+    assert_eq!(reported, has.collect());
+    assert!(reported.len() > 15, "the table was read");
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn refresh_results_are_the_fault_classes() {
     let mut wanted: BTreeSet<String> =
         FaultClass::ALL.into_iter().map(|class| class.as_str().to_owned()).collect();
     let classes = rows("Faults").into_iter().filter(|row| row.len() == 2);
-    let told: BTreeSet<String> =
+    let reported: BTreeSet<String> =
         classes.filter_map(|row| ticked(row[0]).next()).map(str::to_owned).collect();
-    assert_eq!(told, wanted);
+    assert_eq!(reported, wanted);
     wanted.extend(["ok", "held", "panicked"].map(str::to_owned));
     assert_eq!(results.remove("result"), Some(wanted));
 }
@@ -209,13 +209,13 @@ fn log_lines(code: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn log_table_lists_every_log_line() {
-    let told: BTreeSet<(String, String)> = rows("Log lines")
+    let reported: BTreeSet<(String, String)> = rows("Log lines")
         .into_iter()
         .filter_map(|row| Some((row[0].to_owned(), ticked(row[1]).next()?.to_owned())))
         .collect();
     let all = code("");
-    assert_eq!(told, log_lines(&all));
-    assert!(told.len() > 15, "the table was read");
+    assert_eq!(reported, log_lines(&all));
+    assert!(reported.len() > 15, "the table was read");
     let macros = all.lines().filter(|line| line.contains("use tracing::"));
     assert_eq!(macros.count(), 0, "a log line is written as tracing::level!");
 }

@@ -165,9 +165,9 @@ fn parse(profile: &str) -> Result<Config, Problems> {
 }
 
 #[track_caller]
-fn refuses(lines: &str, told: &str) {
+fn refuses(lines: &str, reported: &str) {
     let problems = parse(lines).unwrap_err().to_string();
-    assert!(problems.starts_with("f.toml:") && problems.contains(told), "{lines}\n{problems}");
+    assert!(problems.starts_with("f.toml:") && problems.contains(reported), "{lines}\n{problems}");
 }
 
 const TOLD: &str = "kind = \"told\"\naccount = \"a\"\nshareable = true\n";

@@ -1,4 +1,4 @@
-//! Connections that say nothing.
+//! Connections that send nothing.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ async fn silent_connections_block_no_caller() {
     soon(tokens.mint_token(mint("new", None))).await.expect("a token");
     assert!(came.elapsed() < Duration::from_secs(1), "{:?}", came.elapsed());
 
-    // The older ones gave way, long before the time for a preface was up.
+    // The older connections were closed long before the preface timeout.
     for old in &mut silent[..1_000] {
         let mut rest = Vec::new();
         let ended = timeout(Duration::from_secs(4), old.read_to_end(&mut rest)).await;
-        assert!(ended.is_ok(), "it gives way");
+        assert!(ended.is_ok(), "the oldest connection is still open");
     }
 }
 
@@ -46,23 +46,23 @@ async fn connection_over_the_limit_gets_goaway_and_frees_its_slot() {
         soon(tokens.mint_token(mint("early", None))).await.expect("a token");
         held.push(tokens);
     }
-    // Its call comes with the preface, and must not be answered before it has a place.
+    // Its call arrives with the preface and must not get a response before a slot is free.
     let mut late = connect_from([127, 0, 0, 2], serve.address()).await;
     let asked = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
     let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat();
     soon(late.write_all(&flight)).await.expect("it is read");
     let (mut read, _write) = late.into_split();
-    let mut told = None;
+    let mut reported = None;
     while let Some(frame) = next_frame(&mut read).await {
-        assert_ne!(frame.kind, HEADERS, "an answer");
-        told = (frame.kind == GOAWAY).then_some(frame).or(told);
+        assert_ne!(frame.kind, HEADERS, "a response before a slot was free");
+        reported = (frame.kind == GOAWAY).then_some(frame).or(reported);
     }
-    assert_eq!(told.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+    assert_eq!(reported.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
 
     held.remove(0);
     until("a place", async || {
         let mut next = Conversation::begin(serve.address()).await;
-        // A settings frame and its acknowledgement, and then nothing.
+        // Expects a settings frame and its acknowledgement, and nothing else.
         let mut frames = Vec::new();
         while let Ok(Some(frame)) = timeout(Duration::from_millis(300), next.next()).await {
             frames.push(frame.kind);

@@ -1,11 +1,11 @@
-//! Clients that begin large requests and do not end them.
+//! Clients that start large requests and do not finish them.
 
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
 use grantmint::rpc::proto::{IdentityList, MintTokensRequest, mint_tokens_request::Selection};
 
-use super::honest::{Attacked, Honest, Way};
+use super::honest::{Attacked, Honest, Transport};
 use crate::{
     frames::{DATA, END_HEADERS, HEADERS, RST_STREAM, WINDOW_UPDATE, call_headers, frame},
     support::{series, soon},
@@ -13,19 +13,19 @@ use crate::{
 
 const STREAMS: u32 = 128;
 
-/// As much as is sent of each request, and a byte less than it says that it has.
+/// Bytes sent of each request: one less than its declared length.
 const LENGTH: usize = 3 << 20;
 
-/// What may come of all of them beside the one that goes on.
+/// Bytes received of all requests, except the one that proceeds, at most.
 const MOST_BESIDE: usize = 2 << 20;
 
 const FRAME: usize = 16 * 1024;
 
-/// The room that the server gives, on the connection (0) and on each stream.
-struct Room(HashMap<u32, usize>);
+/// The flow-control windows granted by the server: of the connection (0) and of each stream.
+struct Windows(HashMap<u32, usize>);
 
-impl Room {
-    /// That of a connection before its windows are opened further.
+impl Windows {
+    /// The connection's window before the server enlarges it.
     fn new() -> Self {
         Self((0..STREAMS).map(|call| (2 * call + 1, 65_535)).chain([(0, 65_535)]).collect())
     }
@@ -40,11 +40,11 @@ impl Room {
     }
 }
 
-async fn does_not_end_requests(way: Way) {
-    let attacked = way.limited("").await;
+async fn upload_over_transport(transport: Transport) {
+    let attacked = transport.limited("").await;
     let honest = Honest::begin(&attacked).await;
     upload(&attacked).await;
-    // Elsewhere a large request is as welcome as ever.
+    // On other connections a large request is accepted as usual.
     let identities = (0..10_000).map(|number| format!("{number:0>200}")).collect();
     let selection = Some(Selection::IdentityList(IdentityList { identities }));
     let request = MintTokensRequest { selection, ..series(0, 0) };
@@ -54,15 +54,15 @@ async fn does_not_end_requests(way: Way) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unfinished_requests_use_little_memory_and_one_proceeds() {
-    join_all(Way::BOTH.map(does_not_end_requests)).await;
+    join_all(Transport::BOTH.map(upload_over_transport)).await;
 }
 
-/// Begins many large requests, until one of them has come as far as it does.
+/// Starts many large requests until one of them has been read.
 async fn upload(attacked: &Attacked) {
     let mut uploader = attacked.conversation().await;
     let path = "/grantmint.v1.TokenService/MintTokens";
     let says = u32::try_from(LENGTH - 5 + 1).expect("few").to_be_bytes();
-    let (mut room, mut sent) = (Room::new(), HashMap::new());
+    let (mut room, mut sent) = (Windows::new(), HashMap::new());
     for call in 0..STREAMS {
         let stream = 2 * call + 1;
         let begun = [
@@ -91,7 +91,7 @@ async fn upload(attacked: &Attacked) {
                 let more = usize::try_from(more).expect("few");
                 *room.0.entry(came.stream).or_default() += more;
             }
-            // Too many wait to go on: what came of it is dropped.
+            // Too many requests wait to proceed: what was received of this one is dropped.
             RST_STREAM | HEADERS => {
                 room.0.remove(&came.stream);
                 sent.remove(&came.stream);

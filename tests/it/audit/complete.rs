@@ -1,4 +1,4 @@
-//! Every token that a caller has is in the log, and nothing in it is a credential.
+//! The log has every token that a caller received, and no credential.
 
 use std::{collections::HashSet, fs, time::Duration};
 
@@ -22,7 +22,7 @@ fn hash(text: &str) -> String {
     format!("{:016x}", code[..8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte)))
 }
 
-/// The number in a token's id: those of one server count up.
+/// The number in a token's id; a server's ids count up.
 fn serial(id: &str) -> u128 {
     let text = id.get(id.len() - 16..).expect("an id");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64");
@@ -35,13 +35,13 @@ fn id_of(token: &str) -> String {
     id.split('"').next().expect("its end").to_owned()
 }
 
-/// Everything that a log says was minted.
-struct Told {
+/// Every token that the log lists as minted.
+struct Recorded {
     ids: HashSet<String>,
     ranges: Vec<(u128, u128)>,
 }
 
-impl Told {
+impl Recorded {
     fn of(records: &[Json]) -> Self {
         let text = |record: &Json, member: &str| record[member].as_str().map(str::to_owned);
         let ranges = records.iter().filter_map(|record| {
@@ -65,8 +65,8 @@ impl Told {
     }
 }
 
-/// Tokens by themselves, of a series and of lists: so many of each.
-async fn get(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec<String> {
+/// Mints single tokens, tokens of a series and tokens of lists: so many of each.
+async fn mint_tokens(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec<String> {
     let client = serve.tokens().await;
     let (mut first, mut second) = (client.clone(), client.clone());
     let alone = stream::iter(0..unary)
@@ -90,10 +90,10 @@ async fn get(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_has_every_issued_token_and_no_credential() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"", "");
-    // Each call is some dozens of lines otherwise.
+    // Without this, each call logs dozens of lines.
     let serve = Serve::configured(&audited.config, &["--log", "info"]).await;
     serve.first_token().await;
-    let tokens = get(&serve, 5_000, 85_000, 10_000).await;
+    let tokens = mint_tokens(&serve, 5_000, 85_000, 10_000).await;
     assert_eq!(tokens.len(), 100_000);
     serve.signal("INT");
     let (status, log) = serve.ended().await;
@@ -109,12 +109,12 @@ async fn log_has_every_issued_token_and_no_credential() {
     });
     markers.in_none_of("the audit log", &text);
     markers.in_none_of("the log", &log);
-    assert!(!text.contains("alone-") && !text.contains("viewer-"), "identities are hashed");
+    assert!(!text.contains("alone-") && !text.contains("viewer-"), "an identity is in plain text");
 
     let records = records(&audited.file);
-    let told = Told::of(&records);
-    let missing = tokens.iter().filter(|token| !told.has(&id_of(token))).count();
-    assert_eq!(missing, 0, "tokens that are in no record");
+    let reported = Recorded::of(&records);
+    let missing = tokens.iter().filter(|token| !reported.has(&id_of(token))).count();
+    assert_eq!(missing, 0, "some tokens have no record");
 
     let of = |member: &str, value: &str| {
         records.iter().find(|record| record[member] == value).expect("a record").clone()
@@ -142,13 +142,13 @@ async fn log_has_every_issued_token_and_no_credential() {
 async fn kill_loses_only_the_latest_records() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
-    let tokens = get(&serve, 500, 5_000, 500).await;
+    let tokens = mint_tokens(&serve, 500, 5_000, 500).await;
     until("all is written", async || {
-        let told = Told::of(&so_far(&audited.file));
-        tokens.iter().all(|token| told.has(&id_of(token)))
+        let reported = Recorded::of(&so_far(&audited.file));
+        tokens.iter().all(|token| reported.has(&id_of(token)))
     })
     .await;
-    // A writer that is idle writes at once. One quick call is enough: the machine may be busy.
+    // An idle writer writes at once. One quick call is enough: the machine may be busy.
     let mut client = serve.tokens().await;
     let (mut ids, mut quickest) = (Vec::new(), Duration::MAX);
     for number in 0..10 {
@@ -158,12 +158,15 @@ async fn kill_loses_only_the_latest_records() {
         quickest = quickest.min(answered.elapsed());
         ids.push(id);
     }
-    assert!(quickest < Duration::from_millis(250), "{quickest:?} until a record is written");
+    assert!(
+        quickest < Duration::from_millis(250),
+        "{quickest:?} passed before a record was written"
+    );
     serve.signal("KILL");
     serve.ended().await;
-    let told = Told::of(&records(&audited.file));
-    assert!(tokens.iter().all(|token| told.has(&id_of(token))));
-    assert!(ids.iter().all(|id| told.has(id)));
+    let reported = Recorded::of(&records(&audited.file));
+    assert!(tokens.iter().all(|token| reported.has(&id_of(token))));
+    assert!(ids.iter().all(|id| reported.has(id)));
 }
 
 #[tokio::test]

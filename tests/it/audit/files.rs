@@ -1,4 +1,4 @@
-//! The file is followed, whatever becomes of it.
+//! The log continues when its file is moved, removed or truncated.
 
 use std::{
     fs::{self, File},
@@ -32,7 +32,7 @@ async fn moved_removed_or_truncated_log_is_reopened() {
     mint("b").await;
     record(&audited.file, "identity", "b").await;
 
-    // logrotate without one.
+    // logrotate without a signal.
     fs::rename(&audited.file, audited.in_dir("audit.2")).expect("moved");
     until("it is opened again", async || audited.file.exists()).await;
     mint("c").await;
@@ -43,7 +43,7 @@ async fn moved_removed_or_truncated_log_is_reopened() {
     mint("d").await;
     record(&audited.file, "identity", "d").await;
 
-    // copytruncate: the next record is at the start, not behind a hole.
+    // copytruncate: the next record is at the start of the file, not after a hole.
     File::options().write(true).truncate(true).open(&audited.file).expect("emptied");
     mint("e").await;
     record(&audited.file, "identity", "e").await;
@@ -63,15 +63,14 @@ async fn moved_removed_or_truncated_log_is_reopened() {
 async fn signal_reopens_the_log_at_once() {
     let audited = Audited::new("", "");
     let serve = audited.serve().await;
-    // Without a signal it takes up to a second. One quick round is enough: the machine may be
-    // busy.
+    // Without a signal it takes up to a second. One quick round is enough: the machine may be busy.
     let mut quickest = Duration::MAX;
     for round in 0..5 {
         fs::rename(&audited.file, audited.in_dir(&format!("audit.{round}"))).expect("moved");
         let moved = Instant::now();
         serve.signal("HUP");
         until("it is opened again", async || audited.file.exists()).await;
-        // The first second may have been nearly over.
+        // The current second may have been nearly over.
         if round > 0 {
             quickest = quickest.min(moved.elapsed());
         }
@@ -79,7 +78,7 @@ async fn signal_reopens_the_log_at_once() {
     assert!(quickest < Duration::from_millis(500), "{quickest:?}");
 }
 
-/// Runs with its audit log on standard output; where it serves is read from its log.
+/// Starts a server with its audit log on standard output; its address is read from its log.
 async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
     let mut command = Command::new(BINARY);
     command
@@ -95,7 +94,7 @@ async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
     let server = loop {
         let line = soon(log.next_line()).await.expect("text").expect("it listens");
         let line: Json = serde_json::from_str(&line).expect("JSON");
-        // The addresses, which are words here.
+        // The addresses, printed as text here.
         if let Some(server) = line["server"].as_str() {
             break server.to_owned();
         }
@@ -127,7 +126,7 @@ async fn stalled_stdout_reader_blocks_neither_calls_nor_exit() {
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
     until("a token", async || minted(&mut client, "alice").await.is_ok()).await;
-    // More than there is room for in the queue.
+    // More records than the queue can hold.
     for _ in 0..4 {
         super::bulk(&mut client, super::large()).await.1.expect("OK");
     }
@@ -136,7 +135,7 @@ async fn stalled_stdout_reader_blocks_neither_calls_nor_exit() {
     idles(pid).await;
     drop(client);
     Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs");
-    // It waits for 2 s.
+    // The server waits for 2 s.
     let ended = timeout(Duration::from_secs(15), child.wait()).await.expect("it ends in time");
     assert!(ended.expect("a status").success());
 }

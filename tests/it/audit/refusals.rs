@@ -1,4 +1,4 @@
-//! What is refused is recorded, and cannot fill the disk.
+//! Refused calls are recorded and cannot fill the disk.
 
 use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::RefreshGrantRequest};
 use serde_json::Value as Json;
@@ -39,8 +39,8 @@ async fn refusals_are_aggregated_each_second_after_the_first() {
         assert_eq!((&record["caller"], &record["peer"]), (&"loopback".into(), &"127.0.0.1".into()));
     }
     for record in &all {
-        let told = (&record["entry"], &record["method"], &record["reason"]);
-        assert_eq!(told, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
+        let reported = (&record["entry"], &record["method"], &record["reason"]);
+        assert_eq!(reported, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
     }
 }
 
@@ -69,7 +69,7 @@ async fn refresh_record_has_outcome_and_failure_reason() {
     for (event, outcome, reason, grant) in [
         ("refresh", "ok".into(), none.clone(), name.as_str().into()),
         ("refresh", "failed".into(), "HTTP_STATUS_401".into(), name.as_str().into()),
-        // No attempt was made: it is a refusal, of which there may be many.
+        // No attempt was made: this is a refusal, and there may be many.
         ("refused", none.clone(), "UPSTREAM_THROTTLED".into(), none),
     ] {
         let is_it = |it: &Json| {
@@ -79,9 +79,9 @@ async fn refresh_record_has_outcome_and_failure_reason() {
             so_far(&audited.file).into_iter().find(is_it)
         })
         .await;
-        let told = (&record["grant"], &record["method"], &record["peer"]);
+        let reported = (&record["grant"], &record["method"], &record["peer"]);
         let meant = (&grant, &"RefreshGrant".into(), &"127.0.0.1".into());
-        assert_eq!(told, meant, "{record}");
+        assert_eq!(reported, meant, "{record}");
     }
 }
 
@@ -91,7 +91,7 @@ async fn authentication_failures_sum_by_network_and_cause() {
     let file = pki.path("audit.jsonl");
     let audit = format!("[audit]\nfile = \"{}\"\n{CALLERS}", file.display());
     let serve = pki.serve(&audit).await;
-    // Another domain's name, which its authority does not vouch for.
+    // A name of another trust domain, which the certificate's authority may not issue.
     let forged = pki.prod.issue(uris(&["spiffe://dev.example.org/ns/media/sa/api"]));
     let stranger = Client::with(&pki, &[&forged]);
     for _ in 0..40 {
@@ -105,8 +105,8 @@ async fn authentication_failures_sum_by_network_and_cause() {
     let counted = |sums: &[Json]| sums.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
     until("all are recorded", async || counted(&sums()) == 40).await;
     for sum in sums() {
-        let told = (&sum["event"], &sum["peer"], &sum["method"]);
-        assert_eq!(told, (&"refused".into(), &"127.0.0.1".into(), &Json::Null));
+        let reported = (&sum["event"], &sum["peer"], &sum["method"]);
+        assert_eq!(reported, (&"refused".into(), &"127.0.0.1".into(), &Json::Null));
     }
     assert!(sums().len() < 20, "{} records of 40 failures", sums().len());
 }

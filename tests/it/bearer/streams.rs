@@ -1,4 +1,5 @@
-//! Streams end with the token that opened them, and connections live on with tokens.
+//! Streams end when the token that opened them expires; connections stay open as long as their
+//! calls carry valid tokens.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
 };
 
-use super::{bearing, call, now, serve_with, signer::Signers, why};
+use super::{bearing, call, now, refusal, serve_with, signer::Signers};
 use crate::{
     frames::{PREFACE, SETTINGS, frame},
     support::{found, resume_index, series, soon},
@@ -25,7 +26,7 @@ async fn end<T>(mut stream: Streaming<T>) -> Status {
     loop {
         match soon(stream.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ends in order"),
+            Ok(None) => panic!("the stream ended with OK"),
             Err(status) => return status,
         }
     }
@@ -65,10 +66,10 @@ async fn open_streams_end_when_their_token_expires() {
     for status in [&ends.0, &ends.1, &ends.2, &ends.3] {
         assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
         let expected = ("CALLER_UNAUTHENTICATED".to_owned(), Some("expired".to_owned()));
-        assert_eq!(why(status), expected);
+        assert_eq!(refusal(status), expected);
     }
     assert_eq!(resume_index(&ends.0), 16);
-    // The connection goes on with another token.
+    // The connection continues with another token.
     assert!(call(&channel, &signers.token(&json!({}))).await.is_ok());
 }
 
@@ -90,14 +91,14 @@ async fn tokens_keep_an_uncertified_connection_open() {
     let _ = soon(stranger.read_to_end(&mut read)).await;
     assert!((10..=20).contains(&came.elapsed().as_secs()), "{:?}", came.elapsed());
     // As old, and with a watch that a token opened.
-    let told = async {
+    let reported = async {
         loop {
             if let Err(status) = watch.message().await {
                 return status;
             }
         }
     };
-    let told = tokio::time::timeout(Duration::from_millis(1_500), told).await;
-    assert!(told.is_err(), "it was told to go: {told:?}");
+    let reported = tokio::time::timeout(Duration::from_millis(1_500), reported).await;
+    assert!(reported.is_err(), "GOAWAY was sent: {reported:?}");
     assert!(call(&channel, &token).await.is_ok());
 }

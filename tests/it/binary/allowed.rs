@@ -45,7 +45,7 @@ async fn check_reports_which_row_allows_or_why_none_does() {
     let shown = run(&["check", config.path()]).await.stdout;
     assert!(shown.contains("# tokens: 70 tokens of demo a second, 140 at once"), "{shown}");
 
-    // A grant's name is compared as it is written, and has no default but the profile's.
+    // A grant's name is compared literally; only the profile's default applies.
     let named = "resources = [\"VJ0123456789ABCDEF0123456789ABCDE1\"]";
     let named = CALLERS.replace("profiles = [\"*\"]", &format!("profiles = [\"demo\"], {named}"));
     let named = Configured::with_secret(&named, "", DEMO_API_KEY_SECRET);

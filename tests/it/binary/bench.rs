@@ -1,4 +1,4 @@
-//! `bench`: its figures beside those of the server it measured.
+//! `bench`: its results compared with the metrics of the server it measured.
 
 use std::{process::Stdio, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     support::{BINARY, Ran, Serve, run, soon, until},
 };
 
-/// A short one, all of which counts.
+/// A short run without warm-up.
 const SHORT: [&str; 6] = ["bench", "--json", "--duration", "300ms", "--warm-up", "0s"];
 
 async fn bench(serve: &Serve, more: &[&str]) -> Ran {
@@ -29,7 +29,7 @@ async fn ran(arguments: &[&str]) -> Ran {
     ran
 }
 
-/// The header of every token begins like this: `{"` in base64.
+/// Every token's header starts like this: `{"` in base64.
 #[track_caller]
 fn no_token_in(text: &str) {
     assert!(!text.contains("eyJ"), "{text}");
@@ -45,7 +45,7 @@ fn number(figures: &Value, name: &str) -> u64 {
     figures[name].as_u64().unwrap_or_else(|| panic!("no {name} in {figures}"))
 }
 
-/// How many calls of this method the server has answered with this code.
+/// The number of calls of this method that the server ended with this code.
 fn handled(page: &Page, method: &str, code: &str) -> u64 {
     count(page, "grpc_server_handled_total", &[("grpc_method", method), ("grpc_code", code)])
 }
@@ -72,11 +72,11 @@ async fn call_count_matches_the_server() {
         assert_eq!(number(&figures, name), wanted, "{name}: {figures}");
     }
     assert_eq!((&figures["loop"], &figures["method"]), (&"closed".into(), &"MintToken".into()));
-    // The last answers come after the time that is measured: at most as many as are in flight.
+    // Responses after the measured time are not counted: at most one for each call in flight.
     let rate = figures["calls_per_second"].as_f64().expect("a rate") * 0.3;
     #[expect(clippy::cast_precision_loss, reason = "few")]
-    let told = calls as f64;
-    assert!(rate > told - 6.5 && rate < told + 0.5, "{figures}");
+    let reported = calls as f64;
+    assert!(rate > reported - 6.5 && rate < reported + 0.5, "{figures}");
     let times = ["p50", "p90", "p99", "p99.9", "max"]
         .map(|quantile| figures["latency_seconds"][quantile].as_f64().expect("a time"));
     assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
@@ -103,14 +103,14 @@ async fn open_loop_follows_its_schedule() {
     let before = handled(&page(&serve).await, "MintToken", "OK");
     let began = Instant::now();
     let ran = bench(&serve, &["--rate", "200"]).await;
-    assert!(began.elapsed() >= Duration::from_millis(295), "the last call is due then");
+    assert!(began.elapsed() >= Duration::from_millis(295), "it ended before its last call was due");
     let figures = figures(&ran);
     assert_eq!(number(&figures, "calls") + number(&figures, "not_started"), 60, "{figures}");
     assert_eq!(number(&figures, "answered"), 60, "{figures}");
     assert_eq!(handled(&page(&serve).await, "MintToken", "OK") - before, 60);
     assert_eq!((&figures["loop"], &figures["rate"]), (&"open".into(), &200.into()));
 
-    // The warm-up is called too, and not counted.
+    // Warm-up calls are made and not counted.
     let longer = ["--rate", "200", "--warm-up", "500ms", "--server", &serve.server];
     let ran = self::ran(&[&SHORT[..4], &longer].concat()).await;
     let counted = handled(&page(&serve).await, "MintToken", "OK") - before - 60;
@@ -138,8 +138,8 @@ async fn failures_are_counted_by_code_and_reason() {
         assert!(failed > 0 && errors[0]["calls"] == failed, "{figures}");
         assert_eq!(handled(&page(&serve).await, method, code) - before, failed, "{figures}");
         assert_eq!(number(&figures, "answered"), 0);
-        assert!(figures["latency_seconds"].is_null(), "refusals have no part in it: {figures}");
-        // Why none was answered, as any command tells its failure.
+        assert!(figures["latency_seconds"].is_null(), "refused calls have a latency: {figures}");
+        // Why no call succeeded, as every command reports its failure.
         let error: Value = serde_json::from_str(&ran.stderr).expect("JSON");
         assert_eq!(error["error"]["reason"], reason);
     }
@@ -147,7 +147,7 @@ async fn failures_are_counted_by_code_and_reason() {
 
 #[tokio::test]
 async fn every_call_has_a_deadline() {
-    // Somebody who never says a word.
+    // A server that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = format!("http://{}", silent.local_addr().expect("an address"));
     let ran = run(&[&SHORT[..], &["--timeout", "200ms", "--server", &server]].concat()).await;
@@ -161,7 +161,7 @@ async fn every_call_has_a_deadline() {
     assert!(figures["latency_seconds"]["p50"].as_f64() >= Some(0.2), "{figures}");
 }
 
-/// A bench without an end in sight.
+/// A bench without a time limit.
 fn endless(serve: &Serve, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command
@@ -179,7 +179,7 @@ fn started(mut command: Command) -> Child {
     command.spawn().expect("the binary starts")
 }
 
-/// Sends it Ctrl-C, as the terminal does, and waits for its end.
+/// Sends Ctrl-C as the terminal does and waits for the process to end.
 async fn interrupted(child: Child) -> Ran {
     let pid = child.id().expect("it runs").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
@@ -212,7 +212,7 @@ async fn ctrl_c_reports_the_results_so_far() {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
         let figures = figures(&ran);
         assert_eq!(figures["interrupted"], true);
-        // All but those that were answered and not read yet.
+        // All calls except those whose response was sent and not yet read.
         assert!(number(&figures, "answered") > 100 - 64, "{figures}");
         let seconds = figures["seconds"].as_f64().expect("a time");
         assert!(seconds > 0.0 && seconds < 1_000.0, "{figures}");
@@ -229,7 +229,7 @@ async fn terminal_shows_progress_apart_from_results() {
     let mut command = endless(&serve, &["--rate", "500"]);
     command.env("TERM", "xterm").stderr(terminal.stdio());
     let bench = started(command);
-    // It is drawn anew, with the rate of the time since.
+    // The progress line is redrawn with the rate since the last one.
     let looks = |text: &str| {
         let looks = text.split(" calls a second, p50 ").map(|before| before.rsplit(' ').next());
         let mut looks: Vec<_> = looks.map(|rate| rate.map(str::to_owned)).collect();
@@ -244,7 +244,7 @@ async fn terminal_shows_progress_apart_from_results() {
     assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
     let written = terminal.written();
     no_token_in(&written);
-    assert!(written.ends_with("\x1b[2K"), "the bar is gone: {written:?}");
+    assert!(written.ends_with("\x1b[2K"), "the progress bar is not erased: {written:?}");
 }
 
 #[tokio::test]

@@ -11,10 +11,11 @@ use tonic::{Status, Streaming};
 
 use crate::support::{Configured, Serve, reserved_port, run, series, soon, until, verified};
 
-/// Refreshed as often as may be: three quarters of a grant's life are in hand for a busy machine.
+/// As frequent as refreshes may be with three quarters of a grant's life left for a busy machine.
 const OFTEN: &str = "grant_ttl = \"24s\"\nrefresh_after = \"15s\"";
 
-/// Reads a bulk to its end: the tokens in order, the chunks' generations, and what ended it.
+/// Reads a bulk to its end; returns the tokens in order, the chunks' generations, and the final
+/// status.
 pub(crate) async fn read(
     mut chunks: Streaming<MintTokensResponse>,
     first_index: i64,
@@ -24,7 +25,7 @@ pub(crate) async fn read(
         match soon(chunks.message()).await {
             Ok(Some(chunk)) => {
                 let next = first_index + i64::try_from(tokens.len()).expect("few");
-                assert_eq!(chunk.first_index, next, "no index is lost or doubled");
+                assert_eq!(chunk.first_index, next, "an index is missing or repeated");
                 assert!(!chunk.tokens.is_empty());
                 tokens.extend(chunk.tokens);
                 generations.push(chunk.validity.expect("a validity").generation);
@@ -62,9 +63,9 @@ async fn bulk_of_100_000_tokens_is_unique_and_verifies() {
     });
     let mut seen = HashSet::with_capacity(COUNT);
     for half in halves.collect::<Vec<_>>() {
-        seen.extend(half.await.expect("every token verifies"));
+        seen.extend(half.await.expect("a token does not verify"));
     }
-    assert_eq!(seen.len(), COUNT, "every jti is another");
+    assert_eq!(seen.len(), COUNT, "a jti is repeated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,15 +93,16 @@ async fn load_causes_one_upstream_request_per_refresh() {
     .await;
     let counters = serve.counters().await;
     assert_eq!(counters["max_in_flight"], 1, "{counters}");
-    // The first, a first cycle of any length, and then one in 5.4 s at the most often.
+    // The first, then a first cycle of any length, then at most one in 5.4 s.
     let most = 2 + began.elapsed().as_secs() / 5;
     let requests = counters["requests"].as_u64();
-    assert!(requests.is_some_and(|requests| requests <= most), "{most} at most: {counters}");
+    assert!(requests.is_some_and(|requests| requests <= most), "more than {most}: {counters}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bulks_on_one_core_do_not_block_refreshes() {
-    // 43 s are in hand: beside sixteen other busy processes a refresh was seen 14 s late.
+    // 43 s remain after the refresh point: next to sixteen other busy processes a refresh was seen
+    // 14 s late.
     let config = Configured::profile("refresh_after = \"15s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -110,7 +112,7 @@ async fn bulks_on_one_core_do_not_block_refreshes() {
     for _ in 0..3 {
         let mut client = serve.tokens().await;
         calls.spawn(async move {
-            // It does not wait: a grant that came too late would end it.
+            // The bulk does not wait: a late grant would end it.
             let max_wait = Some(prost_types::Duration::default());
             let options = Some(MintOptions { max_wait, ..<_>::default() });
             let request = MintTokensRequest { options, ..series(0, 1_000_000) };
@@ -127,10 +129,10 @@ async fn bulks_on_one_core_do_not_block_refreshes() {
         });
     }
     for seen in calls.join_all().await {
-        assert!(seen.is_sorted(), "a chunk never goes back to an older grant: {seen:?}");
+        assert!(seen.is_sorted(), "a chunk used an older grant: {seen:?}");
     }
     let used = serve.cpu().saturating_sub(before);
-    assert!(used > began.elapsed() / 8, "they did not keep it busy: {used:?}");
+    assert!(used > began.elapsed() / 8, "the server was not busy: {used:?}");
 }
 
 #[tokio::test]
@@ -142,7 +144,7 @@ async fn slowly_read_bulk_crosses_a_refresh() {
     let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut chunks = bulk.into_inner();
     let (mut generations, mut next) = (Vec::new(), 0);
-    // Each look comes 20 ms after the one before: less than its windows could take.
+    // The reads are 20 ms apart: the client takes less than its windows allow.
     until("a third grant", async || {
         let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
         assert_eq!(chunk.first_index, next);
@@ -152,7 +154,7 @@ async fn slowly_read_bulk_crosses_a_refresh() {
         generations.len() >= 3
     })
     .await;
-    assert!(generations.is_sorted(), "a chunk never goes back to an older grant");
+    assert!(generations.is_sorted(), "a chunk used an older grant");
 }
 
 #[tokio::test]
@@ -178,7 +180,8 @@ async fn command_splits_requests_over_the_call_limit() {
     assert_indices(&ran.stdout, "someone-", 350);
 }
 
-/// Each line is of the next index, its identity is that index's, and so is its token's.
+/// Asserts that each line has the next index, the identity of that index, and a token for that
+/// identity.
 pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
     let mut seen = HashSet::new();
     for (index, line) in lines.lines().enumerate() {

@@ -1,4 +1,4 @@
-//! The commands, run as a stranger would run them.
+//! The commands as a new user runs them.
 
 use std::process::Stdio;
 
@@ -85,7 +85,7 @@ async fn mint_reports_the_failure_and_whether_to_retry() {
     let ran = mint(&["alice", "--profile", "nobody"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("PROFILE_NOT_FOUND"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("grantmint check"), "what to do next: {}", ran.stderr);
+    assert!(ran.stderr.contains("grantmint check"), "no next step: {}", ran.stderr);
 
     let ran = mint(&["alice", "--ttl", "soon"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
@@ -101,7 +101,7 @@ async fn a_command_without_a_server_says_how_to_start_one() {
         &["bulk", "--count", "3", "--patience", "0s"],
         &["bench"],
     ] {
-        // Nothing listens on the discard port of loopback.
+        // Nothing listens on loopback's discard port.
         let ran = run(&[command, &["--server", "http://127.0.0.1:9"]].concat()).await;
         assert_eq!(ran.code, Some(3), "{command:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "", "{command:?}");
@@ -141,7 +141,8 @@ async fn grants_shows_each_grant_for_people_and_for_machines() {
 async fn refresh_shows_the_grant_after_an_attempt_and_fails_with_it() {
     let serve = Serve::sandboxed(&[]).await;
     let generation = serve.first_token().await.validity.expect("its times").generation;
-    // Its playback token ends in whole seconds: an answer of the same second is no newer grant.
+    // The playback token's expiry has whole seconds: a response in the same second is not a newer
+    // grant.
     until("the grant is a second old", async || {
         Clock::system().now().wall.unix_micros() > generation + 1_000_000
     })
@@ -272,7 +273,7 @@ async fn standalone_sandbox_counts_grants_and_stops_on_a_signal() {
         greeting.push(soon(lines.next_line()).await.expect("read").expect("more to say"));
     }
     let base = greeting[0].rsplit(' ').next().expect("a URL").to_owned();
-    // What it says to put into a file is a file that works against it.
+    // The printed configuration works with this sandbox.
     let config = Configured::profile(&format!("upstream = \"{base}\""));
     let serve = Serve::start(&["--config", config.path()]).await;
     serve.first_token().await;
@@ -294,8 +295,8 @@ async fn help_lists_exit_codes_and_commands() {
     assert_eq!(ran.code, Some(0));
     let commands =
         ["serve", "sandbox", "check", "mint", "bulk", "grants", "refresh", "inspect", "selftest"];
-    for told in ["Exit codes"].into_iter().chain(commands) {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    for reported in ["Exit codes"].into_iter().chain(commands) {
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     assert_eq!(run(&["frobnicate"]).await.code, Some(2));
     let ran = run(&["--version"]).await;
@@ -325,14 +326,14 @@ async fn banner_commands_work_as_printed() {
 #[tokio::test]
 async fn sandbox_serves_grants_keys_and_shared_credentials() {
     let serve = Serve::start(&["--sandbox"]).await;
-    let told =
+    let reported =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
     let dir = tempfile::tempdir().expect("a directory");
     let (token, tokens) = (dir.path().join("token.txt"), dir.path().join("tokens.txt"));
 
     let room = ["--profile", "room", "--resource", "room-1"];
     let params = ["--param", "name=Alice", "--param", "can_publish=false"];
-    let minted = told(&[&["mint", "alice"], &room[..], &params].concat()).await;
+    let minted = reported(&[&["mint", "alice"], &room[..], &params].concat()).await;
     assert_eq!(minted.code, Some(0), "{}", minted.stderr);
     std::fs::write(&token, minted.stdout).expect("written");
     let mut inspect = Command::new(BINARY);
@@ -342,11 +343,11 @@ async fn sandbox_serves_grants_keys_and_shared_credentials() {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     let to = ["--count", "100000", "-o", tokens.to_str().expect("text")];
-    let bulk = told(&[&["bulk"], &room[..], &to].concat()).await;
+    let bulk = reported(&[&["bulk"], &room[..], &to].concat()).await;
     assert!(bulk.stderr.contains("100000 of 100000 tokens in "), "{}", bulk.stderr);
     assert_eq!(std::fs::read_to_string(&tokens).expect("text").lines().count(), 100_000);
     until("a shared credential", async || {
-        let minted = told(&["mint", "web", "--profile", "speech"]).await;
+        let minted = reported(&["mint", "web", "--profile", "speech"]).await;
         minted.code == Some(0) && minted.stdout.lines().count() == 1
     })
     .await;

@@ -1,4 +1,4 @@
-//! File descriptors are few.
+//! Servers with few file descriptors.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Configured, Serve, found, mint, soon, until};
 /// The HTTP/2 preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The soft limit of a running server and the hard one.
+/// The soft and hard limit of a running server.
 fn limits(serve: &Serve) -> (String, String) {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", serve.pid())).expect("read");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
@@ -28,8 +28,8 @@ async fn open_file_limit_is_raised_to_the_hard_limit() {
     assert_eq!(limits(&serve), ("700".to_owned(), "700".to_owned()));
     serve.signal("INT");
     let log = serve.ended().await.1;
-    let told = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
-    assert!(told.contains("\"connections\":356"), "{told}");
+    let reported = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
+    assert!(reported.contains("\"connections\":356"), "{reported}");
 }
 
 /// Sets the soft limit of a running server.
@@ -46,7 +46,7 @@ async fn no_free_descriptor_serves_existing_connections_first() {
     let mut caller = serve.tokens().await;
     serve.first_token().await;
 
-    // None is free: what is open stays so.
+    // No descriptor is free; open connections stay open.
     limit(&serve, 3);
     let address = serve.server.strip_prefix("http://").expect("plain http");
     let mut knocks = soon(TcpStream::connect(address)).await.expect("a place in the queue");
@@ -57,7 +57,7 @@ async fn no_free_descriptor_serves_existing_connections_first() {
     let released = Instant::now();
     limit(&serve, 512);
     soon(knocks.read_u8()).await.expect("it is served");
-    // It looks again every 50 ms.
+    // The server tries again every 50 ms.
     assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
     serve.signal("INT");
     let log = serve.ended().await.1;
@@ -87,24 +87,27 @@ async fn idle_callers_do_not_block_refreshes() {
     for number in 0..120 {
         let mut stream = soon(TcpStream::connect(address)).await.expect("a connection");
         stream.write_all(HELLO).await.expect("sent");
-        // Half of the descriptors are for connections, and the caller holds one.
+        // Half of the descriptors are for connections, and the caller uses one.
         if number < 47 {
             soon(stream.read_u8()).await.expect("it is served");
         }
         idle.push(stream);
     }
     // Half of the descriptors are for connections, a fifth of these for handshakes, and the caller
-    // holds one. Others are refused.
+    // uses one. Other connections are refused.
     for stream in &mut idle[..38] {
         soon(stream.read_u8()).await.expect("it is served");
     }
-    // The upstream's connection is closed after this, and needs a new descriptor.
+    // The upstream connection is closed after this, so the next request needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;
     until("the fault", async || upstream.counters().await["refused"]["503"] == 1).await;
     until("a newer grant", async || generation().await.is_some_and(|now| now > first)).await;
 
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(!log.contains("CONNECT_FAILED"), "a descriptor was left for it");
-    assert!(!log.contains("no connection is accepted"), "no more were taken than there are");
+    assert!(!log.contains("CONNECT_FAILED"), "no descriptor was reserved for the upstream");
+    assert!(
+        !log.contains("no connection is accepted"),
+        "it accepted more connections than it has descriptors"
+    );
 }

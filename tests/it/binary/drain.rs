@@ -1,4 +1,4 @@
-//! The way out: signals, open work, and what must not hold the exit.
+//! Shutdown: signals, open work, and what must not delay the exit.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ async fn serve(server: &str, arguments: &[&str]) -> Serve {
     Serve::configured(&config, arguments).await
 }
 
-/// A connection of the server's, without a word said.
+/// A connection that sends nothing.
 async fn silent(serve: &Serve) -> TcpStream {
     let address = serve.server.strip_prefix("http://").expect("a URL");
     soon(TcpStream::connect(address)).await.expect("a connection")
 }
 
-/// A connection whose handshake the server has seen, and that acknowledges nothing: it stays
-/// open in a drain until keep-alive ends it.
+/// A connection that completed the handshake and acknowledges nothing: in a drain it stays open
+/// until keep-alive closes it.
 async fn mute(serve: &Serve) -> TcpStream {
     const SETTINGS_ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
     let mut mute = silent(serve).await;
@@ -47,7 +47,7 @@ async fn mute(serve: &Serve) -> TcpStream {
     mute
 }
 
-/// A bulk that cannot end: its first chunk is under way and larger than the client's window.
+/// A bulk that cannot end: its first chunk is in flight and larger than the client's window.
 async fn stuck_bulk(serve: &Serve) -> Streaming<MintTokensResponse> {
     let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
     let channel = soon(endpoint.initial_stream_window_size(1).connect()).await;
@@ -74,15 +74,15 @@ async fn open_streams_end_with_draining_after_the_delay() {
         .into_inner();
     soon(health.message()).await.expect("well").expect("a status");
 
-    let told = Instant::now();
+    let reported = Instant::now();
     serve.signal("TERM");
     let ended = found("the watch's end", async || soon(grants.message()).await.err()).await;
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
     assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
-    assert!(told.elapsed() >= Duration::from_secs(1), "the delay is kept");
-    // What the windows hold is still read, and then the end.
+    assert!(reported.elapsed() >= Duration::from_secs(1), "it ended before the delay");
+    // The rest of the window is still read, then the stream ends.
     let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
-    let ended = ended.expect("a bulk that was not answered whole is not OK");
+    let ended = ended.expect("an incomplete bulk ended with OK");
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
     assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
     until("the health watch's end", async || !matches!(soon(health.message()).await, Ok(Some(_))))
@@ -170,10 +170,10 @@ async fn connection_outlives_the_preface_timeout() {
         .expect("a watch")
         .into_inner();
     soon(watch.message()).await.expect("well");
-    // A silent one is gone by then; one that has spoken is not.
+    // By then a silent connection is closed; this one has sent a request.
     let mut mute = silent(&serve).await;
     let mut heard = Vec::new();
-    // To its end: it is closed, with or without a reset.
+    // Read to the end: the connection is closed with or without a reset.
     let _ = soon(mute.read_to_end(&mut heard)).await;
     serve.signal("TERM");
     until("not serving", async || {
@@ -212,7 +212,7 @@ async fn metrics_report_the_drain_phase() {
         if wanted > 1.5 {
             let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
             assert_eq!(reason(&answer), "DRAINING");
-            // It lacks no grant: another server has one.
+            // The reason is not a missing grant: another server has one.
             let unserved = [("method", "MintToken"), ("outcome", "unserved")];
             let figure = page(&serve).await.figure("grantmint_tokens_total", &unserved);
             assert!(figure < 0.5, "{figure}");

@@ -1,4 +1,4 @@
-//! Proxies and roots, as the environment of the real binary names them.
+//! Proxies and root certificates from the environment of the real binary.
 
 use std::{
     fs,
@@ -28,10 +28,10 @@ use crate::{
 
 const PASSWORD: &str = "planted-password-5994471abb01112a";
 
-/// A name that no resolver has, and that only the proxy takes anywhere.
+/// A name that no resolver knows; only the proxy accepts it.
 const HOST: &str = "media.grantmint.invalid";
 
-/// A sandbox behind TLS for [`HOST`] and 127.0.0.1.
+/// A sandbox proxied TLS for [`HOST`] and 127.0.0.1.
 struct SecureUpstream {
     addr: SocketAddr,
     tls: TlsAcceptor,
@@ -44,12 +44,12 @@ impl SecureUpstream {
         Self::presenting(false).await
     }
 
-    /// The same, whose own certificate is a CA's where that is so.
+    /// The same; with `is_ca`, its certificate is a CA certificate.
     async fn presenting(is_ca: bool) -> Self {
         Self::before(emulated(), is_ca).await
     }
 
-    /// The same before this sandbox.
+    /// The same in front of a sandbox with this configuration.
     async fn before(config: sandbox::Config, is_ca: bool) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let sandbox = Sandbox::bind(any, config, Clock::system()).await;
@@ -84,12 +84,12 @@ impl SecureUpstream {
         self.dir.path().join("roots.pem").display().to_string()
     }
 
-    /// Its URL under the name that only a proxy knows.
-    fn behind() -> Configured {
+    /// A profile with the URL that only a proxy can reach.
+    fn proxied() -> Configured {
         Configured::profile(&format!("upstream = \"https://{HOST}\""))
     }
 
-    /// Its URL.
+    /// A profile with its real URL.
     fn direct(&self) -> Configured {
         Configured::profile(&format!("upstream = \"https://{}\"", self.addr))
     }
@@ -99,7 +99,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a port")
 }
 
-/// Where TLS is ended that leads to `plain`.
+/// Terminates TLS and forwards to `plain`.
 async fn secured(tls: TlsAcceptor, plain: SocketAddr) -> SocketAddr {
     let listener = listener().await;
     let addr = listener.local_addr().expect("an address");
@@ -116,7 +116,7 @@ async fn secured(tls: TlsAcceptor, plain: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// A proxy that answers every CONNECT so, and leads all to one place where it is 200.
+/// A proxy that sends this response to every CONNECT and, if it is 200, forwards to one address.
 struct Proxy {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -160,7 +160,7 @@ async fn tunnel(
 
 const TUNNEL: &str = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 200 Connection established\r\n\r\n";
 
-/// These variables as a shell sets them.
+/// These variables as shell exports.
 fn exported(env: &[(&str, &str)]) -> String {
     let each = env.iter().map(|(name, value)| format!("export {name}='{value}'"));
     each.collect::<Vec<_>>().join(" && ")
@@ -170,7 +170,7 @@ async fn serve(config: &Configured, env: &[(&str, &str)]) -> Serve {
     Serve::under(&exported(env), &["--config", config.path()]).await
 }
 
-/// Its log to the end, in which nobody's password stands.
+/// The whole log, after checking that it contains no password.
 async fn log(serve: Serve) -> String {
     serve.signal("INT");
     let (status, log) = serve.ended().await;
@@ -179,7 +179,7 @@ async fn log(serve: Serve) -> String {
     log
 }
 
-/// The fault that keeps the first grant away.
+/// The fault that prevents the first grant.
 async fn fault(serve: &Serve) -> String {
     found("a fault", async || {
         let (_, page) = serve.page("/readyz").await;
@@ -208,7 +208,7 @@ async fn run(command: &[&str], env: &[(&str, &str)]) -> Ran {
 async fn upstream_is_reached_through_the_environment_proxy() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
-    let config = SecureUpstream::behind();
+    let config = SecureUpstream::proxied();
     let address = format!("http://{}", proxy.addr);
     let secret = format!("http://us%40r:{PASSWORD}@{}/", proxy.addr);
     let basic = BASE64_STANDARD.encode(format!("us@r:{PASSWORD}"));
@@ -235,7 +235,7 @@ async fn upstream_is_reached_through_the_environment_proxy() {
 
         let log = log(serve).await;
         let line = log.lines().find(|line| line.contains("how the upstream is reached"));
-        let line = line.expect("a line of the way");
+        let line = line.expect("a line about the proxy");
         let way = format!("through the proxy {address}, which {variable} names");
         assert!(line.contains(&way) && line.contains("SSL_CERT_FILE"), "{line}");
         assert!(!log.contains(&basic), "{log}");
@@ -271,7 +271,7 @@ async fn https_proxy_is_reached_over_tls() {
     let secure = secured(upstream.tls.clone(), proxy.addr).await;
     let (address, roots) = (format!("https://{secure}"), upstream.roots());
     let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
-    let serve = serve(&SecureUpstream::behind(), &env).await;
+    let serve = serve(&SecureUpstream::proxied(), &env).await;
     serve.first_token().await;
     assert_eq!(proxy.heads().len(), 1);
 }
@@ -302,7 +302,7 @@ async fn no_proxy_and_profile_setting_bypass_the_proxy() {
     assert_eq!(proxy.heads().len(), 1);
     drop(serve);
 
-    // The sandbox is on this machine, whatever else is said.
+    // The sandbox is on loopback and needs no proxy.
     let env = [("ALL_PROXY", address.as_str()), ("HTTP_PROXY", &address)];
     let own = Configured::profile(&own);
     for more in [vec![], vec!["--config", own.path()]] {
@@ -316,7 +316,7 @@ async fn no_proxy_and_profile_setting_bypass_the_proxy() {
 #[tokio::test]
 async fn proxy_failures_differ_from_upstream_failures() {
     let upstream = SecureUpstream::bind().await;
-    let config = SecureUpstream::behind();
+    let config = SecureUpstream::proxied();
     let roots = upstream.roots();
     for (answer, wanted) in [
         (
@@ -340,7 +340,7 @@ async fn proxy_failures_differ_from_upstream_failures() {
         log(serve).await;
     }
 
-    // Bound, so that nobody else listens there, and not listened on.
+    // Bound, so that nothing else listens there, but not listening.
     let nobody = TcpSocket::new_v4().expect("a socket");
     nobody.bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let nobody = format!("http://{}", nobody.local_addr().expect("an address"));
@@ -359,7 +359,7 @@ async fn proxy_failures_differ_from_upstream_failures() {
 
 #[tokio::test]
 async fn invalid_proxy_variable_is_named_at_startup() {
-    let config = SecureUpstream::behind();
+    let config = SecureUpstream::proxied();
     let missing = "/nonexistent/roots.pem";
     let socks = format!("socks5://u:{PASSWORD}@127.0.0.1:1080");
     let odd = format!("http://u:{PASSWORD}/@proxy:3128");
@@ -384,7 +384,7 @@ async fn invalid_proxy_variable_is_named_at_startup() {
         }
     }
 
-    // What is of no use beside what is goes on with a warning.
+    // Unusable parts are reported with a warning; usable parts apply.
     let upstream = SecureUpstream::bind().await;
     let (config, roots) = (upstream.direct(), upstream.roots());
     let env =

@@ -1,4 +1,4 @@
-//! Environment variables behind flags, and addresses as people write them.
+//! Environment variables of flags, and addresses in the forms that people use.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Stdio};
 
@@ -8,7 +8,7 @@ use tonic::transport::Endpoint;
 
 use crate::support::{BINARY, Ran, Serve, mint, ran, run, soon};
 
-/// A command under one environment variable.
+/// Runs a command with one environment variable.
 async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> Ran {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().env(variable, value);
@@ -18,7 +18,7 @@ async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> 
 
 #[tokio::test]
 async fn empty_variable_counts_as_unset() {
-    // Without its variables each of these gets as far as what is wrong with its flags.
+    // Without the variables, each command fails at its flags.
     for variable in ["LISTEN", "ADMIN_LISTEN", "LOG", "LOG_FORMAT", "CONFIG", "SERVER"] {
         let variable = format!("GRANTMINT_{variable}");
         for nothing in ["", " "] {
@@ -61,7 +61,7 @@ async fn errors_name_the_variable_or_flag_they_come_from() {
     let no_text = OsStr::from_bytes(b"\xff");
     let ran = under("GRANTMINT_LISTEN", no_text, &serve).await;
     assert!(ran.stderr.contains("GRANTMINT_LISTEN is not UTF-8"), "{}", ran.stderr);
-    // A flag goes before its variable, whatever that holds.
+    // A flag takes precedence over its variable, whatever the variable contains.
     let both = ["mint", "alice", "--server", "127.0.0.1:1"];
     let ran = under("GRANTMINT_SERVER", "http://host/path", &both).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);

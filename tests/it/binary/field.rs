@@ -1,5 +1,5 @@
-//! What other products' users reported, tried on the binary: caches and gateways before the
-//! upstream, and tools that ask more than once on a stream.
+//! Problems that users of other products reported, on the real binary: caches and gateways in front
+//! of the upstream, and tools that send several requests on a stream.
 
 use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::MintOptions};
 use tokio::{
@@ -19,7 +19,8 @@ async fn cached_grant_is_used_to_its_expiry_with_few_requests() {
     let first = serve.first_token().await.validity.expect("a validity");
     serve.set_fault("shorter-life=56s").await;
     let mut client = serve.tokens().await;
-    // Whoever needs more than is left brings the next attempt forward, into the cache.
+    // A caller that needs more than the remaining life pulls the next attempt forward, to the
+    // cache.
     let needs = MintOptions {
         min_remaining_validity: Some(prost_types::Duration { seconds: 56, nanos: 0 }),
         max_wait: Some(prost_types::Duration::default()),
@@ -36,8 +37,15 @@ async fn cached_grant_is_used_to_its_expiry_with_few_requests() {
     let validity = minted.into_inner().validity.expect("a validity");
     assert_eq!(validity.generation, first.generation);
     assert!(validity.use_within.expect("a length").seconds > 40, "{:?}", validity.use_within);
-    assert_eq!(serve.counters().await["faults"].as_u64(), Some(1), "it is not asked at once");
-    assert!(serve.page("/readyz").await.1.contains("refresh ok"), "no warning: there is time");
+    assert_eq!(
+        serve.counters().await["faults"].as_u64(),
+        Some(1),
+        "the cache was requested again at once"
+    );
+    assert!(
+        serve.page("/readyz").await.1.contains("refresh ok"),
+        "it warns although there is time left"
+    );
 }
 
 #[tokio::test]

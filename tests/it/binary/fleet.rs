@@ -1,4 +1,4 @@
-//! Tens of thousands of grants: no message, and no page, grows with their number.
+//! Tens of thousands of grants: no message and no page grows with their number.
 
 use std::{collections::HashSet, fmt::Write as _, fs, process::Stdio};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{BINARY, Configured, Serve, soon};
 
-/// Whose snapshot in one message would be larger than what clients take by default, 4 MiB.
+/// A snapshot of this many grants in one message would exceed 4 MiB, the default limit of clients.
 const GRANTS: usize = 46_000;
 
 fn many() -> Configured {
@@ -28,7 +28,7 @@ fn many() -> Configured {
 
 #[tokio::test]
 async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
-    // An account whose key is refused is asked every 30 s: there is little to do but to watch.
+    // With a refused key the account has one probe in 30 s, so the server only serves the watch.
     let serve = Serve::configured(&many(), &["--fault", "status=401"]).await;
     let mut grants = serve.grants().await;
     let watch = soon(grants.watch_grants(WatchGrantsRequest::default())).await;
@@ -45,7 +45,11 @@ async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
     assert_eq!(names.len(), GRANTS);
 
     let page = serve.page("/readyz").await.1;
-    assert_eq!(page.lines().count(), 1_002, "the state, a thousand grants, and how many more");
+    assert_eq!(
+        page.lines().count(),
+        1_002,
+        "expected the state, 1,000 grants, and the number of others"
+    );
     assert!(page.ends_with("and 45000 more; grantmint grants lists them all\n"), "{page}");
 
     let mut command = Command::new(BINARY);

@@ -1,4 +1,4 @@
-//! gRPC health and the admin pages, before, during and after.
+//! gRPC health and the admin pages at startup, in operation and during shutdown.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn health_is_serving_from_the_first_grant() {
     assert_eq!(status, 200);
     assert!(metrics.ends_with("# EOF\n") && metrics.contains("grantmint_upstream_requests_total"));
 
-    // Where an attempt hangs, the next one comes after its 2 s.
+    // If an attempt hangs, the next one comes after its 2 s.
     serve.clear_faults().await;
     for (service, mut watch) in EVERY.into_iter().zip(watches) {
         assert_eq!(next(&mut watch).await, ServingStatus::Serving, "{service:?}");
@@ -94,7 +94,7 @@ async fn profile_health_ends_at_grant_expiry_readiness_stays() {
         .expect("a watch")
         .into_inner();
 
-    // Refused twice it is probed rarely: between probes nothing changes but the time.
+    // After two refusals it is probed rarely: between probes only the time changes.
     serve.set_fault("status=401").await;
     let expired = found("the grant expired", async || {
         let changed = soon(follow.message()).await.expect("well").expect("not the end");
@@ -102,7 +102,7 @@ async fn profile_health_ends_at_grant_expiry_readiness_stays() {
     })
     .await;
     assert_eq!(expired.last_fault.map(|fault| fault.reason).as_deref(), Some("HTTP_STATUS_401"));
-    // Not by the next probe, which comes up to half a minute later.
+    // Not at the next probe, which comes up to half a minute later.
     let asked = serve.counters().await["requests"].clone();
     assert_eq!(next(&mut profile).await, ServingStatus::NotServing);
     assert_eq!(serve.counters().await["requests"], asked);
@@ -112,9 +112,9 @@ async fn profile_health_ends_at_grant_expiry_readiness_stays() {
     }
     let (status, body) = serve.page("/readyz").await;
     assert!(status == 200 && body.contains("expired"), "{status} {body}");
-    assert!(body.contains("HTTP_STATUS_401"), "says why: {body}");
+    assert!(body.contains("HTTP_STATUS_401"), "no reason: {body}");
     let still = tokio::time::timeout(Duration::from_millis(1), whole.message()).await;
-    assert!(still.is_err(), "health told what did not change: {still:?}");
+    assert!(still.is_err(), "a health update without a change: {still:?}");
 }
 
 #[tokio::test]
@@ -129,9 +129,9 @@ async fn sigterm_ends_readiness_while_calls_are_served() {
     assert_eq!(next(&mut whole).await, ServingStatus::NotServing);
     let (status, body) = serve.page("/readyz").await;
     assert!(status == 503 && body.starts_with("not ready\n"), "{status} {body}");
-    assert_eq!(serve.page("/livez").await.0, 200, "leaving is no reason to be killed");
+    assert_eq!(serve.page("/livez").await.0, 200, "a draining server must stay live");
     assert_eq!(serve.page("/metrics").await.0, 200);
-    // The profile's own health is its grants' and still true.
+    // The profile's own health follows its grants and is still serving.
     assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::Serving);
     soon(serve.tokens().await.mint_token(mint("late", None))).await.expect("a token");
     let bulk = soon(serve.tokens().await.mint_tokens(series(0, 10))).await.expect("a bulk");

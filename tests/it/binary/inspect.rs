@@ -1,4 +1,4 @@
-//! `inspect`, of our own tokens and of others'.
+//! `inspect` on our own tokens and those of others.
 
 use std::{fs, process::Stdio};
 
@@ -9,8 +9,8 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::support::{BINARY, Ran, Serve, run, soon};
 
-/// A token made by twilio-python, long ended.
-fn others_token() -> String {
+/// An expired token made by twilio-python.
+fn third_party_token() -> String {
     let vectors = include_str!("../../vectors/access_tokens.json");
     let vectors: Vec<Value> = serde_json::from_str(vectors).expect("JSON");
     let jwt = |vector: &Value| vector["jwt"].as_str().map(str::to_owned);
@@ -27,7 +27,7 @@ async fn own_token_is_explained_and_verified_without_warnings() {
     let token = serve.first_token().await.token;
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("key");
-    // As an editor leaves it.
+    // With the whitespace that an editor adds.
     fs::write(&key, format!("{DEMO_API_KEY_SECRET}\n")).expect("written");
     let ran = inspect(&[&token, "--key-file", key.to_str().expect("text")]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
@@ -45,7 +45,7 @@ async fn own_token_is_explained_and_verified_without_warnings() {
 
 #[tokio::test]
 async fn wrong_signature_fails_but_contents_are_shown() {
-    let token = others_token();
+    let token = third_party_token();
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("key");
     let path = key.to_str().expect("text");
@@ -74,12 +74,13 @@ async fn wrong_signature_fails_but_contents_are_shown() {
 
 #[tokio::test]
 async fn third_party_token_pitfalls_are_reported() {
-    let token = others_token();
+    let token = third_party_token();
     let ran = inspect(&[&token]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in ["whose       alice", "odd         jti: ", "odd         nbf: ", "odd         exp: "]
+    for reported in
+        ["whose       alice", "odd         jti: ", "odd         nbf: ", "odd         exp: "]
     {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     let ran = inspect(&[&token, "--json"]).await;
     let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -98,7 +99,7 @@ async fn unknown_kind_shows_the_common_jwt_fields() {
     let claims = part(&json!({"sub": "alice", "iss": "the-key", "nbf": 1, "iat": 1, "exp": 0}));
     let ran = inspect(&[&format!("{header}.{claims}.{}", "x".repeat(43))]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in [
+    for reported in [
         "subject     alice\n",
         "issuer      the-key\n",
         "ends        1970-01-01T00:00:00.000Z",
@@ -106,7 +107,7 @@ async fn unknown_kind_shows_the_common_jwt_fields() {
         "odd         nbf: is the second of its issue",
         "odd         exp: is not after its start",
     ] {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     assert!(!ran.stdout.to_lowercase().contains("twilio"), "{}", ran.stdout);
 }
@@ -121,7 +122,7 @@ async fn a_token_may_come_from_a_pipe() {
         .spawn()
         .expect("the binary starts");
     let mut stdin = inspect.stdin.take().expect("piped");
-    stdin.write_all(format!(" {}\n", others_token()).as_bytes()).await.expect("sent");
+    stdin.write_all(format!(" {}\n", third_party_token()).as_bytes()).await.expect("sent");
     drop(stdin);
     let output = soon(inspect.wait_with_output()).await.expect("it ends");
     assert_eq!(output.status.code(), Some(0));

@@ -1,4 +1,4 @@
-//! What machines read: JSON on both streams, exit codes, completions.
+//! Machine-readable interfaces: JSON on both streams, exit codes, completions.
 
 use std::process::Stdio;
 
@@ -30,7 +30,7 @@ async fn json_failures_are_one_object_with_the_exit_code() {
     ] {
         let ran = run(&[line, &["--json"]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{line:?}: {}", ran.stderr);
-        // A bulk sums up before it.
+        // A bulk prints a summary before it.
         let last = ran.stderr.lines().next_back().unwrap_or_default();
         let json: Value = serde_json::from_str(last)
             .unwrap_or_else(|error| panic!("{line:?}: {error}: {}", ran.stderr));
@@ -103,15 +103,15 @@ async fn completions_are_valid_shell_scripts() {
         let ran = run(&["completions", shell]).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
         assert!(ran.stdout.contains(tells), "{shell}: {tells}");
-        for told in ["inspect", "--watch", "bulk"] {
+        for reported in ["inspect", "--watch", "bulk"] {
             assert!(
-                ran.stdout.contains(told) || ran.stdout.contains(&told[2..]),
-                "{shell}: {told}"
+                ran.stdout.contains(reported) || ran.stdout.contains(&reported[2..]),
+                "{shell}: {reported}"
             );
         }
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), &ran.stdout).expect("written");
-        // Where the shell is at hand: all three know -n as "read only".
+        // Checked by the shell if it is installed: in all three, -n only parses.
         let read = Command::new(shell).arg("-n").arg(file.path()).output().await;
         let Ok(read) = read else { continue };
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

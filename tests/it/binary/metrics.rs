@@ -1,5 +1,4 @@
-//! The figures on the metrics page are true: each beside what callers, the sandbox or the API
-//! say of the same.
+//! Each metric compared with what callers, the sandbox or the API report.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +28,7 @@ pub(crate) async fn page(serve: &Serve) -> Page {
     Page::read(&serve.page("/metrics").await.1)
 }
 
-/// The page beside what the sandbox has counted by `counter`, when no request came between.
+/// The metrics page and a counter of the sandbox, read while no request happened in between.
 async fn page_and_count(serve: &Serve, counter: &str) -> (Page, f64) {
     found("a quiet moment", async || {
         let count = async || serve.counters().await[counter].as_f64().expect("a count");
@@ -58,7 +57,7 @@ fn assert_figure(page: &Page, name: &str, labels: &[(&str, &str)], wanted: f64) 
     assert!((figure - wanted).abs() < 1e-3, "{name} {labels:?} is {figure}, not {wanted}");
 }
 
-/// The validities are those of the histogram's method.
+/// These validities are in the method's histogram.
 fn assert_validities(page: &Page, method: &str, validities: &[Duration]) {
     let of_method = ("method", method);
     let number = |n: usize| f64::from(u32::try_from(n).expect("few"));
@@ -161,7 +160,10 @@ async fn waiting_gauge_counts_only_waiting_calls() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let early = page(&serve).await;
     assert_figure(&early, "grantmint_waiting_calls", &[], 0.0);
-    assert!(early.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty(), "not known yet");
+    assert!(
+        early.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty(),
+        "the skew is not known yet"
+    );
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..3 {
         let mut client = serve.tokens().await;
@@ -270,12 +272,12 @@ async fn grant_time_metrics_match_the_api() {
         let list = soon(grants.list_grants(ListGrantsRequest::default())).await.expect("a list");
         let grant = list.into_inner().grants.remove(0);
         let page = page(&serve).await;
-        let told = [
+        let reported = [
             ("fetch", grant.fetch_time),
             ("end", grant.end_time),
             ("next_attempt", grant.next_attempt_time),
         ];
-        told.into_iter().all(|(what, api)| {
+        reported.into_iter().all(|(what, api)| {
             let api = api.expect("known");
             let figure = page.figure(&format!("grantmint_grant_{what}_timestamp_seconds"), &[]);
             let seconds = f64::from(u32::try_from(api.seconds).expect("soon"));
@@ -285,8 +287,8 @@ async fn grant_time_metrics_match_the_api() {
     .await;
 }
 
-/// An upstream that is down, and whose clock is ahead by what `ahead` says, in seconds.
-async fn upstream_of_another_time(listener: TcpListener, ahead: Arc<AtomicU64>) {
+/// An unavailable upstream whose clock is ahead by `ahead` seconds.
+async fn upstream_with_clock_skew(listener: TcpListener, ahead: Arc<AtomicU64>) {
     loop {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut request = Vec::new();
@@ -308,14 +310,14 @@ async fn upstream_clock_skew_is_logged_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let upstream = format!("upstream = \"http://{}\"", listener.local_addr().expect("bound"));
     let ahead = Arc::new(AtomicU64::new(0));
-    let upstreams = tokio::spawn(upstream_of_another_time(listener, Arc::clone(&ahead)));
+    let upstreams = tokio::spawn(upstream_with_clock_skew(listener, Arc::clone(&ahead)));
     let config = Configured::profile(&upstream);
     let serve = Serve::start(&["--config", config.path()]).await;
     let mut client = serve.tokens().await;
     for seconds in [0_u32, 3_600, 0] {
         ahead.store(u64::from(seconds), Ordering::SeqCst);
         until("the skew", async || {
-            // Who asks brings the next attempt forward.
+            // A caller's request pulls the next attempt forward.
             let asked = soon(client.mint_token(mint("early", Some(wait(0))))).await;
             assert!(asked.is_err());
             let page = page(&serve).await;

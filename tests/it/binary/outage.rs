@@ -1,4 +1,4 @@
-//! The upstream fails: at the start, and while calls are served.
+//! The upstream fails at startup and while calls are served.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Configured, Serve, found, mint, payload, reason, run, said, soon, until};
+use crate::support::{
+    Configured, Serve, error_metadata, found, mint, payload, reason, run, soon, until,
+};
 
-/// Answered at once, whatever there is.
+/// Options of a call that does not wait.
 fn at_once() -> MintOptions {
     MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() }
 }
 
-/// What a first call is answered, once the upstream's own answer is known.
+/// The refusal of a first call once the upstream's response is known.
 async fn refused(serve: &Serve, wanted: &str) -> Status {
     let mut client = serve.tokens().await;
     found(wanted, async || {
@@ -57,7 +59,7 @@ async fn serve_keeps_running_when_the_upstream_rejects_it() {
         let status = refused(&serve, wanted).await;
         assert_eq!(status.code(), code, "{fault}: {status:?}");
         assert_eq!(
-            said(&status, "grant").as_deref(),
+            error_metadata(&status, "grant").as_deref(),
             Some("profiles/demo/grants/VJ0123456789abcdef0123456789abcdef")
         );
         let ran = run(&["mint", "alice", "--max-wait", "0s", "--server", &serve.server]).await;
@@ -80,7 +82,7 @@ async fn wrong_secret_is_upstream_rejected_and_logged() {
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
     let loud = log.lines().filter(|line| line.contains("\"level\":\"ERROR\"")).count();
-    assert_eq!(loud, 1, "one loud line a change of state: {log}");
+    assert_eq!(loud, 1, "expected one ERROR line for the change of state: {log}");
 }
 
 #[tokio::test]
@@ -108,15 +110,16 @@ async fn outage_is_served_until_expiry_and_recovers() {
     .await;
     assert!(served > 0);
     assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "GRANT_EXPIRED"));
-    let end = said(&failed, "end_time").expect("an end");
+    let end = error_metadata(&failed, "end_time").expect("an end");
     let end = humantime::parse_rfc3339(&end).expect("RFC 3339");
     let since_1970 = |micros: i64| UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs());
-    // It is the end of the grant that was served last, and nobody was refused a margin before.
+    // It is the expiry of the last grant served, and no call was refused more than a margin before
+    // it.
     let apart = |at: SystemTime| at.duration_since(end).unwrap_or_else(|error| error.duration());
     let granted = since_1970(generation) + Duration::from_secs(12);
     assert!(apart(granted) < Duration::from_millis(100), "{end:?} is not {granted:?}");
     let now = since_1970(Clock::system().now().wall.unix_micros());
-    assert!(now + Duration::from_millis(2_100) > end, "refused at {now:?}, alive till {end:?}");
+    assert!(now + Duration::from_millis(2_100) > end, "refused at {now:?}, valid until {end:?}");
     let delay = failed.get_details_retry_info().and_then(|info| info.retry_delay);
     assert!(delay.is_some_and(|delay| delay <= Duration::from_secs(10)), "{delay:?}");
     let pushback = failed.metadata().get("grpc-retry-pushback-ms").expect("a trailer");
@@ -137,7 +140,7 @@ async fn outage_shorter_than_the_grant_fails_no_call() {
     let first = serve.first_token().await.validity.expect("a validity").generation;
     let mut client = serve.tokens().await;
     serve.set_fault("reset,times=3").await;
-    // Whoever asks for a newer grant brings the next attempt forward, into the outage.
+    // A request for a newer grant pulls the next attempt forward, into the outage.
     let newer = MintOptions { after_generation: first, ..at_once() };
     let refused = soon(client.mint_token(mint("viewer", Some(newer)))).await;
     assert_eq!(reason(&refused.expect_err("there is none")), "GRANT_NOT_NEWER");

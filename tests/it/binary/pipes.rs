@@ -1,4 +1,4 @@
-//! Commands in pipes, and what is pasted into them or left in files by editors.
+//! Commands in pipes, pasted input, and editor artefacts in files.
 
 use std::{fs, io, process::Stdio};
 
@@ -120,7 +120,7 @@ async fn editor_artefacts_are_ignored_or_refused_by_line() {
         })
         .collect();
     assert_eq!(identities, ["alice", "bob"]);
-    for (text, told) in [
+    for (text, reported) in [
         ("alice\nbob\u{200b}\n".as_bytes(), "line 2 begins or ends with"),
         ("alice\n\u{feff}bob\n".as_bytes(), "line 2 begins or ends with"),
         ("alice \n".as_bytes(), "line 1 begins or ends with white space"),
@@ -129,8 +129,12 @@ async fn editor_artefacts_are_ignored_or_refused_by_line() {
         (b"alice\nb\xe9b\n", "is not UTF-8 text on line 2"),
     ] {
         let ran = bulk(text).await;
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{told}");
-        assert!(ran.stderr.contains(told) && ran.stderr.contains("names.txt"), "{}", ran.stderr);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{reported}");
+        assert!(
+            ran.stderr.contains(reported) && ran.stderr.contains("names.txt"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -143,7 +147,7 @@ async fn editor_artefacts_in_secrets_and_config_are_handled() {
     let token = serve.first_token().await.token;
     crate::support::verified(&token);
 
-    for (secret, told) in [
+    for (secret, reported) in [
         (format!("\"{DEMO_API_KEY_SECRET}\""), "is in quotes"),
         (format!("TWILIO_API_SECRET={DEMO_API_KEY_SECRET}"), "looks like NAME=value"),
         (format!("{DEMO_API_KEY_SECRET}\u{200b}"), "cannot be seen"),
@@ -151,7 +155,7 @@ async fn editor_artefacts_in_secrets_and_config_are_handled() {
         let config = Configured::with_secret("", "", &secret);
         let ran = run(&["check", config.path()]).await;
         assert_eq!(ran.code, Some(1), "{secret}");
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert!(ran.stderr.contains(reported), "{}", ran.stderr);
         assert!(!ran.stderr.contains(DEMO_API_KEY_SECRET), "{}", ran.stderr);
     }
     let utf_16: Vec<u8> = "\u{feff}[server]".encode_utf16().flat_map(u16::to_le_bytes).collect();

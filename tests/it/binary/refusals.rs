@@ -1,4 +1,4 @@
-//! What `serve` refuses to start with, and how it says so.
+//! Configurations and flags that `serve` refuses, and its error messages.
 
 use std::net::TcpListener;
 
@@ -40,7 +40,7 @@ async fn serve_and_check_report_every_problem_with_its_line() {
         let ran = run(&[command, &[config.path()]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
         for said in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
-            assert!(ran.stderr.contains(said), "{said} is not told: {}", ran.stderr);
+            assert!(ran.stderr.contains(said), "{said} is not reported: {}", ran.stderr);
         }
     }
     let ran = run(&["serve", "--config", "/nowhere/grantmint.toml"]).await;
@@ -56,7 +56,7 @@ async fn serve_names_the_address_in_use() {
         let ran = run(&["serve", "--sandbox", flag, &address, other, "127.0.0.1:0"]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
         assert!(ran.stderr.contains(&format!("cannot listen on {address}")), "{}", ran.stderr);
-        assert!(ran.stderr.contains(flag), "what to do next: {}", ran.stderr);
+        assert!(ran.stderr.contains(flag), "no next step: {}", ran.stderr);
     }
     let ran = run(&["sandbox", "--listen", &address]).await;
     assert_eq!(ran.code, Some(1));

@@ -1,4 +1,4 @@
-//! A scenario, played by the real binary.
+//! Scenarios on the real binary.
 
 use std::{fs, process::Stdio};
 
@@ -22,7 +22,7 @@ fn file(text: &str) -> (TempDir, String) {
     (dir, path)
 }
 
-/// The faults and answers of the first requests, once there are so many.
+/// The faults and statuses of the first requests, once there are this many.
 async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u64>)> {
     found("the requests", async || {
         let (status, log) =
@@ -30,7 +30,7 @@ async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u6
         assert_eq!(status, 200);
         let log: Vec<Value> = serde_json::from_str(&log).expect("a list");
         let first = log.get(..requests)?;
-        // Only those that have ended.
+        // Only finished requests.
         first.iter().all(|line| line["held_ms"].is_u64()).then(|| {
             let fault = |line: &Value| line["fault"].as_str().map(str::to_owned);
             first.iter().map(|line| (fault(line), line["status"].as_u64())).collect()

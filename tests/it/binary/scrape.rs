@@ -1,4 +1,4 @@
-//! The admin pages over HTTP: the metrics in the format that is asked for, and what is refused.
+//! The admin pages over HTTP: content negotiation of the metrics, and refused requests.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What Prometheus 3 sends.
+/// The header that Prometheus 3 sends.
 const PROMETHEUS: &str = "accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 async fn ask(serve: &Serve, method: &str, path: &str, headers: &[&str]) -> Answer {
@@ -34,8 +34,8 @@ async fn metrics_use_the_requested_format() {
         (&[PROMETHEUS], OPEN_METRICS),
     ] {
         let page = ask(&serve, "GET", "/metrics?name=x", headers).await;
-        let told = (page.status, page.header("content-type"), page.header("vary"));
-        assert_eq!(told, (200, Some(wanted), Some("Accept")), "{headers:?}");
+        let reported = (page.status, page.header("content-type"), page.header("vary"));
+        assert_eq!(reported, (200, Some(wanted), Some("Accept")), "{headers:?}");
         assert_eq!(page.body.ends_with("# EOF\n"), wanted == OPEN_METRICS, "{headers:?}");
         let head = ask(&serve, "HEAD", "/metrics", headers).await;
         assert_eq!((head.header("content-type"), head.body.as_str()), (Some(wanted), ""));
@@ -64,7 +64,7 @@ async fn prometheus_parsers_read_both_formats() {
     assert_eq!(linted, "");
 }
 
-/// The checker that `make test` unpacks.
+/// The checker that `make test` installs.
 fn promtool() -> Command {
     let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/promtool");
     let promtool = std::env::var_os("GRANTMINT_PROMTOOL").map_or(made, PathBuf::from);

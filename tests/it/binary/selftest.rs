@@ -1,4 +1,4 @@
-//! `selftest`, which needs nothing but the binary.
+//! `selftest`, which needs only the binary.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::support::{BINARY, ran, run};
 
-/// The names of the kinds that have vectors.
+/// The kinds that have vectors.
 fn with_vectors() -> BTreeSet<&'static str> {
     let kinds = KINDS.iter().filter(|kind| !kind.vectors().expect("whole").is_empty());
     kinds.map(|kind| kind.name()).collect()
@@ -25,8 +25,9 @@ async fn selftest_reproduces_every_vendor_token() {
         let row = ran.stdout.lines().find(|line| line.split(' ').next() == Some(kind));
         assert!(row.is_some(), "{kind}: {}", ran.stdout);
     }
-    for told in ["nothing differs; ", "signatures of ours are right", "HS256", "RS256", "EdDSA"] {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    for reported in ["nothing differs; ", "signatures of ours are right", "HS256", "RS256", "EdDSA"]
+    {
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
 }
 
@@ -34,10 +35,10 @@ async fn selftest_reproduces_every_vendor_token() {
 async fn selftest_json_counts_results_by_kind() {
     let ran = run(&["selftest", "--json"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    let told: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(told["different"], 0);
+    let reported: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(reported["different"], 0);
     let mut kinds = BTreeSet::new();
-    for kind in told["kinds"].as_array().expect("a list") {
+    for kind in reported["kinds"].as_array().expect("a list") {
         let sum = |name: &str| -> u64 {
             let reasons = kind[name].as_array().expect("a list");
             reasons.iter().map(|reason| reason["count"].as_u64().expect("a number")).sum()
@@ -50,7 +51,7 @@ async fn selftest_json_counts_results_by_kind() {
         kinds.insert(kind["kind"].as_str().expect("a text"));
     }
     assert_eq!(kinds, with_vectors());
-    for rate in told["rates"].as_array().expect("a list") {
+    for rate in reported["rates"].as_array().expect("a list") {
         assert!(rate["tokens_per_second"].as_f64() > Some(0.0), "{rate}");
     }
 }
@@ -58,15 +59,15 @@ async fn selftest_json_counts_results_by_kind() {
 #[tokio::test]
 async fn selftest_filters_by_kind_and_lists_kinds_if_unknown() {
     let asked = run(&["selftest", "daily", "forward", "--json"]).await;
-    let told: Value = serde_json::from_str(&asked.stdout).expect("JSON");
-    let kinds: Vec<_> = told["kinds"].as_array().expect("a list").iter().collect();
+    let reported: Value = serde_json::from_str(&asked.stdout).expect("JSON");
+    let kinds: Vec<_> = reported["kinds"].as_array().expect("a list").iter().collect();
     let counts: Vec<_> = kinds.iter().map(|kind| (&kind["kind"], &kind["vectors"])).collect();
     assert_eq!(counts, [(&"daily".into(), &10.into()), (&"forward".into(), &0.into())]);
 
     let unknown = run(&["selftest", "dayly"]).await;
     assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
     let names = KINDS.iter().map(|kind| kind.name());
-    for told in names.chain(["'dayly'", "a similar value exists: 'daily'"]) {
-        assert!(unknown.stderr.contains(told), "{told}: {}", unknown.stderr);
+    for reported in names.chain(["'dayly'", "a similar value exists: 'daily'"]) {
+        assert!(unknown.stderr.contains(reported), "{reported}: {}", unknown.stderr);
     }
 }

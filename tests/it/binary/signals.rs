@@ -1,4 +1,4 @@
-//! Every signal that a process can be sent, and what a server does about it.
+//! Every signal and the server's reaction.
 
 use std::process::Stdio;
 
@@ -23,7 +23,7 @@ async fn unused_signal_is_logged_and_ignored() {
         serve.signal(name);
         soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
     }
-    // In its delay those that are still to be taken are taken.
+    // During the delay, signals with a meaning still work.
     serve.signal("TERM");
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
@@ -46,10 +46,10 @@ async fn sigquit_drains_as_sigterm_does() {
     let mut tokens = serve.tokens().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     serve.signal("QUIT");
-    // A signal that asks for nothing does not count as a second one.
+    // A signal without a meaning does not count as the second one.
     serve.signal("HUP");
     let (received, _, ended) = read(bulk.into_inner(), 0).await;
-    let ended = ended.expect("it does not come to its end");
+    let ended = ended.expect("it does not exit");
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
     assert_eq!(usize::try_from(resume_index(&ended)), Ok(received.len()));
     let (status, log) = serve.ended().await;
@@ -67,8 +67,8 @@ async fn sandbox_ignores_unused_signals() {
         .spawn()
         .expect("the binary starts");
     let mut log = sandbox.stderr.take().expect("piped");
-    let mut told = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
-    soon(told.next_line()).await.expect("text").expect("a line of addresses");
+    let mut reported = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
+    soon(reported.next_line()).await.expect("text").expect("a line of addresses");
     let mut bytes = Vec::new();
     let pid = sandbox.id().expect("it runs").to_string();
     for name in ["HUP", "USR1"] {
@@ -113,7 +113,7 @@ async fn signal_stops_a_server_still_reading_its_files() {
             let sent = std::process::Command::new("kill").args([name, &pid]).status();
             assert!(sent.expect("kill runs").success());
         };
-        // A signal that it takes, so that the next one is not met by the system's default.
+        // A handled signal, so that the default action does not apply to the next one.
         let taken = format!("/proc/{pid}/status");
         until("it takes signals", async || {
             let status = std::fs::read_to_string(&taken).expect("it runs");

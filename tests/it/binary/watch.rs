@@ -1,4 +1,4 @@
-//! `grants --watch`: on a terminal, in a pipe, and across a server's end.
+//! `grants --watch` on a terminal, in a pipe, and across a server restart.
 
 use std::{
     fs::File,
@@ -21,9 +21,9 @@ use tokio::{
 
 use crate::support::{BINARY, Configured, Serve, reserved_port, soon, until};
 
-/// A terminal that keeps all that was written to it.
+/// A terminal that records everything written to it.
 pub(super) struct Terminal {
-    /// The program's end.
+    /// The program's side.
     device: File,
     written: Arc<Mutex<String>>,
 }
@@ -38,7 +38,7 @@ impl Terminal {
         let name = ptsname(&ours, Vec::new()).expect("a name");
         let device = File::options().read(true).write(true).open(name.to_str().expect("text"));
         let written = Arc::new(Mutex::new(String::new()));
-        keep(ours, Arc::clone(&written));
+        record(ours, Arc::clone(&written));
         Self { device: device.expect("a device"), written }
     }
 
@@ -55,8 +55,8 @@ impl Terminal {
     }
 }
 
-/// Keeps what comes until the other end is closed.
-fn keep(from: OwnedFd, to: Arc<Mutex<String>>) {
+/// Records the output until the other side is closed.
+fn record(from: OwnedFd, to: Arc<Mutex<String>>) {
     thread::spawn(move || {
         let mut from = File::from(from);
         let mut buffer = [0; 4096];
@@ -78,7 +78,7 @@ fn watch(server: &str, more: &[&str]) -> Command {
     command
 }
 
-/// Ctrl-C, as the terminal sends it.
+/// Sends Ctrl-C as the terminal does.
 fn interrupt(child: &Child) {
     let pid = child.id().expect("it runs").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
@@ -108,12 +108,12 @@ async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
     let written = terminal.written();
     assert_eq!(status.code(), Some(0), "{written}");
     assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
-    assert!(written.contains("\x1b[3A\r"), "drawn over itself: {written:?}");
+    assert!(written.contains("\x1b[3A\r"), "not redrawn in place: {written:?}");
     assert_eq!(written.matches("GRANT  ").count(), written.matches("Ctrl-C").count());
-    // Nothing is switched that would have to be switched back.
+    // No terminal mode is changed that would have to be restored.
     assert!(!written.contains("\x1b[?"), "{written:?}");
     assert_eq!(written.matches("\x1b[32m").count(), written.matches("\x1b[0m").count());
-    assert!(written.ends_with("\x1b[J"), "the cursor is below the table: {written:?}");
+    assert!(written.ends_with("\x1b[J"), "the cursor is not below the table: {written:?}");
     assert_eq!(format!("{:?}", terminal.modes()), before);
 }
 
@@ -183,7 +183,7 @@ async fn watch_in_a_pipe_prints_one_line_per_change() {
     let cells: Vec<_> = live.split_whitespace().collect();
     assert!(cells[0].len() == 12 && cells[1].starts_with("profiles/demo/grants/"), "{live}");
 
-    // The next change finds nobody.
+    // The next change finds no reader.
     drop(watch.stdout);
     assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
 }

@@ -1,5 +1,5 @@
-//! 100ms' app tokens: ours against those that 100ms' library made of the same inputs, and the
-//! whole way through the real binary.
+//! 100ms' app tokens: ours compared with those that 100ms' library made from the same inputs, and
+//! the real binary from configuration to token.
 
 use grantmint::config::Profile;
 use serde_json::json;
@@ -15,7 +15,7 @@ fn profile(lines: &str) -> Result<Profile, String> {
     super::profile(&format!("{OWN}app_secret_env = \"SECRET\"\n{lines}\n"), SECRET)
 }
 
-/// The part of a token that the web client reads with bare `atob`.
+/// The part of a token that the web client decodes with plain `atob`.
 fn payload(token: &str) -> &str {
     token.split('.').nth(1).unwrap()
 }
@@ -47,7 +47,7 @@ fn web_client_reads_every_token() {
 #[test]
 fn each_token_has_a_role_from_profile_or_call() {
     let room = "resources = [\"64f0\"]";
-    for (lines, told) in [
+    for (lines, reported) in [
         (room.to_owned(), "peer.params: role: is required"),
         (format!("{room}\nparams = {{ role = \"\" }}"), "params: role: must be the name of a role"),
         (format!("{room}\nparams = {{ role = 7 }}"), "params: role: must be the name of a role"),
@@ -62,7 +62,10 @@ fn each_token_has_a_role_from_profile_or_call() {
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let text = format!("{OWN}app_secret_env = \"SECRET\"\n{room}\nparams = {{ role = \"a\" }}\n");
     assert!(super::profile(&text, "short").unwrap_err().contains("allow_weak_secret = true"));
@@ -83,7 +86,7 @@ async fn calls_set_the_role_if_the_profile_opens_it() {
     assert_eq!((&claims["type"], &claims["version"]), (&json!("app"), &json!(2)));
     assert_eq!(claims["iat"], claims["nbf"]);
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 24 * 3_600);
-    for (arguments, told) in [
+    for (arguments, reported) in [
         (&room[..], &["PARAM_REQUIRED", "options.params.role: is required"][..]),
         (&["alice", "--param", "role=guest"], &["RESOURCE_REQUIRED"]),
         (
@@ -96,6 +99,6 @@ async fn calls_set_the_role_if_the_profile_opens_it() {
         ),
         (&[&"u".repeat(257), "--resource", "64f0", "--param", "role=guest"], &["IDENTITY_INVALID"]),
     ] {
-        assert_refused(&serve, arguments, told).await;
+        assert_refused(&serve, arguments, reported).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens of Mux: ours against those that Mux's library made of the same inputs, of fixed ones and
-//! of random ones, and the whole way through the real binary.
+//! Tokens of Mux: ours compared with those that Mux's library made from the same inputs, fixed and
+//! random, and the real binary from configuration to token.
 
 use std::fs;
 
@@ -75,7 +75,7 @@ async fn mux_player_accepts_a_token_until_expiry() {
     assert_eq!(verdicts, meant);
 }
 
-/// What a call may ask for.
+/// The inputs of a call.
 #[derive(Clone, Debug)]
 struct Case {
     id: String,
@@ -202,7 +202,7 @@ fn open() -> Vec<String> {
 #[test]
 fn profile_requires_valid_mux_ids() {
     let good = "resources = [\"qIJB\"]";
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "vod.resources: needs at least one resource"),
         (
             "resources = [\"https://stream.mux.com/qIJB.m3u8\"]".to_owned(),
@@ -233,7 +233,10 @@ fn profile_requires_valid_mux_ids() {
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let shared = OWN.replace("unique = false\n", "");
     let text = format!("{shared}private_key_env = \"KEY\"\n{good}\n");
@@ -278,14 +281,14 @@ async fn binary_mints_every_player_token_and_inspects_it() {
     let claims = minted(&serve, &[&id[..], &custom].concat()).await;
     assert_eq!(claims["custom"], json!({"session_id": "s-1"}));
 
-    for (more, told) in [
+    for (more, reported) in [
         (&["--param", "token_type=v"][..], &["PARAM_INVALID", "must be one of video"][..]),
         (&["--param", "width=0.5"], &["PARAM_INVALID", "options.params.width"]),
         (&["--param", "height=9"], &["PARAM_NOT_ALLOWED", "options.params.height"]),
         (&["--param", "playback_restriction_id=a"], &["PARAM_NOT_ALLOWED"]),
         (&["--param", "aud=v"], &["PARAM_INVALID", "options.params.aud: is no parameter"]),
     ] {
-        assert_refused(&serve, &[&id[..], more].concat(), told).await;
+        assert_refused(&serve, &[&id[..], more].concat(), reported).await;
     }
     assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
     assert_refused(&serve, &["alice", "--resource", "q.m3u8"], &["RESOURCE_INVALID"]).await;

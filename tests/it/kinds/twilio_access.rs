@@ -1,5 +1,5 @@
-//! Twilio's Access Tokens: ours against those that `twilio-node` made of the same inputs, and the
-//! whole way through the real binary.
+//! Twilio's Access Tokens: ours compared with those that `twilio-node` made from the same inputs,
+//! and the real binary from configuration to token.
 
 use grantmint::{
     app::selftest::{self, Verdict},
@@ -40,7 +40,7 @@ fn constant_room_is_not_a_call_resource() {
 fn profile_names_products_and_one_incoming_setting() {
     let video = "grants = { video = {} }";
     let voice = "grants = { voice = { incoming = { allow = true } } }";
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "client.grants: needs at least one product"),
         ("grants = {}".to_owned(), "client.grants: needs at least one product"),
         (video.to_owned(), "client.resources: needs at least one resource"),
@@ -60,7 +60,10 @@ fn profile_names_products_and_one_incoming_setting() {
         (format!("{voice}\nunique = false"), "client.unique: must be true"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let weak = |more: &str| {
         let text = format!("{OWN}api_key_secret_env = \"SECRET\"\n{voice}\n{more}\n");
@@ -85,7 +88,7 @@ async fn calls_set_the_room_and_incoming_setting() {
     assert_eq!(plain["grants"], grants);
     let takes_calls = minted(&serve, &[&room[..], &["--param", "incoming=true"]].concat()).await;
     assert_eq!(takes_calls["grants"]["voice"], json!({"incoming": {"allow": true}}));
-    for (arguments, told) in [
+    for (arguments, reported) in [
         (&["agent_7"][..], &["RESOURCE_REQUIRED"][..]),
         (&["agent_7", "--resource", "cellar"], &["RESOURCE_NOT_FOUND"]),
         (&["agent-7", "--resource", "room-1"], &["IDENTITY_INVALID", "digits and underscores"]),
@@ -100,6 +103,6 @@ async fn calls_set_the_room_and_incoming_setting() {
         ),
         (&["a", "--resource", "room-1", "--ttl", "25h"], &["TTL_OUT_OF_RANGE", "at most 86400s"]),
     ] {
-        assert_refused(&serve, arguments, told).await;
+        assert_refused(&serve, arguments, reported).await;
     }
 }

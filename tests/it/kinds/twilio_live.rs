@@ -1,4 +1,4 @@
-//! Twilio Live's tokens: ours against those that Twilio's helper libraries made around the same
+//! Twilio Live's tokens: ours compared with those that Twilio's helper libraries made with the same
 //! grants.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -29,7 +29,7 @@ fn our_tokens_equal_the_libraries_tokens() {
     assert_vectors(KIND, 28, &others);
 }
 
-/// The ways of the vectors whose tokens we make.
+/// The vectors that we make too.
 fn ways() -> impl Iterator<Item = Way> {
     vectors(KIND).into_iter().flat_map(|vector| match vector.case {
         Case::Minted { ways, .. } => ways,
@@ -41,7 +41,7 @@ fn mint(way: &Way) -> Result<Minted, String> {
     selftest::mint(&selftest::profile(&way.profile, &way.secret).unwrap(), &way.ask)
 }
 
-/// The claims of a token, as they are written.
+/// A token's claims as raw text.
 fn payload(minted: &Minted) -> String {
     let payload = minted.token.split('.').nth(1).unwrap();
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
@@ -80,7 +80,7 @@ fn non_json_grant_is_never_put_into_a_token() {
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
         way.ask.grant = Some(text.to_owned());
         let refused = mint(&way).err();
-        let told = "the grant is not of the form that its tokens hold";
-        assert_eq!(refused.as_deref(), Some(told), "{text}");
+        let reported = "the grant is not of the form that its tokens hold";
+        assert_eq!(refused.as_deref(), Some(reported), "{text}");
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens of random inputs, in the hands of the vendors' own libraries for Node: those
-//! verify ours, and make the same of the same inputs.
+//! Tokens of random inputs and the vendors' own Node libraries: they verify ours, and make the same
+//! from the same inputs.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -41,7 +41,7 @@ async fn in_node(cases: Vec<Value>) -> Vec<Value> {
     read
 }
 
-/// Who reads a token.
+/// The kinds that recognise a token.
 fn readers(token: &str) -> Vec<&'static str> {
     let jwt = Jwt::decode(token);
     let reads = KINDS.iter().filter(|kind| match &jwt {
@@ -51,7 +51,7 @@ fn readers(token: &str) -> Vec<&'static str> {
     reads.map(|kind| kind.name()).collect()
 }
 
-/// Text of a JSON string that no clean-up would leave as it is.
+/// Strings that any escaping or normalisation would change.
 fn text(most: usize) -> impl Strategy<Value = String> {
     let hostile =
         select(vec!["\",\"role\":\"moderator", "zo\u{eb} \u{10ffff}", "?>~\\\"{}", "</script>"]);
@@ -67,7 +67,7 @@ fn name(most: usize) -> impl Strategy<Value = String> {
         .prop_filter("somebody", |name| !name.starts_with(' ') && name.bytes().any(|it| it != b'0'))
 }
 
-/// One profile and call of Agora's, and the same for the library.
+/// A profile and a call for Agora, for us and for the library.
 #[derive(Debug)]
 struct Agora {
     services: Vec<&'static str>,
@@ -171,7 +171,7 @@ impl Agora {
         inputs.token(&profile, &given).unwrap().0
     }
 
-    /// What the library is given.
+    /// The library's input.
     fn build(&self) -> Value {
         let user = self.uid.map_or_else(|| Value::from(self.account.as_str()), Value::from);
         json!({
@@ -201,7 +201,7 @@ async fn agora_library_agrees_on_1_000_inputs() {
         let fields = agora::fields(token);
         assert_eq!(read["issueTs"], inputs.now - i64::from(inputs.back), "{inputs:?}");
         assert_eq!((&read["expire"], &read["salt"]), (&json!(inputs.life), &fields["salt"]));
-        // Ours is stored and theirs is compressed; both are read.
+        // Our payload is stored and theirs is compressed; both are read.
         let theirs = read["made"].as_str().unwrap();
         assert_eq!(agora::fields(theirs), fields);
         assert_eq!([readers(token), readers(theirs)], [["agora"], ["agora"]]);
@@ -213,7 +213,7 @@ async fn agora_library_agrees_on_1_000_inputs() {
     assert_eq!(used.len(), 7);
 }
 
-/// One profile and call of Vonage's.
+/// A profile and a call for Vonage.
 #[derive(Debug)]
 struct Vonage {
     data: Option<String>,
@@ -238,7 +238,7 @@ fn of_vonage() -> impl Strategy<Value = Vonage> {
 }
 
 impl Vonage {
-    /// Our token; the role is the profile's, the classes are a call's.
+    /// Our token; the role comes from the profile, the classes from a call.
     fn token(&self) -> String {
         let identity = if self.data.is_none() { "identity = \"none\"" } else { "" };
         let lines = format!(
@@ -299,7 +299,7 @@ async fn vonage_library_agrees_on_1_000_inputs() {
     }
 }
 
-/// Header and claims, which in others' tokens need not be ASCII.
+/// Header and claims; other vendors' tokens need not be ASCII.
 fn parts_of(token: &str) -> [Value; 2] {
     let jwt = Jwt::decode(token).unwrap();
     [jwt.header.into(), jwt.claims.into()]
@@ -329,7 +329,7 @@ async fn opentok_library_tokens_are_recognised() {
     }
 }
 
-/// Rules that a token of Cloudflare's may have.
+/// Rules of a Cloudflare token.
 fn rules() -> impl Strategy<Value = Value> {
     let countries = btree_set("[A-Z]{2}", 1..5);
     let networks = vec(

@@ -1,4 +1,4 @@
-//! Who gets in, and until when.
+//! Accepted clients, and how long they stay connected.
 
 use grantmint::rpc::proto::{
     MintOptions, WatchGrantsRequest, grant_service_client::GrantServiceClient,
@@ -54,8 +54,8 @@ async fn no_session_is_resumed() {
     let serve = pki.serve("min_version = \"1.2\"").await;
     let good = pki.dns_ca.issue(dns(&["api.media.svc"]));
     for offered in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        // It keeps whatever would let it resume, and shows it the next time.
-        let client = Client::speaking(&pki, &[&good], &[offered]);
+        // The client stores everything needed to resume, and offers it the next time.
+        let client = Client::with_versions(&pki, &[&good], &[offered]);
         for _ in 0..3 {
             let stream = client.meet(&serve).await.expect("let in");
             let kind = stream.get_ref().1.handshake_kind();
@@ -69,7 +69,7 @@ async fn no_session_is_resumed() {
             assert_eq!(version(&stream), Some(offered.version));
         }
     }
-    let newest = Client::speaking(&pki, &[&good], rustls::ALL_VERSIONS);
+    let newest = Client::with_versions(&pki, &[&good], rustls::ALL_VERSIONS);
     let stream = newest.meet(&serve).await.expect("let in");
     assert_eq!(version(&stream), Some(ProtocolVersion::TLSv1_3));
 }
@@ -80,7 +80,10 @@ async fn client_without_certificate_connects_if_optional() {
     let serve = pki.serve("client_auth = \"optional\"").await;
     assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
     let ended = pki.dns_ca.issue(valid(dns(&["a.svc"]), -2 * DAY, -DAY));
-    assert!(Client::with(&pki, &[&ended]).meet(&serve).await.is_err(), "a bad one is no none");
+    assert!(
+        Client::with(&pki, &[&ended]).meet(&serve).await.is_err(),
+        "an invalid certificate counts as none"
+    );
 }
 
 #[tokio::test]
@@ -97,14 +100,14 @@ async fn client_without_certificate_may_call_nothing() {
         let info = refused.get_details_error_info().expect("a reason");
         assert_eq!(info.reason, "CALLER_UNAUTHENTICATED");
         let mut health = HealthClient::new(channel);
-        for (service, told) in [("", true), ("profiles/demo", false)] {
+        for (service, reported) in [("", true), ("profiles/demo", false)] {
             let request = HealthCheckRequest { service: service.to_owned() };
-            assert_eq!(soon(health.check(request)).await.is_ok(), told, "{server}{service}");
+            assert_eq!(soon(health.check(request)).await.is_ok(), reported, "{server}{service}");
         }
     }
 }
 
-/// A token at once, or none.
+/// A token without waiting, or an error.
 async fn mint_now(tokens: &mut TokenServiceClient<Channel>) -> Result<(), Status> {
     let max_wait = Some(prost_types::Duration::default());
     let options = MintOptions { max_wait, ..MintOptions::default() };
@@ -161,14 +164,14 @@ async fn a_connection_ends_with_its_certificate() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let began = Instant::now();
-    // The first certificate of a chain that ends counts.
+    // The earliest expiry in the chain counts.
     let between = pki.prod.issue(valid(ca("Intermediate"), -DAY, i64::try_from(LIFE).unwrap()));
     let lasting = between.issue(uris(&[CALLER_ID]));
     let channel = channel(&pki, &serve, pki.write_pair("chain", &[&lasting, &between])).await;
     let mut client = GrantServiceClient::new(channel);
     let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("let in");
     let mut watch = watch.into_inner();
-    // It holds its connection open until that is cut.
+    // The client keeps its connection open until the server closes it.
     while soon(watch.message()).await.is_ok_and(|message| message.is_some()) {}
     let lasted = began.elapsed();
     let (least, most) = (Duration::from_secs(LIFE - 1), Duration::from_secs(LIFE + 10));
@@ -203,7 +206,7 @@ async fn certificate_expiry_is_exported_and_warned_about() {
     .await;
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(!log.contains("of its life left"), "half of it is left");
+    assert!(!log.contains("of its life left"), "a warning although half of its life is left");
     pki.renew_server(valid(dns(&["localhost"]), -900, 100));
     let serve = pki.serve("").await;
     until("it is told", async || serve.page("/metrics").await.1.contains("what=\"server\"")).await;

@@ -52,14 +52,14 @@ async fn command_and_server_verify_each_other() {
         assert_eq!(ran.stdout.matches('.').count(), 2, "a token");
     }
 
-    for (name, told) in [
+    for (name, reported) in [
         ("mint.example.org", "the server's certificate is refused"),
         (CALLER_ID, "its name is spiffe://prod.example.org/ns/media/sa/mint, and not"),
     ] {
         let ran = caller(&named)(&["--server-name", name]).await;
         assert_eq!(ran.code, Some(1), "{}", ran.stderr);
         assert!(
-            ran.stderr.contains(told) && ran.stderr.contains("--server-name"),
+            ran.stderr.contains(reported) && ran.stderr.contains("--server-name"),
             "{}",
             ran.stderr
         );
@@ -85,8 +85,8 @@ async fn command_and_server_verify_each_other() {
 async fn plaintext_to_another_machine_needs_a_flag() {
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:50051"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    for told in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
-        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    for reported in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
+        assert!(ran.stderr.contains(reported), "{reported}: {}", ran.stderr);
     }
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:1", "--plaintext"]).await;
     assert!(ran.stderr.contains("cannot connect"), "{}", ran.stderr);
@@ -100,7 +100,7 @@ async fn public_listener_requires_tls_and_callers() {
         let secret = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
         crate::support::Configured::with_secret(&top, "", secret)
     };
-    for (section, told) in [
+    for (section, reported) in [
         (
             String::new(),
             "server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]",
@@ -117,7 +117,7 @@ async fn public_listener_requires_tls_and_callers() {
         for command in ["check", "serve"] {
             let ran = run(&[command, "--config", config.path()]).await;
             assert_eq!(ran.code, Some(1), "{command} {section}: {}", ran.stderr);
-            assert!(ran.stderr.contains(told), "{command}: {told}: {}", ran.stderr);
+            assert!(ran.stderr.contains(reported), "{command}: {reported}: {}", ran.stderr);
         }
     }
     let local = crate::support::Configured::profile("");

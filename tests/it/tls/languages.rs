@@ -1,4 +1,4 @@
-//! A caller that is not Rust, over mTLS.
+//! Callers in other languages over mTLS.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ async fn examples_use_mutual_tls() {
             .env("GRANTMINT_CERT", &cert)
             .env("GRANTMINT_KEY", &key);
         let stdout = succeeds(&mut example).await;
-        // One token, the bulk, and what is wrong with a bad request.
+        // One token, the bulk, and the error of a bad request.
         assert_eq!(stdout.lines().count(), COUNT + 2, "{example:?}: {stdout}");
     }
 }

@@ -13,7 +13,7 @@ async fn every_command_reaches_a_server_by_its_socket() {
     let serve = socket.serve().await;
     serve.first_token().await;
     let url = socket.url();
-    for (command, told) in [
+    for (command, reported) in [
         (&["mint", "alice"][..], "ey"),
         (&["mint", "alice", "--server", &url.replace("unix:", "unix://")], "ey"),
         (&["bulk", "--count", "1000"], "ey"),
@@ -22,11 +22,11 @@ async fn every_command_reaches_a_server_by_its_socket() {
     ] {
         let mut all = Command::new(BINARY);
         all.args(command).env_clear().env("GRANTMINT_SERVER", &url);
-        // What is for TLS is not used here, and not looked at.
+        // TLS files are neither used nor read.
         all.env("GRANTMINT_CA", "/nowhere/ca.pem");
         let ran = ran(all).await;
         assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
-        assert!((ran.stdout + &ran.stderr).contains(told), "{command:?}");
+        assert!((ran.stdout + &ran.stderr).contains(reported), "{command:?}");
     }
 }
 
@@ -55,12 +55,12 @@ async fn command_reports_why_a_socket_is_unreachable() {
     assert_eq!(host.code, Some(2), "{}", host.stderr);
 }
 
-/// A command of a user who may not open the socket.
+/// A command of a user without permission for the socket.
 async fn denied(socket: &Socket) -> crate::support::Ran {
     let mut command = Command::new(BINARY);
     command.args(["mint", "alice", "--server", &socket.url()]).env_clear();
     if own_uid() == 0 {
-        // Root may do everything.
+        // Root has permission for everything.
         fs::set_permissions(socket.config.dir.path(), fs::Permissions::from_mode(0o755))
             .expect("ours");
         command.uid(4_242).gid(4_242);

@@ -1,4 +1,4 @@
-//! The socket's file, from its start to its end.
+//! The socket's file from startup to exit.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ async fn socket_has_the_configured_mode_and_group() {
     for (keys, mode) in [("", 0o660), (", mode = \"0606\"", 0o606)] {
         let socket = Socket::of(&format!("{keys}, group = {own}"), "", "");
         let arguments = ["--sandbox", "--config", socket.config.path()];
-        // A umask takes nothing away and adds nothing.
+        // The umask does not change the mode.
         for mask in ["umask 000", "umask 177"] {
             let _serve = Serve::under(mask, &arguments).await;
             let file = fs::metadata(&socket.path).expect("a socket");
@@ -36,12 +36,12 @@ async fn stale_socket_of_a_killed_server_is_replaced() {
     let killed = socket.serve().await;
     killed.signal("KILL");
     killed.ended().await;
-    assert!(is_socket(&socket.path), "nobody removed it");
+    assert!(is_socket(&socket.path), "the killed server's socket is gone");
     let serve = socket.serve().await;
     serve.first_token().await;
     serve.signal("INT");
     assert!(serve.ended().await.0.success());
-    assert!(!socket.path.exists(), "it is removed at the end");
+    assert!(!socket.path.exists(), "the socket remains after the exit");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn drain_closes_the_socket_and_ends_its_streams() {
     let ended = loop {
         match soon(watch.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("a watch does not end well"),
+            Ok(None) => panic!("the watch ended with OK"),
             Err(status) => break status,
         }
     };

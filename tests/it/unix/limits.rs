@@ -1,4 +1,4 @@
-//! What one user may take of the server.
+//! Limits per user.
 
 use tokio::io::AsyncReadExt;
 
@@ -13,7 +13,7 @@ async fn user_has_the_per_caller_connection_limit() {
     assert!(is_in);
     let (_second, is_in) = socket.meet().await;
     assert!(is_in);
-    assert!(!socket.meet().await.1, "a third");
+    assert!(!socket.meet().await.1, "a third connection was accepted");
     drop(first);
     until("there is room again", async || socket.meet().await.1).await;
     serve.signal("INT");
@@ -38,7 +38,7 @@ async fn users_in_no_entry_share_the_stranger_limit() {
         assert!(is_in, "{}", held.len());
         held.push(stream);
     }
-    assert!(!socket.meet().await.1, "one more than a user may have");
+    assert!(!socket.meet().await.1, "a connection over the user's limit was accepted");
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn silent_connections_of_a_user_yield_to_newer_ones() {
     let mut first = socket.connect().await;
     let mut held = Vec::new();
     let mut byte = [0];
-    // Once the first have settled, a user has 32 of the 256 places.
+    // Once the first have settled, a user has 32 of the 256 slots.
     while held.len() < 1_000 {
         held.push(socket.connect().await);
         tokio::select! {
@@ -60,8 +60,8 @@ async fn silent_connections_of_a_user_yield_to_newer_ones() {
             () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
         }
     }
-    assert!(held.len() > 31, "{} came after it", held.len());
-    assert!(held.len() < 256, "it gave way before all places were taken");
+    assert!(held.len() > 31, "only {} came after it", held.len());
+    assert!(held.len() < 256, "it was closed before all slots were taken");
     let (_stream, is_in) = soon(socket.meet()).await;
-    assert!(is_in, "who speaks has a place");
+    assert!(is_in, "an active connection has no slot");
 }

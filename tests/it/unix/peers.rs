@@ -1,4 +1,4 @@
-//! Who comes by the socket, and what they may.
+//! Peers of the socket and their permissions.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn entry(caller: &str) -> String {
     format!("[callers.own]\nmatch = [\"{caller}\"]\nallow = [{{ profiles = [\"demo\"] }}]\n")
 }
 
-/// A server whose first grant is there.
+/// A server with its first grant.
 async fn live(socket: &Socket) -> Serve {
     let serve = socket.serve().await;
     found("a grant", async || serve.page("/readyz").await.1.contains("live").then_some(())).await;
@@ -69,7 +69,7 @@ async fn a_socket_alone_opens_no_port_and_listen_adds_one() {
     let socket = Socket::with("", "");
     let alone = socket.serve().await;
     assert_eq!(alone.server, socket.url());
-    // The admin listener's and the sandbox's.
+    // The admin listener's port and the sandbox's.
     assert_eq!(ports(&alone), 2);
     drop(alone);
     let both = Serve::configured(&socket.config, &[]).await;
@@ -89,7 +89,7 @@ fn ports(serve: &Serve) -> usize {
         .collect();
     let all = ["tcp", "tcp6"].map(|it| fs::read_to_string(format!("{process}/net/{it}")));
     let all: String = all.into_iter().filter_map(Result::ok).collect();
-    // The fourth field is the state, of which 0A is LISTEN; the tenth is the inode.
+    // The fourth field is the state (0A is LISTEN); the tenth is the inode.
     let listening = all.lines().filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         (fields.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", fields[9]))

@@ -1,4 +1,4 @@
-//! What lies around every call, around a service that misbehaves.
+//! The layers around every call, with a service that misbehaves.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ use tower_service::Service;
 use super::harness::{MARKER, assert_refused, post, raw_client};
 use crate::support::until;
 
-/// Does what a header says.
+/// Misbehaves as a header requests.
 #[derive(Clone)]
 struct Misbehaves;
 
@@ -114,7 +114,7 @@ async fn handler_panic_is_internal_and_affects_no_other_call() {
     let metrics = Metrics::default();
     let (addr, _drainer) = serve(&metrics).await;
     let client = raw_client(addr).await;
-    // A call that is under way on the same connection all the time.
+    // A call that is in flight on the same connection throughout.
     let held = tokio::spawn({
         let client = client.clone();
         let path = "/grantmint.v1.TokenService/MintToken";

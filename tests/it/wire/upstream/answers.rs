@@ -1,4 +1,4 @@
-//! What an answer means, by its status, headers and body.
+//! How a response is classified by its status, headers and body.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::wire::harness::{MARKER, profile};
 
 const VECTORS: &str = include_str!("../../../vectors/playback_grant_responses.json");
 
-/// What each refused answer of the vectors is refused as.
+/// The outcome of each refused response of the vectors.
 const REFUSED: [(&str, &str, &str, Option<u64>); 19] = [
     ("create_spec_example", "misconfigured", "GRANT_OF_ANOTHER_RESOURCE", None),
     ("create_as_printed_in_the_guide", "transient", "MALFORMED_ANSWER", None),
@@ -65,19 +65,19 @@ async fn documented_responses_are_accepted_or_refused() {
             let fetched = fetched.unwrap_or_else(|error| panic!("{name}: {error}"));
             let grant: Value = serde_json::from_str(fetched.content.as_str()).unwrap();
             assert_eq!(grant, vector["body"]["grant"], "{name}");
-            // The playback token has no iat, so its exp says nothing.
+            // The playback token has no iat, so its exp is not used.
             assert_eq!(fetched.granted.ttl(), Duration::from_secs(60));
             taken += 1;
         } else {
             let (_, class, reason, after) = REFUSED
                 .into_iter()
                 .find(|(refused, ..)| *refused == name)
-                .unwrap_or_else(|| panic!("{name} is in no list"));
+                .unwrap_or_else(|| panic!("{name} is in neither list"));
             let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
             assert_eq!(failure(fetched), wanted, "{name}");
             refused += 1;
         }
-        assert_eq!(upstream.requests().len(), 1, "{name}: no second request");
+        assert_eq!(upstream.requests().len(), 1, "{name}: a second request was sent");
     }
     assert_eq!((taken, refused), (TAKEN.len(), REFUSED.len()));
 }
@@ -166,7 +166,7 @@ async fn any_2xx_with_a_valid_body_is_accepted() {
         let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
         assert_eq!(seen, (class, reason.to_owned(), None), "{body:.200}");
     }
-    // Nulls and hex case are no difference, and what is not known is passed over.
+    // Nulls and hexadecimal case do not matter, and unknown fields are ignored.
     let fine = [
         format!(r#"{{"sid":null,"account_sid":null,"grant":{whole}}}"#),
         format!(r#"{{"sid":"{}","grant":{whole}}}"#, STREAMER.to_uppercase()),
@@ -229,7 +229,7 @@ async fn request_matches_the_documentation() {
     assert_eq!(body, "Ttl=30&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com");
     let (head, body) = requests[1].split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with(&format!("POST /base/v1/PlayerStreamers/{STREAMER}/PlaybackGrant ")));
-    assert_eq!(body, "Ttl=60", "no origin unless one is configured");
+    assert_eq!(body, "Ttl=60", "an origin without configuration");
 }
 
 #[tokio::test]

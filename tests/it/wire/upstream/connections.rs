@@ -1,4 +1,4 @@
-//! Connections that are slow, cut, stale or led elsewhere.
+//! Slow, broken, stale and redirected connections.
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ async fn lost_connection_is_transient_and_not_retried_if_new() {
         assert_eq!(seen, ("transient", "CONNECTION_LOST".to_owned(), None));
         assert_eq!((upstream.connections(), upstream.requests().len()), (1, 1));
     }
-    // Bound, so that nobody else listens there, and not listened on.
+    // Bound, so that nothing else listens there, but not listening.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
@@ -177,7 +177,7 @@ async fn timeout_discards_older_connections() {
 
 #[tokio::test]
 async fn stale_connection_is_replaced_at_once() {
-    // Closed right after its answer, closed when it is used again, or reset then.
+    // Closed right after the response, closed when used again, or reset then.
     for stale in [
         vec![Act::Last(good())],
         vec![Act::Answer(good()), Act::Close],

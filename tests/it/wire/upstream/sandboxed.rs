@@ -1,4 +1,4 @@
-//! Every fault of the sandbox, as the upstream's client sees it over real TCP.
+//! Every fault of the sandbox, as the upstream client sees it over real TCP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::support::{emulated, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A sandbox in which this fault stands, and a source that asks it.
+/// A sandbox with this fault, and a source that uses it.
 async fn faulty(fault: &str) -> (Sandbox, Arc<dyn GrantSource>) {
     let faults = vec![fault.parse().unwrap_or_else(|error| panic!("{fault}: {error}"))];
     let config = sandbox::Config { faults, ..emulated() };
@@ -24,7 +24,7 @@ async fn faulty(fault: &str) -> (Sandbox, Arc<dyn GrantSource>) {
     (sandbox, source(url.trim_end_matches('/'), "allow_origin = \"*\""))
 }
 
-/// What each fault is seen as: its class, its reason, its Retry-After in seconds.
+/// The expected class, reason and Retry-After in seconds of each fault.
 const SEEN: [(&str, &str, &str, Option<u64>); 30] = [
     ("status=400", "resource", "HTTP_STATUS_400", None),
     ("status=401", "credential", "HTTP_STATUS_401", None),
@@ -69,7 +69,11 @@ async fn each_fault_has_its_class_and_costs_one_request() {
         let (sandbox, source) = faulty(fault).await;
         let started = Instant::now();
         let seen = failure(fetch(&source, STREAMER).await);
-        assert!(started.elapsed() < 2 * SECOND, "{fault} is seen at once: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < 2 * SECOND,
+            "{fault} was not reported at once: {:?}",
+            started.elapsed()
+        );
         let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
         assert_eq!(seen, wanted, "{fault}");
         let counters = sandbox.counters();
@@ -96,7 +100,7 @@ async fn slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
         assert_eq!(
             sandbox.counters().connections,
             2,
-            "{fault}: the next one is on a new connection"
+            "{fault}: the next request must use a new connection"
         );
     });
     futures_util::future::join_all(cut).await;

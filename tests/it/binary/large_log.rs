@@ -1,4 +1,4 @@
-//! Secrets in a log so large that whatever is told now and then is told in it.
+//! Secrets in a log that is large enough to contain rare lines too.
 
 use std::{
     fs::{self, File},
@@ -22,12 +22,12 @@ use crate::{
     },
 };
 
-/// Bytes of the log that are searched.
-const ENOUGH: u64 = 100_000_000;
+/// The size of the searched log in bytes.
+const LOG_BYTES: u64 = 100_000_000;
 
 const CALLERS: usize = 8;
 
-/// Calls of every sort, that are answered and that are refused; a token that came of them.
+/// Calls of every kind, successful and refused; returns one of the tokens.
 async fn calls(tokens: &mut TokenServiceClient<Channel>) -> Option<String> {
     let _ = soon(tokens.mint_token(mint("forbidden", None))).await.expect_err("no row allows it");
     let options = MintOptions { profile: SECRET.to_owned(), ..MintOptions::default() };
@@ -49,7 +49,7 @@ async fn trace_log_of_100_mb_contains_no_secret() {
         "[callers.api]\nmatch = [{CALLER_ID:?}]\n\
          allow = [{{ profiles = [\"demo\"], identities = [\"viewer*\"] }}]"
     );
-    // Many grants come and go meanwhile.
+    // Many grants start and expire meanwhile.
     let config = Configured::with_secret(&pki.section(&entry), "grant_ttl = \"12s\"", SECRET);
     let log = config.dir.path().join("log");
     let file = Stdio::from(File::create(&log).expect("a file"));
@@ -67,14 +67,14 @@ async fn trace_log_of_100_mb_contains_no_secret() {
         let log = log.clone();
         callers.spawn(async move {
             let mut last = None;
-            while fs::metadata(&log).expect("it is there").len() < ENOUGH {
+            while fs::metadata(&log).expect("it is there").len() < LOG_BYTES {
                 last = calls(&mut tokens).await.or(last);
             }
             last.expect("a token")
         });
     }
     for token in callers.join_all().await {
-        // Every token begins like that.
+        // Every token starts like this.
         markers.add(token.split('.').next().expect("a header"));
         add_token(&mut markers, &token);
     }
@@ -82,5 +82,5 @@ async fn trace_log_of_100_mb_contains_no_secret() {
     let (status, _) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
     let file = BufReader::new(File::open(&log).expect("it is there"));
-    assert!(markers.in_no_line_of("the log", file) >= ENOUGH);
+    assert!(markers.in_no_line_of("the log", file) >= LOG_BYTES);
 }

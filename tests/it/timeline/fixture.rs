@@ -1,4 +1,4 @@
-//! One grant, its keeper and its callers, in paused time.
+//! Grants, their keepers and their callers in paused time.
 
 use std::{
     collections::HashSet,
@@ -44,7 +44,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::payload;
 
-/// No instant at all.
+/// No instants.
 pub(super) const NEVER: [Duration; 0] = [];
 
 pub(super) const fn secs(seconds: u64) -> Duration {
@@ -55,31 +55,31 @@ pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The pauses from one instant to the next.
+/// The intervals between instants.
 pub(super) fn gaps(instants: &[Duration]) -> Vec<Duration> {
     instants.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
 }
 
-/// What the upstream does with one request.
+/// The upstream's response to one request.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
-    /// A grant of this life, after that long.
+pub(super) enum Response {
+    /// A grant with this life, after this latency.
     Grant(Duration, Duration),
-    /// What was given for the request of this number, as a cache returns it.
+    /// The grant of an earlier request, by its number, as a cache returns it.
     Again(usize),
     /// A fault, at once.
     Fault(Fault, Option<Duration>),
-    /// Nothing for as long as an exchange may take.
+    /// No response within the time of an exchange.
     Hang,
-    /// A bug of ours.
+    /// A panic in our own code.
     Panic,
 }
 
-pub(super) fn grant() -> Answer {
-    Answer::Grant(secs(60), millis(100))
+pub(super) fn grant() -> Response {
+    Response::Grant(secs(60), millis(100))
 }
 
-pub(super) fn status(code: u16) -> Answer {
+pub(super) fn status(code: u16) -> Response {
     let class = match code {
         401 | 403 => FaultClass::Credential,
         429 => FaultClass::Throttled,
@@ -87,31 +87,31 @@ pub(super) fn status(code: u16) -> Answer {
         _ => FaultClass::Transient,
     };
     let reason = format!("HTTP_STATUS_{code}").into();
-    Answer::Fault(Fault { class, reason, not_found: matches!(code, 404 | 410) }, None)
+    Response::Fault(Fault { class, reason, not_found: matches!(code, 404 | 410) }, None)
 }
 
-pub(super) fn throttled(retry_after: Duration) -> Answer {
-    let Answer::Fault(fault, _) = status(429) else { unreachable!() };
-    Answer::Fault(fault, Some(retry_after))
+pub(super) fn throttled(retry_after: Duration) -> Response {
+    let Response::Fault(fault, _) = status(429) else { unreachable!() };
+    Response::Fault(fault, Some(retry_after))
 }
 
-/// One request as the upstream sees it.
+/// A request as the upstream sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     /// Time since the start.
     pub(super) at: Duration,
-    /// Which one it is, from 1 on.
+    /// Its number, from 1.
     pub(super) number: usize,
-    /// Which resource it is for, from 0 on.
+    /// Its resource, from 0.
     pub(super) resource: usize,
 }
 
-type Script = dyn FnMut(Request) -> Answer + Send;
+type Script = dyn FnMut(Request) -> Response + Send;
 
 #[derive(Default)]
 struct Log {
     requests: Vec<Request>,
-    /// Where each grant began by both clocks and how long it lasts, by the request's number.
+    /// The start of each grant by both clocks and its life, by request number.
     given: Vec<Option<(Anchor, Duration)>>,
     in_flight: usize,
     most_in_flight: usize,
@@ -124,11 +124,11 @@ pub(super) struct Upstream {
     started: Instant,
     script: Arc<Mutex<Box<Script>>>,
     log: Arc<Mutex<Log>>,
-    /// How many requests have come.
+    /// The number of requests so far.
     arrived: tokio::sync::watch::Sender<usize>,
 }
 
-/// Ends a request's time in flight, however that ends.
+/// Decrements the requests in flight when dropped.
 struct InFlight(Arc<Mutex<Log>>);
 
 impl Drop for InFlight {
@@ -165,29 +165,29 @@ impl Upstream {
         self.arrived.send_replace(request.number);
         let answer = (self.script.lock().unwrap())(request);
         match answer {
-            Answer::Grant(life, latency) => {
+            Response::Grant(life, latency) => {
                 sleep(latency).await;
                 self.log.lock().unwrap().given[request.number - 1] = Some((anchor, life));
                 Ok(given(request.number, sid, anchor, life))
             }
-            Answer::Again(number) => {
+            Response::Again(number) => {
                 sleep(millis(100)).await;
                 Ok(given(number, sid, anchor, secs(60)))
             }
-            Answer::Fault(fault, retry_after) => {
+            Response::Fault(fault, retry_after) => {
                 sleep(millis(20)).await;
                 Err(FetchError::Failed { fault, retry_after })
             }
-            Answer::Hang => {
+            Response::Hang => {
                 sleep(ATTEMPT).await;
                 Err(Fault::new(FaultClass::Transient, "TIMEOUT").into())
             }
-            Answer::Panic => std::panic::resume_unwind(Box::new("as the scenario says")),
+            Response::Panic => std::panic::resume_unwind(Box::new("as the scenario says")),
         }
     }
 }
 
-/// The grant that was given for the request of this number, as it is answered.
+/// The grant of the request with this number.
 fn given(number: usize, sid: &str, anchor: Anchor, granted_ttl: Duration) -> Fetched {
     let url = format!("https://host/{number}");
     let mark = Mark::of(&url, None);
@@ -212,16 +212,16 @@ fn tokens() -> Hs256 {
     access_tokens(&config, None)
 }
 
-/// The margin of every world.
+/// The margin in every test.
 const MARGIN: Duration = secs(2);
 
-/// How long an attempt may take in every world.
+/// The duration limit of an attempt in every test.
 const ATTEMPT: Duration = secs(2);
 
-/// Some grants, their keepers and their callers.
-pub(super) struct World {
+/// Grants, their keepers and their callers.
+pub(super) struct Fixture {
     pub(super) clock: Clock,
-    pub(super) hand: Arc<Simulation>,
+    pub(super) simulation: Arc<Simulation>,
     pub(super) minter: Arc<Minter>,
     pub(super) upstream: Upstream,
     pub(super) drainer: Drainer,
@@ -235,21 +235,21 @@ pub(super) fn default_policy() -> Policy {
     Policy { lives, margin: MARGIN, attempt: ATTEMPT, point }
 }
 
-impl World {
-    /// One resource under the default policy; the upstream follows this script.
-    pub(super) fn new(script: impl FnMut(Request) -> Answer + Send + 'static) -> Self {
+impl Fixture {
+    /// One resource under the default policy, with an upstream that follows this script.
+    pub(super) fn new(script: impl FnMut(Request) -> Response + Send + 'static) -> Self {
         Self::with(1, 7, Limits::default(), script)
     }
 
-    /// That many resources of one account, all chance drawn from `seed`.
+    /// This many resources of one account, with all randomness drawn from `seed`.
     pub(super) fn with(
         resources: usize,
         seed: u64,
         limits: Limits,
-        script: impl FnMut(Request) -> Answer + Send + 'static,
+        script: impl FnMut(Request) -> Response + Send + 'static,
     ) -> Self {
         let policy = default_policy();
-        let (clock, hand) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
+        let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let upstream = Upstream {
             clock: clock.clone(),
             started: Instant::now(),
@@ -310,7 +310,7 @@ impl World {
         let parts = Parts { limits, serials, pool: None, clock: clock.clone(), drain };
         let minter = Minter::new(profiles, default, &grants, parts);
         let (minter, token_ids) = (Arc::new(minter), Mutex::default());
-        Self { clock, hand, minter, upstream, drainer, grants, token_ids }
+        Self { clock, simulation, minter, upstream, drainer, grants, token_ids }
     }
 
     /// Lets time pass until `at` after the start.
@@ -323,7 +323,7 @@ impl World {
         self.upstream.started.elapsed()
     }
 
-    /// Waits until this many requests have reached the upstream, and a little for the answer.
+    /// Waits until this many requests have reached the upstream, and 150 ms for the response.
     pub(super) async fn requested(&self, number: usize) -> Duration {
         let at = self.requested_at(number).await;
         sleep(millis(150)).await;
@@ -339,7 +339,7 @@ impl World {
         self.log().requests[number - 1].at
     }
 
-    /// Waits until no request is under way, and its outcome is told.
+    /// Waits until no request is in flight and its outcome has been published.
     pub(super) async fn settled(&self) {
         while self.log().in_flight > 0 {
             sleep(millis(1)).await;
@@ -351,7 +351,7 @@ impl World {
         self.minter.draft(&self.minter.target(options), options).unwrap().plan(None).unwrap()
     }
 
-    /// A token now, without waiting.
+    /// A token without waiting.
     pub(super) async fn mint(&self) -> Result<Minted, Unserved> {
         self.mint_waiting(Duration::ZERO).await
     }
@@ -374,37 +374,38 @@ impl World {
         Ok(minted)
     }
 
-    /// Why no token can be had now.
+    /// Why no token is available now.
     pub(super) async fn cause(&self) -> Option<Cause> {
         self.mint().await.err().map(|unserved| unserved.cause)
     }
 
-    /// The oracle, which knows only what the upstream gave and what the token says: it holds
-    /// no dead grant by either clock, is good for as long as it says, and is unlike any other.
-    /// Returns the number of the request that its grant came from.
+    /// Checks a token against the upstream's log: its grant has not expired by either clock, it is
+    /// valid as long as it states, and its id is unique. Returns the number of the request that
+    /// returned its grant.
     pub(super) fn check(&self, token: &str, terms: &Terms) -> usize {
         let payload: Value = serde_json::from_str(&payload(token)).unwrap();
         let url = payload["grants"]["player"]["playbackUrl"].as_str().unwrap();
         let number: usize = url.strip_prefix("https://host/").unwrap().parse().unwrap();
-        let (anchor, life) = self.log().given[number - 1].expect("a grant that was given");
+        let (anchor, life) =
+            self.log().given[number - 1].expect("a grant that the upstream returned");
 
         let now = self.clock.now();
         let true_left = (anchor.boot + life).since(now.boot);
         let wall_left = (anchor.wall + life + secs(2)).since(now.wall);
-        assert!(true_left > MARGIN && wall_left > MARGIN, "carries a dead grant");
+        assert!(true_left > MARGIN && wall_left > MARGIN, "carries an expired grant");
         assert!(terms.use_within > Duration::ZERO);
-        assert!(terms.use_within + MARGIN <= true_left, "good for less than it says");
+        assert!(terms.use_within + MARGIN <= true_left, "valid for less than it states");
         assert_eq!(terms.use_by, now.wall + terms.use_within);
         let expire = payload["exp"].as_i64().unwrap();
         assert_eq!(expire, terms.expire.unix_seconds());
         assert_eq!(payload["iat"].as_i64().unwrap(), now.wall.unix_seconds());
-        assert!(terms.use_by < WallTime::from_unix_seconds(expire), "dies before its use-by");
+        assert!(terms.use_by < WallTime::from_unix_seconds(expire), "expires before its use-by");
         let id = payload["jti"].as_str().unwrap().to_owned();
-        assert!(self.token_ids.lock().unwrap().insert(id), "a token id came twice");
+        assert!(self.token_ids.lock().unwrap().insert(id), "a token id is repeated");
         number
     }
 
-    /// How the first resource's grant fares.
+    /// The status of the first resource's grant.
     pub(super) fn status(&self) -> Status {
         self.status_of(0)
     }
@@ -417,13 +418,13 @@ impl World {
         self.status().state(self.clock.now(), MARGIN) == GrantState::Live
     }
 
-    /// When that instant is, from the start, while no clock has been suspended.
+    /// The time from the start to that instant, if no clock has been suspended.
     pub(super) fn at(&self, boot: BootTime) -> Duration {
         let now = self.clock.now().boot;
         (self.elapsed() + boot.since(now)).saturating_sub(now.since(boot))
     }
 
-    /// When the next attempt starts, from the start.
+    /// The time from the start to the next attempt.
     pub(super) fn next_attempt(&self) -> Duration {
         self.at(self.status().next_attempt.unwrap())
     }
@@ -444,7 +445,7 @@ impl World {
         of.map(|request| request.at).collect()
     }
 
-    /// When requests reached the upstream from `from` to `to`.
+    /// When requests reached the upstream between `from` and `to`.
     pub(super) fn requests_between(&self, from: Duration, to: Duration) -> Vec<Duration> {
         self.requests().into_iter().filter(|at| *at >= from && *at < to).collect()
     }
@@ -453,7 +454,7 @@ impl World {
         self.log().most_in_flight
     }
 
-    /// Mints every tenth of a second until `end`, and tells the instants without a token.
+    /// Mints every tenth of a second until `end` and returns the instants without a token.
     pub(super) async fn without_token_until(&self, end: Duration) -> Vec<Duration> {
         let mut without = Vec::new();
         while self.elapsed() < end {
