@@ -18,7 +18,7 @@ use crate::{load::IDENTITY, mint::nanos_a_token};
 
 const LIFE: i64 = 60;
 
-/// As a team would write them.
+/// The claims as a team would write them.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -37,11 +37,11 @@ struct Video<'a> {
     room: &'a str,
 }
 
-/// Both ways to a token, side by side.
-pub(crate) struct Ways {
+/// Both implementations.
+pub(crate) struct Comparison {
     livekit: LiveKit,
     signer: Box<dyn Signer>,
-    /// What the calls set, as the kind has it.
+    /// The parameters of the calls, as the kind represents them.
     params: Vec<Values>,
     serials: Serials,
     key: EncodingKey,
@@ -49,8 +49,8 @@ pub(crate) struct Ways {
     times: Times,
 }
 
-impl Ways {
-    /// Of calls that name a room each, of a pattern.
+impl Comparison {
+    /// With calls that each name a room matched by a pattern.
     pub(crate) fn new() -> Result<Self> {
         let clock = Clock::system();
         let now = clock.now();
@@ -58,7 +58,7 @@ impl Ways {
         let livekit = LiveKit::new(Rooms::OF_A_PATTERN, clock)?;
         let parameters = livekit.profile.tokens.parameters();
         let params = livekit.asked.iter().map(|asked| parameters.of_call(&asked.params));
-        let ways = Self {
+        let comparison = Self {
             params: params.collect::<Result<_, _>>().map_err(|_| anyhow!("a call is refused"))?,
             signer: livekit.profile.token_format().prepare(None, now)?,
             livekit,
@@ -67,13 +67,13 @@ impl Ways {
             header: Header::new(Algorithm::HS256),
             times: Times { issue, expire: issue + LIFE },
         };
-        let serial = ways.serials.next();
-        let [ours, theirs] = [ways.token(1, serial), ways.encoded(1, serial)].map(read);
+        let serial = comparison.serials.next();
+        let [ours, theirs] = [comparison.token(1, serial), comparison.encoded(1, serial)].map(read);
         ensure!(ours? == theirs?, "the tokens do not say the same");
-        Ok(ways)
+        Ok(comparison)
     }
 
-    /// Nanoseconds a token of our own, as a call is answered with it.
+    /// Nanoseconds for one of our tokens, as a response contains it.
     pub(crate) fn mint(&self) -> f64 {
         let mut number = 0;
         nanos_a_token(|| {
@@ -82,7 +82,7 @@ impl Ways {
         })
     }
 
-    /// Nanoseconds a token of `jsonwebtoken`'s.
+    /// Nanoseconds for a token of `jsonwebtoken`.
     pub(crate) fn encode(&self) -> f64 {
         let mut number = 0;
         nanos_a_token(|| {
@@ -114,7 +114,7 @@ impl Ways {
     }
 }
 
-/// A token's claims, once its signature is verified.
+/// A token's claims, after verifying its signature.
 fn read(token: Result<String>) -> Result<Value> {
     let key = DecodingKey::from_secret(SECRET.as_bytes());
     Ok(jsonwebtoken::decode(token?, &key, &Validation::new(Algorithm::HS256))?.claims)

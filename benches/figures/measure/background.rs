@@ -1,4 +1,4 @@
-//! What goes on beside that which is measured.
+//! Work that runs during a measurement.
 
 use std::{
     sync::{
@@ -12,13 +12,13 @@ use anyhow::{Result, anyhow};
 
 use crate::process::Cores;
 
-/// Work in a thread of its own, on any core, until it is stopped.
-pub(super) struct Aside<T> {
+/// Work in its own thread on any core, until it is stopped.
+pub(super) struct Background<T> {
     stop: Stop,
     thread: thread::JoinHandle<Result<T>>,
 }
 
-/// Whether it is to stop.
+/// Whether the work must stop.
 #[derive(Clone, Default)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
@@ -28,7 +28,7 @@ impl Stop {
     }
 }
 
-impl<T: Send + 'static> Aside<T> {
+impl<T: Send + 'static> Background<T> {
     pub(super) fn start<F>(cores: &Cores, work: impl FnOnce(Stop) -> F + Send + 'static) -> Self
     where
         F: Future<Output = Result<T>>,
@@ -45,6 +45,6 @@ impl<T: Send + 'static> Aside<T> {
 
     pub(super) fn stop(self) -> Result<T> {
         self.stop.0.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("what went on beside panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the background work panicked"))?
     }
 }
