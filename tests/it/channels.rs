@@ -1,5 +1,5 @@
-//! Channels of grpc-js and grpcio that several callers share, or that are made with options of
-//! all kinds, against the real binary.
+//! Channels of grpc-js and grpcio that several callers share or that are created with options of
+//! all kinds, with the real binary.
 
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ fn in_python(script: &str) -> Command {
     command
 }
 
-async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
-    // Each line of a trace would hold the calls up.
+async fn cancelled_calls_affect_no_other_call(mut command: Command) {
+    // Trace lines would slow the calls down.
     let serve = Serve::sandboxed(&["--log", "info"]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
@@ -42,12 +42,12 @@ async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
 
 #[tokio::test]
 async fn cancelled_calls_affect_no_other_call_in_node() {
-    cancelled_calls_hurt_nobody_else(in_node("cancels.js")).await;
+    cancelled_calls_affect_no_other_call(in_node("cancels.js")).await;
 }
 
 #[tokio::test]
 async fn cancelled_calls_affect_no_other_call_in_python() {
-    cancelled_calls_hurt_nobody_else(in_python("cancels.py")).await;
+    cancelled_calls_affect_no_other_call(in_python("cancels.py")).await;
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn platform_wide_channel_options_work() {
     assert_eq!(succeeds(in_python("options.py").arg(server)).await, "tried 17\n");
 }
 
-/// The authorities that HTTP/2's own reading refuses, and the option that the docs name.
+/// The authorities that HTTP/2 parsers refuse, and the option that the documentation names.
 #[tokio::test]
 async fn unix_socket_authority_can_be_set_by_an_option() {
     let serve = Serve::sandboxed(&[]).await;
@@ -68,5 +68,5 @@ async fn unix_socket_authority_can_be_set_by_an_option() {
     let lines: Vec<_> = reported.lines().collect();
     assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{reported}");
     let readme = include_str!("../../README.md");
-    assert!(readme.contains("grpc.default_authority"), "it is documented");
+    assert!(readme.contains("grpc.default_authority"), "the README does not document it");
 }

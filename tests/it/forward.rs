@@ -1,6 +1,5 @@
-//! Shared credentials, the whole way through the real binary: one upstream request serves ten
-//! thousand calls, the command that emulates each upstream, and no secret by any door but an
-//! answer's token.
+//! Shared credentials on the real binary: one upstream request serves ten thousand calls, a command
+//! emulates each upstream, and secrets appear only in the response that returns a token.
 
 mod examples;
 
@@ -25,21 +24,21 @@ use crate::{
 
 const SECRET: &str = "planted-secret-5feceb66ffc86f38d952786c6d696c79";
 
-/// What an upstream says is not ours to repeat.
+/// Text from an upstream must not be repeated.
 const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-6b86b273ff34fce1";
 
 fn of(profile: &str) -> MintOptions {
     MintOptions { profile: profile.to_owned(), ..<_>::default() }
 }
 
-/// The demos that a preset is.
+/// The demos of the presets.
 pub(crate) fn presets() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.kind == "forward");
     demos
 }
 
-/// A file with one profile, `shared`, of a preset's demo under this secret.
+/// A file with one profile, `shared`, of a preset's demo with this secret.
 pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, String) {
     let dir = TempDir::new().expect("a directory");
     let kept = dir.path().join("secret");
@@ -61,7 +60,7 @@ pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, Str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_calls_cause_one_upstream_request() {
-    // The first refresh comes after 15 minutes at the earliest.
+    // The first refresh comes after at least 15 minutes.
     let (_dir, config) = configured(&presets().remove(0), SECRET, "grant_ttl = \"1h\"");
     let serve = Serve::start(&["--sandbox", "--config", &config, "--log", "warn"]).await;
     let client = serve.tokens().await;
@@ -72,7 +71,7 @@ async fn ten_thousand_calls_cause_one_upstream_request() {
             let mut tokens = BTreeSet::new();
             for call in 0..500 {
                 let minted = client.mint_token(mint(&format!("viewer-{worker}-{call}"), None));
-                // The first are there before the credential is, and wait for it.
+                // The first calls arrive before the credential and wait for it.
                 let minted = soon(minted).await.expect("a token").into_inner();
                 tokens.insert((minted.token, minted.token_id));
             }
@@ -83,7 +82,7 @@ async fn ten_thousand_calls_cause_one_upstream_request() {
     while let Some(of_worker) = calls.join_next().await {
         tokens.extend(of_worker.expect("no panic"));
     }
-    assert_eq!(tokens.len(), 1, "one credential for all");
+    assert_eq!(tokens.len(), 1, "expected one credential for all calls");
     let (_, id) = tokens.first().expect("a token");
     assert!(id.starts_with("sha256:"), "{id}");
     let counters = serve.counters().await;
@@ -152,7 +151,7 @@ async fn no_output_contains_a_shared_credential() {
     reported += &serve.page("/metrics").await.1;
     reported += &serve.page("/").await.1;
     let base = serve.sandbox.clone().expect("one");
-    // The sandbox itself tells the faults that it was given.
+    // The sandbox itself lists the faults that were set.
     let requests = get(&format!("{base}sandbox/requests")).await.1;
     Markers::of(&[SECRET, &token]).in_none_of("the sandbox", &requests);
     serve.signal("INT");
@@ -163,7 +162,7 @@ async fn no_output_contains_a_shared_credential() {
     Markers::of(&[SECRET, UPSTREAM_TEXT, &token, signature]).in_none_of("it", &reported);
 }
 
-/// `grantmint sandbox` with these arguments, and what it tells of itself.
+/// `grantmint sandbox` with these arguments, and its JSON output.
 async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
     let mut command = Command::new(BINARY);
     command

@@ -1,4 +1,4 @@
-//! `docs/operations.md` and the alert rules say what the code does.
+//! `docs/operations.md` and the alert rules match the code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use crate::{
 const DOC: &str = include_str!("../../docs/operations.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
-/// Labels whose values depend on the configuration, or are the API's own.
+/// Labels whose values depend on the configuration or come from the API.
 const OPEN: [&str; 10] = [
     "profile",
     "what",
@@ -32,7 +32,7 @@ const OPEN: [&str; 10] = [
     "issuer",
 ];
 
-/// The rows of the tables below the heading, a cell a string.
+/// The rows of the tables under a heading, one string a cell.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let section = DOC.split_once(&format!("\n## {heading}\n")).expect("the heading").1;
     let section = section.split("\n## ").next().expect("a section");
@@ -45,7 +45,7 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// A page on which everything has its figure.
+/// A metrics page with a sample of every metric.
 async fn page() -> Page {
     let pki = Pki::new();
     let cluster = Cluster::start(Signers::new("k").jwks(), "own", 200).await;
@@ -102,7 +102,7 @@ async fn metrics_table_matches_the_metrics_page() {
         (metric.clone(), (declared.clone(), labels))
     });
     assert_eq!(reported, has.collect());
-    assert!(reported.len() > 15, "the table was read");
+    assert!(reported.len() > 15, "the table was not found");
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn refresh_results_are_the_fault_classes() {
     assert_eq!(results.remove("result"), Some(wanted));
 }
 
-/// The code below a folder of `src` or in a file of it, without its tests and comments.
+/// The code in a folder or file of `src`, without tests and comments.
 fn code(below: &str) -> String {
     fn walk(path: &Path, text: &mut String) {
         if path.ends_with("tests") {
@@ -176,7 +176,7 @@ fn fault_table_lists_every_reason_and_class() {
     assert!(checked > 10, "{checked}");
 }
 
-/// What stands before the parenthesis that closes a call; literals may hold others.
+/// The text up to the parenthesis that closes a call; literals may contain others.
 fn arguments(rest: &str) -> &str {
     let (mut depth, mut quoted) = (1, false);
     for (at, letter) in rest.char_indices() {
@@ -190,7 +190,7 @@ fn arguments(rest: &str) -> &str {
             return &rest[..at];
         }
     }
-    panic!("the call is not closed: {rest}")
+    panic!("no closing parenthesis: {rest}")
 }
 
 /// Level and message of each log line in the code. The message is the last literal.
@@ -215,9 +215,9 @@ fn log_table_lists_every_log_line() {
         .collect();
     let all = code("");
     assert_eq!(reported, log_lines(&all));
-    assert!(reported.len() > 15, "the table was read");
+    assert!(reported.len() > 15, "the table was not found");
     let macros = all.lines().filter(|line| line.contains("use tracing::"));
-    assert_eq!(macros.count(), 0, "a log line is written as tracing::level!");
+    assert_eq!(macros.count(), 0, "log lines must be written as tracing::level!");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn every_link_on_the_page_resolves() {
     assert!(links > 15, "{links}");
 }
 
-/// The values of a key in the alert rules, which are on one line or in the block below it.
+/// The values of a key in the alert rules, on one line or in the block under it.
 fn of_key(key: &str) -> Vec<String> {
     let mut values = Vec::new();
     let mut lines = ALERTS.lines().peekable();
@@ -278,7 +278,7 @@ async fn every_series_in_an_alert_is_exported() {
         for (at, _) in expression.match_indices("gr") {
             let begins = expression[..at].chars().last().is_none_or(|before| !in_name(before));
             let name: String = expression[at..].chars().take_while(|c| in_name(*c)).collect();
-            // What is in braces or behind `without` are labels.
+            // Words in braces or after `without` are labels.
             if !begins || !["grantmint_", "grpc_server_"].iter().any(|p| name.starts_with(p)) {
                 continue;
             }
@@ -289,10 +289,10 @@ async fn every_series_in_an_alert_is_exported() {
                 let (label, values) = matcher.split_once('=').expect("a matcher");
                 for value in values.trim_matches(['~', '"']).split('|') {
                     let found = page.of(&name, &[(label, value)]);
-                    assert!(!found.is_empty(), "nothing is {name}{{{label}=\"{value}\"}}");
+                    assert!(!found.is_empty(), "no sample {name}{{{label}=\"{value}\"}}");
                 }
             }
-            assert!(!page.of(&name, &[]).is_empty(), "there is no {name}");
+            assert!(!page.of(&name, &[]).is_empty(), "no metric {name}");
             asked += 1;
         }
     }

@@ -1,5 +1,5 @@
-//! A kind that is defined out here, by public traits alone: configured, minted and inspected. It
-//! hands on what an upstream of its own gives.
+//! A kind defined outside the crate with public traits only: configured, minted and inspected. It
+//! returns the credentials of its own upstream.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ use crate::support::{mint, reason, series, soon};
 
 const LIFE: Duration = Duration::from_secs(3_600);
 
-/// A kind whose requests ask for a life, or not.
+/// A kind whose requests ask for a life or do not.
 #[derive(Debug)]
 struct Forwarding(&'static str, LifeRules);
 
@@ -133,7 +133,7 @@ impl Endpoint for Own {
     }
 }
 
-/// Gives another credential each time.
+/// Returns a new credential each time.
 #[derive(Debug)]
 struct Counting {
     clock: Clock,
@@ -182,7 +182,7 @@ fn shared_credential_profile_has_its_own_keys() {
     assert_eq!(profile.default_resource, Some(grants.resources[0].clone()));
     assert_eq!((grants.policy.grant_ttl(), profile.worst_hand_out()), (None, None));
     assert_eq!((grants.calls_a_minute(), grants.capacity()), (None, None));
-    assert_eq!(grants.policy.point(LIFE), LIFE / 2, "the kind's own point");
+    assert_eq!(grants.policy.point(LIFE), LIFE / 2, "expected the kind's own refresh point");
 
     let config = parse(&format!("{ASKED}grant_ttl = \"10m\"\nresources = [\"b\", \"c\"]")).unwrap();
     let profile = &config.profiles[0];
@@ -257,7 +257,7 @@ async fn custom_kind_is_minted_and_inspected() {
     let grant = grant.grant.unwrap();
     assert_eq!(grant.generation, validity.generation);
     let end = grant.end_time.unwrap();
-    assert_eq!(validity.expire_time.unwrap().seconds, end.seconds, "it ends with its grant");
+    assert_eq!(validity.expire_time.unwrap().seconds, end.seconds, "expected the grant's expiry");
 
     let day = Some(Proto { seconds: 86_400, nanos: 0 });
     let full = ExpiryPolicy::RequireFullTtl.into();

@@ -1,5 +1,5 @@
-// Callers that share one channel, one of which cancels again and again as many calls as may be
-// open at once. Prints what the others got.
+// Callers share one channel; one of them repeatedly cancels as many calls as may be open at once.
+// Prints the results of the others.
 //
 //     node cancels.js PROTO_DIR 127.0.0.1:50051
 "use strict";
@@ -51,7 +51,7 @@ async function main() {
   }
   clearInterval(timer);
   await Promise.all(beside);
-  // Calls that end well are not taken for cancelled ones.
+  // A call that ends with OK does not count as cancelled.
   for (let round = 0; round < 20; round += 1) {
     await Promise.all(Array.from({ length: 100 }, mint));
   }

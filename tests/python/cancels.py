@@ -1,5 +1,5 @@
-"""Callers that share one channel, one of which cancels again and again as many calls as may be
-open at once. Prints what the others got.
+"""Callers share one channel; one of them repeatedly cancels as many calls as may be open at once.
+Prints the results of the others.
 
 Usage: cancels.py PROTO_DIR SERVER
 """

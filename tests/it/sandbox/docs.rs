@@ -1,4 +1,4 @@
-//! docs/sandbox.md says what there is.
+//! docs/sandbox.md matches the code.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::support::{emulated, request};
 
 const PAGE: &str = include_str!("../../../docs/sandbox.md");
 
-/// The first cells of the tables under this head.
+/// The first cells of the tables with this head.
 fn table(head: &str) -> Vec<&'static str> {
     let mut cells = Vec::new();
     let mut current = "";
@@ -67,7 +67,7 @@ async fn documented_requests_match_the_endpoints() {
         let (status, _) = request(method, &url(path), body).await;
         assert!((200..300).contains(&status), "{row}: {status}");
     }
-    // A line of the log has the members that the page shows, in its order.
+    // A log line has the members that the page shows, in the same order.
     sandbox.clear_faults();
     ask(&sandbox, DEMO_RESOURCE).await;
     let members = |line: &str| {

@@ -1,4 +1,4 @@
-//! The sample scenario tells the truth.
+//! The sample scenario is accurate.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -26,8 +26,8 @@ fn sample_has_every_key_and_body() {
         .map(|word| word.split('=').next().unwrap())
         .collect();
     assert_eq!(keys, BTreeSet::from(Fault::KEYS));
-    // The refusal of a bad one names all.
-    // Of the upstream that it is written for; docs/sandbox.md has the others'.
+    // The error for an unknown body lists all bodies of the upstream that the sample is written
+    // for; docs/sandbox.md lists those of others.
     let all = Fault::from_words("body=x", &sandbox::bodies(&emulated().endpoints))
         .unwrap_err()
         .to_string();
@@ -37,7 +37,7 @@ fn sample_has_every_key_and_body() {
     }
 }
 
-/// A sandbox that plays it, with a hand on its clock.
+/// A sandbox that plays the sample, with its simulated clock.
 async fn playing() -> (Sandbox, Arc<Simulation>) {
     let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
     let config = sandbox::Config { faults: sample(), ..emulated() };
