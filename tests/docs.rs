@@ -1,4 +1,4 @@
-//! The README's tables say what the code does, and the page of faults names tests that there are.
+//! The README's tables match the code, and docs/faults.md names existing tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ const README: &str = include_str!("../README.md");
 const FAULTS: &str = include_str!("../docs/faults.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
-/// Where reasons are named.
+/// The files that define reasons.
 const STATUS: &str = concat!(
     include_str!("../src/rpc/status.rs"),
     include_str!("../src/rpc/violation.rs"),
@@ -21,7 +21,7 @@ const PROTOS: [&str; 2] = [
     include_str!("../proto/grantmint/v1/grant_service.proto"),
 ];
 
-/// The rows below the heading, a cell a string.
+/// The rows under a heading, one string a cell.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let section = README.split_once(&format!("\n## {heading}\n")).unwrap().1;
     let section = section.split("\n## ").next().unwrap();
@@ -33,7 +33,7 @@ fn bare(cell: &str) -> &str {
     cell.trim_matches('`')
 }
 
-/// The sample's keys: where a line begins with `#` and no space, its value is the default.
+/// The sample's keys. If a line starts with `#` and no space, its value is the default.
 fn sample() -> BTreeMap<(String, String), Option<String>> {
     let mut keys = BTreeMap::new();
     let mut table = String::new();
@@ -41,7 +41,7 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
         let written = line.trim_start_matches('#').trim_start();
         if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             if let Some(kind) = name.strip_prefix("profiles.live.") {
-                // A table inside a profile's is a key of the profile.
+                // A table in a profile's table is a key of the profile.
                 let key = kind.split('.').next().unwrap();
                 keys.insert((table.clone(), key.to_owned()), None);
                 continue;
@@ -65,7 +65,7 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
     keys
 }
 
-/// Keys that the sample shows as defaults, though what stands there is an example.
+/// Keys whose value in the sample is an example, not the default.
 const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
 
 #[test]
@@ -86,10 +86,10 @@ fn configuration_table_lists_every_key_and_default() {
             assert_eq!(&named, default, "{table} {key}");
         }
     }
-    assert!(reported.is_empty(), "no such keys: {reported:?}");
+    assert!(reported.is_empty(), "unknown keys: {reported:?}");
 }
 
-/// Every reason in the text, by the code that stands before it or behind it.
+/// Every reason in the text, with its own code or that of its section.
 fn documented(proto: &str) -> BTreeMap<String, String> {
     let mut code = String::new();
     let mut reasons = BTreeMap::new();
@@ -125,7 +125,7 @@ fn error_table_lists_every_reason_and_code() {
         .collect();
     assert_eq!(reported, proto);
     for reason in reported.keys() {
-        assert!(STATUS.contains(&format!("\"{reason}\"")), "nothing answers {reason}");
+        assert!(STATUS.contains(&format!("\"{reason}\"")), "{reason} is not in the code");
     }
     let made = STATUS.split('"').skip(1).step_by(2).filter(|text| {
         text.len() > 7 && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
@@ -135,8 +135,7 @@ fn error_table_lists_every_reason_and_code() {
     }
 }
 
-/// The quoted reasons in the code below, its tests, the variables of demos and the values of
-/// parameters apart.
+/// The quoted reasons in this code, without tests, demo variables and parameter values.
 fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
     if path.ends_with("tests") {
         return;
@@ -174,7 +173,7 @@ fn proto_lists_every_fault_reason() {
     assert_eq!(listed, made);
 }
 
-/// Whether there is a test of this path, in the library or in `tests/it`.
+/// Whether a test with this path exists in the library or in `tests/it`.
 fn is_a_test(path: &str) -> bool {
     let (module, name) = path.rsplit_once("::").unwrap();
     let file = module.replace("::", "/");
@@ -212,7 +211,7 @@ fn each_fault_has_a_row_and_existing_tests() {
     for (fault, cells) in &rows {
         let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
         for test in &tests {
-            assert!(is_a_test(test), "{fault}: there is no test {test}");
+            assert!(is_a_test(test), "{fault}: test {test} does not exist");
         }
         if tests.is_empty() {
             assert!(cells[3].starts_with("none"), "{fault}");
@@ -240,7 +239,7 @@ fn what_faults_md_quotes_is_in_operations_md() {
 #[test]
 fn every_kind_is_documented_and_every_example_parses() {
     const PROVIDERS: &str = include_str!("../docs/providers.md");
-    // A private key where one is wanted; it is public, and protects nothing.
+    // A private key for settings that need one; it is public and protects nothing.
     const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
     for kind in grantmint::provider::KINDS {
         let name = kind.name();

@@ -17,7 +17,7 @@ const SECRET_CHARS: usize = 32;
 pub(crate) struct Configuration {
     pub(crate) text: String,
     pub(crate) variables: BTreeMap<String, String>,
-    /// The number of its profiles.
+    /// The kinds of its profiles.
     kinds: Vec<&'static str>,
 }
 

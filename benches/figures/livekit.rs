@@ -72,7 +72,7 @@ struct CallOptions {
 /// A profile of the kind, and calls.
 pub(crate) struct LiveKit {
     profile: config::Profile,
-    asked: Vec<CallOptions>,
+    requested: Vec<CallOptions>,
     clock: Clock,
 }
 
@@ -82,11 +82,11 @@ impl LiveKit {
         let (text, secret) = (rooms.configuration()?, |_: &str| Some(SECRET.to_owned()));
         let config = Config::parse_with("the profile", &text, &secret)?;
         let Ok([profile]) = <[_; 1]>::try_from(config.profiles) else { bail!("no one profile") };
-        let asked = |number| CallOptions {
+        let requested = |number| CallOptions {
             room: room(if rooms.in_turn { number } else { 0 }),
             params: [("name".to_owned(), format!("Viewer {number:05}").into())],
         };
-        Ok(Self { profile, asked: (0..ROOMS).map(asked).collect(), clock })
+        Ok(Self { profile, requested: (0..ROOMS).map(requested).collect(), clock })
     }
 
     /// A minter with this profile.
@@ -108,7 +108,7 @@ impl LiveKit {
 
     /// The options of the call with this number.
     pub(crate) fn options(&self, number: usize) -> Options<'_> {
-        let CallOptions { room, params } = &self.asked[number % self.asked.len()];
+        let CallOptions { room, params } = &self.requested[number % self.requested.len()];
         Options { resource: room, params, ..Options::default() }
     }
 

@@ -342,13 +342,13 @@ pub(crate) async fn greedy(
         (0..calls_a_connection).map(|_| {
             let (connection, request) = (connection.clone(), request.clone());
             async move {
-                let mut came = Greedy::default();
+                let mut result = Greedy::default();
                 while !stop() {
                     let minted = connection.try_mint(request.clone()).await?;
-                    came.calls += 1.0;
-                    came.minted += f64::from(u8::from(minted));
+                    result.calls += 1.0;
+                    result.minted += f64::from(u8::from(minted));
                 }
-                anyhow::Ok(came)
+                anyhow::Ok(result)
             }
         })
     });

@@ -62,8 +62,8 @@ impl Peer {
         let folder = self.name().to_lowercase();
         let source = root.join("benches/peers").join(&folder);
         let made = root.join("target/peers").join(&folder);
-        if let Ok(why) = fs::read_to_string(made.join("missing")) {
-            bail!("{}", why.trim());
+        if let Ok(reason) = fs::read_to_string(made.join("missing")) {
+            bail!("{}", reason.trim());
         }
         let existing = |path: PathBuf| {
             ensure!(path.exists(), "it is not made: make peer-tools");

@@ -46,7 +46,7 @@ struct Series {
 /// A figure that could not be measured, and why.
 struct Skipped {
     name: String,
-    why: String,
+    reason: String,
 }
 
 /// The results of a run.
@@ -72,8 +72,8 @@ impl Report {
     }
 
     /// Adds a figure that was not measured.
-    pub(crate) fn skip(&mut self, name: String, why: &anyhow::Error) {
-        self.skipped.push(Skipped { name, why: format!("{why:#}") });
+    pub(crate) fn skip(&mut self, name: String, reason: &anyhow::Error) {
+        self.skipped.push(Skipped { name, reason: format!("{reason:#}") });
     }
 
     /// The range of `name` between rounds, as a share of its median.
@@ -94,8 +94,8 @@ impl Report {
             let verdict = if goal.holds(*value) { "met" } else { "missed" };
             println!("{name} {value:.3} {} {verdict}", goal.text());
         }
-        for Skipped { name, why } in &self.skipped {
-            println!("{name} skipped: {why}");
+        for Skipped { name, reason } in &self.skipped {
+            println!("{name} skipped: {reason}");
         }
         println!("\n{:34} {:>12} {:>12} {:>12}  unit", "measured", "median", "least", "most");
         for Series { name, unit, values } in &self.series {
@@ -125,8 +125,10 @@ impl Report {
         let series = self.series.iter().map(|Series { name, unit, values }| {
             json!({"name": name, "unit": unit, "median": median(values), "values": values})
         });
-        let skipped =
-            self.skipped.iter().map(|Skipped { name, why }| json!({"name": name, "why": why}));
+        let skipped = self
+            .skipped
+            .iter()
+            .map(|Skipped { name, reason }| json!({"name": name, "why": reason}));
         let sha = sha_extensions();
         json!({
             "machine": {"cores": cores.count(), "model": model(), "sha_extensions": sha},

@@ -71,7 +71,7 @@ fn records(file: &Path) -> Vec<Json> {
 }
 
 /// The complete records of a file that is being written.
-pub(crate) fn so_far(file: &Path) -> Vec<Json> {
+pub(crate) fn complete_records(file: &Path) -> Vec<Json> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
@@ -79,7 +79,7 @@ pub(crate) fn so_far(file: &Path) -> Vec<Json> {
 /// Waits for a record in which a member has this value.
 async fn record(file: &Path, member: &str, value: &str) -> Json {
     found(&format!("a record whose {member} is {value}"), async || {
-        so_far(file).into_iter().find(|record| record[member] == value)
+        complete_records(file).into_iter().find(|record| record[member] == value)
     })
     .await
 }

@@ -111,7 +111,7 @@ impl Caller {
     pub(crate) fn start(mut command: Command, server: &str, count: usize) -> Self {
         command.args([server.trim_start_matches("http://"), &count.to_string()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("a process");
         let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
         let reported = Stderr::default();
         let stderr = tokio::spawn(reported.clone().read_from(child.stderr.take().expect("piped")));
@@ -160,7 +160,7 @@ async fn every_token_is_received_once(command: Command) {
 
     let serve = start(&["--fault", "status=503"]).await;
     let mut caller = Caller::start(command, &serve.server, COUNT);
-    until("a call that is turned away", async || metric(&serve, UNSERVED).await > 0).await;
+    until("a refused call", async || metric(&serve, UNSERVED).await > 0).await;
     serve.clear_faults().await;
     caller.read_to(2).await;
     assert_eq!(caller.read.len(), 2, "{}", caller.reported.text());
@@ -184,7 +184,7 @@ async fn every_token_is_received_once(command: Command) {
     assert!(reported.lines().count() > 1, "the crash was not reported: {reported}");
     let [alice, viewers @ .., refused] = &lines[..] else { panic!("{reported}") };
     let identity = |token| verified(token)["grants"]["identity"].clone();
-    assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's")), "alice");
+    assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's token")), "alice");
     let mut seen = HashSet::new();
     for (index, line) in viewers.iter().enumerate() {
         let (name, token) = line.split_once(' ').expect("a name and a token");
@@ -259,7 +259,7 @@ async fn room_token_has_the_set_values(mut command: Command) {
     command.args([serve.server.trim_start_matches("http://"), "1", "room-1"]);
     let lines = succeeds(&mut command).await;
     let last = lines.lines().next_back().expect("a line");
-    let token = last.strip_prefix("alice ").expect("alice's");
+    let token = last.strip_prefix("alice ").expect("alice's token");
     let claims: Value = serde_json::from_str(&payload(token)).expect("JSON");
     assert_eq!((&claims["sub"], &claims["name"]), (&json!("alice"), &json!("Alice")));
     let video = json!({"roomJoin": true, "room": "room-1", "canPublish": false});

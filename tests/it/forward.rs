@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     markers::Markers,
-    support::{BINARY, PATIENCE, Serve, get, mint, ran, request, run, soon, until},
+    support::{BINARY, PATIENCE, Serve, get, mint, request, run, run_command, soon, until},
 };
 
 const SECRET: &str = "planted-secret-5feceb66ffc86f38d952786c6d696c79";
@@ -132,7 +132,7 @@ async fn no_output_contains_a_shared_credential() {
     ] {
         let (status, refused) = request(
             "POST",
-            &format!("{}sandbox/fault", serve.sandbox.as_deref().expect("one")),
+            &format!("{}sandbox/fault", serve.sandbox.as_deref().expect("a value")),
             &fault,
         )
         .await;
@@ -150,7 +150,7 @@ async fn no_output_contains_a_shared_credential() {
     .await;
     reported += &serve.page("/metrics").await.1;
     reported += &serve.page("/").await.1;
-    let base = serve.sandbox.clone().expect("one");
+    let base = serve.sandbox.clone().expect("a value");
     // The sandbox itself lists the faults that were set.
     let requests = get(&format!("{base}sandbox/requests")).await.1;
     Markers::of(&[SECRET, &token]).in_none_of("the sandbox", &requests);
@@ -171,7 +171,7 @@ async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("a process");
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");
     soon(BufReader::new(stdout).read_line(&mut line)).await.expect("a line");
@@ -202,7 +202,7 @@ async fn emulated_kinds_print_a_profile_and_others_are_refused() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("a process");
     let mut stdout = child.stdout.take().expect("piped");
     let mut text = String::new();
     let greeting = async {
@@ -227,7 +227,7 @@ async fn emulated_kinds_print_a_profile_and_others_are_refused() {
     }
     let mut command = Command::new(BINARY);
     command.args(["sandbox", "--emulate", "assemblyai"]).env_clear();
-    let refused = ran(command).await;
+    let refused = run_command(command).await;
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("github-app"), "{}", refused.stderr);
 }

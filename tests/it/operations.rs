@@ -108,14 +108,14 @@ async fn metrics_table_matches_the_metrics_page() {
 #[tokio::test]
 async fn refresh_results_are_the_fault_classes() {
     let mut results = page().await.labels("grantmint_refreshes_total");
-    let mut wanted: BTreeSet<String> =
+    let mut expected: BTreeSet<String> =
         FaultClass::ALL.into_iter().map(|class| class.as_str().to_owned()).collect();
     let classes = rows("Faults").into_iter().filter(|row| row.len() == 2);
     let reported: BTreeSet<String> =
         classes.filter_map(|row| ticked(row[0]).next()).map(str::to_owned).collect();
-    assert_eq!(reported, wanted);
-    wanted.extend(["ok", "held", "panicked"].map(str::to_owned));
-    assert_eq!(results.remove("result"), Some(wanted));
+    assert_eq!(reported, expected);
+    expected.extend(["ok", "held", "panicked"].map(str::to_owned));
+    assert_eq!(results.remove("result"), Some(expected));
 }
 
 /// The code in a folder or file of `src`, without tests and comments.
@@ -273,7 +273,7 @@ async fn every_series_in_an_alert_is_exported() {
     let expressions = of_key("expr");
     assert_eq!(expressions.len(), of_key("- alert").len());
     let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut asked = 0;
+    let mut requested = 0;
     for expression in &expressions {
         for (at, _) in expression.match_indices("gr") {
             let begins = expression[..at].chars().last().is_none_or(|before| !in_name(before));
@@ -293,8 +293,8 @@ async fn every_series_in_an_alert_is_exported() {
                 }
             }
             assert!(!page.of(&name, &[]).is_empty(), "no metric {name}");
-            asked += 1;
+            requested += 1;
         }
     }
-    assert!(asked >= expressions.len(), "{asked}");
+    assert!(requested >= expressions.len(), "{requested}");
 }

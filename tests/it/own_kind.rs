@@ -261,7 +261,7 @@ async fn custom_kind_is_minted_and_inspected() {
 
     let day = Some(Proto { seconds: 86_400, nanos: 0 });
     let full = ExpiryPolicy::RequireFullTtl.into();
-    for (options, why) in [
+    for (options, expected) in [
         (MintOptions { ttl: day, ..MintOptions::default() }, "OPTION_INVALID"),
         (
             MintOptions { expiry_policy: full, ..MintOptions::default() },
@@ -273,7 +273,7 @@ async fn custom_kind_is_minted_and_inspected() {
         ),
     ] {
         let refused = soon(tokens.mint_token(mint("alice", Some(options)))).await.unwrap_err();
-        assert_eq!((refused.code(), &*reason(&refused)), (Code::InvalidArgument, why));
+        assert_eq!((refused.code(), &*reason(&refused)), (Code::InvalidArgument, expected));
     }
 
     let token = Jwt::decode(&alice.token).unwrap();

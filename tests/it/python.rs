@@ -36,7 +36,7 @@ async fn python_caller_mints_and_uses_health_and_reflection() {
 
 /// The output of a program that must succeed.
 pub(crate) async fn succeeds(program: &mut Command) -> String {
-    let output = soon(program.kill_on_drop(true).output()).await.expect("it runs");
+    let output = soon(program.kill_on_drop(true).output()).await.expect("a running process");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
@@ -46,7 +46,7 @@ pub(crate) async fn succeeds(program: &mut Command) -> String {
 /// The README's block with this start.
 fn block(start: &str) -> &'static str {
     let (_, rest) = README.split_once(start).expect("such a block");
-    rest.split_once("\n```").expect("its end").0
+    rest.split_once("\n```").expect("an end").0
 }
 
 #[tokio::test]

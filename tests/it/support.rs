@@ -65,7 +65,7 @@ pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
 
 /// Polls until there is a value; fails if there is none in time.
 pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked = async {
+    let requested = async {
         loop {
             if let Some(answer) = ask().await {
                 return answer;
@@ -73,29 +73,35 @@ pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("this did not happen in time: {what}"))
+    timeout(PATIENCE, requested)
+        .await
+        .unwrap_or_else(|_| panic!("this did not happen in time: {what}"))
 }
 
 /// The outcome of a command.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Runs a command of the binary to its end.
-pub(crate) async fn run(arguments: &[&str]) -> Ran {
+pub(crate) async fn run(arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    ran(command).await
+    run_command(command).await
 }
 
 /// Runs a command to its end.
-pub(crate) async fn ran(mut command: Command) -> Ran {
+pub(crate) async fn run_command(mut command: Command) -> CommandOutput {
     let output = soon(command.output()).await.expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CommandOutput {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// A configuration in its own directory, for the sandbox's account.
@@ -133,7 +139,7 @@ resources = ["{DEMO_RESOURCE}"]
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.file.to_str().expect("a path that is text")
+        self.file.to_str().expect("a UTF-8 path")
     }
 }
 
@@ -262,7 +268,7 @@ impl Serve {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.child.id().expect("a running process")
     }
 
     /// A token, once there is one.
@@ -277,22 +283,22 @@ impl Serve {
 
     /// Sets a fault of the sandbox.
     pub(crate) async fn set_fault(&self, fault: &str) {
-        let (status, body) = request("PUT", &self.sandboxs("fault"), fault).await;
+        let (status, body) = request("PUT", &self.sandbox_url("fault"), fault).await;
         assert_eq!(status, 204, "{body}");
     }
 
     /// Clears the faults of the sandbox.
     pub(crate) async fn clear_faults(&self) {
-        assert_eq!(request("DELETE", &self.sandboxs("fault"), "").await.0, 204);
+        assert_eq!(request("DELETE", &self.sandbox_url("fault"), "").await.0, 204);
     }
 
     /// The sandbox's counters.
     pub(crate) async fn counters(&self) -> Value {
-        let (_, body) = get(&self.sandboxs("counters")).await;
+        let (_, body) = get(&self.sandbox_url("counters")).await;
         serde_json::from_str(&body).expect("JSON")
     }
 
-    fn sandboxs(&self, path: &str) -> String {
+    fn sandbox_url(&self, path: &str) -> String {
         let base = self.sandbox.as_deref().expect("it runs with a sandbox");
         format!("{}/sandbox/{path}", base.trim_end_matches('/'))
     }
@@ -307,14 +313,15 @@ impl Serve {
     /// Restricts the process to one core.
     pub(crate) fn hold_to_one_core(&self) {
         let mut one = CpuSet::new();
-        let allowed = sched_getaffinity(None).expect("ours");
+        let allowed = sched_getaffinity(None).expect("permission");
         let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).expect("a core");
         one.set(first);
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a running process");
         for thread in threads {
             let name = thread.expect("a thread").file_name();
             let id = name.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
-            sched_setaffinity(id, &one).expect("it is ours");
+            sched_setaffinity(id, &one).expect("permission");
         }
     }
 
@@ -344,7 +351,7 @@ impl Serve {
 
 /// Processor time used by all threads of a process in user and kernel mode: proc(5).
 fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
     // The command's name may contain anything and ends at the last parenthesis; utime and stime are
     // the 14th and 15th fields.
     let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');

@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Connects and waits for the server's first frame; returns the alert if it is refused.
-    pub(crate) async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
+    pub(crate) async fn try_connect(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
         let stream = self.shake_hands(connect_to(serve.address()).await).await;
         let mut stream = stream.map_err(|error| alert(&error))?;
         stream.write_all(HELLO).await.map_err(|error| alert(&error))?;
@@ -155,7 +155,7 @@ impl Service<Uri> for Dial {
     fn call(&mut self, server: Uri) -> Self::Future {
         let files = self.0.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(server.authority().expect("one").as_str()).await?;
+            let stream = TcpStream::connect(server.authority().expect("a value").as_str()).await?;
             let expected = Expected::parse("localhost")?;
             Ok(TokioIo::new(connect(stream, &expected, &files).await?))
         })

@@ -57,7 +57,7 @@ impl Socket {
     }
 
     /// A connection that has sent its preface, and whether it was accepted.
-    async fn meet(&self) -> (UnixStream, bool) {
+    async fn try_connect(&self) -> (UnixStream, bool) {
         let mut stream = self.connect().await;
         stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("sent");
         let is_in = !gets_goaway(&mut stream).await;

@@ -42,7 +42,7 @@ next(watch)
 minted, failures, over = 0, [], threading.Event()
 
 
-def beside() -> None:
+def mint_continuously() -> None:
     """Mints every 5 ms."""
     global minted
     while not over.wait(0.005):
@@ -53,7 +53,7 @@ def beside() -> None:
             failures.append(error)
 
 
-caller = threading.Thread(target=beside)
+caller = threading.Thread(target=mint_continuously)
 caller.start()
 pause = threading.Event()
 for _ in range(20):

@@ -57,7 +57,8 @@ impl Comparison {
         let issue = now.wall.unix_seconds();
         let livekit = LiveKit::new(Rooms::OF_A_PATTERN, clock)?;
         let parameters = livekit.profile.tokens.parameters();
-        let params = livekit.asked.iter().map(|asked| parameters.of_call(&asked.params));
+        let params =
+            livekit.requested.iter().map(|requested| parameters.of_call(&requested.params));
         let comparison = Self {
             params: params.collect::<Result<_, _>>().map_err(|_| anyhow!("a call is refused"))?,
             signer: livekit.profile.token_format().prepare(None, now)?,
@@ -93,14 +94,14 @@ impl Comparison {
 
     fn token(&self, number: usize, serial: Serial) -> Result<String> {
         let at = number % self.params.len();
-        let call = Call { resource: &self.livekit.asked[at].room, params: &self.params[at] };
+        let call = Call { resource: &self.livekit.requested[at].room, params: &self.params[at] };
         let stamped = self.signer.at(self.times, &call)?;
         Ok(String::from(stamped.sign(IDENTITY, serial)?))
     }
 
     fn encoded(&self, number: usize, serial: Serial) -> Result<String> {
-        let asked = &self.livekit.asked[number % self.params.len()];
-        let ([(_, name)], id) = (&asked.params, serial.as_text());
+        let requested = &self.livekit.requested[number % self.params.len()];
+        let ([(_, name)], id) = (&requested.params, serial.as_text());
         let claims = Claims {
             iss: API_KEY,
             sub: IDENTITY,
@@ -108,7 +109,7 @@ impl Comparison {
             exp: self.times.expire,
             jti: str::from_utf8(&id)?,
             name: name.as_str().context("no name")?,
-            video: Video { room_join: true, room: &asked.room },
+            video: Video { room_join: true, room: &requested.room },
         };
         Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }

@@ -41,7 +41,7 @@ pub(super) async fn run(
             report.figure(name, Goal::AtMost(1.5), &ratios(&[*many], &[*one]));
         }
         Ok(_) => {}
-        Err(why) => report.skip("instructions a mint".to_owned(), why),
+        Err(reason) => report.skip("instructions a mint".to_owned(), reason),
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) fn livekit(programs: &Programs, report: &mut Report) -> Result<()> {
             report.figure(name, Goal::AtMost(1.05), &ratios(&[*many], &[*one]));
         }
         Ok(_) => {}
-        Err(why) => report.skip("instructions of livekit's tokens".to_owned(), why),
+        Err(reason) => report.skip("instructions of livekit's tokens".to_owned(), reason),
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ pub(super) async fn run(
     for peer in Peer::ALL {
         match peer.start(&sample.grant, &one, cores).await {
             Ok(server) => against(peer.name(), [&ours, &echo, &server], size, report).await?,
-            Err(why) => report.skip(format!("{} peer", peer.name()), &why),
+            Err(reason) => report.skip(format!("{} peer", peer.name()), &reason),
         }
     }
     Ok(())

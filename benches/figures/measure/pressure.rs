@@ -52,7 +52,7 @@ async fn with_a_greedy_caller(
     report: &mut Report,
 ) -> Result<()> {
     let (mut alone, mut beside) = (Calls::default(), Calls::default());
-    let (mut asked, mut minted) = (Vec::new(), Vec::new());
+    let (mut requested, mut minted) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
         alone.measure_at(server, caller.clone(), size.unary).await?;
         let (other, began) = (other.clone(), Instant::now());
@@ -62,12 +62,12 @@ async fn with_a_greedy_caller(
         beside.measure_at(server, caller.clone(), size.unary).await?;
         let greedy = greedy.stop()?;
         let seconds = began.elapsed().as_secs_f64();
-        asked.push(greedy.calls / seconds / f64::from(QUOTA));
+        requested.push(greedy.calls / seconds / f64::from(QUOTA));
         minted.push(greedy.minted / seconds / f64::from(QUOTA));
     }
     alone.report("a known caller alone:", report);
     beside.report("a known caller next to a greedy one:", report);
-    report.series("requests of the greedy one", "quotas", &asked);
+    report.series("requests of the greedy one", "quotas", &requested);
     report.series("tokens of the greedy one", "quotas", &minted);
     retained("other_callers_beside_ten_times_a_quota", 0.95, &beside, &alone, report);
     Ok(())

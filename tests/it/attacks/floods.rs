@@ -95,7 +95,7 @@ async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> +
             }
         }
         send(&mut write, &frame(PING, 0, 0, &LAST)).await;
-        let ended = soon(heard).await.expect("it listens");
+        let ended = soon(heard).await.expect("a listening server");
         drop(write);
         ended
     }
@@ -103,7 +103,7 @@ async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> +
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frame_floods_fail_no_honest_call() {
-    for (name, round, wanted) in [
+    for (name, round, expected) in [
         ("malformed", malformed as Round, End::Cut),
         ("cancelled", cancelled, End::Cut),
         ("half open", half_open, End::Cut),
@@ -121,7 +121,7 @@ async fn frame_floods_fail_no_honest_call() {
                 attackers.spawn(flood(&attacked, round).await);
             }
             for ended in attackers.join_all().await {
-                assert_eq!(ended, wanted, "{name}, {transport:?}");
+                assert_eq!(ended, expected, "{name}, {transport:?}");
             }
             honest.end(&attacked).await;
         }

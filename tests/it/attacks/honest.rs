@@ -106,9 +106,9 @@ impl Attacked {
     }
 
     /// A client with a certificate of that name, or without one.
-    pub(super) fn client(&self, who: Option<&str>) -> Client {
+    pub(super) fn client(&self, name: Option<&str>) -> Client {
         let pki = self.pki.as_ref().expect("certificates");
-        let certificate = who.map(|who| pki.prod.issue(uris(&[who])));
+        let certificate = name.map(|name| pki.prod.issue(uris(&[name])));
         Client::with(pki, certificate.as_ref().as_slice())
     }
 
@@ -133,13 +133,14 @@ impl Attacked {
             return Box::new(stream);
         }
         let client = self.client(Some(ATTACKER));
-        Box::new(client.shake_hands(stream).await.expect("it is known"))
+        Box::new(client.shake_hands(stream).await.expect("an accepted certificate"))
     }
 }
 
 /// The server's resident memory in bytes.
 pub(super) fn memory(serve: &Serve) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", serve.pid())).expect("it runs");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", serve.pid())).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
     let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
     kilobytes * 1_024

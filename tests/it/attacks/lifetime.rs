@@ -16,7 +16,7 @@ use super::honest::{Transport, limited};
 use crate::{
     binary::{bulk::read, metrics::page},
     frames::call,
-    support::{BINARY, mint, ran, reason, resume_index, series, soon, until},
+    support::{BINARY, mint, reason, resume_index, run_command, series, soon, until},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,12 +45,12 @@ async fn streams_end_with_their_connection_and_can_resume() {
     let streamed = async {
         let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
         let ended = ended.expect("an end that is not OK");
-        assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
+        assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("in range"));
         ended
     };
     for ended in <[_; 3]>::from(tokio::join!(watched, followed, streamed)) {
-        let wanted = (Code::Unavailable, "STREAM_LIFETIME_REACHED");
-        assert_eq!((ended.code(), reason(&ended).as_str()), wanted);
+        let expected = (Code::Unavailable, "STREAM_LIFETIME_REACHED");
+        assert_eq!((ended.code(), reason(&ended).as_str()), expected);
         let retry = ended.get_details_retry_info().expect("a time").retry_delay.expect("a time");
         assert!(retry <= Duration::from_millis(250), "{retry:?}");
         assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
@@ -64,7 +64,7 @@ async fn bulk_command_resumes_when_connections_end() {
     let mut command = Command::new(BINARY);
     command.args(["bulk", "--count", "60000", "--json", "--server", &serve.server]);
     command.env_clear().kill_on_drop(true);
-    let ran = ran(command).await;
+    let ran = run_command(command).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains("STREAM_LIFETIME_REACHED"), "{}", ran.stderr);
     assert_eq!(ran.stdout.lines().count(), 60_000, "a token is missing or repeated");
@@ -76,7 +76,7 @@ async fn unfinished_call_is_reset(transport: Transport) {
     let began = Instant::now();
     let bulk = call(1, "/grantmint.v1.TokenService/MintTokens", &series(0, 1_000_000));
     assert!(client.send(&bulk).await);
-    until("it is cut", async || {
+    until("it is closed", async || {
         let cut = [("cause", "grace")];
         page(&attacked.serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
     })

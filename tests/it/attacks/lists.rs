@@ -30,7 +30,7 @@ fn long_list() -> Bytes {
     let length = request.encoded_len();
     let mut bytes = BytesMut::with_capacity(5 + length);
     bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).expect("few"));
+    bytes.put_u32(u32::try_from(length).expect("in range"));
     request.encode(&mut bytes).expect("room");
     bytes.freeze()
 }
@@ -49,7 +49,7 @@ async fn begin_bulks(
         let request = Request::post("http://server/grantmint.v1.TokenService/MintTokens")
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        send = soon(send.ready()).await.expect("the connection goes on");
+        send = soon(send.ready()).await.expect("an open connection");
         let request = request.body(()).expect("a request");
         let (answer, mut body) = send.send_request(request, false).expect("a stream");
         body.send_data(list.clone(), true).expect("a stream");
@@ -82,7 +82,7 @@ async fn hold_lists(transport: Transport, list: Bytes) {
     assert!(unread.send(&calls.collect::<Vec<_>>()).await);
     let mut answered = 0;
     while answered < STREAMS {
-        let frame = unread.next().await.expect("the connection goes on");
+        let frame = unread.next().await.expect("an open connection");
         answered += u32::from(frame.kind == HEADERS);
     }
     honest.end(&attacked).await;

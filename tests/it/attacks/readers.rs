@@ -56,7 +56,7 @@ async fn cut(serve: &Serve, cause: &str) -> f64 {
 
 /// Waits until all calls have started and asserts the memory that each uses.
 async fn assert_memory_per_call(serve: &Serve, method: &str, already: f64, before: u64) {
-    until("all calls begin", async || {
+    until("all calls have started", async || {
         figure(serve, "grpc_server_started_total", method).await >= already + CALLS
     })
     .await;
@@ -81,7 +81,7 @@ async fn opens_no_window(transport: Transport, window: u32, method: &str, calls_
         readers.spawn(async move {
             for _ in 0..STREAMS {
                 let reset = loop {
-                    let frame = reader.next().await.expect("the connection goes on");
+                    let frame = reader.next().await.expect("an open connection");
                     if frame.kind == RST_STREAM {
                         break frame;
                     }
@@ -91,7 +91,7 @@ async fn opens_no_window(transport: Transport, window: u32, method: &str, calls_
             reader
         });
     }
-    // The limit per caller may be reached before all calls have arrived.
+    // Unary calls may end before all of them have arrived.
     if method == "MintTokens" {
         assert_memory_per_call(serve, method, already, before).await;
     }
@@ -128,7 +128,7 @@ async fn small_bulk_keeps_its_permit(transport: Transport) {
     assert!(reader.send(&bulks.concat()).await);
     let mut tokens = attacked.tokens().await;
     let mut bulk = async || tokens.mint_tokens(series(0, 10)).await.map(drop);
-    until("both places are taken", async || {
+    until("both slots are taken", async || {
         bulk().await.is_err_and(|status| reason(&status) == "OVERLOADED")
     })
     .await;
@@ -153,21 +153,21 @@ async fn slow_reader_is_served(transport: Transport) {
     assert!(client.send(&[window_update(0, 1 << 30), unread].concat()).await);
     let mut full = 0;
     while full < HELD {
-        let frame = client.next().await.expect("the connection goes on");
+        let frame = client.next().await.expect("an open connection");
         full += usize::from(frame.kind == DATA);
     }
-    let (asked, bulk) = (unary(101), endless(103));
-    assert!(client.send(&[asked, bulk].concat()).await);
+    let (requested, bulk) = (unary(101), endless(103));
+    assert!(client.send(&[requested, bulk].concat()).await);
     let (mut answered, mut read) = (false, 0);
     while !answered || read < READ {
-        let frame = client.next().await.expect("the connection goes on");
+        let frame = client.next().await.expect("an open connection");
         assert_ne!(frame.kind, RST_STREAM, "stream {}", frame.stream);
         match (frame.stream, frame.kind) {
             (101, DATA) => answered = true,
             (103, DATA) => {
                 let bytes = frame.payload.len();
                 read += bytes;
-                let more = u32::try_from(bytes).expect("few");
+                let more = u32::try_from(bytes).expect("in range");
                 assert!(client.send(&window_update(103, more)).await);
             }
             _ => {}

@@ -18,16 +18,16 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_block_no_caller() {
-    descriptors::raise_limit().expect("ours");
+    descriptors::raise_limit().expect("permission");
     let serve = limited("").await;
     let mut silent = Vec::new();
     for _ in 0..2_000 {
         silent.push(connect_from([127, 0, 0, 2], serve.address()).await);
     }
-    let came = Instant::now();
+    let started = Instant::now();
     let mut tokens = serve.tokens().await;
     soon(tokens.mint_token(mint("new", None))).await.expect("a token");
-    assert!(came.elapsed() < Duration::from_secs(1), "{:?}", came.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 
     // The older connections were closed long before the preface timeout.
     for old in &mut silent[..1_000] {
@@ -48,9 +48,9 @@ async fn connection_over_the_limit_gets_goaway_and_frees_its_slot() {
     }
     // Its call arrives with the preface and must not get a response before a slot is free.
     let mut late = connect_from([127, 0, 0, 2], serve.address()).await;
-    let asked = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
-    let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat();
-    soon(late.write_all(&flight)).await.expect("it is read");
+    let requested = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
+    let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &requested].concat();
+    soon(late.write_all(&flight)).await.expect("sent");
     let (mut read, _write) = late.into_split();
     let mut reported = None;
     while let Some(frame) = next_frame(&mut read).await {
@@ -60,7 +60,7 @@ async fn connection_over_the_limit_gets_goaway_and_frees_its_slot() {
     assert_eq!(reported.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
 
     held.remove(0);
-    until("a place", async || {
+    until("a slot", async || {
         let mut next = Conversation::begin(serve.address()).await;
         // Expects a settings frame and its acknowledgement, and nothing else.
         let mut frames = Vec::new();

@@ -26,7 +26,7 @@ const UNKNOWN: &str = "spiffe://prod.example.org/ns/media/sa/unknown";
 /// One connection, from another address than the honest caller's.
 async fn connect(client: &Client, attacked: &Attacked, first: &[u8]) -> TlsStream<TcpStream> {
     let stream = connect_from([127, 0, 0, 2], attacked.serve.address()).await;
-    let mut stream = client.shake_hands(stream).await.expect("its side of the handshake");
+    let mut stream = client.shake_hands(stream).await.expect("a handshake");
     // The server does not read from a connection without a slot.
     let _ = soon(stream.write_all(first)).await;
     let _ = soon(stream.flush()).await;
@@ -45,9 +45,9 @@ async fn count(attacked: &Attacked, (metric, label): Counter) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_connections_block_no_caller() {
-    descriptors::raise_limit().expect("ours");
+    descriptors::raise_limit().expect("permission");
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
-    for (lines, who, first, counted) in [
+    for (lines, name, first, counted) in [
         ("", None, &[][..], REFUSED),
         ("client_auth = \"optional\"", None, &[][..], SHAKEN),
         ("", Some(UNKNOWN), &hello, SHAKEN),
@@ -58,7 +58,7 @@ async fn thousands_of_connections_block_no_caller() {
         let attack = tokio::spawn({
             let (attacked, first) = (Arc::clone(&attacked), first.to_vec());
             async move {
-                let client = attacked.client(who);
+                let client = attacked.client(name);
                 let connect = |_| connect(&client, &attacked, &first);
                 stream::iter(0..CONNECTIONS).map(connect).buffer_unordered(AT_ONCE).collect().await
             }
@@ -67,7 +67,7 @@ async fn thousands_of_connections_block_no_caller() {
             let came = Instant::now();
             let mut tokens = attacked.tokens().await;
             soon(tokens.mint_token(mint("new", None))).await.expect("a token");
-            assert!(came.elapsed() < Duration::from_secs(1), "{who:?}: {:?}", came.elapsed());
+            assert!(came.elapsed() < Duration::from_secs(1), "{name:?}: {:?}", came.elapsed());
         };
         while !attack.is_finished() {
             served().await;
@@ -75,7 +75,7 @@ async fn thousands_of_connections_block_no_caller() {
         let silent: Vec<_> = attack.await.expect("they connect");
         served().await;
         let came = count(&attacked, counted).await - already;
-        assert!(came >= 2_000.0, "{who:?} {lines}: {came}");
+        assert!(came >= 2_000.0, "{name:?} {lines}: {came}");
         drop(silent);
     }
 }

@@ -34,7 +34,7 @@ impl Windows {
         let of = |stream| self.0.get(&stream).copied().unwrap_or(0);
         let taken = of(0).min(of(stream)).min(most);
         for stream in [0, stream] {
-            self.0.entry(stream).and_modify(|room| *room -= taken);
+            self.0.entry(stream).and_modify(|windows| *windows -= taken);
         }
         taken
     }
@@ -61,22 +61,22 @@ async fn unfinished_requests_use_little_memory_and_one_proceeds() {
 async fn upload(attacked: &Attacked) {
     let mut uploader = attacked.conversation().await;
     let path = "/grantmint.v1.TokenService/MintTokens";
-    let says = u32::try_from(LENGTH - 5 + 1).expect("few").to_be_bytes();
-    let (mut room, mut sent) = (Windows::new(), HashMap::new());
+    let says = u32::try_from(LENGTH - 5 + 1).expect("in range").to_be_bytes();
+    let (mut windows, mut sent) = (Windows::new(), HashMap::new());
     for call in 0..STREAMS {
         let stream = 2 * call + 1;
-        let begun = [
+        let started = [
             frame(HEADERS, END_HEADERS, stream, &call_headers(path)),
             frame(DATA, 0, stream, &[&[0], &says[..]].concat()),
         ];
-        assert!(uploader.send(&begun.concat()).await);
-        room.take(stream, 5);
+        assert!(uploader.send(&started.concat()).await);
+        windows.take(stream, 5);
         sent.insert(stream, 5);
     }
     while !sent.values().any(|sent| *sent == LENGTH) {
         for (stream, sent) in &mut sent {
             loop {
-                let bytes = room.take(*stream, FRAME.min(LENGTH - *sent));
+                let bytes = windows.take(*stream, FRAME.min(LENGTH - *sent));
                 if bytes == 0 {
                     break;
                 }
@@ -84,17 +84,17 @@ async fn upload(attacked: &Attacked) {
                 *sent += bytes;
             }
         }
-        let came = uploader.next().await.expect("the connection goes on");
-        match came.kind {
+        let frame = uploader.next().await.expect("an open connection");
+        match frame.kind {
             WINDOW_UPDATE => {
-                let more = u32::from_be_bytes(came.payload.try_into().expect("four bytes"));
-                let more = usize::try_from(more).expect("few");
-                *room.0.entry(came.stream).or_default() += more;
+                let more = u32::from_be_bytes(frame.payload.try_into().expect("four bytes"));
+                let more = usize::try_from(more).expect("in range");
+                *windows.0.entry(frame.stream).or_default() += more;
             }
             // Too many requests wait to proceed: what was received of this one is dropped.
             RST_STREAM | HEADERS => {
-                room.0.remove(&came.stream);
-                sent.remove(&came.stream);
+                windows.0.remove(&frame.stream);
+                sent.remove(&frame.stream);
             }
             _ => {}
         }

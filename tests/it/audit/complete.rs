@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::{Audited, KEY, bulk, list, minted, outcome, record, records, so_far};
+use super::{Audited, KEY, bulk, complete_records, list, minted, outcome, record, records};
 use crate::{
     markers::Markers,
     support::{Serve, mint, payload, run, series, soon, until},
@@ -32,7 +32,7 @@ fn serial(id: &str) -> u128 {
 fn id_of(token: &str) -> String {
     let claims = payload(token);
     let (_, id) = claims.split_once("\"jti\":\"").expect("an id");
-    id.split('"').next().expect("its end").to_owned()
+    id.split('"').next().expect("an end").to_owned()
 }
 
 /// Every token that the log lists as minted.
@@ -132,10 +132,10 @@ async fn log_has_every_issued_token_and_no_credential() {
     let arguments =
         ["audit-hash", "viewer-12", "--json", "--key-file", key.to_str().expect("text")];
     let ran = run(&arguments).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["identity"], hash("viewer-12"));
-    assert_eq!(said["series"][1]["hash"], of_series["prefix"]);
-    assert_eq!(said["series"][1]["index"], 12);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["identity"], hash("viewer-12"));
+    assert_eq!(output["series"][1]["hash"], of_series["prefix"]);
+    assert_eq!(output["series"][1]["index"], 12);
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn kill_loses_only_the_latest_records() {
     let serve = audited.serve().await;
     let tokens = mint_tokens(&serve, 500, 5_000, 500).await;
     until("all is written", async || {
-        let reported = Recorded::of(&so_far(&audited.file));
+        let reported = Recorded::of(&complete_records(&audited.file));
         tokens.iter().all(|token| reported.has(&id_of(token)))
     })
     .await;
@@ -185,8 +185,8 @@ async fn new_hash_key_applies_from_the_next_record() {
     let renewed = record(&audited.file, "token_id", &id).await;
     assert_ne!(renewed["identity"], hash("alice"));
     let ran = run(&["audit-hash", "alice", "--config", audited.config.path(), "--json"]).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["identity"], renewed["identity"], "{}", ran.stderr);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["identity"], renewed["identity"], "{}", ran.stderr);
     assert!(outcome(&serve, "written").await >= 3.0);
 }
 
@@ -218,6 +218,6 @@ async fn hashes_of_resources_are_those_of_the_admin_pages() {
     fs::write(&audited.config.file, text.replace("DIR", dir)).expect("written");
     let ran =
         run(&["audit-hash", "--admin", "lobby", "--config", audited.config.path(), "--json"]).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["resource"], hash("lobby")[..12], "{}", ran.stderr);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["resource"], hash("lobby")[..12], "{}", ran.stderr);
 }

@@ -92,7 +92,7 @@ async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
     let mut child = command.spawn().expect("the binary starts");
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
     let server = loop {
-        let line = soon(log.next_line()).await.expect("text").expect("it listens");
+        let line = soon(log.next_line()).await.expect("text").expect("a listening server");
         let line: Json = serde_json::from_str(&line).expect("JSON");
         // The addresses, printed as text here.
         if let Some(server) = line["server"].as_str() {
@@ -109,11 +109,11 @@ async fn stdout_carries_only_audit_records() {
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
     until("a token", async || minted(&mut client, "alice").await.is_ok()).await;
-    let pid = child.id().expect("it runs").to_string();
+    let pid = child.id().expect("a running process").to_string();
     Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
     let mut stdout = String::new();
     soon(child.stdout.take().expect("piped").read_to_string(&mut stdout)).await.expect("text");
-    assert!(soon(child.wait()).await.expect("it ends").success());
+    assert!(soon(child.wait()).await.expect("an exit").success());
     let records: Vec<Json> =
         stdout.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
     assert!(records.iter().all(|record| record["event"].is_string()), "{stdout}");
@@ -131,7 +131,7 @@ async fn stalled_stdout_reader_blocks_neither_calls_nor_exit() {
         super::bulk(&mut client, super::large()).await.1.expect("OK");
     }
     minted(&mut client, "alice").await.expect("a token");
-    let pid = child.id().expect("it runs");
+    let pid = child.id().expect("a running process");
     idles(pid).await;
     drop(client);
     Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs");

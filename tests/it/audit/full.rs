@@ -104,7 +104,8 @@ async fn stalled_reader_loses_only_records() {
     }
     assert!(outcome(&serve, "dropped").await > 0.0);
     serve.idles().await;
-    until("it is told", async || serve.page("/readyz").await.1.contains("nobody reads them")).await;
+    until("it is reported", async || serve.page("/readyz").await.1.contains("nobody reads them"))
+        .await;
 
     // The records read are complete, and new calls are recorded again.
     let reading = spawn_blocking(move || {
@@ -120,7 +121,7 @@ async fn stalled_reader_loses_only_records() {
         reading.is_finished()
     })
     .await;
-    let text = reading.await.expect("it ends");
+    let text = reading.await.expect("an exit");
     let mut chunks = 0;
     for line in text.lines() {
         let record: Json = serde_json::from_str(line).expect("a record");

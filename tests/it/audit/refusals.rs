@@ -3,7 +3,7 @@
 use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::RefreshGrantRequest};
 use serde_json::Value as Json;
 
-use super::{Audited, minted, so_far};
+use super::{Audited, complete_records, minted};
 use crate::{
     support::{found, reason, soon, until},
     tls::{
@@ -25,7 +25,7 @@ async fn refusals_are_aggregated_each_second_after_the_first() {
         assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
     }
     let of_refusals = || {
-        let mut all = so_far(&audited.file);
+        let mut all = complete_records(&audited.file);
         all.retain(|record| record["event"] == "refused");
         all
     };
@@ -76,7 +76,7 @@ async fn refresh_record_has_outcome_and_failure_reason() {
             (&it["event"], &it["outcome"]) == (&event.into(), &outcome) && it["reason"] == reason
         };
         let record = found(&format!("a record of {event}, {reason}"), async || {
-            so_far(&audited.file).into_iter().find(is_it)
+            complete_records(&audited.file).into_iter().find(is_it)
         })
         .await;
         let reported = (&record["grant"], &record["method"], &record["peer"]);
@@ -95,10 +95,10 @@ async fn authentication_failures_sum_by_network_and_cause() {
     let forged = pki.prod.issue(uris(&["spiffe://dev.example.org/ns/media/sa/api"]));
     let stranger = Client::with(&pki, &[&forged]);
     for _ in 0..40 {
-        assert!(stranger.meet(&serve).await.is_err());
+        assert!(stranger.try_connect(&serve).await.is_err());
     }
     let sums = || {
-        let mut all = so_far(&file);
+        let mut all = complete_records(&file);
         all.retain(|record| record["reason"] == "unknown_ca");
         all
     };

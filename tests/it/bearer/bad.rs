@@ -293,9 +293,9 @@ async fn a_bad_token_is_refused_for_every_method() {
     let request = bearing(HealthCheckRequest::default(), &bad);
     let watched = soon(HealthClient::new(channel.clone()).watch(request)).await;
     assert_refused("health watch", watched.map(drop), "expired");
-    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let requested = futures_util::stream::iter([ServerReflectionRequest::default()]);
     let mut reflection = ServerReflectionClient::new(channel.clone());
-    let reflected = soon(reflection.server_reflection_info(bearing(asked, &bad))).await;
+    let reflected = soon(reflection.server_reflection_info(bearing(requested, &bad))).await;
     assert_refused("reflection", reflected.map(drop), "expired");
     let mut grants = GrantServiceClient::new(channel.clone());
     let listed = soon(grants.list_grants(bearing(ListGrantsRequest::default(), &bad))).await;

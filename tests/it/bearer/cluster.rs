@@ -119,8 +119,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mute
     let (status, body) = {
         let mut state = state.lock().expect("no panic");
         state.paths.push(path.clone());
-        let wanted = format!("authorization: bearer {}\r\n", state.token.to_lowercase());
-        let is_known = head.to_lowercase().contains(&wanted);
+        let expected = format!("authorization: bearer {}\r\n", state.token.to_lowercase());
+        let is_known = head.to_lowercase().contains(&expected);
         match (state.status, path.as_str()) {
             (200, _) if !is_known => (401, "{}".to_owned()),
             (200, DISCOVERY) => {

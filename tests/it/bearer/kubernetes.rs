@@ -17,7 +17,7 @@ use super::{
     signer::{Signers, claims},
 };
 use crate::{
-    audit::so_far,
+    audit::complete_records,
     markers::Markers,
     support::{Configured, Serve, found, reason, until},
     tls::pki::Entity,
@@ -259,7 +259,7 @@ async fn unverifiable_tokens_are_summed_in_the_audit_log() {
         assert_eq!(reason(&status), "CALLER_UNVERIFIABLE");
     }
     let of_refusals = || {
-        let mut all = so_far(&file);
+        let mut all = complete_records(&file);
         all.retain(|record| record["reason"] == "CALLER_UNVERIFIABLE");
         all
     };

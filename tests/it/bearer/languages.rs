@@ -51,7 +51,7 @@ impl Server {
         fs::rename(next, self.token_file()).expect("renamed");
     }
 
-    /// From now on tokens are verified with the keys of both; this caller has one.
+    /// Adds the keys of both issuers and waits until `token` is accepted.
     async fn add_keys(&self, first: &Signers, second: &Signers, token: &str) {
         let keys = [first.keys(), second.keys()].concat();
         let keys = json!({"keys": keys});

@@ -15,7 +15,7 @@ use sha2::Sha256;
 
 use super::{AUDIENCE, CALLER, ISSUER, now};
 
-/// Base64url.
+/// Base64url without padding.
 pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -86,10 +86,10 @@ async fn tokens_keep_an_uncertified_connection_open() {
     let mut stranger = TcpStream::connect(serve.address()).await.expect("a connection");
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     tokio::io::AsyncWriteExt::write_all(&mut stranger, &hello).await.expect("sent");
-    let came = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let mut read = Vec::new();
     let _ = soon(stranger.read_to_end(&mut read)).await;
-    assert!((10..=20).contains(&came.elapsed().as_secs()), "{:?}", came.elapsed());
+    assert!((10..=20).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     // As old, and with a watch that a token opened.
     let reported = async {
         loop {

@@ -12,17 +12,17 @@ use tokio::{
 use super::{metrics::page, watch::Terminal};
 use crate::{
     page::Page,
-    support::{BINARY, Ran, Serve, run, soon, until},
+    support::{BINARY, CommandOutput, Serve, run, soon, until},
 };
 
 /// A short run without warm-up.
 const SHORT: [&str; 6] = ["bench", "--json", "--duration", "300ms", "--warm-up", "0s"];
 
-async fn bench(serve: &Serve, more: &[&str]) -> Ran {
-    ran(&[&SHORT, &["--server", &serve.server][..], more].concat()).await
+async fn bench(serve: &Serve, more: &[&str]) -> CommandOutput {
+    run_command(&[&SHORT, &["--server", &serve.server][..], more].concat()).await
 }
 
-async fn ran(arguments: &[&str]) -> Ran {
+async fn run_command(arguments: &[&str]) -> CommandOutput {
     let ran = run(arguments).await;
     no_token_in(&ran.stdout);
     no_token_in(&ran.stderr);
@@ -36,7 +36,7 @@ fn no_token_in(text: &str) {
 }
 
 #[track_caller]
-fn figures(ran: &Ran) -> Value {
+fn figures(ran: &CommandOutput) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
@@ -66,15 +66,15 @@ async fn call_count_matches_the_server() {
     let calls = number(&figures, "calls");
     let counted = handled(&page(&serve).await, "MintToken", "OK") - before;
     assert!(calls > 0 && calls == counted, "{counted}: {figures}");
-    for (name, wanted) in
+    for (name, expected) in
         [("answered", calls), ("tokens", calls), ("in_flight", 6), ("failed", 0), ("cut_off", 0)]
     {
-        assert_eq!(number(&figures, name), wanted, "{name}: {figures}");
+        assert_eq!(number(&figures, name), expected, "{name}: {figures}");
     }
     assert_eq!((&figures["loop"], &figures["method"]), (&"closed".into(), &"MintToken".into()));
     // Responses after the measured time are not counted: at most one for each call in flight.
     let rate = figures["calls_per_second"].as_f64().expect("a rate") * 0.3;
-    #[expect(clippy::cast_precision_loss, reason = "few")]
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
     let reported = calls as f64;
     assert!(rate > reported - 6.5 && rate < reported + 0.5, "{figures}");
     let times = ["p50", "p90", "p99", "p99.9", "max"]
@@ -112,7 +112,7 @@ async fn open_loop_follows_its_schedule() {
 
     // Warm-up calls are made and not counted.
     let longer = ["--rate", "200", "--warm-up", "500ms", "--server", &serve.server];
-    let ran = self::ran(&[&SHORT[..4], &longer].concat()).await;
+    let ran = run_command(&[&SHORT[..4], &longer].concat()).await;
     let counted = handled(&page(&serve).await, "MintToken", "OK") - before - 60;
     assert_eq!(number(&self::figures(&ran), "answered"), 60, "{}", ran.stdout);
     assert!((61..=160).contains(&counted), "{counted}");
@@ -157,7 +157,7 @@ async fn every_call_has_a_deadline() {
     assert_eq!(errors.len(), 1, "{figures}");
     assert_eq!(errors[0]["code"], "DeadlineExceeded");
     assert_eq!(errors[0]["calls"], number(&figures, "calls"), "{figures}");
-    // They count with the time that they took.
+    // They count with their duration.
     assert!(figures["latency_seconds"]["p50"].as_f64() >= Some(0.2), "{figures}");
 }
 
@@ -180,13 +180,13 @@ fn started(mut command: Command) -> Child {
 }
 
 /// Sends Ctrl-C as the terminal does and waits for the process to end.
-async fn interrupted(child: Child) -> Ran {
-    let pid = child.id().expect("it runs").to_string();
+async fn interrupted(child: Child) -> CommandOutput {
+    let pid = child.id().expect("a running process").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.expect("kill runs").success());
     let output = soon(child.wait_with_output()).await.expect("a status");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),

@@ -24,7 +24,7 @@ pub(crate) async fn read(
     loop {
         match soon(chunks.message()).await {
             Ok(Some(chunk)) => {
-                let next = first_index + i64::try_from(tokens.len()).expect("few");
+                let next = first_index + i64::try_from(tokens.len()).expect("in range");
                 assert_eq!(chunk.first_index, next, "an index is missing or repeated");
                 assert!(!chunk.tokens.is_empty());
                 tokens.extend(chunk.tokens);
@@ -42,7 +42,7 @@ async fn bulk_of_100_000_tokens_is_unique_and_verifies() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut client = serve.tokens().await;
-    let request = series(0, i64::try_from(COUNT).expect("few"));
+    let request = series(0, i64::try_from(COUNT).expect("in range"));
     let chunks = soon(client.mint_tokens(request)).await.expect("a bulk").into_inner();
     let (tokens, _, ended) = read(chunks, 0).await;
     assert!(ended.is_none(), "{ended:?}");
@@ -119,7 +119,8 @@ async fn bulks_on_one_core_do_not_block_refreshes() {
             let bulk = soon(client.mint_tokens(request)).await.expect("a bulk");
             let (mut chunks, mut seen) = (bulk.into_inner(), Vec::new());
             while seen.len() < 3 {
-                let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
+                let chunk =
+                    soon(chunks.message()).await.expect("no error").expect("an open stream");
                 let generation = chunk.validity.expect("a validity").generation;
                 if seen.last() != Some(&generation) {
                     seen.push(generation);
@@ -146,9 +147,9 @@ async fn slowly_read_bulk_crosses_a_refresh() {
     let (mut generations, mut next) = (Vec::new(), 0);
     // The reads are 20 ms apart: the client takes less than its windows allow.
     until("a third grant", async || {
-        let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
+        let chunk = soon(chunks.message()).await.expect("no error").expect("an open stream");
         assert_eq!(chunk.first_index, next);
-        next += i64::try_from(chunk.tokens.len()).expect("few");
+        next += i64::try_from(chunk.tokens.len()).expect("in range");
         generations.push(chunk.validity.expect("a validity").generation);
         generations.dedup();
         generations.len() >= 3
@@ -205,8 +206,8 @@ async fn output_file_is_private_and_kept_until_the_first_token() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("changed");
     let path = file.to_str().expect("text");
     let arguments = ["bulk", "--count", "1", "--patience", "0s", "-o", path];
-    let nobody = reserved_port().local_addr().expect("an address");
-    let ran = run(&[&arguments[..], &["--server", &format!("http://{nobody}")]].concat()).await;
+    let closed = reserved_port().local_addr().expect("an address");
+    let ran = run(&[&arguments[..], &["--server", &format!("http://{closed}")]].concat()).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(std::fs::read_to_string(&file).expect("text").starts_with("held before"));
 
@@ -216,7 +217,7 @@ async fn output_file_is_private_and_kept_until_the_first_token() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let text = std::fs::read_to_string(&file).expect("text");
     assert!(text.starts_with("eyJ") && text.lines().count() == 1, "{text}");
-    let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -13,7 +13,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{BINARY, Configured, Serve, get, ran, request, run, soon, until};
+use crate::support::{BINARY, Configured, Serve, get, request, run, run_command, soon, until};
 
 /// The name of the sandbox's only grant.
 const GRANT: &str = "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef";
@@ -25,7 +25,7 @@ async fn a_first_token_takes_an_identity_and_nothing_else() {
     assert_eq!(minted.token.split('.').count(), 3, "a JWT");
     let validity = minted.validity.expect("a validity");
     assert_eq!(validity.grant, GRANT);
-    let within = validity.use_within.expect("a length of time");
+    let within = validity.use_within.expect("a duration");
     assert!((1..=58).contains(&within.seconds), "{within:?}");
     assert!(validity.expire_time.map(|at| at.seconds) > validity.issue_time.map(|at| at.seconds));
 }
@@ -212,7 +212,7 @@ async fn bulk_reads_identities_and_writes_a_private_file() {
     let bulk = ["bulk", "--identities", from, "-o", to, "--json", "--server", &serve.server];
     let ran = run(&bulk).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{}", ran.stderr);
-    let mode = std::fs::metadata(&tokens).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&tokens).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let lines = std::fs::read_to_string(&tokens).expect("text");
     let lines: Vec<Value> =
@@ -240,7 +240,7 @@ async fn closed_pipe_does_not_break_a_command() {
         .spawn()
         .expect("the binary starts");
     drop(bulk.stdout.take());
-    let output = soon(bulk.wait_with_output()).await.expect("it ends");
+    let output = soon(bulk.wait_with_output()).await.expect("an exit");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some() && !stderr.contains("panicked"), "{stderr}");
 }
@@ -270,7 +270,7 @@ async fn standalone_sandbox_counts_grants_and_stops_on_a_signal() {
     let mut lines = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     let mut greeting = Vec::new();
     while !greeting.last().is_some_and(|line: &String| line.contains("/sandbox/counters")) {
-        greeting.push(soon(lines.next_line()).await.expect("read").expect("more to say"));
+        greeting.push(soon(lines.next_line()).await.expect("read").expect("another line"));
     }
     let base = greeting[0].rsplit(' ').next().expect("a URL").to_owned();
     // The printed configuration works with this sandbox.
@@ -280,13 +280,13 @@ async fn standalone_sandbox_counts_grants_and_stops_on_a_signal() {
     let (status, counters) = get(&format!("{base}/sandbox/counters")).await;
     let counters: Value = serde_json::from_str(&counters).expect("JSON");
     assert_eq!((status, &counters["refused"]["503"]), (200, &1.into()), "{counters}");
-    let (status, why) = request("PUT", &format!("{base}/sandbox/fault"), "stauts=1").await;
-    assert!(status == 400 && why.contains("stauts"), "{why}");
+    let (status, error) = request("PUT", &format!("{base}/sandbox/fault"), "stauts=1").await;
+    assert!(status == 400 && error.contains("stauts"), "{error}");
 
-    let pid = sandbox.id().expect("it runs").to_string();
+    let pid = sandbox.id().expect("a running process").to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status().await;
     assert!(kill.expect("kill runs").success());
-    assert_eq!(soon(sandbox.wait()).await.expect("it ends").code(), Some(0));
+    assert_eq!(soon(sandbox.wait()).await.expect("an exit").code(), Some(0));
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn banner_commands_work_as_printed() {
         .expect("the binary starts");
     let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
     let command = loop {
-        let line = soon(lines.next_line()).await.expect("read").expect("more to say");
+        let line = soon(lines.next_line()).await.expect("read").expect("another line");
         if let Some(command) = line.trim().strip_prefix("grantmint mint ") {
             break command.to_owned();
         }
@@ -337,8 +337,8 @@ async fn sandbox_serves_grants_keys_and_shared_credentials() {
     assert_eq!(minted.code, Some(0), "{}", minted.stderr);
     std::fs::write(&token, minted.stdout).expect("written");
     let mut inspect = Command::new(BINARY);
-    inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("there"));
-    let read = ran(inspect).await;
+    inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("a file"));
+    let read = run_command(inspect).await;
     for line in ["whose       alice\n", "the room room-1", "not canPublish"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }

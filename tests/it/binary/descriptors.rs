@@ -37,11 +37,11 @@ fn limit(serve: &Serve, files: u64) {
     let pid = Pid::from_raw(i32::try_from(serve.pid()).expect("a pid"));
     let (_, maximum) = limits(serve);
     let maximum = maximum.parse().ok();
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("it is ours");
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("permission");
 }
 
 #[tokio::test]
-async fn no_free_descriptor_serves_existing_connections_first() {
+async fn without_free_descriptors_open_connections_are_served() {
     let serve = Serve::sandboxed(&[]).await;
     let mut caller = serve.tokens().await;
     serve.first_token().await;
@@ -56,7 +56,7 @@ async fn no_free_descriptor_serves_existing_connections_first() {
 
     let released = Instant::now();
     limit(&serve, 512);
-    soon(knocks.read_u8()).await.expect("it is served");
+    soon(knocks.read_u8()).await.expect("a response");
     // The server tries again every 50 ms.
     assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
     serve.signal("INT");
@@ -89,14 +89,14 @@ async fn idle_callers_do_not_block_refreshes() {
         stream.write_all(HELLO).await.expect("sent");
         // Half of the descriptors are for connections, and the caller uses one.
         if number < 47 {
-            soon(stream.read_u8()).await.expect("it is served");
+            soon(stream.read_u8()).await.expect("a response");
         }
         idle.push(stream);
     }
     // Half of the descriptors are for connections, a fifth of these for handshakes, and the caller
     // uses one. Other connections are refused.
     for stream in &mut idle[..38] {
-        soon(stream.read_u8()).await.expect("it is served");
+        soon(stream.read_u8()).await.expect("a response");
     }
     // The upstream connection is closed after this, so the next request needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;

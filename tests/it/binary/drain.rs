@@ -67,12 +67,12 @@ async fn open_streams_end_with_draining_after_the_delay() {
         .await
         .expect("a watch")
         .into_inner();
-    assert!(soon(grants.message()).await.expect("well").expect("a snapshot").snapshot);
+    assert!(soon(grants.message()).await.expect("no error").expect("a snapshot").snapshot);
     let mut health = soon(serve.health().await.watch(HealthCheckRequest::default()))
         .await
         .expect("a watch")
         .into_inner();
-    soon(health.message()).await.expect("well").expect("a status");
+    soon(health.message()).await.expect("no error").expect("a status");
 
     let reported = Instant::now();
     serve.signal("TERM");
@@ -84,7 +84,7 @@ async fn open_streams_end_with_draining_after_the_delay() {
     let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
     let ended = ended.expect("an incomplete bulk ended with OK");
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
-    assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
+    assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("in range"));
     until("the health watch's end", async || !matches!(soon(health.message()).await, Ok(Some(_))))
         .await;
     let (status, log) = serve.ended().await;
@@ -169,7 +169,7 @@ async fn connection_outlives_the_preface_timeout() {
         .await
         .expect("a watch")
         .into_inner();
-    soon(watch.message()).await.expect("well");
+    soon(watch.message()).await.expect("no error");
     // By then a silent connection is closed; this one has sent a request.
     let mut mute = silent(&serve).await;
     let mut heard = Vec::new();
@@ -177,7 +177,7 @@ async fn connection_outlives_the_preface_timeout() {
     let _ = soon(mute.read_to_end(&mut heard)).await;
     serve.signal("TERM");
     until("not serving", async || {
-        let status = soon(watch.message()).await.expect("still open").expect("not the end");
+        let status = soon(watch.message()).await.expect("still open").expect("an open stream");
         status.status() == ServingStatus::NotServing
     })
     .await;
@@ -185,14 +185,14 @@ async fn connection_outlives_the_preface_timeout() {
 
 #[tokio::test]
 async fn metrics_report_the_drain_phase() {
-    let phase = async |serve: &Serve, wanted: f64| {
+    let phase = async |serve: &Serve, expected: f64| {
         until("the phase", async || {
             let phase = page(serve).await.figure("grantmint_drain_phase", &[]);
-            (phase - wanted).abs() < 0.5
+            (phase - expected).abs() < 0.5
         })
         .await;
     };
-    for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
+    for (delay, expected) in [("10m", 1.0), ("0s", 2.0)] {
         let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
         let serve = serve(&server, &["--fault", "hang"]).await;
         let mute = mute(&serve).await;
@@ -208,8 +208,8 @@ async fn metrics_report_the_drain_phase() {
         })
         .await;
         serve.signal("TERM");
-        phase(&serve, wanted).await;
-        if wanted > 1.5 {
+        phase(&serve, expected).await;
+        if expected > 1.5 {
             let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
             assert_eq!(reason(&answer), "DRAINING");
             // The reason is not a missing grant: another server has one.

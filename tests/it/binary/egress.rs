@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     forward,
-    support::{BINARY, Configured, Ran, Serve, emulated, found, soon},
+    support::{BINARY, CommandOutput, Configured, Serve, emulated, found, soon},
 };
 
 const PASSWORD: &str = "planted-password-5994471abb01112a";
@@ -190,12 +190,12 @@ async fn fault(serve: &Serve) -> String {
     .await
 }
 
-async fn run(command: &[&str], env: &[(&str, &str)]) -> Ran {
+async fn run(command: &[&str], env: &[(&str, &str)]) -> CommandOutput {
     let mut child = Command::new(BINARY);
     child.args(command).env_clear().envs(env.iter().copied()).kill_on_drop(true);
     let output = soon(child.output()).await.expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
@@ -318,7 +318,7 @@ async fn proxy_failures_differ_from_upstream_failures() {
     let upstream = SecureUpstream::bind().await;
     let config = SecureUpstream::proxied();
     let roots = upstream.roots();
-    for (answer, wanted) in [
+    for (answer, expected) in [
         (
             "HTTP/1.1 407 Who\r\nproxy-authenticate: Basic\r\n\r\n",
             "PROXY_AUTHENTICATION_REFUSED (misconfigured)",
@@ -336,24 +336,24 @@ async fn proxy_failures_differ_from_upstream_failures() {
         let address = format!("http://u:{PASSWORD}@{}", proxy.addr);
         let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
         let serve = serve(&config, &env).await;
-        assert_eq!(fault(&serve).await, wanted);
+        assert_eq!(fault(&serve).await, expected);
         log(serve).await;
     }
 
     // Bound, so that nothing else listens there, but not listening.
-    let nobody = TcpSocket::new_v4().expect("a socket");
-    nobody.bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let nobody = format!("http://{}", nobody.local_addr().expect("an address"));
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let closed = format!("http://{}", closed.local_addr().expect("an address"));
     let plain = format!("https://{}", upstream.sandbox.addr());
     let lost = format!("http://{HOST}:3128");
-    for (address, wanted) in [
-        (nobody, "PROXY_CONNECT_FAILED (transient)"),
+    for (address, expected) in [
+        (closed, "PROXY_CONNECT_FAILED (transient)"),
         (lost, "PROXY_DNS_FAILED (transient)"),
         (plain, "PROXY_TLS_REFUSED (misconfigured)"),
     ] {
         let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
         let serve = serve(&config, &env).await;
-        assert_eq!(fault(&serve).await, wanted, "{address}");
+        assert_eq!(fault(&serve).await, expected, "{address}");
     }
 }
 
@@ -365,7 +365,7 @@ async fn invalid_proxy_variable_is_named_at_startup() {
     let odd = format!("http://u:{PASSWORD}/@proxy:3128");
     let empty = config.dir.path().join("empty.pem").display().to_string();
     fs::write(&empty, "").expect("written");
-    for (env, wanted) in [
+    for (env, expected) in [
         (
             ("HTTPS_PROXY", socks.as_str()),
             "HTTPS_PROXY names a proxy that cannot be used: it is a SOCKS",
@@ -380,7 +380,7 @@ async fn invalid_proxy_variable_is_named_at_startup() {
         for command in [&["check", config.path()][..], &["check", "--json", config.path()], &log] {
             let ran = run(command, &[env]).await;
             assert_eq!(ran.code, Some(1), "{ran:?}");
-            assert!(ran.stderr.contains(wanted), "{wanted}: {ran:?}");
+            assert!(ran.stderr.contains(expected), "{expected}: {ran:?}");
         }
     }
 
@@ -393,21 +393,22 @@ async fn invalid_proxy_variable_is_named_at_startup() {
     serve.first_token().await;
     let log = log(serve).await;
     let check = run(&["check", config.path()], &env).await;
-    for wanted in
+    for expected in
         ["SSL_CERT_DIR: /nonexistent/roots.pem cannot be read", "HTTP_PROXY is set and not read"]
     {
-        assert!(check.stdout.contains(&format!("# warning: {wanted}")), "{check:?}");
-        let line = log.lines().find(|line| line.contains(wanted)).expect("a line");
+        assert!(check.stdout.contains(&format!("# warning: {expected}")), "{check:?}");
+        let line = log.lines().find(|line| line.contains(expected)).expect("a line");
         assert!(line.contains("a part of the environment is not used"), "{line}");
     }
 
     let secret = format!("proxy = \"http://u:{PASSWORD}@proxy:3128\"");
     let plain = "upstream = \"http://127.0.0.1:1\"\nproxy = \"http://proxy:3128\"";
-    for (lines, wanted) in [(secret.as_str(), "must not hold a user name"), (plain, "has no use")] {
+    for (lines, expected) in [(secret.as_str(), "must not hold a user name"), (plain, "has no use")]
+    {
         let ran = run(&["check", Configured::profile(lines).path()], &[]).await;
         assert_eq!(ran.code, Some(1));
         assert!(
-            ran.stderr.contains("profiles.demo.proxy") && ran.stderr.contains(wanted),
+            ran.stderr.contains("profiles.demo.proxy") && ran.stderr.contains(expected),
             "{ran:?}"
         );
     }

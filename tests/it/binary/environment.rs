@@ -6,14 +6,14 @@ use grantmint::rpc::proto::token_service_client::TokenServiceClient;
 use tokio::process::Command;
 use tonic::transport::Endpoint;
 
-use crate::support::{BINARY, Ran, Serve, mint, ran, run, soon};
+use crate::support::{BINARY, CommandOutput, Serve, mint, run, run_command, soon};
 
 /// Runs a command with one environment variable.
-async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> Ran {
+async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().env(variable, value);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    ran(command).await
+    run_command(command).await
 }
 
 #[tokio::test]

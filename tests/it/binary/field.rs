@@ -26,13 +26,14 @@ async fn cached_grant_is_used_to_its_expiry_with_few_requests() {
         max_wait: Some(prost_types::Duration::default()),
         ..MintOptions::default()
     };
-    until("an answer of the cache", async || {
+    until("a response of the cache", async || {
         let refused = soon(client.mint_token(mint("viewer", Some(needs.clone())))).await;
         let too_short = refused.is_err_and(|status| reason(&status) == "GRANT_TOO_SHORT");
         too_short && serve.counters().await["faults"].as_u64() == Some(1)
     })
     .await;
-    until("it is told", async || serve.page("/readyz").await.1.contains("GRANT_UNCHANGED")).await;
+    until("it is reported", async || serve.page("/readyz").await.1.contains("GRANT_UNCHANGED"))
+        .await;
     let minted = soon(client.mint_token(mint("viewer", None))).await.expect("a token");
     let validity = minted.into_inner().validity.expect("a validity");
     assert_eq!(validity.generation, first.generation);
@@ -91,16 +92,16 @@ async fn reflection_continues_after_an_unknown_name() {
         ask(MessageRequest::FileByFilename("no/such.proto".to_owned())),
         ask(MessageRequest::ListServices(String::new())),
     ];
-    let asked = client.server_reflection_info(futures_util::stream::iter(questions));
-    let mut answers = soon(asked).await.expect("a stream").into_inner();
+    let requested = client.server_reflection_info(futures_util::stream::iter(questions));
+    let mut answers = soon(requested).await.expect("a stream").into_inner();
     for _ in 0..2 {
-        let answer = soon(answers.message()).await.expect("well").expect("an answer");
+        let answer = soon(answers.message()).await.expect("no error").expect("an answer");
         let Some(MessageResponse::ErrorResponse(error)) = answer.message_response else {
             panic!("no error: {answer:?}")
         };
         assert_eq!(error.error_code, 5);
     }
-    let answer = soon(answers.message()).await.expect("well").expect("an answer");
+    let answer = soon(answers.message()).await.expect("no error").expect("an answer");
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("no list: {answer:?}")
     };

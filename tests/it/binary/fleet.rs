@@ -35,7 +35,7 @@ async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
     let mut watch = watch.expect("a watch").into_inner();
     let mut names = HashSet::new();
     loop {
-        let message = soon(watch.message()).await.expect("well").expect("a message");
+        let message = soon(watch.message()).await.expect("no error").expect("a message");
         assert!(message.snapshot && message.grants.len() <= 1_000, "{}", message.grants.len());
         names.extend(message.grants.into_iter().map(|grant| grant.name));
         if message.snapshot_complete {
@@ -59,7 +59,7 @@ async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
     let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
     let mut shown = HashSet::new();
     while shown.len() < GRANTS {
-        let line = soon(lines.next_line()).await.expect("text").expect("it goes on");
+        let line = soon(lines.next_line()).await.expect("text").expect("an open stream");
         let grant: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         shown.insert(grant["name"].as_str().expect("a name").to_owned());
     }

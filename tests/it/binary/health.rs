@@ -31,7 +31,7 @@ async fn watch(serve: &Serve, service: &str) -> Streaming<HealthCheckResponse> {
 }
 
 async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
-    soon(watch.message()).await.expect("well").expect("not the end").status()
+    soon(watch.message()).await.expect("no error").expect("an open stream").status()
 }
 
 #[tokio::test]
@@ -97,15 +97,15 @@ async fn profile_health_ends_at_grant_expiry_readiness_stays() {
     // After two refusals it is probed rarely: between probes only the time changes.
     serve.set_fault("status=401").await;
     let expired = found("the grant expired", async || {
-        let changed = soon(follow.message()).await.expect("well").expect("not the end");
+        let changed = soon(follow.message()).await.expect("no error").expect("an open stream");
         changed.grants.into_iter().find(|grant| grant.state() == State::Expired)
     })
     .await;
     assert_eq!(expired.last_fault.map(|fault| fault.reason).as_deref(), Some("HTTP_STATUS_401"));
     // Not at the next probe, which comes up to half a minute later.
-    let asked = serve.counters().await["requests"].clone();
+    let requested = serve.counters().await["requests"].clone();
     assert_eq!(next(&mut profile).await, ServingStatus::NotServing);
-    assert_eq!(serve.counters().await["requests"], asked);
+    assert_eq!(serve.counters().await["requests"], requested);
     assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::NotServing);
     for service in &EVERY[..3] {
         assert_eq!(check(&serve, service).await, ServingStatus::Serving, "{service:?}");

@@ -63,8 +63,8 @@ async fn log_resumes_when_read_again() {
         }
     });
     // New events are logged within a second.
-    let new = format!("{{\"timestamp\":\"{}", as_in_the_log(again));
-    found("a line of now", async || {
+    let new = format!("{{\"timestamp\":\"{}", log_time(again));
+    found("a current line", async || {
         serve.first_token().await;
         let mut lines = std::iter::from_fn(|| read.try_recv().ok());
         lines.find(|line| line.starts_with("{\"timestamp\"") && *line >= new)
@@ -87,7 +87,7 @@ async fn log_resumes_when_read_again() {
 }
 
 /// A time in the format of the log.
-fn as_in_the_log(at: WallTime) -> String {
+fn log_time(at: WallTime) -> String {
     let since_epoch = Duration::from_micros(at.unix_micros().unsigned_abs());
     humantime::format_rfc3339_micros(UNIX_EPOCH + since_epoch).to_string()
 }
@@ -106,9 +106,9 @@ async fn log_on_a_full_disk_does_not_block_the_service() {
 /// A full pipe: a write to it blocks until it is read.
 fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     let (unread, mut writer) = io::pipe().expect("a pipe");
-    ioctl_fionbio(&writer, true).expect("it is ours");
+    ioctl_fionbio(&writer, true).expect("permission");
     while writer.write(&[b'.'; 4_096]).is_ok() {}
-    ioctl_fionbio(&writer, false).expect("it is ours");
+    ioctl_fionbio(&writer, false).expect("permission");
     (unread, writer)
 }
 
@@ -128,8 +128,8 @@ async fn unread_address_output_does_not_block_the_server() {
             .spawn()
             .expect("the binary starts");
         let mut log = BufReader::new(serve.stderr.take().expect("piped")).lines();
-        let address = found("where it listens", async || {
-            let line = soon(log.next_line()).await.expect("text").expect("it serves");
+        let address = found("the listening address", async || {
+            let line = soon(log.next_line()).await.expect("text").expect("a running server");
             let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             let listening = line["message"] == "listening";
             listening.then(|| line["server"].as_str().expect("an address").to_owned())
@@ -159,7 +159,9 @@ async fn resumed_process_refreshes_an_expired_grant_at_once() {
     let next = serve.first_token().await.validity.expect("a validity").generation;
     assert!(next > first);
     // A generation contains the time of its request.
-    let later = Duration::from_micros(u64::try_from(next - resumed_at).expect("after it went on"));
+    let later = Duration::from_micros(
+        u64::try_from(next - resumed_at).expect("a request after the resumption"),
+    );
     assert!(later < Duration::from_secs(1), "{later:?}");
     assert_eq!(serve.counters().await["requests"].as_u64(), Some(2));
 }

@@ -7,7 +7,7 @@ use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::support::{BINARY, Ran, Serve, run, soon};
+use crate::support::{BINARY, CommandOutput, Serve, run, soon};
 
 /// An expired token made by twilio-python.
 fn third_party_token() -> String {
@@ -17,7 +17,7 @@ fn third_party_token() -> String {
     vectors.iter().find_map(jwt).expect("a token")
 }
 
-async fn inspect(arguments: &[&str]) -> Ran {
+async fn inspect(arguments: &[&str]) -> CommandOutput {
     run(&[&["inspect"], arguments].concat()).await
 }
 
@@ -61,14 +61,14 @@ async fn wrong_signature_fails_but_contents_are_shown() {
     });
     assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
 
-    for (secret, said) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
+    for (secret, expected) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
         match secret {
             Some(secret) => fs::write(&key, secret).expect("written"),
             None => fs::remove_file(&key).expect("removed"),
         }
         let ran = inspect(&[&token, "--key-file", path]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
-        assert!(ran.stderr.contains(path) && ran.stderr.contains(said), "{}", ran.stderr);
+        assert!(ran.stderr.contains(path) && ran.stderr.contains(expected), "{}", ran.stderr);
     }
 }
 
@@ -124,7 +124,7 @@ async fn a_token_may_come_from_a_pipe() {
     let mut stdin = inspect.stdin.take().expect("piped");
     stdin.write_all(format!(" {}\n", third_party_token()).as_bytes()).await.expect("sent");
     drop(stdin);
-    let output = soon(inspect.wait_with_output()).await.expect("it ends");
+    let output = soon(inspect.wait_with_output()).await.expect("an exit");
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("whose       alice"));
 }

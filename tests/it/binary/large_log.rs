@@ -67,7 +67,7 @@ async fn trace_log_of_100_mb_contains_no_secret() {
         let log = log.clone();
         callers.spawn(async move {
             let mut last = None;
-            while fs::metadata(&log).expect("it is there").len() < LOG_BYTES {
+            while fs::metadata(&log).expect("a file").len() < LOG_BYTES {
                 last = calls(&mut tokens).await.or(last);
             }
             last.expect("a token")
@@ -81,6 +81,6 @@ async fn trace_log_of_100_mb_contains_no_secret() {
     serve.signal("INT");
     let (status, _) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
-    let file = BufReader::new(File::open(&log).expect("it is there"));
+    let file = BufReader::new(File::open(&log).expect("a file"));
     assert!(markers.in_no_line_of("the log", file) >= LOG_BYTES);
 }

@@ -12,7 +12,7 @@ async fn json_failures_are_one_object_with_the_exit_code() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let broken = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"");
     let gone = "http://127.0.0.1:9";
-    for (line, code, said) in [
+    for (line, code, expected) in [
         (&["mint", "alice", "--max-wait", "0s", "--server", &serve.server][..], 3, "GRANT_PENDING"),
         (&["mint", "", "--server", &serve.server], 1, "IDENTITY_INVALID"),
         (&["mint", "alice", "--server", gone], 3, "cannot connect"),
@@ -35,7 +35,7 @@ async fn json_failures_are_one_object_with_the_exit_code() {
         let json: Value = serde_json::from_str(last)
             .unwrap_or_else(|error| panic!("{line:?}: {error}: {}", ran.stderr));
         assert_eq!(json["error"]["exit_code"], code, "{line:?}: {json}");
-        assert!(json["error"].to_string().contains(said), "{line:?}: {json}");
+        assert!(json["error"].to_string().contains(expected), "{line:?}: {json}");
     }
 }
 
@@ -86,7 +86,7 @@ async fn unwritable_output_is_a_failure() {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let ran = soon(ran.wait_with_output()).await.expect("it ends");
+        let ran = soon(ran.wait_with_output()).await.expect("an exit");
         let stderr = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(1), "{command:?}: {stderr}");
         assert!(stderr.contains("cannot write"), "{command:?}: {stderr}");

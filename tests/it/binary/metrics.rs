@@ -47,24 +47,24 @@ fn wait(seconds: i64) -> MintOptions {
 }
 
 fn use_within(validity: Option<Validity>) -> Duration {
-    let within = validity.expect("a validity").use_within.expect("a length of time");
+    let within = validity.expect("a validity").use_within.expect("a duration");
     within.try_into().expect("not negative")
 }
 
 #[track_caller]
-fn assert_figure(page: &Page, name: &str, labels: &[(&str, &str)], wanted: f64) {
+fn assert_figure(page: &Page, name: &str, labels: &[(&str, &str)], expected: f64) {
     let figure = page.figure(name, labels);
-    assert!((figure - wanted).abs() < 1e-3, "{name} {labels:?} is {figure}, not {wanted}");
+    assert!((figure - expected).abs() < 1e-3, "{name} {labels:?} is {figure}, not {expected}");
 }
 
 /// These validities are in the method's histogram.
 fn assert_validities(page: &Page, method: &str, validities: &[Duration]) {
     let of_method = ("method", method);
-    let number = |n: usize| f64::from(u32::try_from(n).expect("few"));
+    let number = |n: usize| f64::from(u32::try_from(n).expect("in range"));
     let name = "grantmint_token_validity_seconds";
     assert_figure(page, &format!("{name}_count"), &[of_method], number(validities.len()));
     let millis: u128 = validities.iter().map(Duration::as_millis).sum();
-    let sum = number(usize::try_from(millis).expect("few")) / 1_000.0;
+    let sum = number(usize::try_from(millis).expect("in range")) / 1_000.0;
     assert_figure(page, &format!("{name}_sum"), &[of_method], sum);
     let buckets = page.of(&format!("{name}_bucket"), &[of_method]);
     assert_eq!(buckets.len(), 16);
@@ -96,7 +96,7 @@ async fn token_and_call_metrics_match_what_callers_received() {
 
     let mut many = Vec::new();
     let mut chunks = soon(client.mint_tokens(series(0, 1_000))).await.expect("a bulk").into_inner();
-    while let Some(chunk) = soon(chunks.message()).await.expect("well") {
+    while let Some(chunk) = soon(chunks.message()).await.expect("no error") {
         many.extend(vec![use_within(chunk.validity); chunk.tokens.len()]);
     }
     assert_eq!(many.len(), 1_000);
@@ -151,7 +151,7 @@ async fn every_finished_call_has_a_duration() {
     let buckets = page.of("grpc_server_handling_seconds_bucket", &method);
     for bucket in buckets {
         let le: f64 = bucket.labels["le"].parse().expect("a bound");
-        assert!((bucket.value > 0.5) == (sum <= le), "{bucket:?} beside {sum}");
+        assert!((bucket.value > 0.5) == (sum <= le), "{bucket:?}, {sum}");
     }
 }
 
@@ -194,7 +194,7 @@ async fn waiting_gauge_counts_only_waiting_calls() {
 async fn open_connections_are_counted() {
     let serve = Serve::sandboxed(&[]).await;
     let open = async |count: f64| {
-        until("so many connections", async || {
+        until("the expected connections", async || {
             let page = page(&serve).await;
             let open = page.figure("grantmint_open_connections", &[]);
             (open - count).abs() < 0.5
@@ -235,8 +235,8 @@ async fn refresh_metrics_match_the_sandbox() {
             results.iter().map(|it| (it.labels["result"].as_str(), it.value)).collect();
         assert_eq!(results.len(), 8);
         for (name, value) in results {
-            let wanted = if name == result { count } else { 0.0 };
-            assert!((value - wanted).abs() < 0.5, "{fault:?}: {value} are {name}");
+            let expected = if name == result { count } else { 0.0 };
+            assert!((value - expected).abs() < 0.5, "{fault:?}: {value} are {name}");
         }
         let took = page.figure("grantmint_upstream_request_duration_seconds_sum", &[]);
         assert!(took > 0.0 && took < 60.0, "{took}");
@@ -260,7 +260,7 @@ async fn grant_time_metrics_match_the_api() {
     let unknown = page(&serve).await;
     assert!(unknown.of("grantmint_grant_end_timestamp_seconds", &[]).is_empty(), "not 1970");
     let started = unknown.figure("process_start_time_seconds", &[]);
-    let since = |at: f64| at - f64::from(u32::try_from(before.unix_seconds()).expect("soon"));
+    let since = |at: f64| at - f64::from(u32::try_from(before.unix_seconds()).expect("in range"));
     assert!(since(started) >= 0.0 && since(started) < 60.0, "{started}");
     let version = ("version", env!("CARGO_PKG_VERSION"));
     assert_figure(&unknown, "grantmint_build_info", &[version], 1.0);
@@ -268,7 +268,7 @@ async fn grant_time_metrics_match_the_api() {
     serve.clear_faults().await;
     serve.first_token().await;
     let mut grants = serve.grants().await;
-    until("the page tells what the API does", async || {
+    until("the metrics match the API", async || {
         let list = soon(grants.list_grants(ListGrantsRequest::default())).await.expect("a list");
         let grant = list.into_inner().grants.remove(0);
         let page = page(&serve).await;
@@ -280,7 +280,7 @@ async fn grant_time_metrics_match_the_api() {
         reported.into_iter().all(|(what, api)| {
             let api = api.expect("known");
             let figure = page.figure(&format!("grantmint_grant_{what}_timestamp_seconds"), &[]);
-            let seconds = f64::from(u32::try_from(api.seconds).expect("soon"));
+            let seconds = f64::from(u32::try_from(api.seconds).expect("in range"));
             (figure - seconds - f64::from(api.nanos) / 1e9).abs() < 0.01
         })
     })
@@ -318,8 +318,8 @@ async fn upstream_clock_skew_is_logged_once() {
         ahead.store(u64::from(seconds), Ordering::SeqCst);
         until("the skew", async || {
             // A caller's request pulls the next attempt forward.
-            let asked = soon(client.mint_token(mint("early", Some(wait(0))))).await;
-            assert!(asked.is_err());
+            let requested = soon(client.mint_token(mint("early", Some(wait(0))))).await;
+            assert!(requested.is_err());
             let page = page(&serve).await;
             let skews = page.of("grantmint_upstream_clock_skew_seconds", &[("profile", "demo")]);
             skews.first().is_some_and(|it| (it.value - f64::from(seconds)).abs() < 2.6)

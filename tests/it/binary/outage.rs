@@ -19,11 +19,11 @@ fn at_once() -> MintOptions {
 }
 
 /// The refusal of a first call once the upstream's response is known.
-async fn refused(serve: &Serve, wanted: &str) -> Status {
+async fn refused(serve: &Serve, expected: &str) -> Status {
     let mut client = serve.tokens().await;
-    found(wanted, async || {
+    found(expected, async || {
         let answer = soon(client.mint_token(mint("early", Some(at_once())))).await;
-        answer.err().filter(|status| reason(status) == wanted)
+        answer.err().filter(|status| reason(status) == expected)
     })
     .await
 }
@@ -47,7 +47,7 @@ async fn serve_starts_without_its_upstream() {
 
 #[tokio::test]
 async fn serve_keeps_running_when_the_upstream_rejects_it() {
-    for (fault, code, wanted) in [
+    for (fault, code, expected) in [
         ("status=401", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
         ("status=403", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
         ("status=302", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
@@ -56,7 +56,7 @@ async fn serve_keeps_running_when_the_upstream_rejects_it() {
         ("body=truncated", Code::Unavailable, "GRANT_PENDING"),
     ] {
         let serve = Serve::sandboxed(&["--fault", fault]).await;
-        let status = refused(&serve, wanted).await;
+        let status = refused(&serve, expected).await;
         assert_eq!(status.code(), code, "{fault}: {status:?}");
         assert_eq!(
             error_metadata(&status, "grant").as_deref(),
@@ -94,11 +94,11 @@ async fn outage_is_served_until_expiry_and_recovers() {
 
     serve.set_fault("status=503").await;
     let (mut served, mut generation) = (0, 0);
-    let failed = found("the grant's end", async || {
+    let failed = found("the grant's expiry", async || {
         match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
             Ok(minted) => {
                 let validity = minted.into_inner().validity.expect("a validity");
-                let within = validity.use_within.expect("a length of time");
+                let within = validity.use_within.expect("a duration");
                 assert!(within.seconds >= 0 && within.nanos >= 0 && within != <_>::default());
                 generation = validity.generation;
                 served += 1;
@@ -168,8 +168,8 @@ async fn repeated_grant_keeps_its_expiry() {
     serve.set_fault(&format!("body-text={body}")).await;
 
     let url = cached["playbackUrl"].as_str().expect("a URL");
-    let ends = PlaybackTimes::in_url(url).and_then(|times| times.ends).expect("its end");
-    let failed = found("the grant's end", async || {
+    let ends = PlaybackTimes::in_url(url).and_then(|times| times.ends).expect("an end");
+    let failed = found("the grant's expiry", async || {
         let minted = match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
             Ok(minted) => minted.into_inner(),
             Err(status) => return Some(status),

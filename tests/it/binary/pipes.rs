@@ -5,7 +5,7 @@ use std::{fs, io, process::Stdio};
 use grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::support::{BINARY, Configured, Ran, Serve, payload, run, soon};
+use crate::support::{BINARY, CommandOutput, Configured, Serve, payload, run, soon};
 
 #[tokio::test]
 async fn closed_pipe_ends_every_command_silently() {
@@ -33,7 +33,7 @@ async fn closed_pipe_ends_every_command_silently() {
         shell.args(command).args(server.iter().take(if talks { 2 } else { 0 })).env_clear();
         shell.stdin(Stdio::null()).stdout(pipe).stderr(Stdio::piped()).kill_on_drop(true);
         let child = shell.spawn().expect("the binary starts");
-        let output = soon(child.wait_with_output()).await.expect("it ends");
+        let output = soon(child.wait_with_output()).await.expect("an exit");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*stderr), (Some(0), ""), "{command:?}");
     }
@@ -56,7 +56,7 @@ async fn unreadable_or_unwritable_file_is_named() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
 }
 
-async fn inspect(pasted: &[u8]) -> Ran {
+async fn inspect(pasted: &[u8]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(["inspect", "-"]).env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,9 +64,13 @@ async fn inspect(pasted: &[u8]) -> Ran {
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(pasted).await.expect("taken");
     drop(stdin);
-    let output = soon(child.wait_with_output()).await.expect("it ends");
+    let output = soon(child.wait_with_output()).await.expect("an exit");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CommandOutput {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 #[tokio::test]

@@ -39,8 +39,8 @@ async fn serve_and_check_report_every_problem_with_its_line() {
     for command in [&["serve", "--config"][..], &["check", "--config"]] {
         let ran = run(&[command, &[config.path()]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
-        for said in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
-            assert!(ran.stderr.contains(said), "{said} is not reported: {}", ran.stderr);
+        for expected in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
+            assert!(ran.stderr.contains(expected), "{expected} is not reported: {}", ran.stderr);
         }
     }
     let ran = run(&["serve", "--config", "/nowhere/grantmint.toml"]).await;

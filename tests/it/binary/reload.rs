@@ -189,7 +189,7 @@ async fn rotating_100_keys_under_load_mixes_none_in_a_token() {
     }
     done.store(true, Ordering::Relaxed);
     for load in loads {
-        let seen: usize = soon(load).await.expect("it ends").expect("no call fails");
+        let seen: usize = soon(load).await.expect("an exit").expect("no call fails");
         assert!(seen > SWAPS, "{seen}");
     }
     let log = fixture.log().await;
@@ -210,7 +210,7 @@ async fn refused_key_changes_nothing_and_a_valid_key_applies() {
     fixture.put_key(2);
     until("it is counted", async || fixture.reloads().await == 1).await;
     assert_eq!(fixture.key_in_use().await, 2);
-    until("it is well again", async || !fixture.is_failing("profiles/demo").await).await;
+    until("the reload succeeds", async || !fixture.is_failing("profiles/demo").await).await;
     let log = fixture.log().await;
     assert!(log.contains("a reload failed; what was loaded before stays"), "{log}");
     assert!(log.contains("CREDENTIAL_REFUSED") || log.contains("401"), "{log}");
@@ -234,7 +234,7 @@ async fn invalid_toml_blocks_no_key_reload_and_restart_keys_warn() {
             .replace("[profiles", "default_profile = \"demo\"\n[profiles"),
     )
     .expect("written");
-    until("it is TOML again", async || !fixture.is_failing("configuration").await).await;
+    until("the TOML is valid again", async || !fixture.is_failing("configuration").await).await;
     fixture.put_key(2);
     until("the new key signs", async || fixture.key_in_use().await == 2).await;
 

@@ -57,9 +57,9 @@ async fn bulk_without_a_grant_resumes_when_one_arrives() {
     serve.clear_faults().await;
     serve.first_token().await;
     let mut chunks = soon(client.mint_tokens(request)).await.expect("a bulk").into_inner();
-    let chunk = soon(chunks.message()).await.expect("well").expect("a chunk");
+    let chunk = soon(chunks.message()).await.expect("no error").expect("a chunk");
     assert_eq!((chunk.first_index, chunk.tokens.len()), (3, 7));
-    assert!(soon(chunks.message()).await.expect("well").is_none());
+    assert!(soon(chunks.message()).await.expect("no error").is_none());
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn the_command_waits_for_a_first_grant() {
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let bulk = bulk(&serve.server, 500);
     // It was refused at least once.
-    until("a call answered UNAVAILABLE", async || {
+    until("a call that failed with UNAVAILABLE", async || {
         let (_, metrics) = serve.page("/metrics").await;
         let unserved = r#"grantmint_tokens_total{method="MintTokens",outcome="unserved"} 0"#;
         !metrics.contains(unserved)
@@ -183,8 +183,8 @@ async fn bulk_reports_how_many_tokens_have_expired() {
     assert_eq!((count, code), (3_000, Some(4)), "{stderr}");
     let summary = summary(&stderr);
     assert_eq!((&summary["tokens"], &summary["of"]), (&3_000.into(), &3_000.into()), "{summary}");
-    let dead = summary["past_use"].as_u64().expect("a number");
-    assert!((1..=3_000).contains(&dead), "{summary}");
+    let past_use = summary["past_use"].as_u64().expect("a number");
+    assert!((1..=3_000).contains(&past_use), "{summary}");
 }
 
 #[tokio::test]
@@ -219,5 +219,5 @@ async fn bulk_reports_a_lost_server_and_the_missing_tokens() {
     let summary = summary(&all);
     assert!(summary["past_use"].as_u64() > Some(0), "{summary}");
     assert!(summary["tokens"].as_u64() >= summary["past_use"].as_u64(), "{summary}");
-    assert_eq!(soon(bulk.wait()).await.expect("it ends").code(), Some(3), "{all}");
+    assert_eq!(soon(bulk.wait()).await.expect("an exit").code(), Some(3), "{all}");
 }

@@ -54,7 +54,7 @@ fn is_retryable(status: &Status) -> bool {
 }
 
 /// Whether the Python callers have called this server: only they list grants.
-async fn served_python(serve: &Serve) -> bool {
+async fn serves_python_callers(serve: &Serve) -> bool {
     let page = Page::read(&serve.page("/metrics").await.1);
     page.sum("grpc_server_started_total", &[("grpc_method", "ListGrants")]) > 0.0
 }
@@ -95,22 +95,22 @@ async fn rolling_update_fails_no_call() {
     for restart in 0..RESTARTS {
         let at = restart % servers.len();
         // The port is free once the previous server has ended.
-        let former = servers[at].take().expect("a server");
-        former.signal("TERM");
-        let (status, _) = soon(former.ended()).await;
+        let previous = servers[at].take().expect("a server");
+        previous.signal("TERM");
+        let (status, _) = soon(previous.ended()).await;
         assert_eq!(status.code(), Some(0));
         let serve = start(at).await;
         // As a rollout waits before the next server: clients reconnect after a second or more.
-        until("Python's calls", async || served_python(&serve).await).await;
+        until("Python's calls", async || serves_python_callers(&serve).await).await;
         servers[at] = Some(serve);
     }
     done.store(true, Ordering::Relaxed);
-    let calls = soon(load).await.expect("it ends").expect("no call fails");
+    let calls = soon(load).await.expect("an exit").expect("no call fails");
     drop(caller.stdin.take());
     let mut printed = String::new();
     let mut stdout = caller.stdout.take().expect("piped");
     soon(stdout.read_to_string(&mut printed)).await.expect("text");
-    let ended = soon(caller.wait()).await.expect("it ends");
+    let ended = soon(caller.wait()).await.expect("an exit");
     assert!(ended.success(), "{printed}");
     let of_python: usize = printed.trim().parse().expect("a count");
     assert!(calls > 1_000 && of_python > 1_000, "{calls} and {of_python}");

@@ -23,7 +23,7 @@ async fn ask(serve: &Serve, method: &str, path: &str, headers: &[&str]) -> Answe
 #[tokio::test]
 async fn metrics_use_the_requested_format() {
     let serve = Serve::sandboxed(&[]).await;
-    for (headers, wanted) in [
+    for (headers, expected) in [
         (&[] as &[&str], TEXT),
         (&["accept: */*"], TEXT),
         (&["accept: text/plain;version=0.0.4"], TEXT),
@@ -35,10 +35,10 @@ async fn metrics_use_the_requested_format() {
     ] {
         let page = ask(&serve, "GET", "/metrics?name=x", headers).await;
         let reported = (page.status, page.header("content-type"), page.header("vary"));
-        assert_eq!(reported, (200, Some(wanted), Some("Accept")), "{headers:?}");
-        assert_eq!(page.body.ends_with("# EOF\n"), wanted == OPEN_METRICS, "{headers:?}");
+        assert_eq!(reported, (200, Some(expected), Some("Accept")), "{headers:?}");
+        assert_eq!(page.body.ends_with("# EOF\n"), expected == OPEN_METRICS, "{headers:?}");
         let head = ask(&serve, "HEAD", "/metrics", headers).await;
-        assert_eq!((head.header("content-type"), head.body.as_str()), (Some(wanted), ""));
+        assert_eq!((head.header("content-type"), head.body.as_str()), (Some(expected), ""));
     }
 }
 

@@ -55,7 +55,7 @@ async fn no_output_contains_a_secret() {
     write!(reported, "{minted:?} {minted:#?}").expect("text");
     let mut chunks = soon(client.mint_tokens(series(0, 200))).await.expect("a bulk").into_inner();
     let mut chunk: Option<MintTokensResponse> = None;
-    while let Some(next) = soon(chunks.message()).await.expect("well") {
+    while let Some(next) = soon(chunks.message()).await.expect("no error") {
         next.tokens.iter().for_each(|token| add_token(&mut markers, token));
         write!(reported, "{next:?} {next:#?}").expect("text");
         chunk = Some(next);
@@ -162,7 +162,7 @@ async fn core_dumps_are_disabled() {
         .expect("a shell");
     let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
     soon(lines.next_line()).await.expect("read").expect("it is bound");
-    let limits = format!("/proc/{}/limits", serve.id().expect("it runs"));
+    let limits = format!("/proc/{}/limits", serve.id().expect("a running process"));
     let limits = std::fs::read_to_string(limits).expect("readable");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     let words: Vec<_> = core.split_whitespace().skip(4).take(2).collect();

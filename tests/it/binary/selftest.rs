@@ -6,7 +6,7 @@ use grantmint::provider::KINDS;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{BINARY, ran, run};
+use crate::support::{BINARY, run, run_command};
 
 /// The kinds that have vectors.
 fn with_vectors() -> BTreeSet<&'static str> {
@@ -19,7 +19,7 @@ async fn selftest_reproduces_every_vendor_token() {
     let empty = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(BINARY);
     command.arg("selftest").env_clear().current_dir(empty.path());
-    let ran = ran(command).await;
+    let ran = run_command(command).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
     for kind in with_vectors() {
         let row = ran.stdout.lines().find(|line| line.split(' ').next() == Some(kind));
@@ -58,8 +58,8 @@ async fn selftest_json_counts_results_by_kind() {
 
 #[tokio::test]
 async fn selftest_filters_by_kind_and_lists_kinds_if_unknown() {
-    let asked = run(&["selftest", "daily", "forward", "--json"]).await;
-    let reported: Value = serde_json::from_str(&asked.stdout).expect("JSON");
+    let requested = run(&["selftest", "daily", "forward", "--json"]).await;
+    let reported: Value = serde_json::from_str(&requested.stdout).expect("JSON");
     let kinds: Vec<_> = reported["kinds"].as_array().expect("a list").iter().collect();
     let counts: Vec<_> = kinds.iter().map(|kind| (&kind["kind"], &kind["vectors"])).collect();
     assert_eq!(counts, [(&"daily".into(), &10.into()), (&"forward".into(), &0.into())]);

@@ -70,18 +70,18 @@ async fn sandbox_ignores_unused_signals() {
     let mut reported = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     soon(reported.next_line()).await.expect("text").expect("a line of addresses");
     let mut bytes = Vec::new();
-    let pid = sandbox.id().expect("it runs").to_string();
+    let pid = sandbox.id().expect("a running process").to_string();
     for name in ["HUP", "USR1"] {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
-    let mut said = String::new();
-    while !(said.contains("told to reload, and there is nothing to reload")
-        && said.contains("SIGUSR1"))
+    let mut output = String::new();
+    while !(output.contains("told to reload, and there is nothing to reload")
+        && output.contains("SIGUSR1"))
     {
         let count = soon(log.read_buf(&mut bytes)).await.expect("a log");
-        assert!(count > 0, "{said}");
-        said = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(count > 0, "{output}");
+        output = String::from_utf8_lossy(&bytes).into_owned();
     }
     let sent = std::process::Command::new("kill").args(["-QUIT", &pid]).status();
     assert!(sent.expect("kill runs").success());
@@ -108,15 +108,15 @@ async fn signal_stops_a_server_still_reading_its_files() {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let pid = child.id().expect("it runs").to_string();
+        let pid = child.id().expect("a running process").to_string();
         let signal = |name: &str| {
             let sent = std::process::Command::new("kill").args([name, &pid]).status();
             assert!(sent.expect("kill runs").success());
         };
         // A handled signal, so that the default action does not apply to the next one.
         let taken = format!("/proc/{pid}/status");
-        until("it takes signals", async || {
-            let status = std::fs::read_to_string(&taken).expect("it runs");
+        until("the process handles signals", async || {
+            let status = std::fs::read_to_string(&taken).expect("a running process");
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("hex");
             caught & (1 << 63) != 0

@@ -80,7 +80,7 @@ fn watch(server: &str, more: &[&str]) -> Command {
 
 /// Sends Ctrl-C as the terminal does.
 fn interrupt(child: &Child) {
-    let pid = child.id().expect("it runs").to_string();
+    let pid = child.id().expect("a running process").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.expect("kill runs").success());
 }
@@ -102,9 +102,9 @@ async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
         ages.dedup();
         ages
     };
-    until("three ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
+    until("three different ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
     interrupt(&watch);
-    let status = soon(watch.wait()).await.expect("it ends");
+    let status = soon(watch.wait()).await.expect("an exit");
     let written = terminal.written();
     assert_eq!(status.code(), Some(0), "{written}");
     assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
@@ -130,7 +130,7 @@ async fn colours_and_redrawing_can_be_disabled() {
             .expect("the binary starts");
         until("a live grant", async || terminal.written().contains("live")).await;
         interrupt(&watch);
-        assert_eq!(soon(watch.wait()).await.expect("it ends").code(), Some(0));
+        assert_eq!(soon(watch.wait()).await.expect("an exit").code(), Some(0));
         let written = terminal.written();
         assert!(!written.contains("\x1b[3"), "{variable}: {written:?}");
         assert_eq!(written.contains("\x1b[J"), redrawn, "{variable}: {written:?}");
@@ -185,7 +185,7 @@ async fn watch_in_a_pipe_prints_one_line_per_change() {
 
     // The next change finds no reader.
     drop(watch.stdout);
-    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+    assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(0));
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn watch_reports_a_lost_server_and_resumes() {
     }
     for watch in [&mut words, &mut json] {
         interrupt(&watch.child);
-        assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+        assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(0));
     }
 }
 
@@ -229,5 +229,5 @@ async fn watch_of_an_unknown_grant_fails() {
     let serve = Serve::sandboxed(&[]).await;
     let mut watch = Piped::start(&serve.server, &["--profile", "nobody"]);
     assert!(watch.note().await.contains("PROFILE_NOT_FOUND"));
-    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(1));
+    assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(1));
 }

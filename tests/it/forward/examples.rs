@@ -106,7 +106,7 @@ async fn json_credential_is_returned_unchanged() {
     let servers = "[\n  {\"urls\" : [\"stun:a:3478\"]} ,\t{\"username\":\"\\u00e9\\/\", \
                    \"credential\":\"é\",\"urls\":[\"turn:a\"], \"more\":1.50e0,\"a\":null}\n]";
     let upstream = answering(format!("{{\"x\": 1, \"iceServers\": {servers}, \"y\": []}}\n")).await;
-    let demo = presets().into_iter().find(|demo| demo.name == "cloudflare-turn").expect("one");
+    let demo = presets().into_iter().find(|demo| demo.name == "cloudflare-turn").expect("a value");
     let more = format!("upstream = \"{upstream}\"");
     let (_dir, config) = configured(&demo, &BASE64_STANDARD.encode("token"), &more);
     let serve = Serve::start(&["--config", &config]).await;

@@ -191,7 +191,7 @@ fn profile_requires_stages_with_endpoints() {
 }
 
 #[tokio::test]
-async fn connection_region_must_match_the_key() {
+async fn web_client_accepts_connection_tokens() {
     let inputs =
         Inputs { now: NOW, ttl_seconds: None, identity: Some("alice".to_owned()), resource: None };
     let profile = profile("token_type = \"connection\"").unwrap();

@@ -8,7 +8,7 @@ use grantmint::config::Profile;
 use serde_json::{Map, Value, json};
 
 use super::{assert_vectors, in_toml};
-use crate::support::{Ran, Serve, run};
+use crate::support::{CommandOutput, Serve, run};
 
 const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
 
@@ -95,7 +95,7 @@ async fn calls_set_only_open_parameters() {
         let params = params.iter().flat_map(|param| ["--param", param]);
         run(&room.into_iter().chain(params).collect::<Vec<_>>()).await
     };
-    let claims = |ran: &Ran| {
+    let claims = |ran: &CommandOutput| {
         let claims = ran
             .stdout
             .lines()
@@ -153,9 +153,9 @@ async fn binary_mints_checks_lists_and_inspects_room_tokens() {
     for line in ["whose       alice", "the room room-1", "not canPublish", "HS256, right"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
-    for (resource, why) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {
+    for (resource, expected) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {
         let refused = reported(&["mint", "alice", "--resource", resource]).await;
-        assert!(refused.code != Some(0) && refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(refused.code != Some(0) && refused.stderr.contains(expected), "{}", refused.stderr);
     }
     let bulk = ["bulk", "--count", "1000", "--resource", "room-2", "-o", &tokens];
     assert_eq!(reported(&bulk).await.code, Some(0));

@@ -273,7 +273,7 @@ async fn unrestricted_tokens_need_an_explicit_setting() {
         let refused = mint(&format!("of-{kind}"))
             .await
             .err()
-            .unwrap_or_else(|| panic!("{kind}: an unrestricted token was refused"));
+            .unwrap_or_else(|| panic!("{kind}: an unrestricted token was minted"));
         let field = &["options.resource"];
         assert_refused(kind, &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
     }

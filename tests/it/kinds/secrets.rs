@@ -33,7 +33,7 @@ const TEXTS: [(&str, &str); 5] = [
     ("jitsi", "name"),
 ];
 
-/// Runs a caller's commands, valid and invalid, except those that print a token; returns their
+/// Runs a caller's commands, valid and invalid; adds the printed tokens to `markers` and returns
 /// standard error.
 async fn run_commands(serve: &Serve, markers: &mut Markers) -> String {
     let mut reported = String::new();
@@ -69,8 +69,8 @@ async fn run_commands(serve: &Serve, markers: &mut Markers) -> String {
             assert_eq!(refused.code, Some(1), "{profile}: {bad}: {}", refused.stdout);
             reported += &refused.stderr;
         }
-        let who = format!("{VALUE}\u{7}");
-        let refused = run(&[&["mint", &who], &call[1..], &to].concat()).await;
+        let identity = format!("{VALUE}\u{7}");
+        let refused = run(&[&["mint", &identity], &call[1..], &to].concat()).await;
         assert!(refused.stderr.contains("IDENTITY_INVALID"), "{}", refused.stderr);
         reported += &refused.stderr;
     }

@@ -149,7 +149,7 @@ async fn hmac_calls_are_served_during_an_rsa_bulk() {
     let (serve, dir) = serve().await;
     let mut tokens = serve.tokens().await;
     let mut chunks = soon(tokens.mint_tokens(bulk("rsa", 1_000))).await.unwrap().into_inner();
-    let (mut minted, mut beside) = (HashSet::new(), 0);
+    let (mut minted, mut interleaved) = (HashSet::new(), 0);
     let key = fs::read_to_string(dir.path().join("rsa_pkcs1_public")).unwrap();
     while let Some(chunk) = soon(chunks.message()).await.unwrap() {
         assert!(chunk.tokens.len() <= 64, "{}", chunk.tokens.len());
@@ -161,15 +161,15 @@ async fn hmac_calls_are_served_during_an_rsa_bulk() {
         // On the same connection, between two chunks.
         token(&mut tokens, of("hmac", "alice", "")).await;
         token(&mut tokens, of("rsa", "alice", "")).await;
-        beside += 2;
+        interleaved += 2;
     }
     assert_eq!(minted.len(), 1_000);
-    assert!(beside >= 2 * (1_000 / 64), "{beside}");
+    assert!(interleaved >= 2 * (1_000 / 64), "{interleaved}");
     assert_eq!(figure(&serve, "grantmint_signing_queue_depth").await, 0);
     // A thread is reported idle after its signature has been returned.
     until("an idle thread", async || figure(&serve, "grantmint_signing_threads_busy").await == 0)
         .await;
-    assert_eq!(figure(&serve, DELAYS).await, 1_000_u64.div_ceil(64) + beside / 2);
+    assert_eq!(figure(&serve, DELAYS).await, 1_000_u64.div_ceil(64) + interleaved / 2);
 
     let refused = soon(tokens.mint_tokens(bulk("rsa", 1_001))).await.unwrap_err();
     assert_eq!(

@@ -37,7 +37,7 @@ fn constant_room_is_not_a_call_resource() {
 }
 
 #[test]
-fn profile_names_products_and_one_incoming_setting() {
+fn profile_requires_products_and_one_incoming_setting() {
     let video = "grants = { video = {} }";
     let voice = "grants = { voice = { incoming = { allow = true } } }";
     for (lines, reported) in [

@@ -33,7 +33,7 @@ fn random<T>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// What `tests/node/video.js` makes of these cases, one by one.
+/// The output of `tests/node/video.js` for these cases, one by one.
 async fn in_node(cases: Vec<Value>) -> Vec<Value> {
     let count = cases.len();
     let read = node::in_node("video.js", &cases.into()).await;
@@ -91,7 +91,7 @@ fn of_agora() -> impl Strategy<Value = Agora> {
     let limits = subsequence(vec!["join", "audio", "video", "data"], 1..=4)
         .prop_flat_map(move |names| names.into_iter().map(limit).collect::<Vec<_>>())
         .prop_map(BTreeMap::from_iter);
-    let who = (option::of(1..=u32::MAX), name(63), name(63));
+    let user = (option::of(1..=u32::MAX), name(63), name(63));
     let rights = (
         select(vec!["publisher", "subscriber"]),
         any::<bool>(),
@@ -100,7 +100,7 @@ fn of_agora() -> impl Strategy<Value = Agora> {
     );
     let times = (3..=86_400_u32, prop_oneof![Just(0), 0..3_600_u32], NOW..=4_000_000_000);
     let services = subsequence(vec!["rtc", "rtm", "chat"], 1..=3);
-    (services, who, rights, times).prop_map(
+    (services, user, rights, times).prop_map(
         |(services, (uid, account, channel), (role, role_by_call, expire, limits), times)| {
             let (life, back, now) = times;
             let uid = uid.filter(|_| services.contains(&"rtc"));
@@ -226,9 +226,9 @@ struct Vonage {
 fn of_vonage() -> impl Strategy<Value = Vonage> {
     let roles = vec!["publisher", "subscriber", "moderator", "publisheronly"];
     let classes = vec("[a-zA-Z0-9_:-]{1,20}", 0..4);
-    let who = option::of(text(256).prop_filter("no control", |it| !it.contains(char::is_control)));
+    let user = option::of(text(256).prop_filter("no control", |it| !it.contains(char::is_control)));
     let times = (3..=2_592_000_u32, NOW..=4_000_000_000);
-    (who, select(roles), classes, times).prop_map(|(data, role, classes, (life, now))| Vonage {
+    (user, select(roles), classes, times).prop_map(|(data, role, classes, (life, now))| Vonage {
         data,
         role,
         classes,

@@ -83,9 +83,12 @@ async fn shorter_grant_does_not_replace_the_current_one() {
     assert_eq!(&*fixture.status().last_fault.unwrap().reason, "GRANT_ENDS_SOONER");
 
     assert_eq!(fixture.without_token_until(secs(70)).await, NEVER);
-    let asked = fixture.requests_between(secs(16), secs(54));
-    assert!(asked.len() <= 8, "{asked:?}");
-    assert!(gaps(&asked)[0] >= secs(10), "expected a quarter of the remaining life: {asked:?}");
+    let requested = fixture.requests_between(secs(16), secs(54));
+    assert!(requested.len() <= 8, "{requested:?}");
+    assert!(
+        gaps(&requested)[0] >= secs(10),
+        "expected a quarter of the remaining life: {requested:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,11 +124,11 @@ async fn suspend_past_the_refresh_point_refreshes_before_expiry() {
 async fn long_suspend_refuses_the_expired_grant_and_refreshes() {
     // Another 45 s expire a grant of this age, except for its last 100 ms.
     for length in [45, 60, 120] {
-        for asked in [false, true] {
+        for requested in [false, true] {
             let fixture = Fixture::new(|_| grant());
             fixture.until(millis(14_900)).await;
             fixture.simulation.suspend(secs(length));
-            if asked {
+            if requested {
                 assert!(matches!(fixture.cause().await, Some(Cause::GrantExpired(_))), "{length}");
                 fixture.mint_waiting(secs(2)).await.unwrap();
             }

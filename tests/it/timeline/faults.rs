@@ -247,7 +247,7 @@ async fn next_request_comes_when_reported() {
         let (reported, seen) = (fixture.next_attempt(), fixture.requests().len());
         assert!(reported >= fixture.elapsed(), "{reported:?} is past at {:?}", fixture.elapsed());
         let at = fixture.requested_at(seen + 1).await;
-        assert!(at >= reported && at <= reported + millis(3), "told {reported:?}, came {at:?}");
+        assert!(at >= reported && at <= reported + millis(3), "reported {reported:?}, came {at:?}");
         fixture.settled().await;
     }
 }

@@ -114,12 +114,12 @@ fn statuses(codes: &'static [u16]) -> impl Fn(Request) -> Response + Clone {
 }
 
 /// The back-off is at most 2 s, and the fault may end just after an attempt started.
-async fn heals_in_two_seconds(answer: impl Fn(Request) -> Response + Clone + Send + 'static) {
+async fn recovers_in_two_seconds(answer: impl Fn(Request) -> Response + Clone + Send + 'static) {
     Account::of(answer).await.is(EXPIRED, secs(2) + FAILS + ANSWER, 45..=80);
 }
 
 /// One probe in 30 s, in addition to the two refusals and the last attempt before the expiry.
-async fn heals_at_the_next_probe(
+async fn recovers_at_the_next_probe(
     answer: impl Fn(Request) -> Response + Clone + Send + 'static,
     cause: Cause,
 ) {
@@ -129,7 +129,7 @@ async fn heals_at_the_next_probe(
 #[tokio::test(start_paused = true)]
 async fn dns_and_connection_failures_recover_in_two_seconds() {
     let reasons = &["DNS_FAILED", "CONNECT_FAILED", "CONNECTION_LOST", "TLS_HANDSHAKE_FAILED"];
-    heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
+    recovers_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,22 +148,22 @@ async fn misconfigured_upstream_recovers_at_the_next_probe() {
         "GRANT_OF_ANOTHER_ACCOUNT",
     ];
     let refuses = faults(FaultClass::Misconfigured, reasons);
-    heals_at_the_next_probe(refuses, Cause::UpstreamRejected).await;
+    recovers_at_the_next_probe(refuses, Cause::UpstreamRejected).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn refused_request_recovers_at_the_next_probe() {
-    heals_at_the_next_probe(statuses(&[400, 405, 415, 422]), Cause::UpstreamRejected).await;
+    recovers_at_the_next_probe(statuses(&[400, 405, 415, 422]), Cause::UpstreamRejected).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn missing_resource_is_reported_and_recovers_at_next_probe() {
-    heals_at_the_next_probe(statuses(&[404, 410]), Cause::ResourceNotFound).await;
+    recovers_at_the_next_probe(statuses(&[404, 410]), Cause::ResourceNotFound).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn refused_credential_recovers_at_the_next_probe() {
-    heals_at_the_next_probe(statuses(&[401, 403]), Cause::UpstreamRejected).await;
+    recovers_at_the_next_probe(statuses(&[401, 403]), Cause::UpstreamRejected).await;
 }
 
 /// A 429 with this Retry-After, as the upstream client parses it.
@@ -205,23 +205,23 @@ async fn huge_retry_after_is_limited_to_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn server_errors_recover_in_two_seconds() {
-    heals_in_two_seconds(statuses(&[500, 502, 503, 504])).await;
+    recovers_in_two_seconds(statuses(&[500, 502, 503, 504])).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn malformed_response_recovers_in_two_seconds() {
     let reasons = &["ANSWER_TOO_LARGE", "ENCODED_ANSWER", "MALFORMED_ANSWER"];
-    heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
+    recovers_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn too_short_grants_recover_in_two_seconds() {
-    heals_in_two_seconds(|_| Response::Grant(secs(2), FAILS)).await;
+    recovers_in_two_seconds(|_| Response::Grant(secs(2), FAILS)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn panicking_refresh_recovers_in_two_seconds() {
-    heals_in_two_seconds(|_| Response::Panic).await;
+    recovers_in_two_seconds(|_| Response::Panic).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,8 +266,8 @@ async fn refusal_fixed_before_the_last_attempt_fails_no_call() {
                 second = Some(ask.at);
             }
             // The expiry is 58 s after the request, the last attempt 3 s before.
-            let mended = second.is_none_or(|at| ask.at == at || ask.at > at + millis(54_900));
-            if mended { grant() } else { fault() }
+            let fixed = second.is_none_or(|at| ask.at == at || ask.at > at + millis(54_900));
+            if fixed { grant() } else { fault() }
         });
         let second = fixture.requested(2).await;
         fixture.until(second + secs(40)).await;

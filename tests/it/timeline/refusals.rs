@@ -150,8 +150,8 @@ async fn refused_credential_is_probed_once_per_account() {
         let reported = fixture.status_of(resource);
         assert_eq!(reported.refresh, RefreshState::Ok, "{resource}: {reported:?}");
     }
-    let mended = fixture.requests_between(secs(200), secs(240));
-    assert!(gaps(&mended)[0] <= millis(2_100), "{mended:?}");
+    let recovered = fixture.requests_between(secs(200), secs(240));
+    assert!(gaps(&recovered)[0] <= millis(2_100), "{recovered:?}");
 }
 
 #[tokio::test(start_paused = true)]

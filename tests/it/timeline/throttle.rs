@@ -24,10 +24,10 @@ async fn retry_after_allows_one_last_attempt_before_expiry() {
             3 => last(),
             _ => grant(),
         });
-        let asked = fixture.requested(2).await;
+        let requested = fixture.requested(2).await;
         assert_eq!(fixture.status().refresh, RefreshState::Throttled);
         fixture.until(millis(54_900)).await;
-        assert_eq!(fixture.requests().len(), if asked > millis(54_900) { 3 } else { 2 });
+        assert_eq!(fixture.requests().len(), if requested > millis(54_900) { 3 } else { 2 });
         assert_eq!(
             fixture.without_token_until(millis(57_900)).await,
             NEVER,
@@ -39,11 +39,14 @@ async fn retry_after_allows_one_last_attempt_before_expiry() {
 
         // Repeated calls do not shorten it.
         fixture.until(secs(58)).await;
-        fixture.without_token_until(asked + secs(59)).await;
+        fixture.without_token_until(requested + secs(59)).await;
         assert_eq!(fixture.requests().len(), 3);
         assert_eq!(fixture.cause().await, Some(Cause::UpstreamThrottled));
         let next = fixture.requested(4).await;
-        assert!(next >= asked + secs(60) && next < secs(55) + secs(61) + millis(600), "{next:?}");
+        assert!(
+            next >= requested + secs(60) && next < secs(55) + secs(61) + millis(600),
+            "{next:?}"
+        );
         fixture.mint().await.unwrap();
     }
 }
@@ -135,10 +138,10 @@ async fn next_attempt_after_a_plain_429_is_when_reported() {
         for number in 2..7 {
             fixture.requested(number).await;
             let reported = fixture.next_attempt();
-            let came = fixture.requested_at(number + 1).await;
+            let retried = fixture.requested_at(number + 1).await;
             let late =
-                came.checked_sub(reported).expect("the attempt came before the reported time");
-            assert!(late <= millis(2), "seed {seed}: told {reported:?}, came {came:?}");
+                retried.checked_sub(reported).expect("the attempt came before the reported time");
+            assert!(late <= millis(2), "seed {seed}: reported {reported:?}, came {retried:?}");
         }
     }
 }

@@ -35,16 +35,16 @@ async fn every_valid_certificate_is_accepted() {
         ("a SPIFFE ID and a DNS name", pki.prod.issue(both)),
         ("a DNS name", pki.dns_ca.issue(dns(&["api.media.svc"]))),
         ("two DNS names", pki.dns_ca.issue(dns(&["a.media.svc", "b.media.svc"]))),
-        ("a wildcard beside a name", pki.dns_ca.issue(dns(&["*.media.svc", "a.media.svc"]))),
+        ("a wildcard and a name", pki.dns_ca.issue(dns(&["*.media.svc", "a.media.svc"]))),
         ("an authority without a list", pki.listless_ca.issue(dns(&["api.media.svc"]))),
         ("RSA", pki.dns_ca.issue_for(dns(&["rsa.svc"]), &PKCS_RSA_SHA256)),
         ("P-384", pki.prod.issue_for(uris(&[CALLER_ID]), &PKCS_ECDSA_P384_SHA384)),
     ];
     for (what, entity) in &single {
-        let met = Client::with(&pki, &[entity]).meet(&serve).await;
+        let met = Client::with(&pki, &[entity]).try_connect(&serve).await;
         assert!(met.is_ok(), "{what}: {met:?}");
     }
-    let met = Client::with(&pki, &[&below, &between]).meet(&serve).await;
+    let met = Client::with(&pki, &[&below, &between]).try_connect(&serve).await;
     assert!(met.is_ok(), "an intermediate: {met:?}");
 }
 
@@ -57,7 +57,7 @@ async fn no_session_is_resumed() {
         // The client stores everything needed to resume, and offers it the next time.
         let client = Client::with_versions(&pki, &[&good], &[offered]);
         for _ in 0..3 {
-            let stream = client.meet(&serve).await.expect("let in");
+            let stream = client.try_connect(&serve).await.expect("accepted");
             let kind = stream.get_ref().1.handshake_kind();
             assert!(
                 matches!(
@@ -70,7 +70,7 @@ async fn no_session_is_resumed() {
         }
     }
     let newest = Client::with_versions(&pki, &[&good], rustls::ALL_VERSIONS);
-    let stream = newest.meet(&serve).await.expect("let in");
+    let stream = newest.try_connect(&serve).await.expect("accepted");
     assert_eq!(version(&stream), Some(ProtocolVersion::TLSv1_3));
 }
 
@@ -78,10 +78,10 @@ async fn no_session_is_resumed() {
 async fn client_without_certificate_connects_if_optional() {
     let pki = Pki::new();
     let serve = pki.serve("client_auth = \"optional\"").await;
-    assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
+    assert!(Client::with(&pki, &[]).try_connect(&serve).await.is_ok());
     let ended = pki.dns_ca.issue(valid(dns(&["a.svc"]), -2 * DAY, -DAY));
     assert!(
-        Client::with(&pki, &[&ended]).meet(&serve).await.is_err(),
+        Client::with(&pki, &[&ended]).try_connect(&serve).await.is_err(),
         "an invalid certificate counts as none"
     );
 }
@@ -153,7 +153,7 @@ async fn entry_over_its_quota_leaves_others_theirs() {
         mint_now(&mut web).await.expect("within its own quota");
     }
     let minted = greedy.join_all().await.into_iter().sum::<usize>();
-    let came = usize::try_from(began.elapsed().as_secs()).expect("few") + 1;
+    let came = usize::try_from(began.elapsed().as_secs()).expect("in range") + 1;
     assert!((HELD..=HELD + came).contains(&minted), "{minted} of {HELD} and {came}");
 }
 
@@ -169,7 +169,7 @@ async fn a_connection_ends_with_its_certificate() {
     let lasting = between.issue(uris(&[CALLER_ID]));
     let channel = channel(&pki, &serve, pki.write_pair("chain", &[&lasting, &between])).await;
     let mut client = GrantServiceClient::new(channel);
-    let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("let in");
+    let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("accepted");
     let mut watch = watch.into_inner();
     // The client keeps its connection open until the server closes it.
     while soon(watch.message()).await.is_ok_and(|message| message.is_some()) {}
@@ -193,7 +193,7 @@ async fn certificate_expiry_is_exported_and_warned_about() {
         "trust_domain/prod.example.org",
         "trust_domain/dev.example.org",
     ];
-    until("they are there", async || {
+    until("the metrics exist", async || {
         let (_, page) = serve.page("/metrics").await;
         all.iter().all(|what| {
             ["start", "end"].iter().all(|edge| {
@@ -209,7 +209,8 @@ async fn certificate_expiry_is_exported_and_warned_about() {
     assert!(!log.contains("of its life left"), "a warning although half of its life is left");
     pki.renew_server(valid(dns(&["localhost"]), -900, 100));
     let serve = pki.serve("").await;
-    until("it is told", async || serve.page("/metrics").await.1.contains("what=\"server\"")).await;
+    until("it is reported", async || serve.page("/metrics").await.1.contains("what=\"server\""))
+        .await;
     serve.signal("INT");
     let log = serve.ended().await.1;
     let line = log.lines().find(|it| it.contains("a certificate has a tenth of its life left"));

@@ -141,7 +141,7 @@ fn serve(socket: &Path, content: watch::Receiver<Content>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let served =
             Server::builder().add_service(Api(content)).serve_with_incoming(incoming).await;
-        served.expect("it serves");
+        served.expect("a running server");
     })
 }
 

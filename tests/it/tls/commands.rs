@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::pki::{CALLER_ID, Entity, Pki, SERVER_ID, dns, uris};
-use crate::support::{Ran, Serve, found, run};
+use crate::support::{CommandOutput, Serve, found, run};
 
 struct Caller<'a> {
     serve: &'a Serve,
@@ -12,7 +12,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    async fn mint(&self, more: &[&str]) -> Ran {
+    async fn mint(&self, more: &[&str]) -> CommandOutput {
         let text = |path: &Path| path.to_str().expect("text").to_owned();
         let mut all = vec!["mint".to_owned(), "alice".to_owned()];
         all.extend(["--server".to_owned(), self.serve.server.clone()]);
@@ -65,7 +65,7 @@ async fn command_and_server_verify_each_other() {
         );
     }
     let ran = run(&["mint", "a", "--server", &serve.server, "--server-name", SERVER_ID]).await;
-    assert_eq!(ran.code, Some(1), "no public authority vouches for a SPIFFE ID");
+    assert_eq!(ran.code, Some(1), "no public authority issues SPIFFE IDs");
     assert!(ran.stderr.contains("name the bundle"), "{}", ran.stderr);
     let ran = Caller { serve: &serve, ca: &ca, pair: None }.mint(&[]).await;
     assert_eq!(ran.code, Some(1));

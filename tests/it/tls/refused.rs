@@ -101,7 +101,7 @@ fn cases(pki: &Pki) -> Vec<Case> {
         ),
         ("with no path", vec![prod.issue(uris(&["spiffe://prod.example.org"]))], "no_name", "Bad"),
         (
-            "with a path that climbs",
+            "with a path that contains ..",
             vec![prod.issue(uris(&["spiffe://prod.example.org/a/../b"]))],
             "no_name",
             "Bad",
@@ -119,7 +119,7 @@ fn cases(pki: &Pki) -> Vec<Case> {
             "Bad",
         ),
         (
-            "with a name that is no text",
+            "with a name that is not UTF-8",
             vec![dns_ca.issue(raw_names(unnamed("a"), unreadable))],
             "malformed",
             "Bad",
@@ -142,7 +142,7 @@ async fn each_bad_certificate_is_refused_with_its_cause_and_its_alert() {
     let mut causes: BTreeMap<&str, u64> = BTreeMap::new();
     for (what, chain, cause, alert) in cases(&pki) {
         let client = Client::with(&pki, &chain.iter().collect::<Vec<_>>());
-        let reported = client.meet(&serve).await.err();
+        let reported = client.try_connect(&serve).await.err();
         let reported = reported.unwrap_or_else(|| panic!("a certificate {what} is accepted"));
         assert!(reported.contains(alert), "{what}: {reported}");
         *causes.entry(cause).or_default() += 1;
@@ -188,13 +188,13 @@ async fn what_is_not_http2_over_tls_1_3_is_refused() {
     let good = pki.dns_ca.issue(dns(&["api.media.svc"]));
 
     let old = Client::with_versions(&pki, &[&good], &[&rustls::version::TLS12]);
-    assert_eq!(old.meet(&serve).await.err().as_deref(), Some("ProtocolVersion"));
+    assert_eq!(old.try_connect(&serve).await.err().as_deref(), Some("ProtocolVersion"));
     let mut other = Client::with(&pki, &[&good]);
     other.config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    assert_eq!(other.meet(&serve).await.err().as_deref(), Some("NoApplicationProtocol"));
+    assert_eq!(other.try_connect(&serve).await.err().as_deref(), Some("NoApplicationProtocol"));
     let mut silent = Client::with(&pki, &[&good]);
     silent.config.alpn_protocols.clear();
-    assert!(silent.meet(&serve).await.is_err());
+    assert!(silent.try_connect(&serve).await.is_err());
 
     let results = ["failed", "no_http2", "ok"].map(|result| format!("result=\"{result}\""));
     for (label, expected) in results.iter().zip([2, 1, 0]) {
@@ -212,20 +212,20 @@ async fn expired_crl_can_refuse_its_authority() {
     let good = || (pki.dns_ca.issue(dns(&["a.svc"])), pki.listless_ca.issue(dns(&["a.svc"])));
     let keeping = pki.serve("").await;
     let (listed, unlisted) = good();
-    assert!(Client::with(&pki, &[&listed]).meet(&keeping).await.is_ok());
+    assert!(Client::with(&pki, &[&listed]).try_connect(&keeping).await.is_ok());
     let revoked = pki.dns_ca.issue(revoked(dns(&["a.svc"])));
-    let reported = Client::with(&pki, &[&revoked]).meet(&keeping).await.err();
+    let reported = Client::with(&pki, &[&revoked]).try_connect(&keeping).await.err();
     assert_eq!(reported.as_deref(), Some("CertificateRevoked"));
 
     let refusing = pki.serve("client_crl_expired = \"refuse\"").await;
-    let reported = Client::with(&pki, &[&listed]).meet(&refusing).await.err();
+    let reported = Client::with(&pki, &[&listed]).try_connect(&refusing).await.err();
     assert_eq!(reported.as_deref(), Some("UnknownCA"));
     let label = "cause=\"revocation_unknown\"";
     until(label, async || {
         counted(&refusing, "grantmint_authentication_failures_total", label).await == 1
     })
     .await;
-    assert!(Client::with(&pki, &[&unlisted]).meet(&refusing).await.is_ok());
+    assert!(Client::with(&pki, &[&unlisted]).try_connect(&refusing).await.is_ok());
     refusing.signal("INT");
     let log = refusing.ended().await.1;
     for line in ["the revocation list is past its next update", "has no list of the authority"] {

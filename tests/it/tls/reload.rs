@@ -89,9 +89,9 @@ async fn rotating_20_certificates_fails_no_connection() {
         // The two files are not written at the same instant.
         fixture.pki.renew_server(dns(&["localhost", &format!("mint-{swap}.svc")]));
         fixture.reload();
-        until("it is in force", async || fixture.reloads("certificate").await >= swap).await;
+        until("the change is applied", async || fixture.reloads("certificate").await >= swap).await;
         let before = minted.load(Ordering::Relaxed);
-        until("two more connect", async || minted.load(Ordering::Relaxed) > before + 1).await;
+        until("two more calls", async || minted.load(Ordering::Relaxed) > before + 1).await;
     }
     done.store(true, Ordering::Relaxed);
     soon(load).await.expect("no call fails");
@@ -113,7 +113,7 @@ async fn untrusted_clients_are_disconnected_others_stay() {
         fixture.pki.prod.issue(uris(&[CALLER_ID])),
         fixture.pki.dev.issue(uris(&["spiffe://dev.example.org/a"])),
     );
-    let mut of_prod = id(&prod).meet(&fixture.serve).await.expect("trusted");
+    let mut of_prod = id(&prod).try_connect(&fixture.serve).await.expect("trusted");
     let mut tokens = fixture.caller().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut bulk = bulk.into_inner();
@@ -125,15 +125,15 @@ async fn untrusted_clients_are_disconnected_others_stay() {
     fs::write(fixture.pki.path("prod.pem"), "garbage").expect("written");
     fixture.reload();
     until("it is reported", async || fixture.is_failing("authorities").await).await;
-    id(&prod).meet(&fixture.serve).await.expect("still trusted");
+    id(&prod).try_connect(&fixture.serve).await.expect("still trusted");
 
     let other = Entity::self_signed(ca("prod"));
     let bundle = super::pki::pem("CERTIFICATE", &other.certificate);
     fs::write(fixture.pki.path("prod.pem"), bundle).expect("written");
     fixture.reload();
-    until("it is in force", async || fixture.reloads("authorities").await == 1).await;
-    assert_eq!(id(&prod).meet(&fixture.serve).await.err().as_deref(), Some("UnknownCA"));
-    id(&other.issue(uris(&[CALLER_ID]))).meet(&fixture.serve).await.expect("the next one");
+    until("the change is applied", async || fixture.reloads("authorities").await == 1).await;
+    assert_eq!(id(&prod).try_connect(&fixture.serve).await.err().as_deref(), Some("UnknownCA"));
+    id(&other.issue(uris(&[CALLER_ID]))).try_connect(&fixture.serve).await.expect("the next one");
     // Its streams end with a resume index, then its connection closes.
     let ended = loop {
         match soon(bulk.message()).await {
@@ -163,13 +163,13 @@ async fn callers_follow_reloaded_rows_and_errors_stay_local() {
     fixture.pki.renew_server(dns(&["localhost", "next.svc"]));
     fixture.reload();
     until("it is reported", async || fixture.is_failing("callers").await).await;
-    until("the certificate is", async || fixture.reloads("certificate").await == 1).await;
+    until("the certificate is reloaded", async || fixture.reloads("certificate").await == 1).await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
 
     let narrow = "profiles = [\"demo\"], identities = [\"v\"]";
     fixture.rewrite(|text| text.replace("profile = [\"demo\"]", narrow));
     fixture.reload();
-    until("it is in force", async || fixture.reloads("callers").await == 1).await;
+    until("the change is applied", async || fixture.reloads("callers").await == 1).await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
     let refused = soon(tokens.mint_token(mint("w", None))).await.expect_err("not allowed");
     assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");

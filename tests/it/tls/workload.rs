@@ -74,7 +74,7 @@ impl Fixture {
 
     /// Waits until this many messages of the agent have been applied.
     async fn wait_for_messages(&self, messages: u64) {
-        until("it is in force", async || self.messages().await >= messages).await;
+        until("the change is applied", async || self.messages().await >= messages).await;
     }
 
     async fn messages(&self) -> u64 {
@@ -110,7 +110,7 @@ impl Fixture {
     /// The alert for a client of this authority, or none if it is accepted.
     async fn refuses(&self, authority: &Entity, id: &str) -> Option<String> {
         let entity = authority.issue(uris(&[id]));
-        Client::trusting(&self.pki.prod, &[&entity]).meet(&self.serve).await.err()
+        Client::trusting(&self.pki.prod, &[&entity]).try_connect(&self.serve).await.err()
     }
 }
 
@@ -194,7 +194,7 @@ async fn rotating_ten_svids_under_load_fails_no_call() {
         fixture.agent.send(sends_own(&fixture.pki));
         fixture.wait_for_messages(rotation + 1).await;
         let before = minted.load(Ordering::Relaxed);
-        until("two more connect", async || minted.load(Ordering::Relaxed) > before + 1).await;
+        until("two more calls", async || minted.load(Ordering::Relaxed) > before + 1).await;
     }
     done.store(true, Ordering::Relaxed);
     soon(load).await.expect("no call fails");
@@ -254,7 +254,7 @@ async fn svid_is_chosen_and_federation_must_be_configured() {
     fs::write(&fixture.configured.file, text.replace(&named, &other)).expect("written");
     fixture.serve.signal("HUP");
     let label = "what=\"authorities\",result=\"ok\"";
-    until("it is in force", async || {
+    until("the change is applied", async || {
         counted(&fixture.serve, "grantmint_reloads_total", label).await == 1
     })
     .await;
@@ -270,10 +270,10 @@ async fn bad_svid_keeps_the_previous_one() {
     let ended = Svid::new(SERVER_ID, &fixture.pki.prod.issue(ended), &[&fixture.pki.prod]);
     let (other, mut mixed) = (own(&fixture.pki), own(&fixture.pki));
     mixed.key.clone_from(&other.key);
-    for (bad, why) in [(ended, "has expired"), (mixed, "is not the certificate's")] {
+    for (bad, expected) in [(ended, "has expired"), (mixed, "is not the certificate's")] {
         let before = fixture.messages().await;
         fixture.agent.send(Content::Svids(bad.into()));
-        fixture.line_has(why).await;
+        fixture.line_has(expected).await;
         assert!(fixture.is_failing().await);
         assert!(fixture.line().await.contains(&format!("ok, {SERVER_ID}, ")));
         soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");

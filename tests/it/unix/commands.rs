@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use tokio::process::Command;
 
 use super::{Socket, own_uid};
-use crate::support::{BINARY, Serve, ran, run};
+use crate::support::{BINARY, Serve, run, run_command};
 
 #[tokio::test]
 async fn every_command_reaches_a_server_by_its_socket() {
@@ -24,7 +24,7 @@ async fn every_command_reaches_a_server_by_its_socket() {
         all.args(command).env_clear().env("GRANTMINT_SERVER", &url);
         // TLS files are neither used nor read.
         all.env("GRANTMINT_CA", "/nowhere/ca.pem");
-        let ran = ran(all).await;
+        let ran = run_command(all).await;
         assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
         assert!((ran.stdout + &ran.stderr).contains(reported), "{command:?}");
     }
@@ -36,8 +36,8 @@ async fn command_reports_why_a_socket_is_unreachable() {
     let url = socket.url();
     let missing = run(&["mint", "alice", "--server", &url]).await;
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
-    let wanted = format!("there is no socket {}", socket.path.display());
-    assert!(missing.stderr.contains(&wanted), "{}", missing.stderr);
+    let expected = format!("there is no socket {}", socket.path.display());
+    assert!(missing.stderr.contains(&expected), "{}", missing.stderr);
     assert!(missing.stderr.contains("[server] unix"), "{}", missing.stderr);
 
     let serve = socket.serve().await;
@@ -56,18 +56,18 @@ async fn command_reports_why_a_socket_is_unreachable() {
 }
 
 /// A command of a user without permission for the socket.
-async fn denied(socket: &Socket) -> crate::support::Ran {
+async fn denied(socket: &Socket) -> crate::support::CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(["mint", "alice", "--server", &socket.url()]).env_clear();
     if own_uid() == 0 {
         // Root has permission for everything.
         fs::set_permissions(socket.config.dir.path(), fs::Permissions::from_mode(0o755))
-            .expect("ours");
+            .expect("permission");
         command.uid(4_242).gid(4_242);
     } else {
-        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("ours");
+        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("permission");
     }
-    ran(command).await
+    run_command(command).await
 }
 
 #[tokio::test]
@@ -85,6 +85,6 @@ async fn bulk_over_the_socket_resumes_after_a_restart() {
     serve.signal("INT");
     serve.ended().await;
     let _serve: Serve = socket.serve().await;
-    let ran = bulk.await.expect("it runs");
+    let ran = bulk.await.expect("a running process");
     assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.stderr);
 }

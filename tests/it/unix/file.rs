@@ -17,7 +17,7 @@ fn is_socket(path: &Path) -> bool {
 
 #[tokio::test]
 async fn socket_has_the_configured_mode_and_group() {
-    let own = fs::metadata("/proc/self").expect("ours").gid();
+    let own = fs::metadata("/proc/self").expect("permission").gid();
     for (keys, mode) in [("", 0o660), (", mode = \"0606\"", 0o606)] {
         let socket = Socket::of(&format!("{keys}, group = {own}"), "", "");
         let arguments = ["--sandbox", "--config", socket.config.path()];
@@ -118,7 +118,7 @@ async fn drain_closes_the_socket_and_ends_its_streams() {
         .await
         .expect("a watch");
     let mut watch = watch.into_inner();
-    soon(watch.message()).await.expect("well").expect("a snapshot");
+    soon(watch.message()).await.expect("no error").expect("a snapshot");
     serve.signal("INT");
     let ended = loop {
         match soon(watch.message()).await {
@@ -128,6 +128,6 @@ async fn drain_closes_the_socket_and_ends_its_streams() {
         }
     };
     assert_eq!(reason(&ended), "DRAINING");
-    until("nobody new can come", async || !socket.path.exists()).await;
+    until("the socket is removed", async || !socket.path.exists()).await;
     assert!(serve.ended().await.0.success());
 }

@@ -9,13 +9,13 @@ use crate::support::{soon, until};
 async fn user_has_the_per_caller_connection_limit() {
     let socket = Socket::with("", "[limits]\nconnections_per_caller = 2\n");
     let serve = socket.serve().await;
-    let (first, is_in) = socket.meet().await;
+    let (first, is_in) = socket.try_connect().await;
     assert!(is_in);
-    let (_second, is_in) = socket.meet().await;
+    let (_second, is_in) = socket.try_connect().await;
     assert!(is_in);
-    assert!(!socket.meet().await.1, "a third connection was accepted");
+    assert!(!socket.try_connect().await.1, "a third connection was accepted");
     drop(first);
-    until("there is room again", async || socket.meet().await.1).await;
+    until("there is space again", async || socket.try_connect().await.1).await;
     serve.signal("INT");
     let (_, log) = serve.ended().await;
     let user = format!("uid:{}", own_uid());
@@ -34,11 +34,11 @@ async fn users_in_no_entry_share_the_stranger_limit() {
     let _serve = socket.serve().await;
     let mut held = Vec::new();
     for _ in 0..64 {
-        let (stream, is_in) = socket.meet().await;
+        let (stream, is_in) = socket.try_connect().await;
         assert!(is_in, "{}", held.len());
         held.push(stream);
     }
-    assert!(!socket.meet().await.1, "a connection over the user's limit was accepted");
+    assert!(!socket.try_connect().await.1, "a connection over the user's limit was accepted");
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn silent_connections_of_a_user_yield_to_newer_ones() {
         tokio::select! {
             biased;
             read = first.read(&mut byte) => {
-                assert_eq!(read.expect("its end"), 0);
+                assert_eq!(read.expect("an end"), 0);
                 break;
             }
             () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
@@ -62,6 +62,6 @@ async fn silent_connections_of_a_user_yield_to_newer_ones() {
     }
     assert!(held.len() > 31, "only {} came after it", held.len());
     assert!(held.len() < 256, "it was closed before all slots were taken");
-    let (_stream, is_in) = soon(socket.meet()).await;
+    let (_stream, is_in) = soon(socket.try_connect()).await;
     assert!(is_in, "an active connection has no slot");
 }

@@ -84,7 +84,7 @@ async fn a_socket_alone_opens_no_port_and_listen_adds_one() {
 fn ports(serve: &Serve) -> usize {
     let process = format!("/proc/{}", serve.pid());
     let own: Vec<_> = fs::read_dir(format!("{process}/fd"))
-        .expect("it runs")
+        .expect("a running process")
         .filter_map(|it| fs::read_link(it.ok()?.path()).ok()?.to_str().map(str::to_owned))
         .collect();
     let all = ["tcp", "tcp6"].map(|it| fs::read_to_string(format!("{process}/net/{it}")));

@@ -211,8 +211,8 @@ async fn lists_and_watches_follow_rows_and_health_is_open() {
     assert!(health("").await && health("profiles/other").await);
     assert!(!health("profiles/live").await, "a denied service is visible");
     let mut reflection = ServerReflectionClient::new(server.channel.clone());
-    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
-    let status = soon(reflection.server_reflection_info(asked)).await.err().unwrap();
+    let requested = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let status = soon(reflection.server_reflection_info(requested)).await.err().unwrap();
     denied(&status, "METHOD_NOT_ALLOWED");
 }
 
@@ -270,7 +270,7 @@ async fn quota_charges_signed_tokens_and_reports_retry_time() {
     );
     let refill = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(refill > Duration::from_secs(14), "a chunk of fewer than 16 tokens: {refill:?}");
-    // Except for the last tokens, which wait only for themselves.
+    // A last chunk with fewer tokens waits only until the quota covers them.
     assert_eq!(bulk(&server, series(of("room", "r"), "a", 99, 100)).await.unwrap(), [1]);
 }
 
@@ -316,9 +316,11 @@ async fn open_streams_are_checked_again_when_rows_change() {
     let watched = WatchGrantsRequest { target: None };
     let mut watch = soon(server.grants().watch_grants(watched)).await.unwrap().into_inner();
     assert!(soon(watch.message()).await.unwrap().unwrap().snapshot_complete);
-    let asked = HealthCheckRequest { service: "profiles/live".to_owned() };
-    let mut health =
-        soon(HealthClient::new(server.channel.clone()).watch(asked)).await.unwrap().into_inner();
+    let requested = HealthCheckRequest { service: "profiles/live".to_owned() };
+    let mut health = soon(HealthClient::new(server.channel.clone()).watch(requested))
+        .await
+        .unwrap()
+        .into_inner();
     let known = soon(health.message()).await.unwrap().unwrap().status();
     assert_eq!(known, ServingStatus::Serving);
 
@@ -382,7 +384,7 @@ async fn observed_denials_are_served() {
         "the error differs from that without rows"
     );
     let mut reflection = ServerReflectionClient::new(server.channel.clone());
-    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
-    let status = soon(reflection.server_reflection_info(asked)).await.err().unwrap();
+    let requested = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let status = soon(reflection.server_reflection_info(requested)).await.err().unwrap();
     denied(&status, "METHOD_NOT_ALLOWED");
 }

@@ -26,15 +26,15 @@ use super::{
 use crate::support::soon;
 
 /// Sends these bytes, then nothing more, or the end of the request.
-struct Begun(Option<Bytes>, Ends);
+struct PartialBody(Option<Bytes>, BodyEnd);
 
 #[derive(Clone, Copy, PartialEq)]
-enum Ends {
+enum BodyEnd {
     Never,
     AtOnce,
 }
 
-impl http_body::Body for Begun {
+impl http_body::Body for PartialBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -44,13 +44,13 @@ impl http_body::Body for Begun {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.0.take() {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if self.1 == Ends::AtOnce => Poll::Ready(None),
+            None if self.1 == BodyEnd::AtOnce => Poll::Ready(None),
             None => Poll::Pending,
         }
     }
 }
 
-async fn client(server: &TestServer) -> SendRequest<Begun> {
+async fn client(server: &TestServer) -> SendRequest<PartialBody> {
     let stream = soon(TcpStream::connect(server.addr)).await.unwrap();
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (client, connection) = soon(handshake).await.unwrap();
@@ -60,10 +60,10 @@ async fn client(server: &TestServer) -> SendRequest<Begun> {
 
 /// A call's status and message.
 async fn call(
-    client: &SendRequest<Begun>,
+    client: &SendRequest<PartialBody>,
     path: &str,
     timeout: Option<&str>,
-    body: Begun,
+    body: PartialBody,
 ) -> (Status, Bytes) {
     let mut request = Request::post(format!("http://grantmint{path}"))
         .header("content-type", "application/grpc")
@@ -83,18 +83,19 @@ async fn call(
 async fn endless_request_is_reset_at_10_s_and_frees_its_stream() {
     let server = TestServer::simple().await;
     let client = client(&server).await;
-    let begun: [&'static [u8]; 4] = [&[], &[0, 0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];
+    let started: [&'static [u8]; 4] = [&[], &[0, 0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];
     let methods = METHODS.into_iter().chain(["/grpc.health.v1.Health/Check"]);
     let mut calls = JoinSet::new();
     for method in methods.chain(["/grpc.health.v1.Health/Watch"]) {
         let timeouts = [(None, 10), (Some("11S"), 10), (Some("99999999H"), 10), (Some("5S"), 5)];
-        let cases = timeouts.into_iter().flat_map(|timeout| begun.map(|begun| (timeout, begun)));
-        for ((timeout, seconds), begun) in cases {
+        let cases =
+            timeouts.into_iter().flat_map(|timeout| started.map(|started| (timeout, started)));
+        for ((timeout, seconds), started) in cases {
             let (client, from) = (client.clone(), time::Instant::now());
             calls.spawn(async move {
-                let body = Begun(Some(Bytes::from_static(begun)), Ends::Never);
+                let body = PartialBody(Some(Bytes::from_static(started)), BodyEnd::Never);
                 let (status, body) = call(&client, method, timeout, body).await;
-                let case = format!("{method} {timeout:?} {begun:?}");
+                let case = format!("{method} {timeout:?} {started:?}");
                 let reported = reported_error(&status);
                 let seen = (reported.code, reported.reason.as_str());
                 assert_eq!(seen, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{case}");
@@ -106,7 +107,7 @@ async fn endless_request_is_reset_at_10_s_and_frees_its_stream() {
         }
     }
     // Frames stay in order: when these calls have ended, the others have been read.
-    let mint = || call(&client, MINT, None, Begun(Some(alice()), Ends::AtOnce));
+    let mint = || call(&client, MINT, None, PartialBody(Some(alice()), BodyEnd::AtOnce));
     for _ in 0..3 {
         assert_eq!(mint().await.0.code(), Code::Ok);
     }

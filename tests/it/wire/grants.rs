@@ -166,10 +166,10 @@ async fn grant_status_has_times_and_never_content() {
 async fn change(
     stream: &mut Streaming<WatchGrantsResponse>,
     last: &mut Grant,
-    wanted: impl Fn(&Grant) -> bool,
+    expected: impl Fn(&Grant) -> bool,
 ) {
-    while !wanted(last) {
-        let reported = soon(stream.message()).await.unwrap().expect("it goes on");
+    while !expected(last) {
+        let reported = soon(stream.message()).await.unwrap().expect("an open stream");
         assert!(
             !reported.snapshot && !reported.snapshot_complete && reported.grants.len() == 1,
             "{reported:?}"
@@ -240,7 +240,7 @@ async fn missing_grant_has_a_reason() {
     .await;
     let faulty =
         async |at: usize| get(&server, &name("live", VJ[at])).await.unwrap().last_fault.is_some();
-    until("faults are told", async || faulty(0).await && faulty(1).await).await;
+    until("faults are reported", async || faulty(0).await && faulty(1).await).await;
     let grant = get(&server, &name("live", VJ[0])).await.unwrap();
     assert_eq!((grant.state(), grant.refresh_state()), (State::Pending, RefreshState::Rejected));
     assert_eq!((grant.generation, grant.fetch_time, grant.end_time), (0, None, None));

@@ -132,7 +132,7 @@ impl TestServer {
         let (sandbox, upstream) = sandbox(&[]).await;
         let dir = TempDir::new().expect("a directory");
         fs::write(dir.path().join("secret"), DEMO_API_KEY_SECRET).expect("written");
-        let (reload, mut asked) = mpsc::unbounded_channel();
+        let (reload, mut requested) = mpsc::unbounded_channel();
         let file = ConfigFile { dir, upstream, reload };
         let path = file.dir.path().join("grantmint.toml");
         fs::write(&path, file.text(tables)).expect("written");
@@ -140,7 +140,7 @@ impl TestServer {
         let app = App::build(&config, Clock::system()).await.unwrap();
         let (addr, admin) = (app.addr().expect("TCP"), app.admin_addr());
         let running = app.spawn();
-        tokio::spawn(running.until(async move || match asked.recv().await {
+        tokio::spawn(running.until(async move || match requested.recv().await {
             Some(()) => Ask::Reload,
             None => Ask::Stop(Stop::Now),
         }));

@@ -65,11 +65,11 @@ async fn ttl_is_clamped_to_the_grant_by_default() {
         assert_eq!(claims["exp"].as_i64(), Some(expire));
         assert_eq!(claims["iat"].as_i64(), Some(issue.seconds));
         assert_eq!(claims["jti"].as_str(), Some(minted.token_id.as_str()));
-        let wanted = match life {
+        let expected = match life {
             Some(life) => micros(&issue) + life * 1_000_000 + 500_000,
             None => validity.generation + 60_000_000,
         };
-        assert!((wanted / 1_000_000 - expire).abs() <= i64::from(life.is_none()), "{options:?}");
+        assert!((expected / 1_000_000 - expire).abs() <= i64::from(life.is_none()), "{options:?}");
     }
 }
 

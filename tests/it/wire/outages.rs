@@ -61,7 +61,7 @@ async fn bad_upstream_responses_fail_no_call_with_a_live_grant() {
         let server = TestServer::of(&short_grants()).await;
         server.sandbox.set_fault(fault.parse().unwrap());
         let mut present = 0;
-        let refused = found("the grant's end", async || match server.generation().await {
+        let refused = found("the grant's expiry", async || match server.generation().await {
             Ok(generation) => {
                 present = generation;
                 None

@@ -227,7 +227,7 @@ async fn any_request_gets_ok_or_a_documented_reason() {
         *seen.entry(outcome).or_default() += 1;
     }
     assert!(seen.len() >= 12, "the requests are not varied enough: {seen:?}");
-    assert!(seen["OK"] > REQUESTS / 20, "too few good requests: {seen:?}");
+    assert!(seen["OK"] > REQUESTS / 20, "too few valid requests: {seen:?}");
     server.serves(MintOptions::default()).await;
 }
 

@@ -21,8 +21,8 @@ macro_rules! ask {
             host: String::new(),
             message_request: Some(MessageRequest::$question($text.to_owned())),
         };
-        let asked = client.server_reflection_info(tokio_stream_of(request));
-        let mut answers = soon(asked).await.unwrap().into_inner();
+        let requested = client.server_reflection_info(tokio_stream_of(request));
+        let mut answers = soon(requested).await.unwrap().into_inner();
         let answer = soon(answers.message()).await.unwrap().unwrap();
         match answer.message_response.unwrap() {
             MessageResponse::ListServicesResponse(list) => {
@@ -98,7 +98,7 @@ async fn check(server: &TestServer, service: &str) -> Result<ServingStatus, toni
 async fn health_follows_readiness_and_each_profile_its_grants() {
     let tables = profile("live", &VJ[..1], "") + &profile("other", &VJ[1..2], "");
     let server = TestServer::with_faults(&tables, &[&format!("hang,resource={}", VJ[1])]).await;
-    until("live serves", async || {
+    until("profile live is serving", async || {
         check(&server, "profiles/live").await == Ok(ServingStatus::Serving)
     })
     .await;
@@ -134,8 +134,8 @@ macro_rules! converse {
         };
         let extension = |containing_type: &str, extension_number| {
             let containing_type = containing_type.to_owned();
-            let asked = ExtensionRequest { containing_type, extension_number };
-            Some(MessageRequest::FileContainingExtension(asked))
+            let requested = ExtensionRequest { containing_type, extension_number };
+            Some(MessageRequest::FileContainingExtension(requested))
         };
         let numbers = |of: &str| Some(MessageRequest::AllExtensionNumbersOfType(of.to_owned()));
         let questions = [

@@ -33,5 +33,5 @@ async fn stream_over_the_limit_is_refused_until_one_ends() {
     assert_eq!(resume_index(&bulk), 7);
 
     open.pop();
-    until("a free place", async || soon(tokens.mint_tokens(series(7, 10))).await.is_ok()).await;
+    until("a free slot", async || soon(tokens.mint_tokens(series(7, 10))).await.is_ok()).await;
 }

@@ -73,8 +73,8 @@ async fn documented_responses_are_accepted_or_refused() {
                 .into_iter()
                 .find(|(refused, ..)| *refused == name)
                 .unwrap_or_else(|| panic!("{name} is in neither list"));
-            let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
-            assert_eq!(failure(fetched), wanted, "{name}");
+            let expected = (class, reason.to_owned(), after.map(Duration::from_secs));
+            assert_eq!(failure(fetched), expected, "{name}");
             refused += 1;
         }
         assert_eq!(upstream.requests().len(), 1, "{name}: a second request was sent");
@@ -113,8 +113,8 @@ async fn every_status_has_its_class() {
         let text = answer(&format!("{status} {MARKER}"), headers, MARKER);
         let upstream = RawUpstream::bind(vec![Act::Answer(text)]).await;
         let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
-        let wanted = (class, format!("HTTP_STATUS_{status}"), after.map(Duration::from_secs));
-        assert_eq!(seen, wanted, "{status} {headers:?}");
+        let expected = (class, format!("HTTP_STATUS_{status}"), after.map(Duration::from_secs));
+        assert_eq!(seen, expected, "{status} {headers:?}");
     }
 }
 
@@ -218,14 +218,14 @@ async fn request_matches_the_documentation() {
         format!("POST /v1/PlayerStreamers/{STREAMER}/PlaybackGrant HTTP/1.1")
     );
     lines.sort();
-    let wanted = [
+    let expected = [
         "accept: application/json".to_owned(),
         format!("authorization: Basic {pair}"),
         format!("content-length: {}", body.len()),
         "content-type: application/x-www-form-urlencoded".to_owned(),
         format!("host: {}", upstream.addr),
     ];
-    assert_eq!(lines, wanted);
+    assert_eq!(lines, expected);
     assert_eq!(body, "Ttl=30&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com");
     let (head, body) = requests[1].split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with(&format!("POST /base/v1/PlayerStreamers/{STREAMER}/PlaybackGrant ")));

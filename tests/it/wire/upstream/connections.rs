@@ -115,8 +115,8 @@ async fn refusal_body_changes_nothing() {
         let source = source(&upstream.url(), "");
         let started = Instant::now();
         let seen = failure(fetch(&source, STREAMER).await);
-        let asked = Some(Duration::from_secs(7));
-        assert_eq!(seen, ("throttled", "HTTP_STATUS_429".to_owned(), asked), "{case}");
+        let requested = Some(Duration::from_secs(7));
+        assert_eq!(seen, ("throttled", "HTTP_STATUS_429".to_owned(), requested), "{case}");
         assert!(started.elapsed() < Duration::from_millis(1_900), "{case}");
         assert!(fetch(&source, STREAMER).await.is_ok(), "{case}");
         assert_eq!((upstream.connections(), upstream.requests().len()), (2, 2), "{case}");
@@ -133,9 +133,9 @@ async fn lost_connection_is_transient_and_not_retried_if_new() {
         assert_eq!((upstream.connections(), upstream.requests().len()), (1, 1));
     }
     // Bound, so that nothing else listens there, but not listening.
-    let nobody = TcpSocket::new_v4().unwrap();
-    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
     let seen = failure(fetch(&source(&url, ""), STREAMER).await);
     assert_eq!(seen, ("transient", "CONNECT_FAILED".to_owned(), None));
 }

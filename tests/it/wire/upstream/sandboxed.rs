@@ -74,8 +74,8 @@ async fn each_fault_has_its_class_and_costs_one_request() {
             "{fault} was not reported at once: {:?}",
             started.elapsed()
         );
-        let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
-        assert_eq!(seen, wanted, "{fault}");
+        let expected = (class, reason.to_owned(), after.map(Duration::from_secs));
+        assert_eq!(seen, expected, "{fault}");
         let counters = sandbox.counters();
         assert_eq!((counters.requests, counters.connections), (1, 1), "{fault}");
         let request = sandbox.requests().remove(0);
@@ -94,7 +94,7 @@ async fn slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
         assert_eq!(seen, ("transient", "TIMEOUT".to_owned(), None), "{fault}");
         let took = started.elapsed();
         assert!(took + SECOND / 20 > 2 * SECOND && took < 10 * SECOND, "{fault}: {took:?}");
-        until("the connection is given up", async || sandbox.counters().in_flight == 0).await;
+        until("the connection is closed", async || sandbox.counters().in_flight == 0).await;
         sandbox.clear_faults();
         assert!(fetch(&source, STREAMER).await.is_ok(), "{fault}");
         assert_eq!(
@@ -130,8 +130,8 @@ async fn grant_ttl_starts_before_the_upstream_request() {
     let (sandbox, source) = faulty("latency=10ms").await;
     for _ in 0..3 {
         let fetched = fetch(&source, STREAMER).await.unwrap();
-        let asked = sandbox.requests().pop().unwrap().at;
-        assert!(fetched.anchor.boot <= asked.boot, "{:?} {asked:?}", fetched.anchor);
+        let requested = sandbox.requests().pop().unwrap().at;
+        assert!(fetched.anchor.boot <= requested.boot, "{:?} {requested:?}", fetched.anchor);
     }
 }
 
