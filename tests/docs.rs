@@ -18,7 +18,7 @@ const ERRORS: &str = include_str!("../docs/errors.md");
 const FAULTS: &str = include_str!("../docs/faults.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
 const SAMPLE: &str = include_str!("../grantmint.toml");
-/// Where reasons are named.
+/// The files that define reasons.
 const STATUS: &str = concat!(
     include_str!("../src/rpc/status.rs"),
     include_str!("../src/rpc/violation.rs"),
@@ -94,7 +94,7 @@ fn fenced(page: &str) -> (String, Vec<(String, String)>) {
     (prose, blocks)
 }
 
-/// The rows below the page's heading, a cell a string.
+/// The rows under a page's heading, one string a cell.
 fn rows(page: &'static str, heading: &str) -> Vec<Vec<&'static str>> {
     let section = page.split_once(&format!("\n## {heading}\n")).unwrap().1;
     let section = section.split("\n## ").next().unwrap();
@@ -106,7 +106,7 @@ fn bare(cell: &str) -> &str {
     cell.trim_matches('`')
 }
 
-/// The sample's keys: where a line begins with `#` and no space, its value is the default.
+/// The sample's keys. If a line starts with `#` and no space, its value is the default.
 fn sample() -> BTreeMap<(String, String), Option<String>> {
     let mut keys = BTreeMap::new();
     let mut table = String::new();
@@ -114,7 +114,7 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
         let written = line.trim_start_matches('#').trim_start();
         if let Some(name) = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             if let Some(kind) = name.strip_prefix("profiles.live.") {
-                // A table inside a profile's is a key of the profile.
+                // A table in a profile's table is a key of the profile.
                 let key = kind.split('.').next().unwrap();
                 keys.insert((table.clone(), key.to_owned()), None);
                 continue;
@@ -138,31 +138,31 @@ fn sample() -> BTreeMap<(String, String), Option<String>> {
     keys
 }
 
-/// Keys that the sample shows as defaults, though what stands there is an example.
+/// Keys whose value in the sample is an example, not the default.
 const EXAMPLES: [&str; 2] = ["default_profile", "default_resource"];
 
 #[test]
-fn the_configuration_table_has_every_key_with_its_default() {
+fn configuration_table_lists_every_key_and_default() {
     let sample = sample();
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for row in rows(CONFIGURATION, "Keys") {
         let [table, key, default, _] = row[..] else { panic!("{row:?}") };
         let default = default.starts_with('`').then(|| bare(default).to_owned());
         let table = if table == "at the top" { "" } else { bare(table) };
-        told.insert((table.to_owned(), bare(key).to_owned()), default);
+        reported.insert((table.to_owned(), bare(key).to_owned()), default);
     }
-    assert!(told.len() > 25);
+    assert!(reported.len() > 25);
     for ((table, key), default) in &sample {
-        let named = told.remove(&(table.clone(), key.clone()));
+        let named = reported.remove(&(table.clone(), key.clone()));
         let named = named.unwrap_or_else(|| panic!("{table} {key} is not in the table"));
         if !EXAMPLES.contains(&key.as_str()) {
             assert_eq!(&named, default, "{table} {key}");
         }
     }
-    assert!(told.is_empty(), "no such keys: {told:?}");
+    assert!(reported.is_empty(), "unknown keys: {reported:?}");
 }
 
-/// Every reason in the text, by the code that stands before it or behind it.
+/// Every reason in the text, with its own code or that of its section.
 fn documented(proto: &str) -> BTreeMap<String, String> {
     let mut code = String::new();
     let mut reasons = BTreeMap::new();
@@ -187,29 +187,28 @@ fn documented(proto: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_error_table_has_every_reason_with_its_code() {
+fn error_table_lists_every_reason_and_code() {
     let mut proto = BTreeMap::new();
     for text in PROTOS {
         proto.extend(documented(text));
     }
-    let told: BTreeMap<String, String> = rows(ERRORS, "Reasons")
+    let reported: BTreeMap<String, String> = rows(ERRORS, "Reasons")
         .into_iter()
         .map(|row| (bare(row[0]).to_owned(), row[1].to_owned()))
         .collect();
-    assert_eq!(told, proto);
-    for reason in told.keys() {
-        assert!(STATUS.contains(&format!("\"{reason}\"")), "nothing answers {reason}");
+    assert_eq!(reported, proto);
+    for reason in reported.keys() {
+        assert!(STATUS.contains(&format!("\"{reason}\"")), "{reason} is not in the code");
     }
     let made = STATUS.split('"').skip(1).step_by(2).filter(|text| {
         text.len() > 7 && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
     });
     for reason in made {
-        assert!(told.contains_key(reason), "{reason} is in no table");
+        assert!(reported.contains_key(reason), "{reason} is in no table");
     }
 }
 
-/// The quoted reasons in the code below, its tests, the variables of demos and the values of
-/// parameters apart.
+/// The quoted reasons in this code, without tests, demo variables and parameter values.
 fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
     if path.ends_with("tests") {
         return;
@@ -233,7 +232,7 @@ fn fault_reasons(path: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_proto_lists_every_reason_of_a_fault() {
+fn proto_lists_every_fault_reason() {
     let mut made = BTreeSet::new();
     for module in ["source", "provider", "refresh"] {
         fault_reasons(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module), &mut made);
@@ -247,7 +246,7 @@ fn the_proto_lists_every_reason_of_a_fault() {
     assert_eq!(listed, made);
 }
 
-/// Whether there is a test of this path, in the library or in `tests/it`.
+/// Whether a test with this path exists in the library or in `tests/it`.
 fn is_a_test(path: &str) -> bool {
     let (module, name) = path.rsplit_once("::").unwrap();
     let file = module.replace("::", "/");
@@ -266,7 +265,7 @@ fn is_a_test(path: &str) -> bool {
 }
 
 #[test]
-fn each_fault_has_its_row_and_the_tests_that_hold_it() {
+fn each_fault_has_a_row_and_existing_tests() {
     let rows: BTreeMap<_, _> = FAULTS
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
@@ -285,7 +284,7 @@ fn each_fault_has_its_row_and_the_tests_that_hold_it() {
     for (fault, cells) in &rows {
         let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
         for test in &tests {
-            assert!(is_a_test(test), "{fault}: there is no test {test}");
+            assert!(is_a_test(test), "{fault}: test {test} does not exist");
         }
         if tests.is_empty() {
             assert!(cells[3].starts_with("none"), "{fault}");
@@ -296,7 +295,7 @@ fn each_fault_has_its_row_and_the_tests_that_hold_it() {
 }
 
 #[test]
-fn what_the_page_of_faults_says_an_operator_sees_is_in_the_operators_page() {
+fn what_faults_md_quotes_is_in_operations_md() {
     let ticked = FAULTS.split('`').skip(1).step_by(2);
     let seen = ticked.filter(|text| {
         let is_reason = text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -343,7 +342,7 @@ fn public_secret(name: &str) -> String {
 }
 
 #[test]
-fn every_kind_has_its_section_and_every_example_is_a_good_configuration() {
+fn every_kind_is_documented_and_every_example_parses() {
     const PROVIDERS: &str = include_str!("../docs/providers.md");
     for kind in grantmint::provider::KINDS {
         let name = kind.name();

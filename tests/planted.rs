@@ -1,5 +1,5 @@
-//! The planted bugs still fit the source and name a test that there is. `make planted` builds
-//! each one and shows that its test fails.
+//! The planted bugs still apply to the source, and each names an existing test. `make planted`
+//! builds each bug and shows that its test fails.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The bugs: where each lies, and its text.
+/// The path and text of each patch.
 fn bugs() -> Vec<(PathBuf, String)> {
     let files = fs::read_dir(root().join("tests/planted")).unwrap();
     let patches = files
@@ -22,7 +22,7 @@ fn bugs() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn each_bug_fits_the_source() {
+fn each_planted_bug_applies_to_the_source() {
     assert!(bugs().len() >= 12, "{} bugs", bugs().len());
     for (path, _) in bugs() {
         let mut git = Command::new("git");
@@ -33,13 +33,19 @@ fn each_bug_fits_the_source() {
 }
 
 #[test]
-fn each_bug_says_what_it_is_and_names_a_test_that_catches_it() {
-    let mut said = BTreeSet::new();
+fn each_planted_bug_describes_itself_and_names_a_test() {
+    let mut descriptions = BTreeSet::new();
     for (path, text) in bugs() {
         let bug = path.display();
-        let (words, rest) = text.split_once("\n\nCaught-by: ").expect("a line Caught-by");
-        assert!(words.lines().count() == 1 && words.ends_with('.'), "{bug}: {words}");
-        assert!(said.insert(words.to_owned()), "{bug} says what another one says");
+        let (description, rest) = text.split_once("\n\nCaught-by: ").expect("a line Caught-by");
+        assert!(
+            description.lines().count() == 1 && description.ends_with('.'),
+            "{bug}: {description}"
+        );
+        assert!(
+            descriptions.insert(description.to_owned()),
+            "{bug} has the same description as another bug"
+        );
 
         let (target, name) = rest.lines().next().unwrap().split_once(' ').expect("a test");
         let (modules, function) = name.rsplit_once("::").expect("a module");
@@ -47,13 +53,13 @@ fn each_bug_says_what_it_is_and_names_a_test_that_catches_it() {
         let (file, inline) = match target {
             "lib" => (format!("src/{modules}.rs"), modules.strip_suffix("/tests")),
             "it" => (format!("tests/it/{modules}.rs"), None),
-            other => panic!("{bug}: {other} is no target that is run"),
+            other => panic!("{bug}: unknown target {other}"),
         };
         let files = [Some(file), inline.map(|module| format!("src/{module}.rs"))];
         let found = files.into_iter().flatten().any(|file| {
             let text = fs::read_to_string(root().join(file)).unwrap_or_default();
             text.contains(&format!("fn {function}("))
         });
-        assert!(found, "{bug}: there is no test {name}");
+        assert!(found, "{bug}: test {name} does not exist");
     }
 }

@@ -1,5 +1,5 @@
-//! The house rules as tests: who may import whom, documented modules, no sleeping or ignored
-//! tests, and what the lock file may hold.
+//! The project's rules as tests: allowed imports, documented modules of limited size, test names,
+//! no sleeping or ignored tests, and allowed dependencies.
 
 use std::{
     collections::BTreeMap,
@@ -35,13 +35,13 @@ fn rust_files(below: &str) -> Vec<(String, String)> {
     named.collect()
 }
 
-/// Everybody may import these, and they import nothing of ours.
+/// Every module may import these; they import no other module of the crate.
 const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings", "telemetry"];
 
-/// Base modules that need each other's types.
+/// Base modules that use other base modules.
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
-/// Who may import whom, beside the base.
+/// The modules that each module may import, in addition to the base.
 const IMPORTS: [(&str, &[&str]); 19] = [
     ("grant", &[]),
     ("egress", &[]),
@@ -84,11 +84,11 @@ fn may_import(module: &str) -> Vec<&'static str> {
     let (_, allowed) = IMPORTS
         .iter()
         .find(|(name, _)| *name == module)
-        .unwrap_or_else(|| panic!("src/{module} is in no row of the import table"));
+        .unwrap_or_else(|| panic!("src/{module} is missing from the import table"));
     allowed.iter().chain(&BASE).copied().collect()
 }
 
-/// The `crate::` paths of a file by line, groups split into theirs; test modules count too.
+/// The `crate::` paths of a file with their lines, groups expanded; test modules count too.
 fn crate_paths(text: &str) -> Vec<(usize, String)> {
     let mut paths = Vec::new();
     for (at, found) in text.match_indices("crate::") {
@@ -98,7 +98,7 @@ fn crate_paths(text: &str) -> Vec<(usize, String)> {
     paths
 }
 
-/// All paths of the use tree that a text begins with: `a::{b, c::{d, e}}` is `a::b`, `a::c::d`
+/// All paths of the use tree at the start of `tree`: `a::{b, c::{d, e}}` gives `a::b`, `a::c::d`
 /// and `a::c::e`.
 fn split(tree: &str) -> Vec<String> {
     let mut paths = Vec::new();
@@ -146,7 +146,7 @@ fn a_group_is_split_into_its_paths() {
 }
 
 #[test]
-fn modules_import_only_what_lies_before_them() {
+fn modules_import_only_allowed_modules() {
     let mut wrong = Vec::new();
     for (file, text) in rust_files("src") {
         let inside = file.strip_prefix("src/").unwrap();
@@ -157,9 +157,9 @@ fn modules_import_only_what_lies_before_them() {
         let allowed = may_import(module);
         for (line, path) in crate_paths(&text) {
             let own = path == module || path.starts_with(&format!("{module}::"));
-            let fine =
+            let matches =
                 |allowed: &&str| path == **allowed || path.starts_with(&format!("{allowed}::"));
-            if !own && !allowed.iter().any(fine) {
+            if !own && !allowed.iter().any(matches) {
                 wrong.push(format!("{file}:{line}: {module} must not import crate::{path}"));
             }
         }
@@ -179,13 +179,13 @@ fn the_command_sees_only_the_library() {
 }
 
 #[test]
-fn only_its_own_folder_knows_a_provider() {
+fn providers_are_named_only_in_their_folder() {
     for (file, text) in rust_files("src") {
         let knows = file.starts_with("src/provider");
-        // Docs may give an example; code may not name it.
+        // Comments may name a provider as an example; code may not.
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         if !knows && !file.contains("/tests") {
-            // Unit tests are at a file's end, and configure profiles.
+            // Unit tests, at the end of a file, configure profiles of real providers.
             for line in code.take_while(|line| *line != "#[cfg(test)]") {
                 assert!(!line.to_lowercase().contains("twilio"), "{file}: {line}");
             }
@@ -194,7 +194,7 @@ fn only_its_own_folder_knows_a_provider() {
 }
 
 #[test]
-fn every_file_says_what_it_is_and_stays_readable() {
+fn every_file_has_a_module_doc_and_at_most_500_lines() {
     for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
         assert!(text.starts_with("//!"), "{file} has no module doc");
         assert!(text.lines().count() <= 500, "{file} has {} lines", text.lines().count());
@@ -203,13 +203,46 @@ fn every_file_says_what_it_is_and_stays_readable() {
 }
 
 #[test]
-fn no_test_sleeps_for_real_or_is_ignored() {
+fn no_test_sleeps_or_is_ignored() {
     let ignored = concat!("#[", "ignore");
     let real_sleep = concat!("thread", "::sleep");
     for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
         assert!(!text.contains(ignored), "{file} ignores a test");
         assert!(!text.contains(real_sleep), "{file} sleeps for real");
     }
+}
+
+/// The folders whose test names are held to the limit.
+const NAMED_TESTS_IN: [&str; 1] = ["tests"];
+
+const MAX_TEST_NAME: usize = 60;
+
+/// The names of a file's test functions.
+fn test_names(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut lines = text.lines().map(str::trim_start);
+    while let Some(line) = lines.next() {
+        if line == "#[test]" || line.starts_with("#[tokio::test") {
+            let functions = lines
+                .by_ref()
+                .filter_map(|line| line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn "));
+            names.extend({ functions }.next().and_then(|rest| rest.split('(').next()));
+        }
+    }
+    names
+}
+
+#[test]
+fn test_names_are_short() {
+    let mut count = 0;
+    for (file, text) in NAMED_TESTS_IN.into_iter().flat_map(rust_files) {
+        for name in test_names(&text) {
+            let length = name.len();
+            assert!(length <= MAX_TEST_NAME, "{file}: {name} has {length} characters");
+            count += 1;
+        }
+    }
+    assert!(count > 500, "only {count} tests were found");
 }
 
 #[test]
@@ -219,14 +252,14 @@ fn statuses_are_built_in_one_place() {
     for (file, text) in rust_files("src/rpc") {
         if file != "src/rpc/status.rs" {
             for constructor in constructors {
-                assert!(!text.contains(constructor), "{file} has {constructor}");
+                assert!(!text.contains(constructor), "{file} calls {constructor}");
             }
         }
     }
 }
 
 #[test]
-fn protos_mark_as_secret_what_has_a_silent_debug() {
+fn redacted_proto_fields_match_the_silent_messages() {
     let pool =
         prost_reflect::DescriptorPool::decode(grantmint::rpc::proto::DESCRIPTOR_SET).unwrap();
     let mut marked: Vec<String> = Vec::new();
@@ -267,10 +300,10 @@ const LICENCES: [&str; 7] =
     ["MIT", "Apache-2.0", "ISC", "BSD-3-Clause", "Unicode-3.0", "Zlib", "MIT-0"];
 
 #[test]
-fn every_dependency_has_a_licence_that_may_be_shipped() {
+fn every_dependency_has_an_allowed_licence() {
     for package in packages() {
         let licence = package["license"].as_str().unwrap_or_default();
-        // An OR needs one good side, an AND needs both.
+        // OR needs one allowed licence, AND needs all.
         let fine = licence.replace('/', " OR ").split(" AND ").all(|part| {
             part.split(" OR ").any(|choice| {
                 let choice = choice.trim_matches(['(', ')', ' ']);
@@ -281,7 +314,7 @@ fn every_dependency_has_a_licence_that_may_be_shipped() {
     }
 }
 
-/// The first versions without a known advisory, and crates that must not come in.
+/// The first versions without a known advisory.
 const FLOORS: [(&str, [u64; 3]); 14] = [
     ("h2", [0, 4, 20]),
     ("hyper", [1, 5, 1]),
@@ -299,10 +332,11 @@ const FLOORS: [(&str, [u64; 3]); 14] = [
     ("time", [0, 3, 47]),
 ];
 
+/// Crates that must not be dependencies.
 const BANNED: [&str; 6] = ["openssl", "native-tls", "rsa", "rustls-pemfile", "ring", "backoff"];
 
 #[test]
-fn no_dependency_is_under_its_advisory_floor() {
+fn no_dependency_is_older_than_its_floor() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let mut versions: BTreeMap<String, Vec<[u64; 3]>> = BTreeMap::new();
     for entry in lock.split("[[package]]").skip(1) {
@@ -318,21 +352,24 @@ fn no_dependency_is_under_its_advisory_floor() {
     }
     for (name, floor) in FLOORS {
         for version in versions.get(name).into_iter().flatten() {
-            assert!(*version >= floor, "{name} {version:?} is under {floor:?}");
+            assert!(*version >= floor, "{name} {version:?} is older than {floor:?}");
         }
     }
-    assert!(versions.contains_key("h2") && versions.contains_key("rustls"), "the lock was read");
+    assert!(
+        versions.contains_key("h2") && versions.contains_key("rustls"),
+        "the lock file lacks known crates"
+    );
 }
 
 #[test]
-fn nothing_banned_is_built_in() {
-    // The lock file also names what optional features would bring; the tree does not.
+fn no_banned_crate_is_built() {
+    // Unlike the tree, the lock file also lists dependencies of optional features.
     let args =
         ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
     let tree = String::from_utf8(cargo(&args)).unwrap();
-    assert!(tree.contains("rustls v"), "the tree was read");
+    assert!(tree.contains("rustls v"), "the dependency tree lacks rustls");
     for name in BANNED {
         let built = tree.lines().any(|line| line.starts_with(&format!("{name} v")));
-        assert!(!built, "{name} is built in");
+        assert!(!built, "{name} is a dependency");
     }
 }

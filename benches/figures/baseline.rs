@@ -1,7 +1,7 @@
-//! What we are measured against: stock tonic servers of the same API.
+//! The baselines: stock tonic servers of the same API.
 //!
-//! `stock` answers `MintToken` with a constant text, and `MintTokens` with constant bytes;
-//! `jsonwebtoken` signs every token as a team would that has a cached grant.
+//! `stock` responds to `MintToken` with a constant string and to `MintTokens` with constant bytes;
+//! `jsonwebtoken` signs every token as a team with a cached grant would write it.
 
 use std::{
     convert::Infallible,
@@ -48,23 +48,24 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use crate::{live::Live, mint::Encoder, secure::Shown};
+use crate::{live::Live, mint::Encoder, secure::ServerCertificate};
 
-/// Which server, and what it answers with.
+/// The baseline and its response.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Baseline {
-    /// An echo of so many bytes; in bulk messages of so many, each for as many as these tokens.
+    /// An echo with a response of this size; in bulk, messages of this size that count as this many
+    /// tokens.
     Stock { answer: usize, chunk: usize, tokens: usize },
-    /// The same echo over TLS, as stock tonic does it, with this certificate.
-    StockOverTls { answer: usize, shown: Shown },
-    /// Tokens around this grant, in chunks of so many.
+    /// The same echo over stock tonic's TLS, with this certificate.
+    StockOverTls { answer: usize, shown: ServerCertificate },
+    /// Tokens with this grant, in chunks of this size.
     Jsonwebtoken { grant: Box<RawValue>, tokens: usize },
-    /// Our own read side around this grant, with a new one this often.
+    /// Our own read side with this grant, replaced at this interval.
     Ours { grant: Box<RawValue>, swap_every: Option<Duration> },
 }
 
 impl Baseline {
-    /// Serves until it is killed.
+    /// Serves until the process is killed.
     pub(crate) async fn serve(self) -> Result<()> {
         match self {
             Self::Stock { answer, chunk, tokens } => {
@@ -97,8 +98,8 @@ where
     Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
 }
 
-/// The same over TLS, as tonic's own TLS does it: each handshake in a task of its own, and the
-/// streams of tokio-rustls under hyper.
+/// The same over TLS as tonic's own TLS does it: each handshake in its own task, and tokio-rustls
+/// streams under hyper.
 async fn serve_over_tls<S>(service: S, acceptor: TlsAcceptor) -> Result<()>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
@@ -179,7 +180,7 @@ struct Echo(MintTokenResponse);
 
 impl Echo {
     fn new(bytes: usize) -> Self {
-        // Less the field's own tag and length.
+        // Without the field's own tag and length.
         let token = "x".repeat(bytes.saturating_sub(3));
         Self(MintTokenResponse { token, ..Default::default() })
     }
@@ -204,7 +205,7 @@ impl TokenService for Echo {
     }
 }
 
-/// How many tokens a call is for.
+/// The number of tokens that a call requests.
 fn count_of(request: &MintTokensRequest) -> usize {
     match &request.selection {
         Some(Selection::IdentitySeries(series)) => usize::try_from(series.count).unwrap_or(0),
@@ -213,7 +214,7 @@ fn count_of(request: &MintTokensRequest) -> usize {
     }
 }
 
-/// A message that is one field of bytes, cloned without a copy.
+/// A message with one field of bytes, cloned without copying.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Opaque {
     #[prost(bytes = "bytes", tag = "1")]
@@ -228,7 +229,7 @@ struct Constant {
 
 impl Constant {
     fn new(bytes: usize, tokens: usize) -> Self {
-        // Less the field's own tag and length.
+        // Without the field's own tag and length.
         let bytes = Bytes::from(vec![b'x'; bytes.saturating_sub(4)]);
         Self { message: Opaque { bytes }, tokens }
     }

@@ -10,24 +10,24 @@ use grantmint::{
 
 use crate::signing::key;
 
-/// Characters of a secret, hexadecimal digits: some kinds want no others.
+/// Characters of a secret. They are hexadecimal digits, since some kinds allow no others.
 const SECRET_CHARS: usize = 32;
 
-/// A configuration, and what its variables hold.
+/// A configuration and its environment variables.
 pub(crate) struct Configuration {
     pub(crate) text: String,
     pub(crate) variables: BTreeMap<String, String>,
-    /// Of its profiles.
+    /// The kinds of its profiles.
     kinds: Vec<&'static str>,
 }
 
 impl Configuration {
-    /// Takes a configuration whose secrets are all in variables, and gives it secrets.
+    /// A configuration with a random secret in every variable.
     pub(crate) fn new(text: String) -> Result<Self> {
         Self::with(text, &[])
     }
 
-    /// The same, where these variables hold keys.
+    /// The same, with these keys in these variables.
     pub(crate) fn with(text: String, keys: &[(&str, String)]) -> Result<Self> {
         let keys = keys.iter().map(|(name, key)| ((*name).to_owned(), key.clone()));
         let variables = RefCell::new(keys.collect::<BTreeMap<_, _>>());
@@ -41,9 +41,9 @@ impl Configuration {
         Ok(Self { text, variables: variables.into_inner(), kinds })
     }
 
-    /// A profile of each kind, out of the examples; and the kinds that none of them is of, as far
-    /// as they are good with a secret that is a text or a private key. Calls that name no profile
-    /// are for twilio-live's.
+    /// A profile of each kind, from the examples, and the kinds without a usable example: an
+    /// example is usable if its secrets may all be strings or all be private keys. Calls without a
+    /// profile use twilio-live's.
     pub(crate) fn of_all_kinds() -> Result<(Self, Vec<&'static str>)> {
         let mut text = format!("default_profile = \"of-{}\"\n", twilio_live::KIND);
         let (mut seen, mut keys) = (Vec::new(), Vec::new());
@@ -56,7 +56,7 @@ impl Configuration {
             };
             let Some(kind) = kinds.first().filter(|kind| !seen.contains(*kind)) else { continue };
             keys.extend(variables);
-            // Profiles of several kinds are called alike.
+            // Profiles of several kinds have the same name.
             text += &example.replace(&format!("[profiles.{name}"), &format!("[profiles.of-{kind}"));
             seen.push(*kind);
         }
@@ -65,7 +65,7 @@ impl Configuration {
         Ok((Self::with(text, &keys)?, missing.collect()))
     }
 
-    /// The same, where all variables hold this.
+    /// The same with this secret in every variable.
     fn with_all(text: &str, secret: &str) -> Result<Self> {
         let variables = RefCell::new(BTreeMap::new());
         let same = |name: &str| {
@@ -78,8 +78,7 @@ impl Configuration {
     }
 }
 
-/// The profiles of the examples and of the sample, each by its name, with their secrets in
-/// variables.
+/// The profiles of the examples and of the sample, by name, with their secrets in variables.
 fn examples() -> Result<Vec<(String, String)>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -91,7 +90,7 @@ fn examples() -> Result<Vec<(String, String)>> {
     let mut found: Vec<(String, String)> = Vec::new();
     for file in files {
         let text = fs::read_to_string(file)?.replace("_file =", "_env =");
-        // What stands before the first profile is none's.
+        // Text before the first profile belongs to none.
         let mut profile = None;
         for line in text.lines() {
             let table = line.strip_prefix("[profiles.").and_then(|rest| rest.strip_suffix(']'));

@@ -1,5 +1,4 @@
-//! The read side as it is, over grants that are published here: as many as wanted, and as
-//! often.
+//! The real read side with grants published here, in any number and at any rate.
 
 use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,12 +39,12 @@ use crate::{
 
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// A grant's life here: longer than any measurement.
+/// A grant's life: longer than any measurement.
 const LIFE: Duration = Duration::from_secs(3_600);
 
 const PROFILE: &str = "live";
 
-/// Live grants with a minter over them.
+/// Live grants with a minter.
 pub(crate) struct Live {
     grants: Grants,
     publishers: Vec<Publisher<Preparer>>,
@@ -55,7 +54,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// So many, each of this content.
+    /// This many grants with this content.
     pub(crate) fn new(count: usize, raw: &RawValue, clock: Clock) -> Result<Self> {
         let format = Arc::new(format()?);
         let mut live = Self {
@@ -77,7 +76,7 @@ impl Live {
         Ok(live)
     }
 
-    /// Gives every resource a new grant.
+    /// Publishes a new grant for every resource.
     fn publish(&mut self, last: Generation) -> Result<Generation> {
         let now = self.clock.now();
         let generation = Generation::after(last, now.wall);
@@ -89,7 +88,7 @@ impl Live {
         Ok(generation)
     }
 
-    /// A minter over them.
+    /// A minter with these grants.
     pub(crate) fn minter(&self, drain: Drain) -> Result<Minter> {
         let name = ProfileName::parse(PROFILE)?;
         let profile = Profile {
@@ -125,7 +124,7 @@ impl Live {
         ))
     }
 
-    /// Nanoseconds a token, of `count` tokens of resources drawn at random.
+    /// Nanoseconds a token, measured over `count` tokens of random resources.
     pub(crate) fn mint(&self, count: u32) -> Result<f64> {
         let minter = self.minter(drain().1)?;
         let start = thread_nanos();
@@ -133,7 +132,7 @@ impl Live {
         Ok((thread_nanos() - start) / f64::from(count))
     }
 
-    /// So many tokens of resources drawn at random.
+    /// Mints this many tokens of random resources.
     pub(crate) fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
         let identity = Identity::parse(IDENTITY)?;
         let mut rng = fastrand::Rng::with_seed(4_711);
@@ -145,7 +144,7 @@ impl Live {
         Ok(())
     }
 
-    /// Serves until it is killed, with new grants as often as said.
+    /// Serves until the process is killed, replacing the grants at this interval.
     pub(crate) async fn serve(mut self, swap_every: Option<Duration>) -> Result<()> {
         let (_drainer, drain) = drain();
         let metrics = Metrics::default();

@@ -1,7 +1,7 @@
-//! Tokens that are made with a key alone, in process: LiveKit's, of a room that each call names,
-//! with a name that it sets.
+//! In-process tokens made with a key alone: LiveKit's, for a room that each call names, with a name
+//! that each call sets.
 
-pub(crate) mod ways;
+pub(crate) mod comparison;
 
 use anyhow::{Result, bail};
 use grantmint::{
@@ -24,27 +24,27 @@ use crate::{load::IDENTITY, mints::mint_one};
 
 const API_KEY: &str = "APIabcdefghijk";
 
-/// Public, and good for nothing.
+/// Public and worthless.
 const SECRET: &str = "public-secret-of-the-bench-that-opens-nothing";
 
-/// Rooms of a profile that lists them, and calls that differ.
+/// The number of rooms in a profile that lists them, and of different calls.
 const ROOMS: u32 = 10_000;
 
-/// Which rooms calls name.
+/// The rooms that calls name.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Rooms {
-    /// Whether the profile lists its rooms; else it has a pattern.
+    /// Whether the profile lists its rooms instead of using a pattern.
     listed: bool,
     /// Whether each call names another room.
     in_turn: bool,
 }
 
 impl Rooms {
-    /// Another one each call, of a pattern.
+    /// Another room for each call, matched by a pattern.
     pub(crate) const OF_A_PATTERN: Self = Self { listed: false, in_turn: true };
-    /// Another one each call, of 10,000 that are listed.
+    /// Another room for each call, of 10,000 listed rooms.
     pub(crate) const LISTED: Self = Self { listed: true, in_turn: true };
-    /// Always the same of 10,000 that are listed.
+    /// Always the same of 10,000 listed rooms.
     pub(crate) const ONE_OF_THEM: Self = Self { listed: true, in_turn: false };
 
     fn configuration(self) -> Result<String> {
@@ -63,33 +63,33 @@ fn room(number: u32) -> String {
     format!("room-{number:05}")
 }
 
-/// What a call asks for.
-struct Asked {
+/// A call's options.
+struct CallOptions {
     room: String,
     params: [(String, Value); 1],
 }
 
-/// A profile of the kind, and calls of it.
+/// A profile of the kind, and calls.
 pub(crate) struct LiveKit {
     profile: config::Profile,
-    asked: Vec<Asked>,
+    requested: Vec<CallOptions>,
     clock: Clock,
 }
 
 impl LiveKit {
-    /// With calls of these rooms.
+    /// With calls for these rooms.
     pub(crate) fn new(rooms: Rooms, clock: Clock) -> Result<Self> {
         let (text, secret) = (rooms.configuration()?, |_: &str| Some(SECRET.to_owned()));
         let config = Config::parse_with("the profile", &text, &secret)?;
         let Ok([profile]) = <[_; 1]>::try_from(config.profiles) else { bail!("no one profile") };
-        let asked = |number| Asked {
+        let requested = |number| CallOptions {
             room: room(if rooms.in_turn { number } else { 0 }),
             params: [("name".to_owned(), format!("Viewer {number:05}").into())],
         };
-        Ok(Self { profile, asked: (0..ROOMS).map(asked).collect(), clock })
+        Ok(Self { profile, requested: (0..ROOMS).map(requested).collect(), clock })
     }
 
-    /// A minter of it.
+    /// A minter with this profile.
     pub(crate) fn minter(&self, drain: Drain) -> Result<Minter> {
         let profile = &self.profile;
         Ok(Minter::new(
@@ -106,13 +106,13 @@ impl LiveKit {
         ))
     }
 
-    /// What the call of this number asks for.
+    /// The options of the call with this number.
     pub(crate) fn options(&self, number: usize) -> Options<'_> {
-        let Asked { room, params } = &self.asked[number % self.asked.len()];
+        let CallOptions { room, params } = &self.requested[number % self.requested.len()];
         Options { resource: room, params, ..Options::default() }
     }
 
-    /// So many tokens, each of a call of its own.
+    /// Mints this many tokens, one for each call.
     pub(crate) fn mint_by(&self, minter: &Minter, count: u32) -> Result<()> {
         let identity = Identity::parse(IDENTITY)?;
         (0..count as usize)

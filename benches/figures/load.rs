@@ -1,5 +1,5 @@
-//! The load: HTTP/2 by hand, so that the client costs little beside the server it measures.
-//! Answers are read to their end and their status is checked; the messages are not decoded.
+//! The load generator: plain h2, so that the client costs little compared with the server.
+//! Responses are read to their end and their status is checked; messages are not decoded.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::secure::SERVER_NAME;
 
-/// How many calls there are at the same time.
+/// The number of concurrent calls.
 #[derive(Clone, Copy)]
 pub(crate) struct Callers {
     connections: usize,
@@ -34,12 +34,12 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// So many times as many, on more connections.
+    /// This many times as many calls, on more connections.
     pub(crate) const fn times(self, times: usize) -> Self {
         Self { connections: self.connections * times, ..self }
     }
 
-    /// All at the same time.
+    /// All concurrent calls.
     pub(crate) fn calls(self) -> f64 {
         (self.connections * self.calls_a_connection) as f64
     }
@@ -48,29 +48,29 @@ impl Callers {
 /// Enough to keep a core busy.
 pub(crate) const MANY: Callers = Callers { connections: 4, calls_a_connection: 16 };
 
-/// Few enough that none waits for another.
+/// Few enough that no call waits for another.
 pub(crate) const FEW: Callers = Callers { connections: 2, calls_a_connection: 1 };
 
-/// Whom `MintToken` calls are for.
+/// The identity of `MintToken` calls.
 pub(crate) const IDENTITY: &str = "viewer-4711";
 
-/// The windows and the frames that `grantmint bulk` asks for.
+/// The windows and frame size that `grantmint bulk` requests.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const FRAME: u32 = 128 * 1024;
 
-/// Where a server is, and how it is spoken to.
+/// A server's address, and how to call it.
 #[derive(Clone)]
 pub(crate) struct Target {
-    way: Way,
+    transport: Transport,
     /// Empty for the server's default.
     profile: &'static str,
-    /// What calls show of their caller, beside its certificate.
+    /// The calls' credential in addition to a certificate.
     authorization: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Tcp(SocketAddr),
     Tls(SocketAddr, Arc<ClientConfig>),
     Unix(Arc<Path>),
@@ -78,24 +78,28 @@ enum Way {
 
 impl From<SocketAddr> for Target {
     fn from(addr: SocketAddr) -> Self {
-        Self { way: Way::Tcp(addr), profile: "", authorization: None }
+        Self { transport: Transport::Tcp(addr), profile: "", authorization: None }
     }
 }
 
 impl Target {
-    /// A server that speaks TLS.
+    /// A TLS server.
     pub(crate) fn over_tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        Self { way: Way::Tls(addr, Arc::clone(config)), profile: "", authorization: None }
+        Self {
+            transport: Transport::Tls(addr, Arc::clone(config)),
+            profile: "",
+            authorization: None,
+        }
     }
 
-    /// A server that listens on this Unix socket.
+    /// A server on this Unix socket.
     pub(crate) fn at_socket(path: &Path) -> Self {
-        Self { way: Way::Unix(path.into()), profile: "", authorization: None }
+        Self { transport: Transport::Unix(path.into()), profile: "", authorization: None }
     }
 
-    /// A server that is asked for tokens of this profile.
+    /// A server, for tokens of this profile.
     pub(crate) fn of_profile(addr: SocketAddr, profile: &'static str) -> Self {
-        Self { way: Way::Tcp(addr), profile, authorization: None }
+        Self { transport: Transport::Tcp(addr), profile, authorization: None }
     }
 
     /// The same, with calls that carry a bearer token.
@@ -129,17 +133,19 @@ impl Connection {
         Ok(Self { authorization, ..self.clone() })
     }
 
-    /// With this first window of each stream.
+    /// With this initial window for each stream.
     pub(crate) async fn open_with_window(target: impl Into<Target>, window: u32) -> Result<Self> {
-        let Target { way, profile, authorization } = target.into();
-        let connected = match way {
-            Way::Tcp(addr) => Self::over(connect(addr).await?, profile, window).await,
-            Way::Tls(addr, config) => {
+        let Target { transport, profile, authorization } = target.into();
+        let connected = match transport {
+            Transport::Tcp(addr) => Self::over(connect(addr).await?, profile, window).await,
+            Transport::Tls(addr, config) => {
                 let name = ServerName::try_from(SERVER_NAME)?;
                 let connecting = TlsConnector::from(config).connect(name, connect(addr).await?);
                 Self::over(connecting.await?, profile, window).await
             }
-            Way::Unix(path) => Self::over(UnixStream::connect(path).await?, profile, window).await,
+            Transport::Unix(path) => {
+                Self::over(UnixStream::connect(path).await?, profile, window).await
+            }
         };
         Ok(Self { authorization, ..connected? })
     }
@@ -159,7 +165,7 @@ impl Connection {
         Ok(Self { send, profile, authorization: None })
     }
 
-    /// Sends a call and gives back the answer's body, nothing of which is read yet.
+    /// Sends a call and returns the response body, unread.
     pub(crate) async fn call(&self, method: &str, message: Bytes) -> Result<h2::RecvStream> {
         let response = self.send(method, message).await?;
         check(response.headers())?;
@@ -167,13 +173,13 @@ impl Connection {
     }
 
     async fn send(&self, method: &str, message: Bytes) -> Result<Response<h2::RecvStream>> {
-        let Begun { response, mut body } = self.begin(method).await?;
+        let StartedCall { response, mut body } = self.begin(method).await?;
         body.send_data(message, true)?;
         Ok(response.await?)
     }
 
-    /// Begins a call, whose message does not come yet.
-    pub(crate) async fn begin(&self, method: &str) -> Result<Begun> {
+    /// Starts a call without sending its message.
+    pub(crate) async fn begin(&self, method: &str) -> Result<StartedCall> {
         let request = Request::post(format!("http://server/grantmint.v1.TokenService/{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -184,10 +190,10 @@ impl Connection {
         let request = request.body(())?;
         let mut ready = self.send.clone().ready().await?;
         let (response, body) = ready.send_request(request, false)?;
-        Ok(Begun { response, body })
+        Ok(StartedCall { response, body })
     }
 
-    /// Whether a token came, or a refusal.
+    /// Mints a token; returns false if the call was refused.
     async fn try_mint(&self, request: Bytes) -> Result<bool> {
         let response = self.send("MintToken", request).await?;
         if response.headers().contains_key("grpc-status") {
@@ -196,7 +202,7 @@ impl Connection {
         drain(response.into_body(), drop).await.map(|()| true)
     }
 
-    /// One token of this server.
+    /// The response for one token of this server.
     pub(crate) async fn mint(&self) -> Result<Bytes> {
         let mut answer = BytesMut::new();
         drain(self.call("MintToken", mint_token(self.profile)).await?, |data| answer.put(data))
@@ -205,20 +211,20 @@ impl Connection {
     }
 }
 
-/// A call that has begun.
-pub(crate) struct Begun {
+/// A started call.
+pub(crate) struct StartedCall {
     response: ResponseFuture,
     body: SendStream<Bytes>,
 }
 
-impl Begun {
-    /// Takes it back.
+impl StartedCall {
+    /// Cancels the call.
     pub(crate) fn cancel(mut self) {
         self.body.send_reset(Reason::CANCEL);
     }
 }
 
-/// Reads an answer to its end.
+/// Reads a response to its end.
 async fn drain(mut body: h2::RecvStream, mut take: impl FnMut(Bytes)) -> Result<()> {
     while let Some(data) = body.data().await {
         let data = data?;
@@ -249,23 +255,23 @@ fn mint_token(profile: &str) -> Bytes {
     message(&request).unwrap_or_default()
 }
 
-/// What a unary load came to.
+/// The result of a unary load.
 pub(crate) struct Unary {
     pub(crate) calls: f64,
     pub(crate) seconds: f64,
-    /// Of each call, in nanoseconds, ascending.
+    /// The duration of each call in nanoseconds, ascending.
     pub(crate) latencies: Vec<u64>,
 }
 
 impl Unary {
-    /// The time that this share of the calls took at the most, in microseconds.
+    /// The given percentile of the durations, in microseconds.
     pub(crate) fn micros(&self, percent: usize) -> f64 {
         let nanos = self.latencies.get(self.latencies.len() * percent / 100);
         nanos.map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
     }
 }
 
-/// Calls `MintToken` as fast as the answers come, for this long.
+/// Calls `MintToken` without pause for this duration.
 pub(crate) async fn unary(
     target: impl Into<Target>,
     callers: Callers,
@@ -307,14 +313,14 @@ fn options(profile: &str) -> Option<MintOptions> {
     (!profile.is_empty()).then(|| MintOptions { profile, ..Default::default() })
 }
 
-/// What a caller that asks for more than its quota came to.
+/// The result for a caller that exceeds its quota.
 #[derive(Default)]
 pub(crate) struct Greedy {
     pub(crate) calls: f64,
     pub(crate) minted: f64,
 }
 
-/// Calls `MintToken` again at once, whatever comes of it.
+/// Calls `MintToken` without pause, whatever the result.
 pub(crate) async fn greedy(
     target: Target,
     (connections, calls_a_connection): (usize, usize),
@@ -336,13 +342,13 @@ pub(crate) async fn greedy(
         (0..calls_a_connection).map(|_| {
             let (connection, request) = (connection.clone(), request.clone());
             async move {
-                let mut came = Greedy::default();
+                let mut result = Greedy::default();
                 while !stop() {
                     let minted = connection.try_mint(request.clone()).await?;
-                    came.calls += 1.0;
-                    came.minted += f64::from(u8::from(minted));
+                    result.calls += 1.0;
+                    result.minted += f64::from(u8::from(minted));
                 }
-                anyhow::Ok(came)
+                anyhow::Ok(result)
             }
         })
     });
@@ -353,7 +359,7 @@ pub(crate) async fn greedy(
     }))
 }
 
-/// A `MintTokens` call for numbered identities.
+/// A `MintTokens` request for numbered identities.
 pub(crate) fn series(profile: &str, count: u32) -> Result<Bytes> {
     let series = IdentitySeries { prefix: "viewer-".to_owned(), count: count.into() };
     let selection = Some(Selection::IdentitySeries(series));
@@ -361,7 +367,7 @@ pub(crate) fn series(profile: &str, count: u32) -> Result<Bytes> {
     message(&MintTokensRequest { options, selection, ..Default::default() })
 }
 
-/// A `MintTokens` call for as many identities of a list.
+/// A `MintTokens` request for a list of this many identities.
 fn list(profile: &str, count: u32) -> Result<Bytes> {
     let identities = (0..count).map(|number| format!("viewer-{number}")).collect();
     let selection = Some(Selection::IdentityList(IdentityList { identities }));
@@ -369,13 +375,13 @@ fn list(profile: &str, count: u32) -> Result<Bytes> {
     message(&MintTokensRequest { options, selection, ..Default::default() })
 }
 
-/// What a bulk came to.
+/// The result of a bulk.
 pub(crate) struct Bulk {
     pub(crate) seconds: f64,
     pub(crate) bytes: usize,
 }
 
-/// Reads one `MintTokens` call of so many tokens to its end.
+/// Reads one `MintTokens` call for this many tokens to its end.
 pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> {
     let connection = Connection::open(target).await?;
     let start = Instant::now();
@@ -385,10 +391,10 @@ pub(crate) async fn bulk(target: impl Into<Target>, count: u32) -> Result<Bulk> 
     Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
 }
 
-/// Identities of one list.
+/// Identities in one list.
 const LISTED: u32 = 10_000;
 
-/// Reads calls of `MintTokens` for lists to their end, one after another: at least so many tokens.
+/// Reads `MintTokens` calls for lists, one after another, until at least this many tokens.
 pub(crate) async fn lists(target: impl Into<Target>, count: u32) -> Result<Bulk> {
     let connection = Connection::open(target).await?;
     let request = list(connection.profile, LISTED)?;
@@ -401,7 +407,7 @@ pub(crate) async fn lists(target: impl Into<Target>, count: u32) -> Result<Bulk>
     Ok(Bulk { seconds: start.elapsed().as_secs_f64(), bytes })
 }
 
-/// The first message of a bulk, without its five bytes in front.
+/// The first message of a bulk, without its five-byte prefix.
 pub(crate) async fn first_chunk(addr: SocketAddr) -> Result<Bytes> {
     let connection = Connection::open(addr).await?;
     let mut answer = BytesMut::new();

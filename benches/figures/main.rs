@@ -1,8 +1,8 @@
-//! `make bench`: everything that is promised of speed and size, as ratios inside one run.
+//! `make bench`: every documented figure for speed and size, as ratios within one run.
 //!
-//! What is compared is measured by turns, in rounds, so that what else the machine does hits
-//! both sides; the median of the rounds' ratios counts. Servers are child processes on one
-//! core, the load comes from another.
+//! Alternatives are measured alternately, in rounds, so that other load on the machine affects
+//! both; the median of the rounds' ratios counts. Servers are child processes on one core, the load
+//! comes from another.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -31,35 +31,35 @@ use clap::{Parser, ValueEnum};
 
 use self::{baseline::Baseline, measure::Part, mints::Mints, process::Cores, report::Report};
 
-/// Measures the figures that are promised.
+/// Measures the documented figures.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds
+    /// Run fewer and shorter rounds
     #[arg(long)]
     quick: bool,
     /// Write JSON instead of lines
     #[arg(long)]
     json: bool,
-    /// Measure no more than this part, or these
+    /// Measure only these parts
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
-    /// Count the instructions of a token instead, and fail if they are more than stated
+    /// Count the instructions of a token instead, and fail if they exceed the stated number
     #[arg(long)]
     guard: bool,
-    /// The command to measure; left out: the one built beside the bench
+    /// The command to measure; default: the one built with the bench
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_grantmint"))]
     command: PathBuf,
     /// The static command of the image; left out: the part `image` is skipped
     #[arg(long = "static", value_name = "FILE")]
     static_command: Option<PathBuf>,
-    /// Serve the baseline that standard input says instead: what the bench starts itself with
+    /// Serve the baseline described on standard input; used by the bench itself
     #[arg(long, hide = true)]
     baseline: bool,
-    /// Mint what is told on standard input: what the bench counts the instructions of
+    /// Mint as described on standard input; used by the bench itself to count instructions
     #[arg(long, hide = true)]
     mints: bool,
-    /// What `cargo bench` gives to every bench
+    /// Passed by `cargo bench` to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     if arguments.baseline {
-        // Not an argument: it may hold a grant, and arguments are for everybody to see.
+        // Not an argument: it may contain a grant, and arguments are visible to other users.
         let baseline: Baseline = serde_json::from_str(&io::read_to_string(io::stdin())?)?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         return runtime.enable_all().build()?.block_on(baseline.serve());

@@ -1,8 +1,8 @@
-//! What is measured, in its order.
+//! The measurements, in their order.
 
 mod alone;
-mod aside;
 mod audit;
+mod background;
 mod bearer;
 mod calls;
 mod forward;
@@ -41,14 +41,14 @@ use crate::{
     report::Report,
 };
 
-/// How long it may take.
+/// The duration of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     rounds: usize,
     starts: usize,
-    /// Of each server's load, each round.
+    /// The time of each server's load per round.
     unary: Duration,
-    /// The same beside a peer, that often.
+    /// The same for a peer, and its number of rounds.
     peer: Duration,
     peer_rounds: usize,
     /// Tokens of a bulk, and of one that `jsonwebtoken` signs.
@@ -56,7 +56,7 @@ pub(crate) struct Size {
     signed: u32,
     /// Live grants in one process.
     grants: usize,
-    /// The same where instructions are counted, which takes fifty times as long.
+    /// The same when instructions are counted, which takes fifty times as long.
     counted_grants: u32,
 }
 
@@ -86,6 +86,16 @@ pub(crate) const FULL: Size = Size {
     counted_grants: 10_000,
 };
 
+/// The sandbox's own profile.
+const DEMO_PROFILE: &str = r#"
+[profiles.demo]
+kind = "twilio-live"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+api_key_sid = "SK0123456789abcdef0123456789abcdef"
+api_key_secret_env = "API_KEY"
+resources = ["VJ0123456789abcdef0123456789abcdef"]
+"#;
+
 /// The executables.
 pub(crate) struct Programs {
     pub(crate) grantmint: PathBuf,
@@ -95,12 +105,12 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// The service against its sandbox, as shipped.
+    /// The service with its sandbox, as shipped.
     fn serve(&self, on: &Cores, all: &Cores) -> Result<Server> {
         Server::start(self.service(), "", on, all)
     }
 
-    /// The same with this configuration, all of whose upstreams are the sandbox.
+    /// The same with this configuration; all its upstreams are the sandbox.
     fn serve_configured(
         &self,
         configuration: &Configuration,
@@ -110,6 +120,12 @@ impl Programs {
         let mut command = self.service();
         command.arg("--config=/dev/stdin").envs(&configuration.variables);
         Server::start(command, &configuration.text, on, all)
+    }
+
+    /// The service on the servers' core with the demo's profile, preceded by these tables.
+    fn serve_demo(&self, tables: &str, cores: &Cores) -> Result<Server> {
+        let configuration = Configuration::new(format!("{tables}{DEMO_PROFILE}"))?;
+        self.serve_configured(&configuration, &cores.of_server(), cores)
     }
 
     fn service(&self) -> Command {
@@ -134,42 +150,42 @@ fn serving(mut command: Command) -> Command {
 /// What is measured together.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Part {
-    /// From the start to the first token
+    /// Time from the start to the first token
     Start,
     /// Resident memory
     Memory,
-    /// A mint among many live grants
+    /// A mint with many live grants
     Grants,
-    /// How long a call takes while grants swap, and beside a bulk
+    /// Latency while grants are replaced, and next to a bulk
     Latency,
-    /// Signing, single calls and bulk against the baselines
+    /// Signing, single calls and bulk compared with the baselines
     Rounds,
-    /// Single calls against the servers that teams would write
+    /// Single calls compared with servers as teams would write them
     Peers,
-    /// A token that is made with a key alone
+    /// Tokens made with a key alone
     Livekit,
-    /// Single calls for a credential that all share
+    /// Single calls for a shared credential
     Forward,
     /// A server with a profile of each kind
     Kinds,
-    /// Calls and bulk over TLS, and of callers that are known
+    /// Calls and bulk over TLS, also of known callers
     Tls,
-    /// Calls that carry a bearer token
+    /// Calls with a bearer token
     Bearer,
-    /// Calls and bulk by a Unix socket
+    /// Calls and bulk over a Unix socket
     Unix,
-    /// Calls, series and lists that are recorded in an audit log
+    /// Calls, series and lists with an audit log
     Audit,
-    /// Slow signatures, and tokens that are shared
+    /// Slow signatures, and shared tokens
     Signing,
     /// The image: its size, its start, and what a static binary costs
     Image,
-    /// A known caller beside greedy and hostile ones, and ten times the load
+    /// A known caller next to greedy and hostile ones, and ten times the load
     Load,
 }
 
 impl Part {
-    /// Measures it.
+    /// Measures this part.
     pub(crate) async fn measure(
         self,
         programs: &Programs,
@@ -201,9 +217,9 @@ impl Part {
     }
 }
 
-/// What the service answers, that baselines answer alike.
+/// The sizes of the service's responses, for the baselines.
 struct Sample {
-    /// Bytes of a `MintToken` answer.
+    /// Bytes of a `MintToken` response.
     answer: usize,
     /// Bytes and tokens of a `MintTokens` chunk.
     chunk: usize,
@@ -224,7 +240,7 @@ impl Sample {
         })
     }
 
-    /// A stock server whose answers are as long.
+    /// A stock server with responses of the same size.
     fn stock(&self) -> Baseline {
         let Self { answer, chunk, tokens, .. } = *self;
         Baseline::Stock { answer, chunk, tokens }
@@ -247,7 +263,7 @@ fn grant_of(token: &str) -> Result<Box<RawValue>> {
     Ok(payload.grants.player)
 }
 
-/// Where files lie in memory, if anywhere.
+/// A directory in memory, if there is one.
 fn memory_dir() -> PathBuf {
     let shared = Path::new("/dev/shm");
     if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() }

@@ -1,5 +1,5 @@
-//! Minting in process, and `jsonwebtoken::encode` of the same claims: as a team would write it,
-//! with a claims struct.
+//! In-process minting, and `jsonwebtoken::encode` of the same claims as a team would write it, with
+//! a claims struct.
 
 use std::{hint::black_box, time::Duration};
 
@@ -58,7 +58,7 @@ impl Encoder {
         }
     }
 
-    /// A token for this identity, with this id, good for a minute.
+    /// A token for this identity with this id, valid for a minute.
     pub(crate) fn encode(
         &self,
         identity: &str,
@@ -93,15 +93,15 @@ pub(crate) fn format() -> Result<Hs256> {
     Ok(access_tokens(&config, None))
 }
 
-/// Both ways to a token, side by side.
-pub(crate) struct Ways {
+/// Both implementations.
+pub(crate) struct Comparison {
     call_signer: std::sync::Arc<dyn CallSigner>,
     serials: Serials,
     encoder: Encoder,
     issue: i64,
 }
 
-impl Ways {
+impl Comparison {
     pub(crate) fn new(raw: &RawValue) -> Result<Self> {
         let now = Clock::system().now();
         let issue = now.wall.unix_seconds();
@@ -117,8 +117,8 @@ impl Ways {
         })
     }
 
-    /// Nanoseconds a token of our own, of chunks as a bulk makes them: one after the other into
-    /// a buffer.
+    /// Nanoseconds for one of our tokens, made in chunks as in a bulk: one after another into a
+    /// buffer.
     pub(crate) fn mint(&self) -> f64 {
         let mut chunk = Vec::new();
         nanos_a_token(|| {
@@ -130,7 +130,7 @@ impl Ways {
         })
     }
 
-    /// Nanoseconds a token of `jsonwebtoken`'s.
+    /// Nanoseconds for a token of `jsonwebtoken`.
     pub(crate) fn encode(&self) -> f64 {
         nanos_a_token(|| {
             let id = self.call_signer.token_id(self.serials.next()).unwrap_or_default();
@@ -139,7 +139,7 @@ impl Ways {
     }
 }
 
-/// Nanoseconds of what is made, one after the other.
+/// Nanoseconds per call of `make`.
 pub(crate) fn nanos_a_token<T>(mut make: impl FnMut() -> T) -> f64 {
     let start = thread_nanos();
     for _ in 0..TOKENS_A_ROUND {
@@ -148,7 +148,7 @@ pub(crate) fn nanos_a_token<T>(mut make: impl FnMut() -> T) -> f64 {
     (thread_nanos() - start) / f64::from(TOKENS_A_ROUND)
 }
 
-/// This thread's processor time: what else the machine does is not counted.
+/// This thread's processor time, independent of the machine's other load.
 pub(crate) fn thread_nanos() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

@@ -1,4 +1,4 @@
-//! Tokens and nothing else: what a process does whose instructions are counted.
+//! Only minting: the process whose instructions are counted.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -23,29 +23,29 @@ use crate::{
     livekit::{LiveKit, Rooms},
 };
 
-/// Whose tokens.
+/// The kind of the tokens.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    /// Twilio Live's, of so many grants.
+    /// Twilio Live's, with this many grants.
     TwilioLive(u32),
-    /// LiveKit's, each with a name of its own.
+    /// LiveKit's, each with its own name.
     LiveKit(Rooms),
 }
 
-/// So many tokens.
+/// How many tokens to mint.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mints {
     pub(crate) kind: Kind,
-    /// Of the kinds that have grants.
+    /// Only of kinds with grants.
     pub(crate) grant: Box<RawValue>,
     pub(crate) tokens: u32,
-    /// By a bulk instead of one by one.
+    /// In a bulk instead of single calls.
     pub(crate) bulk: bool,
 }
 
 impl Mints {
-    /// By a clock that stands still, so that a slow machine mints the same. The system's is not
-    /// read at all: that crashes under valgrind, which hides where the kernel keeps it.
+    /// Uses a simulated clock, so that a slow machine mints the same. The system clock is not read
+    /// at all: reading it crashes under valgrind, which hides the kernel's vDSO.
     pub(crate) fn make(self) -> Result<()> {
         let (clock, _) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
         let (_drainer, drain) = drain();
@@ -72,7 +72,7 @@ impl Mints {
     }
 }
 
-/// One token, from the plan on.
+/// One token including its plan.
 pub(crate) fn mint_one(minter: &Minter, options: &Options<'_>, identity: &Identity) -> Result<()> {
     let plan = plan(minter, options)?;
     let token = minter.mint(&plan, identity, None, &Unlimited).now_or_never();

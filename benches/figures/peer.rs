@@ -1,6 +1,7 @@
-//! The peers: what a team would write today in Node, Python and Go, each with a cached grant.
+//! The peers: servers as a team would write them today in Node, Python and Go, each with a cached
+//! grant.
 //!
-//! They are in `benches/peers`; `make peer-tools` makes what they need.
+//! Their code is in `benches/peers`; `make peer-tools` installs what they need.
 
 use std::{
     fs,
@@ -22,7 +23,7 @@ use crate::{
     process::{Cores, Server},
 };
 
-/// One of them, by its language.
+/// A peer, by its language.
 #[derive(Clone, Copy)]
 pub(crate) enum Peer {
     Node,
@@ -41,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// Starts it around this grant, and has it prove that it signs as it should.
+    /// Starts it with this grant and verifies its token.
     pub(crate) async fn start(self, grant: &RawValue, on: &Cores, all: &Cores) -> Result<Server> {
         let given = json!({
             "account_sid": DEMO_ACCOUNT_SID,
@@ -55,14 +56,14 @@ impl Peer {
         Ok(server)
     }
 
-    /// How it is run; fails where it could not be made.
+    /// Its command; fails if it could not be installed.
     fn command(self) -> Result<Command> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = self.name().to_lowercase();
         let source = root.join("benches/peers").join(&folder);
         let made = root.join("target/peers").join(&folder);
-        if let Ok(why) = fs::read_to_string(made.join("missing")) {
-            bail!("{}", why.trim());
+        if let Ok(reason) = fs::read_to_string(made.join("missing")) {
+            bail!("{}", reason.trim());
         }
         let existing = |path: PathBuf| {
             ensure!(path.exists(), "it is not made: make peer-tools");
@@ -85,7 +86,8 @@ impl Peer {
     }
 }
 
-/// That this is a token for who asked, around this grant, and that the answer says the same of it.
+/// Verifies that this is a token for the requested identity with this grant, and that the response
+/// matches it.
 fn verify(answer: &MintTokenResponse, grant: &RawValue) -> Result<()> {
     let key = DecodingKey::from_secret(DEMO_API_KEY_SECRET.as_bytes());
     let mut validation = Validation::new(Algorithm::HS256);
@@ -101,7 +103,7 @@ fn verify(answer: &MintTokenResponse, grant: &RawValue) -> Result<()> {
     let expire = validity.expire_time.context("no expire_time")?.seconds;
     let issue = validity.issue_time.context("no issue_time")?.seconds;
     ensure!(claims["exp"] == expire, "another expire_time");
-    // A minute, as two readings of a clock have it.
+    // A minute, within the difference of two clock readings.
     ensure!((59..=61).contains(&(expire - issue)), "a life of {} s", expire - issue);
     Ok(())
 }

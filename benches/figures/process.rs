@@ -1,5 +1,4 @@
-//! Servers as child processes, each on the cores that it is given, and what the system says
-//! of them.
+//! Servers as child processes pinned to cores, and their resource usage.
 
 use std::{
     fs,
@@ -16,33 +15,33 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 pub(crate) struct Cores(Vec<usize>);
 
 impl Cores {
-    /// All that the system gives.
+    /// All available cores.
     pub(crate) fn all() -> Result<Self> {
         let set = sched_getaffinity(None).context("cannot ask for the cores")?;
         Ok(Self((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()))
     }
 
-    /// How many.
+    /// Their number.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The one that a measured server gets.
+    /// The core of a measured server.
     pub(crate) fn of_server(&self) -> Self {
         Self(self.0[..1].to_vec())
     }
 
-    /// Two for a server, where there are two.
+    /// Two cores for a server, if there are two.
     pub(crate) fn two(&self) -> Self {
         Self(self.0[..self.0.len().min(2)].to_vec())
     }
 
-    /// The one that the load comes from: apart from the servers', where there are enough.
+    /// The core of the load, different from the servers' if there are enough.
     pub(crate) fn of_clients(&self) -> Self {
         Self(self.0[self.0.len().min(3) - 1..][..1].to_vec())
     }
 
-    /// Runs this thread, and what it starts from now on, on these cores.
+    /// Pins this thread, and everything that it starts from now on, to these cores.
     pub(crate) fn bind(&self) -> Result<()> {
         let mut set = CpuSet::new();
         self.0.iter().for_each(|core| set.set(*core));
@@ -50,7 +49,7 @@ impl Cores {
     }
 }
 
-/// A child process; killed with its handle.
+/// A child process, killed when dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -60,16 +59,16 @@ impl Drop for Running {
     }
 }
 
-/// A server that listens; killed with its handle.
+/// A running server, killed when dropped.
 pub(crate) struct Server {
     running: Running,
-    /// Where.
+    /// Its address.
     pub(crate) addr: SocketAddr,
 }
 
 impl Server {
-    /// Starts a program that reads `input` and writes its addresses as a line of JSON, on these
-    /// cores; this thread goes back to the clients' core afterwards.
+    /// Starts a program that reads `input` and prints its addresses as a line of JSON, on these
+    /// cores; this thread returns to the clients' core afterwards.
     pub(crate) fn start(
         mut command: Command,
         input: &str,
@@ -94,18 +93,18 @@ impl Server {
         Ok(Self { running, addr })
     }
 
-    /// Seconds of processor time so far, user's and system's.
+    /// Seconds of processor time so far, in user and kernel mode.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         cpu_seconds(self.running.0.id())
     }
 
-    /// Resident bytes.
+    /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<f64> {
         resident(self.running.0.id())
     }
 }
 
-/// Resident bytes of a process.
+/// A process's resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -113,7 +112,7 @@ pub(crate) fn resident(pid: u32) -> Result<f64> {
     Ok(kilobytes.parse::<f64>()? * 1024.0)
 }
 
-/// The scheduler's own account where it is given, in nanoseconds; else the one in ticks.
+/// The scheduler's account in nanoseconds if available, else the one in ticks.
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut seconds = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -132,12 +131,12 @@ fn cpu_ticks(pid: u32) -> Result<f64> {
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Processor seconds of the children that have ended.
+/// Processor seconds of finished children.
 pub(crate) fn cpu_seconds_of_ended() -> Result<f64> {
     Ok(stat_fields("/proc/self/stat", 13)? / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// The sum of two neighbouring fields, counted from behind the name, which may hold anything.
+/// The sum of two adjacent fields, counted after the name, which may contain anything.
 fn stat_fields(file: &str, first: usize) -> Result<f64> {
     let stat = fs::read_to_string(file)?;
     let (_, fields) = stat.rsplit_once(')').context("a malformed stat")?;

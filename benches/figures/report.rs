@@ -1,4 +1,4 @@
-//! What was measured, for people and for machines.
+//! The results as text and as JSON.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::process::Cores;
 
-/// What a ratio has to reach.
+/// The goal of a ratio.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtLeast(f64),
@@ -29,27 +29,27 @@ impl Goal {
     }
 }
 
-/// A figure that has a goal.
+/// A ratio with a goal.
 struct Figure {
     name: String,
     value: f64,
     goal: Goal,
 }
 
-/// One quantity, measured once a round.
+/// A quantity measured once per round.
 struct Series {
     name: String,
     unit: &'static str,
     values: Vec<f64>,
 }
 
-/// What could not be measured, and why.
+/// A figure that could not be measured, and why.
 struct Skipped {
     name: String,
-    why: String,
+    reason: String,
 }
 
-/// All that a run found.
+/// The results of a run.
 #[derive(Default)]
 pub(crate) struct Report {
     figures: Vec<Figure>,
@@ -57,26 +57,26 @@ pub(crate) struct Report {
     skipped: Vec<Skipped>,
 }
 
-/// Between rounds a quiet machine's baseline differs by less.
+/// On a quiet machine, a baseline varies less than this between rounds.
 const QUIET: f64 = 0.15;
 
 impl Report {
-    /// Takes a figure, the median of `values`.
+    /// Adds a figure, the median of `values`.
     pub(crate) fn figure(&mut self, name: impl Into<String>, goal: Goal, values: &[f64]) {
         self.figures.push(Figure { name: name.into(), value: median(values), goal });
     }
 
-    /// Takes what a figure is made of.
+    /// Adds a quantity that figures are based on.
     pub(crate) fn series(&mut self, name: impl Into<String>, unit: &'static str, values: &[f64]) {
         self.series.push(Series { name: name.into(), unit, values: values.to_vec() });
     }
 
-    /// Takes what is not measured.
-    pub(crate) fn skip(&mut self, name: String, why: &anyhow::Error) {
-        self.skipped.push(Skipped { name, why: format!("{why:#}") });
+    /// Adds a figure that was not measured.
+    pub(crate) fn skip(&mut self, name: String, reason: &anyhow::Error) {
+        self.skipped.push(Skipped { name, reason: format!("{reason:#}") });
     }
 
-    /// How far `name` went up and down between rounds, as a share of its median.
+    /// The range of `name` between rounds, as a share of its median.
     fn spread(&self, name: &str) -> f64 {
         let values = self.series.iter().find(|series| series.name == name);
         let values = values.map_or(&[][..], |series| &series.values);
@@ -94,8 +94,8 @@ impl Report {
             let verdict = if goal.holds(*value) { "met" } else { "missed" };
             println!("{name} {value:.3} {} {verdict}", goal.text());
         }
-        for Skipped { name, why } in &self.skipped {
-            println!("{name} skipped: {why}");
+        for Skipped { name, reason } in &self.skipped {
+            println!("{name} skipped: {reason}");
         }
         println!("\n{:34} {:>12} {:>12} {:>12}  unit", "measured", "median", "least", "most");
         for Series { name, unit, values } in &self.series {
@@ -105,10 +105,12 @@ impl Report {
         }
         println!("\n{} cores of {}; SHA extensions: {}", cores.count(), model(), sha_extensions());
         if cores.count() < 2 {
-            println!("warning: server and clients share one core, so no ratio of rates counts");
+            println!(
+                "warning: server and clients share one core, so ratios of rates are meaningless"
+            );
         }
         if noise.is_nan() {
-            println!("how noisy the machine is was not measured: the part `rounds` tells");
+            println!("the machine's noise was not measured; the part `rounds` measures it");
         }
         if noise > QUIET {
             println!("warning: the machine is noisy, a baseline moved by {:.0} %", noise * 1e2);
@@ -123,8 +125,10 @@ impl Report {
         let series = self.series.iter().map(|Series { name, unit, values }| {
             json!({"name": name, "unit": unit, "median": median(values), "values": values})
         });
-        let skipped =
-            self.skipped.iter().map(|Skipped { name, why }| json!({"name": name, "why": why}));
+        let skipped = self
+            .skipped
+            .iter()
+            .map(|Skipped { name, reason }| json!({"name": name, "why": reason}));
         let sha = sha_extensions();
         json!({
             "machine": {"cores": cores.count(), "model": model(), "sha_extensions": sha},
@@ -136,14 +140,14 @@ impl Report {
     }
 }
 
-/// The middle value.
+/// The median.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// One quantity by another, round by round.
+/// One quantity divided by another, round by round.
 pub(crate) fn ratios(of: &[f64], by: &[f64]) -> Vec<f64> {
     of.iter().zip(by).map(|(of, by)| of / by).collect()
 }
@@ -164,7 +168,7 @@ fn model() -> String {
     cpu_line("model name").unwrap_or_else(|| "an unknown model".to_owned())
 }
 
-/// Intel's and AMD's are one flag; ARM has one for each hash.
+/// One flag on Intel and AMD; ARM has one for each hash.
 fn sha_extensions() -> bool {
     let flags = cpu_line("flags").or_else(|| cpu_line("Features")).unwrap_or_default();
     flags.split(' ').any(|flag| matches!(flag, "sha_ni" | "sha2"))

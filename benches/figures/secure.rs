@@ -1,4 +1,5 @@
-//! Certificates of a server and a caller, made for one run, and both ends of TLS with them.
+//! Certificates of a server and its callers, generated for one run, and TLS configurations for both
+//! sides.
 
 use std::{fs, sync::Arc};
 
@@ -17,30 +18,30 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
-/// The trust domain of the caller.
+/// The callers' trust domain.
 const DOMAIN: &str = "bench.example";
 
 /// The caller's SPIFFE ID.
 const CALLER: &str = "spiffe://bench.example/ns/media/sa/api";
 
-/// The SPIFFE ID of another.
+/// The other caller's SPIFFE ID.
 const OTHER: &str = "spiffe://bench.example/ns/web/sa/page";
 
-/// The tokens a second of the other, where it has a quota.
+/// The other caller's quota in tokens a second, if it has one.
 pub(crate) const QUOTA: u32 = 20;
 
 /// The server's name in its certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";
 
-/// What a server shows, as PEM.
+/// A server's certificate and key in PEM.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Shown {
+pub(crate) struct ServerCertificate {
     pub(crate) cert: String,
     pub(crate) key: String,
 }
 
-impl Shown {
-    /// What shakes hands with it, as a server does by default.
+impl ServerCertificate {
+    /// Accepts handshakes as a server does by default.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
         let certificate = CertificateDer::from_pem_slice(self.cert.as_bytes())?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
@@ -52,17 +53,17 @@ impl Shown {
     }
 }
 
-/// A CA, and what it issued.
+/// A CA and its certificates.
 pub(crate) struct Secure {
     dir: TempDir,
     ca: CertificateDer<'static>,
-    pub(crate) server: Shown,
-    caller: Shows,
-    other: Shows,
+    pub(crate) server: ServerCertificate,
+    caller: CallerCertificate,
+    other: CallerCertificate,
 }
 
-/// What a caller shows.
-type Shows = (CertificateDer<'static>, KeyPair);
+/// A caller's certificate and key.
+type CallerCertificate = (CertificateDer<'static>, KeyPair);
 
 impl Secure {
     pub(crate) fn new() -> Result<Self> {
@@ -78,7 +79,7 @@ impl Secure {
         };
         let (cert, key) =
             issue(SanType::DnsName(SERVER_NAME.try_into()?), ExtendedKeyUsagePurpose::ServerAuth)?;
-        let server = Shown { cert: cert.pem(), key: key.serialize_pem() };
+        let server = ServerCertificate { cert: cert.pem(), key: key.serialize_pem() };
         let shows = |name: &str| {
             let usage = ExtendedKeyUsagePurpose::ClientAuth;
             let (cert, key) = issue(SanType::URI(name.try_into()?), usage)?;
@@ -104,8 +105,8 @@ impl Secure {
         format!("[server.tls]\ncert = \"{dir}/tls.crt\"\nkey = \"{dir}/tls.key\"\n")
     }
 
-    /// The same, and a caller that is known by its certificate, may do what a row says, and has
-    /// quotas that it does not reach.
+    /// The same, and a caller that is known by its certificate, is allowed by a row, and has quotas
+    /// that it does not reach.
     pub(crate) fn known_caller(&self, profile: &str) -> String {
         let dir = self.dir.path().display();
         self.pair()
@@ -119,7 +120,7 @@ impl Secure {
             )
     }
 
-    /// The same, and another caller, whose quota of single tokens is small.
+    /// The same, and another caller with a small quota of single tokens.
     pub(crate) fn two_callers(&self, profile: &str) -> String {
         self.known_caller(profile)
             + &format!(
@@ -129,23 +130,23 @@ impl Secure {
             )
     }
 
-    /// A client that shows no certificate.
+    /// A client without a certificate.
     pub(crate) fn stranger(&self) -> Result<Arc<ClientConfig>> {
         let builder = self.verifying()?;
         Ok(Arc::new(finished(builder.with_no_client_auth())))
     }
 
-    /// A client that shows the caller's.
+    /// A client with the caller's certificate.
     pub(crate) fn caller(&self) -> Result<Arc<ClientConfig>> {
         self.showing(&self.caller)
     }
 
-    /// A client that shows the other's.
+    /// A client with the other caller's certificate.
     pub(crate) fn other_caller(&self) -> Result<Arc<ClientConfig>> {
         self.showing(&self.other)
     }
 
-    fn showing(&self, (cert, key): &Shows) -> Result<Arc<ClientConfig>> {
+    fn showing(&self, (cert, key): &CallerCertificate) -> Result<Arc<ClientConfig>> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = self.verifying()?.with_client_auth_cert(vec![cert.clone()], key);
         Ok(Arc::new(finished(config.context("the caller's certificate")?)))

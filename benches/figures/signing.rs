@@ -1,4 +1,4 @@
-//! Slow signatures in process: by the pool, by bare key pairs of aws-lc-rs, and by
+//! Slow signatures in process: in the pool, with bare key pairs of aws-lc-rs, and with
 //! `jsonwebtoken::encode`.
 
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, thread, time::Duration};
@@ -32,7 +32,7 @@ use crate::{load::IDENTITY, process::Cores};
 /// Test keys, which belong to no account.
 const KEYS: &str = include_str!("../../tests/vectors/keys.json");
 
-/// Chunks that are signed at the same time, and the tokens of one.
+/// Chunks signed concurrently, and the tokens of each.
 const CHUNKS: usize = 4;
 const CHUNK: usize = 64;
 
@@ -47,13 +47,13 @@ struct Claims {
 const CLAIMS: Claims =
     Claims { sub: IDENTITY, iat: 1_700_000_000, exp: 1_700_003_600, jti: "AAAAAAAAAAAAAAAA" };
 
-/// A test key, as PEM.
+/// A test key in PEM.
 pub(crate) fn key(name: &str) -> Result<String> {
     let mut keys: BTreeMap<String, String> = serde_json::from_str(KEYS)?;
     keys.remove(name).with_context(|| format!("no key {name}"))
 }
 
-/// A key of an algorithm, for each way to sign.
+/// A key of an algorithm, for each implementation.
 pub(crate) struct Slow {
     pub(crate) algorithm: Algorithm,
     pem: String,
@@ -86,7 +86,7 @@ impl Slow {
         Ok(Self { algorithm: Algorithm::ES384, encoding, bare: Bare::Ecdsa(pair), pem })
     }
 
-    /// Tokens a second of the pool, whose threads are on `on`.
+    /// Tokens a second of the pool, with its threads on `on`.
     pub(crate) async fn by_pool(&self, on: &Cores, all: &Cores, time: Duration) -> Result<f64> {
         let call_signer = self.call_signer()?;
         let config = Config { threads: on.count(), queue: 1 };
@@ -109,7 +109,7 @@ impl Slow {
         Ok(count / start.elapsed().as_secs_f64())
     }
 
-    /// Signatures a second of bare key pairs, of a message as long.
+    /// Signatures a second of bare key pairs, for a message of the same length.
     pub(crate) fn by_aws_lc(&self, on: &Cores, time: Duration) -> Result<f64> {
         let token = self.call_signer()?.sign(IDENTITY, Serial::SELF_TEST).map(String::from)?;
         let (message, _) = token.rsplit_once('.').context("no token")?;
@@ -162,7 +162,7 @@ allow_resources = ["*"]
 params = { role = "subscriber" }
 "#;
 
-/// Tokens of Agora's a second, whole, on this thread.
+/// Complete Agora tokens a second on this thread.
 pub(crate) fn agora(time: Duration) -> Result<f64> {
     let certificate = |_: &str| Some("5cfd2fd1755d40ecb72977518be15d3b".to_owned());
     let config = grantmint::config::Config::parse_with("agora", AGORA, &certificate)?;
@@ -185,7 +185,7 @@ pub(crate) fn agora(time: Duration) -> Result<f64> {
     Ok(count / start.elapsed().as_secs_f64())
 }
 
-/// How often a second `work` is done by a thread on each of these cores.
+/// How often a second `work` runs, with a thread on each of these cores.
 fn on_threads(on: &Cores, time: Duration, work: impl Fn() -> Result<()> + Sync) -> Result<f64> {
     let start = Instant::now();
     let count = thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Clients that mean harm, beside one that does not: it gets every answer, and they get no hold
-//! of the server's memory, its connections or its calls.
+//! Malicious clients next to an honest caller. Every honest call succeeds, and the attackers cannot
+//! take over the server's memory, connections or calls.
 
 mod floods;
 mod honest;

@@ -1,5 +1,4 @@
-//! The audit log of the real binary: what is in it, and what becomes of it where it cannot be
-//! written.
+//! The audit log of the real binary: its records, and what happens when it cannot be written.
 
 mod complete;
 mod files;
@@ -26,7 +25,7 @@ use crate::{
     support::{Configured, Serve, found, mint, soon},
 };
 
-/// The key that identities are hashed with.
+/// The key for hashing identities.
 const KEY: &str = "planted-audit-key-6b86b273ff34fce19d6b804eff5a3f57";
 
 /// A configuration with an audit log in its own directory.
@@ -36,7 +35,7 @@ struct Audited {
 }
 
 impl Audited {
-    /// With these keys in `[audit]`, and these tables before the profile.
+    /// With these keys in `[audit]` and these tables before the profile.
     fn new(keys: &str, tables: &str) -> Self {
         let config = Configured::with_secret("", "", DEMO_API_KEY_SECRET);
         let file = config.dir.path().join("audit.jsonl");
@@ -64,15 +63,15 @@ impl Audited {
     }
 }
 
-/// The records of a file; each line is whole.
+/// The records of a file; each line must be complete.
 fn records(file: &Path) -> Vec<Json> {
     let text = fs::read_to_string(file).expect("text");
-    assert!(text.is_empty() || text.ends_with('\n'), "the last record is torn");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last record is incomplete");
     text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
 }
 
-/// The records that are in a file which is being written.
-pub(crate) fn so_far(file: &Path) -> Vec<Json> {
+/// The complete records of a file that is being written.
+pub(crate) fn complete_records(file: &Path) -> Vec<Json> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
@@ -80,18 +79,18 @@ pub(crate) fn so_far(file: &Path) -> Vec<Json> {
 /// Waits for a record in which a member has this value.
 async fn record(file: &Path, member: &str, value: &str) -> Json {
     found(&format!("a record whose {member} is {value}"), async || {
-        so_far(file).into_iter().find(|record| record[member] == value)
+        complete_records(file).into_iter().find(|record| record[member] == value)
     })
     .await
 }
 
-/// How many records had this outcome.
+/// The number of records with this outcome.
 async fn outcome(serve: &Serve, outcome: &str) -> f64 {
     let page = Page::read(&serve.page("/metrics").await.1);
     page.figure("grantmint_audit_records_total", &[("outcome", outcome)])
 }
 
-/// The id of a token for this identity.
+/// Mints a token for this identity and returns its id.
 async fn minted(
     tokens: &mut TokenServiceClient<Channel>,
     identity: &str,
@@ -109,7 +108,7 @@ fn list(identities: Vec<String>) -> MintTokensRequest {
     }
 }
 
-/// Reads a bulk to its end: its tokens, and the status where it is not OK.
+/// Reads a bulk to its end; returns its tokens and, unless it ended with OK, the status.
 async fn bulk(
     tokens: &mut TokenServiceClient<Channel>,
     request: MintTokensRequest,
@@ -128,7 +127,7 @@ async fn bulk(
     }
 }
 
-/// A list whose records are about 5 MB in clear: a quotation mark takes two bytes there.
+/// A list with about 5 MB of records in plain text: a quotation mark takes two bytes there.
 fn large() -> MintTokensRequest {
     list((0..10_000).map(|index| format!("{index:\"<250}")).collect())
 }

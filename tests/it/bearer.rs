@@ -1,5 +1,5 @@
-//! Bearer tokens on the real binary: which are accepted, which are refused and why, and where
-//! the keys come from.
+//! Bearer tokens on the real binary: which are accepted, which are refused and refusal, and where the
+//! keys come from.
 
 mod bad;
 pub(crate) mod cluster;
@@ -17,12 +17,12 @@ use grantmint::{
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 
 use self::signer::Signers;
-use crate::support::{Configured, Serve, mint, reason, said, soon};
+use crate::support::{Configured, Serve, error_metadata, mint, reason, soon};
 
-/// What the issuer calls itself.
+/// The issuer's `iss`.
 const ISSUER: &str = "https://issuer.example.org";
 
-/// Whom its tokens are for.
+/// The `aud` of its tokens.
 const AUDIENCE: &str = "mint";
 
 /// Its caller that is in an entry.
@@ -33,7 +33,7 @@ fn now() -> i64 {
     Clock::system().now().wall.unix_seconds()
 }
 
-/// An entry for the caller of an issuer.
+/// An entry for the issuer's caller.
 fn entry(issuer: &str, keys: &str) -> String {
     format!(
         "[callers.api]\nmatch = [\"{issuer}:system:serviceaccount:media:*\"]\n{keys}\n\
@@ -42,7 +42,7 @@ fn entry(issuer: &str, keys: &str) -> String {
     )
 }
 
-/// A server whose issuer `okta` has these keys in a file, and what is to be kept with it.
+/// A server whose issuer `okta` has these keys in a file, and the directory to keep with it.
 async fn serve_with(signers: &Signers, section: &str, keys: &str) -> (Serve, Configured) {
     let dir = tempfile::TempDir::new().expect("a directory");
     let file = dir.path().join("jwks.json");
@@ -54,7 +54,7 @@ async fn serve_with(signers: &Signers, section: &str, keys: &str) -> (Serve, Con
         entry("okta", keys)
     );
     let config = Configured::with_secret(&top, "", DEMO_API_KEY_SECRET);
-    // In a directory that is kept.
+    // The returned configuration keeps the directory.
     std::fs::copy(&file, config.dir.path().join("jwks.json")).expect("copied");
     let text = std::fs::read_to_string(&config.file).expect("text");
     let kept = config.dir.path().join("jwks.json");
@@ -87,6 +87,6 @@ async fn call(channel: &Channel, token: &str) -> Result<MintTokenResponse, Statu
 }
 
 /// Reason and cause of a refusal.
-fn why(status: &Status) -> (String, Option<String>) {
-    (reason(status), said(status, "cause"))
+fn refusal(status: &Status) -> (String, Option<String>) {
+    (reason(status), error_metadata(status, "cause"))
 }

@@ -1,5 +1,5 @@
-//! Channels of grpc-js and grpcio that several callers share, or that are made with options of
-//! all kinds, against the real binary.
+//! Channels of grpc-js and grpcio that several callers share or that are created with options of
+//! all kinds, with the real binary.
 
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ fn in_python(script: &str) -> Command {
     command
 }
 
-async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
-    // Each line of a trace would hold the calls up.
+async fn cancelled_calls_affect_no_other_call(mut command: Command) {
+    // Trace lines would slow the calls down.
     let serve = Serve::sandboxed(&["--log", "info"]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
@@ -41,32 +41,32 @@ async fn cancelled_calls_hurt_nobody_else(mut command: Command) {
 }
 
 #[tokio::test]
-async fn cancelled_calls_hurt_nobody_else_in_node() {
-    cancelled_calls_hurt_nobody_else(in_node("cancels.js")).await;
+async fn cancelled_calls_affect_no_other_call_in_node() {
+    cancelled_calls_affect_no_other_call(in_node("cancels.js")).await;
 }
 
 #[tokio::test]
-async fn cancelled_calls_hurt_nobody_else_in_python() {
-    cancelled_calls_hurt_nobody_else(in_python("cancels.py")).await;
+async fn cancelled_calls_affect_no_other_call_in_python() {
+    cancelled_calls_affect_no_other_call(in_python("cancels.py")).await;
 }
 
 #[tokio::test]
-async fn options_that_a_platform_sets_for_all_services_do_no_harm() {
+async fn platform_wide_channel_options_work() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
     assert_eq!(succeeds(in_python("options.py").arg(server)).await, "tried 17\n");
 }
 
-/// The authorities that HTTP/2's own reading refuses, and the option that the docs name.
+/// The authorities that HTTP/2 parsers refuse, and the option that the documentation names.
 #[tokio::test]
-async fn a_unix_socket_s_authority_is_replaced_by_an_option() {
+async fn unix_socket_authority_can_be_set_by_an_option() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let server = serve.server.trim_start_matches("http://");
-    let told = succeeds(in_python("authority.py").arg(server)).await;
-    let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{told}");
+    let reported = succeeds(in_python("authority.py").arg(server)).await;
+    let lines: Vec<_> = reported.lines().collect();
+    assert_eq!(lines[1..], ["percent-encoded INTERNAL", "with the option OK"], "{reported}");
     let page = include_str!("../../docs/configuration.md");
-    assert!(page.contains("grpc.default_authority"), "it is documented");
+    assert!(page.contains("grpc.default_authority"), "the README does not document it");
 }

@@ -1,5 +1,5 @@
-//! The callers below `examples/`, against servers that have no grant yet, drain, crash or are
-//! throttled. `make example-tools` makes what they need.
+//! The callers in `examples/` with servers that have no grant yet, drain, crash or are throttled.
+//! `make example-tools` builds what they need.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `make example-tools` has made.
+/// A path built by `make example-tools`.
 pub(crate) fn made(what: &str) -> PathBuf {
     let path = root().join("target/examples").join(what);
     assert!(path.exists(), "{} is missing: run make example-tools", path.display());
@@ -68,22 +68,23 @@ pub(crate) fn in_rust() -> Command {
     command
 }
 
-/// A caller under way.
+/// A running caller.
 pub(crate) struct Caller {
     child: Child,
-    /// It writes no faster than is read here, but for what its windows hold.
+    /// Standard output: the caller writes only as fast as it is read, except for what its windows
+    /// hold.
     stdout: Lines<BufReader<ChildStdout>>,
     read: Vec<String>,
-    told: Told,
+    reported: Stderr,
     stderr: JoinHandle<()>,
 }
 
 /// Standard error so far.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<String>>);
+struct Stderr(Arc<Mutex<String>>);
 
-impl Told {
-    async fn fill(self, stderr: ChildStderr) {
+impl Stderr {
+    async fn read_from(self, stderr: ChildStderr) {
         let mut lines = BufReader::new(stderr).lines();
         while let Some(line) = lines.next_line().await.expect("text") {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
@@ -94,8 +95,8 @@ impl Told {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The index at which it goes on after a call that ended for this reason.
-    async fn goes_on_after(&self, reason: &str) -> usize {
+    /// The index at which it resumes after a call that ended for this reason.
+    async fn resume_index_after(&self, reason: &str) -> usize {
         let after = format!(" after {reason}: ");
         found(&after, async || {
             let text = self.text();
@@ -110,14 +111,14 @@ impl Caller {
     pub(crate) fn start(mut command: Command, server: &str, count: usize) -> Self {
         command.args([server.trim_start_matches("http://"), &count.to_string()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("a process");
         let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let told = Told::default();
-        let stderr = tokio::spawn(told.clone().fill(child.stderr.take().expect("piped")));
-        Self { child, stdout, read: Vec::new(), told, stderr }
+        let reported = Stderr::default();
+        let stderr = tokio::spawn(reported.clone().read_from(child.stderr.take().expect("piped")));
+        Self { child, stdout, read: Vec::new(), reported, stderr }
     }
 
-    /// Reads until there are that many lines, or no more.
+    /// Reads until there are this many lines or the output ends.
     pub(crate) async fn read_to(&mut self, count: usize) {
         while self.read.len() < count
             && let Some(line) = soon(self.stdout.next_line()).await.expect("text")
@@ -126,12 +127,12 @@ impl Caller {
         }
     }
 
-    /// Its exit code, its lines and what it told besides.
+    /// Its exit code, its lines, and its standard error.
     pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>, String) {
         self.read_to(usize::MAX).await;
         let status = soon(self.child.wait()).await.expect("an exit status");
         soon(self.stderr).await.expect("read to its end");
-        (status.code(), self.read, self.told.text())
+        (status.code(), self.read, self.reported.text())
     }
 }
 
@@ -145,9 +146,9 @@ async fn metric(serve: &Serve, series: &str) -> u64 {
     value.expect("such a series").parse().expect("a count")
 }
 
-/// A first call before there is a grant, a server that drains in the middle of a bulk, another
-/// that crashes later in it: every token comes, once and in its place.
-async fn every_token_comes_once(command: Command) {
+/// A first call before there is a grant, a server that drains in the middle of a bulk, and another
+/// that crashes later in it: every token is received once and in order.
+async fn every_token_is_received_once(command: Command) {
     const COUNT: usize = 20_000;
     let port = reserved_port();
     let address = port.local_addr().expect("an address").to_string();
@@ -159,45 +160,45 @@ async fn every_token_comes_once(command: Command) {
 
     let serve = start(&["--fault", "status=503"]).await;
     let mut caller = Caller::start(command, &serve.server, COUNT);
-    until("a call that is turned away", async || metric(&serve, UNSERVED).await > 0).await;
+    until("a refused call", async || metric(&serve, UNSERVED).await > 0).await;
     serve.clear_faults().await;
     caller.read_to(2).await;
-    assert_eq!(caller.read.len(), 2, "{}", caller.told.text());
+    assert_eq!(caller.read.len(), 2, "{}", caller.reported.text());
     serve.signal("INT");
-    // Somebody must read, or the bulk cannot be brought to its end.
+    // The output must be read, or the bulk cannot end.
     tokio::select! {
         _ = serve.ended() => {}
         () = caller.read_to(COUNT) => {}
     }
-    let drained = caller.told.goes_on_after("DRAINING").await;
+    let drained = caller.reported.resume_index_after("DRAINING").await;
     assert!(0 < drained && drained < COUNT, "{drained}");
     let serve = start(&[]).await;
-    // Alice's, all of the first server's, and one of this.
+    // Alice's token, all tokens of the first server, and one of this server.
     caller.read_to(1 + drained + 1).await;
     serve.signal("KILL");
     serve.ended().await;
     let _serve = start(&[]).await;
 
-    let (code, lines, told) = caller.ended().await;
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.lines().count() > 1, "it noticed the crash: {told}");
-    let [alice, viewers @ .., refused] = &lines[..] else { panic!("{told}") };
+    let (code, lines, reported) = caller.ended().await;
+    assert_eq!(code, Some(0), "{reported}");
+    assert!(reported.lines().count() > 1, "the crash was not reported: {reported}");
+    let [alice, viewers @ .., refused] = &lines[..] else { panic!("{reported}") };
     let identity = |token| verified(token)["grants"]["identity"].clone();
-    assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's")), "alice");
+    assert_eq!(identity(alice.strip_prefix("alice ").expect("alice's token")), "alice");
     let mut seen = HashSet::new();
     for (index, line) in viewers.iter().enumerate() {
         let (name, token) = line.split_once(' ').expect("a name and a token");
         assert_eq!(name, format!("viewer-{index}"));
         assert_eq!(identity(token), name);
-        assert!(seen.insert(token), "{name} has a token that was there");
+        assert!(seen.insert(token), "{name} has a token of another identity");
     }
-    assert_eq!(seen.len(), COUNT, "{told}");
+    assert_eq!(seen.len(), COUNT, "{reported}");
     assert!(refused.starts_with("IDENTITY_INVALID: "), "{refused}");
     assert!(refused.contains("; identity: "), "{refused}");
 }
 
-/// The upstream asks for longer than the deadline: the first attempt is the last.
-async fn what_cannot_be_served_is_not_repeated(command: Command) {
+/// The upstream's Retry-After exceeds the deadline: there is one attempt.
+async fn permanent_errors_are_not_retried(command: Command) {
     let serve = Serve::sandboxed(&["--fault", "status=429,retry-after=40"]).await;
     let mut grants = serve.grants().await;
     until("a throttled grant", async || {
@@ -205,60 +206,60 @@ async fn what_cannot_be_served_is_not_repeated(command: Command) {
         listed.into_inner().grants[0].refresh_state() == RefreshState::Throttled
     })
     .await;
-    let (code, lines, told) = Caller::start(command, &serve.server, 1).ended().await;
-    assert_eq!((code, lines.len()), (Some(1), 0), "{told}");
-    assert!(told.starts_with("UPSTREAM_THROTTLED: "), "{told}");
-    assert!(told.contains("; retry in "), "{told}");
-    assert_eq!(metric(&serve, STARTED).await, 1, "{told}");
+    let (code, lines, reported) = Caller::start(command, &serve.server, 1).ended().await;
+    assert_eq!((code, lines.len()), (Some(1), 0), "{reported}");
+    assert!(reported.starts_with("UPSTREAM_THROTTLED: "), "{reported}");
+    assert!(reported.contains("; retry in "), "{reported}");
+    assert_eq!(metric(&serve, STARTED).await, 1, "{reported}");
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_python() {
-    every_token_comes_once(in_python()).await;
+async fn every_token_is_received_once_in_python() {
+    every_token_is_received_once(in_python()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_node() {
-    every_token_comes_once(in_node()).await;
+async fn every_token_is_received_once_in_node() {
+    every_token_is_received_once(in_node()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_go() {
-    every_token_comes_once(in_go()).await;
+async fn every_token_is_received_once_in_go() {
+    every_token_is_received_once(in_go()).await;
 }
 
 #[tokio::test]
-async fn every_token_comes_once_in_rust() {
-    every_token_comes_once(in_rust()).await;
+async fn every_token_is_received_once_in_rust() {
+    every_token_is_received_once(in_rust()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_python() {
-    what_cannot_be_served_is_not_repeated(in_python()).await;
+async fn permanent_errors_are_not_retried_in_python() {
+    permanent_errors_are_not_retried(in_python()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_node() {
-    what_cannot_be_served_is_not_repeated(in_node()).await;
+async fn permanent_errors_are_not_retried_in_node() {
+    permanent_errors_are_not_retried(in_node()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_go() {
-    what_cannot_be_served_is_not_repeated(in_go()).await;
+async fn permanent_errors_are_not_retried_in_go() {
+    permanent_errors_are_not_retried(in_go()).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_not_repeated_in_rust() {
-    what_cannot_be_served_is_not_repeated(in_rust()).await;
+async fn permanent_errors_are_not_retried_in_rust() {
+    permanent_errors_are_not_retried(in_rust()).await;
 }
 
-/// A third argument is a room, and the caller's values are in the token for it.
-async fn a_token_for_a_room_says_what_was_set(mut command: Command) {
+/// The third argument is a room; its token contains the values that the caller sets.
+async fn room_token_has_the_set_values(mut command: Command) {
     let serve = Serve::start(&["--sandbox"]).await;
     command.args([serve.server.trim_start_matches("http://"), "1", "room-1"]);
     let lines = succeeds(&mut command).await;
     let last = lines.lines().next_back().expect("a line");
-    let token = last.strip_prefix("alice ").expect("alice's");
+    let token = last.strip_prefix("alice ").expect("alice's token");
     let claims: Value = serde_json::from_str(&payload(token)).expect("JSON");
     assert_eq!((&claims["sub"], &claims["name"]), (&json!("alice"), &json!("Alice")));
     let video = json!({"roomJoin": true, "room": "room-1", "canPublish": false});
@@ -266,26 +267,26 @@ async fn a_token_for_a_room_says_what_was_set(mut command: Command) {
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_python() {
-    a_token_for_a_room_says_what_was_set(in_python()).await;
+async fn room_token_has_the_set_values_in_python() {
+    room_token_has_the_set_values(in_python()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_node() {
-    a_token_for_a_room_says_what_was_set(in_node()).await;
+async fn room_token_has_the_set_values_in_node() {
+    room_token_has_the_set_values(in_node()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_go() {
-    a_token_for_a_room_says_what_was_set(in_go()).await;
+async fn room_token_has_the_set_values_in_go() {
+    room_token_has_the_set_values(in_go()).await;
 }
 
 #[tokio::test]
-async fn a_token_for_a_room_says_what_was_set_in_rust() {
-    a_token_for_a_room_says_what_was_set(in_rust()).await;
+async fn room_token_has_the_set_values_in_rust() {
+    room_token_has_the_set_values(in_rust()).await;
 }
 
-/// The lines below, less the indentation that they share.
+/// These lines without their common indentation.
 fn dedented(lines: &[&str]) -> String {
     let indent = |line: &&str| line.len() - line.trim_start().len();
     let shared = lines.iter().filter(|line| !line.is_empty()).map(indent).min().unwrap_or(0);
@@ -294,7 +295,7 @@ fn dedented(lines: &[&str]) -> String {
 }
 
 #[test]
-fn the_snippets_are_lines_of_the_callers() {
+fn doc_snippets_are_lines_of_the_examples() {
     let examples = root().join("examples");
     let read = |file: &str| std::fs::read_to_string(examples.join(file)).expect("text");
     let readme = read("README.md");
@@ -309,14 +310,14 @@ fn the_snippets_are_lines_of_the_callers() {
         ("rust", "rust/main.rs"),
     ];
     for (language, file) in files {
-        let (told, block) = blocks.next().expect("a block for each language");
-        assert_eq!(told, language);
+        let (reported, block) = blocks.next().expect("a block for each language");
+        assert_eq!(reported, language);
         let text = read(file);
         let lines: Vec<_> = text.lines().collect();
         let found = lines.windows(block.len()).any(|lines| dedented(lines) == dedented(&block));
         assert!(found, "{file} has not these lines:\n{}", block.join("\n"));
     }
-    assert!(blocks.next().is_none(), "a block that nothing holds true");
+    assert!(blocks.next().is_none(), "a block without an example");
     // The page of errors shows the service config.
     let page = std::fs::read_to_string(root().join("docs/errors.md")).expect("text");
     let block = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());

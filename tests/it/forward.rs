@@ -1,6 +1,5 @@
-//! Shared credentials, the whole way through the real binary: one upstream request serves ten
-//! thousand calls, the command that emulates each upstream, and no secret by any door but an
-//! answer's token.
+//! Shared credentials on the real binary: one upstream request serves ten thousand calls, a command
+//! emulates each upstream, and secrets appear only in the response that returns a token.
 
 mod examples;
 
@@ -20,26 +19,26 @@ use tokio::{
 
 use crate::{
     markers::Markers,
-    support::{BINARY, PATIENCE, Serve, get, mint, ran, request, run, soon, until},
+    support::{BINARY, PATIENCE, Serve, get, mint, request, run, run_command, soon, until},
 };
 
 const SECRET: &str = "planted-secret-5feceb66ffc86f38d952786c6d696c79";
 
-/// What an upstream says is not ours to repeat.
+/// Text from an upstream must not be repeated.
 const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-6b86b273ff34fce1";
 
 fn of(profile: &str) -> MintOptions {
     MintOptions { profile: profile.to_owned(), ..<_>::default() }
 }
 
-/// The demos that a preset is.
+/// The demos of the presets.
 pub(crate) fn presets() -> Vec<Demo> {
     let mut demos = provider::demos();
     demos.retain(|demo| demo.kind == "forward");
     demos
 }
 
-/// A file with one profile, `shared`, of a preset's demo under this secret.
+/// A file with one profile, `shared`, of a preset's demo with this secret.
 pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, String) {
     let dir = TempDir::new().expect("a directory");
     let kept = dir.path().join("secret");
@@ -60,8 +59,8 @@ pub(crate) fn configured(demo: &Demo, secret: &str, more: &str) -> (TempDir, Str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_calls_cost_the_upstream_one_request() {
-    // The first refresh comes after 15 minutes at the earliest.
+async fn ten_thousand_calls_cause_one_upstream_request() {
+    // The first refresh comes after at least 15 minutes.
     let (_dir, config) = configured(&presets().remove(0), SECRET, "grant_ttl = \"1h\"");
     let serve = Serve::start(&["--sandbox", "--config", &config, "--log", "warn"]).await;
     let client = serve.tokens().await;
@@ -72,7 +71,7 @@ async fn ten_thousand_calls_cost_the_upstream_one_request() {
             let mut tokens = BTreeSet::new();
             for call in 0..500 {
                 let minted = client.mint_token(mint(&format!("viewer-{worker}-{call}"), None));
-                // The first are there before the credential is, and wait for it.
+                // The first calls arrive before the credential and wait for it.
                 let minted = soon(minted).await.expect("a token").into_inner();
                 tokens.insert((minted.token, minted.token_id));
             }
@@ -83,7 +82,7 @@ async fn ten_thousand_calls_cost_the_upstream_one_request() {
     while let Some(of_worker) = calls.join_next().await {
         tokens.extend(of_worker.expect("no panic"));
     }
-    assert_eq!(tokens.len(), 1, "one credential for all");
+    assert_eq!(tokens.len(), 1, "expected one credential for all calls");
     let (_, id) = tokens.first().expect("a token");
     assert!(id.starts_with("sha256:"), "{id}");
     let counters = serve.counters().await;
@@ -91,7 +90,7 @@ async fn ten_thousand_calls_cost_the_upstream_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_file_there_is_a_profile_of_each_sort() {
+async fn default_sandbox_has_a_profile_of_each_type() {
     let serve = Serve::start(&["--sandbox"]).await;
     let mut client = serve.tokens().await;
     for profile in ["demo", "speech"] {
@@ -106,7 +105,7 @@ async fn without_a_file_there_is_a_profile_of_each_sort() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
+async fn no_output_contains_a_shared_credential() {
     let deepgram = presets().remove(0);
     let (_dir, config) = configured(&deepgram, SECRET, "grant_ttl = \"12s\"");
     let checked = run(&["check", &config]).await;
@@ -122,7 +121,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
         minted.map(|minted| token = minted.into_inner().token).is_ok()
     })
     .await;
-    let mut told = String::new();
+    let mut reported = String::new();
     let body = format!("body-text={UPSTREAM_TEXT}");
     for fault in [
         format!("status=401,{body},times=1"),
@@ -133,7 +132,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
     ] {
         let (status, refused) = request(
             "POST",
-            &format!("{}sandbox/fault", serve.sandbox.as_deref().expect("one")),
+            &format!("{}sandbox/fault", serve.sandbox.as_deref().expect("a value")),
             &fault,
         )
         .await;
@@ -143,27 +142,27 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_check() {
         match soon(client.mint_token(mint("viewer", None))).await {
             Ok(_) => false,
             Err(status) => {
-                write!(told, "{status:?}").expect("text");
+                write!(reported, "{status:?}").expect("text");
                 true
             }
         }
     })
     .await;
-    told += &serve.page("/metrics").await.1;
-    told += &serve.page("/").await.1;
-    let base = serve.sandbox.clone().expect("one");
-    // The sandbox itself tells the faults that it was given.
+    reported += &serve.page("/metrics").await.1;
+    reported += &serve.page("/").await.1;
+    let base = serve.sandbox.clone().expect("a value");
+    // The sandbox itself lists the faults that were set.
     let requests = get(&format!("{base}sandbox/requests")).await.1;
     Markers::of(&[SECRET, &token]).in_none_of("the sandbox", &requests);
     serve.signal("INT");
-    told += &serve.ended().await.1;
-    told += &checked.stdout;
-    told += &json.stdout;
+    reported += &serve.ended().await.1;
+    reported += &checked.stdout;
+    reported += &json.stdout;
     let signature = token.rsplit('.').next().expect("a part");
-    Markers::of(&[SECRET, UPSTREAM_TEXT, &token, signature]).in_none_of("it", &told);
+    Markers::of(&[SECRET, UPSTREAM_TEXT, &token, signature]).in_none_of("it", &reported);
 }
 
-/// `grantmint sandbox` with these arguments, and what it tells of itself.
+/// `grantmint sandbox` with these arguments, and its JSON output.
 async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
     let mut command = Command::new(BINARY);
     command
@@ -172,7 +171,7 @@ async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("a process");
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");
     soon(BufReader::new(stdout).read_line(&mut line)).await.expect("a line");
@@ -182,10 +181,10 @@ async fn sandbox(name: &str) -> (tokio::process::Child, Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_emulated_upstream_serves_the_profile_that_it_prints() {
     for demo in presets() {
-        let (_sandbox, told) = sandbox(demo.name).await;
+        let (_sandbox, reported) = sandbox(demo.name).await;
         let secret = demo.secret.as_ref().expect("a secret");
-        assert_eq!(told[secret.keys.value], secret.value, "{}", demo.name);
-        let upstream = told["upstream"].as_str().expect("a URL");
+        assert_eq!(reported[secret.keys.value], secret.value, "{}", demo.name);
+        let upstream = reported["upstream"].as_str().expect("a URL");
         let more = format!("upstream = \"{upstream}\"");
         let (_dir, config) = configured(&demo, &secret.value, &more);
         let serve = Serve::start(&["--config", &config]).await;
@@ -195,7 +194,7 @@ async fn each_emulated_upstream_serves_the_profile_that_it_prints() {
 }
 
 #[tokio::test]
-async fn what_is_emulated_is_printed_to_be_copied_and_what_is_not_is_refused() {
+async fn emulated_kinds_print_a_profile_and_others_are_refused() {
     let mut command = Command::new(BINARY);
     command
         .args(["sandbox", "--emulate", "github-app", "--listen", "127.0.0.1:0"])
@@ -203,7 +202,7 @@ async fn what_is_emulated_is_printed_to_be_copied_and_what_is_not_is_refused() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("a process");
     let mut stdout = child.stdout.take().expect("piped");
     let mut text = String::new();
     let greeting = async {
@@ -228,7 +227,7 @@ async fn what_is_emulated_is_printed_to_be_copied_and_what_is_not_is_refused() {
     }
     let mut command = Command::new(BINARY);
     command.args(["sandbox", "--emulate", "assemblyai"]).env_clear();
-    let refused = ran(command).await;
+    let refused = run_command(command).await;
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("github-app"), "{}", refused.stderr);
 }

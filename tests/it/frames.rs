@@ -1,4 +1,4 @@
-//! HTTP/2 in raw frames, for clients that no library would be.
+//! HTTP/2 in raw frames, for clients that misbehave as no library does.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ pub(crate) const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// The reason of a stream that its server gives up.
+/// The error code of a stream that the server cancels.
 pub(crate) const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -40,13 +40,13 @@ pub(crate) fn call_headers(path: &str) -> Vec<u8> {
     block
 }
 
-/// A call's HEADERS, whose body never comes.
+/// A call's HEADERS without its body.
 pub(crate) fn half_a_call(stream: u32) -> Vec<u8> {
     let block = call_headers("/grantmint.v1.TokenService/MintToken");
     frame(HEADERS, END_HEADERS, stream, &block)
 }
 
-/// A whole call.
+/// A complete call.
 pub(crate) fn call(stream: u32, path: &str, request: &impl Message) -> Vec<u8> {
     let message = request.encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
@@ -55,12 +55,12 @@ pub(crate) fn call(stream: u32, path: &str, request: &impl Message) -> Vec<u8> {
     [head, frame(DATA, END_STREAM, stream, &body)].concat()
 }
 
-/// A window opened by that many bytes, on a stream or (0) on the connection.
+/// Enlarges the window of a stream, or of the connection (0), by this many bytes.
 pub(crate) fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
 }
 
-/// What HTTP/2 is spoken over.
+/// The transport of HTTP/2.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -74,7 +74,7 @@ pub(crate) struct Conversation {
     pub(crate) write: Write,
 }
 
-/// A frame that came.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -83,13 +83,12 @@ pub(crate) struct Frame {
 }
 
 impl Conversation {
-    /// With the windows that HTTP/2 begins with.
+    /// With HTTP/2's default windows.
     pub(crate) async fn begin(addr: SocketAddr) -> Self {
         Self::over(connect(addr).await, None).await
     }
 
-    /// Over this stream, with this first window of each HTTP/2 stream or the one that HTTP/2
-    /// begins with.
+    /// Over this transport, with this initial window for each HTTP/2 stream or the default.
     pub(crate) async fn over(stream: impl Stream + 'static, window: Option<u32>) -> Self {
         let (read, mut write) = io::split(Box::new(stream) as Box<dyn Stream>);
         let settings = window.map(|window| [&[0, 4][..], &window.to_be_bytes()].concat());
@@ -98,7 +97,7 @@ impl Conversation {
         Self { read, write }
     }
 
-    /// The next frame; none where the connection has ended.
+    /// The next frame, or none at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         next_frame(&mut self.read).await
     }
@@ -109,23 +108,23 @@ impl Conversation {
         (kind, payload)
     }
 
-    /// Sends this; whether the other end still takes it.
+    /// Sends bytes; returns whether the peer still accepts them.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         send(&mut self.write, bytes).await
     }
 }
 
-/// Sends this; whether the other end still takes it.
+/// Sends bytes; returns whether the peer still accepts them.
 pub(crate) async fn send(write: &mut Write, bytes: &[u8]) -> bool {
     let sent = async {
         write.write_all(bytes).await?;
-        // A TLS session may have kept some of it.
+        // A TLS session may have buffered some of it.
         write.flush().await
     };
     soon(sent).await.is_ok()
 }
 
-/// The next frame; none where the connection has ended.
+/// The next frame, or none at the end of the connection.
 pub(crate) async fn next_frame(read: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut head = [0; 9];
     soon(read.read_exact(&mut head)).await.ok()?;
@@ -136,14 +135,14 @@ pub(crate) async fn next_frame(read: &mut (impl AsyncRead + Unpin)) -> Option<Fr
     Some(Frame { kind, stream: u32::from_be_bytes(stream), payload })
 }
 
-/// A connection whose frames go at once.
+/// A connection without Nagle's delay.
 pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
     let stream = soon(TcpStream::connect(to)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
 
-/// A connection from another address of this machine.
+/// A connection from another loopback address.
 pub(crate) async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();

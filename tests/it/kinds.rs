@@ -1,5 +1,5 @@
-//! Kinds that sign with a key alone: ours against the tokens that vendors' libraries made of the
-//! same inputs, and the whole way through the real binary.
+//! Kinds that sign with a key alone: our tokens compared with those that vendors' libraries made
+//! from the same inputs, and the real binary from configuration to token.
 
 mod agora;
 mod cloudflare_stream;
@@ -41,7 +41,7 @@ use serde_json::Value;
 
 use crate::support::{Serve, run};
 
-/// What a token is asked for with.
+/// The inputs of a token.
 #[derive(Clone)]
 pub(crate) struct Inputs {
     pub(crate) now: i64,
@@ -50,7 +50,7 @@ pub(crate) struct Inputs {
     pub(crate) resource: Option<String>,
 }
 
-/// A token of ours, read.
+/// A token of ours, decoded.
 pub(crate) struct Read {
     pub(crate) token: String,
     pub(crate) header: Value,
@@ -70,8 +70,8 @@ pub(crate) fn vectors(kind: &str) -> Vec<Vector> {
     kind.vectors().unwrap()
 }
 
-/// Checks all vectors of a kind: how many tokens are the vendor's, and what came of the others,
-/// with how many.
+/// Checks all vectors of a kind: how many tokens equal the vendor's, and the outcomes of the others
+/// with their counts.
 pub(crate) fn assert_vectors(kind: &str, same: usize, others: &[(&str, usize)]) {
     let mut counts = BTreeMap::new();
     for vector in vectors(kind) {
@@ -110,7 +110,7 @@ impl Inputs {
         Ok((token, id))
     }
 
-    /// The same, read: a JWT.
+    /// The same, decoded as a JWT.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Inputs {
     }
 }
 
-/// Header and claims of a token, which are ASCII.
+/// Header and claims of a token, which must be ASCII.
 pub(crate) fn parts(token: &str) -> [Value; 2] {
     let mut parts = token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap());
     [(); 2].map(|()| {
@@ -136,7 +136,7 @@ pub(crate) fn parts(token: &str) -> [Value; 2] {
     })
 }
 
-/// A server with these profiles, and the secret in the file that `SECRET_FILE` stands for.
+/// A server with these profiles; `SECRET_FILE` in `text` stands for a file with the secret.
 pub(crate) async fn serve(directory: &Path, text: &str, secret: &str) -> Serve {
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (file, config) = (path("secret"), path("config"));
@@ -153,16 +153,16 @@ pub(crate) async fn minted(serve: &Serve, arguments: &[&str]) -> Value {
     claims
 }
 
-/// Checks that `grantmint mint` is refused with these arguments, in these words.
-pub(crate) async fn assert_refused(serve: &Serve, arguments: &[&str], told: &[&str]) {
+/// Checks that `grantmint mint` is refused with these arguments and these texts.
+pub(crate) async fn assert_refused(serve: &Serve, arguments: &[&str], reported: &[&str]) {
     let ran = run(&[&["mint"], arguments, &["--server", &serve.server]].concat()).await;
     assert_eq!(ran.code, Some(1), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
-    for told in told {
-        assert!(ran.stderr.contains(told), "{arguments:?}: {told}: {}", ran.stderr);
+    for reported in reported {
+        assert!(ran.stderr.contains(reported), "{arguments:?}: {reported}: {}", ran.stderr);
     }
 }
 
-/// A value as TOML writes it on one line.
+/// A value as one line of TOML.
 pub(crate) fn in_toml(value: &Value) -> String {
     match value {
         Value::Object(members) => {
@@ -179,7 +179,7 @@ pub(crate) fn in_toml(value: &Value) -> String {
 }
 
 #[test]
-fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
+fn vendor_tokens_are_recognised_only_by_their_own_kind() {
     let files = [
         ("100ms", include_str!("../vectors/100ms.json"), 7),
         ("cloudflare-stream", include_str!("../vectors/cloudflare-stream.json"), 8),
@@ -202,11 +202,11 @@ fn each_makers_tokens_are_read_by_the_kind_that_they_are_of_and_by_no_other() {
             let token = Jwt::decode(token).unwrap();
             let readers = KINDS.iter().filter(|kind| kind.read_token(&token, view).is_some());
             let readers: Vec<_> = readers.map(|kind| kind.name()).collect();
-            // One file has both of Twilio's kinds.
+            // Both of Twilio's kinds are in one file.
             let meant = match kind {
                 "twilio" if token.claims["grants"].get("player").is_some() => "twilio-live",
                 "twilio" => "twilio-access",
-                // It is for the server's API, and names no room.
+                // That token is for the server's API and names no room.
                 "livekit" if token.claims.get("video").is_none() => continue,
                 kind => kind,
             };

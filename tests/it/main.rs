@@ -1,4 +1,4 @@
-//! What a user can run, tried as a sceptic would: the real binary, real HTTP, real gRPC.
+//! Integration tests of what users run: the real binary, real HTTP and real gRPC.
 
 mod attacks;
 mod audit;

@@ -1,16 +1,16 @@
-//! What was planted and must be seen nowhere.
+//! Planted texts that must not appear in any output.
 
 use std::{collections::BTreeSet, io::BufRead};
 
-/// Bytes that are searched at a time.
+/// Bytes searched at a time.
 const PIECE: usize = 1 << 20;
 
-/// Texts that must be seen nowhere.
+/// Texts that must not appear anywhere.
 #[derive(Default)]
 pub(crate) struct Markers(BTreeSet<String>);
 
 impl Markers {
-    /// These.
+    /// These texts.
     pub(crate) fn of(markers: &[&str]) -> Self {
         let mut all = Self::default();
         for marker in markers {
@@ -20,15 +20,15 @@ impl Markers {
     }
 
     pub(crate) fn add(&mut self, marker: &str) {
-        assert!(marker.len() >= 20, "too short to be told from chance: {marker}");
+        assert!(marker.len() >= 20, "too short to be distinguished from chance: {marker}");
         self.0.insert(marker.to_owned());
     }
 
-    /// A token's own part of its payload, and its signature.
+    /// The part of a token's payload that only it has, and its signature.
     pub(crate) fn add_token(&mut self, token: &str) {
         let parts: Vec<_> = token.split('.').collect();
         let [_, payload, signature] = parts[..] else { panic!("no JWT: {token}") };
-        // All payloads of one grant begin alike: the end is the token's own.
+        // All payloads of one grant start alike: only the end is the token's own.
         self.add(&payload[payload.len() - 40..]);
         self.add(signature);
     }
@@ -45,12 +45,12 @@ impl Markers {
         }
     }
 
-    /// The same for what is too large to be held; how many bytes it was.
+    /// The same for text that is too large for memory; returns its length.
     pub(crate) fn in_no_line_of(&self, what: &str, mut text: impl BufRead) -> u64 {
         let (mut piece, mut bytes) = (String::new(), 0);
         loop {
             let read = text.read_line(&mut piece).expect("text");
-            bytes += u64::try_from(read).expect("few");
+            bytes += u64::try_from(read).expect("in range");
             if read == 0 || piece.len() >= PIECE {
                 self.in_none_of(what, &piece);
                 piece.clear();
@@ -63,7 +63,7 @@ impl Markers {
 }
 
 #[test]
-fn a_marker_that_is_there_is_found() {
+fn planted_marker_is_found() {
     let marker = "planted-text-2c26b46b68ffc68f";
     let found = std::panic::catch_unwind(|| {
         Markers::of(&[marker]).in_none_of("a page", &format!("one\ntwo {marker}\n"));

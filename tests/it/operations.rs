@@ -19,7 +19,7 @@ const DOC: &str = include_str!("../../docs/operations.md");
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
-/// Labels whose values depend on the configuration, or are the API's own.
+/// Labels whose values depend on the configuration or come from the API.
 const OPEN: [&str; 10] = [
     "profile",
     "what",
@@ -33,7 +33,7 @@ const OPEN: [&str; 10] = [
     "issuer",
 ];
 
-/// The rows of the tables below the heading, a cell a string.
+/// The rows of the tables under a heading, one string a cell.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let section = DOC.split_once(&format!("\n## {heading}\n")).expect("the heading").1;
     let section = section.split("\n## ").next().expect("a section");
@@ -46,7 +46,7 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// A page on which everything has its figure.
+/// A metrics page with a sample of every metric.
 async fn page() -> Page {
     let pki = Pki::new();
     let cluster = Cluster::start(Signers::new("k").jwks(), "own", 200).await;
@@ -79,9 +79,9 @@ async fn page() -> Page {
 }
 
 #[tokio::test]
-async fn the_metrics_table_is_what_the_page_has() {
+async fn metrics_table_matches_the_metrics_page() {
     let page = page().await;
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     for row in rows("Metrics") {
         let [metric, kind, labels, unit, _] = row[..] else { panic!("{row:?}") };
         let Some(metric) = ticked(metric).next() else { continue };
@@ -91,7 +91,7 @@ async fn the_metrics_table_is_what_the_page_has() {
             let mut words = ticked(label).map(str::to_owned);
             values.insert(words.next().expect("a label"), words.collect());
         }
-        told.insert(metric.to_owned(), (declared, values));
+        reported.insert(metric.to_owned(), (declared, values));
     }
     let has = page.declared.iter().map(|(metric, declared)| {
         let mut labels = page.labels(metric);
@@ -102,24 +102,24 @@ async fn the_metrics_table_is_what_the_page_has() {
         }
         (metric.clone(), (declared.clone(), labels))
     });
-    assert_eq!(told, has.collect());
-    assert!(told.len() > 15, "the table was read");
+    assert_eq!(reported, has.collect());
+    assert!(reported.len() > 15, "the table was not found");
 }
 
 #[tokio::test]
-async fn refreshes_are_counted_by_the_classes_that_faults_have() {
+async fn refresh_results_are_the_fault_classes() {
     let mut results = page().await.labels("grantmint_refreshes_total");
-    let mut wanted: BTreeSet<String> =
+    let mut expected: BTreeSet<String> =
         FaultClass::ALL.into_iter().map(|class| class.as_str().to_owned()).collect();
     let classes = rows("Faults").into_iter().filter(|row| row.len() == 2);
-    let told: BTreeSet<String> =
+    let reported: BTreeSet<String> =
         classes.filter_map(|row| ticked(row[0]).next()).map(str::to_owned).collect();
-    assert_eq!(told, wanted);
-    wanted.extend(["ok", "held", "panicked"].map(str::to_owned));
-    assert_eq!(results.remove("result"), Some(wanted));
+    assert_eq!(reported, expected);
+    expected.extend(["ok", "held", "panicked"].map(str::to_owned));
+    assert_eq!(results.remove("result"), Some(expected));
 }
 
-/// The code below a folder of `src` or in a file of it, without its tests and comments.
+/// The code in a folder or file of `src`, without tests and comments.
 fn code(below: &str) -> String {
     fn walk(path: &Path, text: &mut String) {
         if path.ends_with("tests") {
@@ -145,7 +145,7 @@ fn code(below: &str) -> String {
 }
 
 #[test]
-fn the_fault_table_has_every_reason_with_its_class() {
+fn fault_table_lists_every_reason_and_class() {
     let table: BTreeMap<&str, &str> = rows("Faults")
         .into_iter()
         .filter(|row| row.len() == 4)
@@ -177,7 +177,7 @@ fn the_fault_table_has_every_reason_with_its_class() {
     assert!(checked > 10, "{checked}");
 }
 
-/// What stands before the parenthesis that closes a call; literals may hold others.
+/// The text up to the parenthesis that closes a call; literals may contain others.
 fn arguments(rest: &str) -> &str {
     let (mut depth, mut quoted) = (1, false);
     for (at, letter) in rest.char_indices() {
@@ -191,7 +191,7 @@ fn arguments(rest: &str) -> &str {
             return &rest[..at];
         }
     }
-    panic!("the call is not closed: {rest}")
+    panic!("no closing parenthesis: {rest}")
 }
 
 /// Level and message of each log line in the code. The message is the last literal.
@@ -209,16 +209,16 @@ fn log_lines(code: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_log_table_has_every_line_that_is_written() {
-    let told: BTreeSet<(String, String)> = rows("Log lines")
+fn log_table_lists_every_log_line() {
+    let reported: BTreeSet<(String, String)> = rows("Log lines")
         .into_iter()
         .filter_map(|row| Some((row[0].to_owned(), ticked(row[1]).next()?.to_owned())))
         .collect();
     let all = code("");
-    assert_eq!(told, log_lines(&all));
-    assert!(told.len() > 15, "the table was read");
+    assert_eq!(reported, log_lines(&all));
+    assert!(reported.len() > 15, "the table was not found");
     let macros = all.lines().filter(|line| line.contains("use tracing::"));
-    assert_eq!(macros.count(), 0, "a log line is written as tracing::level!");
+    assert_eq!(macros.count(), 0, "log lines must be written as tracing::level!");
 }
 
 /// The values of a key in the alert rules, which are on one line or in the block below it.
@@ -238,7 +238,7 @@ fn of_key(key: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_alert_has_its_section_and_every_section_its_alert() {
+fn alerts_and_their_sections_match() {
     let alerts = of_key("- alert");
     assert!(alerts.len() > 5, "{alerts:?}");
     let runbooks: Vec<String> =
@@ -259,17 +259,17 @@ fn every_alert_has_its_section_and_every_section_its_alert() {
 }
 
 #[tokio::test]
-async fn every_series_that_an_alert_asks_for_is_on_the_page() {
+async fn every_series_in_an_alert_is_exported() {
     let page = page().await;
     let expressions = of_key("expr");
     assert_eq!(expressions.len(), of_key("- alert").len());
     let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut asked = 0;
+    let mut requested = 0;
     for expression in &expressions {
         for (at, _) in expression.match_indices("gr") {
             let begins = expression[..at].chars().last().is_none_or(|before| !in_name(before));
             let name: String = expression[at..].chars().take_while(|c| in_name(*c)).collect();
-            // What is in braces or behind `without` are labels.
+            // Words in braces or after `without` are labels.
             if !begins || !["grantmint_", "grpc_server_"].iter().any(|p| name.starts_with(p)) {
                 continue;
             }
@@ -280,12 +280,12 @@ async fn every_series_that_an_alert_asks_for_is_on_the_page() {
                 let (label, values) = matcher.split_once('=').expect("a matcher");
                 for value in values.trim_matches(['~', '"']).split('|') {
                     let found = page.of(&name, &[(label, value)]);
-                    assert!(!found.is_empty(), "nothing is {name}{{{label}=\"{value}\"}}");
+                    assert!(!found.is_empty(), "no sample {name}{{{label}=\"{value}\"}}");
                 }
             }
-            assert!(!page.of(&name, &[]).is_empty(), "there is no {name}");
-            asked += 1;
+            assert!(!page.of(&name, &[]).is_empty(), "no metric {name}");
+            requested += 1;
         }
     }
-    assert!(asked >= expressions.len(), "{asked}");
+    assert!(requested >= expressions.len(), "{requested}");
 }

@@ -1,5 +1,5 @@
-//! A kind that is defined out here, by public traits alone: configured, minted and inspected. It
-//! hands on what an upstream of its own gives.
+//! A kind defined outside the crate with public traits only: configured, minted and inspected. It
+//! returns the credentials of its own upstream.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ use crate::support::{mint, reason, series, soon};
 
 const LIFE: Duration = Duration::from_secs(3_600);
 
-/// A kind whose requests ask for a life, or not.
+/// A kind whose requests ask for a life or do not.
 #[derive(Debug)]
 struct Forwarding(&'static str, LifeRules);
 
@@ -133,7 +133,7 @@ impl Endpoint for Own {
     }
 }
 
-/// Gives another credential each time.
+/// Returns a new credential each time.
 #[derive(Debug)]
 struct Counting {
     clock: Clock,
@@ -165,16 +165,16 @@ fn parse(profile: &str) -> Result<Config, Problems> {
 }
 
 #[track_caller]
-fn refuses(lines: &str, told: &str) {
+fn refuses(lines: &str, reported: &str) {
     let problems = parse(lines).unwrap_err().to_string();
-    assert!(problems.starts_with("f.toml:") && problems.contains(told), "{lines}\n{problems}");
+    assert!(problems.starts_with("f.toml:") && problems.contains(reported), "{lines}\n{problems}");
 }
 
 const TOLD: &str = "kind = \"told\"\naccount = \"a\"\nshareable = true\n";
 const ASKED: &str = "kind = \"asked\"\naccount = \"a\"\nshareable = true\n";
 
 #[test]
-fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
+fn shared_credential_profile_has_its_own_keys() {
     let config = parse(TOLD).unwrap();
     let profile = &config.profiles[0];
     let Supply::Forwarded(grants) = &profile.supply else { panic!("{profile:?}") };
@@ -182,7 +182,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
     assert_eq!(profile.default_resource, Some(grants.resources[0].clone()));
     assert_eq!((grants.policy.grant_ttl(), profile.shortest_validity()), (None, None));
     assert_eq!((grants.calls_a_minute(), grants.capacity()), (None, None));
-    assert_eq!(grants.policy.point(LIFE), LIFE / 2, "the kind's own point");
+    assert_eq!(grants.policy.point(LIFE), LIFE / 2, "expected the kind's own refresh point");
 
     let config = parse(&format!("{ASKED}grant_ttl = \"10m\"\nresources = [\"b\", \"c\"]")).unwrap();
     let profile = &config.profiles[0];
@@ -201,7 +201,7 @@ fn a_profile_of_a_shared_credential_is_read_with_its_own_keys() {
 }
 
 #[test]
-fn what_a_shared_credential_has_not_is_refused() {
+fn inapplicable_keys_of_a_shared_credential_are_refused() {
     for unshared in ["", "shareable = false"] {
         let lines = format!("kind = \"told\"\naccount = \"a\"\n{unshared}");
         refuses(
@@ -233,7 +233,7 @@ fn what_a_shared_credential_has_not_is_refused() {
 }
 
 #[tokio::test]
-async fn it_is_minted_and_inspected_like_any_other() {
+async fn custom_kind_is_minted_and_inspected() {
     let app = App::build(&parse(TOLD).unwrap(), Clock::system()).await.unwrap();
     let server = format!("http://{}", app.addr().expect("TCP"));
     let _running = app.spawn();
@@ -260,11 +260,11 @@ async fn it_is_minted_and_inspected_like_any_other() {
     let grant = grant.grant.unwrap();
     assert_eq!(grant.generation, validity.generation);
     let end = grant.end_time.unwrap();
-    assert_eq!(validity.expire_time.unwrap().seconds, end.seconds, "it ends with its grant");
+    assert_eq!(validity.expire_time.unwrap().seconds, end.seconds, "expected the grant's expiry");
 
     let day = Some(Proto { seconds: 86_400, nanos: 0 });
     let full = ExpiryPolicy::RequireFullTtl.into();
-    for (options, why) in [
+    for (options, expected) in [
         (MintOptions { ttl: day, ..MintOptions::default() }, "OPTION_INVALID"),
         (
             MintOptions { expiry_policy: full, ..MintOptions::default() },
@@ -276,7 +276,7 @@ async fn it_is_minted_and_inspected_like_any_other() {
         ),
     ] {
         let refused = soon(tokens.mint_token(mint("alice", Some(options)))).await.unwrap_err();
-        assert_eq!((refused.code(), &*reason(&refused)), (Code::InvalidArgument, why));
+        assert_eq!((refused.code(), &*reason(&refused)), (Code::InvalidArgument, expected));
     }
 
     let token = Jwt::decode(&alice.token).unwrap();

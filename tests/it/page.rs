@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is declared of a metric.
+/// A metric's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) kind: String,
@@ -17,10 +17,10 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
-/// All of it.
+/// The whole page.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// By the name that its samples have, less a histogram's `_bucket`, `_sum` and `_count`.
+    /// By sample name without a histogram's `_bucket`, `_sum` and `_count`.
     pub(crate) declared: BTreeMap<String, Declared>,
     pub(crate) samples: Vec<Sample>,
 }
@@ -55,7 +55,7 @@ impl Page {
         page
     }
 
-    /// The samples of this name that have these labels, among others.
+    /// The samples of this name with at least these labels.
     pub(crate) fn of(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         let has = |sample: &&Sample| {
             labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|it| it == value))
@@ -63,7 +63,7 @@ impl Page {
         self.samples.iter().filter(|sample| sample.name == name).filter(has).collect()
     }
 
-    /// The figure of the one sample of this name that has these labels.
+    /// The value of the only sample of this name with these labels.
     pub(crate) fn figure(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         match self.of(name, labels)[..] {
             [sample] => sample.value,
@@ -71,12 +71,12 @@ impl Page {
         }
     }
 
-    /// The sum of all samples of this name that have these labels.
+    /// The sum of all samples of this name with these labels.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.of(name, labels).iter().map(|sample| sample.value).sum()
     }
 
-    /// The names of the labels of a metric, and their values; a histogram's `le` aside.
+    /// A metric's label names and values, without a histogram's `le`.
     pub(crate) fn labels(&self, metric: &str) -> BTreeMap<String, BTreeSet<String>> {
         let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let histogram = self.declared.get(metric).is_some_and(|it| it.kind == "histogram");
@@ -98,12 +98,12 @@ impl Page {
 impl Sample {
     fn read(line: &str) -> Self {
         let (series, value) = line.rsplit_once(' ').expect("a value");
-        let value = value.parse().unwrap_or_else(|_| panic!("no figure: {line}"));
+        let value = value.parse().unwrap_or_else(|_| panic!("not a number: {line}"));
         let (name, labels) = match series.split_once('{') {
             None => (series, BTreeMap::new()),
             Some((name, labels)) => {
                 let labels = labels.strip_suffix('}').expect("closed");
-                // No value of ours has a comma or a quote.
+                // No label value of ours has a comma or a quote.
                 let pairs = labels.split(',').map(|pair| {
                     let (key, value) = pair.split_once('=').expect("a label");
                     (key.to_owned(), value.trim_matches('"').to_owned())

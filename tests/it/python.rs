@@ -1,4 +1,4 @@
-//! A caller that is not Rust: `tests/python/client.py` against the real binary.
+//! A caller in another language: `tests/python/client.py` with the real binary.
 
 use std::{fs, path::PathBuf};
 
@@ -10,7 +10,7 @@ use crate::support::{Serve, soon};
 
 const README: &str = include_str!("../../README.md");
 
-/// The interpreter of the environment that `make test` makes.
+/// The interpreter of the environment that `make test` creates.
 pub(crate) fn python() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let made = root.join("target/venv/bin/python");
@@ -20,7 +20,7 @@ pub(crate) fn python() -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_python_caller_mints_reads_errors_and_asks_for_health_and_reflection() {
+async fn python_caller_mints_and_uses_health_and_reflection() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -34,23 +34,23 @@ async fn a_python_caller_mints_reads_errors_and_asks_for_health_and_reflection()
     assert_eq!(stdout.lines().count(), 8, "{stdout}");
 }
 
-/// What a program writes that ends well.
+/// The output of a program that must succeed.
 pub(crate) async fn succeeds(program: &mut Command) -> String {
-    let output = soon(program.kill_on_drop(true).output()).await.expect("it runs");
+    let output = soon(program.kill_on_drop(true).output()).await.expect("a running process");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stdout}{stderr}");
     stdout
 }
 
-/// The README's block that begins so.
+/// The README's block with this start.
 fn block(start: &str) -> &'static str {
     let (_, rest) = README.split_once(start).expect("such a block");
-    rest.split_once("\n```").expect("its end").0
+    rest.split_once("\n```").expect("an end").0
 }
 
 #[tokio::test]
-async fn the_readme_s_python_caller_runs_as_it_stands() {
+async fn readme_python_example_runs_as_printed() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = TempDir::new().expect("a directory");

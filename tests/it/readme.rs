@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{BINARY, Ran, Serve, ran, run, until};
+use crate::support::{BINARY, CommandOutput, Serve, run, run_command, until};
 
 const README: &str = include_str!("../../README.md");
 
@@ -68,7 +68,7 @@ async fn console_sessions_print_what_the_readme_shows() {
             let (line, file) = line.split_once(" > ").map_or((line, None), |(l, f)| (l, Some(f)));
             let mut command = command(line, dir.path());
             command.env("GRANTMINT_SERVER", &serve.server);
-            let Ran { code, mut stdout, stderr } = ran(command).await;
+            let CommandOutput { code, mut stdout, stderr } = run_command(command).await;
             assert_eq!(code, Some(0), "{line}: {stderr}");
             if let Some(file) = file {
                 fs::write(dir.path().join(file), std::mem::take(&mut stdout)).expect("written");

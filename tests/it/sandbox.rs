@@ -1,4 +1,5 @@
-//! The sandbox with the upstreams of real kinds: its page, its sample, and several in one.
+//! The sandbox with the upstreams of real kinds: its page, its sample, and several upstreams in one
+//! sandbox.
 
 mod docs;
 mod sample;
@@ -15,12 +16,12 @@ use grantmint::{
 
 use crate::support::{Answer, answer};
 
-/// The bodies that the emulated upstreams have of their own.
+/// The bodies specific to the emulated upstreams.
 fn own() -> Vec<&'static str> {
     provider::bodies()
 }
 
-/// Asks for a grant as the demo's client does.
+/// Requests a grant as the demo's client does.
 async fn ask(sandbox: &Sandbox, resource: &str) -> Answer {
     ask_as(sandbox, DEMO_API_KEY_SID, DEMO_API_KEY_SECRET, resource).await
 }

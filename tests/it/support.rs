@@ -1,4 +1,4 @@
-//! The real binary as a child of the test, and real clients of it.
+//! The real binary as a child process of the test, and real clients of it.
 
 use std::{
     fs,
@@ -48,24 +48,24 @@ pub(crate) fn emulated() -> sandbox::Config {
     sandbox::Config::new(vec![demo.endpoint().expect("an upstream")])
 }
 
-/// Nothing in a test takes longer.
+/// The timeout of every wait in a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_grantmint");
 
-/// Fails where something hangs.
+/// Fails if the future does not finish within [`PATIENCE`].
 pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("it hangs")
+    timeout(PATIENCE, future).await.expect("timed out")
 }
 
-/// Looks again until it is so; fails where it never is.
+/// Polls until the condition holds; fails if it never does.
 pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
     found(what, async || look().await.then_some(())).await;
 }
 
-/// Asks again until there is an answer; fails where there is none in good time.
+/// Polls until there is a value; fails if there is none in time.
 pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked = async {
+    let requested = async {
         loop {
             if let Some(answer) = ask().await {
                 return answer;
@@ -73,32 +73,38 @@ pub(crate) async fn found<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("it does not come to this: {what}"))
+    timeout(PATIENCE, requested)
+        .await
+        .unwrap_or_else(|_| panic!("this did not happen in time: {what}"))
 }
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Runs a command of the binary to its end.
-pub(crate) async fn run(arguments: &[&str]) -> Ran {
+pub(crate) async fn run(arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    ran(command).await
+    run_command(command).await
 }
 
-/// Runs it to its end.
-pub(crate) async fn ran(mut command: Command) -> Ran {
+/// Runs a command to its end.
+pub(crate) async fn run_command(mut command: Command) -> CommandOutput {
     let output = soon(command.output()).await.expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CommandOutput {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
-/// A configuration in a directory of its own, against the sandbox's account.
+/// A configuration in its own directory, for the sandbox's account.
 pub(crate) struct Configured {
     pub(crate) dir: TempDir,
     pub(crate) file: PathBuf,
@@ -110,7 +116,7 @@ impl Configured {
         Self::with_secret("", lines, DEMO_API_KEY_SECRET)
     }
 
-    /// `top` before the profile, whose API key has this secret.
+    /// The same with `top` before the profile and with this API key secret.
     pub(crate) fn with_secret(top: &str, lines: &str, secret: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
         let kept = dir.path().join("secret");
@@ -133,14 +139,14 @@ resources = ["{DEMO_RESOURCE}"]
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.file.to_str().expect("a path that is text")
+        self.file.to_str().expect("a UTF-8 path")
     }
 }
 
-/// A `grantmint serve` of its own, killed with its handle.
+/// A `grantmint serve` process, killed when this value is dropped.
 pub(crate) struct Serve {
     child: Child,
-    /// What it writes to standard error, unless the test took that.
+    /// Standard error of the process, unless the test takes it.
     log: Option<JoinHandle<String>>,
     _stdout: BufReader<ChildStdout>,
     pub(crate) server: String,
@@ -149,8 +155,8 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    /// `serve --sandbox` and these arguments, on free ports; without a configuration among them
-    /// the demo's profile alone, so that what is seen is its.
+    /// `serve --sandbox` with these arguments, on free ports. Without a configuration it serves
+    /// only the demo's profile, so that all metrics are that profile's.
     pub(crate) async fn sandboxed(arguments: &[&str]) -> Self {
         let alone = (!arguments.contains(&"--config")).then(|| Configured::profile(""));
         let mut all = vec!["--sandbox"];
@@ -171,19 +177,19 @@ impl Serve {
         Self::by(Command::new(BINARY), Stdio::piped(), arguments).await
     }
 
-    /// The same, with this for its standard error.
+    /// The same with this standard error.
     pub(crate) async fn logging_to(stderr: Stdio, arguments: &[&str]) -> Self {
         Self::by(Command::new(BINARY), stderr, arguments).await
     }
 
-    /// The same under this setting of the shell's, such as `ulimit -n 96`.
+    /// The same after this shell command, such as `ulimit -n 96`.
     pub(crate) async fn under(setting: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &format!("{setting} && exec \"$0\" \"$@\""), BINARY]);
         Self::by(shell, Stdio::piped(), arguments).await
     }
 
-    /// `serve --sandbox` with this configuration, which says where it listens.
+    /// `serve --sandbox` with this configuration, which sets the listening addresses.
     pub(crate) async fn where_configured(config: &Configured) -> Self {
         let arguments = ["serve", "--sandbox", "--config", config.path()];
         Self::run_by(Command::new(BINARY), Stdio::piped(), &arguments).await
@@ -225,10 +231,10 @@ impl Serve {
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         soon(stdout.read_line(&mut line)).await.expect("a line of addresses");
-        let Ok(told) = serde_json::from_str::<Value>(&line) else {
+        let Ok(reported) = serde_json::from_str::<Value>(&line) else {
             panic!("no addresses: {}", read(log).await);
         };
-        let text = |key: &str| told[key].as_str().map(str::to_owned);
+        let text = |key: &str| reported[key].as_str().map(str::to_owned);
         Self {
             child,
             log,
@@ -239,7 +245,7 @@ impl Serve {
         }
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub(crate) fn address(&self) -> SocketAddr {
         let (_, address) = self.server.split_once("://").expect("a URL");
         address.parse().expect("an address")
@@ -263,10 +269,10 @@ impl Serve {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.child.id().expect("a running process")
     }
 
-    /// A token, as soon as there is one.
+    /// A token, once there is one.
     pub(crate) async fn first_token(&self) -> MintTokenResponse {
         let mut tokens = self.tokens().await;
         found("a token", async || {
@@ -278,22 +284,22 @@ impl Serve {
 
     /// Sets a fault of the sandbox.
     pub(crate) async fn set_fault(&self, fault: &str) {
-        let (status, body) = request("PUT", &self.sandboxs("fault"), fault).await;
+        let (status, body) = request("PUT", &self.sandbox_url("fault"), fault).await;
         assert_eq!(status, 204, "{body}");
     }
 
     /// Clears the faults of the sandbox.
     pub(crate) async fn clear_faults(&self) {
-        assert_eq!(request("DELETE", &self.sandboxs("fault"), "").await.0, 204);
+        assert_eq!(request("DELETE", &self.sandbox_url("fault"), "").await.0, 204);
     }
 
-    /// What the sandbox has counted.
+    /// The sandbox's counters.
     pub(crate) async fn counters(&self) -> Value {
-        let (_, body) = get(&self.sandboxs("counters")).await;
+        let (_, body) = get(&self.sandbox_url("counters")).await;
         serde_json::from_str(&body).expect("JSON")
     }
 
-    fn sandboxs(&self, path: &str) -> String {
+    fn sandbox_url(&self, path: &str) -> String {
         let base = self.sandbox.as_deref().expect("it runs with a sandbox");
         format!("{}/sandbox/{path}", base.trim_end_matches('/'))
     }
@@ -305,21 +311,22 @@ impl Serve {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Leaves it one of this machine's cores.
+    /// Restricts the process to one core.
     pub(crate) fn hold_to_one_core(&self) {
         let mut one = CpuSet::new();
-        let allowed = sched_getaffinity(None).expect("ours");
+        let allowed = sched_getaffinity(None).expect("permission");
         let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).expect("a core");
         one.set(first);
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a running process");
         for thread in threads {
             let name = thread.expect("a thread").file_name();
             let id = name.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
-            sched_setaffinity(id, &one).expect("it is ours");
+            sched_setaffinity(id, &one).expect("permission");
         }
     }
 
-    /// Processor time that it has used.
+    /// Processor time used so far.
     pub(crate) fn cpu(&self) -> Duration {
         cpu(self.pid())
     }
@@ -329,13 +336,13 @@ impl Serve {
         idles(self.pid()).await;
     }
 
-    /// Waits for its end; what it wrote to standard error comes along.
+    /// Waits for the process to end; returns its exit status and its standard error.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon(self.child.wait()).await.expect("an exit status");
         (status, read(self.log).await)
     }
 
-    /// An admin page's status and body; the metrics as `OpenMetrics`.
+    /// An admin page's status and body; metrics in the `OpenMetrics` format.
     pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         let url = format!("{}{path}", self.admin);
         let answer = answer("GET", &url, &["accept: application/openmetrics-text"], "").await;
@@ -343,20 +350,19 @@ impl Serve {
     }
 }
 
-/// Processor time that a process has used, of all its threads, in user and kernel mode: proc(5).
+/// Processor time used by all threads of a process in user and kernel mode: proc(5).
 fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    // The command's name may hold anything but ends with the last parenthesis; utime and
-    // stime are the 14th and 15th field.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
+    // The command's name may contain anything and ends at the last parenthesis; utime and stime are
+    // the 14th and 15th fields.
     let fields = stat.rsplit_once(") ").expect("a name").1.split(' ');
     let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
     let ticks_a_second = rustix::param::clock_ticks_per_second();
     Duration::from_millis(ticks.sum::<u64>() * 1_000 / ticks_a_second)
 }
 
-/// Watches a process for two seconds in which nobody wants anything of it: they cost 5 % of a
-/// core at the most. It is the process's own time, so that a busy machine makes no difference; a
-/// loop that spins takes all that there is.
+/// Asserts that an unused process takes up to 5 % of a core over two seconds. This is the process's
+/// own time, so a busy machine does not matter; a busy loop takes a whole core.
 pub(crate) async fn idles(pid: u32) {
     let window = Duration::from_secs(2);
     let before = cpu(pid);
@@ -372,7 +378,7 @@ async fn read(log: Option<JoinHandle<String>>) -> String {
     }
 }
 
-/// A port that nobody else is given while this is held, for servers that follow one another.
+/// A port that stays reserved while this value is held, for servers that follow one another.
 pub(crate) fn reserved_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option");
@@ -391,11 +397,11 @@ pub(crate) async fn request(method: &str, url: &str, body: &str) -> (u16, String
     (answer.status, answer.body)
 }
 
-/// What an HTTP server answered.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The lines before the body.
+    /// The status line and the header lines.
     head: String,
     pub(crate) body: String,
 }
@@ -408,7 +414,7 @@ impl Answer {
     }
 }
 
-/// The answer to a request with these header lines.
+/// Sends a request with these header lines.
 pub(crate) async fn answer(method: &str, url: &str, headers: &[&str], body: &str) -> Answer {
     let rest = url.strip_prefix("http://").expect("plain http");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -442,16 +448,15 @@ pub(crate) fn series(start_index: i64, count: i64) -> MintTokensRequest {
     }
 }
 
-/// What a token's payload says.
+/// A token's payload.
 pub(crate) fn payload(token: &str) -> String {
     let payload = token.split('.').nth(1).expect("a JWT");
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
     String::from_utf8(payload).expect("text")
 }
 
-/// A token's claims, verified with the demo's key as a third party does. Its times are not held
-/// against the clock: they are compared with what was told of them, and a busy machine may take
-/// longer to come to it than the token lives.
+/// A token's claims, verified with the demo's key as a third party does. Its times are not compared
+/// with the clock but with those reported for it: a busy machine may verify it after its expiry.
 pub(crate) fn verified(token: &str) -> Value {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_exp = false;
@@ -468,13 +473,13 @@ pub(crate) fn reason(status: &Status) -> String {
 }
 
 /// A value in a status's `ErrorInfo`.
-pub(crate) fn said(status: &Status, key: &str) -> Option<String> {
+pub(crate) fn error_metadata(status: &Status, key: &str) -> Option<String> {
     status.get_details_error_info()?.metadata.get(key).cloned()
 }
 
-/// Where a bulk that ended goes on.
+/// The resume index of an interrupted bulk.
 pub(crate) fn resume_index(status: &Status) -> i64 {
-    let index = said(status, "resume_index");
-    let index = index.unwrap_or_else(|| panic!("nowhere to resume: {status:?}"));
+    let index = error_metadata(status, "resume_index");
+    let index = index.unwrap_or_else(|| panic!("no resume index: {status:?}"));
     index.parse().expect("a number")
 }

@@ -1,4 +1,5 @@
-//! TLS on the real binary: who gets in, who does not and is told why, and who must go.
+//! TLS on the real binary: accepted clients, refused clients with the reason, and clients that are
+//! disconnected.
 
 mod accepted;
 mod agent;
@@ -41,23 +42,23 @@ use crate::{
 /// The HTTP/2 preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// How a client speaks TLS.
+/// A client's TLS configuration.
 pub(crate) struct Client {
     config: ClientConfig,
 }
 
 impl Client {
-    /// One that shows this chain, its own certificate first.
+    /// A client with this chain, its own certificate first.
     pub(crate) fn with(pki: &Pki, chain: &[&Entity]) -> Self {
-        Self::speaking(pki, chain, &[&rustls::version::TLS13])
+        Self::with_versions(pki, chain, &[&rustls::version::TLS13])
     }
 
-    /// One that verifies the server with this authority.
+    /// A client that verifies the server with this authority.
     fn trusting(root: &Entity, chain: &[&Entity]) -> Self {
         Self::new(root, chain, &[&rustls::version::TLS13])
     }
 
-    fn speaking(
+    fn with_versions(
         pki: &Pki,
         chain: &[&Entity],
         versions: &[&'static SupportedProtocolVersion],
@@ -90,15 +91,15 @@ impl Client {
         Self { config }
     }
 
-    /// Its side of the handshake.
+    /// The client side of the handshake.
     pub(crate) async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").expect("a name");
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
         soon(connector.connect(name, stream)).await
     }
 
-    /// Connects and waits for the server's first word; the alert where it is refused.
-    pub(crate) async fn meet(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
+    /// Connects and waits for the server's first frame; returns the alert if it is refused.
+    pub(crate) async fn try_connect(&self, serve: &Serve) -> Result<TlsStream<TcpStream>, String> {
         let stream = self.shake_hands(connect_to(serve.address()).await).await;
         let mut stream = stream.map_err(|error| alert(&error))?;
         stream.write_all(HELLO).await.map_err(|error| alert(&error))?;
@@ -116,7 +117,7 @@ fn alert(error: &io::Error) -> String {
     }
 }
 
-/// The version that was agreed on.
+/// The negotiated version.
 fn version(stream: &TlsStream<TcpStream>) -> Option<ProtocolVersion> {
     stream.get_ref().1.protocol_version()
 }
@@ -126,7 +127,7 @@ async fn channel(pki: &Pki, serve: &Serve, pair: (PathBuf, PathBuf)) -> Channel 
     connected(pki, serve, Some(pair)).await
 }
 
-/// A channel of a client with this certificate, or with none.
+/// A channel of a client with this certificate, or without one.
 pub(crate) async fn connected(
     pki: &Pki,
     serve: &Serve,
@@ -154,7 +155,7 @@ impl Service<Uri> for Dial {
     fn call(&mut self, server: Uri) -> Self::Future {
         let files = self.0.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(server.authority().expect("one").as_str()).await?;
+            let stream = TcpStream::connect(server.authority().expect("a value").as_str()).await?;
             let expected = Expected::parse("localhost")?;
             Ok(TokioIo::new(connect(stream, &expected, &files).await?))
         })

@@ -1,4 +1,4 @@
-//! A Unix socket on the real binary: where it listens, who gets in, and what becomes of the file.
+//! A Unix socket on the real binary: its path, its permissions, its clients, and its file.
 
 mod clients;
 mod commands;
@@ -19,7 +19,7 @@ use crate::{
     support::{Configured, Serve, mint, soon},
 };
 
-/// A configuration of a server with a socket.
+/// The configuration of a server with a socket.
 pub(crate) struct Socket {
     config: Configured,
     path: PathBuf,
@@ -31,9 +31,9 @@ impl Socket {
         Self::of("", server, tables)
     }
 
-    /// The same, and these keys beside the socket's path.
+    /// The same, with these keys in addition to the socket's path.
     fn of(keys: &str, server: &str, tables: &str) -> Self {
-        // The path of a socket is short, and a place of its own costs nothing.
+        // The default temporary directory keeps the path short.
         let config = Configured::with_secret("", "", DEMO_API_KEY_SECRET);
         let path = config.dir.path().join("api.sock");
         let text = fs::read_to_string(&config.file).expect("text");
@@ -47,7 +47,7 @@ impl Socket {
         Serve::where_configured(&self.config).await
     }
 
-    /// What `--server` takes.
+    /// The value of `--server`.
     pub(crate) fn url(&self) -> String {
         format!("unix:{}", self.path.display())
     }
@@ -56,17 +56,17 @@ impl Socket {
         soon(UnixStream::connect(&self.path)).await.expect("a connection")
     }
 
-    /// A connection that has sent its preface, and whether it was let in.
-    async fn meet(&self) -> (UnixStream, bool) {
+    /// A connection that has sent its preface, and whether it was accepted.
+    async fn try_connect(&self) -> (UnixStream, bool) {
         let mut stream = self.connect().await;
         stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("sent");
-        let is_in = !is_told_to_go(&mut stream).await;
+        let is_in = !gets_goaway(&mut stream).await;
         (stream, is_in)
     }
 }
 
-/// Whether the server says farewell instead of answering a call.
-async fn is_told_to_go(stream: &mut UnixStream) -> bool {
+/// Whether the server sends GOAWAY instead of a response.
+async fn gets_goaway(stream: &mut UnixStream) -> bool {
     // It may be closed already.
     let path = "/grantmint.v1.TokenService/MintToken";
     let _ = stream.write_all(&call(1, path, &mint("alice", None))).await;
@@ -88,7 +88,7 @@ async fn is_told_to_go(stream: &mut UnixStream) -> bool {
     }
 }
 
-/// The user that this test runs as.
+/// The user that runs this test.
 fn own_uid() -> u32 {
     rustix::process::getuid().as_raw()
 }

@@ -1,5 +1,5 @@
-//! The API over real gRPC, against the sandbox over real HTTP: every field of every call asked
-//! wrongly and rightly, and what the transport and the upstream's client let through.
+//! The API over real gRPC, with a sandbox over real HTTP: valid and invalid values for every field
+//! of every call, and the limits of the transport and of the upstream client.
 
 mod bulk;
 mod callers;

@@ -1,5 +1,5 @@
-// Callers that share one channel, one of which cancels again and again as many calls as may be
-// open at once. Prints what the others got.
+// Callers share one channel; one of them repeatedly cancels as many calls as may be open at once.
+// Prints the results of the others.
 //
 //     node cancels.js PROTO_DIR 127.0.0.1:50051
 "use strict";
@@ -37,8 +37,8 @@ async function main() {
   watch.on("end", () => failures.push("watch: it ended"));
   await new Promise((resolve) => watch.once("data", resolve));
 
-  const beside = [];
-  const timer = setInterval(() => beside.push(mint()), 5);
+  const others = [];
+  const timer = setInterval(() => others.push(mint()), 5);
   for (let burst = 0; burst < 20; burst += 1) {
     const calls = [];
     for (let call = 0; call < 128; call += 1) {
@@ -50,8 +50,8 @@ async function main() {
     await sleep(80);
   }
   clearInterval(timer);
-  await Promise.all(beside);
-  // Calls that end well are not taken for cancelled ones.
+  await Promise.all(others);
+  // A call that ends with OK does not count as cancelled.
   for (let round = 0; round < 20; round += 1) {
     await Promise.all(Array.from({ length: 100 }, mint));
   }

@@ -1,10 +1,10 @@
-// Joins stages with tokens of ours, in the real web client: jsdom is its browser, and what would
-// reach a network only remembers that it was asked to.
+// Joins stages with our tokens in the real web client. jsdom is its browser; network requests are
+// only recorded.
 //
 //     node ivs.js < INPUT
 //
-// The input is {"now", "stages": [TOKEN], "connections": [TOKEN]}; each line of the output is what
-// the client made of a token.
+// The input is {"now", "stages": [TOKEN], "connections": [TOKEN]}; each line of the output is the
+// client's result for one token.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -50,7 +50,7 @@ const STRATEGY = {
   shouldSubscribeToParticipant: () => "none",
 };
 
-// Why the client does not join with it at a time; none where it opens its socket.
+// Why the client does not join with it at a time, or none if it opens its socket.
 async function refusal(stage, at) {
   clock = at;
   opened.length = 0;
@@ -96,7 +96,7 @@ async function main() {
   for (const text of stages) console.log(JSON.stringify(await read(text)));
   for (const text of connections) {
     const { exp } = JSON.parse(Buffer.from(text.split(".")[1], "base64url"));
-    // It allows a minute for other clocks.
+    // The client allows a minute of clock skew.
     console.log(JSON.stringify({ refused: connect(text, now), late: connect(text, exp + 60) }));
   }
   process.exit();

@@ -33,7 +33,7 @@ const client = new Mux({
   },
 });
 
-// What the library calls otherwise, or makes with a method of its own.
+// Types that the library names differently or makes with a separate method.
 const COUNTS = { asset_stats: "asset", live_stream_stats: "live_stream", video_stats: "video" };
 
 function sign({ id, ttl, type, claims }) {

@@ -1,9 +1,9 @@
-// Asks Mux's player what is wrong with a token, as it asks itself when the server answers 403.
+// Runs the check that Mux's player runs on a token when the server responds with 403.
 //
 //     node mux_player.js < INPUT
 //
-// The input is a list of {"at", "id", "token", "drm"}; each line of the output is what the player
-// says of one: NETWORK_UNKNOWN_ERROR where it finds nothing.
+// The input is a list of {"at", "id", "token", "drm"}; each line of the output is the player's
+// result for one: NETWORK_UNKNOWN_ERROR if it finds nothing wrong.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -20,7 +20,7 @@ define("fetch", () => {
 
 const player = require("@mux/playback-core");
 
-// As much of a media element as the player looks at before it plays.
+// The parts of a media element that the player uses before it plays.
 class Media extends EventTarget {
   textTracks = new EventTarget();
   seekable = { length: 0 };
@@ -60,6 +60,6 @@ function verdict({ at, id, token, drm }) {
   return names.find(([, code]) => code === muxCode)[0];
 }
 
-// It tells the console of each.
+// The player logs each to the console.
 console.error = () => {};
 for (const each of cases) console.log(JSON.stringify(verdict(each)));

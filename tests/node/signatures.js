@@ -1,8 +1,8 @@
-// Checks RS256 and ES384 signatures with OpenSSL.
+// Verifies RS256 and ES384 signatures with OpenSSL.
 //
 //     node signatures.js < INPUT
 //
-// The input is {"key": PEM, "tokens": [...]}; the output is how many were checked.
+// The input is {"key": PEM, "tokens": [...]}; the output is the number of verified tokens.
 "use strict";
 
 const { createPublicKey, verify } = require("node:crypto");
@@ -14,7 +14,7 @@ const publicKey = createPublicKey(key);
 const HASHES = { RS256: "sha256", ES384: "sha384" };
 
 function isSigned(algorithm, signed, signature) {
-  // A JWT has r and s side by side, and not DER.
+  // A JWT has r and s side by side, not in DER.
   const by = { key: publicKey, dsaEncoding: "ieee-p1363" };
   return verify(HASHES[algorithm], Buffer.from(signed), by, signature);
 }

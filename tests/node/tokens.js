@@ -1,4 +1,4 @@
-// Reads a token of ours with LiveKit's library.
+// Reads one of our tokens with LiveKit's library.
 //
 //     node tokens.js KEY TOKEN, the secret in the variable SECRET
 "use strict";
@@ -11,7 +11,7 @@ const { SECRET: secret } = process.env;
 async function main() {
   const wrong = new TokenVerifier(key, secret.split("").reverse().join(""));
   const taken = await wrong.verify(token).then(() => true, () => false);
-  if (taken) throw new Error("a wrong secret was taken");
+  if (taken) throw new Error("a wrong secret was accepted");
   const { sub, name, video } = await new TokenVerifier(key, secret).verify(token);
   console.log(JSON.stringify({ sub, name, video }));
 }

@@ -1,8 +1,8 @@
-// Holds tokens of ours against what the vendors' own libraries read and make.
+// Compares our tokens with what the vendors' own libraries read and make.
 //
 //     node video.js < CASES
 //
-// CASES is a JSON list of {"library", …}; each line of the output is what came of one, as JSON.
+// CASES is a JSON list of {"library", …}; each line of the output is the result of one, as JSON.
 "use strict";
 
 const { readFileSync } = require("node:fs");
@@ -70,7 +70,7 @@ function agoraToken({ appId, certificate, services, channel, user, role, life, e
       return agora.ChatTokenBuilder.buildUserToken(...app, user, life);
   }
   const token = new AccessToken2(appId, certificate, 0, life);
-  // Added in the other order: the library puts them in its own.
+  // Added in the other order: the library sorts them.
   for (const service of services.slice().reverse()) {
     const made =
       service === "rtc"

@@ -1,4 +1,4 @@
-"""Calls over a Unix socket, through a relay: grpcio makes their :authority of the socket's path.
+"""Calls over a Unix socket, through a relay: grpcio sets :authority to the socket's path.
 
 Usage: authority.py PROTO_DIR SERVER
 """

@@ -1,5 +1,5 @@
-"""Callers that share one channel, one of which cancels again and again as many calls as may be
-open at once. Prints what the others got.
+"""Callers share one channel; one of them repeatedly cancels as many calls as may be open at once.
+Prints the results of the others.
 
 Usage: cancels.py PROTO_DIR SERVER
 """
@@ -42,7 +42,7 @@ next(watch)
 minted, failures, over = 0, [], threading.Event()
 
 
-def beside() -> None:
+def mint_continuously() -> None:
     """Mints every 5 ms."""
     global minted
     while not over.wait(0.005):
@@ -53,7 +53,7 @@ def beside() -> None:
             failures.append(error)
 
 
-caller = threading.Thread(target=beside)
+caller = threading.Thread(target=mint_continuously)
 caller.start()
 pause = threading.Event()
 for _ in range(20):

@@ -1,8 +1,8 @@
-"""A caller in Python: nothing of ours but the protos.
+"""A caller in Python that uses only our protos.
 
 Usage: client.py PROTO_DIR SERVER API_KEY_SID API_KEY_SECRET
 
-Prints one line a check that holds; ends with a traceback at the first that does not.
+Prints one line for each check that passes; exits with a traceback at the first failure.
 """
 
 import importlib
@@ -38,28 +38,28 @@ service Health {
 
 
 def generate(protos, out):
-    """Writes the stubs of ours and of gRPC health to `out`."""
+    """Generates the stubs of our protos and of gRPC health in `out`."""
     health = pathlib.Path(out, "health.proto")
     health.write_text(HEALTH)
     names = [str(path) for path in sorted(pathlib.Path(protos).rglob("*.proto"))]
-    assert names, f"there are no protos in {protos}"
+    assert names, f"no protos in {protos}"
     wellknown = pathlib.Path(protoc.__file__).parent / "_proto"
     code = protoc.main(
         ["protoc", f"-I{protos}", f"-I{out}", f"-I{wellknown}"]
         + [f"--python_out={out}", f"--grpc_python_out={out}", str(health)]
         + names
     )
-    assert code == 0, f"protoc ended with {code}"
+    assert code == 0, f"protoc failed with {code}"
     sys.path.insert(0, out)
 
 
 def refused(call):
-    """The error that `call` ends with."""
+    """The error of `call`."""
     try:
         call()
     except grpc.RpcError as error:
         return error
-    raise AssertionError("it was not refused")
+    raise AssertionError("the call was not refused")
 
 
 def details(error):
@@ -85,7 +85,7 @@ def verify(token, sid, secret, identity):
     assert claims["grants"]["player"]["playbackUrl"].startswith("https://")
     assert claims["jti"].startswith(sid + "-")
 
-    # It takes headers, signature and times; the grants it gives back as they are.
+    # The library checks header, signature and times; it returns the grants unchanged.
     twilio = AccessToken.from_jwt(token, secret)
     assert twilio.payload["grants"] == claims["grants"]
     assert twilio.valid_until == claims["exp"]

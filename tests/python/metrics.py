@@ -1,4 +1,4 @@
-"""Reads the metrics page in both formats with Prometheus' own parsers: they have the same samples.
+"""Reads the metrics page in both formats with Prometheus' own parsers and compares the samples.
 
 The arguments are two files: the page in the text format, and as OpenMetrics.
 """

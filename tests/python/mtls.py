@@ -1,8 +1,8 @@
-"""A caller in Python that shows a certificate.
+"""A caller in Python with a client certificate.
 
 Usage: mtls.py PROTO_DIR HOST:PORT CA CERT KEY
 
-Prints one line a check that holds; ends with a traceback at the first that does not.
+Prints one line for each check that passes; exits with a traceback at the first failure.
 """
 
 import importlib

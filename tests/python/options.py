@@ -1,4 +1,4 @@
-"""A call over channels with each option that callers set for all their services.
+"""A call over channels with each option that platforms set for all services.
 
 Usage: options.py PROTO_DIR SERVER
 """

@@ -1,10 +1,9 @@
-"""Calls that go on while servers are replaced, with the service config that callers are told to
-use.
+"""Calls during a rolling update, with the documented service config.
 
 Usage: rollout.py PROTO_DIR SERVICE_CONFIG HOST:PORT,HOST:PORT
 
-Mints and lists grants until standard input ends; then prints the number of tokens, and ends with
-a traceback where a call failed.
+Mints and lists grants until standard input ends, then prints the number of tokens. Exits with a
+traceback if a call fails.
 """
 
 import pathlib
@@ -29,7 +28,7 @@ def main(protos, config, targets):
 
         options = [
             ("grpc.service_config", pathlib.Path(config).read_text()),
-            # Several addresses are no name of a host.
+            # Several addresses are not a host name.
             ("grpc.default_authority", "localhost"),
         ]
         channel = grpc.insecure_channel(f"ipv4:{targets}", options=options)

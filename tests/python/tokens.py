@@ -1,9 +1,9 @@
-"""Reads tokens of ours with the libraries that people read such tokens with.
+"""Reads our tokens with common libraries.
 
     python tokens.py < INPUT
 
 The input is a JSON list of {"kind", "token", "secret", "key", ...}; each line of the output is
-what a library read of one of them, as JSON.
+what a library read from one of them, as JSON.
 """
 
 import json
@@ -49,10 +49,10 @@ READERS = {"livekit": livekit, "twilio-access": twilio}
 
 for case in json.load(sys.stdin):
     read = READERS.get(case["kind"], plain)
-    # What a library does not take for one of another secret, it has looked at.
+    # The check is effective only if the library refuses another secret.
     try:
         read({**case, "secret": case["secret"][::-1]})
     except Exception:
         print(json.dumps(read(case), sort_keys=True))
     else:
-        sys.exit(f"{case['kind']}: a wrong secret was taken")
+        sys.exit(f"{case['kind']}: a wrong secret was accepted")

@@ -1,4 +1,4 @@
-//! What needs no baseline: the time of a start, and memory.
+//! Measurements without a baseline: startup time and memory.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
 
 pub(super) const MEGABYTE: f64 = 1e6;
 
-/// Streams whose readers stop, and the connections that they share.
+/// Streams with stopped readers, and streams per connection.
 const STOPPED: usize = 64;
 const STOPPED_A_CONNECTION: usize = 8;
 
-/// After this, nothing moves any more.
+/// The time after which a process is idle.
 pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 /// From the start of `serve --sandbox` to its first token.
@@ -42,7 +42,7 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// Resident memory: with nothing to do, and of each bulk whose reader has stopped.
+/// Resident memory: idle, and for each bulk with a stopped reader.
 pub(super) async fn memory(programs: &Programs, cores: &Cores, report: &mut Report) -> Result<()> {
     let server = programs.serve(cores, cores)?;
     let warm = Connection::open(server.addr).await?;
@@ -69,7 +69,7 @@ pub(super) async fn memory(programs: &Programs, cores: &Cores, report: &mut Repo
     Ok(())
 }
 
-/// What many live grants cost: a token of one drawn at random, and memory.
+/// The cost of many live grants: a token of a random one, and memory.
 pub(super) async fn many_grants(
     programs: &Programs,
     cores: &Cores,
@@ -80,7 +80,7 @@ pub(super) async fn many_grants(
     let one = Live::new(1, &grant, Clock::system())?;
     let before = resident(std::process::id())?;
     let many = Live::new(size.grants, &grant, Clock::system())?;
-    // As if each were asked for ten times within a second or two.
+    // As if each grant were used ten times within a second or two.
     let tokens = u32::try_from(size.grants * 10)?;
     many.mint(tokens)?;
     let each = (resident(std::process::id())? - before) / size.grants as f64;

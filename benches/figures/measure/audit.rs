@@ -1,13 +1,12 @@
-//! What it costs to record every token.
+//! The cost of recording every token.
 
 use std::fs;
 
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::{Programs, Size, calls::Calls, memory_dir, tls::PROFILE};
+use super::{Programs, Size, calls::Calls, memory_dir};
 use crate::{
-    configuration::Configuration,
     load,
     process::Cores,
     report::{Goal, Report, ratios},
@@ -19,17 +18,13 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let one = cores.of_server();
-    // A disk would be measured otherwise.
+    // In memory, since a disk would dominate the measurement.
     let dir = TempDir::new_in(memory_dir())?;
     let file = dir.path().join("audit.jsonl");
     let audit =
         format!("[audit]\nfile = \"{}\"\nidentity_key_env = \"AUDIT_KEY\"\n", file.display());
-    let serve = |head: &str| {
-        let configuration = Configuration::new(format!("{head}{PROFILE}"))?;
-        programs.serve_configured(&configuration, &one, cores)
-    };
-    let (off, on) = (serve("")?, serve(&audit)?);
+    let off = programs.serve_demo("", cores)?;
+    let on = programs.serve_demo(&audit, cores)?;
     let (mut off_calls, mut on_calls) = (Calls::default(), Calls::default());
     let (mut off_series, mut on_series) = (Vec::new(), Vec::new());
     let (mut off_lists, mut on_lists) = (Vec::new(), Vec::new());
@@ -43,12 +38,11 @@ pub(super) async fn run(
             series.push(tokens / load::bulk(server.addr, size.bulk).await?.seconds);
             lists.push(tokens / load::lists(server.addr, size.bulk).await?.seconds);
         }
-        // The server goes on at the start of the file.
+        // The server continues at the start of the file.
         fs::File::options().write(true).truncate(true).open(&file)?;
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    off_calls.tell(names.map(|name| format!("unrecorded {name}")), report);
-    on_calls.tell(names.map(|name| format!("recorded {name}")), report);
+    off_calls.report("unrecorded", report);
+    on_calls.report("recorded", report);
     for (what, rates) in [
         ("unrecorded series' tokens", &off_series),
         ("recorded series' tokens", &on_series),

@@ -1,4 +1,4 @@
-//! What it costs that each call carries a bearer token, beside a caller that is known by its
+//! The cost of a bearer token in each call, compared with a caller that is known by its
 //! certificate.
 
 use std::fs;
@@ -11,9 +11,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::{Programs, Size, calls::Calls, tls::PROFILE};
+use super::{Programs, Size, calls::Calls};
 use crate::{
-    configuration::Configuration,
     load::{Connection, Target},
     process::Cores,
     report::{Goal, Report, ratios},
@@ -24,10 +23,10 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const SUBJECT: &str = "system:serviceaccount:media:api";
 const KEY_ID: &str = "1";
 
-/// Tokens that the server has not seen, for what it costs to verify one.
+/// Tokens that the server has not seen, to measure verification.
 const UNSEEN: u32 = 1_000;
 
-/// An issuer, and what it signs.
+/// An issuer and its key.
 struct Issuer {
     dir: TempDir,
     key: KeyPair,
@@ -36,7 +35,7 @@ struct Issuer {
 impl Issuer {
     fn new() -> Result<Self> {
         let (dir, key) = (TempDir::new()?, KeyPair::generate()?);
-        // An uncompressed point: a byte, and two coordinates of P-256.
+        // An uncompressed point: one byte, and two coordinates of P-256.
         let coordinates = key.public_key_raw().get(1..).unwrap_or_default();
         let (x, y) = coordinates.split_at(coordinates.len() / 2);
         let encode = |bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -46,7 +45,7 @@ impl Issuer {
         Ok(Self { dir, key })
     }
 
-    /// The part of a configuration for a caller that it vouches for.
+    /// The part of a configuration for a caller of this issuer.
     fn caller(&self) -> String {
         format!(
             "[issuers.cluster]\nkind = \"jwt\"\nissuer = \"{ISSUER}\"\naudience = \"grantmint\"\n\
@@ -88,15 +87,10 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let one = cores.of_server();
     let (secure, issuer) = (Secure::new()?, Issuer::new()?);
     let (stranger, caller) = (secure.stranger()?, secure.caller()?);
-    let serve = |head: String| {
-        let configuration = Configuration::new(head + PROFILE)?;
-        programs.serve_configured(&configuration, &one, cores)
-    };
-    let certificates = serve(secure.known_caller("demo"))?;
-    let tokens = serve(secure.tls() + &issuer.caller())?;
+    let certificates = programs.serve_demo(&secure.known_caller("demo"), cores)?;
+    let tokens = programs.serve_demo(&(secure.tls() + &issuer.caller()), cores)?;
     let token = issuer.token(0)?;
     let by_certificate = || Target::over_tls(certificates.addr, &caller);
     let by_token = |token: &str| Target::over_tls(tokens.addr, &stranger).bearing(token);
@@ -106,14 +100,13 @@ pub(super) async fn run(
         by_certificate_calls.measure_at(&certificates, by_certificate(), size.unary).await?;
         by_token_calls.measure_at(&tokens, by_token(&token)?, size.unary).await?;
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    by_certificate_calls.tell(names.map(|name| format!("known by certificate: {name}")), report);
-    by_token_calls.tell(names.map(|name| format!("known by token: {name}")), report);
+    by_certificate_calls.report("known by certificate:", report);
+    by_token_calls.report("known by token:", report);
     report.series("length of the token", "bytes", &[f64::from(u32::try_from(token.len())?)]);
     let shares = ratios(&by_token_calls.rate, &by_certificate_calls.rate);
     report.figure("bearer_calls_vs_mtls", Goal::AtLeast(0.8), &shares);
 
-    // Each on the same connection, so that no handshake is counted.
+    // All on one connection, to exclude handshakes.
     let connection = Connection::open(by_token(&token)?).await?;
     let (before, start) = (tokens.cpu_seconds()?, Instant::now());
     for id in 1..=UNSEEN {
@@ -122,7 +115,7 @@ pub(super) async fn run(
     let each = (tokens.cpu_seconds()? - before) / f64::from(UNSEEN) * 1e6;
     report.series("server CPU of a call with a token not seen before", "µs", &[each]);
     report.series(
-        "such calls, one after another",
+        "calls with a token not seen before, sequential",
         "a second",
         &[f64::from(UNSEEN) / start.elapsed().as_secs_f64()],
     );

@@ -1,4 +1,4 @@
-//! Single calls, as a server answers them round by round.
+//! Single calls, measured in rounds.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     report::Report,
 };
 
-/// One server's single calls, by round.
+/// One server's single calls by round.
 #[derive(Default)]
 pub(super) struct Calls {
     pub(super) rate: Vec<f64>,
@@ -20,12 +20,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// One round of so long.
+    /// One round of this duration.
     pub(super) async fn measure(&mut self, server: &Server, time: Duration) -> Result<()> {
         self.measure_at(server, server.addr.into(), time).await
     }
 
-    /// The same, where the server is spoken to in another way.
+    /// The same for another target on this server.
     pub(super) async fn measure_at(
         &mut self,
         server: &Server,
@@ -35,7 +35,7 @@ impl Calls {
         self.measure_of(server, target, load::MANY, time).await.map(drop)
     }
 
-    /// The same with so many calls at a time.
+    /// The same with this many concurrent calls.
     pub(super) async fn measure_of(
         &mut self,
         server: &Server,
@@ -53,11 +53,11 @@ impl Calls {
         Ok(load)
     }
 
-    /// Reports rate, server time, median and p99 under these names.
-    pub(super) fn tell<N: Into<String>>(&self, [rate, cpu, p50, p99]: [N; 4], report: &mut Report) {
-        report.series(rate, "a second", &self.rate);
-        report.series(cpu, "µs a call", &self.cpu_micros);
-        report.series(p50, "µs", &self.p50_micros);
-        report.series(p99, "µs", &self.p99_micros);
+    /// Reports rate, server time, median and p99 of `what`.
+    pub(super) fn report(&self, what: &str, report: &mut Report) {
+        report.series(format!("{what} calls"), "a second", &self.rate);
+        report.series(format!("{what} server CPU"), "µs a call", &self.cpu_micros);
+        report.series(format!("{what} p50"), "µs", &self.p50_micros);
+        report.series(format!("{what} p99"), "µs", &self.p99_micros);
     }
 }

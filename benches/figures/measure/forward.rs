@@ -1,4 +1,4 @@
-//! Single calls of a profile whose tokens are its grant, against the stock echo.
+//! Single calls of a profile whose tokens are its grant, compared with the stock echo.
 
 use anyhow::{Result, anyhow};
 use grantmint::provider::KINDS;
@@ -31,14 +31,14 @@ pub(super) async fn run(
     report: &mut Report,
 ) -> Result<()> {
     if !KINDS.iter().any(|kind| kind.name() == KIND) {
-        report.skip(FIGURE.to_owned(), &anyhow!("there is no kind {KIND}"));
+        report.skip(FIGURE.to_owned(), &anyhow!("no kind {KIND}"));
         return Ok(());
     }
     let one = cores.of_server();
     let configuration = Configuration::new(PROFILE.to_owned())?;
     let server = programs.serve_configured(&configuration, &one, cores)?;
     let answer = Connection::open(server.addr).await?.mint().await?.split_off(5).len();
-    // Of its bulk nothing is asked.
+    // Its bulk is not used.
     let stock = Baseline::Stock { answer, chunk: answer, tokens: 1 };
     let stock = programs.baseline(&stock, &one, cores)?;
 
@@ -47,9 +47,8 @@ pub(super) async fn run(
         ours.measure(&server, size.unary).await?;
         echoes.measure(&stock, size.unary).await?;
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    ours.tell(names.map(|what| format!("forward MintToken {what}")), report);
-    echoes.tell(names.map(|what| format!("echo of its size {what}")), report);
+    ours.report("forward MintToken", report);
+    echoes.report("echo of its size", report);
     report.figure(FIGURE, Goal::AtLeast(1.5), &ratios(&ours.rate, &echoes.rate));
     Ok(())
 }

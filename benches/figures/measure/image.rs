@@ -53,19 +53,18 @@ pub(super) async fn run(
     }
     let [of_static, of_dynamic] = calls;
     for (calls, what) in [(&of_static, "static"), (&of_dynamic, "dynamic")] {
-        let names = ["calls", "server CPU", "p50", "p99"];
-        calls.tell(names.map(|name| format!("{what} binary {name}")), report);
+        calls.report(&format!("{what} binary"), report);
     }
     let ratio = ratios(&of_static.rate, &of_dynamic.rate);
     report.figure("static_calls_vs_dynamic", Goal::AtLeast(0.97), &ratio);
     Ok(())
 }
 
-/// The files of the image, which the binary runs among.
+/// The image's files, in a directory of their own.
 struct Image(TempDir);
 
 impl Image {
-    /// That of the Dockerfile's last stage, with this binary and this system's roots.
+    /// The Dockerfile's last stage, with this binary and this system's roots.
     fn of(binary: &Path) -> Result<Self> {
         let image = Self(TempDir::new()?);
         let copied = fs::copy(binary, image.file("grantmint"));

@@ -1,4 +1,4 @@
-//! Instructions a mint, as valgrind counts them: a noisy machine does not change them.
+//! Instructions per mint, counted by valgrind and therefore independent of the machine's load.
 
 use std::{
     io::Write,
@@ -16,10 +16,10 @@ use crate::{
     report::{Goal, Report, ratios},
 };
 
-/// Of each grant, all within one second of its clock.
+/// Tokens of each grant, all within one second of its clock.
 const TOKENS_A_GRANT: u32 = 10;
 
-/// Enough that what is done once a second or once a chunk hardly counts.
+/// Enough that work per second or per chunk hardly counts.
 const GUARDED_TOKENS: u32 = 10_000;
 
 pub(super) async fn run(
@@ -41,12 +41,12 @@ pub(super) async fn run(
             report.figure(name, Goal::AtMost(1.5), &ratios(&[*many], &[*one]));
         }
         Ok(_) => {}
-        Err(why) => report.skip("instructions a mint".to_owned(), why),
+        Err(reason) => report.skip("instructions a mint".to_owned(), reason),
     }
     Ok(())
 }
 
-/// What LiveKit's tokens take beside Twilio Live's, and rooms in turn beside one.
+/// LiveKit's tokens compared with Twilio Live's, and many rooms compared with one.
 pub(super) fn livekit(programs: &Programs, report: &mut Report) -> Result<()> {
     let grant: Box<RawValue> = serde_json::from_str(GRANT)?;
     let counted = [
@@ -74,12 +74,12 @@ pub(super) fn livekit(programs: &Programs, report: &mut Report) -> Result<()> {
             report.figure(name, Goal::AtMost(1.05), &ratios(&[*many], &[*one]));
         }
         Ok(_) => {}
-        Err(why) => report.skip("instructions of livekit's tokens".to_owned(), why),
+        Err(reason) => report.skip("instructions of livekit's tokens".to_owned(), reason),
     }
     Ok(())
 }
 
-/// Instructions a token of so many, less what the process takes without them.
+/// Instructions per token, without those of the process itself.
 fn a_token(
     programs: &Programs,
     grant: &RawValue,
@@ -92,10 +92,10 @@ fn a_token(
     Ok((count(tokens)? - count(0)?) / f64::from(tokens))
 }
 
-/// The compiler that made what is stated.
+/// The compiler of the stated numbers.
 const COMPILER: &str = "rustc 1.95.";
 
-/// What a token takes, on x86-64 without SHA extensions, which valgrind has not.
+/// Instructions per token on x86-64 without SHA extensions, which valgrind does not support.
 const STATED: [(&str, Kind, bool, f64); 4] = [
     ("a whole mint", Kind::TwilioLive(1), false, 14_650.0),
     ("a token of a bulk", Kind::TwilioLive(1), true, 11_700.0),
@@ -103,14 +103,14 @@ const STATED: [(&str, Kind, bool, f64); 4] = [
     ("a token of a bulk of livekit", Kind::LiveKit(Rooms::OF_A_PATTERN), true, 11_600.0),
 ];
 
-/// More than stated by this share is too much. Where glibc has no AVX to copy with it is 1.4 %;
-/// a token that is allocated and copied once more takes 6 %.
+/// The allowed excess over the stated number. If glibc cannot use AVX for copies, the excess is 1.4
+/// %; allocating and copying a token once more costs 6 %.
 const TOLERANCE: f64 = 0.03;
 
-/// A grant as the upstream's, which does not change.
+/// A constant grant like the upstream's.
 const GRANT: &str = include_str!("grant.json");
 
-/// Fails where a token takes more instructions than it is stated to.
+/// Fails if a token takes more instructions than stated.
 pub(crate) fn guard(programs: &Programs) -> Result<()> {
     let grant: Box<RawValue> = serde_json::from_str(GRANT)?;
     let mut kept = true;
@@ -129,7 +129,7 @@ pub(crate) fn guard(programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-/// Instructions of a process that mints these.
+/// Instructions of a process that mints these tokens.
 fn counted(programs: &Programs, mints: &Mints) -> Result<f64> {
     let mut valgrind = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

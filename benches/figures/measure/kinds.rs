@@ -1,5 +1,5 @@
-//! A server with a profile of each kind: its memory beside that of one with the demo's profile
-//! alone, and its start.
+//! A server with a profile of each kind: its memory compared with a server with only the demo's
+//! profile, and its startup time.
 
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,7 @@ use crate::{
     report::{Goal, Report},
 };
 
-/// Pairs of servers whose memory is compared.
+/// Pairs of servers to compare.
 const PAIRS: usize = 3;
 
 pub(super) async fn run(

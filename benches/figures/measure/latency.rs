@@ -1,10 +1,10 @@
-//! How long a call takes while other things go on, against how long it takes alone.
+//! Latency during other work, compared with latency alone.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 
-use super::{Programs, Sample, Size, aside::Aside};
+use super::{Programs, Sample, Size, background::Background};
 use crate::{
     baseline::Baseline,
     load::{self, Target},
@@ -14,8 +14,8 @@ use crate::{
 
 const SWAP_EVERY: Duration = Duration::from_millis(100);
 
-/// Tokens of one call of the bulk that goes on beside.
-const BESIDE: u32 = 100_000;
+/// Tokens per call of the concurrent bulk.
+const BULK_TOKENS: u32 = 100_000;
 
 pub(super) async fn run(
     programs: &Programs,
@@ -34,40 +34,40 @@ pub(super) async fn run(
     let (still, swapping) = (ours(None)?, ours(Some(SWAP_EVERY))?);
     let p99 = async |addr| anyhow::Ok(load::unary(addr, load::MANY, size.unary).await?.micros(99));
 
-    let (mut ours_beside, mut stock_beside) = (Beside::default(), Beside::default());
+    let (mut ours, mut theirs) = (Latency::default(), Latency::default());
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
         without.push(p99(still.addr).await?);
         with.push(p99(swapping.addr).await?);
-        ours_beside.measure(server.addr, cores, size.unary).await?;
-        stock_beside.measure(stock.addr, cores, size.unary).await?;
+        ours.measure(server.addr, cores, size.unary).await?;
+        theirs.measure(stock.addr, cores, size.unary).await?;
     }
     report.series("p99, one grant", "µs", &without);
     report.series("p99, a new grant every 100 ms", "µs", &with);
     report.figure("p99_under_swaps_vs_without", Goal::AtMost(1.1), &ratios(&with, &without));
-    report.series("p99 alone", "µs", &ours_beside.alone);
-    report.series("p99 beside a bulk", "µs", &ours_beside.beside);
-    report.series("the stock server's p99 alone", "µs", &stock_beside.alone);
-    report.series("the stock server's p99 beside its bulk", "µs", &stock_beside.beside);
-    report.series("the stock server's p99 beside ÷ alone", "ratio", &stock_beside.ratios());
-    let beside = ours_beside.ratios();
-    report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &beside);
+    report.series("p99 alone", "µs", &ours.alone);
+    report.series("p99 next to a bulk", "µs", &ours.with_bulk);
+    report.series("the stock server's p99 alone", "µs", &theirs.alone);
+    report.series("the stock server's p99 next to its bulk", "µs", &theirs.with_bulk);
+    report.series("the stock server's p99 next to its bulk ÷ alone", "ratio", &theirs.ratios());
+    let ratios = ours.ratios();
+    report.figure("p99_beside_bulk_vs_alone", Goal::AtMost(3.0), &ratios);
     Ok(())
 }
 
-/// One server's p99 alone and beside a bulk, by round.
+/// One server's p99 alone and next to a bulk, by round.
 #[derive(Default)]
-pub(super) struct Beside {
+pub(super) struct Latency {
     pub(super) alone: Vec<f64>,
-    pub(super) beside: Vec<f64>,
+    pub(super) with_bulk: Vec<f64>,
 }
 
-impl Beside {
+impl Latency {
     async fn measure(&mut self, addr: SocketAddr, cores: &Cores, time: Duration) -> Result<()> {
-        self.measure_of(&addr.into(), &addr.into(), BESIDE, cores, time).await
+        self.measure_of(&addr.into(), &addr.into(), BULK_TOKENS, cores, time).await
     }
 
-    /// Single calls of one target, and bulks of so many tokens of another.
+    /// Single calls of one target, next to bulks of this many tokens of another.
     pub(super) async fn measure_of(
         &mut self,
         one: &Target,
@@ -78,17 +78,17 @@ impl Beside {
     ) -> Result<()> {
         self.alone.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
         let many = many.clone();
-        let bulk = Aside::start(cores, async move |stop| {
+        let bulk = Background::start(cores, async move |stop| {
             while !stop.is_set() {
                 load::bulk(many.clone(), tokens).await?;
             }
             Ok(())
         });
-        self.beside.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
+        self.with_bulk.push(load::unary(one.clone(), load::FEW, time).await?.micros(99));
         bulk.stop()
     }
 
     pub(super) fn ratios(&self) -> Vec<f64> {
-        ratios(&self.beside, &self.alone)
+        ratios(&self.with_bulk, &self.alone)
     }
 }

@@ -1,20 +1,20 @@
-//! A token that is made with a key alone, whose room and name are a call's own.
+//! Tokens made with a key alone, with a room and a name from the call.
 
 use anyhow::Result;
 
 use super::{Programs, Size, instructions};
 use crate::{
-    livekit::ways::Ways,
+    livekit::comparison::Comparison,
     report::{Goal, Report, ratios},
 };
 
 pub(super) fn run(programs: &Programs, size: Size, report: &mut Report) -> Result<()> {
     instructions::livekit(programs, report)?;
-    let ways = Ways::new()?;
+    let comparison = Comparison::new()?;
     let (mut mint, mut encode) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
-        mint.push(ways.mint());
-        encode.push(ways.encode());
+        mint.push(comparison.mint());
+        encode.push(comparison.encode());
     }
     report.series("livekit mint in process", "ns", &mint);
     report.series("jsonwebtoken of its claims", "ns", &encode);

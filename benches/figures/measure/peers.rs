@@ -1,4 +1,4 @@
-//! Single calls against the peers' servers, and what the echo reaches against the same.
+//! Single calls compared with the peers' servers, relative to the echo's result.
 
 use anyhow::Result;
 
@@ -23,7 +23,7 @@ pub(super) async fn run(
     for peer in Peer::ALL {
         match peer.start(&sample.grant, &one, cores).await {
             Ok(server) => against(peer.name(), [&ours, &echo, &server], size, report).await?,
-            Err(why) => report.skip(format!("{} peer", peer.name()), &why),
+            Err(reason) => report.skip(format!("{} peer", peer.name()), &reason),
         }
     }
     Ok(())
@@ -35,7 +35,7 @@ async fn against(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    // A compiler that learns while it runs has seen the code before it is measured.
+    // Warm up just-in-time compilers.
     load::unary(peer.addr, load::MANY, size.peer).await?;
     let (mut of_ours, mut of_echo, mut of_peer) =
         (Calls::default(), Calls::default(), Calls::default());
@@ -44,15 +44,14 @@ async fn against(
         of_echo.measure(echo, size.peer).await?;
         of_peer.measure(peer, size.peer).await?;
     }
-    let names = ["calls", "server CPU", "p50", "p99"].map(|what| format!("{name} peer {what}"));
-    of_peer.tell(names, report);
+    of_peer.report(&format!("{name} peer"), report);
     let plain = ratios(&of_ours.rate, &of_peer.rate);
     let most = ratios(&of_echo.rate, &of_peer.rate);
     let by_cpu = ratios(&of_peer.cpu_micros, &of_ours.cpu_micros);
     report.series(format!("MintToken ÷ {name} peer"), "ratio", &plain);
     report.series(format!("echo ÷ {name} peer"), "ratio", &most);
     report.series(format!("MintToken ÷ {name} peer by CPU"), "ratio", &by_cpu);
-    // Of what the echo reaches against it.
+    // The share of the echo's result.
     let figure = format!("unary_vs_{}_peer_share", name.to_lowercase());
     report.figure(figure, Goal::AtLeast(0.95), &ratios(&plain, &most));
     Ok(())

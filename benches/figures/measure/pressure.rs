@@ -1,5 +1,4 @@
-//! What a known caller keeps while others ask for more than they may have, and while it asks for
-//! more than there is.
+//! What a known caller retains while others exceed their limits, and under overload.
 
 use std::sync::Arc;
 
@@ -7,25 +6,24 @@ use anyhow::Result;
 use rustls::ClientConfig;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
-use super::{Programs, Size, aside::Aside, calls::Calls, tls::PROFILE};
+use super::{Programs, Size, background::Background, calls::Calls};
 use crate::{
-    configuration::Configuration,
     load::{self, Callers, Connection, Target},
     process::{Cores, Server},
     report::{Goal, Report, ratios},
     secure::{QUOTA, Secure},
 };
 
-/// Ten times as many calls at a time as keep a core busy.
+/// Ten times the concurrent calls that keep a core busy.
 const TOO_MANY: Callers = load::MANY.times(10);
 
-/// Connections of a caller that asks for more than its quota, and its calls on each.
+/// Connections of a caller that exceeds its quota, and its calls on each.
 const GREEDY: (usize, usize) = (4, 32);
 
-/// Bulks that are not read, on each of two connections.
+/// Unread bulks on each of two connections.
 const STOPPED: usize = 128;
 
-/// Calls that are begun and taken back in a tick, just within what ends a connection.
+/// Calls started and cancelled per tick, just within the limit.
 const CANCELLED: usize = 20;
 const TICK: Duration = Duration::from_millis(10);
 
@@ -36,18 +34,17 @@ pub(super) async fn run(
     report: &mut Report,
 ) -> Result<()> {
     let secure = Secure::new()?;
-    let configuration = Configuration::new(secure.two_callers("demo") + PROFILE)?;
-    let server = programs.serve_configured(&configuration, &cores.of_server(), cores)?;
+    let server = programs.serve_demo(&secure.two_callers("demo"), cores)?;
     let over = |config: &Arc<ClientConfig>| Target::over_tls(server.addr, config);
     let (caller, other) = (over(&secure.caller()?), over(&secure.other_caller()?));
-    beside_a_greedy_caller((&caller, &other), &server, cores, size, report).await?;
+    with_a_greedy_caller((&caller, &other), &server, cores, size, report).await?;
     too_much_load(&caller, &server, size, report).await?;
-    beside_attacks((&caller, &other), &server, cores, size, report).await
+    under_attack((&caller, &other), &server, cores, size, report).await
 }
 
-/// What one caller keeps while another asks for far more than its quota: calls a second, and by
-/// what the server works for each of them.
-async fn beside_a_greedy_caller(
+/// What one caller retains while another far exceeds its quota: the rate, and the server time per
+/// call.
+async fn with_a_greedy_caller(
     (caller, other): (&Target, &Target),
     server: &Server,
     cores: &Cores,
@@ -55,25 +52,24 @@ async fn beside_a_greedy_caller(
     report: &mut Report,
 ) -> Result<()> {
     let (mut alone, mut beside) = (Calls::default(), Calls::default());
-    let (mut asked, mut minted) = (Vec::new(), Vec::new());
+    let (mut requested, mut minted) = (Vec::new(), Vec::new());
     for _ in 0..size.rounds {
         alone.measure_at(server, caller.clone(), size.unary).await?;
         let (other, began) = (other.clone(), Instant::now());
-        let greedy = Aside::start(cores, async move |stop| {
+        let greedy = Background::start(cores, async move |stop| {
             load::greedy(other, GREEDY, || stop.is_set()).await
         });
         beside.measure_at(server, caller.clone(), size.unary).await?;
         let greedy = greedy.stop()?;
         let seconds = began.elapsed().as_secs_f64();
-        asked.push(greedy.calls / seconds / f64::from(QUOTA));
+        requested.push(greedy.calls / seconds / f64::from(QUOTA));
         minted.push(greedy.minted / seconds / f64::from(QUOTA));
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    alone.tell(names.map(|name| format!("a known caller's {name}, alone")), report);
-    beside.tell(names.map(|name| format!("its {name} beside a greedy one")), report);
-    report.series("what the greedy one asks for", "quotas", &asked);
-    report.series("what it gets", "quotas", &minted);
-    kept("other_callers_beside_ten_times_a_quota", 0.95, &beside, &alone, report);
+    alone.report("a known caller alone:", report);
+    beside.report("a known caller next to a greedy one:", report);
+    report.series("requests of the greedy one", "quotas", &requested);
+    report.series("tokens of the greedy one", "quotas", &minted);
+    retained("other_callers_beside_ten_times_a_quota", 0.95, &beside, &alone, report);
     Ok(())
 }
 
@@ -88,28 +84,27 @@ async fn too_much_load(
     for _ in 0..size.rounds {
         peak.measure_at(server, caller.clone(), size.unary).await?;
         let load = more.measure_of(server, caller.clone(), TOO_MANY, size.unary).await?;
-        // Each call waits for all that are in flight with it.
+        // Each call waits for all calls in flight with it.
         let queue = TOO_MANY.calls() / (load.calls / load.seconds);
         waits.push(load.micros(99) / 1e6 / queue);
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    peak.tell(names.map(|name| format!("{name} at the peak")), report);
-    more.tell(names.map(|name| format!("{name} at ten times the load")), report);
-    kept("goodput_at_ten_times_the_load", 0.9, &more, &peak, report);
+    peak.report("at the peak:", report);
+    more.report("at ten times the load:", report);
+    retained("goodput_at_ten_times_the_load", 0.9, &more, &peak, report);
     report.figure("p99_at_ten_times_the_load_vs_queue", Goal::AtMost(2.0), &waits);
     Ok(())
 }
 
-/// What of a rate is kept, and the same by server time, which tells it where other programs take
-/// their part of the cores.
-fn kept(name: &str, least: f64, under: &Calls, before: &Calls, report: &mut Report) {
+/// The retained share of a rate, and the same by server time, which is independent of other
+/// programs on the cores.
+fn retained(name: &str, least: f64, under: &Calls, before: &Calls, report: &mut Report) {
     report.figure(name, Goal::AtLeast(least), &ratios(&under.rate, &before.rate));
     let by_cpu = ratios(&before.cpu_micros, &under.cpu_micros);
     report.series(format!("{name}, by server CPU"), "ratio", &by_cpu);
 }
 
-/// How long few calls take while another caller attacks.
-async fn beside_attacks(
+/// Latency at low load while another caller attacks.
+async fn under_attack(
     (caller, other): (&Target, &Target),
     server: &Server,
     cores: &Cores,
@@ -128,14 +123,15 @@ async fn beside_attacks(
         held.push((server.resident()? - before) / 1e6);
         drop(readers);
         let other = other.clone();
-        let resets = Aside::start(cores, async move |stop| cancel(other, || stop.is_set()).await);
+        let resets =
+            Background::start(cores, async move |stop| cancel(other, || stop.is_set()).await);
         cancelled.push(p99().await?);
         resets.stop()?;
     }
     report.series("a known caller's p99 alone", "µs", &alone);
-    report.series("p99 beside 256 stopped readers", "µs", &stopped);
+    report.series("p99 next to 256 stopped readers", "µs", &stopped);
     report.series("held by 256 stopped readers", "MB", &held);
-    report.series("p99 beside 2,000 resets a second", "µs", &cancelled);
+    report.series("p99 next to 2,000 resets a second", "µs", &cancelled);
     for (name, beside) in [
         ("p99_beside_stopped_readers_vs_alone", &stopped),
         ("p99_beside_resets_vs_alone", &cancelled),
@@ -145,7 +141,7 @@ async fn beside_attacks(
     Ok(())
 }
 
-/// Bulks whose client gives them no room.
+/// Bulks whose client opens no window.
 async fn stopped_readers(target: &Target) -> Result<impl Sized + use<>> {
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -157,17 +153,17 @@ async fn stopped_readers(target: &Target) -> Result<impl Sized + use<>> {
     Ok(held)
 }
 
-/// Begins calls and takes them back, as many as are tolerated.
+/// Starts and cancels as many calls as are tolerated.
 async fn cancel(target: Target, stop: impl Fn() -> bool) -> Result<()> {
     let connection = Connection::open(target).await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     while !stop() {
         ticks.tick().await;
-        begun.drain(..).for_each(load::Begun::cancel);
+        started.drain(..).for_each(load::StartedCall::cancel);
         for _ in 0..CANCELLED {
-            begun.push(connection.begin("MintTokens").await?);
+            started.push(connection.begin("MintTokens").await?);
         }
     }
     Ok(())

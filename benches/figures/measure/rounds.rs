@@ -1,4 +1,4 @@
-//! What is compared by turns: signing, single calls, bulk, and the whole way to a file.
+//! Alternating measurements: signing, single calls, bulk, and a bulk into a file.
 
 use std::{
     fs,
@@ -12,15 +12,15 @@ use super::{Programs, Sample, Size, calls::Calls, memory_dir};
 use crate::{
     baseline::Baseline,
     load,
-    mint::Ways,
+    mint::Comparison,
     process::{Cores, Server, cpu_seconds_of_ended},
     report::{Goal, Report, ratios},
 };
 
-/// Tokens of the bulk that ends in a file.
+/// Tokens of the bulk into a file.
 const TO_A_FILE: u32 = 1_000_000;
 
-/// One server's bulk, by round.
+/// One server's bulk by round.
 #[derive(Default)]
 struct Bulk {
     rate: Vec<f64>,
@@ -39,7 +39,7 @@ impl Bulk {
     }
 }
 
-/// `grantmint bulk` to a file, by round.
+/// `grantmint bulk` into a file, by round.
 #[derive(Default)]
 struct ToFile {
     rate: Vec<f64>,
@@ -86,7 +86,7 @@ pub(super) async fn run(
     let sample = Sample::of(&grantmint).await?;
     let stock = programs.baseline(&sample.stock(), &one, cores)?;
     let Sample { chunk, tokens, grant, .. } = sample;
-    let ways = Ways::new(&grant)?;
+    let comparison = Comparison::new(&grant)?;
     let signing = programs.baseline(&Baseline::Jsonwebtoken { grant, tokens }, &one, cores)?;
     let free = programs.serve(&cores.two(), cores)?;
 
@@ -96,8 +96,8 @@ pub(super) async fn run(
     let mut file = ToFile::default();
     let least = chunk / tokens - 1;
     for _ in 0..size.rounds {
-        mint.push(ways.mint());
-        encode.push(ways.encode());
+        mint.push(comparison.mint());
+        encode.push(comparison.encode());
         ours.measure(&grantmint, size.unary).await?;
         echoes.measure(&stock, size.unary).await?;
         spread.measure(&free, size.unary).await?;
@@ -109,12 +109,10 @@ pub(super) async fn run(
 
     report.series("mint in process", "ns", &mint);
     report.series("jsonwebtoken in process", "ns", &encode);
-    for (calls, names) in [
-        (&ours, ["MintToken calls", "MintToken server CPU", "MintToken p50", "MintToken p99"]),
-        (&echoes, ["echo calls", "echo server CPU", "echo p50", "echo p99"]),
-        (&spread, ["calls on two cores", "their server CPU", "their p50", "their p99"]),
-    ] {
-        calls.tell(names, report);
+    for (calls, what) in
+        [(&ours, "MintToken"), (&echoes, "echo"), (&spread, "MintToken on two cores:")]
+    {
+        calls.report(what, report);
     }
     for (bulk, [rate, cpu]) in [
         (&bulk, ["MintTokens tokens", "MintTokens server CPU"]),
@@ -132,7 +130,7 @@ pub(super) async fn run(
     let encoded: Vec<f64> = encode.iter().map(|nanos| 1e9 / nanos).collect();
     let to_file = ratios(&file.rate, &encoded);
     report.figure("bulk_to_file_vs_jsonwebtoken_loop", Goal::AtLeast(2.0), &to_file);
-    // The same where other programs take their part of the cores: what two would do alone.
+    // The same when other programs use the cores: what both would do alone.
     let both: Vec<f64> =
         file.server_cpu.iter().zip(&file.client_cpu).map(|(of, and)| (of + and) / 2.0).collect();
     report.figure("bulk_to_file_by_cpu", Goal::AtLeast(2.0), &ratios(&encode, &both));
@@ -140,7 +138,7 @@ pub(super) async fn run(
     let unary_cpu = ratios(&ours.cpu_micros, &echoes.cpu_micros);
     report.figure("unary_cpu_vs_echo", Goal::AtMost(1.06), &unary_cpu);
     if cores.count() > 1 {
-        // Of two cores the clients want their part, so by what a call costs on both.
+        // The clients use a part of the two cores, so this compares the cost of a call on both.
         let scaling = ratios(&ours.cpu_micros, &spread.cpu_micros);
         let scaling: Vec<f64> = scaling.iter().map(|share| 2.0 * share).collect();
         report.figure("unary_two_cores_vs_one_by_cpu", Goal::AtLeast(1.8), &scaling);
@@ -153,7 +151,7 @@ pub(super) async fn run(
     report.figure("bulk_vs_constant", Goal::AtLeast(0.55), &ratios(&bulk.rate, &constants.rate));
     let by_cpu = ratios(&constants.cpu_nanos, &bulk.cpu_nanos);
     report.figure("bulk_vs_constant_by_cpu", Goal::AtLeast(0.55), &by_cpu);
-    // Of what constant bytes reach against it.
+    // The share of what constant bytes reach.
     let of_signed = ratios(&bulk.rate, &signed.rate);
     let most = ratios(&constants.rate, &signed.rate);
     report.series("MintTokens ÷ jsonwebtoken server", "ratio", &of_signed);

@@ -1,12 +1,12 @@
-//! Slow signatures: the pool against bare ones, calls beside a bulk of them, and tokens that are
-//! shared.
+//! Slow signatures: the pool compared with bare signatures, calls next to a bulk of them, and
+//! shared tokens.
 
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 
-use super::{Programs, Size, calls::Calls, latency::Beside};
+use super::{Programs, Size, calls::Calls, latency::Latency};
 use crate::{
     configuration::Configuration,
     load::{self, Target},
@@ -15,7 +15,7 @@ use crate::{
     signing::{self, Slow, key},
 };
 
-/// Bulks at the same time, so that the pool is never without work, and the tokens of each.
+/// Concurrent bulks, so that the pool always has work, and the tokens of each.
 const BULKS: usize = 3;
 const TOKENS: u32 = 400;
 
@@ -98,14 +98,14 @@ pub(super) async fn run(
 
     let many = Target::of_profile(on_all.addr, "rs256");
     for profile in ["hs256", "rs256"] {
-        let (one, mut beside) = (Target::of_profile(on_all.addr, profile), Beside::default());
+        let (one, mut latency) = (Target::of_profile(on_all.addr, profile), Latency::default());
         for _ in 0..size.rounds {
-            beside.measure_of(&one, &many, TOKENS, cores, size.unary).await?;
+            latency.measure_of(&one, &many, TOKENS, cores, size.unary).await?;
         }
-        report.series(format!("{profile} p99 alone"), "µs", &beside.alone);
-        report.series(format!("{profile} p99 beside a bulk of RS256"), "µs", &beside.beside);
+        report.series(format!("{profile} p99 alone"), "µs", &latency.alone);
+        report.series(format!("{profile} p99 next to a bulk of RS256"), "µs", &latency.with_bulk);
         let name = format!("{profile}_p99_beside_rs256_bulk_vs_alone");
-        report.figure(name, Goal::AtMost(3.0), &beside.ratios());
+        report.figure(name, Goal::AtMost(3.0), &latency.ratios());
     }
 
     let (mut shared, mut live) = (Calls::default(), Calls::default());
@@ -114,15 +114,14 @@ pub(super) async fn run(
         shared.measure_at(&on_one, target, size.unary).await?;
         live.measure(&on_one, size.unary).await?;
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
-    shared.tell(names.map(|what| format!("shared mux {what}")), report);
-    live.tell(names.map(|what| format!("twilio-live {what}")), report);
+    shared.report("shared mux", report);
+    live.report("twilio-live", report);
     let ratios = ratios(&shared.rate, &live.rate);
     report.figure("shared_mux_calls_vs_twilio_live", Goal::AtLeast(0.9), &ratios);
     agora(&one, cores, size, report)
 }
 
-/// A token of Agora's in process, and what Agora's own library makes of it in Node.
+/// An Agora token in process, compared with Agora's own library in Node.
 fn agora(on: &Cores, all: &Cores, size: Size, report: &mut Report) -> Result<()> {
     const FIGURE: &str = "agora_vs_agora_token_in_node";
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What TLS costs, and what it costs beside it to know the caller, its rows and its quotas.
+//! The cost of TLS, and of identifying the caller with rows and quotas.
 
 use std::sync::Arc;
 
@@ -9,25 +9,14 @@ use tokio::time::{Instant, sleep};
 use super::{Programs, Sample, Size, alone::SETTLED, calls::Calls};
 use crate::{
     baseline::Baseline,
-    configuration::Configuration,
     load::{self, Connection, Target},
     process::{Cores, Server},
     report::{Goal, Report, ratios},
     secure::Secure,
 };
 
-/// Connections that do nothing, for what each of them holds.
+/// Idle connections, to measure the memory of each.
 const IDLE: usize = 512;
-
-/// The sandbox's own profile, so that all servers mint alike.
-pub(super) const PROFILE: &str = r#"
-[profiles.demo]
-kind = "twilio-live"
-account_sid = "AC0123456789abcdef0123456789abcdef"
-api_key_sid = "SK0123456789abcdef0123456789abcdef"
-api_key_secret_env = "API_KEY"
-resources = ["VJ0123456789abcdef0123456789abcdef"]
-"#;
 
 pub(super) async fn run(
     programs: &Programs,
@@ -35,19 +24,14 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let one = cores.of_server();
     let secure = Secure::new()?;
     let (stranger, caller) = (secure.stranger()?, secure.caller()?);
-    let serve = |head: String| {
-        let configuration = Configuration::new(head + PROFILE)?;
-        programs.serve_configured(&configuration, &one, cores)
-    };
-    let plain = serve(String::new())?;
-    let tls = serve(secure.tls())?;
-    let known = serve(secure.known_caller("demo"))?;
+    let plain = programs.serve_demo("", cores)?;
+    let tls = programs.serve_demo(&secure.tls(), cores)?;
+    let known = programs.serve_demo(&secure.known_caller("demo"), cores)?;
     let sample = Sample::of(&plain).await?;
     let stock = Baseline::StockOverTls { answer: sample.answer, shown: secure.server.clone() };
-    let stock = programs.baseline(&stock, &one, cores)?;
+    let stock = programs.baseline(&stock, &cores.of_server(), cores)?;
     let over = |server: &Server, config: &Arc<ClientConfig>| Target::over_tls(server.addr, config);
 
     let (mut plain_calls, mut tls_calls) = (Calls::default(), Calls::default());
@@ -66,17 +50,16 @@ pub(super) async fn run(
             rates.push(f64::from(size.bulk) / load::bulk(target, size.bulk).await?.seconds);
         }
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
     for (calls, what) in [
         (&plain_calls, "plaintext"),
         (&tls_calls, "TLS"),
-        (&known_calls, "a known caller's"),
+        (&known_calls, "a known caller:"),
         (&echoes, "echo over TLS"),
     ] {
-        calls.tell(names.map(|name| format!("{what} {name}")), report);
+        calls.report(what, report);
     }
     for (rates, what) in
-        [(&plain_bulk, "plaintext"), (&tls_bulk, "TLS"), (&known_bulk, "a known caller's")]
+        [(&plain_bulk, "plaintext"), (&tls_bulk, "TLS"), (&known_bulk, "a known caller:")]
     {
         report.series(format!("{what} bulk tokens"), "a second", rates);
     }
@@ -92,7 +75,7 @@ pub(super) async fn run(
     idle(&known, &caller, report).await
 }
 
-/// Whole handshakes, in which both ends show a certificate, and what one costs the server.
+/// Complete handshakes with certificates on both sides, and the server's cost of one.
 async fn handshakes(
     server: &Server,
     caller: &Arc<ClientConfig>,
@@ -115,7 +98,7 @@ async fn handshakes(
     Ok(())
 }
 
-/// Resident memory of a connection that has made a call and does nothing.
+/// Resident memory of a connection that has made a call and is idle.
 async fn idle(server: &Server, caller: &Arc<ClientConfig>, report: &mut Report) -> Result<()> {
     sleep(SETTLED).await;
     let before = server.resident()?;

@@ -1,11 +1,10 @@
-//! What a Unix socket gains over TCP on loopback, at one server that listens on both.
+//! The gain of a Unix socket over TCP on loopback, for one server that listens on both.
 
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::{Programs, Size, calls::Calls, tls::PROFILE};
+use super::{Programs, Size, calls::Calls};
 use crate::{
-    configuration::Configuration,
     load::{self, Connection, Target},
     process::Cores,
     report::{Goal, Report, ratios},
@@ -19,10 +18,9 @@ pub(super) async fn run(
 ) -> Result<()> {
     let dir = TempDir::new()?;
     let path = dir.path().join("api.sock");
-    let head = format!("[server]\nunix = {{ path = \"{}\" }}\n", path.display());
-    let configuration = Configuration::new(head + PROFILE)?;
-    let server = programs.serve_configured(&configuration, &cores.of_server(), cores)?;
-    // There is a grant once a call is answered.
+    let tables = format!("[server]\nunix = {{ path = \"{}\" }}\n", path.display());
+    let server = programs.serve_demo(&tables, cores)?;
+    // The grant exists once a call has succeeded.
     Connection::open(server.addr).await?.mint().await?;
     let socket = || Target::at_socket(&path);
 
@@ -35,9 +33,8 @@ pub(super) async fn run(
             rates.push(f64::from(size.bulk) / load::bulk(target, size.bulk).await?.seconds);
         }
     }
-    let names = ["calls", "server CPU", "p50", "p99"];
     for (calls, what) in [(&tcp_calls, "TCP"), (&unix_calls, "Unix socket")] {
-        calls.tell(names.map(|name| format!("{what} {name}")), report);
+        calls.report(what, report);
     }
     for (rates, what) in [(&tcp_bulk, "TCP"), (&unix_bulk, "Unix socket")] {
         report.series(format!("{what} bulk tokens"), "a second", rates);

@@ -1,4 +1,4 @@
-// How many tokens a second Agora's own library makes: node rate.js MILLISECONDS
+// Prints how many tokens a second Agora's own library makes: node rate.js MILLISECONDS
 "use strict";
 
 const { RtcRole, RtcTokenBuilder } = require("agora-token");

@@ -1,6 +1,6 @@
-// The peer in Go: signs a token a call with golang-jwt, around a grant that it was given.
+// The peer in Go: signs a token for each call with golang-jwt and a given grant.
 //
-// What it is for comes as JSON on standard input; its address is a line of JSON.
+// Its input is JSON on standard input; it prints its address as a line of JSON.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 
 const ttl = time.Minute
 
-// given is the account, and the grant that all tokens carry.
+// given is the account and the grant that all tokens carry.
 type given struct {
 	AccountSid   string          `json:"account_sid"`
 	APIKeySid    string          `json:"api_key_sid"`
@@ -32,7 +32,7 @@ type given struct {
 	Grant        json.RawMessage `json:"grant"`
 }
 
-// claims are an Access Token's.
+// claims are those of an Access Token.
 type claims struct {
 	jwt.RegisteredClaims
 	Grants grants `json:"grants"`
@@ -43,7 +43,7 @@ type grants struct {
 	Player   json.RawMessage `json:"player"`
 }
 
-// minting answers MintToken.
+// minting implements MintToken.
 type minting struct {
 	api.UnimplementedTokenServiceServer
 	given

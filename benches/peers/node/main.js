@@ -1,6 +1,6 @@
-// The peer in Node: signs a token a call with Twilio's library, around a grant that it was given.
+// The peer in Node: signs a token for each call with Twilio's library and a given grant.
 //
-// What it is for comes as JSON on standard input; its address is a line of JSON.
+// Its input is JSON on standard input; it prints its address as a line of JSON.
 "use strict";
 
 const { readFileSync } = require("node:fs");

@@ -1,6 +1,6 @@
-"""The peer in Python: signs a token a call with Twilio's library, around a grant it was given.
+"""The peer in Python: signs a token for each call with Twilio's library and a given grant.
 
-What it is for comes as JSON on standard input; its address is a line of JSON.
+Its input is JSON on standard input; it prints its address as a line of JSON.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ TTL = 60  # seconds
 
 
 def claims(token):
-    """What the library wrote: id and times are by its own reading of the clock."""
+    """The claims that the library wrote: it reads the clock itself for id and times."""
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 class Minting(service.TokenServiceServicer):
-    """Answers MintToken for this account, around this grant."""
+    """Implements MintToken for this account with this grant."""
 
     def __init__(self, account_sid, api_key_sid, api_key_secret, grant):
         self.account = account_sid, api_key_sid, api_key_secret

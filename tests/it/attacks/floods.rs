@@ -1,8 +1,8 @@
-//! Connections that keep the server busy with frames.
+//! Connections that flood the server with frames.
 
 use tokio::task::JoinSet;
 
-use super::honest::{Attacked, Honest, Way};
+use super::honest::{Attacked, Honest, Transport};
 use crate::{
     frames::{
         CONTINUATION, Conversation, DATA, END_HEADERS, HEADERS, PING, RST_STREAM, SETTINGS,
@@ -11,27 +11,27 @@ use crate::{
     support::soon,
 };
 
-/// Streams of an attack; no more are opened on one connection.
+/// Streams that an attack opens on one connection, at most.
 const ROUNDS: u32 = 50_000;
 
-/// The ping that an attacker sends last.
+/// The last ping of an attack.
 const LAST: [u8; 8] = [9; 8];
 
-/// What comes of an attack on its own connection.
+/// What an attack does to its own connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
-    /// It is cut.
+    /// The server closes it.
     Cut,
-    /// It goes on: what it does costs next to nothing.
+    /// It stays open: the attack costs the server almost nothing.
     Tolerated,
 }
 
-/// The frames of one round, the first of which is the number 0.
+/// The frames of one round; rounds count from 0.
 type Round = fn(u32) -> Vec<u8>;
 
 const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 
-/// A request so malformed that its stream must be reset.
+/// A malformed request, whose stream must be reset.
 fn malformed(round: u32) -> Vec<u8> {
     frame(HEADERS, 5, 2 * round + 1, b"\x83\x86\x84\x01\x04a b%")
 }
@@ -74,13 +74,13 @@ fn priorities(round: u32) -> Vec<u8> {
     frame(PRIORITY, 0, 2 * round + 1, &[0, 0, 0, 0, 9])
 }
 
-/// Sends all rounds, and tells what comes of it.
+/// Sends all rounds and returns the outcome.
 async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> + use<> {
     let Conversation { mut read, mut write } = attacked.conversation().await;
-    // What is never read would end the connection by itself.
+    // Unread frames would close the connection by themselves.
     let heard = tokio::spawn(async move {
         while let Some(frame) = next_frame(&mut read).await {
-            // The last ping of a flood that is tolerated is answered.
+            // A tolerated flood gets a response to its last ping.
             if frame.kind == PING && frame.payload == LAST {
                 return End::Tolerated;
             }
@@ -95,15 +95,15 @@ async fn flood(attacked: &Attacked, round: Round) -> impl Future<Output = End> +
             }
         }
         send(&mut write, &frame(PING, 0, 0, &LAST)).await;
-        let ended = soon(heard).await.expect("it listens");
+        let ended = soon(heard).await.expect("a listening server");
         drop(write);
         ended
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_frames_cost_an_honest_caller_no_call() {
-    for (name, round, wanted) in [
+async fn frame_floods_fail_no_honest_call() {
+    for (name, round, expected) in [
         ("malformed", malformed as Round, End::Cut),
         ("cancelled", cancelled, End::Cut),
         ("half open", half_open, End::Cut),
@@ -113,15 +113,15 @@ async fn floods_of_frames_cost_an_honest_caller_no_call() {
         ("settings", settings, End::Tolerated),
         ("priorities", priorities, End::Tolerated),
     ] {
-        for way in Way::BOTH {
-            let attacked = way.limited("").await;
+        for transport in Transport::BOTH {
+            let attacked = transport.limited("").await;
             let honest = Honest::begin(&attacked).await;
             let mut attackers = JoinSet::new();
             for _ in 0..2 {
                 attackers.spawn(flood(&attacked, round).await);
             }
             for ended in attackers.join_all().await {
-                assert_eq!(ended, wanted, "{name}, {way:?}");
+                assert_eq!(ended, expected, "{name}, {transport:?}");
             }
             honest.end(&attacked).await;
         }

@@ -1,5 +1,4 @@
-//! A server under attack, a caller of it that means well, and what the server spends on others
-//! meanwhile.
+//! A server under attack, an honest caller, and the resources that the server spends meanwhile.
 
 use std::{
     fs,
@@ -25,29 +24,29 @@ use crate::{
     },
 };
 
-/// More than any attack may cost: half of what the contract allows, since a debug build's
-/// allocations are the same.
+/// The most memory that an attack may cost: half of the limit in the contract, since allocations of
+/// a debug build are the same.
 const MOST_MEMORY: u64 = 50 << 20;
 
-/// The caller that means well.
+/// The honest caller.
 const HONEST: &str = "spiffe://prod.example.org/ns/media/sa/honest";
 
-/// Another, whose entry gives it as many streams as the server has.
+/// The attacker. Its entry allows as many streams as the server has.
 pub(super) const ATTACKER: &str = "spiffe://prod.example.org/ns/media/sa/attacker";
 
-/// How a server's callers come.
+/// How callers connect to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// From this host, where all of them may do everything.
+pub(super) enum Transport {
+    /// From loopback without TLS; every caller may do everything.
     Plaintext,
-    /// With certificates, each in an entry of its own.
+    /// With client certificates, one entry for each caller.
     MutualTls,
 }
 
 /// A server under attack.
 pub(super) struct Attacked {
     pub(super) serve: Serve,
-    /// Where its callers need certificates.
+    /// Set if callers need certificates.
     pki: Option<Pki>,
 }
 
@@ -59,10 +58,10 @@ fn entry(name: &str, caller: &str) -> String {
     )
 }
 
-impl Way {
+impl Transport {
     pub(super) const BOTH: [Self; 2] = [Self::Plaintext, Self::MutualTls];
 
-    /// A server with these limits, which has a grant.
+    /// A server with these limits and a grant.
     pub(super) async fn limited(self, limits: &str) -> Attacked {
         let limits = format!("[limits]\n{limits}\n");
         match self {
@@ -75,13 +74,13 @@ impl Way {
     }
 }
 
-/// A server with these limits over plaintext, which has a grant.
+/// A plaintext server with these limits and a grant.
 pub(super) async fn limited(limits: &str) -> Serve {
-    Way::Plaintext.limited(limits).await.serve
+    Transport::Plaintext.limited(limits).await.serve
 }
 
 impl Attacked {
-    /// A server over TLS with these lines in `[server.tls]`, which has a grant.
+    /// A TLS server with these lines in `[server.tls]` and a grant.
     pub(super) async fn over_tls(lines: &str) -> Self {
         let pki = Pki::new();
         let entries = entry("honest", HONEST) + &entry("attacker", ATTACKER);
@@ -98,7 +97,7 @@ impl Attacked {
         attacked
     }
 
-    /// Calls of the one that means well.
+    /// A client of the honest caller.
     pub(super) async fn tokens(&self) -> TokenServiceClient<Channel> {
         let Some(pki) = &self.pki else { return self.serve.tokens().await };
         let pair = pki.write_pair("honest", &[&pki.prod.issue(uris(&[HONEST]))]);
@@ -106,19 +105,19 @@ impl Attacked {
         TokenServiceClient::new(channel).max_decoding_message_size(16 << 20)
     }
 
-    /// A client with a certificate of that name, or with none.
-    pub(super) fn client(&self, who: Option<&str>) -> Client {
+    /// A client with a certificate of that name, or without one.
+    pub(super) fn client(&self, name: Option<&str>) -> Client {
         let pki = self.pki.as_ref().expect("certificates");
-        let certificate = who.map(|who| pki.prod.issue(uris(&[who])));
+        let certificate = name.map(|name| pki.prod.issue(uris(&[name])));
         Client::with(pki, certificate.as_ref().as_slice())
     }
 
-    /// A connection of the other, with the first window that HTTP/2 begins with.
+    /// A connection of the attacker with HTTP/2's default initial window.
     pub(super) async fn conversation(&self) -> Conversation {
         self.converse(None).await
     }
 
-    /// The same, with this first window of each stream.
+    /// The same with this initial window for each stream.
     pub(super) async fn with_window(&self, window: u32) -> Conversation {
         self.converse(Some(window)).await
     }
@@ -127,26 +126,27 @@ impl Attacked {
         Conversation::over(self.stream().await, window).await
     }
 
-    /// A connection of the other, before its first byte.
+    /// A connection of the attacker before its first byte.
     pub(super) async fn stream(&self) -> Box<dyn Stream> {
         let stream = connect(self.serve.address()).await;
         if self.pki.is_none() {
             return Box::new(stream);
         }
         let client = self.client(Some(ATTACKER));
-        Box::new(client.shake_hands(stream).await.expect("it is known"))
+        Box::new(client.shake_hands(stream).await.expect("an accepted certificate"))
     }
 }
 
-/// Bytes of the server in memory.
+/// The server's resident memory in bytes.
 pub(super) fn memory(serve: &Serve) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", serve.pid())).expect("it runs");
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", serve.pid())).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
     let kilobytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
     kilobytes * 1_024
 }
 
-/// Calls one after the other, all of which must be answered.
+/// Sequential calls, each of which must succeed.
 pub(super) struct Honest {
     stop: Arc<AtomicBool>,
     calls: JoinHandle<u32>,
@@ -162,7 +162,7 @@ impl Honest {
             let mut answered = 0;
             while answered == 0 || !stopped.load(Ordering::Relaxed) {
                 let answer = soon(tokens.mint_token(mint("honest", None))).await;
-                answer.expect("an honest call is answered");
+                answer.expect("an honest call failed");
                 answered += 1;
             }
             answered
@@ -170,11 +170,11 @@ impl Honest {
         Self { stop, calls, before: memory(&attacked.serve) }
     }
 
-    /// All its calls were answered, and the server has not grown by much.
+    /// Asserts that every call succeeded and that the server's memory has not grown much.
     pub(super) async fn end(self, attacked: &Attacked) {
         let grown = memory(&attacked.serve).saturating_sub(self.before);
         assert!(grown <= MOST_MEMORY, "{grown} bytes");
         self.stop.store(true, Ordering::Relaxed);
-        assert!(soon(self.calls).await.expect("no failed call") > 0);
+        assert!(soon(self.calls).await.expect("an honest call failed") > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Calls that would hold their connection for ever, and chunks that are read too late.
+//! Calls that would keep their connection open indefinitely, and chunks that are read too late.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_types::StatusExt;
 
-use super::honest::{Way, limited};
+use super::honest::{Transport, limited};
 use crate::{
     binary::{bulk::read, metrics::page},
     frames::call,
-    support::{BINARY, mint, ran, reason, resume_index, series, soon, until},
+    support::{BINARY, mint, reason, resume_index, run_command, series, soon, until},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
+async fn streams_end_with_their_connection_and_can_resume() {
     let serve = limited("connection_age = \"1s\"").await;
     let watch = soon(serve.grants().await.watch_grants(WatchGrantsRequest::default())).await;
     let mut watch = watch.expect("a watch").into_inner();
@@ -45,12 +45,12 @@ async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
     let streamed = async {
         let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
         let ended = ended.expect("an end that is not OK");
-        assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
+        assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("in range"));
         ended
     };
     for ended in <[_; 3]>::from(tokio::join!(watched, followed, streamed)) {
-        let wanted = (Code::Unavailable, "STREAM_LIFETIME_REACHED");
-        assert_eq!((ended.code(), reason(&ended).as_str()), wanted);
+        let expected = (Code::Unavailable, "STREAM_LIFETIME_REACHED");
+        assert_eq!((ended.code(), reason(&ended).as_str()), expected);
         let retry = ended.get_details_retry_info().expect("a time").retry_delay.expect("a time");
         assert!(retry <= Duration::from_millis(250), "{retry:?}");
         assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
@@ -59,40 +59,40 @@ async fn streams_end_with_their_connections_time_and_say_where_to_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bulk_command_goes_on_over_connections_that_end() {
+async fn bulk_command_resumes_when_connections_end() {
     let serve = limited("connection_age = \"1s\"").await;
     let mut command = Command::new(BINARY);
     command.args(["bulk", "--count", "60000", "--json", "--server", &serve.server]);
     command.env_clear().kill_on_drop(true);
-    let ran = ran(command).await;
+    let ran = run_command(command).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains("STREAM_LIFETIME_REACHED"), "{}", ran.stderr);
-    assert_eq!(ran.stdout.lines().count(), 60_000, "none is lost or doubled");
+    assert_eq!(ran.stdout.lines().count(), 60_000, "a token is missing or repeated");
 }
 
-async fn does_not_end(way: Way) {
-    let attacked = way.limited("connection_age = \"1s\"\nstall = \"10m\"").await;
+async fn unfinished_call_is_reset(transport: Transport) {
+    let attacked = transport.limited("connection_age = \"1s\"\nstall = \"10m\"").await;
     let mut client = attacked.with_window(1).await;
     let began = Instant::now();
     let bulk = call(1, "/grantmint.v1.TokenService/MintTokens", &series(0, 1_000_000));
     assert!(client.send(&bulk).await);
-    until("it is cut", async || {
+    until("it is closed", async || {
         let cut = [("cause", "grace")];
         page(&attacked.serve).await.figure("grantmint_streams_cut_total", &cut) > 0.5
     })
     .await;
-    assert!(began.elapsed() >= Duration::from_secs(12), "calls have a grace");
+    assert!(began.elapsed() >= Duration::from_secs(12), "the grace period was cut short");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_does_not_end_is_cut_with_its_connection() {
-    join_all(Way::BOTH.map(does_not_end)).await;
+async fn unfinished_call_is_reset_with_its_connection() {
+    join_all(Transport::BOTH.map(unfinished_call_is_reset)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_that_is_read_too_late_ends_its_bulk_there() {
+async fn stale_chunk_ends_its_bulk() {
     let serve = limited("").await;
-    // A third of what is left of its life beside the margin: 0.33 s.
+    // A third of its remaining life less the margin: 0.33 s.
     let ttl = Some(prost_types::Duration { seconds: 3, nanos: 0 });
     let options = Some(MintOptions { ttl, ..MintOptions::default() });
     let request = MintTokensRequest { options, ..series(5, 1_000_000) };
@@ -101,14 +101,18 @@ async fn a_chunk_that_is_read_too_late_ends_its_bulk_there() {
     let mut first_indices = Vec::new();
     let ended = loop {
         match soon(chunks.message()).await {
-            Ok(chunk) => first_indices.push(chunk.expect("it does not end well").first_index),
+            Ok(chunk) => first_indices.push(chunk.expect("the bulk ended with OK").first_index),
             Err(status) => break status,
         }
-        // Meanwhile a chunk is ready, and waits for room in the window.
+        // Meanwhile a chunk is ready and waits for flow-control window.
         sleep(Duration::from_millis(700)).await;
     };
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "CHUNK_STALE"));
     let stale = *first_indices.last().expect("a chunk");
-    assert_eq!(resume_index(&ended), stale, "its tokens may be asked for again");
+    assert_eq!(
+        resume_index(&ended),
+        stale,
+        "the tokens of the stale chunk must be requested again"
+    );
     assert!(stale > 5);
 }

@@ -1,4 +1,4 @@
-//! Callers that ask for tokens of long lists, and do not read them.
+//! Callers that request tokens for long lists and do not read them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -10,7 +10,7 @@ use h2::{
 use http::{Request, Response};
 use prost::Message;
 
-use super::honest::{Attacked, Honest, Way};
+use super::honest::{Attacked, Honest, Transport};
 use crate::{
     frames::{HEADERS, call},
     support::{mint, series, soon},
@@ -19,10 +19,10 @@ use crate::{
 const CONNECTIONS: usize = 2;
 const STREAMS: u32 = 128;
 
-/// Bytes of each identity in a list, of the 256 that it may have.
+/// Length of each listed identity in bytes, of at most 256.
 const LENGTH: usize = 100;
 
-/// A call for the tokens of a list that is as long as it may be.
+/// A request with the longest list allowed.
 fn long_list() -> Bytes {
     let identities = (0..10_000).map(|number| format!("{number:0>LENGTH$}")).collect();
     let selection = Some(Selection::IdentityList(IdentityList { identities }));
@@ -30,12 +30,12 @@ fn long_list() -> Bytes {
     let length = request.encoded_len();
     let mut bytes = BytesMut::with_capacity(5 + length);
     bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(length).expect("few"));
+    bytes.put_u32(u32::try_from(length).expect("in range"));
     request.encode(&mut bytes).expect("room");
     bytes.freeze()
 }
 
-/// Begins bulks of one connection, until each has been answered or refused, and opens no window.
+/// Starts bulks on one connection until each is accepted or refused, without opening a window.
 async fn begin_bulks(
     attacked: &Attacked,
     list: Bytes,
@@ -49,7 +49,7 @@ async fn begin_bulks(
         let request = Request::post("http://server/grantmint.v1.TokenService/MintTokens")
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        send = soon(send.ready()).await.expect("the connection goes on");
+        send = soon(send.ready()).await.expect("an open connection");
         let request = request.body(()).expect("a request");
         let (answer, mut body) = send.send_request(request, false).expect("a stream");
         body.send_data(list.clone(), true).expect("a stream");
@@ -58,20 +58,20 @@ async fn begin_bulks(
     (send, answers)
 }
 
-async fn hold_lists(way: Way, list: Bytes) {
-    let attacked = way.limited("").await;
+async fn hold_lists(transport: Transport, list: Bytes) {
+    let attacked = transport.limited("").await;
     let honest = Honest::begin(&attacked).await;
     let bulks = (0..CONNECTIONS).map(|_| begin_bulks(&attacked, list.clone()));
     let bulks = join_all(bulks).await;
     let refused = bulks.iter().flat_map(|(_, answers)| answers).filter(|answer| {
-        // An answer that ends at once.
+        // A response that ends at once.
         let status = answer.headers().get("grpc-status");
         assert!(status.is_none_or(|it| it == "14"), "{answer:?}");
         status.is_some()
     });
     let refused = refused.count();
-    assert!((64..CONNECTIONS * STREAMS as usize).contains(&refused), "{way:?}: {refused}");
-    if way == Way::MutualTls {
+    assert!((64..CONNECTIONS * STREAMS as usize).contains(&refused), "{transport:?}: {refused}");
+    if transport == Transport::MutualTls {
         let one = MintTokensRequest::decode(&list[5..]).expect("a request");
         soon(attacked.tokens().await.mint_tokens(one)).await.expect("another entry's list");
     }
@@ -82,7 +82,7 @@ async fn hold_lists(way: Way, list: Bytes) {
     assert!(unread.send(&calls.collect::<Vec<_>>()).await);
     let mut answered = 0;
     while answered < STREAMS {
-        let frame = unread.next().await.expect("the connection goes on");
+        let frame = unread.next().await.expect("an open connection");
         answered += u32::from(frame.kind == HEADERS);
     }
     honest.end(&attacked).await;
@@ -90,9 +90,9 @@ async fn hold_lists(way: Way, list: Bytes) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_lists_of_answers_that_are_not_read_hold_little() {
+async fn long_unread_lists_use_little_memory() {
     let list = long_list();
-    for way in Way::BOTH {
-        hold_lists(way, list.clone()).await;
+    for transport in Transport::BOTH {
+        hold_lists(transport, list.clone()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that have answers made and do not read them.
+//! Clients that request responses and do not read them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use super::honest::{Attacked, Honest, Way, memory};
+use super::honest::{Attacked, Honest, Transport, memory};
 use crate::{
     binary::metrics::page,
     frames::{CANCEL, Conversation, DATA, RST_STREAM, call, next_frame, send, window_update},
@@ -23,7 +23,7 @@ const CALLS: f64 = 256.0;
 const MINT: &str = "/grantmint.v1.TokenService/MintToken";
 const BULK: &str = "/grantmint.v1.TokenService/MintTokens";
 
-/// What one call may hold.
+/// The most memory that one call may use, in bytes.
 const MOST_EACH: u64 = 256 << 10;
 
 fn streams() -> impl Iterator<Item = u32> {
@@ -54,9 +54,9 @@ async fn cut(serve: &Serve, cause: &str) -> f64 {
     page(serve).await.figure("grantmint_streams_cut_total", &[("cause", cause)])
 }
 
-/// All calls have been begun, and this is what they hold.
-async fn held(serve: &Serve, method: &str, already: f64, before: u64) {
-    until("all calls begin", async || {
+/// Waits until all calls have started and asserts the memory that each uses.
+async fn assert_memory_per_call(serve: &Serve, method: &str, already: f64, before: u64) {
+    until("all calls have started", async || {
         figure(serve, "grpc_server_started_total", method).await >= already + CALLS
     })
     .await;
@@ -64,11 +64,11 @@ async fn held(serve: &Serve, method: &str, already: f64, before: u64) {
     assert!(each <= MOST_EACH, "{each} bytes each");
 }
 
-/// The frames of a call on this stream.
+/// The frames of a call on one stream.
 type Calls = fn(u32) -> Vec<u8>;
 
-async fn opens_no_window(way: Way, window: u32, method: &str, calls_of: Calls) {
-    let attacked = way.limited("stall = \"2s\"").await;
+async fn opens_no_window(transport: Transport, window: u32, method: &str, calls_of: Calls) {
+    let attacked = transport.limited("stall = \"2s\"").await;
     let Attacked { serve, .. } = &attacked;
     let honest = Honest::begin(&attacked).await;
     let before = memory(serve);
@@ -81,7 +81,7 @@ async fn opens_no_window(way: Way, window: u32, method: &str, calls_of: Calls) {
         readers.spawn(async move {
             for _ in 0..STREAMS {
                 let reset = loop {
-                    let frame = reader.next().await.expect("the connection goes on");
+                    let frame = reader.next().await.expect("an open connection");
                     if frame.kind == RST_STREAM {
                         break frame;
                     }
@@ -91,21 +91,21 @@ async fn opens_no_window(way: Way, window: u32, method: &str, calls_of: Calls) {
             reader
         });
     }
-    // A unary caller may be through before all have come.
+    // Unary calls may end before all of them have arrived.
     if method == "MintTokens" {
-        held(serve, method, already, before).await;
+        assert_memory_per_call(serve, method, already, before).await;
     }
     let readers = readers.join_all().await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(7), "{took:?}");
-    assert!(cut(serve, "stalled").await >= CALLS, "{way:?} {window} {method}");
+    assert!(cut(serve, "stalled").await >= CALLS, "{transport:?} {window} {method}");
     assert!(cut(serve, "unread").await < 0.5);
     honest.end(&attacked).await;
     drop(readers);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on() {
+async fn stalled_responses_are_reset_and_the_connection_survives() {
     for (window, method, calls_of) in [
         (0, "MintTokens", endless as Calls),
         (1, "MintTokens", endless),
@@ -113,19 +113,22 @@ async fn answers_that_nobody_makes_room_for_are_cut_and_their_connection_goes_on
         (0, "MintToken", unary),
         (1, "MintToken", unary),
     ] {
-        join_all(Way::BOTH.map(|way| opens_no_window(way, window, method, calls_of))).await;
+        join_all(
+            Transport::BOTH.map(|transport| opens_no_window(transport, window, method, calls_of)),
+        )
+        .await;
     }
 }
 
-async fn keeps_its_place(way: Way) {
-    let attacked = way.limited("streaming_calls = 2\nstall = \"2s\"").await;
+async fn small_bulk_keeps_its_permit(transport: Transport) {
+    let attacked = transport.limited("streaming_calls = 2\nstall = \"2s\"").await;
     let mut reader = attacked.with_window(0).await;
     let bulks = [1, 3].map(|stream| call(stream, BULK, &series(0, 10)));
     let began = Instant::now();
     assert!(reader.send(&bulks.concat()).await);
     let mut tokens = attacked.tokens().await;
     let mut bulk = async || tokens.mint_tokens(series(0, 10)).await.map(drop);
-    until("both places are taken", async || {
+    until("both slots are taken", async || {
         bulk().await.is_err_and(|status| reason(&status) == "OVERLOADED")
     })
     .await;
@@ -135,36 +138,36 @@ async fn keeps_its_place(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_small_bulk_keeps_its_place_until_it_is_written() {
-    join_all(Way::BOTH.map(keeps_its_place)).await;
+async fn small_bulk_keeps_its_permit_until_it_is_written() {
+    join_all(Transport::BOTH.map(small_bulk_keeps_its_permit)).await;
 }
 
-async fn reads_little_by_little(way: Way) {
+async fn slow_reader_is_served(transport: Transport) {
     const WINDOW: u32 = 8 * 1024;
     const READ: usize = 400 << 10;
-    // As many as one connection may have unread, each with a chunk less its window.
+    // As many unread responses as one connection may have; each holds a chunk less its window.
     const HELD: usize = 12;
-    let attacked = way.limited("").await;
+    let attacked = transport.limited("").await;
     let mut client = attacked.with_window(WINDOW).await;
     let unread = streams().take(HELD).flat_map(endless).collect::<Vec<_>>();
     assert!(client.send(&[window_update(0, 1 << 30), unread].concat()).await);
     let mut full = 0;
     while full < HELD {
-        let frame = client.next().await.expect("the connection goes on");
+        let frame = client.next().await.expect("an open connection");
         full += usize::from(frame.kind == DATA);
     }
-    let (asked, bulk) = (unary(101), endless(103));
-    assert!(client.send(&[asked, bulk].concat()).await);
+    let (requested, bulk) = (unary(101), endless(103));
+    assert!(client.send(&[requested, bulk].concat()).await);
     let (mut answered, mut read) = (false, 0);
     while !answered || read < READ {
-        let frame = client.next().await.expect("the connection goes on");
+        let frame = client.next().await.expect("an open connection");
         assert_ne!(frame.kind, RST_STREAM, "stream {}", frame.stream);
         match (frame.stream, frame.kind) {
             (101, DATA) => answered = true,
             (103, DATA) => {
                 let bytes = frame.payload.len();
                 read += bytes;
-                let more = u32::try_from(bytes).expect("few");
+                let more = u32::try_from(bytes).expect("in range");
                 assert!(client.send(&window_update(103, more)).await);
             }
             _ => {}
@@ -173,12 +176,12 @@ async fn reads_little_by_little(way: Way) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_with_small_windows_that_reads_is_served_while_much_is_unread() {
-    join_all(Way::BOTH.map(reads_little_by_little)).await;
+async fn reading_client_with_small_windows_is_served() {
+    join_all(Transport::BOTH.map(slow_reader_is_served)).await;
 }
 
-async fn reads_a_byte_at_a_time(way: Way, method: &str, calls_of: Calls) {
-    let attacked = way.limited("stall = \"3s\"").await;
+async fn byte_by_byte_reader_is_closed(transport: Transport, method: &str, calls_of: Calls) {
+    let attacked = transport.limited("stall = \"3s\"").await;
     let Attacked { serve, .. } = &attacked;
     let honest = Honest::begin(&attacked).await;
     let before = memory(serve);
@@ -209,22 +212,29 @@ async fn reads_a_byte_at_a_time(way: Way, method: &str, calls_of: Calls) {
         });
     }
     if method == "MintTokens" {
-        held(serve, method, already, before).await;
+        assert_memory_per_call(serve, method, already, before).await;
     }
     soon(readers.join_all()).await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(7), "{took:?}");
-    // Those for which nothing was made before there was room for it are reset first.
+    // Calls without a response before there was window are reset first.
     let (unread, stalled) = (cut(serve, "unread").await, cut(serve, "stalled").await);
-    assert!(unread > 0.5 && unread + stalled >= CALLS, "{way:?} {method}: {unread} {stalled}");
+    assert!(
+        unread > 0.5 && unread + stalled >= CALLS,
+        "{transport:?} {method}: {unread} {stalled}"
+    );
     honest.end(&attacked).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_reads_a_byte_at_a_time_is_cut() {
+async fn connection_reading_byte_by_byte_is_closed() {
     for (method, calls_of) in
         [("MintTokens", endless as Calls), ("MintTokens", one_chunk), ("MintToken", unary)]
     {
-        join_all(Way::BOTH.map(|way| reads_a_byte_at_a_time(way, method, calls_of))).await;
+        join_all(
+            Transport::BOTH
+                .map(|transport| byte_by_byte_reader_is_closed(transport, method, calls_of)),
+        )
+        .await;
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that say nothing.
+//! Connections that send nothing.
 
 use std::time::Duration;
 
@@ -17,28 +17,28 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_silent_connections_keep_nobody_out() {
-    descriptors::raise_limit().expect("ours");
+async fn silent_connections_block_no_caller() {
+    descriptors::raise_limit().expect("permission");
     let serve = limited("").await;
     let mut silent = Vec::new();
     for _ in 0..2_000 {
         silent.push(connect_from([127, 0, 0, 2], serve.address()).await);
     }
-    let came = Instant::now();
+    let started = Instant::now();
     let mut tokens = serve.tokens().await;
     soon(tokens.mint_token(mint("new", None))).await.expect("a token");
-    assert!(came.elapsed() < Duration::from_secs(1), "{:?}", came.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 
-    // The older ones gave way, long before the time for a preface was up.
+    // The older connections were closed long before the preface timeout.
     for old in &mut silent[..1_000] {
         let mut rest = Vec::new();
         let ended = timeout(Duration::from_secs(4), old.read_to_end(&mut rest)).await;
-        assert!(ended.is_ok(), "it gives way");
+        assert!(ended.is_ok(), "the oldest connection is still open");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_place() {
+async fn connection_over_the_limit_gets_goaway_and_frees_its_slot() {
     let serve = limited("connections = 3").await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -46,23 +46,23 @@ async fn a_connection_more_than_there_may_be_is_told_so_and_the_next_has_its_pla
         soon(tokens.mint_token(mint("early", None))).await.expect("a token");
         held.push(tokens);
     }
-    // Its call comes with the preface, and must not be answered before it has a place.
+    // Its call arrives with the preface and must not get a response before a slot is free.
     let mut late = connect_from([127, 0, 0, 2], serve.address()).await;
-    let asked = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
-    let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat();
-    soon(late.write_all(&flight)).await.expect("it is read");
+    let requested = call(1, "/grantmint.v1.TokenService/MintToken", &mint("late", None));
+    let flight = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &requested].concat();
+    soon(late.write_all(&flight)).await.expect("sent");
     let (mut read, _write) = late.into_split();
-    let mut told = None;
+    let mut reported = None;
     while let Some(frame) = next_frame(&mut read).await {
-        assert_ne!(frame.kind, HEADERS, "an answer");
-        told = (frame.kind == GOAWAY).then_some(frame).or(told);
+        assert_ne!(frame.kind, HEADERS, "a response before a slot was free");
+        reported = (frame.kind == GOAWAY).then_some(frame).or(reported);
     }
-    assert_eq!(told.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+    assert_eq!(reported.expect("GOAWAY").payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
 
     held.remove(0);
-    until("a place", async || {
+    until("a slot", async || {
         let mut next = Conversation::begin(serve.address()).await;
-        // A settings frame and its acknowledgement, and then nothing.
+        // Expects a settings frame and its acknowledgement, and nothing else.
         let mut frames = Vec::new();
         while let Ok(Some(frame)) = timeout(Duration::from_millis(300), next.next()).await {
             frames.push(frame.kind);

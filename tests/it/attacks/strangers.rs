@@ -1,4 +1,4 @@
-//! Connections from elsewhere that shake hands and then say nothing.
+//! Connections from another address that complete the handshake and then send nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,37 +17,37 @@ use crate::{
 
 const CONNECTIONS: usize = 2_000;
 
-/// Handshakes at the same time: fewer than an address may have, so that none gives way.
+/// Concurrent handshakes: below the per-address limit, so that none is closed.
 const AT_ONCE: usize = 8;
 
-/// In no entry.
+/// Not in any entry.
 const UNKNOWN: &str = "spiffe://prod.example.org/ns/media/sa/unknown";
 
 /// One connection, from another address than the honest caller's.
-async fn come(client: &Client, attacked: &Attacked, first: &[u8]) -> TlsStream<TcpStream> {
+async fn connect(client: &Client, attacked: &Attacked, first: &[u8]) -> TlsStream<TcpStream> {
     let stream = connect_from([127, 0, 0, 2], attacked.serve.address()).await;
-    let mut stream = client.shake_hands(stream).await.expect("its side of the handshake");
-    // Who has no place is not read.
+    let mut stream = client.shake_hands(stream).await.expect("a handshake");
+    // The server does not read from a connection without a slot.
     let _ = soon(stream.write_all(first)).await;
     let _ = soon(stream.flush()).await;
     stream
 }
 
-/// A counter and what of it is counted.
-type Counted = (&'static str, (&'static str, &'static str));
+/// A counter and the label to read.
+type Counter = (&'static str, (&'static str, &'static str));
 
-const SHAKEN: Counted = ("grantmint_handshakes_total", ("result", "ok"));
-const REFUSED: Counted = ("grantmint_authentication_failures_total", ("cause", "no_credential"));
+const SHAKEN: Counter = ("grantmint_handshakes_total", ("result", "ok"));
+const REFUSED: Counter = ("grantmint_authentication_failures_total", ("cause", "no_credential"));
 
-async fn count(attacked: &Attacked, (metric, label): Counted) -> f64 {
+async fn count(attacked: &Attacked, (metric, label): Counter) -> f64 {
     page(&attacked.serve).await.figure(metric, &[label])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_by_the_thousand_keep_no_caller_out() {
-    descriptors::raise_limit().expect("ours");
+async fn thousands_of_connections_block_no_caller() {
+    descriptors::raise_limit().expect("permission");
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
-    for (lines, who, first, counted) in [
+    for (lines, name, first, counted) in [
         ("", None, &[][..], REFUSED),
         ("client_auth = \"optional\"", None, &[][..], SHAKEN),
         ("", Some(UNKNOWN), &hello, SHAKEN),
@@ -58,24 +58,24 @@ async fn connections_by_the_thousand_keep_no_caller_out() {
         let attack = tokio::spawn({
             let (attacked, first) = (Arc::clone(&attacked), first.to_vec());
             async move {
-                let client = attacked.client(who);
-                let come = |_| come(&client, &attacked, &first);
-                stream::iter(0..CONNECTIONS).map(come).buffer_unordered(AT_ONCE).collect().await
+                let client = attacked.client(name);
+                let connect = |_| connect(&client, &attacked, &first);
+                stream::iter(0..CONNECTIONS).map(connect).buffer_unordered(AT_ONCE).collect().await
             }
         });
         let served = async || {
             let came = Instant::now();
             let mut tokens = attacked.tokens().await;
             soon(tokens.mint_token(mint("new", None))).await.expect("a token");
-            assert!(came.elapsed() < Duration::from_secs(1), "{who:?}: {:?}", came.elapsed());
+            assert!(came.elapsed() < Duration::from_secs(1), "{name:?}: {:?}", came.elapsed());
         };
         while !attack.is_finished() {
             served().await;
         }
-        let silent: Vec<_> = attack.await.expect("they come");
+        let silent: Vec<_> = attack.await.expect("they connect");
         served().await;
         let came = count(&attacked, counted).await - already;
-        assert!(came >= 2_000.0, "{who:?} {lines}: {came}");
+        assert!(came >= 2_000.0, "{name:?} {lines}: {came}");
         drop(silent);
     }
 }

@@ -1,4 +1,4 @@
-//! Every token that a caller has is in the log, and nothing in it is a credential.
+//! The log has every token that a caller received, and no credential.
 
 use std::{collections::HashSet, fs, time::Duration};
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::{Audited, KEY, bulk, list, minted, outcome, record, records, so_far};
+use super::{Audited, KEY, bulk, complete_records, list, minted, outcome, record, records};
 use crate::{
     markers::Markers,
     support::{Serve, mint, payload, run, series, soon, until},
@@ -22,7 +22,7 @@ fn hash(text: &str) -> String {
     format!("{:016x}", code[..8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte)))
 }
 
-/// The number in a token's id: those of one server count up.
+/// The number in a token's id; a server's ids count up.
 fn serial(id: &str) -> u128 {
     let text = id.get(id.len() - 16..).expect("an id");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64");
@@ -32,16 +32,16 @@ fn serial(id: &str) -> u128 {
 fn id_of(token: &str) -> String {
     let claims = payload(token);
     let (_, id) = claims.split_once("\"jti\":\"").expect("an id");
-    id.split('"').next().expect("its end").to_owned()
+    id.split('"').next().expect("an end").to_owned()
 }
 
-/// Everything that a log says was minted.
-struct Told {
+/// Every token that the log lists as minted.
+struct Recorded {
     ids: HashSet<String>,
     ranges: Vec<(u128, u128)>,
 }
 
-impl Told {
+impl Recorded {
     fn of(records: &[Json]) -> Self {
         let text = |record: &Json, member: &str| record[member].as_str().map(str::to_owned);
         let ranges = records.iter().filter_map(|record| {
@@ -65,8 +65,8 @@ impl Told {
     }
 }
 
-/// Tokens by themselves, of a series and of lists: so many of each.
-async fn get(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec<String> {
+/// Mints single tokens, tokens of a series and tokens of lists: so many of each.
+async fn mint_tokens(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec<String> {
     let client = serve.tokens().await;
     let (mut first, mut second) = (client.clone(), client.clone());
     let alone = stream::iter(0..unary)
@@ -88,12 +88,12 @@ async fn get(serve: &Serve, unary: usize, of_series: i64, of_list: usize) -> Vec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
+async fn log_has_every_issued_token_and_no_credential() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"", "");
-    // Each call is some dozens of lines otherwise.
+    // Without this, each call logs dozens of lines.
     let serve = Serve::configured(&audited.config, &["--log", "info"]).await;
     serve.first_token().await;
-    let tokens = get(&serve, 5_000, 85_000, 10_000).await;
+    let tokens = mint_tokens(&serve, 5_000, 85_000, 10_000).await;
     assert_eq!(tokens.len(), 100_000);
     serve.signal("INT");
     let (status, log) = serve.ended().await;
@@ -109,12 +109,12 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
     });
     markers.in_none_of("the audit log", &text);
     markers.in_none_of("the log", &log);
-    assert!(!text.contains("alone-") && !text.contains("viewer-"), "identities are hashed");
+    assert!(!text.contains("alone-") && !text.contains("viewer-"), "an identity is in plain text");
 
     let records = records(&audited.file);
-    let told = Told::of(&records);
-    let missing = tokens.iter().filter(|token| !told.has(&id_of(token))).count();
-    assert_eq!(missing, 0, "tokens that are in no record");
+    let reported = Recorded::of(&records);
+    let missing = tokens.iter().filter(|token| !reported.has(&id_of(token))).count();
+    assert_eq!(missing, 0, "some tokens have no record");
 
     let of = |member: &str, value: &str| {
         records.iter().find(|record| record[member] == value).expect("a record").clone()
@@ -132,23 +132,23 @@ async fn every_token_that_a_caller_has_is_in_the_log_and_no_credential() {
     let arguments =
         ["audit-hash", "viewer-12", "--json", "--key-file", key.to_str().expect("text")];
     let ran = run(&arguments).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["identity"], hash("viewer-12"));
-    assert_eq!(said["series"][1]["hash"], of_series["prefix"]);
-    assert_eq!(said["series"][1]["index"], 12);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["identity"], hash("viewer-12"));
+    assert_eq!(output["series"][1]["hash"], of_series["prefix"]);
+    assert_eq!(output["series"][1]["index"], 12);
 }
 
 #[tokio::test]
-async fn a_kill_loses_no_record_but_those_of_the_last_moment() {
+async fn kill_loses_only_the_latest_records() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
-    let tokens = get(&serve, 500, 5_000, 500).await;
+    let tokens = mint_tokens(&serve, 500, 5_000, 500).await;
     until("all is written", async || {
-        let told = Told::of(&so_far(&audited.file));
-        tokens.iter().all(|token| told.has(&id_of(token)))
+        let reported = Recorded::of(&complete_records(&audited.file));
+        tokens.iter().all(|token| reported.has(&id_of(token)))
     })
     .await;
-    // A writer that is idle writes at once. One quick call is enough: the machine may be busy.
+    // An idle writer writes at once. One quick call is enough: the machine may be busy.
     let mut client = serve.tokens().await;
     let (mut ids, mut quickest) = (Vec::new(), Duration::MAX);
     for number in 0..10 {
@@ -158,16 +158,19 @@ async fn a_kill_loses_no_record_but_those_of_the_last_moment() {
         quickest = quickest.min(answered.elapsed());
         ids.push(id);
     }
-    assert!(quickest < Duration::from_millis(250), "{quickest:?} until a record is written");
+    assert!(
+        quickest < Duration::from_millis(250),
+        "{quickest:?} passed before a record was written"
+    );
     serve.signal("KILL");
     serve.ended().await;
-    let told = Told::of(&records(&audited.file));
-    assert!(tokens.iter().all(|token| told.has(&id_of(token))));
-    assert!(ids.iter().all(|id| told.has(id)));
+    let reported = Recorded::of(&records(&audited.file));
+    assert!(tokens.iter().all(|token| reported.has(&id_of(token))));
+    assert!(ids.iter().all(|id| reported.has(id)));
 }
 
 #[tokio::test]
-async fn a_new_key_hashes_from_the_next_record_on_and_reloads_are_recorded() {
+async fn new_hash_key_applies_from_the_next_record() {
     let audited = Audited::new("identity_key_file = \"DIR/key\"", "");
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;
@@ -182,8 +185,8 @@ async fn a_new_key_hashes_from_the_next_record_on_and_reloads_are_recorded() {
     let renewed = record(&audited.file, "token_id", &id).await;
     assert_ne!(renewed["identity"], hash("alice"));
     let ran = run(&["audit-hash", "alice", "--config", audited.config.path(), "--json"]).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["identity"], renewed["identity"], "{}", ran.stderr);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["identity"], renewed["identity"], "{}", ran.stderr);
     assert!(outcome(&serve, "written").await >= 3.0);
 }
 
@@ -215,6 +218,6 @@ async fn hashes_of_resources_are_those_of_the_admin_pages() {
     fs::write(&audited.config.file, text.replace("DIR", dir)).expect("written");
     let ran =
         run(&["audit-hash", "--admin", "lobby", "--config", audited.config.path(), "--json"]).await;
-    let said: Json = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert_eq!(said["resource"], hash("lobby")[..12], "{}", ran.stderr);
+    let output: Json = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(output["resource"], hash("lobby")[..12], "{}", ran.stderr);
 }

@@ -1,4 +1,4 @@
-//! The file is followed, whatever becomes of it.
+//! The log continues when its file is moved, removed or truncated.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use super::{Audited, minted, record, records};
 use crate::support::{BINARY, idles, run, soon, until};
 
 #[tokio::test]
-async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
+async fn moved_removed_or_truncated_log_is_reopened() {
     let audited = Audited::new("identities = \"clear\"", "");
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;
@@ -32,7 +32,7 @@ async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
     mint("b").await;
     record(&audited.file, "identity", "b").await;
 
-    // logrotate without one.
+    // logrotate without a signal.
     fs::rename(&audited.file, audited.in_dir("audit.2")).expect("moved");
     until("it is opened again", async || audited.file.exists()).await;
     mint("c").await;
@@ -43,7 +43,7 @@ async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
     mint("d").await;
     record(&audited.file, "identity", "d").await;
 
-    // copytruncate: the next record is at the start, not behind a hole.
+    // copytruncate: the next record is at the start of the file, not after a hole.
     File::options().write(true).truncate(true).open(&audited.file).expect("emptied");
     mint("e").await;
     record(&audited.file, "identity", "e").await;
@@ -60,18 +60,17 @@ async fn a_log_that_is_moved_removed_or_emptied_goes_on_at_its_path() {
 }
 
 #[tokio::test]
-async fn a_signal_opens_the_log_again_at_once() {
+async fn signal_reopens_the_log_at_once() {
     let audited = Audited::new("", "");
     let serve = audited.serve().await;
-    // Without a signal it takes up to a second. One quick round is enough: the machine may be
-    // busy.
+    // Without a signal it takes up to a second. One quick round is enough: the machine may be busy.
     let mut quickest = Duration::MAX;
     for round in 0..5 {
         fs::rename(&audited.file, audited.in_dir(&format!("audit.{round}"))).expect("moved");
         let moved = Instant::now();
         serve.signal("HUP");
         until("it is opened again", async || audited.file.exists()).await;
-        // The first second may have been nearly over.
+        // The current second may have been nearly over.
         if round > 0 {
             quickest = quickest.min(moved.elapsed());
         }
@@ -79,7 +78,7 @@ async fn a_signal_opens_the_log_again_at_once() {
     assert!(quickest < Duration::from_millis(500), "{quickest:?}");
 }
 
-/// Runs with its audit log on standard output; where it serves is read from its log.
+/// Starts a server with its audit log on standard output; its address is read from its log.
 async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
     let mut command = Command::new(BINARY);
     command
@@ -93,9 +92,9 @@ async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
     let mut child = command.spawn().expect("the binary starts");
     let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
     let server = loop {
-        let line = soon(log.next_line()).await.expect("text").expect("it listens");
+        let line = soon(log.next_line()).await.expect("text").expect("a listening server");
         let line: Json = serde_json::from_str(&line).expect("JSON");
-        // The addresses, which are words here.
+        // The addresses, printed as text here.
         if let Some(server) = line["server"].as_str() {
             break server.to_owned();
         }
@@ -105,16 +104,16 @@ async fn to_stdout(audited: &Audited) -> (tokio::process::Child, String) {
 }
 
 #[tokio::test]
-async fn standard_output_is_the_audit_logs_alone() {
+async fn stdout_carries_only_audit_records() {
     let audited = Audited::new("file = \"stdout\"\nidentities = \"clear\"", "");
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
     until("a token", async || minted(&mut client, "alice").await.is_ok()).await;
-    let pid = child.id().expect("it runs").to_string();
+    let pid = child.id().expect("a running process").to_string();
     Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
     let mut stdout = String::new();
     soon(child.stdout.take().expect("piped").read_to_string(&mut stdout)).await.expect("text");
-    assert!(soon(child.wait()).await.expect("it ends").success());
+    assert!(soon(child.wait()).await.expect("an exit").success());
     let records: Vec<Json> =
         stdout.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
     assert!(records.iter().all(|record| record["event"].is_string()), "{stdout}");
@@ -122,27 +121,27 @@ async fn standard_output_is_the_audit_logs_alone() {
 }
 
 #[tokio::test]
-async fn a_reader_of_standard_output_that_reads_nothing_holds_neither_calls_nor_the_exit() {
+async fn stalled_stdout_reader_blocks_neither_calls_nor_exit() {
     let audited = Audited::new("file = \"stdout\"\nidentities = \"clear\"", "");
     let (mut child, server) = to_stdout(&audited).await;
     let mut client = super::client(&server).await;
     until("a token", async || minted(&mut client, "alice").await.is_ok()).await;
-    // More than there is room for in the queue.
+    // More records than the queue can hold.
     for _ in 0..4 {
         super::bulk(&mut client, super::large()).await.1.expect("OK");
     }
     minted(&mut client, "alice").await.expect("a token");
-    let pid = child.id().expect("it runs");
+    let pid = child.id().expect("a running process");
     idles(pid).await;
     drop(client);
     Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs");
-    // It waits for 2 s.
+    // The server waits for 2 s.
     let ended = timeout(Duration::from_secs(15), child.wait()).await.expect("it ends in time");
     assert!(ended.expect("a status").success());
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_opened_stops_the_start() {
+async fn unopenable_log_prevents_startup() {
     let audited = Audited::new("", "");
     fs::create_dir(&audited.file).expect("a folder");
     let ran = run(&["serve", "--config", audited.config.path()]).await;

@@ -1,4 +1,4 @@
-//! Nobody reads, or the disk is full.
+//! Logs on a full disk and logs that nobody reads.
 
 use std::{fs, io::Read, os::unix::fs::symlink, process::Command, time::Duration};
 
@@ -10,12 +10,12 @@ use tonic_types::StatusExt;
 use super::{Audited, bulk, large, minted, outcome, record};
 use crate::support::{Serve, found, reason, soon, until};
 
-/// Nothing of `[callers]` is charged for what is not minted.
+/// A quota of `[callers]` must not be charged for tokens that are not minted.
 const QUOTA: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
                      tokens = { rate = 1, burst = 60 }\nallow = [{ profiles = [\"*\"] }]";
 
 #[tokio::test]
-async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_again() {
+async fn full_disk_stops_minting_until_records_can_be_written() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", QUOTA);
     symlink("/dev/full", &audited.file).expect("a link");
     let serve = Serve::configured(&audited.config, &[]).await;
@@ -30,7 +30,10 @@ async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_a
     let (tokens, ended) = bulk(&mut client, crate::support::series(0, 10)).await;
     assert_eq!((tokens.len(), &*reason(&ended.expect_err("refused"))), (0, "AUDIT_UNAVAILABLE"));
     serve.idles().await;
-    assert!(serve.page("/readyz").await.1.contains("audit records cannot be written"), "told");
+    assert!(
+        serve.page("/readyz").await.1.contains("audit records cannot be written"),
+        "/readyz does not report it"
+    );
     assert!(outcome(&serve, "refused").await >= 200.0);
 
     fs::remove_file(&audited.file).expect("removed");
@@ -38,15 +41,16 @@ async fn on_a_full_disk_nothing_is_minted_nor_charged_until_it_can_be_recorded_a
     record(&audited.file, "identity", "first").await;
     record(&audited.file, "identity", "again").await;
     for number in 0..20 {
-        minted(&mut client, &format!("later-{number}")).await.expect("quota is left");
+        minted(&mut client, &format!("later-{number}")).await.expect("the quota is exhausted");
     }
     assert!(!serve.page("/readyz").await.1.contains("audit"));
 }
 
 #[tokio::test]
-async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_room() {
+async fn partial_record_is_rewritten_once_disk_has_space() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", "");
-    // Files may have 8 blocks of 512 bytes, and a write beyond them fails instead of killing.
+    // Files are limited to 8 blocks of 512 bytes, and a write beyond that fails instead of killing
+    // the process.
     let arguments = ["--sandbox", "--config", audited.config.path()];
     let serve = Serve::under("trap '' XFSZ && ulimit -f 8", &arguments).await;
     serve.first_token().await;
@@ -64,7 +68,7 @@ async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_roo
     .await;
     assert_eq!(reason(&refused), "AUDIT_UNAVAILABLE");
     let full = fs::read_to_string(&audited.file).expect("text");
-    assert!(full.len() == 4_096 && !full.ends_with('\n'), "a record is cut");
+    assert!(full.len() == 4_096 && !full.ends_with('\n'), "no partial record was written");
 
     // As copytruncate does.
     fs::File::options().write(true).truncate(true).open(&audited.file).expect("emptied");
@@ -88,7 +92,7 @@ async fn a_record_that_was_cut_by_a_full_disk_is_written_again_once_there_is_roo
 }
 
 #[tokio::test]
-async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
+async fn stalled_reader_loses_only_records() {
     let audited = Audited::new("identities = \"clear\"", "");
     assert!(Command::new("mkfifo").arg(&audited.file).status().expect("mkfifo").success());
     let mut reader =
@@ -100,12 +104,12 @@ async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
     }
     assert!(outcome(&serve, "dropped").await > 0.0);
     serve.idles().await;
-    until("it is told", async || {
+    until("it is reported", async || {
         serve.page("/readyz").await.1.contains("the reader is not reading")
     })
     .await;
 
-    // What is read is whole, and what comes is recorded again.
+    // The records read are complete, and new calls are recorded again.
     let reading = spawn_blocking(move || {
         let (mut text, mut piece) = (Vec::new(), vec![0; 1 << 20]);
         while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains("\"at-last\"") {
@@ -119,7 +123,7 @@ async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
         reading.is_finished()
     })
     .await;
-    let text = reading.await.expect("it ends");
+    let text = reading.await.expect("an exit");
     let mut chunks = 0;
     for line in text.lines() {
         let record: Json = serde_json::from_str(line).expect("a record");
@@ -131,7 +135,7 @@ async fn a_reader_that_reads_nothing_costs_records_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_blocked_pipe_refuses_when_the_queue_is_full_and_does_not_hold_the_exit() {
+async fn blocked_pipe_refuses_when_full_and_does_not_delay_exit() {
     let audited = Audited::new("identities = \"clear\"\nwhen_full = \"refuse\"", "");
     assert!(Command::new("mkfifo").arg(&audited.file).status().expect("mkfifo").success());
     let _reader = fs::File::options().read(true).write(true).open(&audited.file).expect("a reader");
@@ -144,7 +148,7 @@ async fn a_blocked_pipe_refuses_when_the_queue_is_full_and_does_not_hold_the_exi
             break;
         }
     }
-    assert_eq!(reason(&refused.expect("the queue is full")), "AUDIT_UNAVAILABLE");
+    assert_eq!(reason(&refused.expect("no call was refused")), "AUDIT_UNAVAILABLE");
     assert!(outcome(&serve, "dropped").await < 1.0);
     serve.signal("INT");
     let (status, log) = timeout(Duration::from_secs(30), soon(serve.ended())).await.expect("ends");

@@ -1,9 +1,9 @@
-//! What is refused is recorded, and cannot fill the disk.
+//! Refused calls are recorded and cannot fill the disk.
 
 use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::RefreshGrantRequest};
 use serde_json::Value as Json;
 
-use super::{Audited, minted, so_far};
+use super::{Audited, complete_records, minted};
 use crate::{
     support::{found, reason, soon, until},
     tls::{
@@ -16,7 +16,7 @@ const CALLERS: &str = "[callers.demo]\nmatch = [\"loopback\"]\n\
                        allow = [{ profiles = [\"*\"], identities = [\"viewer-*\", \"first\"] }]";
 
 #[tokio::test]
-async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
+async fn refusals_are_aggregated_each_second_after_the_first() {
     let audited = Audited::new("", CALLERS);
     let serve = audited.serve().await;
     let mut client = serve.tokens().await;
@@ -25,7 +25,7 @@ async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
         assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
     }
     let of_refusals = || {
-        let mut all = so_far(&audited.file);
+        let mut all = complete_records(&audited.file);
         all.retain(|record| record["event"] == "refused");
         all
     };
@@ -39,13 +39,13 @@ async fn refusals_are_summed_a_second_and_the_first_is_recorded_in_full() {
         assert_eq!((&record["caller"], &record["peer"]), (&"loopback".into(), &"127.0.0.1".into()));
     }
     for record in &all {
-        let told = (&record["entry"], &record["method"], &record["reason"]);
-        assert_eq!(told, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
+        let reported = (&record["entry"], &record["method"], &record["reason"]);
+        assert_eq!(reported, (&"demo".into(), &"MintToken".into(), &"IDENTITY_NOT_ALLOWED".into()));
     }
 }
 
 #[tokio::test]
-async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
+async fn refresh_record_has_outcome_and_failure_reason() {
     let audited = Audited::new("", "");
     let serve = audited.serve().await;
     let mut grants = serve.grants().await;
@@ -69,44 +69,44 @@ async fn a_refresh_is_recorded_with_its_outcome_and_the_reason_of_a_failure() {
     for (event, outcome, reason, grant) in [
         ("refresh", "ok".into(), none.clone(), name.as_str().into()),
         ("refresh", "failed".into(), "HTTP_STATUS_401".into(), name.as_str().into()),
-        // No attempt was made: it is a refusal, of which there may be many.
+        // No attempt was made: this is a refusal, and there may be many.
         ("refused", none.clone(), "UPSTREAM_THROTTLED".into(), none),
     ] {
         let is_it = |it: &Json| {
             (&it["event"], &it["outcome"]) == (&event.into(), &outcome) && it["reason"] == reason
         };
         let record = found(&format!("a record of {event}, {reason}"), async || {
-            so_far(&audited.file).into_iter().find(is_it)
+            complete_records(&audited.file).into_iter().find(is_it)
         })
         .await;
-        let told = (&record["grant"], &record["method"], &record["peer"]);
+        let reported = (&record["grant"], &record["method"], &record["peer"]);
         let meant = (&grant, &"RefreshGrant".into(), &"127.0.0.1".into());
-        assert_eq!(told, meant, "{record}");
+        assert_eq!(reported, meant, "{record}");
     }
 }
 
 #[tokio::test]
-async fn failed_authentications_are_one_sum_a_second_of_their_network_and_cause() {
+async fn authentication_failures_sum_by_network_and_cause() {
     let pki = Pki::new();
     let file = pki.path("audit.jsonl");
     let audit = format!("[audit]\nfile = \"{}\"\n{CALLERS}", file.display());
     let serve = pki.serve(&audit).await;
-    // Another domain's name, which its authority does not vouch for.
+    // A name of another trust domain, which the certificate's authority may not issue.
     let forged = pki.prod.issue(uris(&["spiffe://dev.example.org/ns/media/sa/api"]));
     let stranger = Client::with(&pki, &[&forged]);
     for _ in 0..40 {
-        assert!(stranger.meet(&serve).await.is_err());
+        assert!(stranger.try_connect(&serve).await.is_err());
     }
     let sums = || {
-        let mut all = so_far(&file);
+        let mut all = complete_records(&file);
         all.retain(|record| record["reason"] == "unknown_ca");
         all
     };
     let counted = |sums: &[Json]| sums.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
     until("all are recorded", async || counted(&sums()) == 40).await;
     for sum in sums() {
-        let told = (&sum["event"], &sum["peer"], &sum["method"]);
-        assert_eq!(told, (&"refused".into(), &"127.0.0.1".into(), &Json::Null));
+        let reported = (&sum["event"], &sum["peer"], &sum["method"]);
+        assert_eq!(reported, (&"refused".into(), &"127.0.0.1".into(), &Json::Null));
     }
     assert!(sums().len() < 20, "{} records of 40 failures", sums().len());
 }

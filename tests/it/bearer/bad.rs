@@ -1,4 +1,4 @@
-//! Bad tokens by the dozen: each is refused with its cause, whatever comes with it.
+//! Many bad tokens: each is refused with its cause, whatever else the call carries.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,8 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::{
-    CALLER, ISSUER, bearing, call, carrying, now, serve_with,
+    CALLER, ISSUER, bearing, call, carrying, now, refusal, serve_with,
     signer::{Signers, claims, encode, hs256, signed},
-    why,
 };
 use crate::{
     support::{Serve, found, mint, series, soon, until},
@@ -28,14 +27,14 @@ use crate::{
 
 const MALFORMED: &str = "malformed";
 
-/// A bad credential: what it is, its `authorization` values, and the cause.
+/// A bad credential: its description, its `authorization` values, and the cause.
 type Case = (&'static str, Vec<String>, &'static str);
 
 fn bearer(token: impl AsRef<str>) -> Vec<String> {
     vec![format!("Bearer {}", token.as_ref())]
 }
 
-/// Tokens whose form is wrong.
+/// Tokens with an invalid form.
 fn malformed(signers: &Signers) -> Vec<Case> {
     let good = signers.token(&json!({}));
     let parts: Vec<&str> = good.split('.').collect();
@@ -138,8 +137,8 @@ fn raw_header(signers: &Signers, header: &str, claims: &str) -> String {
     signers.es256(header, claims)
 }
 
-/// Tokens whose content or signature is wrong.
-fn untrue(signers: &Signers) -> Vec<Case> {
+/// Tokens with invalid content or an invalid signature.
+fn invalid(signers: &Signers) -> Vec<Case> {
     let stranger = Signers::new("k");
     let text = claims(&json!({})).to_string();
     let head = |alg: &str, sort: &str| json!({"alg": alg, "kid": signers.kid(sort)}).to_string();
@@ -169,7 +168,7 @@ fn untrue(signers: &Signers) -> Vec<Case> {
         ("with zeros for a signature", format!("{message}.{}", encode([0; 64])), "bad_signature"),
         ("with a key of another sort", signers.rs256(&head("RS256", "ec"), &text), "bad_signature"),
         (
-            "with an alg of another sort",
+            "with an alg of another key type",
             signers.es256(&head("ES256", "rsa"), &text),
             "bad_signature",
         ),
@@ -206,7 +205,7 @@ fn untrue(signers: &Signers) -> Vec<Case> {
 }
 
 fn all(signers: &Signers) -> Vec<Case> {
-    [malformed(signers), untrue(signers)].concat()
+    [malformed(signers), invalid(signers)].concat()
 }
 
 async fn mint_with(channel: &Channel, values: &[String]) -> Result<(), Status> {
@@ -220,7 +219,7 @@ fn assert_refused(what: &str, answer: Result<(), Status>, cause: &str) {
     let status = answer.expect_err(what);
     assert_eq!(status.code(), Code::Unauthenticated, "{what}: {status:?}");
     let expected = ("CALLER_UNAUTHENTICATED".to_owned(), Some(cause.to_owned()));
-    assert_eq!(why(&status), expected, "{what}");
+    assert_eq!(refusal(&status), expected, "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,20 +239,20 @@ async fn each_bad_token_is_refused_with_its_cause() {
         assert!(call(&channel, &token).await.is_ok(), "{alg}");
     }
     let without_kid = signers.es256("{\"alg\":\"ES256\"}", &text);
-    assert!(call(&channel, &without_kid).await.is_ok(), "the keys of its sort are tried");
+    assert!(call(&channel, &without_kid).await.is_ok(), "keys of the same type must be tried");
 
     let cases = all(&signers);
     assert!(cases.len() >= 60, "{}", cases.len());
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for (what, values, cause) in &cases {
-        // A connection is closed after 16 in a row.
+        // A connection is closed after 16 failures in a row.
         let channel = serve.channel().await;
         assert_refused(what, mint_with(&channel, values).await, cause);
         *counts.entry(cause).or_default() += 1;
     }
     let unknown = signers.token(&json!({"sub": "system:serviceaccount:other:api"}));
     let status = call(&channel, &unknown).await.expect_err("in no entry");
-    assert_eq!(why(&status).0, "CALLER_UNKNOWN");
+    assert_eq!(refusal(&status).0, "CALLER_UNKNOWN");
 
     let (_, page) = serve.page("/metrics").await;
     for (cause, count) in &counts {
@@ -265,17 +264,19 @@ async fn each_bad_token_is_refused_with_its_cause() {
     let log = serve.ended().await.1;
     for (_, values, _) in &cases {
         let token = values[0].trim_start_matches("Bearer ");
-        assert!(token.len() < 20 || !log.contains(token), "a token is logged");
+        assert!(token.len() < 20 || !log.contains(token), "the log contains a token");
     }
     let line = |cause: &str| {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut lines = lines.filter(|it| it["message"] == "client authentication failed");
-        lines.find(|it| it["cause"] == cause).unwrap_or_else(|| panic!("no line of {cause}"))
+        lines
+            .find(|it| it["cause"] == cause)
+            .unwrap_or_else(|| panic!("no log line has the cause {cause}"))
     };
     assert_eq!(line("expired")["name"], format!("okta:{CALLER}"));
     assert_eq!(line("unknown_issuer")["name"], "https://other.example.org");
     let count = log.matches("client authentication failed").count();
-    assert_eq!(count, counts.len(), "one line a minute by address and cause");
+    assert_eq!(count, counts.len(), "expected one line a minute by address and cause");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,13 +289,13 @@ async fn a_bad_token_is_refused_for_every_method() {
     let checked = soon(HealthClient::new(channel.clone()).check(request)).await;
     assert_refused("health", checked.map(drop), "expired");
     let plain = soon(HealthClient::new(channel.clone()).check(HealthCheckRequest::default())).await;
-    assert!(plain.is_ok(), "without a token it is for whoever is connected");
+    assert!(plain.is_ok(), "health needs no token");
     let request = bearing(HealthCheckRequest::default(), &bad);
     let watched = soon(HealthClient::new(channel.clone()).watch(request)).await;
     assert_refused("health watch", watched.map(drop), "expired");
-    let asked = futures_util::stream::iter([ServerReflectionRequest::default()]);
+    let requested = futures_util::stream::iter([ServerReflectionRequest::default()]);
     let mut reflection = ServerReflectionClient::new(channel.clone());
-    let reflected = soon(reflection.server_reflection_info(bearing(asked, &bad))).await;
+    let reflected = soon(reflection.server_reflection_info(bearing(requested, &bad))).await;
     assert_refused("reflection", reflected.map(drop), "expired");
     let mut grants = GrantServiceClient::new(channel.clone());
     let listed = soon(grants.list_grants(bearing(ListGrantsRequest::default(), &bad))).await;
@@ -307,7 +308,7 @@ async fn a_bad_token_is_refused_for_every_method() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_certificate_beside_a_bad_token_changes_nothing() {
+async fn valid_certificate_does_not_excuse_a_bad_token() {
     let (pki, signers) = (Pki::new(), Signers::new("k"));
     let section = format!(
         "{}[callers.certified]\nmatch = [{CALLER_ID:?}]\nallow = [{{ profiles = [\"*\"] }}]\n",
@@ -325,9 +326,9 @@ async fn a_good_certificate_beside_a_bad_token_changes_nothing() {
     let nameless = connected(&pki, &serve, None).await;
     assert_refused("none", mint_with(&nameless, &[]).await, "no_credential");
     assert!(call(&nameless, &signers.token(&json!({}))).await.is_ok());
-    // A good one is judged alone too.
+    // A valid token is checked on its own too.
     let unknown = signers.token(&json!({"sub": "nobody"}));
-    assert_eq!(why(&call(&channel, &unknown).await.expect_err("refused")).0, "CALLER_UNKNOWN");
+    assert_eq!(refusal(&call(&channel, &unknown).await.expect_err("refused")).0, "CALLER_UNKNOWN");
     let digest = fingerprint(entity.der());
     let bound = signers.token(&json!({"cnf": {"x5t#S256": digest}}));
     assert!(call(&channel, &bound).await.is_ok(), "bound to this certificate");
@@ -340,7 +341,7 @@ fn fingerprint(der: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_issuers_a_token_is_refused_or_where_all_may_call_not_looked_at() {
+async fn without_issuers_tokens_are_refused_or_ignored() {
     let open = Serve::sandboxed(&[]).await;
     open.first_token().await;
     assert!(call(&open.channel().await, "any").await.is_ok());

@@ -1,5 +1,5 @@
-//! An API server of a cluster, as far as it has keys: it wants a token of its own, and tells of an
-//! address for its keys that nobody reaches.
+//! A cluster's API server, reduced to its keys. It requires a token, and its discovery document has
+//! an unreachable address for the keys.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ISSUER;
 
-/// A cluster at work.
+/// A running cluster.
 pub(crate) struct Cluster {
     pub(crate) url: String,
     state: Arc<Mutex<State>>,
@@ -21,29 +21,29 @@ pub(crate) struct Cluster {
 
 struct State {
     keys: String,
-    /// The token that it wants.
+    /// The token that it requires.
     token: String,
-    /// What it answers to all.
+    /// The status of all its responses.
     status: u16,
-    /// How it speaks TLS; none: plain http.
+    /// Its TLS configuration; plain HTTP without one.
     tls: Option<Arc<ServerConfig>>,
-    /// The clients that did not trust it.
+    /// The number of clients that did not trust it.
     distrusted: usize,
-    /// The paths that were asked for.
-    asked: Vec<String>,
+    /// The requested paths.
+    paths: Vec<String>,
 }
 
 impl Cluster {
     pub(crate) async fn start(keys: String, token: &str, status: u16) -> Self {
-        Self::speaking(None, keys, token, status).await
+        Self::with_tls(None, keys, token, status).await
     }
 
-    /// One that is reached over https.
+    /// A cluster that serves HTTPS.
     pub(super) async fn over_tls(tls: ServerConfig, keys: String, token: &str) -> Self {
-        Self::speaking(Some(Arc::new(tls)), keys, token, 200).await
+        Self::with_tls(Some(Arc::new(tls)), keys, token, 200).await
     }
 
-    async fn speaking(
+    async fn with_tls(
         tls: Option<Arc<ServerConfig>>,
         keys: String,
         token: &str,
@@ -52,8 +52,8 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
-        let (token, asked, distrusted) = (token.to_owned(), Vec::new(), 0);
-        let state = State { keys, token, status, tls, distrusted, asked };
+        let (token, paths, distrusted) = (token.to_owned(), Vec::new(), 0);
+        let state = State { keys, token, status, tls, distrusted, paths };
         let state = Arc::new(Mutex::new(state));
         let held = Arc::clone(&state);
         tokio::spawn(async move {
@@ -92,14 +92,14 @@ impl Cluster {
         self.state().tls = Some(Arc::new(tls));
     }
 
-    /// How many clients did not trust it.
+    /// The number of clients that did not trust it.
     pub(super) fn distrusted(&self) -> usize {
         self.state().distrusted
     }
 
-    /// How often a path was asked for.
-    pub(super) fn asked(&self, path: &str) -> usize {
-        self.state().asked.iter().filter(|it| *it == path).count()
+    /// How often a path was requested.
+    pub(super) fn requests_for(&self, path: &str) -> usize {
+        self.state().paths.iter().filter(|it| *it == path).count()
     }
 }
 
@@ -118,13 +118,13 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mute
     let path = head.split(' ').nth(1).expect("a path").to_owned();
     let (status, body) = {
         let mut state = state.lock().expect("no panic");
-        state.asked.push(path.clone());
-        let wanted = format!("authorization: bearer {}\r\n", state.token.to_lowercase());
-        let is_known = head.to_lowercase().contains(&wanted);
+        state.paths.push(path.clone());
+        let expected = format!("authorization: bearer {}\r\n", state.token.to_lowercase());
+        let is_known = head.to_lowercase().contains(&expected);
         match (state.status, path.as_str()) {
             (200, _) if !is_known => (401, "{}".to_owned()),
             (200, DISCOVERY) => {
-                // Documentation's addresses lead nowhere.
+                // Addresses for documentation are unreachable.
                 let document = json!({"issuer": ISSUER, "jwks_uri": "https://192.0.2.1/keys"});
                 (200, document.to_string())
             }

@@ -60,13 +60,13 @@ async fn check_shows_issuers_and_judges_their_callers() {
     drop(serve);
     let ran = run(&["check", config.path()]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    for told in [
+    for reported in [
         "[issuers.okta]\nkind = \"jwt\"\nissuer = \"https://issuer.example.org\"\n",
         "algorithms = [\"RS256\",\"ES256\",\"EdDSA\"]\n",
         "max_life = \"1day\"\n",
         "# keys in the file: 3\n",
     ] {
-        assert!(ran.stdout.contains(told), "{told}\n{}", ran.stdout);
+        assert!(ran.stdout.contains(reported), "{reported}\n{}", ran.stdout);
     }
     let ran = run(&["check", config.path(), "--json"]).await;
     let shown: Value = serde_json::from_str(&ran.stdout).expect("JSON");

@@ -1,4 +1,5 @@
-//! Tokens of a cluster's service accounts: its keys change, and it is not always there.
+//! Tokens of a cluster's service accounts. The cluster's keys change, and it is not always
+//! available.
 
 use std::fs;
 
@@ -12,19 +13,18 @@ use tonic_types::StatusExt;
 use super::{
     AUDIENCE, call,
     cluster::{Cluster, DISCOVERY, KEYS},
-    entry,
+    entry, refusal,
     signer::{Signers, claims},
-    why,
 };
 use crate::{
-    audit::so_far,
+    audit::complete_records,
     markers::Markers,
     support::{Configured, Serve, found, reason, until},
     tls::pki::Entity,
 };
 
-/// A configuration in the cluster, with these keys in its section and these tables; `DIR` is its
-/// directory.
+/// A configuration for the cluster, with these keys in the issuer's section and these tables; `DIR`
+/// is replaced by its directory.
 fn configured(cluster: &Cluster, own_token: &str, keys: &str, tables: &str) -> Configured {
     let top = format!(
         "{tables}\n[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"{AUDIENCE}\"\n\
@@ -40,22 +40,22 @@ fn configured(cluster: &Cluster, own_token: &str, keys: &str, tables: &str) -> C
     config
 }
 
-/// A server in the cluster.
+/// A server that uses the cluster.
 async fn serve(cluster: &Cluster, own_token: &str, more: &[&str]) -> (Serve, Configured) {
     let config = configured(cluster, own_token, "", "");
     (Serve::configured(&config, more).await, config)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
+async fn keys_come_from_the_api_server_and_rotate_safely() {
     let (first, second) = (Signers::new("first"), Signers::new("second"));
     let cluster = Cluster::start(first.jwks(), "own-1", 200).await;
     let (serve, config) = serve(&cluster, "own-1\n", &[]).await;
     let channel = serve.channel().await;
     found("a token", async || call(&channel, &first.token(&json!({}))).await.ok()).await;
-    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (1, 1));
+    assert_eq!((cluster.requests_for(DISCOVERY), cluster.requests_for(KEYS)), (1, 1));
 
-    // The keys change, and so does the token that is sent for them.
+    // The keys change, and so does the token for fetching them.
     let both = [first.keys(), second.keys()].concat();
     let both = json!({"keys": both});
     cluster.set_keys(both.to_string());
@@ -67,7 +67,11 @@ async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
             assert!(answer.is_ok(), "{answer:?}");
         }
     }
-    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (1, 2), "one fetch brought it");
+    assert_eq!(
+        (cluster.requests_for(DISCOVERY), cluster.requests_for(KEYS)),
+        (1, 2),
+        "one fetch brought it"
+    );
     let (status, page) = serve.page("/readyz").await;
     assert_eq!(status, 200);
     assert!(page.contains("issuers/cluster: 6 keys"), "{page}");
@@ -76,7 +80,7 @@ async fn keys_come_from_the_api_server_and_a_new_one_fails_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
+async fn unknown_key_in_10_000_calls_causes_one_fetch() {
     let (known, unknown) = (Signers::new("known"), Signers::new("unknown"));
     let cluster = Cluster::start(known.jwks(), "own", 200).await;
     let (serve, _config) = serve(&cluster, "own", &["--log", "info"]).await;
@@ -84,7 +88,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
     found("a token", async || call(&channel, &known.token(&json!({}))).await.ok()).await;
     let token = unknown.token(&json!({}));
     let began = Instant::now();
-    // A connection whose calls are refused is paused, so that there are many of them.
+    // A connection with refused calls is paused, so the test uses many of them.
     let of_connection = async || {
         let channel = serve.channel().await;
         let calls = stream::iter(0..200).map(|_| call(&channel, &token)).buffer_unordered(4);
@@ -93,12 +97,15 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
     let connections = stream::iter(0..50).map(|_| of_connection()).buffer_unordered(5);
     let refusals = connections.collect::<Vec<_>>().await.concat();
     let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
-    let asked = cluster.asked(KEYS) - 1;
-    assert!((1..=periods).contains(&asked), "{asked} requests in {periods} periods of 30 s");
+    let requests_for = cluster.requests_for(KEYS) - 1;
+    assert!(
+        (1..=periods).contains(&requests_for),
+        "{requests_for} requests in {periods} periods of 30 s"
+    );
     let mut unverifiable = 0;
     for status in &refusals {
         match status.code() {
-            Code::Unauthenticated => assert_eq!(why(status).1.as_deref(), Some("unknown_key")),
+            Code::Unauthenticated => assert_eq!(refusal(status).1.as_deref(), Some("unknown_key")),
             Code::Unavailable => {
                 assert_eq!(reason(status), "CALLER_UNVERIFIABLE");
                 let retry = status.get_details_retry_info().and_then(|it| it.retry_delay);
@@ -109,7 +116,7 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
         }
     }
     assert!(unverifiable > 9_900 && unverifiable < 10_000, "{unverifiable}");
-    // Of several others two at most are looked for in 30 s.
+    // Of several unknown keys, up to two are looked up in 30 s.
     let channel = serve.channel().await;
     let began = Instant::now();
     for kid in ["other", "third", "fourth"] {
@@ -117,13 +124,13 @@ async fn an_unknown_key_in_ten_thousand_calls_costs_one_request() {
         assert!(answer.is_err());
     }
     let periods = usize::try_from(began.elapsed().as_secs() / 30 + 1).expect("a number");
-    let more = cluster.asked(KEYS) - 1 - asked;
+    let more = cluster.requests_for(KEYS) - 1 - requests_for;
     assert!((1..=2 * periods).contains(&more), "{more} requests in {periods} periods");
     assert!(call(&channel, &known.token(&json!({}))).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_down_fails_no_call_of_a_known_key() {
+async fn cluster_outage_fails_no_call_with_a_known_key() {
     let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
     let cluster = Cluster::start(signers.jwks(), "own", 500).await;
     let (serve, _config) = serve(&cluster, "own", &[]).await;
@@ -158,7 +165,7 @@ async fn a_cluster_that_is_down_fails_no_call_of_a_known_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it() {
+async fn new_audience_applies_after_reload_and_key_fetch() {
     let signers = Signers::new("k");
     let cluster = Cluster::start(signers.jwks(), "own", 200).await;
     let (serve, config) = serve(&cluster, "own", &[]).await;
@@ -171,13 +178,13 @@ async fn another_audience_is_in_force_without_a_restart_once_keys_came_with_it()
     serve.signal("HUP");
     until("the token is for another audience", async || {
         let answer = call(&channel, &token).await;
-        answer.is_err_and(|status| why(&status).1.as_deref() == Some("wrong_audience"))
+        answer.is_err_and(|status| refusal(&status).1.as_deref() == Some("wrong_audience"))
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
+async fn issuer_without_keys_has_no_valid_tokens() {
     let (signers, unknown) = (Signers::new("k"), Signers::new("unknown"));
     let cluster = Cluster::start(signers.jwks(), "own", 200).await;
     let (serve, _config) = serve(&cluster, "own", &[]).await;
@@ -190,9 +197,9 @@ async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
     }
 
     cluster.set_keys("{\"keys\": []}".to_owned());
-    call(&channel, &named).await.expect("nobody has fetched the keys yet");
+    call(&channel, &named).await.expect("the keys have not been fetched yet");
     let cause = async |token: &str| {
-        let (reason, cause) = why(&call(&channel, token).await.expect_err("refused"));
+        let (reason, cause) = refusal(&call(&channel, token).await.expect_err("refused"));
         assert_eq!(reason, "CALLER_UNAUTHENTICATED");
         cause.expect("a cause")
     };
@@ -206,14 +213,14 @@ async fn once_an_issuer_withdraws_its_last_key_no_token_of_its_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_followed() {
+async fn https_trusts_only_the_ca_file_and_reloads_it() {
     let (ours, other) = (Entity::authority("cluster"), Entity::authority("other"));
     let (first, second) = (Signers::new("first"), Signers::new("second"));
     let cluster = Cluster::over_tls(other.serves(), first.jwks(), "own").await;
     let config = configured(&cluster, "own", "ca = \"DIR/ca.crt\"", "");
     let in_dir = |name: &str| config.dir.path().join(name);
     fs::write(in_dir("ca.crt"), ours.pem()).expect("written");
-    // What the system trusts does not count.
+    // System roots are not trusted here.
     fs::write(in_dir("system.crt"), other.pem()).expect("written");
     let system = format!("export SSL_CERT_FILE={}", in_dir("system.crt").display());
     let serve = Serve::under(&system, &["--sandbox", "--config", config.path()]).await;
@@ -221,12 +228,12 @@ async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_fo
     until("it is tried twice", async || cluster.distrusted() >= 2).await;
     let status = call(&channel, &first.token(&json!({}))).await.expect_err("no keys");
     assert_eq!(reason(&status), "CALLER_UNVERIFIABLE");
-    assert_eq!((cluster.asked(DISCOVERY), cluster.asked(KEYS)), (0, 0));
+    assert_eq!((cluster.requests_for(DISCOVERY), cluster.requests_for(KEYS)), (0, 0));
 
     cluster.set_tls(ours.serves());
     found("a token", async || call(&channel, &first.token(&json!({}))).await.ok()).await;
 
-    // The authority changes, and so does its file: the next fetch is one by the new one.
+    // The authority and its file change: the next fetch uses the new one.
     cluster.set_tls(other.serves());
     cluster.set_keys(second.jwks());
     fs::write(in_dir("ca.crt"), other.pem()).expect("written");
@@ -237,7 +244,7 @@ async fn over_https_only_the_authority_of_the_file_is_trusted_and_the_file_is_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_cannot_be_verified_are_summed_in_the_audit_log() {
+async fn unverifiable_tokens_are_summed_in_the_audit_log() {
     const CALLS: u64 = 300;
 
     let signers = Signers::new("k");
@@ -252,7 +259,7 @@ async fn tokens_that_cannot_be_verified_are_summed_in_the_audit_log() {
         assert_eq!(reason(&status), "CALLER_UNVERIFIABLE");
     }
     let of_refusals = || {
-        let mut all = so_far(&file);
+        let mut all = complete_records(&file);
         all.retain(|record| record["reason"] == "CALLER_UNVERIFIABLE");
         all
     };
@@ -262,8 +269,8 @@ async fn tokens_that_cannot_be_verified_are_summed_in_the_audit_log() {
     let all = of_refusals();
     assert!(all.len() < 60, "{} records", all.len());
     for record in &all {
-        let told = (&record["event"], &record["method"], &record["caller"]);
-        assert_eq!(told, (&"refused".into(), &"MintToken".into(), &Value::Null), "{record}");
+        let reported = (&record["event"], &record["method"], &record["caller"]);
+        assert_eq!(reported, (&"refused".into(), &"MintToken".into(), &Value::Null), "{record}");
     }
     let mut markers = Markers::default();
     markers.add_token(&token);

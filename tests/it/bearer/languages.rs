@@ -1,4 +1,4 @@
-//! The callers below `examples/` with a token in a file.
+//! The callers in `examples/` with a token in a file.
 
 use std::{fs, path::PathBuf};
 
@@ -14,12 +14,12 @@ use crate::{
     tls::{connected, pki::Pki},
 };
 
-/// A server that takes tokens over TLS, where it asks for no certificate, and on a socket.
+/// A server that accepts tokens over TLS without client certificates, and on a socket.
 struct Server {
     pki: Pki,
     serve: Serve,
     config: Configured,
-    /// It holds the socket and the file of the token.
+    /// The directory of the socket and the token's file.
     dir: TempDir,
     channel: Channel,
 }
@@ -43,14 +43,15 @@ impl Server {
         self.dir.path().join("token")
     }
 
-    /// Replaces the file of the token as kubelet does: no reader sees half of it.
+    /// Replaces the token's file as kubelet does: a reader sees the old or the new file, never part
+    /// of one.
     fn write_token(&self, token: &str) {
         let next = self.dir.path().join("token.next");
         fs::write(&next, format!("{token}\n")).expect("written");
         fs::rename(next, self.token_file()).expect("renamed");
     }
 
-    /// From now on tokens are verified with the keys of both, of which this is one.
+    /// Adds the keys of both issuers and waits until `token` is accepted.
     async fn add_keys(&self, first: &Signers, second: &Signers, token: &str) {
         let keys = [first.keys(), second.keys()].concat();
         let keys = json!({"keys": keys});
@@ -59,7 +60,7 @@ impl Server {
         until("the keys are added", async || call(&self.channel, token).await.is_ok()).await;
     }
 
-    /// The caller of the call that was refused for this reason, as it is recorded.
+    /// The recorded caller of the call that was refused for this reason.
     async fn caller_refused(&self, reason: &str) -> String {
         let file = self.dir.path().join("audit.jsonl");
         let record = found("a record of the refusal", async || {
@@ -86,9 +87,9 @@ fn examples() -> [Command; 4] {
     [in_python(), in_node(), in_go(), in_rust()]
 }
 
-/// Between two calls of a process its token is replaced by that of another subject.
-async fn a_token_that_is_replaced_is_read_again(command: Command) {
-    /// More than fits into the pipe: the bulk is not over before it is read.
+/// Replaces a process's token between two calls by one of another subject.
+async fn replaced_token_is_read_again(command: Command) {
+    /// More than fits into the pipe: the bulk cannot end before it is read.
     const COUNT: usize = 2_000;
 
     let (first, second) = (Signers::new("first"), Signers::new("second"));
@@ -100,8 +101,8 @@ async fn a_token_that_is_replaced_is_read_again(command: Command) {
     caller.read_to(2).await;
     server.write_token(&other);
 
-    let (code, lines, told) = caller.ended().await;
-    assert_eq!((code, lines.len()), (Some(0), 1 + COUNT + 1), "{told}");
+    let (code, lines, reported) = caller.ended().await;
+    assert_eq!((code, lines.len()), (Some(0), 1 + COUNT + 1), "{reported}");
     let last = lines.last().expect("a line");
     assert!(last.starts_with("IDENTITY_INVALID: "), "{last}");
     let caller = server.caller_refused("IDENTITY_INVALID").await;
@@ -109,23 +110,23 @@ async fn a_token_that_is_replaced_is_read_again(command: Command) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_python() {
-    a_token_that_is_replaced_is_read_again(in_python()).await;
+async fn replaced_token_is_read_again_in_python() {
+    replaced_token_is_read_again(in_python()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_node() {
-    a_token_that_is_replaced_is_read_again(in_node()).await;
+async fn replaced_token_is_read_again_in_node() {
+    replaced_token_is_read_again(in_node()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_go() {
-    a_token_that_is_replaced_is_read_again(in_go()).await;
+async fn replaced_token_is_read_again_in_go() {
+    replaced_token_is_read_again(in_go()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_replaced_is_read_again_in_rust() {
-    a_token_that_is_replaced_is_read_again(in_rust()).await;
+async fn replaced_token_is_read_again_in_rust() {
+    replaced_token_is_read_again(in_rust()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,24 +137,24 @@ async fn the_examples_explain_a_bad_token() {
     server.write_token(&token);
     for example in examples() {
         let what = format!("{example:?}");
-        let (code, lines, told) = server.caller(example, 1).ended().await;
-        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {told}");
+        let (code, lines, reported) = server.caller(example, 1).ended().await;
+        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {reported}");
         let expected = "CALLER_UNAUTHENTICATED: the caller's token has expired";
-        assert!(told.lines().any(|line| line == expected), "{what}: {told}");
+        assert!(reported.lines().any(|line| line == expected), "{what}: {reported}");
     }
-    // What is no token is named nowhere either: it may be two, or one and a password.
+    // A file without exactly one token is not named either: it may hold two, or a password too.
     let token = signers.token(&json!({}));
     server.write_token(&format!("{token}\nsecond"));
     for example in examples() {
         let what = format!("{example:?}");
-        let (code, lines, told) = server.caller(example, 1).ended().await;
-        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {told}");
-        assert!(!told.contains(&token) && !told.contains("second"), "{what}: {told}");
+        let (code, lines, reported) = server.caller(example, 1).ended().await;
+        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {reported}");
+        assert!(!reported.contains(&token) && !reported.contains("second"), "{what}: {reported}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_examples_send_a_token_in_plain_text_on_this_machine_alone() {
+async fn examples_send_plaintext_tokens_only_on_loopback() {
     const COUNT: usize = 10;
 
     let signers = Signers::new("k");
@@ -174,17 +175,18 @@ async fn the_examples_send_a_token_in_plain_text_on_this_machine_alone() {
                 (false, _) => loopback.to_owned(),
             };
             example.env("GRANTMINT_TOKEN_FILE", server.token_file());
-            let (code, lines, told) = Caller::start(example, &to, COUNT).ended().await;
-            assert_eq!((code, lines.len()), (Some(0), COUNT + 2), "{what} {to}: {told}");
+            let (code, lines, reported) = Caller::start(example, &to, COUNT).ended().await;
+            assert_eq!((code, lines.len()), (Some(0), COUNT + 2), "{what} {to}: {reported}");
         }
     }
-    // Python's library judges by the address that it has reached: nothing is there.
+    // Python's library decides by the address of its connection; nothing listens there.
     for mut example in [in_node(), in_go(), in_rust()] {
         let what = format!("{example:?}");
         example.env("GRANTMINT_TOKEN_FILE", server.token_file());
-        let (code, lines, told) = Caller::start(example, "mint.invalid:1", 1).ended().await;
-        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {told}");
-        let told_so = told.contains("in plain text") || told.contains("transport level security");
-        assert!(told_so, "{what}: {told}");
+        let (code, lines, reported) = Caller::start(example, "mint.invalid:1", 1).ended().await;
+        assert_eq!((code, lines.len()), (Some(1), 0), "{what}: {reported}");
+        let is_reported =
+            reported.contains("in plain text") || reported.contains("transport level security");
+        assert!(is_reported, "{what}: {reported}");
     }
 }

@@ -1,4 +1,4 @@
-//! An issuer's keys, and tokens of any form that they sign.
+//! An issuer's keys, and tokens of any form signed with them.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,12 +15,12 @@ use sha2::Sha256;
 
 use super::{AUDIENCE, CALLER, ISSUER, now};
 
-/// Base64url.
+/// Base64url without padding.
 pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The usual claims, with these beside or instead of them; null takes one away.
+/// The usual claims, merged with these; null removes a claim.
 pub(super) fn claims(more: &Value) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "aud": [AUDIENCE], "sub": CALLER, "iat": now(), "exp": now() + 600,
@@ -36,12 +36,12 @@ pub(super) fn claims(more: &Value) -> Value {
     claims
 }
 
-/// An issuer's keys: one of each sort.
+/// An issuer's keys, one of each type.
 pub(crate) struct Signers {
     pub(super) ec: EcdsaKeyPair,
     pub(super) rsa: RsaKeyPair,
     ed: Ed25519KeyPair,
-    /// What the ids of its keys begin with.
+    /// The prefix of its key ids.
     name: &'static str,
 }
 
@@ -59,7 +59,7 @@ impl Signers {
         format!("{}-{sort}", self.name)
     }
 
-    /// Its public keys, and some that verify nothing.
+    /// Its public keys, and some that cannot verify a token.
     pub(super) fn keys(&self) -> Vec<Value> {
         let point = self.ec.public_key().as_ref();
         let (x, y) = (encode(&point[1..33]), encode(&point[33..]));
@@ -82,7 +82,7 @@ impl Signers {
         json!({"keys": self.keys()}).to_string()
     }
 
-    /// A good token with these claims.
+    /// A valid token with these claims.
     pub(super) fn token(&self, more: &Value) -> String {
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid("ec")});
         self.es256(&header.to_string(), &claims(more).to_string())

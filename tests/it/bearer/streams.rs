@@ -1,4 +1,5 @@
-//! Streams end with the token that opened them, and connections live on with tokens.
+//! Streams end when the token that opened them expires; connections stay open as long as their
+//! calls carry valid tokens.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
 };
 
-use super::{bearing, call, now, serve_with, signer::Signers, why};
+use super::{bearing, call, now, refusal, serve_with, signer::Signers};
 use crate::{
     frames::{PREFACE, SETTINGS, frame},
     support::{found, resume_index, series, soon},
@@ -25,14 +26,14 @@ async fn end<T>(mut stream: Streaming<T>) -> Status {
     loop {
         match soon(stream.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ends in order"),
+            Ok(None) => panic!("the stream ended with OK"),
             Err(status) => return status,
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_are_open_end_when_their_token_expires() {
+async fn open_streams_end_when_their_token_expires() {
     let signers = Signers::new("k");
     let slow = "bulk_tokens = { rate = 2, burst = 16 }";
     let (serve, _config) = serve_with(&signers, "", slow).await;
@@ -65,15 +66,15 @@ async fn streams_that_are_open_end_when_their_token_expires() {
     for status in [&ends.0, &ends.1, &ends.2, &ends.3] {
         assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
         let expected = ("CALLER_UNAUTHENTICATED".to_owned(), Some("expired".to_owned()));
-        assert_eq!(why(status), expected);
+        assert_eq!(refusal(status), expected);
     }
     assert_eq!(resume_index(&ends.0), 16);
-    // The connection goes on with another token.
+    // The connection continues with another token.
     assert!(call(&channel, &signers.token(&json!({}))).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_without_a_name_lives_on_with_tokens_and_not_without() {
+async fn tokens_keep_an_uncertified_connection_open() {
     let signers = Signers::new("k");
     let (serve, _config) = serve_with(&signers, "", "").await;
     let channel = serve.channel().await;
@@ -85,19 +86,19 @@ async fn a_connection_without_a_name_lives_on_with_tokens_and_not_without() {
     let mut stranger = TcpStream::connect(serve.address()).await.expect("a connection");
     let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     tokio::io::AsyncWriteExt::write_all(&mut stranger, &hello).await.expect("sent");
-    let came = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let mut read = Vec::new();
     let _ = soon(stranger.read_to_end(&mut read)).await;
-    assert!((10..=20).contains(&came.elapsed().as_secs()), "{:?}", came.elapsed());
+    assert!((10..=20).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     // As old, and with a watch that a token opened.
-    let told = async {
+    let reported = async {
         loop {
             if let Err(status) = watch.message().await {
                 return status;
             }
         }
     };
-    let told = tokio::time::timeout(Duration::from_millis(1_500), told).await;
-    assert!(told.is_err(), "it was told to go: {told:?}");
+    let reported = tokio::time::timeout(Duration::from_millis(1_500), reported).await;
+    assert!(reported.is_err(), "GOAWAY was sent: {reported:?}");
     assert!(call(&channel, &token).await.is_ok());
 }

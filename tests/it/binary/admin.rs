@@ -1,4 +1,4 @@
-//! The admin listener where others than the operator can reach it.
+//! The admin listener on an address that others than the operator can reach.
 
 use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,7 +12,7 @@ use crate::support::{Configured, Serve, answer, get, soon};
 
 const KEY: &str = "x0y1z2A3B4C5D6E7F8G9h0i1j2k3l4m5";
 
-/// The first 12 digits.
+/// The first 12 hexadecimal digits.
 fn digits(hash: impl AsRef<[u8]>) -> String {
     let first = hash.as_ref()[..8].try_into().expect("8 bytes");
     format!("{:016x}", u64::from_be_bytes(first))[..12].to_owned()
@@ -26,7 +26,7 @@ async fn served(admin: &str, arguments: &[&str]) -> Serve {
 }
 
 #[tokio::test]
-async fn pages_that_others_can_read_name_no_resource() {
+async fn public_admin_pages_name_no_resource() {
     let plain = digits(Sha256::digest(DEMO_RESOURCE));
     let mut hmac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("a key");
     hmac.update(DEMO_RESOURCE.as_bytes());
@@ -52,7 +52,7 @@ async fn pages_that_others_can_read_name_no_resource() {
 }
 
 #[tokio::test]
-async fn connections_that_are_held_open_do_not_starve_the_probe() {
+async fn held_connections_do_not_starve_the_probe() {
     let serve = served("", &[]).await;
     let address = serve.admin.strip_prefix("http://").expect("a URL");
     let mut held = Vec::new();
@@ -64,7 +64,7 @@ async fn connections_that_are_held_open_do_not_starve_the_probe() {
             assert_eq!(get(&format!("{}/livez", serve.admin)).await.0, 200);
         }
     }
-    // Those that did not give way have 5 s for their head.
+    // The remaining connections have 5 s to send their head.
     for mut stream in held {
         let mut rest = Vec::new();
         let _ = soon(stream.read_to_end(&mut rest)).await;
@@ -91,5 +91,5 @@ async fn a_request_for_another_host_is_refused() {
         assert_eq!(status(&format!("{host}:{port}")).await, Some(421), "{host}");
     }
     let answer = answer("POST", &format!("{}/metrics", serve.admin), &[], "").await;
-    assert_eq!(answer.status, 405, "it does nothing");
+    assert_eq!(answer.status, 405, "POST must be refused");
 }

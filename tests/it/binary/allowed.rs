@@ -15,9 +15,9 @@ allow = [
 "#;
 
 #[tokio::test]
-async fn check_says_which_row_allows_a_call_or_why_none_does() {
+async fn check_reports_which_row_allows_or_why_none_does() {
     let config = Configured::with_secret(CALLERS, "", DEMO_API_KEY_SECRET);
-    for (arguments, code, said) in [
+    for (arguments, code, expected) in [
         (&["--as", "loopback", "--identity", "viewer-7"][..], 0, "by [callers.api], row 1"),
         (&["--as", "spiffe://a.org/ns/media/x", "--method", "GetGrant"], 0, "row 2"),
         (&["--as", "loopback", "--identity", "viewer-*", "--method", "MintTokens"], 0, "row 1"),
@@ -31,7 +31,7 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
     ] {
         let ran = run(&[&["check", config.path()], arguments].concat()).await;
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
-        assert!(ran.stdout.contains(said), "{arguments:?}: {}", ran.stdout);
+        assert!(ran.stdout.contains(expected), "{arguments:?}: {}", ran.stdout);
         let ran = run(&[&["check", config.path(), "--json"], arguments].concat()).await;
         let answer: Value = serde_json::from_str(&ran.stdout).expect("JSON");
         assert_eq!(answer["allowed"], code == 0, "{answer}");
@@ -45,7 +45,7 @@ async fn check_says_which_row_allows_a_call_or_why_none_does() {
     let shown = run(&["check", config.path()]).await.stdout;
     assert!(shown.contains("# tokens: 70 tokens of demo a second, bursts of 140"), "{shown}");
 
-    // A grant's name is compared as it is written, and has no default but the profile's.
+    // A grant's name is compared literally; only the profile's default applies.
     let named = "resources = [\"VJ0123456789ABCDEF0123456789ABCDE1\"]";
     let named = CALLERS.replace("profiles = [\"*\"]", &format!("profiles = [\"demo\"], {named}"));
     let named = Configured::with_secret(&named, "", DEMO_API_KEY_SECRET);

@@ -1,4 +1,4 @@
-//! `bench`: its figures beside those of the server it measured.
+//! `bench`: its results compared with the metrics of the server it measured.
 
 use std::{process::Stdio, time::Duration};
 
@@ -12,31 +12,31 @@ use tokio::{
 use super::{metrics::page, watch::Terminal};
 use crate::{
     page::Page,
-    support::{BINARY, Ran, Serve, run, soon, until},
+    support::{BINARY, CommandOutput, Serve, run, soon, until},
 };
 
-/// A short one, all of which counts.
+/// A short run without warm-up.
 const SHORT: [&str; 6] = ["bench", "--json", "--duration", "300ms", "--warm-up", "0s"];
 
-async fn bench(serve: &Serve, more: &[&str]) -> Ran {
-    ran(&[&SHORT, &["--server", &serve.server][..], more].concat()).await
+async fn bench(serve: &Serve, more: &[&str]) -> CommandOutput {
+    run_command(&[&SHORT, &["--server", &serve.server][..], more].concat()).await
 }
 
-async fn ran(arguments: &[&str]) -> Ran {
+async fn run_command(arguments: &[&str]) -> CommandOutput {
     let ran = run(arguments).await;
     no_token_in(&ran.stdout);
     no_token_in(&ran.stderr);
     ran
 }
 
-/// The header of every token begins like this: `{"` in base64.
+/// Every token's header starts like this: `{"` in base64.
 #[track_caller]
 fn no_token_in(text: &str) {
     assert!(!text.contains("eyJ"), "{text}");
 }
 
 #[track_caller]
-fn figures(ran: &Ran) -> Value {
+fn figures(ran: &CommandOutput) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
@@ -45,7 +45,7 @@ fn number(figures: &Value, name: &str) -> u64 {
     figures[name].as_u64().unwrap_or_else(|| panic!("no {name} in {figures}"))
 }
 
-/// How many calls of this method the server has answered with this code.
+/// The number of calls of this method that the server ended with this code.
 fn handled(page: &Page, method: &str, code: &str) -> u64 {
     count(page, "grpc_server_handled_total", &[("grpc_method", method), ("grpc_code", code)])
 }
@@ -56,7 +56,7 @@ fn count(page: &Page, name: &str, labels: &[(&str, &str)]) -> u64 {
 }
 
 #[tokio::test]
-async fn the_calls_are_those_that_the_server_counted() {
+async fn call_count_matches_the_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let before = handled(&page(&serve).await, "MintToken", "OK");
@@ -66,24 +66,24 @@ async fn the_calls_are_those_that_the_server_counted() {
     let calls = number(&figures, "calls");
     let counted = handled(&page(&serve).await, "MintToken", "OK") - before;
     assert!(calls > 0 && calls == counted, "{counted}: {figures}");
-    for (name, wanted) in
+    for (name, expected) in
         [("answered", calls), ("tokens", calls), ("in_flight", 6), ("failed", 0), ("cut_off", 0)]
     {
-        assert_eq!(number(&figures, name), wanted, "{name}: {figures}");
+        assert_eq!(number(&figures, name), expected, "{name}: {figures}");
     }
     assert_eq!((&figures["loop"], &figures["method"]), (&"closed".into(), &"MintToken".into()));
-    // The last answers come after the time that is measured: at most as many as are in flight.
+    // Responses after the measured time are not counted: at most one for each call in flight.
     let rate = figures["calls_per_second"].as_f64().expect("a rate") * 0.3;
-    #[expect(clippy::cast_precision_loss, reason = "few")]
-    let told = calls as f64;
-    assert!(rate > told - 6.5 && rate < told + 0.5, "{figures}");
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
+    let reported = calls as f64;
+    assert!(rate > reported - 6.5 && rate < reported + 0.5, "{figures}");
     let times = ["p50", "p90", "p99", "p99.9", "max"]
         .map(|quantile| figures["latency_seconds"][quantile].as_f64().expect("a time"));
     assert!(times[0] > 0.0 && times.is_sorted(), "{figures}");
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_bulk_are_those_that_the_server_counted() {
+async fn bulk_token_count_matches_the_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let minted = [("method", "MintTokens"), ("outcome", "minted")];
@@ -97,22 +97,22 @@ async fn the_tokens_of_a_bulk_are_those_that_the_server_counted() {
 }
 
 #[tokio::test]
-async fn an_open_loop_makes_the_calls_of_its_schedule() {
+async fn open_loop_follows_its_schedule() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let before = handled(&page(&serve).await, "MintToken", "OK");
     let began = Instant::now();
     let ran = bench(&serve, &["--rate", "200"]).await;
-    assert!(began.elapsed() >= Duration::from_millis(295), "the last call is due then");
+    assert!(began.elapsed() >= Duration::from_millis(295), "it ended before its last call was due");
     let figures = figures(&ran);
     assert_eq!(number(&figures, "calls") + number(&figures, "not_started"), 60, "{figures}");
     assert_eq!(number(&figures, "answered"), 60, "{figures}");
     assert_eq!(handled(&page(&serve).await, "MintToken", "OK") - before, 60);
     assert_eq!((&figures["loop"], &figures["rate"]), (&"open".into(), &200.into()));
 
-    // The warm-up is called too, and not counted.
+    // Warm-up calls are made and not counted.
     let longer = ["--rate", "200", "--warm-up", "500ms", "--server", &serve.server];
-    let ran = self::ran(&[&SHORT[..4], &longer].concat()).await;
+    let ran = run_command(&[&SHORT[..4], &longer].concat()).await;
     let counted = handled(&page(&serve).await, "MintToken", "OK") - before - 60;
     assert_eq!(number(&self::figures(&ran), "answered"), 60, "{}", ran.stdout);
     assert!((61..=160).contains(&counted), "{counted}");
@@ -138,8 +138,8 @@ async fn failures_are_counted_by_code_and_reason() {
         assert!(failed > 0 && errors[0]["calls"] == failed, "{figures}");
         assert_eq!(handled(&page(&serve).await, method, code) - before, failed, "{figures}");
         assert_eq!(number(&figures, "answered"), 0);
-        assert!(figures["latency_seconds"].is_null(), "refusals have no part in it: {figures}");
-        // Why none was answered, as any command tells its failure.
+        assert!(figures["latency_seconds"].is_null(), "refused calls have a latency: {figures}");
+        // Why no call succeeded, as every command reports its failure.
         let error: Value = serde_json::from_str(&ran.stderr).expect("JSON");
         assert_eq!(error["error"]["reason"], reason);
     }
@@ -147,7 +147,7 @@ async fn failures_are_counted_by_code_and_reason() {
 
 #[tokio::test]
 async fn every_call_has_a_deadline() {
-    // Somebody who never says a word.
+    // A server that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = format!("http://{}", silent.local_addr().expect("an address"));
     let ran = run(&[&SHORT[..], &["--timeout", "200ms", "--server", &server]].concat()).await;
@@ -157,11 +157,11 @@ async fn every_call_has_a_deadline() {
     assert_eq!(errors.len(), 1, "{figures}");
     assert_eq!(errors[0]["code"], "DeadlineExceeded");
     assert_eq!(errors[0]["calls"], number(&figures, "calls"), "{figures}");
-    // They count with the time that they took.
+    // They count with their duration.
     assert!(figures["latency_seconds"]["p50"].as_f64() >= Some(0.2), "{figures}");
 }
 
-/// A bench without an end in sight.
+/// A bench without a time limit.
 fn endless(serve: &Serve, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command
@@ -179,14 +179,14 @@ fn started(mut command: Command) -> Child {
     command.spawn().expect("the binary starts")
 }
 
-/// Sends it Ctrl-C, as the terminal does, and waits for its end.
-async fn interrupted(child: Child) -> Ran {
-    let pid = child.id().expect("it runs").to_string();
+/// Sends Ctrl-C as the terminal does and waits for the process to end.
+async fn interrupted(child: Child) -> CommandOutput {
+    let pid = child.id().expect("a running process").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.expect("kill runs").success());
     let output = soon(child.wait_with_output()).await.expect("a status");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
@@ -202,7 +202,7 @@ async fn calls_are_answered(serve: &Serve) {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_it_with_the_figures_so_far() {
+async fn ctrl_c_reports_the_results_so_far() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for more in [&[][..], &["--rate", "500"]] {
@@ -212,7 +212,7 @@ async fn ctrl_c_ends_it_with_the_figures_so_far() {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
         let figures = figures(&ran);
         assert_eq!(figures["interrupted"], true);
-        // All but those that were answered and not read yet.
+        // All calls except those whose response was sent and not yet read.
         assert!(number(&figures, "answered") > 100 - 64, "{figures}");
         let seconds = figures["seconds"].as_f64().expect("a time");
         assert!(seconds > 0.0 && seconds < 1_000.0, "{figures}");
@@ -222,14 +222,14 @@ async fn ctrl_c_ends_it_with_the_figures_so_far() {
 }
 
 #[tokio::test]
-async fn on_a_terminal_it_is_seen_how_it_fares_and_the_figures_stay_apart() {
+async fn terminal_shows_progress_apart_from_results() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let terminal = Terminal::open(120, 20);
     let mut command = endless(&serve, &["--rate", "500"]);
     command.env("TERM", "xterm").stderr(terminal.stdio());
     let bench = started(command);
-    // It is drawn anew, with the rate of the time since.
+    // The progress line is redrawn with the rate since the last one.
     let looks = |text: &str| {
         let looks = text.split(" calls a second, p50 ").map(|before| before.rsplit(' ').next());
         let mut looks: Vec<_> = looks.map(|rate| rate.map(str::to_owned)).collect();
@@ -244,11 +244,11 @@ async fn on_a_terminal_it_is_seen_how_it_fares_and_the_figures_stay_apart() {
     assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
     let written = terminal.written();
     no_token_in(&written);
-    assert!(written.ends_with("\x1b[2K"), "the bar is gone: {written:?}");
+    assert!(written.ends_with("\x1b[2K"), "the progress bar is not erased: {written:?}");
 }
 
 #[tokio::test]
-async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_away() {
+async fn text_report_names_the_loop_and_failures_of_a_lost_server() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let short = ["bench", "--duration", "200ms", "--warm-up", "0s", "--server", &serve.server];
@@ -273,7 +273,7 @@ async fn people_are_told_which_loop_it_was_and_what_failed_when_the_server_went_
 }
 
 #[tokio::test]
-async fn figures_that_make_no_sense_are_refused_with_words() {
+async fn invalid_flags_are_refused_with_a_message() {
     for (flag, value, words) in [
         ("--rate", "0", "0 is not in 1..=1000000"),
         ("--rate", "fast", "invalid digit"),

@@ -11,10 +11,11 @@ use tonic::{Status, Streaming};
 
 use crate::support::{Configured, Serve, reserved_port, run, series, soon, until, verified};
 
-/// Refreshed as often as may be: three quarters of a grant's life are in hand for a busy machine.
+/// As frequent as refreshes may be with three quarters of a grant's life left for a busy machine.
 const OFTEN: &str = "grant_ttl = \"24s\"\nrefresh_after = \"15s\"";
 
-/// Reads a bulk to its end: the tokens in order, the chunks' generations, and what ended it.
+/// Reads a bulk to its end; returns the tokens in order, the chunks' generations, and the final
+/// status.
 pub(crate) async fn read(
     mut chunks: Streaming<MintTokensResponse>,
     first_index: i64,
@@ -23,8 +24,8 @@ pub(crate) async fn read(
     loop {
         match soon(chunks.message()).await {
             Ok(Some(chunk)) => {
-                let next = first_index + i64::try_from(tokens.len()).expect("few");
-                assert_eq!(chunk.first_index, next, "no index is lost or doubled");
+                let next = first_index + i64::try_from(tokens.len()).expect("in range");
+                assert_eq!(chunk.first_index, next, "an index is missing or repeated");
                 assert!(!chunk.tokens.is_empty());
                 tokens.extend(chunk.tokens);
                 generations.push(chunk.validity.expect("a validity").generation);
@@ -36,12 +37,12 @@ pub(crate) async fn read(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
+async fn bulk_of_100_000_tokens_is_unique_and_verifies() {
     const COUNT: usize = 100_000;
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut client = serve.tokens().await;
-    let request = series(0, i64::try_from(COUNT).expect("few"));
+    let request = series(0, i64::try_from(COUNT).expect("in range"));
     let chunks = soon(client.mint_tokens(request)).await.expect("a bulk").into_inner();
     let (tokens, _, ended) = read(chunks, 0).await;
     assert!(ended.is_none(), "{ended:?}");
@@ -62,13 +63,13 @@ async fn a_hundred_thousand_tokens_are_unique_and_each_verifies() {
     });
     let mut seen = HashSet::with_capacity(COUNT);
     for half in halves.collect::<Vec<_>>() {
-        seen.extend(half.await.expect("every token verifies"));
+        seen.extend(half.await.expect("a token does not verify"));
     }
-    assert_eq!(seen.len(), COUNT, "every jti is another");
+    assert_eq!(seen.len(), COUNT, "a jti is repeated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_costs_the_upstream_one_request_a_refresh() {
+async fn load_causes_one_upstream_request_per_refresh() {
     let began = Instant::now();
     let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
@@ -92,15 +93,16 @@ async fn load_costs_the_upstream_one_request_a_refresh() {
     .await;
     let counters = serve.counters().await;
     assert_eq!(counters["max_in_flight"], 1, "{counters}");
-    // The first, a first cycle of any length, and then one in 5.4 s at the most often.
+    // The first, then a first cycle of any length, then at most one in 5.4 s.
     let most = 2 + began.elapsed().as_secs() / 5;
     let requests = counters["requests"].as_u64();
-    assert!(requests.is_some_and(|requests| requests <= most), "{most} at most: {counters}");
+    assert!(requests.is_some_and(|requests| requests <= most), "more than {most}: {counters}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
-    // 43 s are in hand: beside sixteen other busy processes a refresh was seen 14 s late.
+async fn bulks_on_one_core_do_not_block_refreshes() {
+    // 43 s remain after the refresh point: next to sixteen other busy processes a refresh was seen
+    // 14 s late.
     let config = Configured::profile("refresh_after = \"15s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -110,14 +112,15 @@ async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
     for _ in 0..3 {
         let mut client = serve.tokens().await;
         calls.spawn(async move {
-            // It does not wait: a grant that came too late would end it.
+            // The bulk does not wait: a late grant would end it.
             let max_wait = Some(prost_types::Duration::default());
             let options = Some(MintOptions { max_wait, ..<_>::default() });
             let request = MintTokensRequest { options, ..series(0, 1_000_000) };
             let bulk = soon(client.mint_tokens(request)).await.expect("a bulk");
             let (mut chunks, mut seen) = (bulk.into_inner(), Vec::new());
             while seen.len() < 3 {
-                let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
+                let chunk =
+                    soon(chunks.message()).await.expect("no error").expect("an open stream");
                 let generation = chunk.validity.expect("a validity").generation;
                 if seen.last() != Some(&generation) {
                     seen.push(generation);
@@ -127,14 +130,14 @@ async fn bulks_on_one_core_do_not_keep_grants_from_being_refreshed() {
         });
     }
     for seen in calls.join_all().await {
-        assert!(seen.is_sorted(), "a chunk never goes back to an older grant: {seen:?}");
+        assert!(seen.is_sorted(), "a chunk used an older grant: {seen:?}");
     }
     let used = serve.cpu().saturating_sub(before);
-    assert!(used > began.elapsed() / 8, "they did not keep it busy: {used:?}");
+    assert!(used > began.elapsed() / 8, "the server was not busy: {used:?}");
 }
 
 #[tokio::test]
-async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
+async fn slowly_read_bulk_crosses_a_refresh() {
     let config = Configured::profile(OFTEN);
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -142,21 +145,21 @@ async fn a_bulk_that_is_read_slowly_crosses_a_refresh() {
     let bulk = soon(client.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut chunks = bulk.into_inner();
     let (mut generations, mut next) = (Vec::new(), 0);
-    // Each look comes 20 ms after the one before: less than its windows could take.
+    // The reads are 20 ms apart: the client takes less than its windows allow.
     until("a third grant", async || {
-        let chunk = soon(chunks.message()).await.expect("well").expect("not the end");
+        let chunk = soon(chunks.message()).await.expect("no error").expect("an open stream");
         assert_eq!(chunk.first_index, next);
-        next += i64::try_from(chunk.tokens.len()).expect("few");
+        next += i64::try_from(chunk.tokens.len()).expect("in range");
         generations.push(chunk.validity.expect("a validity").generation);
         generations.dedup();
         generations.len() >= 3
     })
     .await;
-    assert!(generations.is_sorted(), "a chunk never goes back to an older grant");
+    assert!(generations.is_sorted(), "a chunk used an older grant");
 }
 
 #[tokio::test]
-async fn the_command_asks_for_less_where_one_call_may_not_have_it_all() {
+async fn command_splits_requests_over_the_call_limit() {
     let config = Configured::with_secret(
         "[limits]\nindices = 1000\nidentities = 100",
         "",
@@ -178,7 +181,8 @@ async fn the_command_asks_for_less_where_one_call_may_not_have_it_all() {
     assert_indices(&ran.stdout, "someone-", 350);
 }
 
-/// Each line is of the next index, its identity is that index's, and so is its token's.
+/// Asserts that each line has the next index, the identity of that index, and a token for that
+/// identity.
 pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
     let mut seen = HashSet::new();
     for (index, line) in lines.lines().enumerate() {
@@ -194,7 +198,7 @@ pub(super) fn assert_indices(lines: &str, prefix: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else_to_read() {
+async fn output_file_is_private_and_kept_until_the_first_token() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("tokens");
     std::fs::write(&file, "held before, and longer than a line of tokens".repeat(99))
@@ -202,8 +206,8 @@ async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("changed");
     let path = file.to_str().expect("text");
     let arguments = ["bulk", "--count", "1", "--patience", "0s", "-o", path];
-    let nobody = reserved_port().local_addr().expect("an address");
-    let ran = run(&[&arguments[..], &["--server", &format!("http://{nobody}")]].concat()).await;
+    let closed = reserved_port().local_addr().expect("an address");
+    let ran = run(&[&arguments[..], &["--server", &format!("http://{closed}")]].concat()).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(std::fs::read_to_string(&file).expect("text").starts_with("held before"));
 
@@ -213,12 +217,12 @@ async fn a_file_keeps_what_it_held_until_there_is_a_token_and_is_for_nobody_else
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let text = std::fs::read_to_string(&file).expect("text");
     assert!(text.starts_with("eyJ") && text.lines().count() == 1, "{text}");
-    let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]
-async fn a_bad_identity_is_told_by_its_line_before_any_token_is_asked_for() {
+async fn bad_identity_is_reported_by_line_before_any_request() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("identities");
     std::fs::write(&file, "alice\n".repeat(12_345) + "\nbob\n").expect("written");

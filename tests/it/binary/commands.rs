@@ -1,4 +1,4 @@
-//! The commands, run as a stranger would run them.
+//! The commands as a new user runs them.
 
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{BINARY, Configured, Serve, get, ran, request, run, soon, until};
+use crate::support::{BINARY, Configured, Serve, get, request, run, run_command, soon, until};
 
 /// The name of the sandbox's only grant.
 const GRANT: &str = "profiles/demo/grants/VJ0123456789abcdef0123456789abcdef";
@@ -25,13 +25,13 @@ async fn a_first_token_takes_an_identity_and_nothing_else() {
     assert_eq!(minted.token.split('.').count(), 3, "a JWT");
     let validity = minted.validity.expect("a validity");
     assert_eq!(validity.grant, GRANT);
-    let within = validity.use_within.expect("a length of time");
+    let within = validity.use_within.expect("a duration");
     assert!((1..=58).contains(&within.seconds), "{within:?}");
     assert!(validity.expire_time.map(|at| at.seconds) > validity.issue_time.map(|at| at.seconds));
 }
 
 #[tokio::test]
-async fn the_grants_of_no_two_sandboxes_are_the_same() {
+async fn sandbox_grants_differ_between_instances() {
     let (one, other) = (Serve::sandboxed(&[]).await, Serve::sandboxed(&[]).await);
     let ids = [one.first_token().await, other.first_token().await].map(|minted| {
         let claims = decoded(&minted.token);
@@ -69,7 +69,7 @@ async fn mint_writes_the_token_to_stdout_and_words_to_stderr() {
 }
 
 #[tokio::test]
-async fn mint_says_why_it_failed_and_whether_trying_again_helps() {
+async fn mint_reports_the_failure_and_whether_to_retry() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let server = ["--server", &serve.server];
     let mint = async |more: &[&str]| run(&[&["mint"], more, &server].concat()).await;
@@ -85,7 +85,7 @@ async fn mint_says_why_it_failed_and_whether_trying_again_helps() {
     let ran = mint(&["alice", "--profile", "nobody"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("PROFILE_NOT_FOUND"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("grantmint check"), "what to do next: {}", ran.stderr);
+    assert!(ran.stderr.contains("grantmint check"), "no next step: {}", ran.stderr);
 
     let ran = mint(&["alice", "--ttl", "soon"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
@@ -101,7 +101,7 @@ async fn a_command_without_a_server_says_how_to_start_one() {
         &["bulk", "--count", "3", "--patience", "0s"],
         &["bench"],
     ] {
-        // Nothing listens on the discard port of loopback.
+        // Nothing listens on loopback's discard port.
         let ran = run(&[command, &["--server", "http://127.0.0.1:9"]].concat()).await;
         assert_eq!(ran.code, Some(3), "{command:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "", "{command:?}");
@@ -141,7 +141,8 @@ async fn grants_shows_each_grant_for_people_and_for_machines() {
 async fn refresh_shows_the_grant_after_an_attempt_and_fails_with_it() {
     let serve = Serve::sandboxed(&[]).await;
     let generation = serve.first_token().await.validity.expect("its times").generation;
-    // Its playback token ends in whole seconds: an answer of the same second is no newer grant.
+    // The playback token's expiry has whole seconds: a response in the same second is not a newer
+    // grant.
     until("the grant is a second old", async || {
         Clock::system().now().wall.unix_micros() > generation + 1_000_000
     })
@@ -187,7 +188,7 @@ async fn grants_watch_follows_every_refresh() {
 }
 
 #[tokio::test]
-async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
+async fn bulk_writes_one_token_per_line_and_the_first_expiry() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let ran = run(&["bulk", "--count", "1000", "--server", &serve.server]).await;
@@ -199,7 +200,7 @@ async fn bulk_writes_a_token_a_line_and_says_when_the_first_ends() {
 }
 
 #[tokio::test]
-async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_reads() {
+async fn bulk_reads_identities_and_writes_a_private_file() {
     use std::os::unix::fs::PermissionsExt;
 
     let serve = Serve::sandboxed(&[]).await;
@@ -211,7 +212,7 @@ async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_re
     let bulk = ["bulk", "--identities", from, "-o", to, "--json", "--server", &serve.server];
     let ran = run(&bulk).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{}", ran.stderr);
-    let mode = std::fs::metadata(&tokens).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&tokens).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let lines = std::fs::read_to_string(&tokens).expect("text");
     let lines: Vec<Value> =
@@ -228,7 +229,7 @@ async fn bulk_takes_identities_from_a_file_and_writes_one_that_only_its_owner_re
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_does_not_break_a_command() {
+async fn closed_pipe_does_not_break_a_command() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut bulk = Command::new(BINARY)
@@ -239,13 +240,13 @@ async fn a_reader_that_goes_away_does_not_break_a_command() {
         .spawn()
         .expect("the binary starts");
     drop(bulk.stdout.take());
-    let output = soon(bulk.wait_with_output()).await.expect("it ends");
+    let output = soon(bulk.wait_with_output()).await.expect("an exit");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some() && !stderr.contains("panicked"), "{stderr}");
 }
 
 #[tokio::test]
-async fn check_tells_what_a_good_file_promises() {
+async fn check_reports_what_a_valid_file_guarantees() {
     let config = Configured::profile("promise = \"20s\"");
     let ran = run(&["check", config.path()]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
@@ -263,7 +264,7 @@ async fn check_tells_what_a_good_file_promises() {
 }
 
 #[tokio::test]
-async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
+async fn standalone_sandbox_counts_grants_and_stops_on_a_signal() {
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--fault", "status=503,times=1"])
         .stdout(Stdio::piped())
@@ -273,33 +274,33 @@ async fn the_sandbox_alone_serves_grants_counts_them_and_ends_on_a_signal() {
     let mut lines = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     let mut greeting = Vec::new();
     while !greeting.last().is_some_and(|line: &String| line.contains("/sandbox/counters")) {
-        greeting.push(soon(lines.next_line()).await.expect("read").expect("more to say"));
+        greeting.push(soon(lines.next_line()).await.expect("read").expect("another line"));
     }
     let base = greeting[0].rsplit(' ').next().expect("a URL").to_owned();
-    // What it says to put into a file is a file that works against it.
+    // The printed configuration works with this sandbox.
     let config = Configured::profile(&format!("upstream = \"{base}\""));
     let serve = Serve::start(&["--config", config.path()]).await;
     serve.first_token().await;
     let (status, counters) = get(&format!("{base}/sandbox/counters")).await;
     let counters: Value = serde_json::from_str(&counters).expect("JSON");
     assert_eq!((status, &counters["refused"]["503"]), (200, &1.into()), "{counters}");
-    let (status, why) = request("PUT", &format!("{base}/sandbox/fault"), "stauts=1").await;
-    assert!(status == 400 && why.contains("stauts"), "{why}");
+    let (status, error) = request("PUT", &format!("{base}/sandbox/fault"), "stauts=1").await;
+    assert!(status == 400 && error.contains("stauts"), "{error}");
 
-    let pid = sandbox.id().expect("it runs").to_string();
+    let pid = sandbox.id().expect("a running process").to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status().await;
     assert!(kill.expect("kill runs").success());
-    assert_eq!(soon(sandbox.wait()).await.expect("it ends").code(), Some(0));
+    assert_eq!(soon(sandbox.wait()).await.expect("an exit").code(), Some(0));
 }
 
 #[tokio::test]
-async fn help_tells_the_exit_codes_and_every_command() {
+async fn help_lists_exit_codes_and_commands() {
     let ran = run(&["--help"]).await;
     assert_eq!(ran.code, Some(0));
     let commands =
         ["serve", "sandbox", "check", "mint", "bulk", "grants", "refresh", "inspect", "selftest"];
-    for told in ["Exit codes"].into_iter().chain(commands) {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    for reported in ["Exit codes"].into_iter().chain(commands) {
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     assert_eq!(run(&["frobnicate"]).await.code, Some(2));
     let ran = run(&["--version"]).await;
@@ -307,7 +308,7 @@ async fn help_tells_the_exit_codes_and_every_command() {
 }
 
 #[tokio::test]
-async fn a_banner_names_commands_that_work_as_they_stand() {
+async fn banner_commands_work_as_printed() {
     let mut serve = Command::new(BINARY)
         .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -317,7 +318,7 @@ async fn a_banner_names_commands_that_work_as_they_stand() {
         .expect("the binary starts");
     let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
     let command = loop {
-        let line = soon(lines.next_line()).await.expect("read").expect("more to say");
+        let line = soon(lines.next_line()).await.expect("read").expect("another line");
         if let Some(command) = line.trim().strip_prefix("grantmint mint ") {
             break command.to_owned();
         }
@@ -327,30 +328,30 @@ async fn a_banner_names_commands_that_work_as_they_stand() {
 }
 
 #[tokio::test]
-async fn the_sandbox_serves_tokens_of_a_grant_a_key_and_a_shared_credential() {
+async fn sandbox_serves_grants_keys_and_shared_credentials() {
     let serve = Serve::start(&["--sandbox"]).await;
-    let told =
+    let reported =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
     let dir = tempfile::tempdir().expect("a directory");
     let (token, tokens) = (dir.path().join("token.txt"), dir.path().join("tokens.txt"));
 
     let room = ["--profile", "room", "--resource", "room-1"];
     let params = ["--param", "name=Alice", "--param", "can_publish=false"];
-    let minted = told(&[&["mint", "alice"], &room[..], &params].concat()).await;
+    let minted = reported(&[&["mint", "alice"], &room[..], &params].concat()).await;
     assert_eq!(minted.code, Some(0), "{}", minted.stderr);
     std::fs::write(&token, minted.stdout).expect("written");
     let mut inspect = Command::new(BINARY);
-    inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("there"));
-    let read = ran(inspect).await;
+    inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&token).expect("a file"));
+    let read = run_command(inspect).await;
     for line in ["identity    alice\n", "the room room-1", "not canPublish"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
     let to = ["--count", "100000", "-o", tokens.to_str().expect("text")];
-    let bulk = told(&[&["bulk"], &room[..], &to].concat()).await;
+    let bulk = reported(&[&["bulk"], &room[..], &to].concat()).await;
     assert!(bulk.stderr.contains("100000 of 100000 tokens in "), "{}", bulk.stderr);
     assert_eq!(std::fs::read_to_string(&tokens).expect("text").lines().count(), 100_000);
     until("a shared credential", async || {
-        let minted = told(&["mint", "web", "--profile", "speech"]).await;
+        let minted = reported(&["mint", "web", "--profile", "speech"]).await;
         minted.code == Some(0) && minted.stdout.lines().count() == 1
     })
     .await;

@@ -1,4 +1,4 @@
-//! File descriptors are few.
+//! Servers with few file descriptors.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Configured, Serve, found, mint, soon, until};
 /// The HTTP/2 preface and an empty SETTINGS frame.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The soft limit of a running server and the hard one.
+/// The soft and hard limit of a running server.
 fn limits(serve: &Serve) -> (String, String) {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", serve.pid())).expect("read");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
@@ -23,13 +23,13 @@ fn limits(serve: &Serve) -> (String, String) {
 }
 
 #[tokio::test]
-async fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
+async fn open_file_limit_is_raised_to_the_hard_limit() {
     let serve = Serve::under("ulimit -S -n 96 && ulimit -H -n 700", &["--sandbox"]).await;
     assert_eq!(limits(&serve), ("700".to_owned(), "700".to_owned()));
     serve.signal("INT");
     let log = serve.ended().await.1;
-    let told = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
-    assert!(told.contains("\"connections\":356"), "{told}");
+    let reported = log.lines().find(|line| line.contains("fewer connections")).expect("a warning");
+    assert!(reported.contains("\"connections\":356"), "{reported}");
 }
 
 /// Sets the soft limit of a running server.
@@ -37,16 +37,16 @@ fn limit(serve: &Serve, files: u64) {
     let pid = Pid::from_raw(i32::try_from(serve.pid()).expect("a pid"));
     let (_, maximum) = limits(serve);
     let maximum = maximum.parse().ok();
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("it is ours");
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("permission");
 }
 
 #[tokio::test]
-async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_everybody() {
+async fn without_free_descriptors_open_connections_are_served() {
     let serve = Serve::sandboxed(&[]).await;
     let mut caller = serve.tokens().await;
     serve.first_token().await;
 
-    // None is free: what is open stays so.
+    // No descriptor is free; open connections stay open.
     limit(&serve, 3);
     let address = serve.server.strip_prefix("http://").expect("plain http");
     let mut knocks = soon(TcpStream::connect(address)).await.expect("a place in the queue");
@@ -56,8 +56,8 @@ async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_eve
 
     let released = Instant::now();
     limit(&serve, 512);
-    soon(knocks.read_u8()).await.expect("it is served");
-    // It looks again every 50 ms.
+    soon(knocks.read_u8()).await.expect("a response");
+    // The server tries again every 50 ms.
     assert!(released.elapsed() < Duration::from_secs(1), "{:?}", released.elapsed());
     serve.signal("INT");
     let log = serve.ended().await.1;
@@ -67,7 +67,7 @@ async fn without_a_free_descriptor_it_idles_and_serves_who_is_there_and_then_eve
 }
 
 #[tokio::test]
-async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
+async fn idle_callers_do_not_block_refreshes() {
     let upstream = Serve::sandboxed(&[]).await;
     let lines = format!(
         "grant_ttl = \"12s\"\nupstream = \"{}\"",
@@ -87,27 +87,27 @@ async fn idle_callers_on_every_place_do_not_keep_grants_from_being_refreshed() {
     for number in 0..120 {
         let mut stream = soon(TcpStream::connect(address)).await.expect("a connection");
         stream.write_all(HELLO).await.expect("sent");
-        // Half of the descriptors are for connections, and the caller holds one.
+        // Half of the descriptors are for connections, and the caller uses one.
         if number < 47 {
-            soon(stream.read_u8()).await.expect("it is served");
+            soon(stream.read_u8()).await.expect("a response");
         }
         idle.push(stream);
     }
     // Half of the descriptors are for connections, a fifth of these for handshakes, and the caller
-    // holds one. Others are refused.
+    // uses one. Other connections are refused.
     for stream in &mut idle[..38] {
-        soon(stream.read_u8()).await.expect("it is served");
+        soon(stream.read_u8()).await.expect("a response");
     }
-    // The upstream's connection is closed after this, and needs a new descriptor.
+    // The upstream connection is closed after this, so the next request needs a new descriptor.
     upstream.set_fault("status=503,times=1").await;
     until("the fault", async || upstream.counters().await["refused"]["503"] == 1).await;
     until("a newer grant", async || generation().await.is_some_and(|now| now > first)).await;
 
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(!log.contains("CONNECT_FAILED"), "a descriptor was left for it");
+    assert!(!log.contains("CONNECT_FAILED"), "no descriptor was reserved for the upstream");
     assert!(
         !log.contains("accepting connections failed; retrying"),
-        "no more were taken than there are"
+        "it accepted more connections than it has descriptors"
     );
 }

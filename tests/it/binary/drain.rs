@@ -1,4 +1,4 @@
-//! The way out: signals, open work, and what must not hold the exit.
+//! Shutdown: signals, open work, and what must not delay the exit.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ async fn serve(server: &str, arguments: &[&str]) -> Serve {
     Serve::configured(&config, arguments).await
 }
 
-/// A connection of the server's, without a word said.
+/// A connection that sends nothing.
 async fn silent(serve: &Serve) -> TcpStream {
     let address = serve.server.strip_prefix("http://").expect("a URL");
     soon(TcpStream::connect(address)).await.expect("a connection")
 }
 
-/// A connection whose handshake the server has seen, and that acknowledges nothing: it stays
-/// open in a drain until keep-alive ends it.
+/// A connection that completed the handshake and acknowledges nothing: in a drain it stays open
+/// until keep-alive closes it.
 async fn mute(serve: &Serve) -> TcpStream {
     const SETTINGS_ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
     let mut mute = silent(serve).await;
@@ -47,7 +47,7 @@ async fn mute(serve: &Serve) -> TcpStream {
     mute
 }
 
-/// A bulk that cannot end: its first chunk is under way and larger than the client's window.
+/// A bulk that cannot end: its first chunk is in flight and larger than the client's window.
 async fn stuck_bulk(serve: &Serve) -> Streaming<MintTokensResponse> {
     let endpoint = Endpoint::from_shared(serve.server.clone()).expect("a URL");
     let channel = soon(endpoint.initial_stream_window_size(1).connect()).await;
@@ -59,7 +59,7 @@ async fn stuck_bulk(serve: &Serve) -> Streaming<MintTokensResponse> {
 }
 
 #[tokio::test]
-async fn after_the_delay_open_work_ends_with_its_reason() {
+async fn open_streams_end_with_draining_after_the_delay() {
     let serve = serve("drain_delay = \"1s\"\ndrain_grace = \"10m\"", &[]).await;
     serve.first_token().await;
     let bulk = soon(serve.tokens().await.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
@@ -67,24 +67,24 @@ async fn after_the_delay_open_work_ends_with_its_reason() {
         .await
         .expect("a watch")
         .into_inner();
-    assert!(soon(grants.message()).await.expect("well").expect("a snapshot").snapshot);
+    assert!(soon(grants.message()).await.expect("no error").expect("a snapshot").snapshot);
     let mut health = soon(serve.health().await.watch(HealthCheckRequest::default()))
         .await
         .expect("a watch")
         .into_inner();
-    soon(health.message()).await.expect("well").expect("a status");
+    soon(health.message()).await.expect("no error").expect("a status");
 
-    let told = Instant::now();
+    let reported = Instant::now();
     serve.signal("TERM");
     let ended = found("the watch's end", async || soon(grants.message()).await.err()).await;
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
     assert!(ended.metadata().contains_key("grpc-retry-pushback-ms"));
-    assert!(told.elapsed() >= Duration::from_secs(1), "the delay is kept");
-    // What the windows hold is still read, and then the end.
+    assert!(reported.elapsed() >= Duration::from_secs(1), "it ended before the delay");
+    // The rest of the window is still read, then the stream ends.
     let (tokens, _, ended) = read(bulk.into_inner(), 0).await;
-    let ended = ended.expect("a bulk that was not answered whole is not OK");
+    let ended = ended.expect("an incomplete bulk ended with OK");
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
-    assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("few"));
+    assert_eq!(resume_index(&ended), i64::try_from(tokens.len()).expect("in range"));
     until("the health watch's end", async || !matches!(soon(health.message()).await, Ok(Some(_))))
         .await;
     let (status, log) = serve.ended().await;
@@ -111,7 +111,7 @@ async fn sigint_has_no_delay_and_answers_waiting_calls() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_do_not_hold_the_exit() {
+async fn silent_connections_do_not_delay_exit() {
     let serve = serve("drain_grace = \"10m\"", &[]).await;
     serve.first_token().await;
     let _silent = silent(&serve).await;
@@ -125,7 +125,7 @@ async fn connections_that_say_nothing_do_not_hold_the_exit() {
 }
 
 #[tokio::test]
-async fn work_that_never_ends_is_cut_after_the_grace() {
+async fn unfinished_work_is_closed_after_the_grace_period() {
     let serve = serve("drain_delay = \"0s\"\ndrain_grace = \"1s\"", &[]).await;
     serve.first_token().await;
     let bulk = stuck_bulk(&serve).await;
@@ -136,7 +136,7 @@ async fn work_that_never_ends_is_cut_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_second_signal_cuts_at_once() {
+async fn second_signal_closes_connections_at_once() {
     for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
         let serve = serve("drain_delay = \"10m\"\ndrain_grace = \"10m\"", &[]).await;
         serve.first_token().await;
@@ -151,7 +151,7 @@ async fn a_second_signal_cuts_at_once() {
 }
 
 #[tokio::test]
-async fn a_name_lookup_that_hangs_does_not_hold_the_exit() {
+async fn hanging_dns_lookup_does_not_delay_exit() {
     let config = Configured::profile("upstream = \"https://upstream.invalid\"");
     let serve = Serve::start(&["--config", config.path()]).await;
     let answer = soon(serve.tokens().await.mint_token(mint("early", None))).await;
@@ -162,37 +162,37 @@ async fn a_name_lookup_that_hangs_does_not_hold_the_exit() {
 }
 
 #[tokio::test]
-async fn a_connection_outlives_the_time_for_its_preface() {
+async fn connection_outlives_the_preface_timeout() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut watch = soon(serve.health().await.watch(HealthCheckRequest::default()))
         .await
         .expect("a watch")
         .into_inner();
-    soon(watch.message()).await.expect("well");
-    // A silent one is gone by then; one that has spoken is not.
+    soon(watch.message()).await.expect("no error");
+    // By then a silent connection is closed; this one has sent a request.
     let mut mute = silent(&serve).await;
     let mut heard = Vec::new();
-    // To its end: it is closed, with or without a reset.
+    // Read to the end: the connection is closed with or without a reset.
     let _ = soon(mute.read_to_end(&mut heard)).await;
     serve.signal("TERM");
     until("not serving", async || {
-        let status = soon(watch.message()).await.expect("still open").expect("not the end");
+        let status = soon(watch.message()).await.expect("still open").expect("an open stream");
         status.status() == ServingStatus::NotServing
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_metrics_page_tells_how_far_the_way_out_is() {
-    let phase = async |serve: &Serve, wanted: f64| {
+async fn metrics_report_the_drain_phase() {
+    let phase = async |serve: &Serve, expected: f64| {
         until("the phase", async || {
             let phase = page(serve).await.figure("grantmint_drain_phase", &[]);
-            (phase - wanted).abs() < 0.5
+            (phase - expected).abs() < 0.5
         })
         .await;
     };
-    for (delay, wanted) in [("10m", 1.0), ("0s", 2.0)] {
+    for (delay, expected) in [("10m", 1.0), ("0s", 2.0)] {
         let server = format!("drain_delay = \"{delay}\"\ndrain_grace = \"10m\"");
         let serve = serve(&server, &["--fault", "hang"]).await;
         let mute = mute(&serve).await;
@@ -208,11 +208,11 @@ async fn the_metrics_page_tells_how_far_the_way_out_is() {
         })
         .await;
         serve.signal("TERM");
-        phase(&serve, wanted).await;
-        if wanted > 1.5 {
+        phase(&serve, expected).await;
+        if expected > 1.5 {
             let answer = soon(waiting).await.expect("no panic").expect_err("no grant");
             assert_eq!(reason(&answer), "DRAINING");
-            // It lacks no grant: another server has one.
+            // The reason is not a missing grant: another server has one.
             let unserved = [("method", "MintToken"), ("outcome", "unserved")];
             let figure = page(&serve).await.figure("grantmint_tokens_total", &unserved);
             assert!(figure < 0.5, "{figure}");

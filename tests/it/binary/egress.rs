@@ -1,4 +1,4 @@
-//! Proxies and roots, as the environment of the real binary names them.
+//! Proxies and root certificates from the environment of the real binary.
 
 use std::{
     fs,
@@ -23,15 +23,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     forward,
-    support::{BINARY, Configured, Ran, Serve, emulated, found, soon},
+    support::{BINARY, CommandOutput, Configured, Serve, emulated, found, soon},
 };
 
 const PASSWORD: &str = "planted-password-5994471abb01112a";
 
-/// A name that no resolver has, and that only the proxy takes anywhere.
+/// A name that no resolver knows; only the proxy accepts it.
 const HOST: &str = "media.grantmint.invalid";
 
-/// A sandbox behind TLS for [`HOST`] and 127.0.0.1.
+/// A sandbox proxied TLS for [`HOST`] and 127.0.0.1.
 struct SecureUpstream {
     addr: SocketAddr,
     tls: TlsAcceptor,
@@ -44,12 +44,12 @@ impl SecureUpstream {
         Self::presenting(false).await
     }
 
-    /// The same, whose own certificate is a CA's where that is so.
+    /// The same; with `is_ca`, its certificate is a CA certificate.
     async fn presenting(is_ca: bool) -> Self {
         Self::before(emulated(), is_ca).await
     }
 
-    /// The same before this sandbox.
+    /// The same in front of a sandbox with this configuration.
     async fn before(config: sandbox::Config, is_ca: bool) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let sandbox = Sandbox::bind(any, config, Clock::system()).await;
@@ -84,12 +84,12 @@ impl SecureUpstream {
         self.dir.path().join("roots.pem").display().to_string()
     }
 
-    /// Its URL under the name that only a proxy knows.
-    fn behind() -> Configured {
+    /// A profile with the URL that only a proxy can reach.
+    fn proxied() -> Configured {
         Configured::profile(&format!("upstream = \"https://{HOST}\""))
     }
 
-    /// Its URL.
+    /// A profile with its real URL.
     fn direct(&self) -> Configured {
         Configured::profile(&format!("upstream = \"https://{}\"", self.addr))
     }
@@ -99,7 +99,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a port")
 }
 
-/// Where TLS is ended that leads to `plain`.
+/// Terminates TLS and forwards to `plain`.
 async fn secured(tls: TlsAcceptor, plain: SocketAddr) -> SocketAddr {
     let listener = listener().await;
     let addr = listener.local_addr().expect("an address");
@@ -116,7 +116,7 @@ async fn secured(tls: TlsAcceptor, plain: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// A proxy that answers every CONNECT so, and leads all to one place where it is 200.
+/// A proxy that sends this response to every CONNECT and, if it is 200, forwards to one address.
 struct Proxy {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -160,7 +160,7 @@ async fn tunnel(
 
 const TUNNEL: &str = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 200 Connection established\r\n\r\n";
 
-/// These variables as a shell sets them.
+/// These variables as shell exports.
 fn exported(env: &[(&str, &str)]) -> String {
     let each = env.iter().map(|(name, value)| format!("export {name}='{value}'"));
     each.collect::<Vec<_>>().join(" && ")
@@ -170,7 +170,7 @@ async fn serve(config: &Configured, env: &[(&str, &str)]) -> Serve {
     Serve::under(&exported(env), &["--config", config.path()]).await
 }
 
-/// Its log to the end, in which nobody's password stands.
+/// The whole log, after checking that it contains no password.
 async fn log(serve: Serve) -> String {
     serve.signal("INT");
     let (status, log) = serve.ended().await;
@@ -179,7 +179,7 @@ async fn log(serve: Serve) -> String {
     log
 }
 
-/// The fault that keeps the first grant away.
+/// The fault that prevents the first grant.
 async fn fault(serve: &Serve) -> String {
     found("a fault", async || {
         let (_, page) = serve.page("/readyz").await;
@@ -190,12 +190,12 @@ async fn fault(serve: &Serve) -> String {
     .await
 }
 
-async fn run(command: &[&str], env: &[(&str, &str)]) -> Ran {
+async fn run(command: &[&str], env: &[(&str, &str)]) -> CommandOutput {
     let mut child = Command::new(BINARY);
     child.args(command).env_clear().envs(env.iter().copied()).kill_on_drop(true);
     let output = soon(child.output()).await.expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    let ran = Ran {
+    let ran = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
@@ -205,10 +205,10 @@ async fn run(command: &[&str], env: &[(&str, &str)]) -> Ran {
 }
 
 #[tokio::test]
-async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
+async fn upstream_is_reached_through_the_environment_proxy() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
-    let config = SecureUpstream::behind();
+    let config = SecureUpstream::proxied();
     let address = format!("http://{}", proxy.addr);
     let secret = format!("http://us%40r:{PASSWORD}@{}/", proxy.addr);
     let basic = BASE64_STANDARD.encode(format!("us@r:{PASSWORD}"));
@@ -235,7 +235,7 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
 
         let log = log(serve).await;
         let line = log.lines().find(|line| line.contains("upstream route"));
-        let line = line.expect("a line of the way");
+        let line = line.expect("a line about the proxy");
         let way = format!("through the proxy {address}, set by {variable}");
         assert!(line.contains(&way) && line.contains("SSL_CERT_FILE"), "{line}");
         assert!(!log.contains(&basic), "{log}");
@@ -245,7 +245,7 @@ async fn an_upstream_is_reached_through_the_proxy_that_the_environment_names() {
 }
 
 #[tokio::test]
-async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
+async fn shared_credential_uses_the_profiles_ca_file() {
     let demo = forward::presets().remove(0);
     let config = sandbox::Config::new(vec![demo.endpoint().expect("an upstream")]);
     let upstream = SecureUpstream::before(config, false).await;
@@ -265,19 +265,19 @@ async fn a_shared_credential_comes_over_tls_by_roots_of_the_profiles_own() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_spoken_to_over_tls_where_its_url_says_so() {
+async fn https_proxy_is_reached_over_tls() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
     let secure = secured(upstream.tls.clone(), proxy.addr).await;
     let (address, roots) = (format!("https://{secure}"), upstream.roots());
     let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
-    let serve = serve(&SecureUpstream::behind(), &env).await;
+    let serve = serve(&SecureUpstream::proxied(), &env).await;
     serve.first_token().await;
     assert_eq!(proxy.heads().len(), 1);
 }
 
 #[tokio::test]
-async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
+async fn no_proxy_and_profile_setting_bypass_the_proxy() {
     let upstream = SecureUpstream::bind().await;
     let proxy = Proxy::bind(TUNNEL, upstream.addr).await;
     let (roots, address) = (upstream.roots(), format!("http://{}", proxy.addr));
@@ -302,7 +302,7 @@ async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
     assert_eq!(proxy.heads().len(), 1);
     drop(serve);
 
-    // The sandbox is on this machine, whatever else is said.
+    // The sandbox is on loopback and needs no proxy.
     let env = [("ALL_PROXY", address.as_str()), ("HTTP_PROXY", &address)];
     let own = Configured::profile(&own);
     for more in [vec![], vec!["--config", own.path()]] {
@@ -314,11 +314,11 @@ async fn an_exempt_upstream_and_a_profile_that_says_so_need_no_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_fails_is_told_from_an_upstream_that_does() {
+async fn proxy_failures_differ_from_upstream_failures() {
     let upstream = SecureUpstream::bind().await;
-    let config = SecureUpstream::behind();
+    let config = SecureUpstream::proxied();
     let roots = upstream.roots();
-    for (answer, wanted) in [
+    for (answer, expected) in [
         (
             "HTTP/1.1 407 Who\r\nproxy-authenticate: Basic\r\n\r\n",
             "PROXY_AUTHENTICATION_REFUSED (misconfigured)",
@@ -336,36 +336,36 @@ async fn a_proxy_that_fails_is_told_from_an_upstream_that_does() {
         let address = format!("http://u:{PASSWORD}@{}", proxy.addr);
         let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
         let serve = serve(&config, &env).await;
-        assert_eq!(fault(&serve).await, wanted);
+        assert_eq!(fault(&serve).await, expected);
         log(serve).await;
     }
 
-    // Bound, so that nobody else listens there, and not listened on.
-    let nobody = TcpSocket::new_v4().expect("a socket");
-    nobody.bind(([127, 0, 0, 1], 0).into()).expect("a port");
-    let nobody = format!("http://{}", nobody.local_addr().expect("an address"));
+    // Bound, so that nothing else listens there, but not listening.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let closed = format!("http://{}", closed.local_addr().expect("an address"));
     let plain = format!("https://{}", upstream.sandbox.addr());
     let lost = format!("http://{HOST}:3128");
-    for (address, wanted) in [
-        (nobody, "PROXY_CONNECT_FAILED (transient)"),
+    for (address, expected) in [
+        (closed, "PROXY_CONNECT_FAILED (transient)"),
         (lost, "PROXY_DNS_FAILED (transient)"),
         (plain, "PROXY_TLS_REFUSED (misconfigured)"),
     ] {
         let env = [("HTTPS_PROXY", address.as_str()), ("SSL_CERT_FILE", &roots)];
         let serve = serve(&config, &env).await;
-        assert_eq!(fault(&serve).await, wanted, "{address}");
+        assert_eq!(fault(&serve).await, expected, "{address}");
     }
 }
 
 #[tokio::test]
-async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
-    let config = SecureUpstream::behind();
+async fn invalid_proxy_variable_is_named_at_startup() {
+    let config = SecureUpstream::proxied();
     let missing = "/nonexistent/roots.pem";
     let socks = format!("socks5://u:{PASSWORD}@127.0.0.1:1080");
     let odd = format!("http://u:{PASSWORD}/@proxy:3128");
     let empty = config.dir.path().join("empty.pem").display().to_string();
     fs::write(&empty, "").expect("written");
-    for (env, wanted) in [
+    for (env, expected) in [
         (
             ("HTTPS_PROXY", socks.as_str()),
             "HTTPS_PROXY names a proxy that cannot be used: it is a SOCKS",
@@ -380,11 +380,11 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
         for command in [&["check", config.path()][..], &["check", "--json", config.path()], &log] {
             let ran = run(command, &[env]).await;
             assert_eq!(ran.code, Some(1), "{ran:?}");
-            assert!(ran.stderr.contains(wanted), "{wanted}: {ran:?}");
+            assert!(ran.stderr.contains(expected), "{expected}: {ran:?}");
         }
     }
 
-    // What is of no use beside what is goes on with a warning.
+    // Unusable parts are reported with a warning; usable parts apply.
     let upstream = SecureUpstream::bind().await;
     let (config, roots) = (upstream.direct(), upstream.roots());
     let env =
@@ -393,28 +393,29 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
     serve.first_token().await;
     let log = log(serve).await;
     let check = run(&["check", config.path()], &env).await;
-    for wanted in
+    for expected in
         ["SSL_CERT_DIR: /nonexistent/roots.pem cannot be read", "HTTP_PROXY is set but not used"]
     {
-        assert!(check.stdout.contains(&format!("# warning: {wanted}")), "{check:?}");
-        let line = log.lines().find(|line| line.contains(wanted)).expect("a line");
+        assert!(check.stdout.contains(&format!("# warning: {expected}")), "{check:?}");
+        let line = log.lines().find(|line| line.contains(expected)).expect("a line");
         assert!(line.contains("part of the environment is not used"), "{line}");
     }
 
     let secret = format!("proxy = \"http://u:{PASSWORD}@proxy:3128\"");
     let plain = "upstream = \"http://127.0.0.1:1\"\nproxy = \"http://proxy:3128\"";
-    for (lines, wanted) in [(secret.as_str(), "must not hold a user name"), (plain, "has no use")] {
+    for (lines, expected) in [(secret.as_str(), "must not hold a user name"), (plain, "has no use")]
+    {
         let ran = run(&["check", Configured::profile(lines).path()], &[]).await;
         assert_eq!(ran.code, Some(1));
         assert!(
-            ran.stderr.contains("profiles.demo.proxy") && ran.stderr.contains(wanted),
+            ran.stderr.contains("profiles.demo.proxy") && ran.stderr.contains(expected),
             "{ran:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_trusted_ca_that_is_presented_as_a_servers_own_certificate_has_its_own_reason() {
+async fn ca_used_as_server_certificate_has_its_own_reason() {
     let upstream = SecureUpstream::presenting(true).await;
     let roots = upstream.roots();
     let serve = serve(&upstream.direct(), &[("SSL_CERT_FILE", &roots)]).await;

@@ -1,4 +1,4 @@
-//! Environment variables behind flags, and addresses as people write them.
+//! Environment variables of flags, and addresses in the forms that people use.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Stdio};
 
@@ -6,19 +6,19 @@ use grantmint::rpc::proto::token_service_client::TokenServiceClient;
 use tokio::process::Command;
 use tonic::transport::Endpoint;
 
-use crate::support::{BINARY, Ran, Serve, mint, ran, run, soon};
+use crate::support::{BINARY, CommandOutput, Serve, mint, run, run_command, soon};
 
-/// A command under one environment variable.
-async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> Ran {
+/// Runs a command with one environment variable.
+async fn under(variable: &str, value: impl AsRef<OsStr>, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_clear().env(variable, value);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    ran(command).await
+    run_command(command).await
 }
 
 #[tokio::test]
-async fn a_variable_that_is_set_to_nothing_is_not_set() {
-    // Without its variables each of these gets as far as what is wrong with its flags.
+async fn empty_variable_counts_as_unset() {
+    // Without the variables, each command fails at its flags.
     for variable in ["LISTEN", "ADMIN_LISTEN", "LOG", "LOG_FORMAT", "CONFIG", "SERVER"] {
         let variable = format!("GRANTMINT_{variable}");
         for nothing in ["", " "] {
@@ -34,7 +34,7 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
 }
 
 #[tokio::test]
-async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_flag() {
+async fn errors_name_the_variable_or_flag_they_come_from() {
     let serve = ["serve", "--sandbox"];
     for (variable, flag, value) in [
         ("GRANTMINT_LISTEN", "--listen", ":50051"),
@@ -61,14 +61,14 @@ async fn an_error_from_a_variable_names_the_variable_and_one_from_a_flag_the_fla
     let no_text = OsStr::from_bytes(b"\xff");
     let ran = under("GRANTMINT_LISTEN", no_text, &serve).await;
     assert!(ran.stderr.contains("GRANTMINT_LISTEN is not UTF-8"), "{}", ran.stderr);
-    // A flag goes before its variable, whatever that holds.
+    // A flag takes precedence over its variable, whatever the variable contains.
     let both = ["mint", "alice", "--server", "127.0.0.1:1"];
     let ran = under("GRANTMINT_SERVER", "http://host/path", &both).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
 }
 
 #[tokio::test]
-async fn localhost_is_served_in_both_families_and_reached_by_its_name() {
+async fn localhost_is_served_on_ipv4_and_ipv6() {
     let arguments = ["--sandbox", "--listen", "localhost:0"];
     let serve = Serve::start(&arguments).await;
     let address = serve.server.strip_prefix("http://").expect("a URL");

@@ -1,5 +1,5 @@
-//! What other products' users reported, tried on the binary: caches and gateways before the
-//! upstream, and tools that ask more than once on a stream.
+//! Problems that users of other products reported, on the real binary: caches and gateways in front
+//! of the upstream, and tools that send several requests on a stream.
 
 use grantmint::{provider::twilio_live::DEMO_RESOURCE, rpc::proto::MintOptions};
 use tokio::{
@@ -14,34 +14,43 @@ use tonic_reflection::pb::v1::{
 use crate::support::{Configured, Serve, mint, reason, soon, until};
 
 #[tokio::test]
-async fn a_cache_that_returns_what_is_left_of_a_grant_costs_no_life_and_few_requests() {
+async fn cached_grant_is_used_to_its_expiry_with_few_requests() {
     let serve = Serve::sandboxed(&[]).await;
     let first = serve.first_token().await.validity.expect("a validity");
     serve.set_fault("shorter-life=56s").await;
     let mut client = serve.tokens().await;
-    // Whoever needs more than is left brings the next attempt forward, into the cache.
+    // A caller that needs more than the remaining life pulls the next attempt forward, to the
+    // cache.
     let needs = MintOptions {
         min_remaining_validity: Some(prost_types::Duration { seconds: 56, nanos: 0 }),
         max_wait: Some(prost_types::Duration::default()),
         ..MintOptions::default()
     };
-    until("an answer of the cache", async || {
+    until("a response of the cache", async || {
         let refused = soon(client.mint_token(mint("viewer", Some(needs.clone())))).await;
         let too_short = refused.is_err_and(|status| reason(&status) == "GRANT_TOO_SHORT");
         too_short && serve.counters().await["faults"].as_u64() == Some(1)
     })
     .await;
-    until("it is told", async || serve.page("/readyz").await.1.contains("GRANT_UNCHANGED")).await;
+    until("it is reported", async || serve.page("/readyz").await.1.contains("GRANT_UNCHANGED"))
+        .await;
     let minted = soon(client.mint_token(mint("viewer", None))).await.expect("a token");
     let validity = minted.into_inner().validity.expect("a validity");
     assert_eq!(validity.generation, first.generation);
     assert!(validity.use_within.expect("a length").seconds > 40, "{:?}", validity.use_within);
-    assert_eq!(serve.counters().await["faults"].as_u64(), Some(1), "it is not asked at once");
-    assert!(serve.page("/readyz").await.1.contains("refresh ok"), "no warning: there is time");
+    assert_eq!(
+        serve.counters().await["faults"].as_u64(),
+        Some(1),
+        "the cache was requested again at once"
+    );
+    assert!(
+        serve.page("/readyz").await.1.contains("refresh ok"),
+        "it warns although there is time left"
+    );
 }
 
 #[tokio::test]
-async fn what_a_gateway_adds_to_an_answer_does_no_harm() {
+async fn harmless_gateway_additions_are_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let upstream = format!("upstream = \"http://{}\"", listener.local_addr().expect("bound"));
     let body = format!(
@@ -73,7 +82,7 @@ async fn what_a_gateway_adds_to_an_answer_does_no_harm() {
 }
 
 #[tokio::test]
-async fn reflection_answers_the_next_question_after_an_unknown_name() {
+async fn reflection_continues_after_an_unknown_name() {
     let serve = Serve::sandboxed(&[]).await;
     let mut client = ServerReflectionClient::new(serve.channel().await);
     let ask =
@@ -83,16 +92,16 @@ async fn reflection_answers_the_next_question_after_an_unknown_name() {
         ask(MessageRequest::FileByFilename("no/such.proto".to_owned())),
         ask(MessageRequest::ListServices(String::new())),
     ];
-    let asked = client.server_reflection_info(futures_util::stream::iter(questions));
-    let mut answers = soon(asked).await.expect("a stream").into_inner();
+    let requested = client.server_reflection_info(futures_util::stream::iter(questions));
+    let mut answers = soon(requested).await.expect("a stream").into_inner();
     for _ in 0..2 {
-        let answer = soon(answers.message()).await.expect("well").expect("an answer");
+        let answer = soon(answers.message()).await.expect("no error").expect("an answer");
         let Some(MessageResponse::ErrorResponse(error)) = answer.message_response else {
             panic!("no error: {answer:?}")
         };
         assert_eq!(error.error_code, 5);
     }
-    let answer = soon(answers.message()).await.expect("well").expect("an answer");
+    let answer = soon(answers.message()).await.expect("no error").expect("an answer");
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("no list: {answer:?}")
     };

@@ -1,4 +1,4 @@
-//! Tens of thousands of grants: no message, and no page, grows with their number.
+//! Tens of thousands of grants: no message and no page grows with their number.
 
 use std::{collections::HashSet, fmt::Write as _, fs, process::Stdio};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{BINARY, Configured, Serve, soon};
 
-/// Whose snapshot in one message would be larger than what clients take by default, 4 MiB.
+/// A snapshot of this many grants in one message would exceed 4 MiB, the default limit of clients.
 const GRANTS: usize = 46_000;
 
 fn many() -> Configured {
@@ -27,15 +27,15 @@ fn many() -> Configured {
 }
 
 #[tokio::test]
-async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_complete() {
-    // An account whose key is refused is asked every 30 s: there is little to do but to watch.
+async fn snapshot_comes_in_batches_of_1_000_with_an_end_marker() {
+    // With a refused key the account has one probe in 30 s, so the server only serves the watch.
     let serve = Serve::configured(&many(), &["--fault", "status=401"]).await;
     let mut grants = serve.grants().await;
     let watch = soon(grants.watch_grants(WatchGrantsRequest::default())).await;
     let mut watch = watch.expect("a watch").into_inner();
     let mut names = HashSet::new();
     loop {
-        let message = soon(watch.message()).await.expect("well").expect("a message");
+        let message = soon(watch.message()).await.expect("no error").expect("a message");
         assert!(message.snapshot && message.grants.len() <= 1_000, "{}", message.grants.len());
         names.extend(message.grants.into_iter().map(|grant| grant.name));
         if message.snapshot_complete {
@@ -45,7 +45,11 @@ async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_c
     assert_eq!(names.len(), GRANTS);
 
     let page = serve.page("/readyz").await.1;
-    assert_eq!(page.lines().count(), 1_002, "the state, a thousand grants, and how many more");
+    assert_eq!(
+        page.lines().count(),
+        1_002,
+        "expected the state, 1,000 grants, and the number of others"
+    );
     assert!(page.ends_with("and 45000 more; grantmint grants lists them all\n"), "{page}");
 
     let mut command = Command::new(BINARY);
@@ -55,7 +59,7 @@ async fn a_snapshot_comes_in_messages_of_a_thousand_grants_and_says_when_it_is_c
     let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
     let mut shown = HashSet::new();
     while shown.len() < GRANTS {
-        let line = soon(lines.next_line()).await.expect("text").expect("it goes on");
+        let line = soon(lines.next_line()).await.expect("text").expect("an open stream");
         let grant: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         shown.insert(grant["name"].as_str().expect("a name").to_owned());
     }

@@ -1,4 +1,4 @@
-//! gRPC health and the admin pages, before, during and after.
+//! gRPC health and the admin pages at startup, in operation and during shutdown.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ async fn watch(serve: &Serve, service: &str) -> Streaming<HealthCheckResponse> {
 }
 
 async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
-    soon(watch.message()).await.expect("well").expect("not the end").status()
+    soon(watch.message()).await.expect("no error").expect("an open stream").status()
 }
 
 #[tokio::test]
-async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
+async fn readyz_reports_observe_mode() {
     let observed = "[server]\nauthorize = \"observe\"\n[callers.demo]\nmatch = [\"loopback\"]\n\
                     allow = []";
     let config = Configured::with_secret(observed, "", DEMO_API_KEY_SECRET);
@@ -49,7 +49,7 @@ async fn readyz_says_that_what_callers_are_not_allowed_is_only_observed() {
 const ONLY_OBSERVED: &str = "calls that [callers] denies are logged and served";
 
 #[tokio::test]
-async fn health_serves_from_the_first_grant_on_and_not_before() {
+async fn health_is_serving_from_the_first_grant() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let mut watches = Vec::new();
     for service in EVERY {
@@ -66,7 +66,7 @@ async fn health_serves_from_the_first_grant_on_and_not_before() {
     assert_eq!(status, 200);
     assert!(metrics.ends_with("# EOF\n") && metrics.contains("grantmint_upstream_requests_total"));
 
-    // Where an attempt hangs, the next one comes after its 2 s.
+    // If an attempt hangs, the next one comes after its 2 s.
     serve.clear_faults().await;
     for (service, mut watch) in EVERY.into_iter().zip(watches) {
         assert_eq!(next(&mut watch).await, ServingStatus::Serving, "{service:?}");
@@ -79,7 +79,7 @@ async fn health_serves_from_the_first_grant_on_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_profiles_health_ends_with_its_grant_by_time_alone_and_readiness_stays() {
+async fn profile_health_ends_at_grant_expiry_readiness_stays() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -94,31 +94,31 @@ async fn a_profiles_health_ends_with_its_grant_by_time_alone_and_readiness_stays
         .expect("a watch")
         .into_inner();
 
-    // Refused twice it is probed rarely: between probes nothing changes but the time.
+    // After two refusals it is probed rarely: between probes only the time changes.
     serve.set_fault("status=401").await;
     let expired = found("the grant expired", async || {
-        let changed = soon(follow.message()).await.expect("well").expect("not the end");
+        let changed = soon(follow.message()).await.expect("no error").expect("an open stream");
         changed.grants.into_iter().find(|grant| grant.state() == State::Expired)
     })
     .await;
     assert_eq!(expired.last_fault.map(|fault| fault.reason).as_deref(), Some("HTTP_STATUS_401"));
-    // Not by the next probe, which comes up to half a minute later.
-    let asked = serve.counters().await["requests"].clone();
+    // Not at the next probe, which comes up to half a minute later.
+    let requested = serve.counters().await["requests"].clone();
     assert_eq!(next(&mut profile).await, ServingStatus::NotServing);
-    assert_eq!(serve.counters().await["requests"], asked);
+    assert_eq!(serve.counters().await["requests"], requested);
     assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::NotServing);
     for service in &EVERY[..3] {
         assert_eq!(check(&serve, service).await, ServingStatus::Serving, "{service:?}");
     }
     let (status, body) = serve.page("/readyz").await;
     assert!(status == 200 && body.contains("expired"), "{status} {body}");
-    assert!(body.contains("HTTP_STATUS_401"), "says why: {body}");
+    assert!(body.contains("HTTP_STATUS_401"), "no reason: {body}");
     let still = tokio::time::timeout(Duration::from_millis(1), whole.message()).await;
-    assert!(still.is_err(), "health told what did not change: {still:?}");
+    assert!(still.is_err(), "a health update without a change: {still:?}");
 }
 
 #[tokio::test]
-async fn sigterm_is_told_at_once_and_calls_are_served_as_ever_in_the_delay() {
+async fn sigterm_ends_readiness_while_calls_are_served() {
     let top = "[server]\ndrain_delay = \"10m\"";
     let config = Configured::with_secret(top, "", DEMO_API_KEY_SECRET);
     let serve = Serve::configured(&config, &[]).await;
@@ -129,9 +129,9 @@ async fn sigterm_is_told_at_once_and_calls_are_served_as_ever_in_the_delay() {
     assert_eq!(next(&mut whole).await, ServingStatus::NotServing);
     let (status, body) = serve.page("/readyz").await;
     assert!(status == 503 && body.starts_with("not ready\n"), "{status} {body}");
-    assert_eq!(serve.page("/livez").await.0, 200, "leaving is no reason to be killed");
+    assert_eq!(serve.page("/livez").await.0, 200, "a draining server must stay live");
     assert_eq!(serve.page("/metrics").await.0, 200);
-    // The profile's own health is its grants' and still true.
+    // The profile's own health follows its grants and is still serving.
     assert_eq!(check(&serve, "profiles/demo").await, ServingStatus::Serving);
     soon(serve.tokens().await.mint_token(mint("late", None))).await.expect("a token");
     let bulk = soon(serve.tokens().await.mint_tokens(series(0, 10))).await.expect("a bulk");
@@ -140,7 +140,7 @@ async fn sigterm_is_told_at_once_and_calls_are_served_as_ever_in_the_delay() {
 }
 
 #[tokio::test]
-async fn an_admin_page_that_is_not_there_names_those_that_are() {
+async fn unknown_admin_page_lists_the_existing_ones() {
     let serve = Serve::sandboxed(&[]).await;
     let (status, body) = serve.page("/").await;
     assert_eq!((status, body.as_str()), (404, "/livez, /readyz or /metrics\n"));

@@ -1,4 +1,4 @@
-//! The host misbehaves: logs that go nowhere, a process that is stopped.
+//! Faults of the host: logs that cannot be written, and a process that is stopped.
 
 use std::{
     fs::File,
@@ -23,10 +23,10 @@ use tonic::Code;
 
 use crate::support::{BINARY, Configured, Serve, found, mint, reason, run, series, soon};
 
-/// More lines than a pipe and the service itself keep.
+/// More log lines than a pipe and the server's queue can hold.
 const CALLS: usize = 1_000;
 
-/// Calls one after the other, all answered.
+/// Sequential calls, all of which must succeed.
 async fn mints(serve: &Serve) {
     let mut tokens = serve.tokens().await;
     for _ in 0..CALLS {
@@ -35,7 +35,7 @@ async fn mints(serve: &Serve) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_hold_the_service() {
+async fn unread_log_does_not_block_the_service() {
     let (mut unread, log) = io::pipe().expect("a pipe");
     let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
     serve.first_token().await;
@@ -46,11 +46,11 @@ async fn a_log_that_nobody_reads_does_not_hold_the_service() {
     assert_eq!(serve.ended().await.0.code(), Some(0));
     let mut log = String::new();
     unread.read_to_string(&mut log).expect("text");
-    assert!(!log.contains("stopped"), "all lines found a place: {} bytes", log.len());
+    assert!(!log.contains("stopped"), "no line was dropped: {} bytes", log.len());
 }
 
 #[tokio::test]
-async fn a_log_that_is_read_again_goes_on() {
+async fn log_resumes_when_read_again() {
     let (unread, log) = io::pipe().expect("a pipe");
     let serve = Serve::logging_to(log.into(), &["--sandbox"]).await;
     serve.first_token().await;
@@ -62,9 +62,9 @@ async fn a_log_that_is_read_again_goes_on() {
             let _ = lines.send(line);
         }
     });
-    // What happens from now on is in it, within a second.
-    let new = format!("{{\"timestamp\":\"{}", as_in_the_log(again));
-    found("a line of now", async || {
+    // New events are logged within a second.
+    let new = format!("{{\"timestamp\":\"{}", log_time(again));
+    found("a current line", async || {
         serve.first_token().await;
         let mut lines = std::iter::from_fn(|| read.try_recv().ok());
         lines.find(|line| line.starts_with("{\"timestamp\"") && *line >= new)
@@ -86,14 +86,14 @@ async fn a_log_that_is_read_again_goes_on() {
     assert_eq!(serve.ended().await.0.code(), Some(0));
 }
 
-/// A time as lines of the log begin with it.
-fn as_in_the_log(at: WallTime) -> String {
+/// A time in the format of the log.
+fn log_time(at: WallTime) -> String {
     let since_epoch = Duration::from_micros(at.unix_micros().unsigned_abs());
     humantime::format_rfc3339_micros(UNIX_EPOCH + since_epoch).to_string()
 }
 
 #[tokio::test]
-async fn a_log_on_a_full_disk_does_not_hold_the_service() {
+async fn log_on_a_full_disk_does_not_block_the_service() {
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let serve = Serve::logging_to(Stdio::from(full), &["--sandbox"]).await;
     serve.first_token().await;
@@ -103,17 +103,17 @@ async fn a_log_on_a_full_disk_does_not_hold_the_service() {
     assert_eq!(serve.ended().await.0.code(), Some(0));
 }
 
-/// A pipe that is full: a write to it waits for its reader.
+/// A full pipe: a write to it blocks until it is read.
 fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     let (unread, mut writer) = io::pipe().expect("a pipe");
-    ioctl_fionbio(&writer, true).expect("it is ours");
+    ioctl_fionbio(&writer, true).expect("permission");
     while writer.write(&[b'.'; 4_096]).is_ok() {}
-    ioctl_fionbio(&writer, false).expect("it is ours");
+    ioctl_fionbio(&writer, false).expect("permission");
     (unread, writer)
 }
 
 #[tokio::test]
-async fn a_server_needs_nobody_to_read_its_addresses() {
+async fn unread_address_output_does_not_block_the_server() {
     let (_unread, pipe) = full_pipe();
     let (closed, broken) = io::pipe().expect("a pipe");
     drop(closed);
@@ -128,8 +128,8 @@ async fn a_server_needs_nobody_to_read_its_addresses() {
             .spawn()
             .expect("the binary starts");
         let mut log = BufReader::new(serve.stderr.take().expect("piped")).lines();
-        let address = found("where it listens", async || {
-            let line = soon(log.next_line()).await.expect("text").expect("it serves");
+        let address = found("the listening address", async || {
+            let line = soon(log.next_line()).await.expect("text").expect("a running server");
             let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             let listening = line["message"] == "listening";
             listening.then(|| line["server"].as_str().expect("an address").to_owned())
@@ -140,7 +140,7 @@ async fn a_server_needs_nobody_to_read_its_addresses() {
     }
 }
 
-/// Whether what was just received can still be used.
+/// Whether a token that was just received can still be used.
 fn is_usable(validity: Option<Validity>) -> bool {
     let use_by = validity.and_then(|validity| validity.use_by_time).expect("a use-by time");
     let use_by = use_by.seconds * 1_000_000 + i64::from(use_by.nanos) / 1_000;
@@ -148,32 +148,34 @@ fn is_usable(validity: Option<Validity>) -> bool {
 }
 
 #[tokio::test]
-async fn a_process_that_goes_on_after_its_grants_end_asks_for_the_next_at_once() {
+async fn resumed_process_refreshes_an_expired_grant_at_once() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     let first = serve.first_token().await.validity.expect("a validity").generation;
     serve.signal("STOP");
     sleep(Duration::from_secs(11)).await;
-    let goes_on = Clock::system().now().wall.unix_micros();
+    let resumed_at = Clock::system().now().wall.unix_micros();
     serve.signal("CONT");
     let next = serve.first_token().await.validity.expect("a validity").generation;
     assert!(next > first);
-    // A generation says when its grant was asked for.
-    let later = Duration::from_micros(u64::try_from(next - goes_on).expect("after it went on"));
+    // A generation contains the time of its request.
+    let later = Duration::from_micros(
+        u64::try_from(next - resumed_at).expect("a request after the resumption"),
+    );
     assert!(later < Duration::from_secs(1), "{later:?}");
     assert_eq!(serve.counters().await["requests"].as_u64(), Some(2));
 }
 
 #[tokio::test]
-async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one() {
+async fn process_stopped_past_expiry_returns_no_expired_grant() {
     let config = Configured::profile("grant_ttl = \"12s\"\nrefresh_after = \"3s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
     let tokens = serve.tokens().await;
-    // The next grant does not come, so that the first look finds the dead one.
+    // The next grant does not arrive, so the first check finds the expired one.
     serve.set_fault("hang").await;
     serve.signal("STOP");
-    // They are sent while it is stopped, and do not wait.
+    // The calls are sent while the process is stopped, and do not wait.
     let options =
         MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() };
     let calls = (0..50).map(|index| {
@@ -202,7 +204,7 @@ async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one()
     let mut refused = 0;
     for call in soon(join_all(calls)).await {
         match call.expect("no panic") {
-            Ok(usable) => assert!(usable, "a token of a dead grant"),
+            Ok(usable) => assert!(usable, "a token of an expired grant"),
             Err(status) => {
                 assert_eq!(
                     (status.code(), reason(&status).as_str()),
@@ -212,7 +214,7 @@ async fn a_process_stopped_for_longer_than_a_grant_lives_hands_out_no_dead_one()
             }
         }
     }
-    assert!(refused > 0, "none of them met the dead grant");
+    assert!(refused > 0, "no call found the expired grant");
     serve.clear_faults().await;
     soon(bulk).await.expect("no panic").expect("it waits for the next grant");
 }

@@ -1,4 +1,4 @@
-//! `inspect`, of our own tokens and of others'.
+//! `inspect` on our own tokens and those of others.
 
 use std::{fs, process::Stdio};
 
@@ -7,27 +7,27 @@ use grantmint::provider::twilio_live::{DEMO_API_KEY_SECRET, DEMO_RESOURCE};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::support::{BINARY, Ran, Serve, run, soon};
+use crate::support::{BINARY, CommandOutput, Serve, run, soon};
 
-/// A token made by twilio-python, long ended.
-fn others_token() -> String {
+/// An expired token made by twilio-python.
+fn third_party_token() -> String {
     let vectors = include_str!("../../vectors/access_tokens.json");
     let vectors: Vec<Value> = serde_json::from_str(vectors).expect("JSON");
     let jwt = |vector: &Value| vector["jwt"].as_str().map(str::to_owned);
     vectors.iter().find_map(jwt).expect("a token")
 }
 
-async fn inspect(arguments: &[&str]) -> Ran {
+async fn inspect(arguments: &[&str]) -> CommandOutput {
     run(&[&["inspect"], arguments].concat()).await
 }
 
 #[tokio::test]
-async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_about_it() {
+async fn own_token_is_explained_and_verified_without_warnings() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("key");
-    // As an editor leaves it.
+    // With the whitespace that an editor adds.
     fs::write(&key, format!("{DEMO_API_KEY_SECRET}\n")).expect("written");
     let ran = inspect(&[&token, "--key-file", key.to_str().expect("text")]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
@@ -44,8 +44,8 @@ async fn our_own_token_is_told_in_words_is_rightly_signed_and_nothing_is_odd_abo
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same() {
-    let token = others_token();
+async fn wrong_signature_fails_but_contents_are_shown() {
+    let token = third_party_token();
     let dir = tempfile::tempdir().expect("a directory");
     let key = dir.path().join("key");
     let path = key.to_str().expect("text");
@@ -61,25 +61,26 @@ async fn a_wrong_signature_is_a_failure_and_what_was_read_is_told_all_the_same()
     });
     assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
 
-    for (secret, said) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
+    for (secret, expected) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
         match secret {
             Some(secret) => fs::write(&key, secret).expect("written"),
             None => fs::remove_file(&key).expect("removed"),
         }
         let ran = inspect(&[&token, "--key-file", path]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
-        assert!(ran.stderr.contains(path) && ran.stderr.contains(said), "{}", ran.stderr);
+        assert!(ran.stderr.contains(path) && ran.stderr.contains(expected), "{}", ran.stderr);
     }
 }
 
 #[tokio::test]
-async fn another_makers_traps_are_told_to_people_and_to_machines() {
-    let token = others_token();
+async fn third_party_token_pitfalls_are_reported() {
+    let token = third_party_token();
     let ran = inspect(&[&token]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in ["identity    alice", "warning     jti: ", "warning     nbf: ", "warning     exp: "]
+    for reported in
+        ["identity    alice", "warning     jti: ", "warning     nbf: ", "warning     exp: "]
     {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     let ran = inspect(&[&token, "--json"]).await;
     let json: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -92,13 +93,13 @@ async fn another_makers_traps_are_told_to_people_and_to_machines() {
 }
 
 #[tokio::test]
-async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
+async fn unknown_kind_shows_the_common_jwt_fields() {
     let part = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
     let header = part(&json!({"alg": "HS256"}));
     let claims = part(&json!({"sub": "alice", "iss": "the-key", "nbf": 1, "iat": 1, "exp": 0}));
     let ran = inspect(&[&format!("{header}.{claims}.{}", "x".repeat(43))]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    for told in [
+    for reported in [
         "subject     alice\n",
         "issuer      the-key\n",
         "expires     1970-01-01T00:00:00.000Z",
@@ -106,7 +107,7 @@ async fn of_a_token_of_no_known_kind_what_every_jwt_has_is_told() {
         "warning     nbf: is the second of its issue",
         "warning     exp: is not after its start",
     ] {
-        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+        assert!(ran.stdout.contains(reported), "{reported}: {}", ran.stdout);
     }
     assert!(!ran.stdout.to_lowercase().contains("twilio"), "{}", ran.stdout);
 }
@@ -121,9 +122,9 @@ async fn a_token_may_come_from_a_pipe() {
         .spawn()
         .expect("the binary starts");
     let mut stdin = inspect.stdin.take().expect("piped");
-    stdin.write_all(format!(" {}\n", others_token()).as_bytes()).await.expect("sent");
+    stdin.write_all(format!(" {}\n", third_party_token()).as_bytes()).await.expect("sent");
     drop(stdin);
-    let output = soon(inspect.wait_with_output()).await.expect("it ends");
+    let output = soon(inspect.wait_with_output()).await.expect("an exit");
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("identity    alice"));
 }

@@ -1,4 +1,4 @@
-//! What machines read: JSON on both streams, exit codes, completions.
+//! Machine-readable interfaces: JSON on both streams, exit codes, completions.
 
 use std::process::Stdio;
 
@@ -8,11 +8,11 @@ use tokio::process::Command;
 use crate::support::{BINARY, Configured, Serve, run, soon};
 
 #[tokio::test]
-async fn with_json_every_failure_is_one_object_that_tells_the_exit_code() {
+async fn json_failures_are_one_object_with_the_exit_code() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let broken = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"");
     let gone = "http://127.0.0.1:9";
-    for (line, code, said) in [
+    for (line, code, expected) in [
         (&["mint", "alice", "--max-wait", "0s", "--server", &serve.server][..], 3, "GRANT_PENDING"),
         (&["mint", "", "--server", &serve.server], 1, "IDENTITY_INVALID"),
         (&["mint", "alice", "--server", gone], 3, "cannot connect"),
@@ -30,17 +30,17 @@ async fn with_json_every_failure_is_one_object_that_tells_the_exit_code() {
     ] {
         let ran = run(&[line, &["--json"]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{line:?}: {}", ran.stderr);
-        // A bulk sums up before it.
+        // A bulk prints a summary before it.
         let last = ran.stderr.lines().next_back().unwrap_or_default();
         let json: Value = serde_json::from_str(last)
             .unwrap_or_else(|error| panic!("{line:?}: {error}: {}", ran.stderr));
         assert_eq!(json["error"]["exit_code"], code, "{line:?}: {json}");
-        assert!(json["error"].to_string().contains(said), "{line:?}: {json}");
+        assert!(json["error"].to_string().contains(expected), "{line:?}: {json}");
     }
 }
 
 #[tokio::test]
-async fn with_json_a_failed_check_lists_its_problems_by_line() {
+async fn json_check_lists_problems_by_line() {
     let config = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"");
     let ran = run(&["check", "--json", config.path()]).await;
     let json: Value = serde_json::from_str(&ran.stderr).expect("JSON");
@@ -53,7 +53,7 @@ async fn with_json_a_failed_check_lists_its_problems_by_line() {
 }
 
 #[tokio::test]
-async fn the_sandbox_tells_machines_where_it_is_and_what_it_takes() {
+async fn sandbox_json_has_addresses_and_credentials() {
     use tokio::io::{AsyncBufReadExt, BufReader};
 
     let mut sandbox = Command::new(BINARY)
@@ -73,7 +73,7 @@ async fn the_sandbox_tells_machines_where_it_is_and_what_it_takes() {
 }
 
 #[tokio::test]
-async fn data_that_cannot_be_written_is_a_failure() {
+async fn unwritable_output_is_a_failure() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for command in [&["mint", "alice"][..], &["grants"], &["bulk", "--count", "3"]] {
@@ -86,7 +86,7 @@ async fn data_that_cannot_be_written_is_a_failure() {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let ran = soon(ran.wait_with_output()).await.expect("it ends");
+        let ran = soon(ran.wait_with_output()).await.expect("an exit");
         let stderr = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(1), "{command:?}: {stderr}");
         assert!(stderr.contains("cannot write"), "{command:?}: {stderr}");
@@ -94,7 +94,7 @@ async fn data_that_cannot_be_written_is_a_failure() {
 }
 
 #[tokio::test]
-async fn completions_are_scripts_that_their_shells_read() {
+async fn completions_are_valid_shell_scripts() {
     for (shell, tells) in [
         ("bash", "complete -F _grantmint"),
         ("zsh", "#compdef grantmint"),
@@ -103,15 +103,15 @@ async fn completions_are_scripts_that_their_shells_read() {
         let ran = run(&["completions", shell]).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
         assert!(ran.stdout.contains(tells), "{shell}: {tells}");
-        for told in ["inspect", "--watch", "bulk"] {
+        for reported in ["inspect", "--watch", "bulk"] {
             assert!(
-                ran.stdout.contains(told) || ran.stdout.contains(&told[2..]),
-                "{shell}: {told}"
+                ran.stdout.contains(reported) || ran.stdout.contains(&reported[2..]),
+                "{shell}: {reported}"
             );
         }
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), &ran.stdout).expect("written");
-        // Where the shell is at hand: all three know -n as "read only".
+        // Checked by the shell if it is installed: in all three, -n only parses.
         let read = Command::new(shell).arg("-n").arg(file.path()).output().await;
         let Ok(read) = read else { continue };
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

@@ -1,5 +1,4 @@
-//! The figures on the metrics page are true: each beside what callers, the sandbox or the API
-//! say of the same.
+//! Each metric compared with what callers, the sandbox or the API report.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +28,7 @@ pub(crate) async fn page(serve: &Serve) -> Page {
     Page::read(&serve.page("/metrics").await.1)
 }
 
-/// The page beside what the sandbox has counted by `counter`, when no request came between.
+/// The metrics page and a counter of the sandbox, read while no request happened in between.
 async fn page_and_count(serve: &Serve, counter: &str) -> (Page, f64) {
     found("a quiet moment", async || {
         let count = async || serve.counters().await[counter].as_f64().expect("a count");
@@ -48,24 +47,24 @@ fn wait(seconds: i64) -> MintOptions {
 }
 
 fn use_within(validity: Option<Validity>) -> Duration {
-    let within = validity.expect("a validity").use_within.expect("a length of time");
+    let within = validity.expect("a validity").use_within.expect("a duration");
     within.try_into().expect("not negative")
 }
 
 #[track_caller]
-fn assert_figure(page: &Page, name: &str, labels: &[(&str, &str)], wanted: f64) {
+fn assert_figure(page: &Page, name: &str, labels: &[(&str, &str)], expected: f64) {
     let figure = page.figure(name, labels);
-    assert!((figure - wanted).abs() < 1e-3, "{name} {labels:?} is {figure}, not {wanted}");
+    assert!((figure - expected).abs() < 1e-3, "{name} {labels:?} is {figure}, not {expected}");
 }
 
-/// The validities are those of the histogram's method.
+/// These validities are in the method's histogram.
 fn assert_validities(page: &Page, method: &str, validities: &[Duration]) {
     let of_method = ("method", method);
-    let number = |n: usize| f64::from(u32::try_from(n).expect("few"));
+    let number = |n: usize| f64::from(u32::try_from(n).expect("in range"));
     let name = "grantmint_token_validity_seconds";
     assert_figure(page, &format!("{name}_count"), &[of_method], number(validities.len()));
     let millis: u128 = validities.iter().map(Duration::as_millis).sum();
-    let sum = number(usize::try_from(millis).expect("few")) / 1_000.0;
+    let sum = number(usize::try_from(millis).expect("in range")) / 1_000.0;
     assert_figure(page, &format!("{name}_sum"), &[of_method], sum);
     let buckets = page.of(&format!("{name}_bucket"), &[of_method]);
     assert_eq!(buckets.len(), 16);
@@ -77,7 +76,7 @@ fn assert_validities(page: &Page, method: &str, validities: &[Duration]) {
 }
 
 #[tokio::test]
-async fn tokens_their_validity_and_calls_are_counted_as_callers_got_them() {
+async fn token_and_call_metrics_match_what_callers_received() {
     let serve = Serve::sandboxed(&[]).await;
     let mut one = vec![use_within(serve.first_token().await.validity)];
     let early = page(&serve).await;
@@ -97,7 +96,7 @@ async fn tokens_their_validity_and_calls_are_counted_as_callers_got_them() {
 
     let mut many = Vec::new();
     let mut chunks = soon(client.mint_tokens(series(0, 1_000))).await.expect("a bulk").into_inner();
-    while let Some(chunk) = soon(chunks.message()).await.expect("well") {
+    while let Some(chunk) = soon(chunks.message()).await.expect("no error") {
         many.extend(vec![use_within(chunk.validity); chunk.tokens.len()]);
     }
     assert_eq!(many.len(), 1_000);
@@ -130,7 +129,7 @@ async fn tokens_their_validity_and_calls_are_counted_as_callers_got_them() {
 }
 
 #[tokio::test]
-async fn every_call_that_ended_has_its_time() {
+async fn every_finished_call_has_a_duration() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let began = tokio::time::Instant::now();
     let mut client = serve.tokens().await;
@@ -152,16 +151,19 @@ async fn every_call_that_ended_has_its_time() {
     let buckets = page.of("grpc_server_handling_seconds_bucket", &method);
     for bucket in buckets {
         let le: f64 = bucket.labels["le"].parse().expect("a bound");
-        assert!((bucket.value > 0.5) == (sum <= le), "{bucket:?} beside {sum}");
+        assert!((bucket.value > 0.5) == (sum <= le), "{bucket:?}, {sum}");
     }
 }
 
 #[tokio::test]
-async fn waiting_calls_are_those_that_wait_and_none_when_served() {
+async fn waiting_gauge_counts_only_waiting_calls() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let early = page(&serve).await;
     assert_figure(&early, "grantmint_waiting_calls", &[], 0.0);
-    assert!(early.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty(), "not known yet");
+    assert!(
+        early.of("grantmint_upstream_clock_skew_seconds", &[]).is_empty(),
+        "the skew is not known yet"
+    );
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..3 {
         let mut client = serve.tokens().await;
@@ -189,10 +191,10 @@ async fn waiting_calls_are_those_that_wait_and_none_when_served() {
 }
 
 #[tokio::test]
-async fn open_connections_come_and_go() {
+async fn open_connections_are_counted() {
     let serve = Serve::sandboxed(&[]).await;
     let open = async |count: f64| {
-        until("so many connections", async || {
+        until("the expected connections", async || {
             let page = page(&serve).await;
             let open = page.figure("grantmint_open_connections", &[]);
             (open - count).abs() < 0.5
@@ -209,7 +211,7 @@ async fn open_connections_come_and_go() {
 }
 
 #[tokio::test]
-async fn refreshes_and_upstream_requests_are_what_the_sandbox_saw() {
+async fn refresh_metrics_match_the_sandbox() {
     for (fault, result, counter) in [
         (None, "ok", "granted"),
         (Some("status=503"), "transient", "faults"),
@@ -233,8 +235,8 @@ async fn refreshes_and_upstream_requests_are_what_the_sandbox_saw() {
             results.iter().map(|it| (it.labels["result"].as_str(), it.value)).collect();
         assert_eq!(results.len(), 8);
         for (name, value) in results {
-            let wanted = if name == result { count } else { 0.0 };
-            assert!((value - wanted).abs() < 0.5, "{fault:?}: {value} are {name}");
+            let expected = if name == result { count } else { 0.0 };
+            assert!((value - expected).abs() < 0.5, "{fault:?}: {value} are {name}");
         }
         let took = page.figure("grantmint_upstream_request_duration_seconds_sum", &[]);
         assert!(took > 0.0 && took < 60.0, "{took}");
@@ -242,7 +244,7 @@ async fn refreshes_and_upstream_requests_are_what_the_sandbox_saw() {
 }
 
 #[tokio::test]
-async fn an_upstream_request_that_hangs_takes_two_seconds() {
+async fn hanging_upstream_request_takes_two_seconds() {
     let serve = Serve::sandboxed(&["--fault", "hang,times=1"]).await;
     serve.first_token().await;
     let (page, _) = page_and_count(&serve, "requests").await;
@@ -252,13 +254,13 @@ async fn an_upstream_request_that_hangs_takes_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_grants_times_are_those_that_the_api_tells() {
+async fn grant_time_metrics_match_the_api() {
     let before = Clock::system().now().wall;
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let unknown = page(&serve).await;
     assert!(unknown.of("grantmint_grant_end_timestamp_seconds", &[]).is_empty(), "not 1970");
     let started = unknown.figure("process_start_time_seconds", &[]);
-    let since = |at: f64| at - f64::from(u32::try_from(before.unix_seconds()).expect("soon"));
+    let since = |at: f64| at - f64::from(u32::try_from(before.unix_seconds()).expect("in range"));
     assert!(since(started) >= 0.0 && since(started) < 60.0, "{started}");
     let version = ("version", env!("CARGO_PKG_VERSION"));
     assert_figure(&unknown, "grantmint_build_info", &[version], 1.0);
@@ -266,27 +268,27 @@ async fn a_grants_times_are_those_that_the_api_tells() {
     serve.clear_faults().await;
     serve.first_token().await;
     let mut grants = serve.grants().await;
-    until("the page tells what the API does", async || {
+    until("the metrics match the API", async || {
         let list = soon(grants.list_grants(ListGrantsRequest::default())).await.expect("a list");
         let grant = list.into_inner().grants.remove(0);
         let page = page(&serve).await;
-        let told = [
+        let reported = [
             ("fetch", grant.fetch_time),
             ("end", grant.end_time),
             ("next_attempt", grant.next_attempt_time),
         ];
-        told.into_iter().all(|(what, api)| {
+        reported.into_iter().all(|(what, api)| {
             let api = api.expect("known");
             let figure = page.figure(&format!("grantmint_grant_{what}_timestamp_seconds"), &[]);
-            let seconds = f64::from(u32::try_from(api.seconds).expect("soon"));
+            let seconds = f64::from(u32::try_from(api.seconds).expect("in range"));
             (figure - seconds - f64::from(api.nanos) / 1e9).abs() < 0.01
         })
     })
     .await;
 }
 
-/// An upstream that is down, and whose clock is ahead by what `ahead` says, in seconds.
-async fn upstream_of_another_time(listener: TcpListener, ahead: Arc<AtomicU64>) {
+/// An unavailable upstream whose clock is ahead by `ahead` seconds.
+async fn upstream_with_clock_skew(listener: TcpListener, ahead: Arc<AtomicU64>) {
     loop {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut request = Vec::new();
@@ -304,20 +306,20 @@ async fn upstream_of_another_time(listener: TcpListener, ahead: Arc<AtomicU64>) 
 }
 
 #[tokio::test]
-async fn an_upstream_whose_clock_is_apart_is_told_with_one_line() {
+async fn upstream_clock_skew_is_logged_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let upstream = format!("upstream = \"http://{}\"", listener.local_addr().expect("bound"));
     let ahead = Arc::new(AtomicU64::new(0));
-    let upstreams = tokio::spawn(upstream_of_another_time(listener, Arc::clone(&ahead)));
+    let upstreams = tokio::spawn(upstream_with_clock_skew(listener, Arc::clone(&ahead)));
     let config = Configured::profile(&upstream);
     let serve = Serve::start(&["--config", config.path()]).await;
     let mut client = serve.tokens().await;
     for seconds in [0_u32, 3_600, 0] {
         ahead.store(u64::from(seconds), Ordering::SeqCst);
         until("the skew", async || {
-            // Who asks brings the next attempt forward.
-            let asked = soon(client.mint_token(mint("early", Some(wait(0))))).await;
-            assert!(asked.is_err());
+            // A caller's request pulls the next attempt forward.
+            let requested = soon(client.mint_token(mint("early", Some(wait(0))))).await;
+            assert!(requested.is_err());
             let page = page(&serve).await;
             let skews = page.of("grantmint_upstream_clock_skew_seconds", &[("profile", "demo")]);
             skews.first().is_some_and(|it| (it.value - f64::from(seconds)).abs() < 2.6)

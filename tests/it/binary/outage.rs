@@ -1,4 +1,4 @@
-//! The upstream fails: at the start, and while calls are served.
+//! The upstream fails at startup and while calls are served.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,25 +7,27 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Configured, Serve, found, mint, payload, reason, run, said, soon, until};
+use crate::support::{
+    Configured, Serve, error_metadata, found, mint, payload, reason, run, soon, until,
+};
 
-/// Answered at once, whatever there is.
+/// Options of a call that does not wait.
 fn at_once() -> MintOptions {
     MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() }
 }
 
-/// What a first call is answered, once the upstream's own answer is known.
-async fn refused(serve: &Serve, wanted: &str) -> Status {
+/// The refusal of a first call once the upstream's response is known.
+async fn refused(serve: &Serve, expected: &str) -> Status {
     let mut client = serve.tokens().await;
-    found(wanted, async || {
+    found(expected, async || {
         let answer = soon(client.mint_token(mint("early", Some(at_once())))).await;
-        answer.err().filter(|status| reason(status) == wanted)
+        answer.err().filter(|status| reason(status) == expected)
     })
     .await
 }
 
 #[tokio::test]
-async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
+async fn serve_starts_without_its_upstream() {
     let config = Configured::profile("upstream = \"http://127.0.0.1:9\"");
     let serve = Serve::start(&["--config", config.path()]).await;
     let status = refused(&serve, "GRANT_PENDING").await;
@@ -42,8 +44,8 @@ async fn serve_starts_without_its_upstream_and_answers_with_the_reason() {
 }
 
 #[tokio::test]
-async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
-    for (fault, code, wanted) in [
+async fn serve_keeps_running_when_the_upstream_rejects_it() {
+    for (fault, code, expected) in [
         ("status=401", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
         ("status=403", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
         ("status=302", Code::FailedPrecondition, "UPSTREAM_REJECTED"),
@@ -52,10 +54,10 @@ async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
         ("body=truncated", Code::Unavailable, "GRANT_PENDING"),
     ] {
         let serve = Serve::sandboxed(&["--fault", fault]).await;
-        let status = refused(&serve, wanted).await;
+        let status = refused(&serve, expected).await;
         assert_eq!(status.code(), code, "{fault}: {status:?}");
         assert_eq!(
-            said(&status, "grant").as_deref(),
+            error_metadata(&status, "grant").as_deref(),
             Some("profiles/demo/grants/VJ0123456789abcdef0123456789abcdef")
         );
         let ran = run(&["mint", "alice", "--max-wait", "0s", "--server", &serve.server]).await;
@@ -67,7 +69,7 @@ async fn serve_does_not_exit_for_an_upstream_that_rejects_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
+async fn wrong_secret_is_upstream_rejected_and_logged() {
     let sandbox = Serve::sandboxed(&[]).await;
     let upstream = format!("upstream = \"{}\"", sandbox.sandbox.as_deref().expect("a sandbox"));
     let config =
@@ -78,11 +80,11 @@ async fn a_wrong_secret_is_an_upstream_that_rejects_and_is_loud_in_the_log() {
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
     let loud = log.lines().filter(|line| line.contains("\"level\":\"ERROR\"")).count();
-    assert_eq!(loud, 1, "one loud line a change of state: {log}");
+    assert_eq!(loud, 1, "expected one ERROR line for the change of state: {log}");
 }
 
 #[tokio::test]
-async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
+async fn outage_is_served_until_expiry_and_recovers() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -90,11 +92,11 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
 
     serve.set_fault("status=503").await;
     let (mut served, mut generation) = (0, 0);
-    let failed = found("the grant's end", async || {
+    let failed = found("the grant's expiry", async || {
         match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
             Ok(minted) => {
                 let validity = minted.into_inner().validity.expect("a validity");
-                let within = validity.use_within.expect("a length of time");
+                let within = validity.use_within.expect("a duration");
                 assert!(within.seconds >= 0 && within.nanos >= 0 && within != <_>::default());
                 generation = validity.generation;
                 served += 1;
@@ -106,15 +108,16 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
     .await;
     assert!(served > 0);
     assert_eq!((failed.code(), reason(&failed).as_str()), (Code::Unavailable, "GRANT_EXPIRED"));
-    let end = said(&failed, "end_time").expect("an end");
+    let end = error_metadata(&failed, "end_time").expect("an end");
     let end = humantime::parse_rfc3339(&end).expect("RFC 3339");
     let since_1970 = |micros: i64| UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs());
-    // It is the end of the grant that was served last, and nobody was refused a margin before.
+    // It is the expiry of the last grant served, and no call was refused more than a margin before
+    // it.
     let apart = |at: SystemTime| at.duration_since(end).unwrap_or_else(|error| error.duration());
     let granted = since_1970(generation) + Duration::from_secs(12);
     assert!(apart(granted) < Duration::from_millis(100), "{end:?} is not {granted:?}");
     let now = since_1970(Clock::system().now().wall.unix_micros());
-    assert!(now + Duration::from_millis(2_100) > end, "refused at {now:?}, alive till {end:?}");
+    assert!(now + Duration::from_millis(2_100) > end, "refused at {now:?}, valid until {end:?}");
     let delay = failed.get_details_retry_info().and_then(|info| info.retry_delay);
     assert!(delay.is_some_and(|delay| delay <= Duration::from_secs(10)), "{delay:?}");
     let pushback = failed.metadata().get("grpc-retry-pushback-ms").expect("a trailer");
@@ -130,12 +133,12 @@ async fn an_outage_is_served_to_the_grants_end_and_healed_from() {
 }
 
 #[tokio::test]
-async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
+async fn outage_shorter_than_the_grant_fails_no_call() {
     let serve = Serve::sandboxed(&[]).await;
     let first = serve.first_token().await.validity.expect("a validity").generation;
     let mut client = serve.tokens().await;
     serve.set_fault("reset,times=3").await;
-    // Whoever asks for a newer grant brings the next attempt forward, into the outage.
+    // A request for a newer grant pulls the next attempt forward, into the outage.
     let newer = MintOptions { after_generation: first, ..at_once() };
     let refused = soon(client.mint_token(mint("viewer", Some(newer)))).await;
     assert_eq!(reason(&refused.expect_err("there is none")), "GRANT_NOT_NEWER");
@@ -149,7 +152,7 @@ async fn an_outage_shorter_than_the_grant_is_noticed_by_nobody() {
 }
 
 #[tokio::test]
-async fn a_cache_that_returns_the_same_grant_gives_it_no_second_life() {
+async fn repeated_grant_keeps_its_expiry() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     let first = serve.first_token().await;
@@ -163,8 +166,8 @@ async fn a_cache_that_returns_the_same_grant_gives_it_no_second_life() {
     serve.set_fault(&format!("body-text={body}")).await;
 
     let url = cached["playbackUrl"].as_str().expect("a URL");
-    let ends = PlaybackTimes::in_url(url).and_then(|times| times.ends).expect("its end");
-    let failed = found("the grant's end", async || {
+    let ends = PlaybackTimes::in_url(url).and_then(|times| times.ends).expect("an end");
+    let failed = found("the grant's expiry", async || {
         let minted = match soon(client.mint_token(mint("viewer", Some(at_once())))).await {
             Ok(minted) => minted.into_inner(),
             Err(status) => return Some(status),

@@ -1,14 +1,14 @@
-//! Commands in pipes, and what is pasted into them or left in files by editors.
+//! Commands in pipes, pasted input, and editor artefacts in files.
 
 use std::{fs, io, process::Stdio};
 
 use grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::support::{BINARY, Configured, Ran, Serve, payload, run, soon};
+use crate::support::{BINARY, CommandOutput, Configured, Serve, payload, run, soon};
 
 #[tokio::test]
-async fn a_reader_that_goes_away_ends_every_command_without_a_word() {
+async fn closed_pipe_ends_every_command_silently() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let config = Configured::profile("");
@@ -33,14 +33,14 @@ async fn a_reader_that_goes_away_ends_every_command_without_a_word() {
         shell.args(command).args(server.iter().take(if talks { 2 } else { 0 })).env_clear();
         shell.stdin(Stdio::null()).stdout(pipe).stderr(Stdio::piped()).kill_on_drop(true);
         let child = shell.spawn().expect("the binary starts");
-        let output = soon(child.wait_with_output()).await.expect("it ends");
+        let output = soon(child.wait_with_output()).await.expect("an exit");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*stderr), (Some(0), ""), "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_or_read_is_named() {
+async fn unreadable_or_unwritable_file_is_named() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for (arguments, file) in [
@@ -56,7 +56,7 @@ async fn a_file_that_cannot_be_written_or_read_is_named() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
 }
 
-async fn inspect(pasted: &[u8]) -> Ran {
+async fn inspect(pasted: &[u8]) -> CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(["inspect", "-"]).env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,13 +64,17 @@ async fn inspect(pasted: &[u8]) -> Ran {
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(pasted).await.expect("taken");
     drop(stdin);
-    let output = soon(child.wait_with_output()).await.expect("it ends");
+    let output = soon(child.wait_with_output()).await.expect("an exit");
     let text = |bytes| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CommandOutput {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 #[tokio::test]
-async fn inspect_finds_the_token_in_what_was_pasted() {
+async fn inspect_finds_the_token_in_pasted_text() {
     let serve = Serve::sandboxed(&[]).await;
     let token = serve.first_token().await.token;
     let plain = run(&["inspect", &token]).await.stdout;
@@ -99,7 +103,7 @@ async fn inspect_finds_the_token_in_what_was_pasted() {
 }
 
 #[tokio::test]
-async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line() {
+async fn editor_artefacts_are_ignored_or_refused_by_line() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -120,7 +124,7 @@ async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line
         })
         .collect();
     assert_eq!(identities, ["alice", "bob"]);
-    for (text, told) in [
+    for (text, reported) in [
         ("alice\nbob\u{200b}\n".as_bytes(), "line 2 starts or ends with"),
         ("alice\n\u{feff}bob\n".as_bytes(), "line 2 starts or ends with"),
         ("alice \n".as_bytes(), "line 1 starts or ends with whitespace"),
@@ -129,13 +133,17 @@ async fn what_editors_leave_in_a_file_is_no_part_of_it_or_is_refused_by_its_line
         (b"alice\nb\xe9b\n", "is not UTF-8 text on line 2"),
     ] {
         let ran = bulk(text).await;
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{told}");
-        assert!(ran.stderr.contains(told) && ran.stderr.contains("names.txt"), "{}", ran.stderr);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{reported}");
+        assert!(
+            ran.stderr.contains(reported) && ran.stderr.contains("names.txt"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
 #[tokio::test]
-async fn a_secret_or_a_configuration_with_an_editors_marks_is_taken_or_refused_by_name() {
+async fn editor_artefacts_in_secrets_and_config_are_handled() {
     let config = Configured::with_secret("", "", &format!("\u{feff}{DEMO_API_KEY_SECRET}\r\n"));
     let text = fs::read(&config.file).expect("written");
     fs::write(&config.file, [b"\xef\xbb\xbf".as_slice(), &text].concat()).expect("written");
@@ -143,7 +151,7 @@ async fn a_secret_or_a_configuration_with_an_editors_marks_is_taken_or_refused_b
     let token = serve.first_token().await.token;
     crate::support::verified(&token);
 
-    for (secret, told) in [
+    for (secret, reported) in [
         (format!("\"{DEMO_API_KEY_SECRET}\""), "is in quotes"),
         (format!("TWILIO_API_SECRET={DEMO_API_KEY_SECRET}"), "looks like NAME=value"),
         (format!("{DEMO_API_KEY_SECRET}\u{200b}"), "cannot be seen"),
@@ -151,7 +159,7 @@ async fn a_secret_or_a_configuration_with_an_editors_marks_is_taken_or_refused_b
         let config = Configured::with_secret("", "", &secret);
         let ran = run(&["check", config.path()]).await;
         assert_eq!(ran.code, Some(1), "{secret}");
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        assert!(ran.stderr.contains(reported), "{}", ran.stderr);
         assert!(!ran.stderr.contains(DEMO_API_KEY_SECRET), "{}", ran.stderr);
     }
     let utf_16: Vec<u8> = "\u{feff}[server]".encode_utf16().flat_map(u16::to_le_bytes).collect();

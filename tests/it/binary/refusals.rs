@@ -1,18 +1,18 @@
-//! What `serve` refuses to start with, and how it says so.
+//! Configurations and flags that `serve` refuses, and its error messages.
 
 use std::net::TcpListener;
 
 use crate::support::{Configured, run};
 
 #[tokio::test]
-async fn serve_with_nothing_to_serve_names_both_ways() {
+async fn serve_without_config_suggests_sandbox_or_config() {
     let ran = run(&["serve"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("--config") && ran.stderr.contains("--sandbox"), "{}", ran.stderr);
 }
 
 #[tokio::test]
-async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
+async fn serve_refuses_a_non_loopback_address() {
     let local = Configured::profile("");
     let everywhere = ["serve", "--sandbox", "--config", local.path(), "--listen", "0.0.0.0:0"];
     let ran = run(&everywhere).await;
@@ -34,13 +34,13 @@ async fn serve_refuses_an_address_that_is_not_loopback_and_says_why() {
 }
 
 #[tokio::test]
-async fn serve_and_check_tell_every_problem_of_a_file_with_its_line() {
+async fn serve_and_check_report_every_problem_with_its_line() {
     let config = Configured::profile("tokn_ttl = \"1h\"\ngrant_ttl = \"5s\"\nmargn = \"0s\"");
     for command in [&["serve", "--config"][..], &["check", "--config"]] {
         let ran = run(&[command, &[config.path()]].concat()).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
-        for said in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
-            assert!(ran.stderr.contains(said), "{said} is not told: {}", ran.stderr);
+        for expected in ["tokn_ttl", "token_ttl", "grant_ttl", "margin", "grantmint.toml:8"] {
+            assert!(ran.stderr.contains(expected), "{expected} is not reported: {}", ran.stderr);
         }
     }
     let ran = run(&["serve", "--config", "/nowhere/grantmint.toml"]).await;
@@ -49,14 +49,14 @@ async fn serve_and_check_tell_every_problem_of_a_file_with_its_line() {
 }
 
 #[tokio::test]
-async fn serve_says_which_address_is_taken() {
+async fn serve_names_the_address_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     for (flag, other) in [("--listen", "--admin-listen"), ("--admin-listen", "--listen")] {
         let ran = run(&["serve", "--sandbox", flag, &address, other, "127.0.0.1:0"]).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
         assert!(ran.stderr.contains(&format!("cannot listen on {address}")), "{}", ran.stderr);
-        assert!(ran.stderr.contains(flag), "what to do next: {}", ran.stderr);
+        assert!(ran.stderr.contains(flag), "no next step: {}", ran.stderr);
     }
     let ran = run(&["sandbox", "--listen", &address]).await;
     assert_eq!(ran.code, Some(1));
@@ -64,7 +64,7 @@ async fn serve_says_which_address_is_taken() {
 }
 
 #[tokio::test]
-async fn a_malformed_flag_is_wrong_usage() {
+async fn malformed_flag_is_a_usage_error() {
     for wrong in [
         &["serve", "--sandbox", "--fault", "stauts=503"][..],
         &["serve", "--fault", "hang"],

@@ -1,5 +1,5 @@
-//! What changes without a restart: keys swapped under load as Kubernetes swaps a volume, and
-//! files that hold something bad.
+//! Changes without a restart: keys rotated under load the way Kubernetes updates a volume, and
+//! invalid files.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ fn secret(key: usize) -> String {
     format!("{key:08}abcdefghijklmnopqrstuvwxyz")
 }
 
-/// The number of the one key that made a token.
+/// The number of the only key that matches the whole token.
 fn key_of(token: &str) -> usize {
     let part = |at: usize| token.split('.').nth(at).expect("a JWT").to_owned();
     let claims = crate::support::payload(token);
@@ -51,15 +51,15 @@ fn key_of(token: &str) -> usize {
     key
 }
 
-/// A volume of a key's name and secret, and a server of a profile that has them.
-struct World {
+/// A mounted key id and secret, and a server with a profile that reads them.
+struct Fixture {
     dir: TempDir,
     _upstream: Sandbox,
     serve: Serve,
 }
 
-impl World {
-    /// `known`: the keys that the upstream knows.
+impl Fixture {
+    /// The upstream knows the keys below `known`.
     async fn new(known: usize) -> Self {
         let dir = TempDir::new().expect("a directory");
         let upstream = upstream(known).await;
@@ -82,7 +82,7 @@ impl World {
         page(&self.serve).await.figure(name, labels)
     }
 
-    /// Changes of the key that were applied.
+    /// The number of key changes applied.
     async fn reloads(&self) -> usize {
         let of_key = [("what", "profiles/demo"), ("result", "ok")];
         let figure = self.figure("grantmint_reloads_total", &of_key).await;
@@ -93,7 +93,7 @@ impl World {
         self.figure("grantmint_reload_failing", &[("what", what)]).await > 0.5
     }
 
-    /// All that the server logged.
+    /// The server's whole log.
     async fn log(self) -> String {
         self.serve.signal("TERM");
         soon(self.serve.ended()).await.1
@@ -105,7 +105,7 @@ impl World {
     }
 }
 
-/// As Kubernetes does: a new directory, to which one link is swapped.
+/// As Kubernetes does: a new directory, and one link replaced.
 fn put_key(dir: &TempDir, sid: &str, secret: &str) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -149,14 +149,14 @@ async fn upstream(known: usize) -> Sandbox {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_keys_are_swapped_under_load_and_no_token_is_of_two() {
+async fn rotating_100_keys_under_load_mixes_none_in_a_token() {
     const SWAPS: usize = 100;
-    let world = World::new(SWAPS + 1).await;
-    world.serve.first_token().await;
+    let fixture = Fixture::new(SWAPS + 1).await;
+    fixture.serve.first_token().await;
     let done = Arc::new(AtomicBool::new(false));
     let mut loads = Vec::new();
     for bulk in [false, true] {
-        let (mut tokens, done) = (world.serve.tokens().await, Arc::clone(&done));
+        let (mut tokens, done) = (fixture.serve.tokens().await, Arc::clone(&done));
         loads.push(tokio::spawn(async move {
             let (mut latest, mut seen) = (0, 0);
             while !done.load(Ordering::Relaxed) {
@@ -173,7 +173,7 @@ async fn a_hundred_keys_are_swapped_under_load_and_no_token_is_of_two() {
                 };
                 for token in minted {
                     let key = key_of(&token);
-                    assert!(key >= latest, "key {key} is used after key {latest}");
+                    assert!(key >= latest, "key {key} was used after key {latest}");
                     latest = key;
                     seen += 1;
                 }
@@ -182,51 +182,51 @@ async fn a_hundred_keys_are_swapped_under_load_and_no_token_is_of_two() {
         }));
     }
     for key in 1..=SWAPS {
-        world.put_key(key);
-        world.serve.signal("HUP");
-        until("it is counted", async || world.reloads().await == key).await;
-        assert_eq!(world.key_in_use().await, key, "the former one is not used any more");
+        fixture.put_key(key);
+        fixture.serve.signal("HUP");
+        until("it is counted", async || fixture.reloads().await == key).await;
+        assert_eq!(fixture.key_in_use().await, key, "the previous key is still used");
     }
     done.store(true, Ordering::Relaxed);
     for load in loads {
-        let seen: usize = soon(load).await.expect("it ends").expect("no call fails");
+        let seen: usize = soon(load).await.expect("an exit").expect("no call fails");
         assert!(seen > SWAPS, "{seen}");
     }
-    let log = world.log().await;
+    let log = fixture.log().await;
     assert!(!log.contains(&secret(1)) && !log.contains(&secret(SWAPS)));
 }
 
 #[tokio::test]
-async fn a_key_that_the_upstream_refuses_changes_nothing_and_a_good_one_comes_by_itself() {
-    let world = World::new(3).await;
-    world.serve.first_token().await;
-    // The upstream knows no such secret.
-    put_key(&world.dir, &sid(1), &secret(2));
-    until("it is reported", async || world.is_failing("profiles/demo").await).await;
-    assert_eq!(world.key_in_use().await, 0);
-    let ready = world.serve.page("/readyz").await;
+async fn refused_key_changes_nothing_and_a_valid_key_applies() {
+    let fixture = Fixture::new(3).await;
+    fixture.serve.first_token().await;
+    // The upstream does not know this secret.
+    put_key(&fixture.dir, &sid(1), &secret(2));
+    until("it is reported", async || fixture.is_failing("profiles/demo").await).await;
+    assert_eq!(fixture.key_in_use().await, 0);
+    let ready = fixture.serve.page("/readyz").await;
     assert!(ready.0 == 200 && ready.1.contains("refresh ok"), "{ready:?}");
-    // Nobody tells it.
-    world.put_key(2);
-    until("it is counted", async || world.reloads().await == 1).await;
-    assert_eq!(world.key_in_use().await, 2);
-    until("it is well again", async || !world.is_failing("profiles/demo").await).await;
-    let log = world.log().await;
+    // No signal is sent.
+    fixture.put_key(2);
+    until("it is counted", async || fixture.reloads().await == 1).await;
+    assert_eq!(fixture.key_in_use().await, 2);
+    until("the reload succeeds", async || !fixture.is_failing("profiles/demo").await).await;
+    let log = fixture.log().await;
     assert!(log.contains("reload failed; keeping the previous version"), "{log}");
     assert!(log.contains("CREDENTIAL_REFUSED") || log.contains("401"), "{log}");
     assert!(!log.contains(&secret(2)), "{log}");
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_toml_stops_no_key_and_what_takes_a_restart_is_named() {
-    let world = World::new(4).await;
-    world.serve.first_token().await;
-    let file = world.dir.path().join("grantmint.toml");
+async fn invalid_toml_blocks_no_key_reload_and_restart_keys_warn() {
+    let fixture = Fixture::new(4).await;
+    fixture.serve.first_token().await;
+    let file = fixture.dir.path().join("grantmint.toml");
     let good = fs::read_to_string(&file).expect("text");
     fs::write(&file, "[profiles.demo\n").expect("written");
-    until("it is reported", async || world.is_failing("configuration").await).await;
-    world.put_key(1);
-    until("the new key signs", async || world.key_in_use().await == 1).await;
+    until("it is reported", async || fixture.is_failing("configuration").await).await;
+    fixture.put_key(1);
+    until("the new key signs", async || fixture.key_in_use().await == 1).await;
 
     fs::write(
         &file,
@@ -234,26 +234,26 @@ async fn a_file_that_is_not_toml_stops_no_key_and_what_takes_a_restart_is_named(
             .replace("[profiles", "default_profile = \"demo\"\n[profiles"),
     )
     .expect("written");
-    until("it is TOML again", async || !world.is_failing("configuration").await).await;
-    world.put_key(2);
-    until("the new key signs", async || world.key_in_use().await == 2).await;
+    until("the TOML is valid again", async || !fixture.is_failing("configuration").await).await;
+    fixture.put_key(2);
+    until("the new key signs", async || fixture.key_in_use().await == 2).await;
 
-    // The secret's place is of the key, and changes with it.
-    let place = world.dir.path().join("other");
+    // The secret's location belongs to the key and changes with it.
+    let place = fixture.dir.path().join("other");
     fs::write(&place, secret(3)).expect("written");
     let moved = good
         .replace("api_key_sid_file", &format!("api_key_sid = \"{}\"\n#", sid(3)))
         .replace("/secret\"", "/other\"");
     fs::write(&file, moved).expect("written");
-    until("the new key signs", async || world.key_in_use().await == 3).await;
-    let log = world.log().await;
+    until("the new key signs", async || fixture.key_in_use().await == 3).await;
+    let log = fixture.log().await;
     let named = log.lines().find(|line| line.contains("at the next restart")).expect("a line");
     assert!(named.contains("default_profile, profiles.demo.token_ttl"), "{named}");
     assert_eq!(log.matches("at the next restart").count(), 1, "{log}");
 }
 
 #[tokio::test]
-async fn a_key_that_signs_alone_is_swapped_too() {
+async fn signing_only_key_is_rotated_too() {
     let dir = TempDir::new().expect("a directory");
     put_key(&dir, "APIone", &secret(1));
     let file = dir.path().join("grantmint.toml");
@@ -277,7 +277,7 @@ async fn a_key_that_signs_alone_is_swapped_too() {
         [1, 2].into_iter().find_map(|key| Some((key, signed_by(key)?.claims["iss"].clone())))
     };
     assert_eq!(minted().await, Some((1, "APIone".into())));
-    // A weak one is refused, as at the start.
+    // A weak key is refused, as at startup.
     put_key(&dir, "APItwo", "weak");
     serve.signal("HUP");
     let failing = async || {

@@ -1,4 +1,4 @@
-//! Bulk goes on after what heals: a server that drains, dies or has no grant for a while.
+//! Bulk resumes after temporary failures: a server that drains, exits or has no grant for a while.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ use crate::support::{
     BINARY, Configured, Serve, reason, reserved_port, resume_index, run, series, soon, until,
 };
 
-/// A `bulk` of so many tokens under way.
+/// A running `bulk` of this many tokens.
 fn bulk(server: &str, count: usize) -> Child {
     Command::new(BINARY)
         .args(["bulk", "--json", "--server", server, "--count", &count.to_string()])
@@ -28,7 +28,7 @@ fn bulk(server: &str, count: usize) -> Child {
         .expect("the binary starts")
 }
 
-/// How it ended, and what it wrote that was not read.
+/// The exit code, and the output that was not read.
 async fn ended(bulk: Child) -> (Option<i32>, String, String) {
     let output = soon(bulk.wait_with_output()).await.expect("a status");
     let text = |bytes| String::from_utf8(bytes).expect("text");
@@ -41,7 +41,7 @@ async fn grows(file: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn a_bulk_without_a_grant_is_unavailable_and_resumes_when_there_is_one() {
+async fn bulk_without_a_grant_resumes_when_one_arrives() {
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let mut client = serve.tokens().await;
     let mut request = series(3, 10);
@@ -57,17 +57,17 @@ async fn a_bulk_without_a_grant_is_unavailable_and_resumes_when_there_is_one() {
     serve.clear_faults().await;
     serve.first_token().await;
     let mut chunks = soon(client.mint_tokens(request)).await.expect("a bulk").into_inner();
-    let chunk = soon(chunks.message()).await.expect("well").expect("a chunk");
+    let chunk = soon(chunks.message()).await.expect("no error").expect("a chunk");
     assert_eq!((chunk.first_index, chunk.tokens.len()), (3, 7));
-    assert!(soon(chunks.message()).await.expect("well").is_none());
+    assert!(soon(chunks.message()).await.expect("no error").is_none());
 }
 
 #[tokio::test]
 async fn the_command_waits_for_a_first_grant() {
     let serve = Serve::sandboxed(&["--fault", "status=503"]).await;
     let bulk = bulk(&serve.server, 500);
-    // It was turned away at least once.
-    until("a call answered UNAVAILABLE", async || {
+    // It was refused at least once.
+    until("a call that failed with UNAVAILABLE", async || {
         let (_, metrics) = serve.page("/metrics").await;
         let unserved = r#"grantmint_tokens_total{method="MintTokens",outcome="unserved"} 0"#;
         !metrics.contains(unserved)
@@ -77,7 +77,7 @@ async fn the_command_waits_for_a_first_grant() {
     let (code, tokens, stderr) = ended(bulk).await;
     assert_eq!(code, Some(0), "{stderr}");
     assert_indices(&tokens, "user-", 500);
-    // It said so once, and in the end how often.
+    // It reported this once, and the number of retries at the end.
     let notes = stderr.lines().filter(|line| line.starts_with(r#"{"note":{"message":"waiting "#));
     assert_eq!(notes.count(), 1, "{stderr}");
     assert!(stderr.contains(" s: no grant has been received yet (GRANT_PENDING)"), "{stderr}");
@@ -87,7 +87,7 @@ async fn the_command_waits_for_a_first_grant() {
 }
 
 #[tokio::test]
-async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_crash() {
+async fn command_resumes_on_another_server_after_drain_or_crash() {
     const COUNT: usize = 20_000;
     let port = reserved_port();
     let address = port.local_addr().expect("an address").to_string();
@@ -96,8 +96,8 @@ async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_cras
     let start = async || Serve::configured(&config, &["--listen", &address]).await;
     let serve = start().await;
     serve.first_token().await;
-    // It goes no faster than it is read here, but for about 4,000 tokens that its windows and
-    // its buffers hold.
+    // Its progress is limited by this test's reading, except for about 4,000 tokens in windows and
+    // buffers.
     let mut bulk = bulk(&serve.server, COUNT);
     let mut lines = BufReader::new(bulk.stdout.take().expect("piped")).lines();
     let mut read = Vec::new();
@@ -111,7 +111,7 @@ async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_cras
 
     read_to(1).await;
     serve.signal("INT");
-    // Somebody must read, or the bulk cannot be brought to its end.
+    // The output must be read, or the bulk cannot end.
     tokio::select! {
         _ = serve.ended() => {}
         () = read_to(COUNT) => {}
@@ -123,13 +123,13 @@ async fn the_command_goes_on_with_the_next_server_after_a_drain_and_after_a_cras
     let _serve = start().await;
     read_to(COUNT).await;
     let (code, _, stderr) = ended(bulk).await;
-    // On a slow machine the first tokens end before the last are made.
+    // On a slow machine the first tokens expire before the last are minted.
     assert!(matches!(code, Some(0 | 4)), "{stderr}");
     assert_indices(&read.join("\n"), "user-", COUNT);
 }
 
 #[tokio::test]
-async fn the_command_gives_up_when_its_patience_ends() {
+async fn command_gives_up_after_its_retry_limit() {
     let serve = Serve::sandboxed(&["--fault", "hang"]).await;
     let bulk = ["bulk", "--count", "5", "--patience", "1s", "--server", &serve.server];
     let ran = run(&bulk).await;
@@ -138,14 +138,14 @@ async fn the_command_gives_up_when_its_patience_ends() {
     assert!(ran.stderr.contains("0 of 5 tokens"), "{}", ran.stderr);
 }
 
-/// A bulk's summary, which is the last thing that it says to machines but its failure.
+/// A bulk's summary: its last JSON line before a failure.
 fn summary(stderr: &str) -> Value {
     let objects = stderr.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let mut summaries = objects.filter_map(|object| object.get("summary").cloned());
     summaries.next_back().unwrap_or_else(|| panic!("no summary: {stderr}"))
 }
 
-/// Waits until a token of this line is past its use.
+/// Waits until the token on this line can no longer be used.
 async fn past_use(line: &str) {
     let line: Value = serde_json::from_str(line).expect("JSON");
     let use_by = humantime::parse_rfc3339(line["use_by_time"].as_str().expect("a time"));
@@ -160,7 +160,7 @@ async fn past_use(line: &str) {
 }
 
 #[tokio::test]
-async fn a_bulk_that_outlives_its_tokens_says_how_many_are_lost() {
+async fn bulk_reports_how_many_tokens_have_expired() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -171,7 +171,7 @@ async fn a_bulk_that_outlives_its_tokens_says_how_many_are_lost() {
         .kill_on_drop(true)
         .spawn()
         .expect("the binary starts");
-    // More than pipe and buffers take: it cannot end before its reader reads on.
+    // More than pipe and buffers can hold: the bulk cannot end before it is read.
     let mut lines = BufReader::new(bulk.stdout.take().expect("piped")).lines();
     let first = soon(lines.next_line()).await.expect("read").expect("a line");
     past_use(&first).await;
@@ -183,12 +183,12 @@ async fn a_bulk_that_outlives_its_tokens_says_how_many_are_lost() {
     assert_eq!((count, code), (3_000, Some(4)), "{stderr}");
     let summary = summary(&stderr);
     assert_eq!((&summary["tokens"], &summary["of"]), (&3_000.into(), &3_000.into()), "{summary}");
-    let dead = summary["past_use"].as_u64().expect("a number");
-    assert!((1..=3_000).contains(&dead), "{summary}");
+    let past_use = summary["past_use"].as_u64().expect("a number");
+    assert!((1..=3_000).contains(&past_use), "{summary}");
 }
 
 #[tokio::test]
-async fn a_bulk_whose_server_is_gone_says_so_at_once_and_at_the_end_what_is_lost() {
+async fn bulk_reports_a_lost_server_and_the_missing_tokens() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &[]).await;
     serve.first_token().await;
@@ -219,5 +219,5 @@ async fn a_bulk_whose_server_is_gone_says_so_at_once_and_at_the_end_what_is_lost
     let summary = summary(&all);
     assert!(summary["past_use"].as_u64() > Some(0), "{summary}");
     assert!(summary["tokens"].as_u64() >= summary["past_use"].as_u64(), "{summary}");
-    assert_eq!(soon(bulk.wait()).await.expect("it ends").code(), Some(3), "{all}");
+    assert_eq!(soon(bulk.wait()).await.expect("an exit").code(), Some(3), "{all}");
 }

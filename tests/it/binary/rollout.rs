@@ -1,4 +1,4 @@
-//! Two servers behind a name, replaced one after the other under load: no call fails.
+//! Two servers behind one name are replaced one after the other under load; no call fails.
 
 use std::{
     error::Error,
@@ -25,11 +25,11 @@ use crate::{
 
 const RESTARTS: usize = 10;
 
-/// As the example in Rust does: what is UNAVAILABLE is tried again, and so is what tonic could
-/// not send.
+/// As in the Rust example: UNAVAILABLE and calls that tonic could not send are retried.
 const ATTEMPTS: usize = 4;
 
-/// Tokens as fast as they come, in turn from each server, until `done`. How many.
+/// Mints without pause, alternating between the servers, until `done`; returns the number of
+/// tokens.
 async fn calls(servers: Vec<String>, done: Arc<AtomicBool>) -> Result<usize, Status> {
     let connect = |url| Endpoint::from_shared(url).expect("a URL").connect_lazy();
     let channels: Vec<Channel> = servers.into_iter().map(connect).collect();
@@ -40,7 +40,7 @@ async fn calls(servers: Vec<String>, done: Arc<AtomicBool>) -> Result<usize, Sta
             let mut tokens = TokenServiceClient::new(channels[turn % channels.len()].clone());
             match soon(tokens.mint_token(mint("viewer", None))).await {
                 Ok(_) => break,
-                Err(status) if heals(&status) && attempt < ATTEMPTS => {}
+                Err(status) if is_retryable(&status) && attempt < ATTEMPTS => {}
                 Err(status) => return Err(status),
             }
         }
@@ -49,18 +49,18 @@ async fn calls(servers: Vec<String>, done: Arc<AtomicBool>) -> Result<usize, Sta
     Ok(calls)
 }
 
-fn heals(status: &Status) -> bool {
+fn is_retryable(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 
-/// Whether calls of the callers in Python come to it: they alone list grants.
-async fn served_python(serve: &Serve) -> bool {
+/// Whether the Python callers have called this server: only they list grants.
+async fn serves_python_callers(serve: &Serve) -> bool {
     let page = Page::read(&serve.page("/metrics").await.1);
     page.sum("grpc_server_started_total", &[("grpc_method", "ListGrants")]) > 0.0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_that_are_replaced_one_by_one_fail_no_call() {
+async fn rolling_update_fails_no_call() {
     let config = Configured::with_secret(
         "[server]\ndrain_delay = \"500ms\"",
         "",
@@ -94,23 +94,23 @@ async fn servers_that_are_replaced_one_by_one_fail_no_call() {
 
     for restart in 0..RESTARTS {
         let at = restart % servers.len();
-        // The port is free once the former has ended.
-        let former = servers[at].take().expect("a server");
-        former.signal("TERM");
-        let (status, _) = soon(former.ended()).await;
+        // The port is free once the previous server has ended.
+        let previous = servers[at].take().expect("a server");
+        previous.signal("TERM");
+        let (status, _) = soon(previous.ended()).await;
         assert_eq!(status.code(), Some(0));
         let serve = start(at).await;
-        // As a deploy waits before it takes the next: clients connect again after a second or more.
-        until("Python's calls", async || served_python(&serve).await).await;
+        // As a rollout waits before the next server: clients reconnect after a second or more.
+        until("Python's calls", async || serves_python_callers(&serve).await).await;
         servers[at] = Some(serve);
     }
     done.store(true, Ordering::Relaxed);
-    let calls = soon(load).await.expect("it ends").expect("no call fails");
+    let calls = soon(load).await.expect("an exit").expect("no call fails");
     drop(caller.stdin.take());
     let mut printed = String::new();
     let mut stdout = caller.stdout.take().expect("piped");
     soon(stdout.read_to_string(&mut printed)).await.expect("text");
-    let ended = soon(caller.wait()).await.expect("it ends");
+    let ended = soon(caller.wait()).await.expect("an exit");
     assert!(ended.success(), "{printed}");
     let of_python: usize = printed.trim().parse().expect("a count");
     assert!(calls > 1_000 && of_python > 1_000, "{calls} and {of_python}");

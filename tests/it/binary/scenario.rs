@@ -1,4 +1,4 @@
-//! A scenario, played by the real binary.
+//! Scenarios on the real binary.
 
 use std::{fs, process::Stdio};
 
@@ -18,11 +18,11 @@ fn file(text: &str) -> (TempDir, String) {
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("scenario.toml");
     fs::write(&file, text).expect("written");
-    let path = file.to_str().expect("a path that is text").to_owned();
+    let path = file.to_str().expect("a UTF-8 path").to_owned();
     (dir, path)
 }
 
-/// The faults and answers of the first requests, once there are so many.
+/// The faults and statuses of the first requests, once there are this many.
 async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u64>)> {
     found("the requests", async || {
         let (status, log) =
@@ -30,7 +30,7 @@ async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u6
         assert_eq!(status, 200);
         let log: Vec<Value> = serde_json::from_str(&log).expect("a list");
         let first = log.get(..requests)?;
-        // Only those that have ended.
+        // Only finished requests.
         first.iter().all(|line| line["held_ms"].is_u64()).then(|| {
             let fault = |line: &Value| line["fault"].as_str().map(str::to_owned);
             first.iter().map(|line| (fault(line), line["status"].as_u64())).collect()
@@ -40,7 +40,7 @@ async fn first(requests: usize, sandbox: &str) -> Vec<(Option<String>, Option<u6
 }
 
 #[tokio::test]
-async fn serve_plays_a_scenario_behind_the_faults_that_are_given() {
+async fn serve_plays_a_scenario_after_the_given_faults() {
     let text = format!(
         "[[fault]]\nstatus = 500\nrequests = \"1-3\"\n\
          [[fault]]\nresource = \"{DEMO_RESOURCE}\"\nstatus = 429\nretry-after = \"soon\"\ntimes = 1\n"
@@ -50,17 +50,17 @@ async fn serve_plays_a_scenario_behind_the_faults_that_are_given() {
     serve.first_token().await;
     let sandbox = serve.sandbox.clone().expect("a sandbox");
     let own = format!("status=429,retry-after=soon,resource={DEMO_RESOURCE},times=1");
-    let wanted = [
+    let expected = [
         (Some(own), Some(429)),
         (Some("reset,times=1".to_owned()), None),
         (Some("status=500,requests=1-3".to_owned()), Some(500)),
         (None, Some(201)),
     ];
-    assert_eq!(first(4, &sandbox).await, wanted);
+    assert_eq!(first(4, &sandbox).await, expected);
 }
 
 #[tokio::test]
-async fn the_sandbox_alone_plays_one_and_takes_another_at_run_time() {
+async fn standalone_sandbox_replaces_its_scenario_at_run_time() {
     let (_dir, path) = file("[[fault]]\nstatus = 503\nrequests = 1\n");
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--scenario", &path])
@@ -71,7 +71,7 @@ async fn the_sandbox_alone_plays_one_and_takes_another_at_run_time() {
     let mut lines = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
     let mut controls = Vec::new();
     while !controls.last().is_some_and(|line: &String| line.ends_with("/sandbox/counters")) {
-        let line = soon(lines.next_line()).await.expect("read").expect("more to say");
+        let line = soon(lines.next_line()).await.expect("read").expect("another line");
         if let Some(command) = line.trim().strip_prefix("curl ") {
             controls.push(command.to_owned());
         }
@@ -84,28 +84,31 @@ async fn the_sandbox_alone_plays_one_and_takes_another_at_run_time() {
     let config = Configured::profile(&format!("upstream = \"{base}\""));
     let serve = Serve::start(&["--config", config.path()]).await;
     serve.first_token().await;
-    let wanted = [(Some("status=503,requests=1".to_owned()), Some(503)), (None, Some(201))];
-    assert_eq!(first(2, &base).await, wanted);
+    let expected = [(Some("status=503,requests=1".to_owned()), Some(503)), (None, Some(201))];
+    assert_eq!(first(2, &base).await, expected);
 
     let put = async |text| request("PUT", &url("/sandbox/scenario"), text).await;
     assert_eq!(put("[[fault]]\nhang = true\n").await.0, 204);
-    let (status, why) = put(BAD).await;
+    let (status, error) = put(BAD).await;
     assert_eq!(status, 400);
-    assert!(why.contains("scenario:2: fault[0].stauts") && why.contains("scenario:5:"), "{why}");
+    assert!(
+        error.contains("scenario:2: fault[0].stauts") && error.contains("scenario:5:"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
-async fn every_problem_of_a_scenario_is_told_with_its_line() {
+async fn every_scenario_problem_is_reported_with_its_line() {
     let (_dir, path) = file(BAD);
     for command in [&["serve", "--sandbox"][..], &["sandbox"]] {
         let ran = run(&[command, &["--scenario", &path]].concat()).await;
-        let wanted = format!(
+        let expected = format!(
             "error: 2 problems in the scenario\n  \
              {path}:2: fault[0].stauts: unknown key; did you mean status?\n  \
              {path}:5: fault[1].until: must be a duration, such as 20s or 1500ms\n  \
              see the sample scenario.toml or grantmint sandbox --help for every key\n"
         );
-        assert_eq!((ran.code, ran.stderr), (Some(1), wanted));
+        assert_eq!((ran.code, ran.stderr), (Some(1), expected));
         let ran = run(&[command, &["--scenario", "/nowhere/s.toml"]].concat()).await;
         assert_eq!(ran.code, Some(1));
         assert!(ran.stderr.contains("/nowhere/s.toml: cannot be read"), "{}", ran.stderr);

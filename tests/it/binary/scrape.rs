@@ -1,4 +1,4 @@
-//! The admin pages over HTTP: the metrics in the format that is asked for, and what is refused.
+//! The admin pages over HTTP: content negotiation of the metrics, and refused requests.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What Prometheus 3 sends.
+/// The header that Prometheus 3 sends.
 const PROMETHEUS: &str = "accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 async fn ask(serve: &Serve, method: &str, path: &str, headers: &[&str]) -> Answer {
@@ -21,9 +21,9 @@ async fn ask(serve: &Serve, method: &str, path: &str, headers: &[&str]) -> Answe
 }
 
 #[tokio::test]
-async fn the_metrics_come_in_the_format_that_is_asked_for() {
+async fn metrics_use_the_requested_format() {
     let serve = Serve::sandboxed(&[]).await;
-    for (headers, wanted) in [
+    for (headers, expected) in [
         (&[] as &[&str], TEXT),
         (&["accept: */*"], TEXT),
         (&["accept: text/plain;version=0.0.4"], TEXT),
@@ -34,16 +34,16 @@ async fn the_metrics_come_in_the_format_that_is_asked_for() {
         (&[PROMETHEUS], OPEN_METRICS),
     ] {
         let page = ask(&serve, "GET", "/metrics?name=x", headers).await;
-        let told = (page.status, page.header("content-type"), page.header("vary"));
-        assert_eq!(told, (200, Some(wanted), Some("Accept")), "{headers:?}");
-        assert_eq!(page.body.ends_with("# EOF\n"), wanted == OPEN_METRICS, "{headers:?}");
+        let reported = (page.status, page.header("content-type"), page.header("vary"));
+        assert_eq!(reported, (200, Some(expected), Some("Accept")), "{headers:?}");
+        assert_eq!(page.body.ends_with("# EOF\n"), expected == OPEN_METRICS, "{headers:?}");
         let head = ask(&serve, "HEAD", "/metrics", headers).await;
-        assert_eq!((head.header("content-type"), head.body.as_str()), (Some(wanted), ""));
+        assert_eq!((head.header("content-type"), head.body.as_str()), (Some(expected), ""));
     }
 }
 
 #[tokio::test]
-async fn both_formats_are_read_by_the_parsers_of_prometheus() {
+async fn prometheus_parsers_read_both_formats() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let dir = TempDir::new().expect("a directory");
@@ -64,7 +64,7 @@ async fn both_formats_are_read_by_the_parsers_of_prometheus() {
     assert_eq!(linted, "");
 }
 
-/// The checker that `make test` unpacks.
+/// The checker that `make test` installs.
 fn promtool() -> Command {
     let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/promtool");
     let promtool = std::env::var_os("GRANTMINT_PROMTOOL").map_or(made, PathBuf::from);
@@ -73,7 +73,7 @@ fn promtool() -> Command {
 }
 
 #[tokio::test]
-async fn an_admin_page_is_only_read_and_others_are_not_found() {
+async fn admin_pages_are_read_only() {
     let serve = Serve::sandboxed(&[]).await;
     for page in ["/livez", "/readyz", "/metrics"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {

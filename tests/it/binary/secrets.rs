@@ -1,4 +1,4 @@
-//! Secrets, grants and tokens leave by no door but an answer's token.
+//! Secrets, grants and tokens appear only in the response that returns a token.
 
 use std::{fmt::Write, io::ErrorKind, process::Stdio};
 
@@ -20,15 +20,15 @@ use crate::{
 
 pub(super) const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
 
-/// What an upstream says is not ours to repeat.
+/// Text from an upstream must not be repeated.
 const UPSTREAM_TEXT: &str = "planted-text-of-the-upstream-2c26b46b68ffc68f";
 
-/// An identity belongs to a user; a bad one may be anything, a password too.
+/// An identity belongs to a user; an invalid one may be anything, even a password.
 const BAD_IDENTITY: &str = "planted-identity-fcde2b2edba56bf4\u{7}";
 
 pub(super) fn planted() -> Markers {
     let basic = BASE64_STANDARD.encode(format!("{DEMO_API_KEY_SID}:{SECRET}"));
-    // The SID's part of it is public, up to its last whole group.
+    // The part before the secret is public, up to its last complete base64 group.
     let of_secret = &basic[DEMO_API_KEY_SID.len() / 3 * 4 + 4..];
     Markers::of(&[SECRET, of_secret, UPSTREAM_TEXT, BAD_IDENTITY.trim_end()])
 }
@@ -43,31 +43,31 @@ pub(super) fn add_token(markers: &mut Markers, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
+async fn no_output_contains_a_secret() {
     let config = Configured::with_secret("", "grant_ttl = \"12s\"", SECRET);
     let serve = Serve::configured(&config, &[]).await;
     let mut markers = planted();
-    let mut told = String::new();
+    let mut reported = String::new();
     let mut client = serve.tokens().await;
 
     let minted = serve.first_token().await;
     add_token(&mut markers, &minted.token);
-    write!(told, "{minted:?} {minted:#?}").expect("text");
+    write!(reported, "{minted:?} {minted:#?}").expect("text");
     let mut chunks = soon(client.mint_tokens(series(0, 200))).await.expect("a bulk").into_inner();
     let mut chunk: Option<MintTokensResponse> = None;
-    while let Some(next) = soon(chunks.message()).await.expect("well") {
+    while let Some(next) = soon(chunks.message()).await.expect("no error") {
         next.tokens.iter().for_each(|token| add_token(&mut markers, token));
-        write!(told, "{next:?} {next:#?}").expect("text");
+        write!(reported, "{next:?} {next:#?}").expect("text");
         chunk = Some(next);
     }
     assert!(chunk.is_some());
 
-    // Every sort of failure that there is, with the upstream's own words in it.
+    // Every kind of failure, each with the upstream's own text in it.
     let refused = soon(client.mint_token(mint(BAD_IDENTITY, None))).await.expect_err("refused");
-    write!(told, "{refused:?} {refused}").expect("text");
+    write!(reported, "{refused:?} {refused}").expect("text");
     let options = MintOptions { profile: SECRET.to_owned(), ..<_>::default() };
     let refused = soon(client.mint_token(mint("viewer", Some(options)))).await;
-    write!(told, "{:?}", refused.expect_err("refused")).expect("text");
+    write!(reported, "{:?}", refused.expect_err("refused")).expect("text");
     let body = format!("body-text={UPSTREAM_TEXT}");
     for fault in [
         format!("status=401,{body},times=1"),
@@ -78,7 +78,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
         "body=truncated,times=1".to_owned(),
         "body=wrong-account,times=1".to_owned(),
         "reset,times=1".to_owned(),
-        // Refused twice it is refused; then the grant ends.
+        // The second refusal counts; then the grant expires.
         format!("status=401,{body}"),
     ] {
         let before = serve.counters().await["faults"].as_u64();
@@ -89,15 +89,15 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
                 MintOptions { max_wait: Some(prost_types::Duration::default()), ..<_>::default() };
             match soon(client.mint_token(mint("viewer", Some(options)))).await {
                 Ok(minted) => add_token(&mut markers, &minted.into_inner().token),
-                Err(status) => write!(told, "{status:?}").expect("text"),
+                Err(status) => write!(reported, "{status:?}").expect("text"),
             }
             let met = serve.counters().await["faults"].as_u64() > before;
-            let refused = told.contains("UPSTREAM_REJECTED");
+            let refused = reported.contains("UPSTREAM_REJECTED");
             if for_good { refused } else { met }
         })
         .await;
     }
-    markers.in_none_of("an error or Debug output", &told);
+    markers.in_none_of("an error or Debug output", &reported);
 
     for page in ["/metrics", "/readyz", "/livez", "/", "/metrics?token=x"] {
         let (_, body) = serve.page(page).await;
@@ -108,7 +108,7 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
     let check = run(&["check", config.path()]).await;
     markers.in_none_of("check", &(check.stdout + &check.stderr));
     for of_process in ["cmdline", "environ"] {
-        // The environment of a process that cannot be dumped is for root's eyes only.
+        // Only root can read the environment of a process that cannot be dumped.
         let text = std::fs::read(format!("/proc/{}/{of_process}", serve.pid()));
         let text = text.unwrap_or_else(|error| {
             assert_eq!((of_process, error.kind()), ("environ", ErrorKind::PermissionDenied));
@@ -121,13 +121,13 @@ async fn no_secret_is_told_by_log_metrics_pages_errors_or_debug_output() {
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
     for witness in ["first grant received", "\"level\":\"TRACE\"", "h2::"] {
-        assert!(log.contains(witness), "the log is at trace level: no {witness}");
+        assert!(log.contains(witness), "the log is not at trace level: no {witness}");
     }
     markers.in_none_of("the log", &log);
 }
 
 #[tokio::test]
-async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
+async fn no_flag_takes_a_secret() {
     for command in ["serve", "sandbox", "check", "mint", "bulk", "grants", "bench", "inspect"] {
         let help = run(&[command, "--help"]).await;
         assert_eq!(help.code, Some(0), "{command}");
@@ -137,7 +137,7 @@ async fn help_has_no_way_to_write_a_secret_into_a_command_line() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_file_itself_is_refused_without_being_repeated() {
+async fn inline_secret_is_refused_without_echo() {
     let config = Configured::profile(&format!("api_key_secret = \"{SECRET}\""));
     for command in ["check", "serve"] {
         let ran = run(&[command, "--config", config.path()]).await;
@@ -148,7 +148,7 @@ async fn a_secret_in_the_file_itself_is_refused_without_being_repeated() {
 }
 
 #[tokio::test]
-async fn the_servers_memory_is_never_dumped_into_a_file() {
+async fn core_dumps_are_disabled() {
     let server = format!(
         "ulimit -c unlimited; exec {BINARY} serve --sandbox --json --listen 127.0.0.1:0 \
          --admin-listen 127.0.0.1:0"
@@ -162,7 +162,7 @@ async fn the_servers_memory_is_never_dumped_into_a_file() {
         .expect("a shell");
     let mut lines = BufReader::new(serve.stdout.take().expect("piped")).lines();
     soon(lines.next_line()).await.expect("read").expect("it is bound");
-    let limits = format!("/proc/{}/limits", serve.id().expect("it runs"));
+    let limits = format!("/proc/{}/limits", serve.id().expect("a running process"));
     let limits = std::fs::read_to_string(limits).expect("readable");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     let words: Vec<_> = core.split_whitespace().skip(4).take(2).collect();

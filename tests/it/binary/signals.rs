@@ -1,4 +1,4 @@
-//! Every signal that a process can be sent, and what a server does about it.
+//! Every signal and the server's reaction.
 
 use std::process::Stdio;
 
@@ -12,7 +12,7 @@ use super::bulk::read;
 use crate::support::{BINARY, Configured, Serve, mint, reason, resume_index, series, soon, until};
 
 #[tokio::test]
-async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
+async fn unused_signal_is_logged_and_ignored() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let mut tokens = serve.tokens().await;
@@ -23,7 +23,7 @@ async fn a_signal_that_means_nothing_to_it_is_logged_and_serves_on() {
         serve.signal(name);
         soon(tokens.mint_token(mint("alice", None))).await.expect("a token");
     }
-    // In its delay those that are still to be taken are taken.
+    // During the delay, signals with a meaning still work.
     serve.signal("TERM");
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
@@ -46,10 +46,10 @@ async fn sigquit_drains_as_sigterm_does() {
     let mut tokens = serve.tokens().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     serve.signal("QUIT");
-    // A signal that asks for nothing does not count as a second one.
+    // A signal without a meaning does not count as the second one.
     serve.signal("HUP");
     let (received, _, ended) = read(bulk.into_inner(), 0).await;
-    let ended = ended.expect("it does not come to its end");
+    let ended = ended.expect("it does not exit");
     assert_eq!((ended.code(), reason(&ended).as_str()), (Code::Unavailable, "DRAINING"));
     assert_eq!(usize::try_from(resume_index(&ended)), Ok(received.len()));
     let (status, log) = serve.ended().await;
@@ -60,7 +60,7 @@ async fn sigquit_drains_as_sigterm_does() {
 }
 
 #[tokio::test]
-async fn the_sandbox_goes_on_too() {
+async fn sandbox_ignores_unused_signals() {
     let mut sandbox = Command::new(BINARY)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
         .stdout(Stdio::piped())
@@ -69,19 +69,19 @@ async fn the_sandbox_goes_on_too() {
         .spawn()
         .expect("the binary starts");
     let mut log = sandbox.stderr.take().expect("piped");
-    let mut told = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
-    soon(told.next_line()).await.expect("text").expect("a line of addresses");
+    let mut reported = BufReader::new(sandbox.stdout.take().expect("piped")).lines();
+    soon(reported.next_line()).await.expect("text").expect("a line of addresses");
     let mut bytes = Vec::new();
-    let pid = sandbox.id().expect("it runs").to_string();
+    let pid = sandbox.id().expect("a running process").to_string();
     for name in ["HUP", "USR1"] {
         let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
-    let mut said = String::new();
-    while !(said.contains("reload requested; nothing to reload") && said.contains("SIGUSR1")) {
+    let mut output = String::new();
+    while !(output.contains("reload requested; nothing to reload") && output.contains("SIGUSR1")) {
         let count = soon(log.read_buf(&mut bytes)).await.expect("a log");
-        assert!(count > 0, "{said}");
-        said = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(count > 0, "{output}");
+        output = String::from_utf8_lossy(&bytes).into_owned();
     }
     let sent = std::process::Command::new("kill").args(["-QUIT", &pid]).status();
     assert!(sent.expect("kill runs").success());
@@ -89,7 +89,7 @@ async fn the_sandbox_goes_on_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_still_reads_its_files_stops_at_a_signal() {
+async fn signal_stops_a_server_still_reading_its_files() {
     let dir = tempfile::tempdir().expect("a directory");
     let fifo = dir.path().join("config");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
@@ -108,15 +108,15 @@ async fn a_server_that_still_reads_its_files_stops_at_a_signal() {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let pid = child.id().expect("it runs").to_string();
+        let pid = child.id().expect("a running process").to_string();
         let signal = |name: &str| {
             let sent = std::process::Command::new("kill").args([name, &pid]).status();
             assert!(sent.expect("kill runs").success());
         };
-        // A signal that it takes, so that the next one is not met by the system's default.
+        // A handled signal, so that the default action does not apply to the next one.
         let taken = format!("/proc/{pid}/status");
-        until("it takes signals", async || {
-            let status = std::fs::read_to_string(&taken).expect("it runs");
+        until("the process handles signals", async || {
+            let status = std::fs::read_to_string(&taken).expect("a running process");
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("hex");
             caught & (1 << 63) != 0

@@ -1,4 +1,4 @@
-//! `grants --watch`: on a terminal, in a pipe, and across a server's end.
+//! `grants --watch` on a terminal, in a pipe, and across a server restart.
 
 use std::{
     fs::File,
@@ -21,9 +21,9 @@ use tokio::{
 
 use crate::support::{BINARY, Configured, Serve, reserved_port, soon, until};
 
-/// A terminal that keeps all that was written to it.
+/// A terminal that records everything written to it.
 pub(super) struct Terminal {
-    /// The program's end.
+    /// The program's side.
     device: File,
     written: Arc<Mutex<String>>,
 }
@@ -38,7 +38,7 @@ impl Terminal {
         let name = ptsname(&ours, Vec::new()).expect("a name");
         let device = File::options().read(true).write(true).open(name.to_str().expect("text"));
         let written = Arc::new(Mutex::new(String::new()));
-        keep(ours, Arc::clone(&written));
+        record(ours, Arc::clone(&written));
         Self { device: device.expect("a device"), written }
     }
 
@@ -55,8 +55,8 @@ impl Terminal {
     }
 }
 
-/// Keeps what comes until the other end is closed.
-fn keep(from: OwnedFd, to: Arc<Mutex<String>>) {
+/// Records the output until the other side is closed.
+fn record(from: OwnedFd, to: Arc<Mutex<String>>) {
     thread::spawn(move || {
         let mut from = File::from(from);
         let mut buffer = [0; 4096];
@@ -78,15 +78,15 @@ fn watch(server: &str, more: &[&str]) -> Command {
     command
 }
 
-/// Ctrl-C, as the terminal sends it.
+/// Sends Ctrl-C as the terminal does.
 fn interrupt(child: &Child) {
-    let pid = child.id().expect("it runs").to_string();
+    let pid = child.id().expect("a running process").to_string();
     let sent = std::process::Command::new("kill").args(["-INT", &pid]).status();
     assert!(sent.expect("kill runs").success());
 }
 
 #[tokio::test]
-async fn on_a_terminal_a_watch_is_a_table_that_ticks_and_leaves_the_terminal_as_it_was() {
+async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     let terminal = Terminal::open(80, 20);
@@ -102,23 +102,23 @@ async fn on_a_terminal_a_watch_is_a_table_that_ticks_and_leaves_the_terminal_as_
         ages.dedup();
         ages
     };
-    until("three ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
+    until("three different ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
     interrupt(&watch);
-    let status = soon(watch.wait()).await.expect("it ends");
+    let status = soon(watch.wait()).await.expect("an exit");
     let written = terminal.written();
     assert_eq!(status.code(), Some(0), "{written}");
     assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
-    assert!(written.contains("\x1b[3A\r"), "drawn over itself: {written:?}");
+    assert!(written.contains("\x1b[3A\r"), "not redrawn in place: {written:?}");
     assert_eq!(written.matches("GRANT  ").count(), written.matches("Ctrl-C").count());
-    // Nothing is switched that would have to be switched back.
+    // No terminal mode is changed that would have to be restored.
     assert!(!written.contains("\x1b[?"), "{written:?}");
     assert_eq!(written.matches("\x1b[32m").count(), written.matches("\x1b[0m").count());
-    assert!(written.ends_with("\x1b[J"), "the cursor is below the table: {written:?}");
+    assert!(written.ends_with("\x1b[J"), "the cursor is not below the table: {written:?}");
     assert_eq!(format!("{:?}", terminal.modes()), before);
 }
 
 #[tokio::test]
-async fn colours_and_redrawing_are_left_out_where_they_are_not_wanted() {
+async fn colours_and_redrawing_can_be_disabled() {
     let serve = Serve::sandboxed(&[]).await;
     serve.first_token().await;
     for (variable, value, redrawn) in [("NO_COLOR", "1", true), ("TERM", "dumb", false)] {
@@ -130,7 +130,7 @@ async fn colours_and_redrawing_are_left_out_where_they_are_not_wanted() {
             .expect("the binary starts");
         until("a live grant", async || terminal.written().contains("live")).await;
         interrupt(&watch);
-        assert_eq!(soon(watch.wait()).await.expect("it ends").code(), Some(0));
+        assert_eq!(soon(watch.wait()).await.expect("an exit").code(), Some(0));
         let written = terminal.written();
         assert!(!written.contains("\x1b[3"), "{variable}: {written:?}");
         assert_eq!(written.contains("\x1b[J"), redrawn, "{variable}: {written:?}");
@@ -166,7 +166,7 @@ impl Piped {
 }
 
 #[tokio::test]
-async fn in_a_pipe_a_watch_is_a_line_a_change_and_ends_with_its_reader() {
+async fn watch_in_a_pipe_prints_one_line_per_change() {
     let config = Configured::profile("grant_ttl = \"12s\"");
     let serve = Serve::configured(&config, &["--fault", "status=503"]).await;
     let mut watch = Piped::start(&serve.server, &[]);
@@ -183,13 +183,13 @@ async fn in_a_pipe_a_watch_is_a_line_a_change_and_ends_with_its_reader() {
     let cells: Vec<_> = live.split_whitespace().collect();
     assert!(cells[0].len() == 12 && cells[1].starts_with("profiles/demo/grants/"), "{live}");
 
-    // The next change finds nobody.
+    // The next change finds no reader.
     drop(watch.stdout);
-    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+    assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(0));
 }
 
 #[tokio::test]
-async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
+async fn watch_reports_a_lost_server_and_resumes() {
     let port = reserved_port();
     let listen = port.local_addr().expect("an address").to_string();
     let (server, at) = (format!("http://{listen}"), ["--listen", listen.as_str()]);
@@ -222,14 +222,14 @@ async fn a_watch_says_that_its_server_is_gone_and_goes_on_when_one_is_back() {
     }
     for watch in [&mut words, &mut json] {
         interrupt(&watch.child);
-        assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(0));
+        assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(0));
     }
 }
 
 #[tokio::test]
-async fn a_watch_of_what_is_not_there_fails() {
+async fn watch_of_an_unknown_grant_fails() {
     let serve = Serve::sandboxed(&[]).await;
     let mut watch = Piped::start(&serve.server, &["--profile", "nobody"]);
     assert!(watch.note().await.contains("PROFILE_NOT_FOUND"));
-    assert_eq!(soon(watch.child.wait()).await.expect("it ends").code(), Some(1));
+    assert_eq!(soon(watch.child.wait()).await.expect("an exit").code(), Some(1));
 }

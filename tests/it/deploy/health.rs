@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::{
-    support::{Configured, Ran, Serve, found, run, soon},
+    support::{CommandOutput, Configured, Serve, found, run, soon},
     tls::pki::{CALLER_ID, Pki, uris},
     unix::Socket,
 };
 
 const SECRET: &str = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
 
-async fn health(server: &str, more: &[&str]) -> Ran {
+async fn health(server: &str, more: &[&str]) -> CommandOutput {
     run(&[&["health", "--server", server], more].concat()).await
 }
 
 /// The exit code and what was printed.
-fn told(ran: &Ran) -> (Option<i32>, &str) {
+fn told(ran: &CommandOutput) -> (Option<i32>, &str) {
     (ran.code, ran.stdout.trim_end())
 }
 

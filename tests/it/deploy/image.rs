@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::{root, tool};
 use crate::{
     python::{python, succeeds},
-    support::{Serve, found, mint, ran, soon},
+    support::{Serve, found, mint, run_command, soon},
     tls::pki::Entity,
 };
 use grantmint::rpc::proto::token_service_client::TokenServiceClient;
@@ -66,7 +66,7 @@ async fn static_binary_serves_from_an_empty_root() {
     found("the image's health check", async || {
         let mut health = root.command();
         health.args(["health", "--server", &serve.server]).env_clear();
-        let ran = ran(health).await;
+        let ran = run_command(health).await;
         (ran.code == Some(0) && ran.stdout == "SERVING\n").then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! The profiles below `examples/providers`, and what becomes of a credential that is JSON.
+//! The profiles in `examples/providers`, and credentials that are JSON.
 
 use std::{fs, path::Path};
 
@@ -14,14 +14,14 @@ use tokio::{
 use super::{configured, of, presets};
 use crate::support::{Serve, found, mint, soon, until};
 
-/// The secret of the example of this name: the demo's of that preset, or any.
+/// The secret of the example with this name: that of the preset's demo, or any.
 fn secret(name: &str) -> String {
     let demo = provider::demos().into_iter().find(|demo| demo.name == name);
     let secret = demo.and_then(|demo| demo.secret).map(|secret| secret.value);
     secret.unwrap_or_else(|| "secret-of-a-recipe".to_owned())
 }
 
-/// All examples of the kind in one file, each profile named as its file, and the names.
+/// All examples of the kind in one file, with each profile named after its file; and their names.
 fn merged(dir: &Path) -> (String, Vec<String>) {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/providers");
     let (mut whole, mut names) = (String::new(), Vec::new());
@@ -48,7 +48,7 @@ fn merged(dir: &Path) -> (String, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_examples_at_once_get_their_credentials_and_hand_them_out() {
+async fn all_examples_together_serve_their_credentials() {
     let dir = TempDir::new().expect("a directory");
     let (text, names) = merged(dir.path());
     let unnamed = presets().into_iter().find(|demo| !names.iter().any(|name| name == demo.name));
@@ -70,13 +70,13 @@ async fn all_examples_at_once_get_their_credentials_and_hand_them_out() {
         .await;
         assert!(!minted.token.is_empty() && minted.token_id.starts_with("sha256:"), "{name}");
     }
-    // Each once, and an installation more.
+    // One request each, and one more for an installation.
     let all = json!(names.len() + 1);
     until("all credentials", async || serve.counters().await["granted"] == all).await;
     assert_eq!(serve.counters().await["requests"], all);
 }
 
-/// An upstream that answers every request so.
+/// An upstream that sends this response to every request.
 async fn answering(body: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -101,12 +101,12 @@ async fn answering(body: String) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_credential_that_is_json_is_handed_on_byte_for_byte() {
-    // Spaces, escapes, an order and members that no writer of ours would choose.
+async fn json_credential_is_returned_unchanged() {
+    // Spaces, escapes, an order and members that none of our writers produces.
     let servers = "[\n  {\"urls\" : [\"stun:a:3478\"]} ,\t{\"username\":\"\\u00e9\\/\", \
                    \"credential\":\"é\",\"urls\":[\"turn:a\"], \"more\":1.50e0,\"a\":null}\n]";
     let upstream = answering(format!("{{\"x\": 1, \"iceServers\": {servers}, \"y\": []}}\n")).await;
-    let demo = presets().into_iter().find(|demo| demo.name == "cloudflare-turn").expect("one");
+    let demo = presets().into_iter().find(|demo| demo.name == "cloudflare-turn").expect("a value");
     let more = format!("upstream = \"{upstream}\"");
     let (_dir, config) = configured(&demo, &BASE64_STANDARD.encode("token"), &more);
     let serve = Serve::start(&["--config", &config]).await;

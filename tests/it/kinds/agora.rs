@@ -1,5 +1,5 @@
-//! Agora's tokens: ours against those that Agora's library made, and the whole way through the
-//! real binary. Tokens are taken apart here by code that is not the kind's.
+//! Agora's tokens: ours compared with those that Agora's library made, and the real binary from
+//! configuration to token. Tokens are decoded here by code that is independent of the kind.
 
 use std::{collections::HashSet, fs, io::Read};
 
@@ -39,7 +39,7 @@ fn code(key: &[u8], message: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// What a token holds, as the vectors have it, after a look at its signature.
+/// A token's fields in the form of the vectors, after verifying its signature.
 pub(super) fn fields(token: &str) -> Map<String, Value> {
     let packed = BASE64_STANDARD.decode(token.strip_prefix("007").unwrap()).unwrap();
     let mut unpacked = Vec::new();
@@ -85,12 +85,12 @@ pub(super) fn fields(token: &str) -> Map<String, Value> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("agora", 10, &[]);
 }
 
 #[test]
-fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
+fn library_tokens_are_read_and_their_signature_is_verified() {
     let view = View { now: WallTime::from_unix_seconds(1_700_000_010), mask: None };
     let right = SigningSecret::parse(CERTIFICATE).unwrap();
     let wrong = SigningSecret::parse(APP_ID).unwrap();
@@ -110,7 +110,7 @@ fn the_librarys_tokens_are_read_by_this_kind_and_their_signature_is_checked() {
 }
 
 #[test]
-fn tokens_of_one_call_differ_by_their_salt_alone() {
+fn tokens_of_one_call_differ_only_by_salt() {
     let text = "allow_resources = [\"*\"]\nparams = { role = \"publisher\" }";
     let profile = profile(text).unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
@@ -133,7 +133,7 @@ fn tokens_of_one_call_differ_by_their_salt_alone() {
 }
 
 #[test]
-fn what_no_token_can_say_is_not_signed() {
+fn unsupported_values_are_not_signed() {
     let profile = profile("services = [\"rtm\"]").unwrap();
     let signer = profile.token_format().prepare(None, Clock::system().now()).unwrap();
     for (issue, expire) in [(-1, 60), (100, 50), (i64::from(u32::MAX) + 1, i64::from(u32::MAX) + 9)]
@@ -143,10 +143,10 @@ fn what_no_token_can_say_is_not_signed() {
 }
 
 #[test]
-fn a_profile_says_what_its_tokens_are_for_and_whom() {
+fn profile_requires_service_and_user() {
     let rtc = "resources = [\"lobby\"]\nparams = { role = \"publisher\" }";
     let long = "c".repeat(64);
-    for (lines, told) in [
+    for (lines, reported) in [
         (rtc.replace("resources", "#"), "call.resources: needs at least one resource"),
         (rtc.replace("lobby", "caf\u{e9}"), "is not a channel name"),
         (rtc.replace("lobby", "*"), "is not a channel name"),
@@ -170,7 +170,10 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
         ("services = [\"chat\"]\nparams = { role = \"publisher\" }".to_owned(), "params: unknown"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let instants = rtc.replace("role", "privilege_expire = 1700000600, role");
     let problem = profile(&instants).unwrap_err();
@@ -184,19 +187,22 @@ fn a_profile_says_what_its_tokens_are_for_and_whom() {
     );
     let good = text.replace("\"ID\"", &format!("\"{APP_ID}\""));
     assert!(super::profile(&good, CERTIFICATE).is_ok());
-    for (text, certificate, told) in [
+    for (text, certificate, reported) in [
         (&text, CERTIFICATE, "app_id: is not an app ID"),
         (&good, "short", "app_certificate_env: "),
         (&good, "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku", "is not an app certificate"),
         (&good, "g3b95ecfec768af0a5e7fcc0e1167727", "is not an app certificate"),
     ] {
         let problem = super::profile(text, certificate).unwrap_err();
-        assert!(problem.contains(told) && !problem.contains(certificate), "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && !problem.contains(certificate),
+            "{reported}: {problem}"
+        );
     }
 }
 
 #[test]
-fn the_issue_may_lie_back_and_the_life_counts_from_there() {
+fn backdated_issue_time_starts_the_ttl() {
     let inputs = Inputs {
         now: 1_700_000_000,
         ttl_seconds: Some(600),
@@ -220,14 +226,14 @@ const TWO: &str = "[profiles.call]\nkind = \"agora\"\napp_id = \"022f71ff2bfd535
     app_certificate_file = \"SECRET_FILE\"\nservices = [\"chat\", \"rtm\"]\n";
 
 #[tokio::test]
-async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
+async fn calls_need_an_identity_and_set_only_open_parameters() {
     let directory = tempfile::tempdir().unwrap();
     let serve = serve(directory.path(), TWO, CERTIFICATE).await;
-    let told =
+    let reported =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
     let call = ["--profile", "call", "--resource", "lobby 1", "--param", "role=publisher"];
     let mint = async |arguments: &[&str]| {
-        let ran = told(&[&["mint"], arguments].concat()).await;
+        let ran = reported(&[&["mint"], arguments].concat()).await;
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
         ran.stdout.trim().to_owned()
     };
@@ -246,7 +252,7 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
     let service = |number: u16| json!({"type": number, "user_id": "zoe", "privileges": {"1": 600}});
     assert_eq!(chat["services"], json!([service(2), service(5)]));
 
-    for (identity, more, told) in [
+    for (identity, more, reported) in [
         ("0", &call[..], &["IDENTITY_INVALID", "any user"][..]),
         ("alice", &call, &["IDENTITY_INVALID", "is not an Agora uid"]),
         ("4294967296", &call, &["IDENTITY_INVALID", "is not an Agora uid"]),
@@ -263,13 +269,13 @@ async fn calls_are_for_somebody_and_set_what_the_profile_opens() {
         ("42", &[&call[..2], &call[4..]].concat(), &["RESOURCE_REQUIRED"]),
         ("zoe", &["--profile", "chat", "--resource", "lobby"], &["RESOURCE_"]),
     ] {
-        assert_refused(&serve, &[&[identity][..], more].concat(), told).await;
+        assert_refused(&serve, &[&[identity][..], more].concat(), reported).await;
     }
 
-    // A series that begins with 0 would begin with anybody's token.
+    // A series that starts with 0 would start with a token for any user.
     let bulk = [&["bulk", "--count", "20"][..], &call].concat();
     for (prefix, code) in [("--prefix=", 1), ("--prefix=0", 1), ("--prefix=7", 0)] {
-        let ran = told(&[&bulk[..], &[prefix]].concat()).await;
+        let ran = reported(&[&bulk[..], &[prefix]].concat()).await;
         assert_eq!(ran.code, Some(code), "{prefix}: {}{}", ran.stdout, ran.stderr);
         if code == 0 {
             let uids = ran.stdout.lines().map(|token| fields(token)["services"][0]["uid"].clone());

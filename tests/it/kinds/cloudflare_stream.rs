@@ -1,5 +1,5 @@
-//! Tokens of Cloudflare Stream: ours against those that Cloudflare's sample made, and the whole
-//! way through the real binary.
+//! Tokens of Cloudflare Stream: ours compared with those that Cloudflare's sample made, and the
+//! real binary from configuration to token.
 
 use grantmint::config::Profile;
 use serde_json::{Value, json};
@@ -24,15 +24,15 @@ pub(super) fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_samples_tokens_mean() {
+fn our_tokens_equal_the_samples_tokens() {
     assert_vectors("cloudflare-stream", 8, &[]);
 }
 
 #[test]
-fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
+fn profile_requires_videos_and_shared_signatures() {
     let good = format!("resources = [\"{VIDEO}\"]");
     let upper = VIDEO.to_uppercase();
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "video.resources: needs at least one resource"),
         ("resources = [\"my-video\"]".to_owned(), "is not a video UID"),
         (format!("resources = [\"{upper}\"]"), "is not a video UID"),
@@ -46,7 +46,10 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
         (format!("{good}\ncaller_params = [\"flags\"]"), "can only be set by the profile"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let key = test_key("/cloudflare-stream/pem_base64").unwrap();
     let text = format!("{}private_key_env = \"KEY\"\n{good}\n", own());
@@ -55,23 +58,23 @@ fn a_profile_is_of_videos_and_says_that_its_signatures_are_shared() {
     let no_key = super::profile(&text.replace(KEY_ID, ""), &key).unwrap_err();
     assert!(no_key.contains("key_id: is not a key name"), "{no_key}");
 
-    // Nothing of a key is told, good or bad.
+    // No error contains any part of a key, valid or not.
     let piece = &key[80..120];
     assert!(!format!("{:?}", super::profile(&text, &key).unwrap()).contains(piece));
-    for (key, told) in [
+    for (key, reported) in [
         (test_key("/cloudflare-stream/public_key_pem").unwrap(), "is a public key"),
         (key[..400].to_owned(), "private key"),
         (test_key("/ivs-playback/private_key_pkcs8_pem").unwrap(), "RS256 needs an RSA key"),
         (VIDEO.to_owned(), "is not a private key"),
     ] {
         let problem = super::profile(&text, &key).unwrap_err();
-        assert!(problem.contains(told) && problem.contains("private_key_env"), "{problem}");
+        assert!(problem.contains(reported) && problem.contains("private_key_env"), "{problem}");
         assert!(key.lines().all(|line| line.len() < 20 || !problem.contains(line)), "{problem}");
     }
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_cloudflares_limits() {
+async fn calls_set_open_parameters_within_cloudflares_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"*\"]\n\
@@ -94,14 +97,14 @@ async fn calls_set_what_the_profile_opens_within_cloudflares_limits() {
 
     let six =
         format!("access_rules={}", Value::from(vec![json!({"type": "any", "action": "block"}); 6]));
-    for (more, told) in [
+    for (more, reported) in [
         (&["--ttl", "86401s"][..], &["TTL_OUT_OF_RANGE", "at most 86400s"][..]),
         (&["--param", "flags={}"], &["PARAM_NOT_ALLOWED", "options.params.flags"]),
         (&["--param", "downloadable=1"], &["PARAM_INVALID", "options.params.downloadable"]),
         (&["--param", &six], &["PARAM_INVALID", "options.params.access_rules: must be a list"]),
         (&["--param", "sub=x"], &["PARAM_INVALID", "options.params.sub: is no parameter"]),
     ] {
-        assert_refused(&serve, &[&video[..], more].concat(), told).await;
+        assert_refused(&serve, &[&video[..], more].concat(), reported).await;
     }
     assert_refused(&serve, &["alice", "--resource", "lobby"], &["RESOURCE_INVALID", "UID"]).await;
     assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;

@@ -1,5 +1,5 @@
-//! Daily's meeting tokens: ours against those made as Daily's guide shows, and the whole way
-//! through the real binary.
+//! Daily's meeting tokens: ours compared with those made as Daily's guide shows, and the real
+//! binary from configuration to token.
 
 use grantmint::config::Profile;
 use serde_json::{Value, json};
@@ -17,14 +17,14 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("daily", 9, &[("no expiry, so valid indefinitely, where ours expires", 1)]);
 }
 
 #[test]
-fn a_profile_says_which_rooms_and_what_daily_takes() {
+fn profile_requires_rooms_and_valid_daily_values() {
     let good = "resources = [\"standup\"]";
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "call.resources: needs at least one resource"),
         (format!("{good}\nunique = false"), "unique: requires identity = \"none\""),
         (format!("{good}\nidentity = \"none\""), "unique: must be false"),
@@ -36,7 +36,10 @@ fn a_profile_says_which_rooms_and_what_daily_takes() {
         (format!("{good}\nparams = {{ ud = \"a\" }}"), "params: ud: unknown key"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let named = OWN.replace("3c475c00-8fa1-4ba0-96f8-4f2ae955cc17", "my-domain");
     let problem =
@@ -47,7 +50,7 @@ fn a_profile_says_which_rooms_and_what_daily_takes() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_and_are_no_owners() {
+async fn calls_set_open_parameters_and_never_owner() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}api_key_file = \"SECRET_FILE\"\nallow_resources = [\"room-*\"]\nmax_ttl = \"2h\"\n\
@@ -63,7 +66,7 @@ async fn calls_set_what_the_profile_opens_and_are_no_owners() {
     let set = minted(&serve, &[&room[..], &set].concat()).await;
     assert_eq!((&set["u"], &set["p"]), (&json!("Zo\u{eb}"), &json!({"hp": false, "cs": "v,a"})));
 
-    for (more, told) in [
+    for (more, reported) in [
         (&["--param", "o=true"][..], &["PARAM_NOT_ALLOWED", "options.params.o"][..]),
         (&["--param", "ss=true"], &["PARAM_NOT_ALLOWED", "options.params.ss"]),
         (&["--param", "ud=bob"], &["PARAM_INVALID", "options.params.ud: is no parameter"]),
@@ -72,7 +75,7 @@ async fn calls_set_what_the_profile_opens_and_are_no_owners() {
         (&["--param", "p={\"ca\": 1}"], &["PARAM_INVALID", "options.params.p: must be an object"]),
         (&["--ttl", "3h"], &["TTL_OUT_OF_RANGE", "at most 7200s"]),
     ] {
-        assert_refused(&serve, &[&room[..], more].concat(), told).await;
+        assert_refused(&serve, &[&room[..], more].concat(), reported).await;
     }
     let user = "u".repeat(37);
     assert_refused(&serve, &[&user, "--resource", "room-1"], &["IDENTITY_INVALID", "36"]).await;

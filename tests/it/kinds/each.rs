@@ -1,6 +1,6 @@
-//! A profile of each kind that signs with a key alone, and a call that it serves.
+//! A profile of each kind that signs with a key alone, and a valid call for each.
 
-/// The profiles; each secret is in the file that `SECRET_FILE` stands for.
+/// The profiles; `SECRET_FILE` stands for a file with the secret.
 pub(super) const PROFILES: &str = r#"
 [profiles.livekit]
 kind = "livekit"
@@ -69,7 +69,7 @@ plan = { from = "param", type = "object" }
 "https://hasura.io/jwt/claims" = { x-hasura-allowed-roles = ["viewer"], x-hasura-seats = { from = "param", name = "seats", type = "list" } }
 "#;
 
-/// A good call of each: the profile, and what `grantmint mint` takes for it.
+/// A valid call for each: the profile, and the arguments of `grantmint mint`.
 pub(super) const CALLS: [(&str, &[&str]); 7] = [
     (
         "livekit",

@@ -1,5 +1,5 @@
-//! 100ms' app tokens: ours against those that 100ms' library made of the same inputs, and the
-//! whole way through the real binary.
+//! 100ms' app tokens: ours compared with those that 100ms' library made from the same inputs, and
+//! the real binary from configuration to token.
 
 use grantmint::config::Profile;
 use serde_json::json;
@@ -15,19 +15,19 @@ fn profile(lines: &str) -> Result<Profile, String> {
     super::profile(&format!("{OWN}app_secret_env = \"SECRET\"\n{lines}\n"), SECRET)
 }
 
-/// The part of a token that the web client reads with bare `atob`.
+/// The part of a token that the web client decodes with plain `atob`.
 fn payload(token: &str) -> &str {
     token.split('.').nth(1).unwrap()
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     let later = "valid only from a later time: no profile can express that";
     assert_vectors("100ms", 6, &[(later, 1)]);
 }
 
 #[test]
-fn the_web_client_reads_whatever_stands_in_a_token() {
+fn web_client_reads_every_token() {
     let profile = profile("allow_resources = [\"*\"]\ncaller_params = [\"role\"]").unwrap();
     for text in ["~~~", "???", ">>>", "a~b>c?d", "\u{eb}\u{1f3a5}\u{ff}", "-_-_\u{a0}"] {
         let inputs = Inputs {
@@ -45,9 +45,9 @@ fn the_web_client_reads_whatever_stands_in_a_token() {
 }
 
 #[test]
-fn each_token_has_a_role_that_the_profile_or_the_call_says() {
+fn each_token_has_a_role_from_profile_or_call() {
     let room = "resources = [\"64f0\"]";
-    for (lines, told) in [
+    for (lines, reported) in [
         (room.to_owned(), "peer.params: role: is required"),
         (format!("{room}\nparams = {{ role = \"\" }}"), "params: role: must be a role name"),
         (format!("{room}\nparams = {{ role = 7 }}"), "params: role: must be a role name"),
@@ -62,14 +62,17 @@ fn each_token_has_a_role_that_the_profile_or_the_call_says() {
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let text = format!("{OWN}app_secret_env = \"SECRET\"\n{room}\nparams = {{ role = \"a\" }}\n");
     assert!(super::profile(&text, "short").unwrap_err().contains("allow_weak_secret = true"));
 }
 
 #[tokio::test]
-async fn calls_say_the_role_where_the_profile_opens_it() {
+async fn calls_set_the_role_if_the_profile_opens_it() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}app_secret_file = \"SECRET_FILE\"\nallow_resources = [\"64*\"]\nmax_ttl = \"24h\"\n\
@@ -83,7 +86,7 @@ async fn calls_say_the_role_where_the_profile_opens_it() {
     assert_eq!((&claims["type"], &claims["version"]), (&json!("app"), &json!(2)));
     assert_eq!(claims["iat"], claims["nbf"]);
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 24 * 3_600);
-    for (arguments, told) in [
+    for (arguments, reported) in [
         (&room[..], &["PARAM_REQUIRED", "options.params.role: is required"][..]),
         (&["alice", "--param", "role=guest"], &["RESOURCE_REQUIRED"]),
         (
@@ -96,6 +99,6 @@ async fn calls_say_the_role_where_the_profile_opens_it() {
         ),
         (&[&"u".repeat(257), "--resource", "64f0", "--param", "role=guest"], &["IDENTITY_INVALID"]),
     ] {
-        assert_refused(&serve, arguments, told).await;
+        assert_refused(&serve, arguments, reported).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens of Amazon IVS: playback of a private channel.
+//! Tokens of Amazon IVS for playback of a private channel.
 
 use grantmint::config::Profile;
 use proptest::{prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
@@ -25,11 +25,11 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("ivs-playback", 9, &[("no iat, which ours always have", 1)]);
 }
 
-/// A viewer, a channel, and what a call says of both.
+/// A viewer, a channel, and the ttl and parameters of a call.
 fn case() -> impl Strategy<Value = (String, String, i64, Map<String, Value>)> {
     let origin = prop_oneof![
         "https://[a-z]{1,8}\\.example",
@@ -52,7 +52,7 @@ fn case() -> impl Strategy<Value = (String, String, i64, Map<String, Value>)> {
 }
 
 #[tokio::test]
-async fn random_inputs_become_their_claims_and_no_others() {
+async fn random_inputs_become_exactly_their_claims() {
     let open = profile(
         "allow_resources = [\"*\"]\ncaller_params = [\"allow_origin\", \
          \"viewer_session_version\", \"maximum_resolution\"]",
@@ -92,10 +92,10 @@ async fn random_inputs_become_their_claims_and_no_others() {
 }
 
 #[test]
-fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
+fn profile_requires_channels_and_a_ttl_ivs_allows() {
     let good = format!("resources = [\"{CHANNEL}\"]");
     let origins = ["https://a.example"; 6].join(",");
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "private.resources: needs at least one resource"),
         ("resources = [\"AbCdEfGhIjKl\"]".to_owned(), "is not a channel's ARN, like arn:aws:ivs:"),
         (
@@ -151,7 +151,10 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     for lines in [
         format!("{NOBODY}\ntoken_ttl = \"30d\""),
@@ -170,7 +173,7 @@ fn a_profile_is_of_channels_and_lives_as_long_as_ivs_allows() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_within_the_limits_and_reads_it_back() {
+async fn binary_mints_within_limits_and_inspects() {
     let directory = tempfile::tempdir().unwrap();
     let text = "[profiles.private]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
                 allow_resources = [\"arn:aws:ivs:us-west-2:123456789012:channel/*\"]\n\
@@ -185,21 +188,21 @@ async fn the_binary_mints_within_the_limits_and_reads_it_back() {
     assert_eq!(plain["aws:strict-origin-enforcement"], true);
     assert_eq!(plain["exp"].as_i64().unwrap() - plain["iat"].as_i64().unwrap(), 300);
     let origin = "allow_origin=https://*.b.example";
-    // Beyond what a double holds.
+    // More than a double can hold.
     let version = "viewer_session_version=\"9007199254740993\"";
     let set = ["--param", origin, "--param", version, "--ttl", "10m"];
     let set = minted(&serve, &[&channel[..], &set].concat()).await;
     assert_eq!(set["aws:access-control-allow-origin"], "https://*.b.example");
     assert_eq!(set["aws:viewer-session-version"], json!(9_007_199_254_740_993_i64));
 
-    for (more, told) in [
+    for (more, reported) in [
         (&["--ttl", "601s"][..], &["TTL_OUT_OF_RANGE", "at most 600s"][..]),
         (&["--param", "allow_origin=*"], &["PARAM_INVALID", "options.params.allow_origin"]),
         (&["--param", "strict_origin=false"], &["PARAM_NOT_ALLOWED"]),
         (&["--param", "single_use=true"], &["PARAM_NOT_ALLOWED"]),
         (&["--param", "viewer_session_version=-1"], &["PARAM_INVALID", "a whole number from 0"]),
     ] {
-        assert_refused(&serve, &[&channel[..], more].concat(), told).await;
+        assert_refused(&serve, &[&channel[..], more].concat(), reported).await;
     }
     let viewer = "v".repeat(41);
     assert_refused(&serve, &[&viewer, "--resource", CHANNEL], &["IDENTITY_INVALID", "40"]).await;
@@ -217,7 +220,7 @@ async fn the_binary_mints_within_the_limits_and_reads_it_back() {
 }
 
 #[tokio::test]
-async fn viewers_who_are_not_named_share_a_signature_of_their_channel() {
+async fn anonymous_viewers_share_a_signature_per_channel() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "[profiles.lobby]\nkind = \"ivs-playback\"\nprivate_key_file = \"SECRET_FILE\"\n\
@@ -238,7 +241,7 @@ async fn viewers_who_are_not_named_share_a_signature_of_their_channel() {
     let (bob, of_bob) = mint("bob", "lobby", CHANNEL).await;
     assert!(claims.get("aws:viewer-id").is_none(), "{claims}");
     assert_eq!(claims["iat"].as_i64().map(|at| at % 3_600), Some(0), "{claims}");
-    // No two signatures of ES384 are alike. Unless the hour turned in between.
+    // Two ES384 signatures always differ. The claims agree unless the hour changed in between.
     assert!(alice == bob || claims["iat"] != of_bob["iat"], "{alice} {bob}");
     let other = CHANNEL.replace("AbCdEfGhIjKl", "other");
     assert_eq!(mint("alice", "lobby", &other).await.1["aws:channel-arn"], other);

@@ -1,4 +1,4 @@
-//! Tokens of Amazon IVS for stages: a participant's, and a connection's.
+//! Tokens of Amazon IVS for stages: for a participant, and for a connection.
 
 use grantmint::config::Profile;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -29,18 +29,18 @@ fn profile(lines: &str) -> Result<Profile, String> {
     super::profile(&text, &test_key(KEY).unwrap())
 }
 
-/// Whether IVS takes it for a participant's id.
+/// Whether IVS accepts it as a participant's id.
 fn is_id(text: &str) -> bool {
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=64).contains(&text.len()) && text.bytes().all(of_id)
 }
 
 #[test]
-fn our_tokens_mean_what_the_guides_tokens_mean() {
+fn our_tokens_equal_the_guides_tokens() {
     assert_vectors("ivs-stage", 7, &[]);
 }
 
-/// What a participant may be.
+/// The inputs of a participant's token.
 #[derive(Clone, Debug)]
 struct Case {
     user: String,
@@ -73,7 +73,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[tokio::test]
-async fn the_web_client_joins_with_random_tokens_and_reads_what_was_meant() {
+async fn web_client_reads_tokens_of_random_inputs() {
     let mut runner = TestRunner::deterministic();
     let cases: Vec<_> = (0..100).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
     let profile = profile(&format!(
@@ -129,10 +129,10 @@ async fn the_web_client_joins_with_random_tokens_and_reads_what_was_meant() {
 }
 
 #[test]
-fn a_profile_is_of_stages_with_their_endpoints() {
+fn profile_requires_stages_with_endpoints() {
     let good = format!("{WHIP}\nresources = [\"{STAGE}\"]");
     let connection = "token_type = \"connection\"";
-    for (lines, told) in [
+    for (lines, reported) in [
         (WHIP.to_owned(), "stage.resources: needs at least one resource"),
         (format!("resources = [\"{STAGE}\"]"), "stage.whip_url: is missing"),
         (
@@ -170,10 +170,13 @@ fn a_profile_is_of_stages_with_their_endpoints() {
         (format!("{connection}\nidentity = \"none\""), "identity: unknown key"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let text = format!("{OWN}private_key_env = \"KEY\"\n{good}\n");
-    for (from, to, told) in [
+    for (from, to, reported) in [
         ("wss://", "https://", "events_url: must have the form wss://host"),
         (
             "us-west-2:123456789012:public",
@@ -184,12 +187,15 @@ fn a_profile_is_of_stages_with_their_endpoints() {
     ] {
         let text = text.replacen(from, to, 1);
         let problem = super::profile(&text, &test_key(KEY).unwrap()).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_connection_is_where_its_key_is_and_the_web_client_takes_it() {
+async fn web_client_accepts_connection_tokens() {
     let inputs =
         Inputs { now: NOW, ttl_seconds: None, identity: Some("alice".to_owned()), resource: None };
     let profile = profile("token_type = \"connection\"").unwrap();
@@ -210,7 +216,7 @@ async fn a_connection_is_where_its_key_is_and_the_web_client_takes_it() {
 }
 
 #[tokio::test]
-async fn nobody_publishes_without_being_told_so_and_the_binary_reads_it_back() {
+async fn publishing_requires_an_explicit_setting() {
     let directory = tempfile::tempdir().unwrap();
     let own = OWN.replace("[profiles.stage]", "[profiles.guest]");
     let lines = format!(
@@ -240,13 +246,13 @@ async fn nobody_publishes_without_being_told_so_and_the_binary_reads_it_back() {
     let long = format!("attributes={{\"a\":\"{}\"}}", "x".repeat(1_024));
     assert_refused(&serve, &[&guest[..], &["--param", publish]].concat(), &["PARAM_NOT_ALLOWED"])
         .await;
-    for (more, told) in [
+    for (more, reported) in [
         (&["--ttl", "1209601s"][..], &["TTL_OUT_OF_RANGE", "at most 1209600s"][..]),
         (&["--param", "capabilities={}"], &["PARAM_INVALID", "options.params.capabilities"]),
         (&["--param", &long], &["PARAM_INVALID", "at most 1024 bytes in all"]),
         (&["--param", "whip_url=https://w.example"], &["PARAM_INVALID", "is no parameter"]),
     ] {
-        assert_refused(&serve, &[&stage[..], more].concat(), told).await;
+        assert_refused(&serve, &[&stage[..], more].concat(), reported).await;
     }
     let user = "u".repeat(129);
     let named = [&user, "--resource", STAGE, "--profile", "stage"];
@@ -254,14 +260,14 @@ async fn nobody_publishes_without_being_told_so_and_the_binary_reads_it_back() {
     assert_refused(&serve, &["alice", "--profile", "stage"], &["RESOURCE_REQUIRED"]).await;
 
     let shared = ["alice", "--profile", "shared"];
-    for (ask, told) in [
+    for (ask, reported) in [
         (&guest[..], &["identity    alice", "rights      allow_subscribe", "the stage arn:"][..]),
         (&shared, &["a connection to stages of account 123456789012 in us-west-2"]),
     ] {
         let ask = [&["mint"], ask, &["--server", &serve.server]].concat();
         let token = run(&ask).await.stdout;
         let read = run(&["inspect", token.trim()]).await;
-        for line in told {
+        for line in reported {
             assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
         }
         assert_signed_by(PUBLIC_KEY, &[token.trim().to_owned()]).await;

@@ -1,4 +1,4 @@
-//! JWTs of a profile's own table: whatever it says, ours are what `jsonwebtoken` makes of the
+//! JWTs of a custom claim table: for any table, ours equal those that `jsonwebtoken` makes from the
 //! same claims.
 
 use std::fs;
@@ -23,7 +23,7 @@ fn text(algorithm: Algorithm, claims: &Value, more: &str) -> String {
     )
 }
 
-/// What a claim is, and what it becomes.
+/// A claim's definition and its value in the token.
 #[derive(Clone, Debug)]
 struct Claim {
     written: Value,
@@ -78,7 +78,7 @@ fn claim() -> impl Strategy<Value = Claim> {
     ]
 }
 
-/// Dotted keys of a constant's members, as a table's keys are read.
+/// Dotted keys for a constant's members, as in a claim table.
 fn split(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
     let mut whole = json!({});
@@ -95,7 +95,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_table_is_what_jsonwebtoken_makes_of_it(
+    fn any_claim_table_equals_jsonwebtokens_output(
         claims in vec(claim(), 0..8),
         algorithm in prop::sample::select(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512][..]),
     ) {
@@ -115,7 +115,7 @@ proptest! {
         } else {
             String::new()
         };
-        // Constants that lie in each other's way are refused; that is no case for this.
+        // Conflicting constants are refused; this is no test of that.
         let profile = match profile(&text(algorithm, &written, &resources), SECRET) {
             Err(problem) if problem.contains("is defined twice") => return Ok(()),
             profile => profile.unwrap(),
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// Header and claims, whatever their characters.
+/// Header and claims, in any encoding.
 fn read(token: &str) -> [Value; 2] {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     let mut parts = token.split('.').map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).unwrap());
@@ -147,12 +147,12 @@ fn read(token: &str) -> [Value; 2] {
 }
 
 #[test]
-fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
+fn claim_table_requires_expiry_and_per_token_claims() {
     let problem = |claims: Value, more: &str| {
         profile(&text(Algorithm::HS256, &claims, more), SECRET).unwrap_err()
     };
     let own = json!({"exp": {"from": "exp"}, "sub": {"from": "identity"}});
-    for (claims, more, told) in [
+    for (claims, more, reported) in [
         (json!({"sub": {"from": "identity"}}), "", "valid indefinitely"),
         (json!({"exp": 1, "sub": {"from": "identity"}}), "", "valid indefinitely"),
         (own.clone(), "no_exp = true", "no_exp: must be false"),
@@ -165,12 +165,12 @@ fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
         (own, "grant_ttl = \"60s\"", "grant_ttl: unknown key"),
     ] {
         let problem = problem(claims, more);
-        assert!(problem.contains(told), "{told}: {problem}");
+        assert!(problem.contains(reported), "{reported}: {problem}");
     }
     let good = json!({"exp": {"from": "exp"}, "sub": {"from": "identity"}});
     let weak = profile(&text(Algorithm::HS256, &good, ""), "short").unwrap_err();
-    let told = "needs allow_weak_secret = true";
-    assert!(weak.contains(told) && weak.lines().count() == 1, "one problem alone: {weak}");
+    let reported = "needs allow_weak_secret = true";
+    assert!(weak.contains(reported) && weak.lines().count() == 1, "expected one problem: {weak}");
     let text = "[profiles.own]\nkind = \"jwt\"\nalg = \"none\"\nkey_env = \"KEY\"\n";
     let problem = profile(text, SECRET).unwrap_err();
     assert!(problem.contains("alg: must be one of HS256, HS384, HS512, RS256"), "{problem}");
@@ -179,7 +179,7 @@ fn a_table_says_when_its_tokens_end_and_what_is_a_tokens_own() {
 }
 
 #[tokio::test]
-async fn one_signature_is_shared_for_a_while_where_the_profile_says_so() {
+async fn signature_is_shared_for_the_configured_period() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("key"), SECRET).unwrap();
@@ -197,39 +197,43 @@ async fn one_signature_is_shared_for_a_while_where_the_profile_says_so() {
     );
     fs::write(path("config"), profiles).unwrap();
     let serve = Serve::start(&["--config", &path("config")]).await;
-    let told =
+    let reported =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
     let quality = ["--param", "quality=hd"];
     let mint = async |identity: &str, resource: &str| {
         let ask = [&["mint", identity, "--resource", resource][..], &quality].concat();
-        let minted = told(&ask).await;
+        let minted = reported(&ask).await;
         assert_eq!(minted.code, Some(0), "{}", minted.stderr);
         minted.stdout.trim().to_owned()
     };
     let (alice, bob) = (mint("alice", "v1").await, mint("bob", "v1").await);
     let [[_, claims], [_, of_bob]] = [&*alice, &*bob].map(parts);
     let issued = claims["iat"].as_i64().unwrap();
-    // Unless the hour turned in between.
-    assert!(alice == bob || of_bob["iat"] == issued + 3_600, "one signature for all of an hour");
+    // Unless the hour changed in between.
+    assert!(
+        alice == bob || of_bob["iat"] == issued + 3_600,
+        "expected one signature within an hour"
+    );
     assert_ne!(alice, mint("alice", "v2").await);
     assert_eq!((issued % 3_600, &claims["exp"]), (0, &json!(issued + 6 * 3_600)));
     assert_eq!((&claims["video"], &claims["quality"]), (&json!("v1"), &json!("hd")));
 
     let ask = ["mint", "alice", "--resource", "v1"];
-    let refused = told(&ask).await;
+    let refused = reported(&ask).await;
     assert!(refused.stderr.contains("PARAM_REQUIRED"), "{}", refused.stderr);
     assert!(refused.stderr.contains("options.params.quality"), "{}", refused.stderr);
-    // Of six hours one may be over, and the margin.
+    // One of the six hours may have passed, and the margin.
     for (least, refused) in [("17989s", false), ("17991s", true)] {
-        let ran = told(&[&ask[..], &quality, &["--min-remaining", least]].concat()).await;
+        let ran = reported(&[&ask[..], &quality, &["--min-remaining", least]].concat()).await;
         assert_eq!(ran.stderr.contains("VALIDITY_UNATTAINABLE"), refused, "{}", ran.stderr);
         assert_eq!(ran.stderr.contains("at most 17990s"), refused, "{}", ran.stderr);
     }
-    let ran = told(&["mint", "alice", "--profile", "own"]).await;
+    let ran = reported(&["mint", "alice", "--profile", "own"]).await;
     let [header, claims] = parts(ran.stdout.trim());
     assert_eq!(header["alg"], "HS512");
     assert_eq!(claims["id"].as_str().map(str::len), Some(36), "{claims}");
-    let bulk = told(&["bulk", "--profile", "own", "--count", "1000", "-o", &path("tokens")]).await;
+    let bulk =
+        reported(&["bulk", "--profile", "own", "--count", "1000", "-o", &path("tokens")]).await;
     assert_eq!(bulk.code, Some(0), "{}", bulk.stderr);
     let tokens = fs::read_to_string(path("tokens")).unwrap();
     let ids: std::collections::HashSet<_> =

@@ -1,5 +1,4 @@
-//! Our tokens in the hands of the libraries that others read them with, which also refuse them
-//! under a wrong secret.
+//! Vendor libraries read our tokens, and refuse them under a wrong secret.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 
@@ -21,7 +20,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A token of each profile, by its name.
+/// A token of each profile, by the profile's name.
 async fn minted() -> BTreeMap<&'static str, String> {
     let directory = tempfile::tempdir().unwrap();
     let serve = serve(directory.path(), PROFILES, SECRET).await;
@@ -35,7 +34,7 @@ async fn minted() -> BTreeMap<&'static str, String> {
     tokens
 }
 
-/// What Python's libraries read of these.
+/// What Python's libraries read from these tokens.
 async fn in_python(cases: Value) -> Vec<Value> {
     let mut reader = Command::new(python());
     reader.arg(root().join("tests/python/tokens.py")).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -45,14 +44,14 @@ async fn in_python(cases: Value) -> Vec<Value> {
     input.write_all(cases.to_string().as_bytes()).await.unwrap();
     drop(input);
     let output = soon(child.wait_with_output()).await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let reported = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{reported}");
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Claims less those that differ from token to token, after a look at the life in them.
-fn lasting(mut claims: Value) -> Value {
+/// The claims except those that differ for each token, after checking the ttl.
+fn stable_claims(mut claims: Value) -> Value {
     let members = claims.as_object_mut().unwrap();
     let times = ["iat", "exp"].map(|name| members.remove(name).and_then(|at| at.as_i64()));
     if let [Some(issue), Some(end)] = times {
@@ -63,7 +62,7 @@ fn lasting(mut claims: Value) -> Value {
 }
 
 #[tokio::test]
-async fn libraries_read_of_our_tokens_what_their_calls_asked_for() {
+async fn vendor_libraries_read_the_requested_values() {
     let tokens = minted().await;
     let algorithm = |profile: &str| match profile {
         "jitsi" => "HS512",
@@ -79,7 +78,7 @@ async fn libraries_read_of_our_tokens_what_their_calls_asked_for() {
     let read: Map<_, _> = tokens
         .keys()
         .map(|&profile| profile.to_owned())
-        .zip(read.into_iter().map(lasting))
+        .zip(read.into_iter().map(stable_claims))
         .collect();
     let meant = json!({
         "livekit": {"identity": "zoë", "name": "Zoë", "room": "room-1", "room_join": true,

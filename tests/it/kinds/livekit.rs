@@ -1,5 +1,5 @@
-//! LiveKit's tokens: ours against those that LiveKit's libraries made of the same inputs, and
-//! the whole way through the real binary.
+//! LiveKit's tokens: ours compared with those that LiveKit's libraries made from the same inputs,
+//! and the real binary from configuration to token.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use grantmint::config::Profile;
 use serde_json::{Map, Value, json};
 
 use super::{assert_vectors, in_toml};
-use crate::support::{Ran, Serve, run};
+use crate::support::{CommandOutput, Serve, run};
 
 const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
 
@@ -23,7 +23,7 @@ fn profile(scope: &str, params: &Map<String, Value>) -> Result<Profile, String> 
 }
 
 #[test]
-fn our_tokens_mean_what_the_libraries_tokens_mean() {
+fn our_tokens_equal_the_libraries_tokens() {
     let others = [
         ("refused", 2),
         ("no typ in the header, which ours have", 14),
@@ -35,13 +35,13 @@ fn our_tokens_mean_what_the_libraries_tokens_mean() {
 }
 
 #[test]
-fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
+fn profile_requires_rooms_and_no_ineffective_grants() {
     let problem =
         |scope: &str, params: Value| profile(scope, params.as_object().unwrap()).unwrap_err();
     assert!(problem("", json!({})).contains("resources: needs at least one resource"));
     assert!(profile("allow_resources = [\"room-*\"]", &Map::new()).is_ok());
     let rooms = "resources = [\"lobby\"]";
-    for (params, told) in [
+    for (params, reported) in [
         (json!({"can_publish_sources": []}), "must be a list of at least one of camera"),
         (json!({"can_publish": "false"}), "can_publish: must be true or false"),
         (json!({"metadata": {"seat": 12}}), "metadata: must be a text"),
@@ -50,16 +50,16 @@ fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
     ] {
         let problem = problem(rooms, params);
         assert!(problem.starts_with("f.toml:5: profiles.room.params: "), "{problem}");
-        assert!(problem.contains(told), "{told}: {problem}");
+        assert!(problem.contains(reported), "{reported}: {problem}");
     }
-    for (lines, told) in [
+    for (lines, reported) in [
         ("max_ttl = \"1s\"", "profiles.room.max_ttl: must be from 3s to"),
         ("margin = \"1h\"\nmax_ttl = \"30m\"", "profiles.room.max_ttl: must be from 1h 1s to"),
         ("allow_unscoped = true\ndefault_resource = \"lobby\"", "excludes allow_unscoped"),
         ("default_resource = \"cellar\"", "is not among the resources"),
     ] {
         let problem = problem(&format!("{rooms}\n{lines}"), json!({}));
-        assert!(problem.contains(told), "{told}: {problem}");
+        assert!(problem.contains(reported), "{reported}: {problem}");
     }
     for key in ["grant_ttl", "refresh_after", "budget", "upstream", "expiry_policy"] {
         let problem = problem(&format!("{rooms}\n{key} = \"60s\""), json!({}));
@@ -67,7 +67,7 @@ fn a_profile_says_which_rooms_and_nothing_that_restricts_nothing() {
     }
 }
 
-/// A file with a profile of rooms, beside its secret.
+/// A configuration file of a profile with rooms, and its secret.
 fn configured(directory: &Path, lines: &str) -> [String; 2] {
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (secret, config) = (path("secret"), path("config"));
@@ -82,7 +82,7 @@ fn configured(directory: &Path, lines: &str) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_and_nothing_else() {
+async fn calls_set_only_open_parameters() {
     let directory = tempfile::tempdir().unwrap();
     let [config, _] = configured(
         directory.path(),
@@ -95,7 +95,7 @@ async fn calls_set_what_the_profile_opens_and_nothing_else() {
         let params = params.iter().flat_map(|param| ["--param", param]);
         run(&room.into_iter().chain(params).collect::<Vec<_>>()).await
     };
-    let claims = |ran: &Ran| {
+    let claims = |ran: &CommandOutput| {
         let claims = ran
             .stdout
             .lines()
@@ -137,7 +137,7 @@ async fn calls_set_what_the_profile_opens_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
+async fn binary_mints_checks_lists_and_inspects_room_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let [config, secret] = configured(directory.path(), "params = { can_publish = false }");
     let tokens = directory.path().join("tokens").to_str().unwrap().to_owned();
@@ -145,22 +145,22 @@ async fn the_binary_mints_checks_lists_and_reads_tokens_of_rooms() {
     assert!(checked.stdout.contains("signed with the key alone"), "{}", checked.stderr);
 
     let serve = Serve::start(&["--config", &config]).await;
-    let told =
+    let reported =
         async |arguments: &[&str]| run(&[arguments, &["--server", &serve.server]].concat()).await;
-    let minted = told(&["mint", "alice", "--resource", "room-1"]).await;
+    let minted = reported(&["mint", "alice", "--resource", "room-1"]).await;
     assert_eq!(minted.code, Some(0), "{}", minted.stderr);
     let read = run(&["inspect", "--key-file", &secret, minted.stdout.trim()]).await;
     for line in ["identity    alice", "the room room-1", "not canPublish", "HS256, valid"] {
         assert!(read.stdout.contains(line), "{line}: {}{}", read.stdout, read.stderr);
     }
-    for (resource, why) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {
-        let refused = told(&["mint", "alice", "--resource", resource]).await;
-        assert!(refused.code != Some(0) && refused.stderr.contains(why), "{}", refused.stderr);
+    for (resource, expected) in [("cellar", "RESOURCE_NOT_FOUND"), ("", "RESOURCE_REQUIRED")] {
+        let refused = reported(&["mint", "alice", "--resource", resource]).await;
+        assert!(refused.code != Some(0) && refused.stderr.contains(expected), "{}", refused.stderr);
     }
     let bulk = ["bulk", "--count", "1000", "--resource", "room-2", "-o", &tokens];
-    assert_eq!(told(&bulk).await.code, Some(0));
+    assert_eq!(reported(&bulk).await.code, Some(0));
     assert_eq!(fs::read_to_string(&tokens).unwrap().lines().count(), 1_000);
-    let grants = told(&["grants"]).await;
+    let grants = reported(&["grants"]).await;
     assert_eq!(grants.code, Some(0), "{}", grants.stderr);
     let (status, ready) = serve.page("/readyz").await;
     assert!(status == 200 && ready.starts_with("ready"), "{ready}");

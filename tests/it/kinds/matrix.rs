@@ -1,5 +1,4 @@
-//! Every parameter of every kind: of which type it is, who may set it, and what a token is good
-//! for that names nothing.
+//! Every parameter of every kind: its type, who may set it, and the scope of a token without it.
 
 use grantmint::{
     config::Config,
@@ -11,9 +10,9 @@ use serde_json::{Value, json};
 use tonic::Code::InvalidArgument;
 
 use super::{parts, test_key, values::wire};
-use crate::wire::harness::{World, assert_refused};
+use crate::wire::harness::{TestServer, assert_refused};
 
-/// Kind, a good value, and the parameters of its type; `!` before those of the profile alone.
+/// Kind, a valid value, and the parameters of its type; `!` marks those that only the profile sets.
 const DECLARED: [(&str, &str, &str); 43] = [
     ("100ms", r#""viewer""#, "role"),
     ("agora", r#""publisher""#, "role"),
@@ -71,12 +70,12 @@ const DECLARED: [(&str, &str, &str); 43] = [
     ("zoom-videosdk", r#""US""#, "session_key geo_regions telemetry_tracking_id"),
 ];
 
-/// A value of each type; a number that is not whole, so that none is good for a count.
+/// A value of each type; the number is fractional, so that it is not a valid count.
 fn one_of_each_type() -> [Value; 6] {
     [json!(null), json!(true), json!(1.5), json!("1.5"), json!([null]), json!({"exp": null})]
 }
 
-/// The parameters of a kind, each with a good value and whether it is the profile's alone.
+/// The parameters of a kind: name, a valid value, and whether only the profile sets it.
 fn declared(kind: &str) -> Vec<(&'static str, Value, bool)> {
     let of_kind = DECLARED.iter().filter(|(its, ..)| *its == kind);
     let each = of_kind.flat_map(|(_, good, names)| {
@@ -127,11 +126,11 @@ fn keys(kind: &str) -> &'static str {
              private_key_env = \"/vonage-video/private_key_pkcs8_pem\""
         }
         "zoom-videosdk" => "sdk_key = \"k\"\nsdk_secret_env = \"SECRET\"",
-        kind => panic!("what is {kind}?"),
+        kind => panic!("unknown kind {kind}"),
     }
 }
 
-/// The configuration of these profiles, all of which have one secret.
+/// The configuration of these profiles, all with the same secret.
 fn parsed(text: &str) -> Result<Config, String> {
     let secret = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
     let env = |name: &str| test_key(name).or_else(|| Some(secret.to_owned()));
@@ -145,12 +144,12 @@ fn kinds() -> impl Iterator<Item = &'static str> {
     KINDS.iter().map(|kind| kind.name()).filter(move |kind| !granted.contains(kind))
 }
 
-/// A profile of this name, with these lines beside the kind's keys.
+/// A profile of this name, with these lines in addition to the kind's keys.
 fn profile(name: &str, kind: &str, lines: &str) -> String {
     format!("[profiles.{name}]\nkind = \"{kind}\"\n{}\n{lines}\n", keys(kind))
 }
 
-/// What a profile of the kind must set that opens nothing.
+/// Required settings of a profile of the kind, chosen so that they grant nothing.
 fn required(kind: &str) -> &'static str {
     match kind {
         "100ms" => "params = { role = \"guest\" }",
@@ -159,7 +158,7 @@ fn required(kind: &str) -> &'static str {
     }
 }
 
-/// A resource of a kind's form.
+/// A valid resource of the kind.
 fn room(kind: &str) -> &'static str {
     match kind {
         "cloudflare-stream" => "ea95132c15732412d22c1476fa83f27a",
@@ -174,7 +173,7 @@ fn rooms(kind: &str) -> String {
     format!("resources = [\"{}\"]", room(kind))
 }
 
-/// A profile that opens all that it may, and one that opens nothing.
+/// Two profiles: one that opens every parameter allowed, and one that opens none.
 fn profiles(kind: &str) -> String {
     let open = declared(kind).into_iter().filter(|(_, _, is_profiles)| !is_profiles);
     let open: Vec<_> = open.map(|(name, ..)| name).collect();
@@ -184,7 +183,7 @@ fn profiles(kind: &str) -> String {
     };
     let rooms = rooms(kind);
     let mut tables = profile(&format!("of-{kind}-open"), kind, &format!("{rooms}\n{lines}"));
-    // Of a table of one's own each parameter is there to be set by calls.
+    // In a custom table, each parameter exists to be set by calls.
     if kind != "jwt" {
         let lines = format!("{rooms}\n{}", required(kind));
         tables += &profile(&format!("of-{kind}-closed"), kind, &lines);
@@ -199,7 +198,7 @@ fn set(kind: &str, profile: &str, name: &str, value: &Value) -> MintOptions {
 }
 
 #[test]
-fn each_kind_declares_these_and_opens_no_server_right() {
+fn each_kind_declares_its_parameters_and_no_server_grant() {
     for kind in kinds() {
         let config = parsed(&profiles(kind)).unwrap();
         let meant = declared(kind);
@@ -214,22 +213,22 @@ fn each_kind_declares_these_and_opens_no_server_right() {
             let lines = format!("{}\ncaller_params = [\"{name}\"]", rooms(kind));
             let text = profile("a", kind, &format!("{lines}\n{}", required(kind)));
             let problem = parsed(&text).unwrap_err();
-            let told = "a.caller_params[0]: can only be set by the profile";
-            assert!(problem.contains(told), "{name}: {problem}");
+            let reported = "a.caller_params[0]: can only be set by the profile";
+            assert!(problem.contains(reported), "{name}: {problem}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
-    let world = World::of(&kinds().map(profiles).collect::<String>()).await;
+async fn parameters_take_only_their_type_and_only_if_open() {
+    let server = TestServer::of(&kinds().map(profiles).collect::<String>()).await;
     for kind in kinds() {
         for (name, good, is_profiles) in declared(kind) {
             let field = format!("options.params.{name}");
             let refused = async |profile: &str, value: &Value, reason: &str| {
                 let case = format!("{kind}, {profile}: {name} = {value}");
-                let status = world.mint("alice", set(kind, profile, name, value)).await;
-                let status = status.err().unwrap_or_else(|| panic!("{case} is taken"));
+                let status = server.mint("alice", set(kind, profile, name, value)).await;
+                let status = status.err().unwrap_or_else(|| panic!("{case} is accepted"));
                 assert_refused(&case, &status, InvalidArgument, reason, &[&field]);
             };
             if kind != "jwt" {
@@ -239,9 +238,9 @@ async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
                 refused("open", &good, "PARAM_NOT_ALLOWED").await;
                 continue;
             }
-            let taken = world.mint("alice", set(kind, "open", name, &good)).await;
+            let taken = server.mint("alice", set(kind, "open", name, &good)).await;
             assert!(taken.is_ok(), "{kind}: {name} = {good}: {taken:?}");
-            // A good one that is not whole stands for any number.
+            // A fractional number stands for any number.
             let is_of_type = |value: &&Value| {
                 std::mem::discriminant(*value) == std::mem::discriminant(&good)
                     && (!good.is_number() || good.is_f64())
@@ -257,7 +256,7 @@ async fn each_parameter_takes_its_type_alone_and_only_where_it_is_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
+async fn unrestricted_tokens_need_an_explicit_setting() {
     let any = "allow_resources = [\"*\"]";
     let mut tables: String = kinds()
         .map(|kind| profile(&format!("of-{kind}"), kind, &format!("{any}\n{}", required(kind))))
@@ -265,16 +264,16 @@ async fn a_token_that_is_good_for_everything_is_written_by_a_person() {
     for kind in ["daily", "livekit", "twilio-access"] {
         tables += &profile(&format!("of-{kind}-all"), kind, "allow_unscoped = true");
     }
-    let world = World::of(&tables).await;
+    let server = TestServer::of(&tables).await;
     let mint = async |profile: &str| {
         let options = MintOptions { profile: profile.to_owned(), ..<_>::default() };
-        world.mint("alice", options).await
+        server.mint("alice", options).await
     };
     for kind in kinds() {
         let refused = mint(&format!("of-{kind}"))
             .await
             .err()
-            .unwrap_or_else(|| panic!("{kind}: for everything"));
+            .unwrap_or_else(|| panic!("{kind}: an unrestricted token was minted"));
         let field = &["options.resource"];
         assert_refused(kind, &refused, InvalidArgument, "RESOURCE_REQUIRED", field);
     }

@@ -1,5 +1,5 @@
-//! Tokens of Mux: ours against those that Mux's library made of the same inputs, of fixed ones and
-//! of random ones, and the whole way through the real binary.
+//! Tokens of Mux: ours compared with those that Mux's library made from the same inputs, fixed and
+//! random, and the real binary from configuration to token.
 
 use std::fs;
 
@@ -40,12 +40,12 @@ fn with_params(params: &Map<String, Value>) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_muxs_tokens_mean() {
+fn our_tokens_equal_muxs_tokens() {
     assert_vectors("mux", 10, &[("numbers as strings, where the guide has numbers", 2)]);
 }
 
 #[tokio::test]
-async fn muxs_player_finds_nothing_wrong_with_a_token_for_its_id_until_its_end() {
+async fn mux_player_accepts_a_token_until_expiry() {
     let mint = |of: &str| {
         let params = Map::from_iter([("token_type".to_owned(), of.into())]);
         let inputs = Inputs {
@@ -75,7 +75,7 @@ async fn muxs_player_finds_nothing_wrong_with_a_token_for_its_id_until_its_end()
     assert_eq!(verdicts, meant);
 }
 
-/// What a call may ask for.
+/// The inputs of a call.
 #[derive(Clone, Debug)]
 struct Case {
     id: String,
@@ -157,7 +157,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[tokio::test]
-async fn of_random_inputs_our_claims_are_those_of_muxs_library() {
+async fn random_inputs_give_the_claims_of_muxs_library() {
     let mut runner = TestRunner::deterministic();
     let cases: Vec<_> =
         (0..1_000).map(|_| case().new_tree(&mut runner).unwrap().current()).collect();
@@ -200,9 +200,9 @@ fn open() -> Vec<String> {
 }
 
 #[test]
-fn a_profile_is_of_ids_that_mux_has() {
+fn profile_requires_valid_mux_ids() {
     let good = "resources = [\"qIJB\"]";
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "vod.resources: needs at least one resource"),
         (
             "resources = [\"https://stream.mux.com/qIJB.m3u8\"]".to_owned(),
@@ -233,7 +233,10 @@ fn a_profile_is_of_ids_that_mux_has() {
         ),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let shared = OWN.replace("unique = false\n", "");
     let text = format!("{shared}private_key_env = \"KEY\"\n{good}\n");
@@ -253,7 +256,7 @@ fn a_profile_is_of_ids_that_mux_has() {
 }
 
 #[tokio::test]
-async fn the_binary_mints_for_all_of_a_player_and_reads_it_back() {
+async fn binary_mints_every_player_token_and_inspects_it() {
     let directory = tempfile::tempdir().unwrap();
     let key = test_key("/mux/private_key_pkcs1_pem").unwrap();
     let text = format!(
@@ -281,14 +284,14 @@ async fn the_binary_mints_for_all_of_a_player_and_reads_it_back() {
     let claims = minted(&serve, &[&id[..], &custom].concat()).await;
     assert_eq!(claims["custom"], json!({"session_id": "s-1"}));
 
-    for (more, told) in [
+    for (more, reported) in [
         (&["--param", "token_type=v"][..], &["PARAM_INVALID", "must be one of video"][..]),
         (&["--param", "width=0.5"], &["PARAM_INVALID", "options.params.width"]),
         (&["--param", "height=9"], &["PARAM_NOT_ALLOWED", "options.params.height"]),
         (&["--param", "playback_restriction_id=a"], &["PARAM_NOT_ALLOWED"]),
         (&["--param", "aud=v"], &["PARAM_INVALID", "options.params.aud: is no parameter"]),
     ] {
-        assert_refused(&serve, &[&id[..], more].concat(), told).await;
+        assert_refused(&serve, &[&id[..], more].concat(), reported).await;
     }
     assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;
     assert_refused(&serve, &["alice", "--resource", "q.m3u8"], &["RESOURCE_INVALID"]).await;

@@ -1,5 +1,5 @@
-//! Programs in Node that make or read tokens with implementations that are not ours: the vendors'
-//! own, and OpenSSL.
+//! Node programs that make or read tokens with independent implementations: the vendors' libraries,
+//! and OpenSSL.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use super::test_key;
 use crate::support::soon;
 
-/// What a program of `tests/node` writes of this input: a line of JSON each.
+/// The output of a program of `tests/node` for this input: one JSON value a line.
 pub(crate) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let modules = root.join("target/libraries/node/node_modules");
@@ -20,18 +20,18 @@ pub(crate) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
     let mut child = node.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let text = input.to_string();
-    // It may end without having read all: what it then says is told below.
+    // The program may end before it has read all input; its output is checked below.
     let written = tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
     let output = soon(child.wait_with_output()).await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program}: {told}");
+    let reported = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {reported}");
     written.await.unwrap().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Checks signatures with OpenSSL, by the public key at this place of the vectors' keys. It also
-/// refuses each of them where a byte of the claims or of the signature is another.
+/// Checks signatures with OpenSSL and the public key at this pointer of the vectors' keys. Each
+/// must be invalid after changing a byte of the claims or of the signature.
 pub(super) async fn assert_signed_by(public_key: &str, tokens: &[String]) {
     let key = test_key(public_key).unwrap();
     let checked = in_node("signatures.js", &json!({"key": key, "tokens": tokens})).await;

@@ -1,4 +1,4 @@
-//! Keys, tokens and the values of calls leave by no door but an answer's token.
+//! Keys, tokens and call values appear only in the response that returns a token.
 
 use std::fs;
 
@@ -18,13 +18,13 @@ use crate::{
 
 const SECRET: &str = "planted-secret-d4735e3a265e16eee03f59718b9b5d03";
 
-/// Under the 32 bytes that a secret should have.
+/// Shorter than the recommended 32 bytes.
 const WEAK: &str = "planted-d4735e3a265e16";
 
-/// It belongs to a user, and may be a name as well as a password.
+/// A value belongs to a user and may be a name or even a password.
 const VALUE: &str = "planted-value-4b227777d4dd1fc6";
 
-/// A parameter of each profile that takes this text, or none.
+/// A string parameter of each profile, if it has one.
 const TEXTS: [(&str, &str); 5] = [
     ("livekit", "name"),
     ("zoom-videosdk", "session_key"),
@@ -33,29 +33,29 @@ const TEXTS: [(&str, &str); 5] = [
     ("jitsi", "name"),
 ];
 
-/// The commands of a caller, good and bad, as far as they do not write a token where one is
-/// meant to be; what they write to standard error.
-async fn called(serve: &Serve, markers: &mut Markers) -> String {
-    let mut told = String::new();
+/// Runs a caller's commands, valid and invalid; adds the printed tokens to `markers` and returns
+/// standard error.
+async fn run_commands(serve: &Serve, markers: &mut Markers) -> String {
+    let mut reported = String::new();
     for (profile, call) in CALLS {
         let to = ["--profile", profile, "--server", &serve.server];
         let minted = run(&[&["mint"], call, &to].concat()).await;
         assert_eq!(minted.code, Some(0), "{profile}: {}", minted.stderr);
         markers.add_token(minted.stdout.trim());
-        told += &minted.stderr;
+        reported += &minted.stderr;
         let bulk =
             run(&[&["bulk", "--count=5", "--prefix=viewer_"], &call[1..], &to].concat()).await;
         assert_eq!(bulk.stdout.lines().count(), 5, "{profile}: {}", bulk.stderr);
         bulk.stdout.lines().for_each(|token| markers.add_token(token));
-        told += &bulk.stderr;
+        reported += &bulk.stderr;
         let text = TEXTS.iter().find(|(its, _)| *its == profile);
         if let Some(param) = text.map(|(_, name)| format!("--param={name}={VALUE}")) {
             let minted = run(&[&["mint"], call, &[&*param], &to].concat()).await;
             assert_eq!(minted.code, Some(0), "{profile}: {}", minted.stderr);
             markers.add_token(minted.stdout.trim());
-            told += &minted.stderr;
+            reported += &minted.stderr;
         }
-        // Of no parameter, of another's form, an identity with a control character.
+        // An unknown parameter, a value of another type, an identity with a control character.
         let long = VALUE.repeat(250);
         for bad in [
             format!("--param=no_parameter={VALUE}"),
@@ -67,28 +67,28 @@ async fn called(serve: &Serve, markers: &mut Markers) -> String {
         ] {
             let refused = run(&[&["mint"], call, &[&*bad], &to].concat()).await;
             assert_eq!(refused.code, Some(1), "{profile}: {bad}: {}", refused.stdout);
-            told += &refused.stderr;
+            reported += &refused.stderr;
         }
-        let who = format!("{VALUE}\u{7}");
-        let refused = run(&[&["mint", &who], &call[1..], &to].concat()).await;
+        let identity = format!("{VALUE}\u{7}");
+        let refused = run(&[&["mint", &identity], &call[1..], &to].concat()).await;
         assert!(refused.stderr.contains("IDENTITY_INVALID"), "{}", refused.stderr);
-        told += &refused.stderr;
+        reported += &refused.stderr;
     }
-    told
+    reported
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_token_or_value_is_told_by_log_metrics_pages_errors_check_or_inspect() {
+async fn no_output_contains_a_key_token_or_value() {
     let directory = tempfile::tempdir().unwrap();
     let serve = serve(directory.path(), PROFILES, SECRET).await;
     let mut markers = Markers::of(&[SECRET, VALUE]);
-    // Whole groups of it, whatever stands before and behind it.
+    // The complete base64 groups of it, which do not depend on the surrounding bytes.
     for start in 0..3 {
         markers.add(&BASE64_STANDARD_NO_PAD.encode(&SECRET[start..42 + start]));
         markers.add(&BASE64_URL_SAFE_NO_PAD.encode(&SECRET[start..42 + start]));
     }
-    let told = called(&serve, &mut markers).await;
-    markers.in_none_of("a command", &told);
+    let reported = run_commands(&serve, &mut markers).await;
+    markers.in_none_of("a command", &reported);
     for page in ["/metrics", "/readyz", "/livez", "/"] {
         let (_, body) = serve.page(page).await;
         markers.in_none_of(page, &body);
@@ -119,18 +119,18 @@ async fn no_key_token_or_value_is_told_by_log_metrics_pages_errors_check_or_insp
     let (status, log) = serve.ended().await;
     assert_eq!(status.code(), Some(0));
     for witness in ["\"level\":\"TRACE\"", "h2::"] {
-        assert!(log.contains(witness), "the log is at trace level: no {witness}");
+        assert!(log.contains(witness), "the log is not at trace level: no {witness}");
     }
     markers.in_none_of("the log", &log);
 
-    // A secret that is refused is not repeated either.
+    // A refused secret is not repeated either.
     fs::write(&secret, WEAK).unwrap();
     let weak = Markers::of(&[WEAK]);
     for command in ["check", "serve"] {
         let refused = run(&[command, "--config", &config]).await;
         assert_eq!(refused.code, Some(1), "{}", refused.stdout);
-        let told = refused.stderr.matches("allow_weak_secret").count();
-        assert_eq!(told, CALLS.len(), "{}", refused.stderr);
+        let reported = refused.stderr.matches("allow_weak_secret").count();
+        assert_eq!(reported, CALLS.len(), "{}", refused.stderr);
         weak.in_none_of(command, &(refused.stdout + &refused.stderr));
     }
 }

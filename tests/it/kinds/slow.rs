@@ -1,4 +1,4 @@
-//! Slow signatures on the real binary: RSA in a pool of one thread, beside HMACs that never wait.
+//! Slow signatures on the real binary: RSA in a pool of one thread, next to HMACs that never wait.
 
 use std::{collections::HashSet, fs, time::Duration};
 
@@ -16,7 +16,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     page::Page,
-    support::{Serve, mint, reason, run, said, series, soon, until},
+    support::{Serve, error_metadata, mint, reason, run, series, soon, until},
 };
 
 const KEYS: &str = include_str!("../../vectors/keys.json");
@@ -51,7 +51,7 @@ reuse_for = "30m"
 claims = { iss = "TEAM", iat = { from = "now" } }
 "#;
 
-/// A profile of an algorithm, whose key this setting names.
+/// A profile of an algorithm, with this key setting.
 fn of_algorithm(name: &str, algorithm: &str, key: &str) -> String {
     format!(
         "[profiles.{name}]\nkind = \"jwt\"\nalg = \"{algorithm}\"\n{key}\n\
@@ -59,7 +59,7 @@ fn of_algorithm(name: &str, algorithm: &str, key: &str) -> String {
     )
 }
 
-/// A server with a profile of each algorithm and those above, and where their keys are.
+/// A server with a profile of each algorithm and those above, and the directory of their keys.
 async fn serve() -> (Serve, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let keys: std::collections::BTreeMap<String, String> = serde_json::from_str(KEYS).unwrap();
@@ -95,7 +95,7 @@ fn bulk(profile: &str, count: i64) -> MintTokensRequest {
     MintTokensRequest { options, ..series(0, count) }
 }
 
-/// How many tokens, or chunks, have waited for a thread.
+/// How many tokens or chunks have waited for a thread.
 const DELAYS: &str = "grantmint_signing_queue_delay_seconds_count";
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
@@ -145,11 +145,11 @@ async fn tokens_of_every_algorithm_verify_with_the_public_key() {
 }
 
 #[tokio::test]
-async fn hmacs_are_served_while_a_bulk_of_rsa_runs() {
+async fn hmac_calls_are_served_during_an_rsa_bulk() {
     let (serve, dir) = serve().await;
     let mut tokens = serve.tokens().await;
     let mut chunks = soon(tokens.mint_tokens(bulk("rsa", 1_000))).await.unwrap().into_inner();
-    let (mut minted, mut beside) = (HashSet::new(), 0);
+    let (mut minted, mut interleaved) = (HashSet::new(), 0);
     let key = fs::read_to_string(dir.path().join("rsa_pkcs1_public")).unwrap();
     while let Some(chunk) = soon(chunks.message()).await.unwrap() {
         assert!(chunk.tokens.len() <= 64, "{}", chunk.tokens.len());
@@ -158,18 +158,18 @@ async fn hmacs_are_served_while_a_bulk_of_rsa_runs() {
             assert!(is_signed(&token, &key, Algorithm::RS256), "{index}");
             minted.insert(token);
         }
-        // Of the same connection, between two chunks.
+        // On the same connection, between two chunks.
         token(&mut tokens, of("hmac", "alice", "")).await;
         token(&mut tokens, of("rsa", "alice", "")).await;
-        beside += 2;
+        interleaved += 2;
     }
     assert_eq!(minted.len(), 1_000);
-    assert!(beside >= 2 * (1_000 / 64), "{beside}");
+    assert!(interleaved >= 2 * (1_000 / 64), "{interleaved}");
     assert_eq!(figure(&serve, "grantmint_signing_queue_depth").await, 0);
-    // A thread is told to be idle after its signature has been handed over.
+    // A thread is reported idle after its signature has been returned.
     until("an idle thread", async || figure(&serve, "grantmint_signing_threads_busy").await == 0)
         .await;
-    assert_eq!(figure(&serve, DELAYS).await, 1_000_u64.div_ceil(64) + beside / 2);
+    assert_eq!(figure(&serve, DELAYS).await, 1_000_u64.div_ceil(64) + interleaved / 2);
 
     let refused = soon(tokens.mint_tokens(bulk("rsa", 1_001))).await.unwrap_err();
     assert_eq!(
@@ -180,7 +180,7 @@ async fn hmacs_are_served_while_a_bulk_of_rsa_runs() {
 }
 
 #[tokio::test]
-async fn more_than_the_queue_holds_are_told_to_come_again() {
+async fn calls_over_the_queue_limit_get_overloaded() {
     let (serve, _dir) = serve().await;
     let tokens = serve.tokens().await;
     let calls = (0..64).map(|number| {
@@ -204,7 +204,7 @@ async fn more_than_the_queue_holds_are_told_to_come_again() {
             }
         }
     }
-    assert!(served >= 3, "one is being signed and two wait: {served}");
+    assert!(served >= 3, "expected one signature in progress and two waiting: {served}");
     assert!(overloaded > 0, "{served}");
 }
 
@@ -219,17 +219,17 @@ async fn a_slow_bulk_ends_itself_before_its_deadline() {
     let ended = loop {
         match soon(chunks.message()).await {
             Ok(Some(chunk)) => sent += chunk.tokens.len(),
-            Ok(None) => return assert_eq!(sent, 1_000, "this machine signs that fast"),
+            Ok(None) => return assert_eq!(sent, 1_000, "an unfinished bulk ended with OK"),
             Err(status) => break status,
         }
     };
-    let resume = said(&ended, "resume_index").unwrap();
+    let resume = error_metadata(&ended, "resume_index").unwrap();
     assert_eq!(resume, sent.to_string(), "{ended:?}");
     assert!(["OVERLOADED", "DEADLINE_EXCEEDED"].contains(&reason(&ended).as_str()), "{ended:?}");
 }
 
 #[tokio::test]
-async fn calls_that_say_the_same_share_one_signature() {
+async fn identical_calls_share_one_signature() {
     let (serve, _dir) = serve().await;
     let tokens = serve.tokens().await;
     let calls = (0..100).map(|number| {
@@ -265,7 +265,7 @@ async fn calls_that_say_the_same_share_one_signature() {
     }
     assert_eq!((shared, figure(&serve, DELAYS).await), (10_000, 3));
 
-    // An ECDSA signature differs each time that it is made.
+    // ECDSA signatures differ each time.
     let first = token(&mut tokens, of("push", "alice", "")).await;
     assert_eq!(first, token(&mut tokens, of("push", "bob", "")).await);
     let ran = run(&["inspect", "--json", &first]).await;
@@ -284,17 +284,17 @@ async fn a_drain_ends_a_slow_bulk_after_its_chunk() {
     let ended = loop {
         match soon(chunks.message()).await {
             Ok(Some(chunk)) => sent += chunk.tokens.len(),
-            Ok(None) => panic!("it was cut at {sent}"),
+            Ok(None) => panic!("the bulk ended with OK after {sent} tokens"),
             Err(status) => break status,
         }
     };
     assert_eq!(reason(&ended), "DRAINING", "{ended:?}");
-    assert_eq!(said(&ended, "resume_index"), Some(sent.to_string()));
+    assert_eq!(error_metadata(&ended, "resume_index"), Some(sent.to_string()));
     assert_eq!(soon(serve.ended()).await.0.code(), Some(0));
 }
 
 #[tokio::test]
-async fn check_says_what_each_algorithm_costs() {
+async fn check_reports_the_cost_of_each_algorithm() {
     let (_serve, dir) = serve().await;
     let config = dir.path().join("config");
     let ran = run(&["check", "--json", config.to_str().unwrap()]).await;

@@ -1,5 +1,5 @@
-//! Twilio's Access Tokens: ours against those that `twilio-node` made of the same inputs, and the
-//! whole way through the real binary.
+//! Twilio's Access Tokens: ours compared with those that `twilio-node` made from the same inputs,
+//! and the real binary from configuration to token.
 
 use grantmint::{
     app::selftest::{self, Verdict},
@@ -22,12 +22,12 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("twilio-access", 16, &[]);
 }
 
 #[test]
-fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
+fn constant_room_is_not_a_call_resource() {
     let mut standup = vectors("twilio-access").swap_remove(0);
     let Case::Minted { setups, .. } = &mut standup.case else { panic!("{standup:?}") };
     let lines = "grants = { video = { room = \"DailyStandup\" } }";
@@ -37,10 +37,10 @@ fn a_constant_room_is_the_profiles_and_no_resource_of_a_call() {
 }
 
 #[test]
-fn a_profile_names_products_and_says_once_who_takes_calls() {
+fn profile_requires_products_and_one_incoming_setting() {
     let video = "grants = { video = {} }";
     let voice = "grants = { voice = { incoming = { allow = true } } }";
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "client.grants: needs at least one product"),
         ("grants = {}".to_owned(), "client.grants: needs at least one product"),
         (video.to_owned(), "client.resources: needs at least one resource"),
@@ -63,7 +63,10 @@ fn a_profile_names_products_and_says_once_who_takes_calls() {
         (format!("{voice}\nunique = false"), "client.unique: must be true"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let weak = |more: &str| {
         let text = format!("{OWN}api_key_secret_env = \"SECRET\"\n{voice}\n{more}\n");
@@ -74,7 +77,7 @@ fn a_profile_names_products_and_says_once_who_takes_calls() {
 }
 
 #[tokio::test]
-async fn calls_name_a_room_and_say_who_takes_calls() {
+async fn calls_set_the_room_and_incoming_setting() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}api_key_secret_file = \"SECRET_FILE\"\nallow_resources = [\"room-*\"]\n\
@@ -88,7 +91,7 @@ async fn calls_name_a_room_and_say_who_takes_calls() {
     assert_eq!(plain["grants"], grants);
     let takes_calls = minted(&serve, &[&room[..], &["--param", "incoming=true"]].concat()).await;
     assert_eq!(takes_calls["grants"]["voice"], json!({"incoming": {"allow": true}}));
-    for (arguments, told) in [
+    for (arguments, reported) in [
         (&["agent_7"][..], &["RESOURCE_REQUIRED"][..]),
         (&["agent_7", "--resource", "cellar"], &["RESOURCE_NOT_FOUND"]),
         (&["agent-7", "--resource", "room-1"], &["IDENTITY_INVALID", "digits and underscores"]),
@@ -103,6 +106,6 @@ async fn calls_name_a_room_and_say_who_takes_calls() {
         ),
         (&["a", "--resource", "room-1", "--ttl", "25h"], &["TTL_OUT_OF_RANGE", "at most 86400s"]),
     ] {
-        assert_refused(&serve, arguments, told).await;
+        assert_refused(&serve, arguments, reported).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Twilio Live's tokens: ours against those that Twilio's helper libraries made around the same
+//! Twilio Live's tokens: ours compared with those that Twilio's helper libraries made with the same
 //! grants.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -13,7 +13,7 @@ use super::{assert_vectors, parts, vectors};
 const KIND: &str = "twilio-live";
 
 #[test]
-fn our_tokens_mean_what_the_libraries_tokens_mean() {
+fn our_tokens_equal_the_libraries_tokens() {
     let others = [
         ("refused", 2),
         ("no iat, which ours always have", 31),
@@ -41,14 +41,14 @@ fn mint(setup: &Setup) -> Result<Minted, String> {
     selftest::mint(&selftest::profile(&setup.profile, &setup.secret).unwrap(), &setup.request)
 }
 
-/// The claims of a token, as they are written.
+/// A token's claims as raw text.
 fn payload(minted: &Minted) -> String {
     let payload = minted.token.split('.').nth(1).unwrap();
     String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
 #[test]
-fn a_grant_is_in_its_tokens_byte_for_byte_and_the_id_is_dated() {
+fn tokens_contain_the_grant_unchanged_and_a_dated_id() {
     let mut tried = 0;
     for setup in setups() {
         let (minted, grant) = (mint(&setup).unwrap(), setup.request.grant.unwrap());
@@ -74,13 +74,13 @@ fn numbers_nulls_and_order_of_a_grant_survive() {
 }
 
 #[test]
-fn a_grant_that_is_no_json_is_never_laid_into_a_token() {
+fn non_json_grant_is_never_put_into_a_token() {
     let mut setup = setups().next().unwrap();
     assert_eq!(parts(&mint(&setup).unwrap().token)[1]["grants"]["identity"], "alice");
     for text in ["", "bearer", "{", r#"{},"identity":"admin""#, r#"{}},"sub":"AC""#, "{}{}"] {
         setup.request.grant = Some(text.to_owned());
         let refused = mint(&setup).err();
-        let told = "the grant does not have the form that its tokens require";
-        assert_eq!(refused.as_deref(), Some(told), "{text}");
+        let reported = "the grant does not have the form that its tokens require";
+        assert_eq!(refused.as_deref(), Some(reported), "{text}");
     }
 }

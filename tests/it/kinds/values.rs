@@ -1,5 +1,4 @@
-//! Values that nobody wrote by hand: each becomes its own claim and touches no other; and how
-//! much of them a call may send.
+//! Random values: each becomes exactly its own claim; and limits on what a call may send.
 
 use std::{cell::Cell, collections::BTreeMap};
 
@@ -15,12 +14,12 @@ use tonic::Code::InvalidArgument;
 use super::{Inputs, parts, profile};
 use crate::{
     support::payload,
-    wire::harness::{World, assert_refused},
+    wire::harness::{TestServer, assert_refused},
 };
 
 const SECRET: &str = "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku";
 
-/// What would open what it must not, if it were written as it is.
+/// Text that would change other claims if it were written without escaping.
 const HOSTILE: [&str; 12] = [
     "exp",
     "sub",
@@ -61,7 +60,7 @@ fn object(of: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     collection::vec((text(), of), 0..4).prop_map(|members| Map::from_iter(members).into())
 }
 
-/// A value that a parameter takes, most of the time.
+/// A value that the parameter accepts, most of the time.
 fn fitting(parameter: &Parameter) -> BoxedStrategy<Value> {
     match parameter.shape {
         Shape::Flag | Shape::TrueOnly => any::<bool>().prop_map(Value::from).boxed(),
@@ -89,7 +88,7 @@ fn fitting(parameter: &Parameter) -> BoxedStrategy<Value> {
     }
 }
 
-/// What a call sets: parameters of the profile, open or not, and names of no parameter.
+/// The values of a call: open parameters, closed ones, and unknown names.
 fn given(profile: &Profile) -> impl Strategy<Value = BTreeMap<String, Value>> + use<> {
     let each = |is_meant: &dyn Fn(&Parameter) -> bool| {
         let meant = profile.tokens.declared.iter().filter(|it| is_meant(it));
@@ -98,13 +97,13 @@ fn given(profile: &Profile) -> impl Strategy<Value = BTreeMap<String, Value>> + 
     };
     let good = each(&|it| profile.tokens.open.contains(&it.name));
     let any = prop_oneof![each(&|_| true), (text(), json())];
-    // Calls that are served and calls that are refused, in like numbers.
+    // About as many valid calls as invalid ones.
     let given = prop_oneof![4 => good.clone(), 1 => any.boxed()];
     prop_oneof![collection::vec(good, 0..6), collection::vec(given, 0..6)]
         .prop_map(BTreeMap::from_iter)
 }
 
-/// Takes out what stands at a path, and the objects that are then empty.
+/// Removes the value at a path, and the objects that become empty.
 fn take(claims: &mut Value, path: &[&str]) -> Option<Value> {
     let members = claims.as_object_mut()?;
     let [name, rest @ ..] = path else { return None };
@@ -116,7 +115,7 @@ fn take(claims: &mut Value, path: &[&str]) -> Option<Value> {
     Some(taken)
 }
 
-/// The members of a value and of all that is in it.
+/// The number of members in a value and in everything inside it.
 fn members(value: &Value) -> usize {
     match value {
         Value::Object(its) => its.len() + its.values().map(members).sum::<usize>(),
@@ -125,7 +124,7 @@ fn members(value: &Value) -> usize {
     }
 }
 
-/// The members that JSON has as it is written, where a name may be there twice.
+/// The number of members in JSON text, where a name may occur twice.
 fn written_members(json: &str) -> usize {
     let (mut in_text, mut escaped, mut found) = (false, false, 0);
     for byte in json.bytes() {
@@ -140,7 +139,7 @@ fn written_members(json: &str) -> usize {
     found
 }
 
-/// Mints with many sets of values; each is refused as a whole or changes its own claims alone.
+/// Mints with many sets of values: each is refused as a whole or changes only its own claims.
 fn values_touch_nothing_else(text: &str) {
     let profile = profile(text, SECRET).unwrap();
     let inputs = Inputs {
@@ -186,7 +185,7 @@ fn values_touch_nothing_else(text: &str) {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_livekits() {
+fn livekit_values_change_no_other_claim() {
     values_touch_nothing_else(
         "[profiles.a]\nkind = \"livekit\"\napi_key = \"k\"\napi_secret_env = \"SECRET\"\n\
          resources = [\"room\"]\n\
@@ -198,7 +197,7 @@ fn no_value_touches_another_claim_of_livekits() {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_dailys() {
+fn daily_values_change_no_other_claim() {
     values_touch_nothing_else(
         "[profiles.a]\nkind = \"daily\"\napi_key_env = \"SECRET\"\n\
          domain_id = \"3c475c00-8fa1-4ba0-96f8-4f2ae955cc17\"\nresources = [\"room\"]\n\
@@ -208,8 +207,9 @@ fn no_value_touches_another_claim_of_dailys() {
 }
 
 #[test]
-fn no_value_touches_another_claim_of_a_table_of_ones_own() {
-    // Lists and objects first and last in their objects, alone there, and beside what varies.
+fn custom_table_values_change_no_other_claim() {
+    // Lists and objects at the start and end of their objects, as the only member, and next to
+    // variable claims.
     for more in ["unique = false\nno_exp = true\n[profiles.a.claims]", OWN] {
         values_touch_nothing_else(&format!(
             "[profiles.a]\nkind = \"jwt\"\nalg = \"HS256\"\nkey_env = \"SECRET\"\n{more}\n\
@@ -228,7 +228,7 @@ const OWN: &str = "resources = [\"room\"]\n[profiles.a.claims]\nsub = { from = \
                    video = { room = { from = \"resource\" }, roomAdmin = false }\n\
                    \"user.id\" = { from = \"identity\" }";
 
-/// A value as a Struct has it.
+/// A value as a protobuf `Value`.
 pub(super) fn wire(value: &Value) -> Wire {
     let kind = match value {
         Value::Null => Kind::NullValue(0),
@@ -246,18 +246,18 @@ pub(super) fn wire(value: &Value) -> Wire {
     Wire { kind: Some(kind) }
 }
 
-/// A parameter of this name and value.
+/// A parameter with this name and value.
 fn one(name: &str, value: Wire) -> Struct {
     Struct { fields: [(name.to_owned(), value)].into() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_call_may_send_has_limits() {
+async fn call_values_have_limits() {
     let names: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
     let many: Vec<_> =
         names.iter().map(|name| format!("{name} = {{ from = \"param\" }}\n")).collect();
     let many = many.concat();
-    let world = World::of(&format!(
+    let server = TestServer::of(&format!(
         "[profiles.a]\nkind = \"jwt\"\nalg = \"HS256\"\nkey_env = \"SECRET\"\n\
          [profiles.a.claims]\nsub = {{ from = \"identity\" }}\nexp = {{ from = \"exp\" }}\n\
          text = {{ from = \"param\", max = 8192 }}\n\
@@ -268,7 +268,7 @@ async fn what_a_call_may_send_has_limits() {
     .await;
     let mint = async |params: Struct| {
         let options = MintOptions { params: Some(params), ..<_>::default() };
-        world.mint("alice", options).await.map(|minted| parts(&minted.token)[1].clone())
+        server.mint("alice", options).await.map(|minted| parts(&minted.token)[1].clone())
     };
     let some = |count: usize| {
         let fields = names.iter().take(count).map(|name| (name.clone(), wire(&json!("x"))));
@@ -314,7 +314,7 @@ async fn what_a_call_may_send_has_limits() {
         ("beyond 2^63 as text", one("count", wire(&json!("9223372036854775808"))), count),
         ("null", one("count", wire(&Value::Null)), count),
     ] {
-        let refused = mint(params).await.err().unwrap_or_else(|| panic!("{case} is taken"));
+        let refused = mint(params).await.err().unwrap_or_else(|| panic!("{case} is accepted"));
         assert_refused(case, &refused, InvalidArgument, "PARAM_INVALID", &[field]);
     }
 }

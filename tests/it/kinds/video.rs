@@ -1,5 +1,5 @@
-//! Tokens of random inputs, in the hands of the vendors' own libraries for Node: those
-//! verify ours, and make the same of the same inputs.
+//! Tokens of random inputs and the vendors' own Node libraries: they verify ours, and make the same
+//! from the same inputs.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -33,7 +33,7 @@ fn random<T>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-/// What `tests/node/video.js` makes of these cases, one by one.
+/// The output of `tests/node/video.js` for these cases, one by one.
 async fn in_node(cases: Vec<Value>) -> Vec<Value> {
     let count = cases.len();
     let read = node::in_node("video.js", &cases.into()).await;
@@ -41,7 +41,7 @@ async fn in_node(cases: Vec<Value>) -> Vec<Value> {
     read
 }
 
-/// Who reads a token.
+/// The kinds that recognise a token.
 fn readers(token: &str) -> Vec<&'static str> {
     let jwt = Jwt::decode(token);
     let reads = KINDS.iter().filter(|kind| match &jwt {
@@ -51,7 +51,7 @@ fn readers(token: &str) -> Vec<&'static str> {
     reads.map(|kind| kind.name()).collect()
 }
 
-/// Text of a JSON string that no clean-up would leave as it is.
+/// Strings that any escaping or normalisation would change.
 fn text(most: usize) -> impl Strategy<Value = String> {
     let hostile =
         select(vec!["\",\"role\":\"moderator", "zo\u{eb} \u{10ffff}", "?>~\\\"{}", "</script>"]);
@@ -67,7 +67,7 @@ fn name(most: usize) -> impl Strategy<Value = String> {
         .prop_filter("somebody", |name| !name.starts_with(' ') && name.bytes().any(|it| it != b'0'))
 }
 
-/// One profile and call of Agora's, and the same for the library.
+/// A profile and a call for Agora, for us and for the library.
 #[derive(Debug)]
 struct Agora {
     services: Vec<&'static str>,
@@ -91,7 +91,7 @@ fn of_agora() -> impl Strategy<Value = Agora> {
     let limits = subsequence(vec!["join", "audio", "video", "data"], 1..=4)
         .prop_flat_map(move |names| names.into_iter().map(limit).collect::<Vec<_>>())
         .prop_map(BTreeMap::from_iter);
-    let who = (option::of(1..=u32::MAX), name(63), name(63));
+    let user = (option::of(1..=u32::MAX), name(63), name(63));
     let rights = (
         select(vec!["publisher", "subscriber"]),
         any::<bool>(),
@@ -100,7 +100,7 @@ fn of_agora() -> impl Strategy<Value = Agora> {
     );
     let times = (3..=86_400_u32, prop_oneof![Just(0), 0..3_600_u32], NOW..=4_000_000_000);
     let services = subsequence(vec!["rtc", "rtm", "chat"], 1..=3);
-    (services, who, rights, times).prop_map(
+    (services, user, rights, times).prop_map(
         |(services, (uid, account, channel), (role, role_by_call, expire, limits), times)| {
             let (life, back, now) = times;
             let uid = uid.filter(|_| services.contains(&"rtc"));
@@ -171,7 +171,7 @@ impl Agora {
         inputs.token(&profile, &given).unwrap().0
     }
 
-    /// What the library is given.
+    /// The library's input.
     fn build(&self) -> Value {
         let user = self.uid.map_or_else(|| Value::from(self.account.as_str()), Value::from);
         json!({
@@ -189,7 +189,7 @@ impl Agora {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agoras_library_reads_ours_and_makes_the_same_of_a_thousand_inputs() {
+async fn agora_library_agrees_on_1_000_inputs() {
     let inputs = random(of_agora(), COUNT);
     let ours: Vec<_> = inputs.iter().map(Agora::token).collect();
     let cases = inputs.iter().zip(&ours).map(
@@ -201,7 +201,7 @@ async fn agoras_library_reads_ours_and_makes_the_same_of_a_thousand_inputs() {
         let fields = agora::fields(token);
         assert_eq!(read["issueTs"], inputs.now - i64::from(inputs.back), "{inputs:?}");
         assert_eq!((&read["expire"], &read["salt"]), (&json!(inputs.life), &fields["salt"]));
-        // Ours is stored and theirs is compressed; both are read.
+        // Our payload is stored and theirs is compressed; both are read.
         let theirs = read["made"].as_str().unwrap();
         assert_eq!(agora::fields(theirs), fields);
         assert_eq!([readers(token), readers(theirs)], [["agora"], ["agora"]]);
@@ -213,7 +213,7 @@ async fn agoras_library_reads_ours_and_makes_the_same_of_a_thousand_inputs() {
     assert_eq!(used.len(), 7);
 }
 
-/// One profile and call of Vonage's.
+/// A profile and a call for Vonage.
 #[derive(Debug)]
 struct Vonage {
     data: Option<String>,
@@ -226,9 +226,9 @@ struct Vonage {
 fn of_vonage() -> impl Strategy<Value = Vonage> {
     let roles = vec!["publisher", "subscriber", "moderator", "publisheronly"];
     let classes = vec("[a-zA-Z0-9_:-]{1,20}", 0..4);
-    let who = option::of(text(256).prop_filter("no control", |it| !it.contains(char::is_control)));
+    let user = option::of(text(256).prop_filter("no control", |it| !it.contains(char::is_control)));
     let times = (3..=2_592_000_u32, NOW..=4_000_000_000);
-    (who, select(roles), classes, times).prop_map(|(data, role, classes, (life, now))| Vonage {
+    (user, select(roles), classes, times).prop_map(|(data, role, classes, (life, now))| Vonage {
         data,
         role,
         classes,
@@ -238,7 +238,7 @@ fn of_vonage() -> impl Strategy<Value = Vonage> {
 }
 
 impl Vonage {
-    /// Our token; the role is the profile's, the classes are a call's.
+    /// Our token; the role comes from the profile, the classes from a call.
     fn token(&self) -> String {
         let identity = if self.data.is_none() { "identity = \"none\"" } else { "" };
         let lines = format!(
@@ -280,7 +280,7 @@ impl Vonage {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn vonages_library_verifies_ours_and_makes_the_same_of_a_thousand_inputs() {
+async fn vonage_library_agrees_on_1_000_inputs() {
     let inputs = random(of_vonage(), COUNT);
     let ours: Vec<_> = inputs.iter().map(Vonage::token).collect();
     let cases = inputs.iter().zip(&ours).map(|(inputs, token)| inputs.case(token));
@@ -299,14 +299,14 @@ async fn vonages_library_verifies_ours_and_makes_the_same_of_a_thousand_inputs()
     }
 }
 
-/// Header and claims, which in others' tokens need not be ASCII.
+/// Header and claims; other vendors' tokens need not be ASCII.
 fn parts_of(token: &str) -> [Value; 2] {
     let jwt = Jwt::decode(token).unwrap();
     [jwt.header.into(), jwt.claims.into()]
 }
 
 #[tokio::test]
-async fn tokens_of_opentoks_library_are_told_for_what_they_are() {
+async fn opentok_library_tokens_are_recognised() {
     let case = |form: &str| {
         json!({
             "library": "opentok",
@@ -329,7 +329,7 @@ async fn tokens_of_opentoks_library_are_told_for_what_they_are() {
     }
 }
 
-/// Rules that a token of Cloudflare's may have.
+/// Rules of a Cloudflare token.
 fn rules() -> impl Strategy<Value = Value> {
     let countries = btree_set("[A-Z]{2}", 1..5);
     let networks = vec(
@@ -352,7 +352,7 @@ fn rules() -> impl Strategy<Value = Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn openssl_verifies_cloudflares_tokens_of_inputs_that_nobody_chose() {
+async fn openssl_verifies_cloudflare_tokens_of_random_inputs() {
     let inputs = (option::of(any::<bool>()), option::of(rules()), 3..=86_400_i64, "[0-9a-f]{32}");
     let mut tokens = Vec::new();
     for (downloadable, rules, life, video) in random(inputs, COUNT / 5) {

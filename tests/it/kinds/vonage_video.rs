@@ -1,5 +1,5 @@
-//! Tokens of Vonage Video: ours against those that Vonage's library made, and the whole way
-//! through the real binary.
+//! Tokens of Vonage Video: ours compared with those that Vonage's library made, and the real binary
+//! from configuration to token.
 
 use grantmint::{clock::WallTime, config::Profile, provider::read_credential, reading::View};
 use serde_json::{Value, json};
@@ -26,12 +26,12 @@ pub(super) fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_the_librarys_tokens_mean() {
+fn our_tokens_equal_the_librarys_tokens() {
     assert_vectors("vonage-video", 7, &[("OpenTok's own tokens, which are not made here", 3)]);
 }
 
 #[test]
-fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
+fn legacy_opentok_tokens_are_read() {
     let view = View { now: WallTime::from_unix_seconds(1_700_000_000), mask: None };
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let old: Vec<_> = vectors.iter().filter_map(|vector| vector["token"].as_str()).collect();
@@ -50,9 +50,9 @@ fn opentoks_old_tokens_are_read_though_they_are_no_jwts() {
 }
 
 #[test]
-fn a_profile_is_of_sessions_of_an_application() {
+fn profile_requires_an_applications_sessions() {
     let good = format!("resources = [\"{SESSION}\"]");
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "call.resources: needs at least one resource"),
         ("resources = [\"lobby\"]".to_owned(), "is not a session ID"),
         (format!("{good}\nmax_ttl = \"31days\""), "max_ttl: must be from 3s to 30days"),
@@ -67,7 +67,10 @@ fn a_profile_is_of_sessions_of_an_application() {
         (format!("{good}\nparams = {{ connection_data = \"a\" }}"), "unknown key"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let text = format!("{}private_key_env = \"KEY\"\n{good}\n", own());
     let project = text.replace(&test_key("/vonage-video/application_id").unwrap(), "45678901");
@@ -81,7 +84,7 @@ fn a_profile_is_of_sessions_of_an_application() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_vonages_limits() {
+async fn calls_set_open_parameters_within_vonages_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{}private_key_file = \"SECRET_FILE\"\nallow_resources = [\"2_*\"]\n\
@@ -100,7 +103,7 @@ async fn calls_set_what_the_profile_opens_within_vonages_limits() {
     assert_eq!(set["role"], "moderator");
     assert_ne!(set["jti"], plain["jti"]);
 
-    for (more, told) in [
+    for (more, reported) in [
         (&["--ttl", "2592001s"][..], &["TTL_OUT_OF_RANGE", "at most 2592000s"][..]),
         (&["--param", "role=admin"], &["PARAM_INVALID", "options.params.role: must be one of"]),
         (
@@ -109,7 +112,7 @@ async fn calls_set_what_the_profile_opens_within_vonages_limits() {
         ),
         (&["--param", "scope=x"], &["PARAM_INVALID", "options.params.scope: is no parameter"]),
     ] {
-        assert_refused(&serve, &[&session[..], more].concat(), told).await;
+        assert_refused(&serve, &[&session[..], more].concat(), reported).await;
     }
     assert_refused(&serve, &["alice", "--resource", "a"], &["RESOURCE_INVALID", "session"]).await;
     assert_refused(&serve, &["alice"], &["RESOURCE_REQUIRED"]).await;

@@ -1,5 +1,5 @@
-//! Tokens of Zoom's Video SDK: ours against those that Zoom's sample made, and those made as its
-//! guide shows, and the whole way through the real binary.
+//! Tokens of Zoom's Video SDK: ours compared with those that Zoom's sample made and those made as
+//! its guide shows, and the real binary from configuration to token.
 
 use grantmint::config::Profile;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn profile(lines: &str) -> Result<Profile, String> {
 }
 
 #[test]
-fn our_tokens_mean_what_zooms_tokens_mean() {
+fn our_tokens_equal_zooms_tokens() {
     let others = [
         ("refused", 3),
         ("36 characters: refused by the sample, accepted by the guide and here", 1),
@@ -27,7 +27,7 @@ fn our_tokens_mean_what_zooms_tokens_mean() {
 }
 
 #[test]
-fn nobody_is_a_host_without_being_told_so() {
+fn host_role_requires_an_explicit_setting() {
     let inputs = Inputs {
         now: 1_700_000_000,
         ttl_seconds: None,
@@ -48,10 +48,10 @@ fn nobody_is_a_host_without_being_told_so() {
 }
 
 #[test]
-fn a_profile_is_of_sessions_that_zoom_takes() {
+fn profile_requires_sessions_zoom_accepts() {
     let good = "resources = [\"standup\"]";
     let long = "s".repeat(201);
-    for (lines, told) in [
+    for (lines, reported) in [
         (String::new(), "session.resources: needs at least one resource"),
         ("resources = [\"a/b\"]".to_owned(), "is not a session name"),
         ("resources = [\"caf\u{e9}\"]".to_owned(), "is not a session name"),
@@ -64,7 +64,10 @@ fn a_profile_is_of_sessions_that_zoom_takes() {
         (format!("{good}\nallow_unscoped = true"), "allow_unscoped: unknown key"),
     ] {
         let problem = profile(&lines).unwrap_err();
-        assert!(problem.contains(told) && problem.lines().count() == 1, "{told}: {problem}");
+        assert!(
+            problem.contains(reported) && problem.lines().count() == 1,
+            "{reported}: {problem}"
+        );
     }
     let symbols = r"resources = ['Aa0 !#$%&()+-:;<=.>?@[]^_{}|~,\']";
     assert!(profile(symbols).is_ok());
@@ -76,7 +79,7 @@ fn a_profile_is_of_sessions_that_zoom_takes() {
 }
 
 #[tokio::test]
-async fn calls_set_what_the_profile_opens_within_zooms_limits() {
+async fn calls_set_open_parameters_within_zooms_limits() {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "{OWN}sdk_secret_file = \"SECRET_FILE\"\nallow_resources = [\"room*\"]\n\
@@ -95,7 +98,7 @@ async fn calls_set_what_the_profile_opens_within_zooms_limits() {
     assert_eq!(set["exp"].as_i64().unwrap() - set["iat"].as_i64().unwrap(), 1_800);
 
     let key = format!("session_key={}", "k".repeat(37));
-    for (more, told) in [
+    for (more, reported) in [
         (&["--ttl", "1799s"][..], &["TTL_OUT_OF_RANGE", "at least 1800s"][..]),
         (&["--ttl", "49h"], &["TTL_OUT_OF_RANGE", "at most 172800s"]),
         (&["--param", "role_type=1"], &["PARAM_NOT_ALLOWED", "options.params.role_type"]),
@@ -106,7 +109,7 @@ async fn calls_set_what_the_profile_opens_within_zooms_limits() {
             &["PARAM_INVALID", "options.params.cloud_recording_option: must be a whole number"],
         ),
     ] {
-        assert_refused(&serve, &[&room[..], more].concat(), told).await;
+        assert_refused(&serve, &[&room[..], more].concat(), reported).await;
     }
     let user = "u".repeat(37);
     assert_refused(&serve, &[&user, "--resource", "room 1"], &["IDENTITY_INVALID", "36"]).await;

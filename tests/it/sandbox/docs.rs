@@ -1,4 +1,4 @@
-//! docs/sandbox.md says what there is.
+//! docs/sandbox.md matches the code.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::support::{emulated, request};
 
 const PAGE: &str = include_str!("../../../docs/sandbox.md");
 
-/// The first cells of the tables under this head.
+/// The first cells of the tables with this head.
 fn table(head: &str) -> Vec<&'static str> {
     let mut cells = Vec::new();
     let mut current = "";
@@ -31,7 +31,7 @@ fn table(head: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn its_tables_have_every_key_and_every_body() {
+fn tables_list_every_key_and_body() {
     let keys = table("key").into_iter().flat_map(|cell| cell.split(", "));
     let keys: BTreeSet<_> = keys.map(|key| key.trim_matches('`')).collect();
     assert_eq!(keys, BTreeSet::from(Fault::KEYS));
@@ -42,7 +42,7 @@ fn its_tables_have_every_key_and_every_body() {
 }
 
 #[test]
-fn its_faults_and_its_scenario_are_good() {
+fn documented_faults_and_scenario_are_valid() {
     let scenario = PAGE.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
     assert_eq!(scenario::parse("docs/sandbox.md", scenario, &own()).unwrap().len(), 2);
     let quoted = PAGE.split('`').skip(1).step_by(2);
@@ -57,7 +57,7 @@ fn its_faults_and_its_scenario_are_good() {
 }
 
 #[tokio::test]
-async fn its_requests_are_the_ones_there_are() {
+async fn documented_requests_match_the_endpoints() {
     let any = "127.0.0.1:0".parse().unwrap();
     let sandbox = Sandbox::bind(any, emulated(), Clock::system()).await.unwrap();
     let url = |path: &str| format!("http://{}{path}", sandbox.addr());
@@ -67,7 +67,7 @@ async fn its_requests_are_the_ones_there_are() {
         let (status, _) = request(method, &url(path), body).await;
         assert!((200..300).contains(&status), "{row}: {status}");
     }
-    // A line of the log has the members that the page shows, in its order.
+    // A log line has the members that the page shows, in the same order.
     sandbox.clear_faults();
     ask(&sandbox, DEMO_RESOURCE).await;
     let members = |line: &str| {

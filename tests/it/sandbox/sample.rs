@@ -1,4 +1,4 @@
-//! The sample scenario tells the truth.
+//! The sample scenario is accurate.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ fn sample() -> Vec<Fault> {
 }
 
 #[test]
-fn it_has_every_key_and_every_body() {
+fn sample_has_every_key_and_body() {
     let words: Vec<_> = sample().iter().map(ToString::to_string).collect();
     let keys: BTreeSet<_> = words
         .iter()
@@ -26,8 +26,8 @@ fn it_has_every_key_and_every_body() {
         .map(|word| word.split('=').next().unwrap())
         .collect();
     assert_eq!(keys, BTreeSet::from(Fault::KEYS));
-    // The refusal of a bad one names all.
-    // Of the upstream that it is written for; docs/sandbox.md has the others'.
+    // The error for an unknown body lists all bodies of the upstream that the sample is written
+    // for; docs/sandbox.md lists those of others.
     let all = Fault::from_words("body=x", &sandbox::bodies(&emulated().endpoints))
         .unwrap_err()
         .to_string();
@@ -37,7 +37,7 @@ fn it_has_every_key_and_every_body() {
     }
 }
 
-/// A sandbox that plays it, with a hand on its clock.
+/// A sandbox that plays the sample, with its simulated clock.
 async fn playing() -> (Sandbox, Arc<Simulation>) {
     let (clock, simulation) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
     let config = sandbox::Config { faults: sample(), ..emulated() };
@@ -46,7 +46,7 @@ async fn playing() -> (Sandbox, Arc<Simulation>) {
 }
 
 #[tokio::test]
-async fn its_outage_plays_as_it_says() {
+async fn sample_outage_plays_as_described() {
     let (sandbox, clock) = playing().await;
     let mut seen = Vec::new();
     for later in [0, 25, 50, 10, 17, 10] {
@@ -64,7 +64,7 @@ async fn its_outage_plays_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_resource_of_its_has_faults_of_its_own() {
+async fn sample_resource_has_its_own_faults() {
     let (sandbox, _) = playing().await;
     let own = format!("VJ{}", "F".repeat(32));
     assert_eq!(ask(&sandbox, &own).await.status, 201);

@@ -1,5 +1,5 @@
-//! Several upstreams in one sandbox: of one kind, and one that is defined here, outside the
-//! crate, as strange as real ones are.
+//! Several upstreams in one sandbox: two of the same kind, and an unusual one defined outside the
+//! crate.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::support::{answer, emulated, get};
 
 const SECRET: &str = "another-secret-of-more-than-32-bytes";
 
-/// Gives its credential as plain text, for one resource that no request names, and refuses
-/// under status 200.
+/// Returns its credential as plain text, for one resource that requests do not name, and refuses
+/// with status 200.
 #[derive(Debug)]
 struct Plain;
 
@@ -57,7 +57,7 @@ impl Endpoint for Plain {
     }
 }
 
-/// The demo's profile, and another of its kind with an account and a key of its own.
+/// The demo's profile, and another of its kind with its own account and key.
 fn configuration() -> Config {
     let sids = |prefix: &str| format!("{prefix}{}", "e".repeat(32));
     let profile = |name: &str, account: &str, key: &str, variable: &str| {
@@ -83,7 +83,7 @@ async fn several() -> Sandbox {
 }
 
 #[tokio::test]
-async fn each_gets_its_own_requests() {
+async fn each_endpoint_gets_its_own_requests() {
     let sandbox = several().await;
     let account = |body: &str| serde_json::from_str::<Value>(body).unwrap()["account_sid"].clone();
     assert_eq!(account(&ask(&sandbox, DEMO_RESOURCE).await.body), DEMO_ACCOUNT_SID);
@@ -91,7 +91,7 @@ async fn each_gets_its_own_requests() {
     let other = ask_as(&sandbox, &key, SECRET, DEMO_RESOURCE).await;
     assert_eq!(account(&other.body), format!("AC{}", "e".repeat(32)));
     assert!(other.header("twilio-request-id").is_some());
-    // A key that is known, and does not prove it, is not another's.
+    // A request with a known key id and a wrong secret belongs to that endpoint.
     let refused = ask_as(&sandbox, &key, "wrong", DEMO_RESOURCE).await;
     assert!(refused.status == 401 && refused.body.contains("\"Authenticate\""), "{refused:?}");
 
@@ -112,7 +112,7 @@ async fn each_gets_its_own_requests() {
 }
 
 #[tokio::test]
-async fn a_fault_strikes_those_that_it_is_for() {
+async fn fault_applies_only_to_its_endpoints() {
     let sandbox = several().await;
     let url = format!("http://{}/issue", sandbox.addr());
     let issue = async || answer("POST", &url, &["authorization: Key K"], "").await;

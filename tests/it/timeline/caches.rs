@@ -1,104 +1,107 @@
-//! Caches between here and the upstream: answers that bring nothing new.
+//! Caches in front of the upstream: responses without a newer grant.
 
 use grantmint::{
     grant::{FaultClass, RefreshState},
     mint::{minter::Cause, options::Options},
 };
 
-use super::world::{Answer, NEVER, World, gaps, grant, millis, secs};
+use super::fixture::{Fixture, NEVER, Response, gaps, grant, millis, secs};
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_is_returned_again_keeps_its_end() {
-    let world = World::new(|ask| if ask.number == 1 { grant() } else { Answer::Again(1) });
-    world.requested(1).await;
-    // The oracle in each mint knows the true end.
-    assert_eq!(world.without_token_until(millis(57_900)).await, NEVER);
-    world.until(secs(58)).await;
+async fn returned_grant_keeps_its_expiry() {
+    let fixture = Fixture::new(|ask| if ask.number == 1 { grant() } else { Response::Again(1) });
+    fixture.requested(1).await;
+    // Each mint is checked against the true expiry.
+    assert_eq!(fixture.without_token_until(millis(57_900)).await, NEVER);
+    fixture.until(secs(58)).await;
     for at in 58..180 {
-        world.until(secs(at)).await;
-        assert!(matches!(world.cause().await, Some(Cause::GrantExpired(_))), "{at}");
+        fixture.until(secs(at)).await;
+        assert!(matches!(fixture.cause().await, Some(Cause::GrantExpired(_))), "{at}");
     }
-    let told = world.status();
-    assert_eq!(told.refresh, RefreshState::Retrying);
-    let fault = told.last_fault.unwrap();
+    let reported = fixture.status();
+    assert_eq!(reported.refresh, RefreshState::Retrying);
+    let fault = reported.last_fault.unwrap();
     assert_eq!((fault.class, &*fault.reason), (FaultClass::Transient, "GRANT_UNCHANGED"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn former_grants_that_come_in_turn_are_not_taken_again() {
-    let world = World::new(|ask| match ask.number {
+async fn alternating_previous_grants_are_not_accepted() {
+    let fixture = Fixture::new(|ask| match ask.number {
         1..=3 => grant(),
-        number => Answer::Again(1 + number % 3),
+        number => Response::Again(1 + number % 3),
     });
-    world.requested(3).await;
-    let end = world.elapsed() + secs(58);
-    let without = world.without_token_until(end + secs(60)).await;
+    fixture.requested(3).await;
+    let end = fixture.elapsed() + secs(58);
+    let without = fixture.without_token_until(end + secs(60)).await;
     assert!(without.first().is_some_and(|first| *first + secs(1) >= end), "{without:?}");
-    assert!(without.len() >= 599, "from the last one's end on there is no token");
+    assert!(without.len() >= 599, "tokens were minted after the last grant's expiry");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_renews_shortly_before_the_end_is_asked_a_few_times_and_is_no_fault() {
+async fn late_renewal_causes_few_requests_and_no_fault() {
     let mut newest = 1;
     let mut newest_since = secs(0);
-    let world = World::new(move |ask| {
+    let fixture = Fixture::new(move |ask| {
         if ask.number == 1 || ask.at >= newest_since + secs(55) {
             (newest, newest_since) = (ask.number, ask.at);
             return grant();
         }
-        Answer::Again(newest)
+        Response::Again(newest)
     });
-    world.requested(1).await;
-    // From its refresh point on it is asked now and then; in the last eighth it is a warning.
+    fixture.requested(1).await;
+    // From its refresh point on there are a few requests; the warning comes in the last eighth.
     let mut states = Vec::new();
-    while world.elapsed() < secs(600) {
-        assert_eq!(world.without_token_until(world.elapsed() + millis(500)).await, NEVER);
-        states.push((world.status().refresh, world.status().last_fault.is_some()));
+    while fixture.elapsed() < secs(600) {
+        assert_eq!(fixture.without_token_until(fixture.elapsed() + millis(500)).await, NEVER);
+        states.push((fixture.status().refresh, fixture.status().last_fault.is_some()));
     }
-    assert!(states.contains(&(RefreshState::Ok, true)), "no warning while there is time");
-    assert!(states.contains(&(RefreshState::Retrying, true)), "a warning when it is late");
-    let requests = world.requests().len();
-    assert!((22..=66).contains(&requests), "{requests} in eleven lives");
+    assert!(states.contains(&(RefreshState::Ok, true)), "no state without a warning");
+    assert!(states.contains(&(RefreshState::Retrying, true)), "no warning in the last eighth");
+    let requests = fixture.requests().len();
+    assert!((22..=66).contains(&requests), "{requests} requests in eleven lives");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_would_end_sooner_does_not_replace_the_present_grant() {
-    // A cache before a token endpoint hands out what it has left.
-    let world = World::new(|ask| match ask.number {
+async fn shorter_grant_does_not_replace_the_current_one() {
+    // A cache in front of a token endpoint returns what remains of its grant.
+    let fixture = Fixture::new(|ask| match ask.number {
         1 => grant(),
-        _ if ask.at < secs(54) => Answer::Grant(secs(4), millis(100)),
+        _ if ask.at < secs(54) => Response::Grant(secs(4), millis(100)),
         _ => grant(),
     });
     let needs_more =
         Options { min_remaining: secs(50), max_wait: Some(secs(0)), ..Options::default() };
-    world.until(secs(16)).await;
-    let before = world.mint().await.unwrap().terms;
-    // This pulls the refresh forward, into the cache.
-    assert!(world.mint_with(&needs_more, None).await.is_err());
-    world.requested(2).await;
-    let after = world.mint().await.unwrap().terms;
+    fixture.until(secs(16)).await;
+    let before = fixture.mint().await.unwrap().terms;
+    // This call pulls the refresh forward, to the cache.
+    assert!(fixture.mint_with(&needs_more, None).await.is_err());
+    fixture.requested(2).await;
+    let after = fixture.mint().await.unwrap().terms;
     assert_eq!(after.generation, before.generation);
     assert!(after.use_within > secs(40), "{:?}", after.use_within);
-    assert_eq!(world.status().refresh, RefreshState::Ok, "there is time");
-    assert_eq!(&*world.status().last_fault.unwrap().reason, "GRANT_ENDS_SOONER");
+    assert_eq!(fixture.status().refresh, RefreshState::Ok, "a warning although there is time left");
+    assert_eq!(&*fixture.status().last_fault.unwrap().reason, "GRANT_ENDS_SOONER");
 
-    assert_eq!(world.without_token_until(secs(70)).await, NEVER);
-    let asked = world.requests_between(secs(16), secs(54));
-    assert!(asked.len() <= 8, "{asked:?}");
-    assert!(gaps(&asked)[0] >= secs(10), "a quarter of what is left: {asked:?}");
+    assert_eq!(fixture.without_token_until(secs(70)).await, NEVER);
+    let requested = fixture.requests_between(secs(16), secs(54));
+    assert!(requested.len() <= 8, "{requested:?}");
+    assert!(
+        gaps(&requested)[0] >= secs(10),
+        "expected a quarter of the remaining life: {requested:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_that_was_refused_gets_a_grant_that_ends_sooner() {
-    let world = World::new(|ask| match ask.number {
+async fn refused_player_gets_a_shorter_grant() {
+    let fixture = Fixture::new(|ask| match ask.number {
         1 => grant(),
-        _ => Answer::Grant(secs(20), millis(100)),
+        _ => Response::Grant(secs(20), millis(100)),
     });
-    world.until(secs(16)).await;
-    let refused = world.mint().await.unwrap().terms.generation;
+    fixture.until(secs(16)).await;
+    let refused = fixture.mint().await.unwrap().terms.generation;
     let newer =
         Options { after_generation: refused.get(), max_wait: Some(secs(2)), ..Options::default() };
-    let minted = world.mint_with(&newer, None).await.unwrap();
+    let minted = fixture.mint_with(&newer, None).await.unwrap();
     assert!(minted.terms.generation > refused);
     assert!(minted.terms.use_within < secs(20));
 }

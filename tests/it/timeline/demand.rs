@@ -1,4 +1,4 @@
-//! Calls that the present grant does not serve: what they pull forward, and how they wait.
+//! Calls that the current grant cannot serve: how they pull refreshes forward and how they wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,9 +13,9 @@ use grantmint::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::world::{Answer, World, gaps, grant, millis, secs, status, throttled};
+use super::fixture::{Fixture, Response, gaps, grant, millis, secs, status, throttled};
 
-/// More than is left of a grant that is five seconds old.
+/// More than remains of a grant that is five seconds old.
 fn fresh() -> Options<'static> {
     Options { min_remaining: secs(54), max_wait: Some(secs(10)), ..Options::default() }
 }
@@ -25,80 +25,80 @@ fn at_once() -> Options<'static> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_needs_more_pulls_the_refresh_to_five_seconds_after_the_last_attempt() {
-    let world = World::new(|_| grant());
-    world.until(millis(4_500)).await;
-    let minted = world.mint_with(&fresh(), None).await.unwrap();
+async fn unmet_call_pulls_the_refresh_to_5_s_after_the_last() {
+    let fixture = Fixture::new(|_| grant());
+    fixture.until(millis(4_500)).await;
+    let minted = fixture.mint_with(&fresh(), None).await.unwrap();
     assert!(minted.terms.use_within >= secs(54));
-    let requests = world.requests();
+    let requests = fixture.requests();
     assert!(requests[1] >= secs(5) && requests[1] <= millis(5_002), "{requests:?}");
 
-    // Ten such calls a second get one refresh per five seconds.
+    // Ten such calls a second cause one refresh per five seconds.
     for _ in 0..600 {
-        let _ = world.mint_with(&at_once(), None).await;
+        let _ = fixture.mint_with(&at_once(), None).await;
         sleep(millis(100)).await;
     }
-    let requests = world.requests();
+    let requests = fixture.requests();
     assert!(gaps(&requests).iter().all(|gap| *gap >= secs(5)), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_grant_lacks_is_told_beside_a_live_grant() {
-    let world = World::new(|_| grant());
-    world.until(millis(4_500)).await;
-    let Unserved { cause, retry_in } = world.mint_with(&at_once(), None).await.err().unwrap();
+async fn unmet_requirement_is_reported_with_a_live_grant() {
+    let fixture = Fixture::new(|_| grant());
+    fixture.until(millis(4_500)).await;
+    let Unserved { cause, retry_in } = fixture.mint_with(&at_once(), None).await.err().unwrap();
     assert_eq!(cause, Cause::GrantTooShort);
-    // The pulled attempt's start, and what the first took.
+    // The start of the pulled attempt, and the duration of the first.
     assert!(retry_in >= millis(600) && retry_in <= millis(610), "{retry_in:?}");
-    world.mint().await.unwrap();
+    fixture.mint().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_after_the_last_attempt_a_caller_is_told_that_the_next_one_takes_its_time() {
-    let world = World::new(|_| Answer::Grant(secs(60), millis(1_500)));
-    world.requested(2).await;
-    world.settled().await;
+async fn retry_hint_includes_the_duration_of_an_attempt() {
+    let fixture = Fixture::new(|_| Response::Grant(secs(60), millis(1_500)));
+    fixture.requested(2).await;
+    fixture.settled().await;
     sleep(secs(30)).await;
-    let Unserved { cause, retry_in } = world.mint_with(&at_once(), None).await.err().unwrap();
+    let Unserved { cause, retry_in } = fixture.mint_with(&at_once(), None).await.err().unwrap();
     assert_eq!(cause, Cause::GrantTooShort);
     assert!(retry_in >= millis(1_500) && retry_in <= millis(1_510), "{retry_in:?}");
-    // The attempt that this one asked for is under way.
+    // The attempt that this call requested is in flight.
     sleep(secs(1)).await;
-    let Unserved { retry_in, .. } = world.mint_with(&at_once(), None).await.err().unwrap();
+    let Unserved { retry_in, .. } = fixture.mint_with(&at_once(), None).await.err().unwrap();
     assert!(retry_in >= millis(490) && retry_in <= millis(510), "{retry_in:?}");
-    world.mint_with(&Options { max_wait: Some(millis(600)), ..fresh() }, None).await.unwrap();
+    fixture.mint_with(&Options { max_wait: Some(millis(600)), ..fresh() }, None).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn demand_never_goes_past_a_retry_after_nor_brings_a_rejected_probe_forward() {
-    let answers: [fn() -> Answer; 3] = [|| throttled(secs(30)), || status(404), || status(401)];
+async fn demand_respects_retry_after_and_probe_times() {
+    let answers: [fn() -> Response; 3] = [|| throttled(secs(30)), || status(404), || status(401)];
     for answer in answers {
-        let world = World::new(move |ask| if ask.number == 1 { grant() } else { answer() });
-        let sent = |world: &World| world.requests().len();
-        world.until(secs(5)).await;
+        let fixture = Fixture::new(move |ask| if ask.number == 1 { grant() } else { answer() });
+        let sent = |fixture: &Fixture| fixture.requests().len();
+        fixture.until(secs(5)).await;
         let quiet_from = loop {
-            let _ = world.mint_with(&at_once(), None).await;
-            let told = world.next_attempt();
-            if told > world.elapsed() + secs(20) {
-                break world.elapsed();
+            let _ = fixture.mint_with(&at_once(), None).await;
+            let reported = fixture.next_attempt();
+            if reported > fixture.elapsed() + secs(20) {
+                break fixture.elapsed();
             }
             sleep(millis(50)).await;
         };
-        let seen = sent(&world);
+        let seen = sent(&fixture);
         for _ in 0..250 {
-            assert!(world.mint_with(&at_once(), None).await.is_err());
+            assert!(fixture.mint_with(&at_once(), None).await.is_err());
             sleep(millis(100)).await;
         }
-        assert!(world.elapsed() >= quiet_from + secs(25));
-        assert_eq!(sent(&world), seen);
+        assert!(fixture.elapsed() >= quiet_from + secs(25));
+        assert_eq!(sent(&fixture), seen);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_as_long_as_it_says_and_no_longer() {
-    // The one attempt after the grant's end hangs, so that it could end at any time.
-    let world = World::new(|ask| if ask.number == 1 { grant() } else { Answer::Hang });
-    world.until(secs(70)).await;
+async fn call_waits_no_longer_than_max_wait() {
+    // The single attempt after the expiry hangs, so that it could finish at any time.
+    let fixture = Fixture::new(|ask| if ask.number == 1 { grant() } else { Response::Hang });
+    fixture.until(secs(70)).await;
 
     let cases = [
         (Some(Duration::ZERO), None, Duration::ZERO),
@@ -111,101 +111,101 @@ async fn a_call_waits_as_long_as_it_says_and_no_longer() {
         (None, Some(millis(10)), Duration::ZERO),
     ];
     for (max_wait, deadline, longest) in cases {
-        // From the start of an attempt, which is an end that is always in reach.
-        world.settled().await;
-        let _ = world.mint().await;
-        world.requested_at(world.requests().len() + 1).await;
+        // From the start of an attempt, whose end is always within reach.
+        fixture.settled().await;
+        let _ = fixture.mint().await;
+        fixture.requested_at(fixture.requests().len() + 1).await;
         let options = Options { max_wait, ..Options::default() };
         let from = Instant::now();
-        let unserved = world.mint_with(&options, deadline.map(|d| from + d)).await.err().unwrap();
+        let unserved = fixture.mint_with(&options, deadline.map(|d| from + d)).await.err().unwrap();
         assert!(matches!(unserved.cause, Cause::GrantExpired(_)));
         let waited = from.elapsed();
         let next = unserved.retry_in;
         assert!(waited <= longest + millis(1), "{max_wait:?} {deadline:?}: {waited:?}");
-        // It ends sooner only where the next attempt could not have ended in time.
+        // The wait is shorter only if the next attempt could not finish in time.
         assert!(waited + next + millis(2) >= longest, "{max_wait:?} {deadline:?}: {waited:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_does_not_wait_where_the_next_attempt_cannot_end_in_time() {
-    let world = World::new(|ask| if ask.number == 1 { grant() } else { throttled(secs(60)) });
-    world.until(secs(60)).await;
+async fn call_does_not_wait_if_no_attempt_can_finish_in_time() {
+    let fixture = Fixture::new(|ask| if ask.number == 1 { grant() } else { throttled(secs(60)) });
+    fixture.until(secs(60)).await;
     let from = Instant::now();
-    let unserved = world.mint_waiting(secs(10)).await.err().unwrap();
+    let unserved = fixture.mint_waiting(secs(10)).await.err().unwrap();
     assert_eq!(unserved.cause, Cause::UpstreamThrottled);
     assert_eq!(from.elapsed(), Duration::ZERO);
-    // A tenth of a second is what an attempt takes here.
-    assert_eq!(world.elapsed() + unserved.retry_in, world.next_attempt() + millis(100));
+    // An attempt takes a tenth of a second here.
+    assert_eq!(fixture.elapsed() + unserved.retry_in, fixture.next_attempt() + millis(100));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_more_than_may_wait_is_answered_at_once() {
-    let world = World::with(1, 7, Limits::default(), |ask| {
-        if ask.number == 1 { Answer::Grant(secs(60), millis(1_500)) } else { grant() }
+async fn waiter_over_the_limit_is_refused_at_once() {
+    let fixture = Fixture::with(1, 7, Limits::default(), |ask| {
+        if ask.number == 1 { Response::Grant(secs(60), millis(1_500)) } else { grant() }
     });
-    let world = Arc::new(world);
+    let fixture = Arc::new(fixture);
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..4_096 {
-        let world = Arc::clone(&world);
-        waiting.spawn(async move { world.mint_waiting(secs(5)).await.is_ok() });
+        let fixture = Arc::clone(&fixture);
+        waiting.spawn(async move { fixture.mint_waiting(secs(5)).await.is_ok() });
     }
     sleep(millis(100)).await;
     let from = Instant::now();
-    let unserved = world.mint_waiting(secs(5)).await.err().unwrap();
+    let unserved = fixture.mint_waiting(secs(5)).await.err().unwrap();
     assert_eq!((unserved.cause, from.elapsed()), (Cause::GrantPending, Duration::ZERO));
 
-    // Everybody who waited is served by the one publish, and the places are free again.
+    // All waiting calls are served by the same publish, and their permits are free again.
     let served = waiting.join_all().await;
     assert!(served.len() == 4_096 && served.into_iter().all(|served| served));
-    assert_eq!(world.elapsed(), millis(1_500));
-    assert_eq!(world.requests().len(), 1);
+    assert_eq!(fixture.elapsed(), millis(1_500));
+    assert_eq!(fixture.requests().len(), 1);
     sleep(secs(10)).await;
-    assert_eq!(world.requests().len(), 1);
+    assert_eq!(fixture.requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_that_was_refused_gets_the_next_generation() {
-    let world = World::new(|_| grant());
-    world.until(secs(2)).await;
-    let refused = world.mint().await.unwrap().terms.generation.get();
+async fn refused_player_gets_the_next_generation() {
+    let fixture = Fixture::new(|_| grant());
+    fixture.until(secs(2)).await;
+    let refused = fixture.mint().await.unwrap().terms.generation.get();
     let after = |max_wait| Options {
         after_generation: refused,
         max_wait: Some(max_wait),
         ..Options::default()
     };
-    let unserved = world.mint_with(&after(secs(1)), None).await.err().unwrap();
+    let unserved = fixture.mint_with(&after(secs(1)), None).await.err().unwrap();
     assert_eq!(unserved.cause, Cause::GrantNotNewer);
-    let minted = world.mint_with(&after(secs(5)), None).await.unwrap();
+    let minted = fixture.mint_with(&after(secs(5)), None).await.unwrap();
     assert!(minted.terms.generation.get() > refused);
-    assert!(world.requests()[1] >= secs(5) && world.elapsed() <= millis(5_110));
+    assert!(fixture.requests()[1] >= secs(5) && fixture.elapsed() <= millis(5_110));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_requires_the_full_ttl_waits_for_a_grant_that_holds_it() {
-    let world = World::new(|_| grant());
-    world.until(secs(4)).await;
+async fn full_ttl_requirement_waits_for_a_long_enough_grant() {
+    let fixture = Fixture::new(|_| grant());
+    fixture.until(secs(4)).await;
     let full = Options {
         ttl: Some(secs(58)),
         policy: Some(ExpiryPolicy::RequireFullTtl),
         max_wait: Some(secs(5)),
         ..Options::default()
     };
-    let minted = world.mint_with(&full, None).await.unwrap();
-    assert_eq!(world.requests().len(), 2);
-    let now = world.clock.now().wall;
+    let minted = fixture.mint_with(&full, None).await.unwrap();
+    assert_eq!(fixture.requests().len(), 2);
+    let now = fixture.clock.now().wall;
     assert_eq!(minted.terms.expire.unix_seconds(), (now + secs(58)).unix_seconds());
     assert_eq!(minted.terms.use_within, secs(56));
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_calls_are_told_of_the_drain() {
-    let world = Arc::new(World::new(|_| Answer::Hang));
-    let waiting = Arc::clone(&world);
+async fn waiting_calls_get_draining() {
+    let fixture = Arc::new(Fixture::new(|_| Response::Hang));
+    let waiting = Arc::clone(&fixture);
     let call = tokio::spawn(async move { waiting.mint_waiting(secs(10)).await.err() });
     sleep(millis(100)).await;
-    world.drainer.advance(Phase::Draining);
+    fixture.drainer.advance(Phase::Draining);
     let unserved = call.await.unwrap().unwrap();
     assert_eq!(unserved.cause, Cause::Draining);
-    assert_eq!(world.elapsed(), millis(100));
+    assert_eq!(fixture.elapsed(), millis(100));
 }

@@ -1,6 +1,6 @@
-//! What each fault costs: callers ask ten times a second through a grant, the fault that
-//! begins under it and outlasts it, and an upstream that is well again. Which fault of a
-//! socket is of which class and reason is seen over real TCP, in `wire::upstream`.
+//! The cost of each fault: ten calls a second through a grant, a fault that starts under the grant
+//! and outlasts it, and the recovery. `wire::upstream` tests over real TCP which class and reason a
+//! fault of a socket has.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -13,68 +13,76 @@ use grantmint::{
 use http::HeaderValue;
 use tokio::time::sleep;
 
-use super::world::{Answer, NEVER, Request, World, grant, millis, secs, status, throttled};
+use super::fixture::{Fixture, NEVER, Request, Response, grant, millis, secs, status, throttled};
 
-/// The fault begins under the first grant, before any refresh, and ends long after that grant:
-/// a second after the probes that follow from its last try at 55 s, so that the next is far.
+/// The fault starts under the first grant, before any refresh, and ends long after that grant: one
+/// second after a probe in the series that follows from the last attempt at 55 s, so that the next
+/// probe is far away.
 const FAULT: RangeInclusive<Duration> = secs(1)..=secs(116);
 
-/// From here on the first grant serves nobody.
+/// From here on the first grant serves no call.
 const END_OF_LIFE: Duration = secs(58);
 
-/// All chance is drawn from these in turn.
+/// All randomness is drawn from these seeds in turn.
 const SEEDS: RangeInclusive<u64> = 1..=3;
 
 const START: WallTime = WallTime::from_unix_seconds(1_700_000_000);
 
-/// What callers and the upstream saw of a fault, over all seeds.
+/// The outcome of a fault for callers and the upstream, over all seeds.
 #[derive(Debug)]
 struct Account {
-    /// Why calls had no token past the grant's end.
+    /// Why calls had no token after the expiry.
     causes: Vec<Cause>,
-    /// The longest from the fault's end to the first token.
+    /// The longest time from the end of the fault to the first token.
     well_after: Duration,
-    /// Requests while it lasted, the fewest and the most.
+    /// The fewest and the most requests during the fault.
     requests: (usize, usize),
 }
 
 impl Account {
-    /// Of the upstream that answers so while the fault lasts.
-    async fn of(answer: impl Fn(Request) -> Answer + Clone + Send + 'static) -> Self {
+    /// The upstream answers in this way while the fault lasts.
+    async fn of(answer: impl Fn(Request) -> Response + Clone + Send + 'static) -> Self {
         let mut account =
             Self { causes: Vec::new(), well_after: Duration::ZERO, requests: (usize::MAX, 0) };
         for seed in SEEDS {
             let answer = answer.clone();
-            let world = World::with(1, seed, Limits::default(), move |ask| {
+            let fixture = Fixture::with(1, seed, Limits::default(), move |ask| {
                 if FAULT.contains(&ask.at) { answer(ask) } else { grant() }
             });
-            account.enter(&world).await;
+            account.enter(&fixture).await;
         }
         account
     }
 
-    async fn enter(&mut self, world: &World) {
-        world.requested(1).await;
-        assert_eq!(world.without_token_until(END_OF_LIFE).await, NEVER, "while the grant lives");
-        while world.elapsed() < *FAULT.end() {
-            let cause = world.cause().await.expect("no token past the grant's end");
+    async fn enter(&mut self, fixture: &Fixture) {
+        fixture.requested(1).await;
+        assert_eq!(
+            fixture.without_token_until(END_OF_LIFE).await,
+            NEVER,
+            "calls failed while the grant was live"
+        );
+        while fixture.elapsed() < *FAULT.end() {
+            let cause = fixture.cause().await.expect("a token after the grant's expiry");
             if !self.causes.contains(&cause) {
                 self.causes.push(cause);
             }
             sleep(millis(100)).await;
         }
-        let requests = world.requests_between(*FAULT.start(), *FAULT.end()).len();
+        let requests = fixture.requests_between(*FAULT.start(), *FAULT.end()).len();
         self.requests = (self.requests.0.min(requests), self.requests.1.max(requests));
-        while world.mint().await.is_err() {
+        while fixture.mint().await.is_err() {
             sleep(millis(10)).await;
         }
-        self.well_after = self.well_after.max(world.elapsed().saturating_sub(*FAULT.end()));
-        assert_eq!(world.most_in_flight(), 1);
-        assert_eq!(world.without_token_until(secs(180)).await, NEVER, "well again");
+        self.well_after = self.well_after.max(fixture.elapsed().saturating_sub(*FAULT.end()));
+        assert_eq!(fixture.most_in_flight(), 1);
+        assert_eq!(
+            fixture.without_token_until(secs(180)).await,
+            NEVER,
+            "calls failed after the recovery"
+        );
     }
 
-    /// Every call past the grant's end was told this, callers were well so soon after the
-    /// fault, and so many requests were made meanwhile.
+    /// Asserts the cause after the expiry, the time to recovery, and the number of requests.
     fn is(&self, cause: Cause, well_after: Duration, requests: RangeInclusive<usize>) {
         assert_eq!(self.causes, [cause], "{self:?}");
         assert!(self.well_after <= well_after, "{self:?}");
@@ -83,55 +91,55 @@ impl Account {
     }
 }
 
-/// The grant is over, which is told with its true end.
+/// The grant has expired; the cause has its true expiry.
 const EXPIRED: Cause = Cause::GrantExpired(WallTime::from_unix_seconds(1_700_000_060));
 
-/// What a good answer takes here, and the steps in which callers ask for it.
+/// The duration of a good response, and the interval of the calls.
 const ANSWER: Duration = millis(110);
 
-/// What a failed answer takes here.
+/// The duration of a failed response.
 const FAILS: Duration = millis(20);
 
-/// Fails in all of these ways in turn.
+/// Fails with these classes and reasons in turn.
 fn faults(
     class: FaultClass,
     reasons: &'static [&'static str],
-) -> impl Fn(Request) -> Answer + Clone {
-    move |ask| Answer::Fault(Fault::new(class, reasons[ask.number % reasons.len()]), None)
+) -> impl Fn(Request) -> Response + Clone {
+    move |ask| Response::Fault(Fault::new(class, reasons[ask.number % reasons.len()]), None)
 }
 
-/// Answers with these statuses in turn.
-fn statuses(codes: &'static [u16]) -> impl Fn(Request) -> Answer + Clone {
+/// Responds with these statuses in turn.
+fn statuses(codes: &'static [u16]) -> impl Fn(Request) -> Response + Clone {
     move |ask| status(codes[ask.number % codes.len()])
 }
 
-/// The pause is 2 s at the most, and the fault may end just after an attempt began.
-async fn heals_in_two_seconds(answer: impl Fn(Request) -> Answer + Clone + Send + 'static) {
+/// The back-off is at most 2 s, and the fault may end just after an attempt started.
+async fn recovers_in_two_seconds(answer: impl Fn(Request) -> Response + Clone + Send + 'static) {
     Account::of(answer).await.is(EXPIRED, secs(2) + FAILS + ANSWER, 45..=80);
 }
 
-/// One probe in 30 s, beside the two that told and the last try before the grant's end.
-async fn heals_at_the_next_probe(
-    answer: impl Fn(Request) -> Answer + Clone + Send + 'static,
+/// One probe in 30 s, in addition to the two refusals and the last attempt before the expiry.
+async fn recovers_at_the_next_probe(
+    answer: impl Fn(Request) -> Response + Clone + Send + 'static,
     cause: Cause,
 ) {
     Account::of(answer).await.is(cause, secs(30) + FAILS + ANSWER, 5..=6);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_not_found_and_a_refused_or_lost_connection_heal_in_two_seconds() {
+async fn dns_and_connection_failures_recover_in_two_seconds() {
     let reasons = &["DNS_FAILED", "CONNECT_FAILED", "CONNECTION_LOST", "TLS_HANDSHAKE_FAILED"];
-    heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
+    recovers_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_hangs_or_is_slow_heals_in_two_seconds_and_an_attempt() {
-    let account = Account::of(|_| Answer::Hang).await;
+async fn hanging_upstream_recovers_in_two_seconds_and_an_attempt() {
+    let account = Account::of(|_| Response::Hang).await;
     account.is(EXPIRED, secs(4) + ANSWER, 20..=35);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_certificate_a_redirect_and_a_grant_of_somebody_else_heal_at_the_next_probe() {
+async fn misconfigured_upstream_recovers_at_the_next_probe() {
     let reasons = &[
         "TLS_CERTIFICATE_EXPIRED",
         "TLS_INCOMPATIBLE",
@@ -140,42 +148,42 @@ async fn a_bad_certificate_a_redirect_and_a_grant_of_somebody_else_heal_at_the_n
         "GRANT_OF_ANOTHER_ACCOUNT",
     ];
     let refuses = faults(FaultClass::Misconfigured, reasons);
-    heals_at_the_next_probe(refuses, Cause::UpstreamRejected).await;
+    recovers_at_the_next_probe(refuses, Cause::UpstreamRejected).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_heals_at_the_next_probe() {
-    heals_at_the_next_probe(statuses(&[400, 405, 415, 422]), Cause::UpstreamRejected).await;
+async fn refused_request_recovers_at_the_next_probe() {
+    recovers_at_the_next_probe(statuses(&[400, 405, 415, 422]), Cause::UpstreamRejected).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resource_that_is_not_found_or_gone_is_told_as_that_and_heals_at_the_next_probe() {
-    heals_at_the_next_probe(statuses(&[404, 410]), Cause::ResourceNotFound).await;
+async fn missing_resource_is_reported_and_recovers_at_next_probe() {
+    recovers_at_the_next_probe(statuses(&[404, 410]), Cause::ResourceNotFound).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_credential_heals_at_the_next_probe() {
-    heals_at_the_next_probe(statuses(&[401, 403]), Cause::UpstreamRejected).await;
+async fn refused_credential_recovers_at_the_next_probe() {
+    recovers_at_the_next_probe(statuses(&[401, 403]), Cause::UpstreamRejected).await;
 }
 
-/// A 429 with this Retry-After, as the client of the upstream reads it.
-fn throttled_by(text: &str, ask: Request) -> Answer {
-    let Answer::Fault(fault, _) = status(429) else { unreachable!() };
+/// A 429 with this Retry-After, as the upstream client parses it.
+fn throttled_by(text: &str, ask: Request) -> Response {
+    let Response::Fault(fault, _) = status(429) else { unreachable!() };
     let value = HeaderValue::from_str(text).unwrap();
-    Answer::Fault(fault, retry_after(&value, START + ask.at))
+    Response::Fault(fault, retry_after(&value, START + ask.at))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_without_a_time_or_with_none_that_can_be_read_is_asked_again_within_two_seconds() {
+async fn throttling_without_a_valid_time_retries_in_two_seconds() {
     let texts = ["", "0", "-5", "1.5", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"];
     let account = Account::of(move |ask| throttled_by(texts[ask.number % texts.len()], ask)).await;
-    // Those who are asked to wait until one instant spread over half a second.
+    // Attempts delayed until the same instant are spread over half a second.
     let wait = secs(2) + millis(500);
     account.is(Cause::UpstreamThrottled, wait + FAILS + ANSWER, 35..=60);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_in_seconds_or_as_a_date_is_waited_for() {
+async fn retry_after_in_seconds_or_as_a_date_is_obeyed() {
     let in_seconds = |ask| throttled_by("30", ask);
     let as_a_date = |ask: Request| {
         let at = Duration::from_secs(1_700_000_030) + ask.at;
@@ -187,7 +195,7 @@ async fn a_retry_after_in_seconds_or_as_a_date_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_retry_after_is_waited_for_a_minute() {
+async fn huge_retry_after_is_limited_to_a_minute() {
     for text in ["86400", "99999999999999999999999"] {
         let account = Account::of(|ask| throttled_by(text, ask)).await;
         let wait = secs(60) + millis(500);
@@ -196,83 +204,84 @@ async fn a_huge_retry_after_is_waited_for_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_breaks_heals_in_two_seconds() {
-    heals_in_two_seconds(statuses(&[500, 502, 503, 504])).await;
+async fn server_errors_recover_in_two_seconds() {
+    recovers_in_two_seconds(statuses(&[500, 502, 503, 504])).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_none_heals_in_two_seconds() {
+async fn malformed_response_recovers_in_two_seconds() {
     let reasons = &["ANSWER_TOO_LARGE", "ENCODED_ANSWER", "MALFORMED_ANSWER"];
-    heals_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
+    recovers_in_two_seconds(faults(FaultClass::Transient, reasons)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn grants_too_short_to_use_heal_in_two_seconds() {
-    heals_in_two_seconds(|_| Answer::Grant(secs(2), FAILS)).await;
+async fn too_short_grants_recover_in_two_seconds() {
+    recovers_in_two_seconds(|_| Response::Grant(secs(2), FAILS)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_panics_heals_in_two_seconds() {
-    heals_in_two_seconds(|_| Answer::Panic).await;
+async fn panicking_refresh_recovers_in_two_seconds() {
+    recovers_in_two_seconds(|_| Response::Panic).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn shorter_grants_than_asked_for_cost_requests_and_no_call() {
+async fn shorter_grants_cost_requests_and_fail_no_call() {
     for seed in SEEDS {
-        let world =
-            World::with(1, seed, Limits::default(), |_| Answer::Grant(secs(15), millis(100)));
-        world.requested(1).await;
-        assert_eq!(world.without_token_until(secs(300)).await, NEVER);
+        let fixture =
+            Fixture::with(1, seed, Limits::default(), |_| Response::Grant(secs(15), millis(100)));
+        fixture.requested(1).await;
+        assert_eq!(fixture.without_token_until(secs(300)).await, NEVER);
         // Every 6.5 s, up to a tenth sooner.
-        let requests = world.requests().len();
+        let requests = fixture.requests().len();
         assert!((46..=52).contains(&requests), "{requests}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_five_seconds_is_noticed_by_nobody_whenever_it_begins() {
-    let answers: [fn() -> Answer; 2] = [|| status(500), || Answer::Hang];
+async fn outage_of_five_seconds_fails_no_call() {
+    let answers: [fn() -> Response; 2] = [|| status(500), || Response::Hang];
     for (seed, answer) in (1..=16).flat_map(|seed| answers.map(|answer| (seed, answer))) {
-        // It begins at the refresh itself: before, less of it is left; behind, it is too late.
+        // The outage starts at the refresh itself: starting earlier, it leaves less of the outage;
+        // starting later, it misses the refresh.
         let mut refresh = None;
-        let world = World::with(1, seed, Limits::default(), move |ask| {
+        let fixture = Fixture::with(1, seed, Limits::default(), move |ask| {
             if ask.number == 3 {
                 refresh = Some(ask.at);
             }
             if refresh.is_some_and(|at| ask.at < at + secs(5)) { answer() } else { grant() }
         });
-        let second = world.requested(2).await;
-        world.until(second + secs(57)).await;
-        assert_eq!(world.without_token_until(second + secs(65)).await, NEVER, "seed {seed}");
+        let second = fixture.requested(2).await;
+        fixture.until(second + secs(57)).await;
+        assert_eq!(fixture.without_token_until(second + secs(65)).await, NEVER, "seed {seed}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_mended_by_the_last_try_is_noticed_by_nobody() {
-    let faults: [fn() -> Answer; 3] = [|| status(401), || status(404), || throttled(secs(60))];
+async fn refusal_fixed_before_the_last_attempt_fails_no_call() {
+    let faults: [fn() -> Response; 3] = [|| status(401), || status(404), || throttled(secs(60))];
     for fault in faults {
         let mut second = None;
-        let world = World::new(move |ask| {
+        let fixture = Fixture::new(move |ask| {
             if ask.number == 2 {
                 second = Some(ask.at);
             }
-            // The end of life is 58 s after the request, the last try 3 s before.
-            let mended = second.is_none_or(|at| ask.at == at || ask.at > at + millis(54_900));
-            if mended { grant() } else { fault() }
+            // The expiry is 58 s after the request, the last attempt 3 s before.
+            let fixed = second.is_none_or(|at| ask.at == at || ask.at > at + millis(54_900));
+            if fixed { grant() } else { fault() }
         });
-        let second = world.requested(2).await;
-        world.until(second + secs(40)).await;
-        assert_eq!(world.without_token_until(second + secs(100)).await, NEVER);
+        let second = fixture.requested(2).await;
+        fixture.until(second + secs(40)).await;
+        assert_eq!(fixture.without_token_until(second + secs(100)).await, NEVER);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_costs_less_than_a_second_where_no_grant_lives() {
+async fn panic_without_a_grant_costs_under_a_second() {
     for seed in SEEDS {
-        let world = World::with(1, seed, Limits::default(), |ask| {
-            if ask.number == 1 { Answer::Panic } else { grant() }
+        let fixture = Fixture::with(1, seed, Limits::default(), |ask| {
+            if ask.number == 1 { Response::Panic } else { grant() }
         });
-        let without = world.without_token_until(secs(10)).await;
+        let without = fixture.without_token_until(secs(10)).await;
         assert!(*without.last().unwrap() < secs(1), "{without:?}");
     }
 }

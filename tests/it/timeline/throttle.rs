@@ -1,4 +1,4 @@
-//! An upstream that asks the account to wait.
+//! An upstream that throttles the account.
 
 use grantmint::{
     grant::RefreshState,
@@ -6,161 +6,175 @@ use grantmint::{
 };
 use tokio::time::sleep;
 
-use super::world::{Answer, NEVER, World, gaps, grant, millis, secs, status, throttled};
+use super::fixture::{Fixture, NEVER, Response, gaps, grant, millis, secs, status, throttled};
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_is_obeyed_with_one_last_try_before_the_end_of_life() {
-    // The last try fails in every way that there is; none brings another try sooner.
-    let failures: [fn() -> Answer; 5] =
-        [|| throttled(secs(60)), || status(429), || status(500), || Answer::Hang, || Answer::Panic];
+async fn retry_after_allows_one_last_attempt_before_expiry() {
+    // The last attempt fails in every possible way; none of them causes an earlier attempt.
+    let failures: [fn() -> Response; 5] = [
+        || throttled(secs(60)),
+        || status(429),
+        || status(500),
+        || Response::Hang,
+        || Response::Panic,
+    ];
     for last in failures {
-        let world = World::new(move |ask| match ask.number {
+        let fixture = Fixture::new(move |ask| match ask.number {
             2 => throttled(secs(60)),
             3 => last(),
             _ => grant(),
         });
-        let asked = world.requested(2).await;
-        assert_eq!(world.status().refresh, RefreshState::Throttled);
-        world.until(millis(54_900)).await;
-        assert_eq!(world.requests().len(), if asked > millis(54_900) { 3 } else { 2 });
-        assert_eq!(world.without_token_until(millis(57_900)).await, NEVER, "served to the end");
-        let requests = world.requests();
+        let requested = fixture.requested(2).await;
+        assert_eq!(fixture.status().refresh, RefreshState::Throttled);
+        fixture.until(millis(54_900)).await;
+        assert_eq!(fixture.requests().len(), if requested > millis(54_900) { 3 } else { 2 });
+        assert_eq!(
+            fixture.without_token_until(millis(57_900)).await,
+            NEVER,
+            "calls failed before the expiry"
+        );
+        let requests = fixture.requests();
         assert_eq!(requests.len(), 3, "{requests:?}");
         assert!(requests[2] >= secs(55) && requests[2] <= millis(55_002), "{requests:?}");
 
-        // Asking on and on does not go past it.
-        world.until(secs(58)).await;
-        world.without_token_until(asked + secs(59)).await;
-        assert_eq!(world.requests().len(), 3);
-        assert_eq!(world.cause().await, Some(Cause::UpstreamThrottled));
-        let next = world.requested(4).await;
-        assert!(next >= asked + secs(60) && next < secs(55) + secs(61) + millis(600), "{next:?}");
-        world.mint().await.unwrap();
+        // Repeated calls do not shorten it.
+        fixture.until(secs(58)).await;
+        fixture.without_token_until(requested + secs(59)).await;
+        assert_eq!(fixture.requests().len(), 3);
+        assert_eq!(fixture.cause().await, Some(Cause::UpstreamThrottled));
+        let next = fixture.requested(4).await;
+        assert!(
+            next >= requested + secs(60) && next < secs(55) + secs(61) + millis(600),
+            "{next:?}"
+        );
+        fixture.mint().await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_that_ends_before_the_last_try_leaves_that_out() {
-    let world = World::new(|ask| if ask.number == 2 { throttled(secs(3)) } else { grant() });
-    world.requested(2).await;
+async fn early_retry_after_needs_no_last_attempt() {
+    let fixture = Fixture::new(|ask| if ask.number == 2 { throttled(secs(3)) } else { grant() });
+    fixture.requested(2).await;
     sleep(secs(10)).await;
-    let requests = world.requests();
+    let requests = fixture.requests();
     assert_eq!(requests.len(), 3);
     let waited = gaps(&requests)[1];
     assert!(waited >= secs(3) && waited <= millis(3_530), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_is_capped_at_a_minute() {
-    let world = World::new(|ask| if ask.number == 1 { throttled(secs(86_400)) } else { grant() });
-    let next = world.requested(2).await;
+async fn retry_after_is_capped_at_a_minute() {
+    let fixture =
+        Fixture::new(|ask| if ask.number == 1 { throttled(secs(86_400)) } else { grant() });
+    let next = fixture.requested(2).await;
     assert!(next >= secs(60) && next <= millis(60_530), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_still_keeps_the_floor() {
-    let world = World::new(|ask| if ask.number < 20 { throttled(secs(0)) } else { grant() });
-    world.requested(20).await;
-    let requests = world.requests();
+async fn zero_retry_after_keeps_the_minimum_back_off() {
+    let fixture = Fixture::new(|ask| if ask.number < 20 { throttled(secs(0)) } else { grant() });
+    fixture.requested(20).await;
+    let requests = fixture.requests();
     assert!(gaps(&requests).iter().all(|gap| *gap >= millis(269)), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_is_no_licence_to_go_on_asking() {
-    let world = World::new(|_| throttled(secs(0)));
-    world.until(secs(300)).await;
-    let unasked = world.requests().len();
+async fn repeated_zero_retry_after_still_backs_off() {
+    let fixture = Fixture::new(|_| throttled(secs(0)));
+    fixture.until(secs(300)).await;
+    let unasked = fixture.requests().len();
     assert!(unasked < 60, "{unasked} requests in 300 s");
 
-    // Many resources whose callers ask on and on are the account's back-off apart.
-    let world = World::with(20, 7, Limits::default(), |_| throttled(secs(0)));
+    // With many resources and continuous calls, requests are the account's back-off apart.
+    let fixture = Fixture::with(20, 7, Limits::default(), |_| throttled(secs(0)));
     for _ in 0..600 {
-        let _ = world.mint().await;
+        let _ = fixture.mint().await;
         sleep(millis(100)).await;
     }
-    let bursts = world.requests_between(secs(30), secs(60)).len();
+    let bursts = fixture.requests_between(secs(30), secs(60)).len();
     assert!(bursts <= 200, "{bursts} requests in 30 s");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_held_until_one_instant_does_not_start_at_once() {
-    let world = World::with(8, 7, Limits::default(), |ask| {
+async fn delayed_attempts_do_not_all_start_together() {
+    let fixture = Fixture::with(8, 7, Limits::default(), |ask| {
         if ask.at < secs(30) { throttled(secs(30)) } else { grant() }
     });
-    world.until(secs(31)).await;
-    let starts = world.requests_between(secs(30), secs(31));
+    fixture.until(secs(31)).await;
+    let starts = fixture.requests_between(secs(30), secs(31));
     assert_eq!(starts.len(), 8);
     let took = starts[7].saturating_sub(starts[0]);
     assert!(took > millis(200) && took <= millis(520), "{starts:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_account_waits_for_what_one_resource_was_asked() {
-    let world = World::with(3, 7, Limits::default(), |ask| {
+async fn one_throttled_resource_delays_the_account() {
+    let fixture = Fixture::with(3, 7, Limits::default(), |ask| {
         if ask.resource == 0 && ask.at < secs(1) { throttled(secs(40)) } else { grant() }
     });
     sleep(secs(1)).await;
-    // All three were sent at once; two have been answered with a grant after the 429. That
-    // does not lift what the account was asked.
-    assert_eq!(world.requests().len(), 3);
-    world.until(secs(40)).await;
-    assert_eq!(world.requests().len(), 3);
+    // All three were sent at once; two got a grant after the 429. That does not lift the account's
+    // throttling.
+    assert_eq!(fixture.requests().len(), 3);
+    fixture.until(secs(40)).await;
+    assert_eq!(fixture.requests().len(), 3);
     for resource in [1, 2] {
-        let first = world.status_of(resource).life.unwrap();
-        assert!(first.left(world.clock.now()) > secs(10));
+        let first = fixture.status_of(resource).life.unwrap();
+        assert!(first.left(fixture.clock.now()) > secs(10));
     }
     sleep(secs(20)).await;
-    assert!(world.requests().iter().skip(3).all(|at| *at >= secs(40)));
-    assert!(world.requests_for(0).len() >= 2);
+    assert!(fixture.requests().iter().skip(3).all(|at| *at >= secs(40)));
+    assert!(fixture.requests_for(0).len() >= 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_429_without_a_time_the_next_attempt_is_when_it_is_told() {
+async fn next_attempt_after_a_plain_429_is_when_reported() {
     for seed in 0..20 {
         let limits = Limits::default();
-        let world = World::with(1, seed, limits, |ask| match ask.number {
+        let fixture = Fixture::with(1, seed, limits, |ask| match ask.number {
             1 | 7.. => grant(),
             _ => status(429),
         });
         for number in 2..7 {
-            world.requested(number).await;
-            let told = world.next_attempt();
-            let came = world.requested_at(number + 1).await;
-            let late = came.checked_sub(told).expect("not before the time told");
-            assert!(late <= millis(2), "seed {seed}: told {told:?}, came {came:?}");
+            fixture.requested(number).await;
+            let reported = fixture.next_attempt();
+            let retried = fixture.requested_at(number + 1).await;
+            let late =
+                retried.checked_sub(reported).expect("the attempt came before the reported time");
+            assert!(late <= millis(2), "seed {seed}: reported {reported:?}, came {retried:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nobody_asks_a_429_without_a_time_is_asked_again_ever_more_seldom() {
-    let world = World::new(|_| status(429));
-    world.until(secs(300)).await;
-    let unasked = world.requests().len();
+async fn idle_plain_429_backs_off_further_each_time() {
+    let fixture = Fixture::new(|_| status(429));
+    fixture.until(secs(300)).await;
+    let unasked = fixture.requests().len();
     assert!(unasked < 60, "{unasked} requests in 300 s");
-    // Who asks is not told to wait for that.
-    let unserved = world.mint().await.err().unwrap();
+    // The retry hint of a caller is shorter than that.
+    let unserved = fixture.mint().await.err().unwrap();
     assert_eq!(unserved.cause, Cause::UpstreamThrottled);
     assert!(unserved.retry_in <= millis(2_500), "{:?}", unserved.retry_in);
-    world.requested(unasked + 1).await;
-    assert!(world.elapsed() <= secs(303));
+    fixture.requested(unasked + 1).await;
+    assert!(fixture.elapsed() <= secs(303));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_without_a_time_holds_the_account_for_the_back_off() {
-    let world = World::with(2, 7, Limits::default(), |ask| {
+async fn plain_429_delays_the_account_for_the_back_off() {
+    let fixture = Fixture::with(2, 7, Limits::default(), |ask| {
         if (30..33).contains(&ask.at.as_secs()) { status(429) } else { grant() }
     });
     sleep(secs(120)).await;
-    let answered = world.requests_between(secs(30), secs(36));
+    let answered = fixture.requests_between(secs(30), secs(36));
     assert!(gaps(&answered).iter().all(|gap| *gap >= millis(250)), "{answered:?}");
     for resource in [0, 1] {
-        assert_eq!(world.status_of(resource).refresh, RefreshState::Ok);
+        assert_eq!(fixture.status_of(resource).refresh, RefreshState::Ok);
     }
 
-    let world = World::new(|ask| if ask.number < 3 { status(429) } else { grant() });
+    let fixture = Fixture::new(|ask| if ask.number < 3 { status(429) } else { grant() });
     sleep(millis(100)).await;
-    assert_eq!(world.cause().await, Some(Cause::UpstreamThrottled));
-    let without = world.without_token_until(secs(10)).await;
+    assert_eq!(fixture.cause().await, Some(Cause::UpstreamThrottled));
+    let without = fixture.without_token_until(secs(10)).await;
     assert!(*without.last().unwrap() < secs(5), "{without:?}");
 }

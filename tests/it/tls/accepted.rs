@@ -1,4 +1,4 @@
-//! Who gets in, and until when.
+//! Accepted clients, and how long they stay connected.
 
 use grantmint::rpc::proto::{
     MintOptions, WatchGrantsRequest, grant_service_client::GrantServiceClient,
@@ -22,7 +22,7 @@ use super::{
 use crate::support::{found, mint, reason, soon, until};
 
 #[tokio::test]
-async fn every_good_certificate_is_let_in() {
+async fn every_valid_certificate_is_accepted() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let between = pki.dns_ca.issue(ca("Intermediate"));
@@ -35,16 +35,16 @@ async fn every_good_certificate_is_let_in() {
         ("a SPIFFE ID and a DNS name", pki.prod.issue(both)),
         ("a DNS name", pki.dns_ca.issue(dns(&["api.media.svc"]))),
         ("two DNS names", pki.dns_ca.issue(dns(&["a.media.svc", "b.media.svc"]))),
-        ("a wildcard beside a name", pki.dns_ca.issue(dns(&["*.media.svc", "a.media.svc"]))),
+        ("a wildcard and a name", pki.dns_ca.issue(dns(&["*.media.svc", "a.media.svc"]))),
         ("an authority without a list", pki.listless_ca.issue(dns(&["api.media.svc"]))),
         ("RSA", pki.dns_ca.issue_for(dns(&["rsa.svc"]), &PKCS_RSA_SHA256)),
         ("P-384", pki.prod.issue_for(uris(&[CALLER_ID]), &PKCS_ECDSA_P384_SHA384)),
     ];
     for (what, entity) in &single {
-        let met = Client::with(&pki, &[entity]).meet(&serve).await;
+        let met = Client::with(&pki, &[entity]).try_connect(&serve).await;
         assert!(met.is_ok(), "{what}: {met:?}");
     }
-    let met = Client::with(&pki, &[&below, &between]).meet(&serve).await;
+    let met = Client::with(&pki, &[&below, &between]).try_connect(&serve).await;
     assert!(met.is_ok(), "an intermediate: {met:?}");
 }
 
@@ -54,10 +54,10 @@ async fn no_session_is_resumed() {
     let serve = pki.serve("min_version = \"1.2\"").await;
     let good = pki.dns_ca.issue(dns(&["api.media.svc"]));
     for offered in [&rustls::version::TLS13, &rustls::version::TLS12] {
-        // It keeps whatever would let it resume, and shows it the next time.
-        let client = Client::speaking(&pki, &[&good], &[offered]);
+        // The client stores everything needed to resume, and offers it the next time.
+        let client = Client::with_versions(&pki, &[&good], &[offered]);
         for _ in 0..3 {
-            let stream = client.meet(&serve).await.expect("let in");
+            let stream = client.try_connect(&serve).await.expect("accepted");
             let kind = stream.get_ref().1.handshake_kind();
             assert!(
                 matches!(
@@ -69,22 +69,25 @@ async fn no_session_is_resumed() {
             assert_eq!(version(&stream), Some(offered.version));
         }
     }
-    let newest = Client::speaking(&pki, &[&good], rustls::ALL_VERSIONS);
-    let stream = newest.meet(&serve).await.expect("let in");
+    let newest = Client::with_versions(&pki, &[&good], rustls::ALL_VERSIONS);
+    let stream = newest.try_connect(&serve).await.expect("accepted");
     assert_eq!(version(&stream), Some(ProtocolVersion::TLSv1_3));
 }
 
 #[tokio::test]
-async fn without_a_certificate_a_client_gets_in_where_none_is_required() {
+async fn client_without_certificate_connects_if_optional() {
     let pki = Pki::new();
     let serve = pki.serve("client_auth = \"optional\"").await;
-    assert!(Client::with(&pki, &[]).meet(&serve).await.is_ok());
+    assert!(Client::with(&pki, &[]).try_connect(&serve).await.is_ok());
     let ended = pki.dns_ca.issue(valid(dns(&["a.svc"]), -2 * DAY, -DAY));
-    assert!(Client::with(&pki, &[&ended]).meet(&serve).await.is_err(), "a bad one is no none");
+    assert!(
+        Client::with(&pki, &[&ended]).try_connect(&serve).await.is_err(),
+        "an invalid certificate counts as none"
+    );
 }
 
 #[tokio::test]
-async fn without_a_certificate_a_client_may_do_nothing_under_callers_even_where_rows_are_tried() {
+async fn client_without_certificate_may_call_nothing() {
     let pki = Pki::new();
     let entry =
         format!("[callers.api]\nmatch = [{CALLER_ID:?}]\nallow = [{{ profiles = [\"demo\"] }}]\n");
@@ -97,14 +100,14 @@ async fn without_a_certificate_a_client_may_do_nothing_under_callers_even_where_
         let info = refused.get_details_error_info().expect("a reason");
         assert_eq!(info.reason, "CALLER_UNAUTHENTICATED");
         let mut health = HealthClient::new(channel);
-        for (service, told) in [("", true), ("profiles/demo", false)] {
+        for (service, reported) in [("", true), ("profiles/demo", false)] {
             let request = HealthCheckRequest { service: service.to_owned() };
-            assert_eq!(soon(health.check(request)).await.is_ok(), told, "{server}{service}");
+            assert_eq!(soon(health.check(request)).await.is_ok(), reported, "{server}{service}");
         }
     }
 }
 
-/// A token at once, or none.
+/// A token without waiting, or an error.
 async fn mint_now(tokens: &mut TokenServiceClient<Channel>) -> Result<(), Status> {
     let max_wait = Some(prost_types::Duration::default());
     let options = MintOptions { max_wait, ..MintOptions::default() };
@@ -112,7 +115,7 @@ async fn mint_now(tokens: &mut TokenServiceClient<Channel>) -> Result<(), Status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_at_ten_times_its_quota_leaves_others_theirs() {
+async fn entry_over_its_quota_leaves_others_theirs() {
     const HELD: usize = 100;
     const CONNECTIONS: usize = 10;
 
@@ -150,7 +153,7 @@ async fn an_entry_at_ten_times_its_quota_leaves_others_theirs() {
         mint_now(&mut web).await.expect("within its own quota");
     }
     let minted = greedy.join_all().await.into_iter().sum::<usize>();
-    let came = usize::try_from(began.elapsed().as_secs()).expect("few") + 1;
+    let came = usize::try_from(began.elapsed().as_secs()).expect("in range") + 1;
     assert!((HELD..=HELD + came).contains(&minted), "{minted} of {HELD} and {came}");
 }
 
@@ -161,14 +164,14 @@ async fn a_connection_ends_with_its_certificate() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let began = Instant::now();
-    // The first certificate of a chain that ends counts.
+    // The earliest expiry in the chain counts.
     let between = pki.prod.issue(valid(ca("Intermediate"), -DAY, i64::try_from(LIFE).unwrap()));
     let lasting = between.issue(uris(&[CALLER_ID]));
     let channel = channel(&pki, &serve, pki.write_pair("chain", &[&lasting, &between])).await;
     let mut client = GrantServiceClient::new(channel);
-    let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("let in");
+    let watch = soon(client.watch_grants(WatchGrantsRequest::default())).await.expect("accepted");
     let mut watch = watch.into_inner();
-    // It holds its connection open until that is cut.
+    // The client keeps its connection open until the server closes it.
     while soon(watch.message()).await.is_ok_and(|message| message.is_some()) {}
     let lasted = began.elapsed();
     let (least, most) = (Duration::from_secs(LIFE - 1), Duration::from_secs(LIFE + 10));
@@ -180,7 +183,7 @@ async fn a_connection_ends_with_its_certificate() {
 }
 
 #[tokio::test]
-async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
+async fn certificate_expiry_is_exported_and_warned_about() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let all = [
@@ -190,7 +193,7 @@ async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
         "trust_domain/prod.example.org",
         "trust_domain/dev.example.org",
     ];
-    until("they are there", async || {
+    until("the metrics exist", async || {
         let (_, page) = serve.page("/metrics").await;
         all.iter().all(|what| {
             ["start", "end"].iter().all(|edge| {
@@ -203,10 +206,11 @@ async fn certificates_are_on_the_page_and_a_short_life_is_warned_of() {
     .await;
     serve.signal("INT");
     let log = serve.ended().await.1;
-    assert!(!log.contains("of its life left"), "half of it is left");
+    assert!(!log.contains("of its life left"), "a warning although half of its life is left");
     pki.renew_server(valid(dns(&["localhost"]), -900, 100));
     let serve = pki.serve("").await;
-    until("it is told", async || serve.page("/metrics").await.1.contains("what=\"server\"")).await;
+    until("it is reported", async || serve.page("/metrics").await.1.contains("what=\"server\""))
+        .await;
     serve.signal("INT");
     let log = serve.ended().await.1;
     let line = log.lines().find(|it| it.contains("certificate has a tenth of its lifetime left"));

@@ -1,4 +1,4 @@
-//! A Workload API, as an agent of SPIRE serves it to who sends its header.
+//! A Workload API like that of a SPIRE agent, for clients that send its header.
 
 use std::{
     convert::Infallible,
@@ -29,11 +29,11 @@ use super::pki::Entity;
 
 /// `X509SVIDRequest`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct AskForSvids {}
+pub(super) struct SvidRequest {}
 
 /// `X509SVIDResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Answer {
+pub(super) struct SvidResponse {
     #[prost(message, repeated, tag = "1")]
     pub(super) svids: Vec<Svid>,
     #[prost(bytes = "vec", repeated, tag = "2")]
@@ -57,13 +57,13 @@ pub(super) struct Svid {
     pub(super) hint: String,
 }
 
-/// Certificates in DER, one after the other.
+/// Certificates in DER, concatenated.
 pub(super) fn ders(certificates: &[&Entity]) -> Vec<u8> {
     certificates.iter().flat_map(|entity| entity.certificate.to_vec()).collect()
 }
 
 impl Svid {
-    /// Of this name, with this certificate; `bundle` vouches for its trust domain.
+    /// An SVID with this name and certificate; `bundle` verifies its trust domain.
     pub(super) fn new(id: &str, certificate: &Entity, bundle: &[&Entity]) -> Self {
         Self {
             spiffe_id: id.to_owned(),
@@ -75,77 +75,78 @@ impl Svid {
     }
 }
 
-impl From<Svid> for Answer {
+impl From<Svid> for SvidResponse {
     fn from(svid: Svid) -> Self {
         Self { svids: vec![svid], ..Self::default() }
     }
 }
 
-/// What the agent has for whoever asks.
+/// What the agent sends to its clients.
 #[derive(Clone)]
-pub(super) enum Has {
-    /// Nothing yet: it lets them wait.
+pub(super) enum Content {
+    /// Nothing yet: clients wait.
     Nothing,
-    /// There is no entry for them.
+    /// There is no entry for the client.
     NoEntry,
-    /// These.
-    Svids(Answer),
-    /// It is about to end.
+    /// These SVIDs and bundles.
+    Svids(SvidResponse),
+    /// The agent is shutting down.
     Ended,
 }
 
-/// An agent that serves on a Unix socket of its own.
+/// An agent on its own Unix socket.
 pub(super) struct Agent {
     dir: TempDir,
-    has: watch::Sender<Has>,
+    content: watch::Sender<Content>,
     serving: JoinHandle<()>,
 }
 
 impl Agent {
-    pub(super) fn new(has: Has) -> Self {
+    pub(super) fn new(content: Content) -> Self {
         let dir = TempDir::new().expect("a directory");
-        let has = watch::Sender::new(has);
-        let serving = serve(&dir.path().join("agent.sock"), has.subscribe());
-        Self { dir, has, serving }
+        let content = watch::Sender::new(content);
+        let serving = serve(&dir.path().join("agent.sock"), content.subscribe());
+        Self { dir, content, serving }
     }
 
     pub(super) fn socket(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
     }
 
-    /// Sends this to all who ask and have asked.
-    pub(super) fn send(&self, has: Has) {
-        self.has.send_replace(has);
+    /// Sends this to all current and future clients.
+    pub(super) fn send(&self, content: Content) {
+        self.content.send_replace(content);
     }
 
-    /// Ends, with every call and its socket.
+    /// Stops, closing every call and the socket.
     pub(super) fn stop(&mut self) {
-        self.send(Has::Ended);
+        self.send(Content::Ended);
         self.serving.abort();
         fs::remove_file(self.socket()).expect("removed");
     }
 
-    /// Starts again at the same place.
-    pub(super) fn start(&mut self, has: Has) {
-        self.has = watch::Sender::new(has);
-        self.serving = serve(&self.socket(), self.has.subscribe());
+    /// Starts again on the same path.
+    pub(super) fn start(&mut self, content: Content) {
+        self.content = watch::Sender::new(content);
+        self.serving = serve(&self.socket(), self.content.subscribe());
     }
 }
 
-fn serve(socket: &Path, has: watch::Receiver<Has>) -> JoinHandle<()> {
+fn serve(socket: &Path, content: watch::Receiver<Content>) -> JoinHandle<()> {
     let listener = UnixListener::bind(socket).expect("a socket");
     let incoming = stream::unfold(listener, async |listener| {
         let accepted: io::Result<_> = listener.accept().await.map(|(stream, _)| stream);
         Some((accepted, listener))
     });
     tokio::spawn(async move {
-        let served = Server::builder().add_service(Api(has)).serve_with_incoming(incoming).await;
-        served.expect("it serves");
+        let served =
+            Server::builder().add_service(Api(content)).serve_with_incoming(incoming).await;
+        served.expect("a running server");
     })
 }
 
 #[derive(Clone)]
-struct Api(watch::Receiver<Has>);
+struct Api(watch::Receiver<Content>);
 
 impl NamedService for Api {
     const NAME: &'static str = "SpiffeWorkloadAPI";
@@ -171,34 +172,34 @@ impl Service<http::Request<Body>> for Api {
     }
 }
 
-struct Fetch(watch::Receiver<Has>);
+struct Fetch(watch::Receiver<Content>);
 
-type Sent = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Send>>;
+type Sent = Pin<Box<dyn Stream<Item = Result<SvidResponse, Status>> + Send>>;
 
-impl ServerStreamingService<AskForSvids> for Fetch {
-    type Response = Answer;
+impl ServerStreamingService<SvidRequest> for Fetch {
+    type Response = SvidResponse;
     type ResponseStream = Sent;
     type Future = Ready<Result<Response<Sent>, Status>>;
 
-    fn call(&mut self, request: Request<AskForSvids>) -> Self::Future {
+    fn call(&mut self, request: Request<SvidRequest>) -> Self::Future {
         let header = request.metadata().get("workload.spiffe.io");
         if header.is_none_or(|value| value != "true") {
             return ready(Err(Status::invalid_argument("security header missing from request")));
         }
-        let mut has = self.0.clone();
-        has.mark_changed();
-        let sent = stream::unfold(has, async |mut has| {
+        let mut content = self.0.clone();
+        content.mark_changed();
+        let sent = stream::unfold(content, async |mut content| {
             loop {
-                if has.changed().await.is_err() {
+                if content.changed().await.is_err() {
                     return None;
                 }
-                let sent = match has.borrow_and_update().clone() {
-                    Has::Nothing => continue,
-                    Has::NoEntry => Err(Status::permission_denied("no identity issued")),
-                    Has::Svids(svids) => Ok(svids),
-                    Has::Ended => Err(Status::unavailable("the agent ends")),
+                let sent = match content.borrow_and_update().clone() {
+                    Content::Nothing => continue,
+                    Content::NoEntry => Err(Status::permission_denied("no identity issued")),
+                    Content::Svids(svids) => Ok(svids),
+                    Content::Ended => Err(Status::unavailable("the agent ends")),
                 };
-                return Some((sent, has));
+                return Some((sent, content));
             }
         });
         ready(Ok(Response::new(sent.boxed())))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::pki::{CALLER_ID, Entity, Pki, SERVER_ID, dns, uris};
-use crate::support::{Ran, Serve, found, run};
+use crate::support::{CommandOutput, Serve, found, run};
 
 struct Caller<'a> {
     serve: &'a Serve,
@@ -12,7 +12,7 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    async fn mint(&self, more: &[&str]) -> Ran {
+    async fn mint(&self, more: &[&str]) -> CommandOutput {
         let text = |path: &Path| path.to_str().expect("text").to_owned();
         let mut all = vec!["mint".to_owned(), "alice".to_owned()];
         all.extend(["--server".to_owned(), self.serve.server.clone()]);
@@ -26,7 +26,7 @@ impl Caller<'_> {
 }
 
 #[tokio::test]
-async fn a_command_proves_its_name_and_has_the_server_prove_its() {
+async fn command_and_server_verify_each_other() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let write = |name: &str, entity: &Entity| pki.write_pair(name, &[entity]);
@@ -52,20 +52,20 @@ async fn a_command_proves_its_name_and_has_the_server_prove_its() {
         assert_eq!(ran.stdout.matches('.').count(), 2, "a token");
     }
 
-    for (name, told) in [
+    for (name, reported) in [
         ("mint.example.org", "the server's certificate is refused"),
         (CALLER_ID, "its name is spiffe://prod.example.org/ns/media/sa/mint, not"),
     ] {
         let ran = caller(&named)(&["--server-name", name]).await;
         assert_eq!(ran.code, Some(1), "{}", ran.stderr);
         assert!(
-            ran.stderr.contains(told) && ran.stderr.contains("--server-name"),
+            ran.stderr.contains(reported) && ran.stderr.contains("--server-name"),
             "{}",
             ran.stderr
         );
     }
     let ran = run(&["mint", "a", "--server", &serve.server, "--server-name", SERVER_ID]).await;
-    assert_eq!(ran.code, Some(1), "no public authority vouches for a SPIFFE ID");
+    assert_eq!(ran.code, Some(1), "no public authority issues SPIFFE IDs");
     assert!(ran.stderr.contains("name the bundle"), "{}", ran.stderr);
     let ran = Caller { serve: &serve, ca: &ca, pair: None }.mint(&[]).await;
     assert_eq!(ran.code, Some(1));
@@ -82,25 +82,25 @@ async fn a_command_proves_its_name_and_has_the_server_prove_its() {
 }
 
 #[tokio::test]
-async fn plain_text_leaves_this_machine_only_where_that_is_wanted() {
+async fn plaintext_to_another_machine_needs_a_flag() {
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:50051"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    for told in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
-        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    for reported in ["plain http is allowed only to this machine", "https://", "--plaintext"] {
+        assert!(ran.stderr.contains(reported), "{reported}: {}", ran.stderr);
     }
     let ran = run(&["mint", "alice", "--server", "http://mint.invalid:1", "--plaintext"]).await;
     assert!(ran.stderr.contains("cannot connect"), "{}", ran.stderr);
 }
 
 #[tokio::test]
-async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() {
+async fn public_listener_requires_tls_and_callers() {
     let pki = Pki::new();
     let listening = |section: &str| {
         let top = format!("[server]\nlisten = \"0.0.0.0:0\"\n{section}");
         let secret = grantmint::provider::twilio_live::DEMO_API_KEY_SECRET;
         crate::support::Configured::with_secret(&top, "", secret)
     };
-    for (section, told) in [
+    for (section, reported) in [
         (
             String::new(),
             "server.listen: must be on loopback (127.0.0.1 or [::1]) without [server.tls]",
@@ -117,7 +117,7 @@ async fn a_server_that_strangers_reach_does_not_start_without_tls_and_callers() 
         for command in ["check", "serve"] {
             let ran = run(&[command, "--config", config.path()]).await;
             assert_eq!(ran.code, Some(1), "{command} {section}: {}", ran.stderr);
-            assert!(ran.stderr.contains(told), "{command}: {told}: {}", ran.stderr);
+            assert!(ran.stderr.contains(reported), "{command}: {reported}: {}", ran.stderr);
         }
     }
     let local = crate::support::Configured::profile("");

@@ -1,4 +1,4 @@
-//! A caller that is not Rust, over mTLS.
+//! Callers in other languages over mTLS.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_examples_speak_tls_and_show_their_certificate() {
+async fn examples_use_mutual_tls() {
     const COUNT: usize = 10;
 
     let pki = Pki::new();
@@ -27,13 +27,13 @@ async fn the_examples_speak_tls_and_show_their_certificate() {
             .env("GRANTMINT_CERT", &cert)
             .env("GRANTMINT_KEY", &key);
         let stdout = succeeds(&mut example).await;
-        // One token, the bulk, and what is wrong with a bad request.
+        // One token, the bulk, and the error of a bad request.
         assert_eq!(stdout.lines().count(), COUNT + 2, "{example:?}: {stdout}");
     }
 }
 
 #[tokio::test]
-async fn a_python_caller_with_a_certificate_mints() {
+async fn python_caller_with_a_certificate_mints() {
     let pki = Pki::new();
     let serve = pki.serve("").await;
     let (cert, key) = pki.write_pair("caller", &[&pki.prod.issue(uris(&[CALLER_ID]))]);

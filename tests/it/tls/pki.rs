@@ -1,4 +1,4 @@
-//! Authorities, certificates and revocation lists, as a platform team has them.
+//! Authorities, certificates and revocation lists as a platform team has them.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use crate::support::{Configured, Serve};
 /// In seconds.
 pub(super) const DAY: i64 = 24 * 60 * 60;
 
-/// The serial number that is revoked.
+/// The revoked serial number.
 pub(super) const REVOKED: u64 = 666;
 
-/// A certificate with its key, and what it issues with.
+/// A certificate with its key, which can issue others.
 pub(crate) struct Entity {
     pub(super) certificate: CertificateDer<'static>,
     key: KeyPair,
@@ -54,7 +54,7 @@ impl Entity {
         Self::self_signed(ca(name))
     }
 
-    /// How a server of this machine speaks TLS, with a certificate of this authority.
+    /// The TLS configuration of a local server with a certificate of this authority.
     pub(crate) fn serves(&self) -> ServerConfig {
         let mut params = dns(&["localhost"]);
         params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
@@ -105,13 +105,13 @@ impl Entity {
         PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key")
     }
 
-    /// The same key with other bytes for its certificate.
+    /// The same key with a corrupt certificate.
     pub(super) fn garbled(mut self) -> Self {
         self.certificate = CertificateDer::from(b"\x30\x03\x02\x01\x01".to_vec());
         self
     }
 
-    /// A list that revokes [`REVOKED`], and is followed by the next in so many seconds.
+    /// A list that revokes [`REVOKED`], with its next update in this many seconds.
     fn revokes(&self, next: i64) -> String {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(REVOKED),
@@ -132,20 +132,20 @@ impl Entity {
     }
 }
 
-/// From 1970 to so many seconds from now.
+/// The time since 1970 of an instant this many seconds from now.
 fn since_1970(seconds: i64) -> Duration {
     let at = Clock::system().now().wall.unix_seconds() + seconds;
     Duration::from_secs(at.try_into().expect("after 1970"))
 }
 
-/// Valid from and to so many seconds from now.
+/// Valid between these seconds from now.
 pub(super) fn valid(mut params: CertificateParams, from: i64, to: i64) -> CertificateParams {
     params.not_before = date_time_ymd(1970, 1, 1) + since_1970(from);
     params.not_after = date_time_ymd(1970, 1, 1) + since_1970(to);
     params
 }
 
-/// A client's certificate of this common name without any other name.
+/// A client certificate with this common name and no other name.
 pub(super) fn unnamed(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::new([]).expect("no names");
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -153,7 +153,7 @@ pub(super) fn unnamed(common_name: &str) -> CertificateParams {
     valid(params, -DAY, DAY)
 }
 
-/// A client's certificate for these URIs.
+/// A client certificate for these URIs.
 pub(crate) fn uris(uris: &[&str]) -> CertificateParams {
     let mut params = unnamed("client");
     let names = uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
@@ -161,7 +161,7 @@ pub(crate) fn uris(uris: &[&str]) -> CertificateParams {
     params
 }
 
-/// A client's certificate for these DNS names.
+/// A client certificate for these DNS names.
 pub(super) fn dns(names: &[&str]) -> CertificateParams {
     let mut params = unnamed("client");
     let names = names.iter().map(|name| SanType::DnsName((*name).try_into().expect("ASCII")));
@@ -169,7 +169,7 @@ pub(super) fn dns(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A client's certificate whose subjectAltName is these bytes.
+/// A client certificate with these bytes as its subjectAltName.
 pub(super) fn raw_names(mut params: CertificateParams, der: &[u8]) -> CertificateParams {
     let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], der.to_vec());
     params.custom_extensions.push(extension);
@@ -197,20 +197,20 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
 pub(crate) struct Pki {
     dir: TempDir,
     pub(super) server_ca: Entity,
-    /// Vouches for DNS names, and revokes.
+    /// Issues DNS names, and revokes.
     pub(super) dns_ca: Entity,
-    /// Vouches for DNS names too, and has no list.
+    /// Issues DNS names too, without a revocation list.
     pub(super) listless_ca: Entity,
-    /// Vouches for `prod.example.org`.
+    /// Issues `prod.example.org`.
     pub(crate) prod: Entity,
-    /// Vouches for `dev.example.org`.
+    /// Issues `dev.example.org`.
     pub(super) dev: Entity,
 }
 
-/// The SPIFFE ID of the server.
+/// The server's SPIFFE ID.
 pub(crate) const SERVER_ID: &str = "spiffe://prod.example.org/ns/media/sa/mint";
 
-/// The SPIFFE ID of a caller.
+/// A caller's SPIFFE ID.
 pub(crate) const CALLER_ID: &str = "spiffe://prod.example.org/ns/media/sa/api";
 
 impl Pki {
@@ -264,12 +264,12 @@ impl Pki {
         self.write_pair("server", &[&self.server_ca.issue(params)]);
     }
 
-    /// The list of today again, whose successor should have come.
-    pub(super) fn write_ended_list(&self) {
+    /// Writes a list that is past its next update.
+    pub(super) fn write_expired_list(&self) {
         self.write("crl.pem", &self.dns_ca.revokes(-60));
     }
 
-    /// `[server.tls]` with all of it, and these lines.
+    /// `[server.tls]` with all of these files, and these lines.
     pub(crate) fn section(&self, lines: &str) -> String {
         let dir = self.dir.path().display();
         format!(

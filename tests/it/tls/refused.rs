@@ -1,4 +1,4 @@
-//! Certificates that are wrong in one way each.
+//! Certificates with one defect each.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::until;
 
-/// What is wrong, the chain that is sent, the cause, and the alert.
+/// The defect, the chain, the cause, and the alert.
 type Case = (&'static str, Vec<Entity>, &'static str, &'static str);
 
 fn of_a_server(mut params: CertificateParams) -> CertificateParams {
@@ -41,7 +41,7 @@ fn cases(pki: &Pki) -> Vec<Case> {
     let namesake = Entity::self_signed(ca("DNS CA"));
     let (between, over) =
         (dns_ca.issue(ca("Intermediate")), dns_ca.issue(valid(ca("Ended"), -2 * DAY, -DAY)));
-    // Two DNS names, the second one outside of ASCII.
+    // Two DNS names, the second one not ASCII.
     let unreadable = b"\x30\x09\x82\x03api\x82\x02\xc3\xa4";
     vec![
         ("expired", vec![dns_ca.issue(valid(api(), -2 * DAY, -DAY))], "expired", "Expired"),
@@ -101,7 +101,7 @@ fn cases(pki: &Pki) -> Vec<Case> {
         ),
         ("with no path", vec![prod.issue(uris(&["spiffe://prod.example.org"]))], "no_name", "Bad"),
         (
-            "with a path that climbs",
+            "with a path that contains ..",
             vec![prod.issue(uris(&["spiffe://prod.example.org/a/../b"]))],
             "no_name",
             "Bad",
@@ -119,7 +119,7 @@ fn cases(pki: &Pki) -> Vec<Case> {
             "Bad",
         ),
         (
-            "with a name that is no text",
+            "with a name that is not UTF-8",
             vec![dns_ca.issue(raw_names(unnamed("a"), unreadable))],
             "malformed",
             "Bad",
@@ -142,9 +142,9 @@ async fn each_bad_certificate_is_refused_with_its_cause_and_its_alert() {
     let mut causes: BTreeMap<&str, u64> = BTreeMap::new();
     for (what, chain, cause, alert) in cases(&pki) {
         let client = Client::with(&pki, &chain.iter().collect::<Vec<_>>());
-        let told = client.meet(&serve).await.err();
-        let told = told.unwrap_or_else(|| panic!("a certificate {what} is let in"));
-        assert!(told.contains(alert), "{what}: {told}");
+        let reported = client.try_connect(&serve).await.err();
+        let reported = reported.unwrap_or_else(|| panic!("a certificate {what} is accepted"));
+        assert!(reported.contains(alert), "{what}: {reported}");
         *causes.entry(cause).or_default() += 1;
         let label = format!("cause=\"{cause}\"");
         until(what, async || {
@@ -178,7 +178,7 @@ async fn each_bad_certificate_is_refused_with_its_cause_and_its_alert() {
         assert_eq!(warned.get(&Some(cause)), Some(&Some(name)), "{cause}");
     }
     let count = log.matches("client authentication failed").count();
-    assert_eq!(count, causes.len(), "one line a minute by address and cause");
+    assert_eq!(count, causes.len(), "expected one line a minute by address and cause");
 }
 
 #[tokio::test]
@@ -187,14 +187,14 @@ async fn what_is_not_http2_over_tls_1_3_is_refused() {
     let serve = pki.serve("").await;
     let good = pki.dns_ca.issue(dns(&["api.media.svc"]));
 
-    let old = Client::speaking(&pki, &[&good], &[&rustls::version::TLS12]);
-    assert_eq!(old.meet(&serve).await.err().as_deref(), Some("ProtocolVersion"));
+    let old = Client::with_versions(&pki, &[&good], &[&rustls::version::TLS12]);
+    assert_eq!(old.try_connect(&serve).await.err().as_deref(), Some("ProtocolVersion"));
     let mut other = Client::with(&pki, &[&good]);
     other.config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    assert_eq!(other.meet(&serve).await.err().as_deref(), Some("NoApplicationProtocol"));
+    assert_eq!(other.try_connect(&serve).await.err().as_deref(), Some("NoApplicationProtocol"));
     let mut silent = Client::with(&pki, &[&good]);
     silent.config.alpn_protocols.clear();
-    assert!(silent.meet(&serve).await.is_err());
+    assert!(silent.try_connect(&serve).await.is_err());
 
     let results = ["failed", "no_http2", "ok"].map(|result| format!("result=\"{result}\""));
     for (label, expected) in results.iter().zip([2, 1, 0]) {
@@ -206,26 +206,26 @@ async fn what_is_not_http2_over_tls_1_3_is_refused() {
 }
 
 #[tokio::test]
-async fn a_list_past_its_next_update_refuses_its_authority_where_that_is_wanted() {
+async fn expired_crl_can_refuse_its_authority() {
     let pki = Pki::new();
-    pki.write_ended_list();
+    pki.write_expired_list();
     let good = || (pki.dns_ca.issue(dns(&["a.svc"])), pki.listless_ca.issue(dns(&["a.svc"])));
     let keeping = pki.serve("").await;
     let (listed, unlisted) = good();
-    assert!(Client::with(&pki, &[&listed]).meet(&keeping).await.is_ok());
+    assert!(Client::with(&pki, &[&listed]).try_connect(&keeping).await.is_ok());
     let revoked = pki.dns_ca.issue(revoked(dns(&["a.svc"])));
-    let told = Client::with(&pki, &[&revoked]).meet(&keeping).await.err();
-    assert_eq!(told.as_deref(), Some("CertificateRevoked"));
+    let reported = Client::with(&pki, &[&revoked]).try_connect(&keeping).await.err();
+    assert_eq!(reported.as_deref(), Some("CertificateRevoked"));
 
     let refusing = pki.serve("client_crl_expired = \"refuse\"").await;
-    let told = Client::with(&pki, &[&listed]).meet(&refusing).await.err();
-    assert_eq!(told.as_deref(), Some("UnknownCA"));
+    let reported = Client::with(&pki, &[&listed]).try_connect(&refusing).await.err();
+    assert_eq!(reported.as_deref(), Some("UnknownCA"));
     let label = "cause=\"revocation_unknown\"";
     until(label, async || {
         counted(&refusing, "grantmint_authentication_failures_total", label).await == 1
     })
     .await;
-    assert!(Client::with(&pki, &[&unlisted]).meet(&refusing).await.is_ok());
+    assert!(Client::with(&pki, &[&unlisted]).try_connect(&refusing).await.is_ok());
     refusing.signal("INT");
     let log = refusing.ended().await.1;
     for line in ["revocation list is past its next update", "has no list from the authority"] {

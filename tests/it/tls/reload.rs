@@ -23,14 +23,14 @@ use crate::support::{Configured, Serve, mint, reason, series, soon, until};
 const CALLERS: &str = "[callers.api]\nmatch = [\"spiffe://prod.example.org/ns/media/*\"]\n\
                        allow = [{ profiles = [\"demo\"] }]\n";
 
-/// A server whose files stay where they are.
-struct World {
+/// A server and the files that it reloads.
+struct Fixture {
     pki: Pki,
     configured: Configured,
     serve: Serve,
 }
 
-impl World {
+impl Fixture {
     async fn new(more: &str) -> Self {
         let pki = Pki::new();
         let configured = Configured::with_secret(&pki.section(more), "", DEMO_API_KEY_SECRET);
@@ -60,7 +60,7 @@ impl World {
         page.contains(&format!("grantmint_reload_failing{{{label}}} 1"))
     }
 
-    /// Changes the configuration's file.
+    /// Changes the configuration file.
     fn rewrite(&self, change: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(&self.configured.file).expect("text");
         fs::write(&self.configured.file, change(text)).expect("written");
@@ -68,76 +68,77 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_certificates_are_swapped_under_load_and_no_connection_fails() {
-    let world = Arc::new(World::new("").await);
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+async fn rotating_20_certificates_fails_no_connection() {
+    let fixture = Arc::new(Fixture::new("").await);
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
     let done = Arc::new(AtomicBool::new(false));
     let minted = Arc::new(AtomicUsize::new(0));
     let load = tokio::spawn({
-        let (world, done, minted) = (Arc::clone(&world), Arc::clone(&done), Arc::clone(&minted));
+        let (fixture, done, minted) =
+            (Arc::clone(&fixture), Arc::clone(&done), Arc::clone(&minted));
         async move {
             while !done.load(Ordering::Relaxed) {
-                // A connection of its own.
-                let mut tokens = world.caller().await;
+                // Its own connection.
+                let mut tokens = fixture.caller().await;
                 soon(tokens.mint_token(mint("v", None))).await.expect("a token");
                 minted.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
     for swap in 1..=20 {
-        // Its two files are not written at once.
-        world.pki.renew_server(dns(&["localhost", &format!("mint-{swap}.svc")]));
-        world.reload();
-        until("it is in force", async || world.reloads("certificate").await >= swap).await;
+        // The two files are not written at the same instant.
+        fixture.pki.renew_server(dns(&["localhost", &format!("mint-{swap}.svc")]));
+        fixture.reload();
+        until("the change is applied", async || fixture.reloads("certificate").await >= swap).await;
         let before = minted.load(Ordering::Relaxed);
-        until("two more connect", async || minted.load(Ordering::Relaxed) > before + 1).await;
+        until("two more calls", async || minted.load(Ordering::Relaxed) > before + 1).await;
     }
     done.store(true, Ordering::Relaxed);
     soon(load).await.expect("no call fails");
-    assert!(!world.is_failing("certificate").await);
+    assert!(!fixture.is_failing("certificate").await);
 
-    // What does not match is reported, and the former certificate is still shown.
+    // A mismatch is reported, and the previous certificate is still served.
     let stranger = Entity::self_signed(dns(&["localhost"]));
-    let key = world.pki.write_pair("stranger", &[&stranger]).1;
-    fs::copy(key, world.pki.path("server.key")).expect("copied");
-    until("it is reported", async || world.is_failing("certificate").await).await;
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+    let key = fixture.pki.write_pair("stranger", &[&stranger]).1;
+    fs::copy(key, fixture.pki.path("server.key")).expect("copied");
+    until("it is reported", async || fixture.is_failing("certificate").await).await;
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
 }
 
 #[tokio::test]
-async fn who_is_no_longer_trusted_must_go_and_others_stay() {
-    let world = World::new("").await;
-    let id = |entity: &Entity| Client::with(&world.pki, &[entity]);
+async fn untrusted_clients_are_disconnected_others_stay() {
+    let fixture = Fixture::new("").await;
+    let id = |entity: &Entity| Client::with(&fixture.pki, &[entity]);
     let (prod, dev) = (
-        world.pki.prod.issue(uris(&[CALLER_ID])),
-        world.pki.dev.issue(uris(&["spiffe://dev.example.org/a"])),
+        fixture.pki.prod.issue(uris(&[CALLER_ID])),
+        fixture.pki.dev.issue(uris(&["spiffe://dev.example.org/a"])),
     );
-    let mut of_prod = id(&prod).meet(&world.serve).await.expect("trusted");
-    let mut tokens = world.caller().await;
+    let mut of_prod = id(&prod).try_connect(&fixture.serve).await.expect("trusted");
+    let mut tokens = fixture.caller().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut bulk = bulk.into_inner();
     soon(bulk.message()).await.expect("a chunk");
-    let pair = world.pki.write_pair("dev", &[&dev]);
-    let mut stays = TokenServiceClient::new(channel(&world.pki, &world.serve, pair).await);
+    let pair = fixture.pki.write_pair("dev", &[&dev]);
+    let mut stays = TokenServiceClient::new(channel(&fixture.pki, &fixture.serve, pair).await);
 
     // Not a bundle: nothing changes.
-    fs::write(world.pki.path("prod.pem"), "garbage").expect("written");
-    world.reload();
-    until("it is reported", async || world.is_failing("authorities").await).await;
-    id(&prod).meet(&world.serve).await.expect("still trusted");
+    fs::write(fixture.pki.path("prod.pem"), "garbage").expect("written");
+    fixture.reload();
+    until("it is reported", async || fixture.is_failing("authorities").await).await;
+    id(&prod).try_connect(&fixture.serve).await.expect("still trusted");
 
     let other = Entity::self_signed(ca("prod"));
     let bundle = super::pki::pem("CERTIFICATE", &other.certificate);
-    fs::write(world.pki.path("prod.pem"), bundle).expect("written");
-    world.reload();
-    until("it is in force", async || world.reloads("authorities").await == 1).await;
-    assert_eq!(id(&prod).meet(&world.serve).await.err().as_deref(), Some("UnknownCA"));
-    id(&other.issue(uris(&[CALLER_ID]))).meet(&world.serve).await.expect("the next one");
-    // Its calls end, with where to resume, and then its connection.
+    fs::write(fixture.pki.path("prod.pem"), bundle).expect("written");
+    fixture.reload();
+    until("the change is applied", async || fixture.reloads("authorities").await == 1).await;
+    assert_eq!(id(&prod).try_connect(&fixture.serve).await.err().as_deref(), Some("UnknownCA"));
+    id(&other.issue(uris(&[CALLER_ID]))).try_connect(&fixture.serve).await.expect("the next one");
+    // Its streams end with a resume index, then its connection closes.
     let ended = loop {
         match soon(bulk.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ended well"),
+            Ok(None) => panic!("the stream ended with OK"),
             Err(status) => break status,
         }
     };
@@ -149,51 +150,51 @@ async fn who_is_no_longer_trusted_must_go_and_others_stay() {
 }
 
 #[tokio::test]
-async fn callers_are_judged_by_the_rows_of_this_moment_and_a_typo_stops_nothing_else() {
-    let world = World::new(CALLERS).await;
-    let mut tokens = world.caller().await;
+async fn callers_follow_reloaded_rows_and_errors_stay_local() {
+    let fixture = Fixture::new(CALLERS).await;
+    let mut tokens = fixture.caller().await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
     let mut bulk =
         soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk").into_inner();
     soon(bulk.message()).await.expect("a chunk");
 
-    // A row with a typo, and a certificate beside it.
-    world.rewrite(|text| text.replace("profiles = [\"demo\"]", "profile = [\"demo\"]"));
-    world.pki.renew_server(dns(&["localhost", "next.svc"]));
-    world.reload();
-    until("it is reported", async || world.is_failing("callers").await).await;
-    until("the certificate is", async || world.reloads("certificate").await == 1).await;
+    // A row with a typo, and a valid certificate.
+    fixture.rewrite(|text| text.replace("profiles = [\"demo\"]", "profile = [\"demo\"]"));
+    fixture.pki.renew_server(dns(&["localhost", "next.svc"]));
+    fixture.reload();
+    until("it is reported", async || fixture.is_failing("callers").await).await;
+    until("the certificate is reloaded", async || fixture.reloads("certificate").await == 1).await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
 
     let narrow = "profiles = [\"demo\"], identities = [\"v\"]";
-    world.rewrite(|text| text.replace("profile = [\"demo\"]", narrow));
-    world.reload();
-    until("it is in force", async || world.reloads("callers").await == 1).await;
+    fixture.rewrite(|text| text.replace("profile = [\"demo\"]", narrow));
+    fixture.reload();
+    until("the change is applied", async || fixture.reloads("callers").await == 1).await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
     let refused = soon(tokens.mint_token(mint("w", None))).await.expect_err("not allowed");
     assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
-    // A call that is under way is judged again.
+    // A running call is checked again.
     let ended = loop {
         match soon(bulk.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ended well"),
+            Ok(None) => panic!("the stream ended with OK"),
             Err(status) => break status,
         }
     };
     assert_eq!(ended.code(), Code::PermissionDenied);
     assert_eq!(reason(&ended), "IDENTITY_NOT_ALLOWED");
 
-    // To open the server takes a restart.
-    world.rewrite(|text| {
+    // Opening the server needs a restart.
+    fixture.rewrite(|text| {
         text[..text.find("[callers").expect("callers")].to_owned()
             + "[profiles"
             + text.split_once("[profiles").expect("profiles").1
     });
-    world.reload();
-    until("it is reported", async || world.is_failing("callers").await).await;
+    fixture.reload();
+    until("it is reported", async || fixture.is_failing("callers").await).await;
     let refused = soon(tokens.mint_token(mint("w", None))).await.expect_err("not allowed");
     assert_eq!(reason(&refused), "IDENTITY_NOT_ALLOWED");
-    world.serve.signal("TERM");
-    let (_, log) = soon(world.serve.ended()).await;
+    fixture.serve.signal("TERM");
+    let (_, log) = soon(fixture.serve.ended()).await;
     assert!(log.contains("\"what\":\"callers\""), "{log}");
 }

@@ -1,4 +1,4 @@
-//! A certificate and bundles that the SPIFFE Workload API sends.
+//! A certificate and bundles from the SPIFFE Workload API.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use tonic::{Code, transport::Channel};
 
 use super::{
     Client,
-    agent::{Agent, Answer, Has, Svid, ders},
+    agent::{Agent, Content, Svid, SvidResponse, ders},
     channel, counted,
     pki::{CALLER_ID, DAY, Entity, Pki, SERVER_ID, ca, dns, uris, valid},
 };
@@ -31,7 +31,7 @@ use crate::{
 /// A partner's trust domain.
 const PARTNER: &str = "partner.example.net";
 
-/// The certificate of a workload that ordinary clients can verify too.
+/// A workload's certificate that ordinary clients can verify too.
 fn workload(authority: &Entity, id: &str) -> Entity {
     let mut params = uris(&[id]);
     params.subject_alt_names.extend([
@@ -43,21 +43,21 @@ fn workload(authority: &Entity, id: &str) -> Entity {
     authority.issue(params)
 }
 
-/// A server whose certificate an agent sends.
-struct World {
+/// A server that gets its certificate from an agent.
+struct Fixture {
     pki: Pki,
     agent: Agent,
     configured: Configured,
     serve: Serve,
 }
 
-impl World {
-    /// `lines` are of `[server.tls]`.
-    async fn new(has: impl FnOnce(&Pki) -> Has, lines: &str) -> Self {
+impl Fixture {
+    /// `lines` belong to `[server.tls]`.
+    async fn new(content: impl FnOnce(&Pki) -> Content, lines: &str) -> Self {
         let pki = Pki::new();
-        // Callers know the server by the authority of its trust domain.
+        // Callers verify the server with the authority of its trust domain.
         fs::copy(pki.path("prod.pem"), pki.path("server-ca.pem")).expect("copied");
-        let agent = Agent::new(has(&pki));
+        let agent = Agent::new(content(&pki));
         let socket = agent.socket();
         let top = format!("[server.tls]\nworkload_api = \"unix:{}\"\n{lines}\n", socket.display());
         let configured = Configured::with_secret(&top, "", DEMO_API_KEY_SECRET);
@@ -65,19 +65,19 @@ impl World {
         Self { pki, agent, configured, serve }
     }
 
-    /// One that has its first SVID.
-    async fn begun(has: impl FnOnce(&Pki) -> Has, lines: &str) -> Self {
-        let world = Self::new(has, lines).await;
-        world.takes(1).await;
-        world
+    /// A server that has its first SVID.
+    async fn ready(content: impl FnOnce(&Pki) -> Content, lines: &str) -> Self {
+        let fixture = Self::new(content, lines).await;
+        fixture.wait_for_messages(1).await;
+        fixture
     }
 
-    /// Waits until so many messages of the agent have been put in force.
-    async fn takes(&self, messages: u64) {
-        until("it is in force", async || self.taken().await >= messages).await;
+    /// Waits until this many messages of the agent have been applied.
+    async fn wait_for_messages(&self, messages: u64) {
+        until("the change is applied", async || self.messages().await >= messages).await;
     }
 
-    async fn taken(&self) -> u64 {
+    async fn messages(&self) -> u64 {
         let label = "what=\"workload_api\",result=\"ok\"";
         counted(&self.serve, "grantmint_reloads_total", label).await
     }
@@ -107,53 +107,53 @@ impl World {
         TokenServiceClient::new(channel(&self.pki, &self.serve, pair).await)
     }
 
-    /// The alert that refuses a client of this authority; none where it is let in.
+    /// The alert for a client of this authority, or none if it is accepted.
     async fn refuses(&self, authority: &Entity, id: &str) -> Option<String> {
         let entity = authority.issue(uris(&[id]));
-        Client::trusting(&self.pki.prod, &[&entity]).meet(&self.serve).await.err()
+        Client::trusting(&self.pki.prod, &[&entity]).try_connect(&self.serve).await.err()
     }
 }
 
-/// An SVID of the server, and the bundle of its trust domain.
+/// The server's SVID, and the bundle of its trust domain.
 fn own(pki: &Pki) -> Svid {
     Svid::new(SERVER_ID, &workload(&pki.prod, SERVER_ID), &[&pki.prod])
 }
 
-fn sends_own(pki: &Pki) -> Has {
-    Has::Svids(own(pki).into())
+fn sends_own(pki: &Pki) -> Content {
+    Content::Svids(own(pki).into())
 }
 
 #[tokio::test]
-async fn a_replica_is_ready_when_its_first_svid_has_come_and_its_key_is_nowhere() {
-    let world = World::new(|_| Has::Nothing, "").await;
-    world.line_has("waiting for the first SVID").await;
-    // It is not the grant that is waited for.
-    until("a grant", async || world.serve.page("/readyz").await.1.contains(": live, ")).await;
-    assert_eq!(world.serve.page("/readyz").await.0, 503);
-    let stream = connect(world.serve.address()).await;
-    let entity = world.pki.prod.issue(uris(&[CALLER_ID]));
-    let client = Client::trusting(&world.pki.prod, &[&entity]);
+async fn replica_is_ready_with_its_first_svid() {
+    let fixture = Fixture::new(|_| Content::Nothing, "").await;
+    fixture.line_has("waiting for the first SVID").await;
+    // It does not wait for the grant.
+    until("a grant", async || fixture.serve.page("/readyz").await.1.contains(": live, ")).await;
+    assert_eq!(fixture.serve.page("/readyz").await.0, 503);
+    let stream = connect(fixture.serve.address()).await;
+    let entity = fixture.pki.prod.issue(uris(&[CALLER_ID]));
+    let client = Client::trusting(&fixture.pki.prod, &[&entity]);
     client.shake_hands(stream).await.expect_err("there is nothing to show");
     let label = "result=\"no_certificate\"";
-    assert_eq!(counted(&world.serve, "grantmint_handshakes_total", label).await, 1);
+    assert_eq!(counted(&fixture.serve, "grantmint_handshakes_total", label).await, 1);
 
-    let svid = own(&world.pki);
+    let svid = own(&fixture.pki);
     let key = svid.key.clone();
-    world.agent.send(Has::Svids(svid.into()));
-    until("it is ready", async || world.serve.page("/readyz").await.0 == 200).await;
-    assert!(world.line().await.starts_with(&format!("workload_api: ok, {SERVER_ID}, 8")));
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
-    let (_, page) = world.serve.page("/metrics").await;
+    fixture.agent.send(Content::Svids(svid.into()));
+    until("it is ready", async || fixture.serve.page("/readyz").await.0 == 200).await;
+    assert!(fixture.line().await.starts_with(&format!("workload_api: ok, {SERVER_ID}, 8")));
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
+    let (_, page) = fixture.serve.page("/metrics").await;
     for what in ["server", "trust_domain/prod.example.org"] {
         let end = format!("grantmint_certificate_end_timestamp_seconds{{what=\"{what}\"}}");
         assert!(page.contains(&end), "{what}: {page}");
     }
 
-    world.serve.signal("TERM");
-    let (_, log) = soon(world.serve.ended()).await;
+    fixture.serve.signal("TERM");
+    let (_, log) = soon(fixture.serve.ended()).await;
     assert!(log.contains("SVID received from the Workload API"), "{log}");
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, it| hex + &format!("{it:02x}"));
-    // Its end is the secret and the public part.
+    // The end of the key file has the secret and the public part.
     let secret = &key[key.len() / 4..key.len() / 2];
     let escaped = secret.escape_ascii().to_string().replace('\\', "\\\\");
     for shown in [hex(secret), BASE64_STANDARD.encode(&key), format!("{secret:?}"), escaped] {
@@ -162,67 +162,68 @@ async fn a_replica_is_ready_when_its_first_svid_has_come_and_its_key_is_nowhere(
 }
 
 #[tokio::test]
-async fn who_is_not_registered_yet_waits_until_that_is_done() {
-    let world = World::new(|_| Has::NoEntry, "").await;
-    world.line_has("not registered: no identity issued").await;
-    assert!(world.is_failing().await);
-    world.agent.send(sends_own(&world.pki));
-    until("it is ready", async || world.serve.page("/readyz").await.0 == 200).await;
-    assert!(!world.is_failing().await);
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+async fn unregistered_workload_waits_for_registration() {
+    let fixture = Fixture::new(|_| Content::NoEntry, "").await;
+    fixture.line_has("not registered: no identity issued").await;
+    assert!(fixture.is_failing().await);
+    fixture.agent.send(sends_own(&fixture.pki));
+    until("it is ready", async || fixture.serve.page("/readyz").await.0 == 200).await;
+    assert!(!fixture.is_failing().await);
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_svids_follow_one_another_under_load_and_no_call_fails() {
-    let world = Arc::new(World::begun(sends_own, "").await);
+async fn rotating_ten_svids_under_load_fails_no_call() {
+    let fixture = Arc::new(Fixture::ready(sends_own, "").await);
     let done = Arc::new(AtomicBool::new(false));
     let minted = Arc::new(AtomicUsize::new(0));
     let load = tokio::spawn({
-        let (world, done, minted) = (Arc::clone(&world), Arc::clone(&done), Arc::clone(&minted));
+        let (fixture, done, minted) =
+            (Arc::clone(&fixture), Arc::clone(&done), Arc::clone(&minted));
         async move {
-            let mut stays = world.caller().await;
+            let mut stays = fixture.caller().await;
             while !done.load(Ordering::Relaxed) {
                 soon(stays.mint_token(mint("v", None))).await.expect("a token");
-                let mut comes = world.caller().await;
+                let mut comes = fixture.caller().await;
                 soon(comes.mint_token(mint("v", None))).await.expect("a token");
                 minted.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
     for rotation in 1..=10 {
-        world.agent.send(sends_own(&world.pki));
-        world.takes(rotation + 1).await;
+        fixture.agent.send(sends_own(&fixture.pki));
+        fixture.wait_for_messages(rotation + 1).await;
         let before = minted.load(Ordering::Relaxed);
-        until("two more connect", async || minted.load(Ordering::Relaxed) > before + 1).await;
+        until("two more calls", async || minted.load(Ordering::Relaxed) > before + 1).await;
     }
     done.store(true, Ordering::Relaxed);
     soon(load).await.expect("no call fails");
-    assert!(!world.is_failing().await);
+    assert!(!fixture.is_failing().await);
 }
 
 #[tokio::test]
-async fn callers_do_not_notice_that_the_agent_restarts() {
-    let mut world = World::begun(sends_own, "").await;
-    let mut stays = world.caller().await;
+async fn agent_restart_fails_no_call() {
+    let mut fixture = Fixture::ready(sends_own, "").await;
+    let mut stays = fixture.caller().await;
     soon(stays.mint_token(mint("v", None))).await.expect("a token");
-    world.agent.stop();
-    until("it is noticed", async || world.is_failing().await).await;
-    let line = world.line().await;
+    fixture.agent.stop();
+    until("it is noticed", async || fixture.is_failing().await).await;
+    let line = fixture.line().await;
     assert!(line.starts_with(&format!("workload_api: ok, {SERVER_ID}, ")), "{line}");
-    assert_eq!(world.serve.page("/readyz").await.0, 200);
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+    assert_eq!(fixture.serve.page("/readyz").await.0, 200);
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
 
-    world.agent.start(sends_own(&world.pki));
-    world.takes(2).await;
-    assert!(!world.is_failing().await);
+    fixture.agent.start(sends_own(&fixture.pki));
+    fixture.wait_for_messages(2).await;
+    assert!(!fixture.is_failing().await);
     soon(stays.mint_token(mint("v", None))).await.expect("a token");
-    soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
+    soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
 }
 
 #[tokio::test]
-async fn the_svid_is_chosen_and_a_federated_bundle_is_trusted_only_where_it_is_named() {
+async fn svid_is_chosen_and_federation_must_be_configured() {
     let partner = Entity::self_signed(ca("partner"));
-    let sent = |pki: &Pki| Answer {
+    let sent = |pki: &Pki| SvidResponse {
         svids: vec![Svid::new(CALLER_ID, &workload(&pki.prod, CALLER_ID), &[&pki.prod]), own(pki)],
         crl: vec![b"not used".to_vec()],
         federated_bundles: [
@@ -234,81 +235,81 @@ async fn the_svid_is_chosen_and_a_federated_bundle_is_trusted_only_where_it_is_n
     let lines = format!(
         "spiffe_id = \"{SERVER_ID}\"\ntrust_domains = {{ \"{PARTNER}\" = \"workload-api\" }}"
     );
-    let world = World::begun(|pki| Has::Svids(sent(pki)), &lines).await;
-    world.line_has(SERVER_ID).await;
+    let fixture = Fixture::ready(|pki| Content::Svids(sent(pki)), &lines).await;
+    fixture.line_has(SERVER_ID).await;
     let of_partner = format!("spiffe://{PARTNER}/a");
-    assert_eq!(world.refuses(&partner, &of_partner).await, None);
-    assert_eq!(world.refuses(&world.pki.prod, CALLER_ID).await, None);
+    assert_eq!(fixture.refuses(&partner, &of_partner).await, None);
+    assert_eq!(fixture.refuses(&fixture.pki.prod, CALLER_ID).await, None);
     let unknown = Some("UnknownCA".to_owned());
-    // Its bundle is sent, and nobody has named its domain.
-    assert_eq!(world.refuses(&world.pki.dev, "spiffe://dev.example.org/a").await, unknown);
-    // A bundle vouches for its own domain alone.
-    assert_eq!(world.refuses(&partner, CALLER_ID).await, unknown);
-    assert_eq!(world.refuses(&world.pki.prod, &of_partner).await, unknown);
+    // Its bundle is received, but the configuration does not name its domain.
+    assert_eq!(fixture.refuses(&fixture.pki.dev, "spiffe://dev.example.org/a").await, unknown);
+    // A bundle verifies only its own domain.
+    assert_eq!(fixture.refuses(&partner, CALLER_ID).await, unknown);
+    assert_eq!(fixture.refuses(&fixture.pki.prod, &of_partner).await, unknown);
 
-    // Which domains are named is reloaded, beside what the agent has sent.
-    let text = fs::read_to_string(&world.configured.file).expect("text");
-    let other = format!("\"dev.example.org\" = {:?}", world.pki.path("dev.pem"));
+    // The named domains are reloaded and applied to the bundles that the agent has sent.
+    let text = fs::read_to_string(&fixture.configured.file).expect("text");
+    let other = format!("\"dev.example.org\" = {:?}", fixture.pki.path("dev.pem"));
     let named = format!("\"{PARTNER}\" = \"workload-api\"");
-    fs::write(&world.configured.file, text.replace(&named, &other)).expect("written");
-    world.serve.signal("HUP");
+    fs::write(&fixture.configured.file, text.replace(&named, &other)).expect("written");
+    fixture.serve.signal("HUP");
     let label = "what=\"authorities\",result=\"ok\"";
-    until("it is in force", async || {
-        counted(&world.serve, "grantmint_reloads_total", label).await == 1
+    until("the change is applied", async || {
+        counted(&fixture.serve, "grantmint_reloads_total", label).await == 1
     })
     .await;
-    assert_eq!(world.refuses(&partner, &of_partner).await, unknown);
-    assert_eq!(world.refuses(&world.pki.dev, "spiffe://dev.example.org/a").await, None);
-    assert_eq!(world.refuses(&world.pki.prod, CALLER_ID).await, None);
+    assert_eq!(fixture.refuses(&partner, &of_partner).await, unknown);
+    assert_eq!(fixture.refuses(&fixture.pki.dev, "spiffe://dev.example.org/a").await, None);
+    assert_eq!(fixture.refuses(&fixture.pki.prod, CALLER_ID).await, None);
 }
 
 #[tokio::test]
-async fn a_bad_svid_leaves_the_last_one() {
-    let world = World::begun(sends_own, "").await;
+async fn bad_svid_keeps_the_previous_one() {
+    let fixture = Fixture::ready(sends_own, "").await;
     let ended = valid(uris(&[SERVER_ID]), -2 * DAY, -DAY);
-    let ended = Svid::new(SERVER_ID, &world.pki.prod.issue(ended), &[&world.pki.prod]);
-    let (other, mut mixed) = (own(&world.pki), own(&world.pki));
+    let ended = Svid::new(SERVER_ID, &fixture.pki.prod.issue(ended), &[&fixture.pki.prod]);
+    let (other, mut mixed) = (own(&fixture.pki), own(&fixture.pki));
     mixed.key.clone_from(&other.key);
-    for (bad, why) in [(ended, "has expired"), (mixed, "does not match the certificate")] {
-        let before = world.taken().await;
-        world.agent.send(Has::Svids(bad.into()));
-        world.line_has(why).await;
-        assert!(world.is_failing().await);
-        assert!(world.line().await.contains(&format!("ok, {SERVER_ID}, ")));
-        soon(world.caller().await.mint_token(mint("v", None))).await.expect("a token");
-        world.agent.send(sends_own(&world.pki));
-        world.takes(before + 1).await;
-        assert!(!world.is_failing().await);
+    for (bad, expected) in [(ended, "has expired"), (mixed, "does not match the certificate")] {
+        let before = fixture.messages().await;
+        fixture.agent.send(Content::Svids(bad.into()));
+        fixture.line_has(expected).await;
+        assert!(fixture.is_failing().await);
+        assert!(fixture.line().await.contains(&format!("ok, {SERVER_ID}, ")));
+        soon(fixture.caller().await.mint_token(mint("v", None))).await.expect("a token");
+        fixture.agent.send(sends_own(&fixture.pki));
+        fixture.wait_for_messages(before + 1).await;
+        assert!(!fixture.is_failing().await);
     }
 }
 
 #[tokio::test]
-async fn who_the_next_bundle_does_not_vouch_for_must_go() {
-    let world = World::begun(sends_own, "").await;
-    let mut tokens = world.caller().await;
+async fn clients_not_covered_by_the_next_bundle_are_closed() {
+    let fixture = Fixture::ready(sends_own, "").await;
+    let mut tokens = fixture.caller().await;
     let bulk = soon(tokens.mint_tokens(series(0, 1_000_000))).await.expect("a bulk");
     let mut bulk = bulk.into_inner();
     soon(bulk.message()).await.expect("a chunk");
 
-    // Both authorities, as while they are rotated: nobody has to go.
+    // Both authorities, as during a rotation: no connection is closed.
     let next = Entity::self_signed(ca("prod"));
-    let mut both = own(&world.pki);
-    both.bundle = ders(&[&world.pki.prod, &next]);
-    world.agent.send(Has::Svids(both.into()));
-    world.takes(2).await;
+    let mut both = own(&fixture.pki);
+    both.bundle = ders(&[&fixture.pki.prod, &next]);
+    fixture.agent.send(Content::Svids(both.into()));
+    fixture.wait_for_messages(2).await;
     soon(tokens.mint_token(mint("v", None))).await.expect("a token");
-    assert_eq!(world.refuses(&next, CALLER_ID).await, None);
+    assert_eq!(fixture.refuses(&next, CALLER_ID).await, None);
 
-    let mut last = own(&world.pki);
+    let mut last = own(&fixture.pki);
     last.bundle = ders(&[&next]);
-    world.agent.send(Has::Svids(last.into()));
-    world.takes(3).await;
-    assert_eq!(world.refuses(&world.pki.prod, CALLER_ID).await.as_deref(), Some("UnknownCA"));
-    assert_eq!(world.refuses(&next, CALLER_ID).await, None);
+    fixture.agent.send(Content::Svids(last.into()));
+    fixture.wait_for_messages(3).await;
+    assert_eq!(fixture.refuses(&fixture.pki.prod, CALLER_ID).await.as_deref(), Some("UnknownCA"));
+    assert_eq!(fixture.refuses(&next, CALLER_ID).await, None);
     let ended = loop {
         match soon(bulk.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it ended well"),
+            Ok(None) => panic!("the stream ended with OK"),
             Err(status) => break status,
         }
     };
@@ -316,7 +317,7 @@ async fn who_the_next_bundle_does_not_vouch_for_must_go() {
 }
 
 #[tokio::test]
-async fn check_says_what_it_cannot_look_at() {
+async fn check_reports_what_it_cannot_verify() {
     let pki = Pki::new();
     let lines = format!(
         "[server.tls]\nworkload_api = \"unix:///nowhere/agent.sock\"\n\
@@ -326,13 +327,13 @@ async fn check_says_what_it_cannot_look_at() {
     let configured = Configured::with_secret(&lines, "", DEMO_API_KEY_SECRET);
     let shown = run(&["check", configured.path()]).await;
     assert_eq!(shown.code, Some(0), "{}", shown.stderr);
-    for told in [
+    for reported in [
         "workload_api = \"unix:/nowhere/agent.sock\"\n",
         &format!("spiffe_id = \"{SERVER_ID}\"\n"),
         &format!("trust_domains = {{\"{PARTNER}\":\"workload-api\"}}\n"),
         "come from the Workload API, which check\n",
     ] {
-        assert!(shown.stdout.contains(told), "{told}: {}", shown.stdout);
+        assert!(shown.stdout.contains(reported), "{reported}: {}", shown.stdout);
     }
     let (cert, key) = pki.write_pair("other", &[&pki.prod.issue(dns(&["localhost"]))]);
     let both = format!("{lines}cert = {cert:?}\nkey = {key:?}\n");

@@ -1,4 +1,4 @@
-//! Clients of other makes over the socket.
+//! Third-party clients over the socket.
 
 use std::path::PathBuf;
 
@@ -26,10 +26,10 @@ async fn the_examples_reach_a_server_by_its_socket() {
         (in_go(), format!("unix:///{}", path.to_string().trim_start_matches('/'))),
         (in_rust(), format!("unix:{path}")),
     ] {
-        // TLS is not for a socket.
+        // TLS does not apply to a socket.
         example.args([&server, &COUNT.to_string()]).env("GRANTMINT_CA", "/nowhere/ca.pem");
         let stdout = succeeds(&mut example).await;
-        // One token, the bulk, and what is wrong with a bad request.
+        // One token, the bulk, and the error of a bad request.
         assert_eq!(stdout.lines().count(), COUNT + 2, "{example:?}: {stdout}");
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use tokio::process::Command;
 
 use super::{Socket, own_uid};
-use crate::support::{BINARY, Serve, ran, run};
+use crate::support::{BINARY, Serve, run, run_command};
 
 #[tokio::test]
 async fn every_command_reaches_a_server_by_its_socket() {
@@ -13,7 +13,7 @@ async fn every_command_reaches_a_server_by_its_socket() {
     let serve = socket.serve().await;
     serve.first_token().await;
     let url = socket.url();
-    for (command, told) in [
+    for (command, reported) in [
         (&["mint", "alice"][..], "ey"),
         (&["mint", "alice", "--server", &url.replace("unix:", "unix://")], "ey"),
         (&["bulk", "--count", "1000"], "ey"),
@@ -22,22 +22,22 @@ async fn every_command_reaches_a_server_by_its_socket() {
     ] {
         let mut all = Command::new(BINARY);
         all.args(command).env_clear().env("GRANTMINT_SERVER", &url);
-        // What is for TLS is not used here, and not looked at.
+        // TLS files are neither used nor read.
         all.env("GRANTMINT_CA", "/nowhere/ca.pem");
-        let ran = ran(all).await;
+        let ran = run_command(all).await;
         assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
-        assert!((ran.stdout + &ran.stderr).contains(told), "{command:?}");
+        assert!((ran.stdout + &ran.stderr).contains(reported), "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn a_command_says_why_it_does_not_reach_a_socket() {
+async fn command_reports_why_a_socket_is_unreachable() {
     let socket = Socket::with("", "");
     let url = socket.url();
     let missing = run(&["mint", "alice", "--server", &url]).await;
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
-    let wanted = format!("the socket {} does not exist", socket.path.display());
-    assert!(missing.stderr.contains(&wanted), "{}", missing.stderr);
+    let expected = format!("the socket {} does not exist", socket.path.display());
+    assert!(missing.stderr.contains(&expected), "{}", missing.stderr);
     assert!(missing.stderr.contains("[server] unix"), "{}", missing.stderr);
 
     let serve = socket.serve().await;
@@ -55,23 +55,23 @@ async fn a_command_says_why_it_does_not_reach_a_socket() {
     assert_eq!(host.code, Some(2), "{}", host.stderr);
 }
 
-/// A command of a user who may not open the socket.
-async fn denied(socket: &Socket) -> crate::support::Ran {
+/// A command of a user without permission for the socket.
+async fn denied(socket: &Socket) -> crate::support::CommandOutput {
     let mut command = Command::new(BINARY);
     command.args(["mint", "alice", "--server", &socket.url()]).env_clear();
     if own_uid() == 0 {
-        // Root may do everything.
+        // Root has permission for everything.
         fs::set_permissions(socket.config.dir.path(), fs::Permissions::from_mode(0o755))
-            .expect("ours");
+            .expect("permission");
         command.uid(4_242).gid(4_242);
     } else {
-        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("ours");
+        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o000)).expect("permission");
     }
-    ran(command).await
+    run_command(command).await
 }
 
 #[tokio::test]
-async fn a_bulk_over_the_socket_goes_on_after_a_restart() {
+async fn bulk_over_the_socket_resumes_after_a_restart() {
     const COUNT: &str = "20000";
     let socket = Socket::with("drain_grace = \"10m\"", "");
     let serve = socket.serve().await;
@@ -85,6 +85,6 @@ async fn a_bulk_over_the_socket_goes_on_after_a_restart() {
     serve.signal("INT");
     serve.ended().await;
     let _serve: Serve = socket.serve().await;
-    let ran = bulk.await.expect("it runs");
+    let ran = bulk.await.expect("a running process");
     assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.stderr);
 }

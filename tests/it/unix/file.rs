@@ -1,4 +1,4 @@
-//! The socket's file, from its start to its end.
+//! The socket's file from startup to exit.
 
 use std::{
     fs,
@@ -16,12 +16,12 @@ fn is_socket(path: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn the_socket_has_the_mode_and_the_group_that_are_configured() {
-    let own = fs::metadata("/proc/self").expect("ours").gid();
+async fn socket_has_the_configured_mode_and_group() {
+    let own = fs::metadata("/proc/self").expect("permission").gid();
     for (keys, mode) in [("", 0o660), (", mode = \"0606\"", 0o606)] {
         let socket = Socket::of(&format!("{keys}, group = {own}"), "", "");
         let arguments = ["--sandbox", "--config", socket.config.path()];
-        // A umask takes nothing away and adds nothing.
+        // The umask does not change the mode.
         for mask in ["umask 000", "umask 177"] {
             let _serve = Serve::under(mask, &arguments).await;
             let file = fs::metadata(&socket.path).expect("a socket");
@@ -31,21 +31,21 @@ async fn the_socket_has_the_mode_and_the_group_that_are_configured() {
 }
 
 #[tokio::test]
-async fn a_killed_server_leaves_its_socket_and_the_next_replaces_it() {
+async fn stale_socket_of_a_killed_server_is_replaced() {
     let socket = Socket::with("", "");
     let killed = socket.serve().await;
     killed.signal("KILL");
     killed.ended().await;
-    assert!(is_socket(&socket.path), "nobody removed it");
+    assert!(is_socket(&socket.path), "the killed server's socket is gone");
     let serve = socket.serve().await;
     serve.first_token().await;
     serve.signal("INT");
     assert!(serve.ended().await.0.success());
-    assert!(!socket.path.exists(), "it is removed at the end");
+    assert!(!socket.path.exists(), "the socket remains after the exit");
 }
 
 #[tokio::test]
-async fn a_socket_that_is_listened_on_is_left_to_its_server() {
+async fn socket_in_use_is_left_alone() {
     let socket = Socket::with("", "");
     let serve = socket.serve().await;
     serve.first_token().await;
@@ -58,7 +58,7 @@ async fn a_socket_that_is_listened_on_is_left_to_its_server() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_socket_is_never_deleted() {
+async fn non_socket_file_is_never_deleted() {
     let socket = Socket::with("", "");
     fs::write(&socket.path, "precious").expect("written");
     let ran = run(&["serve", "--sandbox", "--config", socket.config.path()]).await;
@@ -68,7 +68,7 @@ async fn a_file_that_is_no_socket_is_never_deleted() {
 }
 
 #[tokio::test]
-async fn a_server_removes_no_socket_but_its_own() {
+async fn server_removes_only_its_own_socket() {
     let socket = Socket::with("", "");
     let first = socket.serve().await;
     fs::remove_file(&socket.path).expect("removed by hand");
@@ -79,7 +79,7 @@ async fn a_server_removes_no_socket_but_its_own() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_later_leaves_no_socket() {
+async fn failed_start_leaves_no_socket() {
     let socket = Socket::with("", "");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let admin = taken.local_addr().expect("an address").to_string();
@@ -90,7 +90,7 @@ async fn a_start_that_fails_later_leaves_no_socket() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_of_a_socket_is_said() {
+async fn socket_obstacle_is_reported() {
     let serve = async |path: &str| {
         let socket = Socket::with("", "");
         let text = fs::read_to_string(&socket.config.file).expect("text");
@@ -110,7 +110,7 @@ async fn what_stands_in_the_way_of_a_socket_is_said() {
 }
 
 #[tokio::test]
-async fn a_drain_closes_the_socket_and_ends_what_is_open_on_it() {
+async fn drain_closes_the_socket_and_ends_its_streams() {
     let socket = Socket::with("drain_grace = \"10m\"", "");
     let serve = socket.serve().await;
     serve.first_token().await;
@@ -118,16 +118,16 @@ async fn a_drain_closes_the_socket_and_ends_what_is_open_on_it() {
         .await
         .expect("a watch");
     let mut watch = watch.into_inner();
-    soon(watch.message()).await.expect("well").expect("a snapshot");
+    soon(watch.message()).await.expect("no error").expect("a snapshot");
     serve.signal("INT");
     let ended = loop {
         match soon(watch.message()).await {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("a watch does not end well"),
+            Ok(None) => panic!("the watch ended with OK"),
             Err(status) => break status,
         }
     };
     assert_eq!(reason(&ended), "DRAINING");
-    until("nobody new can come", async || !socket.path.exists()).await;
+    until("the socket is removed", async || !socket.path.exists()).await;
     assert!(serve.ended().await.0.success());
 }

@@ -1,4 +1,4 @@
-//! What one user may take of the server.
+//! Limits per user.
 
 use tokio::io::AsyncReadExt;
 
@@ -6,16 +6,16 @@ use super::{Socket, own_uid};
 use crate::support::{soon, until};
 
 #[tokio::test]
-async fn a_user_has_as_many_connections_as_a_caller_may_have() {
+async fn user_has_the_per_caller_connection_limit() {
     let socket = Socket::with("", "[limits]\nconnections_per_caller = 2\n");
     let serve = socket.serve().await;
-    let (first, is_in) = socket.meet().await;
+    let (first, is_in) = socket.try_connect().await;
     assert!(is_in);
-    let (_second, is_in) = socket.meet().await;
+    let (_second, is_in) = socket.try_connect().await;
     assert!(is_in);
-    assert!(!socket.meet().await.1, "a third");
+    assert!(!socket.try_connect().await.1, "a third connection was accepted");
     drop(first);
-    until("there is room again", async || socket.meet().await.1).await;
+    until("there is space again", async || socket.try_connect().await.1).await;
     serve.signal("INT");
     let (_, log) = serve.ended().await;
     let user = format!("uid:{}", own_uid());
@@ -25,7 +25,7 @@ async fn a_user_has_as_many_connections_as_a_caller_may_have() {
 }
 
 #[tokio::test]
-async fn users_in_no_entry_have_the_places_of_strangers() {
+async fn users_in_no_entry_share_the_stranger_limit() {
     let other = own_uid() + 1;
     let callers = format!(
         "[callers.other]\nmatch = [\"uid:{other}\"]\nallow = [{{ profiles = [\"demo\"] }}]\n"
@@ -34,34 +34,34 @@ async fn users_in_no_entry_have_the_places_of_strangers() {
     let _serve = socket.serve().await;
     let mut held = Vec::new();
     for _ in 0..64 {
-        let (stream, is_in) = socket.meet().await;
+        let (stream, is_in) = socket.try_connect().await;
         assert!(is_in, "{}", held.len());
         held.push(stream);
     }
-    assert!(!socket.meet().await.1, "one more than a user may have");
+    assert!(!socket.try_connect().await.1, "a connection over the user's limit was accepted");
 }
 
 #[tokio::test]
-async fn silent_connections_of_a_user_give_way_to_newer_ones() {
+async fn silent_connections_of_a_user_yield_to_newer_ones() {
     let socket = Socket::with("", "");
     let _serve = socket.serve().await;
     let mut first = socket.connect().await;
     let mut held = Vec::new();
     let mut byte = [0];
-    // Once the first have settled, a user has 32 of the 256 places.
+    // Once the first have settled, a user has 32 of the 256 slots.
     while held.len() < 1_000 {
         held.push(socket.connect().await);
         tokio::select! {
             biased;
             read = first.read(&mut byte) => {
-                assert_eq!(read.expect("its end"), 0);
+                assert_eq!(read.expect("an end"), 0);
                 break;
             }
             () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
         }
     }
-    assert!(held.len() > 31, "{} came after it", held.len());
-    assert!(held.len() < 256, "it gave way before all places were taken");
-    let (_stream, is_in) = soon(socket.meet()).await;
-    assert!(is_in, "who speaks has a place");
+    assert!(held.len() > 31, "only {} came after it", held.len());
+    assert!(held.len() < 256, "it was closed before all slots were taken");
+    let (_stream, is_in) = soon(socket.try_connect()).await;
+    assert!(is_in, "an active connection has no slot");
 }

@@ -1,4 +1,4 @@
-//! Who comes by the socket, and what they may.
+//! Peers of the socket and their permissions.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn entry(caller: &str) -> String {
     format!("[callers.own]\nmatch = [\"{caller}\"]\nallow = [{{ profiles = [\"demo\"] }}]\n")
 }
 
-/// A server whose first grant is there.
+/// A server with its first grant.
 async fn live(socket: &Socket) -> Serve {
     let serve = socket.serve().await;
     found("a grant", async || serve.page("/readyz").await.1.contains("live").then_some(())).await;
@@ -28,7 +28,7 @@ async fn live(socket: &Socket) -> Serve {
 }
 
 #[tokio::test]
-async fn a_peer_is_known_by_its_user() {
+async fn peer_is_identified_by_its_user() {
     let own = format!("uid:{}", own_uid());
     let socket = Socket::with("", &entry(&own));
     let serve = live(&socket).await;
@@ -45,7 +45,7 @@ async fn a_peer_is_known_by_its_user() {
 }
 
 #[tokio::test]
-async fn without_callers_whoever_opens_the_socket_may_call_and_the_log_says_so() {
+async fn without_callers_the_socket_is_open_and_logged() {
     let socket = Socket::of(", mode = \"0666\"", "", "");
     let serve = socket.serve().await;
     serve.first_token().await;
@@ -69,7 +69,7 @@ async fn a_socket_alone_opens_no_port_and_listen_adds_one() {
     let socket = Socket::with("", "");
     let alone = socket.serve().await;
     assert_eq!(alone.server, socket.url());
-    // The admin listener's and the sandbox's.
+    // The admin listener's port and the sandbox's.
     assert_eq!(ports(&alone), 2);
     drop(alone);
     let both = Serve::configured(&socket.config, &[]).await;
@@ -84,12 +84,12 @@ async fn a_socket_alone_opens_no_port_and_listen_adds_one() {
 fn ports(serve: &Serve) -> usize {
     let process = format!("/proc/{}", serve.pid());
     let own: Vec<_> = fs::read_dir(format!("{process}/fd"))
-        .expect("it runs")
+        .expect("a running process")
         .filter_map(|it| fs::read_link(it.ok()?.path()).ok()?.to_str().map(str::to_owned))
         .collect();
     let all = ["tcp", "tcp6"].map(|it| fs::read_to_string(format!("{process}/net/{it}")));
     let all: String = all.into_iter().filter_map(Result::ok).collect();
-    // The fourth field is the state, of which 0A is LISTEN; the tenth is the inode.
+    // The fourth field is the state (0A is LISTEN); the tenth is the inode.
     let listening = all.lines().filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         (fields.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", fields[9]))
@@ -98,7 +98,7 @@ fn ports(serve: &Serve) -> usize {
 }
 
 #[tokio::test]
-async fn tls_is_for_tcp_and_the_socket_beside_it_needs_none() {
+async fn tls_applies_to_tcp_and_not_to_the_socket() {
     let pki = Pki::new();
     let own = format!("uid:{}", own_uid());
     let tables = pki.section("") + &entry(&own) + &entry(CALLER_ID).replace("own", "other");
@@ -114,7 +114,7 @@ async fn tls_is_for_tcp_and_the_socket_beside_it_needs_none() {
 }
 
 #[tokio::test]
-async fn check_shows_the_socket_and_says_what_a_user_may() {
+async fn check_shows_the_socket_and_a_users_rights() {
     let socket = Socket::of(", group = 0", "", &entry("uid:1001"));
     let path = socket.config.path();
     let shown = run(&["check", path]).await;
@@ -132,7 +132,7 @@ async fn check_shows_the_socket_and_says_what_a_user_may() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_socket_is_told_with_its_line() {
+async fn socket_problems_are_reported_with_their_line() {
     for (keys, wrong) in [
         ("mode = \"0660\"", "server.unix.path: is missing"),
         ("path = \"/run/a.sock\", mode = 660", "server.unix.mode: "),

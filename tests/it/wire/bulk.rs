@@ -1,4 +1,4 @@
-//! `MintTokens`: selections asked wrongly and rightly.
+//! `MintTokens`: valid and invalid selections.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use grantmint::rpc::proto::{
 use tonic::{Code::InvalidArgument, Status};
 
 use super::{
-    harness::{MARKER, World, assert_refused},
+    harness::{MARKER, TestServer, assert_refused},
     minting::check_validity,
 };
 use crate::support::{soon, verified};
@@ -34,12 +34,12 @@ fn list<T: Into<String>>(identities: impl IntoIterator<Item = T>) -> MintTokensR
     MintTokensRequest { selection, ..MintTokensRequest::default() }
 }
 
-/// All chunks, or how it ended.
+/// All chunks, or the status that ended the bulk.
 async fn bulk(
-    world: &World,
+    server: &TestServer,
     request: MintTokensRequest,
 ) -> Result<Vec<MintTokensResponse>, Status> {
-    let mut stream = soon(world.tokens().mint_tokens(request)).await?.into_inner();
+    let mut stream = soon(server.tokens().mint_tokens(request)).await?.into_inner();
     let mut chunks = Vec::new();
     while let Some(chunk) = soon(stream.message()).await? {
         chunks.push(chunk);
@@ -49,7 +49,7 @@ async fn bulk(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_selection_is_refused_before_the_first_chunk() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let (selection, too_large) = ("SELECTION_INVALID", "BULK_TOO_LARGE");
     let mut one_bad = vec!["good".to_owned(); 3_000];
     one_bad[2_500] = format!("{MARKER}\u{7}");
@@ -108,40 +108,40 @@ async fn every_bad_selection_is_refused_before_the_first_chunk() {
         ("the least chunk", with_chunk(i32::MIN), "OPTION_INVALID", &["chunk_size"]),
     ];
     for (case, request, reason, fields) in cases {
-        let refused = bulk(&world, request).await.unwrap_err();
+        let refused = bulk(&server, request).await.unwrap_err();
         assert_refused(case, &refused, InvalidArgument, reason, fields);
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_at_the_end_is_answered_with_no_chunk() {
-    let world = World::simple().await;
-    assert_eq!(bulk(&world, series("p", 5, 5)).await.unwrap(), []);
-    assert_eq!(bulk(&world, series("p", i64::MAX, i64::MAX)).await.unwrap(), []);
+async fn bulk_starting_at_the_end_has_no_chunk() {
+    let server = TestServer::simple().await;
+    assert_eq!(bulk(&server, series("p", 5, 5)).await.unwrap(), []);
+    assert_eq!(bulk(&server, series("p", i64::MAX, i64::MAX)).await.unwrap(), []);
     assert_eq!(
-        bulk(&world, MintTokensRequest { start_index: 1, ..list(["a"]) }).await.unwrap(),
+        bulk(&server, MintTokensRequest { start_index: 1, ..list(["a"]) }).await.unwrap(),
         []
     );
     // The far end of the largest series is served like any other part.
-    let last = bulk(&world, series("p", i64::MAX, i64::MAX - 1)).await.unwrap();
+    let last = bulk(&server, series("p", i64::MAX, i64::MAX - 1)).await.unwrap();
     assert_eq!(last[0].first_index, i64::MAX - 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_series_is_answered_index_by_index_in_chunks_of_one_generation() {
-    let world = World::simple().await;
+async fn series_has_every_index_and_one_generation_per_chunk() {
+    let server = TestServer::simple().await;
     for (chunk_size, start, count, most) in
         [(0, 0, 1_000, 512), (7, 0, 30, 7), (7, 13, 30, 7), (1, 0, 3, 1), (i32::MAX, 0, 1_000, 512)]
     {
         let request = MintTokensRequest { chunk_size, ..series("käthe-", count, start) };
-        let chunks = bulk(&world, request).await.unwrap();
+        let chunks = bulk(&server, request).await.unwrap();
         let (mut index, mut ids) = (start, HashSet::new());
         for chunk in chunks {
             assert_eq!(chunk.first_index, index);
             assert!((1..=most).contains(&chunk.tokens.len()));
             let bytes: usize = chunk.tokens.iter().map(String::len).sum();
-            assert!(bytes <= 96 * 1024, "{bytes} bytes in a chunk");
+            assert!(bytes <= 96 * 1024, "a chunk of {bytes} bytes");
             let validity = check_validity(chunk.validity.as_ref(), 2);
             for token in &chunk.tokens {
                 let claims = verified(token);
@@ -151,38 +151,38 @@ async fn a_series_is_answered_index_by_index_in_chunks_of_one_generation() {
                 index += 1;
             }
         }
-        assert_eq!(index, count, "every index was answered");
+        assert_eq!(index, count, "an index is missing");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_is_answered_in_its_order() {
-    let world = World::simple().await;
+async fn list_keeps_its_order() {
+    let server = TestServer::simple().await;
     let identities: Vec<_> =
         (0..300).map(|i| format!("{i} 日本\"\\ {}", "x".repeat(i % 200))).collect();
     let request = MintTokensRequest { start_index: 20, ..list(identities.clone()) };
-    let chunks = bulk(&world, request).await.unwrap();
+    let chunks = bulk(&server, request).await.unwrap();
     let tokens = chunks.iter().flat_map(|chunk| &chunk.tokens);
     let seen: Vec<_> = tokens
         .map(|token| verified(token)["grants"]["identity"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(seen, identities[20..]);
-    // The longest list there may be, in one request of a few hundred KiB.
-    let chunks = bulk(&world, list((0..10_000).map(|i| format!("{i:0>40}")))).await.unwrap();
+    // The longest list allowed, in one request of a few hundred KiB.
+    let chunks = bulk(&server, list((0..10_000).map(|i| format!("{i:0>40}")))).await.unwrap();
     assert_eq!(chunks.iter().map(|chunk| chunk.tokens.len()).sum::<usize>(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_ends_at_96_kib_also_where_tokens_grow() {
-    let world = World::simple().await;
+async fn chunk_ends_at_96_kib_even_if_tokens_grow() {
+    let server = TestServer::simple().await;
     for short in 30..90 {
         let identities =
             (0..short + 20).map(|i| if i < short { "a".into() } else { "𝄞".repeat(64) });
-        for chunk in bulk(&world, list::<String>(identities)).await.unwrap() {
-            // It has ended before its last token if that one is no larger than the one before.
+        for chunk in bulk(&server, list::<String>(identities)).await.unwrap() {
+            // It ended before its last token, unless that one is no larger than the previous one.
             let before = chunk.tokens.len().saturating_sub(1);
             let bytes: usize = chunk.tokens.iter().take(before).map(String::len).sum();
-            assert!(bytes <= 96 * 1024, "{bytes} bytes and more, after {short} short ones");
+            assert!(bytes <= 96 * 1024, "{bytes} bytes or more, after {short} short ones");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that are compressed, as a channel's one option makes them.
+//! Compressed requests, as a single option of a channel sends them.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use tonic::Code;
 
 use super::{
     bulk::series_with,
-    harness::{VJ, World, framed, post},
+    harness::{TestServer, VJ, framed, post},
     transport::{METHODS, MINT, alice},
 };
 
@@ -39,7 +39,7 @@ fn compressed(message: &[u8]) -> Bytes {
     framed.into()
 }
 
-/// A good request of each method that ends by itself.
+/// A valid request for each method that ends.
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
     let list_services = vec![7 << 3 | 2, 0];
@@ -55,54 +55,54 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compressed_requests_are_taken_by_every_method_and_answered_plainly() {
-    let world = World::simple().await;
+async fn every_method_accepts_compressed_requests() {
+    let server = TestServer::simple().await;
     for (path, message) in requests() {
         for (encoding, compress) in ENCODINGS {
             let headers = [("grpc-encoding", encoding), ("grpc-accept-encoding", "gzip,deflate")];
-            let answer = post(&world.raw, path, &headers, compressed(&compress(&message))).await;
+            let answer = post(&server.raw, path, &headers, compressed(&compress(&message))).await;
             assert_eq!(answer.status().code(), Code::Ok, "{encoding} {path}: {answer:?}");
-            assert_eq!(answer.body[0], 0, "{path} answers plainly");
-            // One message may be left as it is.
-            let answer = post(&world.raw, path, &headers, framed(&message)).await;
+            assert_eq!(answer.body[0], 0, "{path}: a compressed response");
+            // A message may be sent uncompressed.
+            let answer = post(&server.raw, path, &headers, framed(&message)).await;
             assert_eq!(answer.status().code(), Code::Ok, "{encoding} {path}");
         }
-        let answer = post(&world.raw, path, &[("grpc-encoding", "identity")], framed(&message));
+        let answer = post(&server.raw, path, &[("grpc-encoding", "identity")], framed(&message));
         assert_eq!(answer.await.status().code(), Code::Ok, "{path}");
     }
-    let answer = post(&world.raw, MINT, &[("grpc-encoding", "gzip")], alice()).await;
+    let answer = post(&server.raw, MINT, &[("grpc-encoding", "gzip")], alice()).await;
     assert!(!answer.message::<MintTokenResponse>().token.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_expands_beyond_the_limit_is_refused() {
-    let world = World::simple().await;
+async fn decompressed_size_over_the_limit_is_refused() {
+    let server = TestServer::simple().await;
     for (encoding, compress) in ENCODINGS {
-        // The larger two are within the limit as they come.
+        // The compressed size of the larger two is within the limit.
         for (expanded, method) in
             [(65 << 10, MINT), (60 << 20, MINT), (5 << 20, METHODS[1]), (60 << 20, METHODS[1])]
         {
             let bomb = compressed(&compress(&vec![0; expanded]));
-            let answer = post(&world.raw, method, &[("grpc-encoding", encoding)], bomb).await;
+            let answer = post(&server.raw, method, &[("grpc-encoding", encoding)], bomb).await;
             assert_eq!(answer.status().code(), Code::ResourceExhausted, "{encoding} {expanded}");
         }
         for (method, message) in requests() {
             let whole = compress(&message);
             let broken = compressed(&whole[..whole.len() - 5]);
-            let answer = post(&world.raw, method, &[("grpc-encoding", encoding)], broken).await;
+            let answer = post(&server.raw, method, &[("grpc-encoding", encoding)], broken).await;
             assert_eq!(answer.status().code(), Code::Internal, "{encoding} {method}");
         }
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_encoding_is_answered_with_those_that_are_known() {
-    let world = World::simple().await;
+async fn unknown_encoding_lists_the_supported_ones() {
+    let server = TestServer::simple().await;
     for (path, message) in requests() {
         for encoding in ["zstd", "snappy", "br", "GZIP"] {
             let headers = [("grpc-encoding", encoding)];
-            let answer = post(&world.raw, path, &headers, compressed(&message)).await;
+            let answer = post(&server.raw, path, &headers, compressed(&message)).await;
             assert_eq!(answer.status().code(), Code::Unimplemented, "{encoding} {path}");
             let known = answer.status().metadata().get("grpc-accept-encoding").unwrap();
             assert_eq!(known, "gzip,deflate,identity", "{path}");

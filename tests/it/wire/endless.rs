@@ -1,4 +1,4 @@
-//! Requests that begin and never end.
+//! Requests that never end.
 
 use std::{
     convert::Infallible,
@@ -20,21 +20,21 @@ use tokio::{net::TcpStream, task::JoinSet, time};
 use tonic::{Code, Status};
 
 use super::{
-    harness::{World, told},
+    harness::{TestServer, reported_error},
     transport::{METHODS, MINT, alice},
 };
 use crate::support::soon;
 
-/// Sends this, then nothing more for ever, or at once its end.
-struct Begun(Option<Bytes>, Ends);
+/// Sends these bytes, then nothing more, or the end of the request.
+struct PartialBody(Option<Bytes>, BodyEnd);
 
 #[derive(Clone, Copy, PartialEq)]
-enum Ends {
+enum BodyEnd {
     Never,
     AtOnce,
 }
 
-impl http_body::Body for Begun {
+impl http_body::Body for PartialBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -44,14 +44,14 @@ impl http_body::Body for Begun {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.0.take() {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if self.1 == Ends::AtOnce => Poll::Ready(None),
+            None if self.1 == BodyEnd::AtOnce => Poll::Ready(None),
             None => Poll::Pending,
         }
     }
 }
 
-async fn client(world: &World) -> SendRequest<Begun> {
-    let stream = soon(TcpStream::connect(world.addr)).await.unwrap();
+async fn client(server: &TestServer) -> SendRequest<PartialBody> {
+    let stream = soon(TcpStream::connect(server.addr)).await.unwrap();
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (client, connection) = soon(handshake).await.unwrap();
     tokio::spawn(connection);
@@ -60,10 +60,10 @@ async fn client(world: &World) -> SendRequest<Begun> {
 
 /// A call's status and message.
 async fn call(
-    client: &SendRequest<Begun>,
+    client: &SendRequest<PartialBody>,
     path: &str,
     timeout: Option<&str>,
-    body: Begun,
+    body: PartialBody,
 ) -> (Status, Bytes) {
     let mut request = Request::post(format!("http://grantmint{path}"))
         .header("content-type", "application/grpc")
@@ -80,44 +80,45 @@ async fn call(
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_at_10_s_and_frees_its_stream() {
-    let world = World::simple().await;
-    let client = client(&world).await;
-    let begun: [&'static [u8]; 4] = [&[], &[0, 0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];
+async fn endless_request_is_reset_at_10_s_and_frees_its_stream() {
+    let server = TestServer::simple().await;
+    let client = client(&server).await;
+    let started: [&'static [u8]; 4] = [&[], &[0, 0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0, 0, 0, 0]];
     let methods = METHODS.into_iter().chain(["/grpc.health.v1.Health/Check"]);
     let mut calls = JoinSet::new();
     for method in methods.chain(["/grpc.health.v1.Health/Watch"]) {
         let timeouts = [(None, 10), (Some("11S"), 10), (Some("99999999H"), 10), (Some("5S"), 5)];
-        let cases = timeouts.into_iter().flat_map(|timeout| begun.map(|begun| (timeout, begun)));
-        for ((timeout, seconds), begun) in cases {
+        let cases =
+            timeouts.into_iter().flat_map(|timeout| started.map(|started| (timeout, started)));
+        for ((timeout, seconds), started) in cases {
             let (client, from) = (client.clone(), time::Instant::now());
             calls.spawn(async move {
-                let body = Begun(Some(Bytes::from_static(begun)), Ends::Never);
+                let body = PartialBody(Some(Bytes::from_static(started)), BodyEnd::Never);
                 let (status, body) = call(&client, method, timeout, body).await;
-                let case = format!("{method} {timeout:?} {begun:?}");
-                let told = told(&status);
-                let seen = (told.code, told.reason.as_str());
+                let case = format!("{method} {timeout:?} {started:?}");
+                let reported = reported_error(&status);
+                let seen = (reported.code, reported.reason.as_str());
                 assert_eq!(seen, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{case}");
-                assert!(told.metadata.is_empty(), "{case}: it cannot know where to go on");
+                assert!(reported.metadata.is_empty(), "{case}: a resume index without a request");
                 assert_eq!(body.len(), 0, "{case}");
                 let took = from.elapsed();
                 assert!((seconds..seconds + 2).contains(&took.as_secs()), "{case}: {took:?}");
             });
         }
     }
-    // Frames stay in order: when these are answered, the others have been read.
-    let mint = || call(&client, MINT, None, Begun(Some(alice()), Ends::AtOnce));
+    // Frames stay in order: when these calls have ended, the others have been read.
+    let mint = || call(&client, MINT, None, PartialBody(Some(alice()), BodyEnd::AtOnce));
     for _ in 0..3 {
         assert_eq!(mint().await.0.code(), Code::Ok);
     }
-    // From here on time passes where nothing else happens.
+    // From here on time passes whenever nothing else happens.
     time::pause();
     while let Some(ended) = calls.join_next().await {
         ended.unwrap();
     }
     time::resume();
 
-    // As many as one connection may have at once.
+    // As many streams as one connection may have.
     let minted = (0..128).map(|_| mint());
     for (status, body) in time::timeout(Duration::from_secs(5), join_all(minted)).await.unwrap() {
         assert_eq!(status.code(), Code::Ok, "{status:?}");

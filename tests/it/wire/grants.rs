@@ -1,4 +1,4 @@
-//! `GrantService`: what it refuses, and what it tells.
+//! `GrantService`: refusals and responses.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::rpc::proto::{
@@ -13,41 +13,43 @@ use tonic::{
     Status, Streaming,
 };
 
-use super::harness::{MARKER, VJ, World, assert_refused, framed, post, profile, told};
+use super::harness::{
+    MARKER, TestServer, VJ, assert_refused, framed, post, profile, reported_error,
+};
 use crate::support::{soon, until};
 
 fn name(profile: &str, resource: &str) -> String {
     format!("profiles/{profile}/grants/{resource}")
 }
 
-async fn get(world: &World, name: &str) -> Result<Grant, Status> {
-    let answer = soon(world.grants().get_grant(GetGrantRequest { name: name.to_owned() })).await?;
+async fn get(server: &TestServer, name: &str) -> Result<Grant, Status> {
+    let answer = soon(server.grants().get_grant(GetGrantRequest { name: name.to_owned() })).await?;
     Ok(answer.into_inner().grant.unwrap())
 }
 
 async fn watch(
-    world: &World,
+    server: &TestServer,
     target: Option<Target>,
 ) -> Result<Streaming<WatchGrantsResponse>, Status> {
-    let answer = soon(world.grants().watch_grants(WatchGrantsRequest { target })).await?;
+    let answer = soon(server.grants().watch_grants(WatchGrantsRequest { target })).await?;
     Ok(answer.into_inner())
 }
 
 async fn list(
-    world: &World,
+    server: &TestServer,
     profile: &str,
     page_size: i32,
     page_token: &str,
 ) -> Result<(Vec<Grant>, String), Status> {
     let (profile, page_token) = (profile.to_owned(), page_token.to_owned());
     let request = ListGrantsRequest { profile, page_size, page_token };
-    let page = soon(world.grants().list_grants(request)).await?.into_inner();
+    let page = soon(server.grants().list_grants(request)).await?.into_inner();
     Ok((page.grants, page.next_page_token))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_names_are_refused_by_get_and_watch() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let ill = [
         String::new(),
         MARKER.to_owned(),
@@ -73,31 +75,31 @@ async fn bad_names_are_refused_by_get_and_watch() {
     let profile = unknown_profile.map(|name| (name, NotFound, "PROFILE_NOT_FOUND", &[][..]));
     let resource = unknown_resource.map(|name| (name, NotFound, "RESOURCE_NOT_FOUND", &[][..]));
     for (name, code, reason, fields) in ill.into_iter().chain(profile).chain(resource) {
-        let refused = get(&world, &name).await.unwrap_err();
+        let refused = get(&server, &name).await.unwrap_err();
         assert_refused(&name, &refused, code, reason, fields);
-        let refused = watch(&world, Some(Target::Name(name.clone()))).await.unwrap_err();
+        let refused = watch(&server, Some(Target::Name(name.clone()))).await.unwrap_err();
         assert_refused(&name, &refused, code, reason, fields);
     }
     for profile in [MARKER, "LIVE", "live ", "\0"] {
-        let refused = watch(&world, Some(Target::Profile(profile.to_owned()))).await.unwrap_err();
+        let refused = watch(&server, Some(Target::Profile(profile.to_owned()))).await.unwrap_err();
         assert_refused(profile, &refused, NotFound, "PROFILE_NOT_FOUND", &[]);
-        let refused = list(&world, profile, 0, "").await.unwrap_err();
+        let refused = list(&server, profile, 0, "").await.unwrap_err();
         assert_refused(profile, &refused, NotFound, "PROFILE_NOT_FOUND", &[]);
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
+async fn pages_are_sorted_and_foreign_page_tokens_refused() {
     let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[1..], "");
-    let world = World::of(&tables).await;
+    let server = TestServer::of(&tables).await;
     let names: Vec<_> = [("live", 0), ("live", 1), ("other", 1), ("other", 2)]
         .map(|(profile, at)| name(profile, VJ[at]))
         .to_vec();
     for size in 1..=5 {
         let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
         loop {
-            let (grants, next) = list(&world, "", size, &token).await.unwrap();
+            let (grants, next) = list(&server, "", size, &token).await.unwrap();
             assert!(grants.len() <= usize::try_from(size).unwrap() && !grants.is_empty());
             seen.extend(grants.into_iter().map(|grant| grant.name));
             pages += 1;
@@ -110,13 +112,13 @@ async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
         assert_eq!(pages, (4 + size - 1) / size);
     }
     for size in [0, 1_000, 1_001, i32::MAX] {
-        let (grants, next) = list(&world, "other", size, "").await.unwrap();
+        let (grants, next) = list(&server, "other", size, "").await.unwrap();
         let seen: Vec<_> = grants.into_iter().map(|grant| grant.name).collect();
         assert_eq!((seen.as_slice(), next.as_str()), (&names[2..], ""));
     }
 
     let encoded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    let (_, of_live) = list(&world, "live", 1, "").await.unwrap();
+    let (_, of_live) = list(&server, "live", 1, "").await.unwrap();
     let foreign = [
         ("", MARKER.to_owned()),
         ("", "=".to_owned()),
@@ -127,23 +129,23 @@ async fn pages_come_by_name_and_foreign_page_tokens_are_refused() {
         ("other", of_live),
     ];
     for (profile, token) in foreign {
-        let refused = list(&world, profile, 1, &token).await.unwrap_err();
+        let refused = list(&server, profile, 1, &token).await.unwrap_err();
         let reason = "PAGE_TOKEN_INVALID";
         assert_refused(&token, &refused, InvalidArgument, reason, &["page_token"]);
     }
     for size in [-1, i32::MIN] {
-        let refused = list(&world, "", size, "").await.unwrap_err();
+        let refused = list(&server, "", size, "").await.unwrap_err();
         assert_refused("size", &refused, InvalidArgument, "OPTION_INVALID", &["page_size"]);
     }
-    let refused = list(&world, "", -1, MARKER).await.unwrap_err();
+    let refused = list(&server, "", -1, MARKER).await.unwrap_err();
     let both = &["page_size", "page_token"];
     assert_refused("both", &refused, InvalidArgument, "OPTION_INVALID", both);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_is_told_by_its_times_and_never_by_its_content() {
-    let world = World::simple().await;
-    let grant = get(&world, &name("live", VJ[0])).await.unwrap();
+async fn grant_status_has_times_and_never_content() {
+    let server = TestServer::simple().await;
+    let grant = get(&server, &name("live", VJ[0])).await.unwrap();
     assert_eq!((grant.state(), grant.refresh_state()), (State::Live, RefreshState::Ok));
     let fetched = grant.fetch_time.unwrap();
     let ends = grant.end_time.unwrap();
@@ -151,43 +153,46 @@ async fn a_grant_is_told_by_its_times_and_never_by_its_content() {
     assert!((micros(fetched) - grant.generation).abs() < 10_000);
     assert!((micros(ends) - micros(fetched) - 60_000_000).abs() < 10_000);
     let next = micros(grant.next_attempt_time.unwrap()) - micros(fetched);
-    assert!((13_000_000..51_000_000).contains(&next), "the first cycle is 0.3 to 1.0 of 50 s");
+    assert!((13_000_000..51_000_000).contains(&next), "the first cycle must be 0.3 to 1.0 of 50 s");
     assert_eq!((grant.last_fault.clone(), grant.consecutive_failures), (None, 0));
 
-    let all = format!("{grant:?} {:?}", list(&world, "", 0, "").await.unwrap());
-    let url = world.sandbox.requests()[0].credential.clone().unwrap();
+    let all = format!("{grant:?} {:?}", list(&server, "", 0, "").await.unwrap());
+    let url = server.sandbox.requests()[0].credential.clone().unwrap();
     let (address, token) = url.split_once("?token=").unwrap();
     assert!(!all.contains(token) && !all.contains(address));
 }
 
-/// Waits for a change of one grant that is as wanted.
+/// Waits for a change of one grant that matches.
 async fn change(
     stream: &mut Streaming<WatchGrantsResponse>,
     last: &mut Grant,
-    wanted: impl Fn(&Grant) -> bool,
+    expected: impl Fn(&Grant) -> bool,
 ) {
-    while !wanted(last) {
-        let told = soon(stream.message()).await.unwrap().expect("it goes on");
-        assert!(!told.snapshot && !told.snapshot_complete && told.grants.len() == 1, "{told:?}");
-        let grant = told.grants.into_iter().next().unwrap();
+    while !expected(last) {
+        let reported = soon(stream.message()).await.unwrap().expect("an open stream");
+        assert!(
+            !reported.snapshot && !reported.snapshot_complete && reported.grants.len() == 1,
+            "{reported:?}"
+        );
+        let grant = reported.grants.into_iter().next().unwrap();
         assert_eq!(grant.name, last.name);
         *last = grant;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_tells_a_snapshot_and_then_each_change() {
+async fn watch_sends_a_snapshot_and_then_each_change() {
     let tables = profile("live", &VJ[..1], "") + &profile("other", &VJ[1..2], "");
-    let world = World::of(&tables).await;
+    let server = TestServer::of(&tables).await;
     let (mine, others) = (name("live", VJ[0]), name("other", VJ[1]));
-    let mut all = watch(&world, None).await.unwrap();
+    let mut all = watch(&server, None).await.unwrap();
     let snapshot = soon(all.message()).await.unwrap().unwrap();
     assert!(snapshot.snapshot && snapshot.snapshot_complete);
     let names: Vec<_> = snapshot.grants.iter().map(|grant| grant.name.as_str()).collect();
     assert_eq!(names, [mine.as_str(), others.as_str()]);
 
-    let mut by_profile = watch(&world, Some(Target::Profile("live".into()))).await.unwrap();
-    let mut by_name = watch(&world, Some(Target::Name(mine.clone()))).await.unwrap();
+    let mut by_profile = watch(&server, Some(Target::Profile("live".into()))).await.unwrap();
+    let mut by_name = watch(&server, Some(Target::Name(mine.clone()))).await.unwrap();
     let mut last = Vec::new();
     for stream in [&mut by_profile, &mut by_name] {
         let snapshot = soon(stream.message()).await.unwrap().unwrap();
@@ -195,17 +200,17 @@ async fn a_watch_tells_a_snapshot_and_then_each_change() {
         last.extend(snapshot.grants);
     }
 
-    // A caller's wish for a newer grant pulls the next attempt forward, into the fault.
+    // A request for a newer grant pulls the next attempt forward, into the fault.
     let fault = format!("status=503,body-text={MARKER},resource={}", VJ[0]);
-    world.sandbox.set_fault(fault.parse().unwrap());
+    server.sandbox.set_fault(fault.parse().unwrap());
     let newer = MintOptions {
         profile: "live".into(),
         after_generation: last[0].generation,
         max_wait: Some(prost_types::Duration::default()),
         ..MintOptions::default()
     };
-    let refused = world.mint("alice", newer).await.unwrap_err();
-    assert_eq!(told(&refused).reason, "GRANT_NOT_NEWER");
+    let refused = server.mint("alice", newer).await.unwrap_err();
+    assert_eq!(reported_error(&refused).reason, "GRANT_NOT_NEWER");
 
     let first = last[0].generation;
     for (stream, last) in [&mut by_profile, &mut by_name].into_iter().zip(&mut last) {
@@ -215,7 +220,7 @@ async fn a_watch_tells_a_snapshot_and_then_each_change() {
         assert_eq!((last.state(), last.refresh_state()), (State::Live, RefreshState::Retrying));
         assert_eq!((last.generation, last.consecutive_failures > 0), (first, true));
     }
-    world.sandbox.clear_faults();
+    server.sandbox.clear_faults();
     for (stream, last) in [&mut by_profile, &mut by_name].into_iter().zip(&mut last) {
         change(stream, last, |grant| grant.generation > first).await;
         assert_eq!((last.last_fault.clone(), last.consecutive_failures), (None, 0));
@@ -224,8 +229,8 @@ async fn a_watch_tells_a_snapshot_and_then_each_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_that_never_came_is_told_with_the_reason() {
-    let world = World::with_faults(
+async fn missing_grant_has_a_reason() {
+    let server = TestServer::with_faults(
         &profile("live", &VJ, ""),
         &[
             &format!("status=404,body-text={MARKER},resource={}", VJ[0]),
@@ -234,32 +239,32 @@ async fn a_grant_that_never_came_is_told_with_the_reason() {
     )
     .await;
     let faulty =
-        async |at: usize| get(&world, &name("live", VJ[at])).await.unwrap().last_fault.is_some();
-    until("faults are told", async || faulty(0).await && faulty(1).await).await;
-    let grant = get(&world, &name("live", VJ[0])).await.unwrap();
+        async |at: usize| get(&server, &name("live", VJ[at])).await.unwrap().last_fault.is_some();
+    until("faults are reported", async || faulty(0).await && faulty(1).await).await;
+    let grant = get(&server, &name("live", VJ[0])).await.unwrap();
     assert_eq!((grant.state(), grant.refresh_state()), (State::Pending, RefreshState::Rejected));
     assert_eq!((grant.generation, grant.fetch_time, grant.end_time), (0, None, None));
     let fault = grant.last_fault.unwrap();
     assert_eq!((fault.class(), fault.reason.as_str()), (Class::Resource, "HTTP_STATUS_404"));
-    let grant = get(&world, &name("live", VJ[1])).await.unwrap();
+    let grant = get(&server, &name("live", VJ[1])).await.unwrap();
     assert_eq!(grant.refresh_state(), RefreshState::Throttled);
 
     for (at, code, reason) in
         [(0, NotFound, "RESOURCE_NOT_FOUND"), (1, Code::Unavailable, "UPSTREAM_THROTTLED")]
     {
         let options = MintOptions { resource: VJ[at].to_owned(), ..MintOptions::default() };
-        let told = told(&world.mint(MARKER, options).await.unwrap_err());
-        assert_eq!((told.code, told.reason.as_str()), (code, reason));
-        assert_eq!(told.metadata["grant"], name("live", VJ[at]));
+        let reported = reported_error(&server.mint(MARKER, options).await.unwrap_err());
+        assert_eq!((reported.code, reported.reason.as_str()), (code, reason));
+        assert_eq!(reported.metadata["grant"], name("live", VJ[at]));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_ends_at_its_deadline_with_the_reason() {
-    let world = World::simple().await;
+async fn watch_ends_at_its_deadline_with_a_reason() {
+    let server = TestServer::simple().await;
     let all = framed(&WatchGrantsRequest { target: None }.encode_to_vec());
     let path = "/grantmint.v1.GrantService/WatchGrants";
-    let ended = post(&world.raw, path, &[("grpc-timeout", "300m")], all).await;
+    let ended = post(&server.raw, path, &[("grpc-timeout", "300m")], all).await;
     let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
     assert_refused("deadline", ended.status(), code, reason, &[]);
 }

@@ -1,4 +1,4 @@
-//! A server of its own for each test, over a sandbox of its own, and what its errors tell.
+//! A test server with its own sandbox, and checks of its errors.
 
 use std::{collections::BTreeMap, fs, net::SocketAddr};
 
@@ -32,17 +32,17 @@ use crate::{
     support::{emulated, mint, soon, until},
 };
 
-/// Stands in every text that is planted; must never come back.
+/// Part of every planted text; it must never be in a response.
 pub(crate) const MARKER: &str = "zqmarkerqz";
 
-/// Resources, in the order of their names.
+/// Resources, sorted by name.
 pub(crate) const VJ: [&str; 3] = [
     "VJ0123456789abcdef0123456789abcde1",
     "VJ0123456789abcdef0123456789abcde2",
     "VJ0123456789abcdef0123456789abcde3",
 ];
 
-/// A profile of the demo's account with these resources and more keys.
+/// A profile of the demo's account with these resources and extra keys.
 pub(crate) fn profile(name: &str, resources: &[&str], more: &str) -> String {
     format!(
         "[profiles.{name}]\nkind = \"twilio-live\"\naccount_sid = \"{DEMO_ACCOUNT_SID}\"\n\
@@ -51,8 +51,8 @@ pub(crate) fn profile(name: &str, resources: &[&str], more: &str) -> String {
     )
 }
 
-/// A server at work; it ends with this.
-pub(crate) struct World {
+/// A running server; it stops when this is dropped.
+pub(crate) struct TestServer {
     pub(crate) sandbox: Sandbox,
     pub(crate) addr: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -61,15 +61,15 @@ pub(crate) struct World {
     _running: Option<Running>,
 }
 
-/// The file of a server that follows it.
-pub(crate) struct File {
+/// The configuration file of a server that reloads it.
+pub(crate) struct ConfigFile {
     dir: TempDir,
     upstream: String,
     reload: mpsc::UnboundedSender<()>,
 }
 
-impl File {
-    /// Puts these tables in force.
+impl ConfigFile {
+    /// Replaces the tables and reloads.
     pub(crate) fn write(&self, tables: &str) {
         fs::write(self.dir.path().join("grantmint.toml"), self.text(tables)).expect("written");
         self.reload.send(()).expect("a server");
@@ -83,7 +83,7 @@ impl File {
     }
 }
 
-/// A configuration of these tables.
+/// A configuration with these tables.
 fn text(tables: &str, upstream: &str) -> String {
     let server = if tables.contains("[server]") { "" } else { "[server]\n" };
     let text =
@@ -100,20 +100,20 @@ async fn sandbox(faults: &[&str]) -> (Sandbox, String) {
     (sandbox, upstream)
 }
 
-impl World {
+impl TestServer {
     /// One profile `live` with one resource.
     pub(crate) async fn simple() -> Self {
         Self::of(&profile("live", &VJ[..1], "")).await
     }
 
-    /// A server of these tables, all of whose first grants are there.
+    /// A server with these tables, once its first grants are live.
     pub(crate) async fn of(tables: &str) -> Self {
-        let world = Self::with_faults(tables, &[]).await;
-        world.settled().await;
-        world
+        let server = Self::with_faults(tables, &[]).await;
+        server.settled().await;
+        server
     }
 
-    /// A server of these tables, over a sandbox in which these faults stand.
+    /// A server with these tables and a sandbox with these faults.
     pub(crate) async fn with_faults(tables: &str, faults: &[&str]) -> Self {
         let (sandbox, upstream) = sandbox(faults).await;
         let text = text(tables, &upstream);
@@ -127,26 +127,26 @@ impl World {
         Self::at(sandbox, addr, admin, Some(app.spawn())).await
     }
 
-    /// A server of these tables in a file that it follows; all first grants are there.
-    pub(crate) async fn following(tables: &str) -> (Self, File) {
+    /// A server with these tables in a file that it reloads, once its first grants are live.
+    pub(crate) async fn following(tables: &str) -> (Self, ConfigFile) {
         let (sandbox, upstream) = sandbox(&[]).await;
         let dir = TempDir::new().expect("a directory");
         fs::write(dir.path().join("secret"), DEMO_API_KEY_SECRET).expect("written");
-        let (reload, mut asked) = mpsc::unbounded_channel();
-        let file = File { dir, upstream, reload };
+        let (reload, mut requested) = mpsc::unbounded_channel();
+        let file = ConfigFile { dir, upstream, reload };
         let path = file.dir.path().join("grantmint.toml");
         fs::write(&path, file.text(tables)).expect("written");
         let config = Config::load(&path).unwrap_or_else(|e| panic!("{e}"));
         let app = App::build(&config, Clock::system()).await.unwrap();
         let (addr, admin) = (app.addr().expect("TCP"), app.admin_addr());
         let running = app.spawn();
-        tokio::spawn(running.until(async move || match asked.recv().await {
+        tokio::spawn(running.until(async move || match requested.recv().await {
             Some(()) => app::Request::Reload,
             None => app::Request::Stop(Stop::Now),
         }));
-        let world = Self::at(sandbox, addr, admin, None).await;
-        world.settled().await;
-        (world, file)
+        let server = Self::at(sandbox, addr, admin, None).await;
+        server.settled().await;
+        (server, file)
     }
 
     async fn at(
@@ -167,7 +167,7 @@ impl World {
         GrantServiceClient::new(self.channel.clone())
     }
 
-    /// Every grant is live.
+    /// Waits until every grant is live.
     async fn settled(&self) {
         until("every grant is live", async || {
             let all = ListGrantsRequest::default();
@@ -187,7 +187,7 @@ impl World {
         Ok(soon(self.tokens().mint_token(request)).await?.into_inner())
     }
 
-    /// The server goes on: a good call succeeds on the same connection and on another.
+    /// Asserts that a valid call succeeds on the same connection and on a new one.
     pub(crate) async fn serves(&self, options: MintOptions) {
         for channel in [self.channel.clone(), connect(self.addr).await] {
             let request = mint("alice", Some(options.clone()));
@@ -202,17 +202,17 @@ pub(crate) async fn connect(addr: SocketAddr) -> Channel {
     soon(endpoint.connect()).await.expect("a connection")
 }
 
-/// What an error tells.
+/// The contents of an error.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ReportedError {
     pub(crate) code: Code,
     pub(crate) reason: String,
     pub(crate) fields: Vec<String>,
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// Reads an error, which must have exactly one reason of ours, and nothing of what was planted.
-pub(crate) fn told(status: &Status) -> Told {
+/// Decodes an error, which must have exactly one reason of ours and no planted text.
+pub(crate) fn reported_error(status: &Status) -> ReportedError {
     assert_silent(status);
     let all = tonic_types::pb::Status::decode(status.details()).unwrap();
     assert_eq!(all.code, i32::from(status.code()), "{status:?}");
@@ -234,10 +234,10 @@ pub(crate) fn told(status: &Status) -> Told {
     assert_eq!(of_type("/google.rpc.RetryInfo"), usize::from(retries), "{status:?}");
     assert_eq!(status.metadata().contains_key("grpc-retry-pushback-ms"), retries, "{status:?}");
     let metadata = info.metadata.clone().into_iter().collect();
-    Told { code: status.code(), reason: info.reason.clone(), fields, metadata }
+    ReportedError { code: status.code(), reason: info.reason.clone(), fields, metadata }
 }
 
-/// Nothing of what was planted is in any part of an error.
+/// Asserts that no part of an error contains planted text.
 pub(crate) fn assert_silent(status: &Status) {
     let details = String::from_utf8_lossy(status.details()).into_owned();
     let metadata = format!("{:?}", status.metadata());
@@ -246,7 +246,7 @@ pub(crate) fn assert_silent(status: &Status) {
     }
 }
 
-/// A refusal's code, reason and fields.
+/// Asserts a refusal's code, reason and fields.
 pub(crate) fn assert_refused(
     case: &str,
     status: &Status,
@@ -254,12 +254,16 @@ pub(crate) fn assert_refused(
     reason: &str,
     fields: &[&str],
 ) {
-    let told = told(status);
-    let seen = (told.code, told.reason.as_str(), told.fields.iter().map(String::as_str).collect());
+    let reported = reported_error(status);
+    let seen = (
+        reported.code,
+        reported.reason.as_str(),
+        reported.fields.iter().map(String::as_str).collect(),
+    );
     assert_eq!(seen, (code, reason, fields.to_vec()), "{case}");
 }
 
-/// An answer as it came over HTTP/2.
+/// A response as received over HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Raw {
     pub(crate) body: Bytes,
@@ -271,19 +275,19 @@ impl Raw {
         &self.status
     }
 
-    /// The one message in it.
+    /// Its only message.
     pub(crate) fn message<M: Message + Default>(&self) -> M {
         M::decode(self.body.slice(5..)).unwrap()
     }
 }
 
-/// A message with its five bytes of length before it.
+/// A message with its five-byte length prefix.
 pub(crate) fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0], &length[..], message].concat().into()
 }
 
-/// A client that adds nothing of its own: tonic's would act on a timeout itself.
+/// A client that adds nothing of its own: tonic's would apply a timeout itself.
 pub(crate) type RawClient = http2::SendRequest<Full<Bytes>>;
 
 pub(crate) async fn raw_client(addr: SocketAddr) -> RawClient {
@@ -295,7 +299,7 @@ pub(crate) async fn raw_client(addr: SocketAddr) -> RawClient {
     client
 }
 
-/// A POST of any bytes with any headers.
+/// Posts any bytes with any headers.
 pub(crate) async fn post(
     client: &RawClient,
     path: &str,

@@ -1,4 +1,4 @@
-//! The listener, spoken to in raw bytes.
+//! The listener, tested with raw bytes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::harness::World;
+use super::harness::TestServer;
 use crate::{
     frames::{Conversation, GOAWAY, PREFACE, RST_STREAM, SETTINGS, frame, half_a_call},
     support::soon,
@@ -19,9 +19,9 @@ use crate::{
 type Attack<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
-    let world = World::simple().await;
-    let (addr, started) = (world.addr, Instant::now());
+async fn silent_or_partial_prefaces_are_closed_after_5_s() {
+    let server = TestServer::simple().await;
+    let (addr, started) = (server.addr, Instant::now());
     let beginnings = [&b""[..], &PREFACE[..12], PREFACE, b"GET / HTTP/1.1\r\n"];
     let ends = beginnings.map(|beginning| async move {
         let mut stream = TcpStream::connect(addr).await.unwrap();
@@ -31,29 +31,29 @@ async fn silent_connections_and_half_a_preface_are_closed_after_5_s() {
         started.elapsed()
     });
     let ends = futures_util::future::join_all(ends).await;
-    // What is no HTTP/2 is closed at once.
+    // Anything but HTTP/2 is closed at once.
     for (beginning, end) in beginnings.into_iter().zip(ends).take(3) {
         assert!(end >= Duration::from_millis(4_500), "{beginning:?} closed after {end:?}");
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
-    let world = World::simple().await;
-    // Cancels by the client, and requests so malformed that we must reset them.
+async fn excess_resets_close_only_their_connection() {
+    let server = TestServer::simple().await;
+    // Cancellations by the client, and malformed requests that the server must reset.
     let malformed = |stream| frame(1, 5, stream, b"\x83\x86\x84\x01\x04a b%");
     let cancelled =
         |stream| [half_a_call(stream), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
-    // Where the machine is busy, calls are cancelled before they are taken up.
+    // On a busy machine, calls are cancelled before the server handles them.
     let attacks: [(&[&[u8]], Attack<'_>); 2] = [
         (&[b"too_many_cancels", b"too_many_unanswered_streams"], &cancelled),
         (&[b"too_many_forced_resets"], &malformed),
     ];
     for (reasons, attack) in attacks {
-        let mut conversation = Conversation::begin(world.addr).await;
+        let mut conversation = Conversation::begin(server.addr).await;
         let mut payload = None;
-        // In portions, since what is sent after the end would discard what is still unread.
+        // In portions: the kernel would discard unread bytes if more arrived after the close.
         for portion in 0_u32..300 {
             let burst = (0..100).flat_map(|call| attack(2 * (100 * portion + call) + 1));
             let burst = burst.chain(frame(6, 0, 0, &[0; 8])).collect::<Vec<_>>();
@@ -65,7 +65,10 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
                     _ => {}
                 }
             };
-            assert!(payload.is_none() || portion > 10, "an honest burst: {portion}");
+            assert!(
+                payload.is_none() || portion > 10,
+                "closed after a legitimate burst: {portion}"
+            );
             if payload.is_some() {
                 break;
             }
@@ -73,14 +76,14 @@ async fn resets_beyond_a_rate_cut_their_connection_and_no_other() {
         let payload = payload.expect("an end");
         assert_eq!(payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
         assert!(reasons.contains(&&payload[8..]), "{:?}", String::from_utf8_lossy(&payload[8..]));
-        world.serves(MintOptions::default()).await;
+        server.serves(MintOptions::default()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
-    let world = World::simple().await;
-    let mut conversation = Conversation::begin(world.addr).await;
+async fn streams_over_128_are_refused_per_connection() {
+    let server = TestServer::simple().await;
+    let mut conversation = Conversation::begin(server.addr).await;
     let (kind, payload) = conversation.frame().await;
     assert_eq!(kind, SETTINGS);
     let settings: BTreeMap<u16, u32> = payload
@@ -104,5 +107,5 @@ async fn streams_beyond_128_are_refused_and_nobody_else_is_hurt() {
         };
         assert_eq!((kind, payload.as_slice()), (RST_STREAM, &[0, 0, 0, 7][..]), "REFUSED_STREAM");
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }

@@ -1,4 +1,4 @@
-//! Options that are good, and what they make of a token.
+//! Valid options and the tokens that they produce.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use grantmint::{
@@ -8,14 +8,14 @@ use grantmint::{
 use prost_types::{Duration, Timestamp};
 use serde_json::{Value, json};
 
-use super::harness::{VJ, World, profile, told};
+use super::harness::{TestServer, VJ, profile, reported_error};
 use crate::support::{payload, verified};
 
 fn micros(at: &Timestamp) -> i64 {
     at.seconds * 1_000_000 + i64::from(at.nanos) / 1_000
 }
 
-/// The validity's own parts agree; `margin` is in seconds.
+/// Checks that the parts of a validity agree; `margin` is in seconds.
 pub(crate) fn check_validity(validity: Option<&Validity>, margin: i64) -> &Validity {
     let validity = validity.expect("a validity");
     let [issue, expire, use_by] =
@@ -26,7 +26,7 @@ pub(crate) fn check_validity(validity: Option<&Validity>, margin: i64) -> &Valid
     assert_eq!(expire.nanos, 0, "whole seconds");
     assert!(within > 0);
     assert!((micros(issue) + within - micros(use_by)).abs() <= 1, "{validity:?}");
-    // Use-by is reckoned before the rounding down.
+    // Use-by is computed before rounding down.
     assert!(micros(use_by) + margin * 1_000_000 < micros(expire) + 1_000_000, "{validity:?}");
     let grant_end = validity.generation + 60_000_000;
     assert!(micros(use_by) + margin * 1_000_000 <= grant_end + 5_000, "{validity:?}");
@@ -43,8 +43,8 @@ fn ttl(seconds: i64, policy: ExpiryPolicy) -> MintOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ttl_is_clamped_to_the_grant_unless_the_policy_says_otherwise() {
-    let world = World::of(&profile("live", &VJ[..1], "allow_independent = true")).await;
+async fn ttl_is_clamped_to_the_grant_by_default() {
+    let server = TestServer::of(&profile("live", &VJ[..1], "allow_independent = true")).await;
     let name = format!("profiles/live/grants/{}", VJ[0]);
     let unset = ExpiryPolicy::Unspecified;
     let cases = [
@@ -57,7 +57,7 @@ async fn a_ttl_is_clamped_to_the_grant_unless_the_policy_says_otherwise() {
         (ttl(86_399, ExpiryPolicy::Independent), Some(86_399)),
     ];
     for (options, life) in cases {
-        let minted = world.mint("alice", options.clone()).await.unwrap();
+        let minted = server.mint("alice", options.clone()).await.unwrap();
         let validity = check_validity(minted.validity.as_ref(), 2);
         assert_eq!(validity.grant, name);
         let claims = verified(&minted.token);
@@ -65,17 +65,17 @@ async fn a_ttl_is_clamped_to_the_grant_unless_the_policy_says_otherwise() {
         assert_eq!(claims["exp"].as_i64(), Some(expire));
         assert_eq!(claims["iat"].as_i64(), Some(issue.seconds));
         assert_eq!(claims["jti"].as_str(), Some(minted.token_id.as_str()));
-        let wanted = match life {
+        let expected = match life {
             Some(life) => micros(&issue) + life * 1_000_000 + 500_000,
             None => validity.generation + 60_000_000,
         };
-        assert!((wanted / 1_000_000 - expire).abs() <= i64::from(life.is_none()), "{options:?}");
+        assert!((expected / 1_000_000 - expire).abs() <= i64::from(life.is_none()), "{options:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_identity_comes_through_as_it_is() {
-    let world = World::simple().await;
+async fn any_identity_is_preserved() {
+    let server = TestServer::simple().await;
     let identities = [
         "alice",
         " ",
@@ -87,12 +87,12 @@ async fn any_identity_comes_through_as_it_is() {
         &"\\\"".repeat(128),
     ];
     for identity in identities {
-        let minted = world.mint(identity, None).await.unwrap();
+        let minted = server.mint(identity, None).await.unwrap();
         let claims = verified(&minted.token);
         assert_eq!(claims["grants"]["identity"].as_str(), Some(identity));
         assert_eq!(claims["sub"], DEMO_ACCOUNT_SID);
         assert_eq!(claims["grants"]["player"]["playerStreamerSid"], VJ[0]);
-        assert!(payload(&minted.token).is_ascii(), "what varies is written in ASCII");
+        assert!(payload(&minted.token).is_ascii(), "the identity is not escaped to ASCII");
     }
 }
 
@@ -101,8 +101,8 @@ async fn a_profile_s_constants_are_in_every_token() {
     let more = "region = \"ie1\"\nnbf_backdate = \"7s\"\n\
          [profiles.live.grants.chat]\nservice_sid = \"IS0123456789abcdef0123456789abcdef\"\n\
          [profiles.live.grants.video]\nroom = \"lobby\"\n";
-    let world = World::of(&profile("live", &VJ[..1], more)).await;
-    let minted = world.mint("alice", None).await.unwrap();
+    let server = TestServer::of(&profile("live", &VJ[..1], more)).await;
+    let minted = server.mint("alice", None).await.unwrap();
     let claims = verified(&minted.token);
     assert_eq!(
         claims["grants"]["chat"],
@@ -118,21 +118,24 @@ async fn a_profile_s_constants_are_in_every_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_grant_is_waited_for_or_refused_at_once() {
-    let world = World::simple().await;
-    let first = world.mint("alice", None).await.unwrap().validity.unwrap();
+async fn newer_grant_is_awaited_or_refused_at_once() {
+    let server = TestServer::simple().await;
+    let first = server.mint("alice", None).await.unwrap().validity.unwrap();
     let newer = |seconds| MintOptions {
         after_generation: first.generation,
         max_wait: Some(Duration { seconds, nanos: 0 }),
         ..MintOptions::default()
     };
-    let told = told(&world.mint("alice", newer(0)).await.unwrap_err());
-    assert_eq!((told.code, told.reason.as_str()), (tonic::Code::Unavailable, "GRANT_NOT_NEWER"));
-    assert_eq!(told.metadata["grant"], first.grant);
-    // Asking pulled the refresh forward, to 5 s after the last attempt.
-    let second = world.mint("alice", newer(10)).await.unwrap().validity.unwrap();
+    let reported = reported_error(&server.mint("alice", newer(0)).await.unwrap_err());
+    assert_eq!(
+        (reported.code, reported.reason.as_str()),
+        (tonic::Code::Unavailable, "GRANT_NOT_NEWER")
+    );
+    assert_eq!(reported.metadata["grant"], first.grant);
+    // The request pulled the refresh forward, to 5 s after the last attempt.
+    let second = server.mint("alice", newer(10)).await.unwrap().validity.unwrap();
     assert!(second.generation > first.generation);
     let older = MintOptions { after_generation: first.generation, ..MintOptions::default() };
-    let third = world.mint("alice", older).await.unwrap().validity.unwrap();
+    let third = server.mint("alice", older).await.unwrap().validity.unwrap();
     assert_eq!(third.generation, second.generation);
 }

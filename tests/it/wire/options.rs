@@ -1,10 +1,10 @@
-//! Options and identities that are asked wrongly, field by field.
+//! Invalid options and identities, field by field.
 
 use grantmint::rpc::proto::{ExpiryPolicy, MintOptions};
 use prost_types::{Duration, Struct, Value};
 use tonic::Code::{self, InvalidArgument, NotFound};
 
-use super::harness::{MARKER, VJ, World, assert_refused, profile, told};
+use super::harness::{MARKER, TestServer, VJ, assert_refused, profile, reported_error};
 use crate::support::soon;
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields take it")]
@@ -29,7 +29,7 @@ fn invalid(
     (name, options, InvalidArgument, reason, fields)
 }
 
-/// Durations that are not well-formed, or negative, in all three fields.
+/// Malformed and negative durations in all three fields.
 fn bad_durations() -> Vec<Case> {
     let bad = [
         duration(-1, 0),
@@ -113,38 +113,38 @@ fn bad_options() -> Vec<Case> {
 const DEMO_IS: &str = "IS0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_bad_option_is_refused_by_name_in_both_mints() {
-    let world = World::simple().await;
+async fn bad_options_are_refused_by_name_in_both_methods() {
+    let server = TestServer::simple().await;
     for (case, options, code, reason, fields) in bad_durations().into_iter().chain(bad_options()) {
-        let refused = world.mint(MARKER, options.clone()).await.unwrap_err();
+        let refused = server.mint(MARKER, options.clone()).await.unwrap_err();
         assert_refused(&format!("{case} {options:?}"), &refused, code, reason, fields);
 
         let request = super::bulk::series_with(Some(options), MARKER, 5);
-        let refused = soon(world.tokens().mint_tokens(request)).await.unwrap_err();
+        let refused = soon(server.tokens().mint_tokens(request)).await.unwrap_err();
         assert_refused(&format!("{case}, bulk"), &refused, code, reason, fields);
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_identities_are_refused_and_the_longest_good_one_is_not() {
-    let world = World::simple().await;
+async fn bad_identities_are_refused_and_the_longest_valid_is_not() {
+    let server = TestServer::simple().await;
     let controls = ["\0", "\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{80}", "\u{85}", "\u{9f}"];
     let bad = controls.map(|control| format!("{MARKER}{control}{MARKER}"));
     let too_long = ["x".repeat(257), "é".repeat(128) + "x", "𝄞".repeat(64) + "x"];
     for identity in bad.into_iter().chain(too_long).chain([String::new()]) {
-        let refused = world.mint(&identity, None).await.unwrap_err();
+        let refused = server.mint(&identity, None).await.unwrap_err();
         let case = format!("{identity:?}");
         assert_refused(&case, &refused, InvalidArgument, "IDENTITY_INVALID", &["identity"]);
     }
     for identity in ["x".repeat(256), "𝄞".repeat(64), "\u{a0}".into(), "\u{202e}x".into()] {
-        assert!(world.mint(&identity, None).await.is_ok());
+        assert!(server.mint(&identity, None).await.is_ok());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
-    let world = World::simple().await;
+async fn all_bad_fields_are_listed_under_the_first_reason() {
+    let server = TestServer::simple().await;
     let all_bad = MintOptions {
         profile: String::new(),
         resource: format!("{MARKER}\n"),
@@ -165,7 +165,7 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
         "options.after_generation",
     ];
     let bad = format!("{MARKER}\n");
-    let told_of = told(&world.mint(&bad, all_bad.clone()).await.unwrap_err());
+    let told_of = reported_error(&server.mint(&bad, all_bad.clone()).await.unwrap_err());
     let mut expected: Vec<_> = fields.into_iter().chain(["identity"]).collect();
     let mut seen: Vec<_> = told_of.fields.iter().map(String::as_str).collect();
     assert_eq!((told_of.reason.as_str(), seen[0]), ("RESOURCE_INVALID", "options.resource"));
@@ -176,7 +176,7 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
     let mut request = super::bulk::series_with(Some(all_bad), &bad, 5);
     request.chunk_size = -1;
     request.start_index = -1;
-    let told_of = told(&soon(world.tokens().mint_tokens(request)).await.unwrap_err());
+    let told_of = reported_error(&soon(server.tokens().mint_tokens(request)).await.unwrap_err());
     let more = ["identity_series.prefix", "start_index", "chunk_size"];
     let mut expected: Vec<_> = fields.into_iter().chain(more).collect();
     let mut seen: Vec<_> = told_of.fields.iter().map(String::as_str).collect();
@@ -187,8 +187,8 @@ async fn all_bad_fields_come_at_once_under_the_reason_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_be_had_at_most_is_named() {
-    let world = World::simple().await;
+async fn unsatisfiable_request_names_the_maximum() {
+    let server = TestServer::simple().await;
     let full = ExpiryPolicy::RequireFullTtl.into();
     let cases = [
         (duration(59, 0), None, full, "58s"),
@@ -200,25 +200,29 @@ async fn what_can_be_had_at_most_is_named() {
     for (ttl, min_remaining_validity, expiry_policy, most) in cases {
         let options =
             MintOptions { ttl, min_remaining_validity, expiry_policy, ..MintOptions::default() };
-        let told = told(&world.mint("alice", options).await.unwrap_err());
-        assert_eq!(told.metadata.get("attainable_max").map(String::as_str), Some(most), "{told:?}");
+        let reported = reported_error(&server.mint("alice", options).await.unwrap_err());
+        assert_eq!(
+            reported.metadata.get("attainable_max").map(String::as_str),
+            Some(most),
+            "{reported:?}"
+        );
     }
-    // What is named can be had: nothing refuses it for good.
+    // The named maximum is satisfiable: no call is refused permanently for it.
     let options = MintOptions {
         min_remaining_validity: duration(8, 0),
         ttl: duration(10, 0),
         ..MintOptions::default()
     };
-    assert!(world.mint("alice", options).await.is_ok());
+    assert!(server.mint("alice", options).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_default_profile_and_resource_must_be_named() {
     let tables = profile("live", &VJ[..2], "") + &profile("other", &VJ[2..], "");
-    let world = World::of(&tables).await;
+    let server = TestServer::of(&tables).await;
     let mint = async |profile: &str, resource: &str| {
         let (profile, resource) = (profile.to_owned(), resource.to_owned());
-        world.mint("alice", MintOptions { profile, resource, ..MintOptions::default() }).await
+        server.mint("alice", MintOptions { profile, resource, ..MintOptions::default() }).await
     };
     let refused = mint("", "").await.unwrap_err();
     let field = &["options.profile"];
@@ -233,12 +237,12 @@ async fn without_a_default_profile_and_resource_must_be_named() {
     let known = format!("profiles/live/grants/{}", VJ[1]);
     let upper = format!("VJ{}", VJ[1][2..].to_uppercase());
     let minted = mint("live", &upper).await.unwrap();
-    assert_eq!(minted.validity.unwrap().grant, known, "hex case does not count");
+    assert_eq!(minted.validity.unwrap().grant, known, "hexadecimal case matters");
     for (profile, resource) in [("live", VJ[1]), ("other", "")] {
         let minted = mint(profile, resource).await.unwrap();
         assert!(minted.validity.unwrap().grant.starts_with(&format!("profiles/{profile}/grants/")));
     }
 
-    let told = told(&world.mint("", None).await.unwrap_err());
-    assert_eq!(told.fields, ["options.profile", "identity"]);
+    let reported = reported_error(&server.mint("", None).await.unwrap_err());
+    assert_eq!(reported.fields, ["options.profile", "identity"]);
 }

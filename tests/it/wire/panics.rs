@@ -1,4 +1,4 @@
-//! What lies around every call, around a service that misbehaves.
+//! The layers around every call, with a service that misbehaves.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ use tower_service::Service;
 use super::harness::{MARKER, assert_refused, post, raw_client};
 use crate::support::until;
 
-/// Does what a header says.
+/// Misbehaves as a header requests.
 #[derive(Clone)]
 struct Misbehaves;
 
@@ -110,11 +110,11 @@ async fn serve(metrics: &Metrics) -> (SocketAddr, Drainer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_in_a_handler_is_an_internal_error_and_hurts_nobody_else() {
+async fn handler_panic_is_internal_and_affects_no_other_call() {
     let metrics = Metrics::default();
     let (addr, _drainer) = serve(&metrics).await;
     let client = raw_client(addr).await;
-    // A call that is under way on the same connection all the time.
+    // A call that is in flight on the same connection throughout.
     let held = tokio::spawn({
         let client = client.clone();
         let path = "/grantmint.v1.TokenService/MintToken";
@@ -165,7 +165,7 @@ async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
         }
         request.body(String::new()).unwrap()
     };
-    for (timeout, wanted) in
+    for (timeout, expected) in
         [(None, 12_000), (Some("5S"), 5_000), (Some("99S"), 99_000), (Some("250m"), 250)]
     {
         let started = tokio::time::Instant::now();
@@ -173,8 +173,8 @@ async fn a_unary_call_without_a_deadline_gets_12_s_and_a_stream_none() {
         let status = tonic::Status::from_header_map(response.headers()).unwrap();
         assert_refused("late", &status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &[]);
         let took = started.elapsed();
-        let wanted = Duration::from_millis(wanted);
-        assert!(took >= wanted && took < wanted + Duration::from_millis(50), "{took:?}");
+        let expected = Duration::from_millis(expected);
+        assert!(took >= expected && took < expected + Duration::from_millis(50), "{took:?}");
     }
     let response = guarded.call(call("MintTokens", None)).await.unwrap();
     assert!(tonic::Status::from_header_map(response.headers()).is_none());

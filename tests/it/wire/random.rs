@@ -1,4 +1,4 @@
-//! Thousands of requests that nobody wrote by hand.
+//! Thousands of random requests.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use grantmint::rpc::proto::{
 use prost_types::{Duration, ListValue, Struct, Value, value::Kind};
 use tonic::{Code, Status};
 
-use super::harness::{MARKER, VJ, World, framed, post, profile, told};
+use super::harness::{MARKER, TestServer, VJ, framed, post, profile, reported_error};
 use crate::support::soon;
 
 const REQUESTS: usize = 5_000;
 
-/// Every reason that a bad or good request may be answered with while all goes well.
+/// Every reason that a request may get while nothing fails.
 const REASONS: [(Code, &str); 17] = [
     (Code::InvalidArgument, "IDENTITY_INVALID"),
     (Code::InvalidArgument, "TTL_OUT_OF_RANGE"),
@@ -37,7 +37,7 @@ const REASONS: [(Code, &str); 17] = [
     (Code::Unavailable, "GRANT_NOT_NEWER"),
 ];
 
-/// Every field that can be bad, an index in it apart.
+/// Every field that can be invalid, without list indices.
 const FIELDS: [&str; 18] = [
     "identity",
     "options.profile",
@@ -73,7 +73,7 @@ fn small(rng: &mut Rng) -> i32 {
     integer(rng) as i32
 }
 
-/// Any text of up to 300 characters, often with the marker in it.
+/// Any string of up to 300 characters, often with the marker in it.
 fn text(rng: &mut Rng) -> String {
     let length = pick(rng, &[0, 1, 3, 20, 255, 256, 300]);
     let any: String = (0..length).map(|_| rng.char(..)).collect();
@@ -98,7 +98,7 @@ fn options(rng: &mut Rng) -> Option<MintOptions> {
     };
     let (profile, resource) =
         (usual(&["", "live", "other"]), usual(&["", VJ[0], VJ[1], VJ[2], "VJ"]));
-    // A call that waits would make this slow.
+    // Waiting calls would make this slow.
     let max_wait = if rng.u8(..4) == 0 { duration(rng) } else { None };
     let max_wait = max_wait.filter(|wait| wait.seconds <= 0).or_else(|| Some(Duration::default()));
     let options = MintOptions {
@@ -120,7 +120,7 @@ fn options(rng: &mut Rng) -> Option<MintOptions> {
     (rng.u8(..8) > 0).then_some(options)
 }
 
-/// Any value, also none, and nested deeper than is taken.
+/// Any value, including none and values nested deeper than allowed.
 fn param(rng: &mut Rng, depth: usize) -> Value {
     let kind = match rng.u8(..7) {
         0 => None,
@@ -161,11 +161,11 @@ fn grant_name(rng: &mut Rng) -> String {
     }
 }
 
-async fn one(world: &World, rng: &mut Rng) -> Result<(), Status> {
+async fn one(server: &TestServer, rng: &mut Rng) -> Result<(), Status> {
     match rng.u8(..6) {
         0 | 1 => {
             let request = MintTokenRequest { options: options(rng), identity: text(rng) };
-            soon(world.tokens().mint_token(request)).await.map(drop)
+            soon(server.tokens().mint_token(request)).await.map(drop)
         }
         2 | 3 => {
             let request = MintTokensRequest {
@@ -174,7 +174,7 @@ async fn one(world: &World, rng: &mut Rng) -> Result<(), Status> {
                 start_index: if rng.bool() { 0 } else { integer(rng) },
                 chunk_size: if rng.bool() { 0 } else { small(rng) },
             };
-            let mut stream = soon(world.tokens().mint_tokens(request)).await?.into_inner();
+            let mut stream = soon(server.tokens().mint_tokens(request)).await?.into_inner();
             while soon(stream.message()).await?.is_some() {}
             Ok(())
         }
@@ -184,8 +184,8 @@ async fn one(world: &World, rng: &mut Rng) -> Result<(), Status> {
                 page_size: small(rng),
                 page_token: if rng.bool() { String::new() } else { text(rng) },
             };
-            soon(world.grants().list_grants(request)).await?;
-            soon(world.grants().get_grant(GetGrantRequest { name: grant_name(rng) }))
+            soon(server.grants().list_grants(request)).await?;
+            soon(server.grants().get_grant(GetGrantRequest { name: grant_name(rng) }))
                 .await
                 .map(drop)
         }
@@ -195,45 +195,45 @@ async fn one(world: &World, rng: &mut Rng) -> Result<(), Status> {
                 1 => Some(Target::Profile(text(rng))),
                 _ => Some(Target::Name(grant_name(rng))),
             };
-            let watched = soon(world.grants().watch_grants(WatchGrantsRequest { target })).await?;
+            let watched = soon(server.grants().watch_grants(WatchGrantsRequest { target })).await?;
             soon(watched.into_inner().message()).await.map(drop)
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_request_is_answered_ok_or_with_a_documented_reason() {
+async fn any_request_gets_ok_or_a_documented_reason() {
     let tables = profile("live", &VJ[..2], "default_resource = \"VJ\"")
         .replace("\"VJ\"", &format!("{:?}", VJ[0]))
         + &profile("other", &VJ[2..], "");
-    let world = World::of(&format!("default_profile = \"live\"\n{tables}")).await;
+    let server = TestServer::of(&format!("default_profile = \"live\"\n{tables}")).await;
     let mut rng = Rng::with_seed(0x6772_616e_746d);
     let mut seen = BTreeMap::<String, usize>::new();
     for at in 0..REQUESTS {
         let before = rng.get_seed();
-        let outcome = match one(&world, &mut rng).await {
+        let outcome = match one(&server, &mut rng).await {
             Ok(()) => "OK".to_owned(),
             Err(status) => {
-                let told = told(&status);
-                let known = REASONS.iter().any(|known| *known == (told.code, &told.reason));
-                let fields = told.fields.iter().all(|field| {
+                let reported = reported_error(&status);
+                let known = REASONS.iter().any(|known| *known == (reported.code, &reported.reason));
+                let fields = reported.fields.iter().all(|field| {
                     let path = field.split('[').next().unwrap_or_default();
                     FIELDS.contains(&path) || path.starts_with("options.params.")
                 });
-                assert!(known && fields, "request {at}, seed {before}: {told:?}");
-                told.reason
+                assert!(known && fields, "request {at}, seed {before}: {reported:?}");
+                reported.reason
             }
         };
         *seen.entry(outcome).or_default() += 1;
     }
     assert!(seen.len() >= 12, "the requests are not varied enough: {seen:?}");
-    assert!(seen["OK"] > REQUESTS / 20, "too few good requests: {seen:?}");
-    world.serves(MintOptions::default()).await;
+    assert!(seen["OK"] > REQUESTS / 20, "too few valid requests: {seen:?}");
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_bytes_are_answered_and_none_makes_a_handler_panic() {
-    let world = World::simple().await;
+async fn any_bytes_get_a_response_and_cause_no_panic() {
+    let server = TestServer::simple().await;
     let mut rng = Rng::with_seed(0x7769_7265);
     let methods = [
         "/grantmint.v1.TokenService/MintToken",
@@ -247,10 +247,10 @@ async fn any_bytes_are_answered_and_none_makes_a_handler_panic() {
             .map(|_| pick(&mut rng, &[0, 1, 8, 10, 18, 26, 34, 65, 255]))
             .collect();
         let method = pick(&mut rng, &methods);
-        let answer = post(&world.raw, method, &[], framed(&bytes)).await;
+        let answer = post(&server.raw, method, &[], framed(&bytes)).await;
         let details = answer.status().details();
         let text = format!("{:?} {}", answer.status(), String::from_utf8_lossy(details));
         assert!(!text.contains("UNEXPECTED"), "{bytes:?}: {text}");
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }

@@ -1,4 +1,4 @@
-//! Calls that stream are counted over all connections.
+//! Streaming calls are counted over all connections.
 
 use grantmint::rpc::proto::{
     WatchGrantsRequest, grant_service_client::GrantServiceClient,
@@ -7,13 +7,13 @@ use grantmint::rpc::proto::{
 use tonic::{Code, transport::Endpoint};
 use tonic_types::StatusExt;
 
-use super::harness::World;
+use super::harness::TestServer;
 use crate::support::{reason, resume_index, series, soon, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stream_more_than_there_may_be_is_refused_until_one_ends() {
-    let world = World::simple().await;
-    let endpoint = Endpoint::from_shared(format!("http://{}", world.addr)).unwrap();
+async fn stream_over_the_limit_is_refused_until_one_ends() {
+    let server = TestServer::simple().await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.addr)).unwrap();
     let mut open = Vec::new();
     for _ in 0..8 {
         let mut grants = GrantServiceClient::new(soon(endpoint.connect()).await.unwrap());
@@ -21,9 +21,9 @@ async fn one_stream_more_than_there_may_be_is_refused_until_one_ends() {
             open.push(soon(grants.watch_grants(WatchGrantsRequest::default())).await.unwrap());
         }
     }
-    let mut grants = GrantServiceClient::new(world.channel.clone());
+    let mut grants = GrantServiceClient::new(server.channel.clone());
     let refused = soon(grants.watch_grants(WatchGrantsRequest::default())).await.err().unwrap();
-    let mut tokens = TokenServiceClient::new(world.channel.clone());
+    let mut tokens = TokenServiceClient::new(server.channel.clone());
     let bulk = soon(tokens.mint_tokens(series(7, 10))).await.err().unwrap();
     for status in [&refused, &bulk] {
         assert_eq!((status.code(), reason(status).as_str()), (Code::Unavailable, "OVERLOADED"));
@@ -33,5 +33,5 @@ async fn one_stream_more_than_there_may_be_is_refused_until_one_ends() {
     assert_eq!(resume_index(&bulk), 7);
 
     open.pop();
-    until("a free place", async || soon(tokens.mint_tokens(series(7, 10))).await.is_ok()).await;
+    until("a free slot", async || soon(tokens.mint_tokens(series(7, 10))).await.is_ok()).await;
 }

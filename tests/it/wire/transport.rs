@@ -1,4 +1,4 @@
-//! Requests that no client of ours would send: broken bytes, unknown paths, odd deadlines.
+//! Requests that no ordinary client sends: broken bytes, unknown paths, invalid timeouts.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -14,7 +14,10 @@ use tonic_prost::ProstCodec;
 
 use super::{
     bulk::series_with,
-    harness::{MARKER, VJ, World, assert_refused, assert_silent, framed, post, profile, told},
+    harness::{
+        MARKER, TestServer, VJ, assert_refused, assert_silent, framed, post, profile,
+        reported_error,
+    },
 };
 use crate::support::{mint, soon};
 
@@ -36,7 +39,7 @@ pub(super) fn alice() -> Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_bytes_are_refused_without_an_echo() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let marker = u8::try_from(MARKER.len()).unwrap();
     let text = |field: u8, text: &[u8]| {
         [&[field << 3 | 2, u8::try_from(text.len()).unwrap()], text].concat()
@@ -51,14 +54,14 @@ async fn broken_bytes_are_refused_without_an_echo() {
     ];
     for method in METHODS {
         for (case, bytes) in &broken {
-            let answer = post(&world.raw, method, &[], framed(bytes)).await;
+            let answer = post(&server.raw, method, &[], framed(bytes)).await;
             assert_silent(answer.status());
             assert_eq!(answer.status().code(), Code::Internal, "{case}: {method}");
             assert_eq!(answer.body.len(), 0);
         }
-        // Frames that promise more than comes, or nothing at all.
+        // Frames that declare more than they contain, or contain nothing.
         for body in [&[][..], &[0, 0], &[0, 0, 0, 0, 9, 1], &[0, 0xff, 0xff, 0xff, 0xff, 1]] {
-            let answer = post(&world.raw, method, &[], Bytes::copy_from_slice(body)).await;
+            let answer = post(&server.raw, method, &[], Bytes::copy_from_slice(body)).await;
             let code = answer.status().code();
             assert!(
                 matches!(code, Code::Internal | Code::OutOfRange),
@@ -67,37 +70,37 @@ async fn broken_bytes_are_refused_without_an_echo() {
         }
         let compressed = Bytes::from_static(&[1, 0, 0, 0, 1, 0]);
         for headers in [&[][..], &[("grpc-encoding", "gzip")], &[("grpc-encoding", MARKER)]] {
-            let answer = post(&world.raw, method, headers, compressed.clone()).await;
+            let answer = post(&server.raw, method, headers, compressed.clone()).await;
             let code = answer.status().code();
             assert!(matches!(code, Code::Internal | Code::Unimplemented), "{headers:?}: {code}");
         }
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_over_its_limit_is_refused_and_bulk_has_a_limit_of_its_own() {
-    let world = World::simple().await;
+async fn request_size_limits_differ_for_unary_and_bulk() {
+    let server = TestServer::simple().await;
     let big = |bytes: usize| {
         let identity = MARKER.repeat(bytes / MARKER.len() + 1);
         framed(&MintTokenRequest { options: None, identity }.encode_to_vec())
     };
     for method in METHODS {
         let limit = if method == BULK { 4 << 20 } else { 64 << 10 };
-        let answer = post(&world.raw, method, &[], big(limit)).await;
+        let answer = post(&server.raw, method, &[], big(limit)).await;
         assert_eq!(answer.status().code(), Code::OutOfRange, "{method}");
         assert_silent(answer.status());
     }
-    // A MintToken request as large as may be is judged by what it holds.
-    let answer = post(&world.raw, MINT, &[], big((64 << 10) - 100)).await;
+    // A MintToken request of the maximum size is checked for its content.
+    let answer = post(&server.raw, MINT, &[], big((64 << 10) - 100)).await;
     let (code, reason) = (Code::InvalidArgument, "IDENTITY_INVALID");
     assert_refused("large", answer.status(), code, reason, &["identity"]);
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_methods_and_services_are_unimplemented() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     for path in [
         format!("/grantmint.v1.TokenService/{MARKER}"),
         format!("/grantmint.v1.GrantService/{MARKER}"),
@@ -111,31 +114,31 @@ async fn unknown_methods_and_services_are_unimplemented() {
         format!("{MINT}/{MARKER}"),
         MINT.to_lowercase(),
     ] {
-        let answer = post(&world.raw, &path, &[], alice()).await;
+        let answer = post(&server.raw, &path, &[], alice()).await;
         assert_eq!(answer.status().code(), Code::Unimplemented, "{path}");
         assert_silent(answer.status());
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ill_formed_timeout_counts_as_absent() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let odd = ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1.5S", "1 S", " 1S", "0x1S", "nS"];
     for timeout in odd.into_iter().chain([MARKER, "99999999H", "99999999n", "00000060S"]) {
-        let answer = post(&world.raw, MINT, &[("grpc-timeout", timeout)], alice()).await;
+        let answer = post(&server.raw, MINT, &[("grpc-timeout", timeout)], alice()).await;
         assert_eq!(answer.status().code(), Code::Ok, "{timeout:?}: {:?}", answer.status());
         assert!(!answer.message::<MintTokenResponse>().token.is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
-    let world = World::simple().await;
+async fn expired_deadline_is_reported_and_mints_nothing() {
+    let server = TestServer::simple().await;
     let get = GetGrantRequest { name: format!("profiles/live/grants/{}", VJ[0]) };
     for timeout in ["0S", "0n"] {
         for (method, body) in [(MINT, alice()), (GET, framed(&get.encode_to_vec()))] {
-            let answer = post(&world.raw, method, &[("grpc-timeout", timeout)], body).await;
+            let answer = post(&server.raw, method, &[("grpc-timeout", timeout)], body).await;
             let (code, reason) = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
             assert_refused(timeout, answer.status(), code, reason, &[]);
             assert_eq!(answer.body.len(), 0);
@@ -144,8 +147,8 @@ async fn a_deadline_that_has_passed_is_answered_so_and_mints_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
-    let world = World::simple().await;
+async fn bulk_ends_before_its_deadline_with_a_resume_index() {
+    let server = TestServer::simple().await;
     for (timeout, start) in [("40m", 3), ("2S", 0)] {
         let request = grantmint::rpc::proto::MintTokensRequest {
             start_index: start,
@@ -153,9 +156,9 @@ async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
             ..series_with(None, "p", 1_000_000)
         };
         let body = framed(&request.encode_to_vec());
-        let answer = post(&world.raw, BULK, &[("grpc-timeout", timeout)], body).await;
-        let told = told(answer.status());
-        let seen = (told.code, told.reason.as_str());
+        let answer = post(&server.raw, BULK, &[("grpc-timeout", timeout)], body).await;
+        let reported = reported_error(answer.status());
+        let seen = (reported.code, reported.reason.as_str());
         assert_eq!(seen, (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
         let (mut rest, mut index) = (answer.body, start);
         while !rest.is_empty() {
@@ -165,49 +168,49 @@ async fn a_bulk_ends_itself_before_its_deadline_and_says_where_to_go_on() {
             assert_eq!(chunk.first_index, index);
             index += i64::try_from(chunk.tokens.len()).unwrap();
         }
-        assert_eq!(told.metadata["resume_index"], index.to_string(), "after {timeout}");
+        assert_eq!(reported.metadata["resume_index"], index.to_string(), "after {timeout}");
         assert_eq!(index > start, timeout == "2S");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_held_for_a_grant_no_longer_than_its_deadline_and_max_wait() {
-    let world = World::with_faults(&profile("live", &VJ[..1], ""), &["hang"]).await;
+async fn call_waits_within_its_deadline_and_max_wait() {
+    let server = TestServer::with_faults(&profile("live", &VJ[..1], ""), &["hang"]).await;
     let hold = |max_wait: Option<i64>| {
         let max_wait = max_wait.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
         let options = Some(MintOptions { max_wait, ..MintOptions::default() });
         framed(&MintTokenRequest { options, identity: MARKER.into() }.encode_to_vec())
     };
     let long = Some(315_576_000_000);
-    // Each is answered before what it would wait for otherwise: the default of 2 s, the limit
-    // of 10 s, the deadline.
+    // Each of these limits ends the wait first in one case: the default of 2 s, the maximum of 10
+    // s, the deadline.
     for (timeout, max_wait, otherwise) in
         [("60S", Some(0), 2_000), ("400m", long, 10_000), ("60S", long, 60_000)]
     {
         let started = Instant::now();
-        let answer = post(&world.raw, MINT, &[("grpc-timeout", timeout)], hold(max_wait)).await;
+        let answer = post(&server.raw, MINT, &[("grpc-timeout", timeout)], hold(max_wait)).await;
         let took = started.elapsed().as_millis();
-        let told = told(answer.status());
-        assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
+        let reported = reported_error(answer.status());
+        assert_eq!((reported.code, reported.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
         assert!(took < otherwise, "{timeout} {max_wait:?}: {took} ms");
     }
     let bulk = framed(&series_with(None, MARKER, 3).encode_to_vec());
-    let answer = post(&world.raw, BULK, &[("grpc-timeout", "2S")], bulk).await;
-    let told = told(answer.status());
-    assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
-    assert_eq!(told.metadata["resume_index"], "0");
+    let answer = post(&server.raw, BULK, &[("grpc-timeout", "2S")], bulk).await;
+    let reported = reported_error(answer.status());
+    assert_eq!((reported.code, reported.reason.as_str()), (Code::Unavailable, "GRANT_PENDING"));
+    assert_eq!(reported.metadata["resume_index"], "0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_grpc_is_refused_with_an_http_status() {
-    let world = World::simple().await;
+async fn non_grpc_request_gets_an_http_status() {
+    let server = TestServer::simple().await;
     let ask = async |method: &str, kinds: &[&str]| {
         let mut request = Request::builder().method(method).uri(format!("http://grantmint{MINT}"));
         for kind in kinds {
             request = request.header("content-type", *kind);
         }
         let request = request.header("te", "trailers").body(Full::new(alice())).unwrap();
-        let answer = soon(world.raw.clone().send_request(request)).await.unwrap();
+        let answer = soon(server.raw.clone().send_request(request)).await.unwrap();
         let refusal = answer.headers().get("grpc-status").cloned();
         (answer.status().as_u16(), refusal.is_some())
     };
@@ -229,57 +232,57 @@ async fn what_is_no_grpc_is_refused_with_an_http_status() {
     for method in ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "ODD"] {
         assert_eq!(ask(method, &good[..1]).await.0, 405, "{method}");
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_of_many_header_fields_is_refused() {
-    let world = World::simple().await;
+async fn request_with_too_many_header_fields_is_refused() {
+    let server = TestServer::simple().await;
     let ask = async |fields: usize| {
         let mut request = Request::post(format!("http://grantmint{MINT}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        // Beside these two, and the length that the client adds.
+        // In addition to these two, and the content length that the client adds.
         for _ in 3..fields {
             request = request.header("x", "y");
         }
         let request = request.body(Full::new(alice())).unwrap();
-        soon(world.raw.clone().send_request(request)).await.unwrap().status().as_u16()
+        soon(server.raw.clone().send_request(request)).await.unwrap().status().as_u16()
     };
     assert_eq!((ask(64).await, ask(65).await), (200, 431));
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_calls_do_not_use_up_their_connection() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let refused = async || {
-        let mut client = Grpc::new(world.channel.clone());
+        let mut client = Grpc::new(server.channel.clone());
         client.ready().await.unwrap();
         let codec = ProstCodec::<MintTokenRequest, MintTokenResponse>::default();
         let path = PathAndQuery::from_static("/grantmint.v1.TokenService/Nothing");
         client.unary(tonic::Request::new(mint("alice", None)), path, codec).await.unwrap_err()
     };
-    // More than HTTP/2 takes of messages that nobody reads.
+    // More than HTTP/2 buffers for messages that nobody reads.
     for _ in 0..60 {
         let calls = (0..64).map(|_| refused());
         for status in soon(join_all(calls)).await {
             assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
         }
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_message_is_refused() {
-    let world = World::simple().await;
+    let server = TestServer::simple().await;
     let empty = framed(&[]);
     for method in METHODS {
         for first in [alice(), empty.clone()] {
             let two = [first, empty.clone()].concat().into();
-            let answer = post(&world.raw, method, &[], two).await;
+            let answer = post(&server.raw, method, &[], two).await;
             assert_eq!(answer.status().code(), Code::Unimplemented, "{method}");
         }
     }
-    world.serves(MintOptions::default()).await;
+    server.serves(MintOptions::default()).await;
 }

@@ -1,5 +1,5 @@
-//! The upstream's client over real TCP: what it takes, what it refuses and why, and what it
-//! lets an upstream that misbehaves do to it.
+//! The upstream client over real TCP: what it accepts, what it refuses and why, and how it handles
+//! an upstream that misbehaves.
 
 mod additions;
 mod answers;
@@ -33,21 +33,22 @@ use super::harness::profile;
 /// What an upstream does with a request.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Answers so, and keeps the connection.
+    /// Responds, and keeps the connection.
     Answer(String),
-    /// Answers so, and closes the connection.
+    /// Responds, and closes the connection.
     Last(String),
-    /// Closes the connection without a word.
+    /// Closes the connection without a response.
     Close,
-    /// Resets it.
+    /// Resets the connection.
     Reset,
-    /// Answers so and then goes on sending this, with a pause each time.
+    /// Responds, then repeats this text with a pause each time.
     GoesOn(String, &'static str, Duration),
-    /// Never answers.
+    /// Never responds.
     Hang,
 }
 
-/// An upstream in raw bytes: request by request it does what the list says, the last for ever.
+/// An upstream that writes raw bytes: it follows the list request by request, and repeats the last
+/// entry.
 struct RawUpstream {
     addr: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -115,7 +116,7 @@ async fn serve(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<String>
     }
 }
 
-/// Head and body as text; none at the connection's end.
+/// Head and body as text, or none at the end of the connection.
 async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
@@ -133,7 +134,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// An answer with this status line, these header lines and this body.
+/// A response with this status line, these header lines and this body.
 fn answer(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}")
@@ -141,19 +142,19 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 const STREAMER: &str = "VJa1b2c3d4e5f60718293a4b5c6d7e8f90";
 
-/// A good answer for [`STREAMER`].
+/// A valid response for [`STREAMER`].
 fn good() -> String {
     let grant =
         format!(r#"{{"playbackUrl":"https://v.example/a.m3u8","playerStreamerSid":"{STREAMER}"}}"#);
     answer("201 Created", "", &format!(r#"{{"sid":"{STREAMER}","grant":{grant}}}"#))
 }
 
-/// The source of a profile with this upstream and more keys.
+/// The source of a profile with this upstream and extra keys.
 fn source(upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     source_by(Clock::system(), upstream, more)
 }
 
-/// The same by another clock.
+/// The same with another clock.
 fn source_by(clock: Clock, upstream: &str, more: &str) -> Arc<dyn GrantSource> {
     let text = profile("live", &[STREAMER], more).replace("UPSTREAM", upstream);
     let env = |_: &str| Some(DEMO_API_KEY_SECRET.to_owned());
@@ -182,6 +183,6 @@ fn failure(fetched: Result<Fetched, FetchError>) -> (&'static str, String, Optio
         Err(FetchError::Failed { fault, retry_after }) => {
             (fault.class.as_str(), fault.reason.into_owned(), retry_after)
         }
-        other => panic!("no failure: {other:?}"),
+        other => panic!("not a failure: {other:?}"),
     }
 }

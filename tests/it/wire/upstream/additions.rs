@@ -1,5 +1,4 @@
-//! What gateways between here and the upstream add to an answer: the harmless is taken, and
-//! what could make one answer into two is not.
+//! Gateways that add to a response: harmless additions are accepted, ambiguous framing is refused.
 
 use super::{Act, RawUpstream, failure, fetch, good, source};
 use crate::wire::upstream::STREAMER;
@@ -8,17 +7,17 @@ fn body() -> String {
     good().split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-/// A good answer with these header lines.
+/// A valid response with these header lines.
 fn with(headers: &str) -> String {
     good().replacen("\r\n", &format!("\r\n{headers}"), 1)
 }
 
-/// A good answer with this status line.
+/// A valid response with this status line.
 fn status(line: &str) -> String {
     good().replacen("HTTP/1.1 201 Created", line, 1)
 }
 
-/// A good answer whose body is in these chunks' form.
+/// A valid response with its body in chunks.
 fn chunked(headers: &str, end: &str) -> String {
     let body = body();
     let (first, rest) = body.split_at(7);
@@ -29,14 +28,14 @@ fn chunked(headers: &str, end: &str) -> String {
     )
 }
 
-/// A good answer with this body.
+/// A valid response with this body.
 fn with_body(body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 201 Created\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 #[tokio::test]
-async fn what_a_gateway_adds_without_harm_is_taken() {
+async fn harmless_additions_are_accepted() {
     let length = format!("content-length: {}\r\n", body().len());
     let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nx: y\r\n\r\n\
                  HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n";
@@ -81,7 +80,7 @@ async fn what_a_gateway_adds_without_harm_is_taken() {
             assert!(fetched.is_ok(), "{fetched:?}: {text:.300}");
         }
     }
-    // The end of the connection is the end of the body.
+    // The body ends with the connection.
     for head in ["HTTP/1.1 201 Created", "HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nconnection: close"]
     {
         let text = format!("{head}\r\ncontent-type: application/json\r\n\r\n{}", body());
@@ -91,7 +90,7 @@ async fn what_a_gateway_adds_without_harm_is_taken() {
             assert!(fetch(&source, STREAMER).await.is_ok(), "{head}");
         }
     }
-    // What stands behind an answer is no part of the next.
+    // Bytes after a response are not part of the next one.
     let behind = Act::Answer(format!("{}\r\nHTTP/1.1 500 No\r\n\r\n", good()));
     let upstream = RawUpstream::bind(vec![behind]).await;
     let source = source(&upstream.url(), "");
@@ -101,7 +100,7 @@ async fn what_a_gateway_adds_without_harm_is_taken() {
 }
 
 #[tokio::test]
-async fn what_is_ambiguous_or_encoded_is_refused() {
+async fn ambiguous_or_encoded_responses_are_refused() {
     let length = body().len();
     let many = "x-gateway: y\r\n".repeat(2_000);
     let gzip = "transfer-encoding: gzip, chunked\r\n";

@@ -1,4 +1,4 @@
-//! What an answer means, by its status, headers and body.
+//! How a response is classified by its status, headers and body.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::wire::harness::{MARKER, profile};
 
 const VECTORS: &str = include_str!("../../../vectors/playback_grant_responses.json");
 
-/// What each refused answer of the vectors is refused as.
+/// The outcome of each refused response of the vectors.
 const REFUSED: [(&str, &str, &str, Option<u64>); 19] = [
     ("create_spec_example", "misconfigured", "GRANT_OF_ANOTHER_RESOURCE", None),
     ("create_as_printed_in_the_guide", "transient", "MALFORMED_ANSWER", None),
@@ -43,7 +43,7 @@ const TAKEN: [&str; 3] =
     ["create_realistic", "create_request_credentials_include", "create_unknown_fields"];
 
 #[tokio::test]
-async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
+async fn documented_responses_are_accepted_or_refused() {
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
     let (mut taken, mut refused) = (0, 0);
     // GET is never used.
@@ -65,19 +65,19 @@ async fn every_documented_answer_is_taken_or_refused_for_its_reason() {
             let fetched = fetched.unwrap_or_else(|error| panic!("{name}: {error}"));
             let grant: Value = serde_json::from_str(fetched.content.as_str()).unwrap();
             assert_eq!(grant, vector["body"]["grant"], "{name}");
-            // The playback token has no iat, so its exp says nothing.
+            // The playback token has no iat, so its exp is not used.
             assert_eq!(fetched.granted.ttl(), Duration::from_secs(60));
             taken += 1;
         } else {
             let (_, class, reason, after) = REFUSED
                 .into_iter()
                 .find(|(refused, ..)| *refused == name)
-                .unwrap_or_else(|| panic!("{name} is in no list"));
-            let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
-            assert_eq!(failure(fetched), wanted, "{name}");
+                .unwrap_or_else(|| panic!("{name} is in neither list"));
+            let expected = (class, reason.to_owned(), after.map(Duration::from_secs));
+            assert_eq!(failure(fetched), expected, "{name}");
             refused += 1;
         }
-        assert_eq!(upstream.requests().len(), 1, "{name}: no second request");
+        assert_eq!(upstream.requests().len(), 1, "{name}: a second request was sent");
     }
     assert_eq!((taken, refused), (TAKEN.len(), REFUSED.len()));
 }
@@ -113,13 +113,13 @@ async fn every_status_has_its_class() {
         let text = answer(&format!("{status} {MARKER}"), headers, MARKER);
         let upstream = RawUpstream::bind(vec![Act::Answer(text)]).await;
         let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
-        let wanted = (class, format!("HTTP_STATUS_{status}"), after.map(Duration::from_secs));
-        assert_eq!(seen, wanted, "{status} {headers:?}");
+        let expected = (class, format!("HTTP_STATUS_{status}"), after.map(Duration::from_secs));
+        assert_eq!(seen, expected, "{status} {headers:?}");
     }
 }
 
 #[tokio::test]
-async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
+async fn any_2xx_with_a_valid_body_is_accepted() {
     for status in ["200 OK", "201 Created", "202 Accepted", "206 Partial", "299 \u{fc}ber"] {
         let upstream =
             RawUpstream::bind(vec![Act::Answer(good().replace("201 Created", status))]).await;
@@ -166,7 +166,7 @@ async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
         let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
         assert_eq!(seen, (class, reason.to_owned(), None), "{body:.200}");
     }
-    // Nulls and hex case are no difference, and what is not known is passed over.
+    // Nulls and hexadecimal case do not matter, and unknown fields are ignored.
     let fine = [
         format!(r#"{{"sid":null,"account_sid":null,"grant":{whole}}}"#),
         format!(r#"{{"sid":"{}","grant":{whole}}}"#, STREAMER.to_uppercase()),
@@ -182,7 +182,7 @@ async fn any_2xx_with_a_good_body_is_taken_and_no_other_body_is() {
 }
 
 #[tokio::test]
-async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
+async fn response_dates_do_not_affect_grant_expiry() {
     let dates =
         ["null", "\"\"", "\"2015-07-30T20:00:00Z\"", "\"2999-01-01T00:00:00Z\"", "\"soon\"", "7"];
     for created in dates {
@@ -203,7 +203,7 @@ async fn when_an_answer_says_it_was_made_has_no_say_in_a_grants_life() {
 }
 
 #[tokio::test]
-async fn the_request_is_the_documented_one() {
+async fn request_matches_the_documentation() {
     let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
     let more =
         "grant_ttl = \"30s\"\nrefresh_after = \"20s\"\nallow_origin = \"https://www.example.com\"";
@@ -218,18 +218,18 @@ async fn the_request_is_the_documented_one() {
         format!("POST /v1/PlayerStreamers/{STREAMER}/PlaybackGrant HTTP/1.1")
     );
     lines.sort();
-    let wanted = [
+    let expected = [
         "accept: application/json".to_owned(),
         format!("authorization: Basic {pair}"),
         format!("content-length: {}", body.len()),
         "content-type: application/x-www-form-urlencoded".to_owned(),
         format!("host: {}", upstream.addr),
     ];
-    assert_eq!(lines, wanted);
+    assert_eq!(lines, expected);
     assert_eq!(body, "Ttl=30&AccessControlAllowOrigin=https%3A%2F%2Fwww.example.com");
     let (head, body) = requests[1].split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with(&format!("POST /base/v1/PlayerStreamers/{STREAMER}/PlaybackGrant ")));
-    assert_eq!(body, "Ttl=60", "no origin unless one is configured");
+    assert_eq!(body, "Ttl=60", "an origin without configuration");
 }
 
 #[tokio::test]

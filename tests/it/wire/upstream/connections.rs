@@ -1,4 +1,4 @@
-//! Connections that are slow, cut, stale or led elsewhere.
+//! Slow, broken, stale and redirected connections.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_redirect_is_refused_and_never_followed() {
 }
 
 #[tokio::test]
-async fn a_body_over_64_kib_is_cut_whether_its_length_is_told_or_not() {
+async fn body_over_64_kib_is_refused_with_or_without_length() {
     let spaces =
         |count: usize| good().split_once("\r\n\r\n").unwrap().1.to_owned() + &" ".repeat(count);
     let body = spaces(0).len();
@@ -50,7 +50,7 @@ async fn a_body_over_64_kib_is_cut_whether_its_length_is_told_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_slow_is_cut_at_2_s() {
+async fn slow_exchange_times_out_after_2_s() {
     let head = "HTTP/1.1 201 Created\r\n";
     let slow = Duration::from_millis(50);
     let cases = [
@@ -73,7 +73,7 @@ async fn whatever_is_slow_is_cut_at_2_s() {
 }
 
 #[tokio::test]
-async fn what_is_encoded_or_no_http_is_refused() {
+async fn encoded_or_non_http_response_is_refused() {
     let head = "HTTP/1.1 201 Created\r\n";
     let cases = [
         (answer("201 Created", "content-encoding: gzip\r\n", "\u{1f}\u{8b}"), "ENCODED_ANSWER"),
@@ -94,7 +94,7 @@ async fn what_is_encoded_or_no_http_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_body_of_a_refusal_changes_nothing() {
+async fn refusal_body_changes_nothing() {
     let head = "HTTP/1.1 429 Slow down\r\nretry-after: 7\r\n";
     let slow = Duration::from_millis(50);
     let cases = [
@@ -115,8 +115,8 @@ async fn the_body_of_a_refusal_changes_nothing() {
         let source = source(&upstream.url(), "");
         let started = Instant::now();
         let seen = failure(fetch(&source, STREAMER).await);
-        let asked = Some(Duration::from_secs(7));
-        assert_eq!(seen, ("throttled", "HTTP_STATUS_429".to_owned(), asked), "{case}");
+        let requested = Some(Duration::from_secs(7));
+        assert_eq!(seen, ("throttled", "HTTP_STATUS_429".to_owned(), requested), "{case}");
         assert!(started.elapsed() < Duration::from_millis(1_900), "{case}");
         assert!(fetch(&source, STREAMER).await.is_ok(), "{case}");
         assert_eq!((upstream.connections(), upstream.requests().len()), (2, 2), "{case}");
@@ -125,23 +125,23 @@ async fn the_body_of_a_refusal_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_a_transient_fault_and_a_fresh_one_is_not_retried() {
+async fn lost_connection_is_transient_and_not_retried_if_new() {
     for act in [Act::Close, Act::Reset] {
         let upstream = RawUpstream::bind(vec![act]).await;
         let seen = failure(fetch(&source(&upstream.url(), ""), STREAMER).await);
         assert_eq!(seen, ("transient", "CONNECTION_LOST".to_owned(), None));
         assert_eq!((upstream.connections(), upstream.requests().len()), (1, 1));
     }
-    // Bound, so that nobody else listens there, and not listened on.
-    let nobody = TcpSocket::new_v4().unwrap();
-    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
+    // Bound, so that nothing else listens there, but not listening.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
     let seen = failure(fetch(&source(&url, ""), STREAMER).await);
     assert_eq!(seen, ("transient", "CONNECT_FAILED".to_owned(), None));
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_and_used_again() {
+async fn connection_is_reused() {
     let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
     let source = source(&upstream.url(), "");
     for _ in 0..5 {
@@ -151,7 +151,7 @@ async fn a_connection_is_kept_and_used_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_idled_for_long_is_not_used_again() {
+async fn long_idle_connection_is_not_reused() {
     let upstream = RawUpstream::bind(vec![Act::Answer(good())]).await;
     let (clock, hand) = Clock::simulated(WallTime::from_unix_seconds(1_700_000_000));
     let source = source_by(clock, &upstream.url(), "");
@@ -163,7 +163,7 @@ async fn a_connection_that_idled_for_long_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn after_a_timeout_no_connection_from_before_it_is_used() {
+async fn timeout_discards_older_connections() {
     let acts = vec![Act::Answer(good()), Act::Answer(good()), Act::Hang, Act::Answer(good())];
     let upstream = RawUpstream::bind(acts).await;
     let source = source(&upstream.url(), "");
@@ -176,8 +176,8 @@ async fn after_a_timeout_no_connection_from_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_stale_connection_is_replaced_at_once() {
-    // Closed right after its answer, closed when it is used again, or reset then.
+async fn stale_connection_is_replaced_at_once() {
+    // Closed right after the response, closed when used again, or reset then.
     for stale in [
         vec![Act::Last(good())],
         vec![Act::Answer(good()), Act::Close],
@@ -194,7 +194,7 @@ async fn a_stale_connection_is_replaced_at_once() {
 }
 
 #[tokio::test]
-async fn only_a_stale_connection_is_retried_and_only_once() {
+async fn only_stale_connections_are_retried_and_only_once() {
     let garbage = Act::Answer("no HTTP at all\r\n\r\n".to_owned());
     let cases = [
         (garbage, "MALFORMED_ANSWER", 2),
@@ -212,7 +212,7 @@ async fn only_a_stale_connection_is_retried_and_only_once() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_answer_was_refused_is_not_kept() {
+async fn connection_with_a_refused_response_is_not_kept() {
     let refused = Act::Answer(answer("503 Unavailable", "", "later"));
     let upstream = RawUpstream::bind(vec![refused, Act::Answer(good())]).await;
     let source = source(&upstream.url(), "");

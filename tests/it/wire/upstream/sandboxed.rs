@@ -1,4 +1,4 @@
-//! Every fault of the sandbox, as the upstream's client sees it over real TCP.
+//! Every fault of the sandbox, as the upstream client sees it over real TCP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::support::{emulated, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A sandbox in which this fault stands, and a source that asks it.
+/// A sandbox with this fault, and a source that uses it.
 async fn faulty(fault: &str) -> (Sandbox, Arc<dyn GrantSource>) {
     let faults = vec![fault.parse().unwrap_or_else(|error| panic!("{fault}: {error}"))];
     let config = sandbox::Config { faults, ..emulated() };
@@ -24,7 +24,7 @@ async fn faulty(fault: &str) -> (Sandbox, Arc<dyn GrantSource>) {
     (sandbox, source(url.trim_end_matches('/'), "allow_origin = \"*\""))
 }
 
-/// What each fault is seen as: its class, its reason, its Retry-After in seconds.
+/// The expected class, reason and Retry-After in seconds of each fault.
 const SEEN: [(&str, &str, &str, Option<u64>); 30] = [
     ("status=400", "resource", "HTTP_STATUS_400", None),
     ("status=401", "credential", "HTTP_STATUS_401", None),
@@ -69,9 +69,13 @@ async fn each_fault_has_its_class_and_costs_one_request() {
         let (sandbox, source) = faulty(fault).await;
         let started = Instant::now();
         let seen = failure(fetch(&source, STREAMER).await);
-        assert!(started.elapsed() < 2 * SECOND, "{fault} is seen at once: {:?}", started.elapsed());
-        let wanted = (class, reason.to_owned(), after.map(Duration::from_secs));
-        assert_eq!(seen, wanted, "{fault}");
+        assert!(
+            started.elapsed() < 2 * SECOND,
+            "{fault} was not reported at once: {:?}",
+            started.elapsed()
+        );
+        let expected = (class, reason.to_owned(), after.map(Duration::from_secs));
+        assert_eq!(seen, expected, "{fault}");
         let counters = sandbox.counters();
         assert_eq!((counters.requests, counters.connections), (1, 1), "{fault}");
         let request = sandbox.requests().remove(0);
@@ -81,7 +85,7 @@ async fn each_fault_has_its_class_and_costs_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
+async fn slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
     let slow = ["hang", "body=slow", "latency=1h", "status=500,latency=1h"];
     let cut = slow.map(|fault| async move {
         let (sandbox, source) = faulty(fault).await;
@@ -90,20 +94,20 @@ async fn a_slow_fault_ends_at_2_s_and_leaves_nothing_behind() {
         assert_eq!(seen, ("transient", "TIMEOUT".to_owned(), None), "{fault}");
         let took = started.elapsed();
         assert!(took + SECOND / 20 > 2 * SECOND && took < 10 * SECOND, "{fault}: {took:?}");
-        until("the connection is given up", async || sandbox.counters().in_flight == 0).await;
+        until("the connection is closed", async || sandbox.counters().in_flight == 0).await;
         sandbox.clear_faults();
         assert!(fetch(&source, STREAMER).await.is_ok(), "{fault}");
         assert_eq!(
             sandbox.counters().connections,
             2,
-            "{fault}: the next one is on a new connection"
+            "{fault}: the next request must use a new connection"
         );
     });
     futures_util::future::join_all(cut).await;
 }
 
 #[tokio::test]
-async fn a_retry_after_date_is_read_as_the_time_until_then() {
+async fn retry_after_date_gives_the_remaining_time() {
     let (_sandbox, source) = faulty("status=429,retry-after-date=100s").await;
     let (class, _, after) = failure(fetch(&source, STREAMER).await);
     // A date has whole seconds.
@@ -112,7 +116,7 @@ async fn a_retry_after_date_is_read_as_the_time_until_then() {
 }
 
 #[tokio::test]
-async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
+async fn grant_has_the_requested_ttl_or_a_shorter_one() {
     let (sandbox, source) = faulty("shorter-life=20s,times=1").await;
     let fetched = fetch(&source, STREAMER).await.unwrap();
     assert_eq!(fetched.granted.ttl(), 40 * SECOND);
@@ -122,17 +126,17 @@ async fn a_grant_has_the_life_asked_for_or_a_shorter_one() {
 }
 
 #[tokio::test]
-async fn a_grants_life_begins_before_the_upstream_was_asked_for_it() {
+async fn grant_ttl_starts_before_the_upstream_request() {
     let (sandbox, source) = faulty("latency=10ms").await;
     for _ in 0..3 {
         let fetched = fetch(&source, STREAMER).await.unwrap();
-        let asked = sandbox.requests().pop().unwrap().at;
-        assert!(fetched.anchor.boot <= asked.boot, "{:?} {asked:?}", fetched.anchor);
+        let requested = sandbox.requests().pop().unwrap().at;
+        assert!(fetched.anchor.boot <= requested.boot, "{:?} {requested:?}", fetched.anchor);
     }
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_idle_costs_a_new_one_and_no_failure() {
+async fn connection_closed_while_idle_fails_no_attempt() {
     let (sandbox, source) = faulty("keep-alive=0s").await;
     for _ in 0..3 {
         assert!(fetch(&source, STREAMER).await.is_ok());
@@ -142,7 +146,7 @@ async fn a_connection_closed_while_idle_costs_a_new_one_and_no_failure() {
 }
 
 #[tokio::test]
-async fn a_reset_of_a_kept_connection_is_asked_again_at_once() {
+async fn reset_of_a_kept_connection_is_retried_at_once() {
     let (sandbox, source) = faulty("reset,requests=2").await;
     for _ in 0..2 {
         assert!(fetch(&source, STREAMER).await.is_ok());
