@@ -195,7 +195,7 @@ CYCLONEDX := target/tools/bin/cargo-cyclonedx
 dist: $(CYCLONEDX)
 	$(call static_binary,release,--release)
 	deploy/release/archive $(STATIC)/release/grantmint $(DIST) $(NAME) $(SOURCE_DATE_EPOCH)
-	$(CYCLONEDX) cyclonedx --format json --target $(TARGET) --override-filename $(NAME).cdx
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(CYCLONEDX) cyclonedx --format json --target $(TARGET) --override-filename $(NAME).cdx
 	mv $(NAME).cdx.json $(DIST)
 	cd $(DIST) && sha256sum $(NAME).tar.gz $(NAME).cdx.json >$(NAME).sha256
 

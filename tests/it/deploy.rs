@@ -1,8 +1,10 @@
-//! What runs the server elsewhere: `grantmint health`, the image, Kubernetes, systemd.
+//! What runs the server elsewhere: `grantmint health`, the image, Kubernetes, systemd,
+//! releases.
 
 mod health;
 mod image;
 mod kubernetes;
+mod release;
 mod systemd;
 mod workflows;
 
@@ -20,4 +22,11 @@ fn tool(name: &str) -> Command {
     let tool = crate::python::python().with_file_name(name);
     assert!(tool.exists(), "{} is missing: run make test", tool.display());
     Command::new(tool)
+}
+
+/// The binary without shared libraries.
+fn static_binary() -> PathBuf {
+    let binary = root().join("target/static/debug/grantmint");
+    assert!(binary.exists(), "{} is missing: run make test", binary.display());
+    binary
 }

@@ -26,3 +26,21 @@ impl ManCommand {
         Ok(Exit::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page() {
+        let dir = TempDir::new().unwrap();
+        let directory = dir.path().join("man1");
+        ManCommand { directory: directory.clone() }.run().unwrap();
+        for command in Cli::command().get_subcommands() {
+            let page = directory.join(format!("grantmint-{}.1", command.get_name()));
+            assert!(page.is_file(), "{}", page.display());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{root, tool};
+use super::{root, static_binary, tool};
 use crate::{
     python::{python, succeeds},
     support::{Serve, found, mint, run_command, soon},
@@ -29,10 +29,8 @@ struct Root(TempDir);
 
 impl Root {
     fn new() -> Self {
-        let binary = root().join("target/static/debug/grantmint");
-        assert!(binary.exists(), "{} is missing: run make test", binary.display());
         let dir = TempDir::new_in(root().join("target")).expect("a directory");
-        fs::hard_link(binary, dir.path().join("grantmint")).expect("linked");
+        fs::hard_link(static_binary(), dir.path().join("grantmint")).expect("linked");
         Self(dir)
     }
 
