@@ -403,7 +403,8 @@ async fn a_variable_that_cannot_be_used_is_named_before_anything_starts() {
 
     let secret = format!("proxy = \"http://u:{PASSWORD}@proxy:3128\"");
     let plain = "upstream = \"http://127.0.0.1:1\"\nproxy = \"http://proxy:3128\"";
-    for (lines, wanted) in [(secret.as_str(), "must not hold a user name"), (plain, "has no use")] {
+    for (lines, wanted) in [(secret.as_str(), "must not hold a user name"), (plain, "is not used")]
+    {
         let ran = run(&["check", Configured::profile(lines).path()], &[]).await;
         assert_eq!(ran.code, Some(1));
         assert!(
