@@ -48,7 +48,7 @@ pub struct Budget {
 
 #[derive(Debug)]
 struct Account {
-    /// When the rate has room again for all requests sent so far.
+    /// When the rate has paid for all requests sent so far.
     paid: BootTime,
     /// The upstream requested that the account waits until then.
     throttled_until: Option<BootTime>,
