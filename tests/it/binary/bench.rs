@@ -242,7 +242,7 @@ async fn terminal_shows_progress_apart_from_results() {
     assert_eq!(ran.code, Some(0), "{}", terminal.written());
     assert!(ran.stdout.starts_with("MintToken in an open loop: "), "{}", ran.stdout);
     assert!(!ran.stdout.contains('\x1b'), "{:?}", ran.stdout);
-    let written = terminal.written();
+    let written = terminal.all_written().await;
     no_token_in(&written);
     assert!(written.ends_with("\x1b[2K"), "the progress bar is not erased: {written:?}");
 }

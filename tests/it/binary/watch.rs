@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     process::Stdio,
     sync::{Arc, Mutex},
@@ -48,6 +48,15 @@ impl Terminal {
 
     pub(super) fn written(&self) -> String {
         self.written.lock().expect("no panic").clone()
+    }
+
+    /// All output of a process that has exited. What it wrote last may not have been read yet, so
+    /// this waits for a mark written after it.
+    pub(super) async fn all_written(&self) -> String {
+        const MARK: &str = "<end>";
+        (&self.device).write_all(MARK.as_bytes()).expect("written");
+        until("all output is read", async || self.written().ends_with(MARK)).await;
+        self.written().replace(MARK, "")
     }
 
     fn modes(&self) -> Termios {
@@ -105,7 +114,7 @@ async fn watch_on_a_terminal_is_a_live_table_and_restores_it() {
     until("three different ages of the grant", async || ages(&terminal.written()).len() >= 3).await;
     interrupt(&watch);
     let status = soon(watch.wait()).await.expect("an exit");
-    let written = terminal.written();
+    let written = terminal.all_written().await;
     assert_eq!(status.code(), Some(0), "{written}");
     assert!(written.contains("\x1b[32mlive"), "colours: {written:?}");
     assert!(written.contains("\x1b[3A\r"), "not redrawn in place: {written:?}");
@@ -131,7 +140,7 @@ async fn colours_and_redrawing_can_be_disabled() {
         until("a live grant", async || terminal.written().contains("live")).await;
         interrupt(&watch);
         assert_eq!(soon(watch.wait()).await.expect("an exit").code(), Some(0));
-        let written = terminal.written();
+        let written = terminal.all_written().await;
         assert!(!written.contains("\x1b[3"), "{variable}: {written:?}");
         assert_eq!(written.contains("\x1b[J"), redrawn, "{variable}: {written:?}");
     }
