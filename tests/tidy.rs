@@ -195,7 +195,7 @@ fn providers_are_named_only_in_their_folder() {
 
 #[test]
 fn every_file_has_a_module_doc_and_at_most_500_lines() {
-    for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
+    for (file, text) in CHECKED.into_iter().flat_map(rust_files) {
         assert!(text.starts_with("//!"), "{file} has no module doc");
         assert!(text.lines().count() <= 500, "{file} has {} lines", text.lines().count());
         assert!(!file.ends_with("mod.rs"), "{file}: modules are x.rs + x/");
@@ -206,14 +206,14 @@ fn every_file_has_a_module_doc_and_at_most_500_lines() {
 fn no_test_sleeps_or_is_ignored() {
     let ignored = concat!("#[", "ignore");
     let real_sleep = concat!("thread", "::sleep");
-    for (file, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
+    for (file, text) in CHECKED.into_iter().flat_map(rust_files) {
         assert!(!text.contains(ignored), "{file} ignores a test");
         assert!(!text.contains(real_sleep), "{file} sleeps for real");
     }
 }
 
-/// The folders whose test names are held to the limit.
-const NAMED_TESTS_IN: [&str; 1] = ["tests"];
+/// The folders that the checks of tests cover.
+const CHECKED: [&str; 3] = ["tests", "src", "client/src"];
 
 const MAX_TEST_NAME: usize = 60;
 
@@ -235,7 +235,7 @@ fn test_names(text: &str) -> Vec<&str> {
 #[test]
 fn test_names_are_short() {
     let mut count = 0;
-    for (file, text) in NAMED_TESTS_IN.into_iter().flat_map(rust_files) {
+    for (file, text) in CHECKED.into_iter().flat_map(rust_files) {
         for name in test_names(&text) {
             let length = name.len();
             assert!(length <= MAX_TEST_NAME, "{file}: {name} has {length} characters");

@@ -403,7 +403,8 @@ async fn invalid_proxy_variable_is_named_at_startup() {
 
     let secret = format!("proxy = \"http://u:{PASSWORD}@proxy:3128\"");
     let plain = "upstream = \"http://127.0.0.1:1\"\nproxy = \"http://proxy:3128\"";
-    for (lines, expected) in [(secret.as_str(), "must not hold a user name"), (plain, "is not used")]
+    for (lines, expected) in
+        [(secret.as_str(), "must not hold a user name"), (plain, "is not used")]
     {
         let ran = run(&["check", Configured::profile(lines).path()], &[]).await;
         assert_eq!(ran.code, Some(1));
