@@ -8,12 +8,10 @@
 mod bundle;
 pub mod cause;
 mod certificate;
-pub mod client;
 pub mod config;
 pub mod expiry;
 pub mod files;
 pub mod identity;
-pub mod prefixed;
 mod revocation;
 pub mod server;
 pub mod trust;

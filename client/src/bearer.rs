@@ -1,7 +1,7 @@
 //! The bearer token that calls carry.
 
 use std::{
-    fs,
+    fmt, fs, mem,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -30,11 +30,13 @@ pub struct Bearer {
     file: Option<Arc<TokenFile>>,
 }
 
-#[derive(Debug)]
 struct TokenFile {
     path: PathBuf,
     last: Mutex<Last>,
+    on_problem: OnProblem,
 }
+
+type OnProblem = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What was last read.
 #[derive(Debug)]
@@ -42,8 +44,8 @@ struct Last {
     header: MetadataValue<Ascii>,
     version: Option<Version>,
     read: Instant,
-    /// Why the file could not be read since.
-    problem: Option<String>,
+    /// Whether the last read failed, so that the header is an older one.
+    failed: bool,
 }
 
 /// What differs when a file is written or replaced.
@@ -64,18 +66,22 @@ impl Version {
 
 impl Bearer {
     /// The token in this file, which must hold one now; the error says why it does not.
-    pub fn from_file(path: &Path) -> Result<Self, String> {
+    ///
+    /// `on_problem` is called when a later read fails for the first time since a success.
+    pub fn from_file(
+        path: &Path,
+        on_problem: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, String> {
         let version = Version::of(path);
-        let last = Last { header: header(path)?, version, read: Instant::now(), problem: None };
-        let file = TokenFile { path: path.to_owned(), last: Mutex::new(last) };
-        Ok(Self { file: Some(Arc::new(file)) })
+        let last = Last { header: header(path)?, version, read: Instant::now(), failed: false };
+        let (path, last, on_problem) = (path.to_owned(), Mutex::new(last), Box::new(on_problem));
+        Ok(Self { file: Some(Arc::new(TokenFile { path, last, on_problem })) })
     }
+}
 
-    /// Why the file could not be read when a call was last made; the last token is still sent.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let file = self.file.as_ref()?;
-        file.last.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -87,8 +93,12 @@ impl Interceptor for Bearer {
         if last.version != version || last.read.elapsed() >= FRESH {
             (last.version, last.read) = (version, Instant::now());
             match header(&file.path) {
-                Ok(header) => (last.header, last.problem) = (header, None),
-                Err(problem) => last.problem = Some(problem),
+                Ok(header) => (last.header, last.failed) = (header, false),
+                Err(problem) => {
+                    if !mem::replace(&mut last.failed, true) {
+                        (file.on_problem)(&problem);
+                    }
+                }
             }
         }
         request.metadata_mut().insert("authorization", last.header.clone());
@@ -126,22 +136,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         fs::write(&path, "one").unwrap();
-        let mut bearer = Bearer::from_file(&path).unwrap();
+        let problems = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&problems);
+        let count = move |_: &str| *counted.lock().unwrap() += 1;
+        let mut bearer = Bearer::from_file(&path, count).unwrap();
         let mut sent = async || {
             advance(FRESH).await;
             let request = bearer.call(Request::new(())).unwrap();
             let header = request.metadata().get("authorization").unwrap();
-            (header.to_str().unwrap().to_owned(), bearer.problem().is_some())
+            (header.to_str().unwrap().to_owned(), *problems.lock().unwrap())
         };
-        assert_eq!(sent().await, ("Bearer one".to_owned(), false));
+        assert_eq!(sent().await, ("Bearer one".to_owned(), 0));
         fs::write(&path, "").unwrap();
-        assert_eq!(sent().await, ("Bearer one".to_owned(), true));
+        assert_eq!(sent().await, ("Bearer one".to_owned(), 1));
         fs::remove_file(&path).unwrap();
-        assert_eq!(sent().await, ("Bearer one".to_owned(), true));
+        assert_eq!(sent().await, ("Bearer one".to_owned(), 1));
         fs::write(&path, "two").unwrap();
-        assert_eq!(sent().await, ("Bearer two".to_owned(), false));
+        assert_eq!(sent().await, ("Bearer two".to_owned(), 1));
         fs::remove_file(&path).unwrap();
-        assert!(Bearer::from_file(&path).is_err(), "a client needs one to start");
+        assert_eq!(sent().await, ("Bearer two".to_owned(), 2));
+        assert!(Bearer::from_file(&path, |_| {}).is_err(), "a client needs one to start");
     }
 
     #[test]
@@ -149,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         fs::write(&path, "q1W2e3R4").unwrap();
-        let bearer = Bearer::from_file(&path).unwrap();
+        let bearer = Bearer::from_file(&path, |_| {}).unwrap();
         assert!(!format!("{bearer:?}").contains("q1W2e3R4"));
     }
 }

@@ -1,41 +1,19 @@
 //! Building a client.
 
-use std::{
-    error::Error as StdError,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::client::TlsStream;
-use tokio_util::either::Either;
-use tonic::{service::interceptor::InterceptedService, transport::Endpoint};
-use tower_service::Service;
+use tonic::service::interceptor::InterceptedService;
 
 use crate::{
     Client, Server, ServerError,
     bearer::Bearer,
     cache::Cache,
     client::Connection,
+    connect::{Connector, endpoint},
     server::{Transport, bare_host},
-    tls::{Expected, Files, Peeked, connect},
+    tls::{Expected, Files},
 };
-
-/// Windows so wide that they do not slow a bulk down.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// A chunk of a bulk fits into one frame of this size.
-const FRAME: u32 = 128 * 1024;
-
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Builds a [`Client`].
 #[derive(Clone, Debug)]
@@ -157,37 +135,22 @@ impl Builder {
         let server: Server = self.server.parse()?;
         let bearer = match &self.token_file {
             None => Bearer::default(),
-            Some(file) => Bearer::from_file(file).map_err(BuildError::Token)?,
+            Some(file) => Bearer::from_file(file, |_| {}).map_err(BuildError::Token)?,
         };
+        let endpoint = endpoint(&server)?.connect_timeout(self.connect_timeout);
         let channel = match server.transport() {
-            Transport::Unix(_) => self.endpoint(&server)?.connect_lazy(),
+            Transport::Unix(_) => endpoint.connect_lazy(),
             Transport::Plaintext(_) if !server.is_local() && !self.allow_plaintext => {
                 return Err(BuildError::Plaintext);
             }
-            Transport::Plaintext(uri) => {
-                self.endpoint(uri)?.connect_with_connector_lazy(Connector { tls: None })
-            }
+            Transport::Plaintext(_) => endpoint.connect_with_connector_lazy(Connector::plaintext()),
             Transport::Tls(uri) => {
-                let tls = Some((self.expected(uri)?, self.files.clone()));
-                self.endpoint(uri)?.connect_with_connector_lazy(Connector { tls })
+                let tls = Connector::tls(self.expected(uri)?, self.files.clone());
+                endpoint.connect_with_connector_lazy(tls)
             }
         };
         let connection: Connection = InterceptedService::new(channel, bearer);
         Ok(Client::new(connection, self.deadline, self.patience, Cache::new(self.cache_capacity)))
-    }
-
-    fn endpoint(&self, server: &impl ToString) -> Result<Endpoint, BuildError> {
-        let endpoint = Endpoint::from_shared(server.to_string());
-        Ok(endpoint
-            .map_err(|_| ServerError::Malformed)?
-            .connect_timeout(self.connect_timeout)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            // A connection that broke silently is found by pings, not by failing calls.
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true))
     }
 
     fn expected(&self, uri: &Uri) -> Result<Expected, BuildError> {
@@ -198,55 +161,4 @@ impl Builder {
         }
         Ok(expected)
     }
-}
-
-type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// Connects to one of a name's addresses, chosen at random: many clients spread over the replicas
-/// behind a headless service.
-#[derive(Clone, Debug)]
-struct Connector {
-    tls: Option<(Expected, Files)>,
-}
-
-/// A connection in plain text or over TLS.
-type Stream = Either<TcpStream, Box<Peeked<TlsStream<TcpStream>>>>;
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, server: Uri) -> Self::Future {
-        let tls = self.tls.clone();
-        Box::pin(async move {
-            let default_port = if tls.is_some() { 443 } else { 80 };
-            let port = server.port_u16().unwrap_or(default_port);
-            let stream = connect_any(bare_host(&server), port).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(match tls {
-                None => Stream::Left(stream),
-                Some((expected, files)) => {
-                    Stream::Right(Box::new(connect(stream, &expected, &files).await?))
-                }
-            }))
-        })
-    }
-}
-
-async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
-    fastrand::shuffle(&mut addresses);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

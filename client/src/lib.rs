@@ -32,6 +32,7 @@ mod builder;
 mod bulk;
 mod cache;
 mod client;
+pub mod connect;
 mod error;
 mod options;
 pub mod proto;

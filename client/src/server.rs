@@ -38,37 +38,37 @@ pub(crate) enum Transport {
 #[non_exhaustive]
 pub enum ServerError {
     /// It is no URL.
-    #[error("is not a server URL; write http://127.0.0.1:50051 or 127.0.0.1:50051")]
+    #[error("is not a server URL; expected the form http://127.0.0.1:50051 or 127.0.0.1:50051")]
     Malformed,
     /// It has no port.
-    #[error("has no port; write it after the host, such as localhost:50051")]
+    #[error("has no port; expected host:port, such as localhost:50051")]
     NoPort,
     /// It has no host.
-    #[error("has no host; write it before the port, such as localhost:50051")]
+    #[error("has no host; expected host:port, such as localhost:50051")]
     NoHost,
     /// Its port is not a number from 1 to 65535.
-    #[error("has no port from 1 to 65535 after the host, such as localhost:50051")]
+    #[error("needs a port from 1 to 65535, such as localhost:50051")]
     BadPort,
     /// Its host is an IPv6 address without brackets.
-    #[error("is an IPv6 address without brackets; write [::1]:50051")]
+    #[error("is an IPv6 address without brackets; expected the form [::1]:50051")]
     NoBrackets,
     /// Its scheme is not supported.
     #[error(
-        "has an unsupported scheme; write https://host:port, http:// on loopback, or \
+        "has an unsupported scheme; expected https://host:port, http:// on loopback, or \
          unix:/path/of/the.sock"
     )]
     Scheme,
     /// It has no path of a socket.
-    #[error("names no socket; write unix:/run/grantmint/api.sock")]
+    #[error("has no socket path; expected the form unix:/run/grantmint/api.sock")]
     NoSocket,
     /// It has a host before the path of a socket.
-    #[error("must not name a host before the socket's path; write unix:/run/grantmint/api.sock")]
+    #[error("must not have a host before the socket path; expected unix:/run/grantmint/api.sock")]
     SocketHost,
     /// It has a user name or a password.
     #[error("must not contain a user name or password")]
     Credential,
     /// It has a path, a query or a fragment.
-    #[error("must not have a path, a query or a fragment; write https://host:port")]
+    #[error("must not have a path, query or fragment; expected https://host:port")]
     NotOnlyHost,
 }
 
@@ -105,6 +105,12 @@ impl Server {
             let address: Result<IpAddr, _> = host.parse();
             host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
         })
+    }
+
+    /// The host that its certificate must name; empty for a Unix socket.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.uri().map_or("", bare_host)
     }
 
     /// Its URL.
@@ -238,19 +244,26 @@ mod tests {
         for (text, error) in [
             ("http://host:1/foo", ServerError::NotOnlyHost),
             ("http://host:1?x=1", ServerError::NotOnlyHost),
-            ("ftp://host:1", ServerError::Scheme),
-            ("http://u:q1W2e3R4@host:1", ServerError::Credential),
-            ("host", ServerError::NoPort),
+            ("host:1#x", ServerError::NotOnlyHost),
+            ("http://user:q1W2e3R4@host:1", ServerError::Credential),
+            ("grpc://host:1", ServerError::Scheme),
+            ("localhost", ServerError::NoPort),
+            ("[::1]", ServerError::NoPort),
             (":50051", ServerError::NoHost),
             ("50051", ServerError::NoHost),
-            ("host:0", ServerError::BadPort),
-            ("host:65536", ServerError::BadPort),
+            ("::1", ServerError::NoBrackets),
             ("::1:50051", ServerError::NoBrackets),
-            ("", ServerError::Malformed),
-            ("http://", ServerError::Malformed),
             ("unix:", ServerError::NoSocket),
-            ("unix://host/path", ServerError::SocketHost),
-            ("unix:////path", ServerError::SocketHost),
+            ("unix://", ServerError::SocketHost),
+            ("unix://host/run/api.sock", ServerError::SocketHost),
+            ("unix:////host/run/api.sock", ServerError::SocketHost),
+            ("host:port", ServerError::BadPort),
+            ("host:65536", ServerError::BadPort),
+            ("host:+80", ServerError::BadPort),
+            ("host:0", ServerError::BadPort),
+            ("http://", ServerError::Malformed),
+            ("a b:1", ServerError::Malformed),
+            ("", ServerError::Malformed),
         ] {
             let refused = text.parse::<Server>().unwrap_err();
             assert_eq!(refused, error, "{text}");

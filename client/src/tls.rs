@@ -30,9 +30,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use webpki::{EndEntityCert, KeyUsage};
 use zeroize::Zeroizing;
 
-pub use self::peeked::Peeked;
+pub use self::prefixed::Prefixed;
 
-mod peeked;
+mod prefixed;
 
 /// The protocol that is negotiated.
 const HTTP2: &[u8] = b"h2";
@@ -123,7 +123,7 @@ pub async fn connect<I>(
     stream: I,
     expected: &Expected,
     files: &Files,
-) -> Result<Peeked<TlsStream<I>>, ConnectError>
+) -> Result<Prefixed<TlsStream<I>>, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
@@ -142,7 +142,7 @@ where
             Err(error) => return Err(explain(&error)),
         }
     }
-    Ok(Peeked::new(first, stream))
+    Ok(Prefixed::new(first, stream))
 }
 
 fn provider() -> Arc<CryptoProvider> {

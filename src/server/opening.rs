@@ -4,6 +4,7 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use grantmint_client::tls::Prefixed;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::{TcpStream, UnixStream},
@@ -21,7 +22,6 @@ use crate::{
     telemetry::{Counts, Metrics},
     tls::{
         Tls,
-        prefixed::Prefixed,
         server::{Client, HandshakeError},
         trust::Verified,
     },

@@ -13,10 +13,7 @@ mod workload;
 
 use std::{error::Error, io, path::PathBuf, pin::Pin, sync::Arc, task};
 
-use grantmint::tls::{
-    client::{Expected, Files, connect},
-    prefixed::Prefixed,
-};
+use grantmint_client::tls::{Expected, Files, Prefixed, connect};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{

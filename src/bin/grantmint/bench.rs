@@ -12,6 +12,7 @@ mod tally;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
+use grantmint_client::Connection;
 use tokio::task::JoinSet;
 use tonic::Status;
 
@@ -23,7 +24,6 @@ use self::{
     report::Report,
 };
 use crate::{
-    bearer::Connection,
     client::{OptionArgs, ServerArgs},
     exit::Exit,
     failure::Failure,

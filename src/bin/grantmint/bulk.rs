@@ -18,6 +18,7 @@ use grantmint::{
     rpc::proto::{IdentityList, IdentitySeries, MintTokensRequest, mint_tokens_request::Selection},
     settings::text,
 };
+use grantmint_client::Connection;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -28,7 +29,6 @@ use self::{
     waits::{Cause, Waits},
 };
 use crate::{
-    bearer::Connection,
     chunks::{Chunk, mint_tokens},
     client::{OptionArgs, ServerArgs, timestamp, utc},
     exit::Exit,

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use tonic::{Request, Status, Streaming, client::Grpc};
 use tonic_prost::ProstCodec;
 
-use crate::bearer::Connection;
+use grantmint_client::Connection;
 
 /// A `MintTokensResponse` whose tokens stay in the receive buffer: they are only written or
 /// counted, and a string for each would cost as much as receiving it.

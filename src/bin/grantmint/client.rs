@@ -1,29 +1,17 @@
 //! What all commands that call a server share: flags, the connection, times.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use grantmint::{clock::WallTime, rpc::proto, token::params::MAX_EXACT};
-use http::Uri;
+use grantmint_client::{Bearer, Connection, Server, connect::endpoint};
 use serde_json::Value;
-use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Endpoint};
+use tonic::{Request, Status, service::interceptor::InterceptedService};
 
 use crate::{
-    bearer::{Bearer, Connection},
-    dial::{TlsArgs, socket_failure, tls_failure, unusable},
+    dial::{Problem, TlsArgs, socket_failure, tls_failure, unusable},
+    output,
 };
-
-/// Flow control windows that never stall a bulk stream.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// One chunk of a bulk call fits into a frame of this size, and so into one read.
-const FRAME: u32 = 128 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -40,7 +28,7 @@ pub(crate) struct ServerArgs {
         env = "GRANTMINT_SERVER",
         default_value = "http://127.0.0.1:50051"
     )]
-    server: ServerUrl,
+    server: Server,
     /// A file with the bearer token to send; read again as calls are made
     #[arg(long, value_name = "FILE", env = "GRANTMINT_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -48,159 +36,39 @@ pub(crate) struct ServerArgs {
     tls: TlsArgs,
 }
 
-/// The URL of a server.
-#[derive(Clone, Debug)]
-pub(crate) struct ServerUrl(String);
-
-/// An invalid server URL. The error never repeats the input, which may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ServerUrlError {
-    #[error("is not a server URL; expected the form http://127.0.0.1:50051 or 127.0.0.1:50051")]
-    Form,
-    #[error("has no port; expected host:port, such as localhost:50051")]
-    NoPort,
-    #[error("has no host; expected host:port, such as localhost:50051")]
-    NoHost,
-    #[error("needs a port from 1 to 65535, such as localhost:50051")]
-    BadPort,
-    #[error("is an IPv6 address without brackets; expected the form [::1]:50051")]
-    NoBrackets,
-    #[error(
-        "has an unsupported scheme; expected https://host:port, http:// on loopback, or \
-         unix:/path/of/the.sock"
-    )]
-    Scheme,
-    #[error("has no socket path; expected the form unix:/run/grantmint/api.sock")]
-    NoSocket,
-    #[error("must not have a host before the socket path; expected unix:/run/grantmint/api.sock")]
-    SocketHost,
-    #[error("must not contain a user name or password")]
-    Credential,
-    #[error("must not have a path, query or fragment; expected https://host:port")]
-    MoreThanAHost,
-}
-
-impl FromStr for ServerUrl {
-    type Err = ServerUrlError;
-
-    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
-        let text = text.trim();
-        let text = without_resolver(text);
-        if let Some(path) = text.strip_prefix(UNIX) {
-            let path = match path.strip_prefix("//") {
-                Some(rest) if !rest.starts_with('/') => return Err(ServerUrlError::SocketHost),
-                Some(rest) => rest,
-                None => path,
-            };
-            if path.is_empty() {
-                return Err(ServerUrlError::NoSocket);
-            }
-            if path.starts_with("//") {
-                return Err(ServerUrlError::SocketHost);
-            }
-            return Ok(Self(format!("{UNIX}{path}")));
-        }
-        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        let has_scheme = !scheme.is_empty();
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "" | "http" => "http",
-            "https" => "https",
-            _ => return Err(ServerUrlError::Scheme),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('@') {
-            return Err(ServerUrlError::Credential);
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(ServerUrlError::MoreThanAHost);
-        }
-        if authority.matches(':').count() > 1 && !authority.starts_with('[') {
-            return Err(ServerUrlError::NoBrackets);
-        }
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
-                if !is_port || port.parse::<u16>().unwrap_or_default() == 0 {
-                    return Err(ServerUrlError::BadPort);
-                }
-                host
-            }
-            _ if !authority.is_empty() && authority.bytes().all(|it| it.is_ascii_digit()) => "",
-            _ if !has_scheme && !authority.is_empty() => return Err(ServerUrlError::NoPort),
-            _ => authority,
-        };
-        if host.is_empty() && !authority.is_empty() {
-            return Err(ServerUrlError::NoHost);
-        }
-        let url = format!("{scheme}://{authority}");
-        let uri: Uri = url.parse().map_err(|_| ServerUrlError::Form)?;
-        uri.host().filter(|host| !host.is_empty()).ok_or(ServerUrlError::Form)?;
-        Ok(Self(url))
-    }
-}
-
-/// The prefix of a Unix socket's URL.
-const UNIX: &str = "unix:";
-
-impl ServerUrl {
-    /// The path, if it is a Unix socket.
-    fn socket(&self) -> Option<&Path> {
-        self.0.strip_prefix(UNIX).map(Path::new)
-    }
-}
-
-/// A target without the resolver prefix of gRPC clients: names and addresses are resolved here
-/// in any case.
-fn without_resolver(text: &str) -> &str {
-    let resolvers = ["dns:///", "passthrough:///", "dns:", "ipv4:", "ipv6:"];
-    let rests = resolvers.iter().filter_map(|resolver| text.strip_prefix(resolver));
-    // The name of a host may be that of a resolver.
-    rests.into_iter().find(|rest| rest.contains(':')).unwrap_or(text)
-}
-
-impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl ServerArgs {
     /// The server's URL.
     pub(crate) fn url(&self) -> &str {
-        &self.server.0
+        self.server.as_str()
     }
 
     /// Connects to the server.
     pub(crate) async fn connect(&self) -> Result<Connection, Status> {
-        let bearer = Bearer::of(self.token_file.as_deref())?;
-        let endpoint = Endpoint::from_shared(self.server.0.clone())
-            .map_err(|_| Status::invalid_argument(ServerUrlError::Form.to_string()))?;
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10));
-        if let Some(path) = self.server.socket() {
+        let bearer = self.bearer().map_err(unusable)?;
+        let endpoint = endpoint(&self.server)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT);
+        let connected = if let Some(path) = self.server.socket() {
             // tonic sets the authority of these calls to "tonic", since a path cannot be one.
-            let connected =
-                endpoint.connect().await.map_err(|error| match socket_failure(path, &error) {
-                    Some(failure) => unusable(failure),
-                    None => Status::unavailable(format!("cannot connect to {}", self.server)),
-                });
-            return Ok(InterceptedService::new(connected?, bearer));
-        }
-        let connected =
-            match self.tls.dialer(endpoint.uri(), self.token_file.is_some()).map_err(unusable)? {
-                None => endpoint.connect().await,
-                Some(dialer) => endpoint.connect_with_connector(dialer).await,
-            };
-        let channel = connected.map_err(|error| match tls_failure(&error) {
+            endpoint.connect().await.map_err(|error| socket_failure(path, &error))
+        } else {
+            let connector = self.tls.connector(&self.server, self.token_file.is_some());
+            let connected = endpoint.connect_with_connector(connector.map_err(unusable)?).await;
+            connected.map_err(|error| tls_failure(&error))
+        };
+        let channel = connected.map_err(|failure| match failure {
             Some(failure) => unusable(failure),
             None => Status::unavailable(format!("cannot connect to {}", self.server)),
         })?;
         Ok(InterceptedService::new(channel, bearer))
+    }
+
+    fn bearer(&self) -> Result<Bearer, Problem> {
+        let Some(file) = &self.token_file else { return Ok(Bearer::default()) };
+        let report = |problem: &str| {
+            output::message(&format!("{problem}; the last token is sent until the file holds one"));
+        };
+        Bearer::from_file(file, report).map_err(Problem::TokenFile)
     }
 }
 
@@ -345,61 +213,6 @@ pub(crate) fn stamp(at: i64) -> prost_types::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn server_urls_of_other_grpc_clients_are_accepted() {
-        for (text, url) in [
-            ("localhost:50051", "http://localhost:50051"),
-            ("127.0.0.1:1", "http://127.0.0.1:1"),
-            ("[::1]:50051", "http://[::1]:50051"),
-            ("HTTP://mint:50051/", "http://mint:50051"),
-            ("dns:///mint:50051", "http://mint:50051"),
-            (" http://mint ", "http://mint"),
-            ("HTTPS://mint:50051/", "https://mint:50051"),
-            ("https://mint", "https://mint"),
-            ("dns:mint:50051", "http://mint:50051"),
-            ("ipv6:[::1]:50051", "http://[::1]:50051"),
-            ("dns:50051", "http://dns:50051"),
-            ("unix:/run/api.sock", "unix:/run/api.sock"),
-            ("unix:///run/api.sock", "unix:/run/api.sock"),
-            ("unix:api.sock", "unix:api.sock"),
-        ] {
-            let parsed = text.parse::<ServerUrl>().map(|url| url.to_string());
-            assert_eq!(parsed.as_deref(), Ok(url), "{text}");
-        }
-    }
-
-    #[test]
-    fn invalid_server_url_is_refused_without_repeating_it() {
-        let password = "q1W2e3R4";
-        for (text, error) in [
-            ("http://host:1/foo", ServerUrlError::MoreThanAHost),
-            ("http://host:1?x=1", ServerUrlError::MoreThanAHost),
-            ("host:1#x", ServerUrlError::MoreThanAHost),
-            ("http://user:q1W2e3R4@host:1", ServerUrlError::Credential),
-            ("grpc://host:1", ServerUrlError::Scheme),
-            ("localhost", ServerUrlError::NoPort),
-            ("[::1]", ServerUrlError::NoPort),
-            (":50051", ServerUrlError::NoHost),
-            ("50051", ServerUrlError::NoHost),
-            ("::1", ServerUrlError::NoBrackets),
-            ("::1:50051", ServerUrlError::NoBrackets),
-            ("unix:", ServerUrlError::NoSocket),
-            ("unix://", ServerUrlError::SocketHost),
-            ("unix://host/run/api.sock", ServerUrlError::SocketHost),
-            ("unix:////host/run/api.sock", ServerUrlError::SocketHost),
-            ("host:port", ServerUrlError::BadPort),
-            ("host:65536", ServerUrlError::BadPort),
-            ("host:+80", ServerUrlError::BadPort),
-            ("host:0", ServerUrlError::BadPort),
-            ("http://", ServerUrlError::Form),
-            ("a b:1", ServerUrlError::Form),
-            ("", ServerUrlError::Form),
-        ] {
-            assert_eq!(text.parse::<ServerUrl>().err(), Some(error), "{text}");
-            assert!(!error.to_string().contains(password));
-        }
-    }
 
     #[test]
     fn time_of_day_is_in_utc() {

@@ -5,25 +5,18 @@ mod socket;
 use std::{
     borrow::Cow,
     error::Error,
-    io,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::{Arc, Once},
-    task::{Context, Poll},
 };
 
 use clap::Args;
-use grantmint::tls::{
-    client::{ConnectError, Expected, Files, connect},
-    files::readable_by_others,
-    prefixed::Prefixed,
+use grantmint::tls::files::readable_by_others;
+use grantmint_client::{
+    Server,
+    connect::Connector,
+    tls::{ConnectError, Expected, Files},
 };
-use http::Uri;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tonic::{Code, Status};
-use tower_service::Service;
 
 use self::socket::SocketProblem;
 use crate::output;
@@ -61,8 +54,8 @@ pub(crate) enum Problem {
     Host,
     #[error("a SPIFFE ID is verified by the bundle of its trust domain, not by the system's CAs")]
     NoBundle,
-    #[error("{file}: {why}")]
-    TokenFile { file: String, why: String },
+    #[error("{0}")]
+    TokenFile(String),
     #[error(transparent)]
     Tls(#[from] ConnectError),
     #[error(transparent)]
@@ -102,7 +95,7 @@ impl Problem {
                 "check that the server uses TLS on this port; for one that does not, use \
                  http://host:port",
             ),
-            Self::TokenFile { .. } => Some("name a file that holds a token with --token-file"),
+            Self::TokenFile(_) => Some("name a file that holds a token with --token-file"),
             Self::Tls(ConnectError::File { .. }) => None,
         };
         next.map(Cow::Borrowed)
@@ -110,26 +103,26 @@ impl Problem {
 }
 
 impl TlsArgs {
-    /// The TLS connector for this server; none for plain text. Warns if a token would be sent in
+    /// The connector for this server, which is not a socket. Warns if a token would be sent in
     /// plain text to another machine.
-    pub(crate) fn dialer(
+    pub(crate) fn connector(
         &self,
-        server: &Uri,
+        server: &Server,
         sends_token: bool,
-    ) -> Result<Option<Dialer>, Problem> {
-        let host = server.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if server.scheme_str() != Some("https") {
-            let is_allowed = self.plaintext || is_loopback(host);
-            if is_allowed && sends_token && !is_loopback(host) {
+    ) -> Result<Connector, Problem> {
+        if !server.is_tls() {
+            if !self.plaintext && !server.is_local() {
+                return Err(Problem::PlainHttp);
+            }
+            if sends_token && !server.is_local() {
                 static ONCE: Once = Once::new();
                 ONCE.call_once(|| output::message(PLAINTEXT_TOKEN));
             }
-            return is_allowed.then_some(None).ok_or(Problem::PlainHttp);
+            return Ok(Connector::plaintext());
         }
         let expected = match &self.server_name {
             Some(name) => name.clone(),
-            None => Expected::parse(host).map_err(|_| Problem::Host)?,
+            None => Expected::parse(server.host()).map_err(|_| Problem::Host)?,
         };
         if matches!(expected, Expected::Spiffe(_)) && self.ca.is_none() {
             return Err(Problem::NoBundle);
@@ -144,43 +137,7 @@ impl TlsArgs {
             });
         }
         let files = Files { ca: self.ca.clone(), pair };
-        Ok(Some(Dialer { expected, files }))
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address: Result<std::net::IpAddr, _> = host.parse();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
-}
-
-/// Connects to a server over TLS.
-#[derive(Clone, Debug)]
-pub(crate) struct Dialer {
-    expected: Expected,
-    files: Files,
-}
-
-type Connected = TokioIo<Prefixed<TlsStream<TcpStream>>>;
-
-impl Service<Uri> for Dialer {
-    type Response = Connected;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Connected, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, server: Uri) -> Self::Future {
-        let Self { expected, files } = self.clone();
-        Box::pin(async move {
-            let host = server.host().ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port = server.port_u16().unwrap_or(443);
-            let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(connect(stream, &expected, &files).await?))
-        })
+        Ok(Connector::tls(expected, files))
     }
 }
 

@@ -3,7 +3,6 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod audit_hash;
-mod bearer;
 mod bench;
 mod bulk;
 mod check;
