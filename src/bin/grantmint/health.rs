@@ -12,7 +12,7 @@ use tonic_health::pb::{
 
 use crate::{client::ServerArgs, exit::Exit, failure::Failure, output};
 
-/// Asks gRPC health (grpc.health.v1) and exits with 0 where the status is SERVING.
+/// Requests the status from gRPC health (grpc.health.v1); exits with 0 where it is SERVING.
 #[derive(Debug, Args)]
 pub(crate) struct HealthCommand {
     /// The service, such as grantmint.v1.TokenService or profiles/NAME; left out: the whole server
