@@ -16,13 +16,13 @@ async fn health(server: &str, more: &[&str]) -> CommandOutput {
 }
 
 /// The exit code and what was printed.
-fn told(ran: &CommandOutput) -> (Option<i32>, &str) {
+fn outcome(ran: &CommandOutput) -> (Option<i32>, &str) {
     (ran.code, ran.stdout.trim_end())
 }
 
 async fn becomes_healthy(server: &str, more: &[&str]) {
     found("SERVING", async || {
-        (told(&health(server, more).await) == (Some(0), "SERVING")).then_some(())
+        (outcome(&health(server, more).await) == (Some(0), "SERVING")).then_some(())
     })
     .await;
 }
@@ -32,28 +32,28 @@ async fn health_follows_readiness_until_the_server_is_gone() {
     let config = Configured::with_secret("[server]\ndrain_delay = \"10m\"", "", SECRET);
     let serve = Serve::configured(&config, &["--fault", "hang"]).await;
     let early = health(&serve.server, &[]).await;
-    assert_eq!(told(&early), (Some(3), "NOT_SERVING"), "{}", early.stderr);
+    assert_eq!(outcome(&early), (Some(3), "NOT_SERVING"), "{}", early.stderr);
     assert!(early.stderr.contains("/readyz"), "{}", early.stderr);
 
     serve.clear_faults().await;
     becomes_healthy(&serve.server, &[]).await;
     becomes_healthy(&serve.server, &["--service", "profiles/demo"]).await;
     let unknown = health(&serve.server, &["--service", "profiles/nobody"]).await;
-    assert_eq!(told(&unknown), (Some(1), ""), "{}", unknown.stderr);
+    assert_eq!(outcome(&unknown), (Some(1), ""), "{}", unknown.stderr);
     let object = health(&serve.server, &["--json"]).await;
     let object: Value = serde_json::from_str(&object.stdout).expect("JSON");
     assert_eq!(object, json!({"service": "", "status": "SERVING"}));
 
     serve.signal("TERM");
     found("NOT_SERVING", async || {
-        (told(&health(&serve.server, &[]).await) == (Some(3), "NOT_SERVING")).then_some(())
+        (outcome(&health(&serve.server, &[]).await) == (Some(3), "NOT_SERVING")).then_some(())
     })
     .await;
     let server = serve.server.clone();
     serve.signal("TERM");
     serve.ended().await;
     let gone = health(&server, &[]).await;
-    assert_eq!(told(&gone), (Some(3), ""), "{}", gone.stderr);
+    assert_eq!(outcome(&gone), (Some(3), ""), "{}", gone.stderr);
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn health_speaks_tls_with_the_flags_of_the_other_commands() {
     becomes_healthy(&serve.server, &all).await;
 
     let unproven = health(&serve.server, &all[..2]).await;
-    assert_eq!(told(&unproven), (Some(1), ""), "{}", unproven.stderr);
+    assert_eq!(outcome(&unproven), (Some(1), ""), "{}", unproven.stderr);
     assert!(unproven.stderr.contains("certificate_required"), "{}", unproven.stderr);
 }
 
@@ -84,7 +84,7 @@ async fn health_by_a_unix_socket_needs_no_tls_and_no_entry() {
 async fn health_gives_up_after_its_timeout() {
     let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let server = mute.local_addr().expect("an address").to_string();
-    let asked = soon(health(&server, &["--timeout", "50ms"])).await;
-    assert_eq!(told(&asked), (Some(3), ""), "{}", asked.stderr);
-    assert!(asked.stderr.contains("no response within 50ms"), "{}", asked.stderr);
+    let ran = soon(health(&server, &["--timeout", "50ms"])).await;
+    assert_eq!(outcome(&ran), (Some(3), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no response within 50ms"), "{}", ran.stderr);
 }

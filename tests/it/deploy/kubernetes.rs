@@ -70,7 +70,7 @@ impl Rendered {
         bare.filter(|it| it.starts_with('/')).collect()
     }
 
-    /// What the server would say of the configuration, where the mounted files exist.
+    /// Runs `grantmint check` on the configuration, with files in place of the mounted ones.
     async fn check(&self) {
         let (pki, dir) = (Pki::new(), TempDir::new().expect("a directory"));
         let files = [
@@ -97,7 +97,7 @@ impl Rendered {
     }
 }
 
-/// What holds with certificates of either origin.
+/// Asserts what both kustomizations have in common.
 async fn fits_the_server(rendered: &Rendered) {
     rendered.check().await;
     let (pod, container) = (rendered.pod(), rendered.container());
