@@ -112,14 +112,14 @@ fn header(path: &Path) -> Result<MetadataValue<Ascii>, String> {
     // Reading a pipe would block the call.
     let metadata = fs::metadata(path).map_err(|error| problem(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(problem("it is not a regular file of up to 64 KiB".to_owned()));
+        return Err(problem("not a regular file of up to 64 KiB".to_owned()));
     }
     let read = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
     let read = Zeroizing::new(read);
     let token = read.trim();
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let value = MetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| is_token);
-    let mut value = value.ok_or_else(|| problem("it holds no token".to_owned()))?;
+    let mut value = value.ok_or_else(|| problem("the file holds no token".to_owned()))?;
     // Keeps it out of `Debug` and out of the connection's table of headers.
     value.set_sensitive(true);
     Ok(value)

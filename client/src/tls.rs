@@ -187,7 +187,7 @@ fn certified_key(
     let der = PrivateKeyDer::from_pem_slice(&pem);
     let der = der.map_err(|_| file_error(key, "holds no private key in PEM form"))?;
     CertifiedKey::from_der(chain, der, provider).map_err(|error| match error {
-        Error::InconsistentKeys(_) => file_error(key, "is not the key of the certificate"),
+        Error::InconsistentKeys(_) => file_error(key, "does not match the certificate"),
         error => file_error(key, format!("cannot be used: {error}")),
     })
 }

@@ -20,8 +20,10 @@ use grantmint_client::{BuildError, Client, Error as CallError, Identities, Optio
 fn connect(server: &str) -> Result<Client, BuildError> {
     let file = |name| env::var_os(name).map(PathBuf::from);
     let builder = match file("GRANTMINT_CA") {
-        Some(ca) => Client::builder(format!("https://{server}")).ca_file(ca),
-        None => Client::builder(server),
+        Some(ca) if !server.starts_with("unix:") => {
+            Client::builder(format!("https://{server}")).ca_file(ca)
+        }
+        _ => Client::builder(server),
     };
     let builder = match file("GRANTMINT_CERT").zip(file("GRANTMINT_KEY")) {
         Some((cert, key)) => builder.certificate_files(cert, key),

@@ -61,7 +61,9 @@ async fn wrong_signature_fails_but_contents_are_shown() {
     });
     assert_eq!((&out["signature"], &error["error"]["exit_code"]), (&"wrong".into(), &1.into()));
 
-    for (secret, expected) in [(Some("two words"), "holds white space"), (None, "cannot be read")] {
+    for (secret, expected) in
+        [(Some("two words"), "contains white space"), (None, "cannot be read")]
+    {
         match secret {
             Some(secret) => fs::write(&key, secret).expect("written"),
             None => fs::remove_file(&key).expect("removed"),

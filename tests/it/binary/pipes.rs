@@ -154,7 +154,7 @@ async fn editor_artefacts_in_secrets_and_config_are_handled() {
     for (secret, reported) in [
         (format!("\"{DEMO_API_KEY_SECRET}\""), "is in quotes"),
         (format!("TWILIO_API_SECRET={DEMO_API_KEY_SECRET}"), "looks like NAME=value"),
-        (format!("{DEMO_API_KEY_SECRET}\u{200b}"), "cannot be seen"),
+        (format!("{DEMO_API_KEY_SECRET}\u{200b}"), "an invisible character"),
     ] {
         let config = Configured::with_secret("", "", &secret);
         let ran = run(&["check", config.path()]).await;

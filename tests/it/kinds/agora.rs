@@ -189,7 +189,7 @@ fn profile_requires_service_and_user() {
     assert!(super::profile(&good, CERTIFICATE).is_ok());
     for (text, certificate, reported) in [
         (&text, CERTIFICATE, "app_id: is not an app ID"),
-        (&good, "short", "app_certificate_env: "),
+        (&good, "tiny", "app_certificate_env: "),
         (&good, "ugVuYHkADn89s61poB22XUaASmhRGVlJjcLnfuGpRFku", "is not an app certificate"),
         (&good, "g3b95ecfec768af0a5e7fcc0e1167727", "is not an app certificate"),
     ] {

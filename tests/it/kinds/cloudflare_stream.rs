@@ -102,7 +102,7 @@ async fn calls_set_open_parameters_within_cloudflares_limits() {
         (&["--param", "flags={}"], &["PARAM_NOT_ALLOWED", "options.params.flags"]),
         (&["--param", "downloadable=1"], &["PARAM_INVALID", "options.params.downloadable"]),
         (&["--param", &six], &["PARAM_INVALID", "options.params.access_rules: must be a list"]),
-        (&["--param", "sub=x"], &["PARAM_INVALID", "options.params.sub: is no parameter"]),
+        (&["--param", "sub=x"], &["PARAM_INVALID", "options.params.sub: is not a parameter"]),
     ] {
         assert_refused(&serve, &[&video[..], more].concat(), reported).await;
     }

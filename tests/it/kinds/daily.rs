@@ -69,8 +69,8 @@ async fn calls_set_open_parameters_and_never_owner() {
     for (more, reported) in [
         (&["--param", "o=true"][..], &["PARAM_NOT_ALLOWED", "options.params.o"][..]),
         (&["--param", "ss=true"], &["PARAM_NOT_ALLOWED", "options.params.ss"]),
-        (&["--param", "ud=bob"], &["PARAM_INVALID", "options.params.ud: is no parameter"]),
-        (&["--param", "r=cellar"], &["PARAM_INVALID", "options.params.r: is no parameter"]),
+        (&["--param", "ud=bob"], &["PARAM_INVALID", "options.params.ud: is not a parameter"]),
+        (&["--param", "r=cellar"], &["PARAM_INVALID", "options.params.r: is not a parameter"]),
         (&["--param", "eje=soon"], &["PARAM_INVALID", "options.params.eje: must be a whole"]),
         (&["--param", "p={\"ca\": 1}"], &["PARAM_INVALID", "options.params.p: must be an object"]),
         (&["--ttl", "3h"], &["TTL_OUT_OF_RANGE", "at most 7200s"]),

@@ -249,8 +249,8 @@ async fn publishing_requires_an_explicit_setting() {
     for (more, reported) in [
         (&["--ttl", "1209601s"][..], &["TTL_OUT_OF_RANGE", "at most 1209600s"][..]),
         (&["--param", "capabilities={}"], &["PARAM_INVALID", "options.params.capabilities"]),
-        (&["--param", &long], &["PARAM_INVALID", "at most 1024 bytes in all"]),
-        (&["--param", "whip_url=https://w.example"], &["PARAM_INVALID", "is no parameter"]),
+        (&["--param", &long], &["PARAM_INVALID", "at most 1024 bytes in total"]),
+        (&["--param", "whip_url=https://w.example"], &["PARAM_INVALID", "is not a parameter"]),
     ] {
         assert_refused(&serve, &[&stage[..], more].concat(), reported).await;
     }

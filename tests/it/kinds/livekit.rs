@@ -44,7 +44,7 @@ fn profile_requires_rooms_and_no_ineffective_grants() {
     for (params, reported) in [
         (json!({"can_publish_sources": []}), "must be a list of at least one of camera"),
         (json!({"can_publish": "false"}), "can_publish: must be true or false"),
-        (json!({"metadata": {"seat": 12}}), "metadata: must be a text"),
+        (json!({"metadata": {"seat": 12}}), "metadata: must be a string"),
         (json!({"room_config": {"egress": {}}}), "room_config: must be an object without egress"),
         (json!({"can_publsh": true}), "did you mean can_publish?"),
     ] {
@@ -117,11 +117,11 @@ async fn calls_set_only_open_parameters() {
     for (param, reason, field) in [
         ("metadata=mine", "PARAM_NOT_ALLOWED", "options.params.metadata: cannot be set by calls"),
         ("hidden=true", "PARAM_NOT_ALLOWED", "options.params.hidden"),
-        ("room=cellar", "PARAM_INVALID", "options.params.room: is no parameter"),
+        ("room=cellar", "PARAM_INVALID", "options.params.room: is not a parameter"),
         ("room_create=true", "PARAM_NOT_ALLOWED", "options.params.room_create"),
         ("room_config={}", "PARAM_NOT_ALLOWED", "options.params.room_config"),
         ("can_publish=maybe", "PARAM_INVALID", "options.params.can_publish: must be true or false"),
-        ("A B=1", "PARAM_INVALID", "options.params: is no parameter"),
+        ("A B=1", "PARAM_INVALID", "options.params: is not a parameter"),
     ] {
         let refused = mint(&["name=secret-name", param]).await;
         assert_eq!(refused.code, Some(1), "{param}");

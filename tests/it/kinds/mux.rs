@@ -289,7 +289,7 @@ async fn binary_mints_every_player_token_and_inspects_it() {
         (&["--param", "width=0.5"], &["PARAM_INVALID", "options.params.width"]),
         (&["--param", "height=9"], &["PARAM_NOT_ALLOWED", "options.params.height"]),
         (&["--param", "playback_restriction_id=a"], &["PARAM_NOT_ALLOWED"]),
-        (&["--param", "aud=v"], &["PARAM_INVALID", "options.params.aud: is no parameter"]),
+        (&["--param", "aud=v"], &["PARAM_INVALID", "options.params.aud: is not a parameter"]),
     ] {
         assert_refused(&serve, &[&id[..], more].concat(), reported).await;
     }

@@ -102,7 +102,7 @@ async fn calls_set_the_room_and_incoming_setting() {
         ),
         (
             &["a", "--resource", "room-1", "--param", "video={}"],
-            &["PARAM_INVALID", "options.params.video: is no parameter"],
+            &["PARAM_INVALID", "options.params.video: is not a parameter"],
         ),
         (&["a", "--resource", "room-1", "--ttl", "25h"], &["TTL_OUT_OF_RANGE", "at most 86400s"]),
     ] {

@@ -110,7 +110,7 @@ async fn calls_set_open_parameters_within_vonages_limits() {
             &["--param", "initial_layout_class_list=focus"],
             &["PARAM_NOT_ALLOWED", "options.params.initial_layout_class_list"],
         ),
-        (&["--param", "scope=x"], &["PARAM_INVALID", "options.params.scope: is no parameter"]),
+        (&["--param", "scope=x"], &["PARAM_INVALID", "options.params.scope: is not a parameter"]),
     ] {
         assert_refused(&serve, &[&session[..], more].concat(), reported).await;
     }

@@ -102,7 +102,7 @@ async fn calls_set_open_parameters_within_zooms_limits() {
         (&["--ttl", "1799s"][..], &["TTL_OUT_OF_RANGE", "at least 1800s"][..]),
         (&["--ttl", "49h"], &["TTL_OUT_OF_RANGE", "at most 172800s"]),
         (&["--param", "role_type=1"], &["PARAM_NOT_ALLOWED", "options.params.role_type"]),
-        (&["--param", &key], &["PARAM_INVALID", "options.params.session_key: must be a text of"]),
+        (&["--param", &key], &["PARAM_INVALID", "options.params.session_key: must be a string of"]),
         (&["--param", "geo_regions=FR"], &["PARAM_INVALID", "options.params.geo_regions"]),
         (
             &["--param", "cloud_recording_option=2"],

@@ -102,7 +102,7 @@ async fn socket_obstacle_is_reported() {
     };
     let missing = serve("/nowhere/at/all.sock").await;
     assert!(missing.contains("the directory /nowhere/at does not exist"), "{missing}");
-    assert!(missing.contains("make the directory"), "{missing}");
+    assert!(missing.contains("create the directory"), "{missing}");
     let long = serve(&format!("/{}", "a".repeat(107))).await;
     assert!(long.contains("server.unix.path: is 108 bytes long"), "{long}");
     let relative = serve("api.sock").await;

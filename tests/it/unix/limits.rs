@@ -19,7 +19,7 @@ async fn user_has_the_per_caller_connection_limit() {
     serve.signal("INT");
     let (_, log) = serve.ended().await;
     let user = format!("uid:{}", own_uid());
-    let line = log.lines().find(|it| it.contains("connections are refused")).expect("a line");
+    let line = log.lines().find(|it| it.contains("connection limit reached")).expect("a line");
     assert!(line.contains(&format!("\"address\":\"{user}\"")), "{line}");
     assert!(line.contains(&format!("\"name\":\"{user}\"")), "{line}");
 }
