@@ -22,7 +22,7 @@ FROM scratch
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="grantmint" \
-      org.opencontainers.image.description="Mints unique client tokens around one shared, short-lived upstream grant" \
+      org.opencontainers.image.description="Mints client tokens for video, voice and other real-time providers" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"

@@ -12,7 +12,7 @@ use tonic_health::pb::{
 
 use crate::{client::ServerArgs, exit::Exit, failure::Failure, output};
 
-/// Ask gRPC health (grpc.health.v1); exit with 0 if the status is SERVING
+/// Check a server's health: exit with 0 if gRPC health reports SERVING
 #[derive(Debug, Args)]
 pub(crate) struct HealthCommand {
     /// The service, such as grantmint.v1.TokenService or profiles/NAME; default: the whole server

@@ -43,7 +43,7 @@ use crate::{
     output::{MessageFormat, StdoutError},
 };
 
-/// Mints unique client tokens around one shared, short-lived upstream grant.
+/// Mint client tokens for video, voice and other real-time providers.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = exit::table())]
 struct Cli {
