@@ -1,21 +1,30 @@
 //! A test plays systemd for the server: the notify socket and the watchdog.
 
 use std::{
+    ffi::OsString,
     fs,
+    future::pending,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram as Socket},
     },
+    sync::{Arc, Barrier},
     time::Duration,
 };
 
-use grantmint::{clock, provider::twilio_live::DEMO_API_KEY_SECRET};
+use grantmint::{
+    app::{App, Request, Stop},
+    clock::{self, Clock},
+    config::Config,
+    provider::twilio_live::DEMO_API_KEY_SECRET,
+    systemd::Systemd,
+};
 use tempfile::TempDir;
-use tokio::{net::UnixDatagram, time::Instant};
+use tokio::{net::UnixDatagram, runtime, sync::oneshot, time::Instant};
 
 use crate::{
     binary::metrics::page,
-    support::{Configured, Serve, soon, until},
+    support::{Configured, PATIENCE, Serve, soon, until},
 };
 
 /// A notify socket.
@@ -207,4 +216,75 @@ async fn unusable_socket_is_logged_and_changes_nothing() {
         let lines = log.lines().filter(|line| line.contains("systemd") && line.contains("WARN"));
         assert_eq!(lines.count(), 1, "{socket}: {log}");
     }
+}
+
+/// A server whose runtime has two worker threads. Not the binary, where nothing can block them.
+#[test]
+fn watchdog_starves_while_the_runtime_is_stuck() {
+    const WATCHDOG: Duration = Duration::from_millis(500);
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("notify");
+    let socket = Socket::bind(&path).expect("bound");
+    let runtime =
+        runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("one");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = runtime.spawn(async move {
+        let text = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+                    [profiles.room]\nkind = \"livekit\"\napi_key = \"key\"\n\
+                    api_secret_env = \"SECRET\"\n\
+                    allow_resources = [\"*\"]";
+        let secret = |_: &str| Some("a-secret-of-thirty-two-characters".to_owned());
+        let config = Config::parse_with("test.toml", text, &secret);
+        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        let app = App::build(&config, Clock::system()).await.expect("a server");
+        let systemd = Systemd::from_env(|name| match name {
+            "NOTIFY_SOCKET" => Some(path.clone().into()),
+            "WATCHDOG_USEC" => Some(OsString::from(WATCHDOG.as_micros().to_string())),
+            _ => None,
+        });
+        let running = app.supervised_by(systemd.expect("an address")).spawn();
+        let mut stopped = Some(stopped);
+        running
+            .until(async move || {
+                match stopped.take() {
+                    Some(stopped) => drop(stopped.await),
+                    None => pending().await,
+                }
+                Request::Stop(Stop::Now)
+            })
+            .await
+    });
+    let beats_within = |limit| {
+        socket.set_read_timeout(Some(limit)).expect("an option");
+        let mut message = [0; 4096];
+        loop {
+            match socket.recv(&mut message) {
+                Ok(length) if message[..length] == *b"WATCHDOG=1\n" => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    };
+    assert!(beats_within(PATIENCE));
+
+    // Both threads wait for what never comes, as in a deadlock.
+    let (stuck, free) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
+    for _ in 0..2 {
+        let (stuck, free) = (Arc::clone(&stuck), Arc::clone(&free));
+        runtime.spawn(async move {
+            stuck.wait();
+            free.wait();
+        });
+    }
+    stuck.wait();
+    socket.set_nonblocking(true).expect("an option");
+    while socket.recv(&mut [0; 64]).is_ok() {}
+    socket.set_nonblocking(false).expect("an option");
+    assert!(!beats_within(WATCHDOG), "a stuck server feeds its watchdog");
+    free.wait();
+    assert!(beats_within(PATIENCE));
+
+    drop(stop);
+    drop(socket);
+    runtime.block_on(async { soon(server).await }).expect("no panic");
 }
