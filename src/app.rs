@@ -10,6 +10,7 @@ mod profiles;
 mod reload;
 mod running;
 pub mod selftest;
+mod supervision;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -23,6 +24,7 @@ use self::{
     keys::Key,
     profiles::WriteSide,
     reload::Reload,
+    supervision::{Reloads, Reporter, Supervision},
 };
 pub use self::{
     profiles::of_mint,
@@ -45,6 +47,7 @@ use crate::{
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, BindError, Server, Transport},
+    systemd::Systemd,
     telemetry::{Metrics, ResourceNames},
     tls::{self, Tls, WorkloadApi},
     token::{
@@ -121,7 +124,10 @@ pub struct App {
     config: server::Config,
     /// None without a file to follow.
     reload: Option<Reload>,
-    reload_requests: watch::Sender<()>,
+    /// The number of the last request to reload.
+    reload_requests: watch::Sender<u64>,
+    /// None without a supervisor to notify.
+    systemd: Option<Systemd>,
     /// None without `[audit]`.
     audit: Option<Audit>,
 }
@@ -170,13 +176,13 @@ impl App {
         let server =
             Server::bind(&config.server, transport, known, drain.clone(), &metrics).await?;
         metrics.open_connections(server.open_connections());
-        let reload_requests = watch::Sender::new(());
+        let reload_requests = watch::Sender::new(0);
         let reload = config.file.as_ref().map(|file| {
             let mut parts = keys::parts(config, keys, &clock);
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
             parts.extend(parts::of_audit(config, audit.as_ref()));
             parts.extend(issuer_parts);
-            Reload::new(file, parts, reload_requests.clone(), &metrics, audit.as_ref())
+            Reload::new(file, parts, reload_requests.subscribe(), &metrics, audit.as_ref())
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
@@ -200,8 +206,15 @@ impl App {
             config: config.server.clone(),
             reload,
             reload_requests,
+            systemd: None,
             audit,
         })
+    }
+
+    /// Notifies this supervisor, if any, of readiness, reloads, shutdown and heartbeats.
+    #[must_use]
+    pub fn supervised_by(self, systemd: Option<Systemd>) -> Self {
+        Self { systemd, ..self }
     }
 
     /// The TCP address for calls, if any.
@@ -251,11 +264,29 @@ impl App {
             tasks.spawn(workload_api.run());
         }
         tasks.spawn(watch_for_jumps(self.clock, self.jumps));
+        let reloads = Reloads {
+            requests: self.reload_requests.subscribe(),
+            finished: self.reload.as_ref().map_or_else(Vec::new, Reload::finished),
+        };
         let can_reload = self.reload.is_some();
         if let Some(reload) = self.reload {
             tasks.spawn(reload.run());
         }
         tasks.spawn(self.admin.run(self.drain.clone()));
+        let supervision = self.systemd.map(|systemd| {
+            let reporter = Reporter::new(systemd);
+            if let Some(heartbeat) = reporter.heartbeat() {
+                tasks.spawn(heartbeat);
+            }
+            let supervision = Supervision {
+                reporter,
+                ready: Arc::clone(&self.ready),
+                drain: self.drain.clone(),
+                reloads,
+                longest_stop: Running::longest_stop(&self.config),
+            };
+            tokio::spawn(supervision.run())
+        });
         let health = tokio::spawn(report_health(self.reporter, self.ready, self.drain));
         let server = tokio::spawn(self.server.run(self.api));
         Running {
@@ -265,7 +296,9 @@ impl App {
             signing: self.signing,
             drainer: self.drainer,
             config: self.config,
-            reload_requests: can_reload.then_some(self.reload_requests),
+            reload_requests: self.reload_requests,
+            can_reload,
+            supervision,
             audit: self.audit,
         }
     }

@@ -180,6 +180,12 @@ fn read(clock: rustix::time::ClockId) -> i64 {
     at.tv_sec.saturating_mul(1_000_000_000).saturating_add(at.tv_nsec)
 }
 
+/// `CLOCK_MONOTONIC` in microseconds, for a supervisor that compares it with its own.
+#[must_use]
+pub fn monotonic_micros() -> i64 {
+    read(rustix::time::ClockId::Monotonic) / 1_000
+}
+
 /// Controls a simulated clock.
 #[derive(Debug)]
 pub struct Simulation {

@@ -27,6 +27,7 @@
 //! - [`tls`]: the server's certificate, its trust in clients, and their verified names
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
+//! - [`systemd`]: notifications to the supervisor that started the process
 //! - [`config`], [`app`]: the configuration, and the process that runs it
 //!
 //! Invariants:
@@ -64,6 +65,7 @@ pub mod sandbox;
 pub mod server;
 pub mod settings;
 pub mod source;
+pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod token;

@@ -174,6 +174,22 @@ impl Ready {
         lines
     }
 
+    /// One line without names: whether it is ready, and how many grants are in each state.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let now = self.clock.now();
+        let [mut live, mut expired, mut pending] = [0, 0, 0];
+        for view in self.roster.views() {
+            *match state(view, now) {
+                GrantState::Live => &mut live,
+                GrantState::Expired => &mut expired,
+                GrantState::Pending => &mut pending,
+            } += 1;
+        }
+        let word = if self.is_ready() { "ready" } else { "not ready" };
+        format!("{word}; grants: {live} live, {expired} expired, {pending} pending")
+    }
+
     /// Notifies of changes of any grant or dependency from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {

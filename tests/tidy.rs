@@ -42,7 +42,7 @@ const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings",
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// The modules that each module may import, in addition to the base.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("grant", &[]),
     ("egress", &[]),
     ("audit", &[]),
@@ -60,6 +60,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("server", &["auth", "rpc", "tls"]),
     ("admin", &["grant", "ready"]),
     ("sandbox", &[]),
+    ("systemd", &[]),
     (
         "config",
         &[
@@ -71,7 +72,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
         "app",
         &[
             "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "provider",
-            "ready", "refresh", "rpc", "server", "source", "tls", "token",
+            "ready", "refresh", "rpc", "server", "source", "systemd", "tls", "token",
         ],
     ),
 ];

@@ -56,7 +56,10 @@ pub(super) struct Reload {
     started: Arc<Values>,
     parts: Vec<Watched>,
     file: Watch,
-    requests: watch::Sender<()>,
+    /// The number of the last request to check immediately.
+    requests: watch::Receiver<u64>,
+    /// The last request for which the file has been read.
+    read: watch::Sender<u64>,
 }
 
 /// A text of the configuration file.
@@ -74,6 +77,8 @@ struct Watched {
     started: Arc<Values>,
     files: Followed,
     watch: Watch,
+    /// The last request that has been finished.
+    finished: watch::Sender<u64>,
 }
 
 /// The state of a part or of the file, and where it is reported.
@@ -99,12 +104,12 @@ enum State {
 }
 
 impl Reload {
-    /// Watches `file` and these parts, with the files that each was read from. A value sent to
+    /// Watches `file` and these parts, with the files that each was read from. A higher number in
     /// `requests` makes all of them check immediately.
     pub(super) fn new(
         file: &ConfigFile,
         parts: Vec<(Arc<dyn Part>, Followed)>,
-        requests: watch::Sender<()>,
+        requests: watch::Receiver<u64>,
         metrics: &Metrics,
         audit: Option<&Audit>,
     ) -> Self {
@@ -117,7 +122,8 @@ impl Reload {
         let parts = parts.into_iter().map(|(part, files)| {
             let watch = watch(part.name());
             let (file, started) = (file.path.display().to_string(), Arc::clone(&started));
-            Watched { part, file, text: text.clone(), started, files, watch }
+            let finished = watch::Sender::new(0);
+            Watched { part, file, text: text.clone(), started, files, watch, finished }
         });
         Self {
             path: file.path.clone(),
@@ -126,7 +132,14 @@ impl Reload {
             started,
             file: watch("configuration"),
             requests,
+            read: watch::Sender::new(0),
         }
+    }
+
+    /// The last request that the file, and each part, has finished.
+    pub(super) fn finished(&self) -> Vec<watch::Receiver<u64>> {
+        let parts = self.parts.iter().map(|part| part.finished.subscribe());
+        [self.read.subscribe()].into_iter().chain(parts).collect()
     }
 
     /// Applies changes until aborted. Each part has its own task: one that waits for an upstream
@@ -135,17 +148,18 @@ impl Reload {
         let mut tasks = JoinSet::new();
         let parts: Vec<_> = self.parts.iter().map(|it| Arc::clone(&it.part)).collect();
         for part in self.parts.drain(..) {
-            tasks.spawn(part.run(self.text.subscribe(), self.requests.subscribe()));
+            tasks.spawn(part.run(self.text.subscribe(), self.read.subscribe()));
         }
-        let mut requests = self.requests.subscribe();
         loop {
             tokio::select! {
                 () = sleep_until(self.file.next_check()) => {}
-                Ok(()) = requests.changed() => {}
+                Ok(()) = self.requests.changed() => {}
                 // No task ends unless it is aborted.
                 Some(_) = tasks.join_next() => return,
             }
+            let request = *self.requests.borrow_and_update();
             self.read_file(&parts).await;
+            self.read.send_if_modified(|read| std::mem::replace(read, request) != request);
         }
     }
 
@@ -195,15 +209,17 @@ fn is_held_back(part: &dyn Part, started: &Values, latest: &Text) -> bool {
 }
 
 impl Watched {
-    async fn run(mut self, mut texts: watch::Receiver<Text>, mut requests: watch::Receiver<()>) {
+    async fn run(mut self, mut texts: watch::Receiver<Text>, mut requests: watch::Receiver<u64>) {
         loop {
             tokio::select! {
                 () = sleep_until(self.watch.next_check()) => {}
                 Ok(()) = texts.changed() => {}
                 Ok(()) = requests.changed() => {}
             }
+            let request = *requests.borrow_and_update();
             let latest = texts.borrow_and_update().clone();
             self.check(&latest).await;
+            self.finished.send_replace(request);
         }
     }
 

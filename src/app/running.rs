@@ -1,6 +1,6 @@
 //! A running server, and its shutdown.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -18,6 +18,10 @@ use crate::{
 /// How long tasks may take to stop after connections are closed.
 const CUT_GRACE: Duration = Duration::from_millis(500);
 
+/// More than everything after the drain grace takes: closing connections, writing the rest of the
+/// audit log, and the exit.
+const EXIT: Duration = Duration::from_secs(5);
+
 /// A running server.
 #[derive(Debug)]
 pub struct Running {
@@ -28,8 +32,11 @@ pub struct Running {
     pub(super) signing: Option<Threads>,
     pub(super) drainer: Drainer,
     pub(super) config: server::Config,
-    /// None if nothing can be reloaded.
-    pub(super) reload_requests: Option<watch::Sender<()>>,
+    /// The number of the last request to reload.
+    pub(super) reload_requests: watch::Sender<u64>,
+    pub(super) can_reload: bool,
+    /// None without a supervisor to notify.
+    pub(super) supervision: Option<JoinHandle<()>>,
     /// None without `[audit]`.
     pub(super) audit: Option<Audit>,
 }
@@ -66,29 +73,30 @@ impl Running {
     /// calls are served during the drain delay, then open calls finish within the drain grace. A
     /// second shutdown request closes the remaining connections.
     pub async fn until(mut self, mut next_request: impl AsyncFnMut() -> Request) -> Ended {
-        let reload_requests = self.reload_requests.take();
+        let (reload_requests, can_reload) = (self.reload_requests.clone(), self.can_reload);
         let audit = self.audit.clone();
         let mut stop = async || loop {
             let request = next_request().await;
             if let (Request::Reload, Some(audit)) = (request, &audit) {
                 audit.reopen();
             }
-            match (request, &reload_requests) {
+            match (request, can_reload) {
                 (Request::Stop(stop), _) => return stop,
-                (Request::Reload, Some(reload)) => {
+                (Request::Reload, true) => {
                     tracing::info!("reload requested; applying changes");
-                    reload.send_replace(());
                 }
-                (Request::Reload, None) => {
+                (Request::Reload, false) => {
                     tracing::info!("reload requested; nothing to reload");
                 }
             }
+            reload_requests.send_modify(|number| *number += 1);
         };
         let (ended, urgency) = tokio::select! {
             urgency = stop() => (Ended::Requested, urgency),
             _ = self.tasks.join_next() => (Ended::TaskEnded, Stop::Now),
             _ = &mut self.server => (Ended::TaskEnded, Stop::Now),
             _ = &mut self.health => (Ended::TaskEnded, Stop::Now),
+            () = finished(self.supervision.as_mut()) => (Ended::TaskEnded, Stop::Now),
         };
         match ended {
             Ended::Requested => tracing::info!("shutdown requested; draining"),
@@ -114,8 +122,17 @@ impl Running {
         if let Some(audit) = self.audit {
             audit.end().await;
         }
+        // The supervisor learns of the shutdown even if it was very short.
+        if let Some(supervision) = self.supervision.filter(|it| !it.is_finished()) {
+            let _ = timeout(CUT_GRACE, supervision).await;
+        }
         tracing::info!("stopped");
         ended
+    }
+
+    /// The longest time from a requested shutdown to the exit.
+    pub(super) fn longest_stop(config: &server::Config) -> Duration {
+        config.drain_delay + config.drain_grace + EXIT
     }
 
     /// Waits up to `longest` for all connections to close.
@@ -127,16 +144,22 @@ impl Running {
     }
 }
 
+/// Waits until the task finishes; indefinitely if there is none.
+async fn finished(task: Option<&mut JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use super::*;
     use crate::drain::drain;
 
     #[tokio::test(start_paused = true)]
     async fn any_task_that_ends_shuts_the_server_down() {
-        for ending in 0..3 {
+        for ending in 0..4 {
             let task = |number| async move {
                 if number != ending {
                     pending::<()>().await;
@@ -153,7 +176,9 @@ mod tests {
                 signing: None,
                 drainer,
                 config: server::Config::default(),
-                reload_requests: None,
+                reload_requests: watch::Sender::new(0),
+                can_reload: false,
+                supervision: Some(tokio::spawn(task(3))),
                 audit: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));

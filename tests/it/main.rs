@@ -19,6 +19,7 @@ mod python;
 mod readme;
 mod sandbox;
 mod support;
+mod systemd;
 mod timeline;
 mod tls;
 mod unix;

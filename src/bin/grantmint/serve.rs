@@ -1,6 +1,7 @@
 //! `grantmint serve`: the service.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -19,6 +20,7 @@ use grantmint::{
     sandbox::{self, Endpoint, Sandbox},
     server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
+    systemd::Systemd,
     telemetry::{LogFormat, log_filter, start_logging},
 };
 #[cfg(target_os = "linux")]
@@ -112,7 +114,11 @@ impl ServeCommand {
         // An audit log on standard output has that stream to itself.
         let to = if app.audits_to_stdout() { Stream::Error } else { Stream::Output };
         output::announce(self.addresses(&app, sandbox.as_ref()), to);
-        Ok(app.spawn().until(async || signals.request().await).await)
+        let systemd = Systemd::from_env(|name| env::var_os(name)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot notify systemd");
+            None
+        });
+        Ok(app.supervised_by(systemd).spawn().until(async || signals.request().await).await)
     }
 
     /// Reads the configuration, and binds the listeners.
