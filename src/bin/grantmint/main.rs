@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod grants;
 mod health;
+mod init;
 mod inspect;
 mod man;
 mod mint;
@@ -58,6 +59,7 @@ enum Command {
     Serve(serve::ServeCommand),
     Sandbox(sandbox::SandboxCommand),
     Check(check::CheckCommand),
+    Init(init::InitCommand),
     Mint(mint::MintCommand),
     Bulk(bulk::BulkCommand),
     Grants(grants::GrantsCommand),
@@ -77,6 +79,7 @@ impl Command {
             Self::Serve(command) => command.run().await,
             Self::Sandbox(command) => command.run().await,
             Self::Check(command) => command.run(),
+            Self::Init(command) => command.run(),
             Self::Mint(command) => command.run().await,
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
