@@ -10,6 +10,7 @@ mod profiles;
 mod reload;
 mod running;
 pub mod selftest;
+pub mod trial;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

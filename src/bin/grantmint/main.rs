@@ -11,6 +11,7 @@ mod chunks;
 mod client;
 mod completions;
 mod dial;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod environment;
@@ -60,6 +61,7 @@ enum Command {
     Sandbox(sandbox::SandboxCommand),
     Check(check::CheckCommand),
     Init(init::InitCommand),
+    Doctor(doctor::DoctorCommand),
     Mint(mint::MintCommand),
     Bulk(bulk::BulkCommand),
     Grants(grants::GrantsCommand),
@@ -80,6 +82,7 @@ impl Command {
             Self::Sandbox(command) => command.run().await,
             Self::Check(command) => command.run(),
             Self::Init(command) => command.run(),
+            Self::Doctor(command) => command.run().await,
             Self::Mint(command) => command.run().await,
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,
