@@ -187,7 +187,7 @@ async fn try_grant(
         }
     }
     rows.push(match trial.clock_skew() {
-        None => subject("clock").skipped("the upstream's response has no date"),
+        None => subject("clock").skipped("no response of the upstream states its time"),
         Some(seconds) if seconds.abs() > SKEW_TOLERANCE_SECONDS => {
             let side = if seconds > 0.0 { "ahead of" } else { "behind" };
             let seconds = seconds.abs();
