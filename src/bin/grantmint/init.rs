@@ -120,7 +120,7 @@ mod tests {
         for kind in provider::KINDS {
             let name = kind.name();
             let example = EXAMPLES.iter().find(|it| it.name == name);
-            let text = example.map(|it| it.text).unwrap_or_else(|| panic!("{name}"));
+            let text = example.map_or_else(|| panic!("{name}"), |it| it.text);
             assert!(text.contains(&format!("kind = \"{name}\"")), "{name}");
             let demos = kind.demos().into_iter().map(|demo| demo.name.to_owned());
             for preset in demos.filter(|_| name == provider::forward::KIND) {

@@ -107,15 +107,12 @@ fn without_links(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('[') {
         shown.push_str(before);
-        match after.split_once("](") {
-            Some((label, target)) => {
-                shown.push_str(label);
-                rest = target.split_once(')').map_or("", |(_, rest)| rest);
-            }
-            None => {
-                shown.push('[');
-                rest = after;
-            }
+        if let Some((label, target)) = after.split_once("](") {
+            shown.push_str(label);
+            rest = target.split_once(')').map_or("", |(_, rest)| rest);
+        } else {
+            shown.push('[');
+            rest = after;
         }
     }
     shown + rest
