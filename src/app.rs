@@ -11,6 +11,7 @@ mod reload;
 mod running;
 pub mod selftest;
 mod supervision;
+pub mod trial;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -32,6 +32,7 @@ use tokio::{sync::watch, time::timeout};
 pub use self::{
     config::{Config, Target, WhenFull},
     identities::{DIGITS, Identities, IdentityKey},
+    output::Access,
     record::{Ids, Minted, Outcome, Recipients},
 };
 use self::{

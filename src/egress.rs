@@ -29,6 +29,8 @@ pub const USER_AGENT: &str = concat!("grantmint/", env!("CARGO_PKG_VERSION"));
 /// How one upstream is reached.
 #[derive(Clone, Debug)]
 pub struct Egress {
+    /// The upstream's URL.
+    pub upstream: Uri,
     /// The route of requests.
     pub route: Route,
     /// The roots that its certificate is verified with; none for plain http.
@@ -108,7 +110,7 @@ impl Egress {
         let route = Route::of(upstream, setting, &env)?;
         let is_https = upstream.scheme() == Some(&Scheme::HTTPS);
         let roots = is_https.then(|| Roots::only(roots)).transpose()?;
-        Ok(Self { route, roots, warnings: Vec::new() })
+        Ok(Self { upstream: upstream.clone(), route, roots, warnings: Vec::new() })
     }
 
     fn by(
@@ -119,7 +121,8 @@ impl Egress {
     ) -> Result<Self, EgressError> {
         let route = Route::of(upstream, setting, env)?;
         if upstream.scheme() != Some(&Scheme::HTTPS) {
-            return Ok(Self { route, roots: None, warnings: Vec::new() });
+            let upstream = upstream.clone();
+            return Ok(Self { upstream, route, roots: None, warnings: Vec::new() });
         }
         let (roots, mut warnings) = Roots::load(extra, env)?;
         if let (ProxySetting::Environment, Route::Through { .. }) = (setting, &route)
@@ -137,7 +140,7 @@ impl Egress {
             warnings
                 .push(format!("{other} is set but not used: set {wanted} for an https upstream"));
         }
-        Ok(Self { route, roots: Some(roots), warnings })
+        Ok(Self { upstream: upstream.clone(), route, roots: Some(roots), warnings })
     }
 }
 

@@ -110,7 +110,8 @@ impl Default for Limits {
     }
 }
 
-const TOKEN_SERVICE: &str = "grantmint.v1.TokenService";
+/// The full name of `TokenService`.
+pub const TOKEN_SERVICE: &str = "grantmint.v1.TokenService";
 const GRANT_SERVICE: &str = "grantmint.v1.GrantService";
 
 /// The whole API as one service, which calls the method in the path directly. Requests that are not

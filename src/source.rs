@@ -16,7 +16,7 @@ use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
 
-pub use self::mark::Mark;
+pub use self::{mark::Mark, skew::TOLERANCE_SECONDS as SKEW_TOLERANCE_SECONDS};
 use crate::{
     clock::{Anchor, BootTime},
     grant::{Content, Fault, FaultClass},

@@ -26,6 +26,7 @@ pub use self::{
     cause::Cause,
     certificate::Validity,
     config::{Authorities, BundleOrigin, Certificate, ClientAuth, Config, MinVersion, Pair},
+    expiry::Remaining,
     files::{LoadError, Loaded, LoadedIdentity},
     identity::Identity,
     revocation::WhenExpired,

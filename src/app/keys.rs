@@ -8,13 +8,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::reload::{Change, Part};
+use super::{
+    reload::{Change, Part},
+    trial,
+};
 
 use crate::{
     clock::Clock,
     config::{self, Config},
     egress::EgressError,
-    grant::{Generation, Grant},
     name::{ProfileName, Resource},
     provider::KINDS,
     settings::Followed,
@@ -156,9 +158,7 @@ impl OfGrants {
             let give_up_at = clock.now().boot + upstream.attempt();
             let request = FetchRequest { resource, urgency: Urgency::Early, give_up_at };
             let fetched = self.budget.try_out(&*source, request).await?;
-            let (ttl, generation) = (fetched.granted.ttl(), Generation::NONE);
-            let grant = Grant::new(fetched.content, fetched.anchor, ttl, generation);
-            format.prepare(Some(&grant), clock.now())?;
+            trial::prepare(&*format, fetched, clock)?;
         }
         self.format.replace(format);
         self.source.replace(source);

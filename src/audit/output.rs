@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{self, OFlags};
 
 use super::Target;
 
@@ -121,13 +121,48 @@ impl Output {
     }
 }
 
+/// Whether a target can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It exists and can be opened.
+    Writable,
+    /// It does not exist, and can be created.
+    Missing,
+}
+
+impl Target {
+    /// Tries to open the target as the audit log does, without creating it.
+    ///
+    /// # Errors
+    ///
+    /// It can be neither opened nor created.
+    pub fn access(&self) -> io::Result<Access> {
+        let Self::File(path) = self else { return Ok(Access::Writable) };
+        match options().open(path) {
+            Ok(_) => Ok(Access::Writable),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+                let needed = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+                fs::access(directory.unwrap_or_else(|| Path::new(".")), needed)?;
+                Ok(Access::Missing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens an existing file. Opening a pipe without a reader fails at once, and so does writing to a
+/// full one.
+fn options() -> OpenOptions {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let mut options = OpenOptions::new();
+    options.append(true).custom_flags(flags.cast_signed());
+    options
+}
+
 impl Open {
     fn at(path: &Path) -> io::Result<Self> {
-        // Opening a pipe without a reader fails at once, and so does writing to a full one.
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(MODE).custom_flags(flags.cast_signed());
-        let file = options.open(path)?;
+        let file = options().create(true).mode(MODE).open(path)?;
         let id = FileId::of(&file.metadata()?);
         Ok(Self { file, id })
     }

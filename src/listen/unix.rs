@@ -13,6 +13,7 @@ use std::{
 };
 
 use rustix::{
+    fs::{Access, access},
     io::{Errno, FdFlags, fcntl_setfd},
     net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket},
 };
@@ -222,6 +223,14 @@ impl Unix {
         }
         file.set_mode(self.mode.0)?;
         Ok(Bound { file, socket, _lock: lock })
+    }
+
+    /// Whether [`Self::bind`] would succeed, without creating or removing a file.
+    pub fn probe(&self) -> Result<(), UnixError> {
+        let path = self.path.as_path();
+        file::find_stale(path)?;
+        let needed = Access::WRITE_OK | Access::EXEC_OK;
+        access(file::directory_of(path), needed).map_err(|error| self.explain(error))
     }
 
     /// Explains why the socket file could not be created.

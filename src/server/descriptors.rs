@@ -15,11 +15,23 @@ pub fn raise_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
+/// The maximum of open files that the system allows this process; `None`: unlimited.
+#[must_use]
+pub fn maximum() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+/// The limits on connections and handshakes that fit into this many open files.
+#[must_use]
+pub fn fitting(limits: Limits, open_files: u64) -> Limits {
+    fit(limits, room(open_files))
+}
+
 /// Reduces connections and handshakes to the descriptors outside the reserve. If the open file
 /// limit is lower than twice the reserve, half of it is reserved.
 pub(super) fn within(limits: Limits) -> Limits {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return limits };
-    let fitting = fit(limits, room(limit));
+    let fitting = fitting(limits, limit);
     if fitting != limits {
         tracing::warn!(
             limit,

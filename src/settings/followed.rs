@@ -67,6 +67,11 @@ impl Followed {
         }
     }
 
+    /// The paths of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|(path, _)| path.as_path())
+    }
+
     /// Whether the content of any file has changed. Each file is opened by its path, since a
     /// symlink in the path may point elsewhere than before.
     #[must_use]

@@ -13,7 +13,7 @@ use crate::clock::WallTime;
 
 /// A larger skew is logged. Smaller ones may come from the Date's whole seconds and the response's
 /// latency.
-const TOLERANCE_SECONDS: f64 = 5.0;
+pub const TOLERANCE_SECONDS: f64 = 5.0;
 
 /// The skew by the last response with a Date.
 #[derive(Debug, Default)]

@@ -1,6 +1,8 @@
 //! Strict certificate parsing. rustls and webpki skip names that they cannot parse, and accept
 //! wildcards. A caller's name must be unambiguous.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::CertificateDer;
 use x509_cert::{
     Certificate,
@@ -70,6 +72,28 @@ impl ParsedCertificate {
         self.0.tbs_certificate.subject.to_string()
     }
 
+    /// The issuer, formatted for display.
+    pub(super) fn issuer(&self) -> String {
+        self.0.tbs_certificate.issuer.to_string().escape_debug().to_string()
+    }
+
+    /// Whether it names the holder of another certificate as its issuer.
+    pub(super) fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.0.tbs_certificate.issuer == issuer.0.tbs_certificate.subject
+    }
+
+    /// Its DNS names, IP addresses and URIs, formatted for display.
+    pub(super) fn shown_names(&self) -> Vec<String> {
+        let shown = |name: &GeneralName| match name {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
+            GeneralName::IpAddress(bytes) => address(bytes.as_bytes()),
+            _ => None,
+        };
+        let all = self.alternative_names().unwrap_or_default();
+        all.iter().filter_map(shown).map(|name| name.escape_debug().to_string()).collect()
+    }
+
     /// Whether it is a CA certificate by its own `basicConstraints`
     /// (<https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.9>).
     pub(super) fn is_authority(&self) -> bool {
@@ -134,6 +158,11 @@ impl ParsedCertificate {
         let found = found.map_err(|_| Cause::Malformed)?;
         Ok(found.map_or_else(Vec::new, |(_, SubjectAltName(names))| names))
     }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|it| IpAddr::from(it).to_string());
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(|it| IpAddr::from(it).to_string())).ok()
 }
 
 fn is_wildcard(name: &Ia5String) -> bool {

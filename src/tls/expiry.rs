@@ -15,17 +15,21 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// How much of a certificate's lifetime remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Remaining {
+pub enum Remaining {
+    /// More than a third of the lifetime.
     Enough,
     /// Up to a third of the lifetime.
     Third,
     /// Up to a tenth of the lifetime.
     Tenth,
+    /// It has expired.
     None,
 }
 
 impl Remaining {
-    fn of(validity: Validity, now: WallTime) -> Self {
+    /// What remains of `validity` at `now`.
+    #[must_use]
+    pub fn of(validity: Validity, now: WallTime) -> Self {
         let Some(end) = validity.end else { return Self::Enough };
         let (lifetime, remaining) = (end.since(validity.start), end.since(now));
         if remaining.is_zero() {

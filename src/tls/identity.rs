@@ -18,6 +18,9 @@ pub struct Identity {
     /// The period in which all certificates of the chain are valid.
     pub(super) validity: Validity,
     names_a_host: bool,
+    names: Vec<String>,
+    issuer: String,
+    misplaced: Option<usize>,
 }
 
 /// Why a certificate and its key cannot be used.
@@ -72,16 +75,16 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let invalid = |why: &str| IdentityError::Certificate(why.to_owned());
         let mut validity: Option<Validity> = None;
-        let mut names_a_host = false;
-        for (index, der) in chain.iter().enumerate() {
+        let mut parsed = Vec::new();
+        for der in &chain {
             let read = ParsedCertificate::new(der)
                 .map_err(|_| invalid("holds a certificate that cannot be read"))?;
-            names_a_host |= index == 0 && read.names_a_host();
             let own = read.validity();
             validity = Some(validity.map_or(own, |all| Validity {
                 start: all.start.max(own.start),
                 end: all.end.min(own.end),
             }));
+            parsed.push(read);
         }
         let validity = validity.ok_or_else(|| invalid("holds no certificate"))?;
         if validity.start > now {
@@ -91,7 +94,35 @@ impl Identity {
             return Err(invalid("holds a certificate that has expired"));
         }
         let certified = certify(chain)?;
-        Ok(Self { resolver: Arc::new(certified.into()), validity, names_a_host })
+        let mut pairs = parsed.iter().zip(parsed.iter().skip(1));
+        let misplaced = pairs.position(|(own, next)| !own.names_as_issuer(next));
+        let first = parsed.first();
+        Ok(Self {
+            resolver: Arc::new(certified.into()),
+            validity,
+            names_a_host: first.is_some_and(ParsedCertificate::names_a_host),
+            names: first.map(ParsedCertificate::shown_names).unwrap_or_default(),
+            issuer: parsed.last().map(ParsedCertificate::issuer).unwrap_or_default(),
+            misplaced: misplaced.map(|index| index + 1),
+        })
+    }
+
+    /// The names in the certificate, formatted for display.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The issuer of the chain's last certificate, formatted for display.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The number of the first certificate that the next one in the chain did not issue, if any.
+    #[must_use]
+    pub const fn misplaced(&self) -> Option<usize> {
+        self.misplaced
     }
 
     /// Warnings for the operator.

@@ -134,12 +134,35 @@ impl WorkloadApi {
         }
     }
 
+    /// Applies one message. Returns the SPIFFE ID of the SVID.
+    ///
+    /// # Errors
+    ///
+    /// The agent sends no SVID that can be used.
+    pub async fn receive_once(&self) -> Result<SpiffeId, String> {
+        let received = match self.begin().await {
+            Ok((_, Some(response))) => self.receive(&response).map_err(Failure::from),
+            Ok((_, None)) => Err(ended()),
+            Err(failure) => Err(failure),
+        };
+        received.map_err(|failure| failure.to_string())?;
+        let State { svid, .. } = self.state.borrow().clone();
+        svid.map(|(id, _)| id).ok_or_else(|| "no SVID".to_owned())
+    }
+
+    /// Opens a stream within the time limit.
+    async fn begin(&self) -> Result<(Messages, Option<X509SvidResponse>), Failure> {
+        match timeout(FIRST_MESSAGE_TIMEOUT, self.open()).await {
+            Ok(opened) => Ok(opened?),
+            Err(_) => Err(Failure::Unavailable("the agent did not respond".to_owned())),
+        }
+    }
+
     /// Applies the messages of one stream until it fails.
     async fn follow(&self, backoff: &mut Backoff) -> Failure {
-        let (mut stream, first) = match timeout(FIRST_MESSAGE_TIMEOUT, self.open()).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(status)) => return status.into(),
-            Err(_) => return Failure::Unavailable("the agent did not respond".to_owned()),
+        let (mut stream, first) = match self.begin().await {
+            Ok(opened) => opened,
+            Err(failure) => return failure,
         };
         let opened = self.clock.now().boot;
         let mut next: Result<_, Status> = Ok(first);
@@ -150,7 +173,7 @@ impl WorkloadApi {
                         return error.into();
                     }
                 }
-                Ok(None) => return Failure::Unavailable("the agent ended the call".to_owned()),
+                Ok(None) => return ended(),
                 Err(status) => return status.into(),
             }
             next = stream.message().await;
@@ -224,6 +247,10 @@ impl WorkloadApi {
         self.state.send_replace(state);
         self.changes.send_replace(());
     }
+}
+
+fn ended() -> Failure {
+    Failure::Unavailable("the agent ended the call".to_owned())
 }
 
 impl From<Status> for Failure {

@@ -13,6 +13,7 @@ mod field;
 mod fleet;
 mod health;
 mod host;
+mod init;
 mod inspect;
 mod large_log;
 mod machines;

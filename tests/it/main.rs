@@ -7,6 +7,7 @@ mod binary;
 mod channels;
 mod client;
 mod deploy;
+mod doctor;
 mod examples;
 mod forward;
 mod frames;

@@ -4,6 +4,7 @@
 mod accepted;
 mod agent;
 mod commands;
+mod doctor;
 mod handshakes;
 mod languages;
 pub(crate) mod pki;

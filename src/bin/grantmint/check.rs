@@ -304,8 +304,9 @@ mod tests {
         let text = include_str!("../../../grantmint.toml").replace("_secret_file", "_secret_env");
         let config = Config::parse_with("grantmint.toml", &text, &|_| Some(SECRET.to_owned()));
         let route = Route::Direct(DirectReason::NoProxy);
-        let egresses =
-            vec![Some(Egress { route, roots: None, warnings: vec!["X is unused".to_owned()] })];
+        let warnings = vec!["X is unused".to_owned()];
+        let egress = Egress { upstream: http::Uri::default(), route, roots: None, warnings };
+        let egresses = vec![Some(egress)];
         Checked { config: config.unwrap(), egresses }
     }
 

@@ -10,6 +10,7 @@ mod chunks;
 mod client;
 mod completions;
 mod dial;
+mod doctor;
 #[cfg(test)]
 mod documented;
 mod environment;
@@ -17,6 +18,7 @@ mod exit;
 mod failure;
 mod grants;
 mod health;
+mod init;
 mod inspect;
 mod man;
 mod mint;
@@ -57,6 +59,8 @@ enum Command {
     Serve(serve::ServeCommand),
     Sandbox(sandbox::SandboxCommand),
     Check(check::CheckCommand),
+    Init(init::InitCommand),
+    Doctor(doctor::DoctorCommand),
     Mint(mint::MintCommand),
     Bulk(bulk::BulkCommand),
     Grants(grants::GrantsCommand),
@@ -76,6 +80,8 @@ impl Command {
             Self::Serve(command) => command.run().await,
             Self::Sandbox(command) => command.run().await,
             Self::Check(command) => command.run(),
+            Self::Init(command) => command.run(),
+            Self::Doctor(command) => command.run().await,
             Self::Mint(command) => command.run().await,
             Self::Bulk(command) => command.run().await,
             Self::Grants(command) => command.run().await,

@@ -33,7 +33,7 @@ pub(super) struct SocketFile {
 
 /// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
 }
@@ -126,25 +126,29 @@ impl Drop for Lock {
 
 /// Removes a stale socket, such as one left by a killed server.
 pub(super) fn remove_stale(path: &Path) -> Result<(), UnixError> {
+    let Some(found) = find_stale(path)? else { return Ok(()) };
+    // Another server may have replaced it in the meantime.
+    if Identity::of_socket(path).ok().flatten() != Some(found) {
+        return Err(UnixError::Replaced);
+    }
+    fs::remove_file(path)
+        .map_err(|error| UnixError::Directory { directory: directory_of(path), error })
+}
+
+/// Finds a stale socket. No other file may be at its path.
+pub(super) fn find_stale(path: &Path) -> Result<Option<Identity>, UnixError> {
     let found = match Identity::of_socket(path) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(UnixError::NoSocket),
         // If the directory is missing too, creating the socket reports it.
-        Err(error) if is_missing(&error) => return Ok(()),
+        Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(UnixError::Unclear(error)),
     };
     match try_to_connect(path) {
         // A full queue also means that a server listens.
         Ok(()) | Err(Errno::AGAIN) => Err(UnixError::Taken),
-        Err(Errno::NOENT) => Ok(()),
-        Err(Errno::CONNREFUSED) => {
-            // Another server may have replaced it in the meantime.
-            if Identity::of_socket(path).ok().flatten() != Some(found) {
-                return Err(UnixError::Replaced);
-            }
-            fs::remove_file(path)
-                .map_err(|error| UnixError::Directory { directory: directory_of(path), error })
-        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::CONNREFUSED) => Ok(Some(found)),
         Err(error) => Err(UnixError::Unclear(error.into())),
     }
 }

@@ -101,7 +101,8 @@ async fn over(tls: TlsAcceptor) -> Upstream {
 
 /// The direct route.
 fn egress(roots: Option<Roots>) -> Egress {
-    Egress { route: Route::Direct(DirectReason::NoProxy), roots, warnings: Vec::new() }
+    let (upstream, route) = (Uri::default(), Route::Direct(DirectReason::NoProxy));
+    Egress { upstream, route, roots, warnings: Vec::new() }
 }
 
 /// A request without headers or a body.
