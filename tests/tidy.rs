@@ -42,12 +42,13 @@ const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings",
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// The modules that each module may import, in addition to the base.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("grant", &[]),
     ("egress", &[]),
     ("audit", &[]),
     ("auth", &["audit"]),
     ("tls", &["audit", "auth"]),
+    ("otlp", &["tls"]),
     ("source", &["egress", "grant"]),
     ("issuers", &["auth", "egress", "grant", "source"]),
     ("token", &["grant"]),
@@ -63,15 +64,15 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     (
         "config",
         &[
-            "audit", "auth", "issuers", "provider", "server", "admin", "mint", "rpc", "refresh",
-            "source", "tls", "token",
+            "audit", "auth", "egress", "issuers", "otlp", "provider", "server", "admin", "mint",
+            "rpc", "refresh", "source", "tls", "token",
         ],
     ),
     (
         "app",
         &[
-            "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "provider",
-            "ready", "refresh", "rpc", "server", "source", "tls", "token",
+            "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "otlp",
+            "provider", "ready", "refresh", "rpc", "server", "source", "tls", "token",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     audit::Audit,
     drain::{Drainer, Phase},
+    otlp::Exporter,
     server,
     token::pool::Threads,
 };
@@ -32,6 +33,8 @@ pub struct Running {
     pub(super) reload_requests: Option<watch::Sender<()>>,
     /// None without `[audit]`.
     pub(super) audit: Option<Audit>,
+    /// None if traces are not exported.
+    pub(super) exporter: Option<Exporter>,
 }
 
 /// Why a server stopped.
@@ -114,6 +117,9 @@ impl Running {
         if let Some(audit) = self.audit {
             audit.end().await;
         }
+        if let Some(exporter) = self.exporter {
+            exporter.end().await;
+        }
         tracing::info!("stopped");
         ended
     }
@@ -155,6 +161,7 @@ mod tests {
                 config: server::Config::default(),
                 reload_requests: None,
                 audit: None,
+                exporter: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
             assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");

@@ -21,5 +21,6 @@ mod sandbox;
 mod support;
 mod timeline;
 mod tls;
+mod traces;
 mod unix;
 mod wire;
