@@ -24,7 +24,7 @@ use self::{
     issuers::IssuersSide,
     keys::Key,
     profiles::WriteSide,
-    reload::Reload,
+    reload::{Reload, Reports},
     supervision::{Reloads, Reporter, Supervision},
 };
 pub use self::{
@@ -44,12 +44,16 @@ use crate::{
         minter::{self, Minter, Supply},
     },
     name::ProfileName,
+    otlp::{self, Exporter},
     ready::{Dependency, Ready},
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, BindError, Server, Transport},
     systemd::Systemd,
-    telemetry::{Metrics, ResourceNames},
+    telemetry::{
+        Metrics, ResourceNames,
+        trace::{Spans, Tracer},
+    },
     tls::{self, Tls, WorkloadApi},
     token::{
         PrepareError, Preparer, Speed,
@@ -116,6 +120,8 @@ pub struct App {
     signing: Option<Threads>,
     /// The certificates whose expiry is watched, and its metrics.
     certificates: Option<(Arc<Tls>, Metrics)>,
+    /// The settings of traces, the spans, and their metrics; none if traces are not exported.
+    exported: Option<(otlp::Config, Spans, Metrics)>,
     /// None if the certificate is in files.
     workload_api: Option<Arc<WorkloadApi>>,
     jumps: watch::Sender<()>,
@@ -143,8 +149,9 @@ impl App {
         let of_metrics = drain.clone();
         metrics.drain_phase(move || of_metrics.phase() as u8);
         let (jumps, _) = watch::channel(());
+        let (tracer, exported) = traced(config, &clock, &resource_names, &metrics);
         let WriteSide { grants, keepers, mut keys } =
-            WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
+            WriteSide::build(&config.profiles, &jumps, &metrics, &tracer, &clock)?;
         let roster = grants.roster();
         let audit = config.audit.as_ref();
         let audit = audit.map(|audit| Audit::start(audit, clock.clone(), &metrics)).transpose()?;
@@ -183,7 +190,8 @@ impl App {
             parts.extend(parts::all(config, tls.as_ref(), &callers, &clock));
             parts.extend(parts::of_audit(config, audit.as_ref()));
             parts.extend(issuer_parts);
-            Reload::new(file, parts, reload_requests.subscribe(), &metrics, audit.as_ref())
+            let reports = Reports { metrics: &metrics, audit: audit.as_ref(), tracer: &tracer };
+            Reload::new(file, parts, reload_requests.subscribe(), &reports)
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
         let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
@@ -192,13 +200,16 @@ impl App {
         Ok(Self {
             server,
             admin,
-            api: Layers::new(api, callers, Arc::new(bearers), &metrics).recorded_in(audit.clone()),
+            api: Layers::new(api, callers, Arc::new(bearers), &metrics)
+                .recorded_in(audit.clone())
+                .traced_by(tracer),
             reporter,
             ready,
             keepers,
             issuers,
             signing,
-            certificates: tls.map(|tls| (tls, metrics)),
+            certificates: tls.map(|tls| (tls, metrics.clone())),
+            exported: exported.map(|(config, spans)| (config, spans, metrics)),
             workload_api,
             jumps,
             clock,
@@ -290,6 +301,8 @@ impl App {
         });
         let health = tokio::spawn(report_health(self.reporter, self.ready, self.drain));
         let server = tokio::spawn(self.server.run(self.api));
+        let exporter =
+            self.exported.map(|(config, spans, metrics)| Exporter::start(&config, spans, &metrics));
         Running {
             tasks,
             server,
@@ -301,8 +314,22 @@ impl App {
             can_reload,
             supervision,
             audit: self.audit,
+            exporter,
         }
     }
+}
+
+/// The tracer, and what is exported if `[telemetry]` says so.
+fn traced(
+    config: &Config,
+    clock: &Clock,
+    names: &ResourceNames,
+    metrics: &Metrics,
+) -> (Tracer, Option<(otlp::Config, Spans)>) {
+    let Some(exported) = &config.traces else { return (Tracer::default(), None) };
+    let (tracer, spans) =
+        Tracer::new(exported.sample, clock.clone(), names.clone(), metrics.traces());
+    (tracer, Some((exported.clone(), spans)))
 }
 
 /// Builds the minter, and the signing threads if any profile has slow signatures. Adds to `keys`

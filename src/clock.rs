@@ -81,6 +81,12 @@ impl WallTime {
         self.0.div_euclid(1_000_000_000)
     }
 
+    /// Nanoseconds since the Unix epoch; zero before it.
+    #[must_use]
+    pub fn unix_nanos(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
+    }
+
     /// Microseconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn unix_micros(self) -> i64 {

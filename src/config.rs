@@ -11,6 +11,7 @@ mod listen;
 mod profile;
 mod schedule;
 mod supply;
+pub mod telemetry;
 mod tokens;
 
 use std::{
@@ -20,7 +21,10 @@ use std::{
     time::Duration,
 };
 
-use self::callers::{Loaded, UnknownNames};
+use self::{
+    callers::{Loaded, UnknownNames},
+    telemetry::{read_log, read_traces},
+};
 pub use self::{
     expiry::Expiry,
     profile::Profile,
@@ -34,12 +38,14 @@ use crate::{
     listen::Listen,
     mint,
     name::ProfileName,
+    otlp,
     provider::{KINDS, Kind},
     rpc, server,
     settings::{
         self, Document, Env, KeyFiles, Problem, Problems, SecretKeys, Section, SigningSecret,
     },
     source::{base_url::BaseUrl, budget},
+    telemetry::LogFilter,
     tls,
     token::pool,
 };
@@ -72,6 +78,10 @@ pub struct Config {
     pub audit: Option<audit::Config>,
     /// What happens to calls that `[callers]` denies.
     pub authorize: Mode,
+    /// `[telemetry]`; none if traces are not exported.
+    pub traces: Option<otlp::Config>,
+    /// `[log]`'s filter; none for the default.
+    pub log_filter: Option<LogFilter>,
     /// Warnings: settings that are valid but probably not intended.
     pub remarks: Vec<Problem>,
     /// Replaces every profile's upstream; none for their own.
@@ -242,6 +252,8 @@ impl Config {
         let mut audit_section = root.section("audit");
         let audit = if has_audit { audit::Config::read(&mut audit_section) } else { None };
         let signing = read_signing(root.section("signing"));
+        let traces = read_traces(&mut root.section("telemetry"));
+        let log_filter = read_log(&mut root.section("log"));
         let default_profile = root.parsed("default_profile", ProfileName::parse);
 
         let mut names = Vec::new();
@@ -291,6 +303,7 @@ impl Config {
             // Its problems have been reported.
             ReadTls::Invalid => return None,
         };
+        let Ok(traces) = traces else { return None };
         // Its problems have been reported.
         if has_audit && audit.is_none() {
             return None;
@@ -309,6 +322,8 @@ impl Config {
             callers: callers?,
             audit,
             authorize,
+            traces,
+            log_filter,
             remarks: Vec::new(),
         })
     }

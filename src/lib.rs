@@ -25,6 +25,7 @@
 //! - [`auth`]: identifies callers and authorizes their calls
 //! - [`issuers`]: fetches the keys that verify callers' bearer tokens
 //! - [`tls`]: the server's certificate, its trust in clients, and their verified names
+//! - [`otlp`]: exports traces
 //! - [`ready`]: whether this replica is ready
 //! - [`rpc`], [`server`]: the gRPC API and its transport; [`admin`]: the operator's pages
 //! - [`systemd`]: notifications to the supervisor that started the process
@@ -56,6 +57,7 @@ pub mod issuers;
 pub mod listen;
 pub mod mint;
 pub mod name;
+pub mod otlp;
 pub mod provider;
 pub mod reading;
 pub mod ready;

@@ -1,27 +1,33 @@
-//! Logs and metrics. Metric handles are resolved once; a recorded value costs one or two atomic
+//! Logs, metrics and traces. Metric handles are resolved once; a recorded value costs one or two atomic
 //! additions.
 
+mod filter;
 mod format;
 mod histogram;
 mod log_lines;
 mod metrics;
 mod resource_names;
 mod sampled;
+pub mod trace;
 
 use std::{
     io::{self, IsTerminal},
     panic,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload::Handle};
 
-use self::log_lines::log_lines;
+use self::{
+    filter::{Control, Set},
+    log_lines::log_lines,
+};
 pub use self::{
+    filter::{LogFilter, configure_log_filter},
     format::MetricsFormat,
     log_lines::LogEnd,
     metrics::{
         AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, Metrics,
-        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
+        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, TraceMetrics, UpstreamMetrics,
     },
     resource_names::ResourceNames,
 };
@@ -43,38 +49,55 @@ impl LogFormat {
     }
 }
 
-/// Validates a log filter in `RUST_LOG`'s syntax.
+/// Starts logging to standard error. Human-readable lines are coloured if that is a terminal and
+/// `NO_COLOR` (<https://no-color.org>) is not set.
 ///
-/// # Errors
-///
-/// It is malformed.
-pub fn log_filter(text: &str) -> Result<String, LoggingError> {
-    EnvFilter::try_new(text).map_err(|_| LoggingError::Filter)?;
-    Ok(text.to_owned())
-}
-
-/// Starts logging to standard error, filtered by `filter` (`RUST_LOG`'s syntax). Human-readable
-/// lines are coloured if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
+/// `filter` stays in force until the process ends. Without one, the default is in force until
+/// [`configure_log_filter`] sets another.
 ///
 /// Logging never blocks on a slow reader: up to 4,096 lines are queued, further ones are dropped.
 ///
 /// # Errors
 ///
-/// The filter is malformed, logging was already started, or its thread cannot be started.
-pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingError> {
-    let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
+/// Logging was already started, or its thread cannot be started.
+pub fn start_logging(
+    format: LogFormat,
+    filter: Option<&LogFilter>,
+) -> Result<LogEnd, LoggingError> {
+    let default = LogFilter::default();
+    let in_force: EnvFilter = filter.unwrap_or(&default).into();
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let (lines, end) = log_lines(io::stderr()).map_err(|_| LoggingError::Thread)?;
+    let (lines, end) = log_lines(format, io::stderr()).map_err(|_| LoggingError::Thread)?;
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
-    match format {
-        LogFormat::Human => builder.with_target(false).with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|_| LoggingError::Started)?;
+        tracing_subscriber::fmt().with_env_filter(in_force).with_writer(move || lines.clone());
+    let (started, set) = match format {
+        LogFormat::Human => {
+            let builder = builder.with_target(false).with_ansi(colours).with_filter_reloading();
+            let set = setter(builder.reload_handle());
+            (builder.try_init(), set)
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let set = setter(builder.reload_handle());
+            (builder.try_init(), set)
+        }
+    };
+    started.map_err(|_| LoggingError::Started)?;
+    filter::set_control(match filter {
+        Some(_) => Control::Fixed,
+        None => Control::Configurable(set),
+    });
     log_panics();
     Ok(end)
+}
+
+/// Replaces the filter of the global subscriber.
+fn setter<S: 'static>(handle: Handle<EnvFilter, S>) -> Set {
+    Box::new(move |filter| {
+        // Fails only after the subscriber is dropped, and it is global.
+        let _ = handle.reload(EnvFilter::from(filter));
+    })
 }
 
 /// Logs the location of a panic, but not its message, which may hold a secret.
@@ -88,9 +111,6 @@ fn log_panics() {
 /// Why logging did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoggingError {
-    /// The filter is malformed.
-    #[error("is not a log filter; examples: info, or grantmint=debug,info")]
-    Filter,
     /// The log thread cannot be started.
     #[error("the log thread cannot be started")]
     Thread,

@@ -48,6 +48,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     ("audit", &[]),
     ("auth", &["audit"]),
     ("tls", &["audit", "auth"]),
+    ("otlp", &[]),
     ("source", &["egress", "grant"]),
     ("issuers", &["auth", "egress", "grant", "source"]),
     ("token", &["grant"]),
@@ -64,15 +65,15 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     (
         "config",
         &[
-            "audit", "auth", "issuers", "provider", "server", "admin", "mint", "rpc", "refresh",
-            "source", "tls", "token",
+            "audit", "auth", "egress", "issuers", "otlp", "provider", "server", "admin", "mint",
+            "rpc", "refresh", "source", "tls", "token",
         ],
     ),
     (
         "app",
         &[
-            "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "provider",
-            "ready", "refresh", "rpc", "server", "source", "systemd", "tls", "token",
+            "admin", "audit", "auth", "config", "egress", "grant", "issuers", "mint", "otlp",
+            "provider", "ready", "refresh", "rpc", "server", "source", "systemd", "tls", "token",
         ],
     ),
 ];

@@ -16,6 +16,7 @@ mod pressure;
 mod rounds;
 mod signing;
 mod tls;
+mod traces;
 mod unix;
 
 use std::{
@@ -176,6 +177,8 @@ pub(crate) enum Part {
     Unix,
     /// Calls, series and lists with an audit log
     Audit,
+    /// Calls with traces exported
+    Traces,
     /// Slow signatures, and shared tokens
     Signing,
     /// The image: its size, its start, and what a static binary costs
@@ -210,6 +213,7 @@ impl Part {
             Self::Bearer => bearer::run(programs, cores, size, report).await,
             Self::Unix => unix::run(programs, cores, size, report).await,
             Self::Audit => audit::run(programs, cores, size, report).await,
+            Self::Traces => traces::run(programs, cores, size, report).await,
             Self::Signing => signing::run(programs, cores, size, report).await,
             Self::Image => image::run(programs, cores, size, report).await,
             Self::Load => pressure::run(programs, cores, size, report).await,

@@ -9,8 +9,9 @@ use crate::{
     audit::Audit,
     auth::callers::Callers,
     clock::Clock,
-    config::{self, Config, callers},
+    config::{self, Config, callers, telemetry::reread_log},
     settings::{Followed, Problem, Section},
+    telemetry::configure_log_filter,
     tls::{self, Tls},
 };
 
@@ -37,6 +38,7 @@ pub(super) fn all(
         let issuers = config.issuers.iter().map(|it| it.name.to_string()).collect();
         parts.push((Arc::new(CallersPart { callers, profiles, issuers }), Followed::default()));
     }
+    parts.push((Arc::new(LogPart), Followed::default()));
     parts
 }
 
@@ -77,6 +79,9 @@ struct CallersPart {
     /// The names of its issuers.
     issuers: Arc<[String]>,
 }
+
+/// The filter of `[log]`.
+struct LogPart;
 
 /// Whether a setting is in `[server.tls]`, at or below one of these keys.
 fn is_of_tls(setting: &str, settings: &[&str]) -> bool {
@@ -191,6 +196,28 @@ impl Part for CallersPart {
             log_remarks(&remarks);
             let callers = Arc::clone(&self.callers);
             immediate(move || callers.replace(entries))
+        });
+        (Followed::default(), change)
+    }
+}
+
+impl Part for LogPart {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn has(&self, setting: &str) -> bool {
+        setting.starts_with("log.")
+    }
+
+    fn read(&self, file: &str, text: &str) -> (Followed, Result<Change, String>) {
+        let filter = reread_log(file, text).map_err(|problems| problems.to_string());
+        let change = filter.map(|filter| {
+            immediate(move || {
+                if !configure_log_filter(filter.as_ref()) {
+                    tracing::info!("[log] filter is not used: --log or GRANTMINT_LOG overrides it");
+                }
+            })
         });
         (Followed::default(), change)
     }

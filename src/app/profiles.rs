@@ -26,7 +26,7 @@ use crate::{
         metered::Metered,
         replaceable::Replaceable,
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, trace::Tracer},
     token::{CurrentFormat, CurrentSigner, Preparer, Speed, id::NoRandomness},
 };
 
@@ -43,6 +43,7 @@ impl WriteSide {
         profiles: &[config::Profile],
         jumps: &watch::Sender<()>,
         metrics: &Metrics,
+        tracer: &Tracer,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let mut rng = seeded()?;
@@ -88,14 +89,15 @@ impl WriteSide {
                 let name = GrantName { profile: profile.name.clone(), resource: resource.clone() };
                 let preparer = Preparer::new(format.clone(), clock.clone());
                 let publisher = grants.add(name.clone(), profile.margin, preparer);
-                keepers.push(Keeper::new(
+                let keeper = Keeper::new(
                     Arc::clone(&source),
                     publisher,
                     State::new(policy, rng.fork(), clock.now()),
                     clock.clone(),
                     Events { jumps: jumps.subscribe(), rekeyed: rekeyed.subscribe() },
                     metrics,
-                ));
+                );
+                keepers.push(keeper.traced_by(tracer.clone()));
             }
         }
         Ok(Self { grants, keepers, keys })

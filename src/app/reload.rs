@@ -14,7 +14,10 @@ use crate::{
     audit::{Audit, Outcome},
     config::ConfigFile,
     settings::{self, Followed, Values},
-    telemetry::{Metrics, ReloadMetrics},
+    telemetry::{
+        Metrics, ReloadMetrics,
+        trace::{Context, Rate, Span, Tracer, within},
+    },
 };
 
 /// How often files are checked for changes, so that a change takes effect within 5 s.
@@ -81,12 +84,21 @@ struct Watched {
     finished: watch::Sender<u64>,
 }
 
+/// Where reloads are reported.
+pub(super) struct Reports<'a> {
+    pub(super) metrics: &'a Metrics,
+    /// None without `[audit]`.
+    pub(super) audit: Option<&'a Audit>,
+    pub(super) tracer: &'a Tracer,
+}
+
 /// The state of a part or of the file, and where it is reported.
 struct Watch {
     state: State,
     metrics: ReloadMetrics,
     /// None without `[audit]`.
     audit: Option<Audit>,
+    tracer: Tracer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,12 +122,11 @@ impl Reload {
         file: &ConfigFile,
         parts: Vec<(Arc<dyn Part>, Followed)>,
         requests: watch::Receiver<u64>,
-        metrics: &Metrics,
-        audit: Option<&Audit>,
+        reports: &Reports<'_>,
     ) -> Self {
         let watch = |name: &str| {
-            let (metrics, audit) = (metrics.reload(name), audit.cloned());
-            Watch { state: State::Good, metrics, audit }
+            let (metrics, audit) = (reports.metrics.reload(name), reports.audit.cloned());
+            Watch { state: State::Good, metrics, audit, tracer: reports.tracer.clone() }
         };
         let started = Arc::new(Values::of(&file.text).unwrap_or_default());
         let text = Text { text: Arc::clone(&file.text), values: Arc::clone(&started) };
@@ -243,10 +254,20 @@ impl Watched {
         if changed {
             self.watch.forget();
         }
+        // Rare, so that a small share would miss it.
+        let mut span = self.watch.tracer.root(Rate::Always, "reload");
+        let context = span.as_ref().map(Span::context);
         let done = match read {
-            Ok(change) => change.await,
+            Ok(change) => within(context.clone(), change).await,
             Err(reason) => Err(reason),
         };
+        if let Some(span) = &mut span {
+            span.set("grantmint.reload.what", self.part.name().to_owned());
+            if done.is_err() {
+                span.fail("reload_failed");
+            }
+        }
+        let _entered = context.as_ref().map(Context::enter);
         match done {
             Ok(()) => {
                 self.files = files;

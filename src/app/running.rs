@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     audit::Audit,
     drain::{Drainer, Phase},
+    otlp::Exporter,
     server,
     token::pool::Threads,
 };
@@ -39,6 +40,8 @@ pub struct Running {
     pub(super) supervision: Option<JoinHandle<()>>,
     /// None without `[audit]`.
     pub(super) audit: Option<Audit>,
+    /// None if traces are not exported.
+    pub(super) exporter: Option<Exporter>,
 }
 
 /// Why a server stopped.
@@ -126,6 +129,9 @@ impl Running {
         if let Some(supervision) = self.supervision.filter(|it| !it.is_finished()) {
             let _ = timeout(CUT_GRACE, supervision).await;
         }
+        if let Some(exporter) = self.exporter {
+            exporter.end().await;
+        }
         tracing::info!("stopped");
         ended
     }
@@ -180,6 +186,7 @@ mod tests {
                 can_reload: false,
                 supervision: Some(tokio::spawn(task(3))),
                 audit: None,
+                exporter: None,
             };
             let ended = timeout(Duration::from_secs(7), running.until(async || pending().await));
             assert_eq!(ended.await, Ok(Ended::TaskEnded), "{ending}");

@@ -16,6 +16,8 @@ use crate::{
     clock::Anchor,
     drain::Phase,
     grant::{RefreshState, cell::Published},
+    name::ProfileName,
+    telemetry::trace::{self, Kind, Span},
     token::{CallSigner, KeySigner, SharedTokens, SignError, Signer},
 };
 
@@ -61,9 +63,15 @@ impl Minter {
             ResourceEntry::Granted(granted) => granted,
             ResourceEntry::Keyed(profile, _) => return self.key_candidate(plan, profile),
         };
-        let candidate = match self.try_candidate(plan, granted) {
-            Ok(candidate) => candidate,
-            Err(_) => self.wait_for_candidate(plan, granted, wait).await?,
+        let candidate = if let Ok(candidate) = self.try_candidate(plan, granted) {
+            candidate
+        } else {
+            let span = trace::child("wait for grant", Kind::Internal);
+            let waited = self.wait_for_candidate(plan, granted, wait).await;
+            if let Some(span) = span {
+                end_wait(span, &granted.profile.name, waited.as_ref().err());
+            }
+            waited?
         };
         // All other tokens have the requested lifetime, or one clamped to the limit.
         match plan.max_ttl {
@@ -133,6 +141,23 @@ impl Minter {
     /// The failure of a call while the server drains: another replica serves it at once.
     pub(super) const fn draining() -> Unserved {
         Unserved { cause: Cause::Draining, retry_in: Duration::ZERO }
+    }
+}
+
+fn end_wait(mut span: Span, profile: &ProfileName, unserved: Option<&Unserved>) {
+    span.set("grantmint.profile", profile.to_string());
+    if let Some(Unserved { cause, .. }) = unserved {
+        span.fail(match cause {
+            Cause::ResourceNotFound => "resource_not_found",
+            Cause::UpstreamRejected => "upstream_rejected",
+            Cause::UpstreamThrottled => "upstream_throttled",
+            Cause::GrantExpired(_) => "grant_expired",
+            Cause::GrantPending => "grant_pending",
+            Cause::GrantNotNewer => "grant_not_newer",
+            Cause::GrantTooShort => "grant_too_short",
+            Cause::Draining => "draining",
+            _ => "_OTHER",
+        });
     }
 }
 

@@ -16,8 +16,12 @@ use crate::{
         cell::{Prepare, Publication, Publisher},
         demand::{DemandReceiver, OrderOutcome},
     },
+    name::GrantName,
     source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
-    telemetry::{GrantMetrics, Metrics},
+    telemetry::{
+        GrantMetrics, Metrics,
+        trace::{Rate, Span, Tracer, within},
+    },
 };
 
 /// The account's budget held the attempt: nothing was sent, or it failed while the account is
@@ -52,6 +56,7 @@ pub struct Keeper<P: Prepare> {
     clock: Clock,
     events: Events,
     metrics: GrantMetrics,
+    tracer: Tracer,
 }
 
 impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
@@ -67,7 +72,14 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         let metrics = metrics.grant(publisher.name(), results());
         let demand = publisher.demand();
         let lineage = Lineage::default();
-        Self { source, publisher, demand, state, lineage, clock, events, metrics }
+        let tracer = Tracer::default();
+        Self { source, publisher, demand, state, lineage, clock, events, metrics, tracer }
+    }
+
+    /// The same, with attempts traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Refreshes the grant until the process exits. A panic loses one attempt, not the keeper.
@@ -87,7 +99,11 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
     async fn turn(&mut self) {
         let now = self.clock.now();
         match self.state.step(now) {
-            Step::Attempt(attempt) => self.attempt(attempt).await,
+            Step::Attempt(attempt) => {
+                let span = self.tracer.root(Rate::Sampled, "refresh");
+                let context = span.as_ref().map(Span::context);
+                within(context, self.attempt(attempt, span)).await;
+            }
             Step::Wait(until) => {
                 tokio::select! {
                     () = tokio::time::sleep(until.since(now.boot)) => {}
@@ -106,7 +122,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         }
     }
 
-    async fn attempt(&mut self, attempt: Attempt) {
+    async fn attempt(&mut self, attempt: Attempt, span: Option<Span>) {
         self.report();
         let urgency = attempt.urgency;
         if urgency == Urgency::Ordered {
@@ -118,13 +134,17 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             give_up_at: attempt.give_up_at,
         };
         let outcome = self.fetch(request).await.and_then(|fetched| self.publish(fetched));
-        self.metrics.attempted(match &outcome {
+        let result = match &outcome {
             Ok(()) => "ok",
             Err(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
                 fault.class.as_str()
             }
             Err(FetchError::Held { .. }) => HELD,
-        });
+        };
+        self.metrics.attempted(result);
+        if let Some(span) = span {
+            self.end_span(span, result, outcome.as_ref().err());
+        }
         let ordered = match &outcome {
             // Nothing was sent, because the credential is refused. Orders that joined stay open: an
             // ordered attempt, which ignores the refusal, follows.
@@ -154,6 +174,20 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         match ordered {
             Some(outcome) => self.demand.complete(outcome),
             None => self.demand.keep_orders(),
+        }
+    }
+
+    fn end_span(&self, mut span: Span, result: &'static str, error: Option<&FetchError>) {
+        let GrantName { profile, resource } = self.publisher.name();
+        span.set("grantmint.profile", profile.to_string());
+        span.set_resource("grantmint.resource", resource);
+        span.set("grantmint.refresh.result", result);
+        match error {
+            None => {}
+            Some(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
+                span.fail(fault.reason.to_string());
+            }
+            Some(FetchError::Held { .. }) => span.fail(HELD),
         }
     }
 

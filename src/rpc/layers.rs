@@ -41,7 +41,10 @@ use crate::{
         refusal::Denied,
     },
     drain::lifetime::Lifetime,
-    telemetry::Metrics,
+    telemetry::{
+        Metrics,
+        trace::{CallTrace, Traced, Tracer},
+    },
 };
 
 /// How long a request may take to arrive completely, whatever the call's deadline.
@@ -103,6 +106,7 @@ pub struct Layers<S> {
     callers: Arc<Callers>,
     bearers: Arc<Bearers>,
     audit: Option<Audit>,
+    tracer: Tracer,
 }
 
 /// A service with its layers, for one connection.
@@ -115,19 +119,27 @@ pub struct Guarded<S> {
     peer: Arc<Peer>,
     lifetime: Lifetime,
     audit: Option<Audit>,
+    tracer: Tracer,
 }
 
 impl<S> Layers<S> {
     /// Wraps `inner` for these callers.
     #[must_use]
     pub fn new(inner: S, callers: Arc<Callers>, bearers: Arc<Bearers>, metrics: &Metrics) -> Self {
-        Self { inner, methods: Methods::new(metrics), callers, bearers, audit: None }
+        let (methods, tracer) = (Methods::new(metrics), Tracer::default());
+        Self { inner, methods, callers, bearers, audit: None, tracer }
     }
 
     /// The same, with calls recorded in this log, if there is one.
     #[must_use]
     pub fn recorded_in(self, audit: Option<Audit>) -> Self {
         Self { audit, ..self }
+    }
+
+    /// The same, with calls traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 }
 
@@ -143,6 +155,7 @@ impl<S: Clone> Layers<S> {
             peer: Arc::new(peer),
             lifetime,
             audit: self.audit.clone(),
+            tracer: self.tracer.clone(),
         }
     }
 }
@@ -228,10 +241,34 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(trace) = self.tracer.call(request.headers()) else {
+            return self.respond_to(request, None);
+        };
+        let context = trace.context.clone();
+        let entered = context.enter();
+        let response = self.respond_to(request, Some(Box::new(trace)));
+        drop(entered);
+        Box::pin(Traced::new(context, response))
+    }
+}
+
+impl<S> Guarded<S> {
+    /// Checks a call and serves it.
+    fn respond_to<B>(
+        &mut self,
+        mut request: Request<B>,
+        trace: Option<Box<CallTrace>>,
+    ) -> ResponseFuture
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: HttpBody + Send + 'static,
+    {
         let method = self.methods.find(request.uri().path());
         let at = Instant::now();
-        let ending = Ending::begin(Arc::clone(method), at);
+        let ending = Ending::begin(Arc::clone(method), at, trace);
         let requested = deadline::requested(request.headers());
         let deadline = match requested {
             None if ending.method.unary => Some(deadline::DEFAULT),
@@ -269,9 +306,7 @@ where
             }
         }
     }
-}
 
-impl<S> Guarded<S> {
     /// Serves a call whose caller is known only once a key was fetched.
     async fn wait<B>(
         mut self,

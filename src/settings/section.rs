@@ -184,6 +184,20 @@ impl<'a> Section<'a> {
         within
     }
 
+    /// A finite number, whole or not.
+    pub fn number(&mut self, key: &'static str) -> Option<f64> {
+        let value = self.value(key)?.get_ref();
+        let digits = match (value.as_float(), value.as_integer()) {
+            (Some(float), _) => float.as_str(),
+            (_, Some(integer)) if integer.radix() == 10 => integer.as_str(),
+            _ => return self.mistyped(key, "a number without quotes", value),
+        };
+        match digits.parse() {
+            Ok(number) if f64::is_finite(number) => Some(number),
+            _ => self.taken(key, Err("is not finite")),
+        }
+    }
+
     /// True or false.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?.get_ref();

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header, uri::Scheme};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +28,7 @@ use crate::{
     clock::{BootTime, Clock},
     egress::Egress,
     grant::{Fault, FaultClass},
+    telemetry::trace::{self, Kind, Span},
 };
 
 /// The default timeout of an exchange: connect, TLS, headers and body.
@@ -105,6 +106,37 @@ impl HttpClient {
     /// No valid response was received: a fault of the route, of TLS or of the connection;
     /// `TIMEOUT` if no response head was received in time.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let span = trace::child(request.method().to_string(), Kind::Client);
+        let method = span.as_ref().map(|_| request.method().clone());
+        let result = self.exchange_once(request).await;
+        if let Some((span, method)) = span.zip(method) {
+            self.end_span(span, &method, &result);
+        }
+        result
+    }
+
+    /// Ends a span, with the attributes of the conventions for HTTP clients. The path is omitted: it
+    /// may hold an account or a resource.
+    fn end_span(&self, mut span: Span, method: &Method, result: &Result<Answer, Fault>) {
+        let uri = self.base.uri();
+        let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        span.set("http.request.method", method.to_string());
+        span.set("server.address", uri.host().unwrap_or_default().to_owned());
+        span.set("server.port", uri.port_u16().unwrap_or(default));
+        match result {
+            Ok(answer) => {
+                span.set("http.response.status_code", answer.status.as_u16());
+                if answer.status.is_client_error() || answer.status.is_server_error() {
+                    span.fail(answer.status.as_str().to_owned());
+                } else if let Err(fault) = &answer.body {
+                    span.fail(fault.reason.to_string());
+                }
+            }
+            Err(fault) => span.fail(fault.reason.to_string()),
+        }
+    }
+
+    async fn exchange_once(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
         let deadline = Instant::now() + self.timeout;
         let sent = timeout_at(deadline, self.send(request)).await;
         let (response, sender) = sent.unwrap_or_else(|_| Err(self.timed_out()))?;

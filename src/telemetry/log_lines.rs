@@ -1,11 +1,15 @@
-//! Queues log lines for a writer thread, so that logging never blocks on a slow reader.
+//! Queues log lines for a writer thread, so that logging never blocks on a slow reader. A line that
+//! is logged in a trace ends with the ids of the trace and its span.
 
 use std::{
+    fmt,
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::Duration,
 };
+
+use super::{LogFormat, trace};
 
 /// The maximum number of queued lines; further lines are dropped.
 const MAX_QUEUED: usize = 4_096;
@@ -20,7 +24,10 @@ enum Message {
 
 /// Queues lines; each write is one whole line.
 #[derive(Clone, Debug)]
-pub(super) struct LogLines(SyncSender<Message>);
+pub(super) struct LogLines {
+    lines: SyncSender<Message>,
+    format: LogFormat,
+}
 
 /// Waits on drop until queued lines are written, for up to a second.
 #[derive(Debug)]
@@ -30,7 +37,10 @@ pub struct LogEnd {
 }
 
 /// Starts the thread that writes lines to `out`.
-pub(super) fn log_lines(out: impl Write + Send + 'static) -> io::Result<(LogLines, LogEnd)> {
+pub(super) fn log_lines(
+    format: LogFormat,
+    out: impl Write + Send + 'static,
+) -> io::Result<(LogLines, LogEnd)> {
     let (lines, waiting) = sync_channel(MAX_QUEUED);
     let (all_written, written) = sync_channel(1);
     thread::Builder::new().name("log".to_owned()).spawn(move || {
@@ -38,7 +48,7 @@ pub(super) fn log_lines(out: impl Write + Send + 'static) -> io::Result<(LogLine
         // The receiver may be gone.
         let _ = all_written.try_send(());
     })?;
-    Ok((LogLines(lines.clone()), LogEnd { lines, written }))
+    Ok((LogLines { lines: lines.clone(), format }, LogEnd { lines, written }))
 }
 
 /// Writes queued lines. A line that cannot be written, as on a full disk, is dropped.
@@ -52,13 +62,41 @@ fn write(waiting: &Receiver<Message>, mut out: impl Write) {
 impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Dropped if the queue is full.
-        let _ = self.0.try_send(Message::Line(line.to_vec()));
+        let _ = self.lines.try_send(Message::Line(with_ids(self.format, line)));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line with the ids of the current trace, if there is one.
+fn with_ids(format: LogFormat, line: &[u8]) -> Vec<u8> {
+    let mut whole = line.to_vec();
+    trace::with_ids(|trace, span| {
+        let end: &[u8] = match format {
+            LogFormat::Json => b"}\n",
+            LogFormat::Human => b"\n",
+        };
+        if !whole.ends_with(end) {
+            return;
+        }
+        whole.truncate(whole.len() - end.len());
+        let mut field = |name: &str, id: &dyn fmt::Display| {
+            // Writing to a Vec does not fail.
+            let _ = match format {
+                LogFormat::Json => write!(whole, ",\"{name}\":\"{id}\""),
+                LogFormat::Human => write!(whole, " {name}={id}"),
+            };
+        };
+        field("trace_id", &trace);
+        if let Some(span) = span {
+            field("span_id", &span);
+        }
+        whole.extend(end);
+    });
+    whole
 }
 
 impl Drop for LogEnd {
@@ -76,7 +114,7 @@ mod tests {
     #[test]
     fn queued_lines_are_written_on_drop() {
         let (mut read, out) = io::pipe().unwrap();
-        let (mut lines, end) = log_lines(out).unwrap();
+        let (mut lines, end) = log_lines(LogFormat::Json, out).unwrap();
         for index in 0..100 {
             writeln!(lines, "line {index}").unwrap();
         }
@@ -89,11 +127,36 @@ mod tests {
     #[test]
     fn stalled_reader_blocks_neither_logging_nor_exit() {
         let (_unread, out) = io::pipe().unwrap();
-        let (mut lines, end) = log_lines(out).unwrap();
+        let (mut lines, end) = log_lines(LogFormat::Json, out).unwrap();
         let line = [b'x'; 1_000];
         for _ in 0..2 * MAX_QUEUED {
             lines.write_all(&line).unwrap();
         }
         drop(end);
+    }
+
+    #[test]
+    fn line_in_a_trace_ends_with_its_ids() {
+        let sample = trace::Sample::new(1.0).unwrap();
+        let metrics = crate::telemetry::Metrics::default().traces();
+        let names = crate::telemetry::ResourceNames::default();
+        let clock = crate::clock::Clock::system();
+        let (tracer, mut spans) = trace::Tracer::new(sample, clock, names, metrics);
+        let line =
+            |format, line: &str| String::from_utf8(with_ids(format, line.as_bytes())).unwrap();
+        let span = tracer.root(trace::Rate::Sampled, "work").unwrap();
+        let entered = span.context().enter();
+        let json = line(LogFormat::Json, "{\"a\":1}\n");
+        let human = line(LogFormat::Human, "INFO done\n");
+        let partial = line(LogFormat::Json, "{\"a\":");
+        drop(entered);
+        drop(span);
+        let trace::SpanRecord { trace_id, span_id, .. } = spans.try_recv().unwrap();
+        let expected =
+            format!("{{\"a\":1,\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"}}\n");
+        assert_eq!(json, expected);
+        assert_eq!(human, format!("INFO done trace_id={trace_id} span_id={span_id}\n"));
+        assert_eq!(partial, "{\"a\":");
+        assert_eq!(line(LogFormat::Human, "INFO done\n"), "INFO done\n");
     }
 }

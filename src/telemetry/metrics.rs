@@ -10,6 +10,7 @@ mod grants;
 mod labels;
 mod minting;
 mod process;
+mod traces;
 mod transport;
 
 use std::{fmt, sync::Arc};
@@ -24,6 +25,7 @@ pub use self::{
     labels::Counts,
     minting::{MintMetrics, PoolMetrics},
     process::ReloadMetrics,
+    traces::TraceMetrics,
     transport::IssuerMetrics,
 };
 use super::{format::MetricsFormat, resource_names::ResourceNames};
@@ -40,6 +42,7 @@ struct Inner {
     calls: calls::Families,
     grants: grants::Families,
     transport: transport::Families,
+    traces: traces::Families,
     process: process::Families,
 }
 
@@ -61,6 +64,7 @@ impl Metrics {
         let calls = calls::Families::define(&mut define);
         let grants = grants::Families::define(&mut define, upstream_requests);
         let transport = transport::Families::define(&mut define);
+        let traces = traces::Families::define(&mut define);
         let process = process::Families::define(&mut define);
         let registry = define.registry();
         Self(Arc::new(Inner {
@@ -71,6 +75,7 @@ impl Metrics {
             calls,
             grants,
             transport,
+            traces,
             process,
         }))
     }

@@ -23,5 +23,6 @@ mod support;
 mod systemd;
 mod timeline;
 mod tls;
+mod traces;
 mod unix;
 mod wire;

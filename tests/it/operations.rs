@@ -60,7 +60,8 @@ async fn page() -> Page {
     );
     let audit = pki.path("audit.jsonl");
     let observed = format!(
-        "[server]\nauthorize = \"observe\"\n[audit]\nfile = \"{}\"\n[callers.demo]\n\
+        "[server]\nauthorize = \"observe\"\n[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n\
+         [audit]\nfile = \"{}\"\n[callers.demo]\n\
          match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
         audit.display()
     );

@@ -195,6 +195,13 @@ impl Serve {
         Self::run_by(Command::new(BINARY), Stdio::piped(), &arguments).await
     }
 
+    /// `serve --sandbox` with this configuration, which sets the log filter.
+    pub(crate) async fn logging_as_configured(config: &Configured) -> Self {
+        let address = "127.0.0.1:0";
+        let arguments = ["serve", "--sandbox", "--listen", address, "--config", config.path()];
+        Self::run_logging(Command::new(BINARY), Stdio::piped(), &arguments, &[]).await
+    }
+
     /// `serve` with these arguments, by this command, on free ports.
     pub(crate) async fn by(command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
         let mut all = vec!["serve"];
@@ -205,11 +212,19 @@ impl Serve {
         Self::run_by(command, stderr, &all).await
     }
 
-    async fn run_by(mut command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
-        command.args(arguments);
-        if !arguments.contains(&"--log") {
-            command.args(["--log", "trace"]);
-        }
+    async fn run_by(command: Command, stderr: Stdio, arguments: &[&str]) -> Self {
+        let is_set = arguments.contains(&"--log");
+        let log: &[&str] = if is_set { &[] } else { &["--log", "trace"] };
+        Self::run_logging(command, stderr, arguments, log).await
+    }
+
+    async fn run_logging(
+        mut command: Command,
+        stderr: Stdio,
+        arguments: &[&str],
+        log: &[&str],
+    ) -> Self {
+        command.args(arguments).args(log);
         if !arguments.contains(&"--admin-listen") {
             command.args(["--admin-listen", "127.0.0.1:0"]);
         }

@@ -21,7 +21,7 @@ use grantmint::{
     server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
     systemd::Systemd,
-    telemetry::{LogFormat, log_filter, start_logging},
+    telemetry::{LogFilter, LogFormat, configure_log_filter, start_logging},
 };
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
@@ -62,9 +62,9 @@ pub(crate) struct ServeCommand {
     /// Log format; default: human on a terminal, else json
     #[arg(long, value_enum, env = "GRANTMINT_LOG_FORMAT")]
     log_format: Option<Format>,
-    /// Log filter
-    #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG", default_value = "info", value_parser = log_filter)]
-    log: String,
+    /// Log filter; default: [log] filter of the configuration, else info
+    #[arg(long, value_name = "FILTER", env = "GRANTMINT_LOG")]
+    log: Option<LogFilter>,
     /// Print the addresses as one line of JSON instead of the banner
     #[arg(long)]
     json: bool,
@@ -94,7 +94,7 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> Result<Ended, Failure> {
-        let _log = start_logging(self.format(), &self.log).map_err(failed)?;
+        let _log = start_logging(self.format(), self.log.as_ref()).map_err(failed)?;
         // Before anything slow: a signal may arrive at any time.
         let mut signals = Signals::install()?;
         forbid_core_dumps();
@@ -128,6 +128,7 @@ impl ServeCommand {
         let command = self.clone();
         let read = spawn_blocking(move || command.read());
         let (mut config, emulated) = read.await.map_err(failed)??;
+        configure_log_filter(config.log_filter.as_ref());
         let sandbox = match emulated {
             Some(emulated) => Some(start_sandbox(emulated, &clock).await?),
             None => None,
@@ -319,7 +320,13 @@ fn served_demos() -> Vec<Demo> {
 /// The configuration of the demos' profiles, parsed as any other.
 fn sandbox_configuration() -> Result<Config, Failure> {
     let demos = served_demos();
-    let secret = |name: &str| demos.iter().find_map(|demo| demo.variable(name));
+    let secret = |name: &str| {
+        let of_demo = demos.iter().find_map(|demo| demo.variable(name));
+        of_demo.or_else(|| {
+            // Traces can also be tried without a file.
+            name.starts_with("OTEL_").then(|| std::env::var(name).ok()).flatten()
+        })
+    };
     let text = provider::configuration(&demos);
     let config = Config::parse_with("the sandbox's profiles", &text, &secret)?;
     // The demos' secrets are public, so warnings about them are dropped.

@@ -62,6 +62,7 @@ impl HttpBody for GuardedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        let _entered = this.ending.trace.as_ref().map(|trace| trace.context.enter());
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx)));
         let Ok(polled) = polled else {
             this.body = Body::empty();

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     markers::Markers,
     support::{self, BINARY, Configured, Serve, mint, run, series, soon, until},
+    traces::Collector,
 };
 
 pub(super) const SECRET: &str = "planted-secret-9f86d081884c7d659a2feaa0c55ad015";
@@ -44,7 +45,9 @@ pub(super) fn add_token(markers: &mut Markers, token: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_output_contains_a_secret() {
-    let config = Configured::with_secret("", "grant_ttl = \"12s\"", SECRET);
+    let collector = Collector::start().await;
+    let top = format!("[telemetry]\notlp_endpoint = \"{}\"\nsample = 1\n", collector.url);
+    let config = Configured::with_secret(&top, "grant_ttl = \"12s\"", SECRET);
     let serve = Serve::configured(&config, &[]).await;
     let mut markers = planted();
     let mut reported = String::new();
@@ -124,6 +127,15 @@ async fn no_output_contains_a_secret() {
         assert!(log.contains(witness), "the log is not at trace level: no {witness}");
     }
     markers.in_none_of("the log", &log);
+    let traces = collector.text();
+    for witness in ["refresh", "POST", "wait for grant", "MintToken", "MintTokens"] {
+        assert!(
+            traces.contains(&format!("name: \"{witness}\""))
+                || traces.contains(&format!("/{witness}\"")),
+            "no span {witness}"
+        );
+    }
+    markers.in_none_of("a trace", &traces);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use grantmint::{
     config::{Config, Grants, Profile, Supply},
     listen::unix::Unix,
     name::{Pattern, Resource},
+    otlp,
     refresh::schedule::Point,
     settings::shown,
     source::budget,
@@ -67,6 +68,9 @@ pub(super) fn sections(config: &Config) -> (Keys, Vec<(&'static str, Keys)>) {
     sections.push(("admin", of_admin));
     sections.extend(config.audit.iter().map(|audit| ("audit", audit_keys(audit))));
     sections.extend([("limits", limits), ("signing", signing)]);
+    sections.extend(config.traces.iter().map(|traces| ("telemetry", trace_keys(traces))));
+    let filter = config.log_filter.iter();
+    sections.extend(filter.map(|it| ("log", vec![("filter", json!(it.to_string()))])));
     (default.collect(), sections)
 }
 
@@ -78,6 +82,15 @@ fn unix_keys(unix: &Unix) -> Value {
     if let Some(group) = &unix.group {
         keys["group"] = json!(group.to_string());
     }
+    keys
+}
+
+fn trace_keys(traces: &otlp::Config) -> Keys {
+    let mut keys = vec![
+        ("otlp_endpoint", json!(traces.endpoint.to_string())),
+        ("sample", json!(traces.sample.share())),
+    ];
+    keys.extend(traces.ca.iter().map(|file| ("otlp_ca", json!(file.display().to_string()))));
     keys
 }
 
