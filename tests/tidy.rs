@@ -42,7 +42,7 @@ const BASE: [&str; 7] = ["clock", "drain", "hmac", "listen", "name", "settings",
 const WITHIN_BASE: [(&str, &[&str]); 1] = [("telemetry", &["clock", "name"])];
 
 /// The modules that each module may import, in addition to the base.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("grant", &[]),
     ("egress", &[]),
     ("audit", &[]),

@@ -1,6 +1,6 @@
 //! Building a client.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use http::Uri;
 use tonic::service::interceptor::InterceptedService;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Builds a [`Client`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Builder {
     server: String,
@@ -52,6 +52,13 @@ pub enum BuildError {
     /// The token's file holds none.
     #[error("the token file {0}")]
     Token(String),
+}
+
+/// Prints no setting: an address may hold a password.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
 }
 
 impl Builder {

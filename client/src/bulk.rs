@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Request, Streaming};
+use tokio::time::timeout;
+use tonic::{Request, Status, Streaming};
 
 use crate::{
     Connection, Error, Options, Validity,
@@ -12,7 +12,8 @@ use crate::{
         IdentityList, IdentitySeries, MintOptions, MintTokensRequest, MintTokensResponse,
         mint_tokens_request::Selection, token_service_client::TokenServiceClient,
     },
-    retry,
+    retry::Resumption,
+    token::Arrival,
 };
 
 /// Indices requested by one call; it is halved where the server allows fewer.
@@ -53,15 +54,15 @@ pub struct Bulk {
     connection: Connection,
     identities: Identities,
     options: MintOptions,
-    patience: Duration,
     /// The next index to receive.
     next: usize,
     per_call: usize,
+    /// The first index of the call, and the one after its last.
+    call_start: usize,
+    call_end: usize,
     call: Option<Streaming<MintTokensResponse>>,
-    /// When a token was last received.
-    progress: Instant,
-    /// Failures since then.
-    failures: u32,
+    arrival: Arrival,
+    resumption: Resumption,
     on_resume: Option<OnResume>,
 }
 
@@ -124,11 +125,12 @@ impl Bulk {
             per_call: identities.per_call(),
             identities,
             options: options.message.clone(),
-            patience,
             next: 0,
+            call_start: 0,
+            call_end: 0,
             call: None,
-            progress: Instant::now(),
-            failures: 0,
+            arrival: Arrival::default(),
+            resumption: Resumption::new(patience),
             on_resume: None,
         }
     }
@@ -151,7 +153,14 @@ impl Bulk {
         self.next
     }
 
-    /// Receives the next chunk; `None` after the last one.
+    /// The first index of the last call. Indices in an error about a list count from there.
+    #[must_use]
+    pub fn call_start(&self) -> usize {
+        self.call_start
+    }
+
+    /// Receives the next chunk; `None` after the last one. It is cancel safe: a call after a
+    /// dropped one continues.
     ///
     /// # Errors
     ///
@@ -159,27 +168,26 @@ impl Bulk {
     /// before stay good, and a call after an error resumes.
     pub async fn next(&mut self) -> Result<Option<Chunk>, Error> {
         while self.next < self.identities.len() {
+            self.resumption.ready().await;
             let error = match self.receive().await {
-                Ok(Some(chunk)) => return Ok(Some(chunk)),
-                Ok(None) => continue,
+                Ok(chunk) => return Ok(Some(chunk)),
                 Err(error) => error,
             };
+            let is_end = self.next == self.call_end;
             self.call = None;
+            if is_end {
+                continue;
+            }
             if error.reason() == Some("BULK_TOO_LARGE") && self.per_call > 1 {
                 self.per_call /= 2;
                 continue;
             }
-            let ended = matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled);
-            if !(error.is_retryable() || ended) || self.progress.elapsed() > self.patience {
-                self.progress = Instant::now();
+            if !self.resumption.is_resumed_after(&error) {
                 return Err(error);
             }
-            self.failures = self.failures.saturating_add(1);
             if let Some(report) = &mut self.on_resume {
                 report(self.next, &error);
             }
-            let pause = error.retry_after().unwrap_or_else(|| retry::backoff(self.failures));
-            sleep(pause).await;
         }
         Ok(None)
     }
@@ -192,32 +200,33 @@ impl Bulk {
         })
     }
 
-    /// Receives the next chunk of the call, which is made if there is none; `None` at its end.
-    async fn receive(&mut self) -> Result<Option<Chunk>, Error> {
-        let call = if let Some(call) = &mut self.call {
-            call
-        } else {
-            let call = self.start().await?;
-            self.call.insert(call)
-        };
-        let Some(message) = call.message().await? else {
-            self.call = None;
-            return Ok(None);
-        };
+    /// Receives the next chunk of the call, which is made if there is none.
+    async fn receive(&mut self) -> Result<Chunk, Error> {
+        let silence = || Status::deadline_exceeded("no token was received for too long");
+        let patience = self.resumption.patience();
+        if self.call.is_none() {
+            self.call_start = self.next;
+            self.call_end = self.identities.len().min(self.next.saturating_add(self.per_call));
+            let call = timeout(patience, self.start()).await.map_err(|_| silence())??;
+            (self.call, self.arrival) = (Some(call), Arrival::default());
+        }
+        let ended = || Status::unavailable("the call ended before its last token");
+        let call = self.call.as_mut().ok_or_else(ended)?;
+        let message = timeout(patience, call.message()).await.map_err(|_| silence())??;
+        let message = message.ok_or_else(ended)?;
         let chunk = Chunk {
             // The indices of a call for a part of a list start at 0, so they are counted here.
             first_index: self.next,
-            validity: Validity::received(message.validity.unwrap_or_default()),
+            validity: self.arrival.validity(message.validity.unwrap_or_default()),
             tokens: message.tokens,
         };
         self.next += chunk.tokens.len();
-        (self.progress, self.failures) = (Instant::now(), 0);
-        Ok(Some(chunk))
+        self.resumption.progressed();
+        Ok(chunk)
     }
 
     async fn start(&self) -> Result<Streaming<MintTokensResponse>, Error> {
-        let end = self.identities.len().min(self.next.saturating_add(self.per_call));
-        let (selection, start_index) = self.identities.select(self.next, end);
+        let (selection, start_index) = self.identities.select(self.call_start, self.call_end);
         let request = MintTokensRequest {
             options: Some(self.options.clone()),
             selection: Some(selection),

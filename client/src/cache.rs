@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use prost::Message;
@@ -38,22 +38,30 @@ impl Cache {
 
     /// The token of this request that is usable for at least that long.
     pub(crate) fn get(&self, key: &[u8], least: Duration) -> Option<Token> {
-        let tokens = self.lock();
-        let cached = tokens.get(key).filter(|it| Instant::now() < it.stale_at)?;
+        let mut tokens = self.lock();
+        let cached = tokens.get(key)?;
+        if !cached.is_fresh() {
+            tokens.remove(key);
+            return None;
+        }
         (cached.token.usable_for() >= least).then(|| cached.token.clone())
     }
 
-    /// Keeps a token; where there is no room, stale ones make room, else the one that is stale
-    /// first.
+    pub(crate) fn remove(&self, key: &[u8]) {
+        self.lock().remove(key);
+    }
+
+    /// Keeps a token; a full cache drops others.
     pub(crate) fn put(&self, key: Vec<u8>, token: &Token) {
         if self.capacity == 0 {
             return;
         }
         let usable = token.usable_for();
-        let stale_at = Instant::now() + usable / LEAST_SHARE * (LEAST_SHARE - 1);
+        let fresh_for = usable / LEAST_SHARE * (LEAST_SHARE - 1);
+        let Some(stale_at) = Instant::now().checked_add(fresh_for) else { return };
         let mut tokens = self.lock();
         if tokens.len() >= self.capacity && !tokens.contains_key(&key) {
-            make_room(&mut tokens);
+            make_room(&mut tokens, self.capacity);
         }
         tokens.insert(key, Cached { token: token.clone(), stale_at });
     }
@@ -63,12 +71,24 @@ impl Cache {
     }
 }
 
-fn make_room(tokens: &mut HashMap<Vec<u8>, Cached>) {
-    let (now, before) = (Instant::now(), tokens.len());
-    tokens.retain(|_, it| now < it.stale_at);
-    if tokens.len() == before {
-        let first = tokens.iter().min_by_key(|(_, it)| it.stale_at).map(|(key, _)| key.clone());
-        first.and_then(|key| tokens.remove(&key));
+impl Cached {
+    /// The monotonic clock stops while the machine is suspended, so the wall clock counts too.
+    #[expect(clippy::disallowed_methods, reason = "the crate has no other use of wall time")]
+    fn is_fresh(&self) -> bool {
+        let is_expired = self.token.validity().expiry().is_some_and(|it| it <= SystemTime::now());
+        Instant::now() < self.stale_at && !is_expired
+    }
+}
+
+/// Drops stale tokens, and an eighth of the others if there are too many: those that are stale
+/// first.
+fn make_room(tokens: &mut HashMap<Vec<u8>, Cached>, capacity: usize) {
+    tokens.retain(|_, it| it.is_fresh());
+    if tokens.len() >= capacity {
+        let mut ends: Vec<_> = tokens.values().map(|it| it.stale_at).collect();
+        let (_, last, _) = ends.select_nth_unstable(capacity / 8);
+        let last = *last;
+        tokens.retain(|_, it| it.stale_at > last);
     }
 }
 

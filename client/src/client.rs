@@ -17,6 +17,9 @@ use crate::{
     retry,
 };
 
+/// A longer deadline is as good as none, and might not be representable.
+const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A connection whose calls carry the bearer token, if there is one.
 pub type Connection = InterceptedService<Channel, Bearer>;
 
@@ -69,6 +72,12 @@ impl Client {
         Ok(token)
     }
 
+    /// Drops the cached token of this identity and these options, for example after a player
+    /// refused it.
+    pub fn forget(&self, identity: &str, options: &Options) {
+        self.cache.remove(&Cache::key(&request(identity, options)));
+    }
+
     /// Mints tokens for many identities, in chunks. A failure that may pass is retried from the
     /// next index.
     pub fn bulk(&self, identities: Identities, options: &Options) -> Bulk {
@@ -83,9 +92,12 @@ impl Client {
     /// Refreshes a grant now, by its name `profiles/{profile}/grants/{resource}`, and returns its
     /// state after the attempt. It is not retried.
     pub async fn refresh(&self, name: &str) -> Result<Grant, Error> {
+        let by = self.deadline();
         let mut request = Request::new(RefreshGrantRequest { name: name.to_owned() });
-        request.set_timeout(self.deadline);
-        let response = self.grant_service().refresh_grant(request).await?;
+        request.set_timeout(by.saturating_duration_since(Instant::now()));
+        let mut service = self.grant_service();
+        let called = timeout_at(by, service.refresh_grant(request)).await;
+        let response = called.map_err(|_| Status::deadline_exceeded("the deadline passed"))??;
         Ok(response.into_inner().grant.unwrap_or_default())
     }
 
@@ -101,20 +113,26 @@ impl Client {
         GrantServiceClient::new(self.connection.clone())
     }
 
+    /// When a call that starts now must end.
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now + self.deadline.min(MAX_DEADLINE)
+    }
+
     async fn mint_request(&self, message: MintTokenRequest) -> Result<Token, Error> {
-        let deadline = Instant::now() + self.deadline;
-        let mut attempt = 1;
+        let deadline = self.deadline();
+        let mut failures = 0;
         loop {
             let error = match self.mint_once(message.clone(), deadline).await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
-            let pause = retry::pause(&error, attempt);
+            failures += 1;
+            let pause = retry::pause(&error, failures);
             let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else {
                 return Err(error);
             };
             sleep(pause).await;
-            attempt += 1;
         }
     }
 

@@ -23,8 +23,9 @@ use crate::{
     tls::{Expected, Files, Prefixed, connect},
 };
 
-/// Windows so wide that they do not slow a bulk down.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// A stream may hold about three chunks that are not read, and a connection those of 32 streams:
+/// chunks that wait lose their time, and streams that are not read must not block other calls.
+const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// A chunk of a bulk fits into one frame of this size.

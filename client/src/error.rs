@@ -2,8 +2,10 @@
 
 use std::{collections::HashMap, error, fmt, time::Duration};
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
+
+use crate::tls::ConnectError;
 
 /// A call that failed: the server's error, or the transport's.
 #[derive(Clone, Debug)]
@@ -40,7 +42,10 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         let is_quota = self.code() == Code::ResourceExhausted && self.reason.is_some();
-        self.code() == Code::Unavailable || is_quota || self.is_transport()
+        match self.connect_error() {
+            Some(error) => error.is_transient(),
+            None => self.code() == Code::Unavailable || is_quota || self.is_transport(),
+        }
     }
 
     /// When the server expects that a retry succeeds.
@@ -73,13 +78,36 @@ impl Error {
 
     /// Whether the connection failed, and not the call: tonic reports a connection that breaks
     /// with various codes, but always with a source.
-    pub(crate) fn is_transport(&self) -> bool {
-        self.reason.is_none() && error::Error::source(&*self.status).is_some()
+    fn is_transport(&self) -> bool {
+        self.reason.is_none()
+            && self.code() != Code::DeadlineExceeded
+            && error::Error::source(&*self.status).is_some()
+    }
+
+    /// Why the TLS connection was not made.
+    fn connect_error(&self) -> Option<&ConnectError> {
+        cause(&self.status)
     }
 }
 
+/// The cause of this type in a status's chain of sources.
+fn cause<T: error::Error + 'static>(status: &Status) -> Option<&T> {
+    let mut next = error::Error::source(status);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
 impl From<Status> for Error {
-    fn from(status: Status) -> Self {
+    fn from(mut status: Status) -> Self {
+        // tonic reports a deadline that passed on this side as CANCELLED.
+        if cause::<TimeoutExpired>(&status).is_some() {
+            status = Status::deadline_exceeded("the deadline passed");
+        }
         let reason = status.get_details_error_info().map(|info| info.reason);
         Self { status: Box::new(status), reason }
     }

@@ -1,41 +1,107 @@
-//! When a call is retried.
+//! When calls are retried and streams resumed.
 
 use std::time::Duration;
 
-use crate::Error;
+use tokio::time::{Instant, sleep_until};
+use tonic::Code;
 
-/// As many as gRPC allows in a service config, less one.
-const MAX_ATTEMPTS: u32 = 4;
+use crate::Error;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// The pause before attempt `attempt + 1`; `None` where a retry is pointless.
+/// The pause after this number of failed attempts; `None` where a retry is pointless.
 ///
-/// It is the policy of `examples/service_config.json`, which tonic does not read. The server's
-/// pushback replaces the back-off; a negative one forbids the retry.
-pub(crate) fn pause(error: &Error, attempt: u32) -> Option<Duration> {
-    if attempt >= MAX_ATTEMPTS || !error.is_retryable() {
+/// The server's pushback replaces the back-off; a negative one forbids the retry.
+pub(crate) fn pause(error: &Error, failures: u32) -> Option<Duration> {
+    if !error.is_retryable() {
         return None;
     }
     match error.status().metadata().get("grpc-retry-pushback-ms") {
         Some(pushback) => pushback.to_str().ok()?.parse().ok().map(Duration::from_millis),
-        None => Some(backoff(attempt)),
+        None => Some(backoff(failures)),
     }
 }
 
 /// A random pause up to 200 ms, then 400 ms and so on up to 2 s.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    let most = FIRST_BACKOFF.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+fn backoff(failures: u32) -> Duration {
+    let most = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16));
     most.min(MAX_BACKOFF).mul_f64(fastrand::f64())
+}
+
+/// Decides whether and when a stream is resumed after a failure.
+#[derive(Debug)]
+pub(crate) struct Resumption {
+    patience: Duration,
+    failures: u32,
+    /// The first failure since the last progress.
+    failing_since: Option<Instant>,
+    retry_at: Option<Instant>,
+}
+
+impl Resumption {
+    pub(crate) const fn new(patience: Duration) -> Self {
+        Self { patience, failures: 0, failing_since: None, retry_at: None }
+    }
+
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Waits for the pause after the last failure. A caller that drops this future and calls
+    /// again waits for the same instant.
+    pub(crate) async fn ready(&mut self) {
+        if let Some(at) = self.retry_at {
+            sleep_until(at).await;
+            self.retry_at = None;
+        }
+    }
+
+    pub(crate) const fn progressed(&mut self) {
+        (self.failures, self.failing_since) = (0, None);
+    }
+
+    /// Plans the next attempt, or returns that there is none.
+    pub(crate) fn is_resumed_after(&mut self, error: &Error) -> bool {
+        let now = Instant::now();
+        let is_first = self.failing_since.is_none();
+        let since = *self.failing_since.get_or_insert(now);
+        self.failures = self.failures.saturating_add(1);
+        let pause = error.retry_after().unwrap_or_else(|| backoff(self.failures));
+        let is_in_time =
+            now.saturating_duration_since(since).saturating_add(pause) <= self.patience;
+        let is_resumed = is_resumable(error, is_first) && is_in_time;
+        if is_resumed {
+            self.retry_at = now.checked_add(pause);
+        } else {
+            self.progressed();
+        }
+        is_resumed
+    }
+}
+
+/// A stream also ends at its deadline, and when the bearer token expires that it was opened with:
+/// then the file may hold the next one.
+fn is_resumable(error: &Error, is_first: bool) -> bool {
+    let cause = || error.metadata().remove("cause");
+    match error.code() {
+        Code::DeadlineExceeded | Code::Cancelled => true,
+        Code::Unauthenticated => {
+            is_first && matches!(cause().as_deref(), Some("expired" | "unknown_key"))
+        }
+        _ => error.is_retryable(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic::{
         Code, Status,
         metadata::{Ascii, MetadataValue},
     };
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
 
@@ -57,10 +123,34 @@ mod tests {
     }
 
     #[test]
-    fn refused_requests_and_the_last_attempt_are_not_retried() {
-        assert_eq!(pause(&unavailable(Some("5")), MAX_ATTEMPTS), None);
+    fn refused_requests_are_not_retried() {
         for code in [Code::InvalidArgument, Code::PermissionDenied, Code::FailedPrecondition] {
             assert_eq!(pause(&Status::new(code, "").into(), 1), None, "{code:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_is_resumed_while_failures_last_no_longer_than_patience() {
+        let mut resumption = Resumption::new(Duration::from_secs(5));
+        let started = Instant::now();
+        while resumption.is_resumed_after(&unavailable(None)) {
+            resumption.ready().await;
+        }
+        let took = started.elapsed();
+        assert!(took > Duration::from_secs(2) && took <= Duration::from_secs(5), "{took:?}");
+        // The next failure counts from its own time.
+        assert!(resumption.is_resumed_after(&unavailable(None)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_bearer_is_replaced_once() {
+        let mut details = ErrorDetails::new();
+        let cause = HashMap::from([("cause".to_owned(), "expired".to_owned())]);
+        details.set_error_info("CALLER_UNAUTHENTICATED", "grantmint", cause);
+        let error: Error =
+            Status::with_error_details(Code::Unauthenticated, "expired", details).into();
+        let mut resumption = Resumption::new(Duration::from_secs(5));
+        assert!(resumption.is_resumed_after(&error));
+        assert!(!resumption.is_resumed_after(&error));
     }
 }

@@ -86,6 +86,14 @@ pub enum ConnectError {
     Failed(String),
 }
 
+impl ConnectError {
+    /// Whether a retry may help: a handshake also fails while the server shuts down.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
 impl Expected {
     /// Parses a DNS name, an IP address or a SPIFFE ID.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
@@ -150,6 +158,9 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn config(expected: &Expected, files: &Files) -> Result<ClientConfig, ConnectError> {
+    if matches!((expected, &files.ca), (Expected::Spiffe(_), None)) {
+        return Err(ConnectError::NoRoots);
+    }
     let roots = roots(files.ca.as_deref())?;
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -72,12 +72,48 @@ impl fmt::Debug for Token {
     }
 }
 
+/// An instant this much later; one that cannot be represented is cut to the earlier one.
+fn after(instant: Instant, time: Duration) -> Instant {
+    instant.checked_add(time).unwrap_or(instant)
+}
+
+/// When the responses of a stream were sent, by our clock. Chunks may wait unread, so `use_within`
+/// does not count from the moment at which one is read.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival {
+    /// The instant and the server's time of the response that waited least.
+    fastest: Option<(Instant, Duration)>,
+}
+
+impl Arrival {
+    /// The validity of a response that is read now.
+    pub(crate) fn validity(&mut self, message: proto::Validity) -> Validity {
+        let within = message.use_within.and_then(|it| Duration::try_from(it).ok());
+        let end = message.use_by_time.and_then(|it| SystemTime::try_from(it).ok());
+        let end = end.and_then(|it| it.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let mut validity = Validity::received(message);
+        if let (Some(within), Some(end)) = (within, end) {
+            let (now, sent) = (Instant::now(), end.saturating_sub(within));
+            let (instant, server) = match self.fastest {
+                Some((instant, server))
+                    if after(instant, sent.saturating_sub(server)) <= now && sent >= server =>
+                {
+                    (instant, server)
+                }
+                _ => *self.fastest.insert((now, sent)),
+            };
+            validity.use_by = after(instant, end.saturating_sub(server)).min(validity.use_by);
+        }
+        validity
+    }
+}
+
 impl Validity {
     /// Counts from now by our own clock: the server's may differ.
     pub(crate) fn received(validity: proto::Validity) -> Self {
         let within = validity.use_within.and_then(|it| Duration::try_from(it).ok());
         Self {
-            use_by: Instant::now() + within.unwrap_or_default(),
+            use_by: after(Instant::now(), within.unwrap_or_default()),
             expiry: validity.expire_time.and_then(|it| SystemTime::try_from(it).ok()),
             grant: validity.grant,
             generation: validity.generation,
@@ -114,5 +150,31 @@ impl Validity {
     #[must_use]
     pub fn generation(&self) -> i64 {
         self.generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn chunk_that_waited_unread_is_usable_for_less() {
+        let message = |use_by: i64| proto::Validity {
+            use_by_time: Some(prost_types::Timestamp { seconds: use_by, nanos: 0 }),
+            use_within: Some(prost_types::Duration { seconds: 50, nanos: 0 }),
+            ..proto::Validity::default()
+        };
+        let mut arrival = Arrival::default();
+        let first = arrival.validity(message(1_000));
+        assert_eq!(first.usable_for(), Duration::from_secs(50));
+        // The second was sent one second later and is read after 30 s.
+        advance(Duration::from_secs(30)).await;
+        let second = arrival.validity(message(1_001));
+        assert_eq!(second.usable_for(), Duration::from_secs(21));
+        // One that was sent when it is read has all of its time.
+        let third = arrival.validity(message(1_030));
+        assert_eq!(third.usable_for(), Duration::from_secs(50));
     }
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Request, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::{
     Connection, Error,
@@ -12,7 +11,7 @@ use crate::{
         WatchGrantsRequest, WatchGrantsResponse, grant_service_client::GrantServiceClient,
         watch_grants_request,
     },
-    retry,
+    retry::Resumption,
 };
 
 /// Which grants to follow.
@@ -32,21 +31,18 @@ pub enum Target {
 pub struct Watch {
     connection: Connection,
     target: Target,
-    patience: Duration,
     call: Option<Streaming<WatchGrantsResponse>>,
-    /// When an update was last received, or the connection was last good.
-    progress: Instant,
-    failures: u32,
+    resumption: Resumption,
 }
 
 impl Watch {
     pub(crate) fn new(connection: Connection, target: Target, patience: Duration) -> Self {
-        Self { connection, target, patience, call: None, progress: Instant::now(), failures: 0 }
+        Self { connection, target, call: None, resumption: Resumption::new(patience) }
     }
 
     /// Receives the next update: first a snapshot, then the grants that changed. After a failure
     /// that may pass a new snapshot follows; its first message (`snapshot`) replaces all that
-    /// was received before.
+    /// was received before. It is cancel safe.
     ///
     /// # Errors
     ///
@@ -54,28 +50,15 @@ impl Watch {
     /// error starts again.
     pub async fn next(&mut self) -> Result<WatchGrantsResponse, Error> {
         loop {
+            self.resumption.ready().await;
             let error = match self.receive().await {
-                Ok(Some(update)) => return Ok(update),
-                Ok(None) => None,
-                Err(error) => Some(error),
+                Ok(update) => return Ok(update),
+                Err(error) => error,
             };
-            if self.call.take().is_some() {
-                // A long silence of a good call is no lack of progress.
-                self.progress = Instant::now();
+            self.call = None;
+            if !self.resumption.is_resumed_after(&error) {
+                return Err(error);
             }
-            let pause = match error {
-                None => retry::backoff(1),
-                Some(error) => {
-                    let ended = matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled);
-                    if !(error.is_retryable() || ended) || self.progress.elapsed() > self.patience {
-                        self.progress = Instant::now();
-                        return Err(error);
-                    }
-                    self.failures = self.failures.saturating_add(1);
-                    error.retry_after().unwrap_or_else(|| retry::backoff(self.failures))
-                }
-            };
-            sleep(pause).await;
         }
     }
 
@@ -87,7 +70,7 @@ impl Watch {
         })
     }
 
-    async fn receive(&mut self) -> Result<Option<WatchGrantsResponse>, Error> {
+    async fn receive(&mut self) -> Result<WatchGrantsResponse, Error> {
         let call = if let Some(call) = &mut self.call {
             call
         } else {
@@ -95,9 +78,8 @@ impl Watch {
             self.call.insert(call)
         };
         let update = call.message().await?;
-        if update.is_some() {
-            (self.progress, self.failures) = (Instant::now(), 0);
-        }
+        let update = update.ok_or_else(|| Status::unavailable("the watch ended"))?;
+        self.resumption.progressed();
         Ok(update)
     }
 

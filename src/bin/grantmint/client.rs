@@ -13,6 +13,9 @@ use crate::{
     output,
 };
 
+/// A bulk is written as it is received, so its stream may fill the connection.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The deadline of unary calls.
@@ -47,7 +50,8 @@ impl ServerArgs {
         let bearer = self.bearer().map_err(unusable)?;
         let endpoint = endpoint(&self.server)
             .map_err(|error| Status::invalid_argument(error.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW);
         let connected = if let Some(path) = self.server.socket() {
             // tonic sets the authority of these calls to "tonic", since a path cannot be one.
             endpoint.connect().await.map_err(|error| socket_failure(path, &error))

@@ -66,7 +66,7 @@ impl Problem {
     /// Whether a retry may help: a handshake also fails if the server shuts down.
     pub(crate) const fn is_transient(&self) -> bool {
         match self {
-            Self::Tls(ConnectError::Failed(_)) => true,
+            Self::Tls(error) => error.is_transient(),
             Self::Socket(problem) => problem.is_transient(),
             _ => false,
         }

@@ -324,7 +324,7 @@ fn sandbox_configuration() -> Result<Config, Failure> {
         let of_demo = demos.iter().find_map(|demo| demo.variable(name));
         of_demo.or_else(|| {
             // Traces can also be tried without a file.
-            name.starts_with("OTEL_").then(|| std::env::var(name).ok()).flatten()
+            name.starts_with("OTEL_").then(|| env::var(name).ok()).flatten()
         })
     };
     let text = provider::configuration(&demos);

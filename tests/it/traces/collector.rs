@@ -129,7 +129,9 @@ impl Received {
 
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
-    bytes.iter().for_each(|byte| write!(text, "{byte:02x}").expect("text"));
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("text");
+    }
     text
 }
 
