@@ -5,6 +5,7 @@ mod claims;
 pub mod cloudflare_stream;
 pub mod daily;
 mod demo;
+pub mod examples;
 pub mod forward;
 mod header;
 pub mod hundred_ms;

@@ -6,6 +6,7 @@ use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser},
 };
+use grantmint::provider::examples::{EXAMPLES, Example};
 
 use crate::{exit::Exit, failure::Failure, output::StdoutError};
 
@@ -18,62 +19,6 @@ pub(crate) struct InitCommand {
     /// Kind of profile, or preset
     #[arg(value_name = "KIND", value_parser = names(), hide_possible_values = true)]
     kind: Option<String>,
-}
-
-/// A configuration of `examples/providers`.
-#[derive(Debug)]
-struct Example {
-    name: &'static str,
-    text: &'static str,
-}
-
-/// The examples of these names, from their files.
-macro_rules! examples {
-    ($($name:literal),* $(,)?) => {
-        &[$(Example {
-            name: $name,
-            text: include_str!(concat!("../../../examples/providers/", $name, ".toml")),
-        }),*]
-    };
-}
-
-/// All examples, by name.
-const EXAMPLES: &[Example] = examples![
-    "100ms",
-    "agora",
-    "azure-speech",
-    "centrifugo",
-    "cloudflare-stream",
-    "cloudflare-turn",
-    "daily",
-    "deepgram",
-    "feishu",
-    "forward",
-    "github-app",
-    "google",
-    "hume",
-    "ivs-playback",
-    "ivs-stage",
-    "jaas",
-    "jwt",
-    "livekit",
-    "mux",
-    "oauth2",
-    "twilio-access",
-    "twilio-live",
-    "twilio-nts",
-    "vonage-video",
-    "wechat",
-    "zoom-videosdk",
-];
-
-impl Example {
-    /// What it is: the first sentence of its first comment.
-    fn title(&self) -> &'static str {
-        let line = self.text.lines().next().unwrap_or_default();
-        let title = line.trim_start_matches("# ");
-        title.split("; see").next().unwrap_or(title)
-    }
 }
 
 /// The names of all examples, for completions and suggestions.
