@@ -10,6 +10,7 @@ mod profiles;
 mod reload;
 mod running;
 pub mod selftest;
+mod status;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -45,7 +46,7 @@ use crate::{
     refresh::{jump::watch_for_jumps, keeper::Keeper},
     rpc::{Api, HealthReporter, Parts, layers::Layers, report_health},
     server::{self, BindError, Server, Transport},
-    telemetry::{Metrics, ResourceNames},
+    telemetry::{Metrics, RecentProblems, ResourceNames},
     tls::{self, Tls, WorkloadApi},
     token::{
         PrepareError, Preparer, Speed,
@@ -136,7 +137,7 @@ impl App {
         let of_metrics = drain.clone();
         metrics.drain_phase(move || of_metrics.phase() as u8);
         let (jumps, _) = watch::channel(());
-        let WriteSide { grants, keepers, mut keys } =
+        let WriteSide { grants, keepers, mut keys, budgets } =
             WriteSide::build(&config.profiles, &jumps, &metrics, &clock)?;
         let roster = grants.roster();
         let audit = config.audit.as_ref();
@@ -179,7 +180,8 @@ impl App {
             Reload::new(file, parts, reload_requests.clone(), &metrics, audit.as_ref())
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
-        let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
+        let sources = status::sources(config, grants.roster(), budgets, &server, clock.clone());
+        let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names, sources).await;
         let address = config.admin.listen;
         let admin = admin.map_err(|error| StartError::BindAdmin { address, error })?;
         Ok(Self {
@@ -202,6 +204,13 @@ impl App {
             reload_requests,
             audit,
         })
+    }
+
+    /// Shows these warnings and errors on the status page.
+    #[must_use]
+    pub fn showing(mut self, problems: RecentProblems) -> Self {
+        self.admin.show_problems(problems);
+        self
     }
 
     /// The TCP address for calls, if any.
@@ -282,7 +291,10 @@ fn minting(
     metrics: &Metrics,
 ) -> Result<(Minter, Option<Threads>), StartError> {
     let profiles = config.profiles.iter().map(|profile| of_mint(profile, clock));
-    let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+    let mut profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+    for profile in &mut profiles {
+        profile.metrics = metrics.profile(&profile.name);
+    }
     keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
         Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
         Supply::Grants(_) | Supply::Forwarded(_) => None,

@@ -5,6 +5,7 @@ mod format;
 mod histogram;
 mod log_lines;
 mod metrics;
+mod recent;
 mod resource_names;
 mod sampled;
 
@@ -13,16 +14,18 @@ use std::{
     panic,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use self::log_lines::log_lines;
 pub use self::{
     format::MetricsFormat,
     log_lines::LogEnd,
     metrics::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, Metrics,
-        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, UpstreamMetrics,
+        AuditMetrics, CallerMetrics, CallerNumbers, Counts, CutMetrics, GrantMetrics,
+        IssuerMetrics, Metrics, MintMetrics, Numbers, PoolMetrics, ProfileMetrics, ReloadMetrics,
+        RpcMetrics, UpstreamMetrics,
     },
+    recent::{Problem, RecentProblems},
     resource_names::ResourceNames,
 };
 
@@ -53,7 +56,8 @@ pub fn log_filter(text: &str) -> Result<String, LoggingError> {
     Ok(text.to_owned())
 }
 
-/// Starts logging to standard error, filtered by `filter` (`RUST_LOG`'s syntax). Human-readable
+/// Starts logging to standard error, filtered by `filter` (`RUST_LOG`'s syntax), and keeps the last
+/// warnings and errors in `problems`. Human-readable
 /// lines are coloured if that is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
 ///
 /// Logging never blocks on a slow reader: up to 4,096 lines are queued, further ones are dropped.
@@ -61,7 +65,11 @@ pub fn log_filter(text: &str) -> Result<String, LoggingError> {
 /// # Errors
 ///
 /// The filter is malformed, logging was already started, or its thread cannot be started.
-pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingError> {
+pub fn start_logging(
+    format: LogFormat,
+    filter: &str,
+    problems: RecentProblems,
+) -> Result<LogEnd, LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| LoggingError::Filter)?;
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
@@ -69,8 +77,10 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<LogEnd, LoggingE
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone());
     match format {
-        LogFormat::Human => builder.with_target(false).with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Human => {
+            builder.with_target(false).with_ansi(colours).finish().with(problems).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(problems).try_init(),
     }
     .map_err(|_| LoggingError::Started)?;
     log_panics();

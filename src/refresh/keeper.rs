@@ -15,22 +15,11 @@ use crate::{
         Fault, FaultClass, Generation, Grant, GrantState, Life, RefreshState, Status,
         cell::{Prepare, Publication, Publisher},
         demand::{DemandReceiver, OrderOutcome},
+        history::AttemptResult,
     },
     source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
     telemetry::{GrantMetrics, Metrics},
 };
-
-/// The account's budget held the attempt: nothing was sent, or it failed while the account is
-/// held.
-const HELD: &str = "held";
-
-/// A panic ended the attempt.
-const PANICKED: &str = "panicked";
-
-/// The results that attempts are counted by.
-fn results() -> impl Iterator<Item = &'static str> {
-    ["ok", HELD, PANICKED].into_iter().chain(FaultClass::ALL.map(FaultClass::as_str))
-}
 
 /// The events that a keeper follows in addition to time and demand.
 #[derive(Debug)]
@@ -64,7 +53,8 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         events: Events,
         metrics: &Metrics,
     ) -> Self {
-        let metrics = metrics.grant(publisher.name(), results());
+        let metrics =
+            metrics.grant(publisher.name(), AttemptResult::ALL.map(AttemptResult::as_str));
         let demand = publisher.demand();
         let lineage = Lineage::default();
         Self { source, publisher, demand, state, lineage, clock, events, metrics }
@@ -76,7 +66,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             self.report();
             if AssertUnwindSafe(self.turn()).catch_unwind().await.is_err() {
                 tracing::error!(grant = %self.publisher.name(), "refresh panicked; resuming");
-                self.metrics.attempted(PANICKED);
+                self.attempted(AttemptResult::Panicked);
                 self.state.abandoned(self.clock.now());
                 self.report();
                 self.demand.complete(OrderOutcome::Attempted);
@@ -118,12 +108,12 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             give_up_at: attempt.give_up_at,
         };
         let outcome = self.fetch(request).await.and_then(|fetched| self.publish(fetched));
-        self.metrics.attempted(match &outcome {
-            Ok(()) => "ok",
+        self.attempted(match &outcome {
+            Ok(()) => AttemptResult::Ok,
             Err(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
-                fault.class.as_str()
+                AttemptResult::Failed(fault.class)
             }
-            Err(FetchError::Held { .. }) => HELD,
+            Err(FetchError::Held { .. }) => AttemptResult::Held,
         });
         let ordered = match &outcome {
             // Nothing was sent, because the credential is refused. Orders that joined stay open: an
@@ -155,6 +145,11 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             Some(outcome) => self.demand.complete(outcome),
             None => self.demand.keep_orders(),
         }
+    }
+
+    fn attempted(&mut self, result: AttemptResult) {
+        self.metrics.attempted(result.as_str());
+        self.publisher.record(result, self.clock.now().boot);
     }
 
     /// Fetches a grant. A key replaced meanwhile is no longer used to sign, however long the

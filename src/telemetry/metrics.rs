@@ -9,6 +9,7 @@ mod definitions;
 mod grants;
 mod labels;
 mod minting;
+mod numbers;
 mod process;
 mod transport;
 
@@ -22,7 +23,8 @@ pub use self::{
     calls::{CutMetrics, RpcMetrics},
     grants::{GrantMetrics, UpstreamMetrics},
     labels::Counts,
-    minting::{MintMetrics, PoolMetrics},
+    minting::{MintMetrics, PoolMetrics, ProfileMetrics},
+    numbers::{CallerNumbers, Numbers},
     process::ReloadMetrics,
     transport::IssuerMetrics,
 };

@@ -19,7 +19,7 @@ use grantmint::{
     sandbox::{self, Endpoint, Sandbox},
     server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
-    telemetry::{LogFormat, log_filter, start_logging},
+    telemetry::{LogFormat, RecentProblems, log_filter, start_logging},
 };
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
@@ -92,7 +92,8 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> Result<Ended, Failure> {
-        let _log = start_logging(self.format(), &self.log).map_err(failed)?;
+        let problems = RecentProblems::default();
+        let _log = start_logging(self.format(), &self.log, problems.clone()).map_err(failed)?;
         // Before anything slow: a signal may arrive at any time.
         let mut signals = Signals::install()?;
         forbid_core_dumps();
@@ -106,6 +107,7 @@ impl ServeCommand {
                 return Ok(Ended::Requested);
             }
         };
+        let app = app.showing(problems);
         let server = app.addr().map(tracing::field::display);
         let socket = app.unix().map(tracing::field::display);
         tracing::info!(server, socket, admin = %app.admin_addr(), "listening");
