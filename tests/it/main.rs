@@ -18,6 +18,7 @@ mod page;
 mod python;
 mod readme;
 mod sandbox;
+mod status_page;
 mod support;
 mod timeline;
 mod tls;
