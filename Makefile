@@ -1,6 +1,6 @@
 # `make test` installs what the tests and lints need: Python packages into target/venv, Node packages
 # into target/examples and target/libraries, promtool from Debian's package and, if run by root on
-# Debian, Debian's Go packages and valgrind.
+# Debian, Debian's Go packages, Chromium and valgrind.
 # `make bench` does the same for the peers it compares with, in target/peers.
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint static dist image python-tools example-tools library-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
@@ -44,7 +44,7 @@ $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
 ## The whole gate: formatting, lints, docs, protos, tests.
-test: lint example-tools library-tools prometheus-tools static
+test: lint example-tools library-tools browser-tools prometheus-tools static
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked --workspace
 	$(MAKE) --no-print-directory guard
 
@@ -92,6 +92,12 @@ library-tools: $(LIBRARIES)
 
 $(LIBRARIES): tests/node/package.json tests/node/package-lock.json
 	$(npm_install)
+
+## Chromium, which tests of the status page drive.
+browser-tools: target/browser/.installed
+
+target/browser/.installed:
+	$(call debian_install,chromium)
 
 $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.installed $(PIP_STAMP)
 	$(call go_build,$(VENV)/bin/python)

@@ -1,8 +1,12 @@
-//! The operator's HTTP listener: `/livez`, `/readyz` and `/metrics`. It may be reachable from a
-//! network, so it is read-only, and it names resources only where configured to.
+//! The operator's HTTP listener: the status page with its `/events` and `/status.json`, `/livez`,
+//! `/readyz` and `/metrics`. It may be reachable from a network, so it is read-only, and it names
+//! resources only where configured to.
 
 mod accept;
+mod events;
 mod host;
+mod page;
+pub mod status;
 
 use std::{
     convert::Infallible,
@@ -14,15 +18,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, task::spawn_blocking, time::sleep};
 
-use self::accept::metrics_format;
+use self::{
+    accept::metrics_format,
+    events::{Events, Viewing},
+    page::Page,
+    status::{Selection, Sources, Status},
+};
 use crate::{
     drain::{Drain, Phase},
     listen::{
@@ -31,7 +37,7 @@ use crate::{
     },
     ready::Ready,
     settings::SigningSecret,
-    telemetry::{Metrics, ResourceNames},
+    telemetry::{Metrics, RecentProblems, ResourceNames},
 };
 
 /// The admin listener.
@@ -74,8 +80,11 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 /// The time limit for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum connection age: probes and scrapes are short.
+/// The maximum connection age: probes and scrapes are short. Event streams have no maximum age.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// Body bytes that are buffered for a connection.
+const MAX_BUFFERED: usize = 64 * 1024;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,20 +103,38 @@ struct Pages {
     metrics: Metrics,
     resource_names: ResourceNames,
     hosts: Arc<[String]>,
+    page: Page,
+    status: Arc<Status>,
+    events: Arc<Events>,
 }
 
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
 impl Admin {
-    /// Binds the configured address. `resource_names` formats resources on the pages.
+    /// Binds the configured address. `resource_names` formats resources on the pages; `sources` are
+    /// shown on the status page.
     pub async fn bind(
         config: &Config,
         ready: Arc<Ready>,
         metrics: Metrics,
         resource_names: ResourceNames,
+        sources: Sources,
     ) -> io::Result<Self> {
         let listeners = Listeners::bind(config.listen).await?;
         let addr = listeners.addr()?;
         let hosts = config.hosts.clone().into();
-        Ok(Self { listeners, addr, pages: Pages { ready, metrics, resource_names, hosts } })
+        let (of_status, names) = (Arc::clone(&ready), resource_names.clone());
+        let status = Arc::new(Status::new(of_status, metrics.clone(), names, sources));
+        let (page, events) = (Page::new(), Arc::default());
+        let pages = Pages { ready, metrics, resource_names, hosts, page, status, events };
+        Ok(Self { listeners, addr, pages })
+    }
+
+    /// Shows these warnings and errors on the status page.
+    pub fn show_problems(&mut self, problems: RecentProblems) {
+        if let Some(status) = Arc::get_mut(&mut self.pages.status) {
+            status.show_problems(problems);
+        }
     }
 
     /// The bound address.
@@ -118,6 +145,14 @@ impl Admin {
 
     /// Serves requests until all other parts have stopped.
     pub async fn run(self, drain: Drain) {
+        let (events, status) = (Arc::clone(&self.pages.events), Arc::clone(&self.pages.status));
+        tokio::select! {
+            () = self.accept(drain) => {}
+            () = events.run(&status) => {}
+        }
+    }
+
+    async fn accept(self, drain: Drain) {
         let connections = ConnectionLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS);
         loop {
             let accepted = tokio::select! {
@@ -134,54 +169,106 @@ impl Admin {
     }
 }
 
-/// Serves one connection until it closes, is too old or is displaced by a newer one.
+/// Serves one connection until it closes, is too old or is displaced by a newer one. An event
+/// stream is open as long as it is read, and does not count among the connections.
 async fn serve(stream: TcpStream, pages: Pages, permit: Permit) {
+    let viewing = Arc::new(Viewing::default());
+    let of_service = Arc::clone(&viewing);
     let service = service_fn(move |request| {
-        let response = pages.respond(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let (pages, viewing) = (pages.clone(), Arc::clone(&of_service));
+        async move { Ok::<_, Infallible>(pages.respond(&request, &viewing).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_BUFFERED)
         .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
     tokio::select! {
-        _ = timeout(CONNECTION_LIFE, connection) => {}
-        () = permit.displaced() => {}
+        _ = &mut connection => return,
+        () = sleep(CONNECTION_LIFE) => return,
+        () = permit.displaced() => return,
+        () = viewing.begins() => {}
+    }
+    drop(permit);
+    tokio::select! {
+        _ = connection => {}
+        () = viewing.stalls() => {}
     }
 }
 
+const PAGES: &str = "/, /events, /status.json, /livez, /readyz or /metrics\n";
+
 impl Pages {
-    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: &Request<Incoming>, viewing: &Arc<Viewing>) -> Response<Body> {
         if !host::is_ours(request, &self.hosts) {
             let refused = "the Host is not an IP address, not localhost and not in [admin] hosts\n";
             return text(StatusCode::MISDIRECTED_REQUEST, refused.to_owned());
         }
-        let page = match request.uri().path() {
-            "/livez" => Self::liveness,
-            "/readyz" => Self::readiness,
-            "/metrics" => Self::metrics,
-            _ => return text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n".to_owned()),
-        };
-        if request.method() == Method::GET || request.method() == Method::HEAD {
-            return page(self, request.headers());
+        let is_known = matches!(
+            request.uri().path(),
+            "/" | "/events" | "/status.json" | "/livez" | "/readyz" | "/metrics"
+        );
+        if is_known && request.method() != Method::GET && request.method() != Method::HEAD {
+            let refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+            return with(refused, header::ALLOW, "GET, HEAD");
         }
-        let refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-        with(refused, header::ALLOW, "GET, HEAD")
+        match request.uri().path() {
+            "/" => self.page(),
+            "/events" => self.events(request.method(), viewing),
+            "/status.json" => self.status(Selection::read(request.uri())).await,
+            "/livez" => text(StatusCode::OK, "live\n".to_owned()),
+            "/readyz" => self.readiness(),
+            "/metrics" => self.metrics(request.headers()),
+            _ => text(StatusCode::NOT_FOUND, PAGES.to_owned()),
+        }
     }
 
-    #[expect(clippy::unused_self, reason = "same signature as the other pages")]
-    fn liveness(&self, _: &HeaderMap) -> Response<Full<Bytes>> {
-        text(StatusCode::OK, "live\n".to_owned())
+    fn page(&self) -> Response<Body> {
+        let page = response(StatusCode::OK, self.page.document.clone());
+        let page = with(page, header::CONTENT_TYPE, "text/html; charset=utf-8");
+        let mut page = with(page, header::REFERRER_POLICY, "no-referrer");
+        page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, self.page.policy.clone());
+        as_is(page)
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn events(&self, method: &Method, viewing: &Arc<Viewing>) -> Response<Body> {
+        let body = if method == Method::HEAD {
+            Some(Empty::new().boxed_unsync())
+        } else {
+            self.events.join(viewing)
+        };
+        let Some(body) = body else {
+            let full = "all places for viewers are taken\n";
+            return with(
+                text(StatusCode::SERVICE_UNAVAILABLE, full.to_owned()),
+                header::RETRY_AFTER,
+                "5",
+            );
+        };
+        as_is(with(Response::new(body), header::CONTENT_TYPE, "text/event-stream"))
+    }
+
+    async fn status(&self, selection: Selection) -> Response<Body> {
+        let status = Arc::clone(&self.status);
+        match spawn_blocking(move || status.render(&selection)).await {
+            Ok(json) => as_is(with(
+                response(StatusCode::OK, json),
+                header::CONTENT_TYPE,
+                "application/json",
+            )),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot be rendered\n".to_owned()),
+        }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
         let format = metrics_format(headers);
-        let page = Response::new(Full::from(self.metrics.render(format)));
+        let page = response(StatusCode::OK, self.metrics.render(format).into());
         let page = with(page, header::CONTENT_TYPE, format.content_type());
         with(page, header::VARY, "Accept")
     }
 
-    fn readiness(&self, _: &HeaderMap) -> Response<Full<Bytes>> {
+    fn readiness(&self) -> Response<Body> {
         let (status, word) = if self.ready.is_ready() {
             (StatusCode::OK, "ready")
         } else {
@@ -196,17 +283,23 @@ impl Pages {
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn response(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = status;
-    with(response, header::CONTENT_TYPE, "text/plain; charset=utf-8")
+    response
 }
 
-fn with(
-    mut response: Response<Full<Bytes>>,
-    name: HeaderName,
-    value: &'static str,
-) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, body: String) -> Response<Body> {
+    with(response(status, body.into()), header::CONTENT_TYPE, "text/plain; charset=utf-8")
+}
+
+/// A response that is neither cached nor interpreted as another content type.
+fn as_is(response: Response<Body>) -> Response<Body> {
+    let response = with(response, header::CACHE_CONTROL, "no-store");
+    with(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
+
+fn with(mut response: Response<Body>, name: HeaderName, value: &'static str) -> Response<Body> {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

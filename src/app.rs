@@ -10,6 +10,7 @@ mod profiles;
 mod reload;
 mod running;
 pub mod selftest;
+mod status;
 mod supervision;
 pub mod trial;
 
@@ -51,7 +52,7 @@ use crate::{
     server::{self, BindError, Server, Transport},
     systemd::Systemd,
     telemetry::{
-        Metrics, ResourceNames,
+        Metrics, RecentProblems, ResourceNames,
         trace::{Spans, Tracer},
     },
     tls::{self, Tls, WorkloadApi},
@@ -150,7 +151,7 @@ impl App {
         metrics.drain_phase(move || of_metrics.phase() as u8);
         let (jumps, _) = watch::channel(());
         let (tracer, exported) = traced(config, &clock, &resource_names, &metrics);
-        let WriteSide { grants, keepers, mut keys } =
+        let WriteSide { grants, keepers, mut keys, budgets } =
             WriteSide::build(&config.profiles, &jumps, &metrics, &tracer, &clock)?;
         let roster = grants.roster();
         let audit = config.audit.as_ref();
@@ -194,7 +195,8 @@ impl App {
             Reload::new(file, parts, reload_requests.subscribe(), &reports)
         });
         let (of_ready, of_metrics) = (Arc::clone(&ready), metrics.clone());
-        let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names).await;
+        let sources = status::sources(config, grants.roster(), budgets, &server, clock.clone());
+        let admin = Admin::bind(&config.admin, of_ready, of_metrics, resource_names, sources).await;
         let address = config.admin.listen;
         let admin = admin.map_err(|error| StartError::BindAdmin { address, error })?;
         Ok(Self {
@@ -227,6 +229,13 @@ impl App {
     #[must_use]
     pub fn supervised_by(self, systemd: Option<Systemd>) -> Self {
         Self { systemd, ..self }
+    }
+
+    /// Shows these warnings and errors on the status page.
+    #[must_use]
+    pub fn showing(mut self, problems: RecentProblems) -> Self {
+        self.admin.show_problems(problems);
+        self
     }
 
     /// The TCP address for calls, if any.
@@ -343,7 +352,10 @@ fn minting(
     metrics: &Metrics,
 ) -> Result<(Minter, Option<Threads>), StartError> {
     let profiles = config.profiles.iter().map(|profile| of_mint(profile, clock));
-    let profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+    let mut profiles = profiles.collect::<Result<Vec<_>, _>>()?;
+    for profile in &mut profiles {
+        profile.metrics = metrics.profile(&profile.name);
+    }
     keys.extend(profiles.iter().filter_map(|profile| match &profile.supply {
         Supply::Key(key) => Some((profile.name.clone(), Key::Alone(key.signer.clone()))),
         Supply::Grants(_) | Supply::Forwarded(_) => None,

@@ -68,6 +68,14 @@ macro_rules! instant {
 instant!(BootTime);
 instant!(WallTime);
 
+impl BootTime {
+    /// How many whole periods have passed since the clock's start.
+    #[must_use]
+    pub fn whole(self, period: Duration) -> u64 {
+        u64::try_from(self.0.div_euclid(nanos(period).max(1))).unwrap_or(0)
+    }
+}
+
 impl WallTime {
     /// The instant `seconds` after the Unix epoch.
     #[must_use]

@@ -17,6 +17,19 @@ pub enum Phase {
     Closing = 3,
 }
 
+impl Phase {
+    /// The phase in one lower-case word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Leaving => "leaving",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 /// Advances the phase.
 #[derive(Debug)]
 pub struct Drainer(watch::Sender<Phase>);

@@ -6,6 +6,7 @@
 pub mod cell;
 mod content;
 pub mod demand;
+pub mod history;
 pub mod table;
 
 use std::{borrow::Cow, fmt, time::Duration};

@@ -136,6 +136,20 @@ impl Ready {
         profiles
     }
 
+    /// Notes, and a line for each dependency.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let notes = self.notes.iter().filter_map(|note| (note.0)());
+        notes.chain(self.dependencies.iter().map(|it| it.line(now))).collect()
+    }
+
+    /// The phase of the shutdown in one lower-case word.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        self.drain.phase().as_str()
+    }
+
     /// The lines of the page: notes, dependencies, and grants with their resources formatted by
     /// `resource_names`. Beyond 1,000 grants the unhealthy ones come first, and the last line
     /// counts the omitted ones.
@@ -164,8 +178,7 @@ impl Ready {
                     && view.with_status(|status| status.last_fault.is_none())
             });
         }
-        let mut lines: Vec<_> = self.notes.iter().filter_map(|note| (note.0)()).collect();
-        lines.extend(self.dependencies.iter().map(|it| it.line(now)));
+        let mut lines = self.notes();
         lines.extend(shown.into_iter().take(MAX_LINES).map(line));
         if views.len() > MAX_LINES {
             let left_out = views.len() - MAX_LINES;

@@ -222,6 +222,12 @@ impl Server {
         self.addr
     }
 
+    /// The limits on connections, as far as the open files allow.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     /// A function that returns the number of open connections.
     pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + 'static + use<> {
         let connections = self.connections.clone();

@@ -6,6 +6,7 @@ mod format;
 mod histogram;
 mod log_lines;
 mod metrics;
+mod recent;
 mod resource_names;
 mod sampled;
 pub mod trace;
@@ -15,7 +16,9 @@ use std::{
     panic,
 };
 
-use tracing_subscriber::{EnvFilter, reload::Handle};
+use tracing_subscriber::{
+    EnvFilter, layer::SubscriberExt, reload::Handle, util::SubscriberInitExt,
+};
 
 use self::{
     filter::{Control, Set},
@@ -26,9 +29,11 @@ pub use self::{
     format::MetricsFormat,
     log_lines::LogEnd,
     metrics::{
-        AuditMetrics, CallerMetrics, Counts, CutMetrics, GrantMetrics, IssuerMetrics, Metrics,
-        MintMetrics, PoolMetrics, ReloadMetrics, RpcMetrics, TraceMetrics, UpstreamMetrics,
+        AuditMetrics, CallerMetrics, CallerNumbers, Counts, CutMetrics, GrantMetrics,
+        IssuerMetrics, Metrics, MintMetrics, Numbers, PoolMetrics, ProfileMetrics, ReloadMetrics,
+        RpcMetrics, TraceMetrics, UpstreamMetrics,
     },
+    recent::{Problem, RecentProblems},
     resource_names::ResourceNames,
 };
 
@@ -53,7 +58,7 @@ impl LogFormat {
 /// `NO_COLOR` (<https://no-color.org>) is not set.
 ///
 /// `filter` stays in force until the process ends. Without one, the default is in force until
-/// [`configure_log_filter`] sets another.
+/// [`configure_log_filter`] sets another. The last warnings and errors are kept in `problems`.
 ///
 /// Logging never blocks on a slow reader: up to 4,096 lines are queued, further ones are dropped.
 ///
@@ -63,6 +68,7 @@ impl LogFormat {
 pub fn start_logging(
     format: LogFormat,
     filter: Option<&LogFilter>,
+    problems: RecentProblems,
 ) -> Result<LogEnd, LoggingError> {
     let default = LogFilter::default();
     let in_force: EnvFilter = filter.unwrap_or(&default).into();
@@ -75,12 +81,12 @@ pub fn start_logging(
         LogFormat::Human => {
             let builder = builder.with_target(false).with_ansi(colours).with_filter_reloading();
             let set = setter(builder.reload_handle());
-            (builder.try_init(), set)
+            (builder.finish().with(problems).try_init(), set)
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let set = setter(builder.reload_handle());
-            (builder.try_init(), set)
+            (builder.finish().with(problems).try_init(), set)
         }
     };
     started.map_err(|_| LoggingError::Started)?;

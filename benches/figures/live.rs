@@ -25,7 +25,7 @@ use grantmint::{
     name::{GrantName, Identity, ProfileName, Resource},
     rpc::{self, Api, Parts, layers::Layers},
     server::{self, Server},
-    telemetry::Metrics,
+    telemetry::{Metrics, ProfileMetrics},
     token::{CurrentFormat, Preparer, Speed, id::Serials, params::Parameters},
 };
 use serde_json::value::RawValue;
@@ -103,6 +103,7 @@ impl Live {
             parameters: Parameters::default(),
             units: 1,
             signing: Signing::Own(Speed::Fast),
+            metrics: ProfileMetrics::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: self.resources.clone(),
                 grant_ttl: Some(LIFE),

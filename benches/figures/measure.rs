@@ -11,6 +11,7 @@ pub(crate) mod instructions;
 mod kinds;
 mod latency;
 mod livekit;
+mod page;
 mod peers;
 mod pressure;
 mod rounds;
@@ -157,6 +158,8 @@ pub(crate) enum Part {
     Memory,
     /// A mint with many live grants
     Grants,
+    /// The event stream of the status page
+    Page,
     /// Latency while grants are replaced, and next to a bulk
     Latency,
     /// Signing, single calls and bulk compared with the baselines
@@ -203,6 +206,7 @@ impl Part {
                 alone::many_grants(programs, cores, size, report).await?;
                 instructions::run(programs, cores, size, report).await
             }
+            Self::Page => page::run(programs, cores, size, report).await,
             Self::Latency => latency::run(programs, cores, size, report).await,
             Self::Rounds => rounds::run(programs, cores, size, report).await,
             Self::Peers => peers::run(programs, cores, size, report).await,

@@ -26,7 +26,7 @@ use crate::{
         metered::Metered,
         replaceable::Replaceable,
     },
-    telemetry::{Metrics, trace::Tracer},
+    telemetry::{Metrics, ProfileMetrics, trace::Tracer},
     token::{CurrentFormat, CurrentSigner, Preparer, Speed, id::NoRandomness},
 };
 
@@ -36,6 +36,8 @@ pub(super) struct WriteSide {
     pub(super) keepers: Vec<Keeper<Preparer>>,
     /// The keys of the profiles with grants.
     pub(super) keys: Vec<(ProfileName, Key)>,
+    /// The request budgets with the profiles that share them.
+    pub(super) budgets: Vec<(Vec<ProfileName>, Arc<Budget>)>,
 }
 
 impl WriteSide {
@@ -49,7 +51,7 @@ impl WriteSide {
         let mut rng = seeded()?;
         let mut grants = Grants::default();
         let (mut keepers, mut keys) = (Vec::new(), Vec::new());
-        let mut budgets = HashMap::new();
+        let mut budgets: HashMap<_, (Vec<_>, Arc<Budget>)> = HashMap::new();
         for profile in profiles {
             let (Some(of_grants), Some(upstream)) = (profile.grants(), profile.provider.upstream())
             else {
@@ -68,9 +70,11 @@ impl WriteSide {
             let of_metrics = source.clone();
             metrics.upstream_clock_skew(&profile.name, move || of_metrics.clock_skew());
             // All profiles of an account have the same limits, as the configuration checks.
-            let budget = budgets.entry(upstream.account()).or_insert_with(|| {
-                Arc::new(Budget::new(of_grants.budget, clock.clone(), rng.fork()))
+            let (sharing, budget) = budgets.entry(upstream.account()).or_insert_with(|| {
+                let budget = Budget::new(of_grants.budget, clock.clone(), rng.fork());
+                (Vec::new(), Arc::new(budget))
             });
+            sharing.push(profile.name.clone());
             let rekeyed = watch::Sender::new(Arc::new(Semaphore::new(0)));
             let key = keys::OfGrants {
                 format: format.clone(),
@@ -100,7 +104,9 @@ impl WriteSide {
                 keepers.push(keeper.traced_by(tracer.clone()));
             }
         }
-        Ok(Self { grants, keepers, keys })
+        let mut budgets: Vec<_> = budgets.into_values().collect();
+        budgets.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(Self { grants, keepers, keys, budgets })
     }
 }
 
@@ -171,6 +177,7 @@ pub fn of_mint(
         },
         signing,
         supply,
+        metrics: ProfileMetrics::default(),
     })
 }
 

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use super::{
     Generation, Grant, Life, Status,
     demand::{Demand, DemandReceiver, OrderOutcome},
+    history::{AttemptResult, History, PERIODS, Results},
 };
-use crate::name::GrantName;
+use crate::{clock::BootTime, name::GrantName};
 
 /// Prepares a grant for signing, once, so that readers need not.
 pub trait Prepare {
@@ -55,6 +56,7 @@ pub struct View {
     name: Arc<GrantName>,
     margin: Duration,
     status: Arc<watch::Sender<Status>>,
+    history: Arc<History>,
     demand: Demand,
 }
 
@@ -80,6 +82,12 @@ impl View {
     /// Reads the status without a copy.
     pub fn with_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
         read(&self.status.borrow())
+    }
+
+    /// The results of recent attempts, by period up to `now`, the current one first.
+    #[must_use]
+    pub fn history(&self, now: BootTime) -> [Results; PERIODS] {
+        self.history.read(now)
     }
 
     /// Subscribes to status changes.
@@ -210,6 +218,11 @@ impl<P: Prepare> Publisher<P> {
         self.cell.published.store(Some(Arc::new(Published { grant, ready })));
     }
 
+    /// Records the result of an attempt that ended at `at`.
+    pub fn record(&mut self, result: AttemptResult, at: BootTime) {
+        self.view.history.record(result, at);
+    }
+
     /// Reports the status. Its life is always that of the published grant.
     pub fn report(&mut self, mut status: Status) {
         status.life = self.life();
@@ -234,7 +247,8 @@ pub fn cell<P: Prepare>(
     changes: Arc<watch::Sender<()>>,
 ) -> (Publisher<P>, Reader<P::Ready>) {
     let status = Arc::new(watch::Sender::new(Status::unknown()));
-    let view = View { name: Arc::new(name), margin, status, demand: Demand::default() };
+    let (history, demand) = (Arc::default(), Demand::default());
+    let view = View { name: Arc::new(name), margin, status, history, demand };
     let cell = Arc::new(Cell { published: ArcSwapOption::empty() });
     let reader = Reader { cell: Arc::clone(&cell), view: view.clone() };
     (Publisher { cell, view, preparer, changes }, reader)

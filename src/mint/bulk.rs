@@ -17,6 +17,7 @@ use super::{
 use crate::{
     drain::Phase,
     name::Identity,
+    telemetry::ProfileMetrics,
     token::{
         CallSigner, SignError, Speed, Token,
         id::{Fingerprint, Serial},
@@ -381,6 +382,12 @@ impl Bulk {
     #[must_use]
     pub fn grant_name(&self) -> &str {
         self.plan.grant_name()
+    }
+
+    /// Counts the tokens of the call's profile.
+    #[must_use]
+    pub fn profile_metrics(&self) -> &ProfileMetrics {
+        self.plan.profile_metrics()
     }
 
     /// The deadline of the call.

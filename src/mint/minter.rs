@@ -22,6 +22,7 @@ use crate::{
     clock::{Clock, WallTime},
     drain::Drain,
     name::{Identity, ProfileName},
+    telemetry::ProfileMetrics,
     token::{Call, SignError, Speed, id::Serials, params::Values, pool::Pool},
 };
 
@@ -66,6 +67,12 @@ impl Plan {
             ResourceEntry::Granted(granted) => &granted.name,
             ResourceEntry::Keyed(..) => "",
         }
+    }
+
+    /// Counts the tokens of the call's profile.
+    #[must_use]
+    pub fn profile_metrics(&self) -> &ProfileMetrics {
+        &self.entry.profile().metrics
     }
 
     /// The call's part of its tokens.

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use super::terms::ExpiryPolicy;
 use crate::{
     name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
+    telemetry::ProfileMetrics,
     token::{CurrentSigner, Speed, TokenFormat, params::Parameters},
 };
 
@@ -35,6 +36,8 @@ pub struct Profile {
     pub signing: Signing,
     /// What tokens are made with.
     pub supply: Supply,
+    /// Counts its tokens.
+    pub metrics: ProfileMetrics,
 }
 
 impl Profile {

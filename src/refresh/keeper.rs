@@ -15,6 +15,7 @@ use crate::{
         Fault, FaultClass, Generation, Grant, GrantState, Life, RefreshState, Status,
         cell::{Prepare, Publication, Publisher},
         demand::{DemandReceiver, OrderOutcome},
+        history::AttemptResult,
     },
     name::GrantName,
     source::{FetchError, FetchRequest, Fetched, GrantSource, Urgency},
@@ -23,18 +24,6 @@ use crate::{
         trace::{Rate, Span, Tracer, within},
     },
 };
-
-/// The account's budget held the attempt: nothing was sent, or it failed while the account is
-/// held.
-const HELD: &str = "held";
-
-/// A panic ended the attempt.
-const PANICKED: &str = "panicked";
-
-/// The results that attempts are counted by.
-fn results() -> impl Iterator<Item = &'static str> {
-    ["ok", HELD, PANICKED].into_iter().chain(FaultClass::ALL.map(FaultClass::as_str))
-}
 
 /// The events that a keeper follows in addition to time and demand.
 #[derive(Debug)]
@@ -69,7 +58,8 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         events: Events,
         metrics: &Metrics,
     ) -> Self {
-        let metrics = metrics.grant(publisher.name(), results());
+        let metrics =
+            metrics.grant(publisher.name(), AttemptResult::ALL.map(AttemptResult::as_str));
         let demand = publisher.demand();
         let lineage = Lineage::default();
         let tracer = Tracer::default();
@@ -88,7 +78,7 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
             self.report();
             if AssertUnwindSafe(self.turn()).catch_unwind().await.is_err() {
                 tracing::error!(grant = %self.publisher.name(), "refresh panicked; resuming");
-                self.metrics.attempted(PANICKED);
+                self.attempted(AttemptResult::Panicked);
                 self.state.abandoned(self.clock.now());
                 self.report();
                 self.demand.complete(OrderOutcome::Attempted);
@@ -135,13 +125,13 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         };
         let outcome = self.fetch(request).await.and_then(|fetched| self.publish(fetched));
         let result = match &outcome {
-            Ok(()) => "ok",
+            Ok(()) => AttemptResult::Ok,
             Err(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
-                fault.class.as_str()
+                AttemptResult::Failed(fault.class)
             }
-            Err(FetchError::Held { .. }) => HELD,
+            Err(FetchError::Held { .. }) => AttemptResult::Held,
         };
-        self.metrics.attempted(result);
+        self.attempted(result);
         if let Some(span) = span {
             self.end_span(span, result, outcome.as_ref().err());
         }
@@ -177,18 +167,23 @@ impl<P: Prepare<Error: std::fmt::Display>> Keeper<P> {
         }
     }
 
-    fn end_span(&self, mut span: Span, result: &'static str, error: Option<&FetchError>) {
+    fn end_span(&self, mut span: Span, result: AttemptResult, error: Option<&FetchError>) {
         let GrantName { profile, resource } = self.publisher.name();
         span.set("grantmint.profile", profile.to_string());
         span.set_resource("grantmint.resource", resource);
-        span.set("grantmint.refresh.result", result);
+        span.set("grantmint.refresh.result", result.as_str());
         match error {
             None => {}
             Some(FetchError::Failed { fault, .. } | FetchError::NothingNew(fault)) => {
                 span.fail(fault.reason.to_string());
             }
-            Some(FetchError::Held { .. }) => span.fail(HELD),
+            Some(FetchError::Held { .. }) => span.fail(AttemptResult::Held.as_str()),
         }
+    }
+
+    fn attempted(&mut self, result: AttemptResult) {
+        self.metrics.attempted(result.as_str());
+        self.publisher.record(result, self.clock.now().boot);
     }
 
     /// Fetches a grant. A key replaced meanwhile is no longer used to sign, however long the

@@ -78,7 +78,7 @@ impl Tokens {
         let quota = CallerQuota::new(&access, Quota::Tokens);
         match self.minter.mint(&plan, &identity, deadline, &quota).await {
             Ok(Minted { token, token_id, terms }) => {
-                self.one.minted(1, terms.use_within);
+                self.one.minted(plan.profile_metrics(), 1, terms.use_within);
                 access.metrics().minted_one();
                 let validity = Some(convert::validity(&terms, plan.grant_name()));
                 Ok(Response::new(MintTokenResponse { token, token_id, validity }))

@@ -37,6 +37,19 @@ impl Default for Limits {
     }
 }
 
+/// What a budget has left at one instant, for reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    /// The limits.
+    pub limits: Limits,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Requests that may be sent at once.
+    pub available: u32,
+    /// Why the account is held, and for how long.
+    pub hold: Option<(FaultClass, Duration)>,
+}
+
 /// One account's budget, shared by all its profiles.
 #[derive(Debug)]
 pub struct Budget {
@@ -82,6 +95,24 @@ impl Budget {
         };
         let in_flight = Semaphore::new(limits.concurrent.max(1) as usize);
         Self { clock, limits, in_flight, account: Mutex::new(account) }
+    }
+
+    /// What is left now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let now = self.clock.now().boot;
+        let (limits, free) = (self.limits, self.in_flight.available_permits());
+        let account = self.account();
+        let price = Duration::from_secs(1) / limits.rate.max(1);
+        let spent = account.paid.since(now).div_duration_f64(price).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let spent = spent as u32;
+        Usage {
+            limits,
+            in_flight: limits.concurrent.saturating_sub(u32::try_from(free).unwrap_or(u32::MAX)),
+            available: limits.burst.saturating_sub(spent),
+            hold: account.hold(now).map(|(class, until)| (class, until.since(now))),
+        }
     }
 
     /// Admits a request, which takes up to `attempt` from then on. Waits first if the wait ends

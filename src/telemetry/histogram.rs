@@ -52,6 +52,11 @@ impl Histogram {
             ticks.fetch_add(scale.ticks(value).wrapping_mul(times), Ordering::Relaxed);
         }
     }
+
+    /// The counts of the buckets, and of larger values.
+    pub(super) fn counts(&self) -> impl Iterator<Item = u64> {
+        self.0.counts.iter().map(|count| count.load(Ordering::Relaxed))
+    }
 }
 
 impl Scale {

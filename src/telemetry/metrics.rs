@@ -9,6 +9,7 @@ mod definitions;
 mod grants;
 mod labels;
 mod minting;
+mod numbers;
 mod process;
 mod traces;
 mod transport;
@@ -23,7 +24,8 @@ pub use self::{
     calls::{CutMetrics, RpcMetrics},
     grants::{GrantMetrics, UpstreamMetrics},
     labels::Counts,
-    minting::{MintMetrics, PoolMetrics},
+    minting::{MintMetrics, PoolMetrics, ProfileMetrics},
+    numbers::{CallerNumbers, Numbers},
     process::ReloadMetrics,
     traces::TraceMetrics,
     transport::IssuerMetrics,

@@ -22,9 +22,21 @@ impl ResourceNames {
     /// The written form of `resource`.
     #[must_use]
     pub fn write(&self, resource: &Resource) -> String {
-        let Some(hash) = &self.0 else { return resource.to_string() };
+        self.write_text(resource.as_str())
+    }
+
+    /// Whether names are written verbatim.
+    #[must_use]
+    pub const fn are_plain(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The written form of another name, such as a caller entry's.
+    #[must_use]
+    pub fn write_text(&self, name: &str) -> String {
+        let Some(hash) = &self.0 else { return name.to_owned() };
         let mut digits = String::with_capacity(DIGITS);
-        for byte in &hash(resource.as_str())[..DIGITS / 2] {
+        for byte in &hash(name)[..DIGITS / 2] {
             // Writing to a string does not fail.
             let _ = write!(digits, "{byte:02x}");
         }

@@ -24,6 +24,11 @@ impl Sampled {
         // An error means that it already has a source.
         let _ = self.0.set(Box::new(read));
     }
+
+    /// The current value, if any.
+    pub(super) fn read(&self) -> Option<f64> {
+        self.0.get().and_then(|read| read())
+    }
 }
 
 impl fmt::Debug for Sampled {
@@ -38,7 +43,7 @@ impl TypedMetric for Sampled {
 
 impl EncodeMetric for Sampled {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        match self.0.get().and_then(|read| read()) {
+        match self.read() {
             Some(value) => encoder.encode_gauge(&value),
             None => Ok(()),
         }

@@ -19,6 +19,7 @@ mod page;
 mod python;
 mod readme;
 mod sandbox;
+mod status_page;
 mod support;
 mod systemd;
 mod timeline;

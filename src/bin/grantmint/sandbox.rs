@@ -11,7 +11,7 @@ use grantmint::{
     listen::Listen,
     provider::{self, Demo},
     sandbox::{Config, Endpoint, Fault, FaultError, MAX_CONCURRENT, Sandbox, scenario},
-    telemetry::{LogFormat, start_logging},
+    telemetry::{LogFormat, RecentProblems, start_logging},
 };
 use serde_json::Value;
 use tokio::task::spawn_blocking;
@@ -83,7 +83,7 @@ impl SandboxCommand {
     /// Serves until a signal.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let failed = |why: String| Failure::permanent(why);
-        let _log = start_logging(LogFormat::of_terminal(), None)
+        let _log = start_logging(LogFormat::of_terminal(), None, RecentProblems::default())
             .map_err(|error| failed(error.to_string()))?;
         let mut signals = Signals::install()?;
         let (demo, endpoint) = demo(self.emulate.as_deref())?;

@@ -21,7 +21,7 @@ use grantmint::{
     server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
     systemd::Systemd,
-    telemetry::{LogFilter, LogFormat, configure_log_filter, start_logging},
+    telemetry::{LogFilter, LogFormat, RecentProblems, configure_log_filter, start_logging},
 };
 #[cfg(target_os = "linux")]
 use rustix::process::DumpableBehavior;
@@ -94,7 +94,9 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> Result<Ended, Failure> {
-        let _log = start_logging(self.format(), self.log.as_ref()).map_err(failed)?;
+        let problems = RecentProblems::default();
+        let log = start_logging(self.format(), self.log.as_ref(), problems.clone());
+        let _log = log.map_err(failed)?;
         // Before anything slow: a signal may arrive at any time.
         let mut signals = Signals::install()?;
         forbid_core_dumps();
@@ -108,6 +110,7 @@ impl ServeCommand {
                 return Ok(Ended::Requested);
             }
         };
+        let app = app.showing(problems);
         let server = app.addr().map(tracing::field::display);
         let socket = app.unix().map(tracing::field::display);
         tracing::info!(server, socket, admin = %app.admin_addr(), "listening");

@@ -68,6 +68,7 @@ fn with_floor(default: Option<&str>, unscoped: bool, min_token_ttl: Duration) ->
         parameters: Parameters::default(),
         units: 1,
         signing: Signing::Own(Speed::Fast),
+        metrics: ProfileMetrics::default(),
         supply: Supply::Key(Key {
             signer,
             resources,

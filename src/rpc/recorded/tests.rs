@@ -19,6 +19,7 @@ use crate::{
     },
     name::{Identity, ProfileName, Resource},
     rpc::access::CallerQuota,
+    telemetry::ProfileMetrics,
     token::{
         CurrentSigner, Speed,
         claims::{Id, Table, Time, Value},
@@ -51,6 +52,7 @@ fn minter(with_ids: bool) -> Arc<Minter> {
         parameters: Parameters::default(),
         units: 1,
         signing: Signing::Own(Speed::Fast),
+        metrics: ProfileMetrics::default(),
         supply: Supply::Key(Key {
             signer,
             resources: Allowed { listed: vec![lobby], patterns: Vec::new(), unscoped: false },

@@ -216,8 +216,9 @@ impl OpenBulk {
             Ok(None) => Ok(None),
             Ok(Some(chunk)) => {
                 let terms = chunk.terms();
-                metrics.minted(chunk.count() as u64, terms.use_within);
-                access.metrics().minted_many(chunk.count() as u64);
+                let tokens = chunk.count() as u64;
+                metrics.minted(bulk.profile_metrics(), tokens, terms.use_within);
+                access.metrics().minted_many(tokens);
                 let stale = clock.now().boot + terms.use_within / STALE_AFTER;
                 *last = Some(LastChunk { first_index: chunk.first_index(), stale });
                 let validity = convert::validity(terms, bulk.grant_name());

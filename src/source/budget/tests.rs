@@ -254,3 +254,18 @@ async fn order_bypasses_refused_credential_not_retry_after() {
     assert_eq!(account.held(Urgency::Ordered).await, Some((FaultClass::Throttled, secs(40))));
     assert_eq!(account.sent(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn usage_reports_what_is_left_and_why_the_account_is_held() {
+    let limits = Limits { rate: 1, burst: 4, concurrent: 8 };
+    let account = account(limits, vec![(1, throttled(20))]);
+    let usage = || account.source.budget.usage();
+    assert_eq!(usage(), Usage { limits, in_flight: 0, available: 4, hold: None });
+    let fetch = account.fetch(Urgency::Early);
+    tokio::pin!(fetch);
+    assert!(tokio::time::timeout(Duration::from_millis(500), &mut fetch).await.is_err());
+    assert_eq!(usage(), Usage { limits, in_flight: 1, available: 3, hold: None });
+    assert!(fetch.await.is_err());
+    let hold = Some((FaultClass::Throttled, secs(20)));
+    assert_eq!(usage(), Usage { limits, in_flight: 0, available: 4, hold });
+}

@@ -5,7 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use super::{
     Metrics,
     definitions::Definitions,
-    labels::{Counters, with},
+    labels::{Counters, Resolved, with},
+    numbers::CallerNumbers,
 };
 use crate::telemetry::sampled::Sampled;
 
@@ -14,6 +15,7 @@ pub(super) struct Families {
     refusals: Counters,
     audit_records: Counters,
     audit_failing: Sampled,
+    entries: Resolved<CallerMetrics>,
 }
 
 impl Families {
@@ -35,7 +37,21 @@ impl Families {
                 "grantmint_audit_failing",
                 "Whether audit records cannot be written: 1, else 0",
             ),
+            entries: Resolved::default(),
         }
+    }
+
+    /// The numbers of all entries.
+    pub(super) fn entries(&self) -> Vec<CallerNumbers> {
+        let numbers = |(caller, handles): (String, CallerMetrics)| {
+            let refusals = handles.refusals.iter().map(|it| (it.0, it.1, it.2.get()));
+            CallerNumbers {
+                caller,
+                tokens: handles.one.get() + handles.many.get(),
+                refusals: refusals.filter(|(_, _, count)| *count > 0).collect(),
+            }
+        };
+        self.entries.all().into_iter().map(numbers).collect()
     }
 }
 
@@ -49,7 +65,7 @@ impl Metrics {
         reasons: &[&'static str],
         modes: &[&'static str],
     ) -> CallerMetrics {
-        let Families { tokens, refusals, .. } = &self.0.callers;
+        let Families { tokens, refusals, entries, .. } = &self.0.callers;
         let labels = vec![("caller", entry.to_owned())];
         let minted = |method| tokens.get_or_create_owned(&with(&labels, "method", method));
         let each = modes.iter().flat_map(|mode| reasons.iter().map(move |it| (*it, *mode)));
@@ -57,11 +73,12 @@ impl Metrics {
             let labels = with(&with(&labels, "reason", reason), "mode", mode);
             (reason, mode, refusals.get_or_create_owned(&labels))
         });
-        CallerMetrics {
+        let handles = CallerMetrics {
             one: minted("MintToken"),
             many: minted("MintTokens"),
             refusals: refusals.collect(),
-        }
+        };
+        entries.add(entry, handles)
     }
 
     /// The handles of the audit log.

@@ -83,18 +83,24 @@ impl Families {
     }
 }
 
+impl Families {
+    pub(super) fn upstream_requests(&self) -> u64 {
+        self.requested.get()
+    }
+}
+
 impl Metrics {
     /// The handles of one grant: `results` are all possible results of its attempts.
     #[must_use]
     pub fn grant(
         &self,
         name: &GrantName,
-        results: impl Iterator<Item = &'static str>,
+        results: impl IntoIterator<Item = &'static str>,
     ) -> GrantMetrics {
         let families = &self.0.grants;
         let resource = self.0.resource_names.write(&name.resource);
         let labels = vec![("profile", name.profile.to_string()), ("resource", resource)];
-        let attempts = results.map(|result| {
+        let attempts = results.into_iter().map(|result| {
             (result, families.refreshes.get_or_create_owned(&with(&labels, "result", result)))
         });
         GrantMetrics {

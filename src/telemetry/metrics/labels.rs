@@ -1,6 +1,9 @@
 //! Metrics with labels, and conversions of their values.
 
-use std::sync::{OnceLock, atomic::AtomicU64};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock, PoisonError, atomic::AtomicU64},
+};
 
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 
@@ -40,6 +43,35 @@ pub(super) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
+/// The handles that were resolved, by a label's value, for reading.
+#[derive(Debug)]
+pub(super) struct Resolved<T>(Mutex<BTreeMap<String, T>>);
+
+impl<T> Default for Resolved<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Resolved<T> {
+    /// Adds handles, and returns them.
+    pub(super) fn add(&self, label: &str, handles: T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(label.to_owned(), handles.clone());
+        handles
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// All of them with their labels.
+    pub(super) fn all(&self) -> Vec<(String, T)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(label, handles)| (label.clone(), handles.clone())).collect()
+    }
+}
+
 /// A time that is not on the page before it is known: 0 would mean 1970.
 #[derive(Debug)]
 pub(super) struct Timestamp {
@@ -70,6 +102,11 @@ impl Counts {
             (*kind, family.get_or_create_owned(&vec![(label, (*kind).to_owned())]))
         };
         Self(kinds.iter().map(counter).collect())
+    }
+
+    /// The kinds with their counters.
+    pub(super) fn all(&self) -> &[(&'static str, Counter)] {
+        &self.0
     }
 
     /// Counts one event of a resolved kind.

@@ -1,6 +1,6 @@
 //! Tokens, and the pool for slow signatures.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -8,11 +8,14 @@ use super::{
     Metrics,
     calls::HANDLING,
     definitions::Definitions,
-    labels::{Counters, FloatGauge, Histograms, count, with},
+    labels::{Counters, FloatGauge, Histograms, Resolved, count, of_profile, with},
 };
-use crate::telemetry::{
-    histogram::{Histogram, Scale},
-    sampled::Sampled,
+use crate::{
+    name::ProfileName,
+    telemetry::{
+        histogram::{Histogram, Scale},
+        sampled::Sampled,
+    },
 };
 
 /// The validity of tokens: fine steps where it is short. Milliseconds, since many tokens add up.
@@ -44,8 +47,9 @@ pub(super) struct Families {
     queue_depth: FloatGauge,
     queue_delay: Histogram,
     threads_busy: FloatGauge,
-    /// The tokens of all methods.
-    minted: Counter,
+    profile_tokens: Counters,
+    profiles: Arc<Resolved<Counter>>,
+    methods: Resolved<MintMetrics>,
 }
 
 impl Families {
@@ -76,17 +80,57 @@ impl Families {
                 "grantmint_signing_threads_busy",
                 "Signing threads that are busy",
             ),
-            minted: Counter::default(),
+            profile_tokens: define.plain("grantmint_profile_tokens", "Tokens minted, by profile"),
+            profiles: Arc::default(),
+            methods: Resolved::default(),
         };
         let per_request: Sampled = define.plain(
             "grantmint_tokens_per_upstream_request",
             "Tokens minted per upstream request since the start",
         );
-        let minted = families.minted.clone();
+        let profiles = Arc::clone(&families.profiles);
         #[expect(clippy::cast_precision_loss, reason = "an approximate ratio")]
-        per_request
-            .read_from(move || Some(minted.get() as f64 / upstream_requests.get().max(1) as f64));
+        per_request.read_from(move || {
+            let minted: u64 = profiles.all().iter().map(|(_, tokens)| tokens.get()).sum();
+            Some(minted as f64 / upstream_requests.get().max(1) as f64)
+        });
         families
+    }
+
+    /// The minted tokens, and the refused and unserved calls.
+    pub(super) fn totals(&self) -> [u64; 3] {
+        self.methods.all().iter().fold([0; 3], |[minted, refused, unserved], (_, method)| {
+            [
+                minted + method.minted.get(),
+                refused + method.refused.get(),
+                unserved + method.unserved.get(),
+            ]
+        })
+    }
+
+    pub(super) fn by_profile(&self) -> Vec<(String, u64)> {
+        self.profiles.all().into_iter().map(|(profile, tokens)| (profile, tokens.get())).collect()
+    }
+
+    /// The counts of tokens by validity: upper bound in seconds, none for the last.
+    pub(super) fn validities(&self) -> Vec<(Option<f64>, u64)> {
+        let bounds = VALIDITIES.bounds.iter().map(|bound| Some(bound.as_secs_f64())).chain([None]);
+        let mut sums: Vec<_> = bounds.map(|bound| (bound, 0)).collect();
+        for (_, method) in self.methods.all() {
+            for ((_, sum), count) in sums.iter_mut().zip(method.validity.counts()) {
+                *sum += count;
+            }
+        }
+        sums
+    }
+
+    pub(super) fn waiting(&self) -> f64 {
+        self.waiting_calls.read().unwrap_or_default()
+    }
+
+    /// Queued tokens and busy threads of the signing pool.
+    pub(super) fn signing_load(&self) -> (f64, f64) {
+        (self.queue_depth.get(), self.threads_busy.get())
     }
 }
 
@@ -98,13 +142,21 @@ impl Metrics {
         let labels = vec![("method", method.to_owned())];
         let counter =
             |outcome: &str| families.tokens.get_or_create_owned(&with(&labels, "outcome", outcome));
-        MintMetrics {
+        let handles = MintMetrics {
             minted: counter("minted"),
             refused: counter("refused"),
             unserved: counter("unserved"),
-            of_all: families.minted.clone(),
             validity: families.validity.get_or_create_owned(&labels),
-        }
+        };
+        families.methods.add(method, handles)
+    }
+
+    /// The handle of one profile's tokens.
+    #[must_use]
+    pub fn profile(&self, profile: &ProfileName) -> ProfileMetrics {
+        let families = &self.0.minting;
+        let tokens = families.profile_tokens.get_or_create_owned(&of_profile(profile));
+        ProfileMetrics(families.profiles.add(&profile.to_string(), tokens))
     }
 
     /// Sets where the number of calls that wait for a grant is read.
@@ -130,15 +182,14 @@ pub struct MintMetrics {
     minted: Counter,
     refused: Counter,
     unserved: Counter,
-    of_all: Counter,
     validity: Histogram,
 }
 
 impl MintMetrics {
-    /// Tokens were minted, each with this validity.
-    pub fn minted(&self, tokens: u64, use_within: Duration) {
+    /// Tokens of `profile` were minted, each with this validity.
+    pub fn minted(&self, profile: &ProfileMetrics, tokens: u64, use_within: Duration) {
         self.minted.inc_by(tokens);
-        self.of_all.inc_by(tokens);
+        profile.0.inc_by(tokens);
         self.validity.record(use_within, tokens);
     }
 
@@ -152,6 +203,10 @@ impl MintMetrics {
         self.unserved.inc();
     }
 }
+
+/// Counts the tokens of one profile.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileMetrics(Counter);
 
 /// What the pool for slow signatures records.
 #[derive(Clone, Debug)]

@@ -1,9 +1,11 @@
 //! Connections, certificates and issuers.
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::{
     Metrics,
     definitions::Definitions,
-    labels::{Counters, Counts, Gauges, Timestamp, count, unix_seconds},
+    labels::{Counters, Counts, Gauges, Resolved, Timestamp, count, unix_seconds},
 };
 use crate::{clock::WallTime, telemetry::sampled::Sampled};
 
@@ -14,6 +16,8 @@ pub(super) struct Families {
     issuer_keys_fetched: Gauges,
     certificate_starts: Gauges,
     certificate_ends: Gauges,
+    causes: Resolved<Counter>,
+    lives: Resolved<(WallTime, Option<WallTime>)>,
 }
 
 impl Families {
@@ -43,7 +47,24 @@ impl Families {
                 "grantmint_certificate_end_timestamp",
                 "End of the validity of a certificate or revocation list; the first of several to expire",
             ),
+            causes: Resolved::default(),
+            lives: Resolved::default(),
         }
+    }
+
+    pub(super) fn open(&self) -> f64 {
+        self.connections.read().unwrap_or_default()
+    }
+
+    /// The causes that occurred, with their counts.
+    pub(super) fn failures(&self) -> Vec<(String, u64)> {
+        let all = self.causes.all().into_iter().map(|(cause, count)| (cause, count.get()));
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The certificates and revocation lists in force, with start and end of their validity.
+    pub(super) fn lives(&self) -> Vec<(String, (WallTime, Option<WallTime>))> {
+        self.lives.all()
     }
 }
 
@@ -62,7 +83,12 @@ impl Metrics {
     /// Counts clients that are not authenticated, by cause: `causes` are all of them.
     #[must_use]
     pub fn authentication_failures(&self, causes: &[&'static str]) -> Counts {
-        Counts::new(&self.0.transport.authentication_failures, "cause", causes)
+        let families = &self.0.transport;
+        let counts = Counts::new(&families.authentication_failures, "cause", causes);
+        for (cause, count) in counts.all() {
+            families.causes.add(cause, count.clone());
+        }
+        counts
     }
 
     /// The handles of one issuer's keys.
@@ -75,10 +101,13 @@ impl Metrics {
     /// The certificates and revocation lists in force, each with the start and end of its
     /// validity.
     pub fn certificates(&self, all: impl Iterator<Item = (String, WallTime, Option<WallTime>)>) {
-        let Families { certificate_starts: starts, certificate_ends: ends, .. } = &self.0.transport;
+        let families = &self.0.transport;
+        let Families { certificate_starts: starts, certificate_ends: ends, .. } = families;
         starts.clear();
         ends.clear();
+        families.lives.clear();
         for (what, start, end) in all {
+            families.lives.add(&what, (start, end));
             let labels = vec![("what", what)];
             starts.get_or_create_owned(&labels).set(unix_seconds(start));
             if let Some(end) = end {

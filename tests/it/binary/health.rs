@@ -142,8 +142,9 @@ async fn sigterm_ends_readiness_while_calls_are_served() {
 #[tokio::test]
 async fn unknown_admin_page_lists_the_existing_ones() {
     let serve = Serve::sandboxed(&[]).await;
-    let (status, body) = serve.page("/").await;
-    assert_eq!((status, body.as_str()), (404, "/livez, /readyz or /metrics\n"));
+    let (status, body) = serve.page("/unknown").await;
+    let pages = "/, /events, /status.json, /livez, /readyz or /metrics\n";
+    assert_eq!((status, body.as_str()), (404, pages));
     let (status, _) = request("POST", &format!("{}/livez", serve.admin), "").await;
     assert_eq!(status, 405);
 }

@@ -75,13 +75,13 @@ fn promtool() -> Command {
 #[tokio::test]
 async fn admin_pages_are_read_only() {
     let serve = Serve::sandboxed(&[]).await;
-    for page in ["/livez", "/readyz", "/metrics"] {
+    for page in ["/", "/status.json", "/events", "/livez", "/readyz", "/metrics"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let refused = ask(&serve, method, page, &[]).await;
             assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
         }
     }
-    for (method, path) in [("GET", "/"), ("GET", "/metrics/"), ("POST", "/nothing")] {
+    for (method, path) in [("GET", "/status"), ("GET", "/metrics/"), ("POST", "/nothing")] {
         assert_eq!(ask(&serve, method, path, &[]).await.status, 404, "{method} {path}");
     }
 }

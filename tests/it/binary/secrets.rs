@@ -102,7 +102,7 @@ async fn no_output_contains_a_secret() {
     }
     markers.in_none_of("an error or Debug output", &reported);
 
-    for page in ["/metrics", "/readyz", "/livez", "/", "/metrics?token=x"] {
+    for page in ["/metrics", "/readyz", "/livez", "/", "/status.json", "/metrics?token=x"] {
         let (_, body) = serve.page(page).await;
         markers.in_none_of(page, &body);
     }

@@ -1,16 +1,21 @@
 //! Node programs that make or read tokens with independent implementations: the vendors' libraries,
 //! and OpenSSL.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use super::test_key;
-use crate::support::soon;
+use crate::support::PATIENCE;
 
 /// The output of a program of `tests/node` for this input: one JSON value a line.
 pub(crate) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
+    in_node_for(program, input, PATIENCE).await
+}
+
+/// The same within this time.
+pub(crate) async fn in_node_for(program: &str, input: &Value, patience: Duration) -> Vec<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let modules = root.join("target/libraries/node/node_modules");
     assert!(modules.exists(), "{} is missing: run make library-tools", modules.display());
@@ -22,7 +27,7 @@ pub(crate) async fn in_node(program: &str, input: &Value) -> Vec<Value> {
     let text = input.to_string();
     // The program may end before it has read all input; its output is checked below.
     let written = tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
-    let output = soon(child.wait_with_output()).await.unwrap();
+    let output = timeout(patience, child.wait_with_output()).await.expect("timed out").unwrap();
     let reported = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program}: {reported}");
     written.await.unwrap().unwrap();

@@ -89,7 +89,7 @@ async fn no_output_contains_a_key_token_or_value() {
     }
     let reported = run_commands(&serve, &mut markers).await;
     markers.in_none_of("a command", &reported);
-    for page in ["/metrics", "/readyz", "/livez", "/"] {
+    for page in ["/metrics", "/readyz", "/livez", "/", "/status.json"] {
         let (_, body) = serve.page(page).await;
         markers.in_none_of(page, &body);
     }

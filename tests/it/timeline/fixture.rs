@@ -34,7 +34,7 @@ use grantmint::{
         FetchError, FetchRequest, Fetched, GrantSource, Granted, Mark,
         budget::{self, Budget, Budgeted},
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, ProfileMetrics},
     token::{
         CurrentFormat, Preparer, Signer, Speed, hs256::Hs256, id::Serials, params::Parameters,
     },
@@ -297,6 +297,7 @@ impl Fixture {
             parameters: Parameters::default(),
             units: 1,
             signing: Signing::Own(Speed::Fast),
+            metrics: ProfileMetrics::default(),
             supply: Supply::Grants(mint::profile::Grants {
                 resources: names,
                 grant_ttl: Some(secs(60)),

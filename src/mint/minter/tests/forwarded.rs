@@ -30,6 +30,7 @@ fn shared(grant_ttl: Option<Duration>) -> (Arc<Minter>, Publisher<Preparer>) {
         parameters: Parameters::default(),
         units: 1,
         signing: Signing::Own(Speed::Fast),
+        metrics: ProfileMetrics::default(),
         supply: Supply::Forwarded(Forwarded { resources: vec![resource("default")], grant_ttl }),
     };
     let minter = Minter::new(vec![profile], Some(name), &grants, parts(clock));

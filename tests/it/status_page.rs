@@ -1,0 +1,4 @@
+//! The status page, as a browser shows it and as scripts read it.
+
+mod browser;
+mod stream;
