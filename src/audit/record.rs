@@ -247,11 +247,11 @@ impl<'a> Line<'a> {
         if let Some(writer) = shared.identities.writer() {
             match recipients {
                 Recipients::One(identity) => {
-                    line.identity = Some(RecordedIdentity(writer, identity.as_str()))
+                    line.identity = Some(RecordedIdentity(writer, identity.as_str()));
                 }
                 Recipients::List(list, _) => line.identities = Some(List(writer, list)),
                 Recipients::Series { prefix, .. } => {
-                    line.prefix = Some(RecordedIdentity(writer, prefix))
+                    line.prefix = Some(RecordedIdentity(writer, prefix));
                 }
             }
         }

@@ -24,8 +24,11 @@ pub struct Demo {
     /// The resources; empty if the profile needs none.
     pub resources: Vec<&'static str>,
     /// Builds the emulated upstream that accepts these keys; `None` if tokens need only a key.
-    pub build_endpoint: Option<fn(&Self) -> Option<Arc<dyn Endpoint>>>,
+    pub build_endpoint: Option<BuildEndpoint>,
 }
+
+/// Builds a demo's emulated upstream; `None` if its keys are unusable.
+pub(crate) type BuildEndpoint = fn(&Demo) -> Option<Arc<dyn Endpoint>>;
 
 /// Whether the sandbox serves a demo by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -182,11 +182,11 @@ impl List {
             Error::UnsupportedIndirectCrl => "is an indirect list, which is not supported".into(),
             _ => unreadable(),
         })?;
-        let signed = signed_part(der).ok_or_else(unreadable)?;
+        let body = signed_part(der).ok_or_else(unreadable)?;
         let crl = CertRevocationList::from(crl);
         let same_name = anchors.iter().filter(|anchor| is_subject(anchor, crl.issuer()));
         let keys = same_name.map(|anchor| spki_for_anchor(anchor).to_vec());
-        let signer = match keys.into_iter().find(|key| has_signed(key, &list, signed)) {
+        let signer = match keys.into_iter().find(|key| has_signed(key, &list, body)) {
             Some(key) => Signer::Anchor { key },
             None => Signer::Other { der: der.to_vec() },
         };

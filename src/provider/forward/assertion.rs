@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// RefusalReason a profile cannot make assertions. It contains nothing of the key.
+/// Why a profile cannot make assertions. It contains nothing of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AssertionError {
     /// Signing fails, or the signature does not verify.

@@ -290,7 +290,7 @@ pub(super) fn address(url: &str) -> Result<(BaseUrl, Template), String> {
     }
 }
 
-/// RefusalReason a secret must not be in a URL.
+/// Why a secret must not be in a URL.
 pub(super) fn in_url() -> String {
     "must not contain {secret} or {assertion}: servers and proxies log URLs. Put it into a header \
      or the body"

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::{SecretKeys, SecretOrigin, Section, text};
 
-/// RefusalReason a string is not a secret. It never holds the string.
+/// Why a string is not a secret. It never holds the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SecretError {
     /// It is empty.

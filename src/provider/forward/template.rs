@@ -64,7 +64,7 @@ impl fmt::Debug for Values<'_> {
     }
 }
 
-/// RefusalReason a string is not a template. It never holds the string, which may contain a secret.
+/// Why a string is not a template. It never holds the string, which may contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TemplateError {
     /// An unmatched brace.
