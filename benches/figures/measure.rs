@@ -14,6 +14,7 @@ mod livekit;
 mod peers;
 mod pressure;
 mod rounds;
+mod scrape;
 mod signing;
 mod tls;
 mod unix;
@@ -156,6 +157,8 @@ pub(crate) enum Part {
     Memory,
     /// A mint with many live grants
     Grants,
+    /// The metrics page of many resources
+    Scrape,
     /// Latency while grants are replaced, and next to a bulk
     Latency,
     /// Signing, single calls and bulk compared with the baselines
@@ -200,6 +203,7 @@ impl Part {
                 alone::many_grants(programs, cores, size, report).await?;
                 instructions::run(programs, cores, size, report).await
             }
+            Self::Scrape => scrape::run(programs, cores, size, report).await,
             Self::Latency => latency::run(programs, cores, size, report).await,
             Self::Rounds => rounds::run(programs, cores, size, report).await,
             Self::Peers => peers::run(programs, cores, size, report).await,

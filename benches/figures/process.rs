@@ -64,6 +64,8 @@ pub(crate) struct Server {
     running: Running,
     /// Its address.
     pub(crate) addr: SocketAddr,
+    /// The URL of its admin listener, if it has one.
+    pub(crate) admin: Option<String>,
 }
 
 impl Server {
@@ -90,7 +92,8 @@ impl Server {
             serde_json::from_str(&line).with_context(|| format!("no addresses: {line:?}"))?;
         let url = told["server"].as_str().context("no server's address")?;
         let addr = url.rsplit('/').next().unwrap_or(url).parse()?;
-        Ok(Self { running, addr })
+        let admin = told["admin"].as_str().map(str::to_owned);
+        Ok(Self { running, addr, admin })
     }
 
     /// Seconds of processor time so far, in user and kernel mode.
