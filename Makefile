@@ -1,5 +1,5 @@
 # `make test` installs what the tests and lints need: Python packages into target/venv, Node packages
-# into target/examples and target/libraries, promtool from Debian's package and, if run by root on
+# into target/examples and target/libraries, Prometheus from Debian's package and, if run by root on
 # Debian, Debian's Go packages, Chromium and valgrind.
 # `make bench` does the same for the peers it compares with, in target/peers.
 
@@ -118,20 +118,21 @@ mkdir -p $(STATIC)/$(1)
 ln -f target/$(1)/grantmint $(STATIC)/$(1)/grantmint
 endef
 
-## promtool, which reads the metrics page as Prometheus does.
-PROMTOOL := target/prometheus/promtool
+## Prometheus, which scrapes the metrics, and promtool, which tests the alert rules.
+PROMETHEUS := target/prometheus/prometheus target/prometheus/promtool
 
-prometheus-tools: $(PROMTOOL)
+prometheus-tools: $(PROMETHEUS)
 
-$(PROMTOOL):
+$(PROMETHEUS) &:
 	mkdir -p $(@D)
-	if command -v promtool >/dev/null; then \
-		ln -sf "$$(command -v promtool)" $@; \
+	if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
+		ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(@D); \
 	else \
 		cd $(@D) && { apt-get download -qq prometheus || \
 			{ apt-get update -qq && apt-get download -qq prometheus; } || \
-			{ echo "promtool is needed: install Prometheus"; exit 1; }; } && \
-		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && \
+			{ echo "prometheus and promtool are needed: install Prometheus"; exit 1; }; } && \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | \
+			tar -x --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool && \
 		rm prometheus_*.deb; \
 	fi
 

@@ -167,6 +167,8 @@ impl App {
         awaited.extend(workload_api.iter().map(|it| Arc::clone(it) as Arc<dyn Dependency>));
         let ready = Ready::new(roster.clone(), clock.clone(), drain.clone()).depending_on(awaited);
         let ready = Arc::new(with_notes(ready, config, audit.clone()));
+        let of_metrics = Arc::clone(&ready);
+        metrics.ready(move || of_metrics.is_ready());
         let (minter, signing) = minting(config, &grants, &mut keys, &clock, &drain, &metrics)?;
         let minter = Arc::new(minter);
         let of_metrics = Arc::clone(&minter);

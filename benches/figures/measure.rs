@@ -15,6 +15,7 @@ mod page;
 mod peers;
 mod pressure;
 mod rounds;
+mod scrape;
 mod signing;
 mod tls;
 mod traces;
@@ -160,6 +161,8 @@ pub(crate) enum Part {
     Grants,
     /// The event stream of the status page
     Page,
+    /// The metrics page of many resources
+    Scrape,
     /// Latency while grants are replaced, and next to a bulk
     Latency,
     /// Signing, single calls and bulk compared with the baselines
@@ -207,6 +210,7 @@ impl Part {
                 instructions::run(programs, cores, size, report).await
             }
             Self::Page => page::run(programs, cores, size, report).await,
+            Self::Scrape => scrape::run(programs, cores, size, report).await,
             Self::Latency => latency::run(programs, cores, size, report).await,
             Self::Rounds => rounds::run(programs, cores, size, report).await,
             Self::Peers => peers::run(programs, cores, size, report).await,

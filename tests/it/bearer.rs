@@ -4,7 +4,7 @@
 mod bad;
 pub(crate) mod cluster;
 mod commands;
-mod kubernetes;
+pub(crate) mod kubernetes;
 mod languages;
 pub(crate) mod signer;
 mod streams;
@@ -80,7 +80,7 @@ fn bearing<T>(message: T, token: &str) -> Request<T> {
 }
 
 /// A call of `MintToken` with a bearer token.
-async fn call(channel: &Channel, token: &str) -> Result<MintTokenResponse, Status> {
+pub(crate) async fn call(channel: &Channel, token: &str) -> Result<MintTokenResponse, Status> {
     let mut tokens = TokenServiceClient::new(channel.clone());
     let answer = soon(tokens.mint_token(bearing(mint("alice", None), token))).await;
     answer.map(tonic::Response::into_inner)

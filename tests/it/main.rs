@@ -16,6 +16,7 @@ mod markers;
 mod operations;
 mod own_kind;
 mod page;
+mod prometheus;
 mod python;
 mod readme;
 mod sandbox;

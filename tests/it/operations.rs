@@ -11,7 +11,7 @@ use grantmint::grant::FaultClass;
 use crate::{
     bearer::{cluster::Cluster, signer::Signers},
     page::{Declared, Page},
-    support::found,
+    support::{Serve, until},
     tls::pki::Pki,
 };
 
@@ -46,37 +46,55 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// A server whose metrics page has a sample of every metric.
+pub(crate) struct Full {
+    pub(crate) serve: Serve,
+    _pki: Pki,
+    _cluster: Cluster,
+}
+
+impl Full {
+    /// With `[server] authorize` in this mode.
+    pub(crate) async fn start(mode: &str) -> Self {
+        let pki = Pki::new();
+        let cluster = Cluster::start(Signers::new("k").jwks(), "own", 200).await;
+        let token = pki.path("token");
+        fs::write(&token, "own").expect("written");
+        let issuer = format!(
+            "[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"mint\"\napi_server = \"{}\"\n\
+             token_file = \"{}\"\n",
+            cluster.url,
+            token.display()
+        );
+        let rest = format!(
+            "[server]\nauthorize = \"{mode}\"\n[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n[audit]\nfile = \"{}\"\n[callers.demo]\n\
+             match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
+            pki.path("audit.jsonl").display()
+        );
+        let serve = pki.serve(&format!("{issuer}{rest}")).await;
+        let full = Self { serve, _pki: pki, _cluster: cluster };
+        until("a grant, the clock skew, the certificates and the keys", async || {
+            let page = full.page().await;
+            let late = [
+                "grantmint_grant_end_timestamp_seconds",
+                "grantmint_upstream_clock_skew_seconds",
+                "grantmint_certificate_end_timestamp_seconds",
+                "grantmint_issuer_keys_fetch_timestamp_seconds",
+            ];
+            late.iter().all(|metric| !page.of(metric, &[]).is_empty())
+        })
+        .await;
+        full
+    }
+
+    pub(crate) async fn page(&self) -> Page {
+        Page::read(&self.serve.page("/metrics").await.1)
+    }
+}
+
 /// A metrics page with a sample of every metric.
 async fn page() -> Page {
-    let pki = Pki::new();
-    let cluster = Cluster::start(Signers::new("k").jwks(), "own", 200).await;
-    let token = pki.path("token");
-    fs::write(&token, "own").expect("written");
-    let issuer = format!(
-        "[issuers.cluster]\nkind = \"kubernetes\"\naudience = \"mint\"\napi_server = \"{}\"\n\
-         token_file = \"{}\"\n",
-        cluster.url,
-        token.display()
-    );
-    let audit = pki.path("audit.jsonl");
-    let observed = format!(
-        "[server]\nauthorize = \"observe\"\n[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"\n\
-         [audit]\nfile = \"{}\"\n[callers.demo]\n\
-         match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
-        audit.display()
-    );
-    let serve = pki.serve(&format!("{issuer}{observed}")).await;
-    found("a grant, the clock skew, the certificates and the keys", async || {
-        let page = Page::read(&serve.page("/metrics").await.1);
-        let late = [
-            "grantmint_grant_end_timestamp_seconds",
-            "grantmint_upstream_clock_skew_seconds",
-            "grantmint_certificate_end_timestamp_seconds",
-            "grantmint_issuer_keys_fetch_timestamp_seconds",
-        ];
-        late.iter().all(|metric| !page.of(metric, &[]).is_empty()).then_some(page)
-    })
-    .await
+    Full::start("observe").await.page().await
 }
 
 #[tokio::test]
@@ -244,7 +262,7 @@ fn alerts_and_their_sections_match() {
     assert!(alerts.len() > 5, "{alerts:?}");
     let runbooks: Vec<String> =
         alerts.iter().map(|alert| format!("docs/runbook.md#{}", alert.to_lowercase())).collect();
-    assert_eq!(of_key("runbook"), runbooks);
+    assert_eq!(of_key("runbook_url"), runbooks);
     let all: BTreeSet<_> = alerts.iter().map(String::as_str).collect();
     let sections = RUNBOOK.lines().filter_map(|line| line.strip_prefix("### "));
     assert_eq!(all, sections.collect());

@@ -36,6 +36,9 @@ static UPSTREAM: Scale = Scale {
     ticks_a_second: 1_000_000,
 };
 
+/// Attempts are further apart than this, and corrections of the clock are smaller.
+const SAME_PLAN: Duration = Duration::from_millis(100);
+
 pub(super) struct Families {
     refreshes: Counters,
     fetched: Gauges,
@@ -54,7 +57,7 @@ impl Families {
         Self {
             refreshes: define.plain(
                 "grantmint_refreshes",
-                "Attempts to refresh a grant, by result: ok, a fault's class, held by the account's budget, or panicked",
+                "Attempts to refresh grants, by profile and result: ok, a fault's class, held by the account's budget, or panicked",
             ),
             fetched: define.seconds(
                 "grantmint_grant_fetch_timestamp",
@@ -99,9 +102,11 @@ impl Metrics {
     ) -> GrantMetrics {
         let families = &self.0.grants;
         let resource = self.0.resource_names.write(&name.resource);
-        let labels = vec![("profile", name.profile.to_string()), ("resource", resource)];
+        let of_profile = of_profile(&name.profile);
+        let labels = with(&of_profile, "resource", &resource);
+        // Of the profile: results of each resource would be most of the page.
         let attempts = results.into_iter().map(|result| {
-            (result, families.refreshes.get_or_create_owned(&with(&labels, "result", result)))
+            (result, families.refreshes.get_or_create_owned(&with(&of_profile, "result", result)))
         });
         GrantMetrics {
             attempts: attempts.collect(),
@@ -157,9 +162,12 @@ impl GrantMetrics {
         self.end.set(end);
     }
 
-    /// The next attempt is planned.
+    /// The next attempt is planned. Each new value is another attempt, which an alert counts, so a
+    /// plan that only follows corrections of the clock is not reported.
     pub fn next_attempt(&self, at: WallTime) {
-        self.next_attempt.set(at);
+        if self.next_attempt.differs(at, SAME_PLAN) {
+            self.next_attempt.set(at);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, OnceLock, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
@@ -88,6 +89,12 @@ impl Timestamp {
     pub(super) fn set(&self, at: WallTime) {
         let gauge = self.gauge.get_or_init(|| self.family.get_or_create_owned(&self.labels));
         gauge.set(unix_seconds(at));
+    }
+
+    /// Whether it is unknown, or at least `step` from `at`.
+    pub(super) fn differs(&self, at: WallTime, step: Duration) -> bool {
+        let apart = |gauge: &FloatGauge| (gauge.get() - unix_seconds(at)).abs();
+        self.gauge.get().is_none_or(|gauge| apart(gauge) >= step.as_secs_f64())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{clock::WallTime, telemetry::sampled::Sampled};
 pub(super) struct Families {
     reloads: Counters,
     reload_failing: Gauges,
+    ready: Sampled,
     drain_phase: Sampled,
     started: Sampled,
 }
@@ -26,6 +27,8 @@ impl Families {
             "grantmint_reload_failing",
             "Whether a part's files cannot be applied: 1, else 0",
         );
+        let ready =
+            define.plain("grantmint_ready", "Whether this replica is ready for calls: 1, else 0");
         let drain_phase = define.plain(
             "grantmint_drain_phase",
             "Shutdown phase: 0 serving, 1 leaving, 2 draining, 3 cut",
@@ -33,7 +36,7 @@ impl Families {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         define.info("grantmint_build", "Version of the running binary", build);
         let started = define.seconds("process_start_time", "When the process started");
-        Self { reloads, reload_failing, drain_phase, started }
+        Self { reloads, reload_failing, ready, drain_phase, started }
     }
 }
 
@@ -41,6 +44,11 @@ impl Metrics {
     /// The process started at `at`.
     pub fn started(&self, at: WallTime) {
         self.0.process.started.read_from(move || Some(unix_seconds(at)));
+    }
+
+    /// Sets where it is read whether this replica is ready.
+    pub fn ready(&self, read: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.process.ready.read_from(move || Some(f64::from(u8::from(read()))));
     }
 
     /// Sets where the phase of the drain is read, as its number.

@@ -41,7 +41,11 @@ fn configured(cluster: &Cluster, own_token: &str, keys: &str, tables: &str) -> C
 }
 
 /// A server that uses the cluster.
-async fn serve(cluster: &Cluster, own_token: &str, more: &[&str]) -> (Serve, Configured) {
+pub(crate) async fn serve(
+    cluster: &Cluster,
+    own_token: &str,
+    more: &[&str],
+) -> (Serve, Configured) {
     let config = configured(cluster, own_token, "", "");
     (Serve::configured(&config, more).await, config)
 }

@@ -83,7 +83,7 @@ impl Signers {
     }
 
     /// A valid token with these claims.
-    pub(super) fn token(&self, more: &Value) -> String {
+    pub(crate) fn token(&self, more: &Value) -> String {
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid("ec")});
         self.es256(&header.to_string(), &claims(more).to_string())
     }

@@ -288,7 +288,7 @@ async fn grant_time_metrics_match_the_api() {
 }
 
 /// An unavailable upstream whose clock is ahead by `ahead` seconds.
-async fn upstream_with_clock_skew(listener: TcpListener, ahead: Arc<AtomicU64>) {
+pub(crate) async fn upstream_with_clock_skew(listener: TcpListener, ahead: Arc<AtomicU64>) {
     loop {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut request = Vec::new();

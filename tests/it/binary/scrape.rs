@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
+    prometheus::tool,
     python::{python, succeeds},
     support::{Answer, Serve, answer},
 };
@@ -60,16 +61,8 @@ async fn prometheus_parsers_read_both_formats() {
     assert!(names > 20, "{names}");
 
     let page = fs::File::open(&files[0]).expect("it was written");
-    let linted = succeeds(promtool().args(["check", "metrics"]).stdin(page)).await;
+    let linted = succeeds(tool("promtool").args(["check", "metrics"]).stdin(page)).await;
     assert_eq!(linted, "");
-}
-
-/// The checker that `make test` installs.
-fn promtool() -> Command {
-    let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/promtool");
-    let promtool = std::env::var_os("GRANTMINT_PROMTOOL").map_or(made, PathBuf::from);
-    assert!(promtool.exists(), "{} is missing: run make test", promtool.display());
-    Command::new(promtool)
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::support::{Configured, Serve};
 
 /// In seconds.
-pub(super) const DAY: i64 = 24 * 60 * 60;
+pub(crate) const DAY: i64 = 24 * 60 * 60;
 
 /// The revoked serial number.
 pub(super) const REVOKED: u64 = 666;
@@ -139,7 +139,7 @@ fn since_1970(seconds: i64) -> Duration {
 }
 
 /// Valid between these seconds from now.
-pub(super) fn valid(mut params: CertificateParams, from: i64, to: i64) -> CertificateParams {
+pub(crate) fn valid(mut params: CertificateParams, from: i64, to: i64) -> CertificateParams {
     params.not_before = date_time_ymd(1970, 1, 1) + since_1970(from);
     params.not_after = date_time_ymd(1970, 1, 1) + since_1970(to);
     params
@@ -162,7 +162,7 @@ pub(crate) fn uris(uris: &[&str]) -> CertificateParams {
 }
 
 /// A client certificate for these DNS names.
-pub(super) fn dns(names: &[&str]) -> CertificateParams {
+pub(crate) fn dns(names: &[&str]) -> CertificateParams {
     let mut params = unnamed("client");
     let names = names.iter().map(|name| SanType::DnsName((*name).try_into().expect("ASCII")));
     params.subject_alt_names = names.collect();
@@ -259,7 +259,7 @@ impl Pki {
     }
 
     /// The server's next certificate.
-    pub(super) fn renew_server(&self, mut params: CertificateParams) {
+    pub(crate) fn renew_server(&self, mut params: CertificateParams) {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.write_pair("server", &[&self.server_ca.issue(params)]);
     }
