@@ -23,7 +23,7 @@ use std::{
 
 use self::{
     callers::{Loaded, UnknownNames},
-    telemetry::{read_log, read_traces},
+    telemetry::{is_standard, read_log, read_traces},
 };
 pub use self::{
     expiry::Expiry,
@@ -129,7 +129,7 @@ impl Config {
 
     /// Validates `text`; `file` is its name in messages.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        Self::parse_with(file, text, &|name| std::env::var(name).ok())
+        Self::parse_in(file, text, &|name| std::env::var(name).ok(), KINDS)
     }
 
     /// Validates `text`, with the environment variables of `env`.
@@ -217,6 +217,12 @@ impl Config {
 
     /// Validates `text`, with profiles of these kinds.
     pub fn parse_of(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
+        let others = |name: &str| if is_standard(name) { None } else { env(name) };
+        Self::parse_in(file, text, &others, kinds)
+    }
+
+    /// The same, with the variables of OpenTelemetry that `env` has.
+    pub fn parse_in(file: &str, text: &str, env: Env<'_>, kinds: Kinds) -> Result<Self, Problems> {
         let document = Document::parse(file, text, env)?;
         let config = Self::read(document.root(), kinds);
         let remarks = document.remarks();
@@ -300,11 +306,9 @@ impl Config {
         let tls = match tls {
             ReadTls::None => None,
             ReadTls::Loaded(loaded) => Some(*loaded),
-            // Its problems have been reported.
             ReadTls::Invalid => return None,
         };
         let Ok(traces) = traces else { return None };
-        // Its problems have been reported.
         if has_audit && audit.is_none() {
             return None;
         }

@@ -123,11 +123,16 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Reads `[log]`.
+/// Whether a variable is one of OpenTelemetry's.
+pub(super) fn is_standard(variable: &str) -> bool {
+    variable.starts_with("OTEL_")
+}
+
+/// Reads `[log]`; none for the default.
 pub(super) fn read_log(section: &mut Section<'_>) -> Option<LogFilter> {
     let filter = section.parsed("filter", str::parse);
     section.finish();
-    filter
+    filter.filter(|it| *it != LogFilter::default())
 }
 
 /// Reads `[log]` and nothing else of `text`.

@@ -139,7 +139,7 @@ async fn refresh_holds_its_upstream_exchange() {
     let exchanges: Vec<_> = named("POST").collect();
     assert_eq!((refreshes.len(), exchanges.len()), (2, 2), "{spans:?}");
     for ((refresh, exchange), (result, status)) in
-        refreshes.iter().zip(exchanges).zip([("transient", "503"), ("ok", "200")])
+        refreshes.iter().zip(exchanges).zip([("transient", "503"), ("ok", "201")])
     {
         assert_eq!((refresh.kind, &*refresh.parent_id), (1, ""));
         assert_eq!((exchange.kind, &exchange.parent_id), (3, &refresh.span_id));

@@ -16,7 +16,7 @@ use grantmint::{
         access::{Access, may_listen},
     },
     listen::Listen,
-    provider::{self, Demo, Served, Upstream},
+    provider::{self, Demo, KINDS, Served, Upstream},
     sandbox::{self, Endpoint, Sandbox},
     server::{BindError, descriptors},
     source::base_url::{BaseUrl, BaseUrlError},
@@ -331,7 +331,7 @@ fn sandbox_configuration() -> Result<Config, Failure> {
         })
     };
     let text = provider::configuration(&demos);
-    let config = Config::parse_with("the sandbox's profiles", &text, &secret)?;
+    let config = Config::parse_in("the sandbox's profiles", &text, &secret, KINDS)?;
     // The demos' secrets are public, so warnings about them are dropped.
     Ok(Config { remarks: Vec::new(), ..config })
 }
