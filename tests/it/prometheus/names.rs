@@ -63,7 +63,7 @@ async fn names_units_and_help_follow_the_conventions() {
         let [help] = found[..] else { panic!("{name} has {found:?}") };
         assert!(help.starts_with(|first: char| first.is_ascii_uppercase()), "{name}: {help}");
         assert!(help.ends_with('.') && !help.ends_with(".."), "{name}: {help}");
-        assert!((20..=200).contains(&help.len()), "{name}: {help}");
+        assert!((20..=250).contains(&help.len()), "{name}: {help}");
         assert!(helps.insert(help), "two metrics have the help {help:?}");
         let labels = page.labels(name);
         assert!(labels.len() <= 4, "{name}: {labels:?}");
