@@ -11,7 +11,7 @@ use grantmint::grant::FaultClass;
 use crate::{
     bearer::{cluster::Cluster, signer::Signers},
     page::{Declared, Page},
-    support::{Serve, until},
+    support::{Configured, Serve, until},
     tls::pki::Pki,
 };
 
@@ -49,6 +49,8 @@ fn ticked(text: &str) -> impl Iterator<Item = &str> {
 /// A server whose metrics page has a sample of every metric.
 pub(crate) struct Full {
     pub(crate) serve: Serve,
+    /// Its files are watched.
+    _config: Configured,
     _pki: Pki,
     _cluster: Cluster,
 }
@@ -71,8 +73,9 @@ impl Full {
              match = [\"loopback\"]\nallow = [{{ profiles = [\"*\"] }}]",
             pki.path("audit.jsonl").display()
         );
-        let serve = pki.serve(&format!("{issuer}{rest}")).await;
-        let full = Self { serve, _pki: pki, _cluster: cluster };
+        let config = pki.configured(&format!("{issuer}{rest}"));
+        let serve = Serve::configured(&config, &[]).await;
+        let full = Self { serve, _config: config, _pki: pki, _cluster: cluster };
         until("a grant, the clock skew, the certificates and the keys", async || {
             let page = full.page().await;
             let late = [

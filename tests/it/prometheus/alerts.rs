@@ -129,7 +129,7 @@ async fn promtool_tests_pass_for_the_real_times() {
 
 #[tokio::test]
 async fn upstream_outage_fires_and_clears_the_grant_alerts() {
-    let serve = Serve::sandboxed(&["--fault", "shorter-life=50"]).await;
+    let serve = Serve::sandboxed(&["--fault", "shorter-life=50s"]).await;
     serve.first_token().await;
     let alerts = Alerts::of(&serve).await;
     let calls = calling(&serve).await;
@@ -257,7 +257,8 @@ async fn certificates_and_files_fire_and_clear_their_alerts() {
     let hour = 3_600;
     let pki = Pki::new();
     pki.renew_server(valid(dns(&["localhost"]), -9 * hour, hour));
-    let serve = pki.serve("").await;
+    let config = pki.configured("");
+    let serve = Serve::configured(&config, &[]).await;
     let alerts = Alerts::of(&serve).await;
     alerts.fires("GrantmintCertificateEnds").await;
     pki.renew_server(valid(dns(&["localhost"]), -hour, DAY));
