@@ -44,7 +44,7 @@ pub(super) fn read_traces(section: &mut Section<'_>) -> Result<Option<otlp::Conf
         None => of_file,
     };
     let attributes = if is_on { attributes(section) } else { Some(Vec::new()) };
-    if !is_on && (section.has("sample") || ca.is_some()) {
+    if !is_on && ca.is_some() {
         section.remark("otlp_endpoint", "is missing, so no traces are exported");
     }
     section.finish();
