@@ -1,10 +1,10 @@
 # The image of grantmint: one static binary and the root certificates, without a shell.
 #
 #   docker build -t grantmint .
-#   docker run -p 50051:50051 grantmint serve --sandbox --listen 0.0.0.0:50051
+#   docker run -p 127.0.0.1:50051:50051 grantmint serve --sandbox --listen 0.0.0.0:50051
 #
-# glibc rather than musl: musl's allocator costs MintToken a quarter of its calls a second.
-FROM rust:1-bookworm AS build
+# glibc rather than musl: with musl's allocator it served a quarter fewer calls a second.
+FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 # The files' modification time, for reproducible images; by default 1970.
@@ -12,9 +12,10 @@ ARG SOURCE_DATE_EPOCH=0
 # With --target the flag applies to the binary alone, not to procedural macros.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
+    TARGET="$(rustc -vV | sed -n 's/^host: //p')" && \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" \
-        cargo build --release --locked --target x86_64-unknown-linux-gnu && \
-    install -D target/x86_64-unknown-linux-gnu/release/grantmint /out/grantmint && \
+        cargo build --release --locked --target "$TARGET" && \
+    install -D "target/$TARGET/release/grantmint" /out/grantmint && \
     install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt && \
     find /out -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
