@@ -12,7 +12,7 @@ ARG SOURCE_DATE_EPOCH=0
 # With --target the flag applies to the binary alone, not to procedural macros.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    TARGET="$(rustc -vV | sed -n 's/^host: //p')" && \
+    TARGET="$(rustc --print host-tuple)" && \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" \
         cargo build --release --locked --target "$TARGET" && \
     install -D "target/$TARGET/release/grantmint" /out/grantmint && \
