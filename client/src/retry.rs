@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stream_is_resumed_while_failures_last_no_longer_than_patience() {
+    async fn stream_is_resumed_until_patience_ends() {
         let mut resumption = Resumption::new(Duration::from_secs(5));
         let started = Instant::now();
         while resumption.is_resumed_after(&unavailable(None)) {
