@@ -103,6 +103,16 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Sends an empty request to the collector, to see whether it accepts any.
+///
+/// # Errors
+///
+/// It does not; why, on one line.
+pub async fn probe(config: &Config) -> Result<(), String> {
+    let exported = Client::new(config).export(&[]).await;
+    exported.map(drop).map_err(|status| client::reason(&status))
+}
+
 /// Exports spans in a task.
 #[derive(Debug)]
 pub struct Exporter {

@@ -17,7 +17,8 @@ use tokio::{
 
 use crate::{
     markers::Markers,
-    support::{Configured, Serve, emulated, run},
+    support::{Configured, Serve, emulated, reserved_port, run},
+    traces::collector::Collector,
 };
 
 /// Listen addresses that are always free.
@@ -203,6 +204,23 @@ async fn healthy_configuration_has_no_warning() {
     let unknown = run(&["doctor", "--config", healthy.configured.path(), "--profile", "x"]).await;
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.stderr.contains("unknown profile \"x\"; expected one of demo"));
+}
+
+#[tokio::test]
+async fn collector_of_traces_is_tried() {
+    let healthy = Healthy::new().await;
+    let text = fs::read_to_string(healthy.path()).expect("text");
+    let collector = Collector::start().await;
+    let port = reserved_port();
+    let nowhere = format!("http://{}", port.local_addr().expect("an address"));
+    for (url, status, code) in [(&collector.url, "ok", Some(0)), (&nowhere, "fail", Some(3))] {
+        let section = format!("[telemetry]\notlp_endpoint = \"{url}\"\n{text}");
+        fs::write(healthy.path(), section).expect("written");
+        let report = doctor(healthy.path(), &[]).await;
+        report.expect(("traces", url), status, "spans", "");
+        assert_eq!(report.code, code);
+    }
+    assert!(collector.spans().is_empty(), "doctor sends no span");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Traces of the real binary, received by a collector that speaks OTLP's official messages.
 
-mod collector;
+pub(crate) mod collector;
 mod export;
 mod log;
 

@@ -13,6 +13,7 @@ mod progress;
 mod report;
 mod row;
 mod tls;
+mod traces;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -11,7 +11,7 @@ use super::{
     Context, audit, files, issuers, listeners, machine, profiles,
     progress::Progress,
     row::{Row, Subject},
-    tls,
+    tls, traces,
 };
 
 /// A group of checks that run one after another.
@@ -37,6 +37,7 @@ const CHECKS: &[Check] = &[
         Box::pin(async move { tls::workload_api(&context).await })
     }),
     online("issuers", "keys", |context| Box::pin(async move { issuers::check(&context).await })),
+    online("traces", "collector", |context| Box::pin(async move { traces::check(&context).await })),
     local("audit", "log", |context| Box::pin(async move { audit::check(&context) })),
     local("listeners", "addresses", |context| {
         Box::pin(async move { listeners::check(&context).await })
