@@ -11,6 +11,7 @@ pub(crate) mod instructions;
 mod kinds;
 mod latency;
 mod livekit;
+mod many;
 mod page;
 mod peers;
 mod pressure;

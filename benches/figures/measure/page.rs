@@ -4,26 +4,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::AsyncReadExt,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use super::{DEMO_PROFILE, Programs, Size, alone::SETTLED};
+use super::{
+    Programs, Size,
+    alone::SETTLED,
+    many::{self, RESOURCES},
+};
 use crate::{
-    configuration::Configuration,
     process::{Cores, Server},
     report::{Goal, Report},
 };
 
-/// The resources of one profile.
-const RESOURCES: usize = 10_000;
-
 const VIEWERS: usize = 10;
-
-/// The time in which all grants arrive.
-const ARRIVE: Duration = Duration::from_secs(120);
 
 /// The time of a round.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -34,23 +30,13 @@ pub(super) async fn run(
     size: Size,
     report: &mut Report,
 ) -> Result<()> {
-    let resources: Vec<String> = (0..RESOURCES).map(|it| format!("\"VJ{it:032x}\"")).collect();
-    let profile = DEMO_PROFILE.lines().filter(|line| !line.starts_with("resources"));
-    let budget = "budget = { rate = 1000, burst = 1000, concurrent = 64 }";
-    let text = format!(
-        "{}\n{budget}\nresources = [{}]\n",
-        profile.collect::<Vec<_>>().join("\n"),
-        resources.join(",")
-    );
-    let configuration = Configuration::new(text)?;
-    let server = programs.serve_configured(&configuration, &cores.of_server(), cores)?;
-    let admin = server.admin.as_deref().context("no admin listener")?;
-    let start = Instant::now();
-    while healthy(admin).await? < RESOURCES as u64 * 99 / 100 {
-        if start.elapsed() > ARRIVE {
-            bail!("not every grant arrived within {ARRIVE:?}");
-        }
-        sleep(Duration::from_secs(1)).await;
+    let budget = "{ rate = 1000, burst = 1000, concurrent = 64 }";
+    let configuration = many::configuration(budget)?;
+    let (server, admin) = many::serve(programs, cores, &configuration)?;
+    let arrived = many::await_grants(RESOURCES * 99 / 100, async || healthy(&admin).await);
+    if let Err(error) = arrived.await {
+        report.skip("page".to_owned(), &error);
+        return Ok(());
     }
 
     let (mut idle, mut watched, mut shares) = (Vec::new(), Vec::new(), Vec::new());
@@ -58,7 +44,7 @@ pub(super) async fn run(
         idle.push(load(&server).await?);
         let mut viewers = JoinSet::new();
         for _ in 0..VIEWERS {
-            viewers.spawn(view(admin.to_owned()));
+            viewers.spawn(view(admin.clone()));
         }
         sleep(SETTLED).await;
         watched.push(load(&server).await?);
@@ -84,26 +70,19 @@ async fn load(server: &Server) -> Result<f64> {
 
 /// Reads events until the server closes the stream.
 async fn view(admin: String) -> Result<()> {
-    let mut stream = request(&admin, "/events").await?;
+    let mut stream = many::get(&admin, "/events", "").await?;
     let mut buffer = vec![0; 65_536];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
 
 /// The number of healthy grants.
-async fn healthy(admin: &str) -> Result<u64> {
+async fn healthy(admin: &str) -> Result<usize> {
     let mut response = String::new();
-    request(admin, "/status.json?limit=0").await?.read_to_string(&mut response).await?;
+    let mut stream = many::get(admin, "/status.json?limit=0", "").await?;
+    stream.read_to_string(&mut response).await?;
     let (_, body) = response.split_once("\r\n\r\n").context("no body")?;
     let status: serde_json::Value = serde_json::from_str(body)?;
-    Ok(status["grants"]["health"]["ok"].as_u64().unwrap_or(0))
-}
-
-async fn request(admin: &str, path: &str) -> Result<TcpStream> {
-    let authority = admin.trim_start_matches("http://").trim_end_matches('/');
-    let mut stream = TcpStream::connect(authority).await?;
-    let close = "connection: close";
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n{close}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    Ok(stream)
+    let ok = status["grants"]["health"]["ok"].as_u64().unwrap_or(0);
+    Ok(usize::try_from(ok)?)
 }
