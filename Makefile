@@ -11,20 +11,25 @@ EXAMPLES := target/examples
 PROTO := grantmint/v1/token_service.proto
 GO_PACKAGES := golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev \
 	protoc-gen-go protoc-gen-go-grpc
-APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends
+# One apt-get at a time: a second one fails.
+APT_GET = flock $(CURDIR)/target/.apt apt-get -qq
+APT_INSTALL = DEBIAN_FRONTEND=noninteractive $(APT_GET) install --no-install-recommends
 GO_ENV = GO111MODULE=off GOFLAGS= GOCACHE=$(CURDIR)/$(@D)/cache \
 	GOPATH=$(CURDIR)/$(@D):/usr/share/gocode
+
+# Without make's job server: Cargo cannot reach it and has one of its own.
+CARGO := env -u MAKEFLAGS cargo
 
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test suite lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools guard peer-tools planted bench bench-quick
 
 # Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
 mkdir -p $(@D)
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	$(APT_INSTALL) $(1) || { apt-get update -qq && $(APT_INSTALL) $(1); }; \
+	$(APT_INSTALL) $(1) || { $(APT_GET) update && $(APT_INSTALL) $(1); }; \
 else \
 	dpkg --status $(1) >/dev/null || \
 		{ echo "Debian's packages are needed: apt-get install $(1)"; exit 1; }; \
@@ -43,15 +48,18 @@ $(GO_ENV) go vet ./$(<D)
 $(GO_ENV) go build -o $@ ./$(<D)
 endef
 
-## The whole gate: formatting, lints, docs, protos, tests.
-test: lint example-tools library-tools browser-tools prometheus-tools static
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo test --locked --workspace
-	$(MAKE) --no-print-directory guard
+## The whole gate: formatting, lints, docs, protos, tests. The guard's release build, which is
+## mostly one thread, runs beside the rest.
+test:
+	$(MAKE) --no-print-directory --jobs=2 suite guard
+
+suite: lint example-tools library-tools browser-tools prometheus-tools static
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(CARGO) test --locked --workspace
 
 lint: python-tools
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(VENV)/bin/buf lint proto
 	$(VENV)/bin/buf format -d --exit-code proto
 	$(VENV)/bin/hadolint Dockerfile
@@ -113,7 +121,7 @@ static:
 
 # $(1) is debug or release, $(2) Cargo's flags for it.
 define static_binary
-cargo rustc --locked $(2) --bin grantmint -- -C target-feature=+crt-static -C strip=symbols
+$(CARGO) rustc --locked $(2) --bin grantmint -- -C target-feature=+crt-static -C strip=symbols
 mkdir -p $(STATIC)/$(1)
 ln -f target/$(1)/grantmint $(STATIC)/$(1)/grantmint
 endef
@@ -128,8 +136,8 @@ $(PROMETHEUS) &:
 	if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
 		ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(@D); \
 	else \
-		cd $(@D) && { apt-get download -qq prometheus || \
-			{ apt-get update -qq && apt-get download -qq prometheus; } || \
+		cd $(@D) && { $(APT_GET) download prometheus || \
+			{ $(APT_GET) update && $(APT_GET) download prometheus; } || \
 			{ echo "prometheus and promtool are needed: install Prometheus"; exit 1; }; } && \
 		dpkg-deb --fsys-tarfile prometheus_*.deb | \
 			tar -x --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool && \
@@ -170,7 +178,7 @@ $(PEERS)/go/.installed:
 
 ## Counts the instructions per token, and fails if they exceed the limit.
 guard: target/guard/.installed
-	cargo bench --locked --bench figures -- --guard
+	$(CARGO) bench --locked --bench figures -- --guard
 
 target/guard/.installed:
 	$(call debian_install,valgrind)
@@ -182,8 +190,8 @@ planted:
 ## Measures the documented speed and size ratios in one run; `ARGS=--json` for JSON.
 bench: peer-tools library-tools
 	$(call static_binary,release,--release)
-	cargo build --locked --release
-	cargo bench --locked --bench figures -- --command target/release/grantmint \
+	$(CARGO) build --locked --release
+	$(CARGO) bench --locked --bench figures -- --command target/release/grantmint \
 		--static $(STATIC)/release/grantmint $(ARGS)
 
 ## The same with fewer and shorter rounds, in little over a minute.
@@ -207,7 +215,7 @@ dist: $(CYCLONEDX)
 	cd $(DIST) && sha256sum $(NAME).tar.gz $(NAME).cdx.json >$(NAME).sha256
 
 $(CYCLONEDX):
-	cargo install --locked --root target/tools --version 0.5.9 cargo-cyclonedx
+	$(CARGO) install --locked --root target/tools --version 0.5.9 cargo-cyclonedx
 
 ## The image as an archive for docker load and podman load, by buildah and without pulling an image:
 ## the Dockerfile's first stage is replaced by a binary built here. The format is Docker's, since
