@@ -3,6 +3,7 @@
 
 pub mod bearer;
 pub mod callers;
+pub mod cause;
 pub mod failures;
 pub mod method;
 pub mod name;

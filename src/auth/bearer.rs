@@ -6,7 +6,6 @@
 
 mod algorithm;
 mod cache;
-mod cause;
 mod demand;
 mod issuer;
 mod json;
@@ -23,7 +22,6 @@ use tokio::{
 
 pub use self::{
     algorithm::{Algorithm, Algorithms},
-    cause::Cause,
     demand::{DemandReceiver, Progress},
     issuer::{Fetches, Issuer, IssuerInfo, Terms},
     jwks::{KeySet, KeySetError},
@@ -35,6 +33,7 @@ use self::{
     token::Token,
 };
 use super::{
+    cause::Cause,
     failures::Failures,
     name::{CallerName, IssuerName},
     peer::{Fingerprint, Peer},

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
-    bearer::Cause,
+    cause::Cause,
     name::CallerName,
     policy::{Entries, Entry, EntryName, Mode, NO_ENTRY, Policy},
     refusal::{Denied, ENTRY_REASONS, NO_ENTRY_REASONS},

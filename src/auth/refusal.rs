@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bearer::Cause;
+use super::cause::Cause;
 
 /// Why a call is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]

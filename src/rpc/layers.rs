@@ -34,8 +34,9 @@ use super::{
 use crate::{
     audit::{Audit, CallInfo},
     auth::{
-        bearer::{Bearer, Bearers, Cause, Waiting},
+        bearer::{Bearer, Bearers, Waiting},
         callers::Callers,
+        cause::Cause,
         method::Method,
         peer::Peer,
         refusal::Denied,

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::violation::{PROFILE_NOT_FOUND, RESOURCE_NOT_FOUND, Refusal, Violation, param_path};
 use crate::{
     auth::{
-        bearer::Cause,
+        cause::Cause,
         refusal::{Denied, QUOTA_EXCEEDED, STREAMS_EXCEEDED},
         usage::Quota,
     },

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
-    Cause, Expiry, Verified,
+    Expiry, Verified,
     algorithm::Algorithms,
     cache::TokenCache,
     demand::{Demand, DemandReceiver},
@@ -17,7 +17,10 @@ use super::{
     token::{Binding, Token},
 };
 use crate::{
-    auth::name::{CallerName, Issued, IssuerName, SpiffeId},
+    auth::{
+        cause::Cause,
+        name::{CallerName, Issued, IssuerName, SpiffeId},
+    },
     clock::{Anchor, BootTime, WallTime},
 };
 

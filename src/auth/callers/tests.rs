@@ -1,7 +1,7 @@
 //! Tests of replacing entries, and of limits.
 
 use super::*;
-use crate::auth::bearer::Cause;
+use crate::auth::cause::Cause;
 use crate::auth::{pattern::CallerPattern, policy::Limits, quota::Rate};
 
 fn entries(name: &str, limits: Limits) -> Entries {
