@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     Kinds,
-    supply::{Context, Grants, Supply, read_allowed},
+    schedule::Context,
+    supply::{Grants, Supply, read_allowed},
     tokens,
 };
 use crate::{

@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use super::supply::Context;
 use crate::{
-    provider::LifeRules,
+    provider::{GrantRules, LifeRules},
     refresh::schedule::{GrantLife, Point, Policy},
     settings::{Section, shown},
 };
+
+/// The settings that the keys of grants are checked against.
+pub(super) struct Context {
+    /// The kind's rules for grants.
+    pub(super) rules: GrantRules,
+    /// The maximum time of an attempt to fetch one.
+    pub(super) attempt: Duration,
+    pub(super) margin: Option<Duration>,
+    /// The lifetime of tokens; unlimited if they are their grants.
+    pub(super) token_ttl: Option<Duration>,
+}
 
 /// Reads the keys of the schedule.
 pub(super) fn read_policy(section: &mut Section<'_>, context: &Context) -> Option<Policy> {

@@ -1,13 +1,16 @@
 //! What a profile's tokens are made from: grants with their schedule and budget, forwarded or
 //! wrapped in tokens; or a key alone, with the resources that calls may name.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
-use super::{expiry::Expiry, schedule::read_policy};
+use super::{
+    expiry::Expiry,
+    schedule::{Context, read_policy},
+};
 use crate::{
     mint::profile::Allowed,
     name::{Pattern, Resource},
-    provider::{GrantRules, Rules},
+    provider::Rules,
     refresh::schedule::Policy,
     settings::Section,
     source::budget,
@@ -41,17 +44,6 @@ pub struct Grants {
     pub policy: Policy,
     /// The budget of the account.
     pub budget: budget::Limits,
-}
-
-/// The settings that the keys of grants are checked against.
-pub(super) struct Context {
-    /// The kind's rules for grants.
-    pub(super) rules: GrantRules,
-    /// The maximum time of an attempt to fetch one.
-    pub(super) attempt: Duration,
-    pub(super) margin: Option<Duration>,
-    /// The lifetime of tokens; unlimited if they are their grants.
-    pub(super) token_ttl: Option<Duration>,
 }
 
 impl Supply {
