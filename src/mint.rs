@@ -6,6 +6,7 @@ mod candidate;
 mod draft;
 pub mod minter;
 pub mod options;
+mod plan;
 pub mod profile;
 pub mod quota;
 mod resolve;
@@ -13,6 +14,8 @@ mod sign;
 pub mod terms;
 mod validate;
 mod wait;
+
+use std::time::Duration;
 
 use self::profile::Signing;
 use crate::{
@@ -22,6 +25,9 @@ use crate::{
 
 /// The grants that tokens are minted with.
 pub type Grants = Table<Box<dyn Signer>>;
+
+/// Time kept free before a call's deadline for sending the response.
+pub const RESPONSE_ALLOWANCE: Duration = Duration::from_millis(50);
 
 /// Limits on one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,11 @@ use std::{fmt, ops::Range, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    RESPONSE_ALLOWANCE,
     candidate::Candidate,
-    minter::{Draft, Minter, Plan, RESPONSE_ALLOWANCE, Unserved},
+    minter::{Draft, Minter, Unserved},
     options::{Field, Invalid, Violation},
+    plan::Plan,
     profile::Signing,
     quota::{Charge, Ids, Issued, Quota, QuotaError, Recipients, Wanted},
     resolve::ResourceEntry,

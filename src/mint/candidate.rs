@@ -6,7 +6,8 @@ use arc_swap::Guard;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    minter::{Cause, Minter, Plan, Unserved},
+    minter::{Cause, Minter, Unserved},
+    plan::Plan,
     profile::{Profile, Supply},
     resolve::{Granted, ResourceEntry},
     terms::{Shortfall, Terms},

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     Limits,
-    minter::Plan,
     options::{Field, Invalid, Options, Refusal, Violation},
+    plan::Plan,
     profile::{self, Profile, Supply},
     resolve::ResourceEntry,
     terms::{ExpiryPolicy, TokenRequest},

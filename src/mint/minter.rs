@@ -2,84 +2,35 @@
 
 use std::time::Duration;
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use super::{
     Grants, Limits,
     options::{Options, Refusal},
     profile::Signing,
     quota::{Charge, Ids, Issued, Quota, QuotaError, Recipients, Wanted},
-    resolve::{Profiles, ResourceEntry},
-    terms::{Terms, TokenRequest},
+    resolve::Profiles,
+    terms::Terms,
     wait::WaitLimit,
 };
 pub use super::{
     draft::Draft,
+    plan::Plan,
     profile::{Allowed, Forwarded, Key, Profile, Supply},
     resolve::Target,
 };
 use crate::{
     clock::{Clock, WallTime},
-    drain::Drain,
+    drain::{Drain, Phase},
     name::{Identity, ProfileName},
-    telemetry::ProfileMetrics,
-    token::{Call, SignError, Speed, id::Serials, params::Values, pool::Pool},
+    token::{SignError, Speed, id::Serials, pool::Pool},
 };
-
-/// Time kept free before a call's deadline for sending the response.
-pub const RESPONSE_ALLOWANCE: Duration = Duration::from_millis(50);
 
 /// The retry delay reported while nothing can be recorded; the audit log retries sooner than this.
 const RECORD_RETRY: Duration = Duration::from_secs(1);
-
-/// A call with valid arguments.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub(super) entry: ResourceEntry,
-    pub(super) request: TokenRequest,
-    pub(super) wants_ttl: bool,
-    /// The caller's limit on the lifetime of its tokens.
-    pub(super) max_ttl: Option<Duration>,
-    pub(super) max_wait: Duration,
-    /// Values of the kind's parameters, in the kind's order.
-    pub(super) params: Values,
-    /// The signing units that a token costs.
-    pub(super) units: u32,
-    pub(super) signing: Signing,
-}
-
-impl Plan {
-    /// Changes the caller's limit on the lifetime of its tokens. It does not shorten a forwarded
-    /// grant: that grant's lifetime is compared with the limit once it is known.
-    pub fn limit_ttl(&mut self, max_ttl: Option<Duration>) {
-        self.max_ttl = max_ttl;
-        let is_given = self.wants_ttl || self.entry.profile().forwards_its_grant();
-        if let (Some(max_ttl), false) = (max_ttl, is_given) {
-            self.request.ttl = self.request.ttl.min(max_ttl);
-        }
-    }
-
-    /// The grant that serves the call: `profiles/{profile}/grants/{resource}`; empty for a profile
-    /// without grants.
-    #[must_use]
-    pub fn grant_name(&self) -> &str {
-        match &self.entry {
-            ResourceEntry::Granted(granted) => &granted.name,
-            ResourceEntry::Keyed(..) => "",
-        }
-    }
-
-    /// Counts the tokens of the call's profile.
-    #[must_use]
-    pub fn profile_metrics(&self) -> &ProfileMetrics {
-        &self.entry.profile().metrics
-    }
-
-    /// The call's part of its tokens.
-    pub(super) fn call(&self) -> Call<'_> {
-        Call { resource: self.entry.resource(), params: &self.params }
-    }
-}
 
 /// One token.
 pub struct Minted {
@@ -255,6 +206,27 @@ impl Minter {
                 Err(QuotaError::Units(refill)) => self.wait_for_units(refill, &mut wait).await?,
                 Err(QuotaError::Record) => return Err(Self::unrecorded()),
             }
+        }
+    }
+
+    /// Waits for `refill`, after which the caller's quota should hold what the call needs.
+    ///
+    /// # Errors
+    ///
+    /// The wait would end too late, too many calls wait already, or the server is draining.
+    pub(super) async fn wait_for_units(
+        &self,
+        refill: Duration,
+        wait: &mut WaitLimit<'_>,
+    ) -> Result<(), Unserved> {
+        let exceeded = Unserved { cause: Cause::QuotaExceeded, retry_in: refill };
+        if Instant::now() + refill > wait.until() {
+            return Err(exceeded);
+        }
+        let _permit = wait.quota.wait_for_units().ok_or(exceeded)?;
+        tokio::select! {
+            () = sleep(refill) => Ok(()),
+            () = self.drain.wait(Phase::Draining) => Err(Self::draining()),
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    RESPONSE_ALLOWANCE,
     bulk::{Chunk, End, Signatures},
     candidate::Candidate,
-    minter::{Cause, Minted, Minter, Plan, RESPONSE_ALLOWANCE, Unserved},
+    minter::{Cause, Minted, Minter, Unserved},
+    plan::Plan,
     profile::Signing,
     terms::Terms,
 };

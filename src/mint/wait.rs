@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{
-    minter::{Cause, Minter, Plan, RESPONSE_ALLOWANCE, Unserved},
-    quota::Quota,
-};
-use crate::drain::Phase;
+use super::{RESPONSE_ALLOWANCE, plan::Plan, quota::Quota};
 
 /// The longest wait of any call.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -39,28 +35,5 @@ impl<'a> WaitLimit<'a> {
                 None => latest,
             }
         })
-    }
-}
-
-impl Minter {
-    /// Waits for `refill`, after which the caller's quota should hold what the call needs.
-    ///
-    /// # Errors
-    ///
-    /// The wait would end too late, too many calls wait already, or the server is draining.
-    pub(super) async fn wait_for_units(
-        &self,
-        refill: Duration,
-        wait: &mut WaitLimit<'_>,
-    ) -> Result<(), Unserved> {
-        let exceeded = Unserved { cause: Cause::QuotaExceeded, retry_in: refill };
-        if Instant::now() + refill > wait.until() {
-            return Err(exceeded);
-        }
-        let _permit = wait.quota.wait_for_units().ok_or(exceeded)?;
-        tokio::select! {
-            () = sleep(refill) => Ok(()),
-            () = self.drain.wait(Phase::Draining) => Err(Self::draining()),
-        }
     }
 }

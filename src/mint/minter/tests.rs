@@ -19,6 +19,7 @@ use crate::{
         terms::ExpiryPolicy,
     },
     name::{Pattern, Resource},
+    telemetry::ProfileMetrics,
     token::{
         CurrentSigner,
         claims::{Id, Table, Time, Value},

@@ -27,8 +27,8 @@ use crate::{
     clock::{BootTime, Clock},
     drain::lifetime::Lifetime,
     mint::{
+        RESPONSE_ALLOWANCE,
         bulk::{Bulk, End},
-        minter::RESPONSE_ALLOWANCE,
     },
     rpc::{
         Call, CallFuture,
