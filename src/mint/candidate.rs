@@ -96,7 +96,7 @@ impl Minter {
 
     fn key_candidate(&self, plan: &Plan, profile: &Profile) -> Result<Candidate, Unserved> {
         let Supply::Key(key) = &profile.supply else { return Err(SignError.into()) };
-        let terms = plan.request.terms_of_key(key, profile.margin, self.clock.now());
+        let terms = key.terms(plan.request.ttl, profile.margin, self.clock.now());
         Ok(Candidate { with: With::Key(key.signer.load()), terms })
     }
 

@@ -2,8 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use super::terms::ExpiryPolicy;
+use super::terms::{ExpiryPolicy, Terms};
 use crate::{
+    clock::{Anchor, WallTime},
+    grant::Generation,
     name::{IdentityForm, NameError, Pattern, ProfileName, Resource},
     telemetry::ProfileMetrics,
     token::{CurrentSigner, Speed, TokenFormat, params::Parameters},
@@ -130,6 +132,24 @@ impl Key {
     #[must_use]
     pub fn spent(&self) -> Duration {
         self.iat_backdate + self.reuse_for.unwrap_or_default() + self.signing_time
+    }
+
+    /// The terms of a token with this lifetime that is returned at `now`. The lifetime is counted
+    /// from the backdate before its issue. It is issued now, or, with a shared signature, at the
+    /// start of the current period, which is the same on all replicas.
+    #[must_use]
+    pub fn terms(&self, ttl: Duration, margin: Duration, now: Anchor) -> Terms {
+        let since_issue =
+            self.reuse_for.map_or(Duration::ZERO, |period| now.wall.since_multiple_of(period));
+        let expires_within = ttl.saturating_sub(self.iat_backdate + since_issue);
+        let use_within = expires_within.saturating_sub(margin);
+        Terms {
+            issue: now.wall - since_issue,
+            expire: WallTime::from_unix_seconds((now.wall + expires_within).unix_seconds()),
+            use_by: now.wall + use_within,
+            use_within,
+            generation: Generation::NONE,
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::profile::Key;
 use crate::{
     clock::{Anchor, WallTime},
     grant::{Generation, Life},
@@ -117,26 +116,6 @@ impl TokenRequest {
             use_within,
             generation: life.generation,
         })
-    }
-}
-
-impl TokenRequest {
-    /// The terms of a token made with `key` alone and returned at `now`. Its lifetime is counted
-    /// from the key's backdate before its issue. It is issued now, or, with a shared signature, at
-    /// the start of the current period, which is the same on all replicas.
-    #[must_use]
-    pub fn terms_of_key(&self, key: &Key, margin: Duration, now: Anchor) -> Terms {
-        let since_issue =
-            key.reuse_for.map_or(Duration::ZERO, |period| now.wall.since_multiple_of(period));
-        let expires_within = self.ttl.saturating_sub(key.iat_backdate + since_issue);
-        let use_within = expires_within.saturating_sub(margin);
-        Terms {
-            issue: now.wall - since_issue,
-            expire: WallTime::from_unix_seconds((now.wall + expires_within).unix_seconds()),
-            use_by: now.wall + use_within,
-            use_within,
-            generation: Generation::NONE,
-        }
     }
 }
 
