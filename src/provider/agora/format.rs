@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     config::{Config, User},
-    packed::{Packed, SIGNATURE},
+    packed::{Packed, SIGNATURE, VERSION},
     params::Privileges,
     parsed::Parsed,
     services::{LOGIN, Product, Service},
@@ -27,9 +27,6 @@ use crate::{
         claims::Conflict, id::Serial,
     },
 };
-
-/// The prefix of all tokens.
-pub(super) const VERSION: &str = "007";
 
 /// Salts range from 1 to this.
 const MAX_SALT: u32 = 99_999_999;

@@ -12,6 +12,9 @@
 
 use super::services::Service;
 
+/// The prefix of all tokens.
+pub(super) const VERSION: &str = "007";
+
 /// The size of a signature in bytes.
 pub(super) const SIGNATURE: usize = 32;
 

@@ -12,7 +12,7 @@ use base64::{
 use flate2::read::ZlibDecoder;
 
 use super::{
-    format::VERSION,
+    packed::VERSION,
     services::{Product, Service},
 };
 use crate::settings::SigningSecret;

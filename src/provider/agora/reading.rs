@@ -2,7 +2,7 @@
 
 use super::{
     MAX_TOKEN_TTL,
-    format::VERSION,
+    packed::VERSION,
     parsed::Parsed,
     services::{CHAT_APP, Product, RIGHT, Service},
 };
