@@ -6,17 +6,15 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    errors::MALFORMED,
     life::{Life, LifeBasis, LifeRule},
     pointer::Pointer,
 };
 use crate::{
     clock::WallTime,
-    grant::{Content, Fault, FaultClass},
+    grant::{Content, Fault},
     source::{Granted, Mark, json},
 };
-
-/// The response is not what the upstream should return.
-pub(super) const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
 
 /// The longest accepted credential: callers usually send it in a header.
 const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;

@@ -11,6 +11,9 @@ use crate::{
     source::{FetchError, http::Answer, json},
 };
 
+/// The response is not what the upstream should return.
+pub(super) const MALFORMED: Fault = Fault::new(FaultClass::Transient, "MALFORMED_ANSWER");
+
 /// The classes of the error codes in an upstream's bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorCodes {

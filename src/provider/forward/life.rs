@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{answer::MALFORMED, pointer::Pointer};
+use super::{errors::MALFORMED, pointer::Pointer};
 use crate::{clock::WallTime, grant::Fault, settings::LONGEST, source::Granted};
 
 /// How much earlier an expiry in whole seconds may be than the true expiry.
