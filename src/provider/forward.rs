@@ -16,6 +16,7 @@ mod endpoint;
 mod errors;
 mod json;
 mod life;
+mod parts;
 mod pointer;
 mod presets;
 mod reading;

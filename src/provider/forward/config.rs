@@ -10,6 +10,7 @@ use super::{
     custom,
     endpoint::Emulation,
     life::LifeAt,
+    parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
     presets::{self, Preset},
     recipe::Recipe,
     secret::Secret,
@@ -23,49 +24,10 @@ use crate::{
     source::{base_url::BaseUrl, http::DEFAULT_TIMEOUT},
 };
 
-/// The default refresh point of a preset, as a share of a credential's life.
-pub(super) const DEFAULT_REFRESH_AT: f64 = 5.0 / 6.0;
-
 /// The default life that a profile's own recipe requests.
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a credential must be valid for, and so how much life a caller needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Covers {
-    /// Opening a connection, which may outlive the credential.
-    Connect,
-    /// The whole session.
-    Session,
-}
-
-/// The result of reading a preset's or a recipe's keys.
-#[derive(Clone, Debug)]
-pub(super) struct Parts {
-    pub(super) recipe: Recipe,
-    pub(super) secret: Option<Secret>,
-    pub(super) assertion: Option<Assertion>,
-    /// The owner of the credentials at the upstream; never a secret.
-    pub(super) account: String,
-    /// The keys for display.
-    pub(super) shown: Vec<(&'static str, Value)>,
-    pub(super) covers: Option<Covers>,
-}
-
-impl Parts {
-    /// A recipe without further parts.
-    pub(super) const fn new(recipe: Recipe, covers: Covers) -> Self {
-        Self {
-            recipe,
-            secret: None,
-            assertion: None,
-            account: String::new(),
-            shown: Vec::new(),
-            covers: Some(covers),
-        }
-    }
-}
 
 /// The own keys of a `forward` profile.
 #[derive(Clone, Debug)]
@@ -195,14 +157,6 @@ impl Prescribed {
         let is_in_header = places.any(|place| place == Placeholder::Resource);
         Self { grants, parse_resource: if is_in_header { parse_header } else { parse_resource } }
     }
-}
-
-/// A resource; steps that could climb in a path are invalid.
-pub(super) fn parse_resource(text: &str) -> Result<Resource, NameError> {
-    if matches!(text, "." | "..") {
-        return Err(NameError::NotOfItsKind("is a path step, not a name"));
-    }
-    Resource::parse(text)
 }
 
 /// A resource that is sent in a header.

@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use super::{
     answer::CredentialAt,
     assertion::Assertion,
-    config::{Covers, Parts},
     errors::{ErrorCodes, Errors},
     json::Json,
     life::{LifeAt, LifeRule},
+    parts::{Covers, Parts},
     pointer::Pointer,
     recipe::{Basic, Body, FormEncoded, Recipe, address, header_name, header_value, in_url, parse},
     secret::{self, Secret},

@@ -18,8 +18,8 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{
-    config::Parts,
     endpoint::Emulation,
+    parts::Parts,
     recipe::{Recipe, RecipeBuilder},
 };
 use crate::{

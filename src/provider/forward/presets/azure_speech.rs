@@ -14,9 +14,9 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, parse_resource},
             endpoint::{Emulation, Issued, Refused},
             life::LifeAt,
+            parts::{Covers, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret::{self, Secret},
         },

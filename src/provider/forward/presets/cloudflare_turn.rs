@@ -12,9 +12,9 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, parse_resource},
             endpoint::{Emulation, Issued},
             life::LifeAt,
+            parts::{Covers, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret::{self, Secret},
         },

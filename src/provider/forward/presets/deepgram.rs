@@ -14,8 +14,8 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             endpoint::{Emulation, Issued, RefusalReason, Refused},
+            parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret::{self, Secret},
         },

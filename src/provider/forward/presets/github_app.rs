@@ -18,10 +18,10 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            config::{Covers, DEFAULT_REFRESH_AT, Parts},
             demo::RSA_KEY,
             endpoint::{Emulation, Issued, Refused},
             errors::RateLimit,
+            parts::{Covers, DEFAULT_REFRESH_AT, Parts},
             recipe::RecipeBuilder,
             secret,
         },

@@ -18,9 +18,9 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             demo::RSA_KEY,
             endpoint::{Emulation, Issued, RefusalReason, Refused},
+            parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret,
         },

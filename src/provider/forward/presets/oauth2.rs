@@ -13,9 +13,9 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             endpoint::{Emulation, Issued, RefusalReason, Refused},
             life::parse_duration,
+            parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::{Basic, FormEncoded, RecipeBuilder},
             secret::{self, Secret},
         },

@@ -13,8 +13,8 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            config::{Covers, Parts, parse_resource},
             endpoint::{Emulation, Issued, Refused},
+            parts::{Covers, Parts, parse_resource},
             recipe::{Basic, FormEncoded, RecipeBuilder},
             secret::{self, Secret},
         },
