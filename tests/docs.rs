@@ -300,7 +300,7 @@ fn what_faults_md_quotes_is_in_operations_md() {
 /// A secret of the form that the file or variable of this name must have. All are public, and
 /// protect nothing.
 fn public_secret(name: &str) -> String {
-    const KEY: &str = include_str!("../src/provider/forward/demo/rsa.pem");
+    const KEY: &str = include_str!("../src/provider/forward/presets/rsa.pem");
     let of = |keys: &str, pointer: &str| {
         let keys: serde_json::Value = serde_json::from_str(keys).unwrap();
         keys.pointer(pointer).unwrap().as_str().unwrap().to_owned()

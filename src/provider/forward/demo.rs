@@ -14,10 +14,6 @@ use crate::{
     settings::Document,
 };
 
-/// A 2048-bit RSA key made for test vectors. It is public, belongs to no account and protects
-/// nothing.
-pub(super) const RSA_KEY: &str = include_str!("demo/rsa.pem");
-
 /// The preset that `serve --sandbox` has.
 const BY_DEFAULT: &str = "deepgram";
 

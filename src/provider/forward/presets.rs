@@ -40,6 +40,10 @@ pub(super) static ALL: [&Preset; 8] = [
     &wechat::PRESET,
 ];
 
+/// A 2048-bit RSA key made for test vectors. It is public, belongs to no account and protects
+/// nothing.
+pub(super) const RSA_KEY: &str = include_str!("presets/rsa.pem");
+
 /// A recipe for a known provider.
 pub(super) struct Preset {
     /// The name, as used in `preset`.

@@ -10,7 +10,7 @@ use http::StatusCode;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 
-use super::{DemoKeys, Preset, build, parse_name, secret_keys};
+use super::{DemoKeys, Preset, RSA_KEY, build, parse_name, secret_keys};
 use crate::{
     grant::FaultClass,
     name::{NameError, Resource},
@@ -18,7 +18,6 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            demo::RSA_KEY,
             endpoint::{Emulation, Issued, Refused},
             errors::RateLimit,
             parts::{Covers, DEFAULT_REFRESH_AT, Parts},

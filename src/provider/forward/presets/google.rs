@@ -11,14 +11,13 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
-use super::{DemoKeys, Preset, build, escaped, parse_text, secret_keys};
+use super::{DemoKeys, Preset, RSA_KEY, build, escaped, parse_text, secret_keys};
 use crate::{
     grant::FaultClass,
     provider::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            demo::RSA_KEY,
             endpoint::{Emulation, Issued, RefusalReason, Refused},
             parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::RecipeBuilder,

@@ -168,7 +168,7 @@ async fn code_in_body_overrides_the_status() {
 
 #[tokio::test]
 async fn exhausted_rate_limit_is_throttled_until_its_reset() {
-    let key = super::super::demo::RSA_KEY;
+    let key = super::super::presets::RSA_KEY;
     let now = crate::clock::Clock::system().now().wall.unix_seconds();
     let reset = (now + 50).to_string();
     for (status, remaining, class) in [
