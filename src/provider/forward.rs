@@ -12,6 +12,7 @@ mod assertion;
 mod config;
 mod custom;
 mod demo;
+mod emulation;
 mod endpoint;
 mod errors;
 mod json;

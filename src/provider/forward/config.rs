@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     assertion::Assertion,
     custom,
-    endpoint::Emulation,
+    emulation::Emulation,
     life::LifeAt,
     parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
     presets::{self, Preset},

@@ -2,7 +2,6 @@
 //! preset's upstream does, or as the recipe expects.
 
 mod captured;
-mod issued;
 #[cfg(test)]
 mod tests;
 
@@ -14,64 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use serde_json::json;
 
 use self::captured::{Captured, Proof};
-pub(super) use self::issued::Issued;
-use super::{config::Config, template::Placeholder};
+use super::{
+    config::Config,
+    emulation::{Emulation, Issued, RefusalReason, Refused},
+    template::Placeholder,
+};
 use crate::sandbox::{
     Answer, AnswerContext, Credential, Endpoint, Flaw, HeaderContext, Recognised,
 };
-
-/// The properties of a preset's upstream.
-pub(super) struct Emulation {
-    /// The default life of a credential.
-    pub(super) life: Duration,
-    /// The longest life that can be requested.
-    pub(super) max_life: Duration,
-    /// How far in the future an assertion's expiry may be.
-    pub(super) assertion_life: Duration,
-    /// How long before its expiry a credential is renewed; `None` means at every request.
-    pub(super) renewed_before: Option<Duration>,
-    /// The status for a wrong credential.
-    pub(super) wrong_credential: StatusCode,
-    /// Builds the response with a credential; returns both.
-    pub(super) answer: fn(&Issued<'_>) -> (Answer, String),
-    /// Builds a refusal.
-    pub(super) refuse: fn(Refused) -> Answer,
-}
-
-/// A refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) status: StatusCode,
-    pub(super) why: RefusalReason,
-}
-
-/// The reason of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RefusalReason {
-    /// The credential is wrong.
-    Credential,
-    /// The request is invalid, or a fault requires a refusal.
-    Other,
-}
-
-impl Emulation {
-    /// The defaults.
-    pub(super) const DEFAULT: Self = Self {
-        life: Duration::from_secs(60 * 60),
-        max_life: Duration::from_secs(366 * 24 * 60 * 60),
-        assertion_life: Duration::from_secs(60 * 60),
-        renewed_before: None,
-        wrong_credential: StatusCode::UNAUTHORIZED,
-        answer: issued::for_own_recipe,
-        refuse: |refused| {
-            let reason = refused.status.canonical_reason().unwrap_or("Error");
-            Answer::json(refused.status, &json!({"error": reason}))
-        },
-    };
-}
 
 /// The fault bodies specific to these credentials.
 const BODIES: [&str; 4] = [CREDENTIAL_MISSING, HTML, LIFE_ZERO, SAME_CREDENTIAL];
@@ -214,7 +165,7 @@ impl Endpoint for Emulated {
         };
         let LastIssued { name, end } = self.next(&target, context);
         let life = end - context.now.unix_seconds();
-        let issued = Issued { name: &name, life, end, config: &self.config };
+        let issued = Issued { name: &name, life, end, recipe: &self.config.recipe };
         let (answer, credential) = (self.emulation().answer)(&issued);
         let answer = match target.flaw {
             Flaw::Body(HTML) => {

@@ -18,7 +18,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{
-    endpoint::Emulation,
+    emulation::Emulation,
     parts::Parts,
     recipe::{Recipe, RecipeBuilder},
 };

@@ -14,7 +14,7 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            endpoint::{Emulation, Issued, Refused},
+            emulation::{Emulation, Issued, Refused},
             life::LifeAt,
             parts::{Covers, Parts, parse_resource},
             recipe::RecipeBuilder,

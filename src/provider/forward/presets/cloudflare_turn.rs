@@ -12,7 +12,7 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            endpoint::{Emulation, Issued},
+            emulation::{Emulation, Issued},
             life::LifeAt,
             parts::{Covers, Parts, parse_resource},
             recipe::RecipeBuilder,

@@ -18,7 +18,7 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            endpoint::{Emulation, Issued, Refused},
+            emulation::{Emulation, Issued, Refused},
             errors::RateLimit,
             parts::{Covers, DEFAULT_REFRESH_AT, Parts},
             recipe::RecipeBuilder,

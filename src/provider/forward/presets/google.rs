@@ -18,7 +18,7 @@ use crate::{
         LifeRules,
         forward::{
             assertion::{Assertion, table},
-            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            emulation::{Emulation, Issued, RefusalReason, Refused},
             parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret,

@@ -13,7 +13,7 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            emulation::{Emulation, Issued, RefusalReason, Refused},
             life::parse_duration,
             parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::{Basic, FormEncoded, RecipeBuilder},

@@ -13,7 +13,7 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            endpoint::{Emulation, Issued, Refused},
+            emulation::{Emulation, Issued, Refused},
             parts::{Covers, Parts, parse_resource},
             recipe::{Basic, FormEncoded, RecipeBuilder},
             secret::{self, Secret},

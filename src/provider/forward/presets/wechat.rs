@@ -14,7 +14,7 @@ use crate::{
     provider::{
         LifeRules,
         forward::{
-            endpoint::{Emulation, Issued, RefusalReason, Refused},
+            emulation::{Emulation, Issued, RefusalReason, Refused},
             parts::{Covers, DEFAULT_REFRESH_AT, Parts, parse_resource},
             recipe::RecipeBuilder,
             secret::{self, Secret},
