@@ -10,7 +10,6 @@ pub mod layers;
 mod lists;
 mod methods;
 mod params;
-mod recorded;
 mod reflection;
 pub mod request_body;
 mod status;

@@ -1,11 +1,14 @@
 //! What a call's caller is allowed to do, and how it is refused.
 
+mod recorded;
+
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{caller::Caller, methods::Rule, recorded::CallRecord, status, violation::Refusal};
+use self::recorded::CallRecord;
+use super::{caller::Caller, methods::Rule, status, violation::Refusal};
 use crate::{
     audit::{Audit, CallInfo, Full},
     auth::{

@@ -1,6 +1,6 @@
 //! Records a call's tokens in the audit log.
 
-use super::access::Access;
+use super::Access;
 use crate::{
     audit::{self, Minted, Reservation},
     mint::quota::{Ids, Issued, Origin, Record},
