@@ -50,6 +50,7 @@ use crate::{
 mod calls;
 mod connection;
 pub mod descriptors;
+mod exceeded;
 mod exchange;
 mod frames;
 mod http2;

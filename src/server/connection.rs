@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{
     Calls,
     calls::OpenCalls,
+    exceeded::ExceededLimit,
     exchange::Exchanges,
-    frames::ExceededLimit,
     http2::{Ended, Http2},
     limits::Limits,
     log::ConnectionLog,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::unread::Unread;
+use super::{exceeded::ExceededLimit, unread::Unread};
 
 const HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -25,44 +25,6 @@ const MAX_RESETS: u32 = 2_048;
 /// The maximum number of opened streams without a frame sent in return. Only reset streams have
 /// none, and streams of a client that does not read.
 const MAX_UNANSWERED: usize = 4_096;
-
-/// The limit that a connection exceeded, which closes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ExceededLimit {
-    /// The client cancels calls faster than [`MAX_RESETS`] allows.
-    Cancels,
-    /// The client makes the server reset streams faster than [`MAX_RESETS`] allows.
-    ForcedResets,
-    /// The client opens streams without reading the responses.
-    Unanswered,
-    /// The client reads responses too slowly, or not at all.
-    Unread,
-}
-
-impl ExceededLimit {
-    /// The name in the log and in the GOAWAY frame.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancels => "too_many_cancels",
-            Self::ForcedResets => "too_many_forced_resets",
-            Self::Unanswered => "too_many_unanswered_streams",
-            Self::Unread => "too_much_unread",
-        }
-    }
-
-    /// A GOAWAY frame with `ENHANCE_YOUR_CALM` and the name, after this stream.
-    pub(super) fn goaway(self, last_stream: u32) -> Vec<u8> {
-        const GOAWAY: u8 = 7;
-        const ENHANCE_YOUR_CALM: u32 = 11;
-        let reason = self.as_str().as_bytes();
-        let length = u8::try_from(8 + reason.len()).unwrap_or(u8::MAX);
-        let mut frame = vec![0, 0, length, GOAWAY, 0, 0, 0, 0, 0];
-        frame.extend(last_stream.to_be_bytes());
-        frame.extend(ENHANCE_YOUR_CALM.to_be_bytes());
-        frame.extend(reason);
-        frame
-    }
-}
 
 /// Finds frames in one direction of a connection, in chunks of any size.
 struct Scanner {

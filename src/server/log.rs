@@ -1,6 +1,6 @@
 //! Logs connections that the server closes, with their peers.
 
-use super::{frames::ExceededLimit, http2::Ended, slots::Denied};
+use super::{exceeded::ExceededLimit, http2::Ended, slots::Denied};
 use crate::{auth::peer::Peer, listen::log_limit::LogLimit};
 
 /// Logs events of one connection, with its peer.

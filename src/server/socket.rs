@@ -24,7 +24,8 @@ use tokio::{
 
 use super::{
     calls::OpenCalls,
-    frames::{ExceededLimit, Received, Sent},
+    exceeded::ExceededLimit,
+    frames::{Received, Sent},
     refusals::Refusals,
     unread::{ReadMonitor, Unread},
 };

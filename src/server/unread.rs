@@ -19,7 +19,7 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-use super::frames::ExceededLimit;
+use super::exceeded::ExceededLimit;
 
 /// The unread bytes per connection that are not limited.
 const TOLERATED: usize = 64 * 1024;
