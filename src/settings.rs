@@ -25,9 +25,9 @@ use toml::{Spanned, de::DeTable};
 use self::problems::Place;
 pub use self::{
     file::{is_readable_by_others, open_regular},
-    followed::Followed,
+    followed::{Followed, KeyFiles},
     problems::{Problem, Problems},
-    secret::{KeyFiles, NameKeys, SecretKeys, SecretOrigin, read_opened_secret, read_secret},
+    secret::{NameKeys, SecretKeys, SecretOrigin, read_opened_secret, read_secret},
     section::{LONGEST, Section, shown, unknown_key},
     signing::{SecretError, SigningSecret},
     values::Values,

@@ -1,6 +1,7 @@
 //! The files that a configuration names, with digests of the content that was read.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -85,6 +86,15 @@ impl Followed {
             None => self.0.push((path.to_owned(), digest)),
         }
     }
+}
+
+/// Where keys are: what changes when a key does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The paths of the settings that name or locate a key, whether they are present or not.
+    pub settings: BTreeSet<String>,
+    /// The files that keys were read from.
+    pub files: Followed,
 }
 
 #[cfg(test)]

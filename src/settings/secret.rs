@@ -1,7 +1,6 @@
 //! Secrets: the file states where a secret is, never its value.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     fs::File,
     io::{self, Read},
@@ -10,7 +9,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Files, Followed, Section, is_readable_by_others, open_regular, text};
+use super::{Files, KeyFiles, Section, is_readable_by_others, open_regular, text};
 
 /// The remark about a secret in the environment.
 const IN_ENVIRONMENT: &str = "other processes of the same user can read the environment, and it \
@@ -37,15 +36,6 @@ pub struct NameKeys {
     pub value: &'static str,
     /// Names the file that contains it.
     pub file: &'static str,
-}
-
-/// Where keys are: what changes when a key does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyFiles {
-    /// The paths of the settings that name or locate a key, whether they are present or not.
-    pub settings: BTreeSet<String>,
-    /// The files that keys were read from.
-    pub files: Followed,
 }
 
 /// Where a secret was found.
