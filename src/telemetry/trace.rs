@@ -25,8 +25,8 @@ use tokio::sync::mpsc;
 use self::context::Parent;
 pub(super) use self::current::with_ids;
 pub use self::{
-    context::{SpanId, TraceId},
-    current::{Context, Entered, Traced, child, within},
+    context::{Context, SpanId, TraceId},
+    current::{Entered, Traced, child, within},
     sample::{Sample, SampleError},
     span::{Kind, Span, SpanRecord, Value},
 };

@@ -1,11 +1,11 @@
-//! Trace and span ids, and the W3C Trace Context headers
+//! Trace and span ids, the context they make, and the W3C Trace Context headers
 //! (<https://www.w3.org/TR/trace-context-1/>) that name a call's parent.
 
 use std::{fmt, sync::Arc};
 
 use http::HeaderMap;
 
-use super::{TRACEPARENT, TRACESTATE};
+use super::{Recorder, TRACEPARENT, TRACESTATE};
 
 /// The limits on a `tracestate`; a larger one is not forwarded.
 const MAX_STATE_BYTES: usize = 512;
@@ -71,6 +71,35 @@ impl fmt::Debug for TraceId {
 impl fmt::Debug for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// What log lines and spans of the current work belong to.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(super) trace_id: TraceId,
+    /// None if the work is not recorded: its log lines name the trace all the same.
+    pub(super) span: Option<(SpanId, Option<Arc<str>>, Arc<Recorder>)>,
+}
+
+impl Context {
+    pub(super) const fn unrecorded(trace_id: TraceId) -> Self {
+        Self { trace_id, span: None }
+    }
+
+    pub(super) fn recorded(
+        trace_id: TraceId,
+        span_id: SpanId,
+        state: Option<Arc<str>>,
+        recorder: &Arc<Recorder>,
+    ) -> Self {
+        Self { trace_id, span: Some((span_id, state, Arc::clone(recorder))) }
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.trace_id, if self.span.is_some() { " recorded" } else { "" })
     }
 }
 

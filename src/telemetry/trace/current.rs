@@ -3,53 +3,24 @@
 use std::{
     borrow::Cow,
     cell::RefCell,
-    fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
     task::{Context as TaskContext, Poll},
 };
 
-use super::{Kind, Recorder, Span, SpanId, TraceId};
+use super::{Kind, Span, SpanId, TraceId, context::Context};
 
 thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
-/// What log lines and spans of the current work belong to.
-#[derive(Clone, Debug)]
-pub struct Context {
-    trace_id: TraceId,
-    /// None if the work is not recorded: its log lines name the trace all the same.
-    span: Option<(SpanId, Option<Arc<str>>, Arc<Recorder>)>,
-}
-
 impl Context {
-    pub(super) const fn unrecorded(trace_id: TraceId) -> Self {
-        Self { trace_id, span: None }
-    }
-
-    pub(super) fn recorded(
-        trace_id: TraceId,
-        span_id: SpanId,
-        state: Option<Arc<str>>,
-        recorder: &Arc<Recorder>,
-    ) -> Self {
-        Self { trace_id, span: Some((span_id, state, Arc::clone(recorder))) }
-    }
-
     /// Makes this the current context of the thread until the result is dropped.
     #[must_use]
     pub fn enter(&self) -> Entered {
         let previous = CURRENT.try_with(|it| it.replace(Some(self.clone()))).unwrap_or_default();
         Entered { previous, of_thread: PhantomData }
-    }
-}
-
-impl fmt::Display for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.trace_id, if self.span.is_some() { " recorded" } else { "" })
     }
 }
 

@@ -4,8 +4,7 @@ use std::{borrow::Cow, mem, sync::Arc};
 
 use super::{
     Rate, Recorder,
-    context::{Parent, SpanId, TraceId},
-    current::Context,
+    context::{Context, Parent, SpanId, TraceId},
 };
 use crate::{
     clock::{Anchor, WallTime},
