@@ -5,6 +5,7 @@
 //! revocation lists ([`FileTrust`]). Each is a pure function of its files' contents. The
 //! [`WorkloadApi`] sends a certificate and bundles together.
 
+pub mod agent;
 mod bundle;
 pub mod cause;
 mod certificate;

@@ -41,10 +41,10 @@ pub(super) fn workload_api(
     audit: Option<&Audit>,
 ) -> Option<Arc<WorkloadApi>> {
     match (&config.tls.as_ref()?.config.certificate, tls) {
-        (Certificate::WorkloadApi(config), Some(tls)) => {
+        (Certificate::WorkloadApi(agent), Some(tls)) => {
             let (tls, metrics) = (Arc::clone(tls), metrics.reload("workload_api"));
             let clock = clock.clone();
-            let api = WorkloadApi::new(config.clone(), tls, clock, metrics, audit.cloned());
+            let api = WorkloadApi::new(agent.clone(), tls, clock, metrics, audit.cloned());
             Some(Arc::new(api))
         }
         _ => None,

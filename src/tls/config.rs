@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    agent::{Address, Agent, VARIABLE},
     revocation::WhenExpired,
-    workload::{
-        self,
-        address::{Address, VARIABLE},
-    },
 };
 use crate::{
     auth::name::{SpiffeId, is_trust_domain},
@@ -33,7 +30,7 @@ pub enum Certificate {
     /// From files.
     Files(Pair),
     /// From the Workload API.
-    WorkloadApi(workload::Config),
+    WorkloadApi(Agent),
 }
 
 /// The files of the server's certificate and key.
@@ -155,7 +152,7 @@ impl Certificate {
             (address, _) => Address::parse(address).map_err(str::to_owned),
         });
         let spiffe_id = section.parsed("spiffe_id", SpiffeId::parse);
-        Some(Self::WorkloadApi(workload::Config { address: address?, spiffe_id }))
+        Some(Self::WorkloadApi(Agent { address: address?, spiffe_id }))
     }
 }
 
@@ -309,8 +306,7 @@ mod tests {
         let partner = "trust_domains = { \"partner.example.net\" = \"workload-api\" }\n";
         let text = "workload_api = \"unix:///run/a.sock\"\nspiffe_id = \"spiffe://a/b\"\n";
         let config = read(&format!("{text}{partner}")).unwrap();
-        let Certificate::WorkloadApi(workload::Config { address, spiffe_id }) = config.certificate
-        else {
+        let Certificate::WorkloadApi(Agent { address, spiffe_id }) = config.certificate else {
             panic!("not from the Workload API");
         };
         assert_eq!(address, Address::Unix("/run/a.sock".to_owned()));
@@ -319,7 +315,7 @@ mod tests {
         assert_eq!(origin, Some(&BundleOrigin::WorkloadApi));
         let config = read("workload_api = \"env\"\n").unwrap();
         let address = Address::Unix("/run/agent.sock".to_owned());
-        let from_variable = workload::Config { address, spiffe_id: None };
+        let from_variable = Agent { address, spiffe_id: None };
         assert_eq!(config.certificate, Certificate::WorkloadApi(from_variable));
 
         for (text, error) in [

@@ -3,7 +3,6 @@
 //!
 //! Whenever it fails, the last SVID and bundles stay in use.
 
-pub mod address;
 mod backoff;
 mod client;
 mod messages;
@@ -18,12 +17,11 @@ use tokio::{
 use tonic::{Code, Status, Streaming};
 
 use self::{
-    address::Address,
     backoff::Backoff,
     messages::X509SvidResponse,
     svid::{Choice, Context, SvidError},
 };
-use super::{certificate::Validity, server::Tls};
+use super::{agent::Agent, certificate::Validity, server::Tls};
 use crate::{
     audit::{Audit, Outcome},
     auth::name::SpiffeId,
@@ -36,18 +34,9 @@ const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Messages = Streaming<X509SvidResponse>;
 
-/// The settings of the Workload API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The agent's address.
-    pub address: Address,
-    /// The SVID to use. `None`: the current one while it is still sent, else the first.
-    pub spiffe_id: Option<SpiffeId>,
-}
-
 /// Follows the Workload API and applies what it sends.
 pub struct WorkloadApi {
-    config: Config,
+    agent: Agent,
     tls: Arc<Tls>,
     clock: Clock,
     metrics: ReloadMetrics,
@@ -84,14 +73,14 @@ impl WorkloadApi {
     /// Creates the follower for a server.
     #[must_use]
     pub fn new(
-        config: Config,
+        agent: Agent,
         tls: Arc<Tls>,
         clock: Clock,
         metrics: ReloadMetrics,
         audit: Option<Audit>,
     ) -> Self {
         let (state, changes) = (watch::Sender::default(), watch::Sender::new(()));
-        Self { config, tls, clock, metrics, audit, state, changes }
+        Self { agent, tls, clock, metrics, audit, state, changes }
     }
 
     /// Whether an SVID has been received.
@@ -183,7 +172,7 @@ impl WorkloadApi {
 
     /// Opens a stream and returns it with its first message.
     async fn open(&self) -> Result<(Messages, Option<X509SvidResponse>), Status> {
-        let mut stream = client::fetch(&self.config.address).await?;
+        let mut stream = client::fetch(&self.agent.address).await?;
         let first = stream.message().await?;
         Ok((stream, first))
     }
@@ -192,7 +181,7 @@ impl WorkloadApi {
     fn receive(&self, response: &X509SvidResponse) -> Result<(), SvidError> {
         let now = self.clock.now().wall;
         let current = self.state.borrow().svid.as_ref().map(|(id, _)| id.clone());
-        let choice = match (&self.config.spiffe_id, &current) {
+        let choice = match (&self.agent.spiffe_id, &current) {
             (Some(id), _) => Choice::Only(id),
             (None, Some(id)) => Choice::Prefer(id),
             (None, None) => Choice::First,

@@ -8,10 +8,8 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::{
-    address::Address,
-    messages::{X509SvidRequest, X509SvidResponse},
-};
+use super::messages::{X509SvidRequest, X509SvidResponse};
+use crate::tls::agent::Address;
 
 const METHOD: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 

@@ -13,6 +13,7 @@ use crate::{
     telemetry::{Metrics, MetricsFormat},
     tls::{
         Authorities, Certificate, ClientAuth, Loaded, LoadedIdentity, MinVersion, WhenExpired,
+        agent::Address,
         trust::{Contents, FileTrust, ReceivedBundles},
     },
 };
@@ -162,10 +163,10 @@ fn bad_federated_bundle_keeps_the_previous_one() {
 
 /// A server that waits for its first SVID.
 fn waiting(address: Address, clock: &Clock, metrics: &Metrics) -> (Arc<Tls>, Arc<WorkloadApi>) {
-    let config = Config { address, spiffe_id: None };
+    let agent = Agent { address, spiffe_id: None };
     let loaded = Loaded {
         config: crate::tls::Config {
-            certificate: Certificate::WorkloadApi(config.clone()),
+            certificate: Certificate::WorkloadApi(agent.clone()),
             authorities: Authorities {
                 client_ca: None,
                 client_crl: None,
@@ -182,7 +183,7 @@ fn waiting(address: Address, clock: &Clock, metrics: &Metrics) -> (Arc<Tls>, Arc
     };
     let tls = Arc::new(Tls::new(&loaded, clock.clone(), metrics, None));
     let of_reload = metrics.reload("workload_api");
-    let api = WorkloadApi::new(config, Arc::clone(&tls), clock.clone(), of_reload, None);
+    let api = WorkloadApi::new(agent, Arc::clone(&tls), clock.clone(), of_reload, None);
     (tls, Arc::new(api))
 }
 

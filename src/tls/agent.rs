@@ -1,8 +1,19 @@
-//! The address of the Workload API.
+//! The agent of the Workload API: where it is, and which of its SVIDs is used.
 
 use std::{fmt, net::SocketAddr};
 
 use tonic::transport::{Endpoint, Error};
+
+use crate::auth::name::SpiffeId;
+
+/// The settings of the Workload API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its address.
+    pub address: Address,
+    /// The SVID to use. `None`: the current one while it is still sent, else the first.
+    pub spiffe_id: Option<SpiffeId>,
+}
 
 /// The address of the Workload API in the standard's format
 /// (<https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_Endpoint.md>, section 4).
