@@ -2,6 +2,7 @@
 //! no sleeping or ignored tests.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -281,4 +282,147 @@ fn redacted_proto_fields_match_the_silent_messages() {
     silent.sort();
     assert_eq!(marked, silent);
     assert_eq!(marked.len(), 2);
+}
+
+/// What a module names by paths from the crate's root. Comments and unit tests do not count.
+#[derive(Default)]
+struct Module {
+    named: Vec<String>,
+    /// The names of its `use` declarations among them.
+    used: Vec<String>,
+}
+
+/// The modules of a crate by their paths from its root.
+type Modules = BTreeMap<String, Module>;
+
+fn names(path: &str) -> Vec<&str> {
+    path.split("::").filter(|name| !name.is_empty()).collect()
+}
+
+impl Module {
+    fn read(path: &str, text: &str) -> Self {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines: Vec<_> =
+            code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let mut module = Self::default();
+        for statement in lines.join("\n").split_inclusive(';') {
+            let is_use = statement.trim_start().split_once("use ").is_some_and(|(before, _)| {
+                before.is_empty() || (before.starts_with("pub") && !before.contains('\n'))
+            });
+            let starts = ["crate::", "self::", "super::"].into_iter();
+            for (at, _) in starts.flat_map(|start| statement.match_indices(start)) {
+                if statement[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)) {
+                    continue;
+                }
+                let from_root = |relative: String| resolved(path, &relative);
+                let found: Vec<_> = split(&statement[at..]).into_iter().map(from_root).collect();
+                module.used.extend(found.iter().filter(|_| is_use).cloned());
+                module.named.extend(found);
+            }
+        }
+        module
+    }
+}
+
+/// The path that a module names by `crate::`, `self::` or `super::`, from the crate's root.
+fn resolved(module: &str, path: &str) -> String {
+    let mut from_root = names(module);
+    for name in path.split("::") {
+        match name {
+            "crate" => from_root.clear(),
+            "super" => drop(from_root.pop()),
+            "self" => {}
+            name => from_root.push(name),
+        }
+    }
+    from_root.join("::")
+}
+
+/// The module that a path leads to, also through a name that another module re-exports.
+fn module_of<'a>(path: &'a str, modules: &'a Modules) -> &'a str {
+    let mut module = path;
+    while !module.is_empty() && !modules.contains_key(module) {
+        module = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    }
+    let used = modules.get(module).map_or(&[][..], |module| &module.used);
+    let item = names(&path[module.len()..]).first().copied();
+    let origin = used.iter().find(|used| item.is_some() && names(used).last().copied() == item);
+    origin.filter(|origin| *origin != path).map_or(module, |origin| module_of(origin, modules))
+}
+
+/// Which modules import which of their siblings.
+fn sibling_imports(modules: &Modules) -> BTreeMap<String, BTreeSet<String>> {
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, Module { named, .. }) in modules {
+        for path in named {
+            let (from, to) = (names(module), names(module_of(path, modules)));
+            let shared = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
+            if shared < from.len().min(to.len()) {
+                let sibling = |names: &[&str]| names[..=shared].join("::");
+                imports.entry(sibling(&from)).or_default().insert(sibling(&to));
+            }
+        }
+    }
+    imports
+}
+
+fn circle(mut imports: BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    // Removes what imports nothing, until every module imports another.
+    loop {
+        let (count, left) = (imports.len(), imports.keys().cloned().collect());
+        imports.values_mut().for_each(|imported| *imported = &*imported & &left);
+        imports.retain(|_, imported| !imported.is_empty());
+        if imports.len() == count {
+            break;
+        }
+    }
+    let mut way = vec![imports.keys().next()?.clone()];
+    loop {
+        let next = imports[way.last()?].first()?.clone();
+        if let Some(at) = way.iter().position(|module| *module == next) {
+            return Some(way.split_off(at));
+        }
+        way.push(next);
+    }
+}
+
+/// Sibling modules, the files and folders of one folder, do not import each other in a circle. A file
+/// in a module's folder is part of the module. A module and its children may import each other: a
+/// parent re-exports its children, and a child uses what its parent defines. What a parent
+/// re-exports counts as imported from where it is defined.
+#[test]
+fn sibling_modules_import_each_other_in_no_circle() {
+    for (folder, root) in [("src", "lib"), ("src/bin/grantmint", "main")] {
+        let mut modules = Modules::new();
+        for (file, text) in rust_files(folder) {
+            let path = file[folder.len() + 1..].trim_end_matches(".rs");
+            let is_other_crate = folder == "src" && path.starts_with("bin/");
+            if !is_other_crate && !path.split('/').any(|name| name == "tests") {
+                let path = if path == root { String::new() } else { path.replace('/', "::") };
+                let module = Module::read(&path, &text);
+                modules.insert(path, module);
+            }
+        }
+        let imports = sibling_imports(&modules);
+        assert!(imports.len() > 20, "{folder}: only {imports:?}");
+        assert_eq!(circle(imports), None, "{folder}");
+    }
+}
+
+#[test]
+fn circle_through_a_reexport_is_found() {
+    let sources = [
+        ("a", "pub use self::x::X;\nmod x;"),
+        ("a::x", "//! Uses [`super::y::Y`].\nuse std::fmt;\npub struct X;"),
+        ("a::y", "use super::X;\n#[cfg(test)]\nmod tests {\n    use crate::a::z::Z;\n}"),
+        ("a::z", "use crate::a::{X, y::{self, Y}};\nconst Z: super::y::Y = Y;"),
+    ];
+    let read = |sources: &[(&str, &str)]| {
+        sources.iter().map(|(path, text)| ((*path).to_owned(), Module::read(path, text))).collect()
+    };
+    assert_eq!(circle(sibling_imports(&read(&sources))), None);
+    let mut circular = sources;
+    circular[1].1 = "pub(crate) use super::{\n    z::Z,\n};";
+    let found = circle(sibling_imports(&read(&circular))).unwrap();
+    assert_eq!(found, ["a::x", "a::z"]);
 }
