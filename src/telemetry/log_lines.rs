@@ -1,5 +1,8 @@
 //! Queues log lines for a writer thread, so that logging never blocks on a slow reader. A line that
 //! is logged in a trace ends with the ids of the trace and its span.
+//!
+//! `tracing-appender` is not used: if its queue is full at exit, it prints to standard output, which
+//! blocks forever where nobody reads that either, and panics where it is closed.
 
 use std::{
     fmt,
@@ -101,7 +104,10 @@ fn with_ids(format: LogFormat, line: &[u8]) -> Vec<u8> {
 
 impl Drop for LogEnd {
     fn drop(&mut self) {
-        if self.lines.try_send(Message::End).is_ok() {
+        // Sending waits while the queue is full, and this must not wait longer than the timeout.
+        let lines = self.lines.clone();
+        let end = move || lines.send(Message::End);
+        if thread::Builder::new().name("log-end".to_owned()).spawn(end).is_ok() {
             let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
@@ -110,6 +116,7 @@ impl Drop for LogEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn queued_lines_are_written_on_drop() {
@@ -132,7 +139,11 @@ mod tests {
         for _ in 0..2 * MAX_QUEUED {
             lines.write_all(&line).unwrap();
         }
+        let clock = Clock::system();
+        let dropped = clock.now().boot;
         drop(end);
+        let waited = clock.now().boot.since(dropped);
+        assert!(waited >= FLUSH_TIMEOUT, "a slow reader gets the time to read");
     }
 
     #[test]
@@ -140,7 +151,7 @@ mod tests {
         let sample = trace::Sample::new(1.0).unwrap();
         let metrics = crate::telemetry::Metrics::default().traces();
         let names = crate::telemetry::ResourceNames::default();
-        let clock = crate::clock::Clock::system();
+        let clock = Clock::system();
         let (tracer, mut spans) = trace::Tracer::new(sample, clock, names, metrics);
         let line =
             |format, line: &str| String::from_utf8(with_ids(format, line.as_bytes())).unwrap();
