@@ -22,7 +22,7 @@ use tokio::{
 
 pub use self::{
     algorithm::{Algorithm, Algorithms},
-    demand::{DemandReceiver, Progress},
+    demand::DemandReceiver,
     issuer::{Fetches, Issuer, IssuerInfo, Terms},
     jwks::{KeySet, KeySetError},
 };

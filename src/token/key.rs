@@ -68,12 +68,6 @@ impl JwtKey {
         PrivateKey::parse(text, algorithm).map(Self::private)
     }
 
-    /// The algorithm.
-    #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     /// The algorithm's name in headers.
     #[must_use]
     pub const fn algorithm_name(&self) -> &'static str {

@@ -21,15 +21,15 @@ const MAX_FETCHES: usize = 2;
 
 /// The progress of an issuer's key fetches, which are numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub(super) struct Progress {
     /// The last started fetch.
-    pub begun: u64,
+    pub(super) begun: u64,
     /// The last finished fetch.
-    pub ended: u64,
+    pub(super) ended: u64,
     /// The last successful fetch.
-    pub succeeded: u64,
+    pub(super) succeeded: u64,
     /// When the next fetch is planned.
-    pub next: BootTime,
+    pub(super) next: BootTime,
 }
 
 /// The side of the calls.
@@ -150,12 +150,6 @@ impl DemandReceiver {
             }
             it.next = next;
         });
-    }
-
-    /// The progress of the fetches.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        *self.0.progress.borrow()
     }
 }
 
