@@ -211,8 +211,8 @@ CYCLONEDX := target/tools/bin/cargo-cyclonedx
 dist: $(CYCLONEDX)
 	$(call static_binary,release,--release)
 	deploy/release/archive $(STATIC)/release/grantmint $(DIST) $(NAME) $(SOURCE_DATE_EPOCH)
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(CYCLONEDX) cyclonedx --format json --target $(TARGET) --override-filename $(NAME).cdx
-	mv $(NAME).cdx.json $(DIST)
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(CYCLONEDX) cyclonedx --format json --target $(TARGET) --describe binaries
+	mv grantmint_bin.cdx.json $(DIST)/$(NAME).cdx.json
 	cd $(DIST) && sha256sum $(NAME).tar.gz $(NAME).cdx.json >$(NAME).sha256
 
 $(CYCLONEDX):
