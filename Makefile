@@ -1,6 +1,6 @@
 # `make test` installs what the tests and lints need: Python packages into target/venv, Node packages
 # into target/examples and target/libraries, Prometheus from Debian's package and, if run by root on
-# Debian, Debian's Go packages, Chromium and valgrind.
+# Debian, Debian's Go packages, Chromium, buildah and valgrind.
 # `make bench` does the same for the peers it compares with, in target/peers.
 
 PYTHON ?= python3
@@ -23,7 +23,7 @@ CARGO := env -u MAKEFLAGS cargo
 PEERS := target/peers
 PEER_PYTHON := $(PEERS)/python/venv/bin/python
 
-.PHONY: test suite lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools guard peer-tools planted bench bench-quick
+.PHONY: test suite lint static dist image python-tools example-tools library-tools browser-tools prometheus-tools image-tools guard peer-tools planted bench bench-quick
 
 # Installs Debian packages if run by root; otherwise checks that they are installed.
 define debian_install
@@ -53,7 +53,7 @@ endef
 test:
 	$(MAKE) --no-print-directory --jobs=2 suite guard
 
-suite: lint example-tools library-tools browser-tools prometheus-tools static
+suite: lint example-tools library-tools browser-tools prometheus-tools image-tools static
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GRANTMINT_PYTHON="$(CURDIR)/$(VENV)/bin/python" $(CARGO) test --locked --workspace
 
 lint: python-tools
@@ -107,6 +107,12 @@ browser-tools: target/browser/.installed
 
 target/browser/.installed:
 	$(call debian_install,chromium)
+
+## buildah, which builds the image.
+image-tools: target/buildah/.installed
+
+target/buildah/.installed:
+	$(call debian_install,buildah)
 
 $(EXAMPLES)/go/caller: examples/go/main.go proto/$(PROTO) $(EXAMPLES)/go/.installed $(PIP_STAMP)
 	$(call go_build,$(VENV)/bin/python)
@@ -218,23 +224,10 @@ dist: $(CYCLONEDX)
 $(CYCLONEDX):
 	$(CARGO) install --locked --root target/tools --version 0.5.9 cargo-cyclonedx
 
-## The image as an archive for docker load and podman load, by buildah and without pulling an image:
-## the Dockerfile's first stage is replaced by a binary built here. The format is Docker's, since
-## OCI's has no health check.
-IMAGE_FILES := target/image
+## The image as an archive for docker load and podman load, and its checksum.
+IMAGE := grantmint-$(VERSION)-image
 
-image:
-	command -v buildah >/dev/null || { echo "buildah is needed: apt-get install buildah"; exit 1; }
+image: image-tools
 	$(call static_binary,release,--release)
-	rm -rf $(IMAGE_FILES)
-	install -D $(STATIC)/release/grantmint $(IMAGE_FILES)/out/grantmint
-	install -D -m 0644 /etc/ssl/certs/ca-certificates.crt \
-		$(IMAGE_FILES)/out/etc/ssl/certs/ca-certificates.crt
-	buildah bud --isolation chroot --storage-driver vfs --format docker \
-		--timestamp $(SOURCE_DATE_EPOCH) --build-context build=$(IMAGE_FILES) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
-		--tag grantmint:$(VERSION) .
-	mkdir -p $(DIST)
-	rm -f $(DIST)/grantmint-$(VERSION)-image.tar
-	buildah push --storage-driver vfs grantmint:$(VERSION) \
-		docker-archive:$(DIST)/grantmint-$(VERSION)-image.tar:grantmint:$(VERSION)
+	deploy/release/image $(STATIC)/release/grantmint $(DIST) $(VERSION) $$(git rev-parse HEAD) $(SOURCE_DATE_EPOCH)
+	cd $(DIST) && sha256sum $(IMAGE).tar >$(IMAGE).sha256
